@@ -1,0 +1,180 @@
+"""Everything refault raises on purpose, as one tree.
+
+::
+
+    RefaultError
+    ├── TraceError                 a trace cannot be used; carries the byte offset
+    │   ├── NotATrace              the first bytes are not a refault trace
+    │   ├── UnsupportedTraceVersion
+    │   ├── TraceCorrupt           a checksum, a size or an event is wrong
+    │   ├── TraceTruncated         the file ends before its closing index
+    │   └── TraceTooLarge          a declared size is over its bound
+    ├── ImportFailed               a foreign file cannot become a trace
+    ├── CatalogueError
+    │   ├── UnknownPatch
+    │   ├── UnknownBase
+    │   ├── ContradictingPatches   two patches set one knob
+    │   ├── MissingRequirement     a patch sits on another that is not in the set
+    │   └── InvalidParameter
+    ├── ReplayError
+    │   ├── ReplayRefused          the trace asks for what the machine cannot have
+    │   ├── ReplayCancelled
+    │   └── ConservationError      a result breaks a conservation law: no number leaves
+    ├── ResultError                a stored result cannot be read
+    ├── ComparisonError
+    └── ServiceError               the service, as the client and the rooms see it
+        ├── NotFound
+        ├── Conflict
+        ├── EmptyBatch             a batch with nothing to run
+        ├── NoSimulator            no worker has registered a simulator
+        ├── InvalidRequest         a request says what cannot be
+        ├── UploadRefused
+        │   ├── UploadTooLarge         more bytes than the service takes
+        │   ├── UploadStalled          the bytes stopped coming
+        │   └── DigestMismatch         the bytes that came are not those that were sent
+        ├── Unavailable            the service cannot be reached
+        └── Refused                the service answered with a problem
+
+The tree knows no HTTP: ``services/api/errors.py`` maps it to statuses, and
+``worker/task.py`` says which of it time can heal. Every message names the
+place (file, byte, event, patch) and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class RefaultError(Exception):
+    """Root of everything refault raises on purpose; ``str()`` is fit to show."""
+
+
+class TraceError(RefaultError):
+    """A trace cannot be used. ``offset`` is the byte of the file, if one can be named."""
+
+    def __init__(self, message: str, *, offset: int | None = None) -> None:
+        self.offset = offset
+        super().__init__(message if offset is None else f"byte {offset}: {message}")
+
+
+class NotATrace(TraceError):
+    """The file does not begin like a refault trace."""
+
+
+class UnsupportedTraceVersion(TraceError):
+    """The trace was written in a version of the format this program cannot read."""
+
+
+class TraceCorrupt(TraceError):
+    """Part of the trace contradicts its own checksum, sizes or rules."""
+
+
+class TraceTruncated(TraceError):
+    """The trace ends before its closing index."""
+
+
+class TraceTooLarge(TraceError):
+    """A declared size is over the bound that is checked before memory is taken."""
+
+
+class ImportFailed(RefaultError):
+    """A foreign file cannot be turned into a trace."""
+
+
+class CatalogueError(RefaultError):
+    """A patch set cannot be turned into a variant."""
+
+
+class UnknownPatch(CatalogueError):
+    """No patch of that id is in the catalogue."""
+
+
+class UnknownBase(CatalogueError):
+    """No base of that id is in the catalogue."""
+
+
+class ContradictingPatches(CatalogueError):
+    """Two patches of one set change the same knob."""
+
+
+class MissingRequirement(CatalogueError):
+    """A patch sits on another one that the set lacks."""
+
+
+class InvalidParameter(CatalogueError):
+    """A parameter of a patch set is outside its range."""
+
+
+class ReplayError(RefaultError):
+    """A replay ended without a result."""
+
+
+class ReplayRefused(ReplayError):
+    """The trace asks for something the simulated host cannot give."""
+
+
+class ReplayCancelled(ReplayError):
+    """The caller asked the replay to stop."""
+
+
+class ConservationError(ReplayError):
+    """A result breaks a conservation law, so none of its numbers may be used."""
+
+
+class ResultError(RefaultError):
+    """A stored result cannot be read back."""
+
+
+class ComparisonError(RefaultError):
+    """Runs cannot be compared with each other."""
+
+
+class ServiceError(RefaultError):
+    """The service cannot do what was asked."""
+
+
+class NotFound(ServiceError):
+    """No such trace, patch set, batch or run."""
+
+
+class Conflict(ServiceError):
+    """The request contradicts what is already there."""
+
+
+class EmptyBatch(ServiceError):
+    """The batch has nothing to run."""
+
+
+class NoSimulator(ServiceError):
+    """No worker has registered a simulator yet, so nothing can be planned."""
+
+
+class InvalidRequest(ServiceError):
+    """A request says what cannot be: a field, a header or a cursor the service cannot read."""
+
+
+class UploadRefused(ServiceError):
+    """An upload was refused for a reason that is not in the trace itself."""
+
+
+class UploadTooLarge(UploadRefused):
+    """The upload has more bytes than the service takes."""
+
+
+class UploadStalled(UploadRefused):
+    """The bytes of an upload stopped coming."""
+
+
+class DigestMismatch(UploadRefused):
+    """The bytes that came do not have the digest the sender named."""
+
+
+class Unavailable(ServiceError):
+    """The service, its database or its broker cannot be reached."""
+
+
+class Refused(ServiceError):
+    """The service answered with an RFC 9457 problem; ``problem`` is its body."""
+
+    def __init__(self, message: str, *, status: int, problem: dict[str, object]) -> None:
+        self.status = status
+        self.problem = problem
+        super().__init__(message)

@@ -1,0 +1,1 @@
+"""The simulator: a model of KVM's shadow MMU."""

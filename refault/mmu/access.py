@@ -1,0 +1,113 @@
+"""One guest access: the processor's walk of the shadow tables, then exits until it is done.
+
+There is no TLB here; the processor sets A at every level it passes, and host CR0.WP
+is always 1 for the guest, so a supervisor obeys the read-only bit too.
+"""
+
+from __future__ import annotations
+
+from refault.mmu import layout as x86
+from refault.mmu.entry import enter_guest
+from refault.mmu.fault import EMULATE, GUEST_FAULT, page_fault
+from refault.mmu.guest import read_word, slot_of, walk_addr, write_guest
+from refault.mmu.jit import kernel
+from refault.mmu.machine import Machine
+from refault.mmu.parents import table_of
+from refault.mmu.ptwrite import pte_write
+from refault.mmu.requests import cpu_of
+
+READ = 0
+WRITE = 2
+FETCH = 16
+HIT = -1
+
+
+@kernel
+def hardware_walk(m: Machine, root: int, gva: int, kind: int, user: int) -> int:
+    """HIT with the address in ``OUT_ADDRESS``, or the P and RSVD bits of the fault."""
+    sptep = table_of(root) + ((gva >> 39) & 511)
+    level = x86.LONG_LEVELS
+    while True:
+        spte = m.spt[sptep]
+        if not spte & x86.PRESENT:
+            return 0
+        if spte == x86.TRAP_WITH_BYPASS:
+            return x86.PF_PRESENT | x86.PF_RSVD
+        if (
+            (kind == WRITE and not spte & x86.WRITABLE)
+            or (user and not spte & x86.USER)
+            or (kind == FETCH and spte < 0)
+        ):
+            return x86.PF_PRESENT
+        if not spte & x86.ACCESSED:
+            m.spt[sptep] = spte | x86.ACCESSED
+        if level == 1 or spte & x86.LARGE:
+            inside = (1 << (3 + 9 * level)) - 1
+            m.vm[x86.OUT_ADDRESS] = (spte & x86.FRAME_MASK & ~inside) | (gva & inside)
+            return HIT
+        level -= 1
+        sptep = (
+            table_of((spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT) + ((gva >> (3 + 9 * level)) & 511)
+        )
+
+
+@kernel
+def inject(m: Machine, code: int) -> int:
+    m.vm[x86.OUT_ADDRESS] = code
+    return x86.OUT_PF
+
+
+@kernel
+def emulate_store(m: Machine, cpu: int, gva: int, user: int, size: int, value: int) -> int:
+    """Carry out one store in the host and tell the MMU (x86.c: emulator_write_emulated)."""
+    if not walk_addr(m, cpu, gva, 1, user, 0):
+        m.vm[x86.PF_GUEST] += 1
+        return inject(m, m.vm[x86.WALK_ERROR])
+    gpa = (m.vm[x86.WALK_GFN] << x86.PAGE_SHIFT) | (gva & 0xFFF)
+    if slot_of(m, gpa >> x86.PAGE_SHIFT) == 0:
+        return x86.OUT_MMIO
+    write_guest(m, gpa, size, value)
+    pte_write(m, cpu, gpa, size)
+    m.vm[x86.OUT_ADDRESS] = gpa
+    m.vm[x86.OUT_EMULATED] = 1
+    return x86.OUT_OK
+
+
+@kernel
+def access(m: Machine, vcpu: int, gva: int, kind: int, user: int, size: int, value: int) -> int:
+    """One load, store or fetch; answers an OUT_* code, address or #PF code in ``OUT_ADDRESS``."""
+    vm = m.vm
+    cpu = cpu_of(vcpu)
+    for _ in range(x86.EXITS_MAX):
+        if vm[cpu + x86.REQUESTS] or vm[cpu + x86.ROOT] == 0:
+            pending = enter_guest(m, vcpu)
+            if pending or vm[x86.BUG]:
+                return pending
+        code = hardware_walk(m, vm[cpu + x86.ROOT], gva, kind, user)
+        if code == HIT:
+            gpa = vm[x86.OUT_ADDRESS]
+            if kind == WRITE:
+                write_guest(m, gpa, size, value)
+            elif kind == READ:
+                vm[x86.OUT_VALUE] = read_word(m, gpa & ~7)
+            return x86.OUT_OK
+        if kind == WRITE:
+            code |= x86.PF_WRITE
+        if user:
+            code |= x86.PF_USER
+        if kind == FETCH and (vm[cpu + x86.EFER] & x86.EFER_NX or vm[x86.BYPASS]):
+            code |= x86.PF_FETCH
+        if vm[x86.BYPASS] and not code & x86.PF_PRESENT:
+            vm[x86.OUT_ADDRESS] = code
+            return x86.OUT_PF_DIRECT
+        vm[x86.EXITS] += 1
+        done = page_fault(m, cpu, gva, code)
+        if vm[x86.BUG]:
+            return x86.OUT_NONE
+        if done == GUEST_FAULT:
+            return inject(m, vm[x86.WALK_ERROR])
+        if done == EMULATE:
+            if kind == WRITE:
+                return emulate_store(m, cpu, gva, user, size, value)
+            return x86.OUT_FAIL if kind == FETCH else x86.OUT_MMIO
+    return x86.OUT_LIVELOCK

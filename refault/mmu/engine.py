@@ -1,0 +1,304 @@
+"""The only door into the simulator: ``replay(trace, variants)`` → one result a variant.
+
+One decode serves every variant: a block of events becomes operations once, and each
+variant's host executes the same rows. Nothing depends on how many variants share a
+replay, so a result is the same bytes in any company.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refault.errors import ReplayCancelled, ReplayRefused
+from refault.mmu import layout as x86
+from refault.mmu import lower, machine, replay as loop
+from refault.mmu import operations as op
+from refault.mmu.findings import FindingLog
+from refault.mmu.jit import INTERPRETED
+from refault.mmu.pageset import page_digest
+from refault.mmu.source import SEMANTICS_VERSION, simulator_digest
+from refault.catalogue import PatchSet, resolve
+from refault.results import COUNTERS, RunResult
+from refault.trace import Block, TraceHeader, TraceReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from refault.catalogue import Variant
+
+__all__ = ["SEMANTICS_VERSION", "Host", "operations_of", "replay", "simulator_digest", "warm_up"]
+
+#: Rows lowered at a time: small enough to stay in cache, large enough that a call costs nothing.
+ROWS = 1 << 14
+
+
+class Host:
+    """One variant's simulated host, and what its run has shown so far.
+
+    With ``sample_every`` n, the page set's digest and all counters are kept after every
+    n operations; with ``record_all``, every outcome; with ``rows``, all counters after
+    every operation. Those three are for comparison with golden results.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        header: TraceHeader,
+        *,
+        record_all: bool = False,
+        rows: bool = False,
+        sample_every: int = 0,
+    ) -> None:
+        self.variant = variant
+        self.header = header
+        self.findings = FindingLog()
+        self.stopped = False
+        self.operation_count = 0
+        self.outcomes = hashlib.sha256()
+        self.machine = machine.create(variant.knobs, bypass=0, interpreted=INTERPRETED)
+        self.log = loop.new_log(ROWS, interpreted=INTERPRETED, rows=rows)
+        self.log.state[loop.RECORD_ALL] = int(record_all)
+        self.log.state[loop.ROWS] = int(rows)
+        if record_all:
+            self.findings.keep_raw()
+        self.sample_every = sample_every
+        self.samples: list[tuple[int, int, list[int]]] = []
+        self._body_count = 0
+
+    def begin(self) -> None:
+        """Execute what comes before a capture's first event: vCPUs and memory."""
+        parameters = self.variant.parameters
+        rows = op.empty(1 + len(self.header.slots), interpreted=INTERPRETED)
+        rows.kind[0], rows.a[0] = op.VM, self.header.vcpu_count
+        for i, slot in enumerate(self.header.slots, 1):
+            rows.kind[i], rows.aux[i] = op.MEM, slot.slot
+            rows.a[i], rows.b[i] = slot.base_gfn, slot.page_count
+            rows.user[i] = max(slot.host_level, parameters.host_page_level)
+        self._run(rows, 0, 1 + len(self.header.slots))
+        self.set_limit()
+
+    def set_limit(self) -> None:
+        """Apply the page limit of the variant, if it has one of its own."""
+        limit = self.variant.parameters.page_limit
+        if limit is not None:
+            self._change_limit(limit if isinstance(limit, int) else limit.first)
+
+    def execute(self, ops: op.Operations, count: int) -> None:
+        """Execute ``count`` rows of the trace, up to where the kernel breaks.
+
+        A schedule of the variant changes the page limit after every so many of them.
+        """
+        limit = self.variant.parameters.page_limit
+        schedule = None if limit is None or isinstance(limit, int) else limit
+        at = 0
+        while at < count and not self.stopped:
+            end = count
+            if schedule is not None:
+                end = min(count, at + schedule.every - self._body_count % schedule.every)
+            done = self._run(ops, at, end)
+            self._body_count += done - at
+            at = done
+            if schedule is not None and not self.stopped and not self._body_count % schedule.every:
+                turn = self._body_count // schedule.every
+                self._change_limit(schedule.then if turn % 2 else schedule.first)
+
+    def _change_limit(self, limit: int) -> None:
+        rows = op.empty(1, interpreted=INTERPRETED)
+        rows.kind[0], rows.a[0] = op.NR_PAGES, limit
+        self._run(rows, 0, 1)
+
+    def _run(self, ops: op.Operations, start: int, end: int) -> int:
+        """Execute rows ``start`` to ``end`` - 1; answers where it stopped."""
+        at = start
+        while at < end:
+            shift = self.operation_count - at
+            stop = end
+            if self.sample_every:
+                stop = min(end, at + self.sample_every - self.operation_count % self.sample_every)
+            done = loop.run(self.machine, ops, at, stop, shift, self.log)
+            self.operation_count += done - at
+            self.findings.take(self.log, ops, shift, self.outcomes)
+            bug = int(self.machine.vm[x86.BUG])
+            if bug:
+                self.stopped = True
+                self.findings.broke(bug, ops, done, self.operation_count)
+                return done
+            at = done
+            if at < stop:
+                self._attend(ops, at)
+            elif self.sample_every and not self.operation_count % self.sample_every:
+                counters = [int(word) for word in self.machine.vm[: x86.COUNTER_COUNT]]
+                digest = page_digest(self.machine)
+                self.samples.append((self.operation_count - 1, digest, counters))
+        return end
+
+    def _attend(self, ops: op.Operations, row: int) -> None:
+        """Do what a kernel cannot: size arrays for vCPUs, slots and whatever ran short."""
+        vm = self.machine.vm
+        if ops.kind[row] == op.VM and not vm[x86.VCPU_COUNT]:
+            count = int(ops.a[row])
+            if not 1 <= count <= x86.CPUS_MAX:
+                msg = f"event {int(ops.event[row])}: {count} vCPUs; a host has 1 to {x86.CPUS_MAX}"
+                raise ReplayRefused(msg)
+            vm[x86.VCPU_COUNT] = count
+            bypass = self.variant.parameters.bypass
+            machine.set_bypass(self.machine, int(ops.b[row]) & 1 if bypass is None else bypass)
+        elif ops.kind[row] == op.MEM and not self._has_slot(int(ops.aux[row])):
+            self.machine = machine.add_slot(
+                self.machine,
+                slot=int(ops.aux[row]),
+                base_gfn=int(ops.a[row]),
+                page_count=int(ops.b[row]),
+                host_level=min(3, max(1, int(ops.user[row]))),
+            )
+            pages = machine.total_slot_pages(self.machine)
+            self.machine.vm[x86.DEFAULT_LIMIT] = max(
+                x86.MIN_ALLOC_PAGES, pages * x86.PERMILLE_PAGES // 1000
+            )
+        self.machine = machine.reserve(self.machine)
+
+    def _has_slot(self, slot: int) -> bool:
+        if slot >= x86.SLOTS_MAX:
+            msg = f"memory slot {slot} is not one of 0..{x86.SLOTS_MAX - 1}"
+            raise ReplayRefused(msg)
+        return bool(self.machine.vm[x86.SLOTS + slot * x86.SLOT_WORDS + x86.SLOT_USED])
+
+    def counters(self) -> dict[str, int]:
+        """Totals under KVM's names, in the order of :data:`refault.results.COUNTERS`."""
+        return {name: int(self.machine.vm[place]) for place, name in enumerate(COUNTERS)}
+
+    def tally(self, cls: int) -> list[int]:
+        """The eight numbers of a witness class: as witnessed, then each way it was not."""
+        place = loop.TALLY + cls * loop.TALLY_WORDS
+        return [int(word) for word in self.log.state[place : place + loop.TALLY_WORDS]]
+
+    def semantics(self) -> dict[str, int]:
+        """How often the guest saw what the real one saw (:data:`refault.results.SEMANTICS`)."""
+        witnessed = np.sum([self.tally(cls) for cls in range(op.WITNESS_UNSEEN)], axis=0)
+        unseen = self.tally(op.WITNESS_UNSEEN)
+        columns = int(loop.STALE)
+        return {
+            "accesses": int(witnessed[:columns].sum()) + sum(unseen[:columns]),
+            "witnessed": int(witnessed[:columns].sum()),
+            "wrong_address": int(witnessed[loop.WRONG_ADDRESS]),
+            "missed_fault": int(witnessed[loop.MISSED_FAULT]),
+            "spurious_fault": int(witnessed[loop.SPURIOUS_FAULT]),
+            "wrong_error_code": int(witnessed[loop.WRONG_CODE]),
+            "other": int(witnessed[loop.OTHER]) + unseen[loop.OTHER],
+            "stale": int(witnessed[loop.STALE]) + unseen[loop.STALE],
+        }
+
+    def skipped(self) -> dict[str, int]:
+        """Operations that could not be executed, by reason."""
+        words = self.log.state[loop.SKIPPED : loop.SKIPPED + len(loop.SKIP_REASONS)]
+        return {
+            reason: int(word)
+            for reason, word in zip(loop.SKIP_REASONS, words, strict=True)
+            if word
+        }
+
+
+def operations_of(
+    header: TraceHeader, blocks: Iterator[Block], skipped: dict[str, int]
+) -> Iterator[tuple[op.Operations, int, int]]:
+    """The trace's body as ``(rows, how many, events taken so far)``, a few thousand rows at a time.
+
+    The rows are overwritten by the next ones. ``skipped`` gains, by reason, the events
+    that became no operation though one might expect it.
+    """
+    lowering = lower.create(header.slots, header.vcpu_count, interpreted=INTERPRETED)
+    ops = op.empty(ROWS, interpreted=INTERPRETED)
+    for block in blocks:
+        columns = (block.kind, block.vcpu, block.flags, block.aux, block.a, block.b)
+        if INTERPRETED:
+            columns = tuple(column.tolist() for column in columns)
+        at = 0
+        while at < block.event_count:
+            lowering = lower.reserve(lowering)
+            at = lower.lower(lowering, *columns, block.first_event_index, at, ops, ROWS)
+            yield ops, int(lowering.state[lower.ROW_COUNT]), block.first_event_index + at
+    count = lower.lower_end(lowering, ops)
+    if count:
+        yield ops, int(count), int(ops.event[0]) + 1
+    for i, reason in enumerate(lower.SKIP_REASONS):
+        if lowering.state[lower.SKIPPED + i]:
+            skipped[reason] = skipped.get(reason, 0) + int(lowering.state[lower.SKIPPED + i])
+
+
+def replay(
+    trace: Path | TraceReader,
+    variants: Sequence[Variant],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
+) -> list[RunResult]:
+    """Replay one trace under each variant; the results stand in the order of ``variants``.
+
+    The trace is decoded once. ``progress`` is told (bytes read, bytes in all), the latter
+    0 for a stream; ``is_cancelled`` is asked every few thousand operations. A path is
+    read up to its last whole block, and a result says if that was not the end.
+
+    Raises:
+        TraceError: the trace is damaged; nothing of it is used.
+        ReplayRefused: the trace asks for what no simulated host can have.
+        ReplayCancelled: ``is_cancelled`` said so.
+    """
+    if not isinstance(trace, TraceReader):
+        with TraceReader(trace, allow_truncated=True) as reader:
+            return replay(reader, variants, progress=progress, is_cancelled=is_cancelled)
+    header = trace.header
+    hosts = [Host(variant, header) for variant in variants]
+    skipped: dict[str, int] = {}
+    if header.content == "capture":
+        for host in hosts:
+            host.begin()
+    for ops, count, events in operations_of(header, trace.blocks(), skipped):
+        if is_cancelled is not None and is_cancelled():
+            msg = f"cancelled after event {events}"
+            raise ReplayCancelled(msg)
+        for host in hosts:
+            host.execute(ops, count)
+        if progress is not None:
+            progress(trace.read_bytes, trace.size_bytes)
+    return [_result(host, trace, skipped) for host in hosts]
+
+
+def _result(host: Host, trace: TraceReader, skipped: dict[str, int]) -> RunResult:
+    summary = trace.summary
+    reasons = dict(skipped)
+    for reason, count in host.skipped().items():
+        reasons[reason] = reasons.get(reason, 0) + count
+    return RunResult(
+        trace_digest=summary.digest,
+        variant_digest=host.variant.digest,
+        simulator_digest=simulator_digest(),
+        event_count=summary.event_count,
+        operation_count=host.operation_count,
+        instruction_count=summary.instruction_count,
+        truncated=summary.truncated,
+        counters=host.counters(),
+        semantics=host.semantics(),
+        findings=tuple(host.findings.kept),
+        finding_count=host.findings.count,
+        stopped=host.findings.stopped,
+        outcome_digest=host.outcomes.hexdigest(),
+        page_digest=f"{page_digest(host.machine):016x}",
+        skipped=reasons,
+    )
+
+
+def warm_up() -> None:
+    """Compile every kernel, or load it from the cache, before the first real replay."""
+    header = TraceHeader("operations", "warm-up", "long", 1)
+    nothing = np.zeros(0, np.uint8)
+    words = np.zeros(0, np.int64)
+    block = Block(0, nothing, nothing, nothing, nothing, np.zeros(0, np.uint32), words, words)
+    host = Host(resolve(PatchSet()), header)
+    for ops, count, _ in operations_of(header, iter([block]), {}):
+        host.execute(ops, count)
+    loop.run(host.machine, op.empty(1, interpreted=INTERPRETED), 0, 0, 0, host.log)
+    page_digest(host.machine)

@@ -1,0 +1,145 @@
+"""From the loop's records to findings, and to the digest of what the guest saw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refault.mmu import layout as x86
+from refault.mmu import operations as op
+from refault.mmu import replay as loop
+from refault.results import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Findings kept with a result; all of them are counted.
+KEPT = 64
+
+_BUGS = {
+    x86.BUG_USE_AFTER_FREE: (
+        "use-after-free",
+        "the hash walk goes on at a shadow page that its own zap has freed",
+    ),
+    x86.BUG_EMPTY_LIST: (
+        "empty-list",
+        "the tail of an empty page list is taken for a shadow page",
+    ),
+    x86.BUG_ENDLESS_ZAP: (
+        "endless-zap",
+        "reclaim zaps pinned roots for ever and cannot reach its target",
+    ),
+    x86.BUG_ASSERTION: ("assertion", "a reverse or back reference is not where it must be"),
+}
+_KINDS = {
+    loop.WRONG_ADDRESS: "wrong-address",
+    loop.SPURIOUS_FAULT: "spurious-fault",
+    loop.MISSED_FAULT: "missed-fault",
+    loop.WRONG_CODE: "wrong-error-code",
+    loop.OTHER: "wrong-outcome",
+}
+_OUTCOMES = {
+    x86.OUT_NONE: "did nothing",
+    x86.OUT_MMIO: "reached a device",
+    x86.OUT_FAIL: "could not be fetched",
+    x86.OUT_GP: "#GP",
+    x86.OUT_LIVELOCK: f"still faults after {x86.EXITS_MAX} exits",
+    x86.OUT_TRIPLE: "shut the guest down",
+}
+_ACCESSES = {op.LD: "ld", op.EX: "ex", op.ST: "st", op.ST4: "st4", op.ST2: "st2", op.ST1: "st1"}
+_WORD = (1 << 64) - 1
+
+
+def _outcome(code: int, address: int) -> str:
+    if code == x86.OUT_OK:
+        return f"reached {address:#x}"
+    if code in (x86.OUT_PF, x86.OUT_PF_DIRECT):
+        return f"#PF {address}"
+    return _OUTCOMES[code]
+
+
+class FindingLog:
+    """The findings of one run: the first ones, the number of all, the one that stopped it."""
+
+    def __init__(self) -> None:
+        self.kept: list[Finding] = []
+        self.count = 0
+        self.stopped: Finding | None = None
+        self.raw: list[Any] | None = None
+
+    def keep_raw(self) -> None:
+        """Keep every record as well, for comparison with golden results."""
+        self.raw = []
+
+    def take(self, log: loop.Log, ops: op.Operations, shift: int, outcomes: Any) -> None:  # noqa: ANN401 - a hash
+        """Work off the records of the rows just executed and empty the log."""
+        count = int(log.state[loop.NEXT])
+        if not count:
+            return
+        log.state[loop.NEXT] = 0
+        size = count * loop.RECORD_WORDS
+        records = np.array(log.records[:size], np.int64).reshape(count, loop.RECORD_WORDS)
+        if self.raw is not None:
+            self.raw.append(records)
+        rows = records[:, loop.INDEX] - shift
+        seen = records[records[:, loop.CODE] != x86.OUT_RETURN]
+        if len(seen):
+            outcomes.update(_guest_view(seen, ops, shift).tobytes())
+        deviating = np.flatnonzero(records[:, loop.DEVIATION])
+        self.count += len(deviating)
+        for place in deviating[: max(0, KEPT - len(self.kept))]:
+            self.kept.append(_finding(records[place].tolist(), ops, int(rows[place])))
+
+    def broke(self, bug: int, ops: op.Operations, row: int, operation_index: int) -> None:
+        """The simulated kernel broke while executing ``row``."""
+        kind, message = _BUGS[bug]
+        vcpu = int(ops.vcpu[row]) if op.BOOT <= ops.kind[row] <= op.INVLPG else None
+        self.stopped = Finding(
+            kind=kind,
+            event_index=int(ops.event[row]),
+            operation_index=operation_index,
+            vcpu=vcpu,
+            gva=None,
+            got=None,
+            want=None,
+            message=message,
+        )
+        self.count += 1
+        self.kept.append(self.stopped)
+
+
+def _guest_view(records: Any, ops: op.Operations, shift: int) -> Any:  # noqa: ANN401 - arrays
+    """(event, outcome, address or code, value) of each record, without how the host managed it."""
+    events: Sequence[int] = ops.event
+    view = np.empty((len(records), 4), "<i8")
+    view[:, 0] = np.asarray(events)[records[:, loop.INDEX] - shift]
+    codes = records[:, loop.CODE]
+    view[:, 1] = np.where(codes == x86.OUT_PF_DIRECT, x86.OUT_PF, codes)
+    view[:, 2] = records[:, loop.ADDRESS]
+    view[:, 3] = records[:, loop.VALUE]
+    return view
+
+
+def _finding(record: list[int], ops: op.Operations, row: int) -> Finding:
+    code, address = record[loop.CODE], record[loop.ADDRESS]
+    cls, want = int(ops.cls[row]), int(ops.want[row])
+    kind = _KINDS[record[loop.DEVIATION] - 1]
+    if code == x86.OUT_LIVELOCK:
+        kind = "livelock"
+    real = {
+        op.WITNESS_NONE: "; real guest: it succeeded",
+        op.WITNESS_FAULT: f"; real guest: #PF {want}",
+        op.WITNESS_UNSEEN: "",
+    }.get(cls, f"; real guest: {want:#x}")
+    who = "user" if ops.user[row] else "kernel"
+    return Finding(
+        kind=kind,
+        event_index=int(ops.event[row]),
+        operation_index=record[loop.INDEX],
+        vcpu=int(ops.vcpu[row]),
+        gva=int(ops.a[row]) & _WORD,
+        got=address & _WORD,
+        want=None if cls in (op.WITNESS_NONE, op.WITNESS_UNSEEN) else want & _WORD,
+        message=f"{_ACCESSES[int(ops.kind[row])]} {who} {_outcome(code, address)}{real}",
+    )

@@ -1,0 +1,82 @@
+"""What the host does to a guest's memory: dirty logging, notifiers, limits, pressure."""
+
+from __future__ import annotations
+
+from refault.mmu import layout as x86
+from refault.mmu.guest import slot_of
+from refault.mmu.jit import kernel
+from refault.mmu.machine import Machine
+from refault.mmu.parents import table_of
+from refault.mmu.requests import flush_remote_tlbs, reload_remote_mmus
+from refault.mmu.rmap import rmap_age, rmap_unmap
+from refault.mmu.zap import change_limit, zap_all
+
+
+@kernel
+def slot_remove_write_access(m: Machine, slot: int) -> None:
+    """Clear W in every entry, links too, of every page that ever mapped the slot."""
+    sp = m.vm[x86.LIST_HEAD]
+    while sp:
+        if m.page[sp + x86.SLOT_BITMAP] >> slot & 1:
+            table = table_of(sp)
+            for sptep in range(table, table + x86.ENTRIES):
+                if m.spt[sptep] & x86.WRITABLE:
+                    m.spt[sptep] &= ~x86.WRITABLE
+        sp = m.page[sp + x86.LIST_NEXT]
+    flush_remote_tlbs(m)
+
+
+@kernel
+def commit_slot(m: Machine, slot: int, default_limit: int) -> None:
+    """A slot was added: adopt the default page limit unless one was set, then protect the slot."""
+    if m.vm[x86.LIMIT_REQUESTED] == 0:
+        change_limit(m, default_limit)
+    slot_remove_write_access(m, slot)
+
+
+@kernel
+def start_dirty_log(m: Machine, slot: int, default_limit: int) -> None:
+    """Switch a slot's dirty log on: small pages only from now on, everything rebuilt."""
+    m.vm[x86.SLOTS + slot * x86.SLOT_WORDS + x86.SLOT_LOG] = 1
+    commit_slot(m, slot, default_limit)
+    zap_all(m)
+    reload_remote_mmus(m)
+
+
+@kernel
+def large_rmap_by_offset(m: Machine, slot: int, gfn: int, level: int) -> int:
+    """The large region's rmap as a notifier finds it: by the offset in the slot, not by frame."""
+    shift = 9 * (level - 1)
+    index = (gfn - m.vm[slot + x86.SLOT_BASE]) >> shift
+    base = m.vm[slot + x86.SLOT_LARGE2] if level == 2 else m.vm[slot + x86.SLOT_LARGE3]
+    return base + index * x86.FRAME_WORDS
+
+
+@kernel
+def notifier_unmap(m: Machine, gfn: int) -> int:
+    """MMU notifier invalidate_page on the frame's host address; 1 if a mapping was removed."""
+    slot = slot_of(m, gfn)
+    if slot == 0:
+        return 0
+    small = m.vm[slot + x86.SLOT_FRAMES] + (gfn - m.vm[slot]) * x86.FRAME_WORDS
+    found = rmap_unmap(m, small)
+    for level in range(2, 4):
+        found |= rmap_unmap(m, large_rmap_by_offset(m, slot, gfn, level))
+    if found:
+        flush_remote_tlbs(m)
+    return found
+
+
+@kernel
+def notifier_age(m: Machine, gfn: int) -> int:
+    """MMU notifier clear_flush_young on the frame's host address; 1 if it was young."""
+    slot = slot_of(m, gfn)
+    if slot == 0:
+        return 0
+    small = m.vm[slot + x86.SLOT_FRAMES] + (gfn - m.vm[slot]) * x86.FRAME_WORDS
+    young = rmap_age(m, small)
+    for level in range(2, 4):
+        young |= rmap_age(m, large_rmap_by_offset(m, slot, gfn, level))
+    if young:
+        flush_remote_tlbs(m)
+    return young

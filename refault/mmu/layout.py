@@ -1,0 +1,277 @@
+"""Bits, levels and record layouts of the simulated host, drawn once.
+
+Everything the simulator knows lives in six flat ``int64`` arrays (see
+:class:`refault.mmu.machine.Machine`). This file names every word of them.
+All integers are signed 64-bit: bit 63 is the sign, so mask after a right shift.
+
+Page-table entries, guest and shadow (Intel SDM 3A, 4.5)::
+
+     63 62      52 51                      12 11  9 8 7 6 5 4 3 2 1 0
+    ┌──┬──────────┬──────────────────────────┬─────┬─┬─┬─┬─┬─┬─┬─┬─┬─┐
+    │NX│ ignored  │ frame, 4 KiB units       │ avl │G│S│D│A│ │ │U│W│P│
+    └──┴──────────┴──────────────────────────┴─────┴─┴─┴─┴─┴─┴─┴─┴─┴─┘
+      S (bit 7): large leaf at levels 2 and 3.   bit 9 of a shadow entry:
+      the host mapping is writable (SPTE_HOST_WRITEABLE).
+
+A shadow *link* holds the page handle of the child where a leaf holds a frame.
+The simulated host maps guest frame n to host frame n, so a leaf's frame is the
+guest frame reached.
+"""
+
+from __future__ import annotations
+
+# --- Page-table entry bits -------------------------------------------------------
+PRESENT = 1
+WRITABLE = 2
+USER = 4
+ACCESSED = 0x20
+DIRTY = 0x40
+LARGE = 0x80
+HOST_WRITABLE = 0x200
+NX = -0x8000000000000000
+FRAME_MASK = 0x000F_FFFF_FFFF_F000
+PERMISSIONS = WRITABLE | USER
+# What an exit costs nothing to tell from a guest fault (VMX, bypass_guest_pf=1): P
+# and the reserved bits set, so the fault carries RSVD and reaches the host.
+TRAP_WITH_BYPASS = ~0xFFE
+
+# --- Access bits of a role and of a walk (KVM: ACC_*) ---------------------------------
+ACC_EXEC = 1
+ACC_WRITE = 2
+ACC_USER = 4
+ACC_ALL = 7
+
+# --- #PF error code (SDM 3A, 4.7) -----------------------------------------------
+PF_PRESENT = 1
+PF_WRITE = 2
+PF_USER = 4
+PF_RSVD = 8
+PF_FETCH = 16
+
+# --- Control registers -----------------------------------------------------------
+CR0_PE = 1
+CR0_ET = 0x10
+CR0_WP = 0x10000
+CR0_NW = 0x2000_0000
+CR0_CD = 0x4000_0000
+CR0_PG = 0x8000_0000
+CR0_KNOWN = 0xE005_003F
+CR4_PSE = 0x10
+CR4_PAE = 0x20
+CR4_PGE = 0x80
+CR4_VMXE = 0x2000
+CR4_KNOWN = 0x27FF  # what a 2.6.34 host lets a guest set, and VMXE
+CR3_LONG_KNOWN = 0x0000_00FF_FFFF_FFFF  # MAXPHYADDR is 40
+EFER_LME = 0x100
+EFER_LMA = 0x400
+EFER_NX = 0x800
+EFER_KNOWN = 0xD01
+
+# --- Reserved bits of a guest entry, MAXPHYADDR 40 (mmu.c: reset_rsvds_bits_mask) ------
+RSVD_PHYS = 0x000F_FF00_0000_0000
+RSVD_7_8 = 0x180
+RSVD_2M = 0x001F_E000
+RSVD_1G = 0x3FFF_E000
+
+# --- Role word of a shadow page, 2.6.34 (kvm_host.h: union kvm_mmu_page_role) -----------
+#
+#    22  21  20      19-17  16     9-8      7-4   3-0
+#   ┌───┬───┬───────┬──────┬──────┬────────┬─────┬───────┐
+#   │nxe│pge│invalid│access│direct│quadrant│level│glevels│   bits 10-15 are padding
+#   └───┴───┴───────┴──────┴──────┴────────┴─────┴───────┘
+ROLE_LEVEL_SHIFT = 4
+ROLE_LEVEL_MASK = 0xF0
+ROLE_GLEVELS_MASK = 0xF
+ROLE_DIRECT = 1 << 16
+ROLE_ACCESS_SHIFT = 17
+ROLE_INVALID = 1 << 20
+ROLE_PGE = 1 << 21
+ROLE_NXE = 1 << 22
+
+LONG_LEVELS = 4
+PAGE_SHIFT = 12
+ENTRIES = 512
+
+# --- KVM's constants (kvm_host.h, mmu.c) ------------------------------------------------
+MIN_FREE_PAGES = 5
+REFILL_PAGES = 25
+MIN_ALLOC_PAGES = 64
+PERMILLE_PAGES = 20
+RMAP_EXT = 4
+CHAIN_ENTRIES = 5
+RECYCLE_THRESHOLD = 1000
+VECTOR_SIZE = 16
+HASH_SIZE = 1024
+FLOOD_COUNT = 3
+EXITS_MAX = 64  # one access still faulting after so many exits is a livelock
+
+# --- vm[]: one host ----------------------------------------------------------------
+# 0..22 the counters, in the order of refault.results.COUNTERS
+PF_FIXED = 0
+PF_GUEST = 1
+TLB_FLUSH = 2
+INVLPG = 3
+SHADOW_ZAPPED = 4
+PTE_WRITE = 5
+PTE_UPDATED = 6
+PDE_ZAPPED = 7
+FLOODED = 8
+RECYCLED = 9
+CACHE_MISS = 10
+UNSYNC_PAGES = 11
+REMOTE_TLB_FLUSH = 12
+LPAGES = 13
+N_FREE = 14
+N_ALLOC = 15
+ACTIVE = 16
+FLUSH_CALLS = 17
+RELOAD_CALLS = 18
+SYNCED = 19
+EXITS = 20
+HW_FLUSH = 21
+PARENT_MARKS = 22
+COUNTER_COUNT = 23
+
+# The variant's knobs (refault.catalogue gives their meaning)
+KNOB_ZAP_RETURN = 32
+KNOB_HASH_RESTART = 33
+KNOB_LIMIT_LOOP = 34
+KNOB_PARENT_STOP = 35
+KNOB_UNSYNC_CLEAR = 36
+KNOB_CR4_WRITE = 37
+KNOB_ROLE_CR4_PGE = 38
+KNOB_SYNC_SCOPE = 39
+BYPASS = 40
+TRAP = 41  # value of "absent, tell the host"
+NOTRAP = 42  # value of "absent in the guest too"
+
+VCPU_COUNT = 48
+SLOT_COUNT = 49
+LIMIT_REQUESTED = 50  # 0 until the host sets a page limit
+BUG = 51  # a BUG_* code once the simulated kernel has broken
+CURRENT_CPU = 52  # processor the operation runs on; -1 in host context
+PAGE_FREE = 53  # free list of shadow page handles
+PAGE_FREE_COUNT = 54
+LINK_FREE = 55
+LINK_FREE_COUNT = 56
+MEM_NEXT = 57  # first unused word of mem[]
+LIST_HEAD = 58  # active_mmu_pages, newest first
+LIST_TAIL = 59
+OOS_HEAD = 60  # every unsync page, newest first (sync_scope 1)
+DEFAULT_LIMIT = 62  # KVM's default page limit for the slots there are
+
+# Result of the latest guest walk (paging_tmpl.h: struct guest_walker)
+WALK_LEVEL = 64
+WALK_GFN = 65
+WALK_PT_ACCESS = 66
+WALK_PTE_ACCESS = 67
+WALK_ERROR = 68
+WALK_PTES = 70  # [level - 1]
+WALK_TABLE_GFNS = 75
+WALK_PTE_GPAS = 80
+WRITE_PT = 85  # set when a fault must be emulated
+
+# The unsync walk's vector (mmu.c: struct kvm_mmu_pages), its path and its stack
+VEC_COUNT = 96
+VEC_SP = 97
+VEC_INDEX = 113
+PATH_SP = 130  # [level - 2]
+PATH_INDEX = 135  # [level - 1]
+STACK_SP = 140
+STACK_INDEX = 146
+STACK_COUNT = 152
+
+# Outcome of the operation under way
+OUT_CODE = 160
+OUT_ADDRESS = 161
+OUT_VALUE = 162
+OUT_EMULATED = 163
+
+HASH = 192  # HASH_SIZE bucket heads
+SLOTS = HASH + HASH_SIZE
+SLOT_WORDS = 8
+SLOTS_MAX = 36
+SLOT_BASE = 0  # first gfn
+SLOT_PAGES = 1
+SLOT_HOST_LEVEL = 2
+SLOT_LOG = 3  # a dirty bitmap is present
+SLOT_FRAMES = 4  # offset of the slot's frame records in frame[]
+SLOT_LARGE2 = 5
+SLOT_LARGE3 = 6
+SLOT_USED = 7
+
+CPUS = SLOTS + SLOTS_MAX * SLOT_WORDS
+CPU_WORDS = 32
+CPUS_MAX = 64
+CR0 = 0
+CR3 = 1
+CR4 = 2
+EFER = 3
+BASE_ROLE = 4
+ROOT = 5  # page handle of the loaded root, 0: none
+ROOT_LEVEL = 6  # guest levels: 4 in long mode
+REQUESTS = 7
+LAST_PT_WRITE_GFN = 8
+LAST_PT_WRITE_COUNT = 9
+LAST_PTE_UPDATED = 10  # sptep, 0: none
+LAST_PTE_GFN = 11
+UPDATE_GFN = 12  # the guessed mapping of a table write; -1: none
+BOOTED = 13
+VM_WORDS = CPUS + CPUS_MAX * CPU_WORDS
+
+# vcpu->requests
+REQ_TLB_FLUSH = 1
+REQ_MMU_RELOAD = 2
+REQ_TRIPLE_FAULT = 4
+REQ_MMU_SYNC = 8
+
+# --- page[]: headers of shadow pages (struct kvm_mmu_page) --------------------------------
+# A page handle `sp` is the offset of its header; its table starts at `sp << 5` in spt[],
+# 512 entries followed by the 512 gfns they map. A `sptep` is an offset into spt[].
+PAGE_WORDS = 32
+SPT_WORDS = 1024
+GFNS = 512
+GFN = 0
+ROLE = 1
+ROOT_COUNT = 2
+UNSYNC = 3
+UNSYNC_CHILDREN = 4
+PARENTS = 5  # 0 none · > 0 the one sptep · < 0 minus a chain node
+HASH_NEXT = 6
+HASH_PREV = 7
+LIST_NEXT = 8
+LIST_PREV = 9
+FREED = 10
+SLOT_BITMAP = 11
+OOS_NEXT = 12
+OOS_PREV = 13
+BITMAP = 16  # unsync_child_bitmap: 16 words of 32 bits
+
+# --- link[]: nodes of 8 words, for rmap descriptors and parent chains ------------------------
+LINK_WORDS = 8
+LINK_NEXT = 7
+
+# --- frame[]: per guest frame and per large region of a slot ---------------------------------
+FRAME_WORDS = 2
+RMAP = 0  # 0 none · > 0 the one sptep · < 0 minus a descriptor node
+MEMORY = 1  # offset of the frame's content in mem[]; 0: never written, all zero
+WRITE_COUNT = 1  # of a large region: > 0 forbids a large mapping
+
+# --- Outcome codes ----------------------------------------------------------------------------
+OUT_NONE = 0
+OUT_OK = 1
+OUT_PF = 2
+OUT_PF_DIRECT = 3
+OUT_MMIO = 4
+OUT_FAIL = 5
+OUT_GP = 6
+OUT_LIVELOCK = 7
+OUT_TRIPLE = 8
+OUT_RETURN = 9
+
+# --- Where the simulated kernel breaks ---------------------------------------------------------
+BUG_NONE = 0
+BUG_USE_AFTER_FREE = 1
+BUG_EMPTY_LIST = 2
+BUG_ENDLESS_ZAP = 3
+BUG_ASSERTION = 4

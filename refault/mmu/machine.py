@@ -1,0 +1,220 @@
+"""All state of one simulated host: six flat arrays of ``int64``.
+
+Nothing else is remembered between two operations, so a snapshot is a copy and
+two hosts in the same state are equal byte for byte. Compiled kernels take numpy
+arrays; the interpreted twin takes lists, which Python indexes several times
+faster than arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableSequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from refault.errors import ReplayRefused
+from refault.mmu import layout as x86
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Words = MutableSequence[int]
+
+# What one operation can use up at most: four levels of shadow pages for each of the
+# EXITS_MAX exits an access may take, and the roots loaded before it.
+PAGES_PER_OPERATION = 4 * x86.EXITS_MAX + 16
+LINKS_PER_OPERATION = 4 * PAGES_PER_OPERATION
+FRAMES_PER_OPERATION = 4
+
+#: Bounds on what a trace may make the host take (bytes, frames).
+PAGES_MAX = 1 << 17
+MEMORY_WORDS_MAX = 1 << 29
+SLOT_FRAMES_MAX = 1 << 24
+
+
+class Machine(NamedTuple):
+    """One host. Word meanings: :mod:`refault.mmu.layout`."""
+
+    vm: Any
+    page: Any
+    spt: Any
+    link: Any
+    frame: Any
+    mem: Any
+
+
+def _zeros(count: int, *, interpreted: bool) -> Any:  # noqa: ANN401 - an array or a list
+    return [0] * count if interpreted else np.zeros(count, np.int64)
+
+
+def _longer(words: Any, count: int) -> Any:  # noqa: ANN401 - an array or a list
+    if isinstance(words, list):
+        return words + [0] * (count - len(words))
+    grown = np.zeros(count, np.int64)
+    grown[: len(words)] = words
+    return grown
+
+
+def create(knobs: Mapping[str, int], *, bypass: int, interpreted: bool) -> Machine:
+    """A host without vCPUs, slots or guest, configured as one variant.
+
+    ``knobs`` are the catalogue's, complete; ``bypass`` is VMX's bypass_guest_pf.
+    """
+    m = Machine(
+        vm=_zeros(x86.VM_WORDS, interpreted=interpreted),
+        page=_zeros(x86.PAGE_WORDS, interpreted=interpreted),
+        spt=_zeros(x86.SPT_WORDS, interpreted=interpreted),
+        link=_zeros(x86.LINK_WORDS, interpreted=interpreted),
+        frame=_zeros(x86.FRAME_WORDS, interpreted=interpreted),
+        mem=_zeros(x86.ENTRIES, interpreted=interpreted),
+    )
+    m.vm[x86.MEM_NEXT] = x86.ENTRIES
+    for place, knob in (
+        (x86.KNOB_ZAP_RETURN, "zap_return"),
+        (x86.KNOB_HASH_RESTART, "hash_restart"),
+        (x86.KNOB_LIMIT_LOOP, "limit_loop"),
+        (x86.KNOB_PARENT_STOP, "parent_stop"),
+        (x86.KNOB_UNSYNC_CLEAR, "unsync_clear"),
+        (x86.KNOB_CR4_WRITE, "cr4_write"),
+        (x86.KNOB_ROLE_CR4_PGE, "role_cr4_pge"),
+        (x86.KNOB_SYNC_SCOPE, "sync_scope"),
+    ):
+        m.vm[place] = int(knobs[knob])
+    set_bypass(m, bypass)
+    return reserve(m)
+
+
+def set_bypass(m: Machine, bypass: int) -> None:
+    """Choose what an absent shadow entry looks like (VMX's bypass_guest_pf)."""
+    m.vm[x86.BYPASS] = bypass
+    m.vm[x86.TRAP] = x86.TRAP_WITH_BYPASS if bypass else 0
+    m.vm[x86.NOTRAP] = 0
+
+
+def reserve(m: Machine) -> Machine:
+    """The same host with room for any one operation; kernels never allocate."""
+    links_wanted = LINKS_PER_OPERATION + int(m.vm[x86.ACTIVE])
+    if m.vm[x86.PAGE_FREE_COUNT] < PAGES_PER_OPERATION:
+        m = _more_pages(m)
+    if m.vm[x86.LINK_FREE_COUNT] < links_wanted:
+        m = _more_links(m, links_wanted)
+    if len(m.mem) - m.vm[x86.MEM_NEXT] < FRAMES_PER_OPERATION * x86.ENTRIES:
+        wanted = 2 * len(m.mem) + 64 * x86.ENTRIES
+        if wanted > MEMORY_WORDS_MAX:
+            msg = (
+                f"the guest writes more than {MEMORY_WORDS_MAX >> 17} MiB of memory; "
+                "replay a shorter trace"
+            )
+            raise ReplayRefused(msg)
+        m = m._replace(mem=_longer(m.mem, wanted))
+    return m
+
+
+def _more_pages(m: Machine) -> Machine:
+    old = len(m.page) // x86.PAGE_WORDS
+    new = 2 * old + PAGES_PER_OPERATION
+    if new > PAGES_MAX:
+        msg = (
+            f"more than {PAGES_MAX} shadow pages are in use; "
+            "replay with a lower page limit (--page-limit)"
+        )
+        raise ReplayRefused(msg)
+    m = m._replace(
+        page=_longer(m.page, new * x86.PAGE_WORDS),
+        spt=_longer(m.spt, new * x86.SPT_WORDS),
+    )
+    for index in range(new - 1, old - 1, -1):
+        sp = index * x86.PAGE_WORDS
+        m.page[sp + x86.FREED] = 1
+        m.page[sp + x86.LIST_NEXT] = m.vm[x86.PAGE_FREE]
+        m.vm[x86.PAGE_FREE] = sp
+    m.vm[x86.PAGE_FREE_COUNT] += new - old
+    return m
+
+
+def _more_links(m: Machine, wanted: int) -> Machine:
+    old = len(m.link) // x86.LINK_WORDS
+    new = 2 * old + wanted
+    m = m._replace(link=_longer(m.link, new * x86.LINK_WORDS))
+    for index in range(new - 1, old - 1, -1):
+        node = index * x86.LINK_WORDS
+        m.link[node + x86.LINK_NEXT] = m.vm[x86.LINK_FREE]
+        m.vm[x86.LINK_FREE] = node
+    m.vm[x86.LINK_FREE_COUNT] += new - old
+    return m
+
+
+def add_slot(m: Machine, slot: int, base_gfn: int, page_count: int, host_level: int) -> Machine:
+    """The same host with one more memory slot (kvm_main.c: __kvm_set_memory_region).
+
+    Raises :class:`ReplayRefused` for a slot that overlaps another, exists already,
+    or is larger than a host of ours may be.
+    """
+    vm = m.vm
+    if not 0 <= slot < x86.SLOTS_MAX:
+        msg = f"memory slot {slot} is not one of 0..{x86.SLOTS_MAX - 1}"
+        raise ReplayRefused(msg)
+    if page_count < 1 or base_gfn < 0 or base_gfn + page_count > 1 << 28:
+        msg = f"memory slot {slot}: {page_count} pages from frame {base_gfn:#x} lie outside 40 bits"
+        raise ReplayRefused(msg)
+    place = x86.SLOTS + slot * x86.SLOT_WORDS
+    if vm[place + x86.SLOT_USED]:
+        msg = f"memory slot {slot} is already in use"
+        raise ReplayRefused(msg)
+    for other in range(x86.SLOTS_MAX):
+        at = x86.SLOTS + other * x86.SLOT_WORDS
+        base, pages = vm[at + x86.SLOT_BASE], vm[at + x86.SLOT_PAGES]
+        if vm[at + x86.SLOT_USED] and base < base_gfn + page_count and base_gfn < base + pages:
+            msg = f"memory slot {slot} overlaps slot {other}"
+            raise ReplayRefused(msg)
+    start = len(m.frame)
+    large2, counts2 = _large_regions(base_gfn, page_count, 2)
+    large3, counts3 = _large_regions(base_gfn, page_count, 3)
+    length = start + x86.FRAME_WORDS * (page_count + large2 + large3)
+    if length > x86.FRAME_WORDS * SLOT_FRAMES_MAX:
+        msg = f"memory slot {slot}: more than {SLOT_FRAMES_MAX >> 8} MiB of guest memory in all"
+        raise ReplayRefused(msg)
+    m = m._replace(frame=_longer(m.frame, length))
+    at2 = start + x86.FRAME_WORDS * page_count
+    at3 = at2 + x86.FRAME_WORDS * large2
+    for at, counts in ((at2, counts2), (at3, counts3)):
+        for index in counts:
+            m.frame[at + index * x86.FRAME_WORDS + x86.WRITE_COUNT] += 1
+    for word, value in (
+        (x86.SLOT_BASE, base_gfn),
+        (x86.SLOT_PAGES, page_count),
+        (x86.SLOT_HOST_LEVEL, host_level),
+        (x86.SLOT_LOG, 0),
+        (x86.SLOT_FRAMES, start),
+        (x86.SLOT_LARGE2, at2),
+        (x86.SLOT_LARGE3, at3),
+        (x86.SLOT_USED, 1),
+    ):
+        vm[place + word] = value
+    vm[x86.SLOT_COUNT] = max(vm[x86.SLOT_COUNT], slot + 1)
+    return m
+
+
+def _large_regions(base_gfn: int, page_count: int, level: int) -> tuple[int, list[int]]:
+    """Number of ``level``-sized regions of a slot, and the ones its edges forbid to be large."""
+    pages = 1 << (9 * (level - 1))
+    count = (base_gfn + page_count - 1) // pages - base_gfn // pages + 1
+    forbidden = []
+    if base_gfn % pages:
+        forbidden.append(0)
+    if (base_gfn + page_count) % pages:
+        forbidden.append(count - 1)
+    return count, forbidden
+
+
+def total_slot_pages(m: Machine) -> int:
+    """Pages in all slots: what KVM's default page limit is computed from."""
+    return sum(
+        int(m.vm[x86.SLOTS + i * x86.SLOT_WORDS + x86.SLOT_PAGES]) for i in range(x86.SLOTS_MAX)
+    )
+
+
+def snapshot(m: Machine) -> Machine:
+    """An independent copy of everything."""
+    return Machine(*(words.copy() for words in m))

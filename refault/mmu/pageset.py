@@ -1,0 +1,73 @@
+"""The set of shadow pages a host holds, and its digest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refault.mmu import layout as x86
+from refault.mmu.jit import door
+from refault.mmu.parents import count_parents
+
+if TYPE_CHECKING:
+    from refault.mmu.machine import Machine
+
+_OFFSET_BASIS = 0xCBF2_9CE4_8422_2325
+_PRIME_LOW = 0x1B3  # the prime is 2**40 + 0x1b3
+_LOW = 0xFFFF_FFFF
+
+
+@door
+def fnv1a(text: Any, high: int, low: int) -> int:  # noqa: ANN401 - bytes as an array
+    """FNV-1a 64 over ``text``, going on from the state ``high`` << 32 | ``low``.
+
+    In halves of 32 bits, because a kernel knows no unsigned 64-bit product. The answer
+    is the state as a signed word.
+    """
+    for byte in text:
+        low ^= byte
+        product = low * _PRIME_LOW
+        high = (high * _PRIME_LOW + (product >> 32) + (low << 8)) & _LOW
+        low = product & _LOW
+    if high >= 0x8000_0000:
+        high -= 0x1_0000_0000
+    return (high << 32) | low
+
+
+@door
+def collect(m: Machine, rows: Any) -> int:  # noqa: ANN401 - an array or a list
+    """Write seven words for each active page to ``rows``; answers how many pages there are."""
+    count = 0
+    sp = m.vm[x86.LIST_HEAD]
+    while sp:
+        at = count * 7
+        rows[at] = m.page[sp + x86.GFN]
+        rows[at + 1] = m.page[sp + x86.ROLE]
+        rows[at + 2] = m.page[sp + x86.UNSYNC]
+        rows[at + 3] = m.page[sp + x86.UNSYNC_CHILDREN]
+        rows[at + 4] = m.page[sp + x86.ROOT_COUNT]
+        present = 0
+        for sptep in range(sp << 5, (sp << 5) + x86.ENTRIES):
+            if m.spt[sptep] != m.vm[x86.TRAP] and m.spt[sptep] != m.vm[x86.NOTRAP]:
+                present += 1
+        rows[at + 5] = present
+        rows[at + 6] = count_parents(m, sp)
+        count += 1
+        sp = m.page[sp + x86.LIST_NEXT]
+    return count
+
+
+def page_set(m: Machine) -> list[list[int]]:
+    """Sorted ``[gfn, role, unsync, unsync_children, root_count, present, parents]`` of each page."""
+    size = 7 * int(m.vm[x86.ACTIVE])
+    rows: Any = [0] * size if isinstance(m.vm, list) else np.zeros(size, np.int64)
+    count = collect(m, rows)
+    return sorted(np.asarray(rows, np.int64).reshape(count, 7).tolist())
+
+
+def page_digest(m: Machine) -> int:
+    """FNV-1a 64 over the page set's first five words, one decimal line a page."""
+    lines = "".join(":".join(map(str, row[:5])) + "\n" for row in page_set(m)).encode()
+    text: Any = lines if isinstance(m.vm, list) else np.frombuffer(lines, np.uint8)
+    return fnv1a(text, _OFFSET_BASIS >> 32, _OFFSET_BASIS & _LOW) & ((1 << 64) - 1)

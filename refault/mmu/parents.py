@@ -1,0 +1,139 @@
+"""Back references: which shadow entries link to a page (mmu.c: parent_pte, parent_ptes).
+
+One parent is held in the header itself. The second turns it into chains of five;
+a page returns to the simple form only when its last chain is gone.
+"""
+
+from __future__ import annotations
+
+from refault.mmu import layout as x86
+from refault.mmu.jit import kernel
+from refault.mmu.machine import Machine
+
+
+@kernel
+def page_of(sptep: int) -> int:
+    """Handle of the shadow page an entry belongs to (KVM: page_header)."""
+    return sptep >> 10 << 5
+
+
+@kernel
+def table_of(sp: int) -> int:
+    """Offset of a page's 512 entries in ``spt[]``."""
+    return sp << 5
+
+
+@kernel
+def level_of(m: Machine, sp: int) -> int:
+    """Level of a page in the shadow hierarchy, 1..4."""
+    return (m.page[sp + x86.ROLE] & x86.ROLE_LEVEL_MASK) >> x86.ROLE_LEVEL_SHIFT
+
+
+@kernel
+def new_link(m: Machine) -> int:
+    """A zeroed 8-word node; :func:`refault.mmu.machine.reserve` made sure that there is one."""
+    node = m.vm[x86.LINK_FREE]
+    m.vm[x86.LINK_FREE] = m.link[node + x86.LINK_NEXT]
+    m.vm[x86.LINK_FREE_COUNT] -= 1
+    for i in range(x86.LINK_WORDS):
+        m.link[node + i] = 0
+    return node
+
+
+@kernel
+def free_link(m: Machine, node: int) -> None:
+    m.link[node + x86.LINK_NEXT] = m.vm[x86.LINK_FREE]
+    m.vm[x86.LINK_FREE] = node
+    m.vm[x86.LINK_FREE_COUNT] += 1
+
+
+@kernel
+def add_parent(m: Machine, sp: int, sptep: int) -> None:
+    """Remember that the entry ``sptep`` links to ``sp``; 0 (a root) is ignored."""
+    if sptep == 0:
+        return
+    first = m.page[sp + x86.PARENTS]
+    if first == 0:
+        m.page[sp + x86.PARENTS] = sptep
+        return
+    if first > 0:
+        node = new_link(m)
+        m.link[node] = first
+        m.page[sp + x86.PARENTS] = -node
+    node = -m.page[sp + x86.PARENTS]
+    while node:
+        if m.link[node + x86.CHAIN_ENTRIES - 1] == 0:
+            for i in range(x86.CHAIN_ENTRIES):
+                if m.link[node + i] == 0:
+                    m.link[node + i] = sptep
+                    return
+        node = m.link[node + x86.LINK_NEXT]
+    node = new_link(m)
+    m.link[node] = sptep
+    m.link[node + x86.LINK_NEXT] = -m.page[sp + x86.PARENTS]
+    m.page[sp + x86.PARENTS] = -node
+
+
+@kernel
+def remove_parent(m: Machine, sp: int, sptep: int) -> None:
+    """Forget one back reference; holes are closed within their chain."""
+    if m.page[sp + x86.PARENTS] >= 0:
+        if m.page[sp + x86.PARENTS] != sptep:
+            m.vm[x86.BUG] = x86.BUG_ASSERTION
+        m.page[sp + x86.PARENTS] = 0
+        return
+    before = 0
+    node = -m.page[sp + x86.PARENTS]
+    while node:
+        for i in range(x86.CHAIN_ENTRIES):
+            if m.link[node + i] == 0:
+                break
+            if m.link[node + i] == sptep:
+                close_hole(m, sp, before, node, i)
+                return
+        before = node
+        node = m.link[node + x86.LINK_NEXT]
+    m.vm[x86.BUG] = x86.BUG_ASSERTION
+
+
+@kernel
+def close_hole(m: Machine, sp: int, before: int, node: int, hole: int) -> None:
+    last = hole
+    while last + 1 < x86.CHAIN_ENTRIES and m.link[node + last + 1]:
+        m.link[node + last] = m.link[node + last + 1]
+        last += 1
+    m.link[node + last] = 0
+    if last:
+        return
+    after = m.link[node + x86.LINK_NEXT]
+    if before:
+        m.link[before + x86.LINK_NEXT] = after
+    else:
+        # -0 is 0: the last chain is gone and the page has no parent again.
+        m.page[sp + x86.PARENTS] = -after
+    free_link(m, node)
+
+
+@kernel
+def first_parent(m: Machine, sp: int) -> int:
+    """The entry that :func:`remove_parent` callers drop first, or 0."""
+    first = m.page[sp + x86.PARENTS]
+    if first >= 0:
+        return first
+    return m.link[-first]
+
+
+@kernel
+def count_parents(m: Machine, sp: int) -> int:
+    """Number of entries that link to ``sp``."""
+    first = m.page[sp + x86.PARENTS]
+    if first >= 0:
+        return 1 if first else 0
+    total = 0
+    node = -first
+    while node:
+        for i in range(x86.CHAIN_ENTRIES):
+            if m.link[node + i]:
+                total += 1
+        node = m.link[node + x86.LINK_NEXT]
+    return total

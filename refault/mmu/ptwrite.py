@@ -1,0 +1,177 @@
+"""Emulated writes to shadowed tables, and giving up a table (mmu.c: kvm_mmu_pte_write and kin)."""
+
+from __future__ import annotations
+
+from refault.mmu import layout as x86
+from refault.mmu.guest import gpte_access, read_word, slot_of
+from refault.mmu.jit import kernel
+from refault.mmu.machine import Machine
+from refault.mmu.parents import level_of, remove_parent, table_of
+from refault.mmu.requests import flush_remote_tlbs, flush_tlb
+from refault.mmu.rmap import is_present, rmap_remove
+from refault.mmu.spte import mmu_set_spte
+from refault.mmu.zap import free_some_pages, hash_of, zap_page
+
+
+@kernel
+def guess_page(m: Machine, cpu: int, gpa: int, size: int) -> None:
+    """Look up the frame a table write may be about to map, before the lock is taken."""
+    m.vm[cpu + x86.UPDATE_GFN] = -1
+    if size < 4 or gpa & (size - 1):
+        return
+    gpte = read_word(m, gpa & ~7)
+    gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
+    if gpte & x86.PRESENT and slot_of(m, gfn):
+        m.vm[cpu + x86.UPDATE_GFN] = gfn
+
+
+@kernel
+def is_flooded(m: Machine, cpu: int, gfn: int) -> int:
+    """Third write in a row to one table whose last guessed entry was never used: not a table any more?"""
+    vm = m.vm
+    last = vm[cpu + x86.LAST_PTE_UPDATED]
+    used = last and m.spt[last] & x86.ACCESSED
+    if gfn == vm[cpu + x86.LAST_PT_WRITE_GFN] and not used:
+        vm[cpu + x86.LAST_PT_WRITE_COUNT] += 1
+        return 1 if vm[cpu + x86.LAST_PT_WRITE_COUNT] >= x86.FLOOD_COUNT else 0
+    vm[cpu + x86.LAST_PT_WRITE_GFN] = gfn
+    vm[cpu + x86.LAST_PT_WRITE_COUNT] = 1
+    vm[cpu + x86.LAST_PTE_UPDATED] = 0
+    return 0
+
+
+@kernel
+def touch_last_updated(m: Machine, cpu: int, gfn: int) -> None:
+    """The guest wrote through the entry guessed last, so count that entry as used."""
+    last = m.vm[cpu + x86.LAST_PTE_UPDATED]
+    if last and m.vm[cpu + x86.LAST_PTE_GFN] == gfn and is_present(m, m.spt[last]):
+        m.spt[last] |= x86.ACCESSED
+
+
+@kernel
+def update_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
+    """A level-1 entry got a new value: map it at once if the guess allows (paging_tmpl.h: update_pte)."""
+    if not gpte & x86.PRESENT:
+        m.spt[sptep] = m.vm[x86.NOTRAP]
+        return
+    gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
+    if not gpte & x86.ACCESSED or gfn != m.vm[cpu + x86.UPDATE_GFN]:
+        return
+    role_access = (m.page[sp + x86.ROLE] >> x86.ROLE_ACCESS_SHIFT) & x86.ACC_ALL
+    access = role_access & gpte_access(gpte, m.vm[cpu + x86.EFER] & x86.EFER_NX)
+    mmu_set_spte(m, cpu, sptep, access, 0, 0, gpte & x86.DIRTY, 1, gfn, 1)
+
+
+@kernel
+def needs_remote_flush(m: Machine, old: int, new: int) -> bool:
+    """Did an entry lose something another processor's TLB may still hold?"""
+    if not is_present(m, old):
+        return False
+    if not is_present(m, new) or (old ^ new) & x86.FRAME_MASK:
+        return True
+    lost = (old & ~new) & (x86.PRESENT | x86.PERMISSIONS)
+    return lost != 0 or (new < 0 and old >= 0)
+
+
+@kernel
+def write_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
+    """Drop one shadow entry of a written table and take over the guest's new value."""
+    old = m.spt[sptep]
+    level = level_of(m, sp)
+    if is_present(m, old):
+        if level == 1 or old & x86.LARGE:
+            rmap_remove(m, sptep)
+        else:
+            remove_parent(m, (old & x86.FRAME_MASK) >> x86.PAGE_SHIFT, sptep)
+    m.spt[sptep] = m.vm[x86.TRAP]
+    if old & x86.LARGE:
+        m.vm[x86.LPAGES] -= 1
+    if level > 1:
+        m.vm[x86.PDE_ZAPPED] += 1
+    else:
+        m.vm[x86.PTE_UPDATED] += 1
+        update_entry(m, cpu, sp, sptep, gpte)
+    if needs_remote_flush(m, old, m.spt[sptep]):
+        flush_remote_tlbs(m)
+    else:
+        flush_tlb(m)
+
+
+@kernel
+def pte_write(m: Machine, cpu: int, gpa: int, size: int) -> None:
+    """The guest's memory changed at ``gpa``: update or drop the tables shadowed there.
+
+    Runs for every emulated write. A flooded table, and one written across or inside
+    an entry's 4 bytes, is zapped.
+    """
+    vm = m.vm
+    gfn = gpa >> x86.PAGE_SHIFT
+    offset = gpa & 0xFFF
+    guess_page(m, cpu, gpa, size)
+    touch_last_updated(m, cpu, gfn)
+    free_some_pages(m)
+    if vm[x86.BUG]:
+        return
+    vm[x86.PTE_WRITE] += 1
+    flooded = is_flooded(m, cpu, gfn)
+    misaligned = size < 4 or (offset ^ (offset + size - 1)) & ~7
+    sp = vm[hash_of(gfn)]
+    while sp:
+        after = m.page[sp + x86.HASH_NEXT]
+        if m.page[sp + x86.GFN] == gfn and not m.page[sp + x86.ROLE] & (
+            x86.ROLE_DIRECT | x86.ROLE_INVALID
+        ):
+            if misaligned or flooded:
+                others = zap_page(m, sp)
+                if others:
+                    after = vm[hash_of(gfn)]
+                if not others or vm[x86.KNOB_HASH_RESTART] != 2:
+                    vm[x86.FLOODED] += 1
+            else:
+                gpte = read_word(m, gpa & ~7)
+                write_entry(m, cpu, sp, table_of(sp) + (offset >> 3), gpte)
+        sp = after
+    vm[cpu + x86.UPDATE_GFN] = -1
+
+
+@kernel
+def unshadow(m: Machine, gfn: int) -> None:
+    """The guest says that a frame is no table any more (mmu.c: mmu_unshadow).
+
+    With ``hash_restart`` 0 the walk goes on at a node it saved before the zap, which
+    the zap may have freed: the bug of patch 2.
+    """
+    sp = m.vm[hash_of(gfn)]
+    while sp:
+        if m.page[sp + x86.FREED]:
+            m.vm[x86.BUG] = x86.BUG_USE_AFTER_FREE
+            return
+        after = m.page[sp + x86.HASH_NEXT]
+        if (
+            m.page[sp + x86.GFN] == gfn
+            and not m.page[sp + x86.ROLE] & (x86.ROLE_DIRECT | x86.ROLE_INVALID)
+            and zap_page(m, sp)
+            and m.vm[x86.KNOB_HASH_RESTART]
+        ):
+            after = m.vm[hash_of(gfn)]
+        sp = after
+
+
+@kernel
+def unprotect_page(m: Machine, gfn: int) -> int:
+    """Give up shadowing a frame, invalid roots included (mmu.c: kvm_mmu_unprotect_page). 1 if any."""
+    found = 0
+    sp = m.vm[hash_of(gfn)]
+    # As in zap_all: a pinned root is met again after every restart.
+    bound = 4 * m.vm[x86.ACTIVE] * (m.vm[x86.ACTIVE] + 1) + 4
+    while sp and bound:
+        bound -= 1
+        after = m.page[sp + x86.HASH_NEXT]
+        if m.page[sp + x86.GFN] == gfn and not m.page[sp + x86.ROLE] & x86.ROLE_DIRECT:
+            found = 1
+            if zap_page(m, sp):
+                after = m.vm[hash_of(gfn)]
+        sp = after
+    if bound == 0:
+        m.vm[x86.BUG] = x86.BUG_ENDLESS_ZAP
+    return found

@@ -1,0 +1,230 @@
+"""The reverse map: from a guest frame to every shadow leaf that maps it.
+
+One leaf is held in the frame record itself; more of them stand in descriptors of
+four, chained. A removed leaf's hole is filled with the last leaf of the *same*
+descriptor, which is why the count that triggers recycling is a lower bound.
+"""
+
+from __future__ import annotations
+
+from refault.mmu import layout as x86
+from refault.mmu.guest import slot_of
+from refault.mmu.jit import kernel
+from refault.mmu.machine import Machine
+from refault.mmu.parents import free_link, level_of, new_link, page_of
+from refault.mmu.requests import flush_remote_tlbs
+
+
+@kernel
+def is_present(m: Machine, spte: int) -> bool:
+    """Neither "absent, tell the host" nor "absent in the guest too"."""
+    return spte != m.vm[x86.TRAP] and spte != m.vm[x86.NOTRAP]
+
+
+@kernel
+def large_region(m: Machine, gfn: int, level: int) -> int:
+    """Offset of the record of the ``level``-sized region that holds ``gfn``; 0 without a slot."""
+    slot = slot_of(m, gfn)
+    if slot == 0:
+        return 0
+    shift = 9 * (level - 1)
+    index = (gfn >> shift) - (m.vm[slot + x86.SLOT_BASE] >> shift)
+    base = m.vm[slot + x86.SLOT_LARGE2] if level == 2 else m.vm[slot + x86.SLOT_LARGE3]
+    return base + index * x86.FRAME_WORDS
+
+
+@kernel
+def rmap_of(m: Machine, gfn: int, level: int) -> int:
+    """Offset of the rmap word of ``gfn`` for leaves of ``level`` (mmu.c: gfn_to_rmap)."""
+    if level == 1:
+        slot = slot_of(m, gfn)
+        base = m.vm[slot + x86.SLOT_FRAMES]
+        return base + (gfn - m.vm[slot + x86.SLOT_BASE]) * x86.FRAME_WORDS
+    return large_region(m, gfn, level)
+
+
+@kernel
+def rmap_add(m: Machine, sptep: int, gfn: int) -> int:
+    """List a present leaf under its frame; answers KVM's count, 4 for each full descriptor passed."""
+    if not is_present(m, m.spt[sptep]):
+        return 0
+    m.spt[sptep + x86.GFNS] = gfn
+    rmap = rmap_of(m, gfn, level_of(m, page_of(sptep)))
+    first = m.frame[rmap]
+    if first == 0:
+        m.frame[rmap] = sptep
+        return 0
+    if first > 0:
+        node = new_link(m)
+        m.link[node] = first
+        m.link[node + 1] = sptep
+        m.frame[rmap] = -node
+        return 0
+    count = 0
+    node = -first
+    while m.link[node + x86.RMAP_EXT - 1] and m.link[node + x86.LINK_NEXT]:
+        node = m.link[node + x86.LINK_NEXT]
+        count += x86.RMAP_EXT
+    if m.link[node + x86.RMAP_EXT - 1]:
+        more = new_link(m)
+        m.link[node + x86.LINK_NEXT] = more
+        node = more
+    i = 0
+    while m.link[node + i]:
+        i += 1
+    m.link[node + i] = sptep
+    return count
+
+
+@kernel
+def rmap_remove(m: Machine, sptep: int) -> None:
+    """Take a leaf off its frame's list; the caller then overwrites the entry."""
+    if not is_present(m, m.spt[sptep]):
+        return
+    rmap = rmap_of(m, m.spt[sptep + x86.GFNS], level_of(m, page_of(sptep)))
+    first = m.frame[rmap]
+    if first >= 0:
+        if first != sptep:
+            m.vm[x86.BUG] = x86.BUG_ASSERTION
+        m.frame[rmap] = 0
+        return
+    before = 0
+    node = -first
+    while node:
+        for i in range(x86.RMAP_EXT):
+            if m.link[node + i] == 0:
+                break
+            if m.link[node + i] == sptep:
+                fill_hole(m, rmap, before, node, i)
+                return
+        before = node
+        node = m.link[node + x86.LINK_NEXT]
+    m.vm[x86.BUG] = x86.BUG_ASSERTION
+
+
+@kernel
+def fill_hole(m: Machine, rmap: int, before: int, node: int, hole: int) -> None:
+    last = x86.RMAP_EXT - 1
+    while last > hole and m.link[node + last] == 0:
+        last -= 1
+    m.link[node + hole] = m.link[node + last]
+    m.link[node + last] = 0
+    if last:
+        return
+    # The descriptor is empty (an only first descriptor cannot be: it would hold one
+    # leaf, whose removal lands here with nothing before and nothing after).
+    after = m.link[node + x86.LINK_NEXT]
+    if before:
+        m.link[before + x86.LINK_NEXT] = after
+    else:
+        m.frame[rmap] = -after
+    free_link(m, node)
+
+
+@kernel
+def first_leaf(m: Machine, rmap: int) -> int:
+    """The first leaf of a list, or 0."""
+    first = m.frame[rmap]
+    if first >= 0:
+        return first
+    return m.link[-first]
+
+
+@kernel
+def write_protect_small(m: Machine, rmap: int) -> int:
+    first = m.frame[rmap]
+    if first >= 0:
+        if first and m.spt[first] & x86.WRITABLE:
+            m.spt[first] &= ~x86.WRITABLE
+            return 1
+        return 0
+    changed = 0
+    node = -first
+    while node:
+        for i in range(x86.RMAP_EXT):
+            sptep = m.link[node + i]
+            if sptep == 0:
+                break
+            if m.spt[sptep] & x86.WRITABLE:
+                m.spt[sptep] &= ~x86.WRITABLE
+                changed = 1
+        node = m.link[node + x86.LINK_NEXT]
+    return changed
+
+
+@kernel
+def first_writable(m: Machine, rmap: int) -> int:
+    first = m.frame[rmap]
+    if first >= 0:
+        return first if first and m.spt[first] & x86.WRITABLE else 0
+    node = -first
+    while node:
+        for i in range(x86.RMAP_EXT):
+            sptep = m.link[node + i]
+            if sptep == 0:
+                break
+            if m.spt[sptep] & x86.WRITABLE:
+                return sptep
+        node = m.link[node + x86.LINK_NEXT]
+    return 0
+
+
+@kernel
+def rmap_write_protect(m: Machine, gfn: int) -> int:
+    """Make every mapping of ``gfn`` read-only; writable large ones are removed. 1 if any changed."""
+    changed = write_protect_small(m, rmap_of(m, gfn, 1))
+    for level in range(2, 4):
+        rmap = large_region(m, gfn, level)
+        sptep = first_writable(m, rmap)
+        while sptep:
+            rmap_remove(m, sptep)
+            m.vm[x86.LPAGES] -= 1
+            m.spt[sptep] = m.vm[x86.TRAP]
+            changed = 1
+            sptep = first_writable(m, rmap)
+    return changed
+
+
+@kernel
+def rmap_unmap(m: Machine, rmap: int) -> int:
+    """Remove every leaf of a list (mmu.c: kvm_unmap_rmapp). 1 if there was one."""
+    found = 0
+    sptep = first_leaf(m, rmap)
+    while sptep:
+        rmap_remove(m, sptep)
+        m.spt[sptep] = m.vm[x86.TRAP]
+        found = 1
+        if m.vm[x86.BUG]:
+            break
+        sptep = first_leaf(m, rmap)
+    return found
+
+
+@kernel
+def rmap_age(m: Machine, rmap: int) -> int:
+    """Clear A on every leaf of a list (mmu.c: kvm_age_rmapp). 1 if one was set."""
+    young = 0
+    first = m.frame[rmap]
+    if first >= 0:
+        if first and m.spt[first] & x86.ACCESSED:
+            m.spt[first] &= ~x86.ACCESSED
+            young = 1
+        return young
+    node = -first
+    while node:
+        for i in range(x86.RMAP_EXT):
+            sptep = m.link[node + i]
+            if sptep == 0:
+                break
+            if m.spt[sptep] & x86.ACCESSED:
+                m.spt[sptep] &= ~x86.ACCESSED
+                young = 1
+        node = m.link[node + x86.LINK_NEXT]
+    return young
+
+
+@kernel
+def rmap_recycle(m: Machine, sptep: int, gfn: int) -> None:
+    """Unmap a frame mapped too often, the mapping just made included."""
+    rmap_unmap(m, rmap_of(m, gfn, level_of(m, page_of(sptep))))
+    flush_remote_tlbs(m)

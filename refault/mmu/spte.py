@@ -1,0 +1,168 @@
+"""Writing shadow leaves: permissions, write protection, going out of sync."""
+
+from __future__ import annotations
+
+from refault.mmu import layout as x86
+from refault.mmu.jit import kernel
+from refault.mmu.machine import Machine
+from refault.mmu.parents import level_of, page_of, remove_parent, table_of
+from refault.mmu.requests import cpu_of
+from refault.mmu.rmap import is_present, large_region, rmap_add, rmap_recycle, rmap_remove
+from refault.mmu.unsync import mark_parents_unsync
+from refault.mmu.guest import slot_of
+from refault.mmu.zap import hash_of, oos_push
+
+
+@kernel
+def lookup_page(m: Machine, gfn: int) -> int:
+    """The newest valid shadow page of a guest table, or 0."""
+    sp = m.vm[hash_of(gfn)]
+    while sp:
+        if m.page[sp + x86.GFN] == gfn and not m.page[sp + x86.ROLE] & (
+            x86.ROLE_DIRECT | x86.ROLE_INVALID
+        ):
+            return sp
+        sp = m.page[sp + x86.HASH_NEXT]
+    return 0
+
+
+@kernel
+def convert_notrap(m: Machine, sp: int) -> None:
+    """The guest may fill entries of an unsync table unseen, so each absent one must fault to the host."""
+    if m.vm[x86.TRAP] == m.vm[x86.NOTRAP]:
+        return
+    table = table_of(sp)
+    for sptep in range(table, table + x86.ENTRIES):
+        if m.spt[sptep] == m.vm[x86.NOTRAP]:
+            m.spt[sptep] = m.vm[x86.TRAP]
+
+
+@kernel
+def unsync_page(m: Machine, sp: int) -> int:
+    """Let the guest write this table freely; 1 if it must stay protected.
+
+    A table shadowed under two roles, invalid ones included, never goes out of sync.
+    """
+    gfn = m.page[sp + x86.GFN]
+    role = m.page[sp + x86.ROLE]
+    other = m.vm[hash_of(gfn)]
+    while other:
+        if (
+            m.page[other + x86.GFN] == gfn
+            and not m.page[other + x86.ROLE] & x86.ROLE_DIRECT
+            and m.page[other + x86.ROLE] != role
+        ):
+            return 1
+        other = m.page[other + x86.HASH_NEXT]
+    m.vm[x86.UNSYNC_PAGES] += 1
+    m.page[sp + x86.UNSYNC] = 1
+    oos_push(m, sp)
+    mark_parents_unsync(m, sp)
+    convert_notrap(m, sp)
+    return 0
+
+
+@kernel
+def need_write_protect(m: Machine, gfn: int, can_unsync: int) -> int:
+    """Must mappings of ``gfn`` be read-only because it is a shadowed table?"""
+    sp = lookup_page(m, gfn)
+    if sp == 0:
+        return 0
+    if level_of(m, sp) != 1:
+        return 1
+    if m.page[sp + x86.UNSYNC]:
+        return 0
+    if can_unsync:
+        return unsync_page(m, sp)
+    return 1
+
+
+@kernel
+def set_spte(
+    m: Machine,
+    cpu: int,
+    sptep: int,
+    access: int,
+    user_fault: int,
+    write_fault: int,
+    dirty: int,
+    level: int,
+    gfn: int,
+    speculative: int,
+    can_unsync: int,
+    host_writable: int,
+) -> int:
+    """Store a leaf (mmu.c: set_spte). 1: the frame is a guarded table, the leaf got no W."""
+    spte = x86.PRESENT | x86.DIRTY | (gfn << x86.PAGE_SHIFT)
+    if not speculative:
+        spte |= x86.ACCESSED
+    if not dirty:
+        access &= ~x86.ACC_WRITE
+    if not access & x86.ACC_EXEC:
+        spte |= x86.NX
+    if access & x86.ACC_USER:
+        spte |= x86.USER
+    if level > 1:
+        spte |= x86.LARGE
+    if host_writable:
+        spte |= x86.HOST_WRITABLE
+    guarded = 0
+    forced = write_fault and not user_fault and not m.vm[cpu + x86.CR0] & x86.CR0_WP
+    if access & x86.ACC_WRITE or forced:
+        if level > 1 and m.frame[large_region(m, gfn, level) + x86.WRITE_COUNT]:
+            m.spt[sptep] = m.vm[x86.TRAP]
+            return 1
+        spte |= x86.WRITABLE
+        # When syncing, an entry that could write before needs no lookup: whoever
+        # guards the frame took W from every mapping of it.
+        if (can_unsync or not m.spt[sptep] & x86.WRITABLE) and need_write_protect(
+            m, gfn, can_unsync
+        ):
+            guarded = 1
+            spte &= ~x86.WRITABLE
+    m.spt[sptep] = spte
+    return guarded
+
+
+@kernel
+def mmu_set_spte(
+    m: Machine,
+    cpu: int,
+    sptep: int,
+    access: int,
+    user_fault: int,
+    write_fault: int,
+    dirty: int,
+    level: int,
+    gfn: int,
+    speculative: int,
+) -> None:
+    """Install a leaf over whatever stands there (mmu.c: mmu_set_spte).
+
+    Sets ``WRITE_PT`` when a write fault hit a guarded table and must be emulated.
+    """
+    vm = m.vm
+    old = m.spt[sptep]
+    was_rmapped = 0
+    if is_present(m, old):
+        if level > 1 and not old & x86.LARGE:
+            remove_parent(m, (old & x86.FRAME_MASK) >> x86.PAGE_SHIFT, sptep)
+        elif (old & x86.FRAME_MASK) >> x86.PAGE_SHIFT != gfn:
+            rmap_remove(m, sptep)
+        else:
+            was_rmapped = 1
+    if set_spte(
+        m, cpu, sptep, access, user_fault, write_fault, dirty, level, gfn, speculative, 1, 1
+    ):
+        if write_fault:
+            vm[x86.WRITE_PT] = 1
+        vm[x86.HW_FLUSH] += 1
+    if not was_rmapped and m.spt[sptep] & x86.LARGE:
+        vm[x86.LPAGES] += 1
+    slot = (slot_of(m, gfn) - x86.SLOTS) // x86.SLOT_WORDS
+    m.page[page_of(sptep) + x86.SLOT_BITMAP] |= 1 << slot
+    if not was_rmapped and rmap_add(m, sptep, gfn) > x86.RECYCLE_THRESHOLD:
+        rmap_recycle(m, sptep, gfn)
+    if speculative:
+        vm[cpu + x86.LAST_PTE_UPDATED] = sptep
+        vm[cpu + x86.LAST_PTE_GFN] = gfn

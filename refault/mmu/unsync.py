@@ -1,0 +1,210 @@
+"""Who may be out of sync below this page: marking, walking, clearing.
+
+Bit i of a page's bitmap says that the subtree under entry i may hold a page whose
+guest table the guest can write. In 2.6.34 the marks are a superset of the truth
+and ``unsync_children`` may exceed the number of bits (specification A7); patch 3
+relies on marks that this laziness leaves wrong.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refault.mmu import layout as x86
+from refault.mmu.jit import INTERPRETED, kernel
+from refault.mmu.machine import Machine
+from refault.mmu.parents import level_of, page_of, table_of
+from refault.mmu.rmap import is_present
+
+# 2**n mod 37 differs for every n below 32, so it tells which single bit is set.
+_BIT_NUMBERS = [0] * 37
+for _bit in range(32):
+    _BIT_NUMBERS[(1 << _bit) % 37] = _bit
+BIT_NUMBER = _BIT_NUMBERS if INTERPRETED else np.array(_BIT_NUMBERS, np.int64)
+
+NO_SPACE = -1
+
+
+@kernel
+def next_bit(m: Machine, sp: int, start: int) -> int:
+    """The first set bit of the page's bitmap at or after ``start``, or 512."""
+    if start >= x86.ENTRIES:
+        return x86.ENTRIES
+    word = start >> 5
+    bits = m.page[sp + x86.BITMAP + word] >> (start & 31) << (start & 31)
+    while bits == 0:
+        word += 1
+        if word == 16:
+            return x86.ENTRIES
+        bits = m.page[sp + x86.BITMAP + word]
+    return (word << 5) + BIT_NUMBER[(bits & -bits) % 37]
+
+
+@kernel
+def clear_bit(m: Machine, sp: int, index: int) -> None:
+    m.page[sp + x86.BITMAP + (index >> 5)] &= ~(1 << (index & 31))
+
+
+@kernel
+def mark_child(m: Machine, sptep: int) -> int:
+    """Set the linking bit of one parent. 1: walk on to the parent's parents."""
+    m.vm[x86.PARENT_MARKS] += 1
+    sp = page_of(sptep)
+    index = sptep & 511
+    word = sp + x86.BITMAP + (index >> 5)
+    was_set = (m.page[word] >> (index & 31)) & 1
+    had_children = m.page[sp + x86.UNSYNC_CHILDREN]
+    if not was_set:
+        m.page[word] |= 1 << (index & 31)
+        m.page[sp + x86.UNSYNC_CHILDREN] = had_children + 1
+    stop = m.vm[x86.KNOB_PARENT_STOP]
+    if (stop and was_set) or (stop == 2 and had_children):
+        return 0
+    return 1
+
+
+@kernel
+def mark_parents_unsync(m: Machine, sp: int) -> None:
+    """Mark every ancestor of ``sp`` on every path upward (mmu.c: kvm_mmu_mark_parents_unsync).
+
+    With ``parent_stop`` 1 the walk ends at a bit that was set already (patch 3), with
+    2 also at a parent that had marked children before. Paths are as long as the
+    hierarchy is deep, so a stack of four is enough.
+    """
+    vm = m.vm
+    depth = 0
+    vm[x86.STACK_SP] = m.page[sp + x86.PARENTS]
+    vm[x86.STACK_INDEX] = 0
+    while depth >= 0:
+        cursor = vm[x86.STACK_SP + depth]
+        sptep = 0
+        if cursor > 0:
+            sptep = cursor
+            vm[x86.STACK_SP + depth] = 0
+        elif cursor < 0:
+            i = vm[x86.STACK_INDEX + depth]
+            if i == x86.CHAIN_ENTRIES or m.link[-cursor + i] == 0:
+                vm[x86.STACK_SP + depth] = -m.link[-cursor + x86.LINK_NEXT]
+                vm[x86.STACK_INDEX + depth] = 0
+                continue
+            sptep = m.link[-cursor + i]
+            vm[x86.STACK_INDEX + depth] = i + 1
+        if sptep == 0:
+            depth -= 1
+        elif mark_child(m, sptep):
+            depth += 1
+            vm[x86.STACK_SP + depth] = m.page[page_of(sptep) + x86.PARENTS]
+            vm[x86.STACK_INDEX + depth] = 0
+
+
+@kernel
+def vector_add(m: Machine, sp: int, index: int) -> int:
+    """Append to the walk's vector; an unsync page stands in it once. 1: it is full now."""
+    count = m.vm[x86.VEC_COUNT]
+    if m.page[sp + x86.UNSYNC]:
+        for i in range(count):
+            if m.vm[x86.VEC_SP + i] == sp:
+                return 0
+    m.vm[x86.VEC_SP + count] = sp
+    m.vm[x86.VEC_INDEX + count] = index
+    m.vm[x86.VEC_COUNT] = count + 1
+    return 1 if count + 1 == x86.VECTOR_SIZE else 0
+
+
+@kernel
+def forget_mark(m: Machine, sp: int, index: int) -> None:
+    """A marked subtree turned out clean: clear the bit, exactly or as lazily as 2.6.34."""
+    clear_bit(m, sp, index)
+    if m.vm[x86.KNOB_UNSYNC_CLEAR]:
+        m.page[sp + x86.UNSYNC_CHILDREN] -= 1
+
+
+@kernel
+def unsync_walk(m: Machine, parent: int) -> int:
+    """Collect unsync pages below ``parent`` with the path to each (mmu.c: mmu_unsync_walk).
+
+    Answers the number of leaves met, 0 if there are none, :data:`NO_SPACE` when the
+    vector filled up (then the caller works off what is in it and walks again).
+    """
+    vm = m.vm
+    vm[x86.VEC_COUNT] = 0
+    if m.page[parent + x86.UNSYNC_CHILDREN] == 0:
+        return 0
+    vector_add(m, parent, 0)
+    depth = 0
+    sp = parent
+    index = -1
+    count = 0
+    while True:
+        index = next_bit(m, sp, index + 1)
+        if index == x86.ENTRIES:
+            if next_bit(m, sp, 0) == x86.ENTRIES:
+                m.page[sp + x86.UNSYNC_CHILDREN] = 0
+            if depth == 0:
+                return count
+            found = count
+            depth -= 1
+            sp = vm[x86.STACK_SP + depth]
+            index = vm[x86.STACK_INDEX + depth]
+            count = vm[x86.STACK_COUNT + depth] + found
+            if found == 0:
+                forget_mark(m, sp, index)
+            continue
+        spte = m.spt[table_of(sp) + index]
+        if not is_present(m, spte) or spte & x86.LARGE:
+            if vm[x86.KNOB_UNSYNC_CLEAR]:
+                forget_mark(m, sp, index)
+            continue
+        child = (spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
+        if m.page[child + x86.UNSYNC_CHILDREN]:
+            if vector_add(m, child, index):
+                return NO_SPACE
+            vm[x86.STACK_SP + depth] = sp
+            vm[x86.STACK_INDEX + depth] = index
+            vm[x86.STACK_COUNT + depth] = count
+            depth += 1
+            sp = child
+            index = -1
+            count = 0
+        elif m.page[child + x86.UNSYNC]:
+            count += 1
+            if vector_add(m, child, index):
+                return NO_SPACE
+        elif vm[x86.KNOB_UNSYNC_CLEAR]:
+            forget_mark(m, sp, index)
+
+
+@kernel
+def start_path(m: Machine, parent: int) -> None:
+    """Path bookkeeping stops at the page the walk began with."""
+    m.vm[x86.PATH_SP + level_of(m, parent) - 1] = 0
+
+
+@kernel
+def next_leaf(m: Machine, i: int) -> int:
+    """The next level-1 page of the vector after place ``i``, noting the path to it; the count at the end."""
+    vm = m.vm
+    i += 1
+    while i < vm[x86.VEC_COUNT]:
+        sp = vm[x86.VEC_SP + i]
+        level = level_of(m, sp)
+        vm[x86.PATH_INDEX + level - 1] = vm[x86.VEC_INDEX + i]
+        if level == 1:
+            return i
+        vm[x86.PATH_SP + level - 2] = sp
+        i += 1
+    return i
+
+
+@kernel
+def clear_parents(m: Machine) -> None:
+    """Unmark the path of the leaf just handled, up while a page has no marked child left."""
+    vm = m.vm
+    for level in range(x86.LONG_LEVELS - 1):
+        sp = vm[x86.PATH_SP + level]
+        if sp == 0:
+            return
+        m.page[sp + x86.UNSYNC_CHILDREN] -= 1
+        clear_bit(m, sp, vm[x86.PATH_INDEX + level])
+        if m.page[sp + x86.UNSYNC_CHILDREN]:
+            return

@@ -1,0 +1,296 @@
+"""Taking shadow pages away: zap, quota, shrinker (mmu.c: kvm_mmu_zap_page and its callers)."""
+
+from __future__ import annotations
+
+from refault.mmu import layout as x86
+from refault.mmu.jit import kernel
+from refault.mmu.machine import Machine
+from refault.mmu.parents import first_parent, level_of, remove_parent, table_of
+from refault.mmu.requests import cpu_of, flush_remote_tlbs, reload_remote_mmus
+from refault.mmu.rmap import is_present, large_region, rmap_remove
+from refault.mmu.unsync import clear_parents, next_leaf, start_path, unsync_walk
+
+U32 = 0xFFFF_FFFF
+
+
+@kernel
+def list_push(m: Machine, sp: int) -> None:
+    """Put a page at the head of the active list; reclaim takes the tail, so the list is FIFO."""
+    head = m.vm[x86.LIST_HEAD]
+    m.page[sp + x86.LIST_NEXT] = head
+    m.page[sp + x86.LIST_PREV] = 0
+    if head:
+        m.page[head + x86.LIST_PREV] = sp
+    else:
+        m.vm[x86.LIST_TAIL] = sp
+    m.vm[x86.LIST_HEAD] = sp
+
+
+@kernel
+def list_remove(m: Machine, sp: int) -> None:
+    after = m.page[sp + x86.LIST_NEXT]
+    before = m.page[sp + x86.LIST_PREV]
+    if before:
+        m.page[before + x86.LIST_NEXT] = after
+    else:
+        m.vm[x86.LIST_HEAD] = after
+    if after:
+        m.page[after + x86.LIST_PREV] = before
+    else:
+        m.vm[x86.LIST_TAIL] = before
+
+
+@kernel
+def hash_of(gfn: int) -> int:
+    """Place of the bucket of ``gfn`` in ``vm[]``."""
+    return x86.HASH + (gfn & (x86.HASH_SIZE - 1))
+
+
+@kernel
+def hash_push(m: Machine, sp: int) -> None:
+    bucket = hash_of(m.page[sp + x86.GFN])
+    head = m.vm[bucket]
+    m.page[sp + x86.HASH_NEXT] = head
+    m.page[sp + x86.HASH_PREV] = 0
+    if head:
+        m.page[head + x86.HASH_PREV] = sp
+    m.vm[bucket] = sp
+
+
+@kernel
+def hash_remove(m: Machine, sp: int) -> None:
+    """Unlink from the bucket; ``HASH_NEXT`` stays, as it does in freed memory."""
+    after = m.page[sp + x86.HASH_NEXT]
+    before = m.page[sp + x86.HASH_PREV]
+    if before:
+        m.page[before + x86.HASH_NEXT] = after
+    else:
+        m.vm[hash_of(m.page[sp + x86.GFN])] = after
+    if after:
+        m.page[after + x86.HASH_PREV] = before
+
+
+@kernel
+def oos_push(m: Machine, sp: int) -> None:
+    """Chain a page that went out of sync (patch 6), newest first."""
+    head = m.vm[x86.OOS_HEAD]
+    m.page[sp + x86.OOS_NEXT] = head
+    m.page[sp + x86.OOS_PREV] = 0
+    if head:
+        m.page[head + x86.OOS_PREV] = sp
+    m.vm[x86.OOS_HEAD] = sp
+
+
+@kernel
+def unlink_unsync_page(m: Machine, sp: int) -> None:
+    """A page is in sync again, or gone."""
+    m.page[sp + x86.UNSYNC] = 0
+    m.vm[x86.UNSYNC_PAGES] -= 1
+    after = m.page[sp + x86.OOS_NEXT]
+    before = m.page[sp + x86.OOS_PREV]
+    if before:
+        m.page[before + x86.OOS_NEXT] = after
+    else:
+        m.vm[x86.OOS_HEAD] = after
+    if after:
+        m.page[after + x86.OOS_PREV] = before
+
+
+@kernel
+def account_shadowed(m: Machine, gfn: int, change: int) -> None:
+    """A table frame forbids large mappings of the regions that hold it."""
+    for level in range(2, 4):
+        m.frame[large_region(m, gfn, level) + x86.WRITE_COUNT] += change
+
+
+@kernel
+def unlink_children(m: Machine, sp: int) -> None:
+    """Drop every leaf and every link of a page; all entries become absent."""
+    table = table_of(sp)
+    level = level_of(m, sp)
+    trap = m.vm[x86.TRAP]
+    for sptep in range(table, table + x86.ENTRIES):
+        spte = m.spt[sptep]
+        if spte == trap:
+            continue
+        if is_present(m, spte):
+            if level == 1:
+                rmap_remove(m, sptep)
+            elif spte & x86.LARGE:
+                m.vm[x86.LPAGES] -= 1
+                rmap_remove(m, sptep)
+            else:
+                remove_parent(m, (spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT, sptep)
+        m.spt[sptep] = trap
+
+
+@kernel
+def unlink_parents(m: Machine, sp: int) -> None:
+    """Make every entry that links here absent; the parents' unsync marks stay as they are."""
+    sptep = first_parent(m, sp)
+    while sptep:
+        remove_parent(m, sp, sptep)
+        m.spt[sptep] = m.vm[x86.TRAP]
+        sptep = first_parent(m, sp)
+
+
+@kernel
+def free_page(m: Machine, sp: int) -> None:
+    hash_remove(m, sp)
+    list_remove(m, sp)
+    m.page[sp + x86.FREED] = 1
+    m.page[sp + x86.LIST_NEXT] = m.vm[x86.PAGE_FREE]
+    m.vm[x86.PAGE_FREE] = sp
+    m.vm[x86.PAGE_FREE_COUNT] += 1
+    m.vm[x86.N_FREE] = (m.vm[x86.N_FREE] + 1) & U32
+    m.vm[x86.ACTIVE] -= 1
+
+
+@kernel
+def drop_page(m: Machine, sp: int) -> None:
+    """Zap one page, its unsync children apart: unlink it and free it, unless a vCPU runs on it."""
+    m.vm[x86.SHADOW_ZAPPED] += 1
+    unlink_children(m, sp)
+    unlink_parents(m, sp)
+    flush_remote_tlbs(m)
+    role = m.page[sp + x86.ROLE]
+    if not role & (x86.ROLE_INVALID | x86.ROLE_DIRECT):
+        account_shadowed(m, m.page[sp + x86.GFN], -1)
+    if m.page[sp + x86.UNSYNC]:
+        unlink_unsync_page(m, sp)
+    if m.page[sp + x86.ROOT_COUNT] == 0:
+        free_page(m, sp)
+    else:
+        m.page[sp + x86.ROLE] = role | x86.ROLE_INVALID
+        list_remove(m, sp)
+        list_push(m, sp)
+        reload_remote_mmus(m)
+    for vcpu in range(m.vm[x86.VCPU_COUNT]):
+        m.vm[cpu_of(vcpu) + x86.LAST_PTE_UPDATED] = 0
+
+
+@kernel
+def zap_unsync_children(m: Machine, parent: int) -> int:
+    """Zap every unsync page below ``parent``. What is answered is the quarrel of patch 2.
+
+    ``zap_return`` 0: the length of the walk's vector, path pages and all; 1: leaves.
+    """
+    if level_of(m, parent) == 1:
+        return 0
+    zapped = 0
+    start_path(m, parent)
+    while unsync_walk(m, parent):
+        i = next_leaf(m, -1)
+        while i < m.vm[x86.VEC_COUNT]:
+            drop_page(m, m.vm[x86.VEC_SP + i])
+            clear_parents(m)
+            zapped += m.vm[x86.KNOB_ZAP_RETURN]
+            i = next_leaf(m, i)
+        if m.vm[x86.KNOB_ZAP_RETURN] == 0:
+            zapped += m.vm[x86.VEC_COUNT]
+        start_path(m, parent)
+    return zapped
+
+
+@kernel
+def zap_page(m: Machine, sp: int) -> int:
+    """Zap a page and the unsync pages below it; nonzero tells the caller that others vanished too."""
+    zapped = zap_unsync_children(m, sp)
+    drop_page(m, sp)
+    return zapped
+
+
+@kernel
+def zap_tail(m: Machine) -> int:
+    """Zap the oldest page. An empty list's head taken for a page is how 2.6.33 crashes."""
+    tail = m.vm[x86.LIST_TAIL]
+    if tail == 0:
+        m.vm[x86.BUG] = x86.BUG_EMPTY_LIST
+        return 0
+    return zap_page(m, tail)
+
+
+@kernel
+def reclaim_pages(m: Machine) -> None:
+    """Free old pages until REFILL_PAGES are free (mmu.c: __kvm_mmu_free_some_pages).
+
+    Only pinned roots left: each zap frees nothing and moves the root to the head, so
+    after one whole round nothing has changed and nothing ever will.
+    """
+    idle = 0
+    while m.vm[x86.N_FREE] < x86.REFILL_PAGES and m.vm[x86.LIST_TAIL]:
+        before = m.vm[x86.ACTIVE]
+        zap_tail(m)
+        m.vm[x86.RECYCLED] += 1
+        idle = idle + 1 if m.vm[x86.ACTIVE] == before else 0
+        if idle > m.vm[x86.ACTIVE]:
+            m.vm[x86.BUG] = x86.BUG_ENDLESS_ZAP
+        if m.vm[x86.BUG]:
+            return
+
+
+@kernel
+def free_some_pages(m: Machine) -> None:
+    """Reclaim when fewer than MIN_FREE_PAGES are free (mmu.h: kvm_mmu_free_some_pages)."""
+    if m.vm[x86.N_FREE] < x86.MIN_FREE_PAGES:
+        reclaim_pages(m)
+
+
+@kernel
+def change_limit(m: Machine, limit: int) -> None:
+    """Set the page limit (mmu.c: kvm_mmu_change_mmu_pages), with ``limit_loop``'s accounting.
+
+    ``used`` is C's int against an unsigned limit: once negative it compares as huge and
+    the loop runs to the end of the list, or for ever over pinned roots.
+    """
+    vm = m.vm
+    loop = vm[x86.KNOB_LIMIT_LOOP]
+    used = vm[x86.N_ALLOC] - vm[x86.N_FREE]
+    used = max(used, 0)
+    if used <= limit:
+        vm[x86.N_FREE] = (vm[x86.N_FREE] + limit - vm[x86.N_ALLOC]) & U32
+        vm[x86.N_ALLOC] = limit
+        return
+    idle = 0
+    while (used & U32) > limit:
+        if loop >= 2 and vm[x86.LIST_TAIL] == 0:
+            break
+        before = vm[x86.ACTIVE]
+        zapped = zap_tail(m)
+        if loop == 1 or loop == 3:
+            used -= zapped
+        used -= 1
+        idle = idle + 1 if vm[x86.ACTIVE] == before else 0
+        if used < 0 and idle > vm[x86.ACTIVE]:
+            vm[x86.BUG] = x86.BUG_ENDLESS_ZAP
+        if vm[x86.BUG]:
+            return
+    vm[x86.N_FREE] = 0
+    vm[x86.N_ALLOC] = used & U32 if loop == 3 else limit
+
+
+@kernel
+def zap_all(m: Machine) -> None:
+    """Zap every page from the newest on, starting over whenever a zap took others along."""
+    sp = m.vm[x86.LIST_HEAD]
+    # A pinned root moves to the head: without a bound, restarts over it never end.
+    bound = 4 * m.vm[x86.ACTIVE] * (m.vm[x86.ACTIVE] + 1) + 4
+    while sp and bound:
+        bound -= 1
+        after = m.page[sp + x86.LIST_NEXT]
+        if zap_page(m, sp):
+            after = m.vm[x86.LIST_HEAD]
+        sp = after
+    if bound == 0:
+        m.vm[x86.BUG] = x86.BUG_ENDLESS_ZAP
+    flush_remote_tlbs(m)
+
+
+@kernel
+def shrink(m: Machine, scan: int) -> int:
+    """Memory pressure on a host with this one guest (mmu.c: mmu_shrink); answers pages in use."""
+    used = m.vm[x86.N_ALLOC] - m.vm[x86.N_FREE]
+    if scan > 0 and used > 0:
+        zap_tail(m)
+        used -= 1
+    return used
