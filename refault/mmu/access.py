@@ -46,13 +46,14 @@ def hardware_walk(m: Machine, root: int, gva: int, kind: int, user: int) -> int:
             m.vm[x86.OUT_ADDRESS] = (spte & x86.FRAME_MASK & ~inside) | (gva & inside)
             return HIT
         level -= 1
-        sptep = (
-            table_of((spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT) + ((gva >> (3 + 9 * level)) & 511)
+        sptep = table_of((spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT) + (
+            (gva >> (3 + 9 * level)) & 511
         )
 
 
 @kernel
 def inject(m: Machine, code: int) -> int:
+    """Give the guest a #PF."""
     m.vm[x86.OUT_ADDRESS] = code
     return x86.OUT_PF
 

@@ -55,9 +55,7 @@ def link_child(m: Machine, cpu: int, sptep: int, level: int, gva: int, access: i
         if read_word(m, vm[x86.WALK_PTE_GPAS + level - 2]) != vm[x86.WALK_PTES + level - 2]:
             remove_parent(m, child, sptep)
             return 0
-    m.spt[sptep] = (
-        (child << x86.PAGE_SHIFT) | x86.PRESENT | x86.ACCESSED | x86.WRITABLE | x86.USER
-    )
+    m.spt[sptep] = (child << x86.PAGE_SHIFT) | x86.PRESENT | x86.ACCESSED | x86.WRITABLE | x86.USER
     return access | 8
 
 

@@ -72,7 +72,7 @@ class FindingLog:
         """Keep every record as well, for comparison with golden results."""
         self.raw = []
 
-    def take(self, log: loop.Log, ops: op.Operations, shift: int, outcomes: Any) -> None:  # noqa: ANN401 - a hash
+    def take(self, log: loop.Log, ops: op.Operations, outcomes: Any) -> None:
         """Work off the records of the rows just executed and empty the log."""
         count = int(log.state[loop.NEXT])
         if not count:
@@ -82,14 +82,13 @@ class FindingLog:
         records = np.array(log.records[:size], np.int64).reshape(count, loop.RECORD_WORDS)
         if self.raw is not None:
             self.raw.append(records)
-        rows = records[:, loop.INDEX] - shift
         seen = records[records[:, loop.CODE] != x86.OUT_RETURN]
         if len(seen):
-            outcomes.update(_guest_view(seen, ops, shift).tobytes())
+            outcomes.update(_guest_view(seen, ops).tobytes())
         deviating = np.flatnonzero(records[:, loop.DEVIATION])
         self.count += len(deviating)
         for place in deviating[: max(0, KEPT - len(self.kept))]:
-            self.kept.append(_finding(records[place].tolist(), ops, int(rows[place])))
+            self.kept.append(_finding(records[place].tolist(), ops))
 
     def broke(self, bug: int, ops: op.Operations, row: int, operation_index: int) -> None:
         """The simulated kernel broke while executing ``row``."""
@@ -109,11 +108,11 @@ class FindingLog:
         self.kept.append(self.stopped)
 
 
-def _guest_view(records: Any, ops: op.Operations, shift: int) -> Any:  # noqa: ANN401 - arrays
+def _guest_view(records: Any, ops: op.Operations) -> Any:
     """(event, outcome, address or code, value) of each record, without how the host managed it."""
     events: Sequence[int] = ops.event
     view = np.empty((len(records), 4), "<i8")
-    view[:, 0] = np.asarray(events)[records[:, loop.INDEX] - shift]
+    view[:, 0] = np.asarray(events)[records[:, loop.ROW]]
     codes = records[:, loop.CODE]
     view[:, 1] = np.where(codes == x86.OUT_PF_DIRECT, x86.OUT_PF, codes)
     view[:, 2] = records[:, loop.ADDRESS]
@@ -121,7 +120,8 @@ def _guest_view(records: Any, ops: op.Operations, shift: int) -> Any:  # noqa: A
     return view
 
 
-def _finding(record: list[int], ops: op.Operations, row: int) -> Finding:
+def _finding(record: list[int], ops: op.Operations) -> Finding:
+    row = record[loop.ROW]
     code, address = record[loop.CODE], record[loop.ADDRESS]
     cls, want = int(ops.cls[row]), int(ops.want[row])
     kind = _KINDS[record[loop.DEVIATION] - 1]

@@ -20,7 +20,7 @@ def slot_of(m: Machine, gfn: int) -> int:
 
 @kernel
 def frame_of(m: Machine, gfn: int) -> int:
-    """Offset of the frame record of ``gfn`` in ``frame[]``; the caller knows that a slot holds it."""
+    """Offset in ``frame[]`` of the record of ``gfn``; the caller knows that a slot holds it."""
     slot = slot_of(m, gfn)
     base = m.vm[slot + x86.SLOT_FRAMES]
     return base + (gfn - m.vm[slot + x86.SLOT_BASE]) * x86.FRAME_WORDS
@@ -49,7 +49,7 @@ def write_word(m: Machine, gpa: int, value: int) -> None:
 
 @kernel
 def merged_word(keep: int, gpa: int, size: int, value: int) -> int:
-    """The aligned word ``keep`` after a store of ``size`` (1, 2, 4 or 8) bytes at ``gpa`` inside it."""
+    """The aligned word ``keep`` after a store of 1, 2, 4 or 8 bytes at ``gpa`` inside it."""
     if size == 8:
         return value
     shift = (gpa & 7) * 8
@@ -107,6 +107,7 @@ def gpte_access(gpte: int, nx: int) -> int:
 
 @kernel
 def walk_failed(m: Machine, code: int, write: int, user: int, fetch: int) -> int:
+    """End a walk with the #PF code for what was asked."""
     if write:
         code |= x86.PF_WRITE
     if user:

@@ -29,8 +29,8 @@ def drop_leaf(m: Machine, cpu: int, gva: int) -> int:
         if not is_present(m, spte):
             return 0
         level -= 1
-        sptep = (
-            table_of((spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT) + ((gva >> (3 + 9 * level)) & 511)
+        sptep = table_of((spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT) + (
+            (gva >> (3 + 9 * level)) & 511
         )
 
 

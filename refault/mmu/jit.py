@@ -12,6 +12,9 @@ import os
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numba
+from numba import types
+
 from refault.mmu.source import simulator_digest
 
 _Kernel = TypeVar("_Kernel")
@@ -21,7 +24,10 @@ BOUNDS_CHECKED = os.environ.get("REFAULT_BOUNDSCHECK", "") == "1"
 
 
 def cache_folder() -> Path:
-    """Folder of compiled kernels: ``REFAULT_CACHE``, the checkout's ``.refault/cache``, or the user's cache."""
+    """Where compiled kernels are kept.
+
+    ``REFAULT_CACHE`` if it is set, a checkout's own ``.refault/cache``, else the user's cache.
+    """
     named = os.environ.get("REFAULT_CACHE")
     if named:
         return Path(named)
@@ -37,8 +43,6 @@ def _configure() -> dict[str, Any]:
     numba does not notice when a callee in another file changed, so the folder is
     keyed by the digest of the whole simulator.
     """
-    import numba
-
     kind = "checked" if BOUNDS_CHECKED else "kernels"
     numba.config.CACHE_DIR = str(cache_folder() / f"{kind}-{simulator_digest()[:16]}")
     return {
@@ -62,13 +66,11 @@ def kernel(function: _Kernel) -> _Kernel:
     """
     if INTERPRETED:
         return function
-    import numba
-
     options = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     dispatcher: Any = numba.njit(**options)(function)
     resolve = dispatcher.get_call_template
 
-    def resolve_widened(args: tuple[Any, ...], kws: dict[str, Any]) -> Any:  # noqa: ANN401
+    def resolve_widened(args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
         return resolve(tuple(_widened(arg) for arg in args), kws)
 
     # numba would compile a kernel anew for every constant it is called with.
@@ -77,19 +79,15 @@ def kernel(function: _Kernel) -> _Kernel:
     return compiled
 
 
-def _widened(argument: Any) -> Any:  # noqa: ANN401 - a numba type
-    """Every integer a kernel takes is an ``int64``, be it a constant, a flag or a byte of a column."""
-    from numba import types
-
+def _widened(argument: Any) -> Any:
+    """Every integer a kernel takes is an ``int64``: constants, flags, bytes of a column."""
     plain = types.unliteral(argument)
     return types.int64 if isinstance(plain, (types.Integer, types.Boolean)) else plain
 
 
 def door(function: _Kernel) -> _Kernel:
-    """Compile ``function`` on its first call from Python, with everything below it, and cache the whole."""
+    """Compile ``function``, with everything below it, on its first call from Python; cache it."""
     if INTERPRETED:
         return function
-    import numba
-
     compiled: _Kernel = numba.njit(cache=True, **_OPTIONS)(function)
     return compiled

@@ -275,3 +275,5 @@ BUG_USE_AFTER_FREE = 1
 BUG_EMPTY_LIST = 2
 BUG_ENDLESS_ZAP = 3
 BUG_ASSERTION = 4
+# Not a defect of the kernel's: the guest enters a paging mode this simulator does not have.
+UNSUPPORTED_MODE = 5

@@ -8,26 +8,52 @@ a page that becomes tracked is brought up to date with stores; control registers
 start a vCPU or are written. The rules read only the trace, so every variant executes
 the same operations.
 
-A *model* of guest memory is kept: what the tables contain as far as the trace told,
-without the A and D bits a processor would have set.
+What memory holds meanwhile is kept in :mod:`refault.mmu.model`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from refault.mmu import layout as x86
 from refault.mmu import operations as op
-from refault.mmu.guest import merged_word
 from refault.mmu.jit import door, kernel
+from refault.mmu.model import (
+    AT_START,
+    BOOT_CR0,
+    BOOT_CR3,
+    FRAME_COUNT,
+    HELD,
+    HELD_EVENT,
+    HELD_GPA,
+    HELD_SIZE,
+    HELD_VALUE,
+    HELD_VCPU,
+    MEMORY_NEXT,
+    PAGES_PER_EVENT,
+    ROW_COUNT,
+    ROWS_PER_EVENT,
+    SKIP_IO,
+    SKIP_NOT_BOOTED,
+    SKIP_OUTSIDE_MEMORY,
+    SKIP_STORE_TO_TABLE,
+    SKIP_STORE_UNKNOWN,
+    SKIP_UNSUPPORTED,
+    SKIP_WOULD_HIT_TABLE,
+    SKIPPED,
+    SNAP_EVENT,
+    SNAP_GFN,
+    SNAP_LEFT,
+    SNAP_VCPU,
+    VCPU_TABLE,
+    VCPU_TABLE_WORDS,
+    Lowering,
+    frame_number,
+    model_walk,
+    set_model_word,
+)
+from refault.mmu.table_stores import emit, finish_snapshot, release_held
 from refault.trace import EventKind
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from refault.trace import MemorySlot
 
 ACCESS = int(EventKind.ACCESS)
 TABLE_STORE = int(EventKind.TABLE_STORE)
@@ -48,269 +74,16 @@ FLAG_IO = 8
 FLAG_NOGPA = 16
 FLAG_INIT = 32
 
-# Where a 4-level Linux guest maps all of memory, and its own image (Documentation/x86/x86_64/mm.rst).
-DIRECT_MAP = -0x7780_0000_0000
-IMAGE_MAP = -0x8000_0000
 CR3_KEPT = 0x000F_FFFF_FFFF_F018  # no PCID, no keep-TLB bit
 CR4_KEPT = 0x07FF | 0x2000  # what a 2.6.34 host lets a guest set
 MSR_EFER = 0xC000_0080
-
-# state[]
-AT_START = 0  # 1 until the guest has done anything
-ROW_COUNT = 1  # rows written in this call
-HELD = 2  # a table store waits for the snapshots right behind it
-HELD_VCPU = 3
-HELD_GPA = 4
-HELD_SIZE = 5
-HELD_VALUE = 6
-HELD_EVENT = 7
-SNAP_VCPU = 8
-SNAP_GFN = 9
-SNAP_LEFT = 10  # entries still to come
-SNAP_EVENT = 11
-MEMORY_NEXT = 12
-FRAME_COUNT = 13
-SLOT_COUNT = 14
-BOOT_CR0 = 15
-BOOT_CR3 = 16
-SKIPPED = 20  # events that became no operation though they should, by reason
-SKIP_IO = 0
-SKIP_NOT_BOOTED = 1
-SKIP_STORE_TO_TABLE = 2  # not lost: the table store beside it carries it
-SKIP_STORE_UNKNOWN = 3
-SKIP_WOULD_HIT_TABLE = 4
-SKIP_OUTSIDE_MEMORY = 5
-SKIP_UNSUPPORTED = 6
-SKIP_REASONS = (
-    "device",
-    "vcpu-not-booted",
-    "store-carried-by-table-store",
-    "store-without-address",
-    "store-would-damage-table",
-    "outside-memory",
-    "unsupported",
-)
-SLOT_TABLE = 32  # base, pages, first frame number of each
-SLOT_TABLE_WORDS = 3
-VCPU_TABLE = SLOT_TABLE + SLOT_TABLE_WORDS * x86.SLOTS_MAX
-VCPU_TABLE_WORDS = 5  # cr0 cr3 cr4 efer up
-STATE_WORDS = VCPU_TABLE + VCPU_TABLE_WORDS * x86.CPUS_MAX
-
-ROWS_PER_EVENT = x86.ENTRIES + 2
-PAGES_PER_EVENT = 4
-
-
-class Lowering(NamedTuple):
-    """State between two calls. Frames are numbered across all slots."""
-
-    state: Any
-    image: Any  # the page of the snapshot under way
-    pages: Any  # per frame: offset of its content in memory, 0: all zero
-    tracked: Any  # per frame: 1 while it is a page table
-    last_store: Any  # per vCPU and frame: 1 | virtual page of the latest store seen to it
-    memory: Any
-
-
-def create(slots: Sequence[MemorySlot], vcpu_count: int, *, interpreted: bool) -> Lowering:
-    """The state before the first event of a trace."""
-    frames = sum(slot.page_count for slot in slots)
-
-    def words(count: int) -> Any:  # noqa: ANN401 - an array or a list
-        return [0] * count if interpreted else np.zeros(count, np.int64)
-
-    lowering = Lowering(
-        state=words(STATE_WORDS),
-        image=words(x86.ENTRIES),
-        pages=words(frames + 1),
-        tracked=words(frames + 1),
-        last_store=words(max(1, frames * vcpu_count)),
-        memory=words(256 * x86.ENTRIES),
-    )
-    state = lowering.state
-    state[AT_START] = 1
-    state[MEMORY_NEXT] = x86.ENTRIES
-    state[FRAME_COUNT] = frames
-    state[SLOT_COUNT] = len(slots)
-    first = 0
-    for i, slot in enumerate(slots):
-        place = SLOT_TABLE + i * SLOT_TABLE_WORDS
-        state[place : place + 3] = [slot.base_gfn, slot.page_count, first]
-        first += slot.page_count
-    return lowering
-
-
-def reserve(lowering: Lowering) -> Lowering:
-    """The same state with room in ``memory`` for some more pages."""
-    if has_memory(lowering):
-        return lowering
-    old = lowering.memory
-    if isinstance(old, list):
-        return lowering._replace(memory=old + [0] * len(old))
-    return lowering._replace(memory=np.concatenate((old, np.zeros_like(old))))
-
-
-def has_memory(lowering: Lowering) -> bool:
-    """Is there room in ``memory`` for the next event?"""
-    left = len(lowering.memory) - int(lowering.state[MEMORY_NEXT])
-    return left >= PAGES_PER_EVENT * x86.ENTRIES
-
-
-@kernel
-def frame_number(t: Lowering, gfn: int) -> int:
-    """Number of a guest frame across all slots, or -1 outside memory."""
-    for i in range(t.state[SLOT_COUNT]):
-        place = SLOT_TABLE + i * SLOT_TABLE_WORDS
-        base = t.state[place]
-        if base <= gfn < base + t.state[place + 1]:
-            return t.state[place + 2] + gfn - base
-    return -1
-
-
-@kernel
-def model_word(t: Lowering, frame: int, index: int) -> int:
-    return t.memory[t.pages[frame] + index]
-
-
-@kernel
-def set_model_word(t: Lowering, frame: int, index: int, value: int) -> None:
-    page = t.pages[frame]
-    if page == 0:
-        if value == 0:
-            return
-        page = t.state[MEMORY_NEXT]
-        t.state[MEMORY_NEXT] = page + x86.ENTRIES
-        t.pages[frame] = page
-    t.memory[page + index] = value
-
-
-@kernel
-def model_walk(t: Lowering, vcpu: int, gva: int, user: int) -> int:
-    """Address of a writable mapping of ``gva`` in the model, or -1."""
-    top = gva >> 47
-    if top != 0 and top != -1:
-        return -1
-    need = x86.PRESENT | x86.WRITABLE
-    if user:
-        need |= x86.USER
-    gpte = t.state[VCPU_TABLE + vcpu * VCPU_TABLE_WORDS + 1]
-    level = x86.LONG_LEVELS
-    while True:
-        frame = frame_number(t, (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT)
-        if frame < 0:
-            return -1
-        gpte = model_word(t, frame, (gva >> (3 + 9 * level)) & 511)
-        if gpte & need != need:
-            return -1
-        if level == 1 or (gpte & x86.LARGE and level <= 3):
-            inside = (1 << (3 + 9 * level)) - 1
-            return (gpte & x86.FRAME_MASK & ~inside) | (gva & inside)
-        level -= 1
-
-
-@kernel
-def mapping_for_store(t: Lowering, vcpu: int, gpa: int) -> int:
-    """An address the kernel of this vCPU can store to ``gpa`` through; 1 (never one) if there is none."""
-    if not t.state[VCPU_TABLE + vcpu * VCPU_TABLE_WORDS + 4]:
-        return 1
-    if model_walk(t, vcpu, DIRECT_MAP + gpa, 0) == gpa:
-        return DIRECT_MAP + gpa
-    if gpa < -IMAGE_MAP and model_walk(t, vcpu, IMAGE_MAP + gpa, 0) == gpa:
-        return IMAGE_MAP + gpa
-    frame = frame_number(t, gpa >> x86.PAGE_SHIFT)
-    page = t.last_store[vcpu * t.state[FRAME_COUNT] + frame]
-    if page:
-        gva = (page & ~1) | (gpa & 0xFFF)
-        if model_walk(t, vcpu, gva, 0) == gpa:
-            return gva
-    return 1
-
-
-@kernel
-def emit(
-    t: Lowering, ops: op.Operations, event: int, kind: int, vcpu: int, user: int, a: int, b: int
-) -> int:
-    """Append a row without a witness; answers its place."""
-    row = t.state[ROW_COUNT]
-    t.state[ROW_COUNT] = row + 1
-    ops.kind[row] = kind
-    ops.vcpu[row] = vcpu
-    ops.user[row] = user
-    ops.aux[row] = 0
-    ops.cls[row] = op.WITNESS_NONE
-    ops.a[row] = a
-    ops.b[row] = b
-    ops.want[row] = 0
-    ops.event[row] = event
-    return row
-
-
-@kernel
-def store_kind(size: int) -> int:
-    if size == 8:
-        return op.ST
-    if size == 4:
-        return op.ST4
-    return op.ST2 if size == 2 else op.ST1
-
-
-@kernel
-def emit_table_store(
-    t: Lowering, ops: op.Operations, event: int, vcpu: int, gpa: int, size: int, value: int, cls: int
-) -> None:
-    """A store to a page table: through a mapping of the guest's, or straight into memory."""
-    frame = frame_number(t, gpa >> x86.PAGE_SHIFT)
-    if frame < 0:
-        t.state[SKIPPED + SKIP_OUTSIDE_MEMORY] += 1
-        return
-    gva = mapping_for_store(t, vcpu, gpa)
-    index = (gpa >> 3) & 511
-    word = merged_word(model_word(t, frame, index), gpa, size, value)
-    if gva == 1:
-        emit(t, ops, event, op.POKE, 0, 0, gpa & ~7, word)
-    else:
-        row = emit(t, ops, event, store_kind(size), vcpu, 0, gva, value)
-        ops.cls[row] = cls
-        ops.want[row] = gpa
-    set_model_word(t, frame, index, word)
-
-
-@kernel
-def release_held(t: Lowering, ops: op.Operations) -> None:
-    """Emit the table store that waited for the snapshots behind it."""
-    state = t.state
-    if state[HELD]:
-        state[HELD] = 0
-        emit_table_store(
-            t, ops, state[HELD_EVENT], state[HELD_VCPU], state[HELD_GPA], state[HELD_SIZE],
-            state[HELD_VALUE], op.WITNESS_TABLE_STORE,
-        )
-
-
-@kernel
-def finish_snapshot(t: Lowering, ops: op.Operations) -> None:
-    """All entries of a page that becomes tracked are known: bring memory up to date with them."""
-    state = t.state
-    gfn = state[SNAP_GFN]
-    frame = frame_number(t, gfn)
-    t.tracked[frame] = 1
-    for i in range(x86.ENTRIES):
-        word = t.image[i]
-        if model_word(t, frame, i) == word:
-            continue
-        gpa = (gfn << x86.PAGE_SHIFT) | (i << 3)
-        if state[AT_START]:
-            emit(t, ops, state[SNAP_EVENT], op.POKE, 0, 0, gpa, word)
-            set_model_word(t, frame, i, word)
-        else:
-            emit_table_store(
-                t, ops, state[SNAP_EVENT], state[SNAP_VCPU], gpa, 8, word, op.WITNESS_SNAPSHOT
-            )
 
 
 @kernel
 def lower_access(
     t: Lowering, ops: op.Operations, event: int, vcpu: int, flags: int, a: int, b: int
 ) -> None:
+    """A load, store or fetch. Stores to page tables are left to the table stores beside them."""
     state = t.state
     state[AT_START] = 0
     known = not flags & FLAG_NOGPA
@@ -352,6 +125,7 @@ def lower_access(
 def lower_fault(
     t: Lowering, ops: op.Operations, event: int, vcpu: int, flags: int, a: int, b: int
 ) -> None:
+    """An access the real guest took a #PF for, and so must the simulated one."""
     t.state[AT_START] = 0
     if not t.state[VCPU_TABLE + vcpu * VCPU_TABLE_WORDS + 4]:
         return
@@ -374,6 +148,7 @@ def lower_fault(
 
 @kernel
 def emit_boot(t: Lowering, ops: op.Operations, event: int, vcpu: int) -> None:
+    """Start a vCPU with the registers seen so far."""
     cpu = VCPU_TABLE + vcpu * VCPU_TABLE_WORDS
     t.state[cpu + 4] = 1
     efer = t.state[cpu + 3]
@@ -388,7 +163,10 @@ def emit_boot(t: Lowering, ops: op.Operations, event: int, vcpu: int) -> None:
 def lower_register(
     t: Lowering, ops: op.Operations, event: int, vcpu: int, flags: int, number: int, value: int
 ) -> None:
-    """CR0, CR3 or CR4. A vCPU starts at its initial CR3, or at the CR0 write that turns paging on."""
+    """CR0, CR3 or CR4.
+
+    A vCPU starts at its initial CR3, or at the CR0 write that turns paging on.
+    """
     state = t.state
     cpu = VCPU_TABLE + vcpu * VCPU_TABLE_WORDS
     initial = flags & FLAG_INIT
@@ -415,8 +193,15 @@ def lower_register(
 
 @kernel
 def lower_operation(
-    t: Lowering, ops: op.Operations, event: int, kind: int, vcpu: int, flags: int, aux: int,
-    a: int, b: int,
+    t: Lowering,
+    ops: op.Operations,
+    event: int,
+    kind: int,
+    vcpu: int,
+    flags: int,
+    aux: int,
+    a: int,
+    b: int,
 ) -> None:
     """An event that is an operation already."""
     if kind == op.BOOT_CR:
@@ -437,8 +222,15 @@ def lower_operation(
 
 @kernel
 def lower_event(
-    t: Lowering, ops: op.Operations, event: int, kind: int, vcpu: int, flags: int, aux: int,
-    a: int, b: int,
+    t: Lowering,
+    ops: op.Operations,
+    event: int,
+    kind: int,
+    vcpu: int,
+    flags: int,
+    aux: int,
+    a: int,
+    b: int,
 ) -> None:
     """Any event but those of a snapshot."""
     state = t.state
@@ -485,8 +277,17 @@ def lower_event(
 
 @door
 def lower(
-    t: Lowering, kind: Any, vcpu: Any, flags: Any, aux: Any, a: Any, b: Any,  # noqa: ANN401
-    first_event: int, start: int, ops: op.Operations, capacity: int,
+    t: Lowering,
+    kind: Any,
+    vcpu: Any,
+    flags: Any,
+    aux: Any,
+    a: Any,
+    b: Any,
+    first_event: int,
+    start: int,
+    ops: op.Operations,
+    capacity: int,
 ) -> int:
     """Turn the events of one block from ``start`` on into rows 0.. of ``ops``.
 
@@ -520,9 +321,7 @@ def lower(
                     finish_snapshot(t, ops)
         else:
             release_held(t, ops)
-            lower_event(
-                t, ops, first_event + i, kind[i], vcpu[i], flags[i], aux[i], a[i], b[i]
-            )
+            lower_event(t, ops, first_event + i, kind[i], vcpu[i], flags[i], aux[i], a[i], b[i])
     return len(kind)
 
 

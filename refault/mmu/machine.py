@@ -44,11 +44,11 @@ class Machine(NamedTuple):
     mem: Any
 
 
-def _zeros(count: int, *, interpreted: bool) -> Any:  # noqa: ANN401 - an array or a list
+def _zeros(count: int, *, interpreted: bool) -> Any:
     return [0] * count if interpreted else np.zeros(count, np.int64)
 
 
-def _longer(words: Any, count: int) -> Any:  # noqa: ANN401 - an array or a list
+def _longer(words: Any, count: int) -> Any:
     if isinstance(words, list):
         return words + [0] * (count - len(words))
     grown = np.zeros(count, np.int64)

@@ -19,7 +19,7 @@ _LOW = 0xFFFF_FFFF
 
 
 @door
-def fnv1a(text: Any, high: int, low: int) -> int:  # noqa: ANN401 - bytes as an array
+def fnv1a(text: Any, high: int, low: int) -> int:
     """FNV-1a 64 over ``text``, going on from the state ``high`` << 32 | ``low``.
 
     In halves of 32 bits, because a kernel knows no unsigned 64-bit product. The answer
@@ -36,7 +36,7 @@ def fnv1a(text: Any, high: int, low: int) -> int:  # noqa: ANN401 - bytes as an 
 
 
 @door
-def collect(m: Machine, rows: Any) -> int:  # noqa: ANN401 - an array or a list
+def collect(m: Machine, rows: Any) -> int:
     """Write seven words for each active page to ``rows``; answers how many pages there are."""
     count = 0
     sp = m.vm[x86.LIST_HEAD]
@@ -59,7 +59,7 @@ def collect(m: Machine, rows: Any) -> int:  # noqa: ANN401 - an array or a list
 
 
 def page_set(m: Machine) -> list[list[int]]:
-    """Sorted ``[gfn, role, unsync, unsync_children, root_count, present, parents]`` of each page."""
+    """Sorted rows: gfn, role, unsync, unsync_children, root_count, present, parents."""
     size = 7 * int(m.vm[x86.ACTIVE])
     rows: Any = [0] * size if isinstance(m.vm, list) else np.zeros(size, np.int64)
     count = collect(m, rows)

@@ -42,6 +42,7 @@ def new_link(m: Machine) -> int:
 
 @kernel
 def free_link(m: Machine, node: int) -> None:
+    """Give a node back."""
     m.link[node + x86.LINK_NEXT] = m.vm[x86.LINK_FREE]
     m.vm[x86.LINK_FREE] = node
     m.vm[x86.LINK_FREE_COUNT] += 1
@@ -98,6 +99,7 @@ def remove_parent(m: Machine, sp: int, sptep: int) -> None:
 
 @kernel
 def close_hole(m: Machine, sp: int, before: int, node: int, hole: int) -> None:
+    """Move the later references of a chain down by one; an empty chain goes away."""
     last = hole
     while last + 1 < x86.CHAIN_ENTRIES and m.link[node + last + 1]:
         m.link[node + last] = m.link[node + last + 1]

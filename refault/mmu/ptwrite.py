@@ -27,7 +27,7 @@ def guess_page(m: Machine, cpu: int, gpa: int, size: int) -> None:
 
 @kernel
 def is_flooded(m: Machine, cpu: int, gfn: int) -> int:
-    """Third write in a row to one table whose last guessed entry was never used: not a table any more?"""
+    """Is this the third write in a row to one table, its last guessed entry never used?"""
     vm = m.vm
     last = vm[cpu + x86.LAST_PTE_UPDATED]
     used = last and m.spt[last] & x86.ACCESSED
@@ -50,7 +50,7 @@ def touch_last_updated(m: Machine, cpu: int, gfn: int) -> None:
 
 @kernel
 def update_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
-    """A level-1 entry got a new value: map it at once if the guess allows (paging_tmpl.h: update_pte)."""
+    """Map a level-1 entry's new value at once, if the guess allows (paging_tmpl.h: update_pte)."""
     if not gpte & x86.PRESENT:
         m.spt[sptep] = m.vm[x86.NOTRAP]
         return
@@ -159,7 +159,7 @@ def unshadow(m: Machine, gfn: int) -> None:
 
 @kernel
 def unprotect_page(m: Machine, gfn: int) -> int:
-    """Give up shadowing a frame, invalid roots included (mmu.c: kvm_mmu_unprotect_page). 1 if any."""
+    """Give up shadowing a frame, invalid roots included; 1 if it was (kvm_mmu_unprotect_page)."""
     found = 0
     sp = m.vm[hash_of(gfn)]
     # As in zap_all: a pinned root is met again after every restart.

@@ -1,4 +1,4 @@
-"""Control-register writes of a long-mode guest (x86.c: kvm_set_cr0, kvm_set_cr3, kvm_set_cr4, set_efer).
+"""Control-register writes of a long-mode guest (x86.c: kvm_set_cr0, _cr3, _cr4, set_efer).
 
 Each answers OUT_NONE, or OUT_GP when the write is refused and nothing changed.
 """
@@ -17,6 +17,9 @@ from refault.mmu.sync import sync_roots
 @kernel
 def boot(m: Machine, cpu: int, cr0: int, cr3: int, cr4: int, efer: int) -> None:
     """Set all registers of a vCPU at once; no guest entry in between."""
+    if not (cr0 & x86.CR0_PG and cr4 & x86.CR4_PAE and efer & x86.EFER_LMA):
+        m.vm[x86.BUG] = x86.UNSUPPORTED_MODE
+        return
     free_roots(m, cpu)
     m.vm[cpu + x86.CR0] = cr0 | x86.CR0_ET
     m.vm[cpu + x86.CR3] = cr3
@@ -29,6 +32,7 @@ def boot(m: Machine, cpu: int, cr0: int, cr3: int, cr4: int, efer: int) -> None:
 
 @kernel
 def set_cr0(m: Machine, cpu: int, value: int) -> int:
+    """Always a context reset, also for the value that is there."""
     if value >> 32:
         return x86.OUT_GP
     value = (value & x86.CR0_KNOWN) | x86.CR0_ET
@@ -36,6 +40,9 @@ def set_cr0(m: Machine, cpu: int, value: int) -> int:
         return x86.OUT_GP
     if value & x86.CR0_PG and not value & x86.CR0_PE:
         return x86.OUT_GP
+    if not value & x86.CR0_PG:
+        m.vm[x86.BUG] = x86.UNSUPPORTED_MODE
+        return x86.OUT_NONE
     m.vm[cpu + x86.CR0] = value
     reset_context(m, cpu)
     return x86.OUT_NONE
@@ -43,7 +50,7 @@ def set_cr0(m: Machine, cpu: int, value: int) -> int:
 
 @kernel
 def set_cr3(m: Machine, cpu: int, value: int) -> int:
-    """The same value syncs and flushes; another one drops the root, and the next entry loads the new."""
+    """The same value syncs and flushes; another one drops the root, the next entry loads it."""
     if value == m.vm[cpu + x86.CR3]:
         sync_roots(m, cpu)
         flush_tlb(m)

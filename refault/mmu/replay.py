@@ -15,12 +15,22 @@ from refault.mmu import layout as x86
 from refault.mmu import operations as op
 from refault.mmu.access import FETCH, READ, WRITE, access
 from refault.mmu.entry import enter_guest
-from refault.mmu.guest import probe, read_word, slot_of, walk_addr, write_word
-from refault.mmu.host import commit_slot, notifier_age, notifier_unmap, slot_remove_write_access
-from refault.mmu.host import start_dirty_log
+from refault.mmu.guest import probe, slot_of, walk_addr, write_word
+from refault.mmu.host import (
+    commit_slot,
+    notifier_age,
+    notifier_unmap,
+    slot_remove_write_access,
+    start_dirty_log,
+)
 from refault.mmu.invlpg import invlpg
 from refault.mmu.jit import door, kernel
-from refault.mmu.machine import LINKS_PER_OPERATION, PAGES_PER_OPERATION, FRAMES_PER_OPERATION, Machine
+from refault.mmu.machine import (
+    FRAMES_PER_OPERATION,
+    LINKS_PER_OPERATION,
+    PAGES_PER_OPERATION,
+    Machine,
+)
 from refault.mmu.ptwrite import unprotect_page, unshadow
 from refault.mmu.registers import boot, set_cr0, set_cr3, set_cr4, set_efer
 from refault.mmu.requests import cpu_of
@@ -49,15 +59,16 @@ SKIP_UNSUPPORTED = 2
 SKIP_REASONS = ("vcpu-not-booted", "outside-memory", "unsupported")
 STATE_WORDS = 80
 
-RECORD_WORDS = 8  # index, code, address, value, emulated, tally column + 1, probe, stale
-INDEX = 0
+RECORD_WORDS = 9
+INDEX = 0  # operation index
 CODE = 1
 ADDRESS = 2
 VALUE = 3
 EMULATED = 4
-DEVIATION = 5
-PROBE = 6
+DEVIATION = 5  # 0, or 1 + the column of the tally
+PROBE = 6  # what a walk of the guest's own tables gives: gpa, or -1 - #PF code
 IS_STALE = 7
+ROW = 8  # place in the block
 
 
 class Log(NamedTuple):
@@ -101,6 +112,7 @@ def needs_engine(m: Machine, kind: int, aux: int) -> bool:
 
 @kernel
 def store_size(kind: int) -> int:
+    """Bytes a store operation writes."""
     if kind == op.ST:
         return 8
     if kind == op.ST4:
@@ -214,7 +226,10 @@ def judge(code: int, address: int, cls: int, want: int) -> int:
 
 
 @kernel
-def write_record(m: Machine, log: Log, index: int, code: int, deviation: int, walked: int, stale: int) -> None:
+def write_record(
+    m: Machine, log: Log, row: int, index: int, code: int, deviation: int, walked: int, stale: int
+) -> None:
+    """Append one record."""
     place = log.state[NEXT] * RECORD_WORDS
     log.state[NEXT] += 1
     log.records[place + INDEX] = index
@@ -225,6 +240,7 @@ def write_record(m: Machine, log: Log, index: int, code: int, deviation: int, wa
     log.records[place + DEVIATION] = deviation
     log.records[place + PROBE] = walked
     log.records[place + IS_STALE] = stale
+    log.records[place + ROW] = row
 
 
 @kernel
@@ -236,12 +252,10 @@ def account(m: Machine, ops: op.Operations, i: int, index: int, code: int, log: 
     log.state[place + column] += 1
     if column == AS_WITNESSED:
         if cls in (op.WITNESS_NONE, op.WITNESS_UNSEEN) or log.state[RECORD_ALL]:
-            write_record(m, log, index, code, 0, 0, 0)
+            write_record(m, log, i, index, code, 0, 0, 0)
         return
     kind = ops.kind[i]
-    walked = probe(
-        m, cpu_of(ops.vcpu[i]), ops.a[i], kind >= op.ST, ops.user[i], kind == op.EX
-    )
+    walked = probe(m, cpu_of(ops.vcpu[i]), ops.a[i], kind >= op.ST, ops.user[i], kind == op.EX)
     agrees = (code == x86.OUT_OK and walked == m.vm[x86.OUT_ADDRESS]) or (
         code in (x86.OUT_PF, x86.OUT_PF_DIRECT) and walked == -1 - m.vm[x86.OUT_ADDRESS]
     )
@@ -250,7 +264,7 @@ def account(m: Machine, ops: op.Operations, i: int, index: int, code: int, log: 
     first = FIRST_STALE if stale else FIRST_OTHER
     if log.state[first] == 0:
         log.state[first] = index + 1
-    write_record(m, log, index, code, column + 1, walked, stale)
+    write_record(m, log, i, index, code, column + 1, walked, stale)
 
 
 @door
@@ -270,12 +284,10 @@ def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: L
         vm[x86.OUT_VALUE] = 0
         vm[x86.OUT_EMULATED] = 0
         vcpu = ops.vcpu[i]
-        if (kind < op.BOOT or op.NR_PAGES <= kind <= op.ZAPALL or kind > op.UNPROTECT):
+        if kind < op.BOOT or op.NR_PAGES <= kind <= op.ZAPALL or kind > op.UNPROTECT:
             code = host_operation(m, kind, aux, ops.a[i], ops.b[i])
         elif vcpu < vm[x86.VCPU_COUNT]:
-            code = guest_operation(
-                m, kind, vcpu, ops.user[i], ops.a[i], ops.b[i], ops.want[i]
-            )
+            code = guest_operation(m, kind, vcpu, ops.user[i], ops.a[i], ops.b[i], ops.want[i])
         else:
             code = -1 - SKIP_NOT_BOOTED
         if vm[x86.BUG]:
@@ -285,7 +297,7 @@ def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: L
         elif op.LD <= kind <= op.ST1:
             account(m, ops, i, i + shift, code, log)
         elif code != x86.OUT_NONE:
-            write_record(m, log, i + shift, code, 0, 0, 0)
+            write_record(m, log, i, i + shift, code, 0, 0, 0)
         if log.state[ROWS]:
             for c in range(x86.COUNTER_COUNT):
                 log.rows[i * x86.COUNTER_COUNT + c] = vm[c]

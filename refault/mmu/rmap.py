@@ -45,7 +45,7 @@ def rmap_of(m: Machine, gfn: int, level: int) -> int:
 
 @kernel
 def rmap_add(m: Machine, sptep: int, gfn: int) -> int:
-    """List a present leaf under its frame; answers KVM's count, 4 for each full descriptor passed."""
+    """List a present leaf under its frame; answers 4 for each full descriptor passed."""
     if not is_present(m, m.spt[sptep]):
         return 0
     m.spt[sptep + x86.GFNS] = gfn
@@ -104,6 +104,7 @@ def rmap_remove(m: Machine, sptep: int) -> None:
 
 @kernel
 def fill_hole(m: Machine, rmap: int, before: int, node: int, hole: int) -> None:
+    """Close a gap with the last leaf of its descriptor; an empty descriptor goes away."""
     last = x86.RMAP_EXT - 1
     while last > hole and m.link[node + last] == 0:
         last -= 1
@@ -111,8 +112,6 @@ def fill_hole(m: Machine, rmap: int, before: int, node: int, hole: int) -> None:
     m.link[node + last] = 0
     if last:
         return
-    # The descriptor is empty (an only first descriptor cannot be: it would hold one
-    # leaf, whose removal lands here with nothing before and nothing after).
     after = m.link[node + x86.LINK_NEXT]
     if before:
         m.link[before + x86.LINK_NEXT] = after
@@ -132,6 +131,7 @@ def first_leaf(m: Machine, rmap: int) -> int:
 
 @kernel
 def write_protect_small(m: Machine, rmap: int) -> int:
+    """Take W from every 4 KiB mapping of a list; 1 if one had it."""
     first = m.frame[rmap]
     if first >= 0:
         if first and m.spt[first] & x86.WRITABLE:
@@ -154,6 +154,7 @@ def write_protect_small(m: Machine, rmap: int) -> int:
 
 @kernel
 def first_writable(m: Machine, rmap: int) -> int:
+    """The first writable leaf of a list, or 0."""
     first = m.frame[rmap]
     if first >= 0:
         return first if first and m.spt[first] & x86.WRITABLE else 0
@@ -171,7 +172,7 @@ def first_writable(m: Machine, rmap: int) -> int:
 
 @kernel
 def rmap_write_protect(m: Machine, gfn: int) -> int:
-    """Make every mapping of ``gfn`` read-only; writable large ones are removed. 1 if any changed."""
+    """Make every mapping of ``gfn`` read-only, removing writable large ones; 1 if any changed."""
     changed = write_protect_small(m, rmap_of(m, gfn, 1))
     for level in range(2, 4):
         rmap = large_region(m, gfn, level)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from refault.mmu import layout as x86
+from refault.mmu.guest import slot_of
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.parents import level_of, page_of, remove_parent, table_of
-from refault.mmu.requests import cpu_of
 from refault.mmu.rmap import is_present, large_region, rmap_add, rmap_recycle, rmap_remove
 from refault.mmu.unsync import mark_parents_unsync
-from refault.mmu.guest import slot_of
 from refault.mmu.zap import hash_of, oos_push
 
 
@@ -28,7 +27,7 @@ def lookup_page(m: Machine, gfn: int) -> int:
 
 @kernel
 def convert_notrap(m: Machine, sp: int) -> None:
-    """The guest may fill entries of an unsync table unseen, so each absent one must fault to the host."""
+    """Let every absent entry fault to the host: the guest may fill an unsync table unseen."""
     if m.vm[x86.TRAP] == m.vm[x86.NOTRAP]:
         return
     table = table_of(sp)

@@ -1,4 +1,4 @@
-"""Bringing unsync pages up to date with the guest's tables (mmu.c: kvm_sync_page and its callers)."""
+"""Bringing unsync pages up to date with the guest's tables (mmu.c: kvm_sync_page and kin)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from refault.mmu.zap import unlink_unsync_page, zap_page
 
 @kernel
 def sync_entries(m: Machine, cpu: int, sp: int) -> int:
-    """Re-read every mapped entry of a page (paging_tmpl.h: sync_page); answers how many still map."""
+    """Re-read every mapped entry of a page (paging_tmpl.h: sync_page); how many still map?"""
     present = 0
     nx = m.vm[cpu + x86.EFER] & x86.EFER_NX
     role_access = (m.page[sp + x86.ROLE] >> x86.ROLE_ACCESS_SHIFT) & x86.ACC_ALL
@@ -29,11 +29,7 @@ def sync_entries(m: Machine, cpu: int, sp: int) -> int:
             continue
         gpte = m.mem[memory + i]
         gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
-        if (
-            gfn != m.spt[sptep + x86.GFNS]
-            or not gpte & x86.PRESENT
-            or not gpte & x86.ACCESSED
-        ):
+        if gfn != m.spt[sptep + x86.GFNS] or not gpte & x86.PRESENT or not gpte & x86.ACCESSED:
             rmap_remove(m, sptep)
             m.spt[sptep] = m.vm[x86.TRAP] if gpte & x86.PRESENT else m.vm[x86.NOTRAP]
             continue
@@ -42,9 +38,7 @@ def sync_entries(m: Machine, cpu: int, sp: int) -> int:
         host_writable = spte & x86.HOST_WRITABLE
         if not host_writable:
             access &= ~x86.ACC_WRITE
-        set_spte(
-            m, cpu, sptep, access, 0, 0, gpte & x86.DIRTY, 1, gfn, 1, 0, host_writable
-        )
+        set_spte(m, cpu, sptep, access, 0, 0, gpte & x86.DIRTY, 1, gfn, 1, 0, host_writable)
     return present
 
 

@@ -42,6 +42,7 @@ def next_bit(m: Machine, sp: int, start: int) -> int:
 
 @kernel
 def clear_bit(m: Machine, sp: int, index: int) -> None:
+    """Clear one bit of the page's bitmap."""
     m.page[sp + x86.BITMAP + (index >> 5)] &= ~(1 << (index & 31))
 
 
@@ -182,7 +183,10 @@ def start_path(m: Machine, parent: int) -> None:
 
 @kernel
 def next_leaf(m: Machine, i: int) -> int:
-    """The next level-1 page of the vector after place ``i``, noting the path to it; the count at the end."""
+    """Place of the next level-1 page of the vector after ``i``, noting the path to it.
+
+    Answers the vector's length at its end.
+    """
     vm = m.vm
     i += 1
     while i < vm[x86.VEC_COUNT]:

@@ -28,6 +28,7 @@ def list_push(m: Machine, sp: int) -> None:
 
 @kernel
 def list_remove(m: Machine, sp: int) -> None:
+    """Take a page off the active list."""
     after = m.page[sp + x86.LIST_NEXT]
     before = m.page[sp + x86.LIST_PREV]
     if before:
@@ -48,6 +49,7 @@ def hash_of(gfn: int) -> int:
 
 @kernel
 def hash_push(m: Machine, sp: int) -> None:
+    """Put a page at the head of its bucket, so that the newest is found first."""
     bucket = hash_of(m.page[sp + x86.GFN])
     head = m.vm[bucket]
     m.page[sp + x86.HASH_NEXT] = head
@@ -136,6 +138,7 @@ def unlink_parents(m: Machine, sp: int) -> None:
 
 @kernel
 def free_page(m: Machine, sp: int) -> None:
+    """Forget a page; its header stays readable, as freed memory does."""
     hash_remove(m, sp)
     list_remove(m, sp)
     m.page[sp + x86.FREED] = 1
@@ -194,7 +197,7 @@ def zap_unsync_children(m: Machine, parent: int) -> int:
 
 @kernel
 def zap_page(m: Machine, sp: int) -> int:
-    """Zap a page and the unsync pages below it; nonzero tells the caller that others vanished too."""
+    """Zap a page and the unsync pages below it; nonzero says that others vanished too."""
     zapped = zap_unsync_children(m, sp)
     drop_page(m, sp)
     return zapped

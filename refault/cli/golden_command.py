@@ -1,0 +1,76 @@
+"""``refault golden``: hold the simulator against what the real kernel code did."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from refault.golden import Case, Verdict
+
+
+def golden(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders with golden results.", show_default=False)
+    ],
+    *,
+    variant: Annotated[
+        list[str], typer.Option("--variant", "-v", help="Only these variants.")
+    ] = [],  # noqa: B006 - Typer copies it
+    traces: Annotated[
+        Path | None, typer.Option(help="Folder of the captures; default: beside their results.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes; 0: one a processor.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Replay golden cases and compare every field of every operation.
+
+    The last line says how many runs and operations agree. Exit code 1 unless all do.
+
+    Example: refault golden tests/golden --traces demo/traces
+    """
+    from refault.golden import cases_in
+
+    cases = [
+        case for folder in folders for case in cases_in(folder, traces=traces, variants=variant)
+    ]
+    verdicts = []
+    for verdict in _checked(cases, jobs or os.cpu_count() or 1):
+        verdicts.append(verdict)
+        if not verdict.agrees and not as_json:
+            why = verdict.difference or verdict.refused
+            print(f"{verdict.name} {verdict.variant}: {why}", flush=True)
+    runs = sum(verdict.agrees for verdict in verdicts)
+    operations = sum(verdict.operations for verdict in verdicts)
+    agreeing = sum(verdict.agreeing for verdict in verdicts)
+    if as_json:
+        summary = {
+            "runs": len(verdicts),
+            "runs_agreeing": runs,
+            "operations": operations,
+            "operations_agreeing": agreeing,
+            "cases": [verdict.to_dict() for verdict in verdicts],
+        }
+        print(json.dumps(summary, indent=2))
+    else:
+        print(f"{runs} of {len(verdicts)} runs agree, {agreeing} of {operations} operations")
+    if runs < len(verdicts) or not verdicts:
+        raise typer.Exit(1)
+
+
+def _checked(cases: list[Case], jobs: int) -> list[Verdict]:
+    """The verdicts in the order of the cases, worked out side by side."""
+    from refault.golden import check
+    from refault.mmu.engine import warm_up
+
+    if min(jobs, len(cases)) <= 1:
+        return [check(case) for case in cases]
+    warm_up()  # once, so that the processes find compiled kernels
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(jobs, len(cases))) as pool:
+        return list(pool.imap(check, cases))

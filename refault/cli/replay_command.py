@@ -1,0 +1,152 @@
+"""``refault replay``: traces and variants in, the comparison table out; no service needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from refault.catalogue import (
+    SEED_SERIES,
+    Parameters,
+    PatchSet,
+    patch_set_from_text,
+    prefix_label,
+    prefixes,
+    resolve,
+)
+from refault.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from refault.catalogue import Variant
+    from refault.compare import Column, Comparison
+    from refault.results import RunResult
+
+
+def replay(
+    traces: Annotated[list[Path], typer.Argument(help="Trace files (.rft).", show_default=False)],
+    *,
+    variant: Annotated[
+        list[str],
+        typer.Option(
+            "--variant",
+            "-v",
+            help="A golden name (base, p2, p3, p4, p6, series, …) or patch ids joined by +, then "
+            "parameters after commas. The first one is the base. Default: every prefix of the "
+            "series of 12 April 2010.",
+        ),
+    ] = [],  # noqa: B006 - Typer copies it
+    page_limit: Annotated[
+        str | None,
+        typer.Option(help="Shadow pages a VM may have, or FIRST/THEN/EVERY, for every variant."),
+    ] = None,
+    bypass: Annotated[int | None, typer.Option(help="VMX's bypass_guest_pf, 0 or 1.")] = None,
+    every_counter: Annotated[
+        bool, typer.Option("--all", help="Also show counters that no variant changes.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Replay traces under variants and compare them.
+
+    Exit code 1 says that a variant showed the guest something else than the base did, or broke.
+
+    Example: refault replay demo/traces/linux61-boot-1cpu.rft -v base -v p2 -v p3
+    """
+    from refault.compare import Column, compare, to_dict, to_text
+    from refault.mmu import engine
+
+    labelled = _variants(variant, page_limit=page_limit, bypass=bypass)
+    unique = {each.digest: each for _, each in labelled}
+    comparisons: list[Comparison] = []
+    with _progress(enabled=not as_json) as progress:
+        for path in traces:
+            task = progress.add_task(path.name, total=None)
+
+            def advance(done: int, total: int, task: object = task) -> None:
+                progress.update(task, completed=done, total=total or None)  # type: ignore[arg-type]
+
+            results = engine.replay(path, list(unique.values()), progress=advance)
+            by_digest = dict(zip(unique, results, strict=True))
+            columns = [_column(Column, label, each, by_digest) for label, each in labelled]
+            comparisons.append(compare(columns))
+    if as_json:
+        print(json.dumps([to_dict(comparison) for comparison in comparisons], indent=2))
+    else:
+        command = ["refault", *sys.argv[1:]]
+        print(
+            to_text(
+                comparisons,
+                title=f"refault comparison: {', '.join(path.name for path in traces)}",
+                command=shlex.join(command),
+                every_counter=every_counter,
+            ),
+            end="",
+        )
+    if any(_is_bad(column) for comparison in comparisons for column in comparison.columns):
+        raise typer.Exit(1)
+
+
+def _is_bad(column: object) -> bool:
+    result: RunResult | None = getattr(column, "result", None)
+    return result is None or bool(result.disagreement_count) or result.stopped is not None
+
+
+def _column(
+    make: type[Column], label: str, variant: Variant, results: dict[str, RunResult]
+) -> Column:
+    return make(
+        label=label,
+        variant_name=variant.name,
+        golden_name=variant.golden_name,
+        result=results[variant.digest],
+        variant_digest=variant.digest,
+    )
+
+
+def _variants(
+    texts: list[str], *, page_limit: str | None, bypass: int | None
+) -> list[tuple[str, Variant]]:
+    """Each variant with its column's label; the options' parameters hold for all of them."""
+    if texts:
+        labelled = [(text, patch_set_from_text(text)) for text in texts]
+    else:
+        series = prefixes(PatchSet(patches=SEED_SERIES))
+        labelled = [(prefix_label(each), each) for each in series]
+    common: dict[str, object] = {}
+    if page_limit is not None:
+        common["page_limit"] = patch_set_from_text(
+            f"base,page-limit={page_limit}"
+        ).parameters.page_limit
+    if bypass is not None:
+        common["bypass"] = Parameters.from_dict({"bypass": bypass}).bypass
+    for label, patch_set in labelled:
+        given = [name for name in common if getattr(patch_set.parameters, name) is not None]
+        if given:
+            name = given[0].replace("_", "-")
+            raise InvalidParameter(f"--{name} is also set by variant {label!r}; keep one of them")
+    return [(label, resolve(_with(patch_set, common))) for label, patch_set in labelled]
+
+
+def _with(patch_set: PatchSet, common: dict[str, object]) -> PatchSet:
+    parameters = dataclasses.replace(patch_set.parameters, **common)  # type: ignore[arg-type]
+    return dataclasses.replace(patch_set, parameters=parameters)
+
+
+def _progress(*, enabled: bool) -> Progress:
+    """Progress bars on standard error, so that the table can be piped."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not (enabled and console.is_terminal),
+    )

@@ -1,0 +1,91 @@
+"""Reading expectation files, and putting our results into the same words."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from refault.errors import RefaultError
+from refault.mmu import layout as x86
+from refault.mmu import operations as op
+from refault.mmu import replay as loop
+
+Line = dict[str, Any]
+
+_WORD = (1 << 64) - 1
+_OTHER_OUTCOMES = {
+    x86.OUT_MMIO: "mmio",
+    x86.OUT_FAIL: "fail",
+    x86.OUT_GP: "gp",
+    x86.OUT_LIVELOCK: "livelock",
+    x86.OUT_TRIPLE: "triple",
+}
+BUG_CLASSES = {
+    "use-after-free": "use-after-free:shadow-page-header",
+    "empty-list": "empty-list",
+    "endless-zap": "endless-zap",
+    "assertion": "assertion",
+}
+
+
+def lines_of(path: Path) -> Iterator[Line]:
+    """The JSON objects of a ``.jsonl.zst`` file, one a line.
+
+    Raises:
+        RefaultError: the file cannot be read, naming it and the line.
+    """
+    try:
+        with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
+            for number, text in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), 1):
+                try:
+                    yield json.loads(text)
+                except ValueError as error:
+                    raise RefaultError(f"{path}, line {number}: {error}") from error
+    except (OSError, zstandard.ZstdError) as error:
+        raise RefaultError(f"{path}: {error}") from error
+
+
+def outcome(record: list[int], *, is_load: bool) -> Line:
+    """One of the loop's records in the golden format's words."""
+    code, address = record[loop.CODE], record[loop.ADDRESS]
+    if code == x86.OUT_OK:
+        line: Line = {"a": address & _WORD}
+        if is_load and record[loop.VALUE]:
+            line["v"] = record[loop.VALUE] & _WORD
+        if record[loop.EMULATED]:
+            line["e"] = 1
+        return line
+    if code == x86.OUT_PF:
+        return {"pf": address}
+    if code == x86.OUT_PF_DIRECT:
+        return {"pd": address}
+    if code == x86.OUT_RETURN:
+        return {"r": address}
+    return {"o": _OTHER_OUTCOMES[code]}
+
+
+def deviation(record: list[int], ops: op.Operations) -> Line:
+    """An access that came out otherwise than on the real guest, as the capture files tell it."""
+    row = record[loop.ROW]
+    kind, cls = int(ops.kind[row]), int(ops.cls[row])
+    name = {op.LD: "ld", op.EX: "ex", op.ST: "st", op.ST4: "st4", op.ST2: "st2"}.get(kind, "st1")
+    line: Line = {"i": record[loop.INDEX], **outcome(record, is_load=False)}
+    line.pop("e", None)
+    if cls == op.WITNESS_FAULT:
+        line["want_pf"] = int(ops.want[row])
+    elif cls != op.WITNESS_NONE:
+        line["want"] = int(ops.want[row])
+    walked = record[loop.PROBE]
+    if walked >= 0:
+        line["walk"] = walked
+    else:
+        line["walk_pf"] = -1 - walked
+    if record[loop.IS_STALE]:
+        line["stale"] = 1
+    line["op"] = [name, int(ops.vcpu[row]), int(ops.a[row]) & _WORD, int(ops.user[row])]
+    return line

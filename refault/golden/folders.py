@@ -1,0 +1,129 @@
+"""Finding golden cases in a folder: what is replayed, under which variant, against which file.
+
+::
+
+    vectors/   MANIFEST.json   {vector: {"expect": {variant: file}}}
+               OPS_FROM        optional: the folder that holds the .ops.jsonl.zst files
+    real/      MANIFEST.json   {"trace.limit[-b1].variant": file}
+               traces.json     {trace: {"trace": file, "ram_mib": n}}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from refault.catalogue import Parameters, Schedule
+from refault.errors import RefaultError
+
+OPERATIONS_SUFFIX = ".ops.jsonl.zst"
+
+#: The page-limit settings of captures: KVM's default, three fixed ones, and one that moves.
+LIMITS: dict[str, int | Schedule | None] = {
+    "def": None,
+    "n400": 400,
+    "n128": 128,
+    "n64": 64,
+    "sq": Schedule(first=400, then=64, every=32768),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """One run to hold against a file: a vector or a capture under one variant.
+
+    ``reference`` is the result that fills in the addresses and values a vector's
+    expectation leaves out; None for a capture.
+    """
+
+    name: str
+    variant: str
+    source: Path
+    expectation: Path
+    reference: Path | None
+    parameters: Parameters
+    ram_mib: int = 0
+
+    @property
+    def is_capture(self) -> bool:
+        """Whether a capture is replayed, judged by what the real guest saw."""
+        return self.reference is None
+
+
+def cases_in(
+    folder: Path, *, traces: Path | None = None, variants: Sequence[str] = ()
+) -> Iterator[Case]:
+    """Every case in a golden folder and in the folders below it, in a stable order.
+
+    ``traces`` is where captures lie (default: the folder itself); ``variants`` keeps
+    only those.
+
+    Raises:
+        RefaultError: a manifest is not what it should be.
+    """
+    manifests = sorted(folder.rglob("MANIFEST.json"))
+    if not manifests:
+        raise RefaultError(f"{folder}: no MANIFEST.json here or below; name a golden folder")
+    for manifest in manifests:
+        captures = manifest.with_name("traces.json")
+        found = (
+            _captures(manifest, captures, traces or manifest.parent)
+            if captures.exists()
+            else _vectors(manifest)
+        )
+        for case in found:
+            if not variants or case.variant in variants:
+                yield case
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RefaultError(f"{path}: {error}") from error
+    if not isinstance(body, dict):
+        raise RefaultError(f"{path}: expected an object")
+    return body
+
+
+def _vectors(manifest: Path) -> Iterator[Case]:
+    folder = manifest.parent
+    inputs = folder
+    elsewhere = folder / "OPS_FROM"
+    if elsewhere.exists():
+        inputs = (folder / elsewhere.read_text(encoding="utf-8").strip()).resolve()
+    for name, entry in _object(manifest).items():
+        expect = entry.get("expect") if isinstance(entry, dict) else None
+        if not isinstance(expect, dict):
+            raise RefaultError(f'{manifest}: "{name}" has no "expect" object')
+        reference = expect.get("apr_p2" if any(v.startswith("apr") for v in expect) else "p2")
+        for variant, file in expect.items():
+            yield Case(
+                name=name,
+                variant=variant,
+                source=inputs / f"{name}{OPERATIONS_SUFFIX}",
+                expectation=folder / file,
+                reference=folder / (reference or file),
+                parameters=Parameters(),
+            )
+
+
+def _captures(manifest: Path, captures: Path, traces: Path) -> Iterator[Case]:
+    known = _object(captures)
+    for key, file in _object(manifest).items():
+        name, setting, variant = key.rsplit(".", 2)
+        limit, _, bypass = setting.partition("-")
+        if name not in known or limit not in LIMITS or bypass not in ("", "b1"):
+            raise RefaultError(f'{manifest}: "{key}" names no trace and limit that are known here')
+        yield Case(
+            name=f"{name}.{setting}",
+            variant=variant,
+            source=traces / known[name]["trace"],
+            expectation=manifest.parent / file,
+            reference=None,
+            parameters=Parameters(page_limit=LIMITS[limit], bypass=1 if bypass else 0),
+            ram_mib=int(known[name]["ram_mib"]),
+        )

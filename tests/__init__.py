@@ -1,0 +1,1 @@
+"""Tests, in folders that mirror the code; README.md says where a new one goes."""

@@ -1,0 +1,73 @@
+"""Small guests, written operation by operation, as traces in memory."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from refault.trace import EventKind, TraceHeader, TraceReader, TraceWriter
+
+P, W, U, A, D, PS = 1, 2, 4, 0x20, 0x40, 0x80
+NX = 1 << 63
+LONG = {"cr0": 0x80010033, "cr4": 0x20, "efer": 0x500}
+_COLUMNS = ("kind", "vcpu", "flags", "aux", "insns", "a", "b")
+_STORES = {8: EventKind.OP_ST, 4: EventKind.OP_ST4, 2: EventKind.OP_ST2, 1: EventKind.OP_ST1}
+
+
+class Guest:
+    """Collects operations; ``trace()`` opens them as a trace."""
+
+    def __init__(self, vcpus=1, *, bypass=0, pages=16384, host_level=1):
+        self.vcpus = vcpus
+        self.rows = []
+        self.add(EventKind.OP_VM, a=vcpus, b=bypass)
+        self.add(EventKind.OP_MEM, flags=host_level, a=0, b=pages)
+
+    def add(self, kind, *, vcpu=0, flags=0, aux=0, a=0, b=0):
+        self.rows.append((int(kind), vcpu, flags, aux, 0, a & (1 << 64) - 1, b & (1 << 64) - 1))
+        return self
+
+    def poke(self, gpa, value):
+        return self.add(EventKind.OP_POKE, a=gpa, b=value)
+
+    def table(self, gfn, entries):
+        for index, value in entries.items():
+            self.poke(gfn << 12 | index << 3, value)
+        return self
+
+    def boot(self, cr3, vcpu=0, **registers):
+        values = {**LONG, **registers}
+        self.add(EventKind.OP_BOOT_CR, vcpu=vcpu, a=values["cr0"], b=cr3)
+        return self.add(EventKind.OP_BOOT, vcpu=vcpu, a=values["cr4"], b=values["efer"])
+
+    def load(self, gva, *, user=1, vcpu=0):
+        return self.add(EventKind.OP_LD, vcpu=vcpu, flags=4 * user, a=gva)
+
+    def fetch(self, gva, *, user=1, vcpu=0):
+        return self.add(EventKind.OP_EX, vcpu=vcpu, flags=4 * user, a=gva)
+
+    def store(self, gva, value=0, *, size=8, user=1, vcpu=0):
+        return self.add(_STORES[size], vcpu=vcpu, flags=4 * user, a=gva, b=value)
+
+    def cr3(self, value, vcpu=0):
+        return self.add(EventKind.OP_CR3, vcpu=vcpu, a=value)
+
+    def invlpg(self, gva, vcpu=0):
+        return self.add(EventKind.OP_INVLPG, vcpu=vcpu, a=gva)
+
+    def bytes(self):
+        file = io.BytesIO()
+        header = TraceHeader("operations", "a small guest", "long", self.vcpus)
+        writer = TraceWriter(file, header, level=1)
+        columns = dict(zip(_COLUMNS, map(list, zip(*self.rows, strict=True)), strict=True))
+        writer.append(
+            **{name: np.array(columns[name], np.uint8) for name in _COLUMNS[:4]},
+            insns=np.array(columns["insns"], np.uint32),
+            **{name: np.array(columns[name], np.uint64).view(np.int64) for name in ("a", "b")},
+        )
+        writer.close()
+        return file.getvalue()
+
+    def trace(self):
+        return TraceReader(io.BytesIO(self.bytes()))

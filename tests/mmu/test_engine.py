@@ -1,0 +1,190 @@
+import io
+
+import numpy as np
+import pytest
+
+from refault.catalogue import Parameters, PatchSet, resolve, variant_from_golden_name
+from refault.errors import ReplayCancelled, ReplayRefused, TraceCorrupt
+from refault.mmu.engine import replay
+from refault.results import RunResult
+from refault.trace import EventKind, MemorySlot, TraceHeader, TraceReader, TraceWriter
+from tests.mmu.guests import Guest, P, U, W
+
+BASE = resolve(PatchSet())
+
+
+def small():
+    guest = Guest(pages=1024)
+    for table in (1, 2, 3):
+        guest.table(table, {0: (table + 1) << 12 | P | W | U})
+    guest.table(4, {i: (100 + i) << 12 | P | W | U for i in range(64)})
+    guest.boot(0x1000)
+    for page in range(64):
+        guest.load(page << 12).store(page << 12, page + 1)
+    return guest
+
+
+def test_the_same_trace_and_variant_give_the_same_bytes():
+    first, second = (replay(small().trace(), [BASE])[0] for _ in range(2))
+    assert first.to_bytes() == second.to_bytes()
+
+
+def test_a_variant_gives_the_same_bytes_alone_and_in_company():
+    variants = [variant_from_golden_name(name) for name in ("base", "p2", "p6", "series")]
+    together = replay(small().trace(), variants)
+    for variant, result in zip(variants, together, strict=True):
+        assert replay(small().trace(), [variant])[0].to_bytes() == result.to_bytes()
+
+
+def test_a_result_survives_being_stored():
+    result = replay(small().trace(), [BASE])[0]
+    assert RunResult.from_dict(result.to_dict()) == result
+
+
+def test_every_operation_is_counted_and_named():
+    result = replay(small().trace(), [BASE])[0]
+    assert result.operation_count == len(small().rows) - 1  # OP_BOOT_CR is no operation of its own
+    assert result.semantics["accesses"] == 128
+    assert result.counters["exits"] == 128
+    assert result.finding_count == 0
+
+
+def test_values_a_guest_loads_are_part_of_what_it_sees():
+    digests = set()
+    for value in (1, 2):
+        guest = small()
+        guest.poke(100 << 12, value).load(0)
+        digests.add(replay(guest.trace(), [BASE])[0].outcome_digest)
+    assert len(digests) == 2
+
+
+def test_a_fixed_page_limit_recycles_where_the_default_does_not():
+    limited = resolve(PatchSet(parameters=Parameters(page_limit=64)))
+    guest = Guest(pages=16384)
+    guest.table(1, {0: 2 << 12 | P | W | U}).table(2, {0: 3 << 12 | P | W | U})
+    guest.table(3, {i: (16 + i) << 12 | P | W | U for i in range(128)})
+    for i in range(128):
+        guest.table(16 + i, {0: (1000 + i) << 12 | P | W | U})
+    guest.boot(0x1000)
+    for i in range(128):
+        guest.load(i << 21)
+    free, tight = replay(guest.trace(), [BASE, limited])
+    assert free.counters["mmu_recycled"] == 0
+    assert tight.counters["mmu_recycled"] > 0
+
+
+def test_cancelling_stops_between_blocks_and_says_where():
+    with pytest.raises(ReplayCancelled, match="cancelled after event"):
+        replay(small().trace(), [BASE], is_cancelled=lambda: True)
+
+
+def test_progress_ends_at_the_size_of_the_trace():
+    seen = []
+    data = small().bytes()
+    replay(
+        TraceReader(io.BytesIO(data)),
+        [BASE],
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen[-1] == (len(data), len(data))
+
+
+def test_a_damaged_trace_yields_no_result():
+    data = bytearray(small().bytes())
+    data[len(data) // 2] ^= 1
+    with pytest.raises(TraceCorrupt, match="byte"):
+        replay(TraceReader(io.BytesIO(bytes(data))), [BASE])
+
+
+def test_a_truncated_file_is_replayed_to_its_last_whole_block_and_says_so(tmp_path):
+    header = TraceHeader("operations", "two blocks", "long", 1)
+    file = io.BytesIO()
+    writer = TraceWriter(file, header, block_events=32)
+    rows = np.array(small().rows, dtype=object)
+    for start in range(0, len(rows), 32):
+        part = rows[start : start + 32]
+        writer.append(
+            kind=part[:, 0].astype(np.uint8),
+            vcpu=part[:, 1].astype(np.uint8),
+            flags=part[:, 2].astype(np.uint8),
+            aux=part[:, 3].astype(np.uint8),
+            a=part[:, 5].astype(np.uint64),
+            b=part[:, 6].astype(np.uint64),
+        )
+    writer.close()
+    path = tmp_path / "cut.rft"
+    path.write_bytes(file.getvalue()[: len(file.getvalue()) * 3 // 4])
+    result = replay(path, [BASE])[0]
+    assert result.truncated
+    assert 0 < result.event_count < len(rows)
+
+
+@pytest.mark.parametrize(
+    ("registers", "mode"),
+    [({"cr0": 0x33}, "non-paging"), ({"cr4": 0}, "32-bit"), ({"efer": 0}, "PAE")],
+)
+def test_a_paging_mode_that_is_not_simulated_is_refused(registers, mode):
+    guest = Guest(pages=1024).boot(0x1000, **registers)
+    with pytest.raises(ReplayRefused, match="leaves 64-bit long mode"):
+        replay(guest.trace(), [BASE])
+
+
+def test_a_slot_larger_than_a_host_may_be_is_refused():
+    guest = Guest(pages=1 << 27)
+    with pytest.raises(ReplayRefused, match="MiB of guest memory"):
+        replay(guest.trace(), [BASE])
+
+
+def test_overlapping_slots_are_refused():
+    guest = Guest(pages=1024).add(EventKind.OP_MEM, flags=1, aux=1, a=512, b=1024)
+    with pytest.raises(ReplayRefused, match="overlaps slot 0"):
+        replay(guest.trace(), [BASE])
+
+
+def test_what_cannot_be_executed_is_counted_not_dropped():
+    guest = small().add(EventKind.OP_POKE, a=1 << 40, b=1).add(EventKind.OP_CHANGE_PTE, a=1, b=1)
+    result = replay(guest.trace(), [BASE])[0]
+    assert result.skipped == {"outside-memory": 1, "unsupported": 1}
+
+
+def test_a_vcpu_that_never_booted_does_nothing_and_is_counted():
+    guest = Guest(vcpus=2, pages=1024).load(0, vcpu=1)
+    assert replay(guest.trace(), [BASE])[0].skipped == {"vcpu-not-booted": 1}
+
+
+def test_a_capture_is_judged_by_what_the_real_guest_saw():
+    header = TraceHeader("capture", "one wrong witness", "long", 1, (MemorySlot(0, 0, 1024),))
+    file = io.BytesIO()
+    with TraceWriter(file, header, level=1) as writer:
+        snapshot = []
+        for table in (1, 2, 3):
+            snapshot.append((7, 0, 0, 5 - table, table << 12, 1))
+            snapshot.append((8, 0, 0, 0, table << 12, (table + 1) << 12 | P | W | U))
+        snapshot.append((7, 0, 0, 1, 4 << 12, 1))
+        snapshot.append((8, 0, 0, 0, 4 << 12, 100 << 12 | P | W | U))
+        events = [
+            (4, 0, 32, 0, 0xC0000080, 0x500),
+            (3, 0, 32, 4, 0x20, 0),
+            (3, 0, 32, 0, 0x80010033, 0),
+            *snapshot,
+            (3, 0, 32, 3, 0x1000, 0),
+            (1, 0, 4, 3, 0x10, 100 << 12 | 0x10),  # as the real guest
+            (1, 0, 4, 3, 0x20, 101 << 12 | 0x20),  # the real guest reached another page
+            (6, 0, 4, 4, 0x1000, 4),  # faults, as in the real guest
+            (6, 0, 5, 7, 0x30, 7),  # the real guest faulted here
+        ]
+        for kind, vcpu, flags, aux, a, b in events:
+            writer.append(kind=[kind], vcpu=vcpu, flags=flags, aux=aux, a=a, b=b)
+    result = replay(TraceReader(io.BytesIO(file.getvalue())), [BASE])[0]
+    assert result.semantics["witnessed"] == 4
+    assert result.semantics["wrong_address"] == 1
+    assert result.semantics["missed_fault"] == 1
+    wrong, missed = result.findings
+    assert (wrong.kind, wrong.gva, wrong.got, wrong.want) == (
+        "wrong-address",
+        0x20,
+        0x64020,
+        0x65020,
+    )
+    assert wrong.event_index == 13
+    assert missed.message == "st user reached 0x64030; real guest: #PF 7"
