@@ -6,12 +6,11 @@ import io
 
 import numpy as np
 
-from refault.trace import EventKind, TraceHeader, TraceReader, TraceWriter
+from refault.trace import Block, EventKind, TraceHeader, TraceReader, TraceWriter
 
 P, W, U, A, D, PS = 1, 2, 4, 0x20, 0x40, 0x80
 NX = 1 << 63
 LONG = {"cr0": 0x80010033, "cr4": 0x20, "efer": 0x500}
-_COLUMNS = ("kind", "vcpu", "flags", "aux", "insns", "a", "b")
 _STORES = {8: EventKind.OP_ST, 4: EventKind.OP_ST4, 2: EventKind.OP_ST2, 1: EventKind.OP_ST1}
 
 
@@ -56,17 +55,19 @@ class Guest:
     def invlpg(self, gva, vcpu=0):
         return self.add(EventKind.OP_INVLPG, vcpu=vcpu, a=gva)
 
+    def header(self):
+        return TraceHeader("operations", "a small guest", "long", self.vcpus)
+
+    def block(self):
+        columns = list(zip(*self.rows, strict=True))
+        small = [np.array(column, np.uint8) for column in columns[:4]]
+        wide = [np.array(column, np.uint64).view(np.int64) for column in columns[5:]]
+        return Block(0, *small, np.array(columns[4], np.uint32), *wide)
+
     def bytes(self):
         file = io.BytesIO()
-        header = TraceHeader("operations", "a small guest", "long", self.vcpus)
-        writer = TraceWriter(file, header, level=1)
-        columns = dict(zip(_COLUMNS, map(list, zip(*self.rows, strict=True)), strict=True))
-        writer.append(
-            **{name: np.array(columns[name], np.uint8) for name in _COLUMNS[:4]},
-            insns=np.array(columns["insns"], np.uint32),
-            **{name: np.array(columns[name], np.uint64).view(np.int64) for name in ("a", "b")},
-        )
-        writer.close()
+        with TraceWriter(file, self.header(), level=1) as writer:
+            writer.append_block(self.block())
         return file.getvalue()
 
     def trace(self):

@@ -1,0 +1,76 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source_files import ROOT, parse, python_files
+
+PURE = ("refault/trace", "refault/compare", "refault/catalogue", "refault/results.py")
+PURE_MAY_IMPORT = {"numpy", "msgpack", "zstandard", "refault"} | sys.stdlib_module_names
+
+
+def test_import_contracts_are_kept():
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("lint-imports")),
+            "--no-logo",
+            "--cache-dir",
+            str(ROOT / ".cache" / "import-linter"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def imported_packages(path: Path) -> set[str]:
+    packages = set()
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            packages |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            packages.add(str(node.module).partition(".")[0])
+    return packages
+
+
+def test_traces_and_comparisons_need_numpy_msgpack_and_zstandard_only():
+    files = [path for path in python_files("refault") if path.as_posix().startswith(PURE)]
+    assert files
+    strangers = {
+        str(path): sorted(imported_packages(path) - PURE_MAY_IMPORT)
+        for path in files
+        if imported_packages(path) - PURE_MAY_IMPORT
+    }
+    assert not strangers
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("refault.trace", {"numba", "pydantic", "httpx", "sqlalchemy", "refault.mmu"}),
+        ("refault.compare", {"numba", "pydantic", "httpx", "sqlalchemy", "refault.mmu"}),
+        ("refault.catalogue", {"numba", "pydantic", "httpx", "sqlalchemy", "refault.mmu"}),
+        ("refault.client", {"numba", "fastapi", "sqlalchemy", "celery", "refault.mmu"}),
+        ("refault.cli.main", {"numba", "fastapi", "sqlalchemy", "celery"}),
+        ("services.api.app", {"numba", "refault.mmu", "worker", "services.dashboard"}),
+        ("services.dashboard", {"numba", "refault.mmu", "worker", "sqlalchemy", "services.api"}),
+        ("worker.app", {"fastapi", "services"}),
+    ],
+)
+def test_importing_a_room_loads_nothing_it_must_not_know(module, unwanted):
+    program = f"import {module}, sys; print(*sorted(sys.modules), sep='\\n')"
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not unwanted & set(done.stdout.split())

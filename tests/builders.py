@@ -1,0 +1,145 @@
+"""Values for tests, with what matters to the test given and the rest plausible."""
+
+import dataclasses
+import hashlib
+
+from refault.catalogue import SEED_SERIES, PatchSet, prefix_label, prefixes, resolve
+from refault.compare import Column
+from refault.results import COUNTERS, SEMANTICS, Finding, RunResult
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_finding(**given) -> Finding:
+    fields = {
+        "kind": "missed-fault",
+        "event_index": 1_412_874,
+        "operation_index": 1_302_744,
+        "vcpu": 0,
+        "gva": 0x7FC8_AA72_0000,
+        "got": 0x29E_6000,
+        "want": 6,
+        "message": "st user reached 0x29e6000; real guest: #PF 6",
+    }
+    return Finding(**(fields | given))
+
+
+def make_result(
+    *,
+    trace="linux61-boot-1cpu",
+    variant="base",
+    simulator="simulator",
+    counters=None,
+    semantics=None,
+    outcomes="as the real guest",
+    pages="pages",
+    **given,
+) -> RunResult:
+    """A whole, sound run, unless told otherwise; texts become digests."""
+    fields = {
+        "trace_digest": digest_of(trace),
+        "variant_digest": digest_of(variant),
+        "simulator_digest": digest_of(simulator),
+        "event_count": 2_000_000,
+        "operation_count": 1_881_074,
+        "instruction_count": 2_345_678_901,
+        "truncated": False,
+        "counters": BOOT["base"] | (counters or {}),
+        "semantics": dict.fromkeys(SEMANTICS, 0)
+        | {"accesses": 1_855_437, "witnessed": 1_855_437}
+        | (semantics or {}),
+        "findings": (),
+        "finding_count": len(given.get("findings", ())),
+        "stopped": None,
+        "outcome_digest": digest_of(outcomes),
+        "page_digest": digest_of(pages),
+        "skipped": {},
+    }
+    return RunResult(**(fields | given))
+
+
+def _counters(numbers: str) -> dict[str, int]:
+    return dict(zip(COUNTERS, map(int, numbers.split()), strict=True))
+
+
+#: The final counters of the real kernel code (golden results, page limit ``def``), by variant.
+WORKLOAD = {
+    "base": _counters(
+        "32724 14610 8217 3451 2474 7363 0 5809 1554 0 2579 16 1 0 1205 1310 105 9728 0 1515 47334 "
+        "23005 4679"
+    ),
+    "p3": _counters(
+        "32724 14610 8217 3451 2474 7363 0 5809 1554 0 2579 16 1 0 1205 1310 105 9728 0 1515 47334 "
+        "23005 4431"
+    ),
+    "series": _counters(
+        "33662 14610 8065 3451 2480 7363 0 5809 1554 0 2575 4 1 0 1215 1310 95 10262 0 1678 48272 "
+        "23211 3317"
+    ),
+}
+BOOT = {
+    "base": _counters(
+        "80594 15591 15719 3809 6094 7902 18 5618 2419 0 5275 19 1 0 1109 1310 201 22222 1020 "
+        "10454 96185 40946 31541"
+    ),
+    "p3": _counters(
+        "80393 15559 15614 3809 6062 7902 18 5618 2419 0 5243 19 1 0 1109 1310 201 22022 1020 "
+        "10317 95952 40673 30534"
+    ),
+    "series": _counters(
+        "98756 15591 8347 3809 13184 7889 0 5520 2408 0 12346 3 1 0 1128 1310 182 38626 1020 "
+        "10659 114347 42686 12158"
+    ),
+}
+#: The operations and witnessed accesses of each.
+SIZES = {
+    "linux61-workload-1cpu": (1_095_269, 1_081_371),
+    "linux61-boot-1cpu": (1_881_074, 1_855_437),
+}
+MISLED = {"wrong_address": 32, "missed_fault": 32, "stale": 64}
+
+
+def seed_series_columns(trace: str) -> list[Column]:
+    """The seed series on a capture, one column a prefix, with the real code's counters.
+
+    Patches 1 to 4 together were never run on the real code: there the numbers are p3's.
+    """
+    return [_seed_column(trace, prefix) for prefix in prefixes(PatchSet(patches=SEED_SERIES))]
+
+
+def _seed_column(trace: str, prefix: PatchSet) -> Column:
+    variant = resolve(prefix)
+    golden = variant.golden_name or "p3"
+    counters = (WORKLOAD if "workload" in trace else BOOT)[{"p2": "base"}.get(golden, golden)]
+    is_misled = golden == "p3" and "boot" in trace
+    operations, accesses = SIZES[trace]
+    result = make_result(
+        trace=trace,
+        counters=counters,
+        semantics={"accesses": accesses, "witnessed": accesses} | (MISLED if is_misled else {}),
+        outcomes=f"{trace} misled" if is_misled else trace,
+        pages="series" if golden == "series" else "pages",
+        operation_count=operations,
+        event_count=operations + 40_000,
+        findings=(make_finding(),) if is_misled else (),
+        finding_count=64 if is_misled else 0,
+        skipped={"device accesses": 71_204} if "boot" in trace else {},
+    )
+    return Column(
+        label=prefix_label(prefix),
+        variant_name=variant.name,
+        golden_name=variant.golden_name,
+        result=dataclasses.replace(result, variant_digest=variant.digest),
+    )
+
+
+def make_column(label="p3", result=None, **given) -> Column:
+    fields = {
+        "label": label,
+        "variant_name": f"v2.6.34-pre +{label}" if label != "base" else "v2.6.34-pre",
+        "golden_name": label,
+        "result": make_result(variant=label) if result is None else result,
+    }
+    return Column(**(fields | given))

@@ -1,0 +1,119 @@
+"""The simulator against the real kernel code: every field of every operation."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from refault.golden import cases_in, check
+
+HERE = Path(__file__).parent
+TRACES = HERE.parents[1] / "demo" / "traces"
+SCENARIOS = list(cases_in(HERE / "vectors"))
+CAPTURES = list(cases_in(HERE / "real", traces=TRACES))
+
+
+@pytest.mark.parametrize("name", sorted({case.name for case in SCENARIOS}), ids=str)
+def test_a_scenario_agrees_with_the_real_code_under_every_variant(name):
+    for case in SCENARIOS:
+        if case.name == name:
+            verdict = check(case)
+            assert verdict.agrees, f"{case.name} {case.variant}: {verdict}"
+            assert verdict.operations > 0
+
+
+@pytest.mark.parametrize("case", CAPTURES, ids=lambda case: f"{case.name}-{case.variant}")
+def test_a_capture_agrees_with_the_real_code_and_the_real_guest(case):
+    verdict = check(case)
+    assert verdict.agrees, verdict
+    assert verdict.operations > 1_000_000
+
+
+def test_interpreted_and_compiled_agree_with_the_same_scenarios():
+    environment = {**os.environ, "REFAULT_INTERPRETED": "1"}
+    names = ("base", "p2", "p3", "p4", "p6", "series")
+    variants = [word for name in names for word in ("-v", name)]
+    done = subprocess.run(
+        [sys.executable, "-m", "refault.cli.main", "golden", str(HERE / "vectors"), *variants],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1].startswith("222 of 222 runs agree"), done.stdout
+    assert done.returncode == 0
+
+
+def test_where_the_real_code_stopped_on_a_defect_so_do_we():
+    stopped = {
+        (case.name, case.variant): line["bug"]
+        for case in SCENARIOS
+        for line in _lines(case.expectation)
+        if "bug" in line
+    }
+    assert stopped[("s10a_bucket_bug", "base")] == "use-after-free:shadow-page-header"
+    assert stopped[("s19b_shrink_limit_idle", "base")] == "empty-list"
+    assert stopped[("s19d_limit_below_refill", "series")] == "endless-zap"
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """A golden folder with one vector, in which one counter of one operation is off by one."""
+    vectors = HERE / "vectors"
+    name, variant = "s02_unsync_write", "p2"
+    manifest = json.loads((vectors / "MANIFEST.json").read_text())
+    file = manifest[name]["expect"][variant]
+    lines = list(_lines(vectors / file))
+    place = max(i for i, line in enumerate(lines) if "pf_fixed" in line.get("c", {}))
+    lines[place]["c"]["pf_fixed"] += 1
+    text = "\n".join(json.dumps(line) for line in lines).encode()
+    (tmp_path / file).write_bytes(zstandard.compress(text))
+    source = f"{name}.ops.jsonl.zst"
+    (tmp_path / source).write_bytes((vectors / source).read_bytes())
+    entry = {name: {"expect": {variant: file}}}
+    (tmp_path / "MANIFEST.json").write_text(json.dumps(entry))
+    return tmp_path, place
+
+
+def _lines(path):
+    with zstandard.open(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def test_a_counter_that_is_off_by_one_is_found_and_named(planted):
+    folder, place = planted
+    (case,) = cases_in(folder)
+    verdict = check(case)
+    assert not verdict.agrees
+    assert verdict.agreeing == place
+    assert f"operation {place}, pf_fixed: expected 2, got 1" in verdict.difference
+
+
+def test_the_command_names_the_difference_and_exits_1(planted):
+    folder, place = planted
+    done = subprocess.run(
+        [sys.executable, "-m", "refault.cli.main", "golden", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"s02_unsync_write p2: operation {place}, pf_fixed" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("0 of 1 runs agree")
+    assert done.returncode == 1
+
+
+def test_a_folder_without_golden_data_is_a_clear_error(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "refault.cli.main", "golden", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "no MANIFEST.json" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 2
