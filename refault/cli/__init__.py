@@ -1,0 +1,1 @@
+"""The ``refault`` command; :mod:`refault.cli.main` is its door."""

@@ -75,7 +75,7 @@ def replay(
             results = engine.replay(path, list(unique.values()), progress=advance)
             by_digest = dict(zip(unique, results, strict=True))
             columns = [_column(Column, label, each, by_digest) for label, each in labelled]
-            comparisons.append(compare(columns))
+            comparisons.append(compare(columns, trace_name=path.name))
     if as_json:
         print(json.dumps([to_dict(comparison) for comparison in comparisons], indent=2))
     else:
@@ -121,9 +121,8 @@ def _variants(
         labelled = [(prefix_label(each), each) for each in series]
     common: dict[str, object] = {}
     if page_limit is not None:
-        common["page_limit"] = patch_set_from_text(
-            f"base,page-limit={page_limit}"
-        ).parameters.page_limit
+        asked = patch_set_from_text(f"base,page-limit={page_limit}")
+        common["page_limit"] = asked.parameters.page_limit
     if bypass is not None:
         common["bypass"] = Parameters.from_dict({"bypass": bypass}).bypass
     for label, patch_set in labelled:

@@ -141,7 +141,7 @@ def _replay_vector(case: Case) -> tuple[list[Line], int]:
             changes = np.diff(rows, axis=0, prepend=before[None, :])
             if done:
                 before = rows[-1]
-            for at in np.flatnonzero(changes.any(axis=1)):
+            for at in np.flatnonzero(changes.any(axis=1)).tolist():
                 part[at]["c"] = {
                     COUNTERS[c]: int(changes[at, c]) for c in np.flatnonzero(changes[at])
                 }

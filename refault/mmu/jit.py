@@ -44,7 +44,9 @@ def _configure() -> dict[str, Any]:
     keyed by the digest of the whole simulator.
     """
     kind = "checked" if BOUNDS_CHECKED else "kernels"
-    numba.config.CACHE_DIR = str(cache_folder() / f"{kind}-{simulator_digest()[:16]}")
+    numba.config.CACHE_DIR = str(  # type: ignore[attr-defined]  # set at import, by name
+        cache_folder() / f"{kind}-{simulator_digest()[:16]}"
+    )
     return {
         "nogil": True,
         "error_model": "numpy",
@@ -81,7 +83,7 @@ def kernel(function: _Kernel) -> _Kernel:
 
 def _widened(argument: Any) -> Any:
     """Every integer a kernel takes is an ``int64``: constants, flags, bytes of a column."""
-    plain = types.unliteral(argument)
+    plain = types.unliteral(argument)  # type: ignore[no-untyped-call]
     return types.int64 if isinstance(plain, (types.Integer, types.Boolean)) else plain
 
 

@@ -56,7 +56,6 @@ CR0_NW = 0x2000_0000
 CR0_CD = 0x4000_0000
 CR0_PG = 0x8000_0000
 CR0_KNOWN = 0xE005_003F
-CR4_PSE = 0x10
 CR4_PAE = 0x20
 CR4_PGE = 0x80
 CR4_VMXE = 0x2000
@@ -182,7 +181,6 @@ STACK_INDEX = 146
 STACK_COUNT = 152
 
 # Outcome of the operation under way
-OUT_CODE = 160
 OUT_ADDRESS = 161
 OUT_VALUE = 162
 OUT_EMULATED = 163
@@ -270,7 +268,6 @@ OUT_TRIPLE = 8
 OUT_RETURN = 9
 
 # --- Where the simulated kernel breaks ---------------------------------------------------------
-BUG_NONE = 0
 BUG_USE_AFTER_FREE = 1
 BUG_EMPTY_LIST = 2
 BUG_ENDLESS_ZAP = 3

@@ -1,0 +1,130 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from refault.trace import EventKind
+from tests.mmu.guests import Guest, P, U, W
+
+BOOT = Path(__file__).parents[2] / "demo" / "traces" / "linux61-boot-1cpu.rft"
+
+
+def refault(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "refault.cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+@pytest.fixture
+def small_trace(tmp_path):
+    guest = Guest(pages=1024)
+    for table in (1, 2, 3, 4):
+        guest.table(table, {i: (table + 1 + i) << 12 | P | W | U for i in range(4)})
+    guest.boot(0x1000).load(0).store(0x1000, 7)
+    path = tmp_path / "small.rft"
+    path.write_bytes(guest.bytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def boot_under_patch_3():
+    return refault("replay", BOOT, "-v", "base", "-v", "p3")
+
+
+def test_the_table_is_plain_text_of_at_most_72_columns(boot_under_patch_3):
+    lines = boot_under_patch_3.stdout.splitlines()
+    assert max(map(len, lines)) <= 72
+    assert boot_under_patch_3.stdout.isascii()
+
+
+def test_what_patch_3_does_to_a_booting_guest_is_counted_and_shown(boot_under_patch_3):
+    text = " ".join(boot_under_patch_3.stdout.split())
+    assert "wrong address 0 32" in text
+    assert "missed fault 0 32" in text
+    assert "operation 1302744" in text
+    assert "st user reached 0x29e6000; real guest: #PF 6" in text
+
+
+def test_a_variant_that_shows_the_guest_something_else_is_exit_code_1(boot_under_patch_3):
+    assert boot_under_patch_3.returncode == 1
+    assert boot_under_patch_3.stderr == ""
+
+
+def test_the_command_it_prints_gives_the_same_again(small_trace):
+    first = refault("replay", small_trace, "--variant", "base", "--variant", "series")
+    assert first.returncode == 0
+    command = first.stdout.split("Reproduce with:")[1].replace("\\\n", " ").split()
+    assert command[0] == "refault"
+    assert refault(*command[1:]).stdout == first.stdout
+
+
+def test_json_says_the_same_to_machines(small_trace):
+    done = refault("replay", small_trace, "--json")
+    (comparison,) = json.loads(done.stdout)
+    counters = {row["name"]: row for row in comparison["counters"]}
+    assert counters["exits"]["values"][0] == 2
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("variant", "complaint"),
+    [
+        ("zap-acount", "zap-acount"),
+        ("zap-account+zap-restart", "zap-restart"),
+        ("parent-stop-bit", "zap-account"),
+        ("base,page-limit=none", "page_limit"),
+        ("base,bypass=2", "bypass"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_one_clear_line(small_trace, variant, complaint):
+    done = refault("replay", small_trace, "-v", variant)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("refault: ")
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_no_trace_is_one_clear_line(tmp_path):
+    path = tmp_path / "mail.txt"
+    path.write_text("From: Xiao Guangrong\n" * 100)
+    done = refault("replay", path)
+    assert done.returncode == 2
+    assert "byte 0" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_not_there_is_one_clear_line(tmp_path):
+    done = refault("replay", tmp_path / "nowhere.rft")
+    assert done.returncode == 2
+    assert "nowhere.rft" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_limit_given_twice_is_refused(small_trace):
+    done = refault("replay", small_trace, "-v", "p2,page-limit=64", "--page-limit", "128")
+    assert done.returncode == 2
+    assert "--page-limit" in done.stderr
+
+
+def test_a_paging_mode_that_is_not_simulated_names_the_event(tmp_path):
+    path = tmp_path / "pae.rft"
+    guest = Guest(pages=1024).poke(0x1000, 1).boot(0x1000, efer=0)
+    path.write_bytes(guest.add(EventKind.OP_LD, a=0).bytes())
+    done = refault("replay", path)
+    assert done.returncode == 2
+    assert "long mode" in done.stderr
+
+
+def test_the_catalogue_can_be_listed():
+    done = refault("patches", "--json")
+    ids = [patch["id"] for patch in json.loads(done.stdout)]
+    assert "zap-account" in ids
+    assert "unsync-list-global" in ids
+    assert "Xiao Guangrong" in refault("patches").stdout
