@@ -1,0 +1,36 @@
+# One file, two images. The API validates, plans and compares, so it needs no compiler; the worker holds the simulator.
+#   docker build --target api    --tag refault-api .
+#   docker build --target worker --tag refault-worker .
+
+FROM python:3.13-slim AS base
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH=/app \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore \
+    REFAULT_BLOBS=/var/lib/refault/blobs \
+    REFAULT_CACHE=/var/cache/refault
+RUN useradd --system --uid 10001 --home-dir /nonexistent --shell /usr/sbin/nologin refault \
+ && install --directory --owner refault --mode 0750 "$REFAULT_BLOBS" "$REFAULT_CACHE"
+WORKDIR /app
+
+FROM base AS api
+COPY requirements-api.lock ./
+RUN python -m pip install --require-hashes --only-binary :all: -r requirements-api.lock
+COPY refault refault
+COPY db db
+COPY services services
+ENV REFAULT_HOST=0.0.0.0 REFAULT_PORT=8000
+USER refault
+EXPOSE 8000
+CMD ["python", "-m", "services.api"]
+
+FROM base AS worker
+COPY requirements-worker.lock ./
+RUN python -m pip install --require-hashes --only-binary :all: -r requirements-worker.lock
+COPY refault refault
+COPY db db
+COPY worker worker
+USER refault
+CMD ["python", "-m", "worker"]

@@ -1,0 +1,100 @@
+# The verbs people use daily. CI calls the same ones. `make` alone lists them.
+#
+# Another dependency: name it in pyproject.toml, then `make lock install`.
+# Only `lock`, `browser`, and an `install` whose lock file changed need a network.
+
+PYTHON ?= python3
+DATA   ?= $(or $(REFAULT_DATA),.refault)
+
+BIN   := .venv/bin
+STAMP := .venv/installed
+# What the environment was made from: where and with which Python (scripts in it carry absolute paths, so a
+# moved checkout starts anew), and the digest of the locked versions and entry points.
+PLACE  := $(shell pwd -P) $(shell $(PYTHON) --version 2>&1)
+WANTED := $(PLACE) $(shell cat requirements.lock pyproject.toml 2>/dev/null | sha256sum | cut -d' ' -f1)
+
+# Tools keep what they remember in the checkout.
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --cache-dir .cache/uv --universal --python-version 3.11 \
+        --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate --no-header
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## list these verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ":.*## " '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+.PHONY: demo
+demo: install ## from a captured guest to a comparison, on this machine; DATA=folder keeps it elsewhere
+	@$(BIN)/python -m services.local demo --data "$(DATA)"
+
+.PHONY: serve
+serve: install ## the whole service on this machine until Ctrl-C; DATA=folder as above
+	@$(BIN)/python -m services.local serve --data "$(DATA)"
+
+.PHONY: test
+test: install browser lint ## everything: linters, then every test
+	@XDG_CACHE_HOME="$(CURDIR)/.cache" XDG_CONFIG_HOME="$(CURDIR)/.cache/config" \
+	  $(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: install ## ruff, mypy and the import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
+
+.PHONY: format
+format: install ## let ruff format and mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: golden
+golden: install ## hold the simulator against the counters of the real kernel code, case by case
+	$(BIN)/refault golden tests/golden --traces demo/traces
+
+.PHONY: bench
+bench: install ## the figures of the README, each a ratio measured in one run
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+.PHONY: clean
+clean: ## remove caches; .venv and the data folder stay
+	rm -rf .cache dist
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: browser
+browser: ## Chromium for the browser tests: on Debian as root installs it, elsewhere says how
+	@if command -v chromium chromium-browser google-chrome >/dev/null 2>&1; then exit 0; fi; \
+	if grep -qs '^ID=debian' /etc/os-release && [ "$$(id -u)" = 0 ]; then \
+	  echo "installing Debian's chromium for the browser tests"; \
+	  apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null && exit 0; \
+	fi; \
+	echo "No Chromium here, so the browser tests will be skipped. To run them, install it as root:"; \
+	echo "    apt-get install chromium        (Debian; other systems: their own package of Chromium)"
+
+.PHONY: install
+install: ## create .venv with the locked versions; a second call does nothing
+	@if [ "$$(cat $(STAMP) 2>/dev/null)" != "$(WANTED)" ]; then $(MAKE) --no-print-directory reinstall; fi
+
+.PHONY: reinstall
+reinstall:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || \
+	  { echo "refault needs Python 3.11 to 3.14; choose one with: make install PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "this Python cannot create environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@case "$$(cat $(STAMP) 2>/dev/null)" in \
+	  "$(PLACE) "*) ;; \
+	  *) echo "creating .venv"; $(PYTHON) -m venv --clear .venv ;; \
+	esac
+	@echo "installing the versions of requirements.lock into .venv (once; needs a network)"
+	@$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@echo "$(WANTED)" > $(STAMP)
+
+.PHONY: lock
+lock: ## pin dependencies anew after pyproject.toml changed (needs a network)
+	$(LOCK) --all-extras --group dev --output-file requirements.lock
+	$(LOCK) --group api --constraint requirements.lock --output-file requirements-api.lock
+	$(LOCK) --extra mmu --group worker --constraint requirements.lock --output-file requirements-worker.lock
