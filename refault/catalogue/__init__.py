@@ -1,0 +1,55 @@
+"""Patches and bases: what each changes, who proposed it and what became of it.
+
+A patch set (:class:`PatchSet`) names a base and patches in order;
+:func:`resolve` makes it a :class:`Variant`, the complete machine the
+simulator runs. :func:`prefixes` cuts a series into its cumulative patch sets.
+Nothing here knows the simulator.
+"""
+
+from __future__ import annotations
+
+from refault.catalogue.knobs import KNOBS, Knob
+from refault.catalogue.model import (
+    Base,
+    Parameters,
+    Patch,
+    PatchSet,
+    Schedule,
+    Variant,
+)
+from refault.catalogue.notation import patch_set_from_text, patch_set_to_text
+from refault.catalogue.resolve import (
+    GOLDEN_PATCHES,
+    SEED_SERIES,
+    bases,
+    get_base,
+    get_patch,
+    patches,
+    prefix_label,
+    prefixes,
+    resolve,
+    variant_from_golden_name,
+)
+
+__all__ = [
+    "GOLDEN_PATCHES",
+    "KNOBS",
+    "SEED_SERIES",
+    "Base",
+    "Knob",
+    "Parameters",
+    "Patch",
+    "PatchSet",
+    "Schedule",
+    "Variant",
+    "bases",
+    "get_base",
+    "get_patch",
+    "patch_set_from_text",
+    "patch_set_to_text",
+    "patches",
+    "prefix_label",
+    "prefixes",
+    "resolve",
+    "variant_from_golden_name",
+]

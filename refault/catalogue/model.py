@@ -1,0 +1,233 @@
+"""What the catalogue speaks of: patches, bases, patch sets, their parameters, variants.
+
+::
+
+    Base + Patch, Patch, …  =  PatchSet  ── resolve() ──►  Variant
+    (what the kernel is)       (what one asks for)         (one complete machine)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from refault.errors import InvalidParameter
+
+PAGE_LIMIT_MAX = 1 << 20
+SCHEDULE_PERIOD_MAX = 1 << 40
+BYPASS_VALUES = (0, 1)
+HOST_PAGE_LEVELS = (1, 2, 3)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Patch:
+    """One proposed change to the MMU, with its story.
+
+    ``date`` is ISO 8601, as exact as it is known. ``knobs`` are what it sets;
+    none means it changes no behaviour. ``requires`` names patches that must
+    stand before it, or another form of them: ``form_of`` says which patch
+    this one is another form of. ``short`` is its part of a variant's short
+    name. ``reconstruction`` says what had to be guessed, or is empty.
+    """
+
+    id: str
+    title: str
+    author: str
+    date: str
+    summary: str
+    claim: str
+    objection: str
+    fate: str
+    knobs: Mapping[str, int]
+    requires: tuple[str, ...]
+    source: str
+    short: str
+    form_of: str | None = None
+    reconstruction: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The patch as JSON."""
+        return dataclasses.asdict(self) | {
+            "knobs": dict(self.knobs),
+            "requires": list(self.requires),
+        }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Base:
+    """The code a patch set is applied to. ``knobs`` holds a value for every knob."""
+
+    id: str
+    title: str
+    date: str
+    commit: str
+    knobs: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The base as JSON."""
+        return dataclasses.asdict(self) | {"knobs": dict(self.knobs)}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Schedule:
+    """A page limit that moves: ``first``, then ``then`` and ``first`` in turn.
+
+    It moves after every ``every``-th operation of the trace itself, as the
+    golden results' limit ``sq`` does.
+    """
+
+    first: int
+    then: int
+    every: int
+
+    def __post_init__(self) -> None:
+        _within(self.first, 1, PAGE_LIMIT_MAX, "page_limit.first")
+        _within(self.then, 1, PAGE_LIMIT_MAX, "page_limit.then")
+        _within(self.every, 1, SCHEDULE_PERIOD_MAX, "page_limit.every")
+
+    def to_dict(self) -> dict[str, int]:
+        """The schedule as JSON."""
+        return {"first": self.first, "then": self.then, "every": self.every}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parameters:
+    """What belongs to a variant besides its patches.
+
+    ``page_limit``: shadow pages a VM may have; None is KVM's own default, the
+    larger of 64 and 2 % of the guest's pages. ``bypass``: VMX's
+    bypass_guest_pf; None is what the trace says (a capture says 0).
+    ``host_page_level``: 1, 2 or 3 for host memory in 4 KiB, 2 MiB or 1 GiB pages.
+    """
+
+    page_limit: int | Schedule | None = None
+    bypass: int | None = None
+    host_page_level: int = 1
+
+    def __post_init__(self) -> None:
+        if self.page_limit is not None and not isinstance(self.page_limit, Schedule):
+            _within(self.page_limit, 1, PAGE_LIMIT_MAX, "page_limit")
+        if self.bypass is not None:
+            _within(self.bypass, BYPASS_VALUES[0], BYPASS_VALUES[-1], "bypass")
+        _within(self.host_page_level, HOST_PAGE_LEVELS[0], HOST_PAGE_LEVELS[-1], "host_page_level")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The parameters as JSON; a schedule is an object."""
+        limit = self.page_limit
+        return {
+            "page_limit": limit.to_dict() if isinstance(limit, Schedule) else limit,
+            "bypass": self.bypass,
+            "host_page_level": self.host_page_level,
+        }
+
+    def to_words(self) -> list[str]:
+        """What is not the default, as ``name=value``."""
+        limit = self.page_limit
+        words = []
+        if isinstance(limit, Schedule):
+            words.append(f"page-limit={limit.first}/{limit.then}/{limit.every}")
+        elif limit is not None:
+            words.append(f"page-limit={limit}")
+        if self.bypass is not None:
+            words.append(f"bypass={self.bypass}")
+        if self.host_page_level != 1:
+            words.append(f"host-page-level={self.host_page_level}")
+        return words
+
+    @classmethod
+    def from_dict(cls, body: object) -> Parameters:
+        """The parameters of a JSON object; what it leaves out has its default.
+
+        Raises:
+            InvalidParameter: naming the field.
+        """
+        fields = _object(body, ("page_limit", "bypass", "host_page_level"), "parameters")
+        limit = fields.get("page_limit")
+        if isinstance(limit, Mapping):
+            parts = _object(limit, ("first", "then", "every"), "page_limit")
+            absent = [name for name in ("first", "then", "every") if name not in parts]
+            if absent:
+                raise InvalidParameter(
+                    f"page_limit: a schedule also needs {' and '.join(absent)}; "
+                    'for example {"first": 400, "then": 64, "every": 32768}'
+                )
+            fields["page_limit"] = Schedule(**parts)
+        return cls(**fields)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PatchSet:
+    """An ordered list of patches on a base, with parameters: what one asks to have replayed."""
+
+    base: str = "v2.6.34-pre"
+    patches: tuple[str, ...] = ()
+    parameters: Parameters = dataclasses.field(default_factory=Parameters)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The patch set as JSON."""
+        return {
+            "base": self.base,
+            "patches": list(self.patches),
+            "parameters": self.parameters.to_dict(),
+        }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Variant:
+    """What a patch set resolves to: a complete MMU configuration, named by ``digest``.
+
+    The digest covers knobs and parameters only, so two patch sets that make
+    the same machine are one variant, whatever patches they list. ``name`` is
+    for people (``v2.6.34-pre +zap-account``), ``short_name`` for narrow
+    places (``p2``). ``golden_name`` is what the golden results call these
+    knobs; None means that the real kernel code was never run with them, and
+    every place that shows a number of this variant says so.
+    """
+
+    base: str
+    patches: tuple[str, ...]
+    parameters: Parameters
+    knobs: Mapping[str, int]
+    digest: str
+    name: str
+    short_name: str
+    golden_name: str | None
+
+    @property
+    def patch_set(self) -> PatchSet:
+        """The patch set this variant was resolved from."""
+        return PatchSet(self.base, self.patches, self.parameters)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The variant as JSON."""
+        return {
+            "base": self.base,
+            "patches": list(self.patches),
+            "parameters": self.parameters.to_dict(),
+            "knobs": dict(self.knobs),
+            "digest": self.digest,
+            "name": self.name,
+            "short_name": self.short_name,
+            "golden_name": self.golden_name,
+        }
+
+
+def _within(value: object, low: int, high: int, field: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidParameter(
+            f"{field}: expected a whole number from {low} to {high}, got {value!r}"
+        )
+    if not low <= value <= high:
+        raise InvalidParameter(f"{field}: {value} is outside {low} to {high}")
+
+
+def _object(body: object, names: tuple[str, ...], place: str) -> dict[str, Any]:
+    if not isinstance(body, Mapping):
+        raise InvalidParameter(f"{place}: expected an object, got {type(body).__name__}")
+    unknown = sorted(str(name) for name in body if name not in names)
+    if unknown:
+        raise InvalidParameter(
+            f"{place}: {', '.join(unknown)} unknown; there are {', '.join(names)}"
+        )
+    return dict(body)

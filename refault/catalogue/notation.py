@@ -1,0 +1,96 @@
+"""A patch set on one line, as the command line takes it and a report prints it.
+
+::
+
+    p3
+    p2+p3+p4
+    v2.6.34-pre+zap-account+parent-stop-bit
+    zap-account+parent-stop-bit,page-limit=128,bypass=1
+    series,page-limit=400/64/32768
+
+First a golden name, or patches joined by ``+``, each by its id or its short
+name (a base in front if it is not the usual one); then parameters. A page
+limit of three numbers is a schedule: the first limit, the second, and after
+how many operations they take turns.
+"""
+
+from __future__ import annotations
+
+from refault.catalogue.bases import BASES
+from refault.catalogue.entries import PATCHES
+from refault.catalogue.model import Parameters, PatchSet
+from refault.catalogue.resolve import GOLDEN_PATCHES, get_patch
+from refault.errors import InvalidParameter, UnknownPatch
+
+_SCHEDULE_PARTS = 3
+_SHORT = {patch.short: patch.id for patch in PATCHES}
+
+
+def patch_set_from_text(text: str) -> PatchSet:
+    """The patch set of one line.
+
+    Raises:
+        UnknownPatch, InvalidParameter: naming the part that means nothing.
+    """
+    code, *settings = (part.strip() for part in text.split(","))
+    base, patches = _code(code)
+    return PatchSet(base, patches, _parameters(settings))
+
+
+def patch_set_to_text(patch_set: PatchSet) -> str:
+    """The line that :func:`patch_set_from_text` reads as this patch set."""
+    words = list(patch_set.patches)
+    if patch_set.base != BASES[0].id or not words:
+        words.insert(0, patch_set.base)
+    return ",".join(("+".join(words), *patch_set.parameters.to_words()))
+
+
+def _code(code: str) -> tuple[str, tuple[str, ...]]:
+    if code in GOLDEN_PATCHES:
+        return BASES[0].id, GOLDEN_PATCHES[code]
+    words = [word.strip() for word in code.split("+")]
+    base = words.pop(0) if words[0] in {known.id for known in BASES} else BASES[0].id
+    return base, tuple(_patch_id(word) for word in words)
+
+
+def _patch_id(word: str) -> str:
+    if word in _SHORT:
+        return _SHORT[word]
+    try:
+        return get_patch(word).id
+    except UnknownPatch as error:
+        raise UnknownPatch(
+            f"{error}; or, in front of parameters only, {', '.join(GOLDEN_PATCHES)}"
+        ) from None
+
+
+def _parameters(settings: list[str]) -> Parameters:
+    fields: dict[str, object] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        field = name.strip().replace("-", "_")
+        if field in fields:
+            raise InvalidParameter(f"{field}: given twice in {setting!r}; keep one")
+        fields[field] = _limit(value) if field == "page_limit" else _number(value, field)
+    return Parameters.from_dict(fields)
+
+
+def _limit(value: str) -> object:
+    parts = value.split("/")
+    if len(parts) == 1:
+        return _number(value, "page_limit")
+    if len(parts) != _SCHEDULE_PARTS:
+        raise InvalidParameter(
+            f"page_limit: {value!r} is neither a number nor a schedule like 400/64/32768"
+        )
+    names = ("first", "then", "every")
+    return {
+        name: _number(part, f"page_limit.{name}") for name, part in zip(names, parts, strict=True)
+    }
+
+
+def _number(value: str, field: str) -> int:
+    digits = value.strip()
+    if not (digits.isascii() and digits.isdigit()):
+        raise InvalidParameter(f"{field}: expected a whole number, got {value!r}")
+    return int(digits)

@@ -1,0 +1,40 @@
+"""Comparisons: pure arithmetic over the results of runs.
+
+:func:`compare` sets runs of one trace side by side; :func:`to_text`,
+:func:`to_markdown`, :func:`to_csv`, :func:`to_dict` and :func:`chart` show
+what came of it; :func:`check` holds a single result to the conservation laws.
+"""
+
+from __future__ import annotations
+
+from refault.compare.chart import chart
+from refault.compare.comparison import (
+    Column,
+    ComparedColumn,
+    Comparison,
+    Row,
+    TraceInfo,
+    compare,
+)
+from refault.compare.documents import to_csv, to_dict, to_markdown
+from refault.compare.laws import check
+from refault.compare.text import to_text
+from refault.compare.verdicts import COSTS, Threshold, Verdict
+
+__all__ = [
+    "COSTS",
+    "Column",
+    "ComparedColumn",
+    "Comparison",
+    "Row",
+    "Threshold",
+    "TraceInfo",
+    "Verdict",
+    "chart",
+    "check",
+    "compare",
+    "to_csv",
+    "to_dict",
+    "to_markdown",
+    "to_text",
+]

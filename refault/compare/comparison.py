@@ -1,0 +1,272 @@
+"""Two or more runs of one trace, side by side: :func:`compare`.
+
+Columns whose patch sets make the same machine share one column, which keeps
+all their labels. The base comes first; every other column is read against it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from refault.compare.percent import percent_text
+from refault.compare.verdicts import (
+    COSTS,
+    Evidence,
+    Threshold,
+    Verdict,
+    is_same_to_guest,
+    judge,
+    judge_base,
+)
+from refault.errors import ComparisonError
+from refault.results import COUNTERS, SEMANTICS, RunResult
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Column:
+    """One run as it comes from the engine or the database.
+
+    ``state`` is the run's (``done``, ``cached``, ``queued``, ``running``,
+    ``crashed``, ``failed``, ``cancelled``); ``alarm`` says why the result may
+    not be trusted, ``error`` why there is none. ``variant_digest`` may be left
+    out where there is a result.
+    """
+
+    label: str
+    variant_name: str
+    golden_name: str | None
+    result: RunResult | None
+    state: str = "done"
+    variant_digest: str | None = None
+    alarm: str | None = None
+    error: str | None = None
+
+    @property
+    def key(self) -> str | None:
+        """The digest of the machine, if it is known."""
+        return self.variant_digest or (self.result.variant_digest if self.result else None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ComparedColumn:
+    """One machine of a comparison: all labels and names it goes by, its result, its verdict.
+
+    ``is_same_to_guest`` is the proof of "no functional change": the digest
+    over what the guest saw of every operation equals the base's. None where
+    there is nothing to compare.
+    """
+
+    labels: tuple[str, ...]
+    variant_names: tuple[str, ...]
+    variant_digest: str | None
+    golden_name: str | None
+    result: RunResult | None
+    state: str
+    error: str | None
+    verdict: Verdict
+    reason: str
+    is_same_to_guest: bool | None
+
+    @property
+    def label(self) -> str:
+        """All labels in one line: ``1-4, 1-5``."""
+        return ", ".join(self.labels)
+
+    @property
+    def has_real_code_result(self) -> bool:
+        """Whether the real kernel code was ever run in this configuration."""
+        return self.golden_name is not None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """One counter across the columns; None where a column has no result.
+
+    ``deltas`` are against the base, exact; ``percents`` the same as text,
+    None from a base of zero.
+    """
+
+    name: str
+    values: tuple[int | None, ...]
+    deltas: tuple[int | None, ...]
+    percents: tuple[str | None, ...]
+
+    @property
+    def is_same(self) -> bool:
+        """Whether every column that has a result has the base's value."""
+        return all(delta in {0, None} for delta in self.deltas)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TraceInfo:
+    """The trace of a comparison; counts are None until a run has told them."""
+
+    name: str
+    digest: str | None
+    event_count: int | None
+    operation_count: int | None
+    instruction_count: int | None
+    is_truncated: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two or more runs of one trace under one simulator. ``columns[0]`` is the base."""
+
+    trace: TraceInfo
+    simulator_digest: str | None
+    columns: tuple[ComparedColumn, ...]
+    semantics: tuple[Row, ...]
+    counters: tuple[Row, ...]
+    threshold: Threshold
+
+    @property
+    def base(self) -> ComparedColumn:
+        """The column the others are read against."""
+        return self.columns[0]
+
+    @property
+    def counters_as_read(self) -> tuple[Row, ...]:
+        """The counters in the order tables show them: the costs first, exits leading."""
+        by_name = {row.name: row for row in self.counters}
+        rest = (row for row in self.counters if row.name not in COSTS)
+        return (*(by_name[name] for name in COSTS), *rest)
+
+    @property
+    def worst_verdict(self) -> Verdict:
+        """The verdict of the column that fares worst."""
+        return min((column.verdict for column in self.columns), key=lambda verdict: verdict.rank)
+
+
+def compare(
+    columns: Sequence[Column],
+    *,
+    base: int = 0,
+    trace_name: str = "",
+    trace_digest: str | None = None,
+    threshold: Threshold | None = None,
+) -> Comparison:
+    """The comparison of runs of one trace; ``base`` is the index of the column to read against.
+
+    Raises:
+        ComparisonError: nothing to compare, a base that is not there, or results of different
+            traces or simulators, whose numbers do not belong in one table.
+    """
+    if not columns:
+        raise ComparisonError("nothing to compare: give at least one run")
+    if not 0 <= base < len(columns):
+        raise ComparisonError(
+            f"base column {base} does not exist; the {len(columns)} columns count from 0"
+        )
+    results = [column.result for column in columns if column.result is not None]
+    digest = _only(results, lambda result: result.trace_digest, "traces") or trace_digest
+    if trace_digest is not None and digest != trace_digest:
+        raise ComparisonError(
+            f"the results are of trace {_short(digest)}, not of {_short(trace_digest)}; "
+            "compare runs of one trace"
+        )
+    simulator = _only(results, lambda result: result.simulator_digest, "simulators")
+    groups = _grouped([columns[base], *columns[:base], *columns[base + 1 :]])
+    limits = Threshold() if threshold is None else threshold
+    compared = _judged(groups, limits)
+    first = results[0] if results else None
+    return Comparison(
+        trace=TraceInfo(
+            name=trace_name or (_short(digest) if digest else "trace"),
+            digest=digest,
+            event_count=first.event_count if first else None,
+            operation_count=max((result.operation_count for result in results), default=None),
+            instruction_count=first.instruction_count if first else None,
+            is_truncated=any(result.truncated for result in results),
+        ),
+        simulator_digest=simulator,
+        columns=compared,
+        semantics=_rows(compared, SEMANTICS, lambda result: result.semantics),
+        counters=_rows(compared, COUNTERS, lambda result: result.counters),
+        threshold=limits,
+    )
+
+
+def _only(
+    results: Sequence[RunResult], digest_of: Callable[[RunResult], str], things: str
+) -> str | None:
+    digests = list(dict.fromkeys(digest_of(result) for result in results))
+    if len(digests) > 1:
+        raise ComparisonError(
+            f"the results come from different {things} ({', '.join(map(_short, digests))}); "
+            "compare runs of one trace, made by one simulator"
+        )
+    return digests[0] if digests else None
+
+
+def _short(digest: str | None) -> str:
+    return (digest or "")[:12]
+
+
+def _grouped(columns: Sequence[Column]) -> list[list[Column]]:
+    groups: dict[object, list[Column]] = {}
+    for place, column in enumerate(columns):
+        groups.setdefault(column.key or place, []).append(column)
+    return list(groups.values())
+
+
+def _judged(groups: Sequence[Sequence[Column]], threshold: Threshold) -> tuple[ComparedColumn, ...]:
+    compared: list[ComparedColumn] = []
+    base_result: RunResult | None = None
+    for place, group in enumerate(groups):
+        told = next((column for column in group if column.result is not None), group[0])
+        alarm = _alarm(group)
+        evidence = Evidence(told.result, told.state, alarm, told.error)
+        if place == 0:
+            base_result = told.result if alarm is None else None
+            verdict, reason = judge_base(evidence)
+        else:
+            verdict, reason = judge(evidence, base_result, threshold)
+        compared.append(
+            ComparedColumn(
+                labels=tuple(dict.fromkeys(column.label for column in group)),
+                variant_names=tuple(dict.fromkeys(column.variant_name for column in group)),
+                variant_digest=told.key,
+                golden_name=told.golden_name,
+                result=told.result,
+                state=told.state,
+                error=told.error,
+                verdict=verdict,
+                reason=reason,
+                is_same_to_guest=is_same_to_guest(told.result, base_result),
+            )
+        )
+    return tuple(compared)
+
+
+def _alarm(group: Sequence[Column]) -> str | None:
+    told = next((column.alarm for column in group if column.alarm is not None), None)
+    if told is not None:
+        return told
+    digests = dict.fromkeys(column.result.digest for column in group if column.result is not None)
+    if len(digests) > 1:
+        return (
+            "the same trace, variant and simulator gave different results: "
+            f"{', '.join(map(_short, digests))}"
+        )
+    return None
+
+
+def _rows(
+    columns: Sequence[ComparedColumn],
+    names: Sequence[str],
+    numbers_of: Callable[[RunResult], dict[str, int]],
+) -> tuple[Row, ...]:
+    rows = []
+    for name in names:
+        values = tuple(
+            None if column.result is None else numbers_of(column.result)[name] for column in columns
+        )
+        base = values[0]
+        deltas = tuple(None if value is None or base is None else value - base for value in values)
+        percents = tuple(
+            None if delta is None or base is None else percent_text(delta, base) for delta in deltas
+        )
+        rows.append(Row(name, values, deltas, percents))
+    return tuple(rows)

@@ -1,0 +1,252 @@
+"""A comparison for machines and for pages: JSON, CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from refault.compare.comparison import ComparedColumn, Comparison, Row
+from refault.compare.layout import clean
+from refault.compare.percent import change_text
+from refault.compare.summary import costs_summary, findings_of, notes_of, semantics_note
+from refault.compare.verdicts import COSTS, Verdict
+from refault.errors import ComparisonError
+from refault.results import GAUGES
+
+COMPARISON_VERSION = 1
+
+CSV_COLUMNS = (
+    "trace",
+    "trace_digest",
+    "simulator_digest",
+    "column",
+    "variant",
+    "variant_digest",
+    "golden_name",
+    "verdict",
+    "kind",
+    "name",
+    "base",
+    "value",
+    "change",
+    "percent",
+)
+
+#: A spreadsheet takes a cell that begins so for a formula.
+_FORMULA_SIGNS = "=+-@\t\r"
+#: Rows of the semantics that say how much was checked, not what was wrong.
+_COUNTED = frozenset({"accesses", "witnessed"})
+_MARKDOWN_SIGNS = "\\`*_{}[]<>#|~"
+
+
+def to_dict(comparison: Comparison) -> dict[str, Any]:
+    """The whole comparison as JSON: everything any table, page or chart of it shows.
+
+    Lists ``values``, ``changes`` and ``percents`` of a row follow ``columns``;
+    None where a column has no result. Counts are exact integers. Counters
+    stand in reading order, the costs first.
+    """
+    trace = comparison.trace
+    return {
+        "version": COMPARISON_VERSION,
+        "trace": {
+            "name": trace.name,
+            "digest": trace.digest,
+            "event_count": trace.event_count,
+            "operation_count": trace.operation_count,
+            "instruction_count": trace.instruction_count,
+            "is_truncated": trace.is_truncated,
+        },
+        "simulator_digest": comparison.simulator_digest,
+        "threshold": {
+            "permille": comparison.threshold.permille,
+            "operations": comparison.threshold.operations,
+        },
+        "verdict": _verdict(comparison.worst_verdict),
+        "columns": [_column(column) for column in comparison.columns],
+        "semantics": [_row(row) for row in comparison.semantics],
+        "counters": [
+            _row(row) | {"is_cost": row.name in COSTS, "is_gauge": row.name in GAUGES}
+            for row in comparison.counters_as_read
+        ],
+        "semantics_note": semantics_note(comparison),
+        "notes": notes_of([comparison]),
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "name": verdict.value,
+        "title": verdict.title,
+        "word": verdict.word,
+        "rank": verdict.rank,
+        "is_alarming": verdict.is_alarming,
+    }
+
+
+def _column(column: ComparedColumn) -> dict[str, Any]:
+    result = column.result
+    return {
+        "label": column.label,
+        "labels": list(column.labels),
+        "variant_names": list(column.variant_names),
+        "variant_digest": column.variant_digest,
+        "golden_name": column.golden_name,
+        "has_real_code_result": column.has_real_code_result,
+        "state": column.state,
+        "error": column.error,
+        "verdict": _verdict(column.verdict),
+        "reason": column.reason,
+        "is_same_to_guest": column.is_same_to_guest,
+        "outcome_digest": result.outcome_digest if result else None,
+        "page_digest": result.page_digest if result else None,
+        "result_digest": result.digest if result else None,
+        "operation_count": result.operation_count if result else None,
+        "finding_count": result.finding_count if result else None,
+        "findings": [finding.to_dict() for finding in result.findings] if result else [],
+        "findings_text": list(findings_of(column)),
+        "stopped": result.stopped.to_dict() if result and result.stopped else None,
+        "skipped": dict(result.skipped) if result else {},
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "values": list(row.values),
+        "changes": list(row.deltas),
+        "percents": list(row.percents),
+        "is_same": row.is_same,
+    }
+
+
+# --- CSV -----------------------------------------------------------------------------------
+
+
+def to_csv(comparisons: Sequence[Comparison]) -> str:
+    """Every number of every column, one to a line, for spreadsheets and scripts (RFC 4180)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(CSV_COLUMNS)
+    for comparison in comparisons:
+        for kind, rows in (("semantics", comparison.semantics), ("counter", comparison.counters)):
+            for row in rows:
+                for place, column in enumerate(comparison.columns):
+                    writer.writerow(_csv_row(comparison, column, kind, row, place))
+    return text.getvalue()
+
+
+def _csv_row(
+    comparison: Comparison, column: ComparedColumn, kind: str, row: Row, place: int
+) -> list[str | int | None]:
+    return [
+        _cell(comparison.trace.name),
+        comparison.trace.digest,
+        comparison.simulator_digest,
+        _cell(column.label),
+        _cell(column.variant_names[0]),
+        column.variant_digest,
+        column.golden_name,
+        column.verdict.value,
+        kind,
+        row.name,
+        row.values[0],
+        row.values[place],
+        row.deltas[place],
+        row.percents[place],
+    ]
+
+
+def _cell(text: str) -> str:
+    """Text that people chose, which no spreadsheet may run."""
+    shown = clean(text)
+    return f"'{shown}" if shown[:1] and shown[0] in _FORMULA_SIGNS else shown
+
+
+# --- Markdown --------------------------------------------------------------------------------
+
+
+def to_markdown(
+    comparisons: Sequence[Comparison],
+    *,
+    title: str,
+    command: str | Sequence[str],
+    every_counter: bool = False,
+) -> str:
+    """The comparisons as Markdown, for a merge request or a wiki; the same numbers as the text."""
+    if not comparisons:
+        raise ComparisonError("nothing to print: compare at least one trace")
+    lines = [f"# {_plain(title)}", ""]
+    for mean in costs_summary(comparisons):
+        lines += [_plain(mean), ""]
+    for comparison in comparisons:
+        lines += _markdown_trace(comparison, every_counter=every_counter)
+    for note in notes_of(comparisons):
+        lines += [f"Note: {_plain(note)}", ""]
+    digests = dict.fromkeys(c.simulator_digest for c in comparisons if c.simulator_digest)
+    if digests:
+        lines += [f"Simulator {', '.join(f'`{digest[:12]}`' for digest in digests)}.", ""]
+    shown = clean(command if isinstance(command, str) else shlex.join(command))
+    return "\n".join([*lines, "Reproduce with:", "", f"    {shown}"]) + "\n"
+
+
+def _markdown_trace(comparison: Comparison, *, every_counter: bool) -> list[str]:
+    digest = (comparison.trace.digest or "")[:12]
+    columns = comparison.columns
+    heads = [
+        _plain(column.label) + ("" if column.has_real_code_result else " \\*") for column in columns
+    ]
+    lines = [
+        f"## {_plain(comparison.trace.name)}{f' `{digest}`' if digest else ''}",
+        "",
+        _table_row(["", *heads]),
+        _table_row(["---", *["---:"] * len(columns)]),
+        _table_row(["**verdict**", *(f"**{column.verdict.title}**" for column in columns)]),
+    ]
+    wrong = [row for row in comparison.semantics if any(row.values) and row.name not in _COUNTED]
+    lines += [_table_row([f"**{row.name}**", *map(_number, row.values)]) for row in wrong]
+    for row in comparison.counters_as_read:
+        if every_counter or not row.is_same:
+            lines.append(_table_row([f"`{row.name}`", *_markdown_cells(row)]))
+    lines.append("")
+    if any(not column.has_real_code_result for column in columns):
+        lines += ["\\* the real kernel code was never run with these patches.", ""]
+    note = semantics_note(comparison)
+    lines += [_plain(note), ""] if note else []
+    for column in columns:
+        if column.verdict is not Verdict.BASE:
+            lines.append(
+                f"- **{_plain(column.label)}** {column.verdict.title}: {_plain(column.reason)}"
+            )
+            lines += [f"  - {_plain(finding)}" for finding in findings_of(column)]
+    return [*lines, ""]
+
+
+def _markdown_cells(row: Row) -> list[str]:
+    cells = []
+    for place, (value, delta, percent) in enumerate(
+        zip(row.values, row.deltas, row.percents, strict=True)
+    ):
+        if value is None or delta is None or place == 0:
+            cells.append(_number(value))
+        elif delta == 0:
+            cells.append("=")
+        else:
+            cells.append(f"{change_text(delta)}{f' ({percent})' if percent else ''}")
+    return cells
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(text: str) -> str:
+    """Text that stays text: no markup of its own."""
+    return "".join(f"\\{char}" if char in _MARKDOWN_SIGNS else char for char in clean(text))

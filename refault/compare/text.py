@@ -1,0 +1,366 @@
+"""A comparison as plain text to paste under a patch: at most 72 columns, nothing but text.
+
+::
+
+    title
+    columns: what each is, and the digest of its machine
+    verdicts over all traces                           (two traces or more)
+    for each trace
+        verdict of each column, then what the guest saw, then the counters that differ
+        why each verdict, and the first finding of each column
+    what was left out, which simulator, and the command that gives the same again
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from refault.compare import layout
+from refault.compare.comparison import ComparedColumn, Comparison, Row
+from refault.compare.grid import CELL_WIDTH, LABEL_WIDTH, Table
+from refault.compare.percent import change_text
+from refault.compare.summary import costs_summary, findings_of, notes_of, semantics_note
+from refault.compare.verdicts import COSTS, Verdict
+from refault.errors import ComparisonError
+from refault.results import DISAGREEMENTS
+
+LABEL_MAX = 12
+DIGEST_LENGTH = 12
+MARK = "*"
+MARK_LEGEND = (
+    f"{MARK} No real-code result exists: the real kernel code was never run with these patches, so "
+    "the numbers are the model's alone."
+)
+NOTHING = "-"
+
+_SEMANTICS_TITLES = {
+    "accesses": "accesses",
+    "witnessed": "witnessed",
+    "wrong_address": "wrong address",
+    "missed_fault": "missed fault",
+    "spurious_fault": "spurious fault",
+    "wrong_error_code": "wrong error code",
+    "other": "other outcome",
+    "stale": "of these, stale",
+}
+
+
+def to_text(
+    comparisons: Sequence[Comparison],
+    *,
+    title: str,
+    command: str | Sequence[str],
+    width: int = 72,
+    every_counter: bool = False,
+) -> str:
+    """The comparisons of several traces, with everything needed to repeat them.
+
+    ``command`` is what reproduces them, as words or as a shell line.
+    ``every_counter`` also prints the counters that no column changes.
+
+    Raises:
+        ComparisonError: nothing to print, or a width a table cannot be set in.
+    """
+    if not comparisons:
+        raise ComparisonError("nothing to print: compare at least one trace")
+    if width < layout.WIDTH_MIN:
+        raise ComparisonError(f"width {width}: a table needs at least {layout.WIDTH_MIN} columns")
+    names = _Names(comparisons)
+    lines = [*layout.wrap(title, width), "=" * width, "", *_legend(names, width)]
+    if len(comparisons) > 1:
+        lines += _overview(comparisons, names, width)
+    for comparison in comparisons:
+        lines += ["", *_trace(comparison, names, width, every_counter=every_counter)]
+    lines += ["", *_closing(comparisons, command, width)]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+class _Entry(NamedTuple):
+    """One line of the legend. ``spelled`` is the label where ``shown`` is a letter, or empty."""
+
+    shown: str
+    spelled: str
+    variant_name: str
+    variant_digest: str | None
+    is_lettered: bool
+    has_real_code_result: bool
+
+
+class _Names:
+    """What the columns are called: their labels, or letters for labels that are too long."""
+
+    def __init__(self, comparisons: Sequence[Comparison]) -> None:
+        self.shown: dict[tuple[str, str | None], str] = {}
+        self.legend: list[_Entry] = []
+        for comparison in comparisons:
+            for column in comparison.columns:
+                for place, label in enumerate(column.labels):
+                    if (label, column.variant_digest) not in self.shown:
+                        self._add(column, label, place)
+
+    def _add(self, column: ComparedColumn, label: str, place: int) -> None:
+        name = column.variant_names[min(place, len(column.variant_names) - 1)]
+        text = layout.clean(label)
+        # A letter for what is too long, and for a label that already means another machine.
+        is_spelled = layout.display_width(text) > LABEL_MAX or text in {"", *self.shown.values()}
+        letter = sum(entry.is_lettered for entry in self.legend)
+        shown = f"[{_letters(letter)}]" if is_spelled else text
+        self.shown[label, column.variant_digest] = shown
+        self.legend.append(
+            _Entry(
+                shown,
+                text if is_spelled and text != layout.clean(name) else "",
+                name,
+                column.variant_digest,
+                is_lettered=is_spelled,
+                has_real_code_result=column.has_real_code_result,
+            )
+        )
+
+    def marked(self, column: ComparedColumn) -> list[str]:
+        """The labels of a column, one for each line of a table's head."""
+        mark = "" if column.has_real_code_result else MARK
+        return [self.shown[label, column.variant_digest] + mark for label in column.labels]
+
+    def line(self, column: ComparedColumn) -> str:
+        return ", ".join(self.marked(column))
+
+
+def _letters(number: int) -> str:
+    letters = ""
+    number += 1
+    while number:
+        number, place = divmod(number - 1, 26)
+        letters = chr(ord("A") + place) + letters
+    return letters
+
+
+# --- the legend and the overview ------------------------------------------------------
+
+
+def _legend(names: _Names, width: int) -> list[str]:
+    """Every label: what it is in addition to an earlier one, and the digest of its machine."""
+    title, tail = "Columns", "variant digest"
+    lines = [title + layout.right(tail, width - len(title))]
+    labels = [entry.shown for entry in names.legend]
+    label_width = max(map(layout.display_width, labels)) + len(MARK) + 4
+    before: list[tuple[str, str]] = []
+    digests: dict[str, str] = {}
+    for entry, label in zip(names.legend, labels, strict=True):
+        digest = entry.variant_digest or ""
+        shown = f"as {digests[digest]}" if digest in digests else digest[:DIGEST_LENGTH] or NOTHING
+        if digest:
+            digests.setdefault(digest, label)
+        mark = "" if entry.has_real_code_result else MARK
+        spelled = f"{entry.spelled}: " if entry.spelled else ""
+        wrapped = layout.wrap(
+            spelled + _relative(entry.variant_name, before),
+            width - max(DIGEST_LENGTH, layout.display_width(shown)) - 1,
+            first=layout.left(f"  {label}{mark}", label_width),
+            indent=" " * label_width,
+        )
+        gap = width - layout.display_width(wrapped[0])
+        lines += [wrapped[0] + layout.right(shown, gap), *wrapped[1:]]
+        before.append((entry.variant_name, label))
+    if not all(entry.has_real_code_result for entry in names.legend):
+        lines += layout.wrap(MARK_LEGEND, width, first="  ", indent="    ")
+    return lines
+
+
+def _relative(name: str, before: Sequence[tuple[str, str]]) -> str:
+    """A variant's name as an addition to the longest earlier one it begins with."""
+    origins = [origin for origin in before if name.startswith(f"{origin[0]} +")]
+    if not origins:
+        return name
+    stem, label = max(origins, key=lambda origin: len(origin[0]))
+    return f"{label}{name[len(stem) :]}"
+
+
+def _overview(comparisons: Sequence[Comparison], names: _Names, width: int) -> list[str]:
+    """Verdicts over all traces: one row a trace, one column a variant, and the worst of each."""
+    rows: list[tuple[str, dict[tuple[str, ...], Verdict]]] = [
+        (
+            comparison.trace.name,
+            {
+                _head(column, names): column.verdict
+                for column in comparison.columns
+                if column.verdict is not Verdict.BASE
+            },
+        )
+        for comparison in comparisons
+    ]
+    heads = list(dict.fromkeys(head for _, verdicts in rows for head in verdicts))
+    if not heads:
+        return []
+    table = Table(heads, label_width=_trace_width(comparisons), repeats_first=False)
+    for name, verdicts in rows:
+        table.add(name, [verdicts[head].word if head in verdicts else NOTHING for head in heads])
+    table.add_rule()
+    worst = (
+        min((verdicts[head] for _, verdicts in rows if head in verdicts), key=lambda v: v.rank)
+        for head in heads
+    )
+    table.add("over all traces", [verdict.word for verdict in worst])
+    lines = ["", "Verdicts", *table.lines(width)]
+    means = costs_summary(comparisons)
+    return [*lines, *([""] if means else []), *_wrapped(means, width)]
+
+
+def _wrapped(sentences: Sequence[str], width: int) -> list[str]:
+    return [line for text in sentences for line in layout.wrap(text, width, indent="  ")]
+
+
+def _head(column: ComparedColumn, names: _Names) -> tuple[str, ...]:
+    return tuple(names.marked(column))
+
+
+def _trace_width(comparisons: Sequence[Comparison]) -> int:
+    longest = max(layout.display_width(layout.clean(c.trace.name)) for c in comparisons)
+    return min(max(longest, LABEL_WIDTH), 2 * LABEL_WIDTH)
+
+
+# --- one trace ---------------------------------------------------------------------------
+
+
+def _trace(comparison: Comparison, names: _Names, width: int, *, every_counter: bool) -> list[str]:
+    trace = comparison.trace
+    name = layout.wrap(trace.name, width - DIGEST_LENGTH - 1)
+    digest = (trace.digest or "")[:DIGEST_LENGTH] or NOTHING
+    lines = [
+        "-" * width,
+        name[0] + layout.right(digest, width - layout.display_width(name[0])),
+        *name[1:],
+    ]
+    if trace.event_count is not None:
+        lines += layout.wrap(
+            f"{trace.event_count} events, {trace.operation_count} operations, "
+            f"{trace.instruction_count} guest instructions",
+            width,
+        )
+    table = Table([names.marked(column) for column in comparison.columns])
+    table.add("verdict", [column.verdict.word for column in comparison.columns])
+    if comparison.base.result is not None:
+        base = comparison.base
+        table.add("guest's outcomes", [_outcomes(column, base) for column in comparison.columns])
+    _add_semantics(table, comparison)
+    shown = [row for row in comparison.counters_as_read if every_counter or not row.is_same]
+    costs = [row for row in shown if row.name in COSTS]
+    for group in (costs, [row for row in shown if row.name not in COSTS]):
+        if group:
+            table.add_rule()
+        for row in group:
+            _add_counter(table, row)
+    lines += ["", *table.lines(width), *_after_table(comparison, shown, width)]
+    return [*lines, *_explained(comparison, names, width)]
+
+
+def _after_table(comparison: Comparison, shown: Sequence[Row], width: int) -> list[str]:
+    """What the table does not show: what was checked, and the counters that are the same."""
+    lines = [""]
+    note = semantics_note(comparison)
+    if note:
+        lines += layout.wrap(note, width)
+    same = len(comparison.counters) - len(shown)
+    if any(column.result is not None for column in comparison.columns):
+        if len(comparison.columns) == 1:
+            text = ""
+        elif not shown:
+            text = f"All {same} counters are the same in every column."
+        elif same:
+            text = (
+                "Counters: the base's value, then the change against it. "
+                f"{same} more are the same in every column."
+            )
+        else:
+            text = "Counters: the base's value, then the change against it."
+        lines += layout.wrap(text, width) if text else []
+    return lines if len(lines) > 1 else []
+
+
+def _outcomes(column: ComparedColumn, base: ComparedColumn) -> str:
+    if column.result is None:
+        return NOTHING
+    if column is base or column.is_same_to_guest is None:
+        return column.result.outcome_digest[:CELL_WIDTH]
+    return "same" if column.is_same_to_guest else "DIFFER"
+
+
+def _add_semantics(table: Table, comparison: Comparison) -> None:
+    """Ways the guest was misled, where it was in any column."""
+    for row in comparison.semantics:
+        if row.name not in {*DISAGREEMENTS, "stale"} or not any(row.values):
+            continue
+        cells = [NOTHING if value is None else str(value) for value in row.values]
+        table.add(_SEMANTICS_TITLES[row.name], cells)
+
+
+def _add_counter(table: Table, row: Row) -> None:
+    changes, percents = [], []
+    for place, (value, delta, percent) in enumerate(
+        zip(row.values, row.deltas, row.percents, strict=True)
+    ):
+        if value is None:
+            changes.append(NOTHING)
+            percents.append("")
+        elif place == 0 or delta is None:
+            changes.append(str(value))
+            percents.append("")
+        else:
+            changes.append(change_text(delta) if delta else "=")
+            percents.append((percent or "") if delta else "")
+    table.add(row.name, changes)
+    if any(percents):
+        table.add("", percents)
+
+
+def _explained(comparison: Comparison, names: _Names, width: int) -> list[str]:
+    """Why each verdict, and the first finding of each column."""
+    lines: list[str] = []
+    told: dict[tuple[object, ...], str] = {}
+    for column in comparison.columns:
+        if column.verdict is Verdict.BASE:
+            continue
+        label = names.line(column)
+        start = f"{label}  "
+        indent = " " * min(layout.display_width(start), 10)
+        key = findings_of(column)
+        reason = column.reason
+        findings: list[str] = []
+        if key and key in told:
+            reason = f"{reason}; as {told[key]}" if reason else f"as {told[key]}"
+        else:
+            findings = list(key)
+            told.setdefault(key, label)
+        lines += layout.wrap(
+            f"{column.verdict.title}: {reason}." if reason else f"{column.verdict.title}.",
+            width,
+            first=start if layout.display_width(start) < width // 2 else "",
+            indent=indent,
+        )
+        for finding in findings:
+            lines += layout.wrap(finding, width, first=indent, indent=f"{indent}  ")
+    return ["", *lines] if lines else []
+
+
+# --- the end -------------------------------------------------------------------------------
+
+
+def _closing(
+    comparisons: Sequence[Comparison], command: str | Sequence[str], width: int
+) -> list[str]:
+    lines = ["-" * width]
+    for note in notes_of(comparisons):
+        lines += layout.wrap(note, width, first="Note: ", indent="  ")
+    simulators = dict.fromkeys(c.simulator_digest for c in comparisons if c.simulator_digest)
+    if simulators:
+        shown = ", ".join(digest[:DIGEST_LENGTH] for digest in simulators)
+        lines += layout.wrap(f"Simulator {shown}. Reproduce with:", width)
+    else:
+        lines.append("Reproduce with:")
+    try:
+        words = shlex.split(command) if isinstance(command, str) else list(command)
+    except ValueError as error:
+        raise ComparisonError(f"command: {error} in {command!r}") from error
+    return [*lines, "", *layout.shell_command(words, width)]

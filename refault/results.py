@@ -1,0 +1,359 @@
+"""What one run yields: counters, what the guest saw, findings, and the digests that name it.
+
+The simulator fills a :class:`RunResult`, the database keeps ``to_dict()`` as
+JSON, comparisons read it. Two results are the same if and only if their
+``digest`` is the same::
+
+    RunResult ── to_dict() ──► plain dict (JSON)  ── from_dict() ──► RunResult
+        │
+        └── to_bytes() ──► canonical msgpack: keys sorted, shortest integers
+                 └── sha256 ──► digest
+
+Plain data: no numpy, no compiler, no I/O.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+
+from refault.errors import ResultError
+
+RESULT_VERSION = 1
+
+#: KVM's own debugfs names, then the VM's page budget, then the golden harness's work counts;
+#: in this order everywhere (golden results, simulator state, tables).
+COUNTERS = (
+    "pf_fixed",
+    "pf_guest",
+    "tlb_flush",
+    "invlpg",
+    "mmu_shadow_zapped",
+    "mmu_pte_write",
+    "mmu_pte_updated",
+    "mmu_pde_zapped",
+    "mmu_flooded",
+    "mmu_recycled",
+    "mmu_cache_miss",
+    "mmu_unsync",
+    "remote_tlb_flush",
+    "lpages",
+    "n_free",
+    "n_alloc",
+    "active",
+    "flush_calls",
+    "reload_calls",
+    "synced",
+    "exits",
+    "hw_flush",
+    "parent_marks",
+)
+
+#: Counters that hold a present number, not a sum of events.
+GAUGES = frozenset({"mmu_unsync", "lpages", "n_free", "n_alloc", "active"})
+
+#: Ways an access can come out differently from what the real guest saw; exclusive of each other.
+DISAGREEMENTS = (
+    "wrong_address",
+    "missed_fault",
+    "spurious_fault",
+    "wrong_error_code",
+    "other",
+)
+
+#: ``accesses``: loads, fetches and stores executed. ``witnessed``: those of them whose outcome the
+#: trace knows from the real guest (none in a trace of operations). Then the witnessed accesses that
+#: came out differently, by class. ``stale``: those of them that contradict even a walk of the
+#: guest's own tables at that moment, so that the shadow tables alone are to blame.
+SEMANTICS = ("accesses", "witnessed", *DISAGREEMENTS, "stale")
+
+#: Kinds of finding that say the guest saw something it should not have seen.
+GUEST_VISIBLE_KINDS = (
+    "wrong-address",
+    "missed-fault",
+    "spurious-fault",
+    "wrong-error-code",
+    "wrong-outcome",
+    "livelock",
+)
+
+#: Kinds of finding that say the simulated kernel broke one of its own rules. Any kind that is not
+#: guest-visible counts as one of these.
+BROKEN_INVARIANT_KINDS = (
+    "use-after-free",
+    "empty-list",
+    "endless-zap",
+    "assertion",
+)
+
+_WORD_LIMIT = 1 << 64
+_INT64 = range(-(1 << 63), 1 << 63)
+_DIGEST_LENGTH = 64
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that went wrong in a run, and the two places where.
+
+    ``event_index`` counts the events of the trace, ``operation_index`` what
+    they became when replayed; both from 0. ``gva``, ``got`` and ``want`` are
+    unsigned 64-bit words or None where they mean nothing; what ``got`` and
+    ``want`` hold (an address, an error code) depends on ``kind``. ``message``
+    says in words what happened, without repeating the places:
+    ``st user reached 0x29e6000, real guest: #PF 6``.
+    """
+
+    kind: str
+    event_index: int
+    operation_index: int
+    vcpu: int | None
+    gva: int | None
+    got: int | None
+    want: int | None
+    message: str
+
+    def __post_init__(self) -> None:
+        if not self.kind or not isinstance(self.kind, str):
+            raise ResultError(f"finding.kind: expected a word, got {self.kind!r}")
+        if not isinstance(self.message, str):
+            raise ResultError(f"finding.message: expected text, got {self.message!r}")
+        _count(self.event_index, "finding.event_index")
+        _count(self.operation_index, "finding.operation_index")
+        if self.vcpu is not None:
+            _count(self.vcpu, "finding.vcpu")
+        for name in ("gva", "got", "want"):
+            value = getattr(self, name)
+            if value is not None and not (_is_int(value) and 0 <= value < _WORD_LIMIT):
+                raise ResultError(
+                    f"finding.{name}: expected an unsigned 64-bit word or null, got {value!r}"
+                )
+
+    @property
+    def is_guest_visible(self) -> bool:
+        """Whether the guest could have noticed; otherwise the kernel's own rules broke."""
+        return self.kind in GUEST_VISIBLE_KINDS
+
+    def to_dict(self) -> dict[str, Any]:
+        """The finding as JSON; words in hexadecimal, because JSON readers lose bits above 2^53."""
+        return {
+            "kind": self.kind,
+            "event_index": self.event_index,
+            "operation_index": self.operation_index,
+            "vcpu": self.vcpu,
+            "gva": _hex(self.gva),
+            "got": _hex(self.got),
+            "want": _hex(self.want),
+            "message": self.message,
+        }
+
+    @classmethod
+    def from_dict(cls, body: object) -> Finding:
+        """The finding ``to_dict()`` made; raises ResultError naming the field that is wrong."""
+        names = tuple(field.name for field in dataclasses.fields(cls))
+        fields = _fields(body, names, "finding")
+        for name in ("gva", "got", "want"):
+            fields[name] = _unhex(fields[name], f"finding.{name}")
+        return cls(**fields)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunResult:
+    """What replaying one trace under one variant with one simulator gave.
+
+    Digests are sha256 in lower-case hex. ``counters`` holds every name of
+    COUNTERS, ``semantics`` every name of SEMANTICS, in that order.
+    ``findings`` are the first ones only; ``finding_count`` counts all.
+    ``stopped`` is the defect at which the simulated kernel broke, as the real
+    one did, and at which the counters end. ``outcome_digest`` covers what the
+    guest saw of every operation, in order: equal digests prove that two
+    variants show a guest the same thing. ``page_digest`` covers the shadow
+    pages left at the end. ``skipped`` says how many events were not replayed,
+    by reason.
+    """
+
+    trace_digest: str
+    variant_digest: str
+    simulator_digest: str
+    event_count: int
+    operation_count: int
+    instruction_count: int
+    truncated: bool
+    counters: dict[str, int]
+    semantics: dict[str, int]
+    findings: tuple[Finding, ...]
+    finding_count: int
+    stopped: Finding | None
+    outcome_digest: str
+    page_digest: str
+    skipped: dict[str, int]
+
+    def __post_init__(self) -> None:
+        for name in ("trace_digest", "variant_digest", "simulator_digest"):
+            _digest(getattr(self, name), name)
+        for name in ("outcome_digest", "page_digest"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise ResultError(f"{name}: expected a digest, got {getattr(self, name)!r}")
+        for name in ("event_count", "operation_count", "instruction_count", "finding_count"):
+            _count(getattr(self, name), name)
+        if not isinstance(self.truncated, bool):
+            raise ResultError(f"truncated: expected true or false, got {self.truncated!r}")
+        # Key order is part of no meaning, so it is settled here: JSONB and msgpack do not keep it.
+        object.__setattr__(self, "counters", _numbers(self.counters, COUNTERS, "counters"))
+        object.__setattr__(self, "semantics", _numbers(self.semantics, SEMANTICS, "semantics"))
+        skipped = {name: self.skipped[name] for name in sorted(self.skipped)}
+        for name, number in skipped.items():
+            _count(number, f"skipped.{name}")
+        object.__setattr__(self, "skipped", skipped)
+        object.__setattr__(self, "findings", tuple(self.findings))
+        if len(self.findings) > self.finding_count:
+            raise ResultError(
+                f"finding_count: {self.finding_count} is less than the {len(self.findings)} kept"
+            )
+
+    @property
+    def disagreement_count(self) -> int:
+        """Accesses that came out differently from what the real guest saw."""
+        return sum(self.semantics[name] for name in DISAGREEMENTS)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run reached the end of a whole trace."""
+        return self.stopped is None and not self.truncated
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON, with its version first."""
+        return {
+            "version": RESULT_VERSION,
+            "trace_digest": self.trace_digest,
+            "variant_digest": self.variant_digest,
+            "simulator_digest": self.simulator_digest,
+            "event_count": self.event_count,
+            "operation_count": self.operation_count,
+            "instruction_count": self.instruction_count,
+            "truncated": self.truncated,
+            "counters": dict(self.counters),
+            "semantics": dict(self.semantics),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "finding_count": self.finding_count,
+            "stopped": None if self.stopped is None else self.stopped.to_dict(),
+            "outcome_digest": self.outcome_digest,
+            "page_digest": self.page_digest,
+            "skipped": dict(self.skipped),
+        }
+
+    @classmethod
+    def from_dict(cls, body: object) -> RunResult:
+        """The result ``to_dict()`` made.
+
+        Raises:
+            ResultError: naming the field; a stored result is trusted no more than any other input.
+        """
+        if not isinstance(body, Mapping):
+            raise ResultError(f"result: expected an object, got {type(body).__name__}")
+        if body.get("version") != RESULT_VERSION:
+            raise ResultError(
+                f"result.version: this program reads version {RESULT_VERSION}, the result says "
+                f"{body.get('version')!r}; run it again to get one"
+            )
+        names = tuple(field.name for field in dataclasses.fields(cls))
+        rest = {name: value for name, value in body.items() if name != "version"}
+        fields = _fields(rest, names, "result")
+        findings, stopped = fields["findings"], fields["stopped"]
+        if not isinstance(findings, list | tuple):
+            raise ResultError(f"findings: expected a list, got {type(findings).__name__}")
+        for name in ("counters", "semantics", "skipped"):
+            if not isinstance(fields[name], Mapping):
+                raise ResultError(f"{name}: expected an object, got {type(fields[name]).__name__}")
+        fields["findings"] = tuple(Finding.from_dict(finding) for finding in findings)
+        fields["stopped"] = None if stopped is None else Finding.from_dict(stopped)
+        return cls(**fields)
+
+    def to_bytes(self) -> bytes:
+        """Canonical msgpack: equal results give equal bytes on every machine."""
+        packed = msgpack.packb(_sorted(self.to_dict()), use_bin_type=True)
+        if not isinstance(packed, bytes):  # pragma: no cover - msgpack publishes no types
+            raise TypeError("msgpack gave no bytes")
+        return packed
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> RunResult:
+        """The result ``to_bytes()`` made; raises ResultError."""
+        try:
+            body = msgpack.unpackb(data, raw=False)
+        except (ValueError, msgpack.UnpackException) as error:
+            raise ResultError(f"result: not msgpack ({error}); run it again to get one") from error
+        return cls.from_dict(body)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of ``to_bytes()``, hex: what "the same result" means."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _count(value: object, place: str) -> None:
+    if not (isinstance(value, int) and _is_int(value) and 0 <= value < _WORD_LIMIT):
+        raise ResultError(f"{place}: expected a count, got {value!r}")
+
+
+def _digest(value: object, place: str) -> None:
+    if (
+        not isinstance(value, str)
+        or len(value) != _DIGEST_LENGTH
+        or set(value) - set("0123456789abcdef")
+    ):
+        raise ResultError(f"{place}: expected a sha256 in lower-case hex, got {value!r}")
+
+
+def _numbers(given: Mapping[str, int], names: tuple[str, ...], place: str) -> dict[str, int]:
+    _same_names(given, names, place)
+    for name in names:
+        if not (_is_int(given[name]) and given[name] in _INT64):
+            raise ResultError(f"{place}.{name}: expected a 64-bit integer, got {given[name]!r}")
+    return {name: given[name] for name in names}
+
+
+def _fields(body: object, names: tuple[str, ...], place: str) -> dict[str, Any]:
+    if not isinstance(body, Mapping):
+        raise ResultError(f"{place}: expected an object, got {type(body).__name__}")
+    _same_names(body, names, place)
+    return {name: body[name] for name in names}
+
+
+def _same_names(given: Mapping[Any, Any], names: tuple[str, ...], place: str) -> None:
+    absent = [name for name in names if name not in given]
+    if absent:
+        raise ResultError(f"{place}: {', '.join(absent)} absent")
+    unknown = sorted(str(name) for name in given if name not in names)
+    if unknown:
+        raise ResultError(f"{place}: {', '.join(unknown)} unknown")
+
+
+def _hex(word: int | None) -> str | None:
+    return None if word is None else hex(word)
+
+
+def _unhex(text: object, place: str) -> int | None:
+    if text is None:
+        return None
+    if isinstance(text, str) and text.startswith("0x"):
+        try:
+            return int(text, 16)
+        except ValueError:
+            pass
+    raise ResultError(f"{place}: expected a hexadecimal word such as 0x1000, got {text!r}")
+
+
+def _sorted(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [_sorted(item) for item in value]
+    return value
