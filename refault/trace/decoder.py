@@ -1,0 +1,81 @@
+"""Bytes in, header and blocks out, with every check a trace gets. Reader and validator share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from refault.errors import TraceTruncated
+from refault.trace.format import TAG_BLOCK, TAG_HEADER
+from refault.trace.frames import FrameParser
+from refault.trace.header import unpack_header
+from refault.trace.model import Block, TraceHeader, TraceSummary
+from refault.trace.packing import BlockUnpacker
+from refault.trace.rules import EventRules
+from refault.trace.totals import Totals
+
+
+class TraceDecoder:
+    """Push parser of a trace: feed it bytes as they come, take the blocks they complete."""
+
+    def __init__(self) -> None:
+        self.header: TraceHeader | None = None
+        self._frames = FrameParser()
+        self._totals = Totals()
+        self._unpacker = BlockUnpacker()
+        self._rules: EventRules | None = None
+        self._recorded: dict[str, int] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes were fed so far."""
+        return self._frames.size_bytes
+
+    def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Block]:
+        """The blocks that ``data`` completes; exhaust it before feeding on.
+
+        Raises:
+            TraceError: with the byte offset of the frame that cannot be right.
+        """
+        for frame in self._frames.feed(data):
+            if frame.tag == TAG_HEADER:
+                self.header = unpack_header(frame.body, offset=frame.offset)
+                self._rules = EventRules(self.header)
+            elif self._rules is None:
+                raise AssertionError("the parser lets nothing pass before the header")
+            elif frame.tag == TAG_BLOCK:
+                block = self._unpacker.unpack(
+                    frame.body, self._totals.event_count, offset=frame.offset
+                )
+                self._rules.check(block, offset=frame.offset)
+                self._totals.add(block, frame.offset)
+                yield block
+            else:
+                self._rules.finish(offset=frame.offset)
+                self._recorded = self._totals.check_index(frame)
+
+    def finish(self, *, allow_truncated: bool = False) -> TraceSummary:
+        """What the trace held, once all its bytes were fed.
+
+        Raises:
+            NotATrace: nothing came, or too little to tell.
+            TraceTruncated: the file ends before its closing index, and either that is not allowed
+                or not even the header is whole.
+        """
+        try:
+            self._frames.finish()
+        except TraceTruncated:
+            if not allow_truncated or self.header is None:
+                raise
+        if self.header is None:
+            raise AssertionError("a complete trace has a header")
+        return TraceSummary(
+            digest=self._frames.digest,
+            size_bytes=self._frames.size_bytes,
+            event_count=self._totals.event_count,
+            instruction_count=self._totals.instruction_count,
+            events_by_kind=self._totals.events_by_kind,
+            vcpu_count=self.header.vcpu_count,
+            truncated=not self._frames.complete,
+            header=self.header,
+            recorded=self._recorded,
+        )

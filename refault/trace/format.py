@@ -1,0 +1,127 @@
+"""The format of a trace file, drawn; ``docs/TRACE_FORMAT.md`` tells it at length.
+
+::
+
+    ┌──────────┬──────┬───────┬───────┬─ … ─┬───────┬─────────┐
+    │ preamble │ HEAD │ BLCK  │ BLCK  │     │ INDX  │ trailer │
+    │ 16 bytes │ once │ events│ events│     │ once  │ 16 bytes│
+    └──────────┴──────┴───────┴───────┴─ … ─┴───────┴─────────┘
+
+    preamble   magic 8 │ version u16 │ zero u16 │ crc32 of these 12 bytes u32
+    frame      tag 4   │ body size u32 │ crc32 of the body u32 │ crc32 of these 12 bytes u32 │ body
+    trailer    magic 8 │ size of the INDX frame u32 │ crc32 of these 12 bytes u32
+
+All integers of preamble, frame and trailer are little-endian; a body is one msgpack map.
+An event is one row of seven columns::
+
+    kind u8 │ vcpu u8 │ flags u8 │ aux u8 │ insns u32 │ a u64 │ b u64
+
+``a`` and ``b`` are held as int64 with the same bits, because kernels know no other integer.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from typing import Final
+
+MAGIC: Final = b"\x89RFT\r\n\x1a\n"
+TRAILER_MAGIC: Final = b"RFTEND\r\n"
+VERSION: Final = 1
+SUFFIX: Final = ".rft"
+
+PREAMBLE: Final = struct.Struct("<8sHHI")
+FRAME_PREFIX: Final = struct.Struct("<4sIII")
+TRAILER: Final = struct.Struct("<8sII")
+SEALED_BYTES: Final = 12  # of preamble, frame prefix and trailer: what their last crc32 covers
+
+TAG_HEADER: Final = b"HEAD"
+TAG_BLOCK: Final = b"BLCK"
+TAG_INDEX: Final = b"INDX"
+
+# Bounds, checked before memory is taken. A block of the most events is 50 MB decoded.
+MAX_BLOCK_EVENTS: Final = 1 << 21
+MAX_BLOCK_BYTES: Final = 64 << 20
+MAX_HEADER_BYTES: Final = 1 << 20
+MAX_INDEX_BYTES: Final = 8 << 20
+MAX_BLOCKS: Final = 1 << 18
+MAX_EVENTS: Final = 1 << 40
+MAX_NOTES: Final = 1 << 14
+MAX_TEXT: Final = 1 << 12
+MAX_MAP_ENTRIES: Final = 1 << 10
+MAX_SLOTS: Final = 64
+MAX_VCPUS: Final = 64
+MAX_GFN: Final = 1 << 40
+
+BODY_LIMITS: Final = {
+    TAG_HEADER: MAX_HEADER_BYTES,
+    TAG_BLOCK: MAX_BLOCK_BYTES,
+    TAG_INDEX: MAX_INDEX_BYTES,
+}
+
+
+class EventKind(enum.IntEnum):
+    """What an event is; says which fields carry what. See the table in TRACE_FORMAT.md."""
+
+    # What a capture saw of the guest.
+    ACCESS = 1
+    TABLE_STORE = 2
+    CR = 3
+    MSR = 4
+    INVLPG = 5
+    PAGE_FAULT = 6
+    TABLE_SNAPSHOT = 7
+    TABLE_ENTRY = 8
+    TABLE_DROP = 9
+    MARK = 10
+    FILTER_FLUSH = 11
+    INVPCID = 12
+    # Operations, executed as they stand.
+    OP_VM = 32
+    OP_NOTE = 33
+    OP_MEM = 34
+    OP_LOG = 35
+    OP_POKE = 36
+    OP_BOOT_CR = 37
+    OP_BOOT = 38
+    OP_CR0 = 39
+    OP_CR3 = 40
+    OP_CR4 = 41
+    OP_EFER = 42
+    OP_LD = 43
+    OP_EX = 44
+    OP_ST = 45
+    OP_ST4 = 46
+    OP_ST2 = 47
+    OP_ST1 = 48
+    OP_INVLPG = 49
+    OP_NR_PAGES = 50
+    OP_DIRTYLOG = 51
+    OP_UNMAP = 52
+    OP_AGE = 53
+    OP_SHRINK = 54
+    OP_ZAPALL = 55
+    OP_UNSHADOW = 56
+    OP_UNPROTECT = 57
+    OP_CHANGE_PTE = 58
+    OP_MEM_DELETE = 59
+
+
+KIND_NAMES: Final[dict[int, str]] = {int(kind): kind.name for kind in EventKind}
+FIRST_OPERATION_KIND: Final = 32
+
+
+class Flag(enum.IntFlag):
+    """Bits of ``flags``, the same for every kind that describes an access."""
+
+    WRITE = 1
+    FETCH = 2
+    USER = 4  # CPL 3
+    IO = 8  # the target is a device, not memory
+    NOGPA = 16  # b is unknown
+    INIT = 32  # state at the start of the capture, not something the guest did
+
+
+# flags of OP_MEM: bits 0-1 host level 1..3, bit 2 set where level 1 was written out although it is the default.
+MEM_LEVEL_MASK: Final = 3
+MEM_LEVEL_STATED: Final = 4

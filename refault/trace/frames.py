@@ -1,0 +1,212 @@
+"""Cuts a stream of bytes into checked frames, however the bytes arrive.
+
+Layout: see ``format.py``. What is held is at most one frame, and only as much of it as came: a
+declared size is refused before anything is kept for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from refault.errors import (
+    NotATrace,
+    TraceCorrupt,
+    TraceTooLarge,
+    TraceTruncated,
+    UnsupportedTraceVersion,
+)
+from refault.trace.format import (
+    BODY_LIMITS,
+    FRAME_PREFIX,
+    MAGIC,
+    PREAMBLE,
+    SEALED_BYTES,
+    TAG_HEADER,
+    TAG_INDEX,
+    TRAILER,
+    TRAILER_MAGIC,
+    VERSION,
+)
+
+AGAIN: Final = "import or upload the trace anew"
+
+
+class Frame(NamedTuple):
+    """One whole frame. ``offset`` is the byte of the file its prefix begins at."""
+
+    tag: bytes
+    offset: int
+    body: bytes
+    sha256_before: bytes  # of all bytes of the file up to ``offset``; empty unless tag is INDX
+
+
+def preamble() -> bytes:
+    """The first 16 bytes of every trace of this version."""
+    sealed = PREAMBLE.pack(MAGIC, VERSION, 0, 0)[:SEALED_BYTES]
+    return sealed + zlib.crc32(sealed).to_bytes(4, "little")
+
+
+def frame(tag: bytes, body: bytes) -> bytes:
+    """A frame of the given body."""
+    sealed = FRAME_PREFIX.pack(tag, len(body), zlib.crc32(body), 0)[:SEALED_BYTES]
+    return sealed + zlib.crc32(sealed).to_bytes(4, "little") + body
+
+
+def trailer(index_frame_bytes: int) -> bytes:
+    """The last 16 bytes of every whole trace."""
+    sealed = TRAILER.pack(TRAILER_MAGIC, index_frame_bytes, 0)[:SEALED_BYTES]
+    return sealed + zlib.crc32(sealed).to_bytes(4, "little")
+
+
+class FrameParser:
+    """Bytes in, frames out. Raises TraceError at the first byte that cannot be right."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0  # taken in so far
+        self.complete = False  # the trailer came
+        self._sha256 = hashlib.sha256()
+        self._pending = bytearray()
+        self._offset = 0  # of the first pending byte
+        self._started = False
+        self._prefix: tuple[bytes, int, int] | None = None  # tag, body size, body crc32
+        self._first_tag_seen = False
+        self._index_frame_bytes = 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all bytes taken in, in hex."""
+        sha256 = self._sha256.copy()
+        sha256.update(self._pending)
+        return sha256.hexdigest()
+
+    def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Frame]:
+        """The frames that ``data`` completes; exhaust it before feeding on."""
+        view = memoryview(data)
+        while len(view):
+            if self.complete:
+                raise TraceCorrupt(
+                    f"{len(view)} bytes follow the end of the trace; cut them off",
+                    offset=self.size_bytes,
+                )
+            missing = self._wanted() - len(self._pending)
+            part, view = view[:missing], view[missing:]
+            self._pending += part
+            self.size_bytes += len(part)
+            if not self._started:
+                self._refuse_other_files()
+            if len(self._pending) == self._wanted():
+                yield from self._advance()
+
+    def finish(self) -> None:
+        """Says whether the file ended where it should.
+
+        Raises:
+            NotATrace: nothing came, or too little to be a trace.
+            TraceTruncated: the trailer is missing.
+        """
+        if not self._started:
+            raise NotATrace(
+                f"the file has {self.size_bytes} bytes, too few to be a refault trace", offset=0
+            )
+        if not self.complete:
+            raise TraceTruncated(
+                "the file ends before the closing index of the trace; "
+                "copy it again, or allow truncated traces to use its whole blocks",
+                offset=self.size_bytes,
+            )
+
+    def _wanted(self) -> int:
+        """How long ``_pending`` must be to advance; never more than the bound of the frame."""
+        if not self._started or self._prefix is None:
+            return PREAMBLE.size  # preamble, prefix and trailer have one size
+        return FRAME_PREFIX.size + self._prefix[1]
+
+    def _advance(self) -> Iterator[Frame]:
+        if not self._started:
+            self._read_preamble()
+        elif self._index_frame_bytes:
+            self._read_trailer()
+        elif self._prefix is None:
+            self._read_prefix()
+        else:
+            yield self._take_frame()
+
+    def _consume(self) -> None:
+        self._sha256.update(self._pending)
+        self._offset += len(self._pending)
+        self._pending = bytearray()
+
+    def _refuse_other_files(self) -> None:
+        head = bytes(self._pending[: len(MAGIC)])
+        if not MAGIC.startswith(head):
+            raise NotATrace(
+                f"the file begins with {head!r}, not like a refault trace; "
+                "turn captures of other tools into traces with `refault import`",
+                offset=0,
+            )
+
+    def _read_preamble(self) -> None:
+        _, version, zero, crc = PREAMBLE.unpack(self._pending)
+        self._check_seal(crc, "first 16 bytes")
+        if version != VERSION or zero:
+            raise UnsupportedTraceVersion(
+                f"the trace has format version {version}.{zero}, this program reads {VERSION}.0; "
+                "use a newer refault or import the capture anew",
+                offset=len(MAGIC),
+            )
+        self._started = True
+        self._consume()
+
+    def _read_prefix(self) -> None:
+        tag, size, body_crc, crc = FRAME_PREFIX.unpack(self._pending)
+        self._check_seal(crc, "frame prefix")
+        limit = BODY_LIMITS.get(tag)
+        if limit is None or (tag == TAG_HEADER) == self._first_tag_seen:
+            expected = "a header" if not self._first_tag_seen else "a block or the closing index"
+            raise TraceCorrupt(f"{tag!r} stands where {expected} must", offset=self._offset)
+        if size > limit:
+            raise TraceTooLarge(
+                f"frame {tag.decode()} declares {size} bytes, over the bound of {limit}",
+                offset=self._offset,
+            )
+        if size == 0:
+            raise TraceCorrupt(f"frame {tag.decode()} declares no bytes", offset=self._offset)
+        self._first_tag_seen = True
+        self._prefix = (tag, size, body_crc)
+
+    def _take_frame(self) -> Frame:
+        if self._prefix is None:
+            raise AssertionError
+        tag, _, crc = self._prefix
+        body = bytes(memoryview(self._pending)[FRAME_PREFIX.size :])
+        if zlib.crc32(body) != crc:
+            raise TraceCorrupt(
+                f"the checksum of frame {tag.decode()} does not match its {len(body)} bytes; "
+                f"{AGAIN}",
+                offset=self._offset,
+            )
+        sha256_before = b""
+        if tag == TAG_INDEX:
+            sha256_before = self._sha256.digest()
+            self._index_frame_bytes = len(self._pending)
+        taken = Frame(tag, self._offset, body, sha256_before)
+        self._prefix = None
+        self._consume()
+        return taken
+
+    def _read_trailer(self) -> None:
+        magic, size, crc = TRAILER.unpack(self._pending)
+        self._check_seal(crc, "last 16 bytes")
+        if magic != TRAILER_MAGIC or size != self._index_frame_bytes:
+            raise TraceCorrupt("the last 16 bytes contradict the closing index", offset=self._offset)
+        self._consume()
+        self.complete = True
+
+    def _check_seal(self, crc: int, what: str) -> None:
+        if zlib.crc32(memoryview(self._pending)[:SEALED_BYTES]) != crc:
+            raise TraceCorrupt(
+                f"the checksum of the {what} does not match; {AGAIN}", offset=self._offset
+            )

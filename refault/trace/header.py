@@ -1,0 +1,170 @@
+"""The header as bytes: one msgpack map, every key required, every value bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final, get_args
+
+import msgpack
+
+from refault.errors import TraceCorrupt, TraceTooLarge
+from refault.trace.format import (
+    MAX_GFN,
+    MAX_HEADER_BYTES,
+    MAX_MAP_ENTRIES,
+    MAX_NOTES,
+    MAX_SLOTS,
+    MAX_TEXT,
+    MAX_VCPUS,
+)
+from refault.trace.model import Content, GuestMode, MemorySlot, TraceHeader
+
+KEYS: Final = frozenset(TraceHeader.__dataclass_fields__)
+
+
+def pack_header(header: TraceHeader) -> bytes:
+    """The body of a HEAD frame.
+
+    Raises:
+        TraceCorrupt: a value breaks a rule of the format, so no reader would take it.
+        TraceTooLarge: the header is over its bound.
+    """
+    values = asdict(header)
+    values["slots"] = [list(asdict(slot).values()) for slot in header.slots]
+    for name in ("capture_filter", "workload_marks", "guest"):
+        values[name] = dict(values[name])
+    body: bytes = msgpack.packb(values)
+    if len(body) > MAX_HEADER_BYTES:
+        raise TraceTooLarge(
+            f"the header takes {len(body)} bytes, over the bound of {MAX_HEADER_BYTES}; "
+            "shorten its notes"
+        )
+    unpack_header(body, offset=0)
+    return body
+
+
+def unpack_header(body: bytes, *, offset: int) -> TraceHeader:
+    """The header in the body of a HEAD frame that begins at byte ``offset``.
+
+    Raises:
+        TraceCorrupt: it is no msgpack map of the right keys, or a value breaks a rule.
+        TraceTooLarge: it declares more notes, slots, vCPUs or text than the format allows.
+    """
+    values = unpack_map(body, KEYS, "header", offset=offset)
+    check = _Checks(offset)
+    slots = check.sequence(values["slots"], "slots", MAX_SLOTS)
+    header = TraceHeader(
+        content=check.choice(values["content"], "content", get_args(Content)),
+        name=check.text(values["name"], "name"),
+        guest_mode=check.choice(values["guest_mode"], "guest_mode", get_args(GuestMode)),
+        vcpu_count=check.number(values["vcpu_count"], "vcpu_count", 1, MAX_VCPUS),
+        slots=tuple(check.slot(slot) for slot in slots),
+        capture_tool=check.text(values["capture_tool"], "capture_tool"),
+        capture_filter=check.mapping(values["capture_filter"], "capture_filter", numbers=True),
+        time_unit=check.text(values["time_unit"], "time_unit"),
+        notes=tuple(
+            check.text(note, "notes")
+            for note in check.sequence(values["notes"], "notes", MAX_NOTES)
+        ),
+        workload_marks=check.mapping(values["workload_marks"], "workload_marks"),
+        guest=check.mapping(values["guest"], "guest"),
+    )
+    check.layout(header)
+    return header
+
+
+def unpack_map(body: bytes, keys: frozenset[str], what: str, *, offset: int) -> dict[str, Any]:
+    """The msgpack map in ``body``, which must have exactly ``keys``.
+
+    msgpack bounds every declared length by the bytes that are there.
+    """
+    try:
+        values = msgpack.unpackb(body, strict_map_key=True)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise TraceCorrupt(
+            f"the {what} is no msgpack map ({error}); import or upload the trace anew",
+            offset=offset,
+        ) from error
+    if not isinstance(values, dict) or values.keys() != keys:
+        found = sorted(map(str, values))[:20] if isinstance(values, dict) else type(values).__name__
+        raise TraceCorrupt(
+            f"the {what} must be a map of {sorted(keys)}, but is {found}", offset=offset
+        )
+    return values
+
+
+class _Checks:
+    """The rules for single values; every complaint names the field and the frame's byte."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+    def refuse(self, name: str, rule: str, value: object) -> TraceCorrupt:
+        return TraceCorrupt(f"header.{name} must be {rule}, not {value!r:.80}", offset=self.offset)
+
+    def text(self, value: object, name: str) -> str:
+        if not isinstance(value, str):
+            raise self.refuse(name, "text", value)
+        if len(value) > MAX_TEXT:
+            raise TraceTooLarge(
+                f"header.{name} has {len(value)} characters, over the bound of {MAX_TEXT}",
+                offset=self.offset,
+            )
+        return value
+
+    def choice(self, value: object, name: str, choices: tuple[Any, ...]) -> Any:
+        if value not in choices:
+            raise self.refuse(name, f"one of {choices}", value)
+        return value
+
+    def number(self, value: object, name: str, low: int, high: int) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise self.refuse(name, f"a number from {low} to {high}", value)
+        return value
+
+    def sequence(self, value: object, name: str, limit: int) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.refuse(name, "a list", value)
+        if len(value) > limit:
+            raise TraceTooLarge(
+                f"header.{name} has {len(value)} entries, over the bound of {limit}",
+                offset=self.offset,
+            )
+        return value
+
+    def mapping(self, value: object, name: str, *, numbers: bool = False) -> Mapping[str, Any]:
+        if not isinstance(value, dict):
+            raise self.refuse(name, "a map", value)
+        if len(value) > MAX_MAP_ENTRIES:
+            raise TraceTooLarge(
+                f"header.{name} has {len(value)} entries, over the bound of {MAX_MAP_ENTRIES}",
+                offset=self.offset,
+            )
+        for key, entry in value.items():
+            self.text(key, name)
+            if not (numbers and type(entry) is int):
+                self.text(entry, name)
+        return value
+
+    def slot(self, value: object) -> MemorySlot:
+        if not isinstance(value, list) or len(value) != 4:
+            raise self.refuse("slots", "[slot, base_gfn, page_count, host_level]", value)
+        return MemorySlot(
+            slot=self.number(value[0], "slots.slot", 0, MAX_SLOTS - 1),
+            base_gfn=self.number(value[1], "slots.base_gfn", 0, MAX_GFN - 1),
+            page_count=self.number(value[2], "slots.page_count", 1, MAX_GFN),
+            host_level=self.number(value[3], "slots.host_level", 1, 3),
+        )
+
+    def layout(self, header: TraceHeader) -> None:
+        """Slots are those of a capture, have different numbers, and do not overlap."""
+        if bool(header.slots) != (header.content == "capture"):
+            raise self.refuse("slots", "there for captures and empty for operations", header.slots)
+        if len({slot.slot for slot in header.slots}) != len(header.slots):
+            raise self.refuse("slots", "numbered differently", header.slots)
+        end = 0
+        for slot in sorted(header.slots, key=lambda slot: slot.base_gfn):
+            if slot.base_gfn < end or slot.base_gfn + slot.page_count > MAX_GFN:
+                raise self.refuse("slots", "apart from each other and below 2^52 bytes", slot)
+            end = slot.base_gfn + slot.page_count

@@ -1,0 +1,1 @@
+"""Foreign formats, one module each, turned into traces without losing anything."""

@@ -1,0 +1,192 @@
+"""Captures of the "ptt" kind, version 1, as the QEMU plugin of the capture prototype writes them.
+
+Little-endian, unpadded, usually inside one zstd stream: a header of 64 bytes, then records of 24
+up to the end::
+
+    header  magic "PTTRACE\\0" │ version u32 = 1 │ record size u32 = 24 │ vcpus u32 │
+            filter slots u32 │ refresh instructions u64 │ 32 zero bytes
+    record  kind u8 │ vcpu u8 │ flags u8 │ aux u8 │ d u32 │ a u64 │ b u64
+
+A record becomes the event of the same number, column by column, with two exceptions. ``d`` of a
+table entry is its index in the table, so the event's ``a`` is the address of the entry itself and
+its ``insns`` are 0. The END record is no event: its counts go to the closing index.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refault.errors import ImportFailed
+from refault.trace.format import MAX_VCPUS, EventKind
+from refault.trace.importers.source import Source, open_source
+from refault.trace.model import PAGE_BYTES, Block, MemorySlot, TraceHeader, TraceSummary
+from refault.trace.writer import TraceWriter
+
+MAGIC: Final = b"PTTRACE\0"
+HEADER: Final = struct.Struct("<8sIIIIQ32s")
+RECORD: Final = np.dtype(
+    [
+        ("kind", "u1"),
+        ("vcpu", "u1"),
+        ("flags", "u1"),
+        ("aux", "u1"),
+        ("d", "<u4"),
+        ("a", "<i8"),
+        ("b", "<i8"),
+    ]
+)
+END: Final = 12
+CHUNK_RECORDS: Final = 1 << 16
+KEEPS: Final = (
+    "per vCPU the first access of a kind to a page since CR0, CR3 or CR4 was loaded, the page "
+    "invalidated, its entry changed, or a slot of the filter reused"
+)
+LOSES: Final = (
+    "further accesses of the same kind; implicit accesses (page walks, descriptor tables, pushes of "
+    "exceptions); accessed and dirty bits set by hardware; the bus order between vCPUs"
+)
+MARKS: Final = {"1": "the workload begins", "2": "the workload ends"}
+
+
+def import_ptt(
+    path: Path,
+    destination: Path | BinaryIO,
+    *,
+    ram_mib: int,
+    name: str = "",
+    level: int = 19,
+    progress: Callable[[int], None] | None = None,
+) -> TraceSummary:
+    """Turns a capture into a trace, losslessly and in bounded memory.
+
+    ``ram_mib`` is the guest's memory, which the capture does not say. ``progress`` is told how many
+    bytes of ``path`` were read.
+
+    Raises:
+        ImportFailed: the file is no such capture, or ends early; names the byte of its content.
+        TraceError: an event breaks a rule of the trace format.
+    """
+    with open_source(path, progress) as source:
+        header, vcpu_count = _read_header(source, name or trace_name(path), ram_mib)
+        with TraceWriter(destination, header, level=level) as writer:
+            end = None
+            event_count = 0
+            for records in _records(source):
+                if end is not None:
+                    raise ImportFailed(f"{path}: records follow the END record; cut them off")
+                if END in (kinds := records["kind"]):
+                    at = int(np.argmax(kinds == END))
+                    end = records[at]
+                    if at != len(records) - 1:
+                        raise ImportFailed(f"{path}: records follow the END record; cut them off")
+                    records = records[:at]  # noqa: PLW2901
+                if len(records) and int(records["vcpu"].max()) >= vcpu_count:
+                    raise ImportFailed(f"{path}: a record names a vCPU the header does not have")
+                writer.append_block(_events(records))
+                event_count += len(records)
+            if end is None:
+                raise ImportFailed(
+                    f"{path}: the capture has no END record after {event_count} records, so it is "
+                    "not whole; capture it again"
+                )
+            if int(end["a"]) != event_count:
+                raise ImportFailed(
+                    f"{path}: the capture tool wrote {int(end['a'])} records, "
+                    f"the file holds {event_count}; copy it again"
+                )
+            return writer.close(_recorded(end))
+
+
+def trace_name(path: Path) -> str:
+    """The name a capture gives its trace: its file name without the endings."""
+    return re.sub(r"\.(ptt|ops\.jsonl|ops|jsonl)(\.zst)?$|\.zst$", "", path.name)
+
+
+def _read_header(source: Source, name: str, ram_mib: int) -> tuple[TraceHeader, int]:
+    data = source.read_exactly(HEADER.size)
+    if len(data) < HEADER.size or not data.startswith(MAGIC):
+        raise ImportFailed(f"{source.path}: byte 0: {data[:8]!r} is not the start of a ptt capture")
+    _, version, record_size, vcpu_count, filter_slots, refresh, zero = HEADER.unpack(data)
+    if version != 1 or record_size != RECORD.itemsize or any(zero):
+        raise ImportFailed(
+            f"{source.path}: byte 8: ptt version {version} with records of {record_size} bytes; "
+            f"version 1 with {RECORD.itemsize} is known"
+        )
+    if not 1 <= vcpu_count <= MAX_VCPUS:
+        raise ImportFailed(
+            f"{source.path}: byte 16: {vcpu_count} vCPUs, a trace has 1 to {MAX_VCPUS}"
+        )
+    header = TraceHeader(
+        content="capture",
+        name=name,
+        guest_mode="long",
+        vcpu_count=vcpu_count,
+        slots=(MemorySlot(slot=0, base_gfn=0, page_count=(ram_mib << 20) // PAGE_BYTES),),
+        capture_tool="ptt 1",
+        capture_filter={
+            "slots": filter_slots,
+            "refresh_instructions": refresh,
+            "keeps": KEEPS,
+            "loses": LOSES,
+        },
+        time_unit="guest instructions of all vCPUs together, exact to one translation block",
+        workload_marks=MARKS,
+    )
+    return header, vcpu_count
+
+
+def _records(source: Source) -> Iterator[NDArray[np.void]]:
+    offset = HEADER.size
+    while data := source.read_exactly(CHUNK_RECORDS * RECORD.itemsize):
+        if len(data) % RECORD.itemsize:
+            raise ImportFailed(
+                f"{source.path}: byte {offset + len(data)}: the capture ends inside a record; "
+                "copy it again"
+            )
+        yield np.frombuffer(data, RECORD)
+        offset += len(data)
+
+
+def _events(records: NDArray[np.void]) -> Block:
+    entry = records["kind"] == EventKind.TABLE_ENTRY
+    index = records["d"] * entry
+    if np.any(index > 511) or np.any(entry & ((records["a"] & (PAGE_BYTES - 1)) != 0)):
+        raise ImportFailed("a table entry lies outside its page; the capture is damaged")
+    return Block(
+        0,
+        *(records[column] for column in ("kind", "vcpu", "flags", "aux")),
+        records["d"] - index,
+        records["a"] | (index.astype(np.int64) << 3),
+        records["b"],
+    )
+
+
+def _recorded(end: np.void) -> dict[str, int]:
+    """What the END record says, under names; enough to write it again."""
+    return {
+        "records": int(end["a"]),
+        "instructions": int(end["b"]),
+        "last_insns": int(end["d"]),
+        "end_vcpu": int(end["vcpu"]),
+        "end_flags": int(end["flags"]),
+        "end_aux": int(end["aux"]),
+    }
+
+
+def to_records(block: Block) -> NDArray[np.void]:
+    """The records a block of a capture was made of: the importer backwards."""
+    records = np.empty(block.event_count, RECORD)
+    entry = block.kind == EventKind.TABLE_ENTRY
+    index = np.where(entry, (block.a & (PAGE_BYTES - 1)) >> 3, 0)
+    for column in ("kind", "vcpu", "flags", "aux", "b"):
+        records[column] = getattr(block, column)
+    records["d"] = block.insns + index
+    records["a"] = block.a & ~(index << 3)
+    return records

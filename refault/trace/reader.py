@@ -1,0 +1,135 @@
+"""Reads a trace as a stream of blocks, in bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from refault.errors import TraceError
+from refault.trace.decoder import TraceDecoder
+from refault.trace.model import Block, TraceHeader, TraceSummary
+
+CHUNK_BYTES: Final = 1 << 18
+
+
+class TraceReader:
+    """A trace opened for one pass over its blocks; a context manager.
+
+    The header is read at once. ``source`` is a path, whose file is closed at the end, or a binary
+    file at its start, which stays open. With ``allow_truncated`` a file that stops early is read up
+    to its last whole block, and ``truncated`` says so; what is there is checked all the same.
+
+    Raises:
+        TraceError: at any byte that cannot be right.
+    """
+
+    def __init__(self, source: Path | BinaryIO, *, allow_truncated: bool = False) -> None:
+        self.name = str(source if isinstance(source, Path) else getattr(source, "name", "trace"))
+        self._allow_truncated = allow_truncated
+        self._decoder = TraceDecoder()
+        self._summary: TraceSummary | None = None
+        self._started = False
+        self._owned = isinstance(source, Path)
+        try:
+            self._file = source.open("rb") if isinstance(source, Path) else source
+        except OSError as error:
+            raise TraceError(f"{source} cannot be opened: {error.strerror}") from error
+        try:
+            self.size_bytes = self._measure()
+            self._first_blocks = self._read_header()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file if the reader opened it; a second call does nothing."""
+        if self._owned:
+            self._file.close()
+
+    @property
+    def header(self) -> TraceHeader:
+        """What holds for the whole trace."""
+        if self._decoder.header is None:
+            raise AssertionError("the constructor reads the header")
+        return self._decoder.header
+
+    @property
+    def read_bytes(self) -> int:
+        """How many of ``size_bytes`` were read: for progress bars."""
+        return self._decoder.size_bytes
+
+    @property
+    def summary(self) -> TraceSummary:
+        """What the trace held.
+
+        Raises:
+            TraceError: ``blocks()`` was not exhausted yet.
+        """
+        if self._summary is None:
+            raise TraceError(f"{self.name} was not read to its end yet; exhaust blocks() first")
+        return self._summary
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the file ended before its closing index; known after the last block."""
+        return self.summary.truncated
+
+    def blocks(self) -> Iterator[Block]:
+        """Every block in order; can be asked for once.
+
+        Raises:
+            TraceError: the trace is wrong from some byte on, or blocks were asked for before.
+        """
+        if self._started:
+            raise TraceError(f"{self.name} is read in one pass; open it again for another")
+        self._started = True
+        yield from self._first_blocks
+        while data := self._file.read(CHUNK_BYTES):
+            yield from self._decoder.feed(data)
+        self._summary = self._decoder.finish(allow_truncated=self._allow_truncated)
+
+    def _read_header(self) -> Iterator[Block]:
+        """Feeds chunks until the header is there; what those chunks hold beyond it comes back."""
+        while self._decoder.header is None:
+            data = self._file.read(CHUNK_BYTES)
+            if not data:
+                self._decoder.finish()
+            blocks = self._decoder.feed(data)
+            first = next(blocks, None)
+            if first is not None:
+                return _chain(first, blocks)
+        return iter(())
+
+    def _measure(self) -> int:
+        if not self._file.seekable():
+            return 0
+        here = self._file.tell()
+        end = self._file.seek(0, os.SEEK_END)
+        self._file.seek(here)
+        return end - here
+
+
+def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
+    yield first
+    yield from rest
+
+
+def trace_digest(path: Path) -> str:
+    """The SHA-256 of a file in hex: the name of the trace in it, whether or not it is sound."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,89 @@
+"""Counts over a whole trace, and the closing index that states them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgpack
+import numpy as np
+
+from refault.errors import TraceCorrupt, TraceTooLarge
+from refault.trace.format import KIND_NAMES, MAX_BLOCKS, MAX_EVENTS
+from refault.trace.frames import Frame
+from refault.trace.header import unpack_map
+from refault.trace.model import Block
+
+INDEX_KEYS: Final = frozenset(
+    {"event_count", "instruction_count", "events_by_kind", "blocks", "recorded", "sha256"}
+)
+
+
+class Totals:
+    """Running counts over the blocks of one trace."""
+
+    def __init__(self) -> None:
+        self.event_count = 0
+        self.instruction_count = 0
+        self.blocks: list[list[int]] = []  # [byte offset, first event index, event count]
+        self._by_kind = np.zeros(256, np.int64)
+
+    def add(self, block: Block, offset: int) -> None:
+        """Counts one block whose frame begins at byte ``offset``.
+
+        Raises:
+            TraceTooLarge: the trace has more blocks or events than the format allows.
+        """
+        self.blocks.append([offset, self.event_count, block.event_count])
+        self.event_count += block.event_count
+        self.instruction_count += int(block.insns.sum(dtype=np.uint64))
+        self._by_kind += np.bincount(block.kind, minlength=256)
+        if len(self.blocks) > MAX_BLOCKS or self.event_count > MAX_EVENTS:
+            raise TraceTooLarge(
+                f"a trace has at most {MAX_BLOCKS} blocks and {MAX_EVENTS} events; "
+                "split the capture, or write larger blocks",
+                offset=offset,
+            )
+
+    @property
+    def events_by_kind(self) -> dict[str, int]:
+        """How many events of each kind that occurs, under the kinds' names."""
+        return {
+            KIND_NAMES[int(kind)]: int(self._by_kind[kind]) for kind in np.flatnonzero(self._by_kind)
+        }
+
+    def pack_index(self, recorded: Mapping[str, int], sha256: bytes) -> bytes:
+        """The body of the INDX frame; ``sha256`` is that of all bytes before the frame."""
+        body: bytes = msgpack.packb({**self._stated(), "recorded": dict(recorded), "sha256": sha256})
+        return body
+
+    def check_index(self, frame: Frame) -> dict[str, int]:
+        """Holds the closing index against what was counted; returns what the capture recorded.
+
+        Raises:
+            TraceCorrupt: the index states anything else than what the file holds.
+        """
+        index = unpack_map(frame.body, INDEX_KEYS, "closing index", offset=frame.offset)
+        for name, counted in {**self._stated(), "sha256": frame.sha256_before}.items():
+            if index[name] != counted:
+                raise TraceCorrupt(
+                    f"the closing index states {name} {index[name]!r:.80}, "
+                    f"the file holds {counted!r:.80}; import or upload the trace anew",
+                    offset=frame.offset,
+                )
+        recorded = index["recorded"]
+        if not isinstance(recorded, dict) or not all(
+            isinstance(name, str) and type(value) is int for name, value in recorded.items()
+        ):
+            raise TraceCorrupt(
+                "the closing index's `recorded` must map names to numbers", offset=frame.offset
+            )
+        return recorded
+
+    def _stated(self) -> dict[str, object]:
+        return {
+            "event_count": self.event_count,
+            "instruction_count": self.instruction_count,
+            "events_by_kind": self.events_by_kind,
+            "blocks": self.blocks,
+        }
