@@ -1,13 +1,34 @@
-"""``python -m worker [CELERY WORKER OPTIONS]``: one worker on every queue."""
+"""``python -m worker``: one worker on both queues, one shard at a time."""
 
-from __future__ import annotations
-
+import os
 import sys
 
 from db.messages import QUEUE_SHARDS, QUEUE_UPKEEP
-from worker.app import app
+
+
+def main() -> int:
+    """Works until a signal; further arguments go to Celery."""
+    # To Celery this makes SIGTERM "finish within the grace period, then hand on". It reads it
+    # when it is imported, which is why the import comes after.
+    os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+    from worker.app import app  # noqa: PLC0415
+
+    app.worker_main(
+        [
+            "worker",
+            "--queues",
+            f"{QUEUE_SHARDS},{QUEUE_UPKEEP}",
+            "--concurrency",
+            "1",
+            "--loglevel",
+            "INFO",
+            "--without-gossip",
+            "--without-mingle",
+            *sys.argv[1:],
+        ]
+    )
+    return 0
+
 
 if __name__ == "__main__":
-    app.worker_main(
-        ["worker", "--loglevel=INFO", f"--queues={QUEUE_SHARDS},{QUEUE_UPKEEP}", *sys.argv[1:]]
-    )
+    sys.exit(main())

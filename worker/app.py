@@ -1,92 +1,51 @@
-"""The Celery application: every queue listed, nothing implicit.
+"""The Celery application: every queue, every task, and how carefully messages are held.
 
-Two rules make workers replaceable: the row is the truth and the message only a
-nudge (``db/messages.py``); a task is sent after the commit, or never.
+Loaded by ``celery --app worker.app``. The environment is read when the
+configuration is first needed, and nothing of the simulator is imported here,
+so that beat stays small.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import Any
 
-import celery
-from celery import bootsteps, signals
-from kombu.entity import Queue
+from celery import Celery
 
-from db.messages import (
-    BROKER_SETTINGS,
-    HARD_LIMIT_SECONDS,
-    QUEUE_SHARDS,
-    QUEUE_UPKEEP,
-    TASK_SHARD_SWEEP,
-)
-from worker import connections
-from worker.settings import settings
-
-app = celery.Celery(
-    "refault-worker",
-    broker=settings().broker_url,
-    include=["worker.tasks.shard", "worker.tasks.sweep"],
-)
-app.conf.update(BROKER_SETTINGS)
-app.conf.update(
-    task_queues=[Queue(QUEUE_SHARDS), Queue(QUEUE_UPKEEP)],
-    # A message is given back to the broker when its worker is lost, so the row decides twice.
-    task_acks_late=True,
-    task_reject_on_worker_lost=True,
-    task_acks_on_failure_or_timeout=True,
-    worker_prefetch_multiplier=1,
-    task_time_limit=HARD_LIMIT_SECONDS,
-    worker_max_memory_per_child=settings().memory_limit_kib,
-    worker_soft_shutdown_timeout=5.0,
-    worker_enable_soft_shutdown_on_idle=False,
-    worker_cancel_long_running_tasks_on_connection_loss=False,
-    worker_hijack_root_logger=False,
-    worker_send_task_events=False,
-    broker_connection_retry_on_startup=True,
-    beat_schedule={
-        TASK_SHARD_SWEEP: {"task": TASK_SHARD_SWEEP, "schedule": settings().sweep_seconds}
-    },
-)
+from db.messages import BROKER_SETTINGS, HARD_LIMIT_SECONDS, QUEUE_UPKEEP, TASK_SHARD_SWEEP
+from worker import lifecycle
+from worker.settings import load
 
 
-def worker_name() -> str:
-    """What this process is called in the database: host and process."""
-    return f"{socket.gethostname()}-{os.getpid()}"
+def configuration() -> dict[str, Any]:
+    """Celery's settings, from those of the worker; ends the process if one is missing."""
+    settings = load()
+    return {
+        **BROKER_SETTINGS,
+        "broker_url": settings.broker_url,
+        # A message is given back to the broker only once its row has been looked at.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_prefetch_multiplier": 1,
+        "task_time_limit": HARD_LIMIT_SECONDS,
+        # Told to stop, a worker finishes its shard if it can in this time; else it is handed on.
+        "worker_soft_shutdown_timeout": settings.stop_seconds,
+        "worker_max_memory_per_child": settings.memory_limit_kib,
+        # A broken connection to the broker must not kill a computation: its row keeps it.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_connection_retry_on_startup": True,
+        "worker_enable_remote_control": False,
+        "worker_send_task_events": False,
+        "beat_schedule": {
+            "sweep": {
+                "task": TASK_SHARD_SWEEP,
+                "schedule": settings.sweep_seconds,
+                # A sweep nobody took before the next ones were due is not worth keeping.
+                "options": {"queue": QUEUE_UPKEEP, "expires": max(settings.sweep_seconds * 2, 10)},
+            }
+        },
+    }
 
 
-class Registration(bootsteps.StartStopStep):
-    """Registers the worker's simulator and writes its heartbeat from the consumer's own loop.
-
-    A worker that is stuck writes none, whatever its processes look like from outside.
-    """
-
-    requires = ("celery.worker.components:Timer",)
-
-    def __init__(self, parent: Any, **options: Any) -> None:
-        super().__init__(parent, **options)
-        self._timer: Any = None
-        self._name = worker_name()
-
-    def start(self, parent: Any) -> None:
-        """The worker is up."""
-        connections.register(self._name)
-        self._timer = parent.timer.call_repeatedly(
-            settings().heartbeat_seconds, connections.heartbeat, (self._name,)
-        )
-
-    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery passes it
-        """The worker goes down in good order."""
-        if self._timer is not None:
-            self._timer.cancel()
-        connections.deregister(self._name)
-
-
-app.steps["worker"].add(Registration)
-
-
-@signals.worker_process_init.connect
-def _fresh_connections(**_: Any) -> None:
-    """A pool process must not share its parent's connections."""
-    connections.forget()
+app = Celery("refault", include=["worker.tasks.shard"], task_cls="worker.task:Task")
+app.add_defaults(configuration)
+lifecycle.install(app)

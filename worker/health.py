@@ -1,34 +1,32 @@
-"""``python -m worker.health``: 0 if a worker of this host has a recent heartbeat, else 1 and why.
+"""``python -m worker.health``: is the worker of this host alive? Exit code 0 says yes.
 
-The heartbeat is written by the worker's consumer loop, so a process that is
-there but stuck is not called healthy.
+Asks for the heartbeat that the consumer loop writes, not for a process.
 """
-
-from __future__ import annotations
 
 import socket
 import sys
 
 from db import session
 from db.repositories import simulators
-from refault.errors import Unavailable
-from worker.settings import Settings
+from refault.errors import RefaultError
+from worker.settings import load
 
 
 def main() -> int:
-    """Ask the database once; answers the exit code."""
-    host = socket.gethostname()
-    settings = Settings()
+    """Answers the exit code."""
+    engine = session.create_engine(load().database_url, pool_size=1)
     try:
-        with session.transaction(session.create_engine(settings.database_url)) as opened:
-            hosts = {worker.host for worker in simulators.alive_workers(opened)}
-    except Unavailable as error:
+        with session.transaction(engine) as opened:
+            hosts = [worker.host for worker in simulators.alive_workers(opened)]
+    except RefaultError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    if host not in hosts:
-        sys.stderr.write(f"no worker of {host} has a recent heartbeat\n")
-        return 1
-    return 0
+    finally:
+        engine.dispose()
+    if socket.gethostname() in hosts:
+        return 0
+    sys.stderr.write("no worker of this host has been heard of lately\n")
+    return 1
 
 
 if __name__ == "__main__":

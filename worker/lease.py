@@ -1,4 +1,4 @@
-"""The heartbeat of one shard: keeps the lease while a replay runs, and hears of a cancel."""
+"""Keeps a shard while a replay runs, and learns when to let it go."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import threading
 from types import TracebackType
 from typing import Self
 
-import sqlalchemy as sa
-
-from db import session
 from db.repositories import shards
-from refault.errors import Unavailable
-from worker.connections import engine
-from worker.settings import settings
+from db.repositories.shards import Claim, Grip
+from db.session import transaction
+from refault.errors import RefaultError
+from worker.resources import Resources
 
-log = logging.getLogger("refault.worker")
+_log = logging.getLogger(__name__)
 
 
 class Lease:
-    """Extends the lease from a thread of its own; kernels run without the GIL, so it gets its turn.
+    """A thread that moves the end of a claim's lease; a context manager.
 
-    A context manager. Once the fence is lost, or the batch cancelled, ``is_cancelled``
-    says so, and the replay stops at the next few thousand operations.
+    Replays run without the interpreter's lock, so the thread gets its turn.
+    The database's clock is the only one asked. A database that cannot be
+    reached for a while is no reason to stop: if the lease runs out meanwhile,
+    the next heartbeat says so.
     """
 
-    def __init__(self, claim: shards.Claim) -> None:
+    def __init__(self, resources: Resources, claim: Claim) -> None:
+        self._resources = resources
         self._claim = claim
-        self._done = 0
-        self._total = 0
+        self._events_done = 0
         self._over = threading.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+        self.grip = Grip.HELD
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -39,40 +39,36 @@ class Lease:
 
     def __exit__(
         self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
+        self._over.set()
         self._thread.join()
 
-    def progress(self, done: int, total: int) -> None:
-        """Remember how far the replay is; the next beat writes it down."""
-        self._done, self._total = done, total
-
     def is_cancelled(self) -> bool:
-        """Whether nobody wants the result any more."""
-        return self._over.is_set()
+        """Whether to stop: the batch is cancelled, or the shard is somebody else's."""
+        return self.grip is not Grip.HELD
 
-    def _beat(self) -> None:
-        while not self._stop.wait(settings().heartbeat_seconds):
+    def report(self, done: int, total: int) -> None:
+        """How far the replay is, in any unit."""
+        self._events_done = self._claim.event_count * done // max(total, 1)
+
+    def _run(self) -> None:
+        settings = self._resources.settings
+        pause = min(settings.heartbeat_seconds, settings.lease_seconds / 3)
+        while not self._over.wait(pause):
             try:
-                grip = self._extend()
-            except (Unavailable, sa.exc.SQLAlchemyError) as error:
-                log.warning("shard %s: no heartbeat: %s", self._claim.fence.shard_id, error)
-                continue
-            if grip is not shards.Grip.HELD:
-                self._over.set()
+                with transaction(self._resources.engine) as session:
+                    self.grip = shards.extend(
+                        session,
+                        self._claim.fence,
+                        lease_seconds=settings.lease_seconds,
+                        events_done=self._events_done,
+                    )
+            except RefaultError as error:
+                _log.warning(
+                    "lease of shard %s not extended: %s", self._claim.fence.shard_id, error
+                )
+            if self.grip is not Grip.HELD:
                 return
-
-    def _extend(self) -> shards.Grip:
-        events = self._claim.event_count
-        share = self._done * events // self._total if self._total else 0
-        with session.transaction(engine()) as opened:
-            return shards.extend(
-                opened,
-                self._claim.fence,
-                lease_seconds=settings().lease_seconds,
-                events_done=min(share, events),
-                events_total=events,
-            )

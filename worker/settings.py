@@ -1,9 +1,9 @@
 """What a worker is told by its environment: ``REFAULT_`` and the name in capitals."""
 
-from functools import cache
+import sys
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -18,23 +18,33 @@ class Settings(BaseSettings):
     blobs: Path = Field(description="Folder of the trace files, shared with the API")
 
     lease_seconds: float = Field(
-        30, gt=0, description="How long a shard stays with a worker that gives no sign of life"
+        30, gt=0, description="How long a shard stays with a worker that is not heard of"
     )
     heartbeat_seconds: float = Field(
-        5, gt=0, description="How often a worker extends its lease and says that it lives"
+        5, gt=0, description="How often a worker is heard of, and looks whether it should stop"
     )
     sweep_seconds: float = Field(
-        5, gt=0, description="How often lost shards and lost messages are looked for"
+        5, gt=0, description="How often abandoned shards and lost messages are looked for"
     )
     resend_seconds: float = Field(
-        20, gt=0, description="A queued shard whose message is older than this gets another one"
+        20, gt=0, description="A queued shard's message this old may be lost and is sent again"
+    )
+    stop_seconds: float = Field(
+        30, ge=0, description="How long a worker that is told to stop may go on with its shard"
     )
     memory_limit_kib: int = Field(
         4 * 1024 * 1024, gt=0, description="A pool process larger than this is replaced, in KiB"
     )
 
 
-@cache
-def settings() -> Settings:
-    """The settings of this process."""
-    return Settings()
+def load() -> Settings:
+    """The settings; ends the process with a list of what is missing or wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = ["the worker cannot start; its environment is incomplete:"]
+        for entry in error.errors():
+            name = "_".join(str(part) for part in entry["loc"]).upper()
+            lines.append(f"  REFAULT_{name}: {entry['msg']}")
+        sys.stderr.write("\n".join(lines) + "\n")
+        raise SystemExit(2) from None

@@ -1,40 +1,74 @@
-"""The base of every task, and which errors time can heal."""
+"""The base of every task, and what happens when the process that runs one dies.
+
+A pool process that is killed takes its shard's attempt with it. The broker
+hands the message out again at once, but under the old attempt number, which the
+row refuses while the dead process's lease runs. So the main process, which
+sees the death, gives the shard back itself.
+"""
 
 from __future__ import annotations
 
 import logging
+import uuid
 from typing import Any
 
 import celery
-import sqlalchemy as sa
+from celery.exceptions import WorkerLostError
+from celery.worker import state
+from celery.worker.request import Request
 
-from refault.errors import NotFound, Unavailable
+from db.messages import TASK_SHARD_RUN
+from db.repositories.shards import Fence
+from refault.errors import RefaultError
+from worker import lifecycle
 
-log = logging.getLogger("refault.worker")
+_log = logging.getLogger(__name__)
 
-#: Another attempt, perhaps elsewhere, may succeed. The rest is final, or a simulator's crash.
-HEALED_BY_TIME: tuple[type[Exception], ...] = (
-    Unavailable,
-    NotFound,  # the blob may be on its way to this machine's folder
-    sa.exc.OperationalError,
-    OSError,
-)
+
+class ShardRequest(Request):
+    """One delivery, as the main process sees it."""
+
+    def on_failure(self, exc_info: Any, *options: Any, **named_options: Any) -> Any:
+        """Gives a dead process's shard back; all else is Celery's."""
+        answer = super().on_failure(exc_info, *options, **named_options)
+        if isinstance(exc_info.exception, WorkerLostError) and not _is_stopping():
+            self._give_back(f"the process that computed it died: {exc_info.exception}")
+        return answer
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001
+        """Gives the shard of a process that took too long back; all else is Celery's."""
+        super().on_timeout(soft, timeout)
+        if not soft and not _is_stopping():
+            self._give_back(f"stopped after {timeout:.0f} s, the longest a shard may take")
+
+    def _give_back(self, reason: str) -> None:
+        if self.name != TASK_SHARD_RUN:
+            return
+        # Imported late: the module loads the simulator.
+        from worker import shards  # noqa: PLC0415
+
+        fence = fence_of(**self.kwargs)
+        try:
+            shards.process_died(lifecycle.resources(), fence, reason)
+        except RefaultError as error:
+            _log.warning("shard %s waits for its lease to run out: %s", fence.shard_id, error)
 
 
 class Task(celery.Task):
-    """A task that never retries by itself: the row says what happens next, the sweep sees to it."""
+    """Every task is told apart by an explicit name, and may be delivered twice."""
 
     abstract = True
-    max_retries = 0
+    Request = "worker.task:ShardRequest"
+    acks_late = True
+    reject_on_worker_lost = True
     ignore_result = True
+    typing = True
 
-    def on_failure(
-        self,
-        exc: Exception,
-        task_id: str,  # noqa: ARG002 - Celery's signature
-        args: Any,  # noqa: ARG002
-        kwargs: Any,
-        einfo: Any,  # noqa: ARG002
-    ) -> None:
-        """Leave a trail; the lease runs out and the sweep takes the shard back."""
-        log.error("%s %s failed: %s", self.name, kwargs, exc, exc_info=exc)
+
+def fence_of(shard_id: str, attempt: int) -> Fence:
+    """The fence a message names."""
+    return Fence(uuid.UUID(shard_id), int(attempt))
+
+
+def _is_stopping() -> bool:
+    return state.should_stop not in (None, False) or state.should_terminate not in (None, False)

@@ -1,1 +1,1 @@
-"""The tasks, a file each."""
+"""Task bodies: they unpack a message and call the room."""

@@ -1,0 +1,68 @@
+"""What travels through the broker: task names, queues and one small message.
+
+The API sends tasks by these names, the worker registers them; neither imports
+the other. A message is a nudge: losing one costs a delay (the sweep sends it
+again), a second copy costs one look at a row. So send after the commit, and
+let an unreachable broker fail no request.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from typing import Any
+
+QUEUE_SHARDS = "shards"
+QUEUE_UPKEEP = "upkeep"
+TASK_SHARD_RUN = "shard.run"
+TASK_SHARD_SWEEP = "shard.sweep"
+
+# A worker may hold a shard this long; the broker gives a message to somebody
+# else only after twice that, and the row refuses the second taker anyway.
+HARD_LIMIT_SECONDS = 6 * 3600
+VISIBILITY_TIMEOUT_SECONDS = 2 * HARD_LIMIT_SECONDS + 600
+
+BROKER_SETTINGS: dict[str, Any] = {
+    # The row is the truth, so answers by message are never wanted.
+    "task_ignore_result": True,
+    "task_serializer": "json",
+    "result_serializer": "json",
+    "event_serializer": "json",
+    "accept_content": ["json"],
+    "task_queues": {
+        QUEUE_SHARDS: {"exchange": QUEUE_SHARDS, "routing_key": QUEUE_SHARDS},
+        QUEUE_UPKEEP: {"exchange": QUEUE_UPKEEP, "routing_key": QUEUE_UPKEEP},
+    },
+    "task_create_missing_queues": False,
+    "task_default_queue": QUEUE_SHARDS,
+    "task_routes": {
+        TASK_SHARD_RUN: {"queue": QUEUE_SHARDS},
+        # A queue of its own, so that waiting shards never delay a sweep.
+        TASK_SHARD_SWEEP: {"queue": QUEUE_UPKEEP},
+    },
+    # All three places: kombu reads whichever it meets first.
+    "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
+    "result_backend_transport_options": {"visibility_timeout": VISIBILITY_TIMEOUT_SECONDS},
+    "broker_transport_options": {
+        "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
+        "unacked_restore_throttle": 1,
+        "socket_connect_timeout": 3,
+    },
+    "broker_connection_timeout": 3,
+    "task_publish_retry": False,
+    "timezone": "UTC",
+    "enable_utc": True,
+}
+"""Celery settings that sender and receiver must share: ``app.conf.update(BROKER_SETTINGS)``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardMessage:
+    """Look at this shard; worth nothing once the row has another attempt number."""
+
+    shard_id: uuid.UUID
+    attempt: int
+
+    def to_arguments(self) -> dict[str, str | int]:
+        """The keyword arguments of ``shard.run``."""
+        return {"shard_id": str(self.shard_id), "attempt": self.attempt}

@@ -1,0 +1,41 @@
+"""The tables, one file per noun.
+
+::
+
+    traces ──────────┐                 patches ◄── patch_set_patches ──► patch_sets
+                     │                                                       │
+    batches ◄── batch_traces                                                 ▼
+       ▲  ▲                                                              variants
+       │  └── batch_columns (what the comparison shows, in order) ───────────┘ ▲
+       │                                                                       │
+      runs (batch × trace × variant) ──► shards (what a worker takes)          │
+       │                                                                       │
+       └──► results (trace digest, variant digest, simulator digest) ◄── simulators ◄── workers
+"""
+
+from db.models.base import Base
+from db.models.batches import Batch, BatchColumn, BatchEvent, BatchTrace
+from db.models.patch_sets import Patch, PatchSet, PatchSetPatch, Variant
+from db.models.requests import IdempotencyKey
+from db.models.runs import Result, Run, Shard
+from db.models.simulators import Simulator, Worker
+from db.models.traces import Trace
+
+__all__ = [
+    "Base",
+    "Batch",
+    "BatchColumn",
+    "BatchEvent",
+    "BatchTrace",
+    "IdempotencyKey",
+    "Patch",
+    "PatchSet",
+    "PatchSetPatch",
+    "Result",
+    "Run",
+    "Shard",
+    "Simulator",
+    "Trace",
+    "Variant",
+    "Worker",
+]

@@ -1,0 +1,53 @@
+"""What all tables share: names of constraints, column types, ids and times."""
+
+import datetime
+import uuid
+from typing import Annotated, Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+from db.identifiers import uuid7
+
+RowId = Annotated[uuid.UUID, mapped_column(primary_key=True, default=uuid7)]
+"""A UUIDv7 made by us, so that an id is known before the row is written."""
+
+Digest = Annotated[str, mapped_column(sa.String(64))]
+"""sha256 as lower-case hex."""
+
+CreatedAt = Annotated[datetime.datetime, mapped_column(server_default=sa.func.now())]
+"""When the row was written, by the database's clock."""
+
+
+class Base(DeclarativeBase):
+    """Root of the models; constraint names are fixed so that migrations can name them."""
+
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime.datetime: sa.DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        dict[str, int]: JSONB,
+        list[str]: JSONB,
+        int: sa.BigInteger,
+        str: sa.Text,
+    }
+
+
+def one_of(column: str, values: tuple[str, ...], name: str) -> sa.CheckConstraint:
+    """A CHECK that ``column`` holds one of ``values``."""
+    listed = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({listed})", name=name)
+
+
+def is_digest(column: str) -> sa.CheckConstraint:
+    """A CHECK that ``column`` is a sha256 in lower-case hex."""
+    return sa.CheckConstraint(f"{column} ~ '^[0-9a-f]{{64}}$'", name=f"{column}_is_sha256")

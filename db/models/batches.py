@@ -1,0 +1,127 @@
+"""Batches: traces × patch sets, and the story of their progress."""
+
+import datetime
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
+from db.models.patch_sets import Variant
+from db.models.traces import Trace
+
+BATCH_PLANS = ("each", "series")
+BATCH_STATES = ("queued", "running", "done", "failed", "cancelled")
+BATCH_FINAL_STATES = ("done", "failed", "cancelled")
+
+
+class Batch(Base):
+    """One request for comparisons, planned into runs and cut into shards.
+
+    ``state`` is ``failed`` when every run has ended and at least one has no
+    result. The counts are kept in the transaction that ends a run, so they
+    add up to ``run_count`` exactly when the batch is over.
+    """
+
+    __tablename__ = "batches"
+    __table_args__ = (
+        one_of("state", BATCH_STATES, "state_known"),
+        one_of("plan", BATCH_PLANS, "plan_known"),
+        is_digest("content_digest"),
+        sa.CheckConstraint(
+            "done_count >= 0 AND failed_count >= 0 AND cancelled_count >= 0"
+            " AND cached_count BETWEEN 0 AND done_count"
+            " AND done_count + failed_count + cancelled_count <= run_count",
+            name="counts",
+        ),
+        sa.CheckConstraint(
+            "(state IN ('done', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
+            name="finished",
+        ),
+    )
+
+    id: Mapped[RowId]
+    code: Mapped[str] = mapped_column(unique=True)
+    plan: Mapped[str]
+    state: Mapped[str] = mapped_column(default="queued")
+    recompute: Mapped[bool] = mapped_column(default=False)
+    simulator_digest: Mapped[str] = mapped_column(sa.ForeignKey("simulators.digest"), index=True)
+    # What was asked for; an equal request while this one is under way is this batch.
+    content_digest: Mapped[Digest] = mapped_column(index=True)
+    run_count: Mapped[int]
+    # Runs with a result, however they came by it.
+    done_count: Mapped[int] = mapped_column(default=0)
+    # Those of the done runs whose result was found by digest, not computed for this batch.
+    cached_count: Mapped[int] = mapped_column(default=0)
+    failed_count: Mapped[int] = mapped_column(default=0)
+    cancelled_count: Mapped[int] = mapped_column(default=0)
+    cancel_requested_at: Mapped[datetime.datetime | None]
+    created_at: Mapped[CreatedAt]
+    finished_at: Mapped[datetime.datetime | None]
+
+    columns: Mapped[list["BatchColumn"]] = relationship(
+        order_by="BatchColumn.position", cascade="all, delete-orphan", lazy="selectin"
+    )
+    traces: Mapped[list["BatchTrace"]] = relationship(
+        order_by="BatchTrace.position", cascade="all, delete-orphan", lazy="selectin"
+    )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no run of the batch can change any more."""
+        return self.state in BATCH_FINAL_STATES
+
+
+class BatchTrace(Base):
+    """A trace of a batch, in the order asked for."""
+
+    __tablename__ = "batch_traces"
+    __table_args__ = (sa.UniqueConstraint("batch_id", "trace_id"),)
+
+    batch_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    trace_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("traces.id"), index=True)
+
+    trace: Mapped[Trace] = relationship(lazy="joined")
+
+
+class BatchColumn(Base):
+    """A column of the batch's comparison.
+
+    Two columns may share one variant (a patch without behaviour changes no
+    knob), so columns are more than the runs per trace.
+    """
+
+    __tablename__ = "batch_columns"
+
+    batch_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    label: Mapped[str]
+    patch_set_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("patch_sets.id"), index=True)
+    # Plan "series": how many of the set's patches this column has. Null: all of them.
+    prefix_length: Mapped[int | None]
+    variant_digest: Mapped[str] = mapped_column(sa.ForeignKey("variants.digest"), index=True)
+
+    variant: Mapped[Variant] = relationship(lazy="joined")
+
+
+class BatchEvent(Base):
+    """One step of a batch's story; ``id`` is what a watcher resumes from.
+
+    Ids are taken while the batch's row is locked, so within a batch they
+    appear in order and a reader that has seen one has seen all before it.
+    """
+
+    __tablename__ = "batch_events"
+    __table_args__ = (sa.Index("ix_batch_events_batch_id_id", "batch_id", "id"),)
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    batch_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("batches.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    body: Mapped[dict[str, Any]]
+    created_at: Mapped[CreatedAt]

@@ -1,0 +1,76 @@
+"""Patches of the catalogue, patch sets people made of them, and the variants these resolve to."""
+
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from db.models.base import Base, CreatedAt, Digest, RowId, is_digest
+
+
+class Patch(Base):
+    """A copy of one catalogue entry, so that rows can refer to it; the catalogue is the source."""
+
+    __tablename__ = "patches"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    body: Mapped[dict[str, Any]]
+
+
+class Variant(Base):
+    """A complete configuration of the simulated MMU: knobs and parameters, named by digest."""
+
+    __tablename__ = "variants"
+    __table_args__ = (is_digest("digest"),)
+
+    digest: Mapped[Digest] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    base: Mapped[str]
+    # Of the first patch set that resolved to this variant; others may reach it too.
+    patches: Mapped[list[str]]
+    parameters: Mapped[dict[str, Any]]
+    knobs: Mapped[dict[str, int]]
+    # Null: the real kernel code has never been run in this configuration.
+    golden_name: Mapped[str | None]
+    created_at: Mapped[CreatedAt]
+
+
+class PatchSet(Base):
+    """An ordered list of patches on a base, with parameters."""
+
+    __tablename__ = "patch_sets"
+    __table_args__ = (sa.CheckConstraint("name <> ''", name="named"),)
+
+    id: Mapped[RowId]
+    name: Mapped[str]
+    base: Mapped[str]
+    parameters: Mapped[dict[str, Any]]
+    # sha256 over name, base, patches and parameters: making the same set twice gives one row.
+    digest: Mapped[Digest] = mapped_column(unique=True)
+    variant_digest: Mapped[str] = mapped_column(sa.ForeignKey("variants.digest"), index=True)
+    created_at: Mapped[CreatedAt]
+
+    entries: Mapped[list["PatchSetPatch"]] = relationship(
+        order_by="PatchSetPatch.position", cascade="all, delete-orphan", lazy="selectin"
+    )
+    variant: Mapped[Variant] = relationship(lazy="joined")
+
+    @property
+    def patches(self) -> tuple[str, ...]:
+        """Patch ids in the order they apply."""
+        return tuple(entry.patch_id for entry in self.entries)
+
+
+class PatchSetPatch(Base):
+    """One place in the order of a patch set."""
+
+    __tablename__ = "patch_set_patches"
+    __table_args__ = (sa.CheckConstraint("position >= 0", name="position"),)
+
+    patch_set_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("patch_sets.id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    patch_id: Mapped[str] = mapped_column(sa.ForeignKey("patches.id"), index=True)

@@ -1,0 +1,140 @@
+"""Runs, the shards workers take, and results.
+
+A shard's life::
+
+             plan
+               │
+               ▼     claim (attempt, lease)     record
+            queued ────────────────────────► running ───────► done
+               ▲  │                           │  │  │
+               │  └── cancel ──► cancelled ◄──┘  │  └── third loss ──► failed
+               └───────── lease ran out ─────────┘
+                          (attempt + 1)
+"""
+
+import datetime
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
+from db.models.patch_sets import Variant
+from db.models.traces import Trace
+
+RUN_STATES = ("queued", "running", "done", "cached", "crashed", "failed", "cancelled")
+SHARD_STATES = ("queued", "running", "done", "failed", "cancelled")
+RESULT_OUTCOMES = ("complete", "crashed")
+
+
+class Result(Base):
+    """What replaying one trace under one variant with one simulator gave. Never computed twice."""
+
+    __tablename__ = "results"
+    __table_args__ = (
+        sa.UniqueConstraint("trace_digest", "variant_digest", "simulator_digest"),
+        one_of("outcome", RESULT_OUTCOMES, "outcome_known"),
+        is_digest("trace_digest"),
+        is_digest("variant_digest"),
+        is_digest("simulator_digest"),
+        sa.CheckConstraint(
+            "(outcome = 'complete') = (body IS NOT NULL AND body_digest IS NOT NULL)",
+            name="complete_has_body",
+        ),
+        sa.CheckConstraint(
+            "(outcome = 'crashed') = (crash IS NOT NULL)", name="crashed_has_reason"
+        ),
+    )
+
+    id: Mapped[RowId]
+    trace_digest: Mapped[Digest]
+    variant_digest: Mapped[Digest]
+    simulator_digest: Mapped[Digest]
+    outcome: Mapped[str]
+    # refault.results.RunResult.to_dict(); body_digest is the sha256 of its to_bytes().
+    body: Mapped[dict[str, Any] | None]
+    body_digest: Mapped[Digest | None]
+    # The simulator's own failure: exception and the tail of its traceback.
+    crash: Mapped[str | None]
+    # Set when the same three digests once gave other bytes: no number of this row may be trusted.
+    integrity_alarm: Mapped[dict[str, Any] | None]
+    worker: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    recomputed_at: Mapped[datetime.datetime | None]
+
+
+class Shard(Base):
+    """The unit of work: one trace under a few variants, decoded once."""
+
+    __tablename__ = "shards"
+    __table_args__ = (
+        one_of("state", SHARD_STATES, "state_known"),
+        sa.CheckConstraint("attempt >= 1 AND lost_count BETWEEN 0 AND attempt", name="attempt"),
+        sa.CheckConstraint(
+            "(state = 'running') = (lease_until IS NOT NULL)", name="running_has_lease"
+        ),
+        sa.Index("ix_shards_state_lease_until", "state", "lease_until"),
+    )
+
+    id: Mapped[RowId]
+    batch_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("batches.id", ondelete="CASCADE"), index=True
+    )
+    trace_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("traces.id"), index=True)
+    state: Mapped[str] = mapped_column(default="queued")
+    # The fence: only the holder of this number may write results for the shard.
+    attempt: Mapped[int] = mapped_column(default=1)
+    # Attempts that ended without a word or an answer; one that was interrupted does not count.
+    lost_count: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[datetime.datetime | None]
+    worker: Mapped[str | None]
+    # Why the last attempt ended without a result.
+    error: Mapped[str | None]
+    events_done: Mapped[int] = mapped_column(default=0)
+    events_total: Mapped[int] = mapped_column(default=0)
+    # When a message for the present attempt was last handed to the broker.
+    published_at: Mapped[datetime.datetime | None]
+    created_at: Mapped[CreatedAt]
+    started_at: Mapped[datetime.datetime | None]
+    finished_at: Mapped[datetime.datetime | None]
+
+    runs: Mapped[list["Run"]] = relationship(back_populates="shard", order_by="Run.position")
+    trace: Mapped[Trace] = relationship(lazy="joined")
+
+
+class Run(Base):
+    """One trace under one variant, in one batch.
+
+    ``cached``: the result was found by digest. ``crashed``: the simulator
+    failed on it, which is a result too. ``failed``: no result could be had.
+    """
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        sa.UniqueConstraint("batch_id", "trace_id", "variant_digest"),
+        one_of("state", RUN_STATES, "state_known"),
+        sa.CheckConstraint(
+            "(state IN ('done', 'cached', 'crashed')) = (result_id IS NOT NULL)", name="result"
+        ),
+    )
+
+    id: Mapped[RowId]
+    batch_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("batches.id", ondelete="CASCADE"))
+    trace_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("traces.id"), index=True)
+    variant_digest: Mapped[str] = mapped_column(sa.ForeignKey("variants.digest"), index=True)
+    shard_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("shards.id", ondelete="SET NULL"), index=True
+    )
+    # Place among the batch's runs: by trace, then by column.
+    position: Mapped[int]
+    state: Mapped[str] = mapped_column(default="queued")
+    result_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("results.id"), index=True)
+    error: Mapped[str | None]
+    created_at: Mapped[CreatedAt]
+    finished_at: Mapped[datetime.datetime | None]
+
+    shard: Mapped[Shard | None] = relationship(back_populates="runs")
+    result: Mapped[Result | None] = relationship(lazy="joined")
+    trace: Mapped[Trace] = relationship(lazy="joined")
+    variant: Mapped[Variant] = relationship(lazy="joined")

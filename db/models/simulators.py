@@ -1,0 +1,41 @@
+"""Which simulators the workers run, and which workers live."""
+
+import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.models.base import Base, CreatedAt, Digest, is_digest
+
+
+class Simulator(Base):
+    """A version of the simulator, named by the digest of its source; workers register it."""
+
+    __tablename__ = "simulators"
+    __table_args__ = (is_digest("digest"),)
+
+    digest: Mapped[Digest] = mapped_column(primary_key=True)
+    semantics_version: Mapped[int]
+    registered_at: Mapped[CreatedAt]
+    # Moves each time a worker with this simulator starts.
+    last_started_at: Mapped[CreatedAt]
+
+
+class Worker(Base):
+    """A worker process; its consumer loop writes the heartbeat."""
+
+    __tablename__ = "workers"
+    __table_args__ = (
+        sa.CheckConstraint("(ended_at IS NULL) = (ended_in_order IS NULL)", name="ended"),
+    )
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    simulator_digest: Mapped[str] = mapped_column(sa.ForeignKey("simulators.digest"), index=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    started_at: Mapped[datetime.datetime] = mapped_column(server_default=sa.func.now())
+    heartbeat_at: Mapped[datetime.datetime] = mapped_column(server_default=sa.func.now())
+    # Null while it runs, as far as is known. What it held then is free at once.
+    ended_at: Mapped[datetime.datetime | None]
+    # Whether it was told to stop, or died with what it held.
+    ended_in_order: Mapped[bool | None]

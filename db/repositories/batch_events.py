@@ -1,0 +1,43 @@
+"""The story of a batch, step by step, for those who watch it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.models import Batch, BatchEvent
+
+
+def add(session: Session, batch: Batch, kind: str, **body: Any) -> None:
+    """Appends a step; the batch's row must be locked, so that ids appear in order.
+
+    Every step carries the counts as they stand, so a watcher needs only the last one.
+    """
+    counts = {
+        "state": batch.state,
+        "run_count": batch.run_count,
+        "done_count": batch.done_count,
+        "cached_count": batch.cached_count,
+        "failed_count": batch.failed_count,
+        "cancelled_count": batch.cancelled_count,
+    }
+    session.add(BatchEvent(batch_id=batch.id, kind=kind, body={**counts, **body}))
+    # Two steps of one transaction keep their order only if written one by one.
+    session.flush()
+
+
+def after(
+    session: Session, batch_id: uuid.UUID, last_seen: int = 0, *, limit: int = 500
+) -> Sequence[BatchEvent]:
+    """The steps a watcher that has seen ``last_seen`` has not; at most ``limit``, in order."""
+    query = (
+        sa.select(BatchEvent)
+        .where(BatchEvent.batch_id == batch_id, BatchEvent.id > last_seen)
+        .order_by(BatchEvent.id)
+        .limit(limit)
+    )
+    return session.scalars(query).all()

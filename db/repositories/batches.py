@@ -1,0 +1,115 @@
+"""Batches: found, listed, locked, settled and cancelled. Planning is in ``planning.py``."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.identifiers import CODE_ALPHABET
+from db.models import Batch, Run, Shard
+from db.repositories import batch_events
+from db.repositories.pages import PAGE_SIZE, Page, newest_first
+from db.repositories.planning import PlannedBatch, plan_batch
+from refault.errors import Conflict, NotFound
+
+__all__ = ["PlannedBatch", "cancel", "get", "list_page", "lock", "plan_batch", "settle"]
+
+_CODE = re.compile(f"b-[{CODE_ALPHABET}]+")
+
+
+def get(session: Session, name: str | uuid.UUID) -> Batch:
+    """The batch of that id or code; raises :class:`~refault.errors.NotFound`."""
+    found: Batch | None = None
+    if isinstance(name, str) and _CODE.fullmatch(name.lower()):
+        found = session.scalars(sa.select(Batch).where(Batch.code == name.lower())).one_or_none()
+    else:
+        try:
+            found = session.get(Batch, uuid.UUID(str(name)))
+        except ValueError:
+            found = None
+    if found is None:
+        raise NotFound(f"no batch {name}: list what is here")
+    return found
+
+
+def list_page(
+    session: Session, *, after: uuid.UUID | None = None, limit: int = PAGE_SIZE
+) -> Page[Batch]:
+    """Batches, newest first."""
+    return newest_first(session, sa.select(Batch), Batch.id, after=after, limit=limit)
+
+
+def lock(session: Session, batch_id: uuid.UUID) -> Batch:
+    """The batch, held until the transaction ends.
+
+    Whoever changes shards or runs takes this first: one order for all, so no
+    deadlocks, and the steps of the batch's story get their numbers in order.
+    """
+    query = sa.select(Batch).where(Batch.id == batch_id).with_for_update(of=Batch)
+    return session.scalars(query.execution_options(populate_existing=True)).one()
+
+
+def settle(session: Session, batch: Batch) -> None:
+    """Ends the batch if its last run has ended; the row must be locked."""
+    ended_count = batch.done_count + batch.failed_count + batch.cancelled_count
+    if batch.is_over or ended_count < batch.run_count:
+        return
+    # Asked before the state is set: the row must never be written with one and not the other.
+    now = session.scalar(sa.select(sa.func.clock_timestamp()))
+    if batch.failed_count:
+        batch.state = "failed"
+    elif batch.cancelled_count:
+        batch.state = "cancelled"
+    else:
+        batch.state = "done"
+    batch.finished_at = now
+    session.flush()
+    batch_events.add(session, batch, f"batch.{batch.state}")
+
+
+def cancel(session: Session, batch_id: uuid.UUID) -> Batch:
+    """Stops a batch: waiting shards at once, running ones at their next look at the flag.
+
+    Raises:
+        NotFound: there is no such batch.
+        Conflict: it is over, so there is nothing to cancel.
+    """
+    get(session, batch_id)
+    batch = lock(session, batch_id)
+    if batch.state == "cancelled":
+        return batch
+    if batch.is_over:
+        raise Conflict(f"batch {batch.code} is {batch.state} already: nothing to cancel")
+    if batch.cancel_requested_at is None:
+        batch.cancel_requested_at = session.scalar(sa.select(sa.func.now()))
+        batch_events.add(session, batch, "batch.cancel_requested")
+    waiting = sa.select(Shard).where(Shard.batch_id == batch_id, Shard.state == "queued")
+    for shard in session.scalars(waiting.with_for_update(of=Shard)).unique():
+        cancel_shard(session, batch, shard)
+    settle(session, batch)
+    return batch
+
+
+def cancel_shard(session: Session, batch: Batch, shard: Shard) -> None:
+    """Ends a shard and its open runs as cancelled; batch and shard must be locked."""
+    shard.state = "cancelled"
+    shard.lease_until = None
+    shard.finished_at = sa.func.now()
+    batch.cancelled_count += end_open_runs(session, shard, "cancelled", None)
+    session.flush()
+    batch_events.add(session, batch, "shard.cancelled", shard_id=str(shard.id))
+
+
+def end_open_runs(session: Session, shard: Shard, state: str, error: str | None) -> int:
+    """Gives the shard's runs that have not ended this state; answers how many there were."""
+    ended = session.scalars(
+        sa.update(Run)
+        .where(Run.shard_id == shard.id, Run.state.in_(("queued", "running")))
+        .values(state=state, error=error, finished_at=sa.func.now())
+        .returning(Run.id)
+        .execution_options(synchronize_session="fetch")
+    ).all()
+    return len(ended)

@@ -1,0 +1,114 @@
+"""Patch sets and the variants they resolve to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.identifiers import uuid7
+from db.models import PatchSet, PatchSetPatch, Variant
+from db.repositories.pages import PAGE_SIZE, Page, newest_first
+from refault import catalogue
+from refault.errors import CatalogueError, NotFound
+
+
+def add(session: Session, name: str, wanted: catalogue.PatchSet) -> tuple[PatchSet, bool]:
+    """Stores a patch set with the variant it resolves to; answers its row and whether it is new.
+
+    The same name, base, patches and parameters give the row that is there.
+
+    Raises:
+        CatalogueError: the patch set resolves to nothing (see :func:`refault.catalogue.resolve`).
+    """
+    variant = catalogue.resolve(wanted)
+    add_variant(session, variant)
+    parameters = wanted.parameters.to_dict()
+    digest = _digest([name, wanted.base, list(wanted.patches), parameters])
+    row_id = uuid7()
+    created = session.scalar(
+        insert(PatchSet)
+        .values(
+            id=row_id,
+            name=name,
+            base=wanted.base,
+            parameters=parameters,
+            digest=digest,
+            variant_digest=variant.digest,
+        )
+        .on_conflict_do_nothing(index_elements=[PatchSet.digest])
+        .returning(PatchSet.id)
+    )
+    if created is not None:
+        session.add_all(
+            PatchSetPatch(patch_set_id=row_id, position=position, patch_id=patch_id)
+            for position, patch_id in enumerate(wanted.patches)
+        )
+        session.flush()
+    row = session.scalars(sa.select(PatchSet).where(PatchSet.digest == digest)).one()
+    return row, created is not None
+
+
+def add_variant(session: Session, variant: catalogue.Variant) -> None:
+    """Makes sure the variant has a row."""
+    session.execute(
+        insert(Variant)
+        .values(
+            digest=variant.digest,
+            name=variant.name,
+            base=variant.base,
+            patches=list(variant.patches),
+            parameters=variant.parameters.to_dict(),
+            knobs=dict(variant.knobs),
+            golden_name=variant.golden_name,
+        )
+        .on_conflict_do_nothing(index_elements=[Variant.digest])
+    )
+
+
+def get(session: Session, row_id: uuid.UUID) -> PatchSet:
+    """The patch set of that id; raises :class:`~refault.errors.NotFound`."""
+    found = session.get(PatchSet, row_id)
+    if found is None:
+        raise NotFound(f"no patch set {row_id}: create it, or list what is here")
+    return found
+
+
+def list_page(
+    session: Session, *, after: uuid.UUID | None = None, limit: int = PAGE_SIZE
+) -> Page[PatchSet]:
+    """Patch sets, newest first."""
+    return newest_first(session, sa.select(PatchSet), PatchSet.id, after=after, limit=limit)
+
+
+def to_catalogue(row: PatchSet) -> catalogue.PatchSet:
+    """The row as the catalogue knows it."""
+    return catalogue.PatchSet(row.base, row.patches, catalogue.Parameters.from_dict(row.parameters))
+
+
+def to_variant(row: Variant) -> catalogue.Variant:
+    """The row as the simulator takes it; raises :class:`CatalogueError` if it has gone stale.
+
+    Resolved anew rather than trusted: a digest that no longer matches means the
+    catalogue has changed under an old row, and the run must not go on.
+    """
+    wanted = catalogue.PatchSet(
+        row.base, tuple(row.patches), catalogue.Parameters.from_dict(row.parameters)
+    )
+    variant = catalogue.resolve(wanted)
+    if variant.digest != row.digest:
+        raise CatalogueError(
+            f"variant {row.name} ({row.digest[:12]}) now resolves to {variant.digest[:12]}:"
+            " the catalogue has changed since; submit the batch again"
+        )
+    return variant
+
+
+def _digest(document: Any) -> str:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,138 @@
+"""Results by their three digests: found, written once, and compared when computed again."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.identifiers import uuid7
+from db.models import Result, Run
+from refault.errors import NotFound
+from refault.results import RunResult
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a replay came to; one of the three is set.
+
+    ``crash`` is the simulator's own defect (exception and the tail of its
+    traceback) and is stored like a result. ``failure`` is why there can be none:
+    the trace cannot be replayed, or its numbers break a conservation law.
+    """
+
+    variant_digest: str
+    result: RunResult | None = None
+    crash: str | None = None
+    failure: str | None = None
+
+
+def find_many(
+    session: Session,
+    trace_digests: Sequence[str],
+    variant_digests: Sequence[str],
+    simulator_digest: str,
+) -> dict[tuple[str, str], Result]:
+    """Known results by (trace digest, variant digest)."""
+    query = sa.select(Result).where(
+        Result.trace_digest.in_(trace_digests),
+        Result.variant_digest.in_(variant_digests),
+        Result.simulator_digest == simulator_digest,
+    )
+    return {(row.trace_digest, row.variant_digest): row for row in session.scalars(query)}
+
+
+def get(session: Session, row_id: uuid.UUID) -> Result:
+    """The result of that id; raises :class:`~refault.errors.NotFound`."""
+    found = session.get(Result, row_id)
+    if found is None:
+        raise NotFound(f"no result {row_id}")
+    return found
+
+
+def link(run: Run, result: Result, *, found: bool) -> None:
+    """Ends a run with a result: found by digest, or computed for it."""
+    run.result_id = result.id
+    if result.outcome == "crashed":
+        run.state = "crashed"
+        run.error = result.crash
+    else:
+        run.state = "cached" if found else "done"
+        run.error = None
+    run.finished_at = sa.func.now()
+
+
+def write(
+    session: Session, outcome: Outcome, *, trace_digest: str, simulator_digest: str, worker: str
+) -> tuple[Result, bool]:
+    """Stores an outcome under its three digests; answers its row and whether the alarm was raised.
+
+    The first complete result stays. A later one with other bytes is no second
+    opinion but a defect (of the simulator, the machine or the disk): the row
+    keeps its body and gets an integrity alarm with both digests.
+    """
+    values = _values(outcome)
+    created = session.scalar(
+        insert(Result)
+        .values(
+            id=uuid7(),
+            trace_digest=trace_digest,
+            variant_digest=outcome.variant_digest,
+            simulator_digest=simulator_digest,
+            worker=worker,
+            **values,
+        )
+        .on_conflict_do_nothing(
+            index_elements=[Result.trace_digest, Result.variant_digest, Result.simulator_digest]
+        )
+        .returning(Result.id)
+    )
+    row = session.scalars(
+        sa.select(Result)
+        .where(
+            Result.trace_digest == trace_digest,
+            Result.variant_digest == outcome.variant_digest,
+            Result.simulator_digest == simulator_digest,
+        )
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+    if created is not None:
+        return row, False
+    row.recomputed_at = sa.func.now()
+    if row.outcome == "crashed":
+        # A crash may have been the machine's; whatever came now replaces it.
+        for column, value in values.items():
+            setattr(row, column, value)
+        row.worker = worker
+        session.flush()
+        return row, False
+    if row.body_digest == values["body_digest"]:
+        session.flush()
+        return row, False
+    row.integrity_alarm = {
+        "stored_digest": row.body_digest,
+        "other_digest": values["body_digest"],
+        "other_crash": values["crash"],
+        "worker": worker,
+        "at": str(session.scalar(sa.select(sa.func.now()))),
+    }
+    session.flush()
+    return row, True
+
+
+def _values(outcome: Outcome) -> dict[str, Any]:
+    if outcome.result is None:
+        crash = outcome.crash or "the simulator ended without a result and without a reason"
+        return {"outcome": "crashed", "body": None, "body_digest": None, "crash": crash}
+    return {
+        "outcome": "complete",
+        "body": outcome.result.to_dict(),
+        "body_digest": outcome.result.digest,
+        "crash": None,
+    }

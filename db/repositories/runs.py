@@ -1,0 +1,36 @@
+"""Runs by id and by batch."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.models import Run, Shard
+from refault.errors import NotFound
+
+
+def get(session: Session, row_id: uuid.UUID) -> Run:
+    """The run of that id, with its result; raises :class:`~refault.errors.NotFound`."""
+    found = session.get(Run, row_id)
+    if found is None:
+        raise NotFound(f"no run {row_id}: GET the batch for its runs")
+    return found
+
+
+def of_batch(session: Session, batch_id: uuid.UUID) -> Sequence[Run]:
+    """The batch's runs, by trace and column."""
+    query = sa.select(Run).where(Run.batch_id == batch_id).order_by(Run.position)
+    return session.scalars(query).unique().all()
+
+
+def events_of_batch(session: Session, batch_id: uuid.UUID) -> tuple[int, int]:
+    """How many events of the batch's shards have been replayed, and how many there are."""
+    query = sa.select(
+        sa.func.coalesce(sa.func.sum(Shard.events_done), 0),
+        sa.func.coalesce(sa.func.sum(Shard.events_total), 0),
+    ).where(Shard.batch_id == batch_id)
+    done, total = session.execute(query).one()
+    return int(done), int(total)

@@ -1,0 +1,128 @@
+"""What the sweep looks for: shards whose holder is gone, messages that were lost.
+
+Every condition is asked of the database's clock and asked again under the
+lock, so several sweeps at once do no harm.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.messages import ShardMessage
+from db.models import Batch, Shard, Worker
+from db.repositories import shards
+from db.repositories.shards import Fence
+from db.repositories.simulators import is_alive
+
+SIMULATOR_ABSENT_SECONDS = 120
+"""How long a shard waits for a worker with the simulator it was planned for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Abandoned:
+    """A shard nobody works on any more, and who held it."""
+
+    fence: Fence
+    worker: str
+
+
+def abandoned(session: Session, *, limit: int = 100) -> list[Abandoned]:
+    """Running shards whose lease has run out, or whose worker is known to have ended."""
+    query = (
+        sa.select(Shard.id, Shard.attempt, Shard.worker)
+        .where(Shard.state == "running", _is_abandoned())
+        .order_by(Shard.lease_until)
+        .limit(limit)
+    )
+    return [
+        Abandoned(Fence(row.id, row.attempt), row.worker or "") for row in session.execute(query)
+    ]
+
+
+def take_from_lost(session: Session, fence: Fence, error: str) -> ShardMessage | None:
+    """Gives an abandoned shard back, if it is still abandoned now that it is locked."""
+    batch, shard = shards.locked(session, fence)
+    if batch is None or shard is None or shard.state != "running":
+        return None
+    still = session.scalar(sa.select(_is_abandoned()).where(Shard.id == shard.id))
+    if not still:
+        return None
+    told_to_stop = session.scalar(
+        sa.select(Worker.ended_in_order).where(Worker.name == shard.worker)
+    )
+    return shards.requeue(session, batch, shard, error, counts_as_loss=not told_to_stop)
+
+
+def queued_count(session: Session) -> int:
+    """How many shards wait for a worker."""
+    query = sa.select(sa.func.count()).select_from(Shard).where(Shard.state == "queued")
+    return session.scalar(query) or 0
+
+
+def stale_messages(
+    session: Session, *, older_than_seconds: float, limit: int = 1000
+) -> list[ShardMessage]:
+    """Queued shards whose message was sent so long ago that it may be lost.
+
+    They count as sent again from now on.
+    """
+    oldest = sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, older_than_seconds)
+    wanted = (
+        sa.select(Shard.id)
+        .where(
+            Shard.state == "queued",
+            sa.or_(Shard.published_at.is_(None), Shard.published_at < oldest),
+        )
+        .order_by(Shard.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = session.execute(
+        sa.update(Shard)
+        .where(Shard.id.in_(wanted.scalar_subquery()))
+        .values(published_at=sa.func.now())
+        .returning(Shard.id, Shard.attempt)
+        .execution_options(synchronize_session=False)
+    )
+    return [ShardMessage(row.id, row.attempt) for row in rows]
+
+
+def fail_orphans(session: Session, *, after_seconds: float = SIMULATOR_ABSENT_SECONDS) -> int:
+    """Fails queued shards planned for a simulator that no living worker has had for a while.
+
+    Answers how many. Without living workers nothing fails: they may come yet.
+    """
+    oldest = sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, after_seconds)
+    served = sa.select(Worker.simulator_digest).where(is_alive())
+    query = (
+        sa.select(Shard.id, Shard.attempt)
+        .join(Batch, Batch.id == Shard.batch_id)
+        .where(
+            Shard.state == "queued",
+            Shard.created_at < oldest,
+            sa.exists(served),
+            Batch.simulator_digest.not_in(served),
+        )
+    )
+    failed_count = 0
+    for row in session.execute(query).all():
+        batch, shard = shards.locked(session, Fence(row.id, row.attempt))
+        if batch is None or shard is None or shard.state != "queued":
+            continue
+        shards.fail_locked(
+            session,
+            batch,
+            shard,
+            f"planned for simulator {batch.simulator_digest[:12]}, which no worker has any more:"
+            " submit the batch again",
+        )
+        failed_count += 1
+    return failed_count
+
+
+def _is_abandoned() -> sa.ColumnElement[bool]:
+    ended = sa.exists().where(Worker.name == Shard.worker, Worker.ended_at.is_not(None))
+    return sa.or_(Shard.lease_until < sa.func.clock_timestamp(), ended)

@@ -1,0 +1,112 @@
+"""The whole path on the demo traces, as a user of the HTTP API goes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from refault.catalogue import SEED_SERIES, bases
+from refault.client import BatchDocument, Client
+from refault.errors import ServiceError
+from services.local.progress import Reporter
+
+TRACES = Path(__file__).resolve().parents[2] / "demo" / "traces"
+SERIES_NAME = "seed series"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What the demo ends with."""
+
+    table: str
+    page_url: str
+    run_count: int
+    found_count: int
+
+    @property
+    def remark(self) -> str:
+        """How many of the runs were known already."""
+        if self.found_count == self.run_count:
+            return (
+                f"{self.found_count} of {self.run_count} runs found by digest;"
+                " nothing was simulated again"
+            )
+        simulated_count = self.run_count - self.found_count
+        return f"{simulated_count} runs simulated, {self.found_count} found by digest"
+
+
+class DemoFailed(ServiceError):
+    """The demo's batch has runs without a result."""
+
+
+def trace_files(folder: Path = TRACES) -> list[Path]:
+    """The demo traces, in the order of the comparison; raises :class:`DemoFailed` without any."""
+    found = sorted(folder.glob("*.rft"))
+    if not found:
+        raise DemoFailed(f"no traces (*.rft) in {folder}: the checkout is incomplete")
+    return found
+
+
+def run(url: str, report: Reporter, traces: Sequence[Path]) -> Shown:
+    """Uploads the traces, submits the seed series, waits, and fetches the comparison.
+
+    Raises:
+        ServiceError: the service refused something, cannot be reached, or the batch failed.
+    """
+    with Client(url) as client:
+        digests = [_upload(client, path, report) for path in traces]
+        patch_set = client.create_patch_set(
+            SERIES_NAME, base=bases()[0].id, patches=list(SEED_SERIES)
+        )
+        report.step(f"patch set {SERIES_NAME!r}: {len(patch_set['patches'])} patches")
+        batch = client.submit_batch(digests, [patch_set["id"]], plan="series")
+        _watch(client, batch, report)
+        batch = client.get_batch(batch["code"])
+        progress = batch["progress"]
+        if batch["state"] != "done":
+            raise DemoFailed(_failure(batch))
+        return Shown(
+            table=client.comparison_text(batch["code"]),
+            page_url=f"{url}/batches/{batch['code']}",
+            run_count=progress["total"],
+            found_count=progress["cached"],
+        )
+
+
+def _upload(client: Client, path: Path, report: Reporter) -> str:
+    def show(sent: int, total: int) -> None:
+        report.bar(f"uploading {path.name}", sent, total)
+
+    upload = client.upload_trace(path, name=path.stem, progress=show)
+    report.close_bar()
+    trace = upload.trace
+    how = "is there already" if upload.was_present else "uploaded"
+    report.step(f"trace {trace['name']} {how}: {trace['event_count']:,} events")
+    return trace["digest"]
+
+
+def _watch(client: Client, batch: BatchDocument, report: Reporter) -> None:
+    progress = batch["progress"]
+    report.step(
+        f"batch {batch['code']}: {len(batch['traces'])} traces × {len(batch['columns'])} columns,"
+        f" {progress['total']} runs, {progress['cached']} of them found by digest"
+    )
+    for event in client.watch_batch(batch["code"]):
+        now = event.data["progress"]
+        # What was found by digest has no events left; what has ended has all of its own.
+        total = now.get("events_total") or 0
+        if total:
+            text = f"replaying, {now['finished']} of {now['total']} runs finished"
+            report.bar(text, now.get("events_done") or 0, total)
+    report.close_bar()
+
+
+def _failure(batch: BatchDocument) -> str:
+    lines = [f"batch {batch['code']} is {batch['state']}"]
+    lines += [
+        f"  {run['variant']['name']} on trace {run['trace_digest'][:12]}: {run['error']}"
+        for run in batch.get("runs", [])
+        if run["error"]
+    ]
+    return "\n".join(lines)

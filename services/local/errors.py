@@ -1,0 +1,7 @@
+"""Why the embedded stack cannot start or go on."""
+
+from refault.errors import RefaultError
+
+
+class StackError(RefaultError):
+    """A part of the embedded stack failed; the message has its last log lines and the remedy."""

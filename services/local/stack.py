@@ -1,0 +1,283 @@
+"""The whole service as processes on loopback: started in order, watched, stopped in reverse.
+
+::
+
+    lock ─► Valkey, Postgres ─► migrations ─► API, workers, beat ─► ready
+                                                  │
+    stop: beat, workers, API, Valkey, Postgres ◄──┘
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import sqlalchemy as sa
+
+from db import schema, session
+from db.repositories import catalogue, simulators
+from services.local import broker, postgres
+from services.local.errors import StackError
+from services.local.folder import DataFolder
+from services.local.processes import Command, Process, describe_exit, free_port
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+WORKER_COUNT = 2
+# The first start compiles the simulator.
+WORKER_START_SECONDS = 600.0
+API_START_SECONDS = 60.0
+API_START_TRIES = 4
+RESTARTS_MAX = 5
+# A part that has not stopped by then is killed, which costs nothing but a lease.
+PART_STOP_SECONDS = 8.0
+
+# One machine, nothing far away: look often, wait briefly.
+WORKER_SETTINGS = {
+    "REFAULT_LEASE_SECONDS": "20",
+    "REFAULT_HEARTBEAT_SECONDS": "0.5",
+    "REFAULT_SWEEP_SECONDS": "2",
+    "REFAULT_RESEND_SECONDS": "10",
+    "REFAULT_STOP_SECONDS": "0",
+}
+
+
+class Stack:
+    """A running service; use as a context manager, from the main thread.
+
+    Raises:
+        StackError: from :meth:`start` and :meth:`watch`, with the log of the part that failed.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        worker_count: int = WORKER_COUNT,
+        port: int | None = None,
+        settings: dict[str, str] | None = None,
+    ) -> None:
+        self.folder = DataFolder(data)
+        self.url = ""
+        self.workers: list[Process] = []
+        self.restart_count = 0
+        self.was_ready = False
+        self._worker_count = worker_count
+        self._wanted_port = port
+        self._settings = {**WORKER_SETTINGS, **(settings or {})}
+        self._parts: list[Process] = []
+        self.postgres: postgres.Postgres | None = None
+        self.broker: broker.Broker | None = None
+        self.engine: sa.Engine | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> Iterator[str]:
+        """Starts everything; yields what it is doing, one phrase per step."""
+        yield "opening the data folder"
+        self.folder.open()
+        environment = self._environment()
+        yield "starting Postgres and Valkey"
+        self.broker = broker.start(self.folder, environment)
+        self._parts.append(self.broker.process)
+        self.postgres = postgres.start(self.folder, environment)
+        self._parts.append(self.postgres.process)
+        yield "bringing the database up to date"
+        self._migrate()
+        yield "starting the API"
+        first = self._add_worker(1)
+        self._start_api()
+        yield f"starting {self._worker_count} workers (the first start compiles the simulator)"
+        # The others find the kernels that the first has compiled, and join when they are ready.
+        first.wait_until(lambda: self._is_registered(first.pid), WORKER_START_SECONDS)
+        for number in range(2, self._worker_count + 1):
+            self._add_worker(number)
+        self._parts.append(self._start_beat())
+        self.folder.write_private(
+            self.folder.path("run", "service.json"),
+            json.dumps({"url": self.url, "pid": os.getpid()}) + "\n",
+        )
+        self.was_ready = True
+
+    def watch(self) -> None:
+        """Looks after the parts: a dead worker or beat is replaced, any other death is an error."""
+        for process in list(self._parts):
+            if process.exit_code is None:
+                continue
+            how = describe_exit(process.exit_code)
+            if process not in self.workers and process.part != "beat":
+                raise process.failure(f"ended with {how}")
+            self.restart_count += 1
+            if self.restart_count > RESTARTS_MAX:
+                raise process.failure(f"ended with {how}, and {RESTARTS_MAX} were replaced already")
+            process.stop()
+            self._replace(process)
+
+    def stop(self) -> None:
+        """Stops everything that was started, in reverse; safe to call twice."""
+        if self.engine is not None:
+            self.engine.dispose()
+        # Workers first and together: each hands on what it holds while the database is up.
+        early = [process for process in self._parts if self._uses_database(process)]
+        for process in reversed(early):
+            process.request_stop()
+        for process in reversed(self._parts):
+            process.stop()
+        self._parts.clear()
+        self.workers.clear()
+        with contextlib.suppress(FileNotFoundError):
+            self.folder.path("run", "service.json").unlink()
+        self.folder.close()
+
+    def environment(self) -> dict[str, str]:
+        """What the rooms of this stack are told; holds passwords."""
+        if self.postgres is None or self.broker is None:
+            raise StackError("the stack has not been started")
+        return {
+            **self._environment(),
+            "REFAULT_DATABASE_URL": self.postgres.url(),
+            "REFAULT_BROKER_URL": self.broker.url,
+            "REFAULT_BLOBS": str(self.folder.path("blobs")),
+            **self._settings,
+        }
+
+    def _environment(self) -> dict[str, str]:
+        """Only what a program needs to run; all it writes goes into the data folder."""
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
+        chosen = {
+            name: value
+            for name, value in os.environ.items()
+            if name in ("REFAULT_INTERPRETED", "REFAULT_BOUNDSCHECK")
+        }
+        return {
+            **kept,
+            **chosen,
+            "HOME": str(self.folder.path("tmp")),
+            "TMPDIR": str(self.folder.path("tmp")),
+            "XDG_CACHE_HOME": str(self.folder.path("cache")),
+            "REFAULT_CACHE": os.environ.get("REFAULT_CACHE", str(self.folder.path("cache"))),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONFAULTHANDLER": "1",
+        }
+
+    def _migrate(self) -> None:
+        if self.postgres is None:
+            raise StackError("the stack has not been started")
+        self.engine = session.create_engine(self.postgres.url(), pool_size=2)
+        schema.upgrade(self.engine)
+        with session.transaction(self.engine) as opened:
+            catalogue.copy_catalogue(opened)
+            # We hold the folder's lock, so whoever is still registered is gone.
+            simulators.all_ended(opened)
+
+    def _start_api(self) -> None:
+        for tries_left in reversed(range(API_START_TRIES)):
+            port = self._wanted_port or free_port()
+            environment = {
+                **self.environment(),
+                "REFAULT_HOST": "127.0.0.1",
+                "REFAULT_PORT": str(port),
+            }
+            process = self._python("api", environment, "-m", "services.api")
+            self.url = f"http://127.0.0.1:{port}"
+            try:
+                process.wait_until(self._api_is_ready, API_START_SECONDS)
+            except StackError:
+                process.stop()
+                taken = "ddress already in use" in process.tail()
+                if taken and self._wanted_port:
+                    raise StackError(
+                        f"port {port} is taken: choose another with --port, or none for any"
+                    ) from None
+                if taken and tries_left:
+                    continue
+                raise
+            self._parts.append(process)
+            return
+
+    def _api_is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as response:  # noqa: S310
+                return bool(response.status == 200)  # noqa: PLR2004
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _add_worker(self, number: int) -> Process:
+        # To Celery this makes SIGTERM "hand on what you hold and go".
+        environment = {**self.environment(), "REMAP_SIGTERM": "SIGQUIT"}
+        part = f"worker-{number}"
+        arguments = ("-m", "worker", "--hostname", f"{part}@%h")
+        # Without its starter a worker has no broker to say goodbye to, and its rows need none.
+        process = self._python(part, environment, *arguments, death_signal=signal.SIGKILL)
+        self.workers.append(process)
+        self._parts.append(process)
+        return process
+
+    def _start_beat(self) -> Process:
+        schedule = self.folder.path("run", "beat-schedule")
+        arguments = ("-m", "celery", "--app", "worker.app", "beat", "--loglevel", "INFO")
+        options = ("--schedule", str(schedule), "--pidfile", "")
+        return self._python(
+            "beat", self.environment(), *arguments, *options, death_signal=signal.SIGKILL
+        )
+
+    def _replace(self, process: Process) -> None:
+        self._parts.remove(process)
+        if process.part == "beat":
+            self._parts.append(self._start_beat())
+            return
+        number = int(process.part.rpartition("-")[2])
+        self.workers.remove(process)
+        if self.engine is not None:
+            with session.transaction(self.engine) as opened:
+                name = simulators.name_of_pid(opened, process.pid)
+                if name is not None:
+                    simulators.ended(opened, name, in_order=False)
+        self._add_worker(number)
+
+    def _is_registered(self, pid: int) -> bool:
+        if self.engine is None:
+            return False
+        with session.transaction(self.engine) as opened:
+            return simulators.name_of_pid(opened, pid) is not None
+
+    def _python(
+        self,
+        part: str,
+        environment: dict[str, str],
+        *arguments: str,
+        death_signal: signal.Signals = signal.SIGTERM,
+    ) -> Process:
+        return Process(
+            Command(
+                part=part,
+                arguments=[sys.executable, *arguments],
+                log=self.folder.log_path(part),
+                environment=environment,
+                folder=CHECKOUT,
+                death_signal=death_signal,
+                stop_seconds=PART_STOP_SECONDS,
+                inherited=(self.folder.lock_descriptor,),
+            )
+        )
+
+    @staticmethod
+    def _uses_database(process: Process) -> bool:
+        return process.part not in ("postgres", "valkey")
+
+
+def pause() -> None:
+    """One breath between two looks at the parts."""
+    time.sleep(0.2)

@@ -1,0 +1,153 @@
+"""From start to stop of a worker process: compile, register, heartbeat, deregister.
+
+::
+
+    main process   worker_init ── compile, register ──► pool forks ──► consumer loop: heartbeat
+                                                          │
+    pool process                    worker_process_init ──┘ drops inherited connections
+
+The simulator is compiled before the pool forks, so its processes and their
+replacements share the compiled kernels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import celery
+from celery import bootsteps, signals
+from kombu.exceptions import OperationalError
+
+from db.messages import TASK_SHARD_RUN, ShardMessage
+from db.repositories import simulators
+from db.session import transaction
+from refault.errors import RefaultError
+from worker.resources import Resources
+from worker.settings import load
+
+_log = logging.getLogger(__name__)
+_opened: list[Resources] = []
+
+
+def resources() -> Resources:
+    """What this process holds; only there in a running worker."""
+    if not _opened:
+        raise RuntimeError("no worker runs in this process: start one with `python -m worker`")
+    return _opened[-1]
+
+
+def publish(app: celery.Celery, messages: Sequence[ShardMessage]) -> int:
+    """Sends one message per shard, after the commit; answers how many the broker took.
+
+    An unreachable broker is no error: the rows are queued and the next sweep sends them.
+    """
+    sent_count = 0
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+            with app.amqp.Producer(connection, auto_declare=False) as producer:
+                for message in messages:
+                    app.send_task(
+                        TASK_SHARD_RUN,
+                        kwargs=message.to_arguments(),
+                        producer=producer,
+                        retry=False,
+                    )
+                    sent_count += 1
+    except (OperationalError, OSError) as error:
+        _log.warning("the broker took %d of %d messages: %s", sent_count, len(messages), error)
+    return sent_count
+
+
+class Heartbeat(bootsteps.StartStopStep):
+    """The consumer loop's own timer writes the heartbeat: a loop that hangs goes silent."""
+
+    requires = ("celery.worker.consumer.events:Events",)
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._entry: Any = None
+
+    def start(self, consumer: Any) -> None:
+        """Begins, with every (re)connection to the broker."""
+        self._entry = consumer.timer.call_repeatedly(
+            resources().settings.heartbeat_seconds, self._beat
+        )
+
+    def stop(self, consumer: Any) -> None:
+        """Ends, with every loss of the connection."""
+        del consumer
+        if self._entry is not None:
+            self._entry.cancel()
+            self._entry = None
+
+    def _beat(self) -> None:
+        held = resources()
+        try:
+            with transaction(held.engine) as session:
+                simulators.heartbeat(session, held.name)
+        except RefaultError as error:
+            _log.warning("no heartbeat: %s", error)
+
+
+def install(app: celery.Celery) -> None:
+    """Ties the steps below to Celery's signals, for good."""
+    app.steps["consumer"].add(Heartbeat)
+
+    def start(**_: Any) -> None:
+        _start(app)
+
+    signals.worker_init.connect(start, weak=False)
+    signals.worker_process_init.connect(_start_pool_process, weak=False)
+    signals.worker_shutting_down.connect(_announce_stop, weak=False)
+    signals.worker_shutdown.connect(_stop, weak=False)
+
+
+def _start(app: celery.Celery) -> None:
+    # Here and not above: beat and health checks load this module without a compiler.
+    from refault.mmu import engine, jit  # noqa: PLC0415
+
+    engine.warm_up()
+    held = Resources.open(
+        load(),
+        simulator_digest=engine.simulator_digest(),
+        publish=lambda messages: publish(app, messages),
+        cache=jit.cache_folder(),
+    )
+    _opened.append(held)
+    with transaction(held.engine) as session:
+        simulators.register(
+            session,
+            name=held.name,
+            digest=held.simulator_digest,
+            semantics_version=engine.SEMANTICS_VERSION,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+    _log.info("worker %s has simulator %s", held.name, held.simulator_digest[:12])
+
+
+def _start_pool_process(**_: Any) -> None:
+    resources().after_fork()
+    # By number: Celery has put a logger in the place of sys.stderr.
+    faulthandler.enable(file=2)
+
+
+def _announce_stop(**_: Any) -> None:
+    _log.info("worker %s was told to stop", resources().name)
+
+
+def _stop(**_: Any) -> None:
+    """Frees what this worker held: the next sweep hands it on, and nobody counts a loss."""
+    if not _opened:
+        return
+    held = _opened.pop()
+    with contextlib.suppress(RefaultError), transaction(held.engine) as session:
+        simulators.ended(session, held.name, in_order=True)
+    held.close()

@@ -1,0 +1,113 @@
+"""Claim, compute, record: two short transactions round a pure computation."""
+
+from __future__ import annotations
+
+import enum
+import logging
+
+import sqlalchemy as sa
+
+from db.repositories import patch_sets, shards
+from db.repositories.results import Outcome
+from db.repositories.shards import Claim, Fence, Grip
+from db.session import transaction
+from refault.errors import NotFound, RefaultError, ReplayCancelled, Unavailable
+from worker import replaying, stderr
+from worker.lease import Lease
+from worker.resources import Resources
+
+_log = logging.getLogger(__name__)
+
+HEALED_BY_TIME = (
+    Unavailable,
+    NotFound,  # the blob may be on its way to this machine's folder
+    sa.exc.OperationalError,
+    MemoryError,
+    OSError,
+)
+"""What another attempt, later or elsewhere, may not meet again. All else is final."""
+
+
+class Ending(enum.Enum):
+    """What became of one delivery of a message."""
+
+    STALE = "stale"  # not ours, or no longer: dropped
+    RECORDED = "recorded"
+    CANCELLED = "cancelled"
+    LOST = "lost"  # somebody else holds the shard by now: nothing was written
+    FAILED = "failed"
+    GIVEN_BACK = "given back"
+
+
+def run(resources: Resources, fence: Fence, *, replay: replaying.Replay | None = None) -> Ending:
+    """Runs a shard once. Delivered twice, the second delivery finds the row taken and leaves.
+
+    ``replay`` is the simulator's door unless a test of failures brings another.
+    """
+    with transaction(resources.engine) as session:
+        claim = shards.claim(
+            session,
+            fence,
+            worker=resources.name,
+            simulator_digest=resources.simulator_digest,
+            lease_seconds=resources.settings.lease_seconds,
+        )
+    if claim is None:
+        return Ending.STALE
+    try:
+        with stderr.kept(resources.attempts, fence), Lease(resources, claim) as lease:
+            outcomes = _compute(resources, claim, lease, replay)
+    except ReplayCancelled:
+        return _let_go(resources, fence, lease.grip)
+    except HEALED_BY_TIME as error:
+        return _give_back(resources, fence, f"{type(error).__name__}: {error}")
+    except RefaultError as error:
+        with transaction(resources.engine) as session:
+            shards.fail(session, fence, str(error))
+        return Ending.FAILED
+    with transaction(resources.engine) as session:
+        recorded = shards.record(
+            session,
+            fence,
+            outcomes,
+            simulator_digest=resources.simulator_digest,
+            worker=resources.name,
+        )
+    return Ending.RECORDED if recorded else Ending.LOST
+
+
+def process_died(resources: Resources, fence: Fence, error: str) -> None:
+    """The process that held the shard is known to be dead: its next attempt need not wait."""
+    tail = stderr.take_tail(resources.attempts, fence)
+    with transaction(resources.engine) as session:
+        message = shards.give_back(session, fence, f"{error}\n{tail}".strip())
+    if message is not None:
+        resources.publish([message])
+
+
+def _compute(
+    resources: Resources, claim: Claim, lease: Lease, replay: replaying.Replay | None
+) -> list[Outcome]:
+    variants = [patch_sets.to_variant(run.variant) for run in claim.runs]
+    trace = resources.blobs.path(claim.trace_digest)
+    _log.info("%s: %s under %d variants", claim.batch_code, claim.trace_name, len(variants))
+    options = {} if replay is None else {"replay": replay}
+    return replaying.outcomes(
+        trace, variants, progress=lease.report, is_cancelled=lease.is_cancelled, **options
+    )
+
+
+def _let_go(resources: Resources, fence: Fence, grip: Grip) -> Ending:
+    if grip is Grip.LOST:
+        return Ending.LOST
+    with transaction(resources.engine) as session:
+        shards.cancelled(session, fence)
+    return Ending.CANCELLED
+
+
+def _give_back(resources: Resources, fence: Fence, error: str) -> Ending:
+    with transaction(resources.engine) as session:
+        message = shards.give_back(session, fence, error)
+    if message is not None:
+        resources.publish([message])
+    return Ending.GIVEN_BACK

@@ -1,0 +1,54 @@
+"""What a process said last, for those who find it dead.
+
+While an attempt runs, file descriptor 2 of its process is a file of its own, so
+that the words of C code and the interpreter's last traceback survive the
+process. An attempt that ends removes its file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from db.repositories.shards import Fence
+
+TAIL_BYTES = 4096
+
+
+def path_of(folder: Path, fence: Fence) -> Path:
+    """Where the stderr of an attempt stands while it runs."""
+    return folder / f"{fence.shard_id}-{fence.attempt}.stderr"
+
+
+@contextlib.contextmanager
+def kept(folder: Path, fence: Fence) -> Iterator[None]:
+    """Sends stderr to the attempt's file; afterwards it goes where it went, file included."""
+    path = path_of(folder, fence)
+    before = os.dup(2)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        with contextlib.suppress(FileNotFoundError):
+            text = path.read_bytes()
+            path.unlink()
+            os.write(2, text)
+
+
+def take_tail(folder: Path, fence: Fence) -> str:
+    """The last words of a dead attempt, or nothing; they are said once."""
+    path = path_of(folder, fence)
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL_BYTES))
+            text = stream.read().decode(errors="replace").strip()
+        path.unlink(missing_ok=True)
+    except FileNotFoundError:
+        return ""
+    return text

@@ -1,0 +1,56 @@
+"""The sweep: what was lost is found again. Rows decide; any number of sweeps may run at once."""
+
+from __future__ import annotations
+
+import logging
+
+from db.messages import ShardMessage
+from db.repositories import sweeping
+from db.session import transaction
+from worker import stderr
+from worker.resources import Resources
+
+_log = logging.getLogger(__name__)
+
+
+def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMessage]:
+    """Hands on abandoned shards and sends lost messages again; answers what was sent.
+
+    ``waiting_message_count``: how many messages wait in the queue of shards.
+    Rows older than ``resend_seconds`` are sent again only if fewer messages
+    wait than rows, so that a long queue does not grow with every sweep.
+    """
+    sent = _hand_on(resources)
+    with transaction(resources.engine) as session:
+        failed_count = sweeping.fail_orphans(session)
+    if failed_count:
+        _log.warning("%d shards failed: no worker has their simulator any more", failed_count)
+    with transaction(resources.engine) as session:
+        lost: list[ShardMessage] = []
+        if sweeping.queued_count(session) > waiting_message_count:
+            lost = sweeping.stale_messages(
+                session, older_than_seconds=resources.settings.resend_seconds
+            )
+    if lost:
+        _log.info("%d messages sent again", len(lost))
+        resources.publish(lost)
+    return sent + lost
+
+
+def _hand_on(resources: Resources) -> list[ShardMessage]:
+    with transaction(resources.engine) as session:
+        found = sweeping.abandoned(session)
+    messages = []
+    for entry in found:
+        tail = stderr.take_tail(resources.attempts, entry.fence)
+        reason = f"worker {entry.worker} was not heard of any more"
+        with transaction(resources.engine) as session:
+            message = sweeping.take_from_lost(
+                session, entry.fence, f"{reason}; it said last:\n{tail}" if tail else reason
+            )
+        if message is not None:
+            _log.warning("shard %s goes to its attempt %d", message.shard_id, message.attempt)
+            messages.append(message)
+    if messages:
+        resources.publish(messages)
+    return messages
