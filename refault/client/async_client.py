@@ -1,0 +1,237 @@
+"""The service from asynchronous Python; see :mod:`refault.client.client`."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+import httpx
+
+from refault.client import answers, calls, connection, uploads
+from refault.client.documents import (
+    BaseDocument,
+    BatchDocument,
+    BatchEvent,
+    Page,
+    ParametersDocument,
+    PatchDocument,
+    PatchSetDocument,
+    ProblemTypeDocument,
+    RunDocument,
+    TraceDocument,
+    Upload,
+)
+from refault.client.event_stream import EventStreamParser
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from os import PathLike
+    from types import TracebackType
+    from typing import Self
+
+    from refault.client.uploads import Progress
+
+AnswerT = TypeVar("AnswerT")
+
+
+class AsyncClient:
+    """A connection to one service; a context manager.
+
+    Every method raises ``Refused`` when the service says no (its ``problem``
+    is the RFC 9457 document) and ``Unavailable`` when nothing answers.
+    """
+
+    def __init__(self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.base_url = base_url
+        self._http = httpx.AsyncClient(**connection.options(base_url), transport=transport)
+
+    @classmethod
+    def in_process(cls, app: Any, base_url: str) -> Self:
+        """A client of an ASGI application of this process, as reached under ``base_url``."""
+        # A defect of the application is answered like any other refusal.
+        return cls(base_url, transport=httpx.ASGITransport(app, raise_app_exceptions=False))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._http.aclose()
+
+    async def upload_trace(
+        self,
+        path: str | PathLike[str],
+        *,
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> Upload:
+        """Upload a trace file, unless the service has it; ``progress(sent, total)`` in bytes.
+
+        ``NotATrace`` if the file cannot be read here. The bytes are streamed.
+        """
+        file = await anyio.to_thread.run_sync(uploads.TraceFile.open, Path(path), name)
+        if await self._send(calls.has_blob(file.digest)):
+            return Upload(await self.get_trace(file.digest), was_present=True)
+        with self._reaching():
+            response = await self._http.post(
+                uploads.PATH,
+                params=file.query,
+                headers=file.headers,
+                content=file.chunks_async(progress),
+                timeout=connection.UPLOAD_TIMEOUT,
+            )
+        return Upload(
+            answers.document(response), was_present=response.status_code == httpx.codes.OK
+        )
+
+    async def list_traces(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[TraceDocument]:
+        """One page of traces, newest first."""
+        return await self._send(calls.list_traces(limit=limit, cursor=cursor))
+
+    async def get_trace(self, trace: str) -> TraceDocument:
+        """One trace by id or digest."""
+        return await self._send(calls.get_trace(trace))
+
+    async def list_patches(self) -> Page[PatchDocument]:
+        """The whole patch catalogue."""
+        return await self._send(calls.list_patches())
+
+    async def get_patch(self, patch: str) -> PatchDocument:
+        """One patch by id."""
+        return await self._send(calls.get_patch(patch))
+
+    async def list_bases(self) -> Page[BaseDocument]:
+        """Every base of the catalogue."""
+        return await self._send(calls.list_bases())
+
+    async def create_patch_set(
+        self,
+        name: str,
+        *,
+        base: str,
+        patches: Sequence[str],
+        parameters: ParametersDocument | None = None,
+    ) -> PatchSetDocument:
+        """A patch set; the one that is there if its content is."""
+        return await self._send(calls.create_patch_set(name, base, patches, parameters))
+
+    async def list_patch_sets(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[PatchSetDocument]:
+        """One page of patch sets, newest first."""
+        return await self._send(calls.list_patch_sets(limit=limit, cursor=cursor))
+
+    async def get_patch_set(self, patch_set: str) -> PatchSetDocument:
+        """One patch set by id."""
+        return await self._send(calls.get_patch_set(patch_set))
+
+    async def submit_batch(
+        self,
+        traces: Sequence[str],
+        patch_sets: Sequence[str],
+        *,
+        plan: calls.Plan = "each",
+        recompute: bool = False,
+    ) -> BatchDocument:
+        """Plan and start a batch: traces by id or digest × patch sets by id."""
+        return await self._send(
+            calls.submit_batch(traces, patch_sets, plan=plan, recompute=recompute)
+        )
+
+    async def list_batches(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[BatchDocument]:
+        """One page of batches, newest first."""
+        return await self._send(calls.list_batches(limit=limit, cursor=cursor))
+
+    async def get_batch(self, batch: str) -> BatchDocument:
+        """One batch with its runs, by id or code."""
+        return await self._send(calls.get_batch(batch))
+
+    async def cancel_batch(self, batch: str) -> BatchDocument:
+        """Ask what has not finished to stop."""
+        return await self._send(calls.cancel_batch(batch))
+
+    async def get_run(self, run: str) -> RunDocument:
+        """One run with its result."""
+        return await self._send(calls.get_run(run))
+
+    async def get_problem(self, name: str) -> ProblemTypeDocument:
+        """What the ``type`` of a problem means."""
+        return await self._send(calls.get_problem(name))
+
+    async def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
+        """The comparison of a batch."""
+        return await self._send(calls.comparison(batch, base=base))
+
+    async def comparison_text(
+        self, batch: str, *, base: int | None = None, form: calls.ComparisonFormat = "txt"
+    ) -> str:
+        """The comparison of a batch as text in one of its forms."""
+        return await self._send(calls.comparison_text(batch, base=base, form=form))
+
+    async def watch_batch(
+        self, batch: str, *, last_event_id: str = ""
+    ) -> AsyncIterator[BatchEvent]:
+        """The events of a batch until it has finished; reconnects by itself where it left off.
+
+        ``Unavailable`` after ``connection.RECONNECT_COUNT`` broken
+        connections in a row that brought nothing.
+        """
+        broken_count = 0
+        while True:
+            try:
+                async for event in self._events(batch, last_event_id):
+                    broken_count = 0
+                    last_event_id = event.id
+                    yield event
+                    if event.event == connection.LAST_EVENT:
+                        return
+            except httpx.TransportError as error:
+                if broken_count >= connection.RECONNECT_COUNT:
+                    raise answers.unreachable(error, self.base_url) from error
+            if broken_count >= connection.RECONNECT_COUNT:
+                raise connection.stream_ended(batch)
+            await anyio.sleep(connection.reconnect_delay_s(broken_count))
+            broken_count += 1
+
+    async def _events(self, batch: str, last_event_id: str) -> AsyncIterator[BatchEvent]:
+        call = calls.watch_batch(batch, last_event_id=last_event_id)
+        parser = EventStreamParser()
+        request = self._http.stream(
+            call.method, call.path, headers=call.headers, timeout=connection.STREAM_TIMEOUT
+        )
+        async with request as response:
+            if response.is_error:
+                await response.aread()
+            answers.raise_for_problem(response)
+            async for text in response.aiter_text():
+                for event in parser.feed(text):
+                    yield BatchEvent(event.id, event.event, json.loads(event.data))
+
+    async def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
+        with self._reaching():
+            response = await self._http.request(
+                call.method, call.path, params=call.query, json=call.body, headers=call.headers
+            )
+        return call.read(response)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise answers.unreachable(error, self.base_url) from error

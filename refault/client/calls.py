@@ -1,0 +1,177 @@
+"""Every request of the API, described without sending it.
+
+``Client`` and ``AsyncClient`` differ only in how they send a :class:`Call`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+from refault.client import answers
+from refault.client.documents import (
+    BaseDocument,
+    BatchDocument,
+    Page,
+    ParametersDocument,
+    PatchDocument,
+    PatchSetDocument,
+    ProblemTypeDocument,
+    RunDocument,
+    TraceDocument,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import httpx
+
+AnswerT = TypeVar("AnswerT")
+
+ROOT = "/api/v1"
+Plan = Literal["each", "series"]
+ComparisonFormat = Literal["json", "txt", "md", "csv", "svg"]
+
+
+@dataclass(frozen=True)
+class Call(Generic[AnswerT]):
+    """One request; ``read`` turns its answer into what the caller wants or raises."""
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], AnswerT]
+    query: Mapping[str, str | int] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def has_blob(digest: str) -> Call[bool]:
+    """Whether the service holds the bytes of that digest."""
+    return Call("HEAD", _path("blobs", digest), answers.is_present)
+
+
+def list_traces(
+    *, limit: int | None = None, cursor: str | None = None
+) -> Call[Page[TraceDocument]]:
+    """One page of traces, newest first."""
+    return Call("GET", _path("traces"), answers.document, query=_query(limit=limit, cursor=cursor))
+
+
+def get_trace(trace: str) -> Call[TraceDocument]:
+    """One trace by id or digest."""
+    return Call("GET", _path("traces", trace), answers.document)
+
+
+def list_patches() -> Call[Page[PatchDocument]]:
+    """The whole catalogue."""
+    return Call("GET", _path("patches"), answers.document)
+
+
+def get_patch(patch: str) -> Call[PatchDocument]:
+    """One patch by id."""
+    return Call("GET", _path("patches", patch), answers.document)
+
+
+def list_bases() -> Call[Page[BaseDocument]]:
+    """Every base of the catalogue."""
+    return Call("GET", _path("bases"), answers.document)
+
+
+def create_patch_set(
+    name: str, base: str, patches: Sequence[str], parameters: ParametersDocument | None = None
+) -> Call[PatchSetDocument]:
+    """A new patch set; the same content under the same name is the same patch set."""
+    body = {"name": name, "base": base, "patches": list(patches), "parameters": parameters or {}}
+    return Call("POST", _path("patch_sets"), answers.document, body=body)
+
+
+def list_patch_sets(
+    *, limit: int | None = None, cursor: str | None = None
+) -> Call[Page[PatchSetDocument]]:
+    """One page of patch sets, newest first."""
+    return Call(
+        "GET", _path("patch_sets"), answers.document, query=_query(limit=limit, cursor=cursor)
+    )
+
+
+def get_patch_set(patch_set: str) -> Call[PatchSetDocument]:
+    """One patch set by id."""
+    return Call("GET", _path("patch_sets", patch_set), answers.document)
+
+
+def submit_batch(
+    traces: Sequence[str],
+    patch_sets: Sequence[str],
+    *,
+    plan: Plan = "each",
+    recompute: bool = False,
+) -> Call[BatchDocument]:
+    """A new batch. Traces by id or digest, patch sets by id."""
+    body = {
+        "traces": list(traces),
+        "patch_sets": list(patch_sets),
+        "plan": plan,
+        "recompute": recompute,
+    }
+    return Call("POST", _path("batches"), answers.document, body=body)
+
+
+def list_batches(
+    *, limit: int | None = None, cursor: str | None = None
+) -> Call[Page[BatchDocument]]:
+    """One page of batches, newest first."""
+    return Call("GET", _path("batches"), answers.document, query=_query(limit=limit, cursor=cursor))
+
+
+def get_batch(batch: str) -> Call[BatchDocument]:
+    """One batch with its runs, by id or code."""
+    return Call("GET", _path("batches", batch), answers.document)
+
+
+def cancel_batch(batch: str) -> Call[BatchDocument]:
+    """Ask what has not finished to stop."""
+    return Call("POST", _path("batches", batch, "cancel"), answers.document)
+
+
+def watch_batch(batch: str, *, last_event_id: str) -> Call[str]:
+    """The events of a batch after ``last_event_id`` ("" for all of them)."""
+    headers = {"accept": "text/event-stream"}
+    if last_event_id:
+        headers["last-event-id"] = last_event_id
+    return Call("GET", _path("batches", batch, "events"), answers.text, headers=headers)
+
+
+def get_run(run: str) -> Call[RunDocument]:
+    """One run with its result, by id."""
+    return Call("GET", _path("runs", run), answers.document)
+
+
+def get_problem(name: str) -> Call[ProblemTypeDocument]:
+    """One kind of problem, by the last part of its ``type``."""
+    return Call("GET", _path("problems", name), answers.document)
+
+
+def comparison(batch: str, *, base: int | None = None) -> Call[dict[str, Any]]:
+    """The comparison of a batch; ``base`` is the column the others are held against."""
+    return Call(
+        "GET", _path("comparisons", f"{batch}.json"), answers.document, query=_query(base=base)
+    )
+
+
+def comparison_text(
+    batch: str, *, base: int | None = None, form: ComparisonFormat = "txt"
+) -> Call[str]:
+    """The comparison of a batch as text in one of its forms."""
+    return Call(
+        "GET", _path("comparisons", f"{batch}.{form}"), answers.text, query=_query(base=base)
+    )
+
+
+def _path(*segments: str) -> str:
+    # A caller's word may hold "/" or "..": quoted, it stays one segment.
+    return "/".join((ROOT, *(quote(segment, safe="") for segment in segments)))
+
+
+def _query(**values: str | int | None) -> dict[str, str | int]:
+    return {name: value for name, value in values.items() if value is not None}

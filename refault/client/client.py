@@ -1,0 +1,227 @@
+"""The service from Python, one call at a time."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+
+from refault.client import answers, calls, connection, uploads
+from refault.client.documents import (
+    BaseDocument,
+    BatchDocument,
+    BatchEvent,
+    Page,
+    ParametersDocument,
+    PatchDocument,
+    PatchSetDocument,
+    ProblemTypeDocument,
+    RunDocument,
+    TraceDocument,
+    Upload,
+)
+from refault.client.event_stream import EventStreamParser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from os import PathLike
+    from types import TracebackType
+    from typing import Self
+
+    from refault.client.uploads import Progress
+
+AnswerT = TypeVar("AnswerT")
+
+
+class Client:
+    """A connection to one service; a context manager.
+
+    Every method raises ``Refused`` when the service says no (its ``problem``
+    is the RFC 9457 document) and ``Unavailable`` when nothing answers.
+    """
+
+    def __init__(self, base_url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+        self.base_url = base_url
+        self._http = httpx.Client(**connection.options(base_url), transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+
+    def upload_trace(
+        self,
+        path: str | PathLike[str],
+        *,
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> Upload:
+        """Upload a trace file, unless the service has it; ``progress(sent, total)`` in bytes.
+
+        ``NotATrace`` if the file cannot be read here. The bytes are streamed.
+        """
+        file = uploads.TraceFile.open(Path(path), name)
+        if self._send(calls.has_blob(file.digest)):
+            return Upload(self.get_trace(file.digest), was_present=True)
+        with self._reaching():
+            response = self._http.post(
+                uploads.PATH,
+                params=file.query,
+                headers=file.headers,
+                content=file.chunks(progress),
+                timeout=connection.UPLOAD_TIMEOUT,
+            )
+        return Upload(
+            answers.document(response), was_present=response.status_code == httpx.codes.OK
+        )
+
+    def list_traces(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[TraceDocument]:
+        """One page of traces, newest first."""
+        return self._send(calls.list_traces(limit=limit, cursor=cursor))
+
+    def get_trace(self, trace: str) -> TraceDocument:
+        """One trace by id or digest."""
+        return self._send(calls.get_trace(trace))
+
+    def list_patches(self) -> Page[PatchDocument]:
+        """The whole patch catalogue."""
+        return self._send(calls.list_patches())
+
+    def get_patch(self, patch: str) -> PatchDocument:
+        """One patch by id."""
+        return self._send(calls.get_patch(patch))
+
+    def list_bases(self) -> Page[BaseDocument]:
+        """Every base of the catalogue."""
+        return self._send(calls.list_bases())
+
+    def create_patch_set(
+        self,
+        name: str,
+        *,
+        base: str,
+        patches: Sequence[str],
+        parameters: ParametersDocument | None = None,
+    ) -> PatchSetDocument:
+        """A patch set; the one that is there if its content is."""
+        return self._send(calls.create_patch_set(name, base, patches, parameters))
+
+    def list_patch_sets(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[PatchSetDocument]:
+        """One page of patch sets, newest first."""
+        return self._send(calls.list_patch_sets(limit=limit, cursor=cursor))
+
+    def get_patch_set(self, patch_set: str) -> PatchSetDocument:
+        """One patch set by id."""
+        return self._send(calls.get_patch_set(patch_set))
+
+    def submit_batch(
+        self,
+        traces: Sequence[str],
+        patch_sets: Sequence[str],
+        *,
+        plan: calls.Plan = "each",
+        recompute: bool = False,
+    ) -> BatchDocument:
+        """Plan and start a batch: traces by id or digest × patch sets by id."""
+        return self._send(calls.submit_batch(traces, patch_sets, plan=plan, recompute=recompute))
+
+    def list_batches(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[BatchDocument]:
+        """One page of batches, newest first."""
+        return self._send(calls.list_batches(limit=limit, cursor=cursor))
+
+    def get_batch(self, batch: str) -> BatchDocument:
+        """One batch with its runs, by id or code."""
+        return self._send(calls.get_batch(batch))
+
+    def cancel_batch(self, batch: str) -> BatchDocument:
+        """Ask what has not finished to stop."""
+        return self._send(calls.cancel_batch(batch))
+
+    def get_run(self, run: str) -> RunDocument:
+        """One run with its result."""
+        return self._send(calls.get_run(run))
+
+    def get_problem(self, name: str) -> ProblemTypeDocument:
+        """What the ``type`` of a problem means."""
+        return self._send(calls.get_problem(name))
+
+    def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
+        """The comparison of a batch."""
+        return self._send(calls.comparison(batch, base=base))
+
+    def comparison_text(
+        self, batch: str, *, base: int | None = None, form: calls.ComparisonFormat = "txt"
+    ) -> str:
+        """The comparison of a batch as text in one of its forms."""
+        return self._send(calls.comparison_text(batch, base=base, form=form))
+
+    def watch_batch(self, batch: str, *, last_event_id: str = "") -> Iterator[BatchEvent]:
+        """The events of a batch until it has finished; reconnects by itself where it left off.
+
+        ``Unavailable`` after ``connection.RECONNECT_COUNT`` broken
+        connections in a row that brought nothing.
+        """
+        broken_count = 0
+        while True:
+            try:
+                for event in self._events(batch, last_event_id):
+                    broken_count = 0
+                    last_event_id = event.id
+                    yield event
+                    if event.event == connection.LAST_EVENT:
+                        return
+            except httpx.TransportError as error:
+                if broken_count >= connection.RECONNECT_COUNT:
+                    raise answers.unreachable(error, self.base_url) from error
+            if broken_count >= connection.RECONNECT_COUNT:
+                raise connection.stream_ended(batch)
+            time.sleep(connection.reconnect_delay_s(broken_count))
+            broken_count += 1
+
+    def _events(self, batch: str, last_event_id: str) -> Iterator[BatchEvent]:
+        call = calls.watch_batch(batch, last_event_id=last_event_id)
+        parser = EventStreamParser()
+        request = self._http.stream(
+            call.method, call.path, headers=call.headers, timeout=connection.STREAM_TIMEOUT
+        )
+        with request as response:
+            if response.is_error:
+                response.read()
+            answers.raise_for_problem(response)
+            for text in response.iter_text():
+                for event in parser.feed(text):
+                    yield BatchEvent(event.id, event.event, json.loads(event.data))
+
+    def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
+        with self._reaching():
+            response = self._http.request(
+                call.method, call.path, params=call.query, json=call.body, headers=call.headers
+            )
+        return call.read(response)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise answers.unreachable(error, self.base_url) from error

@@ -1,0 +1,196 @@
+"""The JSON documents of the API, as the client hands them out.
+
+Digests are sha256 in lower-case hex, times RFC 3339 in UTC, sizes bytes. A
+server may add keys; a reader must not mind.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, NamedTuple, NotRequired, TypedDict, TypeVar
+
+ItemT = TypeVar("ItemT")
+
+
+class Page(TypedDict, Generic[ItemT]):
+    """One page of a list; ``next_cursor`` is None on the last one."""
+
+    items: list[ItemT]
+    next_cursor: str | None
+
+
+class TraceDocument(TypedDict):
+    """One stored trace."""
+
+    id: str
+    digest: str
+    name: str
+    content: str
+    guest_mode: str
+    vcpu_count: int
+    size_bytes: int
+    event_count: int
+    instruction_count: int
+    events_by_kind: dict[str, int]
+    truncated: bool
+    created_at: str
+    header: NotRequired[dict[str, Any]]
+
+
+class PatchDocument(TypedDict):
+    """One patch of the catalogue."""
+
+    id: str
+    title: str
+    author: str
+    date: str
+    summary: str
+    claim: str
+    objection: str
+    fate: str
+    knobs: dict[str, Any]
+    requires: list[str]
+    source: str
+
+
+class BaseDocument(TypedDict):
+    """One base of the catalogue: the code a patch set is applied to."""
+
+    id: str
+    title: str
+    date: str
+    commit: str
+    knobs: dict[str, Any]
+
+
+class ParametersDocument(TypedDict, total=False):
+    """What belongs to the variant besides its patches."""
+
+    page_limit: Any
+    bypass: int | None
+    host_page_level: int
+
+
+class VariantDocument(TypedDict):
+    """What a patch set resolves to; ``golden_name`` None means no real-code result exists."""
+
+    digest: str
+    name: str
+    golden_name: str | None
+
+
+class PatchSetDocument(TypedDict):
+    """An ordered list of patches on a base."""
+
+    id: str
+    name: str
+    base: str
+    patches: list[str]
+    parameters: ParametersDocument
+    variant: VariantDocument
+    created_at: str
+
+
+class ProgressDocument(TypedDict):
+    """How many runs of a batch have come to what; ``finished`` ones will not change.
+
+    ``cached`` are those of the done ones whose result was known already. The
+    event counts cover what had to be replayed and stand in single batches only.
+    """
+
+    total: int
+    done: int
+    cached: int
+    failed: int
+    cancelled: int
+    finished: int
+    events_done: NotRequired[int | None]
+    events_total: NotRequired[int | None]
+
+
+class TraceReferenceDocument(TypedDict):
+    """A trace as a batch names it."""
+
+    id: str
+    digest: str
+    name: str
+
+
+class PatchSetReferenceDocument(TypedDict):
+    """A patch set as a batch names it."""
+
+    id: str
+    name: str
+    base: str
+    patches: list[str]
+
+
+class ColumnDocument(TypedDict):
+    """One column of a batch: a patch set, or the first ``prefix_length`` patches of one."""
+
+    label: str
+    patch_set_id: str
+    prefix_length: int | None
+    variant: VariantDocument
+
+
+class RunDocument(TypedDict):
+    """One trace under one variant; ``result`` only when fetched by itself."""
+
+    id: str
+    batch_id: str
+    trace_id: str
+    trace_digest: str
+    variant: VariantDocument
+    state: str
+    error: str | None
+    created_at: str
+    finished_at: str | None
+    result: NotRequired[dict[str, Any] | None]
+
+
+class BatchDocument(TypedDict):
+    """Traces × patch sets; ``runs`` only when fetched by itself, ``notice`` says what is odd."""
+
+    id: str
+    code: str
+    state: str
+    plan: str
+    recompute: bool
+    created_at: str
+    finished_at: str | None
+    simulator_digest: str
+    traces: list[TraceReferenceDocument]
+    patch_sets: list[PatchSetReferenceDocument]
+    columns: list[ColumnDocument]
+    progress: ProgressDocument
+    links: dict[str, str]
+    notice: NotRequired[str | None]
+    runs: NotRequired[list[RunDocument]]
+
+
+class ProblemTypeDocument(TypedDict):
+    """A kind of problem, and what to do about it."""
+
+    name: str
+    uri: str
+    status: int
+    title: str
+    remedy: str
+
+
+class BatchEvent(NamedTuple):
+    """One server-sent event of a batch: ``step``, ``progress``, and ``finished`` as the last.
+
+    ``id`` is where to resume: that of the last step seen.
+    """
+
+    id: str
+    event: str
+    data: dict[str, Any]
+
+
+class Upload(NamedTuple):
+    """What became of an upload; ``was_present`` when the service had the trace already."""
+
+    trace: TraceDocument
+    was_present: bool

@@ -1,0 +1,75 @@
+"""A trace file on its way to the service: its digest, its headers, its bytes in chunks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from refault.client.calls import ROOT
+from refault.errors import NotATrace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    Progress = Callable[[int, int], None]
+
+CHUNK_BYTES = 256 * 1024
+PATH = f"{ROOT}/traces"
+
+
+@dataclass(frozen=True)
+class TraceFile:
+    """A file to upload. ``size_bytes`` and ``digest`` are those of its bytes when it was opened."""
+
+    path: Path
+    name: str
+    size_bytes: int
+    digest: str
+
+    @classmethod
+    def open(cls, path: Path, name: str | None) -> TraceFile:
+        """Read the file once for its digest; ``NotATrace`` if it cannot be read."""
+        try:
+            size_bytes = path.stat().st_size
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            message = f"{path}: cannot be read: {error.strerror}"
+            raise NotATrace(message) from error
+        return cls(path, name if name is not None else path.stem, size_bytes, digest)
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query of the upload."""
+        return {"name": self.name}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the upload; by the digest the service sees damage on the way."""
+        digest = base64.b64encode(bytes.fromhex(self.digest)).decode("ascii")
+        return {
+            "content-type": "application/vnd.refault.trace",
+            "content-length": str(self.size_bytes),
+            "content-digest": f"sha-256=:{digest}:",
+        }
+
+    def chunks(self, progress: Progress | None) -> Iterator[bytes]:
+        """The bytes; ``progress(sent, total)`` after each chunk that was taken."""
+        sent_bytes = 0
+        with self.path.open("rb") as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                yield chunk
+                sent_bytes += len(chunk)
+                if progress is not None:
+                    progress(sent_bytes, self.size_bytes)
+
+    async def chunks_async(self, progress: Progress | None) -> AsyncIterator[bytes]:
+        """As :meth:`chunks`, without holding up the event loop."""
+        chunks = self.chunks(progress)
+        while chunk := await anyio.to_thread.run_sync(next, chunks, b""):
+            yield chunk

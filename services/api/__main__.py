@@ -1,0 +1,35 @@
+"""``python -m services.api``: serve the API and its pages."""
+
+import sys
+
+from granian import Granian
+from granian.constants import Interfaces
+from pydantic import ValidationError
+
+from services.api.settings import Settings
+
+
+def main() -> int:
+    """Serve until a signal; 2 if the environment does not say what to serve."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print("the API cannot start; its environment is incomplete:", file=sys.stderr)
+        for entry in error.errors():
+            name = "_".join(str(part) for part in entry["loc"]).upper()
+            print(f"  REFAULT_{name}: {entry['msg']}", file=sys.stderr)
+        return 2
+    server = Granian(
+        "services.api.app:create_app",
+        factory=True,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        websockets=False,
+    )
+    server.serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The application: :func:`create_app` for a server, :func:`create_api` without pages.
+
+::
+
+    Site ──┬── /api/v1, /healthz, /readyz ──► create_api()
+           └── everything else ─────────────► the pages, which call the API as any client does
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, cast
+
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
+
+from services.api import errors, health
+from services.api.batches.endpoints import router as batches
+from services.api.blobs.endpoints import router as blobs
+from services.api.comparisons.endpoints import router as comparisons
+from services.api.deps import Resources
+from services.api.patch_sets.endpoints import router as patch_sets
+from services.api.patches.endpoints import router as patches
+from services.api.problems.endpoints import router as problems
+from services.api.runs.endpoints import router as runs
+from services.api.schemas import Problem
+from services.api.settings import Settings
+from services.api.site import Site
+from services.api.traces.endpoints import router as traces
+
+ROOT = "/api/v1"
+_NOUNS = (traces, blobs, patches, patch_sets, batches, runs, comparisons, problems)
+_DESCRIPTION = (
+    "Replays captured guests on a model of KVM's shadow MMU and compares patch series.\n\n"
+    "Every refusal is an RFC 9457 problem (`application/problem+json`); its `type` is an address "
+    "that explains it. Lists are paged by `cursor`, newest first."
+)
+
+
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """The whole site; ``settings`` from the environment if left out."""
+    settings = settings or Settings()
+    api = create_api(settings)
+    return Site(api, _load(settings.pages)(api) if settings.pages else None)
+
+
+def create_api(settings: Settings) -> FastAPI:
+    """The API alone."""
+    api = FastAPI(
+        title="refault",
+        version=_version(),
+        summary="From a captured guest to a verdict on a patch series",
+        description=_DESCRIPTION,
+        openapi_url=f"{ROOT}/openapi.json",
+        # Both load scripts from other hosts.
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+    )
+    api.state.settings = settings
+    api.state.resources = Resources.open(settings)
+    errors.install(api)
+    root = APIRouter(prefix=ROOT)
+    for router in _NOUNS:
+        root.include_router(router)
+    api.include_router(root)
+    api.include_router(health.router)
+    _describe_problems(api)
+    return api
+
+
+@asynccontextmanager
+async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        cast("Resources", api.state.resources).close()
+
+
+def _describe_problems(api: FastAPI) -> None:
+    """Let the OpenAPI document know the schema every refusal has."""
+    made_by_framework = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        if api.openapi_schema is not None:
+            return api.openapi_schema
+        document = made_by_framework()
+        schemas = document["components"]["schemas"]
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= problem.pop("$defs", {})
+        schemas["Problem"] = problem
+        # Validation errors are problems here, not the framework's own documents.
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        for path in document["paths"].values():
+            for operation in path.values():
+                _answer_with_problem(operation["responses"])
+        return document
+
+    api.openapi = openapi  # type: ignore[method-assign]
+
+
+def _answer_with_problem(responses: dict[str, Any]) -> None:
+    body = responses.get("422", {}).get("content", {})
+    if "HTTPValidationError" in str(body.get("application/json", "")):
+        responses["422"] = {
+            "description": "Unprocessable Content",
+            "content": {errors.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    responses.setdefault(
+        "default",
+        {
+            "description": "Any other refusal",
+            "content": {errors.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        },
+    )
+
+
+def _load(name: str) -> Callable[[ASGIApp], ASGIApp]:
+    module, _, function = name.partition(":")
+    return cast("Callable[[ASGIApp], ASGIApp]", getattr(import_module(module), function))
+
+
+def _version() -> str:
+    try:
+        return version("refault")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,1 @@
+"""Batches: submitted, watched, cancelled."""

@@ -1,0 +1,93 @@
+"""The endpoints under ``/api/v1/batches``."""
+
+from collections.abc import AsyncIterable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from db.models import Batch
+from db.repositories import batches
+from db.session import transaction
+from refault.errors import InvalidRequest
+from services.api.batches import service
+from services.api.batches.schemas import BatchBody, BatchDetail, BatchSummary
+from services.api.deps import WithPage, WithResources
+from services.api.responses import problems
+from services.api.schemas import Page
+
+router = APIRouter(tags=["batches"])
+
+
+@router.post(
+    "/batches",
+    status_code=201,
+    responses={
+        200: {"model": BatchDetail, "description": "An equal batch was under way already"},
+        **problems(404, 409, 422, 503),
+    },
+)
+def submit_batch(response: Response, resources: WithResources, body: BatchBody) -> BatchDetail:
+    """Submit a batch: traces × patch sets.
+
+    Results that are known are linked at once; the rest is queued. With the
+    broker down the batch is accepted all the same, and `notice` says so.
+    """
+    batch, is_new = service.submit(resources, body)
+    response.headers["location"] = f"/api/v1/batches/{batch.code}"
+    if not is_new:
+        response.status_code = 200
+    return batch
+
+
+@router.get("/batches", responses=problems(422))
+def list_batches(resources: WithResources, page: WithPage) -> Page[BatchSummary]:
+    """List batches, newest first."""
+    with transaction(resources.engine) as session:
+        found = batches.list_page(session, after=page.cursor, limit=page.limit)
+        items = [service.summary_of(session, row) for row in found.rows]
+    return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
+
+
+@router.get("/batches/{batch}", responses=problems(404))
+def get_batch(resources: WithResources, batch: str) -> BatchDetail:
+    """Get one batch with its runs, by id or code."""
+    with transaction(resources.engine) as session:
+        return service.detail_of(session, batches.get(session, batch))
+
+
+@router.post("/batches/{batch}/cancel", responses=problems(404, 409))
+def cancel_batch(resources: WithResources, batch: str) -> BatchDetail:
+    """Stop a batch: what waits at once, what runs at its next look at the flag."""
+    with transaction(resources.engine) as session:
+        row = batches.cancel(session, batches.get(session, batch).id)
+        return service.detail_of(session, row)
+
+
+def _watched(resources: WithResources, batch: str) -> Batch:
+    # A dependency, so that a batch that is not there is a 404 and not a broken stream.
+    with transaction(resources.engine) as session:
+        return batches.get(session, batch)
+
+
+def _last_seen(last_event_id: Annotated[str | None, Header()] = None) -> int:
+    if not last_event_id:
+        return 0
+    if not (last_event_id.isascii() and last_event_id.isdecimal()):
+        raise InvalidRequest(f"Last-Event-ID: expected the id of an event, got {last_event_id!r}")
+    return int(last_event_id)
+
+
+@router.get(
+    "/batches/{batch}/events",
+    response_class=EventSourceResponse,
+    responses=problems(404, 422),
+)
+async def watch_batch(
+    resources: WithResources,
+    batch: Annotated[Batch, Depends(_watched)],
+    last_seen: Annotated[int, Depends(_last_seen)],
+) -> AsyncIterable[ServerSentEvent]:
+    """Watch a batch as server-sent events; `Last-Event-ID` resumes, `finished` is the last."""
+    async for event in service.watch(resources, batch, last_seen):
+        yield event

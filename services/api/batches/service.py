@@ -1,0 +1,195 @@
+"""Submitting batches, and rows of batches as documents."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+import anyio
+import anyio.to_thread
+from fastapi.sse import ServerSentEvent
+from sqlalchemy.orm import Session
+
+from db.models import Batch, BatchEvent
+from db.models.batches import BATCH_FINAL_STATES
+from db.repositories import batch_events, batches, patch_sets, runs, simulators, traces
+from db.session import transaction
+from refault.errors import EmptyBatch
+from services.api.batches.schemas import (
+    BatchBody,
+    BatchDetail,
+    BatchSummary,
+    Column,
+    PatchSetReference,
+    Progress,
+    StepEvent,
+    TraceReference,
+)
+from services.api.deps import Resources
+from services.api.errors import pointing_at
+from services.api.runs.service import summary_of as run_summary_of
+
+_COUNTS = ("run_count", "done_count", "cached_count", "failed_count", "cancelled_count")
+
+
+def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
+    """Plan a batch and nudge the workers; the batch, and whether it is new.
+
+    The plan is one transaction. Messages go out after its commit: what the
+    broker does not take, the sweep sends later, and the answer says so.
+    """
+    _refuse_empty(body)
+    with transaction(resources.engine) as session:
+        found_traces = []
+        for index, name in enumerate(body.traces):
+            with pointing_at(f"/traces/{index}"):
+                found_traces.append(traces.get(session, name))
+        found_sets = []
+        for index, row_id in enumerate(body.patch_sets):
+            with pointing_at(f"/patch_sets/{index}"):
+                found_sets.append(patch_sets.get(session, row_id))
+        planned = batches.plan_batch(
+            session,
+            traces=found_traces,
+            patch_sets=found_sets,
+            plan=body.plan,
+            simulator_digest=simulators.current(session).digest,
+            recompute=body.recompute,
+        )
+        session.refresh(planned.batch)
+        document = detail_of(session, planned.batch)
+    sent_count = resources.sender.publish(planned.messages)
+    document.notice = _notice(planned, sent_count)
+    return document, planned.created
+
+
+def summary_of(session: Session, batch: Batch) -> BatchSummary:
+    """A batch as lists show it."""
+    return BatchSummary.model_validate(_fields(session, batch) | {"progress": _progress(batch)})
+
+
+def detail_of(session: Session, batch: Batch) -> BatchDetail:
+    """A batch with its runs."""
+    return BatchDetail.model_validate(
+        _fields(session, batch)
+        | {
+            "progress": _progress(batch, runs.events_of_batch(session, batch.id)),
+            "runs": [run_summary_of(run) for run in runs.of_batch(session, batch.id)],
+        }
+    )
+
+
+async def watch(
+    resources: Resources, batch: Batch, last_seen: int
+) -> AsyncIterator[ServerSentEvent]:
+    """The story of a batch after step ``last_seen``, until it is over.
+
+    Steps carry their number as the event's id. Between them, ``progress``
+    events without one say how far the replays are. The last is ``finished``.
+    """
+    events_done = -1
+    while True:
+        look = partial(_look, resources, batch, last_seen)
+        steps, now = await anyio.to_thread.run_sync(look)
+        for step in steps:
+            last_seen = step.id
+            is_last = step.body["state"] in BATCH_FINAL_STATES
+            yield ServerSentEvent(
+                id=str(step.id),
+                event="finished" if is_last else "step",
+                data=_step_event(step, now.progress).model_dump(mode="json"),
+            )
+            if is_last:
+                return
+        if now.state in BATCH_FINAL_STATES:
+            # Whoever resumes after the last step is told again that it was the last.
+            yield ServerSentEvent(event="finished", data=now.model_dump(mode="json"))
+            return
+        if not steps and now.progress.events_done != events_done:
+            yield ServerSentEvent(event="progress", data=now.model_dump(mode="json"))
+        events_done = now.progress.events_done or 0
+        await anyio.sleep(resources.settings.event_poll_seconds)
+
+
+def _look(resources: Resources, batch: Batch, last_seen: int) -> tuple[list[BatchEvent], StepEvent]:
+    """Steps not seen yet, and how things stand."""
+    with transaction(resources.engine) as session:
+        # The state is read first: a batch seen as over has written its last step.
+        row = batches.get(session, batch.id)
+        events = runs.events_of_batch(session, batch.id)
+        steps = list(batch_events.after(session, batch.id, last_seen))
+    now = StepEvent(
+        kind="progress", state=row.state, at=None, progress=_progress(row, events), detail={}
+    )
+    return steps, now
+
+
+def _step_event(step: BatchEvent, now: Progress) -> StepEvent:
+    counts = {name: step.body[name] for name in _COUNTS}
+    detail = {name: value for name, value in step.body.items() if name not in (*_COUNTS, "state")}
+    return StepEvent(
+        kind=step.kind,
+        state=step.body["state"],
+        at=step.created_at,
+        progress=_counted(counts, (now.events_done, now.events_total)),
+        detail=detail,
+    )
+
+
+def _refuse_empty(body: BatchBody) -> None:
+    for field, noun in (("traces", "trace"), ("patch_sets", "patch set")):
+        if not getattr(body, field):
+            with pointing_at(f"/{field}"):
+                raise EmptyBatch(f"the batch has nothing to run: name at least one {noun}")
+
+
+def _notice(planned: batches.PlannedBatch, sent_count: int) -> str | None:
+    if not planned.created:
+        return "an equal batch was under way already: this is that one"
+    missing_count = len(planned.messages) - sent_count
+    if missing_count:
+        return (
+            f"the broker took {sent_count} of {len(planned.messages)} messages; the batch is "
+            "accepted, and the sweep sends the rest when the broker is back"
+        )
+    return None
+
+
+def _fields(session: Session, batch: Batch) -> dict[str, object]:
+    return {
+        "id": batch.id,
+        "code": batch.code,
+        "state": batch.state,
+        "plan": batch.plan,
+        "recompute": batch.recompute,
+        "created_at": batch.created_at,
+        "finished_at": batch.finished_at,
+        "simulator_digest": batch.simulator_digest,
+        "traces": [TraceReference.model_validate(entry.trace) for entry in batch.traces],
+        "patch_sets": [
+            PatchSetReference.model_validate(patch_sets.get(session, row_id))
+            for row_id in dict.fromkeys(column.patch_set_id for column in batch.columns)
+        ],
+        "columns": [Column.model_validate(column) for column in batch.columns],
+        "links": {
+            "self": f"/api/v1/batches/{batch.code}",
+            "events": f"/api/v1/batches/{batch.code}/events",
+            "comparison": f"/api/v1/comparisons/{batch.code}",
+            "page": f"/batches/{batch.code}",
+        },
+    }
+
+
+def _progress(batch: Batch, events: tuple[int | None, int | None] = (None, None)) -> Progress:
+    return _counted({name: getattr(batch, name) for name in _COUNTS}, events)
+
+
+def _counted(counts: dict[str, int], events: tuple[int | None, int | None]) -> Progress:
+    return Progress(
+        total=counts["run_count"],
+        done=counts["done_count"],
+        cached=counts["cached_count"],
+        failed=counts["failed_count"],
+        cancelled=counts["cancelled_count"],
+        finished=counts["done_count"] + counts["failed_count"] + counts["cancelled_count"],
+        events_done=events[0],
+        events_total=events[1],
+    )

@@ -1,0 +1,1 @@
+"""Blobs: whether the service has some bytes already."""

@@ -1,0 +1,1 @@
+"""Comparisons: what a batch came to, in several forms."""

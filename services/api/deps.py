@@ -1,0 +1,88 @@
+"""What every endpoint may ask for: the database, the blobs, the broker, a page of a list."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+import anyio
+import sqlalchemy as sa
+from fastapi import Depends, Query, Request, Response
+
+from db import session
+from db.blobs import BlobStore
+from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
+from services.api.sender import Sender
+from services.api.settings import Settings
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the API holds from start to stop."""
+
+    settings: Settings
+    engine: sa.Engine
+    blobs: BlobStore
+    sender: Sender
+    upload_slots: anyio.CapacityLimiter
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Resources":
+        """Everything the settings name; connects to nothing yet."""
+        return cls(
+            settings=settings,
+            engine=session.create_engine(settings.database_url, pool_size=10),
+            blobs=BlobStore(settings.blobs),
+            sender=Sender(settings.broker_url),
+            upload_slots=anyio.CapacityLimiter(settings.upload_parallel_count),
+        )
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.engine.dispose()
+        self.sender.close()
+
+
+def _resources(request: Request) -> Resources:
+    return cast("Resources", request.app.state.resources)
+
+
+@dataclass(frozen=True)
+class PageQuery:
+    """Which page of a list is wanted."""
+
+    limit: int
+    cursor: uuid.UUID | None
+
+
+def _page_query(
+    limit: Annotated[
+        int, Query(ge=1, le=PAGE_SIZE_MAX, description="How many at most")
+    ] = PAGE_SIZE,
+    cursor: Annotated[
+        uuid.UUID | None, Query(description="`next_cursor` of the page before")
+    ] = None,
+) -> PageQuery:
+    return PageQuery(limit, cursor)
+
+
+WithResources = Annotated[Resources, Depends(_resources)]
+WithPage = Annotated[PageQuery, Depends(_page_query)]
+
+FOREVER = "private, max-age=31536000, immutable"
+REVALIDATE = "private, no-cache"
+
+
+def unchanged(
+    request: Request, response: Response, tag: str, *, keep: str = REVALIDATE
+) -> Response | None:
+    """Mark ``response`` with an ETag; a 304 to answer instead if the caller has that version.
+
+    ``keep`` is FOREVER for what can never change under its address.
+    """
+    headers = {"etag": f'"{tag}"', "cache-control": keep}
+    response.headers.update(headers)
+    known = request.headers.get("if-none-match", "")
+    tags = {entry.strip().removeprefix("W/") for entry in known.split(",")}
+    if "*" in tags or f'"{tag}"' in tags:
+        return Response(status_code=304, headers=headers)
+    return None

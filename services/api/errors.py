@@ -1,0 +1,260 @@
+"""What every exception is over HTTP: one table, and the problem documents made from it.
+
+Problems follow RFC 9457: ``application/problem+json`` with a ``type`` that
+leads to a page, a ``request_id`` that stands in the log too, and ``errors``
+with a JSON pointer for each place of the body that is wrong.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from refault import errors
+
+MEDIA_TYPE = "application/problem+json"
+# Where the request id of a request is kept in its ASGI scope.
+REQUEST_ID = "refault.request_id"
+
+log = logging.getLogger("refault.api")
+
+
+@dataclass(frozen=True)
+class ProblemType:
+    """A kind of problem; ``/problems/{name}`` explains it."""
+
+    name: str
+    status: int
+    title: str
+    remedy: str
+
+    @property
+    def uri(self) -> str:
+        """The ``type`` of its problems."""
+        return f"/problems/{self.name}"
+
+
+_TRACE_REMEDY = (
+    "The detail names the byte at which the file goes wrong. Nothing of it was kept. Make the "
+    "trace again with `refault import`, or copy it again if the original is good."
+)
+_CATALOGUE_REMEDY = (
+    "GET /api/v1/patches and /api/v1/bases list what there is and what excludes what."
+)
+_INVALID = ProblemType(
+    "invalid-request", 422, "The request cannot be understood",
+    "Each entry of `errors` points at one place and says what is wrong with it.",
+)  # fmt: skip
+_DISCONNECTED = ProblemType(
+    "disconnected", 400, "The request ended early", "Send it again; nothing of it was kept."
+)
+_INTERNAL = ProblemType(
+    "internal-error", 500, "The service failed",
+    "This is a defect of the service. Report it with the request id; the log has the details.",
+)  # fmt: skip
+
+TABLE: Mapping[type[BaseException], ProblemType] = {
+    errors.NotATrace: ProblemType("not-a-trace", 422, "Not a refault trace", _TRACE_REMEDY),
+    errors.UnsupportedTraceVersion: ProblemType(
+        "unsupported-trace-version", 422, "The trace has a version this service cannot read",
+        "Upgrade the service, or write the trace with a version of refault that it knows.",
+    ),
+    errors.TraceTruncated: ProblemType(
+        "trace-truncated", 422, "The trace ends too early", _TRACE_REMEDY
+    ),
+    errors.TraceTooLarge: ProblemType(
+        "trace-out-of-bounds", 422, "The trace declares a size beyond its bound", _TRACE_REMEDY
+    ),
+    errors.TraceError: ProblemType("trace-corrupt", 422, "The trace is damaged", _TRACE_REMEDY),
+    errors.UnknownPatch: ProblemType("unknown-patch", 422, "No such patch", _CATALOGUE_REMEDY),
+    errors.UnknownBase: ProblemType("unknown-base", 422, "No such base", _CATALOGUE_REMEDY),
+    errors.ContradictingPatches: ProblemType(
+        "contradicting-patches", 422, "Patches contradict each other",
+        "Two patches set the same knob. Keep one of them, or make two patch sets.",
+    ),
+    errors.MissingRequirement: ProblemType(
+        "missing-requirement", 422, "A patch lacks the one it sits on",
+        "Add the required patch before the one that needs it.",
+    ),
+    errors.CatalogueError: ProblemType(
+        "invalid-patch-set", 422, "The patch set makes no machine", _CATALOGUE_REMEDY
+    ),
+    errors.EmptyBatch: ProblemType(
+        "empty-batch", 422, "The batch has nothing to run",
+        "Name at least one trace and one patch set.",
+    ),
+    errors.ComparisonError: ProblemType(
+        "not-comparable", 422, "These runs cannot be compared", "Choose another base column."
+    ),
+    errors.NotFound: ProblemType(
+        "not-found", 404, "There is nothing of that name", "Check the address or the id."
+    ),
+    errors.Conflict: ProblemType(
+        "conflict", 409, "The request contradicts what is there",
+        "Look at the resource as it is now, then decide.",
+    ),
+    errors.NoSimulator: ProblemType(
+        "no-simulator", 503, "No worker has registered a simulator",
+        "Start a worker (`python -m worker`), then send the request again.",
+    ),
+    errors.Unavailable: ProblemType(
+        "unavailable", 503, "Part of the service cannot be reached",
+        "Send the request again later; /readyz says which part is missing.",
+    ),
+    errors.UploadTooLarge: ProblemType(
+        "upload-too-large", 413, "The upload is larger than the service takes",
+        "Capture less, or raise REFAULT_UPLOAD_LIMIT_BYTES on the service.",
+    ),
+    errors.UploadStalled: ProblemType(
+        "upload-stalled", 408, "The upload stopped", "Send it again; nothing of it was kept."
+    ),
+    errors.DigestMismatch: ProblemType(
+        "digest-mismatch", 422, "The bytes changed on the way",
+        "Send them again; nothing was kept. If it happens twice, the file and the digest differ.",
+    ),
+    errors.InvalidRequest: _INVALID,
+    errors.UploadRefused: _INVALID,
+    RequestValidationError: _INVALID,
+    ClientDisconnect: _DISCONNECTED,
+    errors.RefaultError: _INTERNAL,
+}  # fmt: skip
+
+# What the framework refuses by itself.
+_FRAMEWORK: Mapping[int, ProblemType] = {
+    404: TABLE[errors.NotFound],
+    405: ProblemType(
+        "method-not-allowed", 405, "Not with this method", "The Allow header lists those it has."
+    ),
+    413: ProblemType(
+        "content-too-large", 413, "The body is too large", "Send less at once, in several requests."
+    ),
+    415: ProblemType("unsupported-media-type", 415, "Not in this form", "Send application/json."),
+}
+
+TYPES: Mapping[str, ProblemType] = {
+    kind.name: kind for kind in (*TABLE.values(), *_FRAMEWORK.values(), _INTERNAL)
+}
+
+
+class PointedError(Exception):
+    """A library error together with the places of the request body it is about."""
+
+    def __init__(self, error: errors.RefaultError, pointers: Sequence[str]) -> None:
+        self.error = error
+        self.pointers = tuple(pointers)
+        super().__init__(str(error))
+
+
+@contextmanager
+def pointing_at(*pointers: str) -> Iterator[None]:
+    """Errors of the block are about these places (JSON pointers) of the request body."""
+    try:
+        yield
+    except errors.RefaultError as error:
+        raise PointedError(error, pointers) from error
+
+
+def type_of(error: BaseException) -> ProblemType:
+    """The nearest entry of the table for an exception."""
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            return TABLE[kind]
+    return _INTERNAL
+
+
+def problem(
+    request: Request,
+    kind: ProblemType,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> Response:
+    """The answer for one problem; ``members`` are its further fields, None leaves one out."""
+    body = {
+        "type": kind.uri,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "instance": request.url.path,
+        "request_id": request.scope.get(REQUEST_ID),
+        **{name: value for name, value in members.items() if value is not None},
+    }
+    return JSONResponse(body, kind.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception of ``app`` with a problem."""
+    app.add_exception_handler(errors.RefaultError, _library_error)
+    app.add_exception_handler(PointedError, _pointed_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _framework_error)
+    app.add_exception_handler(ClientDisconnect, _library_error)
+    app.add_exception_handler(Exception, _unforeseen_error)
+
+
+async def _library_error(request: Request, error: Exception) -> Response:
+    kind = type_of(error)
+    if kind is _INTERNAL:
+        return await _unforeseen_error(request, error)
+    offset = getattr(error, "offset", None)
+    detail = str(error) or kind.title
+    return problem(request, kind, detail, offset=offset)
+
+
+async def _pointed_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PointedError)  # noqa: S101  the type Starlette calls us with
+    detail = str(error)
+    places = [{"pointer": pointer, "detail": detail} for pointer in error.pointers]
+    return problem(request, type_of(error.error), detail, errors=places)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  as above
+    places = [_place(entry) for entry in error.errors()]
+    first = places[0]
+    where = first.get("pointer") or first.get("parameter") or "the body"
+    detail = f"{where}: {first['detail']}"
+    if len(places) > 1:
+        detail += f" (and {len(places) - 1} more)"
+    return problem(request, _INVALID, detail, errors=places)
+
+
+def _place(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Where one validation error lies: a JSON pointer of the body, or a parameter's name."""
+    part, *path = entry["loc"]
+    if part != "body":
+        return {"parameter": str(path[-1]) if path else str(part), "detail": entry["msg"]}
+    if entry["type"] == "json_invalid":
+        return {
+            "pointer": "",
+            "detail": f"not JSON at character {path[0]}: {entry['ctx']['error']}",
+        }
+    escaped = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
+    return {"pointer": "".join(f"/{step}" for step in escaped), "detail": entry["msg"]}
+
+
+async def _framework_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  as above
+    status = HTTPStatus(error.status_code)
+    fallback = ProblemType(f"http-{status.value}", status.value, status.phrase, status.description)
+    kind = _FRAMEWORK.get(error.status_code, fallback)
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    return problem(request, kind, detail, headers=error.headers)
+
+
+async def _unforeseen_error(request: Request, error: Exception) -> Response:
+    request_id = request.scope.get(REQUEST_ID)
+    log.error("request %s failed", request_id, exc_info=error)
+    return problem(
+        request, _INTERNAL, f"the service failed; its log has the reason under {request_id}"
+    )

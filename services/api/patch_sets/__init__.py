@@ -1,0 +1,1 @@
+"""Patch sets: ordered lists of patches on a base."""

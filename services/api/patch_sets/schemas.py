@@ -1,0 +1,92 @@
+"""Patch sets as JSON."""
+
+import uuid
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from services.api.schemas import Body, Digest, Document, StorableText, Time
+
+PATCHES_MAX = 100
+
+
+class Schedule(Body):
+    """A page limit that moves: `first`, and in turn `then` and `first` after `every` operations."""
+
+    first: int
+    then: int
+    every: int
+
+
+class Parameters(Body):
+    """What belongs to the variant besides its patches."""
+
+    page_limit: int | Schedule | None = Field(
+        None, description="Shadow pages a VM may have; null is KVM's default"
+    )
+    bypass: int | None = Field(None, description="bypass_guest_pf; null is what the trace says")
+    host_page_level: int = Field(1, description="1, 2 or 3: host pages of 4 KiB, 2 MiB or 1 GiB")
+
+
+class PatchSetBody(Body):
+    """A patch set to create."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "zap accounting, then cr4",
+                    "base": "v2.6.34-pre",
+                    "patches": ["zap-account", "cr4-posted"],
+                    "parameters": {"page_limit": None},
+                }
+            ]
+        }
+    )
+
+    name: Annotated[StorableText, Field(min_length=1, max_length=200)]
+    base: str = "v2.6.34-pre"
+    patches: list[str] = Field(default_factory=list, max_length=PATCHES_MAX)
+    parameters: Parameters = Field(default_factory=Parameters)
+
+
+class Variant(Document):
+    """What a patch set resolves to: a complete MMU configuration."""
+
+    digest: Digest
+    name: str
+    golden_name: str | None = Field(
+        description="Its name among the results of the real kernel code; null if there is none"
+    )
+
+
+class PatchSet(Document):
+    """A stored patch set."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "019ab5d0-91c4-7b02-8a6d-1b2c3d4e5f60",
+                    "name": "zap accounting, then cr4",
+                    "base": "v2.6.34-pre",
+                    "patches": ["zap-account", "cr4-posted"],
+                    "parameters": {"page_limit": None, "bypass": None, "host_page_level": 1},
+                    "variant": {
+                        "digest": "4e1d" * 16,
+                        "name": "v2.6.34-pre +zap-account +cr4-posted",
+                        "golden_name": "p4",
+                    },
+                    "created_at": "2026-11-24T11:22:31.094Z",
+                }
+            ]
+        }
+    )
+
+    id: uuid.UUID
+    name: str
+    base: str
+    patches: list[str]
+    parameters: Parameters
+    variant: Variant
+    created_at: Time

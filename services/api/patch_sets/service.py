@@ -1,0 +1,60 @@
+"""From a request body to the catalogue's patch set, with the place of every complaint."""
+
+from itertools import combinations
+
+from refault import catalogue
+from refault.errors import (
+    CatalogueError,
+    ContradictingPatches,
+    InvalidParameter,
+    MissingRequirement,
+)
+from services.api.errors import PointedError, pointing_at
+from services.api.patch_sets.schemas import PatchSetBody
+
+
+def to_catalogue(body: PatchSetBody) -> catalogue.PatchSet:
+    """The patch set of a body, known to resolve.
+
+    Raises:
+        PointedError: with the JSON pointers of what is wrong.
+    """
+    with pointing_at("/base"):
+        catalogue.get_base(body.base)
+    for index, patch_id in enumerate(body.patches):
+        with pointing_at(f"/patches/{index}"):
+            catalogue.get_patch(patch_id)
+    try:
+        parameters = catalogue.Parameters.from_dict(body.parameters.model_dump())
+    except InvalidParameter as error:
+        field = str(error).partition(":")[0].replace(".", "/")
+        raise PointedError(error, [f"/parameters/{field}"]) from error
+    wanted = catalogue.PatchSet(body.base, tuple(body.patches), parameters)
+    try:
+        catalogue.resolve(wanted)
+    except CatalogueError as error:
+        raise PointedError(error, _places(error, wanted)) from error
+    return wanted
+
+
+def _places(error: CatalogueError, wanted: catalogue.PatchSet) -> list[str]:
+    """Which of the patches an error of ``resolve`` is about."""
+    if isinstance(error, ContradictingPatches):
+        chosen = [catalogue.get_patch(patch_id) for patch_id in wanted.patches]
+        pairs = combinations(enumerate(chosen), 2)
+        indexes = sorted(
+            {
+                index
+                for (left_index, left), (right_index, right) in pairs
+                if left.id == right.id or left.knobs.keys() & right.knobs.keys()
+                for index in (left_index, right_index)
+            }
+        )
+        return [f"/patches/{index}" for index in indexes]
+    if isinstance(error, MissingRequirement):
+        for length, prefix in enumerate(catalogue.prefixes(wanted)):
+            try:
+                catalogue.resolve(prefix)
+            except MissingRequirement:
+                return [f"/patches/{length - 1}"]
+    return ["/patches"]

@@ -1,0 +1,1 @@
+"""The patch catalogue and its bases, as they are in this version."""

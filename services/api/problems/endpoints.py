@@ -1,0 +1,36 @@
+"""The endpoints under ``/api/v1/problems``."""
+
+from fastapi import APIRouter
+
+from refault.errors import NotFound
+from services.api import errors
+from services.api.responses import problems
+from services.api.schemas import Document, Page
+
+
+class ProblemType(Document):
+    """A kind of problem, and what to do about it."""
+
+    name: str
+    uri: str
+    status: int
+    title: str
+    remedy: str
+
+
+router = APIRouter(tags=["problems"])
+
+
+@router.get("/problems")
+def list_problems() -> Page[ProblemType]:
+    """List every kind of problem this API answers with."""
+    items = [ProblemType.model_validate(kind) for kind in errors.TYPES.values()]
+    return Page(items=items, next_cursor=None)
+
+
+@router.get("/problems/{name}", responses=problems(404))
+def get_problem(name: str) -> ProblemType:
+    """Get what a problem's `type` means."""
+    if name not in errors.TYPES:
+        raise NotFound(f"no problem {name}: GET /api/v1/problems lists them")
+    return ProblemType.model_validate(errors.TYPES[name])

@@ -1,0 +1,1 @@
+"""Runs: one trace under one variant, with its result."""

@@ -1,0 +1,35 @@
+"""Runs as JSON."""
+
+import uuid
+from typing import Any
+
+from pydantic import Field
+
+from services.api.patch_sets.schemas import Variant
+from services.api.schemas import Digest, Document, Time
+
+
+class RunSummary(Document):
+    """One trace under one variant, without its result."""
+
+    id: uuid.UUID
+    batch_id: uuid.UUID
+    trace_id: uuid.UUID
+    trace_digest: Digest
+    variant: Variant
+    state: str = Field(
+        description="queued, running, done, cached (was known), crashed, failed, cancelled"
+    )
+    error: str | None
+    created_at: Time
+    finished_at: Time | None
+
+
+class RunDetail(RunSummary):
+    """One run with what it yielded."""
+
+    result: dict[str, Any] | None = Field(description="Counters, semantics, findings, digests")
+    result_digest: Digest | None = Field(description="Equal for equal results")
+    integrity_alarm: dict[str, Any] | None = Field(
+        description="Set when the same digests once gave other bytes: trust no number of it"
+    )

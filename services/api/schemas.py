@@ -1,0 +1,86 @@
+"""What several nouns share: pages of a list, digests, problems."""
+
+import datetime
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+
+ItemT = TypeVar("ItemT")
+
+
+def _rfc3339(time: datetime.datetime) -> str:
+    return time.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        message = "a NUL character cannot be stored"
+        raise ValueError(message)
+    return text
+
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="sha256, lower-case hex")]
+Time = Annotated[
+    datetime.datetime,
+    PlainSerializer(_rfc3339, return_type=str, when_used="json"),
+    Field(description="RFC 3339, UTC"),
+]
+StorableText = Annotated[str, AfterValidator(_storable)]
+
+
+class Document(BaseModel):
+    """Base of every answer: read from rows and dataclasses alike."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Body(BaseModel):
+    """Base of every request body: a key we do not know is a typing error, not a wish."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Page(BaseModel, Generic[ItemT]):
+    """One page of a list, newest first."""
+
+    items: list[ItemT]
+    next_cursor: str | None = Field(
+        description="Send it as `cursor` for the next page; null on the last one"
+    )
+
+
+class ProblemPlace(BaseModel):
+    """One place of a request that is wrong."""
+
+    pointer: str | None = Field(None, description="JSON pointer into the body")
+    parameter: str | None = Field(None, description="Name of a path, query or header parameter")
+    detail: str
+
+
+class Problem(BaseModel):
+    """RFC 9457, as `application/problem+json`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "/problems/trace-corrupt",
+                    "title": "The trace is damaged",
+                    "status": 422,
+                    "detail": "byte 8192: block 3: checksum does not match",
+                    "instance": "/api/v1/traces",
+                    "request_id": "5f2c8a1be0d94c37",
+                    "offset": 8192,
+                }
+            ]
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    errors: list[ProblemPlace] | None = None
+    offset: int | None = Field(None, description="Byte of the trace at which it goes wrong")

@@ -1,0 +1,75 @@
+"""The outermost layer of every request: its id, its safety headers, and who answers it."""
+
+import re
+import secrets
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.api.errors import REQUEST_ID
+
+UPLOAD_PATH = "/api/v1/traces"
+# A body of the largest batch is a tenth of it; uploads have a limit of their own.
+BODY_BYTES_MAX = 1024 * 1024
+API_PATHS = ("/api/", "/healthz", "/readyz")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+# An answer of the API is data: a browser that is talked into showing one as a page may do nothing.
+_SAFETY: Mapping[str, str] = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "frame-ancestors 'none'; sandbox",
+}
+
+
+class Site:
+    """An ASGI app: the API under its paths, the pages everywhere else.
+
+    A caller's ``X-Request-Id`` is kept if it is short and plain, so that one
+    id follows a request through several services.
+    """
+
+    def __init__(self, api: ASGIApp, pages: ASGIApp | None) -> None:
+        self.api = api
+        self.pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or run the lifespan of the API."""
+        if scope["type"] != "http":
+            await self.api(scope, receive, send)
+            return
+        asked = Headers(scope=scope).get("x-request-id", "")
+        request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
+        scope[REQUEST_ID] = request_id
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                for name, value in _SAFETY.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        is_api = self.pages is None or scope["path"].startswith(API_PATHS)
+        answer = self.api if is_api else self.pages
+        if scope["path"] != UPLOAD_PATH:
+            receive = _bounded(receive)
+        await answer(scope, receive, send_marked)  # type: ignore[misc]
+
+
+def _bounded(receive: Receive) -> Receive:
+    """``receive``, refusing a body of more than BODY_BYTES_MAX before it is kept."""
+    received_bytes = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal received_bytes
+        message = await receive()
+        received_bytes += len(message.get("body", b""))
+        if received_bytes > BODY_BYTES_MAX:
+            raise HTTPException(413, f"the body has more than {BODY_BYTES_MAX} bytes")
+        return message
+
+    return receive_bounded

@@ -1,0 +1,1 @@
+"""Traces: uploaded, listed, inspected."""

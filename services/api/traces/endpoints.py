@@ -1,0 +1,92 @@
+"""The endpoints under ``/api/v1/traces``."""
+
+from functools import partial
+from typing import Annotated, Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from db.repositories import traces
+from db.session import transaction
+from services.api.deps import FOREVER, WithPage, WithResources, unchanged
+from services.api.responses import problems
+from services.api.schemas import Page, StorableText
+from services.api.traces import service
+from services.api.traces.schemas import TraceDetail, TraceSummary
+
+router = APIRouter(tags=["traces"])
+
+MEDIA_TYPE = "application/vnd.refault.trace"
+NAME_LENGTH_MAX = 200
+
+_UPLOAD_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The bytes of a trace file (.rft), as they are",
+        "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.post(
+    "/traces",
+    status_code=201,
+    openapi_extra=_UPLOAD_BODY,
+    responses={
+        200: {"model": TraceDetail, "description": "The service had this trace already"},
+        **problems(408, 413, 422, 503),
+    },
+)
+async def upload_trace(
+    request: Request,
+    response: Response,
+    resources: WithResources,
+    name: Annotated[
+        StorableText | None,
+        Query(
+            max_length=NAME_LENGTH_MAX, description="What to call it; the header's name if left out"
+        ),
+    ] = None,
+    content_digest: Annotated[
+        str | None, Header(description="RFC 9530; with it, damage on the way is seen")
+    ] = None,
+) -> TraceDetail:
+    """Upload a trace.
+
+    It is checked while it comes in. A bad one is refused with the byte at which
+    it goes wrong (`offset`), and nothing of it is kept.
+    """
+    announcement = service.announced(
+        name=name,
+        content_length=request.headers.get("content-length"),
+        content_digest=content_digest,
+    )
+    chunks = service.chunks_from_thread(
+        aiter(request.stream()), resources.settings.upload_idle_seconds
+    )
+    trace, is_new = await anyio.to_thread.run_sync(
+        partial(service.receive, resources, chunks, announcement), limiter=resources.upload_slots
+    )
+    response.headers["location"] = f"/api/v1/traces/{trace.id}"
+    if not is_new:
+        response.status_code = 200
+    return trace
+
+
+@router.get("/traces", responses=problems(422))
+def list_traces(resources: WithResources, page: WithPage) -> Page[TraceSummary]:
+    """List traces, newest first."""
+    with transaction(resources.engine) as session:
+        found = traces.list_page(session, after=page.cursor, limit=page.limit)
+        items = [TraceSummary.model_validate(row) for row in found.rows]
+    return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
+
+
+@router.get("/traces/{trace}", response_model=TraceDetail, responses=problems(404, 409))
+def get_trace(
+    request: Request, response: Response, resources: WithResources, trace: str
+) -> TraceDetail | Response:
+    """Get one trace by id, digest, or the first 8 or more characters of its digest."""
+    with transaction(resources.engine) as session:
+        found = TraceDetail.model_validate(traces.get(session, trace))
+    return unchanged(request, response, found.digest, keep=FOREVER) or found

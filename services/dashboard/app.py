@@ -1,0 +1,120 @@
+"""The pages as an ASGI app: :func:`create_pages`.
+
+Everything shown comes from the public API, called in this process through the
+client that everybody else uses. Pages hold no script and no style of their
+own and load nothing from other hosts; the policy below says so to browsers.
+"""
+
+import hashlib
+from pathlib import Path
+
+import jinja2
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from refault.errors import Refused, ServiceError
+from services.dashboard import formats
+from services.dashboard.pages import Pages
+
+FOLDER = Path(__file__).parent
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def create_pages(api: ASGIApp) -> ASGIApp:
+    """The pages of an API."""
+    templates = _templates()
+    pages = Pages(api, templates)
+    app = Starlette(
+        routes=[
+            Route("/", pages.home),
+            Route("/batches/{batch}", pages.batch),
+            Route("/traces/{trace}", pages.trace),
+            Route("/problems/{name}", pages.problem),
+            Mount("/static", StaticFiles(directory=FOLDER / "static")),
+        ],
+        exception_handlers={
+            HTTPException: _Failure(templates),
+            ServiceError: _Failure(templates),
+            Exception: _Failure(templates),
+        },
+    )
+    return _Guarded(app)
+
+
+class _Failure:
+    """An exception as a page."""
+
+    def __init__(self, templates: jinja2.Environment) -> None:
+        self._template = templates.get_template("error.html")
+
+    async def __call__(self, request: Request, error: Exception) -> Response:
+        status, title, detail = _told(request, error)
+        request_id = request.scope.get("refault.request_id")
+        body = self._template.render(
+            status=status, title=title, detail=detail, request_id=request_id
+        )
+        headers = error.headers if isinstance(error, HTTPException) else None
+        return HTMLResponse(body, status, headers)
+
+
+def _told(request: Request, error: Exception) -> tuple[int, str, str]:
+    if isinstance(error, Refused):
+        return error.status, str(error.problem.get("title", "Refused")), str(error)
+    if isinstance(error, ServiceError):
+        return 503, "The service cannot answer", str(error)
+    if isinstance(error, HTTPException):
+        detail = f"{request.url.path}: {error.detail}"
+        return error.status_code, "There is no such page", detail
+    return 500, "This page failed", "A defect of the service; its log has the reason."
+
+
+class _Guarded:
+    """Adds the content security policy to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["content-security-policy"] = POLICY
+                headers.setdefault("cache-control", "no-cache")
+            await send(message)
+
+        await self._app(scope, receive, send_guarded)
+
+
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+        # Names come from uploaded files: everything is escaped, whatever a template is called.
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "grouped": formats.grouped,
+        "size": formats.size,
+        "moment": formats.moment,
+    }
+    environment.globals["assets"] = _digest_of_assets()
+    return environment
+
+
+def _digest_of_assets() -> str:
+    """Changes when a static file does, so that no browser keeps an old one."""
+    digest = hashlib.sha256()
+    for path in sorted((FOLDER / "static").iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

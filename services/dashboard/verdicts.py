@@ -1,0 +1,69 @@
+"""How a verdict looks: a word, a sign and a tone; never a colour alone."""
+
+from typing import NamedTuple
+
+from refault.compare import Verdict
+
+
+class Shown(NamedTuple):
+    """A verdict on a page. ``tone`` is a class of the style sheet."""
+
+    title: str
+    sign: str
+    tone: str
+
+
+_SHOWN = {
+    Verdict.INTEGRITY: Shown("Integrity alarm", "‼", "alarm"),
+    Verdict.BROKEN_INVARIANT: Shown("Broken invariant", "✕", "alarm"),
+    Verdict.GUEST_VISIBLE_CHANGE: Shown("Guest sees a change", "✕", "alarm"),
+    Verdict.CRASHED: Shown("Crashed", "✕", "alarm"),
+    Verdict.REGRESSION: Shown("Regression", "▲", "more"),
+    Verdict.IMPROVEMENT: Shown("Improvement", "▼", "less"),
+    Verdict.UNCHANGED: Shown("Unchanged", "≈", "same"),
+    Verdict.IDENTICAL: Shown("Identical", "=", "same"),
+    Verdict.MISSING: Shown("No result yet", "…", "missing"),
+    Verdict.BASE: Shown("Base", "○", "base"),
+}
+
+SENTENCES = {
+    Verdict.INTEGRITY: "cannot be trusted",
+    Verdict.BROKEN_INVARIANT: "break an invariant",
+    Verdict.GUEST_VISIBLE_CHANGE: "change what the guest sees",
+    Verdict.CRASHED: "gave no result",
+    Verdict.REGRESSION: "cost more",
+    Verdict.IMPROVEMENT: "do better",
+    Verdict.UNCHANGED: "change nothing of note",
+    Verdict.IDENTICAL: "change nothing at all",
+}
+"""What a column does, after its name and before the trace's."""
+
+TALLIES = {
+    Verdict.INTEGRITY: "not to be trusted",
+    Verdict.BROKEN_INVARIANT: "with a broken invariant",
+    Verdict.GUEST_VISIBLE_CHANGE: "where the guest sees a change",
+    Verdict.CRASHED: "without a result",
+    Verdict.REGRESSION: "worse",
+    Verdict.IMPROVEMENT: "better",
+    Verdict.UNCHANGED: "unchanged",
+    Verdict.IDENTICAL: "identical",
+}
+"""What a cell is, after how many there are."""
+
+_STATES = {
+    "queued": ("…", "missing"),
+    "running": ("…", "base"),
+    "done": ("✓", "same"),
+    "failed": ("✕", "alarm"),
+    "cancelled": ("–", "missing"),
+}
+
+
+def shown(value: str) -> Shown:
+    """How the verdict of that name looks."""
+    return _SHOWN[Verdict(value)]
+
+
+def state_sign(state: str) -> tuple[str, str]:
+    """Sign and tone of a batch's state."""
+    return _STATES.get(state, ("?", "missing"))

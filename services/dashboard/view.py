@@ -1,0 +1,288 @@
+"""What the batch page shows, made of the API's comparison document.
+
+The document holds numbers and names; here they become cells, sentences and
+anchors. Nothing is computed that the document does not say.
+"""
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from refault.client import BatchDocument
+from refault.compare import Verdict
+from services.dashboard.formats import change, grouped
+from services.dashboard.verdicts import SENTENCES, TALLIES, shown
+
+FINDINGS_SHOWN = 5
+# Labels of a series: so many of its first patches.
+_PREFIX = re.compile(r"[0-9]+(-[0-9]+)?")
+_FINAL_STATES = ("done", "failed", "cancelled")
+
+# Rows of the semantics that say what went wrong, as the table calls them.
+_WRONG = {
+    "wrong_address": "Wrong address",
+    "missed_fault": "Missed fault",
+    "spurious_fault": "Spurious fault",
+    "wrong_error_code": "Wrong error code",
+    "other": "Other outcome",
+    "stale": "… of these, stale shadow",
+}
+
+
+class Change(NamedTuple):
+    """A change against the base: its text, and ``more`` or ``less`` where that costs or saves."""
+
+    text: str
+    tone: str
+
+
+class Cell(NamedTuple):
+    """One cell of a comparison table."""
+
+    value: str
+    change: Change
+    is_quiet: bool = False
+    is_wrong: bool = False
+
+
+def page_of(batch: BatchDocument, document: Mapping[str, Any], base: int) -> dict[str, Any]:
+    """Everything the template of the batch page needs."""
+    comparisons = document["comparisons"]
+    traces = [_trace(entry, index, batch["code"], base) for index, entry in enumerate(comparisons)]
+    progress = batch["progress"]
+    events_total = progress.get("events_total") or 0
+    is_running = batch["state"] not in _FINAL_STATES
+    return {
+        "title": " and ".join(entry["name"] for entry in batch["patch_sets"]),
+        "verdict": _overall(comparisons, is_running=is_running),
+        "is_running": is_running,
+        "bar": {
+            "total": events_total or progress["total"],
+            "done": (progress.get("events_done") or 0) if events_total else progress["finished"],
+        },
+        "counted": _counted(len(comparisons), "trace")
+        + " × "
+        + _counted(len(batch["columns"]), "column"),
+        "simulator": batch["simulator_digest"],
+        "base_query": f"?base={base}" if base else "",
+        "overview": _overview(comparisons, traces),
+        "traces": traces,
+        "columns": [
+            {
+                "index": index,
+                "is_base": index == base,
+                "label": column["label"],
+                "name": column["variant"]["name"],
+                "golden_name": column["variant"]["golden_name"],
+                "digest": column["variant"]["digest"],
+            }
+            for index, column in enumerate(batch["columns"])
+        ],
+        "command": shlex.join(document["command"]),
+    }
+
+
+def _trace(comparison: Mapping[str, Any], index: int, code: str, base: int) -> dict[str, Any]:
+    columns = comparison["columns"]
+    verdicts = [shown(column["verdict"]["name"]) for column in columns]
+    changed = [row for row in comparison["counters"] if not row["is_same"]]
+    trace = comparison["trace"]
+    is_charted = bool(changed) and trace["digest"] is not None
+    query = f"trace={quote(trace['digest'] or '')}" + (f"&base={base}" if base else "")
+    return {
+        "anchor": f"trace-{index + 1}",
+        "name": trace["name"],
+        "digest": trace["digest"],
+        "facts": _facts(trace),
+        "notes": comparison["notes"],
+        "checked": comparison["semantics_note"],
+        "columns": [
+            {
+                "label": column["label"],
+                "golden_name": column["golden_name"],
+                "verdict": verdict,
+            }
+            for column, verdict in zip(columns, verdicts, strict=True)
+        ],
+        "groups": _groups(comparison, changed),
+        "unchanged": [
+            {"name": row["name"], "value": grouped(row["values"][0])}
+            for row in comparison["counters"]
+            if row["is_same"] and row["values"][0] is not None
+        ],
+        "reasons": [
+            {"label": column["label"], "verdict": verdict, "text": column["reason"]}
+            for column, verdict in zip(columns, verdicts, strict=True)
+            if column["reason"]
+        ],
+        "findings": [found for column in columns if (found := _findings(column))],
+        "chart": f"/api/v1/comparisons/{code}.svg?{query}" if is_charted else None,
+    }
+
+
+def _facts(trace: Mapping[str, Any]) -> list[str]:
+    named = (
+        ("event_count", "events"),
+        ("operation_count", "operations"),
+        ("instruction_count", "guest instructions"),
+    )
+    return [f"{grouped(trace[key])} {noun}" for key, noun in named if trace[key] is not None]
+
+
+def _groups(
+    comparison: Mapping[str, Any], changed: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The table's groups of rows: what the guest saw, then costs, then the other counters."""
+    columns = comparison["columns"]
+    costs = [row for row in changed if row["is_cost"]]
+    others = [row for row in changed if not row["is_cost"]]
+    groups = [
+        {
+            "title": "What the guest saw",
+            "is_words": True,
+            "rows": [_outcome_row(columns), *_semantics_rows(comparison["semantics"])],
+        },
+        {
+            "title": "Work of the host, less is better",
+            "is_words": False,
+            "rows": [_counter_row(row, columns, is_cost=True) for row in costs],
+        },
+        {
+            "title": "Other counters",
+            "is_words": False,
+            "rows": [_counter_row(row, columns, is_cost=False) for row in others],
+        },
+    ]
+    return [group for group in groups if group["rows"]]
+
+
+def _outcome_row(columns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Whether every outcome of every access is the base's: the proof of "no functional change"."""
+    words = {True: "same as base", False: "differ", None: "–"}
+    cells = [
+        Cell(words[column["is_same_to_guest"]], _NO_CHANGE, is_quiet=True)
+        if column["is_same_to_guest"] is not False
+        else Cell(words[False], _NO_CHANGE, is_wrong=True)
+        for column in columns
+    ]
+    if columns[0]["is_same_to_guest"] is not None:
+        cells[0] = Cell("base", _NO_CHANGE, is_quiet=True)
+    return {"name": "All outcomes", "cells": cells}
+
+
+def _semantics_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The ways the guest was misled; one row of zeros if there are none."""
+    wrong = [row for row in rows if row["name"] in _WRONG]
+    found = [row for row in wrong if any(row["values"])]
+    if not found and wrong:
+        return [_semantics_row("Wrong outcomes", wrong[0]["values"])]
+    return [_semantics_row(_WRONG[row["name"]], row["values"]) for row in found]
+
+
+def _semantics_row(name: str, values: Sequence[int | None]) -> dict[str, Any]:
+    cells = [
+        Cell(grouped(value), _NO_CHANGE, is_quiet=not value, is_wrong=bool(value))
+        for value in values
+    ]
+    return {"name": name, "cells": cells}
+
+
+def _counter_row(
+    row: Mapping[str, Any], columns: Sequence[Mapping[str, Any]], *, is_cost: bool
+) -> dict[str, Any]:
+    cells = []
+    numbers = zip(row["values"], row["changes"], row["percents"], columns, strict=True)
+    for place, (value, delta, percent, column) in enumerate(numbers):
+        if place == 0 or delta is None:
+            cells.append(Cell(grouped(value), _NO_CHANGE))
+            continue
+        # No speed is praised or blamed where the guest was misled.
+        is_judged = is_cost and delta != 0 and not column["verdict"]["is_alarming"]
+        tone = ("more" if delta > 0 else "less") if is_judged else ""
+        if delta == 0:
+            cells.append(Cell("=", _NO_CHANGE, is_quiet=True))
+        else:
+            cells.append(Cell(grouped(value), Change(change(delta, percent), tone)))
+    return {"name": row["name"], "cells": cells}
+
+
+def _findings(column: Mapping[str, Any]) -> dict[str, Any] | None:
+    found = list(column["findings"])
+    stopped = column["stopped"]
+    if stopped is not None and stopped not in found:
+        found.insert(0, stopped)
+    if not found:
+        return None
+    first = found[:FINDINGS_SHOWN]
+    if stopped is not None and stopped not in first:
+        first[-1] = stopped
+    return {
+        "label": column["label"],
+        "count": max(column["finding_count"] or 0, len(found)),
+        "shown": len(first),
+        "rows": [entry | {"is_last": entry == stopped} for entry in first],
+    }
+
+
+def _overview(
+    comparisons: Sequence[Mapping[str, Any]], traces: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    labels = list(
+        dict.fromkeys(column["label"] for entry in comparisons for column in entry["columns"])
+    )
+    rows = []
+    for entry, trace in zip(comparisons, traces, strict=True):
+        by_label = {
+            column["label"]: shown(column["verdict"]["name"]) for column in entry["columns"]
+        }
+        rows.append(
+            {
+                "name": trace["name"],
+                "anchor": trace["anchor"],
+                "verdicts": [by_label.get(label) for label in labels],
+            }
+        )
+    return {"labels": labels, "rows": rows}
+
+
+def _overall(
+    comparisons: Sequence[Mapping[str, Any]], *, is_running: bool
+) -> dict[str, str] | None:
+    """The sentence at the top: the worst verdict, where and why; then how many of each."""
+    judged = [
+        (Verdict(column["verdict"]["name"]), column, entry["trace"]["name"])
+        for entry in comparisons
+        for column in entry["columns"]
+    ]
+    judged = [entry for entry in judged if entry[0] not in {Verdict.BASE, Verdict.MISSING}]
+    if not judged:
+        return None
+    worst, column, trace_name = min(judged, key=lambda entry: entry[0].rank)
+    who = _subject(column["labels"])
+    reason = f": {column['reason']}" if column["reason"] else ""
+    counts = Counter(verdict for verdict, _, _ in judged)
+    listed = ", ".join(f"{count} {TALLIES[verdict]}" for verdict, count in counts.items())
+    lead = "So far, of" if is_running else "Of"
+    return {
+        "tone": shown(worst.value).tone,
+        "sentence": f"{who} {SENTENCES[worst]} on {trace_name}{reason}.",
+        "more": f"{lead} {_counted(len(judged), 'cell')} held against the base: {listed}.",
+    }
+
+
+def _subject(labels: Sequence[str]) -> str:
+    """A column as the subject of a sentence: ``Patches 1-3``, or the name of a patch set."""
+    if any(_PREFIX.fullmatch(label) is None for label in labels):
+        return " = ".join(labels)
+    noun = "Patch" if labels == ["1"] else "Patches"
+    return f"{noun} {' and '.join(labels)}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+_NO_CHANGE = Change("", "")

@@ -1,0 +1,63 @@
+import pytest
+
+from tests.builders import digest_of
+
+pytestmark = pytest.mark.anyio
+
+TRACES = "/api/v1/traces"
+
+
+async def test_a_trace_is_found_by_id_by_digest_and_by_the_start_of_its_digest(http, rows):
+    digest = rows.add_trace("boot")
+    by_digest = (await http.get(f"{TRACES}/{digest}")).json()
+
+    for name in (by_digest["id"], digest[:8]):
+        assert (await http.get(f"{TRACES}/{name}")).json() == by_digest
+    assert by_digest["header"]["capture_tool"] == "qemu plugin"
+
+
+@pytest.mark.parametrize(
+    "name", ["nothing", digest_of("nothing"), "0" * 7, "a%00b", "..%2Fbatches"]
+)
+async def test_a_trace_that_is_not_there_is_a_404(http, name):
+    answer = await http.get(f"{TRACES}/{name}")
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_lists_are_paged_newest_first_and_whole(http, rows):
+    names = [f"trace {number}" for number in range(7)]
+    for name in names:
+        rows.add_trace(name)
+    found, cursor = [], None
+    for _ in range(4):
+        params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await http.get(TRACES, params=params)).json()
+        found += [item["name"] for item in page["items"]]
+        cursor = page["next_cursor"]
+
+    assert found == names[::-1]
+    assert cursor is None
+
+
+@pytest.mark.parametrize("params", [{"limit": 0}, {"limit": 501}, {"cursor": "nonsense"}])
+async def test_a_page_that_cannot_be_is_refused_with_its_parameter(http, params):
+    answer = await http.get(TRACES, params=params)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["parameter"] == next(iter(params))
+
+
+async def test_a_trace_never_changes_so_its_etag_saves_the_answer(http, rows):
+    digest = rows.add_trace("boot")
+    first = await http.get(f"{TRACES}/{digest}")
+
+    again = await http.get(
+        f"{TRACES}/{digest}", headers={"if-none-match": f'W/"x", {first.headers["etag"]}'}
+    )
+
+    assert first.headers["etag"] == f'"{digest}"'
+    assert "immutable" in first.headers["cache-control"]
+    assert again.status_code == 304
+    assert not again.content
