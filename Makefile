@@ -60,7 +60,7 @@ bench: install ## the figures of the README, each a ratio measured in one run
 
 .PHONY: clean
 clean: ## remove caches; .venv and the data folder stay
-	rm -rf .cache dist
+	rm -rf .cache build dist
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .PHONY: browser

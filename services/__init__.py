@@ -1,1 +1,1 @@
-"""The rooms that answer requests: the API, the web pages, and the embedded stack for one machine."""
+"""What answers requests: the API, the web pages, and the embedded stack for one machine."""

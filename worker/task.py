@@ -31,8 +31,11 @@ class ShardRequest(Request):
     def on_failure(self, exc_info: Any, *options: Any, **named_options: Any) -> Any:
         """Gives a dead process's shard back; all else is Celery's."""
         answer = super().on_failure(exc_info, *options, **named_options)
-        if isinstance(exc_info.exception, WorkerLostError) and not _is_stopping():
-            self._give_back(f"the process that computed it died: {exc_info.exception}")
+        error = exc_info.exception
+        # Billiard wraps errors to carry a traceback along.
+        error = getattr(error, "exc", error)
+        if isinstance(error, WorkerLostError | SystemExit) and not _is_stopping():
+            self._give_back(f"the process that computed it died: {error}")
         return answer
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001

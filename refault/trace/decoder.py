@@ -9,9 +9,9 @@ from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import FrameParser
 from refault.trace.header import unpack_header
 from refault.trace.model import Block, TraceHeader, TraceSummary
-from refault.trace.packing import BlockUnpacker
 from refault.trace.rules import EventRules
 from refault.trace.totals import Totals
+from refault.trace.unpacking import BlockUnpacker, read_block
 
 
 class TraceDecoder:
@@ -21,7 +21,6 @@ class TraceDecoder:
         self.header: TraceHeader | None = None
         self._frames = FrameParser()
         self._totals = Totals()
-        self._unpacker = BlockUnpacker()
         self._rules: EventRules | None = None
         self._recorded: dict[str, int] = {}
 
@@ -43,12 +42,13 @@ class TraceDecoder:
             elif self._rules is None:
                 raise AssertionError("the parser lets nothing pass before the header")
             elif frame.tag == TAG_BLOCK:
-                block = self._unpacker.unpack(
-                    frame.body, self._totals.event_count, offset=frame.offset
-                )
-                self._rules.check(block, offset=frame.offset)
-                self._totals.add(block, frame.offset)
-                yield block
+                packed = read_block(frame.body, self._totals.event_count, offset=frame.offset)
+                self._rules.begin_block((kind for kind, _ in packed.kinds), frame.offset)
+                for block in BlockUnpacker(packed).slices():
+                    self._rules.check(block)
+                    self._totals.add_instructions(block)
+                    yield block
+                self._totals.count_block(packed.kinds, frame.offset)
             else:
                 self._rules.finish(offset=frame.offset)
                 self._recorded = self._totals.check_index(frame)

@@ -108,7 +108,25 @@ class EventKind(enum.IntEnum):
 
 
 KIND_NAMES: Final[dict[int, str]] = {int(kind): kind.name for kind in EventKind}
-FIRST_OPERATION_KIND: Final = 32
+OPERATION_KINDS: Final = frozenset(int(kind) for kind in EventKind if kind >= EventKind.OP_VM)
+# What a host does; a capture tool that sees the host records it with the same kinds.
+HOST_KINDS: Final = frozenset(
+    int(kind)
+    for kind in (
+        EventKind.OP_NOTE,
+        EventKind.OP_MEM,
+        EventKind.OP_LOG,
+        EventKind.OP_NR_PAGES,
+        EventKind.OP_DIRTYLOG,
+        EventKind.OP_UNMAP,
+        EventKind.OP_AGE,
+        EventKind.OP_SHRINK,
+        EventKind.OP_ZAPALL,
+        EventKind.OP_CHANGE_PTE,
+        EventKind.OP_MEM_DELETE,
+    )
+)
+CAPTURE_KINDS: Final = HOST_KINDS | {int(kind) for kind in EventKind} - OPERATION_KINDS
 
 
 class Flag(enum.IntFlag):

@@ -39,7 +39,7 @@ class Frame(NamedTuple):
 
     tag: bytes
     offset: int
-    body: bytes
+    body: memoryview
     sha256_before: bytes  # of all bytes of the file up to ``offset``; empty unless tag is INDX
 
 
@@ -181,7 +181,7 @@ class FrameParser:
         if self._prefix is None:
             raise AssertionError
         tag, _, crc = self._prefix
-        body = bytes(memoryview(self._pending)[FRAME_PREFIX.size :])
+        body = memoryview(self._pending)[FRAME_PREFIX.size :]
         if zlib.crc32(body) != crc:
             raise TraceCorrupt(
                 f"the checksum of frame {tag.decode()} does not match its {len(body)} bytes; "

@@ -44,7 +44,7 @@ def pack_header(header: TraceHeader) -> bytes:
     return body
 
 
-def unpack_header(body: bytes, *, offset: int) -> TraceHeader:
+def unpack_header(body: bytes | memoryview, *, offset: int) -> TraceHeader:
     """The header in the body of a HEAD frame that begins at byte ``offset``.
 
     Raises:
@@ -74,7 +74,7 @@ def unpack_header(body: bytes, *, offset: int) -> TraceHeader:
     return header
 
 
-def unpack_map(body: bytes, keys: frozenset[str], what: str, *, offset: int) -> dict[str, Any]:
+def unpack_map(body: bytes | memoryview, keys: frozenset[str], what: str, *, offset: int) -> dict[str, Any]:
     """The msgpack map in ``body``, which must have exactly ``keys``.
 
     msgpack bounds every declared length by the bytes that are there.

@@ -1,46 +1,174 @@
-"""Columns to bytes and back (first simple form)."""
+"""The events of a block as bytes: streams that compress well and unpack by whole columns.
+
+zstd finds repeats of bytes, so each stream holds one kind of thing, as narrow as it goes::
+
+    stream    type       items              what
+    kind      u8         one per event      in event order
+    token     u16 | u32  one per event      kind by kind: 0 = next new descriptor of the kind,
+                                            t = the kind's descriptor t-1 again
+    offset    u16        one per event that kind by kind: low 12 bits of ``a``
+                         is no fetch ACCESS
+    insns8    u8         one per event      in event order; all ones: look into the next wider
+    insns16   u16        one per 255        likewise
+    insns32   u32        one per 65535
+    vcpu      u8         one per descriptor
+    flags     u8         one per descriptor
+    aux       u8         one per descriptor
+    page      i64        one per descriptor ``a`` without its offset (a fetch ACCESS: all of it),
+                                            less the one before
+    shift     i64        one per descriptor ACCESS: ``b - a``; else 0
+    value     i64        one per event that kind by kind: ``b``; of the kinds in DELTA_KINDS
+                         is no ACCESS       less the one before
+
+A descriptor is what events of one kind have in common: vCPU, flags, aux, page of ``a``, and for an
+ACCESS the distance from gva to gpa. Kinds ascend; descriptors are numbered per kind in order of
+first use. Guests touch few pages in many ways, so tokens repeat in long runs where raw addresses
+would not, and telling kinds apart keeps a burst of table stores from breaking a run of accesses.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgpack
 import numpy as np
 import zstandard
+from numpy.typing import NDArray
 
-from refault.errors import TraceCorrupt
-from refault.trace.header import unpack_map
-from refault.trace.model import Block
+from refault.trace.format import EventKind, Flag
+from refault.trace.model import PAGE_BYTES, Block
 
-COLUMNS = (("kind", "u1"), ("vcpu", "u1"), ("flags", "u1"), ("aux", "u1"), ("insns", "<u4"), ("a", "<i8"), ("b", "<i8"))
-BLOCK_KEYS: Final = frozenset({"first_event_index", "event_count", "packed_bytes", "data"})
+Column = NDArray[Any]
+
+STREAM_TYPES: Final = {
+    "kind": "<u1",
+    "token": "<u2",  # <u4 in a block with 65535 descriptors of one kind or more
+    "offset": "<u2",
+    "insns8": "<u1",
+    "insns16": "<u2",
+    "insns32": "<u4",
+    "vcpu": "<u1",
+    "flags": "<u1",
+    "aux": "<u1",
+    "page": "<i8",
+    "shift": "<i8",
+    "value": "<i8",
+}
+WIDE_TOKEN: Final = "<u4"
+# Entries of a table, and words a vector writes into one, mostly point a page further than the last.
+DELTA_KINDS: Final = frozenset({EventKind.TABLE_ENTRY, EventKind.OP_POKE})
+OFFSET_MASK: Final = PAGE_BYTES - 1
+MAX_WINDOW_LOG: Final = 27
 
 
-class BlockPacker:
-    def __init__(self, level: int) -> None:
-        self._level = level
+def pack_block(block: Block, level: int) -> bytes:
+    """The body of a BLCK frame: a msgpack map of counts and one zstd frame of all streams."""
+    streams, kinds = _streams(block)
+    packed = b"".join(stream.tobytes() for stream in streams.values())
+    body: bytes = msgpack.packb(
+        {
+            "first_event_index": block.first_event_index,
+            "event_count": block.event_count,
+            "kinds": kinds,
+            "token_bytes": streams["token"].itemsize,
+            "offset_count": len(streams["offset"]),
+            "wide_counts": [len(streams["insns16"]), len(streams["insns32"])],
+            "descriptor_count": len(streams["page"]),
+            "streams": _compress(packed, level),
+        }
+    )
+    return body
 
-    def pack(self, block: Block) -> bytes:
-        raw = b"".join(np.ascontiguousarray(getattr(block, n), dtype=t).tobytes() for n, t in COLUMNS)
-        data = zstandard.ZstdCompressor(level=self._level, write_checksum=True).compress(raw)
-        return msgpack.packb({"first_event_index": block.first_event_index, "event_count": block.event_count, "packed_bytes": len(raw), "data": data})
+
+def _compress(packed: bytes, level: int) -> bytes:
+    """One zstd frame with content size and checksum, whose window spans all of it."""
+    window_log = min(MAX_WINDOW_LOG, max(10, len(packed).bit_length()))
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level,
+        source_size=len(packed),
+        window_log=window_log,
+        write_content_size=True,
+        write_checksum=True,
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(packed)
 
 
-class BlockUnpacker:
-    def unpack(self, body: bytes, first_event_index: int, *, offset: int) -> Block:
-        v = unpack_map(body, BLOCK_KEYS, "block", offset=offset)
-        if v["first_event_index"] != first_event_index:
-            raise TraceCorrupt("block out of order", offset=offset)
-        event_count, data = v["event_count"], v["data"]
-        if v["packed_bytes"] != 24 * event_count:
-            raise TraceCorrupt("the block's size contradicts its event count", offset=offset)
-        p = zstandard.get_frame_parameters(data)
-        if p.content_size != v["packed_bytes"] or not p.has_checksum:
-            raise TraceCorrupt("size", offset=offset)
-        raw = zstandard.ZstdDecompressor().decompress(data, max_output_size=v["packed_bytes"])
-        out = []
-        at = 0
-        for _, t in COLUMNS:
-            out.append(np.frombuffer(raw, t, event_count, at))
-            at += out[-1].nbytes
-        return Block(first_event_index, *out)
+def _streams(block: Block) -> tuple[dict[str, Column], list[list[int]]]:
+    """Every stream by name, and ``[kind, events of it]`` ascending."""
+    access = block.kind == EventKind.ACCESS
+    has_offset = ~(access & ((block.flags & Flag.FETCH) != 0))
+    offset = np.where(has_offset, block.a & OFFSET_MASK, 0)
+    page = block.a - offset
+    shift = np.where(access, block.b - block.a, 0)
+    looks = (
+        block.vcpu.astype(np.int64) | block.flags.astype(np.int64) << 8 | block.aux.astype(np.int64) << 16
+    )
+    kinds: list[list[int]] = []
+    tokens: list[Column] = []
+    offsets: list[Column] = []
+    values: list[Column] = []
+    described: list[Column] = []  # the event each descriptor is taken from
+    for kind in np.flatnonzero(np.bincount(block.kind, minlength=256)).tolist():
+        events = np.flatnonzero(block.kind == kind)
+        descriptor, first = _number(looks[events], page[events], shift[events])
+        token = descriptor + 1
+        token[first] = 0
+        kinds.append([kind, len(events)])
+        tokens.append(token)
+        described.append(events[first])
+        offsets.append(offset[events[has_offset[events]]])
+        if kind != EventKind.ACCESS:
+            value = block.b[events]
+            values.append(np.diff(value, prepend=0) if kind in DELTA_KINDS else value)
+    rows = _join(described)
+    token_type = WIDE_TOKEN if max(map(len, described), default=0) > 0xFFFE else "<u2"
+    streams = {
+        "kind": block.kind,
+        "token": _join(tokens).astype(token_type),
+        "offset": _join(offsets),
+        **_narrow(block.insns),
+        "vcpu": block.vcpu[rows],
+        "flags": block.flags[rows],
+        "aux": block.aux[rows],
+        "page": np.diff(page[rows], prepend=0),
+        "shift": shift[rows],
+        "value": _join(values),
+    }
+    return {
+        name: stream if name == "token" else stream.astype(STREAM_TYPES[name])
+        for name, stream in streams.items()
+    }, kinds
+
+
+def _number(*keys: Column) -> tuple[Column, Column]:
+    """Numbers the different rows of ``keys`` in order of first appearance.
+
+    Returns each row's number, and for each number the row it appears in first.
+    """
+    order = np.lexsort(keys)
+    differs = np.ones(len(order), bool)
+    differs[1:] = False
+    for key in keys:
+        ordered = key[order]
+        differs[1:] |= ordered[1:] != ordered[:-1]
+    first = order[differs]  # lexsort is stable: the first of equal rows is the earliest
+    by_appearance = np.argsort(first)
+    rank = np.empty(len(first), np.int64)
+    rank[by_appearance] = np.arange(len(first))
+    number = np.empty(len(order), np.int64)
+    number[order] = rank[np.cumsum(differs) - 1]
+    return number, first[by_appearance]
+
+
+def _narrow(insns: Column) -> dict[str, Column]:
+    """Each number in the narrowest stream it fits, all ones in the narrower ones before."""
+    wide16 = insns[insns >= 0xFF]
+    return {
+        "insns8": np.minimum(insns, 0xFF),
+        "insns16": np.minimum(wide16, 0xFFFF),
+        "insns32": wide16[wide16 >= 0xFFFF],
+    }
+
+
+def _join(parts: list[Column]) -> Column:
+    return np.concatenate([np.empty(0, np.int64), *parts])

@@ -1,5 +1,311 @@
-"""placeholder, rules come"""
+"""What events must be like beyond their bytes, as far as no MMU is needed to tell.
+
+Every rule looks at whole columns. A broken one names the event and the byte its block begins at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refault.errors import TraceCorrupt
+from refault.trace.format import (
+    CAPTURE_KINDS,
+    KIND_NAMES,
+    MAX_GFN,
+    MAX_SLOTS,
+    MEM_LEVEL_MASK,
+    OPERATION_KINDS,
+    EventKind,
+)
+from refault.trace.model import PAGE_BYTES, Block, TraceHeader
+
+Column = NDArray[Any]
+KNOWN_FLAGS: Final = 63
+EFER: Final = 0xC000_0080
+ENTRIES_PER_TABLE: Final = 512
+K = {kind.name: int(kind) for kind in EventKind}  # bare numbers keep numpy's columns narrow
+
+
+class _Rows:
+    """The events of one kind in a block, their columns on demand."""
+
+    def __init__(self, block: Block, events: Column, header: TraceHeader) -> None:
+        self._block = block
+        self.events = events
+        self.header = header
+
+    def __getattr__(self, column: str) -> Column:
+        values: Column = getattr(self._block, column)[self.events]
+        setattr(self, column, values)
+        return values
+
+    def outside_memory(self) -> Column:
+        """Which ``a`` lie in no slot of the header."""
+        inside = np.zeros(len(self.events), bool)
+        for slot in self.header.slots:
+            base = slot.base_gfn * PAGE_BYTES
+            inside |= (self.a >= base) & (self.a < base + slot.page_count * PAGE_BYTES)
+        return ~inside
+
+
+class _Rule(NamedTuple):
+    """``broken`` says of which rows it does not hold."""
+
+    message: str
+    broken: Callable[[_Rows], Column]
+
+
+def _misaligned(size: int) -> _Rule:
+    return _Rule(f"its address is no multiple of {size}", lambda rows: (rows.a & (size - 1)) != 0)
+
+
+OUTSIDE: Final = _Rule(
+    "its page table lies outside the guest's memory, which the header's slots describe",
+    _Rows.outside_memory,
+)
+OFF_PAGE: Final = _Rule(
+    "it names no whole page", lambda rows: (rows.a & (PAGE_BYTES - 1)) != 0
+)
+UNKNOWN_SLOT: Final = _Rule(
+    f"slots are numbered 0 to {MAX_SLOTS - 1}", lambda rows: rows.aux >= MAX_SLOTS
+)
+NO_LEVEL: Final = "tables have levels 1 to 4"
+
+
+def _store_bits(rows: _Rows) -> Column:
+    """How many bits a TABLE_STORE writes; 64 where its size is none."""
+    return 8 << np.minimum(rows.aux & 15, 3).astype(np.int64)
+
+
+def _fault_flags(rows: _Rows) -> Column:
+    """The flags a page fault's error code stands for: W from bit 1, U from bit 2, I from bit 4."""
+    return (rows.b >> 1 & 1) | (rows.b >> 4 & 1) << 1 | (rows.b & 4)
+
+
+RULES: Final[dict[int, tuple[_Rule, ...]]] = {
+    K["TABLE_STORE"]: (
+        OUTSIDE,
+        _Rule("it stores 1, 2, 4 or 8 bytes", lambda rows: (rows.aux & 15) > 3),
+        _Rule(NO_LEVEL, lambda rows: (rows.aux >> 4 == 0) | (rows.aux >> 4 > 4)),
+        _Rule(
+            "its address is no multiple of its size",
+            lambda rows: rows.a & ((_store_bits(rows) >> 3) - 1) != 0,
+        ),
+        _Rule(
+            "its value is wider than its size",
+            lambda rows: (_store_bits(rows) < 64) & (rows.b >> np.minimum(_store_bits(rows), 63) != 0),
+        ),
+    ),
+    K["CR"]: (
+        _Rule(
+            "control registers 0, 3 and 4 are recorded",
+            lambda rows: (rows.aux != 0) & (rows.aux != 3) & (rows.aux != 4),
+        ),
+    ),
+    K["MSR"]: (_Rule(f"only EFER ({EFER:#x}) is recorded", lambda rows: rows.a != EFER),),
+    K["PAGE_FAULT"]: (
+        _Rule("its aux is not the low byte of the code", lambda rows: rows.aux != rows.b & 0xFF),
+        _Rule("its flags contradict the code", lambda rows: rows.flags & 7 != _fault_flags(rows)),
+    ),
+    K["TABLE_SNAPSHOT"]: (
+        OUTSIDE,
+        OFF_PAGE,
+        _Rule(NO_LEVEL, lambda rows: (rows.aux == 0) | (rows.aux > 4)),
+        _Rule(
+            f"a table has at most {ENTRIES_PER_TABLE} entries",
+            lambda rows: (rows.b < 0) | (rows.b > ENTRIES_PER_TABLE),
+        ),
+    ),
+    K["TABLE_ENTRY"]: (
+        OUTSIDE,
+        _misaligned(8),
+        _Rule("entries of a snapshot take no time", lambda rows: rows.insns != 0),
+    ),
+    K["TABLE_DROP"]: (
+        OUTSIDE,
+        OFF_PAGE,
+        _Rule(NO_LEVEL, lambda rows: (rows.b < 1) | (rows.b > 4)),
+    ),
+    K["INVPCID"]: (_Rule("its types are 0 to 3", lambda rows: rows.aux > 3),),
+    K["OP_VM"]: (
+        _Rule("bypass is 0 or 1", lambda rows: (rows.b < 0) | (rows.b > 1)),
+        _Rule(
+            "its number of vCPUs is not the header's", lambda rows: rows.a != rows.header.vcpu_count
+        ),
+    ),
+    K["OP_NOTE"]: (
+        _Rule(
+            "the header has no such note",
+            lambda rows: (rows.a < 0) | (rows.a >= len(rows.header.notes)),
+        ),
+    ),
+    K["OP_MEM"]: (
+        UNKNOWN_SLOT,
+        _Rule("host levels are 1 to 3", lambda rows: rows.flags & MEM_LEVEL_MASK == 0),
+        _Rule(
+            f"memory ends at frame {MAX_GFN}",
+            lambda rows: (rows.a < 0)
+            | (rows.b < 1)
+            | (rows.a > MAX_GFN)
+            | (rows.b > MAX_GFN)
+            | (rows.a + rows.b > MAX_GFN),
+        ),
+    ),
+    K["OP_LOG"]: (UNKNOWN_SLOT,),
+    K["OP_DIRTYLOG"]: (UNKNOWN_SLOT,),
+    K["OP_MEM_DELETE"]: (UNKNOWN_SLOT,),
+    K["OP_POKE"]: (_misaligned(8),),
+    K["OP_LD"]: (_misaligned(8),),
+    K["OP_EX"]: (_misaligned(8),),
+    K["OP_ST"]: (_misaligned(8),),
+    K["OP_ST4"]: (_misaligned(4),),
+    K["OP_ST2"]: (_misaligned(2),),
+    K["OP_CHANGE_PTE"]: (
+        _Rule("the new entry is writable (1) or not (0)", lambda rows: (rows.b < 0) | (rows.b > 1)),
+    ),
+}
+
+
 class EventRules:
-    def __init__(self, header): pass
-    def check(self, block, *, offset): pass
-    def finish(self, *, offset): pass
+    """Holds the events of one trace against the rules, in order; remembers what is still open."""
+
+    def __init__(self, header: TraceHeader) -> None:
+        self._header = header
+        self._allowed = CAPTURE_KINDS if header.content == "capture" else OPERATION_KINDS
+        self._kinds: tuple[int, ...] = ()
+        self._offset = 0
+        self._entries_due = 0
+        self._table_gpa = 0
+        self._last_entry_gpa = -1
+        self._booting_vcpu: int | None = None
+
+    def begin_block(self, kinds: Iterable[int], offset: int) -> None:
+        """The next events belong to a block that holds these kinds and begins at byte ``offset``.
+
+        Raises:
+            TraceCorrupt: a trace of this content has no events of such a kind.
+        """
+        self._kinds = tuple(kinds)
+        self._offset = offset
+        for kind in self._kinds:
+            if kind not in self._allowed:
+                raise TraceCorrupt(
+                    f"the block holds events of kind {KIND_NAMES.get(kind, kind)}, which a trace "
+                    f"of content {self._header.content!r} cannot have",
+                    offset=offset,
+                )
+
+    def check(self, block: Block) -> None:
+        """Holds the next events of the block against the rules.
+
+        Raises:
+            TraceCorrupt: an event breaks one.
+        """
+        if int(block.vcpu.max()) >= self._header.vcpu_count:
+            worst = block.vcpu >= self._header.vcpu_count
+            raise self._refuse(
+                block, int(worst.argmax()), f"the header has {self._header.vcpu_count} vCPUs"
+            )
+        if int(block.flags.max()) > KNOWN_FLAGS:
+            raise self._refuse(block, int((block.flags > KNOWN_FLAGS).argmax()), "unknown flag")
+        for kind in self._kinds:
+            rules = RULES.get(kind)
+            if rules is None:
+                continue
+            rows = _Rows(block, np.flatnonzero(block.kind == kind), self._header)
+            for rule in rules:
+                if len(rows.events) and (broken := rule.broken(rows)).any():
+                    raise self._refuse(block, int(rows.events[broken.argmax()]), rule.message)
+        self._check_first(block)
+        if self._entries_due or K["TABLE_SNAPSHOT"] in self._kinds or K["TABLE_ENTRY"] in self._kinds:
+            self._check_snapshots(block)
+        if self._booting_vcpu is not None or {K["OP_BOOT_CR"], K["OP_BOOT"]} & set(self._kinds):
+            self._check_boots(block)
+
+    def finish(self, *, offset: int) -> None:
+        """The trace ended before byte ``offset``; nothing may be open.
+
+        Raises:
+            TraceCorrupt: the last snapshot or boot is not whole.
+        """
+        if self._entries_due:
+            raise TraceCorrupt(
+                f"the trace ends {self._entries_due} entries before the end of a table snapshot",
+                offset=offset,
+            )
+        if self._booting_vcpu is not None:
+            raise TraceCorrupt("the trace ends between OP_BOOT_CR and OP_BOOT", offset=offset)
+
+    def _check_first(self, block: Block) -> None:
+        """OP_VM is the first event of operations and comes but once."""
+        if self._header.content != "operations":
+            return
+        machines = np.flatnonzero(block.kind == K["OP_VM"])
+        if block.first_event_index == 0:
+            if not len(machines) or machines[0]:
+                raise self._refuse(block, 0, "a trace of operations begins with OP_VM")
+            machines = machines[1:]
+        if len(machines):
+            raise self._refuse(block, int(machines[0]), "OP_VM comes but once, first")
+
+    def _check_snapshots(self, block: Block) -> None:
+        """Behind a TABLE_SNAPSHOT stand its ``b`` entries, of its page, ascending; none elsewhere."""
+        found = np.flatnonzero(block.kind == K["TABLE_ENTRY"])
+        # A snapshot the last block left open stands as if just before the first event.
+        starts = np.flatnonzero(block.kind == K["TABLE_SNAPSHOT"])
+        counts = np.append(self._entries_due, block.b[starts])
+        tables = np.append(self._table_gpa, block.a[starts])
+        starts = np.append(-1, starts)
+        owner = np.repeat(np.arange(len(starts)), counts)
+        place = starts[owner] + 1 + np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]
+        due = place[place < block.event_count]
+        owner = owner[: len(due)]
+        common = min(len(found), len(due))
+        wrong = np.flatnonzero(found[:common] != due[:common])
+        if len(wrong) or len(found) != len(due):
+            at = int(wrong[0]) if len(wrong) else common
+            first = min(int(places[at]) for places in (found, due) if at < len(places))
+            raise self._refuse(
+                block, first, "a snapshot is followed by all its TABLE_ENTRY events and no others are"
+            )
+        entries = block.a[found]
+        before = np.append(self._last_entry_gpa, entries)[:-1]
+        strays = (entries & -PAGE_BYTES != tables[owner]) | (
+            (entries <= before) & (np.append(0, owner)[:-1] == owner)
+        )
+        if strays.any():
+            at = int(found[strays.argmax()])
+            raise self._refuse(block, at, "entries of a snapshot ascend within its page")
+        self._entries_due = len(place) - len(due)
+        self._table_gpa = int(tables[-1])
+        continued = self._entries_due and len(found) and owner[-1] == len(starts) - 1
+        self._last_entry_gpa = int(entries[-1]) if continued else -1
+
+    def _check_boots(self, block: Block) -> None:
+        """OP_BOOT_CR and OP_BOOT of one vCPU stand side by side."""
+        found = np.flatnonzero(block.kind == K["OP_BOOT"])
+        halves = np.flatnonzero(block.kind == K["OP_BOOT_CR"])
+        due = halves + 1
+        vcpus = block.vcpu[halves].astype(np.int64)
+        if self._booting_vcpu is not None:
+            due, vcpus = np.append(0, due), np.append(self._booting_vcpu, vcpus)
+        self._booting_vcpu = None
+        if len(due) and due[-1] == block.event_count:
+            self._booting_vcpu = int(vcpus[-1])
+            due, vcpus = due[:-1], vcpus[:-1]
+        if not np.array_equal(found, due) or (block.vcpu[found] != vcpus).any():
+            at = int(np.append(found, due).min())
+            raise self._refuse(block, at, "OP_BOOT follows directly on OP_BOOT_CR of its vCPU")
+
+    def _refuse(self, block: Block, at: int, why: str) -> TraceCorrupt:
+        a, b = (int(column[at]) % (1 << 64) for column in (block.a, block.b))
+        return TraceCorrupt(
+            f"event {block.first_event_index + at} ({KIND_NAMES[int(block.kind[at])]}, "
+            f"vCPU {block.vcpu[at]}, aux {block.aux[at]}, a {a:#x}, b {b:#x}): {why}; "
+            "the tool that wrote it is wrong, or the header is",
+            offset=self._offset,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgpack
@@ -26,18 +26,20 @@ class Totals:
         self.event_count = 0
         self.instruction_count = 0
         self.blocks: list[list[int]] = []  # [byte offset, first event index, event count]
-        self._by_kind = np.zeros(256, np.int64)
+        self._by_kind: dict[int, int] = {}
 
-    def add(self, block: Block, offset: int) -> None:
-        """Counts one block whose frame begins at byte ``offset``.
+    def count_block(self, kinds: Iterable[tuple[int, int]], offset: int) -> None:
+        """Counts a block of so many events of these kinds, whose frame begins at byte ``offset``.
 
         Raises:
             TraceTooLarge: the trace has more blocks or events than the format allows.
         """
-        self.blocks.append([offset, self.event_count, block.event_count])
-        self.event_count += block.event_count
-        self.instruction_count += int(block.insns.sum(dtype=np.uint64))
-        self._by_kind += np.bincount(block.kind, minlength=256)
+        event_count = 0
+        for kind, count in kinds:
+            self._by_kind[kind] = self._by_kind.get(kind, 0) + count
+            event_count += count
+        self.blocks.append([offset, self.event_count, event_count])
+        self.event_count += event_count
         if len(self.blocks) > MAX_BLOCKS or self.event_count > MAX_EVENTS:
             raise TraceTooLarge(
                 f"a trace has at most {MAX_BLOCKS} blocks and {MAX_EVENTS} events; "
@@ -45,12 +47,14 @@ class Totals:
                 offset=offset,
             )
 
+    def add_instructions(self, block: Block) -> None:
+        """Counts the time that passed in some events of the block begun last."""
+        self.instruction_count += int(block.insns.sum(dtype=np.uint64))
+
     @property
     def events_by_kind(self) -> dict[str, int]:
         """How many events of each kind that occurs, under the kinds' names."""
-        return {
-            KIND_NAMES[int(kind)]: int(self._by_kind[kind]) for kind in np.flatnonzero(self._by_kind)
-        }
+        return {KIND_NAMES[kind]: count for kind, count in sorted(self._by_kind.items())}
 
     def pack_index(self, recorded: Mapping[str, int], sha256: bytes) -> bytes:
         """The body of the INDX frame; ``sha256`` is that of all bytes before the frame."""

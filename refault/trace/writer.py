@@ -16,11 +16,11 @@ from refault.trace.format import MAX_BLOCK_EVENTS, TAG_BLOCK, TAG_HEADER, TAG_IN
 from refault.trace.frames import frame, preamble, trailer
 from refault.trace.header import pack_header
 from refault.trace.model import Block, TraceHeader, TraceSummary
-from refault.trace.packing import BlockPacker
+from refault.trace.packing import pack_block
 from refault.trace.rules import EventRules
 from refault.trace.totals import Totals
 
-DEFAULT_BLOCK_EVENTS: Final = 1 << 20
+DEFAULT_BLOCK_EVENTS: Final = MAX_BLOCK_EVENTS
 COLUMN_TYPES: Final = {
     "kind": np.uint8,
     "vcpu": np.uint8,
@@ -54,7 +54,7 @@ class TraceWriter:
         body = pack_header(header)
         self._header = header
         self._block_events = block_events
-        self._packer = BlockPacker(level)
+        self._level = level
         self._rules = EventRules(header)
         self._totals = Totals()
         self._pending: list[Block] = []
@@ -162,9 +162,13 @@ class TraceWriter:
 
     def _write_block(self, block: Block) -> None:
         block = block._replace(first_event_index=self._totals.event_count)
-        self._rules.check(block, offset=self._size_bytes)
-        self._totals.add(block, self._size_bytes)
-        self._write(frame(TAG_BLOCK, self._packer.pack(block)))
+        by_kind = np.bincount(block.kind, minlength=256)
+        kinds = np.flatnonzero(by_kind).tolist()
+        self._rules.begin_block(kinds, self._size_bytes)
+        self._rules.check(block)
+        self._totals.count_block(((kind, int(by_kind[kind])) for kind in kinds), self._size_bytes)
+        self._totals.add_instructions(block)
+        self._write(frame(TAG_BLOCK, pack_block(block, self._level)))
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from services.api.settings import Settings
 
+STOP_SECONDS = 3
+
 
 def main() -> int:
     """Serve until a signal; 2 if the environment does not say what to serve."""
@@ -26,6 +28,8 @@ def main() -> int:
         port=settings.port,
         interface=Interfaces.ASGI,
         websockets=False,
+        # Watched batches are answers without an end; stopping does not wait for theirs.
+        workers_kill_timeout=STOP_SECONDS,
     )
     server.serve()
     return 0

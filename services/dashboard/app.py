@@ -6,6 +6,7 @@ own and load nothing from other hosts; the policy below says so to browsers.
 """
 
 import hashlib
+from http import HTTPStatus
 from pathlib import Path
 
 import jinja2
@@ -27,6 +28,8 @@ POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+FOREVER = "public, max-age=31536000, immutable"
 
 
 def create_pages(api: ASGIApp) -> ASGIApp:
@@ -78,7 +81,7 @@ def _told(request: Request, error: Exception) -> tuple[int, str, str]:
 
 
 class _Guarded:
-    """Adds the content security policy to every answer."""
+    """Adds the content security policy to every answer, and how long it may be kept."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -88,7 +91,10 @@ class _Guarded:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["content-security-policy"] = POLICY
-                headers.setdefault("cache-control", "no-cache")
+                # Pages name each static file together with the digest of all of them.
+                is_fixed = scope["path"].startswith("/static/") and scope["query_string"]
+                is_there = message["status"] == HTTPStatus.OK
+                headers["cache-control"] = FOREVER if is_fixed and is_there else "no-cache"
             await send(message)
 
         await self._app(scope, receive, send_guarded)

@@ -22,7 +22,7 @@ _SHOWN = {
     Verdict.IMPROVEMENT: Shown("Improvement", "▼", "less"),
     Verdict.UNCHANGED: Shown("Unchanged", "≈", "same"),
     Verdict.IDENTICAL: Shown("Identical", "=", "same"),
-    Verdict.MISSING: Shown("No result yet", "…", "missing"),
+    Verdict.MISSING: Shown("No result", "…", "missing"),
     Verdict.BASE: Shown("Base", "○", "base"),
 }
 

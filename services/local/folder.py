@@ -71,6 +71,11 @@ class DataFolder:
             self._lock_descriptor = None
 
     @property
+    def is_open(self) -> bool:
+        """Whether the lock is ours."""
+        return self._lock_descriptor is not None
+
+    @property
     def lock_descriptor(self) -> int:
         """The open lock, for parts to inherit."""
         if self._lock_descriptor is None:

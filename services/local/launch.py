@@ -22,9 +22,10 @@ import os
 import sys
 
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
 CAPABILITY_VERSION_3 = 0x2008_0522
@@ -61,7 +62,9 @@ def die_with_parent(signal_number: int, parent_pid: int) -> None:
 def become(user_id: int, group_id: int, *, keep_search: bool) -> None:
     """Changes to an account for good; raises OSError if the kernel refuses."""
     if keep_search:
-        _prctl(PR_SET_KEEPCAPS, 1)
+        # Capabilities then outlive the change of account, and count in access(2) too, by which
+        # Postgres looks for its own programs.
+        _prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
     os.setresgid(group_id, group_id, group_id)
     os.setresuid(user_id, user_id, user_id)
@@ -91,12 +94,7 @@ def _prctl(option: int, second: int, third: int = 0) -> None:
 
 
 def _first_unreachable(paths: list[str]) -> str | None:
-    for path in paths:
-        try:
-            os.stat(path)  # noqa: PTH116  # pathlib is not worth its import here
-        except OSError:
-            return path
-    return None
+    return next((path for path in paths if not os.access(path, os.X_OK)), None)
 
 
 def main() -> None:

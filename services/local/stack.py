@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -88,6 +87,8 @@ class Stack:
         """Starts everything; yields what it is doing, one phrase per step."""
         yield "opening the data folder"
         self.folder.open()
+        # Left by a starter that was killed.
+        self.folder.path("run", "service.json").unlink(missing_ok=True)
         environment = self._environment()
         yield "starting Postgres and Valkey"
         self.broker = broker.start(self.folder, environment)
@@ -137,8 +138,8 @@ class Stack:
             process.stop()
         self._parts.clear()
         self.workers.clear()
-        with contextlib.suppress(FileNotFoundError):
-            self.folder.path("run", "service.json").unlink()
+        if self.folder.is_open:
+            self.folder.path("run", "service.json").unlink(missing_ok=True)
         self.folder.close()
 
     def environment(self) -> dict[str, str]:

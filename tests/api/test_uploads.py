@@ -14,7 +14,7 @@ from refault.trace import EventKind, TraceHeader
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import frame, preamble
 from refault.trace.header import pack_header
-from refault.trace.packing import BlockPacker
+from refault.trace.packing import pack_block
 from services.api.app import create_api
 from services.api.settings import GIB
 from tests.fixtures.api import RAM, block, in_process, trace_bytes
@@ -101,7 +101,7 @@ def with_block(header, events):
     return (
         preamble()
         + frame(TAG_HEADER, pack_header(header))
-        + frame(TAG_BLOCK, BlockPacker(1).pack(events))
+        + frame(TAG_BLOCK, pack_block(events, 1))
     )
 
 

@@ -5,8 +5,8 @@ import re
 import pytest
 import typer.main
 from pydantic_settings import BaseSettings
-from refault.cli.main import app
 
+from refault.cli.main import app
 from tests.architecture.source_files import ROOMS, ROOT, parse, python_files
 
 SETTINGS_MODULES = ("services.api.settings", "worker.settings")

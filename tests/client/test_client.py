@@ -33,7 +33,7 @@ def test_an_upload_is_streamed_with_progress_and_not_repeated(client, trace_file
 
     size_bytes = trace_file.stat().st_size
     assert seen[-1] == (size_bytes, size_bytes)
-    assert len({place for place in seen}) == len(seen)
+    assert len(set(seen)) == len(seen)
     assert (first.was_present, second.was_present) == (False, True)
     assert first.trace == second.trace
     assert first.trace["name"] == "boot"
@@ -162,9 +162,9 @@ def test_a_service_that_is_gone_for_good_ends_the_watch(monkeypatch):
 
 
 def test_a_service_that_is_not_there_is_named_with_what_to_do():
-    with Client("http://127.0.0.1:1") as client:
-        with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:1.*make serve"):
-            client.list_traces()
+    named = pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:1.*make serve")
+    with Client("http://127.0.0.1:1") as client, named:
+        client.list_traces()
 
 
 def test_a_refusal_lists_every_place_that_is_wrong(client, rows):

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,7 +8,7 @@ from refault.client.event_stream import EventStreamParser, ServerSentEvent
 
 STORY = (
     ": a comment\r\n\r\n"
-    "event: step\nid: 4\ndata: {\"a\": 1}\n\n"
+    'event: step\nid: 4\ndata: {"a": 1}\n\n'
     "data: two\rdata: lines\r\r"
     "event: finished\ndata:no space\nretry: 250\nretry: soon\n\n"
     "data: a \u2028 line that is none\n\n"
@@ -28,7 +30,7 @@ def test_the_events_are_the_same_however_the_text_is_cut(places):
     parser = EventStreamParser()
     found = []
     edges = [0, *sorted(places), len(STORY)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         found += parser.feed(STORY[start:end])
 
     assert found == EVENTS

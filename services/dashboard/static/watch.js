@@ -11,6 +11,12 @@ if (box && window.EventSource) {
 
   const show = (message) => {
     const progress = JSON.parse(message.data).progress;
+    if (progress.finished > Number(box.dataset.finished)) {
+      // There are new results: the table below has them after a reload.
+      source.close();
+      window.location.reload();
+      return;
+    }
     runs.textContent = `${progress.finished} of ${progress.total} runs finished`;
     if (progress.events_total) {
       bar.max = progress.events_total;

@@ -1,0 +1,35 @@
+import os
+import subprocess
+import sys
+
+import httpx
+
+from tests.fixtures.api import SERIES
+
+
+def test_a_start_without_settings_names_each_that_is_missing():
+    environment = {name: value for name, value in os.environ.items() if "REFAULT" not in name}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.api"],
+        env=environment | {"REFAULT_PORT": "70000"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 2
+    for name in ("DATABASE_URL", "BROKER_URL", "BLOBS", "PORT"):
+        assert f"REFAULT_{name}: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_server_stops_although_a_batch_is_being_watched(server, rows):
+    rows.register_simulator()
+    with httpx.Client(base_url=server.address, trust_env=False) as http:
+        row = http.post("/api/v1/patch_sets", json=SERIES).json()
+        body = {"traces": [rows.add_trace("boot")], "patch_sets": [row["id"]]}
+        code = http.post("/api/v1/batches", json=body).json()["code"]
+        with http.stream("GET", f"/api/v1/batches/{code}/events") as stream:
+            assert "batch.planned" in next(stream.iter_text())
+            server.stop()

@@ -1,0 +1,226 @@
+"""The pages in a real Chromium, from a server in a process of its own."""
+
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.fixtures.api import SERIES
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """A page of which every request and every complaint is kept."""
+
+    def __init__(self, context) -> None:
+        self.page = context.new_page()
+        self.hosts: set[str] = set()
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.hosts.add(httpx.URL(request.url).host))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._hear)
+        self.page.on("response", self._see)
+
+    def _see(self, answer) -> None:
+        if answer.status >= 400:
+            self.complaints.append(f"{answer.status} {answer.url}")
+
+    def _hear(self, message) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+    def was_quiet(self) -> bool:
+        assert self.complaints == []
+        assert self.hosts == {"127.0.0.1"}
+        return True
+
+
+@pytest.fixture
+def open_page(chromium):
+    contexts = []
+
+    def open_one(**given):
+        context = chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | given))
+        contexts.append(context)
+        return Watched(context)
+
+    yield open_one
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def http(live):
+    with httpx.Client(base_url=live, trust_env=False) as client:
+        yield client
+
+
+def submit(http, digests):
+    row = http.post("/api/v1/patch_sets", json=SERIES).json()
+    body = {"traces": digests, "patch_sets": [row["id"]], "plan": "series"}
+    return http.post("/api/v1/batches", json=body).json()["code"]
+
+
+@pytest.fixture
+def comparison(live, http, rows):
+    return f"{live}/batches/{submit(http, rows.ready_for_seed_series())}"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("has_script", [True, False])
+def test_the_comparison_shows_whole_and_quietly(open_page, comparison, scheme, has_script):
+    seen = open_page(color_scheme=scheme, java_script_enabled=has_script)
+    seen.page.goto(comparison, wait_until="networkidle")
+
+    assert seen.page.get_by_role("heading", level=1).inner_text() == SERIES["name"]
+    assert "change what the guest sees" in seen.page.locator("#verdict").inner_text()
+    for picture in seen.page.locator("figure img").all():
+        assert picture.bounding_box()["height"] > 100
+        if has_script:
+            assert picture.evaluate("image => image.currentSrc").endswith(f"theme={scheme}")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    if has_script:
+        seen.page.screenshot(path=PICTURES / f"comparison-{scheme}.png", full_page=True)
+    assert seen.was_quiet()
+
+
+def test_the_first_column_stays_while_the_numbers_scroll(open_page, comparison):
+    seen = open_page(viewport={"width": 420, "height": 800})
+    seen.page.goto(comparison)
+    scroll = seen.page.locator(".scroll").nth(1)
+    head = scroll.locator("tbody th[scope=row]").first
+    before = head.bounding_box()
+
+    scroll.evaluate("box => { box.scrollLeft = 300; }")
+
+    assert scroll.evaluate("box => box.scrollLeft") > 100
+    assert head.bounding_box() == before
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 420
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_what_is_behind_it(open_page, comparison, scheme):
+    seen = open_page(color_scheme=scheme)
+    seen.page.goto(comparison, wait_until="networkidle")
+
+    faint = seen.page.evaluate(CONTRAST)
+
+    assert faint == []
+
+
+# Relative luminance and contrast as WCAG 2 defines them; 4.5 is its level AA for text.
+CONTRAST = """() => {
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = (colour) => {
+    const [r, g, b] = parts(colour).map((value) => {
+      const share = value / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if ((parts(colour)[3] ?? 1) === 1) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const faint = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const own = [...element.childNodes].some(
+      (node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
+    if (!own || !element.checkVisibility()) continue;
+    const [light, dark] = [luminance(getComputedStyle(element).color), luminance(behind(element))]
+      .sort((a, b) => b - a);
+    const ratio = (light + 0.05) / (dark + 0.05);
+    if (ratio < 4.5) faint.push(`${element.className} ${element.textContent.trim()} ${ratio}`);
+  }
+  return faint;
+}"""
+
+
+def test_all_links_and_tables_are_reached_by_keyboard(open_page, comparison):
+    seen = open_page()
+    seen.page.goto(comparison)
+    reached = []
+    for _ in range(60):
+        seen.page.keyboard.press("Tab")
+        reached.append(
+            seen.page.evaluate(
+                "document.activeElement.getAttribute('href') || document.activeElement.className"
+            )
+        )
+
+    assert reached[0] == "#content"
+    assert reached.count("scroll") >= 3
+    assert any(str(place).endswith(".csv") for place in reached)
+
+
+def test_a_watched_batch_ends_as_a_comparison_by_itself(open_page, live, http, rows):
+    rows.register_simulator()
+    code = submit(http, [rows.add_trace("boot")])
+    seen = open_page()
+    seen.page.goto(f"{live}/batches/{code}")
+    assert "0 of 5 runs finished" in seen.page.locator("[data-runs]").inner_text()
+
+    http.post(f"/api/v1/batches/{code}/cancel")
+
+    seen.page.get_by_text("This batch is cancelled").wait_for(timeout=10_000)
+    assert seen.page.locator("progress").count() == 0
+    assert seen.was_quiet()
+
+
+def test_a_running_batch_reloads_itself_without_script(open_page, live, http, rows):
+    rows.register_simulator()
+    code = submit(http, [rows.add_trace("boot")])
+    seen = open_page(java_script_enabled=False)
+    seen.page.goto(f"{live}/batches/{code}")
+    http.post(f"/api/v1/batches/{code}/cancel")
+
+    seen.page.get_by_text("This batch is cancelled").wait_for(timeout=15_000)
+
+    assert seen.was_quiet()
+
+
+def test_the_way_from_the_home_page_to_a_trace_and_back(open_page, comparison, live):
+    seen = open_page()
+    seen.page.goto(live)
+    seen.page.locator("#batches tbody a").first.click()
+    seen.page.wait_for_url("**/batches/*")
+    seen.page.locator(".meta a.digest").first.click()
+    seen.page.wait_for_url("**/traces/*")
+
+    assert seen.page.get_by_role("heading", level=1).inner_text() == "linux61-workload-1cpu"
+    seen.page.get_by_role("link", name="refault").click()
+    assert seen.page.get_by_role("heading", name="Batches").is_visible()
+    assert seen.was_quiet()

@@ -1,0 +1,208 @@
+import re
+
+import pytest
+
+from db.models import Batch, Run, Shard, Variant
+from db.models import PatchSet as PatchSetRow
+from db.repositories import batches, patch_sets, results
+from db.repositories.planning import VARIANTS_PER_SHARD_MAX
+from db.repositories.shards import Fence
+from db.session import transaction
+from refault.catalogue import SEED_SERIES, Parameters, PatchSet, Schedule
+from refault.errors import ContradictingPatches, EmptyBatch, InvalidParameter
+from tests.builders import digest_of, make_result
+from tests.fixtures.database import SIMULATOR
+
+
+def know(store, trace_name, variant_digest):
+    outcome = results.Outcome(
+        variant_digest, make_result(trace=trace_name, variant_digest=variant_digest)
+    )
+    with transaction(store.engine) as session:
+        results.write(
+            session,
+            outcome,
+            trace_digest=digest_of(trace_name),
+            simulator_digest=SIMULATOR,
+            worker="w0",
+        )
+
+
+def test_the_seed_series_has_seven_columns_and_five_machines(store):
+    batch, _ = store.plan()
+    labels = [column.label for column in store.batch(batch.id).columns]
+    assert labels == ["base", "1", "1-2", "1-3", "1-4", "1-5", "1-6"]
+    digests = [column.variant_digest for column in store.batch(batch.id).columns]
+    # Patches 1 and 5 change no behaviour.
+    assert digests[0] == digests[1]
+    assert digests[4] == digests[5]
+    assert len(set(digests)) == 5
+    assert batch.run_count == len(store.runs(batch.id)) == 5
+
+
+def test_runs_stand_by_trace_and_then_by_column(store):
+    batch, _ = store.plan(("boot", "workload"))
+    runs = store.runs(batch.id)
+    assert [run.trace.name for run in runs] == ["boot"] * 5 + ["workload"] * 5
+    order = list(dict.fromkeys(c.variant_digest for c in store.batch(batch.id).columns))
+    assert [run.variant_digest for run in runs] == order * 2
+
+
+def test_shards_are_small_and_hold_every_open_run_once(store):
+    batch, messages = store.plan(("boot", "workload"))
+    runs = store.runs(batch.id)
+    sizes = [sum(run.shard_id == message.shard_id for run in runs) for message in messages]
+    assert sum(sizes) == batch.run_count
+    assert max(sizes) <= VARIANTS_PER_SHARD_MAX
+    assert {message.attempt for message in messages} == {1}
+    for message in messages:
+        held = {run.trace_id for run in runs if run.shard_id == message.shard_id}
+        assert len(held) == 1
+
+
+def test_known_results_are_linked_and_only_the_rest_is_run(store):
+    first, _ = store.plan()
+    known = store.runs(first.id)[0].variant_digest
+    know(store, "boot", known)
+    second, messages = store.plan(patches=SEED_SERIES[:2])
+    by_variant = {run.variant_digest: run for run in store.runs(second.id)}
+    assert by_variant[known].state == "cached"
+    assert (second.run_count, second.done_count, second.cached_count) == (2, 1, 1)
+    assert len(messages) == 1
+    assert store.shard(messages[0].shard_id).state == "queued"
+
+
+def test_a_batch_with_nothing_left_to_run_is_done_at_once(store):
+    first, messages = store.plan()
+    for message in messages:
+        store.record(store.claim(Fence(message.shard_id, 1)))
+    assert store.batch(first.id).state == "done"
+    again, messages = store.plan()
+    assert again.id != first.id
+    assert messages == ()
+    assert (again.state, again.cached_count, again.run_count) == ("done", 5, 5)
+    assert again.finished_at is not None
+    assert [step.kind for step in store.steps(again.id)] == ["batch.planned"]
+
+
+def test_a_result_of_another_simulator_is_not_used(store):
+    first, messages = store.plan()
+    for message in messages:
+        store.record(store.claim(Fence(message.shard_id, 1)))
+    assert len(store.results()) == 5
+    with transaction(store.engine) as session:
+        known = results.find_many(
+            session,
+            [digest_of("boot")],
+            [run.variant_digest for run in store.runs(first.id)],
+            digest_of("another simulator"),
+        )
+    assert known == {}
+
+
+def test_recompute_runs_everything_again(store):
+    _, messages = store.plan()
+    for message in messages:
+        store.record(store.claim(Fence(message.shard_id, 1)))
+    again, messages = store.plan(recompute=True)
+    assert again.cached_count == 0
+    assert sum(len(store.claim(Fence(m.shard_id, 1)).runs) for m in messages) == 5
+
+
+def test_an_equal_batch_under_way_is_answered_instead(store):
+    first, messages = store.plan()
+    second, none = store.plan()
+    assert second.id == first.id
+    assert messages
+    assert none == ()
+    assert store.count(Batch) == 1
+    assert store.count(Shard) == len(messages)
+
+
+def test_a_cancelled_batch_is_not_answered_instead_of_a_new_one(store):
+    first, _ = store.plan()
+    with transaction(store.engine) as session:
+        batches.cancel(session, first.id)
+    second, _ = store.plan()
+    assert second.id != first.id
+
+
+@pytest.mark.parametrize(
+    ("trace_names", "sets", "missing"), [((), 1, "trace"), (("boot",), 0, "patch set")]
+)
+def test_a_batch_with_nothing_to_run_is_refused_and_leaves_no_row(
+    store, trace_names, sets, missing
+):
+    rows = [store.add_trace(name) for name in trace_names]
+    chosen = [store.add_patch_set()] * sets
+    with (
+        pytest.raises(EmptyBatch, match=f"at least one {missing}"),
+        transaction(store.engine) as session,
+    ):
+        batches.plan_batch(
+            session, traces=rows, patch_sets=chosen, plan="each", simulator_digest=SIMULATOR
+        )
+    assert store.count(Batch) == store.count(Run) == 0
+
+
+def test_an_unknown_plan_is_refused(store):
+    with pytest.raises(InvalidParameter, match="each, series"):
+        store.plan(plan="all")
+    assert store.count(Batch) == 0
+
+
+def test_a_contradicting_patch_set_leaves_no_row(store):
+    with (
+        pytest.raises(ContradictingPatches, match="zap-account and zap-merged"),
+        transaction(store.engine) as session,
+    ):
+        patch_sets.add(session, "both", PatchSet(patches=("zap-account", "zap-merged")))
+    assert store.count(PatchSetRow) == store.count(Variant) == 0
+
+
+def test_two_series_share_one_base_column(store):
+    rows = [store.add_patch_set(), store.add_patch_set(SEED_SERIES[:2], "short")]
+    with transaction(store.engine) as session:
+        batch = batches.plan_batch(
+            session,
+            traces=[store.add_trace()],
+            patch_sets=rows,
+            plan="series",
+            simulator_digest=SIMULATOR,
+        ).batch
+    labels = [column.label for column in store.batch(batch.id).columns]
+    assert labels.count("base") == 1
+    assert labels[-2:] == ["short 1", "short 1-2"]
+    assert batch.run_count == 5
+
+
+def test_a_trace_named_twice_is_run_once(store):
+    trace = store.add_trace()
+    with transaction(store.engine) as session:
+        batch = batches.plan_batch(
+            session,
+            traces=[trace, trace],
+            patch_sets=[store.add_patch_set()],
+            plan="each",
+            simulator_digest=SIMULATOR,
+        ).batch
+    assert batch.run_count == 1
+
+
+def test_a_batch_is_found_by_id_and_by_code(store):
+    batch, _ = store.plan()
+    assert re.fullmatch(r"b-[0-9a-hjkmnp-tv-z]{4}", batch.code)
+    assert store.batch(batch.code).id == store.batch(str(batch.id)).id == batch.id
+
+
+def test_parameters_belong_to_the_variant(store):
+    plain = store.add_patch_set(("zap-account",), "plain")
+    limited = store.add_patch_set(
+        ("zap-account",), "limited", parameters=Parameters(page_limit=Schedule(400, 64, 32768))
+    )
+    assert plain.variant_digest != limited.variant_digest
+    with transaction(store.engine) as session:
+        row = patch_sets.get(session, limited.id)
+        variant = patch_sets.to_variant(row.variant)
+    assert variant.parameters.page_limit == Schedule(400, 64, 32768)
+    assert variant.digest == limited.variant_digest

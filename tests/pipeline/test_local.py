@@ -1,0 +1,264 @@
+"""``python -m services.local`` as a user starts it, and how it ends."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from refault.mmu.jit import cache_folder
+from services.local.folder import DataFolder
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 240
+
+
+started = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running():
+    """Ends what a failed test leaves behind; the parts of a stack end with their starter."""
+    yield
+    while started:
+        process = started.pop()
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def data(tmp_path):
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def traces(tmp_path, capture):
+    folder = tmp_path / "traces"
+    folder.mkdir()
+    shutil.copy(capture, folder)
+    return folder
+
+
+def processes_of(folder):
+    """Every process of the stack in ``folder``: each of them holds its lock open."""
+    lock = folder / "lock"
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if any(Path(entry).resolve() == lock for entry in process.glob("fd/*")):
+                found.append(int(process.name))
+    return found
+
+
+def start(command, data, *arguments):
+    environment = {**os.environ, "REFAULT_CACHE": str(cache_folder())}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.local", command, "--data", str(data), *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    started.append(process)
+    return process
+
+
+def finish(process):
+    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    return process.returncode, output, errors
+
+
+def wait_until_up(process, data):
+    # The address of the service that the process starts there.
+
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(FileNotFoundError):
+            service = json.loads((data / "run" / "service.json").read_text())
+            if service["pid"] == process.pid:
+                return service["url"]
+        time.sleep(0.05)
+    raise AssertionError(process.communicate(timeout=10))
+
+
+def wait_until_nothing_runs(data):
+    deadline = time.monotonic() + 30
+    while left := processes_of(data):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def test_the_demo_shows_a_table_stops_everything_and_simulates_nothing_twice(data, traces):
+    code, output, errors = finish(start("demo", data, "--traces", str(traces)))
+    assert code == 0, errors
+    table, _, remark = output.partition("\n5 runs simulated")
+    assert remark
+    assert max(len(line) for line in table.splitlines()) <= 72
+    assert re.search(
+        r"^the same as a page: http://127\.0\.0\.1:\d+/batches/b-\w+$", output, re.MULTILINE
+    )
+    assert processes_of(data) == []
+
+    code, again, errors = finish(start("demo", data, "--traces", str(traces)))
+    assert code == 0, errors
+    assert "5 of 5 runs found by digest; nothing was simulated again" in again
+    # Everything but the batch's code is as before.
+    assert re.sub(r"b-\w+", "", again).startswith(re.sub(r"b-\w+", "", table))
+    assert processes_of(data) == []
+
+
+def test_on_a_terminal_the_demo_stays_until_ctrl_c(data, traces):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.environ["REFAULT_CACHE"] = str(cache_folder())
+        command = ["-m", "services.local", "demo", "--data", str(data), "--traces", str(traces)]
+        os.execv(sys.executable, [sys.executable, *command])
+    seen = b""
+    try:
+        while b"Ctrl-C stops the service" not in seen:
+            seen += os.read(terminal, 4096)
+        [url] = re.findall(rb"the same as a page: (\S+)", seen)
+        assert httpx.get(url.decode(), trust_env=False).status_code == 200
+        os.write(terminal, b"\x03")
+        # What it still prints must be read, or it waits for us.
+        with contextlib.suppress(OSError):
+            while chunk := os.read(terminal, 4096):
+                seen += chunk
+    finally:
+        _, status = os.waitpid(pid, 0)
+        os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 0, seen
+    assert b"Traceback" not in seen
+    assert processes_of(data) == []
+
+
+def test_told_to_stop_it_stops_everything(data):
+    process = start("serve", data)
+    url = wait_until_up(process, data)
+    assert httpx.get(f"{url}/readyz", trust_env=False).json()["worker_count"] >= 1
+    assert len(processes_of(data)) > 5
+    process.send_signal(signal.SIGTERM)
+    code, _, errors = finish(process)
+    assert code == 143, errors
+    assert processes_of(data) == []
+
+
+def test_kill_9_of_the_starter_leaves_no_process_and_a_folder_that_works(data):
+    process = start("serve", data)
+    wait_until_up(process, data)
+    process.kill()
+    wait_until_nothing_runs(data)
+    again = start("serve", data)
+    url = wait_until_up(again, data)
+    assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+    again.terminate()
+    assert finish(again)[0] == 143
+
+
+def test_a_folder_in_use_is_refused_and_another_one_works_beside_it(data, tmp_path):
+    first = start("serve", data)
+    wait_until_up(first, data)
+    code, output, errors = finish(start("serve", data))
+    assert (code, output) == (1, "")
+    assert f"the data folder {data} is in use by process {first.pid}" in errors
+    assert "--data" in errors
+    other = tmp_path / "other"
+    second = start("serve", other)
+    wait_until_up(second, other)
+    assert first.poll() is None
+    for process in (first, second):
+        process.terminate()
+        assert finish(process)[0] == 143
+    assert processes_of(data) == processes_of(other) == []
+
+
+def test_a_part_that_dies_ends_the_service_with_its_last_words(data):
+    process = start("serve", data)
+    wait_until_up(process, data)
+    [postmaster] = [
+        int((data / "postgres" / "postmaster.pid").read_text().splitlines()[0]),
+    ]
+    os.kill(postmaster, signal.SIGKILL)
+    code, _, errors = finish(process)
+    assert code == 1
+    assert "postgres: ended with SIGKILL" in errors
+    assert str(data / "logs" / "postgres.log") in errors
+    assert "Traceback" not in errors
+    wait_until_nothing_runs(data)
+
+
+def test_all_that_is_written_is_in_the_folder_and_secrets_are_private(data, tmp_path):
+    process = start("serve", data)
+    wait_until_up(process, data)
+    process.terminate()
+    finish(process)
+    assert {path.name for path in tmp_path.iterdir()} == {"data"}
+    assert (data / "secrets.json").stat().st_mode & 0o777 == 0o600
+    assert (data / "run" / "valkey.conf").stat().st_mode & 0o777 == 0o600
+    secrets = json.loads((data / "secrets.json").read_text())
+    assert len(set(secrets.values())) == 3
+    logs = "".join(path.read_text(errors="replace") for path in (data / "logs").iterdir())
+    assert not [name for name, secret in secrets.items() if secret in logs]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--port", "0"), "--port"),
+        (("--workers", "0"), "--workers"),
+        (("--port", "1", "--traces", "."), "unrecognized arguments: --traces"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_starts(data, arguments, message):
+    code, _, errors = finish(start("serve", data, *arguments))
+    assert code == 2
+    assert message in errors
+    assert not data.exists()
+
+
+def test_a_demo_without_traces_says_so_and_starts_nothing(data, tmp_path):
+    code, _, errors = finish(start("demo", data, "--traces", str(tmp_path)))
+    assert code == 1
+    assert f"no traces (*.rft) in {tmp_path}" in errors
+    assert not data.exists()
+
+
+def test_a_folder_with_files_of_somebody_else_is_refused(data):
+    data.mkdir()
+    (data / "thesis.tex").write_text("mine")
+    code, _, errors = finish(start("serve", data))
+    assert code == 1
+    assert "holds files that are not ours" in errors
+    assert [path.name for path in data.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, errors = finish(start("serve", tmp_path / "file" / "data"))
+    assert code == 1
+    assert f"cannot use the data folder {tmp_path / 'file' / 'data'}" in errors
+    assert "Traceback" not in errors
+
+
+def test_damaged_secrets_are_named(tmp_path):
+    folder = DataFolder(tmp_path)
+    folder.open()
+    folder.close()
+    (tmp_path / "secrets.json").write_text("{")
+    code, _, errors = finish(start("serve", tmp_path))
+    assert code == 1
+    assert "secrets.json is damaged" in errors

@@ -1,0 +1,112 @@
+import pytest
+
+from db.blobs import BlobStore
+from db.repositories import simulators, traces
+from db.repositories.shards import Fence
+from db.session import transaction
+from refault.mmu.source import simulator_digest
+from refault.trace import TraceReader
+from tests.fixtures.database import Store
+from tests.mmu.guests import A, D, Guest, P, U, W
+from worker.resources import Resources
+from worker.settings import Settings
+
+
+@pytest.fixture
+def small_trace(tmp_path):
+    """A guest of one address space that is read, written and remapped, as a file."""
+    guest = Guest()
+    flags = P | W | U | A | D
+    guest.table(1, {0: 2 << 12 | flags})
+    guest.table(2, {0: 3 << 12 | flags})
+    guest.table(3, {0: 4 << 12 | flags})
+    guest.table(4, {index: (16 + index) << 12 | flags for index in range(32)})
+    guest.boot(1 << 12)
+    for index in range(32):
+        guest.load(index << 12).store(index << 12, index)
+    guest.cr3(1 << 12).load(0)
+    path = tmp_path / "small.rft"
+    path.write_bytes(guest.bytes())
+    return path
+
+
+@pytest.fixture
+def sent():
+    """The messages a worker has sent."""
+    return []
+
+
+@pytest.fixture
+def resources(database_url, tmp_path, sent):
+    settings = Settings(
+        database_url=database_url,
+        broker_url="redis://127.0.0.1:1/0",
+        blobs=tmp_path / "blobs",
+        lease_seconds=0.6,
+        heartbeat_seconds=0.05,
+        resend_seconds=0.2,
+    )
+
+    def publish(messages):
+        sent.extend(messages)
+        return len(messages)
+
+    held = Resources.open(
+        settings, simulator_digest=simulator_digest(), publish=publish, cache=tmp_path / "cache"
+    )
+    yield held
+    held.close()
+
+
+@pytest.fixture
+def room(resources, engine, small_trace):
+    """The worker's room with one trace stored: rows to ask, batches to plan."""
+    return Room(resources, engine, small_trace)
+
+
+class Room(Store):
+    def __init__(self, resources, engine, path):
+        super().__init__(engine)
+        self.resources = resources
+        with transaction(engine) as session:
+            simulators.register(
+                session,
+                name=resources.name,
+                digest=resources.simulator_digest,
+                semantics_version=1,
+                host="h",
+                pid=1,
+            )
+        self.blobs = BlobStore(resources.settings.blobs)
+        self.digest, size = self.blobs.put_stream([path.read_bytes()])
+        with TraceReader(path) as reader:
+            for _ in reader.blocks():
+                pass
+            summary = reader.summary
+        with transaction(engine) as session:
+            self.trace, _ = traces.add(
+                session,
+                digest=self.digest,
+                name="small",
+                content="operations",
+                guest_mode="long",
+                vcpu_count=1,
+                size_bytes=size,
+                event_count=summary.event_count,
+                instruction_count=summary.instruction_count,
+                truncated=False,
+                events_by_kind=summary.events_by_kind,
+                header={},
+            )
+
+    def add_trace(self, name="boot", **given):
+        if name == "boot":
+            return self.trace
+        return super().add_trace(name, **given)
+
+    def plan(self, *arguments, **given):
+        simulator = {"simulator_digest": self.resources.simulator_digest}
+        return super().plan(*arguments, **(simulator | given))
+
+    def fences(self, messages):
+        return [Fence(message.shard_id, message.attempt) for message in messages]

@@ -1,0 +1,66 @@
+import time
+
+from db.repositories import simulators
+from db.repositories.shards import Fence
+from db.session import transaction
+from refault.catalogue import SEED_SERIES
+from worker.shards import Ending, run
+from worker.sweep import sweep
+
+
+def test_a_shard_whose_worker_fell_silent_is_handed_on(room, sent):
+    batch, [message] = room.plan(patches=SEED_SERIES[:2])
+    fence = Fence(message.shard_id, 1)
+    room.claim(fence, worker="silent", simulator=room.resources.simulator_digest)
+    assert sweep(room.resources, waiting_message_count=0) == []
+    room.let_lease_run_out(fence)
+    (room.resources.attempts / f"{fence.shard_id}-1.stderr").write_text("Segmentation fault\n")
+    [again] = sweep(room.resources, waiting_message_count=0)
+    assert sent == [again]
+    assert "silent" in room.shard(fence.shard_id).error
+    assert "Segmentation fault" in room.shard(fence.shard_id).error
+    assert run(room.resources, fence) is Ending.STALE
+    assert run(room.resources, Fence(again.shard_id, again.attempt)) is Ending.RECORDED
+    assert room.batch(batch.id).state == "done"
+    assert list(room.resources.attempts.iterdir()) == []
+
+
+def test_two_sweeps_hand_a_shard_on_once(room, sent):
+    _, [message] = room.plan(patches=SEED_SERIES[:2])
+    fence = Fence(message.shard_id, 1)
+    room.claim(fence, worker="silent", simulator=room.resources.simulator_digest)
+    room.let_lease_run_out(fence)
+    sweep(room.resources, waiting_message_count=0)
+    sweep(room.resources, waiting_message_count=1)
+    assert len(sent) == 1
+    assert room.shard(fence.shard_id).attempt == 2
+
+
+def test_messages_of_an_emptied_broker_are_sent_again(room, sent):
+    _, messages = room.plan()
+    assert sweep(room.resources, waiting_message_count=0) == []
+    time.sleep(room.resources.settings.resend_seconds + 0.1)
+    assert sorted(sweep(room.resources, waiting_message_count=0), key=str) == sorted(
+        messages, key=str
+    )
+    # They have just been sent, so the next sweep waits.
+    assert sweep(room.resources, waiting_message_count=0) == []
+    assert len(sent) == len(messages)
+
+
+def test_a_long_queue_does_not_grow_with_every_sweep(room, sent):
+    _, messages = room.plan()
+    time.sleep(room.resources.settings.resend_seconds + 0.1)
+    assert sweep(room.resources, waiting_message_count=len(messages)) == []
+    assert sent == []
+
+
+def test_what_a_stopped_worker_held_needs_no_patience(room, sent):
+    _, [message] = room.plan(patches=SEED_SERIES[:2])
+    fence = Fence(message.shard_id, 1)
+    room.claim(fence, worker="w1", simulator=room.resources.simulator_digest, lease_seconds=3600)
+    with transaction(room.engine) as session:
+        simulators.ended(session, "w1", in_order=True)
+    [again] = sweep(room.resources, waiting_message_count=0)
+    assert again.attempt == 2
+    assert room.shard(fence.shard_id).lost_count == 0
