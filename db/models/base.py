@@ -23,9 +23,6 @@ CreatedAt = Annotated[datetime.datetime, mapped_column(server_default=sa.func.no
 class Base(DeclarativeBase):
     """Root of the models; constraint names are fixed so that migrations can name them."""
 
-    # What the database fills in is there at once, also after the session has gone.
-    __mapper_args__: ClassVar[dict[str, Any]] = {"eager_defaults": True}
-
     metadata = sa.MetaData(
         naming_convention={
             "ix": "ix_%(column_0_label)s",

@@ -104,26 +104,25 @@ def write(
     ).one()
     if created is not None:
         return row, False
+    alarmed = False
     row.recomputed_at = sa.func.now()
     if row.outcome == "crashed":
         # A crash may have been the machine's; whatever came now replaces it.
         for column, value in values.items():
             setattr(row, column, value)
         row.worker = worker
-        session.flush()
-        return row, False
-    if row.body_digest == values["body_digest"]:
-        session.flush()
-        return row, False
-    row.integrity_alarm = {
-        "stored_digest": row.body_digest,
-        "other_digest": values["body_digest"],
-        "other_crash": values["crash"],
-        "worker": worker,
-        "at": str(session.scalar(sa.select(sa.func.now()))),
-    }
+    elif row.body_digest != values["body_digest"]:
+        alarmed = True
+        row.integrity_alarm = {
+            "stored_digest": row.body_digest,
+            "other_digest": values["body_digest"],
+            "other_crash": values["crash"],
+            "worker": worker,
+            "at": str(session.scalar(sa.select(sa.func.now()))),
+        }
     session.flush()
-    return row, True
+    session.refresh(row)
+    return row, alarmed
 
 
 def _values(outcome: Outcome) -> dict[str, Any]:

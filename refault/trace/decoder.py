@@ -44,8 +44,8 @@ class TraceDecoder:
             elif frame.tag == TAG_BLOCK:
                 packed = read_block(frame.body, self._totals.event_count, offset=frame.offset)
                 self._rules.begin_block((kind for kind, _ in packed.kinds), frame.offset)
-                for block in BlockUnpacker(packed).slices():
-                    self._rules.check(block)
+                for block, places in BlockUnpacker(packed).slices():
+                    self._rules.check(block, places)
                     self._totals.add_instructions(block)
                     yield block
                 self._totals.count_block(packed.kinds, frame.offset)

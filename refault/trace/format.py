@@ -43,8 +43,8 @@ TAG_INDEX: Final = b"INDX"
 MAX_BLOCK_EVENTS: Final = 1 << 21
 MAX_BLOCK_BYTES: Final = 64 << 20
 MAX_HEADER_BYTES: Final = 1 << 20
-MAX_INDEX_BYTES: Final = 8 << 20
-MAX_BLOCKS: Final = 1 << 18
+MAX_INDEX_BYTES: Final = 4 << 20
+MAX_BLOCKS: Final = 1 << 16
 MAX_EVENTS: Final = 1 << 40
 MAX_NOTES: Final = 1 << 14
 MAX_TEXT: Final = 1 << 12
@@ -140,6 +140,6 @@ class Flag(enum.IntFlag):
     INIT = 32  # state at the start of the capture, not something the guest did
 
 
-# flags of OP_MEM: bits 0-1 host level 1..3, bit 2 set where level 1 was written out although it is the default.
+# flags of OP_MEM: bits 0-1 host level 1..3; bit 2 says that level 1, the default, was written out.
 MEM_LEVEL_MASK: Final = 3
 MEM_LEVEL_STATED: Final = 4

@@ -85,7 +85,7 @@ class FrameParser:
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Frame]:
         """The frames that ``data`` completes; exhaust it before feeding on."""
         view = memoryview(data)
-        while len(view):
+        while view:
             if self.complete:
                 raise TraceCorrupt(
                     f"{len(view)} bytes follow the end of the trace; cut them off",
@@ -201,7 +201,9 @@ class FrameParser:
         magic, size, crc = TRAILER.unpack(self._pending)
         self._check_seal(crc, "last 16 bytes")
         if magic != TRAILER_MAGIC or size != self._index_frame_bytes:
-            raise TraceCorrupt("the last 16 bytes contradict the closing index", offset=self._offset)
+            raise TraceCorrupt(
+                "the last 16 bytes contradict the closing index", offset=self._offset
+            )
         self._consume()
         self.complete = True
 

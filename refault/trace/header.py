@@ -21,6 +21,13 @@ from refault.trace.format import (
 from refault.trace.model import Content, GuestMode, MemorySlot, TraceHeader
 
 KEYS: Final = frozenset(TraceHeader.__dataclass_fields__)
+MSGPACK_LIMITS: Final = {
+    "max_str_len": 4 * MAX_TEXT,
+    "max_bin_len": 0,
+    "max_array_len": 0,
+    "max_map_len": MAX_MAP_ENTRIES,
+    "max_ext_len": 0,
+}
 
 
 def pack_header(header: TraceHeader) -> bytes:
@@ -34,7 +41,10 @@ def pack_header(header: TraceHeader) -> bytes:
     values["slots"] = [list(asdict(slot).values()) for slot in header.slots]
     for name in ("capture_filter", "workload_marks", "guest"):
         values[name] = dict(values[name])
-    body: bytes = msgpack.packb(values)
+    try:
+        body: bytes = msgpack.packb(values)
+    except (ValueError, OverflowError) as error:
+        raise TraceCorrupt(f"the header cannot be written: {error}") from error
     if len(body) > MAX_HEADER_BYTES:
         raise TraceTooLarge(
             f"the header takes {len(body)} bytes, over the bound of {MAX_HEADER_BYTES}; "
@@ -51,7 +61,7 @@ def unpack_header(body: bytes | memoryview, *, offset: int) -> TraceHeader:
         TraceCorrupt: it is no msgpack map of the right keys, or a value breaks a rule.
         TraceTooLarge: it declares more notes, slots, vCPUs or text than the format allows.
     """
-    values = unpack_map(body, KEYS, "header", offset=offset)
+    values = unpack_map(body, KEYS, "header", offset=offset, max_array_len=MAX_NOTES)
     check = _Checks(offset)
     slots = check.sequence(values["slots"], "slots", MAX_SLOTS)
     header = TraceHeader(
@@ -74,22 +84,26 @@ def unpack_header(body: bytes | memoryview, *, offset: int) -> TraceHeader:
     return header
 
 
-def unpack_map(body: bytes | memoryview, keys: frozenset[str], what: str, *, offset: int) -> dict[str, Any]:
+def unpack_map(
+    body: bytes | memoryview, keys: frozenset[str], what: str, *, offset: int, **limits: int
+) -> dict[str, Any]:
     """The msgpack map in ``body``, which must have exactly ``keys``.
 
-    msgpack bounds every declared length by the bytes that are there.
+    ``limits`` are msgpack's ``max_*_len``; those not given bound what every body may hold, so that
+    a declared length takes no memory beyond them.
     """
     try:
-        values = msgpack.unpackb(body, strict_map_key=True)
+        values = msgpack.unpackb(body, strict_map_key=True, **{**MSGPACK_LIMITS, **limits})
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise TraceCorrupt(
-            f"the {what} is no msgpack map ({error}); import or upload the trace anew",
+            f"the {what} is no msgpack map within its bounds ({error}); "
+            "import or upload the trace anew",
             offset=offset,
         ) from error
     if not isinstance(values, dict) or values.keys() != keys:
         found = sorted(map(str, values))[:20] if isinstance(values, dict) else type(values).__name__
         raise TraceCorrupt(
-            f"the {what} must be a map of {sorted(keys)}, but is {found}", offset=offset
+            f"the {what} must be a map of {sorted(keys)}, but is {found!s:.200}", offset=offset
         )
     return values
 
@@ -106,6 +120,8 @@ class _Checks:
     def text(self, value: object, name: str) -> str:
         if not isinstance(value, str):
             raise self.refuse(name, "text", value)
+        if "\0" in value:
+            raise self.refuse(name, "text without NUL, which databases cannot keep", value)
         if len(value) > MAX_TEXT:
             raise TraceTooLarge(
                 f"header.{name} has {len(value)} characters, over the bound of {MAX_TEXT}",

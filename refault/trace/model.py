@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Content = Literal["capture", "operations"]
 GuestMode = Literal["long", "pae", "32bit", "nonpaging", "mixed"]
-PAGE_BYTES = 4096
+PAGE_BYTES: Final = 4096
+COLUMN_TYPES: Final = (np.uint8, np.uint8, np.uint8, np.uint8, np.uint32, np.int64, np.int64)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,32 @@ class Block(NamedTuple):
     def event_count(self) -> int:
         """How many events the block holds (``len`` of a tuple is its number of fields)."""
         return len(self.kind)
+
+    def part(self, start: int, stop: int) -> Block:
+        """Events ``start`` to ``stop`` of the block, by their number in it; views, not copies."""
+        columns: list[Any] = [column[start:stop] for column in self[1:]]
+        return Block(self.first_event_index + start, *columns)
+
+    def copied(self) -> Block:
+        """The same events in arrays of its own, of the types the columns must have.
+
+        Raises:
+            ValueError: the columns differ in length.
+        """
+        if len({len(column) for column in self[1:]}) != 1:
+            raise ValueError("the columns of a block differ in length")
+        columns: list[Any] = [
+            np.array(column, dtype) for column, dtype in zip(self[1:], COLUMN_TYPES, strict=True)
+        ]
+        return Block(self.first_event_index, *columns)
+
+
+def join_blocks(blocks: Sequence[Block]) -> Block:
+    """All events of some blocks in one, numbered as if the first of them came first."""
+    if len(blocks) == 1:
+        return blocks[0]
+    columns: list[Any] = [np.concatenate(column) for column in list(zip(*blocks, strict=True))[1:]]
+    return Block(blocks[0].first_event_index, *columns)
 
 
 @dataclass(frozen=True)

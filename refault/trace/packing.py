@@ -42,7 +42,7 @@ Column = NDArray[Any]
 
 STREAM_TYPES: Final = {
     "kind": "<u1",
-    "token": "<u2",  # <u4 in a block with 65535 descriptors of one kind or more
+    "token": "<u2",
     "offset": "<u2",
     "insns8": "<u1",
     "insns16": "<u2",
@@ -54,7 +54,8 @@ STREAM_TYPES: Final = {
     "shift": "<i8",
     "value": "<i8",
 }
-WIDE_TOKEN: Final = "<u4"
+# Of a block with 65535 descriptors of one kind or more.
+WIDE_STREAM_TYPES: Final = {**STREAM_TYPES, "token": "<u4"}
 # Entries of a table, and words a vector writes into one, mostly point a page further than the last.
 DELTA_KINDS: Final = frozenset({EventKind.TABLE_ENTRY, EventKind.OP_POKE})
 OFFSET_MASK: Final = PAGE_BYTES - 1
@@ -100,9 +101,8 @@ def _streams(block: Block) -> tuple[dict[str, Column], list[list[int]]]:
     offset = np.where(has_offset, block.a & OFFSET_MASK, 0)
     page = block.a - offset
     shift = np.where(access, block.b - block.a, 0)
-    looks = (
-        block.vcpu.astype(np.int64) | block.flags.astype(np.int64) << 8 | block.aux.astype(np.int64) << 16
-    )
+    vcpu, flags, aux = (column.astype(np.int64) for column in (block.vcpu, block.flags, block.aux))
+    looks = vcpu | flags << 8 | aux << 16
     kinds: list[list[int]] = []
     tokens: list[Column] = []
     offsets: list[Column] = []
@@ -121,10 +121,10 @@ def _streams(block: Block) -> tuple[dict[str, Column], list[list[int]]]:
             value = block.b[events]
             values.append(np.diff(value, prepend=0) if kind in DELTA_KINDS else value)
     rows = _join(described)
-    token_type = WIDE_TOKEN if max(map(len, described), default=0) > 0xFFFE else "<u2"
+    wide = max(map(len, described), default=0) > 0xFFFE
     streams = {
         "kind": block.kind,
-        "token": _join(tokens).astype(token_type),
+        "token": _join(tokens),
         "offset": _join(offsets),
         **_narrow(block.insns),
         "vcpu": block.vcpu[rows],
@@ -134,10 +134,8 @@ def _streams(block: Block) -> tuple[dict[str, Column], list[list[int]]]:
         "shift": shift[rows],
         "value": _join(values),
     }
-    return {
-        name: stream if name == "token" else stream.astype(STREAM_TYPES[name])
-        for name, stream in streams.items()
-    }, kinds
+    types = WIDE_STREAM_TYPES if wide else STREAM_TYPES
+    return {name: stream.astype(types[name]) for name, stream in streams.items()}, kinds
 
 
 def _number(*keys: Column) -> tuple[Column, Column]:

@@ -5,7 +5,7 @@ Every rule looks at whole columns. A broken one names the event and the byte its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -27,7 +27,10 @@ Column = NDArray[Any]
 KNOWN_FLAGS: Final = 63
 EFER: Final = 0xC000_0080
 ENTRIES_PER_TABLE: Final = 512
-K = {kind.name: int(kind) for kind in EventKind}  # bare numbers keep numpy's columns narrow
+K: Final = {kind.name: int(kind) for kind in EventKind}
+SNAPSHOT_KINDS: Final = ("TABLE_SNAPSHOT", "TABLE_ENTRY")
+BOOT_KINDS: Final = ("OP_BOOT_CR", "OP_BOOT")
+NOWHERE: Final = np.empty(0, np.int64)
 
 
 class _Rows:
@@ -47,8 +50,8 @@ class _Rows:
         """Which ``a`` lie in no slot of the header."""
         inside = np.zeros(len(self.events), bool)
         for slot in self.header.slots:
-            base = slot.base_gfn * PAGE_BYTES
-            inside |= (self.a >= base) & (self.a < base + slot.page_count * PAGE_BYTES)
+            above = (self.a - slot.base_gfn * PAGE_BYTES).view(np.uint64)
+            inside |= above < slot.page_count * PAGE_BYTES
         return ~inside
 
 
@@ -67,18 +70,25 @@ OUTSIDE: Final = _Rule(
     "its page table lies outside the guest's memory, which the header's slots describe",
     _Rows.outside_memory,
 )
-OFF_PAGE: Final = _Rule(
-    "it names no whole page", lambda rows: (rows.a & (PAGE_BYTES - 1)) != 0
-)
+OFF_PAGE: Final = _Rule("it names no whole page", lambda rows: (rows.a & (PAGE_BYTES - 1)) != 0)
 UNKNOWN_SLOT: Final = _Rule(
     f"slots are numbered 0 to {MAX_SLOTS - 1}", lambda rows: rows.aux >= MAX_SLOTS
 )
 NO_LEVEL: Final = "tables have levels 1 to 4"
 
 
-def _store_bits(rows: _Rows) -> Column:
-    """How many bits a TABLE_STORE writes; 64 where its size is none."""
-    return 8 << np.minimum(rows.aux & 15, 3).astype(np.int64)
+# Which aux a TABLE_STORE can have: low nibble log2 of 1, 2, 4 or 8 bytes, high nibble level 1..4.
+STORE_AUX: Final = np.array([aux & 15 <= 3 and 1 <= aux >> 4 <= 4 for aux in range(256)])
+
+
+def _store_misfits(rows: _Rows) -> Column:
+    """Which TABLE_STOREs cross a multiple of their size, or have a value wider than it."""
+    misfits: Column = (rows.a & 7) != 0
+    narrow = np.flatnonzero(rows.aux & 15 != 3)  # few: guests write whole entries
+    size = 1 << (rows.aux[narrow] & 15).astype(np.int64)
+    a, b = rows.a[narrow], rows.b[narrow]
+    misfits[narrow] = (a & (size - 1) != 0) | (b >> 8 * size != 0)
+    return misfits
 
 
 def _fault_flags(rows: _Rows) -> Column:
@@ -89,16 +99,8 @@ def _fault_flags(rows: _Rows) -> Column:
 RULES: Final[dict[int, tuple[_Rule, ...]]] = {
     K["TABLE_STORE"]: (
         OUTSIDE,
-        _Rule("it stores 1, 2, 4 or 8 bytes", lambda rows: (rows.aux & 15) > 3),
-        _Rule(NO_LEVEL, lambda rows: (rows.aux >> 4 == 0) | (rows.aux >> 4 > 4)),
-        _Rule(
-            "its address is no multiple of its size",
-            lambda rows: rows.a & ((_store_bits(rows) >> 3) - 1) != 0,
-        ),
-        _Rule(
-            "its value is wider than its size",
-            lambda rows: (_store_bits(rows) < 64) & (rows.b >> np.minimum(_store_bits(rows), 63) != 0),
-        ),
+        _Rule("it has no such size or level", lambda rows: ~STORE_AUX[rows.aux]),
+        _Rule("its address or its value does not fit its size", _store_misfits),
     ),
     K["CR"]: (
         _Rule(
@@ -148,11 +150,13 @@ RULES: Final[dict[int, tuple[_Rule, ...]]] = {
         _Rule("host levels are 1 to 3", lambda rows: rows.flags & MEM_LEVEL_MASK == 0),
         _Rule(
             f"memory ends at frame {MAX_GFN}",
-            lambda rows: (rows.a < 0)
-            | (rows.b < 1)
-            | (rows.a > MAX_GFN)
-            | (rows.b > MAX_GFN)
-            | (rows.a + rows.b > MAX_GFN),
+            lambda rows: (
+                (rows.a < 0)
+                | (rows.b < 1)
+                | (rows.a > MAX_GFN)
+                | (rows.b > MAX_GFN)
+                | (rows.a + rows.b > MAX_GFN)
+            ),
         ),
     ),
     K["OP_LOG"]: (UNKNOWN_SLOT,),
@@ -176,7 +180,6 @@ class EventRules:
     def __init__(self, header: TraceHeader) -> None:
         self._header = header
         self._allowed = CAPTURE_KINDS if header.content == "capture" else OPERATION_KINDS
-        self._kinds: tuple[int, ...] = ()
         self._offset = 0
         self._entries_due = 0
         self._table_gpa = 0
@@ -189,9 +192,8 @@ class EventRules:
         Raises:
             TraceCorrupt: a trace of this content has no events of such a kind.
         """
-        self._kinds = tuple(kinds)
         self._offset = offset
-        for kind in self._kinds:
+        for kind in kinds:
             if kind not in self._allowed:
                 raise TraceCorrupt(
                     f"the block holds events of kind {KIND_NAMES.get(kind, kind)}, which a trace "
@@ -199,8 +201,10 @@ class EventRules:
                     offset=offset,
                 )
 
-    def check(self, block: Block) -> None:
+    def check(self, block: Block, places: Mapping[int, Column]) -> None:
         """Holds the next events of the block against the rules.
+
+        ``places`` says for each kind among them where its events are, ascending.
 
         Raises:
             TraceCorrupt: an event breaks one.
@@ -212,19 +216,19 @@ class EventRules:
             )
         if int(block.flags.max()) > KNOWN_FLAGS:
             raise self._refuse(block, int((block.flags > KNOWN_FLAGS).argmax()), "unknown flag")
-        for kind in self._kinds:
-            rules = RULES.get(kind)
-            if rules is None:
-                continue
-            rows = _Rows(block, np.flatnonzero(block.kind == kind), self._header)
-            for rule in rules:
-                if len(rows.events) and (broken := rule.broken(rows)).any():
-                    raise self._refuse(block, int(rows.events[broken.argmax()]), rule.message)
-        self._check_first(block)
-        if self._entries_due or K["TABLE_SNAPSHOT"] in self._kinds or K["TABLE_ENTRY"] in self._kinds:
-            self._check_snapshots(block)
-        if self._booting_vcpu is not None or {K["OP_BOOT_CR"], K["OP_BOOT"]} & set(self._kinds):
-            self._check_boots(block)
+        for kind, events in places.items():
+            rows = _Rows(block, events, self._header)
+            for rule in RULES.get(kind, ()):
+                if (broken := rule.broken(rows)).any():
+                    raise self._refuse(block, int(events[broken.argmax()]), rule.message)
+        if self._header.content == "operations":
+            self._check_first(block, places.get(K["OP_VM"], NOWHERE))
+        snapshots, entries = (places.get(K[name], NOWHERE) for name in SNAPSHOT_KINDS)
+        if self._entries_due or len(snapshots) or len(entries):
+            self._check_snapshots(block, snapshots, entries)
+        halves, boots = (places.get(K[name], NOWHERE) for name in BOOT_KINDS)
+        if self._booting_vcpu is not None or len(halves) or len(boots):
+            self._check_boots(block, halves, boots)
 
     def finish(self, *, offset: int) -> None:
         """The trace ended before byte ``offset``; nothing may be open.
@@ -240,11 +244,8 @@ class EventRules:
         if self._booting_vcpu is not None:
             raise TraceCorrupt("the trace ends between OP_BOOT_CR and OP_BOOT", offset=offset)
 
-    def _check_first(self, block: Block) -> None:
+    def _check_first(self, block: Block, machines: Column) -> None:
         """OP_VM is the first event of operations and comes but once."""
-        if self._header.content != "operations":
-            return
-        machines = np.flatnonzero(block.kind == K["OP_VM"])
         if block.first_event_index == 0:
             if not len(machines) or machines[0]:
                 raise self._refuse(block, 0, "a trace of operations begins with OP_VM")
@@ -252,11 +253,9 @@ class EventRules:
         if len(machines):
             raise self._refuse(block, int(machines[0]), "OP_VM comes but once, first")
 
-    def _check_snapshots(self, block: Block) -> None:
-        """Behind a TABLE_SNAPSHOT stand its ``b`` entries, of its page, ascending; none elsewhere."""
-        found = np.flatnonzero(block.kind == K["TABLE_ENTRY"])
-        # A snapshot the last block left open stands as if just before the first event.
-        starts = np.flatnonzero(block.kind == K["TABLE_SNAPSHOT"])
+    def _check_snapshots(self, block: Block, starts: Column, found: Column) -> None:
+        """Behind a TABLE_SNAPSHOT stand its ``b`` entries, ascending in its page; no others."""
+        # A snapshot the last events left open stands as if just before the first of these.
         counts = np.append(self._entries_due, block.b[starts])
         tables = np.append(self._table_gpa, block.a[starts])
         starts = np.append(-1, starts)
@@ -270,7 +269,7 @@ class EventRules:
             at = int(wrong[0]) if len(wrong) else common
             first = min(int(places[at]) for places in (found, due) if at < len(places))
             raise self._refuse(
-                block, first, "a snapshot is followed by all its TABLE_ENTRY events and no others are"
+                block, first, "behind a snapshot stand all its TABLE_ENTRY events, and no others"
             )
         entries = block.a[found]
         before = np.append(self._last_entry_gpa, entries)[:-1]
@@ -285,10 +284,8 @@ class EventRules:
         continued = self._entries_due and len(found) and owner[-1] == len(starts) - 1
         self._last_entry_gpa = int(entries[-1]) if continued else -1
 
-    def _check_boots(self, block: Block) -> None:
+    def _check_boots(self, block: Block, halves: Column, found: Column) -> None:
         """OP_BOOT_CR and OP_BOOT of one vCPU stand side by side."""
-        found = np.flatnonzero(block.kind == K["OP_BOOT"])
-        halves = np.flatnonzero(block.kind == K["OP_BOOT_CR"])
         due = halves + 1
         vcpus = block.vcpu[halves].astype(np.int64)
         if self._booting_vcpu is not None:

@@ -58,7 +58,9 @@ class Totals:
 
     def pack_index(self, recorded: Mapping[str, int], sha256: bytes) -> bytes:
         """The body of the INDX frame; ``sha256`` is that of all bytes before the frame."""
-        body: bytes = msgpack.packb({**self._stated(), "recorded": dict(recorded), "sha256": sha256})
+        body: bytes = msgpack.packb(
+            {**self._stated(), "recorded": dict(recorded), "sha256": sha256}
+        )
         return body
 
     def check_index(self, frame: Frame) -> dict[str, int]:
@@ -67,7 +69,14 @@ class Totals:
         Raises:
             TraceCorrupt: the index states anything else than what the file holds.
         """
-        index = unpack_map(frame.body, INDEX_KEYS, "closing index", offset=frame.offset)
+        index = unpack_map(
+            frame.body,
+            INDEX_KEYS,
+            "closing index",
+            offset=frame.offset,
+            max_array_len=MAX_BLOCKS,
+            max_bin_len=len(frame.sha256_before),
+        )
         for name, counted in {**self._stated(), "sha256": frame.sha256_before}.items():
             if index[name] != counted:
                 raise TraceCorrupt(

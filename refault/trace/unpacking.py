@@ -14,10 +14,10 @@ import numpy as np
 import zstandard
 
 from refault.errors import TraceCorrupt, TraceTooLarge
-from refault.trace.format import KIND_NAMES, MAX_BLOCK_EVENTS, EventKind, Flag
+from refault.trace.format import KIND_NAMES, MAX_BLOCK_BYTES, MAX_BLOCK_EVENTS, EventKind, Flag
 from refault.trace.header import unpack_map
 from refault.trace.model import Block
-from refault.trace.packing import DELTA_KINDS, OFFSET_MASK, STREAM_TYPES, WIDE_TOKEN, Column
+from refault.trace.packing import DELTA_KINDS, OFFSET_MASK, STREAM_TYPES, WIDE_STREAM_TYPES, Column
 
 BLOCK_KEYS: Final = frozenset(
     {
@@ -76,7 +76,14 @@ def read_block(body: bytes | memoryview, first_event_index: int, *, offset: int)
         TraceCorrupt: its numbers contradict each other or the blocks before.
         TraceTooLarge: a number is over its bound.
     """
-    values = unpack_map(body, BLOCK_KEYS, "block", offset=offset)
+    values = unpack_map(
+        body,
+        BLOCK_KEYS,
+        "block",
+        offset=offset,
+        max_array_len=len(KIND_NAMES),
+        max_bin_len=MAX_BLOCK_BYTES,
+    )
     if values["first_event_index"] != first_event_index:
         raise TraceCorrupt(
             f"the block begins with event {values['first_event_index']!r:.40} where event "
@@ -99,9 +106,10 @@ def read_block(body: bytes | memoryview, first_event_index: int, *, offset: int)
         **dict.fromkeys(("vcpu", "flags", "aux", "page", "shift"), descriptors),
         "value": value_count,
     }
-    types = {name: np.dtype(code) for name, code in STREAM_TYPES.items()}
-    if bounds.number(values["token_bytes"], "token_bytes", 2, 4) != 2:
-        types["token"] = np.dtype(WIDE_TOKEN)
+    if values["token_bytes"] not in (2, 4):
+        raise TraceCorrupt("the block's token_bytes must be 2 or 4", offset=offset)
+    codes = STREAM_TYPES if values["token_bytes"] == 2 else WIDE_STREAM_TYPES
+    types = {name: np.dtype(code) for name, code in codes.items()}
     if not isinstance(values["streams"], bytes):
         raise TraceCorrupt("the block's streams must be bytes", offset=offset)
     return PackedBlock(offset, first_event_index, kinds, types, counts, values["streams"])
@@ -131,7 +139,7 @@ class _Bounds:
         return self.number(value[0], name, 0, high), self.number(value[1], name, 0, high)
 
     def kinds(self, value: object, event_count: int) -> tuple[tuple[int, int], ...]:
-        if not isinstance(value, list) or len(value) > 256:
+        if not isinstance(value, list):
             raise TraceCorrupt("the block's kinds must be a list", offset=self.offset)
         kinds = [self.pair(entry, "kinds", MAX_BLOCK_EVENTS) for entry in value]
         for kind, _ in kinds:
@@ -181,7 +189,7 @@ class _Cursor:
 
 
 class _Lane:
-    """The events of one kind: their descriptors, and their own offsets and values but for ACCESS."""
+    """The events of one kind: their descriptors and, but for ACCESS, their offsets and values."""
 
     def __init__(self, kind: int, tokens: _Cursor, first_descriptor: int) -> None:
         self.kind = kind
@@ -193,8 +201,9 @@ class _Lane:
 
     def descriptors(self, count: int) -> Column:
         """The descriptor of each of the next ``count`` events."""
-        descriptors = self._tokens.take(count).astype(np.intp)
-        new = np.flatnonzero(descriptors == 0)
+        tokens = self._tokens.take(count)
+        new = np.flatnonzero(tokens == 0)
+        descriptors = tokens.astype(np.intp)
         descriptors += self._first - 1
         if len(new):
             descriptors[new] = np.arange(self._next, self._next + len(new))
@@ -217,14 +226,15 @@ class BlockUnpacker:
             np.cumsum(streams["page"]),
             streams["shift"],
         )
+        self._one_vcpu = not streams["vcpu"].any()
         value_count = len(streams["value"])
         access_offset_count = len(streams["offset"]) - value_count
         self._insns = [_Cursor(packed, streams[name]) for name in ("insns8", "insns16", "insns32")]
         self._access_offsets = _Cursor(packed, streams["offset"][:access_offset_count])
         self._lanes = self._make_lanes(streams, streams["offset"][access_offset_count:])
 
-    def slices(self) -> Iterator[Block]:
-        """The events in order, ``SLICE_EVENTS`` at a time.
+    def slices(self) -> Iterator[tuple[Block, dict[int, Column]]]:
+        """The events in order, ``SLICE_EVENTS`` at a time, and where each kind is among them.
 
         Raises:
             TraceCorrupt: the streams contradict each other.
@@ -235,21 +245,21 @@ class BlockUnpacker:
         for cursor in (self._access_offsets, *self._insns):
             cursor.finish()
 
-    def _slice(self, kind: Column, first_event_index: int) -> Block:
+    def _slice(self, kind: Column, first_event_index: int) -> tuple[Block, dict[int, Column]]:
         descriptor = np.empty(len(kind), np.intp)
         offset = np.zeros(len(kind), np.uint16)
-        values: list[tuple[Column, Column]] = []
-        found = 0
+        places: dict[int, Column] = {}
+        values: dict[int, Column] = {}
         for lane in self._lanes:
             events = np.flatnonzero(kind == lane.kind)  # a mask here costs thrice as much
             if not len(events):
                 continue
-            found += len(events)
+            places[lane.kind] = events
             descriptor[events] = lane.descriptors(len(events))
             if lane.offsets is not None and lane.values is not None:
                 offset[events] = lane.offsets.take(len(events))
-                values.append((events, lane.values.take(len(events))))
-        if found != len(kind):
+                values[lane.kind] = lane.values.take(len(events))
+        if sum(map(len, places.values())) != len(kind):
             raise self._packed.refuse("holds kinds it does not declare")
         flags = self._descriptors.flags.take(descriptor, mode="clip")
         data = np.flatnonzero((kind == ACCESS) & ((flags & FETCH) == 0))
@@ -258,12 +268,17 @@ class BlockUnpacker:
         a += offset
         b = self._descriptors.shift.take(descriptor, mode="clip")
         b += a
-        for events, value in values:
-            b[events] = value
-        vcpu = self._descriptors.vcpu.take(descriptor, mode="clip")
+        for lane_kind, value in values.items():
+            b[places[lane_kind]] = value
+        vcpu = self._vcpus(descriptor)
         aux = self._descriptors.aux.take(descriptor, mode="clip")
         insns = self._next_insns(len(kind))
-        return Block(first_event_index, kind, vcpu, flags, aux, insns, a, b)
+        return Block(first_event_index, kind, vcpu, flags, aux, insns, a, b), places
+
+    def _vcpus(self, descriptor: Column) -> Column:
+        if self._one_vcpu:
+            return np.zeros(len(descriptor), np.uint8)
+        return self._descriptors.vcpu.take(descriptor, mode="clip")
 
     def _next_insns(self, count: int) -> Column:
         narrow, *wider = self._insns

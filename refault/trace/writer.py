@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,21 +15,12 @@ from refault.errors import TraceError
 from refault.trace.format import MAX_BLOCK_EVENTS, TAG_BLOCK, TAG_HEADER, TAG_INDEX
 from refault.trace.frames import frame, preamble, trailer
 from refault.trace.header import pack_header
-from refault.trace.model import Block, TraceHeader, TraceSummary
+from refault.trace.model import Block, TraceHeader, TraceSummary, join_blocks
 from refault.trace.packing import pack_block
 from refault.trace.rules import EventRules
 from refault.trace.totals import Totals
 
 DEFAULT_BLOCK_EVENTS: Final = MAX_BLOCK_EVENTS
-COLUMN_TYPES: Final = {
-    "kind": np.uint8,
-    "vcpu": np.uint8,
-    "flags": np.uint8,
-    "aux": np.uint8,
-    "insns": np.uint32,
-    "a": np.int64,
-    "b": np.int64,
-}
 
 
 class TraceWriter:
@@ -62,12 +53,17 @@ class TraceWriter:
         self._sha256 = hashlib.sha256()
         self._size_bytes = 0
         self._summary: TraceSummary | None = None
-        self._path = destination if isinstance(destination, Path) else None
-        self._partial = self._path and self._path.with_name(self._path.name + ".partial")
-        try:
-            self._file = self._partial.open("wb") if self._partial else destination
-        except OSError as error:
-            raise TraceError(f"{self._partial} cannot be written: {error.strerror}") from error
+        self._path: Path | None = None
+        self._file: BinaryIO
+        if isinstance(destination, Path):
+            self._path = destination
+            self._partial = destination.with_name(destination.name + ".partial")
+            try:
+                self._file = self._partial.open("wb")
+            except OSError as error:
+                raise TraceError(f"{self._partial} cannot be written: {error.strerror}") from error
+        else:
+            self._file = destination
         self._write(preamble())
         self._write(frame(TAG_HEADER, body))
 
@@ -100,24 +96,24 @@ class TraceWriter:
 
         ``a`` and ``b`` may be uint64 or int64; their bits are kept.
         """
-        kinds = np.atleast_1d(np.asarray(kind, np.uint8))
-        columns = {"vcpu": vcpu, "flags": flags, "aux": aux, "insns": insns, "a": a, "b": b}
-        self.append_block(
-            Block(0, kinds, *(_column(name, value, len(kinds)) for name, value in columns.items()))
-        )
+        kinds = np.atleast_1d(np.asarray(kind))
+        columns: list[Any] = [
+            np.broadcast_to(np.asarray(value), kinds.shape)
+            for value in (vcpu, flags, aux, insns, a, b)
+        ]
+        self.append_block(Block(0, kinds, *columns))
 
     def append_block(self, block: Block) -> None:
-        """Adds the events of a block; its ``first_event_index`` is not looked at."""
-        self._pending.append(block)
+        """Adds a copy of the events of a block; its ``first_event_index`` is not looked at."""
+        self._pending.append(block.copied())
         self._pending_count += block.event_count
         if self._pending_count >= self._block_events:
-            merged = self._merge()
-            whole = merged.event_count // self._block_events * self._block_events
+            events = self._take_pending()
+            whole = events.event_count // self._block_events * self._block_events
             for start in range(0, whole, self._block_events):
-                self._write_block(_slice(merged, start, start + self._block_events))
-            rest = _slice(merged, whole, merged.event_count)
-            self._pending = [_slice(rest, 0, rest.event_count, copy=True)]
-            self._pending_count = rest.event_count
+                self._write_block(events.part(start, start + self._block_events))
+            rest = events.part(whole, events.event_count)
+            self._pending, self._pending_count = [rest.copied()], rest.event_count
 
     def close(self, recorded: Mapping[str, int] | None = None) -> TraceSummary:
         """Writes what is left and the closing index, and names the trace.
@@ -125,13 +121,13 @@ class TraceWriter:
         ``recorded`` is what the capture tool said at its end, kept for later checks.
         """
         if self._pending_count:
-            self._write_block(self._merge())
+            self._write_block(self._take_pending())
         self._rules.finish(offset=self._size_bytes)
         body = self._totals.pack_index(recorded or {}, self._sha256.digest())
         index = frame(TAG_INDEX, body)
         self._write(index)
         self._write(trailer(len(index)))
-        if self._path and self._partial:
+        if self._path:
             self._file.close()
             self._partial.replace(self._path)
         self._summary = TraceSummary(
@@ -149,24 +145,22 @@ class TraceWriter:
 
     def discard(self) -> None:
         """Gives the trace up and removes what was written, if the writer made the file."""
-        if self._partial:
+        if self._path:
             self._file.close()
             self._partial.unlink(missing_ok=True)
 
-    def _merge(self) -> Block:
-        blocks = self._pending
-        self._pending, self._pending_count = [], 0
-        if len(blocks) == 1:
-            return blocks[0]
-        return Block(0, *(np.concatenate(columns) for columns in list(zip(*blocks, strict=True))[1:]))
+    def _take_pending(self) -> Block:
+        blocks, self._pending, self._pending_count = self._pending, [], 0
+        return join_blocks(blocks)
 
     def _write_block(self, block: Block) -> None:
         block = block._replace(first_event_index=self._totals.event_count)
-        by_kind = np.bincount(block.kind, minlength=256)
-        kinds = np.flatnonzero(by_kind).tolist()
+        kinds = np.flatnonzero(np.bincount(block.kind, minlength=256)).tolist()
+        places = {kind: np.flatnonzero(block.kind == kind) for kind in kinds}
         self._rules.begin_block(kinds, self._size_bytes)
-        self._rules.check(block)
-        self._totals.count_block(((kind, int(by_kind[kind])) for kind in kinds), self._size_bytes)
+        self._rules.check(block, places)
+        counts = ((kind, len(events)) for kind, events in places.items())
+        self._totals.count_block(counts, self._size_bytes)
         self._totals.add_instructions(block)
         self._write(frame(TAG_BLOCK, pack_block(block, self._level)))
 
@@ -174,15 +168,3 @@ class TraceWriter:
         self._file.write(data)
         self._sha256.update(data)
         self._size_bytes += len(data)
-
-
-def _column(name: str, value: ArrayLike, event_count: int) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype == np.uint64:
-        array = array.view(np.int64)
-    return np.broadcast_to(array.astype(COLUMN_TYPES[name]), (event_count,))
-
-
-def _slice(block: Block, start: int, stop: int, *, copy: bool = False) -> Block:
-    parts = (column[start:stop] for column in block[1:])
-    return Block(0, *(part.copy() if copy else part for part in parts))

@@ -1,13 +1,18 @@
+import base64
 import json
 import uuid
 
 import anyio
 import pytest
+import redis
+import sqlalchemy as sa
 
+from db.models import Shard
 from db.repositories import batches as batch_rows
 from db.session import transaction
+from services.api.app import create_api
 from tests.builders import digest_of
-from tests.fixtures.api import SEED_TRACES, SERIES, SIMULATOR
+from tests.fixtures.api import SEED_TRACES, SERIES, SIMULATOR, in_process
 
 pytestmark = pytest.mark.anyio
 
@@ -72,6 +77,32 @@ async def test_a_batch_is_accepted_with_the_broker_down_and_says_so(http, rows):
     assert batch["state"] == "queued"
     assert "the broker took 0 of 1 messages" in batch["notice"]
     assert batch["progress"]["events_total"] == 2_000_000
+
+
+async def test_a_message_for_each_shard_is_sent_once_the_rows_are_there(
+    api_settings, rows, broker_url
+):
+    api = create_api(api_settings.model_copy(update={"broker_url": broker_url}))
+    rows.register_simulator()
+    digests = [rows.add_trace(name) for name in SEED_TRACES]
+    async with in_process(api) as http:
+        ready = (await http.get("/readyz")).json()
+        body = {"traces": digests, "patch_sets": [await patch_set(http)], "plan": "series"}
+        batch = (await http.post(BATCHES, json=body)).json()
+    api.state.resources.close()
+
+    assert ready["parts"]["broker"] == "ok"
+    assert batch["notice"] is None
+    with redis.Redis.from_url(broker_url) as broker:
+        sent = [json.loads(message) for message in broker.lrange("shards", 0, -1)]
+    assert {message["headers"]["task"] for message in sent} == {"shard.run"}
+    arguments = [json.loads(base64.b64decode(message["body"]))[1] for message in sent]
+    with transaction(rows.engine) as session:
+        shards = session.scalars(sa.select(Shard)).all()
+    assert {(each["shard_id"], each["attempt"]) for each in arguments} == {
+        (str(shard.id), 1) for shard in shards
+    }
+    assert len(sent) == len(shards) > 1
 
 
 async def test_an_equal_batch_under_way_is_answered_instead_of_a_second_one(http, rows):

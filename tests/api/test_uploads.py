@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 
 import anyio
 import httpx
+import msgpack
 import pytest
+import zstandard
 
 from db.repositories import traces
 from db.session import transaction
@@ -43,7 +45,7 @@ async def test_an_upload_gives_a_row_and_a_file_of_the_same_bytes(http, rows):
     assert trace["digest"] == hashlib.sha256(data).hexdigest()
     assert trace["name"] == "boot"
     assert trace["event_count"] == 2000
-    assert trace["events_by_kind"] == {"OP_LD": 2000}
+    assert trace["events_by_kind"] == {"ACCESS": 2000}
     assert answer.headers["location"] == f"{TRACES}/{trace['id']}"
     (file,) = rows.files()
     assert file.read_bytes() == data
@@ -98,16 +100,26 @@ def sealed(head):
 
 
 def with_block(header, events):
-    return (
-        preamble()
-        + frame(TAG_HEADER, pack_header(header))
-        + frame(TAG_BLOCK, pack_block(events, 1))
-    )
+    return with_body(pack_block(events, 1), header)
 
 
-GOOD = trace_bytes()
-OPERATIONS = TraceHeader("operations", "made", "long", 1)
+def with_body(body, header=None):
+    """A trace up to its first block, which has this body."""
+    return preamble() + frame(TAG_HEADER, pack_header(header or CAPTURE)) + frame(TAG_BLOCK, body)
+
+
+def bomb():
+    """A block of ten events whose few bytes inflate to a gigabyte."""
+    body = msgpack.unpackb(pack_block(block(EventKind.ACCESS, 10), 1))
+    compressor = zstandard.ZstdCompressor(level=1, write_checksum=True).compressobj(size=GIB)
+    mebibyte = bytes(1 << 20)
+    parts = [compressor.compress(mebibyte) for _ in range(1024)]
+    body["streams"] = b"".join([*parts, compressor.flush()])
+    return msgpack.packb(body)
+
+
 CAPTURE = TraceHeader("capture", "made", "long", 1, slots=(RAM,))
+GOOD = trace_bytes()
 BAD_TRACES = {
     "nothing at all": (b"", "not-a-trace"),
     "another file": (b"\x7fELF" + bytes(5000), "not-a-trace"),
@@ -128,21 +140,28 @@ BAD_TRACES = {
         preamble() + frame(TAG_HEADER, bytes(2 << 20)),
         "trace-out-of-bounds",
     ),
-    "an event of an unknown kind": (with_block(OPERATIONS, block(200, 10)), "trace-corrupt"),
-    "a guest table outside the guest's memory": (
-        with_block(CAPTURE, block(EventKind.TABLE_STORE, 10, a=1 << 30)),
+    "a block that inflates": (with_body(bomb()), "trace-corrupt", "bytes"),
+    "an event of an unknown kind": (
+        with_block(CAPTURE, block(200, 10)),
         "trace-corrupt",
+        "unknown kind 200",
+    ),
+    "a guest table outside the guest's memory": (
+        with_block(CAPTURE, block(EventKind.TABLE_STORE, 10, aux=0x13, a=1 << 30)),
+        "trace-corrupt",
+        "outside the guest's memory",
     ),
     "an event of a vCPU that is not there": (
-        with_block(OPERATIONS, block(EventKind.OP_LD, 10, vcpu=block(5, 10).kind)),
+        with_block(CAPTURE, block(EventKind.ACCESS, 10, vcpu=5)),
         "trace-corrupt",
+        "the header has 1 vCPUs",
     ),
 }
 
 
 @pytest.mark.parametrize("name", BAD_TRACES)
 async def test_a_bad_trace_is_refused_at_its_byte_and_nothing_stays_behind(http, rows, name):
-    data, kind = BAD_TRACES[name]
+    data, kind, *words = BAD_TRACES[name]
 
     answer = await http.post(TRACES, content=slowly(data))
 
@@ -152,6 +171,7 @@ async def test_a_bad_trace_is_refused_at_its_byte_and_nothing_stays_behind(http,
     assert problem["type"] == f"/problems/{kind}"
     assert 0 <= problem["offset"] <= len(data)
     assert f"byte {problem['offset']}: " in problem["detail"]
+    assert all(word in problem["detail"] for word in words)
     assert rows.nothing_is_left()
 
 

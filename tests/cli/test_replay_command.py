@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_a_variant_that_shows_the_guest_something_else_is_exit_code_1(boot_under
 def test_the_command_it_prints_gives_the_same_again(small_trace):
     first = refault("replay", small_trace, "--variant", "base", "--variant", "series")
     assert first.returncode == 0
-    command = first.stdout.split("Reproduce with:")[1].replace("\\\n", " ").split()
+    command = shlex.split(first.stdout.split("Reproduce with:")[1].replace("\\\n", ""))
     assert command[0] == "refault"
     assert refault(*command[1:]).stdout == first.stdout
 

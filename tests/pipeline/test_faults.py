@@ -246,8 +246,8 @@ def test_an_emptied_broker_is_not_a_loss(watched, stack, client, capture):
         for batch in batches:
             batch.submit()
         with redis.Redis.from_url(stack.broker.url) as broker:
-            # Each worker waits at the broker and has been handed one; the rest is lost now.
-            assert broker.llen("shards") == len(batches) - len(stack.workers)
+            # A worker that waited at the broker has been handed one; the rest is lost now.
+            assert broker.llen("shards") >= len(batches) - len(stack.workers)
             broker.flushall()
     finally:
         for pid in pids:

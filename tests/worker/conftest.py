@@ -44,7 +44,7 @@ def resources(database_url, tmp_path, sent):
         blobs=tmp_path / "blobs",
         lease_seconds=0.6,
         heartbeat_seconds=0.05,
-        resend_seconds=0.2,
+        resend_seconds=1,
     )
 
     def publish(messages):

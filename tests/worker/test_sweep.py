@@ -15,7 +15,7 @@ def test_a_shard_whose_worker_fell_silent_is_handed_on(room, sent):
     assert sweep(room.resources, waiting_message_count=0) == []
     room.let_lease_run_out(fence)
     (room.resources.attempts / f"{fence.shard_id}-1.stderr").write_text("Segmentation fault\n")
-    [again] = sweep(room.resources, waiting_message_count=0)
+    [again] = sweep(room.resources, waiting_message_count=1)
     assert sent == [again]
     assert "silent" in room.shard(fence.shard_id).error
     assert "Segmentation fault" in room.shard(fence.shard_id).error
@@ -30,7 +30,7 @@ def test_two_sweeps_hand_a_shard_on_once(room, sent):
     fence = Fence(message.shard_id, 1)
     room.claim(fence, worker="silent", simulator=room.resources.simulator_digest)
     room.let_lease_run_out(fence)
-    sweep(room.resources, waiting_message_count=0)
+    sweep(room.resources, waiting_message_count=1)
     sweep(room.resources, waiting_message_count=1)
     assert len(sent) == 1
     assert room.shard(fence.shard_id).attempt == 2
@@ -61,6 +61,6 @@ def test_what_a_stopped_worker_held_needs_no_patience(room, sent):
     room.claim(fence, worker="w1", simulator=room.resources.simulator_digest, lease_seconds=3600)
     with transaction(room.engine) as session:
         simulators.ended(session, "w1", in_order=True)
-    [again] = sweep(room.resources, waiting_message_count=0)
+    [again] = sweep(room.resources, waiting_message_count=1)
     assert again.attempt == 2
     assert room.shard(fence.shard_id).lost_count == 0

@@ -34,7 +34,7 @@ Row = tuple[int, int, int, int, int, int]  # kind, vcpu, flags, aux, a, b
 CHUNK_ROWS: Final = 1 << 16
 WORD: Final = 1 << 64
 
-# Operation → kind and the columns its values go to, in order. boot, note and mem have rules of their own.
+# Operation → kind, and the columns its values go to in order; boot, note and mem stand in _rows.
 LAYOUTS: Final[dict[str, tuple[EventKind, tuple[str, ...]]]] = {
     "vm": (EventKind.OP_VM, ("a", "b")),
     "log": (EventKind.OP_LOG, ("aux",)),

@@ -1,9 +1,9 @@
-"""Captures of the "ptt" kind, version 1, as the QEMU plugin of the capture prototype writes them.
+r"""Captures of the "ptt" kind, version 1, as the QEMU plugin of the capture prototype writes them.
 
 Little-endian, unpadded, usually inside one zstd stream: a header of 64 bytes, then records of 24
 up to the end::
 
-    header  magic "PTTRACE\\0" │ version u32 = 1 │ record size u32 = 24 │ vcpus u32 │
+    header  magic "PTTRACE\0" │ version u32 = 1 │ record size u32 = 24 │ vcpus u32 │
             filter slots u32 │ refresh instructions u64 │ 32 zero bytes
     record  kind u8 │ vcpu u8 │ flags u8 │ aux u8 │ d u32 │ a u64 │ b u64
 
@@ -49,8 +49,8 @@ KEEPS: Final = (
     "invalidated, its entry changed, or a slot of the filter reused"
 )
 LOSES: Final = (
-    "further accesses of the same kind; implicit accesses (page walks, descriptor tables, pushes of "
-    "exceptions); accessed and dirty bits set by hardware; the bus order between vCPUs"
+    "further accesses of the same kind; implicit accesses (page walks, descriptor tables, pushes "
+    "of exceptions); accessed and dirty bits set by hardware; the bus order between vCPUs"
 )
 MARKS: Final = {"1": "the workload begins", "2": "the workload ends"}
 
@@ -160,11 +160,14 @@ def _events(records: NDArray[np.void]) -> Block:
     if np.any(index > 511) or np.any(entry & ((records["a"] & (PAGE_BYTES - 1)) != 0)):
         raise ImportFailed("a table entry lies outside its page; the capture is damaged")
     return Block(
-        0,
-        *(records[column] for column in ("kind", "vcpu", "flags", "aux")),
-        records["d"] - index,
-        records["a"] | (index.astype(np.int64) << 3),
-        records["b"],
+        first_event_index=0,
+        kind=records["kind"],
+        vcpu=records["vcpu"],
+        flags=records["flags"],
+        aux=records["aux"],
+        insns=records["d"] - index,
+        a=records["a"] | (index.astype(np.int64) << 3),
+        b=records["b"],
     )
 
 

@@ -103,6 +103,8 @@ def _decompress(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:
                 if content:
                     yield content
     except zstandard.ZstdError as error:
-        raise ImportFailed(f"{path}: its zstd stream is damaged ({error}); copy it again") from error
+        raise ImportFailed(
+            f"{path}: its zstd stream is damaged ({error}); copy it again"
+        ) from error
     if not frame.eof:
         raise ImportFailed(f"{path}: its zstd stream is cut off; copy it again")
