@@ -88,7 +88,7 @@ class FrameParser:
         while view:
             if self.complete:
                 raise TraceCorrupt(
-                    f"{len(view)} bytes follow the end of the trace; cut them off",
+                    "bytes follow the end of the trace; cut them off",
                     offset=self.size_bytes,
                 )
             missing = self._wanted() - len(self._pending)

@@ -80,8 +80,8 @@ class Totals:
         for name, counted in {**self._stated(), "sha256": frame.sha256_before}.items():
             if index[name] != counted:
                 raise TraceCorrupt(
-                    f"the closing index states {name} {index[name]!r:.80}, "
-                    f"the file holds {counted!r:.80}; import or upload the trace anew",
+                    f"the closing index states {name} {_shown(index[name])}, "
+                    f"the file holds {_shown(counted)}; import or upload the trace anew",
                     offset=frame.offset,
                 )
         recorded = index["recorded"]
@@ -100,3 +100,7 @@ class Totals:
             "events_by_kind": self.events_by_kind,
             "blocks": self.blocks,
         }
+
+
+def _shown(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else f"{value!r:.80}"

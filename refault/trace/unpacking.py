@@ -314,7 +314,7 @@ class BlockUnpacker:
             descriptor_count += new_count
         if descriptor_count != self._packed.counts["page"]:
             raise self._packed.refuse("declares another number of descriptors than it uses")
-        if int(offsets.max(initial=0)) > OFFSET_MASK:
+        if int(streams["offset"].max(initial=0)) > OFFSET_MASK:
             raise self._packed.refuse("holds an offset beyond its page")
         return lanes
 

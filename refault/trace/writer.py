@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
@@ -76,10 +77,12 @@ class TraceWriter:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if exception_type is not None:
-            self.discard()
-        elif self._summary is None:
-            self.close()
+        try:
+            if exception_type is None and self._summary is None:
+                self.close()
+        finally:
+            if self._summary is None:
+                self.discard()
 
     def append(
         self,
@@ -128,8 +131,9 @@ class TraceWriter:
         self._write(index)
         self._write(trailer(len(index)))
         if self._path:
-            self._file.close()
-            self._partial.replace(self._path)
+            with self._naming_errors():
+                self._file.close()
+                self._partial.replace(self._path)
         self._summary = TraceSummary(
             digest=self._sha256.hexdigest(),
             size_bytes=self._size_bytes,
@@ -146,7 +150,8 @@ class TraceWriter:
     def discard(self) -> None:
         """Gives the trace up and removes what was written, if the writer made the file."""
         if self._path:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
             self._partial.unlink(missing_ok=True)
 
     def _take_pending(self) -> Block:
@@ -165,6 +170,16 @@ class TraceWriter:
         self._write(frame(TAG_BLOCK, pack_block(block, self._level)))
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
+        with self._naming_errors():
+            self._file.write(data)
         self._sha256.update(data)
         self._size_bytes += len(data)
+
+    @contextmanager
+    def _naming_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TraceError(
+                f"{self._path or 'the trace'} cannot be written: {error.strerror}"
+            ) from error
