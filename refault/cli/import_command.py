@@ -27,7 +27,9 @@ def import_trace(
         typer.Argument(help=f"Files ending in {', '.join(PTT + OPERATIONS)}.", show_default=False),
     ],
     *,
-    out: Annotated[Path, typer.Option(help="Folder the traces are written to.")] = Path(),
+    out: Annotated[
+        Path, typer.Option(help="Folder the traces are written to; made if missing.")
+    ] = Path(),
     ram_mib: Annotated[
         int | None,
         typer.Option(help="Memory of a captured guest in MiB; a ptt file does not say.", min=1),
@@ -40,8 +42,15 @@ def import_trace(
 
     Example: refault import linux61-boot-1cpu.ptt.zst --ram-mib 256 --out traces
     """
-    if name and len(sources) > 1:
-        raise ImportFailed("--name names one trace; import the others by themselves")
+    if name and (len(sources) > 1 or Path(name).name != name):
+        raise ImportFailed("--name names one trace and holds no slash; import others by themselves")
+    targets = _targets(sources, out, name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImportFailed(
+            f"{out} cannot be made: {error.strerror}; choose another --out"
+        ) from error
     summaries: list[dict[str, object]] = []
     console = Console(stderr=True)
     with Progress(
@@ -52,9 +61,7 @@ def import_trace(
         console=console,
         disable=as_json or not console.is_terminal,
     ) as progress:
-        for source in sources:
-            stem, is_capture = _recognised(source)
-            target = out / f"{name or stem}{SUFFIX}"
+        for source, (target, is_capture) in targets.items():
             total = source.stat().st_size if source.exists() else None
             task = progress.add_task(source.name, total=total)
 
@@ -70,6 +77,19 @@ def import_trace(
                 )
     if as_json:
         print(json.dumps(summaries, indent=2))
+
+
+def _targets(sources: list[Path], out: Path, name: str) -> dict[Path, tuple[Path, bool]]:
+    """Where the trace of each source goes, and whether the source is a capture."""
+    targets: dict[Path, tuple[Path, bool]] = {}
+    for source in dict.fromkeys(sources):
+        stem, is_capture = _recognised(source)
+        target = out / f"{name or stem}{SUFFIX}"
+        for other, (taken, _) in targets.items():
+            if taken == target:
+                raise ImportFailed(f"{other} and {source} would both become {target}; use --name")
+        targets[source] = (target, is_capture)
+    return targets
 
 
 def _recognised(source: Path) -> tuple[str, bool]:

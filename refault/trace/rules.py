@@ -37,22 +37,22 @@ class _Rows:
     """The events of one kind in a block, their columns on demand."""
 
     def __init__(self, block: Block, events: Column, header: TraceHeader) -> None:
-        self._block = block
+        self.block = block
         self.events = events
         self.header = header
 
     def __getattr__(self, column: str) -> Column:
-        values: Column = getattr(self._block, column)[self.events]
+        values: Column = getattr(self.block, column)[self.events]
         setattr(self, column, values)
         return values
 
     def outside_memory(self) -> Column:
         """Which ``a`` lie in no slot of the header."""
-        inside = np.zeros(len(self.events), bool)
+        inside: Column | bool = False
         for slot in self.header.slots:
             above = (self.a - slot.base_gfn * PAGE_BYTES).view(np.uint64)
             inside |= above < slot.page_count * PAGE_BYTES
-        return ~inside
+        return np.logical_not(inside)
 
 
 class _Rule(NamedTuple):
@@ -77,17 +77,19 @@ UNKNOWN_SLOT: Final = _Rule(
 NO_LEVEL: Final = "tables have levels 1 to 4"
 
 
-# Which aux a TABLE_STORE can have: low nibble log2 of 1, 2, 4 or 8 bytes, high nibble level 1..4.
-STORE_AUX: Final = np.array([aux & 15 <= 3 and 1 <= aux >> 4 <= 4 for aux in range(256)])
+def _no_store_aux(rows: _Rows) -> Column:
+    """Which aux do not have log2 of 1 to 8 bytes in the low nibble and level 1 to 4 in the high."""
+    return ((rows.aux & 15) > 3) | (rows.aux - np.uint8(16) > 63)  # level 0 wraps round
 
 
 def _store_misfits(rows: _Rows) -> Column:
     """Which TABLE_STOREs cross a multiple of their size, or have a value wider than it."""
     misfits: Column = (rows.a & 7) != 0
-    narrow = np.flatnonzero(rows.aux & 15 != 3)  # few: guests write whole entries
-    size = 1 << (rows.aux[narrow] & 15).astype(np.int64)
-    a, b = rows.a[narrow], rows.b[narrow]
-    misfits[narrow] = (a & (size - 1) != 0) | (b >> 8 * size != 0)
+    narrow = np.flatnonzero((rows.aux & 15) != 3)
+    if len(narrow):  # seldom: guests write whole entries
+        size = 1 << (rows.aux[narrow] & 15).astype(np.int64)
+        a, b = rows.a[narrow], rows.block.b[rows.events[narrow]]
+        misfits[narrow] = (a & (size - 1) != 0) | (b >> 8 * size != 0)
     return misfits
 
 
@@ -99,7 +101,7 @@ def _fault_flags(rows: _Rows) -> Column:
 RULES: Final[dict[int, tuple[_Rule, ...]]] = {
     K["TABLE_STORE"]: (
         OUTSIDE,
-        _Rule("it has no such size or level", lambda rows: ~STORE_AUX[rows.aux]),
+        _Rule("it has no such size or level", _no_store_aux),
         _Rule("its address or its value does not fit its size", _store_misfits),
     ),
     K["CR"]: (

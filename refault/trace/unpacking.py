@@ -32,7 +32,7 @@ BLOCK_KEYS: Final = frozenset(
     }
 )
 # So many events leave at a time: their columns fit into a core's second-level cache.
-SLICE_EVENTS: Final = 1 << 16
+SLICE_EVENTS: Final = 1 << 17
 # Bare numbers: numpy widens a whole column to int64 to meet a member of an enum.
 ACCESS: Final = int(EventKind.ACCESS)
 FETCH: Final = int(Flag.FETCH)

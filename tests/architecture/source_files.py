@@ -10,16 +10,26 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("refault", "db", "services", "worker")
 
 
+MADE_BY_TOOLS = {".venv", ".cache", ".refault", "build", "dist", "__pycache__"}
+
+
 @cache
 def project_files() -> tuple[Path, ...]:
-    """Every file git has or would take, relative to the checkout."""
+    """Every file git has or would take, relative to the checkout.
+
+    Without git, as in an unpacked archive, every file that no tool has made.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
-        check=True,
+        check=False,
     )
-    names = {Path(name) for name in listed.stdout.decode().split("\0") if name}
+    if listed.returncode == 0:
+        names = {Path(name) for name in listed.stdout.decode().split("\0") if name}
+    else:
+        names = {path.relative_to(ROOT) for path in ROOT.rglob("*")}
+        names = {name for name in names if not MADE_BY_TOOLS & set(name.parts)}
     return tuple(sorted(name for name in names if (ROOT / name).is_file()))
 
 

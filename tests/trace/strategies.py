@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -108,4 +111,6 @@ def register_write(draw):
 def captures(max_size=40):
     """Rows of a capture that keeps every rule."""
     groups = st.one_of(access(), table_store(), snapshot(), register_write())
-    return st.lists(groups, min_size=1, max_size=max_size).map(lambda lists: sum(lists, []))
+    return st.lists(groups, min_size=1, max_size=max_size).map(
+        lambda lists: functools.reduce(operator.iadd, lists, [])
+    )

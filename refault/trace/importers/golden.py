@@ -25,7 +25,7 @@ from refault.trace.format import (
 )
 from refault.trace.importers.modes import ModeTracker
 from refault.trace.importers.ptt import trace_name
-from refault.trace.importers.source import Source, open_source
+from refault.trace.importers.source import Source, broken_rules_named, open_source
 from refault.trace.model import Block, TraceHeader, TraceSummary
 from refault.trace.writer import TraceWriter
 
@@ -75,12 +75,14 @@ def import_golden(
     """Turns an operation vector into a trace that ``to_lines`` turns back into the same lines.
 
     Raises:
-        ImportFailed: a line is no known operation; names its 0-based index.
-        TraceError: an event breaks a rule of the trace format.
+        ImportFailed: a line is no known operation or breaks a rule; names its 0-based index, or
+            that of its event.
+        TraceError: the trace cannot be written.
     """
     header = _scan(path, name or trace_name(path))
     with (
         open_source(path, progress) as source,
+        broken_rules_named(path),
         TraceWriter(destination, header, level=level) as writer,
     ):
         rows: list[Row] = []

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from refault.errors import ImportFailed
 from refault.trace.format import MAX_VCPUS, EventKind
-from refault.trace.importers.source import Source, open_source
+from refault.trace.importers.source import Source, broken_rules_named, open_source
 from refault.trace.model import PAGE_BYTES, Block, MemorySlot, TraceHeader, TraceSummary
 from refault.trace.writer import TraceWriter
 
@@ -70,38 +70,34 @@ def import_ptt(
     bytes of ``path`` were read.
 
     Raises:
-        ImportFailed: the file is no such capture, or ends early; names the byte of its content.
-        TraceError: an event breaks a rule of the trace format.
+        ImportFailed: the file is no such capture, or a record cannot be an event; names the place.
+        TraceError: the trace cannot be written.
     """
-    with open_source(path, progress) as source:
-        header, vcpu_count = _read_header(source, name or trace_name(path), ram_mib)
+    with open_source(path, progress) as source, broken_rules_named(path):
+        header = _read_header(source, name or trace_name(path), ram_mib)
         with TraceWriter(destination, header, level=level) as writer:
-            end = None
             event_count = 0
             for records in _records(source):
-                if end is not None:
-                    raise ImportFailed(f"{path}: records follow the END record; cut them off")
-                if END in (kinds := records["kind"]):
-                    at = int(np.argmax(kinds == END))
-                    end = records[at]
-                    if at != len(records) - 1:
+                end = int(np.append(np.flatnonzero(records["kind"] == END), len(records))[0])
+                _check(source, records[:end], event_count, header.vcpu_count)
+                writer.append_block(_events(records[:end]))
+                event_count += end
+                if end < len(records):
+                    recorded = _recorded(records[end])
+                    if end + 1 < len(records) or source.read_exactly(1):
                         raise ImportFailed(f"{path}: records follow the END record; cut them off")
-                    records = records[:at]  # noqa: PLW2901
-                if len(records) and int(records["vcpu"].max()) >= vcpu_count:
-                    raise ImportFailed(f"{path}: a record names a vCPU the header does not have")
-                writer.append_block(_events(records))
-                event_count += len(records)
-            if end is None:
+                    break
+            else:
                 raise ImportFailed(
                     f"{path}: the capture has no END record after {event_count} records, so it is "
                     "not whole; capture it again"
                 )
-            if int(end["a"]) != event_count:
+            if recorded["records"] != event_count:
                 raise ImportFailed(
-                    f"{path}: the capture tool wrote {int(end['a'])} records, "
+                    f"{path}: the capture tool wrote {recorded['records']} records, "
                     f"the file holds {event_count}; copy it again"
                 )
-            return writer.close(_recorded(end))
+            return writer.close(recorded)
 
 
 def trace_name(path: Path) -> str:
@@ -109,7 +105,7 @@ def trace_name(path: Path) -> str:
     return re.sub(r"\.(ptt|ops\.jsonl|ops|jsonl)(\.zst)?$|\.zst$", "", path.name)
 
 
-def _read_header(source: Source, name: str, ram_mib: int) -> tuple[TraceHeader, int]:
+def _read_header(source: Source, name: str, ram_mib: int) -> TraceHeader:
     data = source.read_exactly(HEADER.size)
     if len(data) < HEADER.size or not data.startswith(MAGIC):
         raise ImportFailed(f"{source.path}: byte 0: {data[:8]!r} is not the start of a ptt capture")
@@ -123,7 +119,7 @@ def _read_header(source: Source, name: str, ram_mib: int) -> tuple[TraceHeader, 
         raise ImportFailed(
             f"{source.path}: byte 16: {vcpu_count} vCPUs, a trace has 1 to {MAX_VCPUS}"
         )
-    header = TraceHeader(
+    return TraceHeader(
         content="capture",
         name=name,
         guest_mode="long",
@@ -139,7 +135,6 @@ def _read_header(source: Source, name: str, ram_mib: int) -> tuple[TraceHeader, 
         time_unit="guest instructions of all vCPUs together, exact to one translation block",
         workload_marks=MARKS,
     )
-    return header, vcpu_count
 
 
 def _records(source: Source) -> Iterator[NDArray[np.void]]:
@@ -154,11 +149,24 @@ def _records(source: Source) -> Iterator[NDArray[np.void]]:
         offset += len(data)
 
 
-def _events(records: NDArray[np.void]) -> Block:
+def _check(source: Source, records: NDArray[np.void], first_index: int, vcpu_count: int) -> None:
+    """What the trace's own rules could not tell, because the events would not show it."""
     entry = records["kind"] == EventKind.TABLE_ENTRY
-    index = records["d"] * entry
-    if np.any(index > 511) or np.any(entry & ((records["a"] & (PAGE_BYTES - 1)) != 0)):
-        raise ImportFailed("a table entry lies outside its page; the capture is damaged")
+    astray = entry & ((records["d"] > 511) | ((records["a"] & (PAGE_BYTES - 1)) != 0))
+    for broken, message in (
+        (records["vcpu"] >= vcpu_count, f"a vCPU the header does not have ({vcpu_count})"),
+        (astray, "a table entry outside its page"),
+    ):
+        if broken.any():
+            index = first_index + int(broken.argmax())
+            raise ImportFailed(
+                f"{source.path}: record {index}, byte {HEADER.size + index * RECORD.itemsize} of "
+                f"the capture: {message}; it is damaged, capture it again"
+            )
+
+
+def _events(records: NDArray[np.void]) -> Block:
+    index = records["d"] * (records["kind"] == EventKind.TABLE_ENTRY)
     return Block(
         first_event_index=0,
         kind=records["kind"],

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 
 import zstandard
 
-from refault.errors import ImportFailed
+from refault.errors import ImportFailed, TraceCorrupt, TraceTooLarge
 
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 MAX_WINDOW_BYTES: Final = 128 << 20
@@ -78,6 +78,16 @@ def open_source(path: Path, progress: Callable[[int], None] | None = None) -> It
         chunk_bytes = COMPRESSED_CHUNK_BYTES if compressed else PLAIN_CHUNK_BYTES
         chunks = _chunks(file, chunk_bytes, progress)
         yield Source(path, _decompress(path, chunks) if compressed else chunks)
+
+
+@contextmanager
+def broken_rules_named(path: Path) -> Iterator[None]:
+    """Says of an event that no trace can hold which foreign file it comes from."""
+    try:
+        yield
+    except (TraceCorrupt, TraceTooLarge) as error:
+        reason = str(error).removeprefix(f"byte {error.offset}: ")  # of the trace being written
+        raise ImportFailed(f"{path}: {reason}") from error
 
 
 def _chunks(
