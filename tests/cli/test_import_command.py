@@ -1,0 +1,117 @@
+import hashlib
+import json
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from refault.cli.main import BAD_INPUT, app, main
+from refault.trace import TraceReader
+
+VECTORS = Path(__file__).parents[1] / "golden" / "vectors"
+VECTOR = VECTORS / "s01_first_touch.ops.jsonl.zst"
+
+
+def capture(folder, name="tiny.ptt", *, records=3):
+    """A ptt capture of a few loads."""
+    header = struct.pack("<8sIIIIQ32s", b"PTTRACE\0", 1, 24, 1, 16384, 0, bytes(32))
+    load = struct.pack("<BBBBIQQ", 1, 0, 0, 3, 5, 0xFFFF888000001000, 0x1000)
+    end = struct.pack("<BBBBIQQ", 12, 0, 0, 0, 0, records, 15)
+    path = folder / name
+    path.write_bytes(header + load * records + end)
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["import", *map(str, arguments)], catch_exceptions=False)
+
+
+def failure(monkeypatch, capsys, *arguments):
+    """Exit code and standard error of the whole program."""
+    monkeypatch.setattr(sys, "argv", ["refault", "import", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code, capsys.readouterr().err
+
+
+def test_a_vector_and_a_capture_become_traces(tmp_path):
+    out = tmp_path / "new" / "folder"
+    answer = run(VECTOR, capture(tmp_path), "--out", out, "--ram-mib", 16)
+
+    assert answer.exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["s01_first_touch.rft", "tiny.rft"]
+    for path in out.iterdir():
+        with TraceReader(path) as reader:
+            assert sum(block.event_count for block in reader.blocks()) > 0
+        assert str(path) in answer.stdout
+        assert reader.summary.digest[:12] in answer.stdout
+    assert "tiny.rft: 3 events" in answer.stdout
+
+
+def test_json_tells_all_there_is(tmp_path):
+    answer = run(capture(tmp_path), "--out", tmp_path, "--ram-mib", 16, "--name", "named", "--json")
+    (told,) = json.loads(answer.stdout)
+    path = tmp_path / "named.rft"
+
+    assert told["trace"] == str(path)
+    assert told["digest"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert told["size_bytes"] == path.stat().st_size
+    assert told["events_by_kind"] == {"ACCESS": 3}
+    assert told["recorded"]["instructions"] == 15
+    with TraceReader(path) as reader:
+        assert reader.header.name == "named"
+        assert reader.header.slots[0].page_count == 4096
+
+
+def test_help_shows_an_example():
+    assert (
+        "refault import linux61-boot-1cpu.ptt.zst --ram-mib 256 --out traces"
+        in run("--help").stdout
+    )
+
+
+def test_a_capture_without_memory_size_is_refused(tmp_path, monkeypatch, capsys):
+    code, told = failure(monkeypatch, capsys, capture(tmp_path), "--out", tmp_path)
+
+    assert code == BAD_INPUT
+    assert "tiny.ptt: a ptt file does not say how much memory the guest has; add --ram-mib" in told
+    assert not list(tmp_path.glob("*.rft*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["some.txt"], "some.txt: not one of .ptt"),
+        (["missing.ptt", "--ram-mib", "16"], "missing.ptt cannot be opened: No such file"),
+        (["missing.ops.jsonl"], "missing.ops.jsonl cannot be opened: No such file"),
+        (["a.ptt", "b.ptt", "--name", "n"], "--name names one trace"),
+        (["a.ptt", "--name", "x/y"], "holds no slash"),
+        (["a.ptt", "x/a.ptt.zst"], "a.ptt and x/a.ptt.zst would both become"),
+        (["a.ptt", "--out", "/dev/null/x"], "/dev/null/x cannot be made: Not a directory"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_told_in_one_line(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    code, told = failure(monkeypatch, capsys, *arguments)
+
+    assert code == BAD_INPUT
+    assert message in told
+    assert told.startswith("refault: ")
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_capture_leaves_the_traces_before_it_and_nothing_else(
+    tmp_path, monkeypatch, capsys
+):
+    good, bad = capture(tmp_path, "good.ptt"), capture(tmp_path, "bad.ptt")
+    bad.write_bytes(bad.read_bytes()[:-5])
+    code, told = failure(monkeypatch, capsys, good, bad, "--out", tmp_path, "--ram-mib", 16)
+
+    assert code == BAD_INPUT
+    assert "bad.ptt: byte 155: the capture ends inside a record" in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.ptt", "good.ptt", "good.rft"]

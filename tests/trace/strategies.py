@@ -1,0 +1,116 @@
+"""What traces can hold, drawn by hypothesis: any columns, and captures that keep the rules."""
+
+from __future__ import annotations
+
+import functools
+import operator
+
+import numpy as np
+from hypothesis import strategies as st
+
+from refault.trace import Block, EventKind, Flag, MemorySlot, TraceHeader
+
+U64 = (1 << 64) - 1
+RAM_PAGES = 64
+CAPTURE = TraceHeader(
+    content="capture",
+    name="drawn",
+    guest_mode="long",
+    vcpu_count=2,
+    slots=(MemorySlot(slot=0, base_gfn=0, page_count=RAM_PAGES),),
+    capture_tool="hypothesis",
+    capture_filter={"keeps": "all", "slots": 0},
+    time_unit="instructions",
+    workload_marks={"1": "begin"},
+)
+# Addresses come from few pages, so that pages repeat as in a guest; some are any number.
+PAGES = st.sampled_from([0, 0x1000, 0x2000, 0x7FFF_FFFF_F000, 0xFFFF_8880_0000_0000, U64 - 0xFFF])
+ADDRESSES = st.one_of(
+    st.builds(lambda page, offset: page + offset, PAGES, st.integers(0, 4095)),
+    st.integers(0, U64),
+)
+INSNS = st.one_of(
+    st.integers(0, 20), st.sampled_from([254, 255, 256, 65534, 65535, 65536, (1 << 32) - 1])
+)
+BYTES = st.one_of(st.integers(0, 4), st.integers(0, 255))
+
+
+def block_of(rows) -> Block:
+    """Rows of (kind, vcpu, flags, aux, insns, a, b), a and b unsigned, as a block."""
+    columns = list(zip(*rows, strict=True))
+    narrow = [np.array(column, np.uint8) for column in columns[:4]]
+    wide = [np.array(column, np.uint64).view(np.int64) for column in columns[5:]]
+    return Block(0, *narrow, np.array(columns[4], np.uint32), *wide)
+
+
+def rows_of(block) -> list[tuple[int, ...]]:
+    return [
+        (*row[:5], row[5] & U64, row[6] & U64)
+        for row in zip(*(column.tolist() for column in block[1:]), strict=True)
+    ]
+
+
+@st.composite
+def any_rows(draw, max_size=120):
+    """Columns of any content; the kinds are known, nothing else makes sense."""
+    kinds = draw(st.lists(st.sampled_from(sorted(EventKind)), min_size=1, max_size=6, unique=True))
+    row = st.tuples(
+        st.sampled_from(kinds).map(int), BYTES, BYTES, BYTES, INSNS, ADDRESSES, ADDRESSES
+    )
+    return draw(st.lists(row, min_size=1, max_size=max_size))
+
+
+@st.composite
+def access(draw):
+    flags = draw(st.sampled_from([0, Flag.WRITE, Flag.FETCH, Flag.USER, Flag.USER | Flag.WRITE]))
+    gva = draw(ADDRESSES)
+    if draw(st.booleans()):
+        flags |= Flag.NOGPA
+        gpa = U64
+    else:
+        gpa = draw(st.integers(0, RAM_PAGES - 1)) * 4096 + (gva & 4095)
+    return [(int(EventKind.ACCESS), draw(st.integers(0, 1)), int(flags), 3, draw(INSNS), gva, gpa)]
+
+
+@st.composite
+def table_store(draw):
+    size_log2 = draw(st.integers(0, 3))
+    gpa = draw(st.integers(0, RAM_PAGES * 4096 - 1)) & -(1 << size_log2)
+    value = draw(st.integers(0, (1 << (8 << size_log2)) - 1))
+    aux = draw(st.integers(1, 4)) << 4 | size_log2
+    return [(int(EventKind.TABLE_STORE), 0, 0, aux, draw(INSNS), gpa, value)]
+
+
+@st.composite
+def snapshot(draw):
+    page = draw(st.integers(0, RAM_PAGES - 1)) * 4096
+    indexes = sorted(draw(st.sets(st.integers(0, 511), max_size=12)))
+    rows = [(int(EventKind.TABLE_SNAPSHOT), 1, 0, 2, draw(INSNS), page, len(indexes))]
+    for index in indexes:
+        entry = draw(st.integers(1, U64))
+        rows.append((int(EventKind.TABLE_ENTRY), 1, 0, 0, 0, page + 8 * index, entry))
+    return rows
+
+
+@st.composite
+def register_write(draw):
+    kind, aux, a = draw(
+        st.sampled_from(
+            [
+                (EventKind.CR, 3, 0x1000),
+                (EventKind.CR, 4, 0x20),
+                (EventKind.MSR, 0, 0xC0000080),
+                (EventKind.INVLPG, 0, 0x7000),
+                (EventKind.MARK, 0, 1),
+            ]
+        )
+    )
+    return [(int(kind), draw(st.integers(0, 1)), 0, aux, draw(INSNS), a, draw(ADDRESSES))]
+
+
+def captures(max_size=40):
+    """Rows of a capture that keeps every rule."""
+    groups = st.one_of(access(), table_store(), snapshot(), register_write())
+    return st.lists(groups, min_size=1, max_size=max_size).map(
+        lambda lists: functools.reduce(operator.iadd, lists, [])
+    )

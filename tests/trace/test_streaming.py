@@ -1,0 +1,74 @@
+import tracemalloc
+
+import numpy as np
+
+from refault.trace import Block, TraceReader, TraceValidator, TraceWriter
+from refault.trace.unpacking import SLICE_EVENTS
+from tests.trace.files import BOOT
+from tests.trace.strategies import CAPTURE
+
+MIB = 1 << 20
+BLOCK_EVENTS = 1 << 17
+PART_EVENTS = 1 << 14
+PART_COUNT = 160  # twenty blocks
+
+
+def part(number):
+    """Sixteen thousand accesses that do not compress to nothing."""
+    random = np.random.default_rng(number)
+    page = random.integers(0, 64, PART_EVENTS)
+    offset = random.integers(0, 512, PART_EVENTS) * 8
+    return Block(
+        0,
+        kind=np.ones(PART_EVENTS, np.uint8),
+        vcpu=np.zeros(PART_EVENTS, np.uint8),
+        flags=np.zeros(PART_EVENTS, np.uint8),
+        aux=np.full(PART_EVENTS, 3, np.uint8),
+        insns=random.integers(0, 400, PART_EVENTS).astype(np.uint32),
+        a=(page << 12) + offset,
+        b=(page << 12) + offset,
+    )
+
+
+def peak_of(action):
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_length_of_a_trace(tmp_path):
+    def write(part_count):
+        path = tmp_path / f"{part_count}.rft"
+        with TraceWriter(path, CAPTURE, level=1, block_events=BLOCK_EVENTS) as writer:
+            for number in range(part_count):
+                writer.append_block(part(number))
+        return path
+
+    def read(part_count):
+        with TraceReader(tmp_path / f"{part_count}.rft") as reader:
+            assert sum(len(block.kind) for block in reader.blocks()) == part_count * PART_EVENTS
+
+    def validate(part_count):
+        validator = TraceValidator()
+        with (tmp_path / f"{part_count}.rft").open("rb") as file:
+            while data := file.read(1 << 16):
+                validator.feed(data)
+        assert validator.close().event_count == part_count * PART_EVENTS
+
+    for action in (write, read, validate):
+        short = peak_of(lambda run=action: run(PART_COUNT // 5))
+        long = peak_of(lambda run=action: run(PART_COUNT))
+        assert long < short + MIB, action.__name__
+        assert long < 40 * MIB, action.__name__
+
+
+def test_a_real_trace_is_read_in_a_few_times_its_packed_size():
+    def read():
+        with TraceReader(BOOT) as reader:
+            for block in reader.blocks():
+                assert block.event_count <= SLICE_EVENTS
+
+    assert peak_of(read) < 50 * MIB
