@@ -1,4 +1,4 @@
-"""Mapping for a guest without paging: linear, in pages that shadow nothing (mmu.c: __direct_map)."""
+"""Mapping for a guest without paging: linear, by pages that shadow nothing (__direct_map)."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def boot(m: Machine, cpu: int, cr0: int, cr3: int, cr4: int, efer: int) -> None:
 
 @kernel
 def set_cr0(m: Machine, cpu: int, value: int) -> int:
-    """Always a context reset, also for the value that is there. Turning PG on or off is LMA's cue."""
+    """Always a context reset, also for the value that is there; PG takes LMA along."""
     vm = m.vm
     if value >> 32:
         return x86.OUT_GP
