@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from refault.catalogue import (
     SEED_SERIES,
@@ -22,6 +20,7 @@ from refault.catalogue import (
     prefixes,
     resolve,
 )
+from refault.cli.progress import progress_bars
 from refault.errors import InvalidParameter
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def replay(
     labelled = _variants(variant, page_limit=page_limit, bypass=bypass)
     unique = {each.digest: each for _, each in labelled}
     comparisons: list[Comparison] = []
-    with _progress(enabled=not as_json) as progress:
+    with progress_bars(enabled=not as_json) as progress:
         for path in traces:
             task = progress.add_task(path.name, total=None)
 
@@ -136,16 +135,3 @@ def _variants(
 def _with(patch_set: PatchSet, common: dict[str, object]) -> PatchSet:
     parameters = dataclasses.replace(patch_set.parameters, **common)  # type: ignore[arg-type]
     return dataclasses.replace(patch_set, parameters=parameters)
-
-
-def _progress(*, enabled: bool) -> Progress:
-    """Progress bars on standard error, so that the table can be piped."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not (enabled and console.is_terminal),
-    )
