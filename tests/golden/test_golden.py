@@ -21,7 +21,7 @@ NAMES = sorted({(folder, case.name) for folder in FOLDERS for case in VECTORS[fo
 SETTINGS = sorted({case.name for case in CAPTURES})
 
 
-@pytest.mark.parametrize(("folder", "name"), NAMES, ids="-".join)
+@pytest.mark.parametrize(("folder", "name"), NAMES, ids=[f"{f}-{n}" for f, n in NAMES])
 def test_a_vector_agrees_with_the_real_code_under_every_variant(folder, name):
     for case in VECTORS[folder]:
         if case.name == name:
