@@ -16,8 +16,10 @@ import numba
 from numba import types
 
 from refault.mmu.source import simulator_digest
+from refault.mmu.words import bare_words
 
 _Kernel = TypeVar("_Kernel")
+_Arrays = TypeVar("_Arrays")
 
 INTERPRETED = os.environ.get("REFAULT_INTERPRETED", "") == "1"
 BOUNDS_CHECKED = os.environ.get("REFAULT_BOUNDSCHECK", "") == "1"
@@ -93,3 +95,16 @@ def door(function: _Kernel) -> _Kernel:
         return function
     compiled: _Kernel = numba.njit(cache=True, **_OPTIONS)(function)
     return compiled
+
+
+def _untouched(arrays: _Arrays) -> _Arrays:
+    return arrays
+
+
+#: A door's first step for each named tuple it is given: from arrays to :mod:`refault.mmu.words`.
+bare: Any = bare_words
+
+if INTERPRETED:
+    bare = _untouched
+elif BOUNDS_CHECKED:
+    bare = kernel(_untouched)

@@ -24,7 +24,7 @@ from refault.mmu.host import (
     start_dirty_log,
 )
 from refault.mmu.invlpg import invlpg
-from refault.mmu.jit import door, kernel
+from refault.mmu.jit import bare, door, kernel
 from refault.mmu.machine import (
     FRAMES_PER_OPERATION,
     LINKS_PER_OPERATION,
@@ -92,13 +92,13 @@ def new_log(operations: int, *, interpreted: bool, rows: bool = False) -> Log:
 
 
 @kernel
-def has_room(m: Machine) -> bool:
+def has_room(m: Machine, memory_words: int) -> bool:
     """Is there enough of everything for any one operation?"""
     vm = m.vm
     return (
         vm[x86.PAGE_FREE_COUNT] >= PAGES_PER_OPERATION
         and vm[x86.LINK_FREE_COUNT] >= LINKS_PER_OPERATION + vm[x86.ACTIVE]
-        and len(m.mem) - vm[x86.MEM_NEXT] >= FRAMES_PER_OPERATION * x86.ENTRIES
+        and memory_words - vm[x86.MEM_NEXT] >= FRAMES_PER_OPERATION * x86.ENTRIES
     )
 
 
@@ -274,11 +274,13 @@ def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: L
     ``shift`` plus the row's number is its operation index. The loop leaves early before
     a row that needs the engine or more room, and after one that broke the kernel.
     """
+    memory_words = len(m.mem)
+    m, ops, log = bare(m), bare(ops), bare(log)
     vm = m.vm
     for i in range(start, end):
         kind = ops.kind[i]
         aux = ops.aux[i]
-        if not has_room(m) or needs_engine(m, kind, aux):
+        if not has_room(m, memory_words) or needs_engine(m, kind, aux):
             return i
         vm[x86.OUT_ADDRESS] = 0
         vm[x86.OUT_VALUE] = 0
