@@ -70,7 +70,11 @@ def kernel(function: _Kernel) -> _Kernel:
     """
     if INTERPRETED:
         return function
-    options = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return _kernel(function)
+
+
+def _kernel(function: _Kernel, **more: bool) -> _Kernel:
+    options = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, **more}
     dispatcher: Any = numba.njit(**options)(function)
     resolve = dispatcher.get_call_template
 
@@ -81,6 +85,13 @@ def kernel(function: _Kernel) -> _Kernel:
     dispatcher.get_call_template = resolve_widened
     compiled: _Kernel = dispatcher
     return compiled
+
+
+def inlined(function: _Kernel) -> _Kernel:
+    """A kernel that LLVM copies into every caller: for what the hot loop does to each row."""
+    if INTERPRETED:
+        return function
+    return _kernel(function, forceinline=True)
 
 
 def _widened(argument: Any) -> Any:

@@ -144,6 +144,10 @@ BYPASS = 40
 TRAP = 41  # value of "absent, tell the host"
 NOTRAP = 42  # value of "absent in the guest too"
 
+TLB = 44  # 1: the processors have a TLB (mmu/tlb.py)
+TLB_HITS = 45  # accesses a TLB answered
+WALKS = 46  # all others
+
 VCPU_COUNT = 48
 SLOT_COUNT = 49
 LIMIT_REQUESTED = 50  # 0 until the host sets a page limit
@@ -184,6 +188,9 @@ STACK_COUNT = 152
 OUT_ADDRESS = 161
 OUT_VALUE = 162
 OUT_EMULATED = 163
+# What the latest hardware walk found, for the TLB
+HIT_LEVEL = 164
+HIT_GRANTED = 165  # of P A W U what all levels grant; bit 63: may be executed
 
 HASH = 192  # HASH_SIZE bucket heads
 SLOTS = HASH + HASH_SIZE
@@ -215,7 +222,11 @@ LAST_PTE_UPDATED = 10  # sptep, 0: none
 LAST_PTE_GFN = 11
 UPDATE_GFN = 12  # the guessed mapping of a table write; -1: none
 BOOTED = 13
+TLB_KEY = 24  # the TLB's generation, where keys have it
+TLB_SIZES = 25  # levels of the leaves put into the TLB since the last flush, a bit each
 VM_WORDS = CPUS + CPUS_MAX * CPU_WORDS
+
+TLB_WORDS = 4096  # of each vCPU, see mmu/tlb.py
 
 # vcpu->requests
 REQ_TLB_FLUSH = 1
