@@ -126,5 +126,5 @@ def test_a_variant_as_json_can_be_resolved_again():
     assert variant.patch_set.to_dict() == {
         "base": "v2.6.34-pre",
         "patches": ["zap-account"],
-        "parameters": {"page_limit": 64, "bypass": None, "host_page_level": 1},
+        "parameters": {"page_limit": 64, "bypass": None, "host_page_level": 1, "tlb": 0},
     }
