@@ -177,7 +177,11 @@ class _Cursor:
         self._at = 0
 
     def take(self, count: int) -> Column:
-        """The next ``count`` items."""
+        """The next ``count`` items, at an even address."""
+        return _aligned(self.view(count))
+
+    def view(self, count: int) -> Column:
+        """The next ``count`` items where they lie."""
         if count > len(self._stream) - self._at:
             raise self._packed.refuse("holds fewer items than its events need")
         self._at += count
@@ -187,6 +191,11 @@ class _Cursor:
         """All items must have been taken."""
         if self._at != len(self._stream):
             raise self._packed.refuse("holds more items than its events need")
+
+
+def _aligned(items: Column) -> Column:
+    """A stream begins at any byte; numpy is much slower on odd addresses than this small copy."""
+    return np.require(items, requirements="A")
 
 
 class _Lane:
@@ -224,7 +233,7 @@ class BlockUnpacker:
             streams["flags"],
             streams["aux"],
             np.cumsum(streams["page"]),
-            streams["shift"],
+            _aligned(streams["shift"]),
         )
         self._one_vcpu = not streams["vcpu"].any()
         value_count = len(streams["value"])
@@ -299,16 +308,16 @@ class BlockUnpacker:
         values = _Cursor(self._packed, streams["value"])
         descriptor_count = 0
         for kind, event_count in self._packed.kinds:
-            token = tokens.take(event_count)
+            token = tokens.view(event_count)
             new_count = int(np.count_nonzero(token == 0))  # of bools: nine times faster
             if token.max() > new_count:
                 raise self._packed.refuse("names descriptors it does not have")
             lane = _Lane(kind, _Cursor(self._packed, token), descriptor_count)
             if kind != EventKind.ACCESS:
-                value = values.take(event_count)
+                value = values.view(event_count)
                 if kind in DELTA_KINDS:
                     value = np.cumsum(value)
-                lane.offsets = _Cursor(self._packed, other_offsets.take(event_count))
+                lane.offsets = _Cursor(self._packed, other_offsets.view(event_count))
                 lane.values = _Cursor(self._packed, value)
             lanes.append(lane)
             descriptor_count += new_count
@@ -336,8 +345,6 @@ def _decompress(packed: PackedBlock) -> dict[str, Column]:
     streams = {}
     at = 0
     for name, dtype in packed.types.items():
-        stream = np.frombuffer(raw, dtype, packed.counts[name], at)
-        at += stream.nbytes
-        # A stream may begin at any byte; numpy is much slower on odd addresses than this copy.
-        streams[name] = np.require(stream, requirements="A")
+        streams[name] = np.frombuffer(raw, dtype, packed.counts[name], at)
+        at += streams[name].nbytes
     return streams
