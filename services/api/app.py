@@ -12,6 +12,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
+import anyio.to_thread
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
@@ -74,10 +75,12 @@ def create_api(settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
+    resources = cast("Resources", api.state.resources)
+    await anyio.to_thread.run_sync(resources.blobs.sweep_incoming)
     try:
         yield
     finally:
-        cast("Resources", api.state.resources).close()
+        resources.close()
 
 
 def _describe_problems(api: FastAPI) -> None:
