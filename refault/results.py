@@ -226,11 +226,6 @@ class RunResult:
         """Accesses that came out differently from what the real guest saw."""
         return sum(self.semantics[name] for name in DISAGREEMENTS)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether the run reached the end of a whole trace."""
-        return self.stopped is None and not self.truncated
-
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON, with its version first."""
         return {

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +23,7 @@ from refault.catalogue import (
     resolve,
 )
 from refault.cli.progress import progress_bars
-from refault.errors import InvalidParameter
+from refault.errors import InvalidParameter, ReplayRefused, TraceError, TraceTruncated
 
 if TYPE_CHECKING:
     from refault.catalogue import Variant
@@ -71,7 +73,9 @@ def replay(
             def advance(done: int, total: int, task: object = task) -> None:
                 progress.update(task, completed=done, total=total or None)  # type: ignore[arg-type]
 
-            results = engine.replay(path, list(unique.values()), progress=advance)
+            with _naming(path):
+                results = engine.replay(path, list(unique.values()), progress=advance)
+                _refuse_nothing(results)
             by_digest = dict(zip(unique, results, strict=True))
             columns = [_column(Column, label, each, by_digest) for label, each in labelled]
             comparisons.append(compare(columns, trace_name=path.name))
@@ -90,6 +94,25 @@ def replay(
         )
     if any(_is_bad(column) for comparison in comparisons for column in comparison.columns):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Says of a trace that cannot be replayed which file it is."""
+    try:
+        yield
+    except (TraceError, ReplayRefused) as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _refuse_nothing(results: list[RunResult]) -> None:
+    """A truncated trace is replayed up to its last whole block; without one there is no answer."""
+    if any(result.truncated and not result.event_count for result in results):
+        raise TraceTruncated(
+            "the file ends inside its first block, so there is nothing to replay; copy it again"
+        )
 
 
 def _is_bad(column: object) -> bool:
