@@ -160,7 +160,9 @@ def walk(
         gpa = table + (gva >> level.index_shift & level.index_mask) * level.entry_bytes
         value = read(gpa, level.entry_bytes)
         maps_page = level.is_last or bool(level.may_map and value & PS)
-        reserved = value & (level.page_reserved if maps_page else level.link_reserved)
+        # Nothing is reserved in an absent entry (SDM 4.7).
+        checked = level.page_reserved if maps_page else level.link_reserved
+        reserved = value & checked if value & P else 0
         denies = is_denied(value, access, registers, nxe=nxe)
         entries += (Entry(level.number, gpa, value, reserved, denies),)
         if not value & P:
