@@ -19,7 +19,7 @@ from refault.catalogue.model import (
 )
 from refault.catalogue.notation import patch_set_from_text, patch_set_to_text
 from refault.catalogue.resolve import (
-    GOLDEN_PATCHES,
+    GOLDEN,
     SEED_SERIES,
     bases,
     get_base,
@@ -32,7 +32,7 @@ from refault.catalogue.resolve import (
 )
 
 __all__ = [
-    "GOLDEN_PATCHES",
+    "GOLDEN",
     "KNOBS",
     "SEED_SERIES",
     "Base",

@@ -95,4 +95,84 @@ KNOBS: tuple[Knob, ...] = (
         ),
         source="mmu_sync_children",
     ),
+    Knob(
+        name="role_layout",
+        question="What of the guest's mode is part of a shadow page's role?",
+        values=(
+            "the levels of its tables, in direct pages too",
+            "the levels of its tables; direct pages have none",
+            "CR4.PAE, not in direct pages, and CR0.WP",
+        ),
+        source="union kvm_mmu_page_role, kvm_mmu_get_page",
+    ),
+    Knob(
+        name="reserved_bits",
+        question="Which bits of a guest entry must be zero?",
+        values=(
+            "none of a last-level entry with bit 7 (PAT); 4 MiB pages' even with CR4.PSE off",
+            "as the processor has it",
+        ),
+        source="reset_rsvds_bits_mask",
+    ),
+    Knob(
+        name="entry_read",
+        question="What does an emulated write to a page table take for the new entry?",
+        values=(
+            "each shadow page reads what the write left; an entry of zero is taken over too",
+            "one reading in the writing vCPU's mode; an entry of zero is only dropped",
+        ),
+        source="kvm_mmu_pte_write, mmu_guess_page_from_pte_write, update_pte",
+    ),
+    Knob(
+        name="invlpg_write",
+        question="Does INVLPG take the guest's entry over anew, like a write to its table?",
+        values=(
+            "no",
+            "yes; a 32-bit guest's quadrant is left out of the entry's address",
+            "yes",
+        ),
+        source="invlpg",
+    ),
+    Knob(
+        name="forced_write",
+        question="Who may use a read-only user page that CR0.WP=0 let a supervisor write?",
+        values=("everybody: it becomes writable", "the supervisor only: it loses U"),
+        source="set_spte",
+    ),
+    Knob(
+        name="spte_overwrite",
+        question="Is there a remote flush when a leaf replaces a table link or another frame?",
+        values=("no", "yes, with the entry absent meanwhile"),
+        source="mmu_set_spte",
+    ),
+    Knob(
+        name="direct_access",
+        question="Which permissions has a direct page below a large guest page?",
+        values=(
+            "those above the large page's own entry; it stays whatever that entry becomes",
+            "that entry's too; a page with others is replaced",
+        ),
+        source="fetch",
+    ),
+    Knob(
+        name="notifier_index",
+        question="How does an MMU notifier find the large mappings of an address?",
+        values=("by the offset in the slot, wrong in an unaligned slot", "by the frame"),
+        source="kvm_handle_hva",
+    ),
+    Knob(
+        name="shrink_count",
+        question="How many pages does the shrinker say it freed?",
+        values=("one", "the zapped page and its children"),
+        source="mmu_shrink",
+    ),
+    Knob(
+        name="sync_trace",
+        question="When are a page's going out of sync and its return traced?",
+        values=(
+            "on trying to let it go; on a sync, before it is known to succeed",
+            "once it is out of sync; on every return, by zapping too",
+        ),
+        source="kvm_unsync_page, kvm_unlink_unsync_page",
+    ),
 )

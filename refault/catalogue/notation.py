@@ -19,7 +19,7 @@ from __future__ import annotations
 from refault.catalogue.bases import BASES
 from refault.catalogue.entries import PATCHES
 from refault.catalogue.model import Parameters, PatchSet
-from refault.catalogue.resolve import GOLDEN_PATCHES, get_patch
+from refault.catalogue.resolve import GOLDEN, get_patch
 from refault.errors import InvalidParameter, UnknownPatch
 
 _SCHEDULE_PARTS = 3
@@ -46,8 +46,8 @@ def patch_set_to_text(patch_set: PatchSet) -> str:
 
 
 def _code(code: str) -> tuple[str, tuple[str, ...]]:
-    if code in GOLDEN_PATCHES:
-        return BASES[0].id, GOLDEN_PATCHES[code]
+    if code in GOLDEN:
+        return GOLDEN[code].base, GOLDEN[code].patches
     words = [word.strip() for word in code.split("+")]
     base = words.pop(0) if words[0] in {known.id for known in BASES} else BASES[0].id
     return base, tuple(_patch_id(word) for word in words)
@@ -60,7 +60,7 @@ def _patch_id(word: str) -> str:
         return get_patch(word).id
     except UnknownPatch as error:
         raise UnknownPatch(
-            f"{error}; or, in front of parameters only, {', '.join(GOLDEN_PATCHES)}"
+            f"{error}; or, in front of parameters only, {', '.join(GOLDEN)}"
         ) from None
 
 

@@ -30,12 +30,9 @@ SEED_SERIES = (
     "unsync-list-global",
 )
 
-#: What the golden results call a configuration, and the patches that make it.
-GOLDEN_PATCHES: dict[str, tuple[str, ...]] = {
-    "base": (),
+_FORMS: dict[str, tuple[str, ...]] = {
     "p2": ("zap-account",),
     "p2alt": ("zap-restart",),
-    "rel34": ("zap-merged",),
     "p3": ("zap-account", "parent-stop-bit"),
     "p3count": ("zap-account", "parent-stop-count"),
     "p3fix": ("zap-account", "parent-stop-count", "unsync-clear-exact"),
@@ -43,6 +40,22 @@ GOLDEN_PATCHES: dict[str, tuple[str, ...]] = {
     "p4r": ("zap-account", "cr4-store-norole"),
     "p6": ("zap-account", "unsync-list-global"),
     "series": SEED_SERIES,
+}
+_APRIL_FORMS: dict[str, tuple[str, ...]] = {
+    **_FORMS,
+    "p2goto_nolist": ("zap-restart-posted",),
+    "p2merged": ("zap-merged",),
+    "p3full": ("zap-account", "parent-stop-count", "unsync-clear-exact"),
+}
+
+#: What the golden results call a configuration, and the patch set that makes it.
+GOLDEN: dict[str, PatchSet] = {
+    "base": PatchSet("v2.6.34-pre"),
+    "rel34": PatchSet("v2.6.34-pre", ("zap-merged",)),
+    **{name: PatchSet("v2.6.34-pre", ids) for name, ids in _FORMS.items()},
+    "apr": PatchSet("kvm-2010-04"),
+    **{f"apr_{name}": PatchSet("kvm-2010-04", ids) for name, ids in _APRIL_FORMS.items()},
+    "rel35": PatchSet("v2.6.35.6"),
 }
 
 _PATCHES = {patch.id: patch for patch in PATCHES}
@@ -137,15 +150,13 @@ def prefix_label(prefix: PatchSet) -> str:
 
 def variant_from_golden_name(name: str, parameters: Parameters | None = None) -> Variant:
     """The variant the golden results call ``name``; raises UnknownPatch."""
-    if name not in GOLDEN_PATCHES:
+    if name not in GOLDEN:
         raise UnknownPatch(
-            f"{name!r} is no golden variant{_nearest(name, GOLDEN_PATCHES)}; "
-            f"there are {', '.join(GOLDEN_PATCHES)}"
+            f"{name!r} is no golden variant{_nearest(name, GOLDEN)}; there are {', '.join(GOLDEN)}"
         )
+    chosen = GOLDEN[name]
     return resolve(
-        PatchSet(
-            BASES[0].id, GOLDEN_PATCHES[name], Parameters() if parameters is None else parameters
-        )
+        chosen if parameters is None else dataclasses.replace(chosen, parameters=parameters)
     )
 
 
@@ -194,11 +205,11 @@ def _other_forms(patch_id: str) -> str:
 
 def _golden_names() -> dict[tuple[int, ...], str]:
     names: dict[tuple[int, ...], str] = {}
-    for name, patch_ids in GOLDEN_PATCHES.items():
-        knobs = dict(BASES[0].knobs)
-        for patch_id in patch_ids:
+    for name, patch_set in GOLDEN.items():
+        knobs = dict(_BASES[patch_set.base].knobs)
+        for patch_id in patch_set.patches:
             knobs |= _PATCHES[patch_id].knobs
-        names[_knob_key(knobs)] = name
+        names.setdefault(_knob_key(knobs), name)
     return names
 
 

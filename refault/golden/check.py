@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from refault.catalogue import GOLDEN_PATCHES, variant_from_golden_name
+from refault.catalogue import GOLDEN, variant_from_golden_name
 from refault.errors import ReplayRefused
 from refault.golden.expectations import BUG_CLASSES, Line, deviation, lines_of, outcome
 from refault.golden.folders import Case
@@ -56,7 +56,7 @@ def check(case: Case) -> Verdict:
     Raises:
         RefaultError: an input or an expectation cannot be read.
     """
-    if case.variant not in GOLDEN_PATCHES:
+    if case.variant not in GOLDEN:
         return Verdict(case.name, case.variant, 0, 0, refused="this variant is not simulated yet")
     try:
         return _check_capture(case) if case.is_capture else _check_vector(case)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from refault.mmu import layout as x86
 from refault.mmu.entry import enter_guest
 from refault.mmu.fault import EMULATE, GUEST_FAULT, page_fault
-from refault.mmu.guest import read_word, slot_of, walk_addr, write_guest
+from refault.mmu.guest import read_word, slot_of, write_guest
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
-from refault.mmu.parents import table_of
+from refault.mmu.parents import child_of, entry_of, level_of, shadow_root
 from refault.mmu.ptwrite import pte_write
 from refault.mmu.requests import cpu_of
+from refault.mmu.walk import walk_addr
 
 READ = 0
 WRITE = 2
@@ -23,10 +24,13 @@ HIT = -1
 
 
 @kernel
-def hardware_walk(m: Machine, root: int, gva: int, kind: int, user: int) -> int:
+def hardware_walk(m: Machine, cpu: int, gva: int, kind: int, user: int) -> int:
     """HIT with the address in ``OUT_ADDRESS``, or the P and RSVD bits of the fault."""
-    sptep = table_of(root) + ((gva >> 39) & 511)
-    level = x86.LONG_LEVELS
+    root = shadow_root(m, cpu, gva)
+    if root == 0:
+        return 0
+    level = level_of(m, root)
+    sptep = entry_of(root, level, gva)
     while True:
         spte = m.spt[sptep]
         if not spte & x86.PRESENT:
@@ -46,9 +50,7 @@ def hardware_walk(m: Machine, root: int, gva: int, kind: int, user: int) -> int:
             m.vm[x86.OUT_ADDRESS] = (spte & x86.FRAME_MASK & ~inside) | (gva & inside)
             return HIT
         level -= 1
-        sptep = table_of((spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT) + (
-            (gva >> (3 + 9 * level)) & 511
-        )
+        sptep = entry_of(child_of(spte), level, gva)
 
 
 @kernel
@@ -61,14 +63,14 @@ def inject(m: Machine, code: int) -> int:
 @kernel
 def emulate_store(m: Machine, cpu: int, gva: int, user: int, size: int, value: int) -> int:
     """Carry out one store in the host and tell the MMU (x86.c: emulator_write_emulated)."""
-    if not walk_addr(m, cpu, gva, 1, user, 0):
+    if not walk_addr(m, cpu, gva, 1, user, 0, 1):
         m.vm[x86.PF_GUEST] += 1
         return inject(m, m.vm[x86.WALK_ERROR])
     gpa = (m.vm[x86.WALK_GFN] << x86.PAGE_SHIFT) | (gva & 0xFFF)
     if slot_of(m, gpa >> x86.PAGE_SHIFT) == 0:
         return x86.OUT_MMIO
     write_guest(m, gpa, size, value)
-    pte_write(m, cpu, gpa, size)
+    pte_write(m, cpu, gpa, size, value, 1)
     m.vm[x86.OUT_ADDRESS] = gpa
     m.vm[x86.OUT_EMULATED] = 1
     return x86.OUT_OK
@@ -84,7 +86,7 @@ def access(m: Machine, vcpu: int, gva: int, kind: int, user: int, size: int, val
             pending = enter_guest(m, vcpu)
             if pending or vm[x86.BUG]:
                 return pending
-        code = hardware_walk(m, vm[cpu + x86.ROOT], gva, kind, user)
+        code = hardware_walk(m, cpu, gva, kind, user)
         if code == HIT:
             gpa = vm[x86.OUT_ADDRESS]
             if kind == WRITE:

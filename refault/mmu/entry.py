@@ -13,28 +13,100 @@ from refault.mmu.zap import free_some_pages, zap_page
 
 
 @kernel
-def free_roots(m: Machine, cpu: int) -> None:
-    """Let go of the loaded root; one zapped meanwhile dies now."""
-    root = m.vm[cpu + x86.ROOT]
+def put_root(m: Machine, root: int) -> None:
+    """Give up one reference to a root; 0 is none."""
     if root == 0:
         return
     m.page[root + x86.ROOT_COUNT] -= 1
     if m.page[root + x86.ROOT_COUNT] == 0 and m.page[root + x86.ROLE] & x86.ROLE_INVALID:
         zap_page(m, root)
+
+
+@kernel
+def free_roots(m: Machine, cpu: int) -> None:
+    """Let go of the loaded roots; one zapped meanwhile dies now (mmu.c: mmu_free_roots)."""
+    root = m.vm[cpu + x86.ROOT]
+    if root == 0:
+        return
+    if root == x86.PAE_LOADED:
+        for i in range(4):
+            put_root(m, m.vm[cpu + x86.PAE_ROOTS + i])
+            m.vm[cpu + x86.PAE_ROOTS + i] = 0
+    else:
+        put_root(m, root)
     m.vm[cpu + x86.ROOT] = 0
 
 
 @kernel
+def guest_levels(m: Machine, cpu: int) -> int:
+    """Levels of the guest's tables in the mode its registers say; 0 without paging."""
+    if not m.vm[cpu + x86.CR0] & x86.CR0_PG:
+        return x86.NONPAGING
+    if m.vm[cpu + x86.EFER] & x86.EFER_LMA:
+        return x86.LONG_LEVELS
+    return x86.PAE_LEVELS if m.vm[cpu + x86.CR4] & x86.CR4_PAE else x86.LEGACY_LEVELS
+
+
+@kernel
 def reset_context(m: Machine, cpu: int) -> None:
-    """Drop the root and take the role base from the registers (mmu.c: kvm_mmu_reset_context)."""
+    """Drop the roots; take mode and role base from the registers (mmu.c: kvm_mmu_reset_context)."""
     free_roots(m, cpu)
-    m.vm[cpu + x86.ROOT_LEVEL] = x86.LONG_LEVELS
-    role = x86.LONG_LEVELS
-    if m.vm[cpu + x86.CR4] & x86.CR4_PGE and m.vm[x86.KNOB_ROLE_CR4_PGE]:
+    vm = m.vm
+    nxe = vm[cpu + x86.EFER] & x86.EFER_NX
+    levels = guest_levels(m, cpu)
+    vm[cpu + x86.ROOT_LEVEL] = levels
+    if levels == x86.PAE_LEVELS:
+        vm[cpu + x86.PDPTE_RESERVED] = x86.RSVD_PDPTE
+    elif levels == x86.LONG_LEVELS:
+        vm[cpu + x86.PDPTE_RESERVED] = x86.RSVD_PHYS | x86.RSVD_7_8 | (0 if nxe else x86.NX)
+    role = levels
+    if vm[x86.KNOB_ROLE_LAYOUT] == x86.ROLE_35:
+        role = 1 if vm[cpu + x86.CR4] & x86.CR4_PAE else 0
+        if vm[cpu + x86.CR0] & x86.CR0_WP:
+            role |= x86.ROLE_CR0_WP
+    if vm[cpu + x86.CR4] & x86.CR4_PGE and vm[x86.KNOB_ROLE_CR4_PGE]:
         role |= x86.ROLE_PGE
-    if m.vm[cpu + x86.EFER] & x86.EFER_NX:
+    if nxe:
         role |= x86.ROLE_NXE
-    m.vm[cpu + x86.BASE_ROLE] = role
+    vm[cpu + x86.BASE_ROLE] = role
+
+
+@kernel
+def get_root(m: Machine, cpu: int, table: int, gva: int, level: int, direct: int) -> int:
+    """The shadow of a top-level table, referred to once more; 0 if it lies outside memory."""
+    gfn = (table & x86.FRAME_MASK) >> x86.PAGE_SHIFT
+    if slot_of(m, gfn) == 0:
+        m.vm[cpu + x86.REQUESTS] |= x86.REQ_TRIPLE_FAULT
+        return 0
+    root = get_page(m, cpu, gfn, gva, level, direct, x86.ACC_ALL, 0)
+    m.page[root + x86.ROOT_COUNT] += 1
+    return root
+
+
+@kernel
+def load_pae_roots(m: Machine, cpu: int) -> int:
+    """Fill the processor's four roots, a GiB each; 0 if one names no memory.
+
+    PAE: the pages of the cached PDPTEs. 32-bit: the four quadrants of the directory.
+    Non-paging: direct pages. Roots taken before one that fails keep their references,
+    as in mmu_alloc_roots().
+    """
+    vm = m.vm
+    mode = vm[cpu + x86.ROOT_LEVEL]
+    for i in range(4):
+        table = vm[cpu + x86.CR3]
+        if mode == x86.PAE_LEVELS:
+            table = vm[cpu + x86.PDPTRS + i]
+            if not table & x86.PRESENT:
+                vm[cpu + x86.PAE_ROOTS + i] = 0
+                continue
+        elif mode == x86.NONPAGING:
+            table = 0
+        root = get_root(m, cpu, table, i << 30, x86.PAE_ROOT_LEVEL, mode == x86.NONPAGING)
+        if root == 0:
+            return 0
+        vm[cpu + x86.PAE_ROOTS + i] = root
+    return 1
 
 
 @kernel
@@ -47,13 +119,15 @@ def load_roots(m: Machine, cpu: int) -> None:
     free_some_pages(m)
     if vm[x86.BUG]:
         return
-    gfn = (vm[cpu + x86.CR3] & x86.FRAME_MASK) >> x86.PAGE_SHIFT
-    if slot_of(m, gfn) == 0:
-        vm[cpu + x86.REQUESTS] |= x86.REQ_TRIPLE_FAULT
-        return
-    root = get_page(m, cpu, gfn, x86.LONG_LEVELS, 0, x86.ACC_ALL, 0)
-    m.page[root + x86.ROOT_COUNT] += 1
-    vm[cpu + x86.ROOT] = root
+    if vm[cpu + x86.ROOT_LEVEL] == x86.LONG_LEVELS:
+        root = get_root(m, cpu, vm[cpu + x86.CR3], 0, x86.LONG_LEVELS, 0)
+        if root == 0:
+            return
+        vm[cpu + x86.ROOT] = root
+    else:
+        if not load_pae_roots(m, cpu):
+            return
+        vm[cpu + x86.ROOT] = x86.PAE_LOADED
     sync_roots(m, cpu)
 
 

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from refault.mmu import layout as x86
-from refault.mmu.guest import read_word, slot_of, walk_addr
+from refault.mmu.direct import direct_map
+from refault.mmu.guest import read_gpte, slot_of
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.pages import get_page
-from refault.mmu.parents import remove_parent, table_of
+from refault.mmu.parents import child_of, entry_of, level_of, remove_parent, shadow_root
 from refault.mmu.requests import flush_remote_tlbs
-from refault.mmu.rmap import is_present, large_region, rmap_remove
-from refault.mmu.spte import mmu_set_spte
+from refault.mmu.rmap import is_present, rmap_remove
+from refault.mmu.spte import mapping_level, mmu_set_spte
+from refault.mmu.walk import entry_size, walk_addr
 from refault.mmu.zap import free_some_pages
 
 FIXED = 0
 EMULATE = 1
 GUEST_FAULT = 2
-
-
-@kernel
-def mapping_level(m: Machine, gfn: int) -> int:
-    """The largest leaf the host can give ``gfn``: host page size, dirty log and guarded tables."""
-    slot = slot_of(m, gfn)
-    if slot == 0 or m.vm[slot + x86.SLOT_LOG]:
-        return 1
-    level = 1
-    while (
-        level < m.vm[slot + x86.SLOT_HOST_LEVEL]
-        and m.frame[large_region(m, gfn, level + 1) + x86.WRITE_COUNT] == 0
-    ):
-        level += 1
-    return level
 
 
 @kernel
@@ -46,17 +33,36 @@ def link_child(m: Machine, cpu: int, sptep: int, level: int, gva: int, access: i
     if level <= guest_level:
         if not gpte & x86.DIRTY:
             access &= ~x86.ACC_WRITE
+        if vm[x86.KNOB_DIRECT_ACCESS]:
+            access &= vm[x86.WALK_PTE_ACCESS]
         gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
         if level < guest_level:
             gfn += (gva >> (3 + 9 * level)) & 511
-        child = get_page(m, cpu, gfn, level - 1, 1, access, sptep)
+        child = get_page(m, cpu, gfn, gva, level - 1, 1, access, sptep)
     else:
-        child = get_page(m, cpu, vm[x86.WALK_TABLE_GFNS + level - 2], level - 1, 0, access, sptep)
-        if read_word(m, vm[x86.WALK_PTE_GPAS + level - 2]) != vm[x86.WALK_PTES + level - 2]:
+        gfn = vm[x86.WALK_TABLE_GFNS + level - 2]
+        child = get_page(m, cpu, gfn, gva, level - 1, 0, access, sptep)
+        gpa = vm[x86.WALK_PTE_GPAS + level - 2]
+        if read_gpte(m, gpa, entry_size(m, cpu)) != vm[x86.WALK_PTES + level - 2]:
             remove_parent(m, child, sptep)
             return 0
     m.spt[sptep] = (child << x86.PAGE_SHIFT) | x86.PRESENT | x86.ACCESSED | x86.WRITABLE | x86.USER
     return access | 8
+
+
+@kernel
+def drop_stale_direct(m: Machine, sptep: int) -> None:
+    """Unlink a direct page whose access is no longer what the guest's entry grants (2.6.35)."""
+    vm = m.vm
+    wanted = vm[x86.WALK_PT_ACCESS] & vm[x86.WALK_PTE_ACCESS]
+    if not vm[x86.WALK_PTES + vm[x86.WALK_LEVEL] - 1] & x86.DIRTY:
+        wanted &= ~x86.ACC_WRITE
+    child = child_of(m.spt[sptep])
+    if (m.page[child + x86.ROLE] >> x86.ROLE_ACCESS_SHIFT) & x86.ACC_ALL == wanted:
+        return
+    remove_parent(m, child, sptep)
+    m.spt[sptep] = vm[x86.TRAP]
+    flush_remote_tlbs(m)
 
 
 @kernel
@@ -66,10 +72,21 @@ def fetch(
     """Build the shadow path of the latest guest walk and install its leaf."""
     vm = m.vm
     access = vm[x86.WALK_PT_ACCESS]
-    level = x86.LONG_LEVELS
-    sptep = table_of(vm[cpu + x86.ROOT]) + ((gva >> 39) & 511)
+    root = shadow_root(m, cpu, gva)
+    if root == 0:  # absent when the roots were loaded; the PDPTE has come since
+        return
+    level = level_of(m, root)
+    sptep = entry_of(root, level, gva)
     while level > leaf_level:
         spte = m.spt[sptep]
+        if (
+            vm[x86.KNOB_DIRECT_ACCESS]
+            and level == vm[x86.WALK_LEVEL]
+            and is_present(m, spte)
+            and not spte & x86.LARGE
+        ):
+            drop_stale_direct(m, sptep)
+            spte = m.spt[sptep]
         if not is_present(m, spte) or spte & x86.LARGE:
             if spte & x86.LARGE:
                 rmap_remove(m, sptep)
@@ -79,9 +96,8 @@ def fetch(
             if left == 0:
                 return
             access = left & x86.ACC_ALL
-        child = (m.spt[sptep] & x86.FRAME_MASK) >> x86.PAGE_SHIFT
         level -= 1
-        sptep = table_of(child) + ((gva >> (3 + 9 * level)) & 511)
+        sptep = entry_of(child_of(m.spt[sptep]), level, gva)
     dirty = vm[x86.WALK_PTES + vm[x86.WALK_LEVEL] - 1] & x86.DIRTY
     mmu_set_spte(
         m,
@@ -103,7 +119,9 @@ def page_fault(m: Machine, cpu: int, gva: int, code: int) -> int:
     vm = m.vm
     write = code & x86.PF_WRITE
     user = code & x86.PF_USER
-    if not walk_addr(m, cpu, gva, write, user, code & x86.PF_FETCH):
+    if vm[cpu + x86.ROOT_LEVEL] == x86.NONPAGING:
+        return EMULATE if direct_map(m, cpu, gva, write) else FIXED
+    if not walk_addr(m, cpu, gva, write, user, code & x86.PF_FETCH, 1):
         vm[x86.PF_GUEST] += 1
         vm[cpu + x86.LAST_PT_WRITE_COUNT] = 0
         return GUEST_FAULT

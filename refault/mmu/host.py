@@ -8,7 +8,7 @@ from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.parents import table_of
 from refault.mmu.requests import flush_remote_tlbs, reload_remote_mmus
-from refault.mmu.rmap import rmap_age, rmap_unmap
+from refault.mmu.rmap import large_region, rmap_age, rmap_unmap
 from refault.mmu.zap import change_limit, zap_all
 
 
@@ -44,9 +44,11 @@ def start_dirty_log(m: Machine, slot: int, default_limit: int) -> None:
 
 
 @kernel
-def large_rmap_by_offset(m: Machine, slot: int, gfn: int, level: int) -> int:
-    """The large region's rmap as a notifier finds it: by the offset in the slot, not by frame."""
+def large_rmap(m: Machine, slot: int, gfn: int, level: int) -> int:
+    """The large region's rmap as a notifier finds it: until 2.6.35 by the offset in the slot."""
     shift = 9 * (level - 1)
+    if m.vm[x86.KNOB_NOTIFIER_INDEX]:
+        return large_region(m, gfn, level)
     index = (gfn - m.vm[slot + x86.SLOT_BASE]) >> shift
     base = m.vm[slot + x86.SLOT_LARGE2] if level == 2 else m.vm[slot + x86.SLOT_LARGE3]
     return base + index * x86.FRAME_WORDS
@@ -61,7 +63,7 @@ def notifier_unmap(m: Machine, gfn: int) -> int:
     small = m.vm[slot + x86.SLOT_FRAMES] + (gfn - m.vm[slot]) * x86.FRAME_WORDS
     found = rmap_unmap(m, small)
     for level in range(2, 4):
-        found |= rmap_unmap(m, large_rmap_by_offset(m, slot, gfn, level))
+        found |= rmap_unmap(m, large_rmap(m, slot, gfn, level))
     if found:
         flush_remote_tlbs(m)
     return found
@@ -76,7 +78,7 @@ def notifier_age(m: Machine, gfn: int) -> int:
     small = m.vm[slot + x86.SLOT_FRAMES] + (gfn - m.vm[slot]) * x86.FRAME_WORDS
     young = rmap_age(m, small)
     for level in range(2, 4):
-        young |= rmap_age(m, large_rmap_by_offset(m, slot, gfn, level))
+        young |= rmap_age(m, large_rmap(m, slot, gfn, level))
     if young:
         flush_remote_tlbs(m)
     return young

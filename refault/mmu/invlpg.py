@@ -1,43 +1,69 @@
-"""INVLPG (paging_tmpl.h: invlpg, as in 2.6.34: no table write follows)."""
+"""INVLPG (paging_tmpl.h: invlpg)."""
 
 from __future__ import annotations
 
 from refault.mmu import layout as x86
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
-from refault.mmu.parents import table_of
+from refault.mmu.parents import child_of, entry_of, level_of, page_of, quadrant_of, shadow_root
+from refault.mmu.ptwrite import pte_write
 from refault.mmu.requests import flush_remote_tlbs, flush_tlb
 from refault.mmu.rmap import is_present, rmap_remove
+from refault.mmu.walk import entry_size
+
+NO_TARGET = 0
+# Values of the knob invlpg_write
+WRITE_IGNORES_QUADRANT = 1
 
 
 @kernel
 def drop_leaf(m: Machine, cpu: int, gva: int) -> int:
-    """Make the leaf that maps ``gva`` absent; 1 if it was present."""
-    sptep = table_of(m.vm[cpu + x86.ROOT]) + ((gva >> 39) & 511)
-    level = x86.LONG_LEVELS
+    """Make the leaf entry for ``gva`` absent, with the flush it needs; answers it, or NO_TARGET."""
+    sp = shadow_root(m, cpu, gva)
+    if sp == 0:
+        return NO_TARGET
+    level = level_of(m, sp)
     while True:
+        sptep = entry_of(sp, level, gva)
         spte = m.spt[sptep]
         if level == 1 or (spte & x86.LARGE and level <= 3):
-            found = 0
             if is_present(m, spte):
                 rmap_remove(m, sptep)
                 if spte & x86.LARGE:
                     m.vm[x86.LPAGES] -= 1
-                found = 1
             m.spt[sptep] = m.vm[x86.TRAP]
-            return found
+            if is_present(m, spte):
+                flush_remote_tlbs(m)
+            return sptep
         if not is_present(m, spte):
-            return 0
+            return NO_TARGET
         level -= 1
-        sptep = table_of((spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT) + (
-            (gva >> (3 + 9 * level)) & 511
-        )
+        sp = child_of(spte)
+
+
+@kernel
+def write_target(m: Machine, cpu: int, sptep: int) -> None:
+    """Let the table write of April 2010 take the guest's entry over anew.
+
+    The entry's address is worked out from the shadow's place. For a 32-bit guest April
+    leaves out which part of the table that is (fixed by 22c9b2d166a); for a direct page
+    it names a word of the data.
+    """
+    sp = page_of(sptep)
+    size = entry_size(m, cpu)
+    gpa = (m.page[sp + x86.GFN] << x86.PAGE_SHIFT) + (sptep & 511) * size
+    if size == 4 and m.vm[x86.KNOB_INVLPG_WRITE] != WRITE_IGNORES_QUADRANT:
+        # Nine bits of address a level, of the ten a guest's table resolves.
+        gpa += quadrant_of(m, sp) << (x86.PAGE_SHIFT - level_of(m, sp))
+    pte_write(m, cpu, gpa, size, 0, 0)
 
 
 @kernel
 def invlpg(m: Machine, cpu: int, gva: int) -> None:
     """The guest invalidates one page (mmu.c: kvm_mmu_invlpg)."""
-    if drop_leaf(m, cpu, gva):
-        flush_remote_tlbs(m)
+    if m.vm[cpu + x86.ROOT_LEVEL] != x86.NONPAGING:
+        target = drop_leaf(m, cpu, gva)
+        if target != NO_TARGET and m.vm[x86.KNOB_INVLPG_WRITE]:
+            write_target(m, cpu, target)
     flush_tlb(m)
     m.vm[x86.INVLPG] += 1

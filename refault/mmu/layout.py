@@ -56,11 +56,13 @@ CR0_NW = 0x2000_0000
 CR0_CD = 0x4000_0000
 CR0_PG = 0x8000_0000
 CR0_KNOWN = 0xE005_003F
+CR4_PSE = 0x10
 CR4_PAE = 0x20
 CR4_PGE = 0x80
 CR4_VMXE = 0x2000
 CR4_KNOWN = 0x27FF  # what a 2.6.34 host lets a guest set, and VMXE
 CR3_LONG_KNOWN = 0x0000_00FF_FFFF_FFFF  # MAXPHYADDR is 40
+CR3_PAE_RESERVED = 0x17  # as KVM tests it: bit 3 is PWT, bit 4 should have been PCD
 EFER_LME = 0x100
 EFER_LMA = 0x400
 EFER_NX = 0x800
@@ -71,25 +73,43 @@ RSVD_PHYS = 0x000F_FF00_0000_0000
 RSVD_7_8 = 0x180
 RSVD_2M = 0x001F_E000
 RSVD_1G = 0x3FFF_E000
+RSVD_4M = 0x003E_0000  # 32-bit: bits 17..21, with 36-bit addresses (PSE-36)
+RSVD_PAE_PHYS = 0x7FFF_FF00_0000_0000
+RSVD_PDPTE = -0x100_0000_0000 | 0x186  # bits 40..63, 7..8 and 1..2
 
 # --- Role word of a shadow page, 2.6.34 (kvm_host.h: union kvm_mmu_page_role) -----------
 #
-#    22  21  20      19-17  16     9-8      7-4   3-0
-#   ┌───┬───┬───────┬──────┬──────┬────────┬─────┬───────┐
-#   │nxe│pge│invalid│access│direct│quadrant│level│glevels│   bits 10-15 are padding
-#   └───┴───┴───────┴──────┴──────┴────────┴─────┴───────┘
+#    23     22  21  20      19-17  16     9-8      7-4   3-0
+#   ┌──────┬───┬───┬───────┬──────┬──────┬────────┬─────┬───────┐
+#   │cr0_wp│nxe│pge│invalid│access│direct│quadrant│level│glevels│   bits 10-15 are padding
+#   └──────┴───┴───┴───────┴──────┴──────┴────────┴─────┴───────┘
+#
+# 2.6.35 has cr4_pae in place of glevels, and cr0_wp; its own order of the bits is only
+# seen from outside (pageset.py). Two roles are equal in one order if they are in the other.
 ROLE_LEVEL_SHIFT = 4
 ROLE_LEVEL_MASK = 0xF0
-ROLE_GLEVELS_MASK = 0xF
+ROLE_FORMAT_MASK = 0xF  # glevels, or 1: cr4_pae
+ROLE_QUADRANT_SHIFT = 8
+ROLE_QUADRANT_MASK = 0x300
 ROLE_DIRECT = 1 << 16
 ROLE_ACCESS_SHIFT = 17
 ROLE_INVALID = 1 << 20
 ROLE_PGE = 1 << 21
 ROLE_NXE = 1 << 22
+ROLE_CR0_WP = 1 << 23
+# Values of the knob role_layout
+ROLE_APRIL = 1  # direct pages have glevels 0
+ROLE_35 = 2
 
 LONG_LEVELS = 4
+PAE_LEVELS = 3
+LEGACY_LEVELS = 2
+NONPAGING = 0
+PAE_ROOT_LEVEL = 2  # of the four pages below the processor's array of roots
 PAGE_SHIFT = 12
 ENTRIES = 512
+FRAME32_MASK = 0xFFFF_F000
+U32 = 0xFFFF_FFFF
 
 # --- KVM's constants (kvm_host.h, mmu.c) ------------------------------------------------
 MIN_FREE_PAGES = 5
@@ -140,9 +160,20 @@ KNOB_UNSYNC_CLEAR = 36
 KNOB_CR4_WRITE = 37
 KNOB_ROLE_CR4_PGE = 38
 KNOB_SYNC_SCOPE = 39
+KNOB_ROLE_LAYOUT = 168
+KNOB_RESERVED_BITS = 169
+KNOB_ENTRY_READ = 170
+KNOB_INVLPG_WRITE = 171
+KNOB_FORCED_WRITE = 172
+KNOB_SPTE_OVERWRITE = 173
+KNOB_DIRECT_ACCESS = 174
+KNOB_NOTIFIER_INDEX = 175
+KNOB_SHRINK_COUNT = 176
+KNOB_SYNC_TRACE = 177
 BYPASS = 40
 TRAP = 41  # value of "absent, tell the host"
 NOTRAP = 42  # value of "absent in the guest too"
+FORMAT_32 = 43  # what a role's format field holds where entries have 4 bytes
 
 VCPU_COUNT = 48
 SLOT_COUNT = 49
@@ -206,8 +237,8 @@ CR3 = 1
 CR4 = 2
 EFER = 3
 BASE_ROLE = 4
-ROOT = 5  # page handle of the loaded root, 0: none
-ROOT_LEVEL = 6  # guest levels: 4 in long mode
+ROOT = 5  # page handle of the loaded root; PAE_LOADED: see PAE_ROOTS; 0: none
+ROOT_LEVEL = 6  # guest levels: 4 long mode, 3 PAE, 2 32-bit, 0 non-paging
 REQUESTS = 7
 LAST_PT_WRITE_GFN = 8
 LAST_PT_WRITE_COUNT = 9
@@ -215,6 +246,10 @@ LAST_PTE_UPDATED = 10  # sptep, 0: none
 LAST_PTE_GFN = 11
 UPDATE_GFN = 12  # the guessed mapping of a table write; -1: none
 BOOTED = 13
+PDPTE_RESERVED = 14  # bits that make a PDPTE unloadable, as the last 64-bit context left them
+PDPTRS = 16  # the four cached PDPTEs
+PAE_ROOTS = 20  # four page handles, 0: absent; in use while ROOT is PAE_LOADED
+PAE_LOADED = -1
 VM_WORDS = CPUS + CPUS_MAX * CPU_WORDS
 
 # vcpu->requests
@@ -272,5 +307,3 @@ BUG_USE_AFTER_FREE = 1
 BUG_EMPTY_LIST = 2
 BUG_ENDLESS_ZAP = 3
 BUG_ASSERTION = 4
-# Not a defect of the kernel's: the guest enters a paging mode this simulator does not have.
-UNSUPPORTED_MODE = 5

@@ -32,6 +32,13 @@ PAGES_MAX = 1 << 17
 MEMORY_WORDS_MAX = 1 << 29
 SLOT_FRAMES_MAX = 1 << 24
 
+#: Where each knob of the catalogue lies in ``vm[]``.
+KNOB_PLACES = {
+    name.removeprefix("KNOB_").lower(): place
+    for name, place in vars(x86).items()
+    if name.startswith("KNOB_")
+}
+
 
 class Machine(NamedTuple):
     """One host. Word meanings: :mod:`refault.mmu.layout`."""
@@ -70,17 +77,9 @@ def create(knobs: Mapping[str, int], *, bypass: int, interpreted: bool) -> Machi
         mem=_zeros(x86.ENTRIES, interpreted=interpreted),
     )
     m.vm[x86.MEM_NEXT] = x86.ENTRIES
-    for place, knob in (
-        (x86.KNOB_ZAP_RETURN, "zap_return"),
-        (x86.KNOB_HASH_RESTART, "hash_restart"),
-        (x86.KNOB_LIMIT_LOOP, "limit_loop"),
-        (x86.KNOB_PARENT_STOP, "parent_stop"),
-        (x86.KNOB_UNSYNC_CLEAR, "unsync_clear"),
-        (x86.KNOB_CR4_WRITE, "cr4_write"),
-        (x86.KNOB_ROLE_CR4_PGE, "role_cr4_pge"),
-        (x86.KNOB_SYNC_SCOPE, "sync_scope"),
-    ):
-        m.vm[place] = int(knobs[knob])
+    for knob, value in knobs.items():
+        m.vm[KNOB_PLACES[knob]] = int(value)
+    m.vm[x86.FORMAT_32] = 0 if m.vm[x86.KNOB_ROLE_LAYOUT] == x86.ROLE_35 else x86.LEGACY_LEVELS
     set_bypass(m, bypass)
     return reserve(m)
 

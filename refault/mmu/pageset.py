@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refault.mmu import layout as x86
-from refault.mmu.jit import door
+from refault.mmu.jit import door, kernel
 from refault.mmu.parents import count_parents
 
 if TYPE_CHECKING:
@@ -35,6 +35,21 @@ def fnv1a(text: Any, high: int, low: int) -> int:
     return (high << 32) | low
 
 
+@kernel
+def role_word(m: Machine, role: int) -> int:
+    """A role in the order of bits of the release that is simulated.
+
+    2.6.35: level 0-3, cr4_pae 4, quadrant 5-6, direct 13, access 14-16, invalid 17,
+    nxe 18, cr0_wp 19.
+    """
+    if m.vm[x86.KNOB_ROLE_LAYOUT] != x86.ROLE_35:
+        return role
+    level = (role & x86.ROLE_LEVEL_MASK) >> x86.ROLE_LEVEL_SHIFT
+    upper = (role & (x86.ROLE_NXE | x86.ROLE_CR0_WP)) >> 4
+    middle = (role & 0x1FFF00) >> 3  # quadrant, direct, access, invalid
+    return level | (role & x86.ROLE_FORMAT_MASK) << 4 | middle | upper
+
+
 @door
 def collect(m: Machine, rows: Any) -> int:
     """Write seven words for each active page to ``rows``; answers how many pages there are."""
@@ -43,7 +58,7 @@ def collect(m: Machine, rows: Any) -> int:
     while sp:
         at = count * 7
         rows[at] = m.page[sp + x86.GFN]
-        rows[at + 1] = m.page[sp + x86.ROLE]
+        rows[at + 1] = role_word(m, m.page[sp + x86.ROLE])
         rows[at + 2] = m.page[sp + x86.UNSYNC]
         rows[at + 3] = m.page[sp + x86.UNSYNC_CHILDREN]
         rows[at + 4] = m.page[sp + x86.ROOT_COUNT]

@@ -24,9 +24,39 @@ def table_of(sp: int) -> int:
 
 
 @kernel
+def shadow_root(m: Machine, cpu: int, gva: int) -> int:
+    """The page a walk of the shadow for ``gva`` begins with, or 0 where a PAE root is absent.
+
+    It has level 4 in long mode; else the processor's four roots name pages of level 2.
+    """
+    root = m.vm[cpu + x86.ROOT]
+    if root == x86.PAE_LOADED:
+        return m.vm[cpu + x86.PAE_ROOTS + (gva >> 30 & 3)]
+    return root
+
+
+@kernel
+def entry_of(sp: int, level: int, gva: int) -> int:
+    """The entry for ``gva`` in a page of that level, as an offset into ``spt[]``."""
+    return table_of(sp) + (gva >> (3 + 9 * level) & 511)
+
+
+@kernel
+def child_of(spte: int) -> int:
+    """Handle of the page a link names."""
+    return (spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
+
+
+@kernel
 def level_of(m: Machine, sp: int) -> int:
     """Level of a page in the shadow hierarchy, 1..4."""
     return (m.page[sp + x86.ROLE] & x86.ROLE_LEVEL_MASK) >> x86.ROLE_LEVEL_SHIFT
+
+
+@kernel
+def quadrant_of(m: Machine, sp: int) -> int:
+    """Which part of a table of 4-byte entries a page shadows."""
+    return (m.page[sp + x86.ROLE] & x86.ROLE_QUADRANT_MASK) >> x86.ROLE_QUADRANT_SHIFT
 
 
 @kernel

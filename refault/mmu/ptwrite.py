@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from refault.mmu import layout as x86
-from refault.mmu.guest import gpte_access, read_word, slot_of
+from refault.mmu.guest import read_gpte, read_word, slot_of
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
-from refault.mmu.parents import level_of, remove_parent, table_of
+from refault.mmu.parents import child_of, level_of, quadrant_of, remove_parent, table_of
 from refault.mmu.requests import flush_remote_tlbs, flush_tlb
 from refault.mmu.rmap import is_present, rmap_remove
 from refault.mmu.spte import mmu_set_spte
+from refault.mmu.walk import gpte_access
 from refault.mmu.zap import free_some_pages, hash_of, zap_page
 
 
 @kernel
-def guess_page(m: Machine, cpu: int, gpa: int, size: int) -> None:
-    """Look up the frame a table write may be about to map, before the lock is taken."""
-    m.vm[cpu + x86.UPDATE_GFN] = -1
-    if size < 4 or gpa & (size - 1):
-        return
-    gpte = read_word(m, gpa & ~7)
+def guess_page(m: Machine, cpu: int, gpte: int) -> None:
+    """Look up the frame an entry may be about to map, before the lock is taken."""
     gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
-    if gpte & x86.PRESENT and slot_of(m, gfn):
-        m.vm[cpu + x86.UPDATE_GFN] = gfn
+    known = gpte & x86.PRESENT and slot_of(m, gfn)
+    m.vm[cpu + x86.UPDATE_GFN] = gfn if known else -1
+
+
+@kernel
+def written_entry(m: Machine, cpu: int, gpa: int, size: int) -> int:
+    """The entry 2.6.34 guesses from a write: of the writing vCPU's kind, as it stands now; or 0."""
+    if m.vm[cpu + x86.CR4] & x86.CR4_PAE:
+        whole = size >= 4 and gpa & (size - 1) == 0
+        return read_word(m, gpa & ~7) if whole else 0
+    return read_gpte(m, gpa, 4) if size == 4 and gpa & 3 == 0 else 0
 
 
 @kernel
@@ -52,7 +58,8 @@ def touch_last_updated(m: Machine, cpu: int, gfn: int) -> None:
 def update_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
     """Map a level-1 entry's new value at once, if the guess allows (paging_tmpl.h: update_pte)."""
     if not gpte & x86.PRESENT:
-        m.spt[sptep] = m.vm[x86.NOTRAP]
+        trap = m.vm[x86.KNOB_ENTRY_READ] and m.page[sp + x86.UNSYNC]
+        m.spt[sptep] = m.vm[x86.TRAP] if trap else m.vm[x86.NOTRAP]
         return
     gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
     if not gpte & x86.ACCESSED or gfn != m.vm[cpu + x86.UPDATE_GFN]:
@@ -75,22 +82,27 @@ def needs_remote_flush(m: Machine, old: int, new: int) -> bool:
 
 @kernel
 def write_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
-    """Drop one shadow entry of a written table and take over the guest's new value."""
+    """Drop one shadow entry of a written table and take over the guest's new value.
+
+    From April 2010 on a value of zero is not taken over: the entry stays "tell the host".
+    """
     old = m.spt[sptep]
     level = level_of(m, sp)
     if is_present(m, old):
         if level == 1 or old & x86.LARGE:
             rmap_remove(m, sptep)
         else:
-            remove_parent(m, (old & x86.FRAME_MASK) >> x86.PAGE_SHIFT, sptep)
+            remove_parent(m, child_of(old), sptep)
     m.spt[sptep] = m.vm[x86.TRAP]
     if old & x86.LARGE:
         m.vm[x86.LPAGES] -= 1
-    if level > 1:
-        m.vm[x86.PDE_ZAPPED] += 1
-    else:
-        m.vm[x86.PTE_UPDATED] += 1
-        update_entry(m, cpu, sp, sptep, gpte)
+    if gpte or not m.vm[x86.KNOB_ENTRY_READ]:
+        if level > 1:
+            m.vm[x86.PDE_ZAPPED] += 1
+        else:
+            m.vm[x86.PTE_UPDATED] += 1
+            size = table_entry_size(m, sp)
+            update_entry(m, cpu, sp, sptep, gpte if size == 8 else gpte & x86.U32)
     if needs_remote_flush(m, old, m.spt[sptep]):
         flush_remote_tlbs(m)
     else:
@@ -98,29 +110,72 @@ def write_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
 
 
 @kernel
-def pte_write(m: Machine, cpu: int, gpa: int, size: int) -> None:
+def table_entry_size(m: Machine, sp: int) -> int:
+    """Bytes of an entry of the guest table an indirect page shadows."""
+    return 4 if m.page[sp + x86.ROLE] & x86.ROLE_FORMAT_MASK == m.vm[x86.FORMAT_32] else 8
+
+
+@kernel
+def write_entries(m: Machine, cpu: int, sp: int, offset: int, gpte: int) -> None:
+    """Update what a page shadows of a write at ``offset`` in the guest's table.
+
+    A table of 4-byte entries is shadowed in quadrants; an entry of a directory, 4 MiB,
+    by two entries of 2 MiB each.
+    """
+    if table_entry_size(m, sp) == 8:
+        write_entry(m, cpu, sp, table_of(sp) + (offset >> 3), gpte)
+        return
+    place = offset << 1
+    count = 1
+    if level_of(m, sp) == x86.LEGACY_LEVELS:
+        place = (place & ~7) << 1
+        count = 2
+    if place >> x86.PAGE_SHIFT != quadrant_of(m, sp):
+        return
+    first = table_of(sp) + ((place & 0xFFF) >> 3)
+    for sptep in range(first, first + count):
+        write_entry(m, cpu, sp, sptep, gpte)
+
+
+@kernel
+def pte_write(m: Machine, cpu: int, gpa: int, size: int, value: int, by_guest: int) -> None:
     """The guest's memory changed at ``gpa``: update or drop the tables shadowed there.
 
-    Runs for every emulated write. A flooded table, and one written across or inside
-    an entry's 4 bytes, is zapped.
+    Runs for every emulated write, and with ``by_guest`` 0 for INVLPG. A flooded table,
+    and one written across or inside an entry's bytes, is zapped. From April 2010 on the
+    new entry is read once: a PAE guest's 4-byte write as its whole entry, but judged at
+    the offset it was made, so that one to the upper half counts as misaligned.
     """
     vm = m.vm
     gfn = gpa >> x86.PAGE_SHIFT
     offset = gpa & 0xFFF
-    guess_page(m, cpu, gpa, size)
+    once = vm[x86.KNOB_ENTRY_READ]
+    if once:
+        if vm[cpu + x86.CR4] & x86.CR4_PAE and (size == 4 or not by_guest):
+            gpa &= ~7
+            size = 8
+        gpte = 0
+        if size >= 4 and slot_of(m, gfn):
+            gpte = read_gpte(m, gpa, size)
+    else:
+        gpte = written_entry(m, cpu, gpa, size)
+    guess_page(m, cpu, gpte)
     touch_last_updated(m, cpu, gfn)
     free_some_pages(m)
     if vm[x86.BUG]:
         return
     vm[x86.PTE_WRITE] += 1
-    flooded = is_flooded(m, cpu, gfn)
-    misaligned = size < 4 or (offset ^ (offset + size - 1)) & ~7
+    flooded = is_flooded(m, cpu, gfn) if by_guest else 0
+    if not once:
+        gpte = value
     sp = vm[hash_of(gfn)]
     while sp:
         after = m.page[sp + x86.HASH_NEXT]
         if m.page[sp + x86.GFN] == gfn and not m.page[sp + x86.ROLE] & (
             x86.ROLE_DIRECT | x86.ROLE_INVALID
         ):
+            entry = table_entry_size(m, sp)
+            misaligned = size < 4 or (offset ^ (offset + size - 1)) & ~(entry - 1)
             if misaligned or flooded:
                 others = zap_page(m, sp)
                 if others:
@@ -128,8 +183,10 @@ def pte_write(m: Machine, cpu: int, gpa: int, size: int) -> None:
                 if not others or vm[x86.KNOB_HASH_RESTART] != 2:
                     vm[x86.FLOODED] += 1
             else:
-                gpte = read_word(m, gpa & ~7)
-                write_entry(m, cpu, sp, table_of(sp) + (offset >> 3), gpte)
+                if not once and (gpa & (entry - 1) or size < entry):
+                    # What is read for one page stays the new value for those behind it.
+                    gpte = read_gpte(m, gpa & ~(entry - 1), entry)
+                write_entries(m, cpu, sp, offset, gpte)
         sp = after
     vm[cpu + x86.UPDATE_GFN] = -1
 

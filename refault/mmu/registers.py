@@ -1,4 +1,4 @@
-"""Control-register writes of a long-mode guest (x86.c: kvm_set_cr0, _cr3, _cr4, set_efer).
+"""Control-register writes (x86.c: kvm_set_cr0, _cr3, _cr4, set_efer).
 
 Each answers OUT_NONE, or OUT_GP when the write is refused and nothing changed.
 """
@@ -7,19 +7,47 @@ from __future__ import annotations
 
 from refault.mmu import layout as x86
 from refault.mmu.entry import free_roots, reset_context
-from refault.mmu.guest import slot_of
+from refault.mmu.guest import read_word, slot_of
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.requests import flush_tlb
 from refault.mmu.sync import sync_roots
 
+PDPTR_BITS = x86.CR4_PGE | x86.CR4_PSE | x86.CR4_PAE
+
+
+@kernel
+def load_pdptrs(m: Machine, cpu: int, cr3: int) -> int:
+    """Copy the four PDPTEs at ``cr3``, unless one has a reserved bit; 1 if that was done."""
+    table = cr3 & x86.FRAME_MASK | cr3 & 0xFE0
+    if slot_of(m, table >> x86.PAGE_SHIFT) == 0:
+        return 0
+    for i in range(4):
+        pdpte = read_word(m, table + 8 * i)
+        if pdpte & x86.PRESENT and pdpte & m.vm[cpu + x86.PDPTE_RESERVED]:
+            return 0
+    for i in range(4):
+        m.vm[cpu + x86.PDPTRS + i] = read_word(m, table + 8 * i)
+    return 1
+
+
+@kernel
+def pdptrs_changed(m: Machine, cpu: int) -> int:
+    """Do the PDPTEs in memory differ from the cached ones? Never in long mode, nor without PAE."""
+    if m.vm[cpu + x86.EFER] & x86.EFER_LMA or not m.vm[cpu + x86.CR4] & x86.CR4_PAE:
+        return 0
+    table = m.vm[cpu + x86.CR3] & x86.FRAME_MASK | m.vm[cpu + x86.CR3] & 0xFE0
+    if slot_of(m, table >> x86.PAGE_SHIFT) == 0:
+        return 1
+    for i in range(4):
+        if read_word(m, table + 8 * i) != m.vm[cpu + x86.PDPTRS + i]:
+            return 1
+    return 0
+
 
 @kernel
 def boot(m: Machine, cpu: int, cr0: int, cr3: int, cr4: int, efer: int) -> None:
     """Set all registers of a vCPU at once; no guest entry in between."""
-    if not (cr0 & x86.CR0_PG and cr4 & x86.CR4_PAE and efer & x86.EFER_LMA):
-        m.vm[x86.BUG] = x86.UNSUPPORTED_MODE
-        return
     free_roots(m, cpu)
     m.vm[cpu + x86.CR0] = cr0 | x86.CR0_ET
     m.vm[cpu + x86.CR3] = cr3
@@ -27,12 +55,15 @@ def boot(m: Machine, cpu: int, cr0: int, cr3: int, cr4: int, efer: int) -> None:
     m.vm[cpu + x86.EFER] = efer
     m.vm[cpu + x86.BOOTED] = 1
     m.vm[cpu + x86.UPDATE_GFN] = -1
+    if cr0 & x86.CR0_PG and cr4 & x86.CR4_PAE and not efer & x86.EFER_LMA:
+        load_pdptrs(m, cpu, cr3)
     reset_context(m, cpu)
 
 
 @kernel
 def set_cr0(m: Machine, cpu: int, value: int) -> int:
-    """Always a context reset, also for the value that is there."""
+    """Always a context reset, also for the value that is there; PG takes LMA along."""
+    vm = m.vm
     if value >> 32:
         return x86.OUT_GP
     value = (value & x86.CR0_KNOWN) | x86.CR0_ET
@@ -40,25 +71,46 @@ def set_cr0(m: Machine, cpu: int, value: int) -> int:
         return x86.OUT_GP
     if value & x86.CR0_PG and not value & x86.CR0_PE:
         return x86.OUT_GP
-    if not value & x86.CR0_PG:
-        m.vm[x86.BUG] = x86.UNSUPPORTED_MODE
-        return x86.OUT_NONE
-    m.vm[cpu + x86.CR0] = value
+    pae = vm[cpu + x86.CR4] & x86.CR4_PAE
+    if value & x86.CR0_PG and not vm[cpu + x86.CR0] & x86.CR0_PG:
+        if vm[cpu + x86.EFER] & x86.EFER_LME:
+            if not pae:
+                return x86.OUT_GP
+            vm[cpu + x86.EFER] |= x86.EFER_LMA
+        elif pae and not load_pdptrs(m, cpu, vm[cpu + x86.CR3]):
+            return x86.OUT_GP
+    elif not value & x86.CR0_PG:
+        vm[cpu + x86.EFER] &= ~x86.EFER_LMA
+    vm[cpu + x86.CR0] = value
     reset_context(m, cpu)
     return x86.OUT_NONE
 
 
 @kernel
 def set_cr3(m: Machine, cpu: int, value: int) -> int:
-    """The same value syncs and flushes; another one drops the root, the next entry loads it."""
-    if value == m.vm[cpu + x86.CR3]:
+    """The same tables sync and flush; others drop the roots, which the next entry loads.
+
+    A guest without paging keeps its roots: they do not depend on CR3.
+    """
+    vm = m.vm
+    if value == vm[cpu + x86.CR3] and not pdptrs_changed(m, cpu):
         sync_roots(m, cpu)
         flush_tlb(m)
         return x86.OUT_NONE
-    if value & ~x86.CR3_LONG_KNOWN or slot_of(m, value >> x86.PAGE_SHIFT) == 0:
+    paging = vm[cpu + x86.CR0] & x86.CR0_PG
+    if vm[cpu + x86.EFER] & x86.EFER_LMA:
+        if value & ~x86.CR3_LONG_KNOWN:
+            return x86.OUT_GP
+    elif vm[cpu + x86.CR4] & x86.CR4_PAE:
+        if value & x86.CR3_PAE_RESERVED:
+            return x86.OUT_GP
+        if paging and not load_pdptrs(m, cpu, value):
+            return x86.OUT_GP
+    if slot_of(m, value >> x86.PAGE_SHIFT) == 0:
         return x86.OUT_GP
-    m.vm[cpu + x86.CR3] = value
-    free_roots(m, cpu)
+    vm[cpu + x86.CR3] = value
+    if paging:
+        free_roots(m, cpu)
     return x86.OUT_NONE
 
 
@@ -68,19 +120,32 @@ def set_cr4(m: Machine, cpu: int, value: int) -> int:
 
     ``cr4_write`` 1: as posted, before any check, and the new value is never stored; 2: stored.
     """
-    old = m.vm[cpu + x86.CR4]
-    quick = m.vm[x86.KNOB_CR4_WRITE]
+    vm = m.vm
+    old = vm[cpu + x86.CR4]
+    quick = vm[x86.KNOB_CR4_WRITE]
     if quick and value == old:
         return x86.OUT_NONE
     if quick and value ^ old == x86.CR4_PGE:
         if quick == 2:
-            m.vm[cpu + x86.CR4] = value
+            vm[cpu + x86.CR4] = value
         sync_roots(m, cpu)
         flush_tlb(m)
         return x86.OUT_NONE
-    if value & ~x86.CR4_KNOWN or not value & x86.CR4_PAE or value & x86.CR4_VMXE:
+    if value & ~x86.CR4_KNOWN:
         return x86.OUT_GP
-    m.vm[cpu + x86.CR4] = value
+    if vm[cpu + x86.EFER] & x86.EFER_LMA:
+        if not value & x86.CR4_PAE:
+            return x86.OUT_GP
+    elif (
+        vm[cpu + x86.CR0] & x86.CR0_PG
+        and value & x86.CR4_PAE
+        and (value ^ old) & PDPTR_BITS
+        and not load_pdptrs(m, cpu, vm[cpu + x86.CR3])
+    ):
+        return x86.OUT_GP
+    if value & x86.CR4_VMXE:
+        return x86.OUT_GP
+    vm[cpu + x86.CR4] = value
     reset_context(m, cpu)
     return x86.OUT_NONE
 
@@ -89,7 +154,9 @@ def set_cr4(m: Machine, cpu: int, value: int) -> int:
 def set_efer(m: Machine, cpu: int, value: int) -> int:
     """LME may not change while paging; LMA is not the guest's to write."""
     old = m.vm[cpu + x86.EFER]
-    if value & ~x86.EFER_KNOWN or (value ^ old) & x86.EFER_LME:
+    if value & ~x86.EFER_KNOWN:
+        return x86.OUT_GP
+    if m.vm[cpu + x86.CR0] & x86.CR0_PG and (value ^ old) & x86.EFER_LME:
         return x86.OUT_GP
     m.vm[cpu + x86.EFER] = (value & ~x86.EFER_LMA) | (old & x86.EFER_LMA)
     reset_context(m, cpu)

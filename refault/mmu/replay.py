@@ -15,7 +15,7 @@ from refault.mmu import layout as x86
 from refault.mmu import operations as op
 from refault.mmu.access import FETCH, READ, WRITE, access
 from refault.mmu.entry import enter_guest
-from refault.mmu.guest import probe, slot_of, walk_addr, write_word
+from refault.mmu.guest import slot_of, write_word
 from refault.mmu.host import (
     commit_slot,
     notifier_age,
@@ -34,6 +34,7 @@ from refault.mmu.machine import (
 from refault.mmu.ptwrite import unprotect_page, unshadow
 from refault.mmu.registers import boot, set_cr0, set_cr3, set_cr4, set_efer
 from refault.mmu.requests import cpu_of
+from refault.mmu.walk import probe, walk_addr
 from refault.mmu.zap import U32, change_limit, shrink, zap_all
 
 # log.state[]
@@ -124,7 +125,7 @@ def store_size(kind: int) -> int:
 def unprotect(m: Machine, vcpu: int, gva: int) -> int:
     """Give up the shadows of what an address maps to (mmu.c: kvm_mmu_unprotect_page_virt)."""
     cpu = cpu_of(vcpu)
-    if not walk_addr(m, cpu, gva, 0, 0, 0):
+    if not walk_addr(m, cpu, gva, 0, 0, 0, 1):
         return 0
     return unprotect_page(m, m.vm[x86.WALK_GFN])
 

@@ -6,10 +6,26 @@ from refault.mmu import layout as x86
 from refault.mmu.guest import slot_of
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
-from refault.mmu.parents import level_of, page_of, remove_parent, table_of
+from refault.mmu.parents import child_of, level_of, page_of, remove_parent, table_of
+from refault.mmu.requests import flush_remote_tlbs
 from refault.mmu.rmap import is_present, large_region, rmap_add, rmap_recycle, rmap_remove
 from refault.mmu.unsync import mark_parents_unsync
 from refault.mmu.zap import hash_of, oos_push
+
+
+@kernel
+def mapping_level(m: Machine, gfn: int) -> int:
+    """The largest leaf the host can give ``gfn``: host page size, dirty log and guarded tables."""
+    slot = slot_of(m, gfn)
+    if slot == 0 or m.vm[slot + x86.SLOT_LOG]:
+        return 1
+    level = 1
+    while (
+        level < m.vm[slot + x86.SLOT_HOST_LEVEL]
+        and m.frame[large_region(m, gfn, level + 1) + x86.WRITE_COUNT] == 0
+    ):
+        level += 1
+    return level
 
 
 @kernel
@@ -92,6 +108,7 @@ def set_spte(
     host_writable: int,
 ) -> int:
     """Store a leaf (mmu.c: set_spte). 1: the frame is a guarded table, the leaf got no W."""
+    vm = m.vm
     spte = x86.PRESENT | x86.DIRTY | (gfn << x86.PAGE_SHIFT)
     if not speculative:
         spte |= x86.ACCESSED
@@ -106,12 +123,14 @@ def set_spte(
     if host_writable:
         spte |= x86.HOST_WRITABLE
     guarded = 0
-    forced = write_fault and not user_fault and not m.vm[cpu + x86.CR0] & x86.CR0_WP
+    forced = write_fault and not user_fault and not vm[cpu + x86.CR0] & x86.CR0_WP
     if access & x86.ACC_WRITE or forced:
         if level > 1 and m.frame[large_region(m, gfn, level) + x86.WRITE_COUNT]:
-            m.spt[sptep] = m.vm[x86.TRAP]
+            m.spt[sptep] = vm[x86.TRAP]
             return 1
         spte |= x86.WRITABLE
+        if vm[x86.KNOB_FORCED_WRITE] and not access & x86.ACC_WRITE:
+            spte &= ~x86.USER
         # When syncing, an entry that could write before needs no lookup: whoever
         # guards the frame took W from every mapping of it.
         if (can_unsync or not m.spt[sptep] & x86.WRITABLE) and need_write_protect(
@@ -145,11 +164,14 @@ def mmu_set_spte(
     was_rmapped = 0
     if is_present(m, old):
         if level > 1 and not old & x86.LARGE:
-            remove_parent(m, (old & x86.FRAME_MASK) >> x86.PAGE_SHIFT, sptep)
+            remove_parent(m, child_of(old), sptep)
         elif (old & x86.FRAME_MASK) >> x86.PAGE_SHIFT != gfn:
             rmap_remove(m, sptep)
         else:
             was_rmapped = 1
+        if vm[x86.KNOB_SPTE_OVERWRITE] and not was_rmapped:
+            m.spt[sptep] = vm[x86.TRAP]
+            flush_remote_tlbs(m)
     if set_spte(
         m, cpu, sptep, access, user_fault, write_fault, dirty, level, gfn, speculative, 1, 1
     ):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from refault.mmu import layout as x86
-from refault.mmu.guest import frame_of, gpte_access
+from refault.mmu.guest import frame_of, read_gpte
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
-from refault.mmu.parents import table_of
+from refault.mmu.parents import quadrant_of, table_of
 from refault.mmu.requests import flush_remote_tlbs, flush_tlb
 from refault.mmu.rmap import is_present, rmap_remove, rmap_write_protect
 from refault.mmu.spte import set_spte
 from refault.mmu.unsync import clear_parents, next_leaf, start_path, unsync_walk
+from refault.mmu.walk import entry_size, gpte_access
 from refault.mmu.zap import unlink_unsync_page, zap_page
 
 
@@ -22,12 +23,15 @@ def sync_entries(m: Machine, cpu: int, sp: int) -> int:
     role_access = (m.page[sp + x86.ROLE] >> x86.ROLE_ACCESS_SHIFT) & x86.ACC_ALL
     memory = m.frame[frame_of(m, m.page[sp + x86.GFN]) + x86.MEMORY]
     table = table_of(sp)
+    size = entry_size(m, cpu)
+    first = m.page[sp + x86.GFN] << x86.PAGE_SHIFT
+    first += quadrant_of(m, sp) << 11
     for i in range(x86.ENTRIES):
         sptep = table + i
         spte = m.spt[sptep]
         if not is_present(m, spte):
             continue
-        gpte = m.mem[memory + i]
+        gpte = m.mem[memory + i] if size == 8 else read_gpte(m, first + i * 4, 4)
         gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
         if gfn != m.spt[sptep + x86.GFNS] or not gpte & x86.PRESENT or not gpte & x86.ACCESSED:
             rmap_remove(m, sptep)
@@ -48,14 +52,15 @@ def sync_page(m: Machine, cpu: int, sp: int, flush: int) -> int:
 
     ``flush`` 0 leaves the local flush to the caller (patch 6).
     """
-    if m.page[sp + x86.ROLE] & x86.ROLE_GLEVELS_MASK != m.vm[cpu + x86.ROOT_LEVEL]:
+    if (m.page[sp + x86.ROLE] ^ m.vm[cpu + x86.BASE_ROLE]) & x86.ROLE_FORMAT_MASK:
         zap_page(m, sp)
         return 1
     if rmap_write_protect(m, m.page[sp + x86.GFN]):
         flush_remote_tlbs(m)
     unlink_unsync_page(m, sp)
-    m.vm[x86.SYNCED] += 1
-    if sync_entries(m, cpu, sp) == 0:
+    if not m.vm[x86.KNOB_SYNC_TRACE]:
+        m.vm[x86.SYNCED] += 1
+    if m.vm[cpu + x86.ROOT_LEVEL] == x86.NONPAGING or sync_entries(m, cpu, sp) == 0:
         zap_page(m, sp)
         return 1
     if flush:
@@ -106,11 +111,15 @@ def sync_listed(m: Machine, cpu: int) -> None:
 
 @kernel
 def sync_roots(m: Machine, cpu: int) -> None:
-    """Sync what this vCPU's root reaches, or with ``sync_scope`` 1 everything."""
+    """Sync what this vCPU's roots reach, or with ``sync_scope`` 1 everything."""
     root = m.vm[cpu + x86.ROOT]
     if root == 0:
         return
     if m.vm[x86.KNOB_SYNC_SCOPE]:
         sync_listed(m, cpu)
-    else:
+    elif root != x86.PAE_LOADED:
         sync_children(m, cpu, root)
+    else:
+        for i in range(4):
+            if m.vm[cpu + x86.PAE_ROOTS + i]:
+                sync_children(m, cpu, m.vm[cpu + x86.PAE_ROOTS + i])

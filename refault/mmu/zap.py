@@ -88,6 +88,8 @@ def unlink_unsync_page(m: Machine, sp: int) -> None:
     """A page is in sync again, or gone."""
     m.page[sp + x86.UNSYNC] = 0
     m.vm[x86.UNSYNC_PAGES] -= 1
+    if m.vm[x86.KNOB_SYNC_TRACE]:
+        m.vm[x86.SYNCED] += 1
     after = m.page[sp + x86.OOS_NEXT]
     before = m.page[sp + x86.OOS_PREV]
     if before:
@@ -294,6 +296,8 @@ def shrink(m: Machine, scan: int) -> int:
     """Memory pressure on a host with this one guest (mmu.c: mmu_shrink); answers pages in use."""
     used = m.vm[x86.N_ALLOC] - m.vm[x86.N_FREE]
     if scan > 0 and used > 0:
-        zap_tail(m)
+        zapped = zap_tail(m)
         used -= 1
+        if m.vm[x86.KNOB_SHRINK_COUNT]:
+            used -= zapped
     return used
