@@ -6,14 +6,26 @@ that, so a defect that stops showing is noticed as surely as a new one.
 """
 
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from tests import oracle
-from tests.mmu.entries import G, NX, NXE, PS, PSE, WP, D, P, U, W
+from tests.mmu.entries import NX, NXE, PS, PSE, WP, G, P, U, W
 
 #: Kernels of the simulated bases: before April 2010's review fixes, April's, and 2.6.35.
 LINUX_34, APRIL, LINUX_35 = "2.6.34", "April 2010", "2.6.35"
 ALL = frozenset({LINUX_34, APRIL, LINUX_35})
-WRITE, FETCH = 1 << 1, 1 << 4
+FETCH = 1 << 4
+PAE_RESERVED = 0x7FF << 52
+
+
+class Asked(NamedTuple):
+    """An access and what the oracle says of it."""
+
+    script: Any  # the Script, with its memory
+    registers: oracle.Registers
+    gva: int
+    access: oracle.Access
+    outcome: oracle.Translation | oracle.Fault
 
 
 @dataclass
@@ -28,12 +40,11 @@ class Defect:
     def forget(self):
         """Every shadow page is gone."""
 
-    def instead(self, script, registers, gva, access, outcome):
+    def instead(self, asked):
         """The outcome in place of the oracle's, as an address or -1 - error code; or None."""
-        return None
 
-    def flags(self, registers, access):
-        """What it adds to the code of any #PF of this access."""
+    def flags(self, asked):
+        """What it adds to the error code of this fetch, if that faults."""
         return 0
 
 
@@ -63,8 +74,8 @@ class DeniedTooEarly(Defect):
     walk_addr() until "KVM: MMU: Keep going on permission error" (f59c1d2ded5, 2.6.36).
     """
 
-    def instead(self, script, registers, gva, access, outcome):
-        return stopped_early(registers, access, outcome)
+    def instead(self, asked):
+        return stopped_early(asked.registers, asked.access, asked.outcome)
 
 
 class PatHidesReserved(Defect):
@@ -73,18 +84,14 @@ class PatHidesReserved(Defect):
     reset_rsvds_bits_mask() copies that row onto itself before it is filled; 2.6.34 only.
     """
 
-    def instead(self, script, registers, gva, access, outcome):
+    def instead(self, asked):
+        registers, gva, outcome = asked.registers, asked.gva, asked.outcome
         if not isinstance(outcome, oracle.Fault) or not outcome.entries:
             return None
         last = outcome.entries[-1]
         if last.level != 1 or not last.reserved or not last.value & PS or not registers.cr4 & 0x20:
             return None
-        nxe = bool(registers.efer & NXE)
-        denies = [
-            entry.denies and (nxe or access.kind != "fetch" or not entry.value & NX)
-            for entry in outcome.entries
-        ]
-        if any(denies):
+        if any(entry.denies for entry in outcome.entries):
             return -1 - (outcome.code & ~8)
         return last.value & 0xF_FFFF_FFFF_F000 | gva & 0xFFF
 
@@ -95,7 +102,8 @@ class LargeBitWithoutPse(Defect):
     2.6.34 applies the mask of a 4 MiB entry to it; a processor takes it as a table's.
     """
 
-    def instead(self, script, registers, gva, access, outcome):
+    def instead(self, asked):
+        registers, access, outcome = asked.registers, asked.access, asked.outcome
         entries = outcome.entries
         if not entries or registers.cr4 & (0x20 | PSE) or not entries[0].value & PS:
             return None
@@ -110,7 +118,8 @@ class Pse36HasFourBits(Defect):
     A processor with 40 takes them as address bits 36-39 (SDM table 4-4).
     """
 
-    def instead(self, script, registers, gva, access, outcome):
+    def instead(self, asked):
+        registers, access, outcome = asked.registers, asked.access, asked.outcome
         entries = outcome.entries
         if not entries or registers.cr4 & 0x20 or not registers.cr4 & PSE:
             return None
@@ -125,7 +134,8 @@ class Bit8IsReserved(Defect):
     That is AMD's rule; Intel's processors ignore the bit. The kernel has one mask for both.
     """
 
-    def instead(self, script, registers, gva, access, outcome):
+    def instead(self, asked):
+        script, registers, gva, access, outcome = asked
         entries = outcome.entries
         if script.processor.reserves_bit_8 or not entries or entries[0].level != 4:
             return None
@@ -143,16 +153,16 @@ class FetchFlagIn32Bit(Defect):
     The guest has no way to forbid execution there, and a processor does not set it.
     """
 
-    def flags(self, registers, access):
-        is_silent = access.kind == "fetch" and not registers.cr4 & 0x20
-        return FETCH if is_silent and registers.efer & NXE else 0
+    def flags(self, asked):
+        is_32_bit = not asked.registers.cr4 & 0x20
+        return FETCH if is_32_bit and asked.registers.efer & NXE else 0
 
 
 class FetchFlagUnderBypass(Defect):
     """With bypass_guest_pf the host's NXE is on, and the guest sees I/D although its own is off."""
 
-    def flags(self, registers, access):
-        return FETCH if access.kind == "fetch" and not registers.efer & NXE else 0
+    def flags(self, asked):
+        return 0 if asked.registers.efer & NXE else FETCH
 
 
 @dataclass
@@ -163,17 +173,23 @@ class WriteProtectOff(Defect):
     supervisor may after CR0.WP is set again. 2.6.35 has WP in the role and takes U away.
     """
 
-    weak: set[tuple[int, bool]] = field(default_factory=set)
+    weak: set[tuple[int, int, bool]] = field(default_factory=set)
 
     def forget(self):
         self.weak.clear()
 
-    def instead(self, script, registers, gva, access, outcome):
+    def instead(self, asked):
+        script, registers, gva, access, outcome = asked
         if access.kind != "write" or not outcome.entries:
             return None
         if isinstance(outcome, oracle.Fault) and outcome.code & 9 != 1:
             return None
-        page = gva >> script.shadow_shift(outcome), bool(registers.efer & NXE)
+        # The same entry may be reached by several addresses; its shadow is one.
+        page = (
+            outcome.entries[-1].gpa,
+            (gva & script.inside(outcome)) >> script.shadow_shift(outcome),
+            bool(registers.efer & NXE),
+        )
         if isinstance(outcome, oracle.Translation):
             denied = not all(entry.value & W for entry in outcome.entries)
             if denied and script.holds(outcome.gpa):
@@ -197,12 +213,100 @@ class SharedShadowPage(Defect):
     that grants more. Either way what one path may do, the other may once the first has.
     """
 
-    def instead(self, script, registers, gva, access, outcome):
+    def instead(self, asked):
+        script, registers, gva, access, outcome = asked
         twin = script.twins.get((self.name, gva))
         if twin is None or not isinstance(outcome, oracle.Fault) or outcome.code & 9 != 1:
             return None
         other = oracle.walk(script.read, registers, twin, access)
         return other.gpa if isinstance(other, oracle.Translation) else None
+
+
+class StoredUnchecked(Defect):
+    """An emulated store into a table puts the entry into all its shadow pages, unchecked.
+
+    So an entry with bit 63, stored by a vCPU with EFER.NXE = 1, serves one with NXE = 0, where
+    the bit is reserved. It cannot be fetched from: the shadow entry has NX.
+    """
+
+    def instead(self, asked):
+        script, registers, gva, access, outcome = asked
+        if not isinstance(outcome, oracle.Fault) or access.kind == "fetch":
+            return None
+        last = outcome.entries[-1]
+        if last.gpa not in script.stored_entries or last.reserved != NX:
+            return None
+        registers = registers._replace(efer=registers.efer | NXE)
+        return as_number(oracle.walk(script.read, registers, gva, access))
+
+
+@dataclass
+class PseIsInNoRole(Defect):
+    """After CR4.PSE is switched a shadow page made before it is still used.
+
+    A directory entry with bit 7 was a table's and is now a 4 MiB page's, or the other way
+    round; what has been accessed before goes where it went.
+    """
+
+    accessed: dict[int, tuple[int, int]] = field(default_factory=dict)  # page → PSE, frame
+
+    def forget(self):
+        self.accessed.clear()
+
+    def instead(self, asked):
+        registers, gva, outcome = asked.registers, asked.gva, asked.outcome
+        page = gva >> 12
+        if registers.cr4 & 0x20 or not outcome.entries or not outcome.entries[0].value & PS:
+            return None
+        before = self.accessed.get(page)
+        if before is None or before[0] == registers.cr4 & PSE:
+            if isinstance(outcome, oracle.Translation):
+                self.accessed[page] = registers.cr4 & PSE, outcome.gpa & ~0xFFF
+            return None
+        return before[1] | gva & 0xFFF
+
+
+class PdptesKept(Defect):
+    """A change of CR0.CD or CR0.NW does not load the PDPTEs again, as a processor's does."""
+
+    def instead(self, asked):
+        script, registers, gva, access = asked.script, asked.registers, asked.gva, asked.access
+        if script.pdptes_kept is None:
+            return None
+        registers = registers._replace(pdptes=script.pdptes_kept)
+        return as_number(oracle.walk(script.read, registers, gva, access))
+
+
+@dataclass
+class PaeUsesLongModePage(Defect):
+    """A table used in PAE and in long mode has one shadow page for both (2.6.35's role).
+
+    Bits 52-62 of an entry are ignored in long mode and reserved in PAE; an entry that has
+    been used in long mode serves PAE as well.
+    """
+
+    used: set[tuple[int, bool]] = field(default_factory=set)
+
+    def forget(self):
+        self.used.clear()
+
+    def instead(self, asked):
+        script, registers, gva, access, outcome = asked
+        if not outcome.entries or not registers.cr4 & 0x20:
+            return None
+        last = outcome.entries[-1]
+        if isinstance(outcome, oracle.Translation):
+            if oracle.mode_of(registers) is oracle.Mode.LONG:
+                self.used.add((last.gpa, bool(registers.efer & NXE)))
+            return None
+        is_used = (last.gpa, bool(registers.efer & NXE)) in self.used
+        if not is_used or last.reserved & ~PAE_RESERVED:
+            return None
+        return as_number(
+            oracle.walk(
+                lambda gpa, size: script.read(gpa, size) & ~PAE_RESERVED, registers, gva, access
+            )
+        )
 
 
 def reserved_fault(registers, access):
@@ -218,11 +322,14 @@ def known():
         Pse36HasFourBits("PSE-36 has four bits"),
         LargeBitWithoutPse("large bit without PSE", frozenset({LINUX_34})),
         WriteProtectOff("write protect off", frozenset({LINUX_34, APRIL}), in_guest_walk=False),
-        SharedShadowPage("shared direct page", in_guest_walk=False),
+        SharedShadowPage("shared direct page", frozenset({LINUX_34, APRIL}), in_guest_walk=False),
+        StoredUnchecked("stored unchecked", in_guest_walk=False),
+        PseIsInNoRole("PSE is in no role", in_guest_walk=False),
+        PdptesKept("PDPTEs kept"),
+        PaeUsesLongModePage(
+            "PAE uses long mode's page", frozenset({LINUX_35}), in_guest_walk=False
+        ),
         SharedShadowPage("shared upper table", in_guest_walk=False),
         FetchFlagIn32Bit("fetch flag in 32-bit"),
         FetchFlagUnderBypass("fetch flag under bypass", only_with_bypass=True),
     ]
-
-
-__all__ = ["ALL", "APRIL", "LINUX_34", "LINUX_35", "D", "Defect", "known"]

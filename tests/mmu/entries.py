@@ -85,16 +85,17 @@ NO_PAGING = Paging("non-paging", {}, frozenset(), 8, 0, 0, {})
 
 
 class Frames:
-    """Hands out guest memory: tables from 1 MiB, pages from 32 MiB, never one frame twice.
+    """Hands out guest memory: tables from 1 MiB, small pages from 32 MiB, large ones above.
 
-    Two large pages on one frame would share a direct shadow page (F-X2); that has a test of
-    its own.
+    Never one frame twice: two large pages on one frame would share a direct shadow page
+    (F-X2), which has a test of its own.
     """
 
     def __init__(self, size):
         self.size = size
         self.next_table = MIB
         self.next_page = 32 * MIB
+        self.next_large_page = 256 * MIB
         self.taken = []
 
     def table(self):
@@ -103,11 +104,14 @@ class Frames:
         return self.next_table - KIB4
 
     def page(self, size):
-        at = -(-self.next_page // size) * size
+        at = self.next_page if size == KIB4 else -(-self.next_large_page // size) * size
         while any(base < at + size and at < base + length for base, length in self.taken):
             at += size
-        self.next_page = at + size
-        assert self.next_page <= self.size
+        assert at + size <= (256 * MIB if size == KIB4 else self.size)
+        if size == KIB4:
+            self.next_page = at + size
+        else:
+            self.next_large_page = at + size
         return at
 
     def take(self, base, size):
@@ -238,7 +242,19 @@ def every_right(paging, leaf_level):
         size = PS if level == leaf_level and level > 1 else 0
         dirty = D if level == leaf_level else 0
         spec[level] = [Item(P | A | dirty | size | f) for f in combinations(*rights(paging))]
+    if leaf_level == 3:
+        spec[3] = one_frame_for_equals(spec[3])
     return spec
+
+
+def one_frame_for_equals(items):
+    """Give 1 GiB entries of equal rights one frame, wherever they are laid out.
+
+    Under upper entries of different rights their shadow pages differ, so nothing is shared;
+    and memory for all of them is more than a simulated host may have.
+    """
+    places = {value: place for place, value in enumerate({i.flags & (W | U | NX) for i in items})}
+    return [Item(i.flags, GIB * (2 + places[i.flags & (W | U | NX)])) for i in items]
 
 
 def every_entry(paging, level):
@@ -274,7 +290,10 @@ def every_pair(paging, upper, lower):
     flags = rights(paging)
     reserved = [1 << 51] if paging.has_nx else [1 << 21] if lower == 2 else []
     spec[upper] = [Item(P | A | f) for f in combinations(*flags)]
-    spec[lower] = [Item(A | f) for f in combinations(P, *flags, PS, *reserved)]
+    # Without D a page loses W, and might share the shadow page of one that has none.
+    spec[lower] = [Item(A | D | f) for f in combinations(P, *flags, PS, *reserved)]
+    if lower == 3:
+        spec[3] = one_frame_for_equals(spec[3])
     return spec
 
 

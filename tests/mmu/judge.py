@@ -9,9 +9,10 @@ from refault.mmu import layout as x86
 from refault.mmu import operations as op
 from refault.mmu import replay as loop
 from refault.mmu.engine import ROWS, Host
-from refault.mmu.guest import probe, read_word, walk_addr
+from refault.mmu.guest import read_word
 from refault.mmu.jit import door
 from refault.mmu.requests import cpu_of
+from refault.mmu.walk import probe, walk_addr
 from refault.trace import TraceHeader
 from tests.mmu import defects
 from tests.mmu.scripts import columns
@@ -44,7 +45,7 @@ def _walk_all(m, ops, rows, out):
         cpu = cpu_of(ops.vcpu[row])
         kind = ops.kind[row]
         fetch = kind == op.EX and (m.vm[cpu + x86.EFER] & x86.EFER_NX or m.vm[x86.BYPASS])
-        if walk_addr(m, cpu, ops.a[row], kind == op.ST, ops.user[row], fetch):
+        if walk_addr(m, cpu, ops.a[row], kind == op.ST, ops.user[row], fetch, 1):
             out[i] = (m.vm[x86.WALK_GFN] << 12) | (ops.a[row] & 0xFFF)
         else:
             out[i] = -1 - m.vm[x86.WALK_ERROR]

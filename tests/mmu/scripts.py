@@ -13,6 +13,7 @@ from tests import oracle
 from tests.mmu import defects
 from tests.mmu.entries import LMA, LME, PG
 
+SHADOW_SHIFTS = {1: 12, 2: 21, 3: 30}
 REGISTERS = {"cr0": op.SET_CR0, "cr3": op.SET_CR3, "cr4": op.SET_CR4, "efer": op.SET_EFER}
 KINDS = {"read": op.LD, "write": op.ST, "fetch": op.EX}
 ACCESSES = [oracle.Access(kind, user) for user in (True, False) for kind in KINDS]
@@ -54,6 +55,13 @@ class Script:
         self.slots = slots
         self.vcpu_count = vcpus
         self.defects = defects.known()
+        self.deviations = [
+            defect for defect in self.defects if type(defect).instead is not defects.Defect.instead
+        ]
+        self.excused = {}
+        # What some defects depend on; see tests.mmu.defects.
+        self.stored_entries = set()  # entries a guest has stored into a shadowed table
+        self.pdptes_kept = None
         self.twins = {}  # address → another that leads to the same page (F-X2, F-X3)
         self.vcpus = {}
         self.memory = {}
@@ -93,9 +101,10 @@ class Script:
 
     def restore(self):
         """Undo what accesses have done to memory, and forget every shadow page."""
-        for word in self.changed.keys() | self.may_be_accessed.keys():
+        disputed = {word for words in self.excused.values() for word in words if self.holds(word)}
+        for word in self.changed.keys() | self.may_be_accessed.keys() | disputed:
             self.poke(word, self.changed.get(word, self.memory.get(word, 0)))
-        self.changed, self.may_be_accessed = {}, {}
+        self.changed, self.may_be_accessed, self.excused = {}, {}, {}
         self.row(op.ZAPALL)
         for defect in self.defects:
             defect.forget()
@@ -108,6 +117,7 @@ class Script:
             assert pdptes is not None
             loaded = loaded._replace(pdptes=pdptes)
         self.vcpus[vcpu] = loaded
+        self.pdptes_kept = None
         a = registers["cr0"] | registers["cr4"] << 32
         self.row(op.BOOT, vcpu=vcpu, a=a, b=registers["cr3"], want=registers["efer"])
 
@@ -124,6 +134,8 @@ class Script:
             new = new._replace(efer=old.efer | LMA if long else old.efer & ~LMA)
         is_pae = oracle.mode_of(new) is oracle.Mode.PAE
         refused = False
+        kept = name == "cr0" and not (old.cr0 ^ new.cr0) & PG
+        self.pdptes_kept = old.pdptes if kept and is_pae else None
         if is_pae and (name == "cr3" or oracle.reloads_pdptes(old, new)):
             pdptes = oracle.load_pdptes(self.read, new.cr3, self.processor)
             refused = pdptes is None
@@ -132,36 +144,44 @@ class Script:
         self.segment.refusals[len(self.segment.rows)] = refused
         self.row(REGISTERS[name], vcpu=vcpu, a=value)
 
-    def access(self, gva, access, vcpu=0):
+    def access(self, gva, access, vcpu=0, value=None):
         """One load, store or fetch; its outcome follows from memory and registers now."""
         segment, registers = self.segment, self.vcpus[vcpu]
         if not segment.demands:
             segment.first_access = len(segment.rows)
         outcome = oracle.walk(self.read, registers, gva, access, self.processor)
         number, place = defects.as_number(outcome), len(segment.demands)
-        for defect in self.defects:
-            other = defect.instead(self, registers, gva, access, outcome)
+        asked = defects.Asked(self, registers, gva, access, outcome)
+        for defect in self.deviations:
+            other = defect.instead(asked)
             if other is not None and other != number:
                 segment.instead.setdefault(defect.name, {})[place] = other
                 if max(other, number) >= 0:
                     words = {entry.gpa & ~7 for entry in outcome.entries} | {other, number}
-                    segment.excused.setdefault(defect.name, set()).update(words)
-            flags = defect.flags(registers, access)
-            if flags:
-                segment.flags.setdefault(defect.name, {})[place] = flags
-        self.counter += 1
-        value = self.counter << 16 if access.kind == "write" else 0
+                    self.excused.setdefault(defect.name, set()).update(words)
+        if access.kind == "fetch":
+            for defect in self.defects:
+                flags = defect.flags(asked)
+                if flags:
+                    segment.flags.setdefault(defect.name, {})[place] = flags
+        if access.kind == "write" and value is None:
+            self.counter += 1
+            value = self.counter << 16
         self.carry_out(outcome, access, value)
         segment.rows_of.append(len(segment.rows))
         segment.demands.append(number)
         segment.accesses.append((gva, access))
-        self.row(KINDS[access.kind], vcpu=vcpu, user=int(access.user), a=gva, b=value)
+        self.row(KINDS[access.kind], vcpu=vcpu, user=int(access.user), a=gva, b=value or 0)
 
     def shadow_shift(self, outcome):
         """The size of the shadow mapping of a page: the host's, or the guest's if that is less."""
-        size = {1: 12, 2: 21, 3: 30}[self.slots[0][2]]
-        levels = {1: 12, 2: 21, 3: 30}
-        return min(size, levels[outcome.entries[-1].level])
+        return min(SHADOW_SHIFTS[self.slots[0][2]], SHADOW_SHIFTS[outcome.entries[-1].level])
+
+    def inside(self, outcome):
+        """The bits of an address inside the page that the last entry maps."""
+        mode = oracle.mode_of(self.vcpus[0])
+        wide = mode is oracle.Mode.BITS_32 and outcome.entries[-1].level == 2
+        return (1 << (22 if wide else SHADOW_SHIFTS[outcome.entries[-1].level])) - 1
 
     def holds(self, gpa):
         """Is there memory at this address?"""
@@ -189,6 +209,7 @@ class Script:
         words = self.changed.keys() | self.may_be_accessed.keys()
         self.segment.memory = {word: self.memory.get(word, 0) for word in words}
         self.segment.may_be_accessed = dict(self.may_be_accessed)
+        self.segment.excused = {name: set(words) for name, words in self.excused.items()}
         self.begin()
 
 
