@@ -16,6 +16,7 @@ LINUX_34, APRIL, LINUX_35 = "2.6.34", "April 2010", "2.6.35"
 ALL = frozenset({LINUX_34, APRIL, LINUX_35})
 FETCH = 1 << 4
 PAE_RESERVED = 0x7FF << 52
+PDPTE_RESERVED = 0x1E6 | 0xFF_FFFF << 40
 
 
 class Asked(NamedTuple):
@@ -237,7 +238,8 @@ class StoredUnchecked(Defect):
         if last.gpa not in script.stored_entries or last.reserved != NX:
             return None
         registers = registers._replace(efer=registers.efer | NXE)
-        return as_number(oracle.walk(script.read, registers, gva, access))
+        other = oracle.walk(script.read, registers, gva, access)
+        return other.gpa if isinstance(other, oracle.Translation) else None
 
 
 @dataclass
@@ -264,6 +266,20 @@ class PseIsInNoRole(Defect):
                 self.accessed[page] = registers.cr4 & PSE, outcome.gpa & ~0xFFF
             return None
         return before[1] | gva & 0xFFF
+
+
+class PdpteBits5And6(Defect):
+    """Bits 5 and 6 of a present PDPTE are not checked when the four are loaded.
+
+    They are reserved (SDM table 4-8), so a processor answers the load with #GP.
+    """
+
+    def accepts(self, pdptes):
+        """Would this kernel load what the architecture refuses?"""
+        unchecked = 0x60
+        return all(
+            not pdpte & P or not pdpte & ~unchecked & PDPTE_RESERVED for pdpte in pdptes
+        )
 
 
 class PdptesKept(Defect):
@@ -325,6 +341,7 @@ def known():
         SharedShadowPage("shared direct page", frozenset({LINUX_34, APRIL}), in_guest_walk=False),
         StoredUnchecked("stored unchecked", in_guest_walk=False),
         PseIsInNoRole("PSE is in no role", in_guest_walk=False),
+        PdpteBits5And6("PDPTE bits 5 and 6"),
         PdptesKept("PDPTEs kept"),
         PaeUsesLongModePage(
             "PAE uses long mode's page", frozenset({LINUX_35}), in_guest_walk=False

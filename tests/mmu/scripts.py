@@ -42,6 +42,7 @@ class Segment:
     #: Flags that a kernel with the defect does not set: {word: bits}.
     lost: dict[str, dict[int, int]] = field(default_factory=dict)
     refusals: dict[int, bool] = field(default_factory=dict)  # row of a register write → #GP?
+    accepted: dict[str, set[int]] = field(default_factory=dict)  # … not where a defect is
     first_access: int = 0  # the rows before it are preparation
     memory: dict[int, int] = field(default_factory=dict)  # at the end, as it must be
     may_be_accessed: dict[int, int] = field(default_factory=dict)  # … and A bits that may be set
@@ -59,6 +60,7 @@ class Script:
             defect for defect in self.defects if type(defect).instead is not defects.Defect.instead
         ]
         self.excused = {}
+        self.stored = set()
         # What some defects depend on; see tests.mmu.defects.
         self.stored_entries = set()  # entries a guest has stored into a shadowed table
         self.pdptes_kept = None
@@ -104,7 +106,7 @@ class Script:
         disputed = {word for words in self.excused.values() for word in words if self.holds(word)}
         for word in self.changed.keys() | self.may_be_accessed.keys() | disputed:
             self.poke(word, self.changed.get(word, self.memory.get(word, 0)))
-        self.changed, self.may_be_accessed, self.excused = {}, {}, {}
+        self.changed, self.may_be_accessed, self.excused, self.stored = {}, {}, {}, set()
         self.row(op.ZAPALL)
         for defect in self.defects:
             defect.forget()
@@ -139,10 +141,20 @@ class Script:
         if is_pae and (name == "cr3" or oracle.reloads_pdptes(old, new)):
             pdptes = oracle.load_pdptes(self.read, new.cr3, self.processor)
             refused = pdptes is None
+            if refused:
+                self.note_accepted(new.cr3)
             new = old if refused else new._replace(pdptes=pdptes)
         self.vcpus[vcpu] = new
         self.segment.refusals[len(self.segment.rows)] = refused
         self.row(REGISTERS[name], vcpu=vcpu, a=value)
+
+    def note_accepted(self, cr3):
+        """A processor refuses these PDPTEs; does a kernel take them? Boot the vCPU anew then."""
+        table = cr3 & 0xFFFF_FFE0
+        pdptes = [self.read(table + 8 * i, 8) for i in range(4)]
+        for defect in self.defects:
+            if isinstance(defect, defects.PdpteBits5And6) and defect.accepts(pdptes):
+                self.segment.accepted.setdefault(defect.name, set()).add(len(self.segment.rows))
 
     def access(self, gva, access, vcpu=0, value=None):
         """One load, store or fetch; its outcome follows from memory and registers now."""
@@ -200,15 +212,18 @@ class Script:
             return
         if access.kind == "write":
             self.write(outcome.gpa, value)
-            self.segment.stored.add(outcome.gpa)
+            self.stored.add(outcome.gpa)
         elif access.kind == "read":
             self.segment.values[len(self.segment.demands)] = self.read(outcome.gpa, 8)
 
     def end(self):
         """Close the segment: remember what memory must hold after it."""
+        if not self.segment.demands:
+            self.segment.first_access = len(self.segment.rows)
         words = self.changed.keys() | self.may_be_accessed.keys()
         self.segment.memory = {word: self.memory.get(word, 0) for word in words}
         self.segment.may_be_accessed = dict(self.may_be_accessed)
+        self.segment.stored = set(self.stored)
         self.segment.excused = {name: set(words) for name, words in self.excused.items()}
         self.begin()
 
