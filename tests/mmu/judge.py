@@ -1,0 +1,249 @@
+"""Holds a simulated host against what a script demands: guest walk, shadow result, memory."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from refault.mmu import layout as x86
+from refault.mmu import operations as op
+from refault.mmu import replay as loop
+from refault.mmu.engine import ROWS, Host
+from refault.mmu.guest import read_word
+from refault.mmu.jit import door
+from refault.mmu.requests import cpu_of
+from refault.mmu.walk import probe, walk_addr
+from refault.trace import TraceHeader
+from tests.mmu import defects
+from tests.mmu.scripts import columns
+
+#: Outcomes that are neither an address nor -1 - an error code.
+DEVICE, NO_MEMORY, PROTECTION, DONE, STRANGE = -1000, -1001, -1002, -1003, -2000
+_OUTCOMES = {
+    x86.OUT_MMIO: DEVICE,
+    x86.OUT_FAIL: NO_MEMORY,
+    x86.OUT_GP: PROTECTION,
+    x86.OUT_NONE: DONE,
+}
+ACCESSED, DIRTY = 0x20, 0x40
+
+
+@door
+def _probe_all(m, ops, rows, out):
+    for i in range(len(rows)):
+        row = rows[i]
+        kind = ops.kind[row]
+        out[i] = probe(
+            m, cpu_of(ops.vcpu[row]), ops.a[row], kind == op.ST, ops.user[row], kind == op.EX
+        )
+
+
+@door
+def _walk_all(m, ops, rows, out):
+    for i in range(len(rows)):
+        row = rows[i]
+        cpu = cpu_of(ops.vcpu[row])
+        kind = ops.kind[row]
+        fetch = kind == op.EX and (m.vm[cpu + x86.EFER] & x86.EFER_NX or m.vm[x86.BYPASS])
+        if walk_addr(m, cpu, ops.a[row], kind == op.ST, ops.user[row], fetch, 1):
+            out[i] = (m.vm[x86.WALK_GFN] << 12) | (ops.a[row] & 0xFFF)
+        else:
+            out[i] = -1 - m.vm[x86.WALK_ERROR]
+
+
+@door
+def _read_all(m, gpas, out):
+    for i in range(len(gpas)):
+        out[i] = read_word(m, gpas[i])
+
+
+@dataclass
+class Verdict:
+    """How many outcomes were judged, which defects showed how often, and what else differed."""
+
+    judged: int = 0
+    shown: Counter = field(default_factory=Counter)
+    differences: list[str] = field(default_factory=list)
+    difference_count: int = 0
+
+    def note(self, text):
+        self.difference_count += 1
+        if len(self.differences) < 20:
+            self.differences.append(text)
+
+
+class Judge:
+    """One script under one variant of one kernel."""
+
+    def __init__(self, script, variant, kernel, *, bypass=0):
+        self.script = script
+        self.kernel = kernel
+        self.bypass = bypass
+        self.variant = variant
+        self.verdict = Verdict()
+
+    def shadow(self):
+        """Execute every access; before that, probe what the guest's tables give."""
+        host = self._host()
+        for number, segment in enumerate(self.script.segments):
+            ops, base = self._columns(segment, number), host.operation_count
+            self._execute(host, ops, 0, segment.first_access)
+            rows = np.array(segment.rows_of, np.int64)
+            if len(rows):
+                out = np.empty(len(rows), np.int64)
+                _probe_all(host.machine, ops, rows, out)
+                self._compare(segment, out, self._expected(segment, guest_walk=True), "probe")
+            self._execute(host, ops, segment.first_access, len(segment.rows))
+            got, values, refused = self._outcomes(host, segment, base)
+            expected = self._in_memory(segment, self._expected(segment, guest_walk=False))
+            self._compare(segment, got, expected, "access")
+            self._compare_values(segment, values)
+            self._compare_refusals(segment, refused)
+            self._compare_memory(host, segment, "access")
+        return self.verdict
+
+    def guest_walk(self):
+        """Walk the guest's tables for every access, as the fault handler does."""
+        host = self._host()
+        for number, segment in enumerate(self.script.segments):
+            ops = self._columns(segment, number)
+            self._execute(host, ops, 0, segment.first_access)
+            rows = np.array(segment.rows_of, np.int64)
+            if len(rows):
+                out = np.empty(len(rows), np.int64)
+                _walk_all(host.machine, ops, rows, out)
+                self._compare(segment, out, self._expected(segment, guest_walk=True), "walk")
+            self._compare_memory(host, segment, "walk")
+        return self.verdict
+
+    def _host(self):
+        header = TraceHeader("operations", "judged", "long", self.script.vcpu_count)
+        return Host(self.variant, header, record_all=True)
+
+    def _columns(self, segment, number):
+        ops = columns(segment.rows)
+        if number == 0:
+            ops.b[0] = self.bypass
+        return ops
+
+    def _execute(self, host, ops, start, end):
+        for at in range(start, end, ROWS):
+            part = op.Operations(*(column[at : min(end, at + ROWS)] for column in ops))
+            host.execute(part, len(part.kind))
+        assert not host.stopped, host.findings.stopped
+        assert not host.skipped(), host.skipped()
+
+    def _expected(self, segment, *, guest_walk):
+        expected = np.array(segment.demands, np.int64)
+        blamed = {}
+        for defect in defects.known():
+            if self._has(defect) and (defect.in_guest_walk or not guest_walk):
+                for place, other in segment.instead.get(defect.name, {}).items():
+                    expected[place] = other
+                    blamed[place] = defect.name
+        shown = Counter(blamed.values())
+        for defect in defects.known():
+            if self._has(defect):
+                for place, bits in segment.flags.get(defect.name, {}).items():
+                    code = -1 - expected[place]
+                    if 0 <= code < 32 and code | bits != code:
+                        expected[place] = -1 - (code | bits)
+                        shown[defect.name] += 1
+        self.verdict.shown += shown
+        return expected
+
+    def _has(self, defect):
+        return self.kernel in defect.kernels and (self.bypass or not defect.only_with_bypass)
+
+    def _in_memory(self, segment, expected):
+        """Addresses that are no memory, as the outcomes they have."""
+        inside = expected < 0
+        for base, size, _ in self.script.slots:
+            inside |= (expected >= base) & (expected < base + size)
+        fetches = np.array([access.kind == "fetch" for _, access in segment.accesses], bool)
+        return np.where(inside, expected, np.where(fetches, NO_MEMORY, DEVICE))
+
+    def _outcomes(self, host, segment, base):
+        got = np.full(len(segment.rows), DONE, np.int64)
+        values = np.zeros(len(segment.rows), np.int64)
+        for records in host.findings.raw:
+            codes, addresses = records[:, loop.CODE], records[:, loop.ADDRESS]
+            outcome = np.full(len(records), STRANGE, np.int64) - codes
+            for code, meaning in _OUTCOMES.items():
+                outcome[codes == code] = meaning
+            faults = (codes == x86.OUT_PF) | (codes == x86.OUT_PF_DIRECT)
+            outcome[faults] = -1 - addresses[faults]
+            outcome[codes == x86.OUT_OK] = addresses[codes == x86.OUT_OK]
+            rows = records[:, loop.INDEX] - base
+            got[rows] = outcome
+            values[rows] = records[:, loop.VALUE]
+        host.findings.raw.clear()
+        rows = np.array(segment.rows_of, np.int64)
+        return got[rows], values[rows], got == PROTECTION
+
+    def _compare(self, segment, got, expected, what):
+        self.verdict.judged += len(got)
+        for place in np.flatnonzero(got != expected):
+            gva, access = segment.accesses[place]
+            who = "user" if access.user else "supervisor"
+            self.verdict.note(
+                f"{what} of {gva:#x}, {access.kind} by {who}: "
+                f"expected {_text(expected[place])}, got {_text(got[place])}"
+            )
+
+    def _compare_refusals(self, segment, refused):
+        """Register writes: #GP where the architecture demands it."""
+        for row, wanted in segment.refusals.items():
+            for defect in defects.known():
+                if self._has(defect) and row in segment.accepted.get(defect.name, ()):
+                    wanted = False
+                    self.verdict.shown[defect.name] += 1
+            self.verdict.judged += 1
+            if refused[row] != wanted:
+                self.verdict.note(f"register write {segment.rows[row]}: #GP expected: {wanted}")
+
+    def _compare_values(self, segment, values):
+        excused = self._excused(segment)
+        for place, value in segment.values.items():
+            word = segment.demands[place] & ~7
+            if word not in excused and int(values[place]) % (1 << 64) != value:
+                gva, _ = segment.accesses[place]
+                self.verdict.note(f"load of {gva:#x}: expected {value:#x}, got {values[place]:#x}")
+
+    def _compare_memory(self, host, segment, what):
+        """Everything that may have changed: tables with their A and D flags, and stored data."""
+        excused, lost = self._excused(segment), {}
+        for defect in defects.known():
+            if self._has(defect):
+                lost |= segment.lost.get(defect.name, {})
+        words = [
+            word
+            for word in segment.memory
+            if word not in excused and (what == "access" or word not in segment.stored)
+        ]
+        out = np.empty(len(words), np.int64)
+        _read_all(host.machine, np.array(words, np.int64), out)
+        for word, got in zip(words, out.tolist(), strict=True):
+            must, may = segment.memory[word], segment.may_be_accessed.get(word, 0)
+            must &= ~(lost.get(word, 0) if what == "access" else 0)
+            value = got % (1 << 64)
+            if value != must and (value & ~may != must & ~may or must & ~value):
+                self.verdict.note(
+                    f"memory at {word:#x} after {what}: expected {must:#x}, got {value:#x}"
+                )
+
+    def _excused(self, segment):
+        """Words that a defect this kernel has may have changed otherwise."""
+        return set().union(
+            *(segment.excused.get(d.name, ()) for d in defects.known() if self._has(d))
+        )
+
+
+def _text(outcome):
+    outcome = int(outcome)
+    if outcome >= 0:
+        return f"{outcome:#x}"
+    names = {DEVICE: "a device", NO_MEMORY: "no memory", PROTECTION: "#GP", DONE: "nothing"}
+    if outcome <= STRANGE:
+        return f"outcome {STRANGE - outcome}"
+    return names.get(outcome, f"#PF {-1 - outcome}")
