@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 import typer
 
@@ -32,6 +34,7 @@ app.command("golden")(golden)
 
 def main() -> None:
     """Run the command; what went wrong on purpose is one line on standard error."""
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app()
     except RefaultError as error:
@@ -40,6 +43,12 @@ def main() -> None:
     except KeyboardInterrupt:
         print("refault: interrupted; nothing was kept", file=sys.stderr)
         sys.exit(130)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Ends the program as Ctrl-C does: files half written are removed on the way out."""
+    del frame
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -65,8 +65,12 @@ class TraceWriter:
                 raise TraceError(f"{self._partial} cannot be written: {error.strerror}") from error
         else:
             self._file = destination
-        self._write(preamble())
-        self._write(frame(TAG_HEADER, body))
+        try:
+            self._write(preamble())
+            self._write(frame(TAG_HEADER, body))
+        except BaseException:
+            self.discard()
+            raise
 
     def __enter__(self) -> Self:
         return self

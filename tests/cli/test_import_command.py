@@ -1,9 +1,15 @@
 import hashlib
 import json
+import os
+import signal
 import struct
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -21,6 +27,16 @@ def capture(folder, name="tiny.ptt", *, records=3):
     end = struct.pack("<BBBBIQQ", 12, 0, 0, 0, 0, records, 15)
     path = folder / name
     path.write_bytes(header + load * records + end)
+    return path
+
+
+def slow_capture(folder, *, records=200_000):
+    """A capture that keeps zstd busy for seconds at its highest level."""
+    path = capture(folder, "slow.ptt", records=records)
+    data = bytearray(path.read_bytes())
+    columns = np.frombuffer(data, np.uint64)[8:-3].reshape(-1, 3)
+    columns[:, 1:] = np.random.default_rng(1).integers(0, 1 << 47, (records, 2))
+    path.write_bytes(data)
     return path
 
 
@@ -115,3 +131,40 @@ def test_a_damaged_capture_leaves_the_traces_before_it_and_nothing_else(
     assert code == BAD_INPUT
     assert "bad.ptt: byte 155: the capture ends inside a record" in told
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.ptt", "good.ptt", "good.rft"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_import_that_is_stopped_leaves_nothing(number, tmp_path):
+    source, out = slow_capture(tmp_path), tmp_path / "out"
+    arguments = ["import", source, "--out", out, "--ram-mib", "16", "--level", "22"]
+    # Ctrl-C works as in a terminal, wherever the tests run.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from refault.cli.main import main; main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE
+    ) as process:
+        while process.poll() is None and not list(out.glob("*.partial")):
+            time.sleep(0.01)
+        time.sleep(0.1)
+        process.send_signal(number)
+        told = process.communicate()[1].decode()
+
+    assert process.returncode == 128 + number
+    assert "Traceback" not in told
+    assert list(out.iterdir()) == []
+
+
+def test_a_pipe_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    pipe = tmp_path / "pipe.ptt"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(b"PTTRACE\0"))
+    writer.start()
+    code, told = failure(monkeypatch, capsys, pipe, "--out", tmp_path, "--ram-mib", 16)
+    writer.join()
+
+    assert code == BAD_INPUT
+    assert "pipe.ptt cannot be read: " in told
+    assert told.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe.ptt"]

@@ -66,15 +66,20 @@ def open_source(path: Path, progress: Callable[[int], None] | None = None) -> It
     """Opens a file for an importer; ``progress`` is told how many of its bytes were read.
 
     Raises:
-        ImportFailed: it cannot be opened.
+        ImportFailed: it cannot be opened, or is a pipe.
     """
     try:
         file = path.open("rb")
     except OSError as error:
         raise ImportFailed(f"{path} cannot be opened: {error.strerror}") from error
     with file:
-        compressed = file.read(len(ZSTD_MAGIC)) == ZSTD_MAGIC
-        file.seek(0)
+        try:
+            compressed = file.read(len(ZSTD_MAGIC)) == ZSTD_MAGIC
+            file.seek(0)
+        except OSError as error:
+            raise ImportFailed(
+                f"{path} cannot be read: {error.strerror or error}; import from a file on disk"
+            ) from error
         chunk_bytes = COMPRESSED_CHUNK_BYTES if compressed else PLAIN_CHUNK_BYTES
         chunks = _chunks(file, chunk_bytes, progress)
         yield Source(path, _decompress(path, chunks) if compressed else chunks)
