@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from refault.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 INCOMING = "incoming"
@@ -89,14 +89,6 @@ class BlobStore:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def put_stream(self, chunks: Iterable[bytes]) -> tuple[str, int]:
-        """Stores what the chunks add up to; answers its digest and size in bytes."""
-        with self.receive() as incoming:
-            for chunk in chunks:
-                incoming.write(chunk)
-            incoming.keep()
-        return incoming.digest, incoming.size_bytes
-
     def exists(self, digest: str) -> bool:
         """Whether a blob of that digest is here."""
         return _DIGEST.fullmatch(digest) is not None and self._path(digest).is_file()
@@ -107,14 +99,6 @@ class BlobStore:
             message = f"no blob {digest} in {self.folder}: upload the trace again"
             raise NotFound(message)
         return self._path(digest)
-
-    def open(self, digest: str) -> BinaryIO:
-        """The blob for reading; raises :class:`~refault.errors.NotFound`."""
-        return self.path(digest).open("rb")
-
-    def size_bytes(self, digest: str) -> int:
-        """How long the blob is; raises :class:`~refault.errors.NotFound`."""
-        return self.path(digest).stat().st_size
 
     def delete(self, digest: str) -> bool:
         """Removes the blob; answers whether there was one."""

@@ -25,9 +25,11 @@
     └── ServiceError               the service, as the client and the rooms see it
         ├── NotFound
         ├── Conflict
+        │   └── RequestUnderWay    its Idempotency-Key is in use right now
         ├── EmptyBatch             a batch with nothing to run
         ├── NoSimulator            no worker has registered a simulator
         ├── InvalidRequest         a request says what cannot be
+        │   └── KeyReused          another request had this Idempotency-Key
         ├── UploadRefused
         │   ├── UploadTooLarge         more bytes than the service takes
         │   ├── UploadStalled          the bytes stopped coming
@@ -139,6 +141,10 @@ class Conflict(ServiceError):
     """The request contradicts what is already there."""
 
 
+class RequestUnderWay(Conflict):
+    """A request with the same Idempotency-Key has no answer yet."""
+
+
 class EmptyBatch(ServiceError):
     """The batch has nothing to run."""
 
@@ -149,6 +155,10 @@ class NoSimulator(ServiceError):
 
 class InvalidRequest(ServiceError):
     """A request says what cannot be: a field, a header or a cursor the service cannot read."""
+
+
+class KeyReused(InvalidRequest):
+    """An Idempotency-Key came with another request than the one it was used for."""
 
 
 class UploadRefused(ServiceError):

@@ -71,6 +71,10 @@ DISAGREEMENTS = (
 #: guest's own tables at that moment, so that the shadow tables alone are to blame.
 SEMANTICS = ("accesses", "witnessed", *DISAGREEMENTS, "stale")
 
+#: How accesses found their translation: by a TLB, or by a walk at least begun. A result that
+#: holds these holds both.
+WORK = ("tlb_hits", "walks")
+
 #: Kinds of finding that say the guest saw something it should not have seen.
 GUEST_VISIBLE_KINDS = (
     "wrong-address",
@@ -172,7 +176,7 @@ class RunResult:
     guest saw of every operation, in order: equal digests prove that two
     variants show a guest the same thing. ``page_digest`` covers the shadow
     pages left at the end. ``skipped`` says how many events were not replayed,
-    by reason.
+    by reason. ``work`` holds every name of WORK, or nothing where nobody counted.
     """
 
     trace_digest: str
@@ -190,6 +194,7 @@ class RunResult:
     outcome_digest: str
     page_digest: str
     skipped: dict[str, int]
+    work: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("trace_digest", "variant_digest", "simulator_digest"):
@@ -204,6 +209,8 @@ class RunResult:
         # Key order is part of no meaning, so it is settled here: JSONB and msgpack do not keep it.
         object.__setattr__(self, "counters", _numbers(self.counters, COUNTERS, "counters"))
         object.__setattr__(self, "semantics", _numbers(self.semantics, SEMANTICS, "semantics"))
+        if self.work:
+            object.__setattr__(self, "work", _numbers(self.work, WORK, "work"))
         skipped = {name: self.skipped[name] for name in sorted(self.skipped)}
         for name, number in skipped.items():
             _count(number, f"skipped.{name}")
@@ -218,11 +225,6 @@ class RunResult:
     def disagreement_count(self) -> int:
         """Accesses that came out differently from what the real guest saw."""
         return sum(self.semantics[name] for name in DISAGREEMENTS)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the run reached the end of a whole trace."""
-        return self.stopped is None and not self.truncated
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON, with its version first."""
@@ -243,6 +245,7 @@ class RunResult:
             "outcome_digest": self.outcome_digest,
             "page_digest": self.page_digest,
             "skipped": dict(self.skipped),
+            "work": dict(self.work),
         }
 
     @classmethod
@@ -260,12 +263,12 @@ class RunResult:
                 f"{body.get('version')!r}; run it again to get one"
             )
         names = tuple(field.name for field in dataclasses.fields(cls))
-        rest = {name: value for name, value in body.items() if name != "version"}
+        rest = {"work": {}} | {name: value for name, value in body.items() if name != "version"}
         fields = _fields(rest, names, "result")
         findings, stopped = fields["findings"], fields["stopped"]
         if not isinstance(findings, list | tuple):
             raise ResultError(f"findings: expected a list, got {type(findings).__name__}")
-        for name in ("counters", "semantics", "skipped"):
+        for name in ("counters", "semantics", "skipped", "work"):
             if not isinstance(fields[name], Mapping):
                 raise ResultError(f"{name}: expected an object, got {type(fields[name]).__name__}")
         fields["findings"] = tuple(Finding.from_dict(finding) for finding in findings)

@@ -12,6 +12,14 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def put_blob(blobs, data: bytes) -> str:
+    """Stores the bytes; their digest."""
+    with blobs.receive() as incoming:
+        incoming.write(data)
+        incoming.keep()
+    return incoming.digest
+
+
 def make_finding(**given) -> Finding:
     fields = {
         "kind": "missed-fault",

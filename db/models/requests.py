@@ -14,13 +14,17 @@ class IdempotencyKey(Base):
     __tablename__ = "idempotency_keys"
     __table_args__ = (
         is_digest("request_digest"),
-        sa.CheckConstraint("(status IS NULL) = (response IS NULL)", name="answered_whole"),
+        sa.CheckConstraint(
+            "(status IS NULL) = (response IS NULL) AND (status IS NULL) = (request_digest IS NULL)",
+            name="answered_whole",
+        ),
     )
 
     key: Mapped[str] = mapped_column(primary_key=True)
     route: Mapped[str] = mapped_column(primary_key=True)
-    request_digest: Mapped[Digest]
-    # Null while the first request is still being answered.
+    # All three are null while the first request is still being answered: the digest of a streamed
+    # body is known at its end.
+    request_digest: Mapped[Digest | None]
     status: Mapped[int | None]
     response: Mapped[dict[str, Any] | None]
     created_at: Mapped[CreatedAt]

@@ -18,6 +18,7 @@ PAGE_LIMIT_MAX = 1 << 20
 SCHEDULE_PERIOD_MAX = 1 << 40
 BYPASS_VALUES = (0, 1)
 HOST_PAGE_LEVELS = (1, 2, 3)
+TLB_VALUES = (0, 1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,11 +100,13 @@ class Parameters:
     larger of 64 and 2 % of the guest's pages. ``bypass``: VMX's
     bypass_guest_pf; None is what the trace says (a capture says 0).
     ``host_page_level``: 1, 2 or 3 for host memory in 4 KiB, 2 MiB or 1 GiB pages.
+    ``tlb``: 1 gives each processor a TLB; the golden results have none.
     """
 
     page_limit: int | Schedule | None = None
     bypass: int | None = None
     host_page_level: int = 1
+    tlb: int = 0
 
     def __post_init__(self) -> None:
         if self.page_limit is not None and not isinstance(self.page_limit, Schedule):
@@ -111,6 +114,7 @@ class Parameters:
         if self.bypass is not None:
             _within(self.bypass, BYPASS_VALUES[0], BYPASS_VALUES[-1], "bypass")
         _within(self.host_page_level, HOST_PAGE_LEVELS[0], HOST_PAGE_LEVELS[-1], "host_page_level")
+        _within(self.tlb, TLB_VALUES[0], TLB_VALUES[-1], "tlb")
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters as JSON; a schedule is an object."""
@@ -119,6 +123,7 @@ class Parameters:
             "page_limit": limit.to_dict() if isinstance(limit, Schedule) else limit,
             "bypass": self.bypass,
             "host_page_level": self.host_page_level,
+            "tlb": self.tlb,
         }
 
     def to_words(self) -> list[str]:
@@ -133,6 +138,8 @@ class Parameters:
             words.append(f"bypass={self.bypass}")
         if self.host_page_level != 1:
             words.append(f"host-page-level={self.host_page_level}")
+        if self.tlb:
+            words.append("tlb=1")
         return words
 
     @classmethod
@@ -142,7 +149,7 @@ class Parameters:
         Raises:
             InvalidParameter: naming the field.
         """
-        fields = _object(body, ("page_limit", "bypass", "host_page_level"), "parameters")
+        fields = _object(body, ("page_limit", "bypass", "host_page_level", "tlb"), "parameters")
         limit = fields.get("page_limit")
         if isinstance(limit, Mapping):
             parts = _object(limit, ("first", "then", "every"), "page_limit")

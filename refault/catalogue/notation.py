@@ -7,6 +7,7 @@
     v2.6.34-pre+zap-account+parent-stop-bit
     zap-account+parent-stop-bit,page-limit=128,bypass=1
     series,page-limit=400/64/32768
+    p3,tlb=1
 
 First a golden name, or patches joined by ``+``, each by its id or its short
 name (a base in front if it is not the usual one); then parameters. A page

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgpack
 
@@ -219,16 +220,17 @@ def _knob_key(knobs: dict[str, int]) -> tuple[int, ...]:
 
 def _digest(knobs: dict[str, int], parameters: Parameters) -> str:
     limit = parameters.page_limit
-    body = {
-        "knobs": dict(sorted(knobs.items())),
-        "parameters": {
-            "bypass": parameters.bypass,
-            "host_page_level": parameters.host_page_level,
-            "page_limit": (
-                [limit.first, limit.then, limit.every] if isinstance(limit, Schedule) else limit
-            ),
-        },
+    named: dict[str, Any] = {
+        "bypass": parameters.bypass,
+        "host_page_level": parameters.host_page_level,
+        "page_limit": (
+            [limit.first, limit.then, limit.every] if isinstance(limit, Schedule) else limit
+        ),
     }
+    # Named only where there is one: results from before there were TLBs keep their variant.
+    if parameters.tlb:
+        named["tlb"] = parameters.tlb
+    body = {"knobs": dict(sorted(knobs.items())), "parameters": named}
     return hashlib.sha256(msgpack.packb(body, use_bin_type=True)).hexdigest()
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from refault.cli.progress import progress_bars
+
 if TYPE_CHECKING:
     from refault.golden import Case, Verdict
+
+GROUP_MAX = 8  # cases one process takes at a time
 
 
 def golden(
@@ -40,11 +46,12 @@ def golden(
         case for folder in folders for case in cases_in(folder, traces=traces, variants=variant)
     ]
     verdicts = []
-    for verdict in _checked(cases, jobs or os.cpu_count() or 1):
-        verdicts.append(verdict)
-        if not verdict.agrees and not as_json:
-            why = verdict.difference or verdict.refused
-            print(f"{verdict.name} {verdict.variant}: {why}", flush=True)
+    with progress_bars(enabled=not as_json) as progress:
+        for verdict in progress.track(_checked(cases, jobs or os.cpu_count() or 1), len(cases)):
+            verdicts.append(verdict)
+            if not verdict.agrees and not as_json:
+                why = verdict.difference or verdict.refused
+                print(f"{verdict.name} {verdict.variant}: {why}", flush=True)
     runs = sum(verdict.agrees for verdict in verdicts)
     operations = sum(verdict.operations for verdict in verdicts)
     agreeing = sum(verdict.agreeing for verdict in verdicts)
@@ -63,14 +70,31 @@ def golden(
         raise typer.Exit(1)
 
 
-def _checked(cases: list[Case], jobs: int) -> list[Verdict]:
-    """The verdicts in the order of the cases, worked out side by side."""
-    from refault.golden import check
+def _checked(cases: list[Case], jobs: int) -> Iterator[Verdict]:
+    """The verdicts in the order of the cases, worked out side by side as soon as each is there."""
     from refault.mmu.engine import warm_up
 
-    if min(jobs, len(cases)) <= 1:
-        return [check(case) for case in cases]
+    groups = list(_same_input(cases))
+    if min(jobs, len(groups)) <= 1:
+        for group in groups:
+            yield from _check_group(group)
+        return
     warm_up()  # once, so that the processes find compiled kernels
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(jobs, len(cases))) as pool:
-        return list(pool.imap(check, cases))
+    with context.Pool(min(jobs, len(groups))) as pool:
+        for verdicts in pool.imap(_check_group, groups):
+            yield from verdicts
+
+
+def _same_input(cases: list[Case]) -> Iterator[list[Case]]:
+    """Cases that follow each other and share an input, which is then converted once."""
+    for _, group in itertools.groupby(cases, key=lambda case: case.source):
+        same = list(group)
+        for start in range(0, len(same), GROUP_MAX):
+            yield same[start : start + GROUP_MAX]
+
+
+def _check_group(cases: Sequence[Case]) -> list[Verdict]:
+    from refault.golden import check
+
+    return [check(case) for case in cases]

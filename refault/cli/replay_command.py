@@ -6,12 +6,12 @@ import dataclasses
 import json
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from refault.catalogue import (
     SEED_SERIES,
@@ -22,7 +22,8 @@ from refault.catalogue import (
     prefixes,
     resolve,
 )
-from refault.errors import InvalidParameter
+from refault.cli.progress import progress_bars
+from refault.errors import InvalidParameter, ReplayRefused, TraceError, TraceTruncated
 
 if TYPE_CHECKING:
     from refault.catalogue import Variant
@@ -65,14 +66,16 @@ def replay(
     labelled = _variants(variant, page_limit=page_limit, bypass=bypass)
     unique = {each.digest: each for _, each in labelled}
     comparisons: list[Comparison] = []
-    with _progress(enabled=not as_json) as progress:
+    with progress_bars(enabled=not as_json) as progress:
         for path in traces:
             task = progress.add_task(path.name, total=None)
 
             def advance(done: int, total: int, task: object = task) -> None:
                 progress.update(task, completed=done, total=total or None)  # type: ignore[arg-type]
 
-            results = engine.replay(path, list(unique.values()), progress=advance)
+            with _naming(path):
+                results = engine.replay(path, list(unique.values()), progress=advance)
+                _refuse_nothing(results)
             by_digest = dict(zip(unique, results, strict=True))
             columns = [_column(Column, label, each, by_digest) for label, each in labelled]
             comparisons.append(compare(columns, trace_name=path.name))
@@ -91,6 +94,25 @@ def replay(
         )
     if any(_is_bad(column) for comparison in comparisons for column in comparison.columns):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Says of a trace that cannot be replayed which file it is."""
+    try:
+        yield
+    except (TraceError, ReplayRefused) as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _refuse_nothing(results: list[RunResult]) -> None:
+    """A truncated trace is replayed up to its last whole block; without one there is no answer."""
+    if any(result.truncated and not result.event_count for result in results):
+        raise TraceTruncated(
+            "the file ends inside its first block, so there is nothing to replay; copy it again"
+        )
 
 
 def _is_bad(column: object) -> bool:
@@ -136,16 +158,3 @@ def _variants(
 def _with(patch_set: PatchSet, common: dict[str, object]) -> PatchSet:
     parameters = dataclasses.replace(patch_set.parameters, **common)  # type: ignore[arg-type]
     return dataclasses.replace(patch_set, parameters=parameters)
-
-
-def _progress(*, enabled: bool) -> Progress:
-    """Progress bars on standard error, so that the table can be piped."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not (enabled and console.is_terminal),
-    )

@@ -68,6 +68,7 @@ class ParametersDocument(TypedDict, total=False):
     page_limit: Any
     bypass: int | None
     host_page_level: int
+    tlb: int
 
 
 class VariantDocument(TypedDict):

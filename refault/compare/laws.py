@@ -20,6 +20,7 @@ _Law = tuple[str, Callable[[RunResult], bool]]
 _ALWAYS: tuple[_Law, ...] = (
     ("no semantics count is negative", lambda r: all(n >= 0 for n in r.semantics.values())),
     ("no counter is negative", lambda r: all(n >= 0 for n in r.counters.values())),
+    ("no work count is negative", lambda r: all(n >= 0 for n in r.work.values())),
     ("witnessed <= accesses", lambda r: r.semantics["witnessed"] <= r.semantics["accesses"]),
     ("accesses <= operation_count", lambda r: r.semantics["accesses"] <= r.operation_count),
     (
@@ -57,6 +58,10 @@ _AT_THE_END: tuple[_Law, ...] = (
         "remote_tlb_flush <= flush_calls",
         lambda r: r.counters["remote_tlb_flush"] <= r.counters["flush_calls"],
     ),
+    (
+        "accesses = tlb_hits + walks",
+        lambda r: not r.work or r.semantics["accesses"] == sum(r.work.values()),
+    ),
     ("tlb_flush <= hw_flush", lambda r: r.counters["tlb_flush"] <= r.counters["hw_flush"]),
 )
 
@@ -79,7 +84,8 @@ def check(result: RunResult) -> None:
 
 def _numbers(law: str, result: RunResult) -> str:
     """The values of what a law speaks of."""
-    known = {"operation_count": result.operation_count} | result.counters | result.semantics
+    known = {"operation_count": result.operation_count, **result.work}
+    known |= result.counters | result.semantics
     named = [word for word in law.split() if word in known]
     if not named:
         named = [name for name, number in known.items() if number < 0]

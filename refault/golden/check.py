@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from refault.catalogue import GOLDEN, variant_from_golden_name
-from refault.errors import ReplayRefused
+from refault.errors import RefaultError
 from refault.golden.expectations import BUG_CLASSES, Line, deviation, lines_of, outcome
 from refault.golden.folders import Case
 from refault.golden.inputs import opened
@@ -22,28 +22,45 @@ from refault.mmu.pageset import page_digest, page_set
 from refault.results import COUNTERS
 
 SAMPLE = 1024
-FINAL = -1  # in place of an operation index
 _OUTCOME_FIELDS = ("a", "pf", "pd", "o")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Difference:
+    """The first field that came out otherwise: at which operation (None: the final state).
+
+    ``expected`` and ``got`` are what the field holds, None where it is not there.
+    """
+
+    operation: int | None
+    field: str
+    expected: Any
+    got: Any
+
+    def __str__(self) -> str:
+        where = "the final state" if self.operation is None else f"operation {self.operation}"
+        return f"{where}, {self.field}: expected {self.expected}, got {self.got}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Verdict:
     """How a case came out: how many of its operations agree, and the first that does not.
 
-    ``difference`` is empty if all do; ``refused`` says why nothing could be replayed.
+    ``operations`` are those the real code executed, one it stopped in included.
+    ``refused`` says why nothing could be replayed.
     """
 
     name: str
     variant: str
     operations: int
     agreeing: int
-    difference: str = ""
+    difference: Difference | None = None
     refused: str = ""
 
     @property
     def agrees(self) -> bool:
         """Whether every field of every operation agrees."""
-        return not self.difference and not self.refused
+        return self.difference is None and not self.refused
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as JSON."""
@@ -53,33 +70,56 @@ class Verdict:
 def check(case: Case) -> Verdict:
     """Replay a case and compare every field of its expectation.
 
-    Raises:
-        RefaultError: an input or an expectation cannot be read.
+    What cannot be read or replayed is refused, with the reason.
     """
-    if case.variant not in GOLDEN:
-        return Verdict(case.name, case.variant, 0, 0, refused="this variant is not simulated yet")
     try:
+        if case.variant not in GOLDEN:
+            return _refused(case, "this variant is not simulated")
         return _check_capture(case) if case.is_capture else _check_vector(case)
-    except ReplayRefused as error:
-        return Verdict(case.name, case.variant, 0, 0, refused=str(error))
+    except RefaultError as error:
+        return _refused(case, str(error))
 
 
-def _first_difference(pairs: Iterator[tuple[int, Line | None, Line | None]]) -> tuple[int, str]:
-    """How many lines agree, and in words where the first one does not."""
+def _refused(case: Case, reason: str) -> Verdict:
+    try:
+        expected = list(lines_of(case.expectation))
+    except RefaultError:
+        expected = []
+    operations = _capture_operations(expected) if case.is_capture else _operations(expected)
+    return Verdict(case.name, case.variant, operations, 0, refused=reason)
+
+
+def _operations(expected: list[Line]) -> int:
+    """Operations a vector's expectation covers: a line each, and one for the final state."""
+    return sum("final" not in line for line in expected)
+
+
+def _capture_operations(expected: list[Line]) -> int:
+    """Operations a capture's expectation covers, as its closing lines say."""
+    for line in reversed(expected):
+        if "final" in line:
+            return int(line["final"]["ops"])
+        if "bug" in line:
+            return int(line["op"]) + 1
+    return 0
+
+
+def _first_difference(
+    expected: Iterable[Line], got: Iterable[Line]
+) -> tuple[int, Line | None, Line | None]:
+    """How many lines agree, and the first two that do not."""
     agreeing = 0
-    for index, expected, got in pairs:
-        if expected != got:
-            return agreeing, _difference(index, expected, got)
+    for want, have in itertools.zip_longest(expected, got):
+        if want != have:
+            return agreeing, want, have
         agreeing += 1
-    return agreeing, ""
+    return agreeing, None, None
 
 
-def _difference(index: int, expected: Line | None, got: Line | None) -> str:
-    where = "the final state" if index == FINAL else f"operation {index}"
-    if expected is None:
-        return f"{where}: nothing expected, got {got}"
-    if got is None:
-        return f"{where}: expected {expected}, got nothing"
+def _difference(operation: int | None, expected: Line | None, got: Line | None) -> Difference:
+    """Which field of a line differs, and which of a field's own."""
+    if expected is None or got is None:
+        return Difference(operation, "line", expected, got)
     for field in {**expected, **got}:
         want, have = expected.get(field), got.get(field)
         if want == have:
@@ -87,21 +127,22 @@ def _difference(index: int, expected: Line | None, got: Line | None) -> str:
         if isinstance(want, dict) and isinstance(have, dict):
             for name in {**want, **have}:
                 if want.get(name) != have.get(name):
-                    return f"{where}, {name}: expected {want.get(name)}, got {have.get(name)}"
-        return f"{where}, {field}: expected {want}, got {have}"
-    return f"{where}: expected {expected}, got {got}"
+                    return Difference(operation, name, want.get(name), have.get(name))
+        return Difference(operation, field, want, have)
+    return Difference(operation, "line", expected, got)
 
 
 # --- vectors ---------------------------------------------------------------------------
 
 
 def _check_vector(case: Case) -> Verdict:
-    lines, operations = _replay_vector(case)
-    expected = _completed(case, lines)
-    agreeing, difference = _first_difference(
-        (i if i < operations else FINAL, want, got)
-        for i, (want, got) in enumerate(itertools.zip_longest(expected, lines))
-    )
+    lines = _replay_vector(case)
+    expected = list(_completed(case, lines))
+    operations = _operations(expected)
+    agreeing, want, have = _first_difference(expected, lines)
+    difference = None
+    if want is not None or have is not None:
+        difference = _difference(agreeing if agreeing < operations else None, want, have)
     return Verdict(case.name, case.variant, operations, min(agreeing, operations), difference)
 
 
@@ -119,17 +160,15 @@ def _completed(case: Case, lines: list[Line]) -> Iterator[Line]:
         yield line
 
 
-def _replay_vector(case: Case) -> tuple[list[Line], int]:
-    """Our result in the golden format, a line an operation and the final one; and their number."""
+def _replay_vector(case: Case) -> list[Line]:
+    """Our result in the golden format: a line an operation, and the final one."""
     variant = variant_from_golden_name(case.variant, case.parameters)
     with opened(case) as trace:
         host = Host(variant, trace.header, record_all=True, rows=True, sample_every=SAMPLE)
         lines: list[Line] = []
-        total = 0
         before = np.zeros(x86.COUNTER_COUNT, np.int64)
         for ops, count, _ in operations_of(trace.header, trace.blocks(), {}):
             first = host.operation_count
-            total += count
             host.execute(ops, count)
             done = host.operation_count - first
             part: list[Line] = [{} for _ in range(done)]
@@ -150,7 +189,7 @@ def _replay_vector(case: Case) -> tuple[list[Line], int]:
         lines[index]["t"] = dict(zip(COUNTERS, counters, strict=True))
         lines[index]["d"] = f"{digest:016x}"
     lines.append(_end(host))
-    return lines, total
+    return lines
 
 
 def _records(host: Host) -> list[list[int]]:
@@ -179,27 +218,25 @@ def _end(host: Host) -> Line:
 
 
 def _check_capture(case: Case) -> Verdict:
-    lines, operations = _replay_capture(case)
-    agreeing, difference = _first_difference(
-        ((want or got or {}).get("i", FINAL), want, got)
-        for want, got in itertools.zip_longest(lines_of(case.expectation), lines)
-    )
-    if not difference:
+    expected = list(lines_of(case.expectation))
+    operations = _capture_operations(expected)
+    agreeing, want, have = _first_difference(expected, _replay_capture(case))
+    if want is None and have is None:
         return Verdict(case.name, case.variant, operations, operations)
-    reached = lines[agreeing - 1].get("i", 0) if agreeing else 0
+    reached = int(expected[agreeing - 1].get("i", 0)) if agreeing else 0
+    difference = _difference((want or have or {}).get("i"), want, have)
     return Verdict(case.name, case.variant, operations, reached, difference)
 
 
-def _replay_capture(case: Case) -> tuple[list[Line], int]:
+def _replay_capture(case: Case) -> list[Line]:
+    """Our result in the words of an expectation of a capture, a line each."""
     variant = variant_from_golden_name(case.variant, case.parameters)
     lines: list[Line] = []
     with opened(case) as trace:
         host = Host(variant, trace.header, sample_every=SAMPLE)
         host.findings.keep_raw()
         host.begin()
-        total = host.operation_count
         for ops, count, _ in operations_of(trace.header, trace.blocks(), {}):
-            total += count
             host.execute(ops, count)
             lines += [deviation(record, ops) for record in _records(host) if record[loop.DEVIATION]]
     before = [0] * x86.COUNTER_COUNT
@@ -214,4 +251,4 @@ def _replay_capture(case: Case) -> tuple[list[Line], int]:
     check_line["first_stale"] = int(host.log.state[loop.FIRST_STALE]) - 1
     check_line["first_other"] = int(host.log.state[loop.FIRST_OTHER]) - 1
     lines.append({"check": check_line})
-    return lines, total
+    return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from refault.mmu import operations as op
 from refault.mmu import replay as loop
 
 Line = dict[str, Any]
+
+LINES_AT_ONCE = 4096
 
 _WORD = (1 << 64) - 1
 _OTHER_OUTCOMES = {
@@ -41,13 +44,29 @@ def lines_of(path: Path) -> Iterator[Line]:
     """
     try:
         with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
-            for number, text in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), 1):
-                try:
-                    yield json.loads(text)
-                except ValueError as error:
-                    raise RefaultError(f"{path}, line {number}: {error}") from error
-    except (OSError, zstandard.ZstdError) as error:
+            text = io.TextIOWrapper(stream, encoding="utf-8")
+            first = 1
+            while part := list(itertools.islice(text, LINES_AT_ONCE)):
+                yield from _parsed(part, path, first)
+                first += len(part)
+    except (OSError, UnicodeDecodeError, zstandard.ZstdError) as error:
         raise RefaultError(f"{path}: {error}") from error
+
+
+def _parsed(lines: list[str], path: Path, first: int) -> list[Line]:
+    """Some lines in one go, which is several times faster than one by one."""
+    try:
+        parsed: list[Line] = json.loads(f"[{','.join(lines)}]")
+        if len(parsed) == len(lines):
+            return parsed
+    except ValueError:
+        pass
+    for number, line in enumerate(lines, first):
+        try:
+            json.loads(line)
+        except ValueError as error:
+            raise RefaultError(f"{path}, line {number}: {error}") from error
+    raise RefaultError(f"{path}, from line {first} on: not one JSON object a line")
 
 
 def outcome(record: list[int], *, is_load: bool) -> Line:

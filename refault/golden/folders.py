@@ -21,15 +21,6 @@ from refault.errors import RefaultError
 
 OPERATIONS_SUFFIX = ".ops.jsonl.zst"
 
-#: The page-limit settings of captures: KVM's default, three fixed ones, and one that moves.
-LIMITS: dict[str, int | Schedule | None] = {
-    "def": None,
-    "n400": 400,
-    "n128": 128,
-    "n64": 64,
-    "sq": Schedule(first=400, then=64, every=32768),
-}
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:
@@ -79,6 +70,17 @@ def cases_in(
                 yield case
 
 
+def _limit(setting: str, manifest: Path) -> int | Schedule | None:
+    """A capture's page limit: ``def`` KVM's own, ``n400`` a fixed one, ``sq`` one that moves."""
+    if setting == "def":
+        return None
+    if setting == "sq":
+        return Schedule(first=400, then=64, every=32768)
+    if setting.startswith("n") and setting[1:].isdecimal():
+        return int(setting[1:])
+    raise RefaultError(f"{manifest}: {setting!r} is no page limit; there are def, sq and n400")
+
+
 def _object(path: Path) -> dict[str, Any]:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
@@ -116,14 +118,14 @@ def _captures(manifest: Path, captures: Path, traces: Path) -> Iterator[Case]:
     for key, file in _object(manifest).items():
         name, setting, variant = key.rsplit(".", 2)
         limit, _, bypass = setting.partition("-")
-        if name not in known or limit not in LIMITS or bypass not in ("", "b1"):
-            raise RefaultError(f'{manifest}: "{key}" names no trace and limit that are known here')
+        if name not in known or bypass not in ("", "b1"):
+            raise RefaultError(f'{manifest}: "{key}" names no trace that is known here')
         yield Case(
             name=f"{name}.{setting}",
             variant=variant,
             source=traces / known[name]["trace"],
             expectation=manifest.parent / file,
             reference=None,
-            parameters=Parameters(page_limit=LIMITS[limit], bypass=1 if bypass else 0),
+            parameters=Parameters(page_limit=_limit(limit, manifest), bypass=1 if bypass else 0),
             ram_mib=int(known[name]["ram_mib"]),
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refault.trace import SUFFIX, TraceReader
@@ -26,11 +28,20 @@ def opened(case: Case) -> Iterator[TraceReader]:
         with TraceReader(case.source) as reader:
             yield reader
         return
-    converted = io.BytesIO()
-    if case.is_capture:
-        import_ptt(case.source, converted, ram_mib=case.ram_mib, level=1)
-    else:
-        import_golden(case.source, converted, level=1)
-    converted.seek(0)
-    with TraceReader(converted) as reader:
+    ram_mib = case.ram_mib if case.is_capture else None
+    with TraceReader(io.BytesIO(_converted(case.source, ram_mib))) as reader:
         yield reader
+
+
+@functools.lru_cache(maxsize=1)
+def _converted(source: Path, ram_mib: int | None) -> bytes:
+    """A capture (of a guest with so much memory) or a vector as a trace.
+
+    The last one is kept, because a folder's cases come input by input.
+    """
+    converted = io.BytesIO()
+    if ram_mib is None:
+        import_golden(source, converted, level=1)
+    else:
+        import_ptt(source, converted, ram_mib=ram_mib, level=1)
+    return converted.getvalue()

@@ -1,7 +1,8 @@
 """One guest access: the processor's walk of the shadow tables, then exits until it is done.
 
-There is no TLB here; the processor sets A at every level it passes, and host CR0.WP
-is always 1 for the guest, so a supervisor obeys the read-only bit too.
+The processor sets A at every level it passes, and host CR0.WP is always 1 for the
+guest, so a supervisor obeys the read-only bit too. It looks into its TLB first, if it
+has one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from refault.mmu.machine import Machine
 from refault.mmu.parents import child_of, entry_of, level_of, shadow_root
 from refault.mmu.ptwrite import pte_write
 from refault.mmu.requests import cpu_of
+from refault.mmu.tlb import fill, lookup, needed
 from refault.mmu.walk import walk_addr
 
 READ = 0
@@ -31,6 +33,7 @@ def hardware_walk(m: Machine, cpu: int, gva: int, kind: int, user: int) -> int:
         return 0
     level = level_of(m, root)
     sptep = entry_of(root, level, gva)
+    granted = -1
     while True:
         spte = m.spt[sptep]
         if not spte & x86.PRESENT:
@@ -45,12 +48,33 @@ def hardware_walk(m: Machine, cpu: int, gva: int, kind: int, user: int) -> int:
             return x86.PF_PRESENT
         if not spte & x86.ACCESSED:
             m.spt[sptep] = spte | x86.ACCESSED
+        granted &= (spte | x86.ACCESSED) ^ x86.NX
         if level == 1 or spte & x86.LARGE:
             inside = (1 << (3 + 9 * level)) - 1
             m.vm[x86.OUT_ADDRESS] = (spte & x86.FRAME_MASK & ~inside) | (gva & inside)
+            m.vm[x86.HIT_LEVEL] = level
+            m.vm[x86.HIT_GRANTED] = granted
             return HIT
         level -= 1
         sptep = entry_of(child_of(spte), level, gva)
+
+
+@kernel
+def translate(m: Machine, cpu: int, gva: int, kind: int, user: int) -> int:
+    """As :func:`hardware_walk`, unless the TLB answers."""
+    vm = m.vm
+    if not vm[x86.TLB]:
+        return hardware_walk(m, cpu, gva, kind, user)
+    gpa = lookup(m, cpu, gva, needed(kind == WRITE, user, kind == FETCH))
+    if gpa >= 0:
+        vm[x86.OUT_ADDRESS] = gpa
+        vm[x86.TLB_HITS] += 1
+        vm[x86.WALKS] -= 1
+        return HIT
+    code = hardware_walk(m, cpu, gva, kind, user)
+    if code == HIT:
+        fill(m, cpu, gva, vm[x86.OUT_ADDRESS], vm[x86.HIT_LEVEL], vm[x86.HIT_GRANTED])
+    return code
 
 
 @kernel
@@ -81,12 +105,13 @@ def access(m: Machine, vcpu: int, gva: int, kind: int, user: int, size: int, val
     """One load, store or fetch; answers an OUT_* code, address or #PF code in ``OUT_ADDRESS``."""
     vm = m.vm
     cpu = cpu_of(vcpu)
+    vm[x86.WALKS] += 1
     for _ in range(x86.EXITS_MAX):
         if vm[cpu + x86.REQUESTS] or vm[cpu + x86.ROOT] == 0:
             pending = enter_guest(m, vcpu)
             if pending or vm[x86.BUG]:
                 return pending
-        code = hardware_walk(m, cpu, gva, kind, user)
+        code = translate(m, cpu, gva, kind, user)
         if code == HIT:
             gpa = vm[x86.OUT_ADDRESS]
             if kind == WRITE:

@@ -156,6 +156,8 @@ class Host:
                 raise ReplayRefused(msg)
             vm[x86.VCPU_COUNT] = count
             bypass = self.variant.parameters.bypass
+            if self.variant.parameters.tlb:
+                self.machine = machine.add_tlb(self.machine, count)
             machine.set_bypass(self.machine, int(ops.b[row]) & 1 if bypass is None else bypass)
         elif ops.kind[row] == op.MEM and not self._has_slot(int(ops.aux[row])):
             self.machine = machine.add_slot(
@@ -200,6 +202,13 @@ class Host:
             "wrong_error_code": int(witnessed[loop.WRONG_CODE]),
             "other": int(witnessed[loop.OTHER]),
             "stale": int(witnessed[loop.STALE]),
+        }
+
+    def work(self) -> dict[str, int]:
+        """How accesses found their translation (:data:`refault.results.WORK`)."""
+        return {
+            "tlb_hits": int(self.machine.vm[x86.TLB_HITS]),
+            "walks": int(self.machine.vm[x86.WALKS]),
         }
 
     def skipped(self) -> dict[str, int]:
@@ -298,6 +307,7 @@ def _result(host: Host, trace: TraceReader, skipped: dict[str, int]) -> RunResul
         outcome_digest=host.outcomes.hexdigest(),
         page_digest=f"{page_digest(host.machine):016x}",
         skipped=reasons,
+        work=host.work(),
     )
 
 

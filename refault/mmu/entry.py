@@ -7,8 +7,9 @@ from refault.mmu.guest import slot_of
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.pages import get_page
-from refault.mmu.requests import cpu_of
+from refault.mmu.requests import cpu_of, flush_hardware
 from refault.mmu.sync import sync_roots
+from refault.mmu.tlb import drop_all
 from refault.mmu.zap import free_some_pages, zap_page
 
 
@@ -129,6 +130,7 @@ def load_roots(m: Machine, cpu: int) -> None:
             return
         vm[cpu + x86.ROOT] = x86.PAE_LOADED
     sync_roots(m, cpu)
+    drop_all(m, cpu)
 
 
 @kernel
@@ -150,7 +152,7 @@ def enter_guest(m: Machine, vcpu: int) -> int:
             sync_roots(m, cpu)
         if vm[cpu + x86.REQUESTS] & x86.REQ_TLB_FLUSH:
             vm[cpu + x86.REQUESTS] &= ~x86.REQ_TLB_FLUSH
-            vm[x86.HW_FLUSH] += 1
+            flush_hardware(m, cpu)
         if vm[cpu + x86.REQUESTS] & x86.REQ_TRIPLE_FAULT:
             vm[cpu + x86.REQUESTS] &= ~x86.REQ_TRIPLE_FAULT
             return x86.OUT_TRIPLE

@@ -16,8 +16,10 @@ import numba
 from numba import types
 
 from refault.mmu.source import simulator_digest
+from refault.mmu.words import bare_words
 
 _Kernel = TypeVar("_Kernel")
+_Arrays = TypeVar("_Arrays")
 
 INTERPRETED = os.environ.get("REFAULT_INTERPRETED", "") == "1"
 BOUNDS_CHECKED = os.environ.get("REFAULT_BOUNDSCHECK", "") == "1"
@@ -68,7 +70,11 @@ def kernel(function: _Kernel) -> _Kernel:
     """
     if INTERPRETED:
         return function
-    options = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return _kernel(function)
+
+
+def _kernel(function: _Kernel, **more: bool) -> _Kernel:
+    options = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, **more}
     dispatcher: Any = numba.njit(**options)(function)
     resolve = dispatcher.get_call_template
 
@@ -79,6 +85,13 @@ def kernel(function: _Kernel) -> _Kernel:
     dispatcher.get_call_template = resolve_widened
     compiled: _Kernel = dispatcher
     return compiled
+
+
+def inlined(function: _Kernel) -> _Kernel:
+    """A kernel that LLVM copies into every caller: for what the hot loop does to each row."""
+    if INTERPRETED:
+        return function
+    return _kernel(function, forceinline=True)
 
 
 def _widened(argument: Any) -> Any:
@@ -93,3 +106,16 @@ def door(function: _Kernel) -> _Kernel:
         return function
     compiled: _Kernel = numba.njit(cache=True, **_OPTIONS)(function)
     return compiled
+
+
+def _untouched(arrays: _Arrays) -> _Arrays:
+    return arrays
+
+
+#: A door's first step for each named tuple it is given: from arrays to :mod:`refault.mmu.words`.
+bare: Any = bare_words
+
+if INTERPRETED:
+    bare = _untouched
+elif BOUNDS_CHECKED:
+    bare = kernel(_untouched)

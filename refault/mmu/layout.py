@@ -175,6 +175,10 @@ TRAP = 41  # value of "absent, tell the host"
 NOTRAP = 42  # value of "absent in the guest too"
 FORMAT_32 = 43  # what a role's format field holds where entries have 4 bytes
 
+TLB = 44  # 1: the processors have a TLB (mmu/tlb.py)
+TLB_HITS = 45  # accesses a TLB answered
+WALKS = 46  # all others
+
 VCPU_COUNT = 48
 SLOT_COUNT = 49
 LIMIT_REQUESTED = 50  # 0 until the host sets a page limit
@@ -215,6 +219,9 @@ STACK_COUNT = 152
 OUT_ADDRESS = 161
 OUT_VALUE = 162
 OUT_EMULATED = 163
+# What the latest hardware walk found, for the TLB
+HIT_LEVEL = 164
+HIT_GRANTED = 165  # of P A W U what all levels grant; bit 63: may be executed
 
 HASH = 192  # HASH_SIZE bucket heads
 SLOTS = HASH + HASH_SIZE
@@ -250,7 +257,11 @@ PDPTE_RESERVED = 14  # bits that make a PDPTE unloadable, as the last 64-bit con
 PDPTRS = 16  # the four cached PDPTEs
 PAE_ROOTS = 20  # four page handles, 0: absent; in use while ROOT is PAE_LOADED
 PAE_LOADED = -1
+TLB_KEY = 24  # the TLB's generation, where keys have it
+TLB_SIZES = 25  # levels of the leaves put into the TLB since the last flush, a bit each
 VM_WORDS = CPUS + CPUS_MAX * CPU_WORDS
+
+TLB_WORDS = 4096  # of each vCPU, see mmu/tlb.py
 
 # vcpu->requests
 REQ_TLB_FLUSH = 1

@@ -17,7 +17,7 @@ from typing import Any
 
 from refault.mmu import layout as x86
 from refault.mmu import operations as op
-from refault.mmu.jit import door, kernel
+from refault.mmu.jit import bare, door, kernel
 from refault.mmu.model import (
     AT_START,
     BOOT_CR0,
@@ -295,10 +295,12 @@ def lower(
     memory ran out. The number of rows is in ``state[ROW_COUNT]``. The validator has
     made sure that every vCPU number is below the header's count.
     """
+    memory_words = len(t.memory)
+    t, ops = bare(t), bare(ops)
     state = t.state
     state[ROW_COUNT] = 0
     for i in range(start, len(kind)):
-        room = len(t.memory) - state[MEMORY_NEXT] >= PAGES_PER_EVENT * x86.ENTRIES
+        room = memory_words - state[MEMORY_NEXT] >= PAGES_PER_EVENT * x86.ENTRIES
         if capacity - state[ROW_COUNT] < ROWS_PER_EVENT or not room:
             return i
         if kind[i] == TABLE_SNAPSHOT:
@@ -328,6 +330,7 @@ def lower(
 @door
 def lower_end(t: Lowering, ops: op.Operations) -> int:
     """After the last event: emit a table store still held; answers the number of rows (0 or 1)."""
+    t, ops = bare(t), bare(ops)
     t.state[ROW_COUNT] = 0
     release_held(t, ops)
     return t.state[ROW_COUNT]

@@ -1,4 +1,4 @@
-"""All state of one simulated host: six flat arrays of ``int64``.
+"""All state of one simulated host: seven flat arrays of ``int64``.
 
 Nothing else is remembered between two operations, so a snapshot is a copy and
 two hosts in the same state are equal byte for byte. Compiled kernels take numpy
@@ -49,6 +49,7 @@ class Machine(NamedTuple):
     link: Any
     frame: Any
     mem: Any
+    tlb: Any  # empty without a TLB
 
 
 def _zeros(count: int, *, interpreted: bool) -> Any:
@@ -75,6 +76,7 @@ def create(knobs: Mapping[str, int], *, bypass: int, interpreted: bool) -> Machi
         link=_zeros(x86.LINK_WORDS, interpreted=interpreted),
         frame=_zeros(x86.FRAME_WORDS, interpreted=interpreted),
         mem=_zeros(x86.ENTRIES, interpreted=interpreted),
+        tlb=_zeros(1, interpreted=interpreted),
     )
     m.vm[x86.MEM_NEXT] = x86.ENTRIES
     for knob, value in knobs.items():
@@ -89,6 +91,12 @@ def set_bypass(m: Machine, bypass: int) -> None:
     m.vm[x86.BYPASS] = bypass
     m.vm[x86.TRAP] = x86.TRAP_WITH_BYPASS if bypass else 0
     m.vm[x86.NOTRAP] = 0
+
+
+def add_tlb(m: Machine, vcpu_count: int) -> Machine:
+    """The same host with a TLB, empty, in each processor."""
+    m.vm[x86.TLB] = 1
+    return m._replace(tlb=_longer(m.tlb, vcpu_count * x86.TLB_WORDS))
 
 
 def reserve(m: Machine) -> Machine:

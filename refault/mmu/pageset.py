@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refault.mmu import layout as x86
-from refault.mmu.jit import door, kernel
+from refault.mmu.jit import bare, door, kernel
 from refault.mmu.parents import count_parents
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def role_word(m: Machine, role: int) -> int:
 @door
 def collect(m: Machine, rows: Any) -> int:
     """Write seven words for each active page to ``rows``; answers how many pages there are."""
+    m = bare(m)
     count = 0
     sp = m.vm[x86.LIST_HEAD]
     while sp:

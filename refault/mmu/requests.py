@@ -5,6 +5,7 @@ from __future__ import annotations
 from refault.mmu import layout as x86
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
+from refault.mmu.tlb import drop_all
 
 
 @kernel
@@ -42,7 +43,14 @@ def reload_remote_mmus(m: Machine) -> None:
 
 
 @kernel
+def flush_hardware(m: Machine, cpu: int) -> None:
+    """The processor drops its TLB (x86_ops: tlb_flush)."""
+    m.vm[x86.HW_FLUSH] += 1
+    drop_all(m, cpu)
+
+
+@kernel
 def flush_tlb(m: Machine) -> None:
     """Flush this vCPU's TLB at once (mmu.c: kvm_mmu_flush_tlb)."""
     m.vm[x86.TLB_FLUSH] += 1
-    m.vm[x86.HW_FLUSH] += 1
+    flush_hardware(m, cpu_of(m.vm[x86.CURRENT_CPU]))

@@ -7,7 +7,7 @@ from refault.mmu.guest import slot_of
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.parents import child_of, level_of, page_of, remove_parent, table_of
-from refault.mmu.requests import flush_remote_tlbs
+from refault.mmu.requests import flush_hardware, flush_remote_tlbs
 from refault.mmu.rmap import is_present, large_region, rmap_add, rmap_recycle, rmap_remove
 from refault.mmu.unsync import mark_parents_unsync
 from refault.mmu.zap import hash_of, oos_push
@@ -177,7 +177,7 @@ def mmu_set_spte(
     ):
         if write_fault:
             vm[x86.WRITE_PT] = 1
-        vm[x86.HW_FLUSH] += 1
+        flush_hardware(m, cpu)
     if not was_rmapped and m.spt[sptep] & x86.LARGE:
         vm[x86.LPAGES] += 1
     slot = (slot_of(m, gfn) - x86.SLOTS) // x86.SLOT_WORDS

@@ -114,7 +114,7 @@ class FrameParser:
         if not self.complete:
             raise TraceTruncated(
                 "the file ends before the closing index of the trace; "
-                "copy it again, or allow truncated traces to use its whole blocks",
+                "copy it again; `refault replay` uses the whole blocks of what is there",
                 offset=self.size_bytes,
             )
 

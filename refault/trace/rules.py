@@ -42,7 +42,7 @@ class _Rows:
         self.header = header
 
     def __getattr__(self, column: str) -> Column:
-        values: Column = getattr(self.block, column)[self.events]
+        values: Column = getattr(self.block, column).take(self.events)
         setattr(self, column, values)
         return values
 

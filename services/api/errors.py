@@ -102,6 +102,14 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "conflict", 409, "The request contradicts what is there",
         "Look at the resource as it is now, then decide.",
     ),
+    errors.RequestUnderWay: ProblemType(
+        "request-under-way", 409, "The first request with this key has no answer yet",
+        "Wait a little and send the same request under the same Idempotency-Key again.",
+    ),
+    errors.KeyReused: ProblemType(
+        "key-reused", 422, "The key belongs to another request",
+        "An Idempotency-Key names one request for 24 hours. Take a new one.",
+    ),
     errors.NoSimulator: ProblemType(
         "no-simulator", 503, "No worker has registered a simulator",
         "Start a worker (`python -m worker`), then send the request again.",

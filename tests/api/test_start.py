@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import httpx
 
@@ -33,3 +34,15 @@ def test_a_server_stops_although_a_batch_is_being_watched(server, rows):
         with http.stream("GET", f"/api/v1/batches/{code}/events") as stream:
             assert "batch.planned" in next(stream.iter_text())
             server.stop()
+
+
+def test_a_start_removes_what_a_killed_server_left_of_uploads(api_settings, request):
+    incoming = api_settings.blobs / "incoming"
+    incoming.mkdir(parents=True)
+    for name, age_seconds in (("left-behind", 90_000), ("under-way", 0)):
+        (incoming / name).write_bytes(b"part of a trace")
+        os.utime(incoming / name, (time.time() - age_seconds,) * 2)
+
+    request.getfixturevalue("server")
+
+    assert [path.name for path in incoming.iterdir()] == ["under-way"]

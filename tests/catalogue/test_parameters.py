@@ -21,6 +21,7 @@ PARAMETERS = st.builds(
     page_limit=st.none() | LIMITS | st.builds(Schedule, LIMITS, LIMITS, st.integers(1, 1 << 40)),
     bypass=st.sampled_from([None, 0, 1]),
     host_page_level=st.sampled_from([1, 2, 3]),
+    tlb=st.sampled_from([0, 1]),
 )
 
 
@@ -38,6 +39,8 @@ PARAMETERS = st.builds(
         ({"host_page_level": 0}, "host_page_level"),
         ({"host_page_level": 4}, "host_page_level"),
         ({"host_page_level": None}, "host_page_level"),
+        ({"tlb": 2}, "tlb: 2 is outside 0 to 1"),
+        ({"tlb": None}, "tlb"),
     ],
 )
 def test_a_parameter_outside_its_range_is_refused_by_name(given_values, message):
@@ -123,5 +126,5 @@ def test_a_variant_as_json_can_be_resolved_again():
     assert variant.patch_set.to_dict() == {
         "base": "v2.6.34-pre",
         "patches": ["zap-account"],
-        "parameters": {"page_limit": 64, "bypass": None, "host_page_level": 1},
+        "parameters": {"page_limit": 64, "bypass": None, "host_page_level": 1, "tlb": 0},
     }

@@ -110,6 +110,7 @@ def test_every_parameter_makes_another_variant():
         resolved(bypass=0),
         resolved(bypass=1),
         resolved(host_page_level=2),
+        resolved(tlb=1),
     ]
     assert len({variant.digest for variant in variants}) == len(variants)
     assert {variant.golden_name for variant in variants} == {"base"}

@@ -97,8 +97,31 @@ def test_a_file_that_is_no_trace_is_one_clear_line(tmp_path):
     path.write_text("From: Xiao Guangrong\n" * 100)
     done = refault("replay", path)
     assert done.returncode == 2
-    assert "byte 0" in done.stderr
+    assert "mail.txt: byte 0" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_among_several_traces_the_damaged_one_is_named(small_trace, tmp_path):
+    data = bytearray(small_trace.read_bytes())
+    data[-40] ^= 1
+    (tmp_path / "flipped.rft").write_bytes(data)
+    done = refault("replay", small_trace, tmp_path / "flipped.rft", "-v", "base")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert f"{tmp_path}/flipped.rft: byte " in done.stderr
+
+
+def test_a_truncated_trace_is_replayed_as_far_as_it_goes_and_says_so(small_trace, tmp_path):
+    data = small_trace.read_bytes()
+    (tmp_path / "no_end.rft").write_bytes(data[:-5])
+    (tmp_path / "no_block.rft").write_bytes(data[: len(data) // 2])
+    whole = refault("replay", tmp_path / "no_end.rft", "-v", "base")
+    nothing = refault("replay", tmp_path / "no_block.rft", "-v", "base")
+    assert whole.returncode == 0
+    assert "no_end.rft is truncated: replayed up to its last whole block" in whole.stdout
+    assert nothing.returncode == 2
+    assert nothing.stdout == ""
+    assert "no_block.rft: the file ends inside its first block" in nothing.stderr
 
 
 def test_a_file_that_is_not_there_is_one_clear_line(tmp_path):

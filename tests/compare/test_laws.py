@@ -30,6 +30,11 @@ def test_the_real_code_keeps_every_law(counters):
             r"missed_fault .* other <= witnessed",
         ),
         ({"semantics": {"wrong_address": 1, "stale": 2}}, r"stale <= wrong_address"),
+        (
+            {"work": {"tlb_hits": 5, "walks": 1_855_431}},
+            r"accesses = tlb_hits \+ walks .*accesses 1855437, tlb_hits 5, walks 1855431",
+        ),
+        ({"work": {"tlb_hits": 1_855_438, "walks": -1}}, r"no work count is negative .*walks -1"),
     ],
 )
 def test_a_result_that_breaks_a_law_is_refused_with_its_numbers(change, law):

@@ -7,6 +7,7 @@ import pytest
 
 from db.blobs import BlobStore
 from refault.errors import NotFound
+from tests.builders import put_blob
 
 DATA = b"shadow" * 1000
 
@@ -21,11 +22,13 @@ def files(blobs):
 
 
 def test_a_blob_is_named_by_its_sha256_and_read_back(blobs):
-    digest, size = blobs.put_stream([DATA[:100], DATA[100:]])
-    assert digest == hashlib.sha256(DATA).hexdigest()
-    assert size == blobs.size_bytes(digest) == len(DATA)
-    with blobs.open(digest) as stream:
-        assert stream.read() == DATA
+    with blobs.receive() as incoming:
+        incoming.write(DATA[:100])
+        incoming.write(DATA[100:])
+        incoming.keep()
+    assert incoming.digest == hashlib.sha256(DATA).hexdigest()
+    assert incoming.size_bytes == len(DATA)
+    assert blobs.path(incoming.digest).read_bytes() == DATA
 
 
 def test_an_upload_that_fails_leaves_no_file(blobs):
@@ -54,7 +57,7 @@ def test_a_blob_is_not_there_before_it_is_complete(blobs):
 
 
 def test_the_same_blob_twice_is_one_file(blobs):
-    assert blobs.put_stream([DATA]) == blobs.put_stream([DATA])
+    assert put_blob(blobs, DATA) == put_blob(blobs, DATA)
     assert len(files(blobs)) == 1
 
 
@@ -63,11 +66,11 @@ def test_a_name_that_is_no_blob_of_ours_is_not_found(blobs, name):
     assert not blobs.exists(name)
     assert blobs.delete(name) is False
     with pytest.raises(NotFound):
-        blobs.open(name)
+        blobs.path(name)
 
 
 def test_a_deleted_blob_is_gone(blobs):
-    digest, _ = blobs.put_stream([DATA])
+    digest = put_blob(blobs, DATA)
     assert blobs.delete(digest) is True
     assert files(blobs) == []
 

@@ -8,7 +8,7 @@ import hashlib
 import random
 import sys
 
-from refault.catalogue import variant_from_golden_name
+from refault.catalogue import Parameters, variant_from_golden_name
 from refault.errors import RefaultError
 from refault.mmu.engine import Host, operations_of
 from refault.mmu.pageset import page_digest
@@ -16,6 +16,7 @@ from refault.trace import EventKind
 from tests.mmu.guests import NX, PS, A, D, Guest, P, U, W
 
 VARIANTS = [variant_from_golden_name(name) for name in ("base", "p2", "p3count", "series")]
+VARIANTS.append(variant_from_golden_name("p2", Parameters(tlb=1)))
 FRAMES = 24  # tables and data share the same few frames
 PAGES = [i << shift for i in range(4) for shift in (12, 21, 30, 39)]
 
@@ -145,6 +146,7 @@ def digests(guest):
             host.counters(),
             host.semantics(),
             host.skipped(),
+            host.work(),
             skipped,
             host.findings.kept,
             host.outcomes.hexdigest(),

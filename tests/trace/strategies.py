@@ -22,7 +22,9 @@ CAPTURE = TraceHeader(
     capture_filter={"keeps": "all", "slots": 0},
     time_unit="instructions",
     workload_marks={"1": "begin"},
+    notes=("one",),
 )
+OPERATIONS = TraceHeader("operations", "drawn", "long", 2, notes=("one", "two"))
 # Addresses come from few pages, so that pages repeat as in a guest; some are any number.
 PAGES = st.sampled_from([0, 0x1000, 0x2000, 0x7FFF_FFFF_F000, 0xFFFF_8880_0000_0000, U64 - 0xFFF])
 ADDRESSES = st.one_of(
@@ -108,9 +110,72 @@ def register_write(draw):
     return [(int(kind), draw(st.integers(0, 1)), 0, aux, draw(INSNS), a, draw(ADDRESSES))]
 
 
-def captures(max_size=40):
-    """Rows of a capture that keeps every rule."""
-    groups = st.one_of(access(), table_store(), snapshot(), register_write())
-    return st.lists(groups, min_size=1, max_size=max_size).map(
+@st.composite
+def fault(draw):
+    code = draw(st.integers(0, 31))
+    flags = (code >> 1 & 1) * Flag.WRITE | (code >> 4 & 1) * Flag.FETCH | code & Flag.USER
+    vcpu = draw(st.integers(0, 1))
+    gva = draw(ADDRESSES)
+    return [(int(EventKind.PAGE_FAULT), vcpu, int(flags), code, draw(INSNS), gva, code)]
+
+
+@st.composite
+def drop(draw):
+    page = draw(st.integers(0, RAM_PAGES - 1)) * 4096
+    level = draw(st.integers(1, 4))
+    return [(int(EventKind.TABLE_DROP), 0, 0, draw(st.integers(0, 5)), draw(INSNS), page, level)]
+
+
+def _joined(groups, *, min_size, max_size):
+    return st.lists(groups, min_size=min_size, max_size=max_size).map(
         lambda lists: functools.reduce(operator.iadd, lists, [])
     )
+
+
+def captures(max_size=40):
+    """Rows of a capture that keeps every rule, of the kinds capture tools of today record."""
+    groups = st.one_of(access(), table_store(), snapshot(), register_write(), fault(), drop())
+    return _joined(groups, min_size=1, max_size=max_size)
+
+
+@st.composite
+def boot(draw):
+    vcpu = draw(st.integers(0, 1))
+    cr0, cr3, cr4, efer = draw(st.tuples(ADDRESSES, ADDRESSES, ADDRESSES, ADDRESSES))
+    return [
+        (int(EventKind.OP_BOOT_CR), vcpu, 0, 0, 0, cr0, cr3),
+        (int(EventKind.OP_BOOT), vcpu, 0, 0, 0, cr4, efer),
+    ]
+
+
+@st.composite
+def touch(draw):
+    kind, size = draw(
+        st.sampled_from(
+            [
+                (EventKind.OP_LD, 8),
+                (EventKind.OP_EX, 8),
+                (EventKind.OP_ST, 8),
+                (EventKind.OP_ST4, 4),
+                (EventKind.OP_ST2, 2),
+                (EventKind.OP_ST1, 1),
+                (EventKind.OP_POKE, 8),
+            ]
+        )
+    )
+    user = draw(st.sampled_from([0, int(Flag.USER)]))
+    vcpu = draw(st.integers(0, 1))
+    return [(int(kind), vcpu, user, 0, 0, draw(ADDRESSES) & -size, draw(ADDRESSES))]
+
+
+@st.composite
+def host_event(draw):
+    kind = draw(st.sampled_from([EventKind.OP_UNMAP, EventKind.OP_AGE, EventKind.OP_NR_PAGES]))
+    return [(int(kind), 0, 0, 0, 0, draw(ADDRESSES), 0)]
+
+
+def operations(max_size=40):
+    """Rows of operations that keep every rule."""
+    machine = (int(EventKind.OP_VM), 0, 0, 0, 0, 2, 0)
+    groups = st.one_of(boot(), touch(), host_event())
+    return _joined(groups, min_size=0, max_size=max_size).map(lambda rows: [machine, *rows])

@@ -6,6 +6,7 @@ from db.repositories.shards import Fence
 from db.session import transaction
 from refault.mmu.source import simulator_digest
 from refault.trace import TraceReader
+from tests.builders import put_blob
 from tests.fixtures.database import Store
 from tests.mmu.guests import A, D, Guest, P, U, W
 from worker.resources import Resources
@@ -78,7 +79,7 @@ class Room(Store):
                 pid=1,
             )
         self.blobs = BlobStore(resources.settings.blobs)
-        self.digest, size = self.blobs.put_stream([path.read_bytes()])
+        self.digest = put_blob(self.blobs, path.read_bytes())
         with TraceReader(path) as reader:
             for _ in reader.blocks():
                 pass
@@ -91,7 +92,7 @@ class Room(Store):
                 content="operations",
                 guest_mode="long",
                 vcpu_count=1,
-                size_bytes=size,
+                size_bytes=path.stat().st_size,
                 event_count=summary.event_count,
                 instruction_count=summary.instruction_count,
                 truncated=False,

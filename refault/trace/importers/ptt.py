@@ -42,7 +42,9 @@ RECORD: Final = np.dtype(
         ("b", "<i8"),
     ]
 )
-END: Final = 12
+FIRST_KIND: Final = int(EventKind.ACCESS)
+LAST_KIND: Final = int(EventKind.FILTER_FLUSH)
+END: Final = 12  # an INVPCID among events; ptt tells of those by a FILTER_FLUSH
 CHUNK_RECORDS: Final = 1 << 16
 KEEPS: Final = (
     "per vCPU the first access of a kind to a page since CR0, CR3 or CR4 was loaded, the page "
@@ -153,15 +155,18 @@ def _check(source: Source, records: NDArray[np.void], first_index: int, vcpu_cou
     """What the trace's own rules could not tell, because the events would not show it."""
     entry = records["kind"] == EventKind.TABLE_ENTRY
     astray = entry & ((records["d"] > 511) | ((records["a"] & (PAGE_BYTES - 1)) != 0))
+    kind = records["kind"]
     for broken, message in (
+        ((kind < FIRST_KIND) | (kind > LAST_KIND), "no ptt record is of kind {kind}"),
         (records["vcpu"] >= vcpu_count, f"a vCPU the header does not have ({vcpu_count})"),
         (astray, "a table entry outside its page"),
     ):
         if broken.any():
-            index = first_index + int(broken.argmax())
+            at = int(broken.argmax())
+            index = first_index + at
             raise ImportFailed(
                 f"{source.path}: record {index}, byte {HEADER.size + index * RECORD.itemsize} of "
-                f"the capture: {message}; it is damaged, capture it again"
+                f"the capture: {message.format(kind=kind[at])}; it is damaged, capture it again"
             )
 
 

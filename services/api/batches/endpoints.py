@@ -13,10 +13,11 @@ from refault.errors import InvalidRequest
 from services.api.batches import service
 from services.api.batches.schemas import BatchBody, BatchDetail, BatchSummary
 from services.api.deps import WithPage, WithResources
+from services.api.idempotency import OnceRoute
 from services.api.responses import problems
 from services.api.schemas import Page
 
-router = APIRouter(tags=["batches"])
+router = APIRouter(tags=["batches"], route_class=OnceRoute)
 
 
 @router.post(

@@ -7,12 +7,13 @@ from fastapi import APIRouter, Request, Response
 from db.repositories import patch_sets
 from db.session import transaction
 from services.api.deps import FOREVER, WithPage, WithResources, unchanged
+from services.api.idempotency import OnceRoute
 from services.api.patch_sets.schemas import PatchSet, PatchSetBody
 from services.api.patch_sets.service import to_catalogue
 from services.api.responses import problems
 from services.api.schemas import Page
 
-router = APIRouter(tags=["patch sets"])
+router = APIRouter(tags=["patch sets"], route_class=OnceRoute)
 
 
 @router.post(

@@ -26,6 +26,7 @@ class Parameters(Body):
     )
     bypass: int | None = Field(None, description="bypass_guest_pf; null is what the trace says")
     host_page_level: int = Field(1, description="1, 2 or 3: host pages of 4 KiB, 2 MiB or 1 GiB")
+    tlb: int = Field(0, description="1: each processor has a TLB; the golden results have none")
 
 
 class PatchSetBody(Body):
@@ -71,7 +72,12 @@ class PatchSet(Document):
                     "name": "zap accounting, then cr4",
                     "base": "v2.6.34-pre",
                     "patches": ["zap-account", "cr4-posted"],
-                    "parameters": {"page_limit": None, "bypass": None, "host_page_level": 1},
+                    "parameters": {
+                        "page_limit": None,
+                        "bypass": None,
+                        "host_page_level": 1,
+                        "tlb": 0,
+                    },
                     "variant": {
                         "digest": "4e1d" * 16,
                         "name": "v2.6.34-pre +zap-account +cr4-posted",

@@ -9,12 +9,13 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from db.repositories import traces
 from db.session import transaction
 from services.api.deps import FOREVER, WithPage, WithResources, unchanged
+from services.api.idempotency import OnceRoute
 from services.api.responses import problems
 from services.api.schemas import Page, StorableText
 from services.api.traces import service
 from services.api.traces.schemas import TraceDetail, TraceSummary
 
-router = APIRouter(tags=["traces"])
+router = APIRouter(tags=["traces"], route_class=OnceRoute)
 
 MEDIA_TYPE = "application/vnd.refault.trace"
 NAME_LENGTH_MAX = 200

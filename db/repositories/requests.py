@@ -1,0 +1,108 @@
+"""Requests with an ``Idempotency-Key``: claimed, then answered or released.
+
+::
+
+    claim ──► Claim ──► the work ──┬── done ────► answer    a day long, claim gives that Answer
+                                   └── refused ─► release   the key is as new
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.models import IdempotencyKey
+from refault.errors import RequestUnderWay
+
+KEPT_SECONDS = 24 * 3600
+"""How long an answer is repeated."""
+
+ABANDONED_SECONDS = 3600
+"""A claim without an answer for so long was left by a server that died, and may be taken over.
+
+Longer than any upload takes; if one does take longer, the work is done twice, which every POST
+bears: it finds by content what is there.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """The right to answer a request; void once somebody else has taken it over."""
+
+    key: str
+    route: str
+    claimed_at: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a request was and what it was answered with."""
+
+    request_digest: str
+    status: int
+    response: dict[str, Any]
+
+
+def claim(session: Session, key: str, route: str) -> Claim | Answer:
+    """Claims a key for a request on ``route``, or gives the answer it has.
+
+    Raises:
+        RequestUnderWay: a request with this key is being answered.
+    """
+    _forget(session)
+    claimed_at = session.scalar(
+        insert(IdempotencyKey)
+        .values(key=key, route=route)
+        .on_conflict_do_nothing()
+        .returning(IdempotencyKey.created_at)
+    )
+    if claimed_at is not None:
+        return Claim(key, route, claimed_at)
+    row = session.get(IdempotencyKey, (key, route))
+    if row is None or row.request_digest is None or row.status is None or row.response is None:
+        raise RequestUnderWay(
+            f"a request with Idempotency-Key {key!r} is being answered: "
+            "send it again when that one has its answer"
+        )
+    return Answer(row.request_digest, row.status, row.response)
+
+
+def answer(session: Session, claim: Claim, given: Answer) -> None:
+    """Keeps the answer of a claimed request."""
+    session.execute(
+        sa.update(IdempotencyKey)
+        .where(*_is(claim))
+        .values(request_digest=given.request_digest, status=given.status, response=given.response)
+    )
+
+
+def release(session: Session, claim: Claim) -> None:
+    """Gives up a claim: nothing was done under it."""
+    session.execute(sa.delete(IdempotencyKey).where(*_is(claim)))
+
+
+def _is(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        IdempotencyKey.key == claim.key,
+        IdempotencyKey.route == claim.route,
+        IdempotencyKey.created_at == claim.claimed_at,
+        IdempotencyKey.status.is_(None),
+    )
+
+
+def _forget(session: Session) -> None:
+    """Deletes what is too old, whoever's it is: there is no other housekeeping."""
+    age = sa.func.now() - IdempotencyKey.created_at
+    limit = sa.case(
+        (IdempotencyKey.status.is_(None), _seconds(ABANDONED_SECONDS)), else_=_seconds(KEPT_SECONDS)
+    )
+    session.execute(sa.delete(IdempotencyKey).where(age > limit))
+
+
+def _seconds(count: int) -> sa.ColumnElement[datetime.timedelta]:
+    return sa.func.make_interval(0, 0, 0, 0, 0, 0, count)
