@@ -31,7 +31,12 @@ class Asked(NamedTuple):
 
 @dataclass
 class Defect:
-    """A known deviation: which kernels have it, and whether their guest walk has it too."""
+    """A known deviation: which kernels have it, and whether their guest walk has it too.
+
+    A kind of defect has ``instead(asked)``, which answers the outcome in place of the oracle's
+    (an address, or -1 - error code) or None; or ``flags(asked)``, what it adds to the error
+    code of a fetch that faults.
+    """
 
     name: str = ""
     kernels: frozenset[str] = ALL
@@ -40,13 +45,6 @@ class Defect:
 
     def forget(self):
         """Every shadow page is gone."""
-
-    def instead(self, asked):
-        """The outcome in place of the oracle's, as an address or -1 - error code; or None."""
-
-    def flags(self, asked):
-        """What it adds to the error code of this fetch, if that faults."""
-        return 0
 
 
 def as_number(outcome):
@@ -277,9 +275,7 @@ class PdpteBits5And6(Defect):
     def accepts(self, pdptes):
         """Would this kernel load what the architecture refuses?"""
         unchecked = 0x60
-        return all(
-            not pdpte & P or not pdpte & ~unchecked & PDPTE_RESERVED for pdpte in pdptes
-        )
+        return all(not pdpte & P or not pdpte & ~unchecked & PDPTE_RESERVED for pdpte in pdptes)
 
 
 class PdptesKept(Defect):

@@ -5,6 +5,7 @@ it is written down, and carries out on its memory what the processor would.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -47,6 +48,37 @@ class Segment:
     memory: dict[int, int] = field(default_factory=dict)  # at the end, as it must be
     may_be_accessed: dict[int, int] = field(default_factory=dict)  # … and A bits that may be set
 
+    @cached_property
+    def operations(self):
+        """The rows as the simulator takes them."""
+        table = np.array(self.rows, np.int64).reshape(len(self.rows), 7).T
+        small = [column.astype(np.uint8) for column in table[:4]]
+        wide = [np.ascontiguousarray(column) for column in table[4:]]
+        nothing, index = np.zeros(len(self.rows), np.uint8), np.arange(len(self.rows))
+        return op.Operations(*small, nothing, *wide, index)
+
+    @cached_property
+    def places(self):
+        """The row of each access."""
+        return np.array(self.rows_of, np.int64)
+
+    @cached_property
+    def outcomes(self):
+        """``demands`` as an array, not to be written to."""
+        return np.array(self.demands, np.int64)
+
+    @cached_property
+    def fetches(self):
+        """Which accesses are fetches."""
+        return np.array([access.kind == "fetch" for _, access in self.accesses], bool)
+
+    @cached_property
+    def words(self):
+        """``memory`` as arrays: addresses, contents, and bits that may be set besides."""
+        may = [self.may_be_accessed.get(word, 0) for word in self.memory]
+        columns = list(self.memory), list(self.memory.values()), may
+        return [np.array(column, np.uint64).view(np.int64) for column in columns]
+
 
 class Script:
     """Collects segments for one host; see the module."""
@@ -56,9 +88,8 @@ class Script:
         self.slots = slots
         self.vcpu_count = vcpus
         self.defects = defects.known()
-        self.deviations = [
-            defect for defect in self.defects if type(defect).instead is not defects.Defect.instead
-        ]
+        self.deviations = [defect for defect in self.defects if hasattr(defect, "instead")]
+        self.fetch_flags = [defect for defect in self.defects if hasattr(defect, "flags")]
         self.excused = {}
         self.stored = set()
         # What some defects depend on; see tests.mmu.defects.
@@ -172,7 +203,7 @@ class Script:
                     words = {entry.gpa & ~7 for entry in outcome.entries} | {other, number}
                     self.excused.setdefault(defect.name, set()).update(words)
         if access.kind == "fetch":
-            for defect in self.defects:
+            for defect in self.fetch_flags:
                 flags = defect.flags(asked)
                 if flags:
                     segment.flags.setdefault(defect.name, {})[place] = flags
@@ -231,13 +262,3 @@ class Script:
 def signed(value):
     value &= (1 << 64) - 1
     return value - (1 << 64) if value >> 63 else value
-
-
-def columns(rows):
-    """Rows as the simulator takes them."""
-    table = np.array(rows, np.int64).reshape(len(rows), 7).T
-    small = [column.astype(np.uint8) for column in table[:4]]
-    wide = [np.ascontiguousarray(column) for column in table[4:]]
-    return op.Operations(
-        *small, np.zeros(len(rows), np.uint8), *wide, np.arange(len(rows), dtype=np.int64)
-    )

@@ -13,7 +13,7 @@ import pytest
 
 from refault.catalogue import GOLDEN, variant_from_golden_name
 from tests import oracle
-from tests.mmu import defects, entries
+from tests.mmu import defects, entries, test_known_defects
 from tests.mmu.defects import APRIL, LINUX_34, LINUX_35
 from tests.mmu.entries import BITS_32, GIB, LONG, NO_PAGING, PAE_PAGING, PGE, PSE
 from tests.mmu.judge import Judge
@@ -80,7 +80,9 @@ def without_paging(host_level):
         for cr4 in (*CR4S, entries.PAE):
             for wp in EITHER:
                 script.restore()
-                script.boot(NO_PAGING.registers(0, wp=wp, nxe=False, extra_cr4=cr4) | {"efer": efer})
+                script.boot(
+                    NO_PAGING.registers(0, wp=wp, nxe=False, extra_cr4=cr4) | {"efer": efer}
+                )
                 for gva in edges:
                     for access in ACCESSES:
                         script.access(gva, access)
@@ -174,3 +176,80 @@ def test_guest_walk_and_shadow_result_are_the_architectures(name):
         for verdict in (shadow, walk):
             assert verdict.judged > 0
             assert not verdict.difference_count, (kernel, bypass, verdict.differences)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_known_defect_shows(kernel):
+    """In the enumeration, or by a script that leads to it, which asserts so itself."""
+    shown = Counter()
+    for name in CASES:
+        for bypass in (0, 1):
+            shown += verdicts(name)[kernel, bypass][0].shown
+    expected = {defect.name for defect in defects.known() if kernel in defect.kernels}
+    assert shown.keys() == expected - test_known_defects.NEED_A_HISTORY
+
+
+@pytest.mark.parametrize("level", [4, 3])
+def test_the_kernels_reserve_what_amd_reserves(level):
+    """An AMD processor reserves bit 8 where they do, so nothing is left to blame."""
+    script = bit_script(LONG, level, oracle.AMD)
+    for kernel, golden_name in KERNELS.items():
+        judge = Judge(script, variant_from_golden_name(golden_name), kernel)
+        for verdict in (judge.shadow(), judge.guest_walk()):
+            assert not verdict.difference_count, (kernel, verdict.differences)
+            assert not verdict.shown
+
+
+def kernel_of(golden_name):
+    if golden_name == "rel35":
+        return LINUX_35
+    return APRIL if golden_name.startswith("apr") else LINUX_34
+
+
+@cache
+def short_script(name):
+    """Rights at the last two levels, in turn: what a patch could spoil for one access."""
+    paging = next(mode for mode in MODES if mode.name == name)
+    spec = {level: entries.permissive(paging, level) for level in paging.shifts}
+    for level in (2, 1):
+        spec[level] = entries.every_right(paging, 1)[level]
+    return in_turn(paging, spec, frames_for(paging, spec))
+
+
+@pytest.mark.parametrize("golden_name", GOLDEN)
+@pytest.mark.parametrize("mode", [mode.name for mode in MODES if mode.shifts])
+def test_no_patch_changes_what_an_access_comes_to(mode, golden_name):
+    for bypass in (0, 1):
+        variant = variant_from_golden_name(golden_name)
+        judge = Judge(short_script(mode), variant, kernel_of(golden_name), bypass=bypass)
+        for verdict in (judge.shadow(), judge.guest_walk()):
+            assert not verdict.difference_count, verdict.differences
+
+
+def test_the_judge_sees_a_kernel_that_is_not_the_one_it_was_told():
+    """Each of the defects that set the kernels apart is a difference if it is not expected."""
+    judged = {
+        ("rel35", LINUX_34, "PAE: rights above level 1, host level 1"),
+        ("base", LINUX_35, "long: rights above level 3, host level 3"),
+        ("apr", LINUX_34, "long: levels 2 and 1"),
+        ("base", APRIL, "PAE: levels 2 and 1"),
+        ("base", APRIL, "32-bit: levels 2 and 1"),
+    }
+    for golden_name, told, name in judged:
+        write, *arguments = CASES[name]
+        judge = Judge(write(*arguments), variant_from_golden_name(golden_name), told)
+        assert judge.shadow().difference_count, (golden_name, told, name)
+
+
+def test_the_judge_sees_a_wrong_address_a_wrong_code_and_a_wrong_flag():
+    """A script that demands other things than the oracle did is not satisfied."""
+    script = use_script(BITS_32, 1)
+    segment = script.segments[2]
+    places = [place for place, demand in enumerate(segment.demands) if demand >= 0]
+    segment.demands[places[0]] += 8
+    segment.demands[places[1]] = -1 - 2
+    word = next(iter(segment.memory))
+    segment.memory[word] ^= 0x40
+    verdict = Judge(script, variant_from_golden_name("apr"), APRIL).guest_walk()
+    assert verdict.difference_count == 3
+    assert sum("memory" in text for text in verdict.differences) == 1
