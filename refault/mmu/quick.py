@@ -13,7 +13,7 @@ from refault.mmu import operations as op
 from refault.mmu.guest import frame_of
 from refault.mmu.jit import inlined
 from refault.mmu.machine import Machine
-from refault.mmu.tlb import WAYS, fill, frame_at, needed, page_key, set_of, way_of
+from refault.mmu.tlb import FRAME_MASK, data_of, fill, frame_at, needed, page_key, set_of
 
 
 @inlined
@@ -57,18 +57,15 @@ def quick_access(m: Machine, cpu: int, kind: int, user: int, gva: int, value: in
         return -1
     need = needed(kind == op.ST, user, kind == op.EX)
     if vm[x86.TLB]:
-        place = set_of(cpu, gva, 1)
-        entry = way_of(m, place, vm[cpu + x86.TLB_KEY] | page_key(gva, 1))
-        if entry >= 0:
-            data = m.tlb[entry + WAYS]
-            if data & need != need:
-                return -1
-            gpa = (data & x86.FRAME_MASK) | (gva & 0xFFF)
-            if kind == op.ST and not quick_store(m, frame_at(m, entry), gpa, value):
+        key = vm[cpu + x86.TLB_KEY] | page_key(gva, 1)
+        data = data_of(m, set_of(cpu, gva, 1), key)
+        if data & need == need:
+            gpa = (data & FRAME_MASK) | (gva & 0xFFF)
+            if kind == op.ST and not quick_store(m, frame_at(m, data, gpa), gpa, value):
                 return -1
             vm[x86.TLB_HITS] += 1
             return gpa
-        if vm[cpu + x86.TLB_SIZES] & ~2:
+        if data or vm[cpu + x86.TLB_SIZES] & ~2:
             return -1
     level = quick_walk(m, cpu, gva, need)
     if level == 0:

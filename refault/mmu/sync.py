@@ -8,7 +8,7 @@ from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.parents import table_of
 from refault.mmu.requests import flush_remote_tlbs, flush_tlb
-from refault.mmu.rmap import is_present, rmap_remove, rmap_write_protect
+from refault.mmu.rmap import eight_are, is_present, rmap_remove, rmap_write_protect
 from refault.mmu.spte import set_spte
 from refault.mmu.unsync import clear_parents, next_leaf, start_path, unsync_walk
 from refault.mmu.zap import unlink_unsync_page, zap_page
@@ -22,23 +22,27 @@ def sync_entries(m: Machine, cpu: int, sp: int) -> int:
     role_access = (m.page[sp + x86.ROLE] >> x86.ROLE_ACCESS_SHIFT) & x86.ACC_ALL
     memory = m.frame[frame_of(m, m.page[sp + x86.GFN]) + x86.MEMORY]
     table = table_of(sp)
-    for i in range(x86.ENTRIES):
-        sptep = table + i
-        spte = m.spt[sptep]
-        if not is_present(m, spte):
+    trap, notrap = m.vm[x86.TRAP], m.vm[x86.NOTRAP]
+    for eight in range(0, x86.ENTRIES, 8):
+        if eight_are(m, table + eight, trap) or eight_are(m, table + eight, notrap):
             continue
-        gpte = m.mem[memory + i]
-        gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
-        if gfn != m.spt[sptep + x86.GFNS] or not gpte & x86.PRESENT or not gpte & x86.ACCESSED:
-            rmap_remove(m, sptep)
-            m.spt[sptep] = m.vm[x86.TRAP] if gpte & x86.PRESENT else m.vm[x86.NOTRAP]
-            continue
-        present += 1
-        access = role_access & gpte_access(gpte, nx)
-        host_writable = spte & x86.HOST_WRITABLE
-        if not host_writable:
-            access &= ~x86.ACC_WRITE
-        set_spte(m, cpu, sptep, access, 0, 0, gpte & x86.DIRTY, 1, gfn, 1, 0, host_writable)
+        for i in range(eight, eight + 8):
+            sptep = table + i
+            spte = m.spt[sptep]
+            if not is_present(m, spte):
+                continue
+            gpte = m.mem[memory + i]
+            gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
+            if gfn != m.spt[sptep + x86.GFNS] or not gpte & x86.PRESENT or not gpte & x86.ACCESSED:
+                rmap_remove(m, sptep)
+                m.spt[sptep] = trap if gpte & x86.PRESENT else notrap
+                continue
+            present += 1
+            access = role_access & gpte_access(gpte, nx)
+            host_writable = spte & x86.HOST_WRITABLE
+            if not host_writable:
+                access &= ~x86.ACC_WRITE
+            set_spte(m, cpu, sptep, access, 0, 0, gpte & x86.DIRTY, 1, gfn, 1, 0, host_writable)
     return present
 
 
