@@ -157,13 +157,13 @@ static int64_t access_memory(uint64_t gva, int kind, int user, uint64_t value, l
     struct set *set = &sets[page & 255];
     uint64_t data = 0;
 
+    /* Without branches: which way answers is as good as random. */
     for (int way = 0; way < 4; way++)
-        if (set->key[way] == (generation << 36 | page)) {
-            data = set->data[way];
-            if ((data & need) != need)
+        data |= set->data[way] & -(uint64_t)(set->key[way] == (generation << 36 | page));
+    if (data && (data & need) != need)
+        for (int way = 0; way < 4; way++)
+            if (set->key[way] == (generation << 36 | page))
                 set->key[way] = 0;
-            break;
-        }
     if ((data & need) == need) {
         ++*hits;
     } else {

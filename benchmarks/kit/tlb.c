@@ -40,12 +40,9 @@ void tlb_loop(long rows, const uint8_t *kind, const uint8_t *user, const int64_t
         uint64_t need = P | (k == ST ? W : 0) | (k == EX ? X : 0) | (user[i] ? U : 0);
         struct set *set = &sets[page & 255];
         uint64_t data = 0;
-        for (int way = 0; way < 4; way++) {
-            if (set->key[way] == key) {
-                data = set->data[way];
-                break;
-            }
-        }
+        /* Without branches: which way answers is as good as random. */
+        for (int way = 0; way < 4; way++)
+            data |= set->data[way] & -(uint64_t)(set->key[way] == key);
         accesses++;
         if ((data & need) == need) {
             hits++;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -72,7 +73,8 @@ def replay(
             def advance(done: int, total: int, task: object = task) -> None:
                 progress.update(task, completed=done, total=total or None)  # type: ignore[arg-type]
 
-            results = engine.replay(path, list(unique.values()), progress=advance)
+            threads = min(len(unique), len(os.sched_getaffinity(0)))
+            results = engine.replay(path, list(unique.values()), threads=threads, progress=advance)
             by_digest = dict(zip(unique, results, strict=True))
             columns = [_column(Column, label, each, by_digest) for label, each in labelled]
             comparisons.append(compare(columns, trace_name=path.name))

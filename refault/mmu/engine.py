@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SEMANTICS_VERSION", "Host", "operations_of", "replay", "simulator_digest", "warm_up"]
 
-#: Rows lowered at a time: small enough to stay in cache, large enough that a call costs nothing.
-ROWS = 1 << 14
+#: Rows lowered at a time, which each variant executes in turn: large enough that it pays for
+#: finding the processor's caches full of another variant's host.
+ROWS = 1 << 16
 
 
 class Host:

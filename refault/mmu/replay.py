@@ -310,7 +310,7 @@ def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: L
     tells_all = log.state[RECORD_ALL] or log.state[ROWS]
     for i in range(start, end):
         kind = ops.kind[i]
-        if op.LD <= kind <= op.ST and ops.vcpu[i] < vm[x86.VCPU_COUNT]:
+        if op.LD <= kind <= op.ST1 and ops.vcpu[i] < vm[x86.VCPU_COUNT]:
             cpu = cpu_of(ops.vcpu[i])
             gpa = quick_access(m, cpu, kind, ops.user[i], ops.a[i], ops.b[i])
             if gpa >= 0:
