@@ -56,7 +56,8 @@ golden: install ## hold the simulator against the counters of the real kernel co
 
 .PHONY: bench
 bench: install ## the figures of the README, each a ratio measured in one run
-	@for script in $(filter-out %/report.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in $(filter-out benchmarks/report.py,$(wildcard benchmarks/*.py)); do \
+	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 .PHONY: clean
 clean: ## remove caches; .venv and the data folder stay

@@ -1,20 +1,26 @@
-"""Where the benchmarks put their figures: ``results.json`` beside this file."""
+"""Writing down a figure: ``record`` merges it into ``benchmarks/results.json``."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).with_name("results.json")
+DIGITS = 4
 
 
-def record(name: str, *, ratio: float, what: str, ours: str, theirs: str) -> None:
-    """Print a figure and keep it in RESULTS, in place of an older one of that name.
-
-    ``ratio`` is ours to theirs, both measured in this run; ``ours`` and ``theirs`` are the two
-    measured values with their units, ``what`` says in a sentence what was held against what.
-    """
-    figures = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    entry = {"ratio": float(f"{ratio:.3g}"), "what": what, "ours": ours, "theirs": theirs}
-    figures[name] = entry
-    text = json.dumps(dict(sorted(figures.items())), indent=2, ensure_ascii=False)
+def record(name: str, *, ratio: float, what: str, ours: Any, theirs: Any) -> None:
+    """Keep one ratio under ``name``, with what was divided by what, and print it."""
+    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    entry = {"ratio": ratio, "what": what, "ours": ours, "theirs": theirs}
+    known[name] = {key: _rounded(value) for key, value in entry.items()}
+    text = json.dumps(known, indent=2, sort_keys=True, ensure_ascii=False)
     RESULTS.write_text(text + "\n", encoding="utf-8")
-    print(f"{name}: {entry['ratio']} × ({ours} to {theirs}); {what}")
+    print(f"{name}: {known[name]['ratio']} ({what})")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -73,8 +74,11 @@ def replay(
             def advance(done: int, total: int, task: object = task) -> None:
                 progress.update(task, completed=done, total=total or None)  # type: ignore[arg-type]
 
+            threads = min(len(unique), len(os.sched_getaffinity(0)))
             with _naming(path):
-                results = engine.replay(path, list(unique.values()), progress=advance)
+                results = engine.replay(
+                    path, list(unique.values()), threads=threads, progress=advance
+                )
                 _refuse_nothing(results)
             by_digest = dict(zip(unique, results, strict=True))
             columns = [_column(Column, label, each, by_digest) for label, each in labelled]

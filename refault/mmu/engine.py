@@ -7,7 +7,9 @@ replay, so a result is the same bytes in any company.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,15 +28,16 @@ from refault.results import COUNTERS, RunResult
 from refault.trace import Block, TraceHeader, TraceReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from refault.catalogue import Variant
 
 __all__ = ["SEMANTICS_VERSION", "Host", "operations_of", "replay", "simulator_digest", "warm_up"]
 
-#: Rows lowered at a time: small enough to stay in cache, large enough that a call costs nothing.
-ROWS = 1 << 14
+#: Rows lowered at a time, which each variant executes in turn: large enough that it pays for
+#: finding the processor's caches full of another variant's host.
+ROWS = 1 << 16
 
 
 class Host:
@@ -224,11 +227,11 @@ def operations_of(
 ) -> Iterator[tuple[op.Operations, int, int]]:
     """The trace's body as ``(rows, how many, events taken so far)``, a few thousand rows at a time.
 
-    The rows are overwritten by the next ones. ``skipped`` gains, by reason, the events
+    The rows are overwritten by those after the next. ``skipped`` gains, by reason, the events
     that became no operation though one might expect it.
     """
     lowering = model.create(header.slots, header.vcpu_count, interpreted=INTERPRETED)
-    ops = op.empty(ROWS, interpreted=INTERPRETED)
+    ops, others = (op.empty(ROWS, interpreted=INTERPRETED) for _ in range(2))
     for block in blocks:
         columns = (block.kind, block.vcpu, block.flags, block.aux, block.a, block.b)
         if INTERPRETED:
@@ -238,6 +241,7 @@ def operations_of(
             lowering = model.reserve(lowering)
             at = lower.lower(lowering, *columns, block.first_event_index, at, ops, ROWS)
             yield ops, int(lowering.state[model.ROW_COUNT]), block.first_event_index + at
+            ops, others = others, ops
     count = lower.lower_end(lowering, ops)
     if count:
         yield ops, int(count), int(ops.event[0]) + 1
@@ -250,14 +254,17 @@ def replay(
     trace: Path | TraceReader,
     variants: Sequence[Variant],
     *,
+    threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
     is_cancelled: Callable[[], bool] | None = None,
 ) -> list[RunResult]:
     """Replay one trace under each variant; the results stand in the order of ``variants``.
 
-    The trace is decoded once. ``progress`` is told (bytes read, bytes in all), the latter
-    0 for a stream; ``is_cancelled`` is asked every few thousand operations. A path is
-    read up to its last whole block, and a result says if that was not the end.
+    The trace is decoded once. With several ``threads`` variants are simulated side by side,
+    and the next rows are decoded meanwhile; the results are the same bytes. ``progress`` is
+    told (bytes read, bytes in all), the latter 0 for a stream; ``is_cancelled`` is asked
+    every few thousand operations. A path is read up to its last whole block, and a result
+    says if that was not the end.
 
     Raises:
         TraceError: the trace is damaged; nothing of it is used.
@@ -266,24 +273,48 @@ def replay(
     """
     if not isinstance(trace, TraceReader):
         with TraceReader(trace, allow_truncated=True) as reader:
-            return replay(reader, variants, progress=progress, is_cancelled=is_cancelled)
+            return replay(
+                reader, variants, threads=threads, progress=progress, is_cancelled=is_cancelled
+            )
     header = trace.header
     hosts = [Host(variant, header) for variant in variants]
     skipped: dict[str, int] = {}
     if header.content == "capture":
         for host in hosts:
             host.begin()
-    for ops, count, events in operations_of(header, trace.blocks(), skipped):
-        if is_cancelled is not None and is_cancelled():
-            msg = f"cancelled after event {events}"
-            raise ReplayCancelled(msg)
-        for host in hosts:
-            host.execute(ops, count)
-        if progress is not None:
-            progress(trace.read_bytes, trace.size_bytes)
+    rows = operations_of(header, trace.blocks(), skipped)
+    with contextlib.closing(_executed(hosts, rows, threads)) as steps:
+        for events in steps:
+            if is_cancelled is not None and is_cancelled():
+                msg = f"cancelled after event {events}"
+                raise ReplayCancelled(msg)
+            if progress is not None:
+                progress(trace.read_bytes, trace.size_bytes)
     if progress is not None:
         progress(trace.size_bytes, trace.size_bytes)
     return [_result(host, trace, skipped) for host in hosts]
+
+
+def _executed(
+    hosts: Sequence[Host], rows: Iterator[tuple[op.Operations, int, int]], threads: int
+) -> Generator[int]:
+    """Let every host execute all rows; the events taken so far, once for each part of the rows."""
+    if threads == 1:
+        for ops, count, events in rows:
+            for host in hosts:
+                host.execute(ops, count)
+            yield events
+        return
+    running: list[Future[None]] = []
+    with ThreadPoolExecutor(threads) as pool:
+        # While the hosts are at one part, this thread decodes the next.
+        for ops, count, events in rows:
+            for task in running:
+                task.result()
+            running = [pool.submit(host.execute, ops, count) for host in hosts]
+            yield events
+        for task in running:
+            task.result()
 
 
 def _result(host: Host, trace: TraceReader, skipped: dict[str, int]) -> RunResult:

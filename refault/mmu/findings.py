@@ -78,17 +78,19 @@ class FindingLog:
         if not count:
             return
         log.state[loop.NEXT] = 0
-        size = count * loop.RECORD_WORDS
-        records = np.array(log.records[:size], np.int64).reshape(count, loop.RECORD_WORDS)
+        size = count * loop.PACKED_WORDS
+        packed = np.array(log.records[:size], np.int64).reshape(count, loop.PACKED_WORDS)
+        shift = int(log.state[loop.SHIFT])
         if self.raw is not None:
-            self.raw.append(records)
-        seen = records[records[:, loop.CODE] != x86.OUT_RETURN]
-        if len(seen):
-            outcomes.update(_guest_view(seen, ops).tobytes())
-        deviating = np.flatnonzero(records[:, loop.DEVIATION])
+            self.raw.append(_unfolded(packed, shift))
+        codes = (packed[:, 0] >> loop.CODE_SHIFT) & 15
+        seen = codes != x86.OUT_RETURN
+        if seen.any():
+            outcomes.update(_guest_view(packed[seen], codes[seen], ops).tobytes())
+        deviating = packed[packed[:, 0] & (7 << loop.DEVIATION_SHIFT) != 0]
         self.count += len(deviating)
-        for place in deviating[: max(0, KEPT - len(self.kept))]:
-            self.kept.append(_finding(records[place].tolist(), ops))
+        for record in _unfolded(deviating[: max(0, KEPT - len(self.kept))], shift):
+            self.kept.append(_finding(record.tolist(), ops))
 
     def broke(self, bug: int, ops: op.Operations, row: int, operation_index: int) -> None:
         """The simulated kernel broke while executing ``row``."""
@@ -108,15 +110,29 @@ class FindingLog:
         self.kept.append(self.stopped)
 
 
-def _guest_view(records: Any, ops: op.Operations) -> Any:
+def _unfolded(packed: Any, shift: int) -> Any:
+    """Records with a column for each thing they tell (:mod:`refault.mmu.replay`)."""
+    records = np.empty((len(packed), loop.RECORD_WORDS), np.int64)
+    what = packed[:, 0]
+    records[:, loop.ROW] = what >> loop.ROW_SHIFT
+    records[:, loop.INDEX] = records[:, loop.ROW] + shift
+    records[:, loop.CODE] = (what >> loop.CODE_SHIFT) & 15
+    records[:, loop.DEVIATION] = (what >> loop.DEVIATION_SHIFT) & 7
+    records[:, loop.IS_STALE] = (what >> 1) & 1
+    records[:, loop.EMULATED] = what & 1
+    records[:, loop.ADDRESS] = packed[:, 1]
+    records[:, loop.VALUE] = packed[:, 2]
+    records[:, loop.PROBE] = packed[:, 3]
+    return records
+
+
+def _guest_view(packed: Any, codes: Any, ops: op.Operations) -> Any:
     """(event, outcome, address or code, value) of each record, without how the host managed it."""
     events: Sequence[int] = ops.event
-    view = np.empty((len(records), 4), "<i8")
-    view[:, 0] = np.asarray(events)[records[:, loop.ROW]]
-    codes = records[:, loop.CODE]
+    view = np.empty((len(packed), 4), "<i8")
+    view[:, 0] = np.asarray(events)[packed[:, 0] >> loop.ROW_SHIFT]
     view[:, 1] = np.where(codes == x86.OUT_PF_DIRECT, x86.OUT_PF, codes)
-    view[:, 2] = records[:, loop.ADDRESS]
-    view[:, 3] = records[:, loop.VALUE]
+    view[:, 2:] = packed[:, 1:3]
     return view
 
 

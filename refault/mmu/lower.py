@@ -17,7 +17,7 @@ from typing import Any
 
 from refault.mmu import layout as x86
 from refault.mmu import operations as op
-from refault.mmu.jit import bare, door, kernel
+from refault.mmu.jit import bare, door, inlined, kernel
 from refault.mmu.model import (
     AT_START,
     BOOT_CR0,
@@ -77,6 +77,17 @@ FLAG_INIT = 32
 CR3_KEPT = 0x000F_FFFF_FFFF_F018  # no PCID, no keep-TLB bit
 CR4_KEPT = 0x07FF | 0x2000  # what a 2.6.34 host lets a guest set
 MSR_EFER = 0xC000_0080
+
+
+@inlined
+def is_plain(t: Lowering, vcpu: int, flags: int, gpa: int) -> bool:
+    """Is an access a load or fetch at a known address in memory, with nothing held before it?"""
+    return (
+        not flags & (FLAG_WRITE | FLAG_IO | FLAG_NOGPA)
+        and not t.state[HELD]
+        and t.state[VCPU_TABLE + vcpu * VCPU_TABLE_WORDS + 4] != 0
+        and frame_number(t, gpa >> x86.PAGE_SHIFT) >= 0
+    )
 
 
 @kernel
@@ -321,6 +332,14 @@ def lower(
                 state[SNAP_LEFT] -= 1
                 if state[SNAP_LEFT] == 0:
                     finish_snapshot(t, ops)
+        elif kind[i] == ACCESS and is_plain(t, vcpu[i], flags[i], b[i]):
+            state[AT_START] = 0
+            fetches = flags[i] & FLAG_FETCH
+            user = 1 if flags[i] & FLAG_USER else 0
+            event = first_event + i
+            row = emit(t, ops, event, op.EX if fetches else op.LD, vcpu[i], user, a[i] & ~7, 0)
+            ops.cls[row] = op.WITNESS_ACCESS
+            ops.want[row] = b[i] & ~7
         else:
             release_held(t, ops)
             lower_event(t, ops, first_event + i, kind[i], vcpu[i], flags[i], aux[i], a[i], b[i])

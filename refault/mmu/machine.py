@@ -118,6 +118,15 @@ def reserve(m: Machine) -> Machine:
     return m
 
 
+def with_room_of(m: Machine, other: Machine) -> Machine:
+    """A copy with at least as much room as ``other``, every page of it touched: for benchmarks."""
+    while len(m.page) < len(other.page):
+        m = _more_pages(m)
+    while len(m.link) < len(other.link):
+        m = _more_links(m, LINKS_PER_OPERATION)
+    return snapshot(m._replace(mem=_longer(m.mem, max(len(m.mem), len(other.mem)))))
+
+
 def _more_pages(m: Machine) -> Machine:
     old = len(m.page) // x86.PAGE_WORDS
     new = 2 * old + PAGES_PER_OPERATION

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from refault.mmu import layout as x86
-from refault.mmu.jit import kernel
+from refault.mmu.jit import inlined, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +122,7 @@ def has_memory(lowering: Lowering) -> bool:
     return left >= PAGES_PER_EVENT * x86.ENTRIES
 
 
-@kernel
+@inlined
 def frame_number(t: Lowering, gfn: int) -> int:
     """Number of a guest frame across all slots, or -1 outside memory."""
     for i in range(t.state[SLOT_COUNT]):

@@ -10,19 +10,22 @@ from __future__ import annotations
 
 from refault.mmu import layout as x86
 from refault.mmu import operations as op
-from refault.mmu.guest import frame_of
+from refault.mmu.guest import frame_of, merged_word
 from refault.mmu.jit import inlined
 from refault.mmu.machine import Machine
-from refault.mmu.tlb import WAYS, fill, frame_at, needed, page_key, set_of, way_of
+from refault.mmu.tlb import FRAME_MASK, data_of, fill, frame_at, needed, page_key, set_of
 
 
 @inlined
-def quick_store(m: Machine, frame: int, gpa: int, value: int) -> bool:
-    """Store a word, unless the frame would need memory first."""
+def quick_store(m: Machine, frame: int, gpa: int, kind: int, value: int) -> bool:
+    """Store 8, 4, 2 or 1 bytes, unless the frame would need memory first."""
     page = m.frame[frame + x86.MEMORY]
     if page == 0:
         return value == 0
-    m.mem[page + ((gpa >> 3) & 511)] = value
+    place = page + ((gpa >> 3) & 511)
+    if kind != op.ST:
+        value = merged_word(m.mem[place], gpa, 8 >> (kind - op.ST), value)
+    m.mem[place] = value
     return True
 
 
@@ -51,31 +54,30 @@ def quick_walk(m: Machine, cpu: int, gva: int, need: int) -> int:
 
 @inlined
 def quick_access(m: Machine, cpu: int, kind: int, user: int, gva: int, value: int) -> int:
-    """The address reached by a load, fetch or 8-byte store, or -1 for the long way."""
+    """The address reached by a load, fetch or store, or -1 for the long way."""
     vm = m.vm
     if vm[cpu + x86.REQUESTS] or vm[cpu + x86.ROOT] <= 0:
         return -1
-    need = needed(kind == op.ST, user, kind == op.EX)
+    need = needed(kind >= op.ST, user, kind == op.EX)
     if vm[x86.TLB]:
-        place = set_of(cpu, gva, 1)
-        entry = way_of(m, place, vm[cpu + x86.TLB_KEY] | page_key(gva, 1))
-        if entry >= 0:
-            data = m.tlb[entry + WAYS]
-            if data & need != need:
-                return -1
-            gpa = (data & x86.FRAME_MASK) | (gva & 0xFFF)
-            if kind == op.ST and not quick_store(m, frame_at(m, entry), gpa, value):
+        key = vm[cpu + x86.TLB_KEY] | page_key(gva, 1)
+        data = data_of(m, set_of(cpu, gva, 1), key)
+        if data & need == need:
+            gpa = (data & FRAME_MASK) | (gva & 0xFFF)
+            if kind >= op.ST and not quick_store(m, frame_at(m, data, gpa), gpa, kind, value):
                 return -1
             vm[x86.TLB_HITS] += 1
             return gpa
-        if vm[cpu + x86.TLB_SIZES] & ~2:
+        if data or vm[cpu + x86.TLB_SIZES] & ~2:
             return -1
     level = quick_walk(m, cpu, gva, need)
     if level == 0:
         return -1
     gpa = vm[x86.OUT_ADDRESS]
-    if kind == op.ST and not quick_store(m, frame_of(m, gpa >> x86.PAGE_SHIFT), gpa, value):
-        return -1
+    if kind >= op.ST:
+        frame = frame_of(m, gpa >> x86.PAGE_SHIFT)
+        if not quick_store(m, frame, gpa, kind, value):
+            return -1
     vm[x86.WALKS] += 1
     if vm[x86.TLB]:
         fill(m, cpu, gva, gpa, level, vm[x86.HIT_GRANTED])

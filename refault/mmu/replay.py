@@ -59,8 +59,16 @@ SKIP_NOT_BOOTED = 0
 SKIP_OUTSIDE_MEMORY = 1
 SKIP_UNSUPPORTED = 2
 SKIP_REASONS = ("vcpu-not-booted", "outside-memory", "unsupported")
-STATE_WORDS = 80
+SHIFT = 80  # operation index of a row less its place in the block
+STATE_WORDS = 81
 
+# A record as the loop writes it: four words, the first of them
+#   row << 16 │ code << 8 │ deviation << 4 │ stale << 1 │ emulated
+# then address, value and probe; and unfolded (refault.mmu.findings) into nine columns.
+PACKED_WORDS = 4
+ROW_SHIFT = 16
+CODE_SHIFT = 8
+DEVIATION_SHIFT = 4
 RECORD_WORDS = 9
 INDEX = 0  # operation index
 CODE = 1
@@ -85,7 +93,7 @@ def new_log(operations: int, *, interpreted: bool, rows: bool = False) -> Log:
     """Room for the records of ``operations`` rows."""
     sizes = (
         STATE_WORDS,
-        operations * RECORD_WORDS,
+        operations * PACKED_WORDS,
         operations * x86.COUNTER_COUNT if rows else 1,
     )
     if interpreted:
@@ -229,20 +237,16 @@ def judge(code: int, address: int, cls: int, want: int) -> int:
 
 @kernel
 def write_record(
-    m: Machine, log: Log, row: int, index: int, code: int, deviation: int, walked: int, stale: int
+    m: Machine, log: Log, row: int, code: int, deviation: int, walked: int, stale: int
 ) -> None:
     """Append one record."""
-    place = log.state[NEXT] * RECORD_WORDS
+    place = log.state[NEXT] * PACKED_WORDS
     log.state[NEXT] += 1
-    log.records[place + INDEX] = index
-    log.records[place + CODE] = code
-    log.records[place + ADDRESS] = m.vm[x86.OUT_ADDRESS]
-    log.records[place + VALUE] = m.vm[x86.OUT_VALUE]
-    log.records[place + EMULATED] = m.vm[x86.OUT_EMULATED]
-    log.records[place + DEVIATION] = deviation
-    log.records[place + PROBE] = walked
-    log.records[place + IS_STALE] = stale
-    log.records[place + ROW] = row
+    what = (code << CODE_SHIFT) | (deviation << DEVIATION_SHIFT) | (stale << 1)
+    log.records[place] = (row << ROW_SHIFT) | what | m.vm[x86.OUT_EMULATED]
+    log.records[place + 1] = m.vm[x86.OUT_ADDRESS]
+    log.records[place + 2] = m.vm[x86.OUT_VALUE]
+    log.records[place + 3] = walked
 
 
 @kernel
@@ -254,7 +258,7 @@ def account(m: Machine, ops: op.Operations, i: int, index: int, code: int, log: 
     log.state[place + column] += 1
     if column == AS_WITNESSED:
         if cls in (op.WITNESS_NONE, op.WITNESS_UNSEEN) or log.state[RECORD_ALL]:
-            write_record(m, log, i, index, code, 0, 0, 0)
+            write_record(m, log, i, code, 0, 0, 0)
         return
     kind = ops.kind[i]
     walked = probe(m, cpu_of(ops.vcpu[i]), ops.a[i], kind >= op.ST, ops.user[i], kind == op.EX)
@@ -266,7 +270,7 @@ def account(m: Machine, ops: op.Operations, i: int, index: int, code: int, log: 
     first = FIRST_STALE if stale else FIRST_OTHER
     if log.state[first] == 0:
         log.state[first] = index + 1
-    write_record(m, log, i, index, code, column + 1, walked, stale)
+    write_record(m, log, i, code, column + 1, walked, stale)
 
 
 @kernel
@@ -284,7 +288,11 @@ def after_quick_access(
     m.vm[x86.OUT_ADDRESS] = gpa
     m.vm[x86.OUT_VALUE] = read_word(m, gpa & ~7) if ops.kind[i] == op.LD else 0
     m.vm[x86.OUT_EMULATED] = 0
-    account(m, ops, i, index, x86.OUT_OK, log)
+    if ops.cls[i] == op.WITNESS_UNSEEN:
+        log.state[TALLY + op.WITNESS_UNSEEN * TALLY_WORDS + AS_WITNESSED] += 1
+        write_record(m, log, i, x86.OUT_OK, 0, 0, 0)
+    else:
+        account(m, ops, i, index, x86.OUT_OK, log)
     if log.state[ROWS]:
         write_row(m, log, i)
 
@@ -299,10 +307,11 @@ def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: L
     memory_words = len(m.mem)
     m, ops, log = bare(m), bare(ops), bare(log)
     vm = m.vm
+    log.state[SHIFT] = shift
     tells_all = log.state[RECORD_ALL] or log.state[ROWS]
     for i in range(start, end):
         kind = ops.kind[i]
-        if op.LD <= kind <= op.ST and ops.vcpu[i] < vm[x86.VCPU_COUNT]:
+        if op.LD <= kind <= op.ST1 and ops.vcpu[i] < vm[x86.VCPU_COUNT]:
             cpu = cpu_of(ops.vcpu[i])
             gpa = quick_access(m, cpu, kind, ops.user[i], ops.a[i], ops.b[i])
             if gpa >= 0:
@@ -331,7 +340,7 @@ def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: L
         elif op.LD <= kind <= op.ST1:
             account(m, ops, i, i + shift, code, log)
         elif code != x86.OUT_NONE:
-            write_record(m, log, i, i + shift, code, 0, 0, 0)
+            write_record(m, log, i, code, 0, 0, 0)
         if log.state[ROWS]:
             write_row(m, log, i)
     return end

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from refault.mmu import layout as x86
 from refault.mmu.guest import slot_of
-from refault.mmu.jit import kernel
+from refault.mmu.jit import inlined, kernel
 from refault.mmu.machine import Machine
 from refault.mmu.parents import free_link, level_of, new_link, page_of
 from refault.mmu.requests import flush_remote_tlbs
@@ -19,6 +19,17 @@ from refault.mmu.requests import flush_remote_tlbs
 def is_present(m: Machine, spte: int) -> bool:
     """Neither "absent, tell the host" nor "absent in the guest too"."""
     return spte != m.vm[x86.TRAP] and spte != m.vm[x86.NOTRAP]
+
+
+@inlined
+def eight_are(m: Machine, sptep: int, value: int) -> bool:
+    """Do the eight entries from ``sptep`` on all hold ``value``? Most of a table is absent."""
+    spt = m.spt
+    differs = (spt[sptep] ^ value) | (spt[sptep + 1] ^ value)
+    differs |= (spt[sptep + 2] ^ value) | (spt[sptep + 3] ^ value)
+    differs |= (spt[sptep + 4] ^ value) | (spt[sptep + 5] ^ value)
+    differs |= (spt[sptep + 6] ^ value) | (spt[sptep + 7] ^ value)
+    return differs == 0
 
 
 @kernel

@@ -8,11 +8,28 @@ from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.parents import quadrant_of, table_of
 from refault.mmu.requests import flush_remote_tlbs, flush_tlb
-from refault.mmu.rmap import is_present, rmap_remove, rmap_write_protect
+from refault.mmu.rmap import eight_are, is_present, rmap_remove, rmap_write_protect
 from refault.mmu.spte import set_spte
 from refault.mmu.unsync import clear_parents, next_leaf, start_path, unsync_walk
 from refault.mmu.walk import entry_size, gpte_access
 from refault.mmu.zap import unlink_unsync_page, zap_page
+
+
+@kernel
+def sync_entry(m: Machine, cpu: int, sptep: int, gpte: int, role_access: int, nx: int) -> int:
+    """Bring one mapped entry up to date with the guest's; 1 if it still maps."""
+    spte = m.spt[sptep]
+    gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
+    if gfn != m.spt[sptep + x86.GFNS] or not gpte & x86.PRESENT or not gpte & x86.ACCESSED:
+        rmap_remove(m, sptep)
+        m.spt[sptep] = m.vm[x86.TRAP] if gpte & x86.PRESENT else m.vm[x86.NOTRAP]
+        return 0
+    access = role_access & gpte_access(gpte, nx)
+    host_writable = spte & x86.HOST_WRITABLE
+    if not host_writable:
+        access &= ~x86.ACC_WRITE
+    set_spte(m, cpu, sptep, access, 0, 0, gpte & x86.DIRTY, 1, gfn, 1, 0, host_writable)
+    return 1
 
 
 @kernel
@@ -26,23 +43,14 @@ def sync_entries(m: Machine, cpu: int, sp: int) -> int:
     size = entry_size(m, cpu)
     first = m.page[sp + x86.GFN] << x86.PAGE_SHIFT
     first += quadrant_of(m, sp) << 11
-    for i in range(x86.ENTRIES):
-        sptep = table + i
-        spte = m.spt[sptep]
-        if not is_present(m, spte):
+    trap, notrap = m.vm[x86.TRAP], m.vm[x86.NOTRAP]
+    for eight in range(0, x86.ENTRIES, 8):
+        if eight_are(m, table + eight, trap) or eight_are(m, table + eight, notrap):
             continue
-        gpte = m.mem[memory + i] if size == 8 else read_gpte(m, first + i * 4, 4)
-        gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
-        if gfn != m.spt[sptep + x86.GFNS] or not gpte & x86.PRESENT or not gpte & x86.ACCESSED:
-            rmap_remove(m, sptep)
-            m.spt[sptep] = m.vm[x86.TRAP] if gpte & x86.PRESENT else m.vm[x86.NOTRAP]
-            continue
-        present += 1
-        access = role_access & gpte_access(gpte, nx)
-        host_writable = spte & x86.HOST_WRITABLE
-        if not host_writable:
-            access &= ~x86.ACC_WRITE
-        set_spte(m, cpu, sptep, access, 0, 0, gpte & x86.DIRTY, 1, gfn, 1, 0, host_writable)
+        for i in range(eight, eight + 8):
+            if is_present(m, m.spt[table + i]):
+                gpte = m.mem[memory + i] if size == 8 else read_gpte(m, first + i * 4, 4)
+                present += sync_entry(m, cpu, table + i, gpte, role_access, nx)
     return present
 
 

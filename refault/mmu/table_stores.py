@@ -5,7 +5,7 @@ from __future__ import annotations
 from refault.mmu import layout as x86
 from refault.mmu import operations as op
 from refault.mmu.guest import merged_word
-from refault.mmu.jit import kernel
+from refault.mmu.jit import inlined, kernel
 from refault.mmu.model import (
     AT_START,
     HELD,
@@ -28,7 +28,7 @@ from refault.mmu.model import (
 )
 
 
-@kernel
+@inlined
 def emit(
     t: Lowering, ops: op.Operations, event: int, kind: int, vcpu: int, user: int, a: int, b: int
 ) -> int:

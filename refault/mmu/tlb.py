@@ -3,13 +3,13 @@
 256 sets of 4 ways, filled round robin, keyed by page and size::
 
     tlb[]  ┌────────────────── 256 sets, a cache line each ──────────────────┐
-           │ key  key  key  key  data data data data │ …                       │
-           ├────────── the same ways: offset of the page in frame[] ─────────┤
-           └────────── which way of each set goes next ─────────────────────┘
+           │ key  key  key  key  data data data data │ …                     │
+           ├───────────── which way of each set is filled next ──────────────┤
+           └─────────────────────────────────────────────────────────────────┘
 
-    key    generation << 38 | level << 36 | (gva >> 12 of the page's first byte)
-    data   an spte: the leaf's frame, and of P A W U what every level grants;
-           bit 63 is turned round, 1: may be executed
+    key    generation << 38 | level << 36 | gva >> 12 of the page's first byte
+    data   an spte: P A W U as every level grants them, and in bits 12-39 the frame;
+           bits 40-45 the memory slot, bit 63 turned round, 1: may be executed
 
 A flush raises the vCPU's generation, so that no key matches any more. An entry is
 *not* dropped when the shadow tables change: until the flush KVM owes the guest, the
@@ -20,15 +20,18 @@ set by the walk that filled the entry.
 from __future__ import annotations
 
 from refault.mmu import layout as x86
-from refault.mmu.guest import frame_of
+from refault.mmu.guest import slot_of
 from refault.mmu.jit import inlined, kernel
 from refault.mmu.machine import Machine
 
 SETS = 256
 WAYS = 4
 SET_WORDS = 2 * WAYS
-FRAMES = SETS * SET_WORDS
-NEXT_WAY = FRAMES + SETS * WAYS
+NEXT_WAY = SETS * SET_WORDS
+FRAME_MASK = 0x00FF_FFFF_F000
+SLOT_SHIFT = 40
+SLOT_MASK = 63
+GRANTS = x86.PRESENT | x86.ACCESSED | x86.PERMISSIONS | x86.NX
 
 LEVEL_SHIFT = 36
 GENERATION = 1 << 38
@@ -46,7 +49,7 @@ def drop_all(m: Machine, cpu: int) -> None:
         vm[cpu + x86.TLB_KEY] = 0
         if vm[x86.TLB]:
             base = tlb_of(cpu)
-            for place in range(base, base + FRAMES):
+            for place in range(base, base + NEXT_WAY):
                 m.tlb[place] = 0
 
 
@@ -70,19 +73,18 @@ def set_of(cpu: int, gva: int, level: int) -> int:
 
 
 @inlined
-def way_of(m: Machine, place: int, key: int) -> int:
-    """Offset of the entry with that key in the set at ``place``, or -1.
+def data_of(m: Machine, place: int, key: int) -> int:
+    """The data kept under that key in the set at ``place``, or 0.
 
-    Without branches: which way answers is as good as random.
+    The way is computed, not branched to: which one answers is as good as random.
     """
     tlb = m.tlb
-    first = int(tlb[place] == key)
-    second = int(tlb[place + 1] == key)
-    third = int(tlb[place + 2] == key)
-    fourth = int(tlb[place + 3] == key)
-    if first | second | third | fourth:
-        return place + second + 2 * third + 3 * fourth
-    return -1
+    way = int(tlb[place + 1] == key)
+    way |= 2 * int(tlb[place + 2] == key)
+    way |= 3 * int(tlb[place + 3] == key)
+    if tlb[place + way] == key:
+        return tlb[place + way + WAYS]
+    return 0
 
 
 @inlined
@@ -99,11 +101,11 @@ def needed(kind_writes: int, user: int, kind_fetches: int) -> int:
 
 
 @inlined
-def frame_at(m: Machine, entry: int) -> int:
-    """Offset in ``frame[]`` of the first frame of an entry's page."""
-    base = entry & -x86.TLB_WORDS
-    place = entry - base
-    return m.tlb[base + FRAMES + (place // SET_WORDS) * WAYS + place % SET_WORDS]
+def frame_at(m: Machine, data: int, gpa: int) -> int:
+    """Offset in ``frame[]`` of the record of the frame that holds ``gpa``."""
+    slot = x86.SLOTS + ((data >> SLOT_SHIFT) & SLOT_MASK) * x86.SLOT_WORDS
+    index = (gpa >> x86.PAGE_SHIFT) - m.vm[slot + x86.SLOT_BASE]
+    return m.vm[slot + x86.SLOT_FRAMES] + index * x86.FRAME_WORDS
 
 
 @kernel
@@ -112,29 +114,28 @@ def lookup(m: Machine, cpu: int, gva: int, need: int) -> int:
     for level in range(1, 4):
         if level > 1 and not m.vm[cpu + x86.TLB_SIZES] & (1 << level):
             continue
+        place = set_of(cpu, gva, level)
         key = m.vm[cpu + x86.TLB_KEY] | page_key(gva, level)
-        entry = way_of(m, set_of(cpu, gva, level), key)
-        if entry >= 0:
-            data = m.tlb[entry + WAYS]
-            if data & need == need:
-                inside = (1 << (3 + 9 * level)) - 1
-                return (data & x86.FRAME_MASK) | (gva & inside)
-            m.tlb[entry] = 0
+        data = data_of(m, place, key)
+        if data & need == need:
+            return (data & FRAME_MASK) | (gva & ((1 << (3 + 9 * level)) - 1))
+        if data:
+            for way in range(WAYS):
+                if m.tlb[place + way] == key:
+                    m.tlb[place + way] = 0
             return -1
     return -1
 
 
 @kernel
 def fill(m: Machine, cpu: int, gva: int, gpa: int, level: int, granted: int) -> None:
-    """Keep what a walk found: a leaf of ``level``; bits of ``data`` that all levels grant."""
-    inside = (1 << (3 + 9 * level)) - 1
+    """Keep what a walk found: a leaf of ``level``, and of ``GRANTS`` what all levels grant."""
     place = set_of(cpu, gva, level)
-    index = (place & (x86.TLB_WORDS - 1)) // SET_WORDS
-    base = tlb_of(cpu)
-    way = m.tlb[base + NEXT_WAY + index]
-    m.tlb[base + NEXT_WAY + index] = (way + 1) & (WAYS - 1)
+    turn = tlb_of(cpu) + NEXT_WAY + ((gva >> (3 + 9 * level)) & (SETS - 1))
+    way = m.tlb[turn]
+    m.tlb[turn] = (way + 1) & (WAYS - 1)
+    first = gpa & ~((1 << (3 + 9 * level)) - 1)
+    slot = (slot_of(m, gpa >> x86.PAGE_SHIFT) - x86.SLOTS) // x86.SLOT_WORDS
     m.tlb[place + way] = m.vm[cpu + x86.TLB_KEY] | page_key(gva, level)
-    bits = x86.PRESENT | x86.ACCESSED | x86.PERMISSIONS | x86.NX
-    m.tlb[place + way + WAYS] = (gpa & ~inside) | (granted & bits)
-    m.tlb[base + FRAMES + index * WAYS + way] = frame_of(m, (gpa & ~inside) >> x86.PAGE_SHIFT)
+    m.tlb[place + way + WAYS] = first | (granted & GRANTS) | (slot << SLOT_SHIFT)
     m.vm[cpu + x86.TLB_SIZES] |= 1 << level

@@ -7,7 +7,7 @@ from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.parents import first_parent, level_of, remove_parent, table_of
 from refault.mmu.requests import cpu_of, flush_remote_tlbs, reload_remote_mmus
-from refault.mmu.rmap import is_present, large_region, rmap_remove
+from refault.mmu.rmap import eight_are, is_present, large_region, rmap_remove
 from refault.mmu.unsync import clear_parents, next_leaf, start_path, unsync_walk
 
 U32 = 0xFFFF_FFFF
@@ -111,9 +111,17 @@ def account_shadowed(m: Machine, gfn: int, change: int) -> None:
 def unlink_children(m: Machine, sp: int) -> None:
     """Drop every leaf and every link of a page; all entries become absent."""
     table = table_of(sp)
+    for eight in range(table, table + x86.ENTRIES, 8):
+        if not eight_are(m, eight, m.vm[x86.TRAP]):
+            unlink_eight(m, sp, eight)
+
+
+@kernel
+def unlink_eight(m: Machine, sp: int, first: int) -> None:
+    """Drop the eight entries from ``first`` on."""
     level = level_of(m, sp)
     trap = m.vm[x86.TRAP]
-    for sptep in range(table, table + x86.ENTRIES):
+    for sptep in range(first, first + 8):
         spte = m.spt[sptep]
         if spte == trap:
             continue

@@ -36,6 +36,19 @@ def test_a_variant_gives_the_same_bytes_alone_and_in_company():
         assert replay(small().trace(), [variant])[0].to_bytes() == result.to_bytes()
 
 
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_change_no_byte_of_any_result(threads):
+    variants = [variant_from_golden_name(name) for name in ("base", "p2", "p6", "series")]
+    alone = replay(small().trace(), variants)
+    assert replay(small().trace(), variants, threads=threads) == alone
+
+
+def test_a_refusal_in_a_thread_reaches_the_caller():
+    guest = Guest(pages=1024).boot(0x1000).add(EventKind.OP_MEM, aux=1, a=512, b=8)
+    with pytest.raises(ReplayRefused, match="overlaps slot 0"):
+        replay(guest.trace(), [BASE, variant_from_golden_name("p2")], threads=2)
+
+
 def test_a_result_survives_being_stored():
     result = replay(small().trace(), [BASE])[0]
     assert RunResult.from_dict(result.to_dict()) == result

@@ -1,0 +1,96 @@
+"""eight_variants_one_core, eight_variants_two_cores, decode_share: one decode for many variants.
+
+``python benchmarks/variants.py [TRACE]``; by default a capture of ``demo/traces``, and where there
+is none a generated one.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from kit import generator
+from kit.runs import MILLION, RUNS, timed
+from report import record
+
+from refault.catalogue import Variant, variant_from_golden_name
+from refault.mmu import engine
+from refault.trace import TraceReader, TraceWriter
+
+CAPTURE = Path(__file__).resolve().parents[1] / "demo/traces/linux61-boot-1cpu.rft"
+NAMES = ("base", "p2", "p2alt", "rel34", "p3", "p4", "p6", "series")
+GOAL = 8.2
+
+
+def decode(path: Path) -> None:
+    """Read a trace and make its operations, for nobody."""
+    with TraceReader(path) as trace:
+        for _ in engine.operations_of(trace.header, trace.blocks(), {}):
+            pass
+
+
+def wall(path: Path, variants: list[Variant], threads: int) -> float:
+    """Seconds by the clock on the wall."""
+    begun = time.perf_counter()
+    engine.replay(path, variants, threads=threads)
+    return time.perf_counter() - begun
+
+
+def measure(path: Path) -> None:
+    """All of it, in rounds, so that a busy machine hits all alike."""
+    variants = [variant_from_golden_name(name) for name in NAMES]
+    alone, threaded = (engine.replay(path, variants, threads=threads) for threads in (1, 2))
+    assert alone == threaded
+    rounds = []
+    for _ in range(RUNS):
+        decoding = timed(lambda: decode(path))
+        ones = [timed(lambda v=v: engine.replay(path, [v])) - decoding for v in variants]
+        eight = timed(lambda: engine.replay(path, variants))
+        walls = [wall(path, variants, threads) for threads in (1, 2)]
+        rounds.append((decoding, statistics.fmean(ones), eight, *walls))
+    decoding, one, eight, slow, fast = (statistics.median(c) for c in zip(*rounds, strict=True))
+    operations = alone[0].operation_count / MILLION
+    record(
+        "decode_share",
+        ratio=decoding / one,
+        what=f"decoding {path.name} / simulating it under one variant, processor time",
+        ours=f"{operations / decoding:.1f} M operations/s",
+        theirs=f"{operations / one:.1f} M operations/s",
+    )
+    record(
+        "eight_variants_one_core",
+        ratio=(eight - decoding) / one / GOAL,
+        what="eight variants in one replay, less one decode, in variants / the goal; at most 1",
+        ours=(eight - decoding) / one,
+        theirs=GOAL,
+    )
+    if len(os.sched_getaffinity(0)) < 2:
+        print("eight_variants_two_cores: skipped, one core here")
+        return
+    record(
+        "eight_variants_two_cores",
+        ratio=slow / fast,
+        what="eight variants on one thread / on two, by the clock on the wall",
+        ours=f"{fast:.3f} s",
+        theirs=f"{slow:.3f} s",
+    )
+
+
+def main(arguments: list[str]) -> None:
+    """Measure the capture, or a stand-in."""
+    if arguments or CAPTURE.exists():
+        measure(Path(arguments[0]) if arguments else CAPTURE)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        capture = generator.mixed(2 * MILLION)
+        path = Path(folder) / "mixed.rft"
+        with TraceWriter(path, capture.header, level=1) as writer:
+            for block in capture.blocks():
+                writer.append_block(block)
+        measure(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
