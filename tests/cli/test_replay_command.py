@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from refault.trace import EventKind
 from tests.mmu.guests import Guest, P, U, W
 
 BOOT = Path(__file__).parents[2] / "demo" / "traces" / "linux61-boot-1cpu.rft"
@@ -135,15 +134,6 @@ def test_a_limit_given_twice_is_refused(small_trace):
     done = refault("replay", small_trace, "-v", "p2,page-limit=64", "--page-limit", "128")
     assert done.returncode == 2
     assert "--page-limit" in done.stderr
-
-
-def test_a_paging_mode_that_is_not_simulated_names_the_event(tmp_path):
-    path = tmp_path / "pae.rft"
-    guest = Guest(pages=1024).poke(0x1000, 1).boot(0x1000, efer=0)
-    path.write_bytes(guest.add(EventKind.OP_LD, a=0).bytes())
-    done = refault("replay", path)
-    assert done.returncode == 2
-    assert "long mode" in done.stderr
 
 
 def test_the_catalogue_can_be_listed():
