@@ -124,6 +124,8 @@ def test_on_a_terminal_the_demo_stays_until_ctrl_c(data, traces):
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
+        # Shells let what they start in the background ignore Ctrl-C; a terminal does not.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.environ["REFAULT_CACHE"] = str(cache_folder())
         command = ["-m", "services.local", "demo", "--data", str(data), "--traces", str(traces)]
         os.execv(sys.executable, [sys.executable, *command])
@@ -138,6 +140,10 @@ def test_on_a_terminal_the_demo_stays_until_ctrl_c(data, traces):
         with contextlib.suppress(OSError):
             while chunk := os.read(terminal, 4096):
                 seen += chunk
+    except BaseException:
+        # Not told to stop yet, it would be waited for without end.
+        os.kill(pid, signal.SIGTERM)
+        raise
     finally:
         _, status = os.waitpid(pid, 0)
         os.close(terminal)
