@@ -41,8 +41,10 @@ PAGE_OF_GVA = (1 << LEVEL_SHIFT) - 1
 
 @kernel
 def drop_all(m: Machine, cpu: int) -> None:
-    """A flush of this vCPU's hardware."""
+    """A flush of this vCPU's hardware; in host context there is none to flush."""
     vm = m.vm
+    if cpu < x86.CPUS:
+        return
     vm[cpu + x86.TLB_SIZES] = 0
     vm[cpu + x86.TLB_KEY] += GENERATION
     if vm[cpu + x86.TLB_KEY] == GENERATION_END:

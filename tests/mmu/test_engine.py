@@ -44,7 +44,7 @@ def test_threads_change_no_byte_of_any_result(threads):
 
 
 def test_a_refusal_in_a_thread_reaches_the_caller():
-    guest = Guest(pages=1024).boot(0x1000).add(EventKind.OP_MEM, aux=1, a=512, b=8)
+    guest = Guest(pages=1024).boot(0x1000).add(EventKind.OP_MEM, flags=1, aux=1, a=512, b=8)
     with pytest.raises(ReplayRefused, match="overlaps slot 0"):
         replay(guest.trace(), [BASE, variant_from_golden_name("p2")], threads=2)
 
