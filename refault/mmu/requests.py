@@ -43,6 +43,12 @@ def reload_remote_mmus(m: Machine) -> None:
 
 @kernel
 def flush_tlb(m: Machine) -> None:
-    """Flush this vCPU's TLB at once (mmu.c: kvm_mmu_flush_tlb)."""
+    """Flush this vCPU's TLB at once, or at its next entry (mmu.c: kvm_mmu_flush_tlb).
+
+    Only ever called on behalf of the vCPU an operation runs on.
+    """
     m.vm[x86.TLB_FLUSH] += 1
-    m.vm[x86.HW_FLUSH] += 1
+    if m.vm[x86.KNOB_LOCAL_FLUSH]:
+        m.vm[cpu_of(m.vm[x86.CURRENT_CPU]) + x86.REQUESTS] |= x86.REQ_TLB_FLUSH
+    else:
+        m.vm[x86.HW_FLUSH] += 1
