@@ -15,6 +15,7 @@
     │   ├── UnknownBase
     │   ├── ContradictingPatches   two patches set one knob
     │   ├── MissingRequirement     a patch sits on another that is not in the set
+    │   ├── WrongBase              a base has the patch already, or it makes no sense there
     │   └── InvalidParameter
     ├── ReplayError
     │   ├── ReplayRefused          the trace asks for what the machine cannot have
@@ -99,6 +100,10 @@ class ContradictingPatches(CatalogueError):
 
 class MissingRequirement(CatalogueError):
     """A patch sits on another one that the set lacks."""
+
+
+class WrongBase(CatalogueError):
+    """A patch on a base that has it already, or on which it makes no sense."""
 
 
 class InvalidParameter(CatalogueError):

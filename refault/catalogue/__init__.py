@@ -17,13 +17,14 @@ from refault.catalogue.model import (
     Schedule,
     Variant,
 )
+from refault.catalogue.named import GOLDEN, MERGED, NAMED, SEED_SERIES
 from refault.catalogue.notation import patch_set_from_text, patch_set_to_text
 from refault.catalogue.resolve import (
-    GOLDEN,
-    SEED_SERIES,
     bases,
     get_base,
     get_patch,
+    golden_names,
+    patch_document,
     patches,
     prefix_label,
     prefixes,
@@ -34,6 +35,8 @@ from refault.catalogue.resolve import (
 __all__ = [
     "GOLDEN",
     "KNOBS",
+    "MERGED",
+    "NAMED",
     "SEED_SERIES",
     "Base",
     "Knob",
@@ -45,6 +48,8 @@ __all__ = [
     "bases",
     "get_base",
     "get_patch",
+    "golden_names",
+    "patch_document",
     "patch_set_from_text",
     "patch_set_to_text",
     "patches",

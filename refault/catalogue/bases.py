@@ -23,6 +23,14 @@ _V2_6_34_PRE = {
     "notifier_index": 0,
     "shrink_count": 0,
     "sync_trace": 0,
+    "zap_children": 0,
+    "zap_commit": 0,
+    "unsync_count": 0,
+    "cr_reset": 0,
+    "global_pages": 0,
+    "sync_protect": 0,
+    "write_flush": 0,
+    "local_flush": 0,
 }
 _APRIL_2010 = {
     **_V2_6_34_PRE,

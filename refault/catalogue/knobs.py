@@ -27,8 +27,9 @@ KNOBS: tuple[Knob, ...] = (
         values=(
             "the length of the path vector, parents included",
             "the number of children zapped",
+            "that; and kvm_mmu_zap_page() adds the page itself unless it stays as a root in use",
         ),
-        source="mmu_zap_unsync_children",
+        source="mmu_zap_unsync_children, kvm_mmu_zap_page",
     ),
     Knob(
         name="hash_restart",
@@ -65,8 +66,8 @@ KNOBS: tuple[Knob, ...] = (
         name="unsync_clear",
         question="When are the marks of children that are in sync again cleared?",
         values=(
-            "lazily: some stay set below a parent whose count is zero",
-            "exactly: a walk clears the mark of every child that is in sync",
+            "lazily: a walk leaves the marks of children that are absent or in sync",
+            "at once: a walk also clears the mark of every child that is absent or in sync",
         ),
         source="mmu_unsync_walk",
     ),
@@ -77,6 +78,7 @@ KNOBS: tuple[Knob, ...] = (
             "it resets the MMU context like any other",
             "an equal value does nothing; a change of PGE syncs and flushes, and is not stored",
             "an equal value does nothing; a change of PGE syncs, flushes, and is stored",
+            "it resets only if PSE or PAE changes; a change of PGE asks the next entry for both",
         ),
         source="kvm_set_cr4",
     ),
@@ -92,8 +94,10 @@ KNOBS: tuple[Knob, ...] = (
         values=(
             "those reachable from the root, found by walking the marks",
             "all on one list of the module; one local flush at the end",
+            "those on the list that a root of the vCPU reaches; one local flush at the end",
+            "those found by walking the marks; one remote and one local flush at the end",
         ),
-        source="mmu_sync_children",
+        source="mmu_sync_children, mmu_sync_roots",
     ),
     Knob(
         name="role_layout",
@@ -174,5 +178,59 @@ KNOBS: tuple[Knob, ...] = (
             "once it is out of sync; on every return, by zapping too",
         ),
         source="kvm_unsync_page, kvm_unlink_unsync_page",
+    ),
+    Knob(
+        name="zap_children",
+        question="What becomes of the out-of-sync pages below a page that is zapped?",
+        values=(
+            "they are zapped too",
+            "they turn invalid and stay, unlinked, until reclaim comes to them",
+        ),
+        source="mmu_zap_unsync_children",
+    ),
+    Knob(
+        name="zap_commit",
+        question="When is a zapped page freed, and the remote flush for it made?",
+        values=(
+            "at once, a flush for each page",
+            "when the caller is done, one flush for all; until then they are invalid in the hash",
+        ),
+        source="kvm_mmu_prepare_zap_page, kvm_mmu_commit_zap_page",
+    ),
+    Knob(
+        name="unsync_count",
+        question="How does a walk that clears marks keep the count of marked children?",
+        values=("it becomes zero with the last mark", "it goes down with every mark"),
+        source="mmu_unsync_walk",
+    ),
+    Knob(
+        name="cr_reset",
+        question="Which writes to CR0 and CR4 reset the MMU context?",
+        values=("every one", "those that change PG, WP, CD or NW, and PGE, PSE or PAE"),
+        source="kvm_set_cr0, kvm_set_cr4",
+    ),
+    Knob(
+        name="global_pages",
+        question="Does loading a root synchronise pages that map only global entries?",
+        values=("yes", "no: only writes to CR0 and CR4 do"),
+        source="kvm_mmu_sync_global, kvm_unsync_page, set_spte",
+    ),
+    Knob(
+        name="sync_protect",
+        question="Is a page write protected again that loading a root has just protected?",
+        values=("yes", "no; a sync leaves every mapping of a shadowed table read-only"),
+        source="kvm_sync_page, mmu_need_write_protect",
+    ),
+    Knob(
+        name="write_flush",
+        question="How often does an emulated write to a page table flush?",
+        values=("for each shadow entry", "once, after all"),
+        source="kvm_mmu_pte_write",
+    ),
+    Knob(
+        name="local_flush",
+        question="When is a flush of the vCPU's own TLB carried out?",
+        values=("at once", "at its next entry, once for all that were asked for"),
+        source="kvm_mmu_flush_tlb",
     ),
 )

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from refault.catalogue.layouts import layout_document
 from refault.errors import InvalidParameter
 
 PAGE_LIMIT_MAX = 1 << 20
@@ -28,8 +29,12 @@ class Patch:
     ``date`` is ISO 8601, as exact as it is known. ``knobs`` are what it sets;
     none means it changes no behaviour. ``requires`` names patches that must
     stand before it, or another form of them: ``form_of`` says which patch
-    this one is another form of. ``short`` is its part of a variant's short
-    name. ``reconstruction`` says what had to be guessed, or is empty.
+    of the series this one is another form or one piece of. ``short`` is its
+    part of a variant's short name. ``reconstruction`` says what had to be
+    guessed, or is empty. ``merged_in`` names bases that have it already, and
+    as what; ``not_on`` those it makes no sense on, and why: on both it is
+    refused. ``layout`` names the layout it gives struct kvm_mmu_page
+    (:mod:`refault.catalogue.layouts`), or is empty.
     """
 
     id: str
@@ -46,12 +51,18 @@ class Patch:
     short: str
     form_of: str | None = None
     reconstruction: str = ""
+    merged_in: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    not_on: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    layout: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The patch as JSON."""
+        """The patch as JSON, with the sizes its layout comes to."""
         return dataclasses.asdict(self) | {
             "knobs": dict(self.knobs),
             "requires": list(self.requires),
+            "merged_in": dict(self.merged_in),
+            "not_on": dict(self.not_on),
+            "layout": layout_document(self.layout) if self.layout else None,
         }
 
 

@@ -9,10 +9,10 @@
     series,page-limit=400/64/32768
     p3,tlb=1
 
-First a golden name, or patches joined by ``+``, each by its id or its short
-name (a base in front if it is not the usual one); then parameters. A page
-limit of three numbers is a schedule: the first limit, the second, and after
-how many operations they take turns.
+First a golden name or a point as merged (``merged-2.6.36``), or patches joined
+by ``+``, each by its id or its short name (a base in front if it is not the
+usual one); then parameters. A page limit of three numbers is a schedule: the
+first limit, the second, and after how many operations they take turns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from __future__ import annotations
 from refault.catalogue.bases import BASES
 from refault.catalogue.entries import PATCHES
 from refault.catalogue.model import Parameters, PatchSet
-from refault.catalogue.resolve import GOLDEN, get_patch
+from refault.catalogue.named import NAMED
+from refault.catalogue.resolve import get_patch
 from refault.errors import InvalidParameter, UnknownPatch
 
 _SCHEDULE_PARTS = 3
@@ -47,8 +48,8 @@ def patch_set_to_text(patch_set: PatchSet) -> str:
 
 
 def _code(code: str) -> tuple[str, tuple[str, ...]]:
-    if code in GOLDEN:
-        return GOLDEN[code].base, GOLDEN[code].patches
+    if code in NAMED:
+        return NAMED[code].base, NAMED[code].patches
     words = [word.strip() for word in code.split("+")]
     base = words.pop(0) if words[0] in {known.id for known in BASES} else BASES[0].id
     return base, tuple(_patch_id(word) for word in words)
@@ -61,7 +62,7 @@ def _patch_id(word: str) -> str:
         return get_patch(word).id
     except UnknownPatch as error:
         raise UnknownPatch(
-            f"{error}; or, in front of parameters only, {', '.join(GOLDEN)}"
+            f"{error}; or, in front of parameters only, {', '.join(NAMED)}"
         ) from None
 
 

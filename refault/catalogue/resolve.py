@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,63 +15,34 @@ from refault.catalogue.bases import BASES
 from refault.catalogue.entries import PATCHES
 from refault.catalogue.knobs import KNOBS
 from refault.catalogue.model import Base, Parameters, Patch, PatchSet, Schedule, Variant
+from refault.catalogue.named import GOLDEN, NAMED, SEED_SERIES
 from refault.errors import (
+    CatalogueError,
     ContradictingPatches,
     MissingRequirement,
     UnknownBase,
     UnknownPatch,
+    WrongBase,
 )
-
-#: The six patches of 12 April 2010, in the order they were posted.
-SEED_SERIES = (
-    "unsync-walk-struct",
-    "zap-account",
-    "parent-stop-bit",
-    "cr4-posted",
-    "sp-flags-word",
-    "unsync-list-global",
-)
-
-_FORMS: dict[str, tuple[str, ...]] = {
-    "p2": ("zap-account",),
-    "p2alt": ("zap-restart",),
-    "p3": ("zap-account", "parent-stop-bit"),
-    "p3count": ("zap-account", "parent-stop-count"),
-    "p3fix": ("zap-account", "parent-stop-count", "unsync-clear-exact"),
-    "p4": ("zap-account", "cr4-posted"),
-    "p4r": ("zap-account", "cr4-store-norole"),
-    "p6": ("zap-account", "unsync-list-global"),
-    "series": SEED_SERIES,
-}
-_APRIL_FORMS: dict[str, tuple[str, ...]] = {
-    **_FORMS,
-    "p2goto_nolist": ("zap-restart-posted",),
-    "p2merged": ("zap-merged",),
-    "p3full": ("zap-account", "parent-stop-count", "unsync-clear-exact"),
-}
-
-#: What the golden results call a configuration, and the patch set that makes it.
-GOLDEN: dict[str, PatchSet] = {
-    "base": PatchSet("v2.6.34-pre"),
-    "rel34": PatchSet("v2.6.34-pre", ("zap-merged",)),
-    **{name: PatchSet("v2.6.34-pre", ids) for name, ids in _FORMS.items()},
-    "apr": PatchSet("kvm-2010-04"),
-    **{f"apr_{name}": PatchSet("kvm-2010-04", ids) for name, ids in _APRIL_FORMS.items()},
-    "rel35": PatchSet("v2.6.35.6"),
-}
 
 _PATCHES = {patch.id: patch for patch in PATCHES}
 _BASES = {base.id: base for base in BASES}
 
 
 def patches() -> tuple[Patch, ...]:
-    """Every patch of the catalogue: the seed series in order, each followed by its other forms."""
-    order = {patch_id: place for place, patch_id in enumerate(SEED_SERIES)}
-    for patch in PATCHES:
-        if patch.id not in order:
-            origin = patch.form_of or patch.requires[0]
-            order[patch.id] = order[origin]
-    return tuple(sorted(PATCHES, key=lambda patch: order[patch.id]))
+    """Every patch of the catalogue: the seed series in order, each followed by its other forms.
+
+    Those stand by date; one that is only known to the year comes after the rest of its year.
+    """
+    return tuple(sorted(PATCHES, key=_place))
+
+
+def _place(patch: Patch) -> tuple[int, bool, str, str]:
+    origin = patch
+    while origin.id not in SEED_SERIES:
+        origin = get_patch(origin.form_of or origin.requires[0])
+    in_series = patch.id in SEED_SERIES
+    return SEED_SERIES.index(origin.id), not in_series, patch.date.ljust(10, "9"), patch.id
 
 
 def bases() -> tuple[Base, ...]:
@@ -85,7 +57,7 @@ def get_patch(patch_id: str) -> Patch:
     except KeyError:
         raise UnknownPatch(
             f"patch {patch_id!r} is not in the catalogue{_nearest(patch_id, _PATCHES)}; "
-            f"there are {', '.join(patch.id for patch in patches())}"
+            f"there are {', '.join(sorted(_PATCHES))}"
         ) from None
 
 
@@ -107,17 +79,19 @@ def resolve(patch_set: PatchSet) -> Variant:
         UnknownBase, UnknownPatch: naming what is not in the catalogue.
         ContradictingPatches: one patch twice, or two that set one knob (also to the same value:
             two forms of one change cannot both be applied).
-        MissingRequirement: a patch without the one it sits on before it.
+        MissingRequirement: a patch without the one it sits on before it, or in the base.
+        WrongBase: a patch on a base that has it already, or that it makes no sense on.
     """
     base = get_base(patch_set.base)
     chosen = [get_patch(patch_id) for patch_id in patch_set.patches]
     _refuse_duplicates(chosen)
+    _refuse_base(chosen, base)
     knobs = dict(base.knobs)
     for knob, patch in _setters(chosen).items():
         knobs[knob] = patch.knobs[knob]
-    _refuse_gaps(chosen)
+    _refuse_gaps(chosen, base)
     parameters = patch_set.parameters
-    golden_name = _golden_names().get(_knob_key(knobs))
+    golden_name = _names_of(GOLDEN).get(_knob_key(knobs))
     return Variant(
         base=base.id,
         patches=tuple(patch.id for patch in chosen),
@@ -125,7 +99,7 @@ def resolve(patch_set: PatchSet) -> Variant:
         knobs=knobs,
         digest=_digest(knobs, parameters),
         name=" ".join((base.id, *(f"+{patch.id}" for patch in chosen), *parameters.to_words())),
-        short_name=_short_name(chosen, golden_name, parameters),
+        short_name=_short_name(base, chosen, knobs, parameters),
         golden_name=golden_name,
     )
 
@@ -161,12 +135,53 @@ def variant_from_golden_name(name: str, parameters: Parameters | None = None) ->
     )
 
 
+def golden_names(patch: Patch) -> tuple[str, ...]:
+    """Under which names the golden data holds this patch: with others, or as the same machine.
+
+    Looked at are the golden patch sets that list it, and what it makes of each base with the
+    patches it requires, behind zap-account too: the golden p3, p4 and p6 sit on that.
+    """
+    found = {name for name, patch_set in GOLDEN.items() if patch.id in patch_set.patches}
+    for base in BASES:
+        for front in ((), ("zap-account",)):
+            try:
+                variant = resolve(PatchSet(base.id, (*front, *_with_required(patch))))
+            except CatalogueError:
+                continue
+            if patch.knobs and variant.golden_name is not None:
+                found.add(variant.golden_name)
+    return tuple(name for name in GOLDEN if name in found)
+
+
+def patch_document(patch: Patch) -> dict[str, Any]:
+    """The patch as JSON, with the golden names that hold it; none: no real-code result exists."""
+    return patch.to_dict() | {"golden_names": list(golden_names(patch))}
+
+
+def _with_required(patch: Patch) -> tuple[str, ...]:
+    before = [_with_required(get_patch(wanted)) for wanted in patch.requires]
+    return (*(patch_id for ids in before for patch_id in ids), patch.id)
+
+
 def _refuse_duplicates(chosen: Sequence[Patch]) -> None:
     seen: set[str] = set()
     for patch in chosen:
         if patch.id in seen:
             raise ContradictingPatches(f"patch {patch.id} stands in the set twice; take one out")
         seen.add(patch.id)
+
+
+def _refuse_base(chosen: Sequence[Patch], base: Base) -> None:
+    for patch in chosen:
+        if base.id in patch.merged_in:
+            raise WrongBase(
+                f"patch {patch.id} is in base {base.id} already, {patch.merged_in[base.id]}; "
+                "take it out"
+            )
+        if base.id in patch.not_on:
+            raise WrongBase(
+                f"patch {patch.id} makes no sense on base {base.id}: {patch.not_on[base.id]}"
+            )
 
 
 def _setters(chosen: Sequence[Patch]) -> dict[str, Patch]:
@@ -181,9 +196,9 @@ def _setters(chosen: Sequence[Patch]) -> dict[str, Patch]:
     return setters
 
 
-def _refuse_gaps(chosen: Sequence[Patch]) -> None:
+def _refuse_gaps(chosen: Sequence[Patch], base: Base) -> None:
     later = {patch.id for patch in chosen}
-    present: set[str] = set()
+    present = {patch.id for patch in PATCHES if base.id in patch.merged_in}
     for patch in chosen:
         for wanted in patch.requires:
             if wanted in present:
@@ -204,14 +219,21 @@ def _other_forms(patch_id: str) -> str:
     return f" (or {' or '.join(forms)})" if forms else ""
 
 
-def _golden_names() -> dict[tuple[int, ...], str]:
-    names: dict[tuple[int, ...], str] = {}
-    for name, patch_set in GOLDEN.items():
+@functools.cache
+def _names_of_all() -> dict[str, tuple[int, ...]]:
+    keys = {}
+    for name, patch_set in NAMED.items():
         knobs = dict(_BASES[patch_set.base].knobs)
         for patch_id in patch_set.patches:
             knobs |= _PATCHES[patch_id].knobs
-        names.setdefault(_knob_key(knobs), name)
-    return names
+        keys[name] = _knob_key(knobs)
+    return keys
+
+
+def _names_of(named: Iterable[str]) -> dict[tuple[int, ...], str]:
+    """Which machines those names are; of two names for one, the first."""
+    keys = _names_of_all()
+    return {keys[name]: name for name in reversed(list(named))}
 
 
 def _knob_key(knobs: dict[str, int]) -> tuple[int, ...]:
@@ -234,8 +256,16 @@ def _digest(knobs: dict[str, int], parameters: Parameters) -> str:
     return hashlib.sha256(msgpack.packb(body, use_bin_type=True)).hexdigest()
 
 
-def _short_name(chosen: Sequence[Patch], golden_name: str | None, parameters: Parameters) -> str:
-    code = golden_name or "+".join(patch.short for patch in chosen if patch.knobs)
+def _short_name(
+    base: Base, chosen: Sequence[Patch], knobs: dict[str, int], parameters: Parameters
+) -> str:
+    names = _names_of(NAMED)
+    code = names.get(_knob_key(knobs))
+    if code is None:
+        words = [patch.short for patch in chosen if patch.knobs]
+        if base is not BASES[0]:
+            words.insert(0, names[_knob_key(dict(base.knobs))])
+        code = "+".join(words)
     return " ".join((code, *parameters.to_words()))
 
 

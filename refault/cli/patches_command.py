@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from refault import catalogue
+from refault.catalogue.layouts import LONG_BYTES, layout_document
 
 
 def patches(
@@ -18,10 +20,40 @@ def patches(
     Example: refault patches --json
     """
     if as_json:
-        print(json.dumps([patch.to_dict() for patch in catalogue.patches()], indent=2))
+        documents = [catalogue.patch_document(patch) for patch in catalogue.patches()]
+        print(json.dumps(documents, indent=2))
         return
     for patch in catalogue.patches():
         print(f"{patch.id:<22}{patch.author}, {patch.date}")
         print(f"  {patch.title}")
-        if patch.requires:
-            print(f"  sits on {', '.join(patch.requires)}")
+        for line in _lines(patch):
+            print(f"  {line}")
+    print("Patch sets with a name: " + ", ".join(catalogue.NAMED))
+
+
+def _lines(patch: catalogue.Patch) -> Iterator[str]:
+    """What decides where a patch can be used, and how far its numbers can be trusted."""
+    if patch.requires:
+        yield f"sits on {', '.join(patch.requires)}"
+    for base, how in patch.merged_in.items():
+        yield f"{base} has it already, {how}"
+    for base, reason in patch.not_on.items():
+        yield f"not on {base}: {reason}"
+    if patch.layout:
+        yield from _sizes(layout_document(patch.layout))
+    names = catalogue.golden_names(patch)
+    if not patch.knobs:
+        yield "changes no behaviour"
+    elif names:
+        yield f"real code: {', '.join(names)}"
+    else:
+        yield "no real-code result"
+
+
+def _sizes(layout: dict[str, Any]) -> Iterator[str]:
+    for abi in LONG_BYTES:
+        now, before = layout[abi], layout["before"][abi]
+        yield (
+            f"struct kvm_mmu_page on {abi}: {now['sizeof']} bytes in {now['cachelines']} cache "
+            f"lines; before {before['sizeof']} in {before['cachelines']}"
+        )

@@ -50,6 +50,13 @@ class PatchDocument(TypedDict):
     knobs: dict[str, Any]
     requires: list[str]
     source: str
+    short: str
+    form_of: str | None
+    reconstruction: str
+    merged_in: dict[str, str]
+    not_on: dict[str, str]
+    layout: dict[str, Any] | None
+    golden_names: list[str]
 
 
 class BaseDocument(TypedDict):

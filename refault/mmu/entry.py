@@ -7,10 +7,10 @@ from refault.mmu.guest import slot_of
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.pages import get_page
-from refault.mmu.requests import cpu_of, flush_hardware
+from refault.mmu.requests import cpu_of, flush_hardware, flush_tlb
 from refault.mmu.sync import sync_roots
 from refault.mmu.tlb import drop_all
-from refault.mmu.zap import free_some_pages, zap_page
+from refault.mmu.zap import commit_zap, free_some_pages, zap_page
 
 
 @kernel
@@ -35,6 +35,7 @@ def free_roots(m: Machine, cpu: int) -> None:
             m.vm[cpu + x86.PAE_ROOTS + i] = 0
     else:
         put_root(m, root)
+    commit_zap(m)
     m.vm[cpu + x86.ROOT] = 0
 
 
@@ -150,6 +151,10 @@ def enter_guest(m: Machine, vcpu: int) -> int:
         if vm[cpu + x86.REQUESTS] & x86.REQ_MMU_SYNC:
             vm[cpu + x86.REQUESTS] &= ~x86.REQ_MMU_SYNC
             sync_roots(m, cpu)
+        if vm[cpu + x86.REQUESTS] & x86.REQ_GUEST_FLUSH:
+            vm[cpu + x86.REQUESTS] &= ~x86.REQ_GUEST_FLUSH
+            sync_roots(m, cpu)
+            flush_tlb(m)
         if vm[cpu + x86.REQUESTS] & x86.REQ_TLB_FLUSH:
             vm[cpu + x86.REQUESTS] &= ~x86.REQ_TLB_FLUSH
             flush_hardware(m, cpu)

@@ -8,10 +8,17 @@ from refault.mmu.guest import read_gpte, slot_of
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.pages import get_page
-from refault.mmu.parents import child_of, entry_of, level_of, remove_parent, shadow_root
+from refault.mmu.parents import (
+    child_of,
+    entry_of,
+    level_of,
+    page_of,
+    remove_parent,
+    shadow_root,
+)
 from refault.mmu.requests import flush_remote_tlbs
 from refault.mmu.rmap import is_present, rmap_remove
-from refault.mmu.spte import mapping_level, mmu_set_spte
+from refault.mmu.spte import mapping_level, mmu_set_spte, note_global
 from refault.mmu.walk import entry_size, walk_addr
 from refault.mmu.zap import free_some_pages
 
@@ -98,7 +105,8 @@ def fetch(
             access = left & x86.ACC_ALL
         level -= 1
         sptep = entry_of(child_of(m.spt[sptep]), level, gva)
-    dirty = vm[x86.WALK_PTES + vm[x86.WALK_LEVEL] - 1] & x86.DIRTY
+    gpte = vm[x86.WALK_PTES + vm[x86.WALK_LEVEL] - 1]
+    note_global(m, cpu, page_of(sptep), gpte)
     mmu_set_spte(
         m,
         cpu,
@@ -106,7 +114,7 @@ def fetch(
         vm[x86.WALK_PTE_ACCESS] & access,
         user_fault,
         write_fault,
-        dirty,
+        gpte & x86.DIRTY,
         level,
         vm[x86.WALK_GFN],
         0,

@@ -27,6 +27,7 @@ USER = 4
 ACCESSED = 0x20
 DIRTY = 0x40
 LARGE = 0x80
+GLOBAL = 0x100
 HOST_WRITABLE = 0x200
 NX = -0x8000000000000000
 FRAME_MASK = 0x000F_FFFF_FFFF_F000
@@ -170,6 +171,14 @@ KNOB_DIRECT_ACCESS = 174
 KNOB_NOTIFIER_INDEX = 175
 KNOB_SHRINK_COUNT = 176
 KNOB_SYNC_TRACE = 177
+KNOB_ZAP_CHILDREN = 178
+KNOB_ZAP_COMMIT = 179
+KNOB_UNSYNC_COUNT = 180
+KNOB_CR_RESET = 181
+KNOB_GLOBAL_PAGES = 182
+KNOB_SYNC_PROTECT = 183
+KNOB_WRITE_FLUSH = 184
+KNOB_LOCAL_FLUSH = 185
 BYPASS = 40
 TRAP = 41  # value of "absent, tell the host"
 NOTRAP = 42  # value of "absent in the guest too"
@@ -191,7 +200,8 @@ LINK_FREE_COUNT = 56
 MEM_NEXT = 57  # first unused word of mem[]
 LIST_HEAD = 58  # active_mmu_pages, newest first
 LIST_TAIL = 59
-OOS_HEAD = 60  # every unsync page, newest first (sync_scope 1)
+OOS_HEAD = 60  # every unsync page, newest first
+INVALID_HEAD = 61  # zapped pages that commit_zap() will free (zap_commit 1), latest first
 DEFAULT_LIMIT = 62  # KVM's default page limit for the slots there are
 
 # Result of the latest guest walk (paging_tmpl.h: struct guest_walker)
@@ -204,6 +214,7 @@ WALK_PTES = 70  # [level - 1]
 WALK_TABLE_GFNS = 75
 WALK_PTE_GPAS = 80
 WRITE_PT = 85  # set when a fault must be emulated
+COLLECTED = 86  # flushes put off to the end of the work under way: COLLECTED_* bits
 
 # The unsync walk's vector (mmu.c: struct kvm_mmu_pages), its path and its stack
 VEC_COUNT = 96
@@ -268,6 +279,9 @@ REQ_TLB_FLUSH = 1
 REQ_MMU_RELOAD = 2
 REQ_TRIPLE_FAULT = 4
 REQ_MMU_SYNC = 8
+REQ_GUEST_FLUSH = 16  # sync the roots and flush, as Linux 5.16 does after a change of CR4.PGE
+COLLECTED_REMOTE = 1
+COLLECTED_LOCAL = 2
 
 # --- page[]: headers of shadow pages (struct kvm_mmu_page) --------------------------------
 # A page handle `sp` is the offset of its header; its table starts at `sp << 5` in spt[],
@@ -289,6 +303,7 @@ FREED = 10
 SLOT_BITMAP = 11
 OOS_NEXT = 12
 OOS_PREV = 13
+ALL_GLOBAL = 14  # no entry that is not global was ever mapped here (global_pages 1)
 BITMAP = 16  # unsync_child_bitmap: 16 words of 32 bits
 
 # --- link[]: nodes of 8 words, for rmap descriptors and parent chains ------------------------

@@ -9,10 +9,10 @@ from refault.mmu.machine import Machine
 from refault.mmu.parents import add_parent, level_of, quadrant_of, table_of
 from refault.mmu.requests import flush_remote_tlbs
 from refault.mmu.rmap import rmap_write_protect
-from refault.mmu.sync import sync_page
+from refault.mmu.sync import FLUSH, sync_page
 from refault.mmu.unsync import mark_parents_unsync
 from refault.mmu.walk import entry_size
-from refault.mmu.zap import U32, account_shadowed, hash_of, hash_push, list_push
+from refault.mmu.zap import U32, account_shadowed, commit_zap, hash_of, hash_push, list_push
 
 
 @kernel
@@ -66,6 +66,8 @@ def alloc_page(m: Machine, gfn: int, role: int) -> int:
         m.page[sp + i] = 0
     m.page[sp + x86.GFN] = gfn
     m.page[sp + x86.ROLE] = role
+    if m.vm[x86.KNOB_GLOBAL_PAGES] and role & x86.ROLE_PGE:
+        m.page[sp + x86.ALL_GLOBAL] = 1
     table = table_of(sp)
     for i in range(x86.ENTRIES):
         m.spt[table + i] = m.vm[x86.TRAP]
@@ -90,7 +92,8 @@ def get_page(
         if m.page[sp + x86.GFN] == gfn:
             zapped = 0
             if m.page[sp + x86.UNSYNC]:
-                zapped = sync_page(m, cpu, sp, 1)
+                zapped = sync_page(m, cpu, sp, 0, FLUSH)
+                commit_zap(m)
             if not zapped and m.page[sp + x86.ROLE] == role:
                 add_parent(m, sp, sptep)
                 if m.page[sp + x86.UNSYNC_CHILDREN]:

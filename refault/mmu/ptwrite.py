@@ -9,9 +9,9 @@ from refault.mmu.machine import Machine
 from refault.mmu.parents import child_of, level_of, quadrant_of, remove_parent, table_of
 from refault.mmu.requests import flush_remote_tlbs, flush_tlb
 from refault.mmu.rmap import is_present, rmap_remove
-from refault.mmu.spte import mmu_set_spte
+from refault.mmu.spte import mmu_set_spte, note_global
 from refault.mmu.walk import gpte_access
-from refault.mmu.zap import free_some_pages, hash_of, zap_page
+from refault.mmu.zap import commit_zap, free_some_pages, hash_of, zap_page
 
 
 @kernel
@@ -66,6 +66,7 @@ def update_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
         return
     role_access = (m.page[sp + x86.ROLE] >> x86.ROLE_ACCESS_SHIFT) & x86.ACC_ALL
     access = role_access & gpte_access(gpte, m.vm[cpu + x86.EFER] & x86.EFER_NX)
+    note_global(m, cpu, sp, gpte)
     mmu_set_spte(m, cpu, sptep, access, 0, 0, gpte & x86.DIRTY, 1, gfn, 1)
 
 
@@ -103,9 +104,26 @@ def write_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
             m.vm[x86.PTE_UPDATED] += 1
             size = table_entry_size(m, sp)
             update_entry(m, cpu, sp, sptep, gpte if size == 8 else gpte & x86.U32)
-    if needs_remote_flush(m, old, m.spt[sptep]):
+    remote = needs_remote_flush(m, old, m.spt[sptep])
+    if m.vm[x86.KNOB_WRITE_FLUSH]:
+        m.vm[x86.COLLECTED] |= x86.COLLECTED_REMOTE if remote else x86.COLLECTED_LOCAL
+    elif remote:
         flush_remote_tlbs(m)
     else:
+        flush_tlb(m)
+
+
+@kernel
+def flush_written(m: Machine) -> None:
+    """What a table write still owes: freeing what it zapped, and the flushes it put off.
+
+    The flush that goes with the freeing serves the written entries too.
+    """
+    if m.vm[x86.INVALID_HEAD]:
+        commit_zap(m)
+    elif m.vm[x86.COLLECTED] & x86.COLLECTED_REMOTE:
+        flush_remote_tlbs(m)
+    elif m.vm[x86.COLLECTED]:
         flush_tlb(m)
 
 
@@ -165,6 +183,8 @@ def pte_write(m: Machine, cpu: int, gpa: int, size: int, value: int, by_guest: i
     if vm[x86.BUG]:
         return
     vm[x86.PTE_WRITE] += 1
+    vm[x86.COLLECTED] = 0
+    batch = vm[x86.KNOB_ZAP_COMMIT]
     flooded = is_flooded(m, cpu, gfn) if by_guest else 0
     if not once:
         gpte = value
@@ -178,9 +198,9 @@ def pte_write(m: Machine, cpu: int, gpa: int, size: int, value: int, by_guest: i
             misaligned = size < 4 or (offset ^ (offset + size - 1)) & ~(entry - 1)
             if misaligned or flooded:
                 others = zap_page(m, sp)
-                if others:
+                if others and not batch:
                     after = vm[hash_of(gfn)]
-                if not others or vm[x86.KNOB_HASH_RESTART] != 2:
+                if batch or not others or vm[x86.KNOB_HASH_RESTART] != 2:
                     vm[x86.FLOODED] += 1
             else:
                 if not once and (gpa & (entry - 1) or size < entry):
@@ -188,6 +208,7 @@ def pte_write(m: Machine, cpu: int, gpa: int, size: int, value: int, by_guest: i
                     gpte = read_gpte(m, gpa & ~(entry - 1), entry)
                 write_entries(m, cpu, sp, offset, gpte)
         sp = after
+    flush_written(m)
     vm[cpu + x86.UPDATE_GFN] = -1
 
 
@@ -209,9 +230,11 @@ def unshadow(m: Machine, gfn: int) -> None:
             and not m.page[sp + x86.ROLE] & (x86.ROLE_DIRECT | x86.ROLE_INVALID)
             and zap_page(m, sp)
             and m.vm[x86.KNOB_HASH_RESTART]
+            and not m.vm[x86.KNOB_ZAP_COMMIT]
         ):
             after = m.vm[hash_of(gfn)]
         sp = after
+    commit_zap(m)
 
 
 @kernel
@@ -226,9 +249,10 @@ def unprotect_page(m: Machine, gfn: int) -> int:
         after = m.page[sp + x86.HASH_NEXT]
         if m.page[sp + x86.GFN] == gfn and not m.page[sp + x86.ROLE] & x86.ROLE_DIRECT:
             found = 1
-            if zap_page(m, sp):
+            if zap_page(m, sp) and not m.vm[x86.KNOB_ZAP_COMMIT]:
                 after = m.vm[hash_of(gfn)]
         sp = after
+    commit_zap(m)
     if bound == 0:
         m.vm[x86.BUG] = x86.BUG_ENDLESS_ZAP
     return found

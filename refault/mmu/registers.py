@@ -11,9 +11,16 @@ from refault.mmu.guest import read_word, slot_of
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.requests import flush_tlb
-from refault.mmu.sync import sync_roots
+from refault.mmu.sync import sync_global, sync_roots
 
 PDPTR_BITS = x86.CR4_PGE | x86.CR4_PSE | x86.CR4_PAE
+# What still resets the context with cr_reset 1, and with cr4_write 3
+CR0_RESETS = x86.CR0_PG | x86.CR0_WP | x86.CR0_CD | x86.CR0_NW
+CR4_RESETS = PDPTR_BITS
+CR4_FORMAT = x86.CR4_PSE | x86.CR4_PAE
+# Values of the knob cr4_write
+STORED = 2
+REQUESTED = 3
 
 
 @kernel
@@ -62,8 +69,9 @@ def boot(m: Machine, cpu: int, cr0: int, cr3: int, cr4: int, efer: int) -> None:
 
 @kernel
 def set_cr0(m: Machine, cpu: int, value: int) -> int:
-    """Always a context reset, also for the value that is there; PG takes LMA along."""
+    """A context reset, with ``cr_reset`` 0 even if nothing changed; PG takes LMA along."""
     vm = m.vm
+    old = vm[cpu + x86.CR0]
     if value >> 32:
         return x86.OUT_GP
     value = (value & x86.CR0_KNOWN) | x86.CR0_ET
@@ -72,7 +80,7 @@ def set_cr0(m: Machine, cpu: int, value: int) -> int:
     if value & x86.CR0_PG and not value & x86.CR0_PE:
         return x86.OUT_GP
     pae = vm[cpu + x86.CR4] & x86.CR4_PAE
-    if value & x86.CR0_PG and not vm[cpu + x86.CR0] & x86.CR0_PG:
+    if value & x86.CR0_PG and not old & x86.CR0_PG:
         if vm[cpu + x86.EFER] & x86.EFER_LME:
             if not pae:
                 return x86.OUT_GP
@@ -82,7 +90,10 @@ def set_cr0(m: Machine, cpu: int, value: int) -> int:
     elif not value & x86.CR0_PG:
         vm[cpu + x86.EFER] &= ~x86.EFER_LMA
     vm[cpu + x86.CR0] = value
-    reset_context(m, cpu)
+    if vm[x86.KNOB_GLOBAL_PAGES]:
+        sync_global(m, cpu)
+    if not vm[x86.KNOB_CR_RESET] or (value ^ old) & CR0_RESETS:
+        reset_context(m, cpu)
     return x86.OUT_NONE
 
 
@@ -118,15 +129,16 @@ def set_cr3(m: Machine, cpu: int, value: int) -> int:
 def set_cr4(m: Machine, cpu: int, value: int) -> int:
     """A full context reset, unless patch 4 cuts it short.
 
-    ``cr4_write`` 1: as posted, before any check, and the new value is never stored; 2: stored.
+    ``cr4_write`` 1: as posted, before any check, and the new value is never stored; 2: stored;
+    3: stored after the checks, and the next entry syncs and flushes.
     """
     vm = m.vm
     old = vm[cpu + x86.CR4]
     quick = vm[x86.KNOB_CR4_WRITE]
-    if quick and value == old:
+    if 0 < quick < REQUESTED and value == old:
         return x86.OUT_NONE
-    if quick and value ^ old == x86.CR4_PGE:
-        if quick == 2:
+    if 0 < quick < REQUESTED and value ^ old == x86.CR4_PGE:
+        if quick == STORED:
             vm[cpu + x86.CR4] = value
         sync_roots(m, cpu)
         flush_tlb(m)
@@ -146,7 +158,15 @@ def set_cr4(m: Machine, cpu: int, value: int) -> int:
     if value & x86.CR4_VMXE:
         return x86.OUT_GP
     vm[cpu + x86.CR4] = value
-    reset_context(m, cpu)
+    if vm[x86.KNOB_GLOBAL_PAGES]:
+        sync_global(m, cpu)
+    if quick == REQUESTED:
+        if (value ^ old) & CR4_FORMAT:
+            reset_context(m, cpu)
+        if (value ^ old) & x86.CR4_PGE:
+            vm[cpu + x86.REQUESTS] |= x86.REQ_GUEST_FLUSH
+    elif not vm[x86.KNOB_CR_RESET] or (value ^ old) & CR4_RESETS:
+        reset_context(m, cpu)
     return x86.OUT_NONE
 
 

@@ -51,6 +51,13 @@ def flush_hardware(m: Machine, cpu: int) -> None:
 
 @kernel
 def flush_tlb(m: Machine) -> None:
-    """Flush this vCPU's TLB at once (mmu.c: kvm_mmu_flush_tlb)."""
+    """Flush this vCPU's TLB at once, or at its next entry (mmu.c: kvm_mmu_flush_tlb).
+
+    Only ever called on behalf of the vCPU an operation runs on.
+    """
     m.vm[x86.TLB_FLUSH] += 1
-    flush_hardware(m, cpu_of(m.vm[x86.CURRENT_CPU]))
+    cpu = cpu_of(m.vm[x86.CURRENT_CPU])
+    if m.vm[x86.KNOB_LOCAL_FLUSH]:
+        m.vm[cpu + x86.REQUESTS] |= x86.REQ_TLB_FLUSH
+    else:
+        flush_hardware(m, cpu)

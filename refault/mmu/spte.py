@@ -56,7 +56,8 @@ def convert_notrap(m: Machine, sp: int) -> None:
 def unsync_page(m: Machine, sp: int) -> int:
     """Let the guest write this table freely; 1 if it must stay protected.
 
-    A table shadowed under two roles, invalid ones included, never goes out of sync.
+    A table shadowed under two roles, invalid ones included, never goes out of sync. Ancestors
+    of a page that maps nothing but global entries are not marked: loading a root leaves it be.
     """
     gfn = m.page[sp + x86.GFN]
     role = m.page[sp + x86.ROLE]
@@ -72,9 +73,22 @@ def unsync_page(m: Machine, sp: int) -> int:
     m.vm[x86.UNSYNC_PAGES] += 1
     m.page[sp + x86.UNSYNC] = 1
     oos_push(m, sp)
-    mark_parents_unsync(m, sp)
+    if not m.page[sp + x86.ALL_GLOBAL]:
+        mark_parents_unsync(m, sp)
     convert_notrap(m, sp)
     return 0
+
+
+@kernel
+def note_global(m: Machine, cpu: int, sp: int, gpte: int) -> None:
+    """Before an entry is mapped: one that is not global makes its page like any other for good."""
+    if not m.page[sp + x86.ALL_GLOBAL]:
+        return
+    if gpte & x86.GLOBAL and m.vm[cpu + x86.CR4] & x86.CR4_PGE:
+        return
+    m.page[sp + x86.ALL_GLOBAL] = 0
+    if m.page[sp + x86.UNSYNC]:
+        mark_parents_unsync(m, sp)
 
 
 @kernel
@@ -85,7 +99,8 @@ def need_write_protect(m: Machine, gfn: int, can_unsync: int) -> int:
         return 0
     if level_of(m, sp) != 1:
         return 1
-    if m.page[sp + x86.UNSYNC]:
+    # A sync that relies on one guarding pass may not make a table writable that is next in turn.
+    if m.page[sp + x86.UNSYNC] and (can_unsync or not m.vm[x86.KNOB_SYNC_PROTECT]):
         return 0
     if can_unsync:
         return unsync_page(m, sp)

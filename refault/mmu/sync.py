@@ -6,13 +6,22 @@ from refault.mmu import layout as x86
 from refault.mmu.guest import frame_of, read_gpte
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
-from refault.mmu.parents import quadrant_of, table_of
+from refault.mmu.parents import page_of, quadrant_of, table_of
 from refault.mmu.requests import flush_remote_tlbs, flush_tlb
 from refault.mmu.rmap import eight_are, is_present, rmap_remove, rmap_write_protect
-from refault.mmu.spte import set_spte
-from refault.mmu.unsync import clear_parents, next_leaf, start_path, unsync_walk
+from refault.mmu.spte import note_global, set_spte
+from refault.mmu.unsync import clear_parents, next_leaf, reaches_root, start_path, unsync_walk
 from refault.mmu.walk import entry_size, gpte_access
-from refault.mmu.zap import unlink_unsync_page, zap_page
+from refault.mmu.zap import commit_zap, unlink_unsync_page, zap_page
+
+# What sync_page() does about flushes: both at once; the local one is the caller's; both put off
+FLUSH = 0
+FLUSH_REMOTE = 1
+COLLECT = 2
+# Values of the knob sync_scope
+WALKED = 0
+LISTED = 1
+COLLECTED = 3
 
 
 @kernel
@@ -25,6 +34,8 @@ def sync_entry(m: Machine, cpu: int, sptep: int, gpte: int, role_access: int, nx
         m.spt[sptep] = m.vm[x86.TRAP] if gpte & x86.PRESENT else m.vm[x86.NOTRAP]
         return 0
     access = role_access & gpte_access(gpte, nx)
+    if m.page[page_of(sptep) + x86.ALL_GLOBAL]:
+        note_global(m, cpu, page_of(sptep), gpte)
     host_writable = spte & x86.HOST_WRITABLE
     if not host_writable:
         access &= ~x86.ACC_WRITE
@@ -55,29 +66,43 @@ def sync_entries(m: Machine, cpu: int, sp: int) -> int:
 
 
 @kernel
-def sync_page(m: Machine, cpu: int, sp: int, flush: int) -> int:
+def flush_guarded(m: Machine, flush: int) -> None:
+    """Some mapping lost W: other processors must forget it, now or with the rest."""
+    if flush == COLLECT:
+        m.vm[x86.COLLECTED] |= x86.COLLECTED_REMOTE
+    else:
+        flush_remote_tlbs(m)
+
+
+@kernel
+def sync_page(m: Machine, cpu: int, sp: int, guarded: int, flush: int) -> int:
     """Guard a page again and update it; 1 if it had to be zapped.
 
-    ``flush`` 0 leaves the local flush to the caller (patch 6).
+    ``guarded``: the caller has just taken W from every mapping of its table, which makes
+    doing so again needless, unless a page synced in between gave it back; ``sync_protect``
+    1 sees to it that none does.
     """
     if (m.page[sp + x86.ROLE] ^ m.vm[cpu + x86.BASE_ROLE]) & x86.ROLE_FORMAT_MASK:
         zap_page(m, sp)
         return 1
-    if rmap_write_protect(m, m.page[sp + x86.GFN]):
-        flush_remote_tlbs(m)
+    again = not (guarded and m.vm[x86.KNOB_SYNC_PROTECT])
+    if again and rmap_write_protect(m, m.page[sp + x86.GFN]):
+        flush_guarded(m, flush)
     unlink_unsync_page(m, sp)
     if not m.vm[x86.KNOB_SYNC_TRACE]:
         m.vm[x86.SYNCED] += 1
     if m.vm[cpu + x86.ROOT_LEVEL] == x86.NONPAGING or sync_entries(m, cpu, sp) == 0:
         zap_page(m, sp)
         return 1
-    if flush:
+    if flush == FLUSH:
         flush_tlb(m)
+    elif flush == COLLECT:
+        m.vm[x86.COLLECTED] |= x86.COLLECTED_LOCAL
     return 0
 
 
 @kernel
-def sync_children(m: Machine, cpu: int, parent: int) -> None:
+def sync_children(m: Machine, cpu: int, parent: int, flush: int) -> None:
     """Sync every unsync page below ``parent`` (mmu.c: mmu_sync_children)."""
     start_path(m, parent)
     while unsync_walk(m, parent):
@@ -87,22 +112,27 @@ def sync_children(m: Machine, cpu: int, parent: int) -> None:
             guarded |= rmap_write_protect(m, m.page[m.vm[x86.VEC_SP + i] + x86.GFN])
             i = next_leaf(m, i)
         if guarded:
-            flush_remote_tlbs(m)
+            flush_guarded(m, flush)
         i = next_leaf(m, -1)
         while i < m.vm[x86.VEC_COUNT]:
-            sync_page(m, cpu, m.vm[x86.VEC_SP + i], 1)
+            sync_page(m, cpu, m.vm[x86.VEC_SP + i], 1, flush)
             clear_parents(m)
             i = next_leaf(m, i)
+        commit_zap(m)
         start_path(m, parent)
 
 
 @kernel
-def sync_listed(m: Machine, cpu: int) -> None:
-    """Patch 6: sync every unsync page of the host, reachable or not, with one flush at the end."""
+def sync_listed(m: Machine, cpu: int, everything: int) -> None:
+    """Patch 6: sync the listed unsync pages, with one local flush at the end.
+
+    All of the host's, or only those below a root of this vCPU.
+    """
     guarded = 0
     sp = m.vm[x86.OOS_HEAD]
     while sp:
-        guarded |= rmap_write_protect(m, m.page[sp + x86.GFN])
+        if everything or reaches_root(m, cpu, sp):
+            guarded |= rmap_write_protect(m, m.page[sp + x86.GFN])
         sp = m.page[sp + x86.OOS_NEXT]
     if guarded:
         flush_remote_tlbs(m)
@@ -110,24 +140,53 @@ def sync_listed(m: Machine, cpu: int) -> None:
     sp = m.vm[x86.OOS_HEAD]
     while sp:
         after = m.page[sp + x86.OOS_NEXT]
-        if not sync_page(m, cpu, sp, 0):
+        if (everything or reaches_root(m, cpu, sp)) and not sync_page(m, cpu, sp, 1, FLUSH_REMOTE):
             survived = 1
         sp = after
+    commit_zap(m)
     if survived:
         flush_tlb(m)
 
 
 @kernel
-def sync_roots(m: Machine, cpu: int) -> None:
-    """Sync what this vCPU's roots reach, or with ``sync_scope`` 1 everything."""
+def sync_global(m: Machine, cpu: int) -> None:
+    """Sync the unsync pages that loading a root leaves be (2.6.29: kvm_mmu_sync_global)."""
+    sp = m.vm[x86.OOS_HEAD]
+    while sp:
+        after = m.page[sp + x86.OOS_NEXT]
+        if m.page[sp + x86.ALL_GLOBAL]:
+            sync_page(m, cpu, sp, 0, FLUSH)
+        sp = after
+    commit_zap(m)
+
+
+@kernel
+def sync_below_roots(m: Machine, cpu: int, flush: int) -> None:
+    """Sync what the marks below this vCPU's roots lead to (mmu.c: mmu_sync_roots)."""
     root = m.vm[cpu + x86.ROOT]
-    if root == 0:
+    if root != x86.PAE_LOADED:
+        sync_children(m, cpu, root, flush)
         return
-    if m.vm[x86.KNOB_SYNC_SCOPE]:
-        sync_listed(m, cpu)
-    elif root != x86.PAE_LOADED:
-        sync_children(m, cpu, root)
+    for i in range(4):
+        if m.vm[cpu + x86.PAE_ROOTS + i]:
+            sync_children(m, cpu, m.vm[cpu + x86.PAE_ROOTS + i], flush)
+
+
+@kernel
+def sync_roots(m: Machine, cpu: int) -> None:
+    """Sync what this vCPU's roots reach, or what ``sync_scope`` puts in its place."""
+    vm = m.vm
+    if vm[cpu + x86.ROOT] == 0:
+        return
+    scope = vm[x86.KNOB_SYNC_SCOPE]
+    if scope == WALKED:
+        sync_below_roots(m, cpu, FLUSH)
+    elif scope != COLLECTED:
+        sync_listed(m, cpu, scope == LISTED)
     else:
-        for i in range(4):
-            if m.vm[cpu + x86.PAE_ROOTS + i]:
-                sync_children(m, cpu, m.vm[cpu + x86.PAE_ROOTS + i])
+        vm[x86.COLLECTED] = 0
+        sync_below_roots(m, cpu, COLLECT)
+        if vm[x86.COLLECTED] & x86.COLLECTED_REMOTE:
+            flush_remote_tlbs(m)
+        if vm[x86.COLLECTED] & x86.COLLECTED_LOCAL:
+            flush_tlb(m)

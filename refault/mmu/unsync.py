@@ -65,6 +65,30 @@ def mark_child(m: Machine, sptep: int) -> int:
 
 
 @kernel
+def climb_from(m: Machine, depth: int, sp: int) -> None:
+    """Put ``sp`` on the stack, its parents all still to come."""
+    m.vm[x86.STACK_SP + depth] = m.page[sp + x86.PARENTS]
+    m.vm[x86.STACK_INDEX + depth] = 0
+
+
+@kernel
+def next_parent(m: Machine, depth: int) -> int:
+    """The next entry that links to the page at that depth of the stack; 0 after the last."""
+    vm = m.vm
+    while True:
+        cursor = vm[x86.STACK_SP + depth]
+        if cursor >= 0:
+            vm[x86.STACK_SP + depth] = 0
+            return cursor
+        i = vm[x86.STACK_INDEX + depth]
+        if i < x86.CHAIN_ENTRIES and m.link[-cursor + i]:
+            vm[x86.STACK_INDEX + depth] = i + 1
+            return m.link[-cursor + i]
+        vm[x86.STACK_SP + depth] = -m.link[-cursor + x86.LINK_NEXT]
+        vm[x86.STACK_INDEX + depth] = 0
+
+
+@kernel
 def mark_parents_unsync(m: Machine, sp: int) -> None:
     """Mark every ancestor of ``sp`` on every path upward (mmu.c: kvm_mmu_mark_parents_unsync).
 
@@ -72,30 +96,45 @@ def mark_parents_unsync(m: Machine, sp: int) -> None:
     2 also at a parent that had marked children before. Paths are as long as the
     hierarchy is deep, so a stack of four is enough.
     """
-    vm = m.vm
     depth = 0
-    vm[x86.STACK_SP] = m.page[sp + x86.PARENTS]
-    vm[x86.STACK_INDEX] = 0
+    climb_from(m, 0, sp)
     while depth >= 0:
-        cursor = vm[x86.STACK_SP + depth]
-        sptep = 0
-        if cursor > 0:
-            sptep = cursor
-            vm[x86.STACK_SP + depth] = 0
-        elif cursor < 0:
-            i = vm[x86.STACK_INDEX + depth]
-            if i == x86.CHAIN_ENTRIES or m.link[-cursor + i] == 0:
-                vm[x86.STACK_SP + depth] = -m.link[-cursor + x86.LINK_NEXT]
-                vm[x86.STACK_INDEX + depth] = 0
-                continue
-            sptep = m.link[-cursor + i]
-            vm[x86.STACK_INDEX + depth] = i + 1
+        sptep = next_parent(m, depth)
         if sptep == 0:
             depth -= 1
         elif mark_child(m, sptep):
             depth += 1
-            vm[x86.STACK_SP + depth] = m.page[page_of(sptep) + x86.PARENTS]
-            vm[x86.STACK_INDEX + depth] = 0
+            climb_from(m, depth, page_of(sptep))
+
+
+@kernel
+def is_root_of(m: Machine, cpu: int, sp: int) -> bool:
+    """Is the page one of the roots this vCPU has loaded?"""
+    root = m.vm[cpu + x86.ROOT]
+    if root != x86.PAE_LOADED:
+        return sp == root
+    found = False
+    for i in range(4):
+        found |= sp == m.vm[cpu + x86.PAE_ROOTS + i]
+    return found
+
+
+@kernel
+def reaches_root(m: Machine, cpu: int, sp: int) -> bool:
+    """Does some path of links lead from a loaded root of this vCPU to the page?"""
+    depth = 0
+    climb_from(m, 0, sp)
+    while depth >= 0:
+        sptep = next_parent(m, depth)
+        if sptep == 0:
+            depth -= 1
+            continue
+        parent = page_of(sptep)
+        if is_root_of(m, cpu, parent):
+            return True
+        depth += 1
+        climb_from(m, depth, parent)
+    return False
 
 
 @kernel
@@ -114,9 +153,9 @@ def vector_add(m: Machine, sp: int, index: int) -> int:
 
 @kernel
 def forget_mark(m: Machine, sp: int, index: int) -> None:
-    """A marked subtree turned out clean: clear the bit, exactly or as lazily as 2.6.34."""
+    """A marked subtree turned out clean: clear the bit, and count it off if the variant does."""
     clear_bit(m, sp, index)
-    if m.vm[x86.KNOB_UNSYNC_CLEAR]:
+    if m.vm[x86.KNOB_UNSYNC_COUNT]:
         m.page[sp + x86.UNSYNC_CHILDREN] -= 1
 
 

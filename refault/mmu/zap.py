@@ -11,6 +11,8 @@ from refault.mmu.rmap import eight_are, is_present, large_region, rmap_remove
 from refault.mmu.unsync import clear_parents, next_leaf, start_path, unsync_walk
 
 U32 = 0xFFFF_FFFF
+# Values of the knob zap_return
+RETURN_FREED = 2
 
 
 @kernel
@@ -148,15 +150,30 @@ def unlink_parents(m: Machine, sp: int) -> None:
 
 @kernel
 def free_page(m: Machine, sp: int) -> None:
-    """Forget a page; its header stays readable, as freed memory does."""
+    """Forget a page taken off the active list; its header stays readable, as freed memory does."""
     hash_remove(m, sp)
-    list_remove(m, sp)
     m.page[sp + x86.FREED] = 1
     m.page[sp + x86.LIST_NEXT] = m.vm[x86.PAGE_FREE]
     m.vm[x86.PAGE_FREE] = sp
     m.vm[x86.PAGE_FREE_COUNT] += 1
     m.vm[x86.N_FREE] = (m.vm[x86.N_FREE] + 1) & U32
-    m.vm[x86.ACTIVE] -= 1
+
+
+@kernel
+def commit_zap(m: Machine) -> None:
+    """Free what was zapped since the last call, after one flush for all (kvm_mmu_commit_zap_page).
+
+    Until then the pages stay in their hash buckets, invalid. With ``zap_commit`` 0 there are none.
+    """
+    sp = m.vm[x86.INVALID_HEAD]
+    if sp == 0:
+        return
+    m.vm[x86.INVALID_HEAD] = 0
+    flush_remote_tlbs(m)
+    while sp:
+        after = m.page[sp + x86.LIST_NEXT]
+        free_page(m, sp)
+        sp = after
 
 
 @kernel
@@ -165,17 +182,24 @@ def drop_page(m: Machine, sp: int) -> None:
     m.vm[x86.SHADOW_ZAPPED] += 1
     unlink_children(m, sp)
     unlink_parents(m, sp)
-    flush_remote_tlbs(m)
+    if not m.vm[x86.KNOB_ZAP_COMMIT]:
+        flush_remote_tlbs(m)
     role = m.page[sp + x86.ROLE]
     if not role & (x86.ROLE_INVALID | x86.ROLE_DIRECT):
         account_shadowed(m, m.page[sp + x86.GFN], -1)
     if m.page[sp + x86.UNSYNC]:
         unlink_unsync_page(m, sp)
+    list_remove(m, sp)
     if m.page[sp + x86.ROOT_COUNT] == 0:
-        free_page(m, sp)
+        m.vm[x86.ACTIVE] -= 1
+        if m.vm[x86.KNOB_ZAP_COMMIT]:
+            m.page[sp + x86.ROLE] = role | x86.ROLE_INVALID
+            m.page[sp + x86.LIST_NEXT] = m.vm[x86.INVALID_HEAD]
+            m.vm[x86.INVALID_HEAD] = sp
+        else:
+            free_page(m, sp)
     else:
         m.page[sp + x86.ROLE] = role | x86.ROLE_INVALID
-        list_remove(m, sp)
         list_push(m, sp)
         reload_remote_mmus(m)
     for vcpu in range(m.vm[x86.VCPU_COUNT]):
@@ -183,32 +207,52 @@ def drop_page(m: Machine, sp: int) -> None:
 
 
 @kernel
+def set_aside(m: Machine, sp: int) -> None:
+    """Leave an unsync page in list and hash, invalid and unlinked, until reclaim comes to it."""
+    unlink_parents(m, sp)
+    account_shadowed(m, m.page[sp + x86.GFN], -1)
+    unlink_unsync_page(m, sp)
+    m.page[sp + x86.ROLE] |= x86.ROLE_INVALID
+
+
+@kernel
 def zap_unsync_children(m: Machine, parent: int) -> int:
     """Zap every unsync page below ``parent``. What is answered is the quarrel of patch 2.
 
-    ``zap_return`` 0: the length of the walk's vector, path pages and all; 1: leaves.
+    ``zap_return`` 0: the length of the walk's vector, path pages and all; else leaves.
+    With ``zap_children`` 1 none is zapped, so there is nothing to answer.
     """
+    vm = m.vm
+    keep = vm[x86.KNOB_ZAP_CHILDREN]
     if level_of(m, parent) == 1:
         return 0
     zapped = 0
     start_path(m, parent)
     while unsync_walk(m, parent):
+        leaves = 0
         i = next_leaf(m, -1)
-        while i < m.vm[x86.VEC_COUNT]:
-            drop_page(m, m.vm[x86.VEC_SP + i])
+        while i < vm[x86.VEC_COUNT]:
+            if keep:
+                set_aside(m, vm[x86.VEC_SP + i])
+            else:
+                drop_page(m, vm[x86.VEC_SP + i])
             clear_parents(m)
-            zapped += m.vm[x86.KNOB_ZAP_RETURN]
+            leaves += 1
             i = next_leaf(m, i)
-        if m.vm[x86.KNOB_ZAP_RETURN] == 0:
-            zapped += m.vm[x86.VEC_COUNT]
+        zapped += leaves if vm[x86.KNOB_ZAP_RETURN] else vm[x86.VEC_COUNT]
         start_path(m, parent)
-    return zapped
+    return 0 if keep else zapped
 
 
 @kernel
 def zap_page(m: Machine, sp: int) -> int:
-    """Zap a page and the unsync pages below it; nonzero says that others vanished too."""
+    """Zap a page and the unsync pages below it; nonzero says that others vanished too.
+
+    With ``zap_return`` 2 the page counts itself, unless a vCPU runs on it and it stays.
+    """
     zapped = zap_unsync_children(m, sp)
+    if m.vm[x86.KNOB_ZAP_RETURN] == RETURN_FREED and m.page[sp + x86.ROOT_COUNT] == 0:
+        zapped += 1
     drop_page(m, sp)
     return zapped
 
@@ -231,15 +275,19 @@ def reclaim_pages(m: Machine) -> None:
     after one whole round nothing has changed and nothing ever will.
     """
     idle = 0
-    while m.vm[x86.N_FREE] < x86.REFILL_PAGES and m.vm[x86.LIST_TAIL]:
+    coming = 0
+    while m.vm[x86.N_FREE] + coming < x86.REFILL_PAGES and m.vm[x86.LIST_TAIL]:
         before = m.vm[x86.ACTIVE]
-        zap_tail(m)
+        zapped = zap_tail(m)
+        if m.vm[x86.KNOB_ZAP_COMMIT]:
+            coming += zapped
         m.vm[x86.RECYCLED] += 1
         idle = idle + 1 if m.vm[x86.ACTIVE] == before else 0
         if idle > m.vm[x86.ACTIVE]:
             m.vm[x86.BUG] = x86.BUG_ENDLESS_ZAP
         if m.vm[x86.BUG]:
             return
+    commit_zap(m)
 
 
 @kernel
@@ -254,10 +302,12 @@ def change_limit(m: Machine, limit: int) -> None:
     """Set the page limit (mmu.c: kvm_mmu_change_mmu_pages), with ``limit_loop``'s accounting.
 
     ``used`` is C's int against an unsigned limit: once negative it compares as huge and
-    the loop runs to the end of the list, or for ever over pinned roots.
+    the loop runs to the end of the list, or for ever over pinned roots. With ``zap_return`` 2
+    a pinned root counts as nothing freed: more roots than the limit are never got rid of.
     """
     vm = m.vm
     loop = vm[x86.KNOB_LIMIT_LOOP]
+    self_counted = vm[x86.KNOB_ZAP_RETURN] == RETURN_FREED
     used = vm[x86.N_ALLOC] - vm[x86.N_FREE]
     used = max(used, 0)
     if used <= limit:
@@ -272,12 +322,14 @@ def change_limit(m: Machine, limit: int) -> None:
         zapped = zap_tail(m)
         if loop == 1 or loop == 3:
             used -= zapped
-        used -= 1
+        if not self_counted:
+            used -= 1
         idle = idle + 1 if vm[x86.ACTIVE] == before else 0
-        if used < 0 and idle > vm[x86.ACTIVE]:
+        if (used < 0 or self_counted) and idle > vm[x86.ACTIVE]:
             vm[x86.BUG] = x86.BUG_ENDLESS_ZAP
         if vm[x86.BUG]:
             return
+    commit_zap(m)
     vm[x86.N_FREE] = 0
     vm[x86.N_ALLOC] = used & U32 if loop == 3 else limit
 
@@ -296,7 +348,10 @@ def zap_all(m: Machine) -> None:
         sp = after
     if bound == 0:
         m.vm[x86.BUG] = x86.BUG_ENDLESS_ZAP
-    flush_remote_tlbs(m)
+    if m.vm[x86.KNOB_ZAP_COMMIT]:
+        commit_zap(m)
+    else:
+        flush_remote_tlbs(m)
 
 
 @kernel
@@ -305,7 +360,9 @@ def shrink(m: Machine, scan: int) -> int:
     used = m.vm[x86.N_ALLOC] - m.vm[x86.N_FREE]
     if scan > 0 and used > 0:
         zapped = zap_tail(m)
-        used -= 1
+        commit_zap(m)
+        if m.vm[x86.KNOB_ZAP_RETURN] != RETURN_FREED:
+            used -= 1
         if m.vm[x86.KNOB_SHRINK_COUNT]:
             used -= zapped
     return used

@@ -12,7 +12,7 @@ async def test_the_catalogue_is_listed_whole_and_in_order(http):
     bases = (await http.get("/api/v1/bases")).json()["items"]
 
     assert [patch["id"] for patch in patches] == [patch.id for patch in catalogue.patches()]
-    assert [base["id"] for base in bases] == ["v2.6.34-pre"]
+    assert [base["id"] for base in bases] == ["v2.6.34-pre", "kvm-2010-04", "v2.6.35.6"]
     for field in ("title", "author", "date", "claim", "fate", "source"):
         assert all(patch[field] for patch in patches), field
 
@@ -67,6 +67,16 @@ async def test_the_same_patch_set_again_is_the_one_that_is_there(http, rows):
     assert first.json() == second.json()
 
 
+async def test_a_patch_says_whether_the_real_kernel_ran_with_it_and_where_it_cannot_go(http):
+    patches = {patch["id"]: patch for patch in (await http.get("/api/v1/patches")).json()["items"]}
+
+    assert patches["zap-batch"]["golden_names"] == []
+    assert patches["unsync-list-vm"]["golden_names"] == ["p6", "apr_p6"]
+    assert patches["cr4-norole"]["merged_in"] == {"v2.6.35.6": "as 87bc3bf972a"}
+    assert patches["sp-bool"]["layout"]["i386"] == {"sizeof": 120, "cachelines": 2}
+    assert patches["zap-batch"]["layout"] is None
+
+
 async def test_patches_no_real_kernel_ran_together_have_no_golden_name(http, rows):
     body = {"name": "1-4", "patches": ["zap-account", "parent-stop-bit", "cr4-posted"]}
 
@@ -97,8 +107,13 @@ REFUSED = {
         ["/patches/0", "/patches/1"],
     ),
     "a patch without the one it sits on": (
-        {"patches": ["unsync-walk-struct", "parent-stop-bit"]},
+        {"patches": ["unsync-walk-struct", "unsync-clear-exact"]},
         "missing-requirement",
+        ["/patches/1"],
+    ),
+    "a patch the base has already": (
+        {"base": "v2.6.35.6", "patches": ["parent-stop-bit", "zap-account"]},
+        "invalid-patch-set",
         ["/patches/1"],
     ),
     "a base that does not exist": ({"base": "v9"}, "unknown-base", ["/base"]),

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refault.catalogue import (
-    GOLDEN_PATCHES,
+    NAMED,
     Parameters,
     PatchSet,
     Schedule,
@@ -77,9 +78,9 @@ def test_what_a_body_leaves_out_has_its_default():
     assert Parameters.from_dict({}) == Parameters(None, None, 1)
 
 
-@given(st.sampled_from(sorted(GOLDEN_PATCHES)), PARAMETERS)
+@given(st.sampled_from(sorted(NAMED)), PARAMETERS)
 def test_a_patch_set_survives_its_line_of_text(name, parameters):
-    wanted = PatchSet(patches=GOLDEN_PATCHES[name], parameters=parameters)
+    wanted = dataclasses.replace(NAMED[name], parameters=parameters)
     assert patch_set_from_text(patch_set_to_text(wanted)) == wanted
     assert patch_set_from_text(",".join((name, *parameters.to_words()))) == wanted
 

@@ -1,25 +1,22 @@
-"""The patches of the catalogue, one file for each part of the MMU they touch.
+"""The patches of the catalogue, one file each.
 
-Another patch is an entry in one of these files, or a file of its own named
-here. What it does must be a knob in :mod:`refault.catalogue.knobs` that the
-simulator reads.
+A file of this folder defines one ``PATCH``; nothing else names it. What it does
+must be a knob in :mod:`refault.catalogue.knobs` that the simulator reads.
+``docs/howto/add-a-variant.md`` goes through adding one.
 """
 
 from __future__ import annotations
 
-from refault.catalogue.entries import (
-    clean_up,
-    control_registers,
-    marking,
-    synchronising,
-    zapping,
-)
+import importlib
+import pkgutil
+
 from refault.catalogue.model import Patch
 
-PATCHES: tuple[Patch, ...] = (
-    *clean_up.PATCHES,
-    *zapping.PATCHES,
-    *marking.PATCHES,
-    *control_registers.PATCHES,
-    *synchronising.PATCHES,
-)
+
+def _patches() -> tuple[Patch, ...]:
+    """Every file's patch, by the names of the files."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(importlib.import_module(f"{__name__}.{name}").PATCH for name in names)
+
+
+PATCHES: tuple[Patch, ...] = _patches()

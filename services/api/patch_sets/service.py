@@ -8,6 +8,7 @@ from refault.errors import (
     ContradictingPatches,
     InvalidParameter,
     MissingRequirement,
+    WrongBase,
 )
 from services.api.errors import PointedError, pointing_at
 from services.api.patch_sets.schemas import PatchSetBody
@@ -51,10 +52,11 @@ def _places(error: CatalogueError, wanted: catalogue.PatchSet) -> list[str]:
             }
         )
         return [f"/patches/{index}" for index in indexes]
-    if isinstance(error, MissingRequirement):
+    if isinstance(error, MissingRequirement | WrongBase):
         for length, prefix in enumerate(catalogue.prefixes(wanted)):
             try:
                 catalogue.resolve(prefix)
-            except MissingRequirement:
-                return [f"/patches/{length - 1}"]
+            except CatalogueError as earlier:
+                if type(earlier) is type(error):
+                    return [f"/patches/{length - 1}"]
     return ["/patches"]

@@ -17,7 +17,7 @@ router = APIRouter(tags=["patches"])
 @router.get("/patches")
 def list_patches() -> Page[Patch]:
     """List the whole catalogue."""
-    items = [Patch.model_validate(patch.to_dict()) for patch in catalogue.patches()]
+    items = [Patch.model_validate(catalogue.patch_document(patch)) for patch in catalogue.patches()]
     return Page(items=items, next_cursor=None)
 
 
@@ -25,7 +25,7 @@ def list_patches() -> Page[Patch]:
 def get_patch(request: Request, response: Response, patch: str) -> Patch | Response:
     """Get one patch."""
     try:
-        found = Patch.model_validate(catalogue.get_patch(patch).to_dict())
+        found = Patch.model_validate(catalogue.patch_document(catalogue.get_patch(patch)))
     except UnknownPatch as error:
         # Named in the address, so this is 404; named in a body, it is 422.
         raise NotFound(str(error)) from error

@@ -5,6 +5,27 @@ from pydantic import ConfigDict, Field
 from services.api.schemas import Document
 
 
+class StructSize(Document):
+    """How large a struct is on one ABI."""
+
+    sizeof: int = Field(description="Bytes")
+    cachelines: int = Field(description="Cache lines of 64 bytes it takes")
+
+
+class StructSizes(Document):
+    """How large a struct is on both ABIs of x86."""
+
+    x86_64: StructSize = Field(alias="x86-64")
+    i386: StructSize
+
+
+class Layout(StructSizes):
+    """The layout a patch gives struct kvm_mmu_page; no behaviour depends on it."""
+
+    form: str
+    before: StructSizes
+
+
 class Patch(Document):
     """One proposed change to the MMU."""
 
@@ -26,6 +47,10 @@ class Patch(Document):
                     "short": "p4",
                     "form_of": None,
                     "reconstruction": "",
+                    "merged_in": {},
+                    "not_on": {},
+                    "layout": None,
+                    "golden_names": ["p4", "series"],
                 }
             ]
         }
@@ -45,6 +70,12 @@ class Patch(Document):
     short: str = Field(description="Its part of a variant's short name")
     form_of: str | None = Field(description="The patch this one is another form of")
     reconstruction: str = Field(description="What had to be guessed, or empty")
+    merged_in: dict[str, str] = Field(description="Bases that have it already, and as what")
+    not_on: dict[str, str] = Field(description="Bases it makes no sense on, and why")
+    layout: Layout | None = Field(description="Sizes of struct kvm_mmu_page, if it changes them")
+    golden_names: list[str] = Field(
+        description="Under which names the real kernel code was run with it; empty: never"
+    )
 
 
 class Base(Document):

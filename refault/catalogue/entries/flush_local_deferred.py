@@ -1,0 +1,26 @@
+"""One piece of patch 6 as merged: local flushes."""
+
+from __future__ import annotations
+
+from refault.catalogue.model import Patch
+
+PATCH = Patch(
+    id="flush-local-deferred",
+    title="Put the local flush off to the next entry",
+    author="Xiao Guangrong",
+    date="2010",
+    summary=(
+        "A local flush only sets the vCPU's request; the next entry flushes once, however "
+        "often that was. tlb_flush still counts every call, hw_flush the flushes made. "
+        "Another vCPU's remote flush finds the request set and sends no interrupt."
+    ),
+    claim="Repeated flushes become one, and later ones save interrupts.",
+    objection="",
+    fate="Merged: 3b5d1321866 (2.6.36).",
+    knobs={"local_flush": 1},
+    requires=(),
+    source="3b5d1321866",
+    short="p6d",
+    form_of="unsync-list-global",
+    reconstruction="The flush after a refused write stays at once and uncounted, as on the bases.",
+)

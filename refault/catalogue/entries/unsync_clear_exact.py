@@ -1,0 +1,29 @@
+"""What makes the early stop of patch 3 sound, in our own words."""
+
+from __future__ import annotations
+
+from refault.catalogue.model import Patch
+
+PATCH = Patch(
+    id="unsync-clear-exact",
+    title="Clear the marks of children that are in sync again",
+    author="after Xiao Guangrong",
+    date="2010",
+    summary=(
+        "mmu_unsync_walk() clears the mark of every child that is absent, large or in sync, "
+        "and counts it off, so that a set mark always has a reason."
+    ),
+    claim="With exact marks the early stop of parent-stop-count is sound.",
+    objection="",
+    fate=(
+        "The same behaviour was merged as ebdea638df0 and 7a8f1a74e41 (2.6.36), in "
+        "preparation of 1047df1fb68."
+    ),
+    knobs={"unsync_count": 1, "unsync_clear": 1},
+    requires=("parent-stop-count",),
+    source="not part of the thread",
+    short="fix",
+    reconstruction=(
+        "Our own wording of the two later commits; on April's code both gave the same bytes."
+    ),
+)

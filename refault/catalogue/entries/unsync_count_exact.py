@@ -1,0 +1,24 @@
+"""Patch 3 as merged, first of three steps."""
+
+from __future__ import annotations
+
+from refault.catalogue.model import Patch
+
+PATCH = Patch(
+    id="unsync-count-exact",
+    title="Count a mark off when it is cleared",
+    author="Xiao Guangrong",
+    date="2010",
+    summary=(
+        "mmu_unsync_walk() takes unsync_children down with every mark it clears, instead of "
+        "setting it to zero once no mark is left."
+    ),
+    claim="A preparation: the count of marked children equals the number of marks.",
+    objection="",
+    fate="Merged: ebdea638df0 (2.6.36).",
+    knobs={"unsync_count": 1},
+    requires=(),
+    source="ebdea638df0",
+    short="p3m1",
+    form_of="parent-stop-bit",
+)

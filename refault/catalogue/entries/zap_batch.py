@@ -1,0 +1,30 @@
+"""Patch 2, as 2.6.36 has it in the end: prepare, then commit."""
+
+from __future__ import annotations
+
+from refault.catalogue.model import Patch
+
+PATCH = Patch(
+    id="zap-batch",
+    title="Prepare and commit a zap: one remote flush for all pages zapped together",
+    author="Xiao Guangrong",
+    date="2010",
+    summary=(
+        "A zapped page becomes invalid, leaves the active list and stays in its hash bucket; "
+        "when the caller is done, one remote flush is made and all of them are freed. No walk"
+        " can meet a freed page, so none starts again. Roots in use need no flush of their "
+        "own."
+    ),
+    claim=(
+        "Fewer remote flushes, and hash walks that are safe without restarts: Avi Kivity's "
+        "wish from the thread in another form."
+    ),
+    objection="",
+    fate="Merged: 7775834a233, d98ba053656 and f41d335a02d (2.6.36).",
+    knobs={"zap_commit": 1},
+    requires=("zap-return-self",),
+    source="7775834a233, d98ba053656, f41d335a02d",
+    short="p2batch",
+    form_of="zap-account",
+    reconstruction="Which walks look at invalid pages stays as the base has it.",
+)

@@ -1,0 +1,28 @@
+"""Patch 2 as it went into 2.6.34."""
+
+from __future__ import annotations
+
+from refault.catalogue.model import Patch
+
+PATCH = Patch(
+    id="zap-merged",
+    title="Patch 2 as merged",
+    author="Xiao Guangrong",
+    date="2010-04",
+    summary=(
+        "As posted, and: the loop that lowers the page limit also ends at an empty list, and "
+        "the limit becomes the number of pages that are left."
+    ),
+    claim="No page of the budget is lost for good when the limit is lowered.",
+    objection=(
+        "The limit can end below the request, and roots in use still count as freed, until "
+        "54a4f0239f2 (2.6.36)."
+    ),
+    fate="Merged: 77662e0028c (2.6.34-rc6, marked for stable).",
+    knobs={"zap_return": 1, "hash_restart": 1, "limit_loop": 3},
+    requires=(),
+    source="release 2.6.34",
+    short="p2merged",
+    form_of="zap-account",
+    merged_in={"v2.6.35.6": "as 77662e0028c and 3246af0ece6"},
+)
