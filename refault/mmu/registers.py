@@ -12,6 +12,7 @@ from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.requests import flush_tlb
 from refault.mmu.sync import sync_roots
+from refault.mmu.tracepoints import CR, trace
 
 PDPTR_BITS = x86.CR4_PGE | x86.CR4_PSE | x86.CR4_PAE
 
@@ -64,6 +65,7 @@ def boot(m: Machine, cpu: int, cr0: int, cr3: int, cr4: int, efer: int) -> None:
 def set_cr0(m: Machine, cpu: int, value: int) -> int:
     """Always a context reset, also for the value that is there; PG takes LMA along."""
     vm = m.vm
+    trace(m, CR, 0, value)
     if value >> 32:
         return x86.OUT_GP
     value = (value & x86.CR0_KNOWN) | x86.CR0_ET
@@ -93,6 +95,7 @@ def set_cr3(m: Machine, cpu: int, value: int) -> int:
     A guest without paging keeps its roots: they do not depend on CR3.
     """
     vm = m.vm
+    trace(m, CR, 3, value)
     if value == vm[cpu + x86.CR3] and not pdptrs_changed(m, cpu):
         sync_roots(m, cpu)
         flush_tlb(m)
@@ -121,6 +124,7 @@ def set_cr4(m: Machine, cpu: int, value: int) -> int:
     ``cr4_write`` 1: as posted, before any check, and the new value is never stored; 2: stored.
     """
     vm = m.vm
+    trace(m, CR, 4, value)
     old = vm[cpu + x86.CR4]
     quick = vm[x86.KNOB_CR4_WRITE]
     if quick and value == old:

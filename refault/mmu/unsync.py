@@ -70,13 +70,15 @@ def mark_parents_unsync(m: Machine, sp: int) -> None:
 
     With ``parent_stop`` 1 the walk ends at a bit that was set already (patch 3), with
     2 also at a parent that had marked children before. Paths are as long as the
-    hierarchy is deep, so a stack of four is enough.
+    hierarchy is deep, so a stack of four is enough. Their number is a product of the
+    numbers of links at each level, so a guest can make it as good as endless.
     """
     vm = m.vm
     depth = 0
+    last_mark = vm[x86.PARENT_MARKS] + x86.MARKS_MAX
     vm[x86.STACK_SP] = m.page[sp + x86.PARENTS]
     vm[x86.STACK_INDEX] = 0
-    while depth >= 0:
+    while depth >= 0 and vm[x86.PARENT_MARKS] < last_mark:
         cursor = vm[x86.STACK_SP + depth]
         sptep = 0
         if cursor > 0:
@@ -96,6 +98,8 @@ def mark_parents_unsync(m: Machine, sp: int) -> None:
             depth += 1
             vm[x86.STACK_SP + depth] = m.page[page_of(sptep) + x86.PARENTS]
             vm[x86.STACK_INDEX + depth] = 0
+    if depth >= 0:
+        vm[x86.BUG] = x86.BUG_ENDLESS_WALK
 
 
 @kernel

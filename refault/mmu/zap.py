@@ -8,6 +8,7 @@ from refault.mmu.machine import Machine
 from refault.mmu.parents import first_parent, level_of, remove_parent, table_of
 from refault.mmu.requests import cpu_of, flush_remote_tlbs, reload_remote_mmus
 from refault.mmu.rmap import is_present, large_region, rmap_remove
+from refault.mmu.tracepoints import SYNC_PAGE, ZAP_PAGE, trace_page
 from refault.mmu.unsync import clear_parents, next_leaf, start_path, unsync_walk
 
 U32 = 0xFFFF_FFFF
@@ -86,6 +87,8 @@ def oos_push(m: Machine, sp: int) -> None:
 @kernel
 def unlink_unsync_page(m: Machine, sp: int) -> None:
     """A page is in sync again, or gone."""
+    if m.vm[x86.KNOB_SYNC_TRACE]:
+        trace_page(m, SYNC_PAGE, sp, 0)
     m.page[sp + x86.UNSYNC] = 0
     m.vm[x86.UNSYNC_PAGES] -= 1
     if m.vm[x86.KNOB_SYNC_TRACE]:
@@ -187,6 +190,7 @@ def zap_unsync_children(m: Machine, parent: int) -> int:
     while unsync_walk(m, parent):
         i = next_leaf(m, -1)
         while i < m.vm[x86.VEC_COUNT]:
+            trace_page(m, ZAP_PAGE, m.vm[x86.VEC_SP + i], 0)
             drop_page(m, m.vm[x86.VEC_SP + i])
             clear_parents(m)
             zapped += m.vm[x86.KNOB_ZAP_RETURN]
@@ -200,6 +204,7 @@ def zap_unsync_children(m: Machine, parent: int) -> int:
 @kernel
 def zap_page(m: Machine, sp: int) -> int:
     """Zap a page and the unsync pages below it; nonzero says that others vanished too."""
+    trace_page(m, ZAP_PAGE, sp, 0)
     zapped = zap_unsync_children(m, sp)
     drop_page(m, sp)
     return zapped
