@@ -11,6 +11,7 @@ from refault.results import COUNTERS
 from tests.mmu import traffic
 
 GUESTS = 90
+pytestmark = pytest.mark.timeout(900)  # each reading is compiled first if its source is new
 
 
 @pytest.fixture(scope="module")
