@@ -54,6 +54,10 @@ format: install ## let ruff format and mend what it can
 golden: install ## hold the simulator against the counters of the real kernel code, case by case
 	$(BIN)/refault golden tests/golden --traces demo/traces
 
+.PHONY: fuzz
+fuzz: install ## hostile guests, compiled, bounds-checked and interpreted, for MINUTES=5 from guest SEED=0 on
+	@$(BIN)/python -m tests.mmu.fuzz "$(or $(MINUTES),5)" "$(or $(SEED),0)"
+
 .PHONY: bench
 bench: install ## the figures of the README, each a ratio measured in one run
 	@for script in $(filter-out benchmarks/report.py,$(wildcard benchmarks/*.py)); do \

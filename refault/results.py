@@ -91,6 +91,7 @@ BROKEN_INVARIANT_KINDS = (
     "use-after-free",
     "empty-list",
     "endless-zap",
+    "endless-walk",
     "assertion",
 )
 

@@ -23,6 +23,7 @@ from refault.catalogue import (
     prefixes,
     resolve,
 )
+from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.progress import progress_bars
 from refault.errors import InvalidParameter, ReplayRefused, TraceError, TraceTruncated
 
@@ -54,6 +55,13 @@ def replay(
         bool, typer.Option("--all", help="Also show counters that no variant changes.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    events: Annotated[
+        str | None,
+        typer.Option(
+            help="File for the kvmmmu tracepoints of one variant on one trace, as the kernel "
+            "prints them; - is standard output, and .zst at the end compresses."
+        ),
+    ] = None,
 ) -> None:
     """Replay traces under variants and compare them.
 
@@ -67,7 +75,9 @@ def replay(
     labelled = _variants(variant, page_limit=page_limit, bypass=bypass)
     unique = {each.digest: each for _, each in labelled}
     comparisons: list[Comparison] = []
-    with progress_bars(enabled=not as_json) as progress:
+    if events is not None and (len(traces) > 1 or len(unique) > 1):
+        raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
+    with event_file(events) as write_event, progress_bars(enabled=not as_json) as progress:
         for path in traces:
             task = progress.add_task(path.name, total=None)
 
@@ -77,14 +87,19 @@ def replay(
             threads = min(len(unique), len(os.sched_getaffinity(0)))
             with _naming(path):
                 results = engine.replay(
-                    path, list(unique.values()), threads=threads, progress=advance
+                    path,
+                    list(unique.values()),
+                    threads=threads,
+                    progress=advance,
+                    events=write_event,
                 )
                 _refuse_nothing(results)
             by_digest = dict(zip(unique, results, strict=True))
             columns = [_column(Column, label, each, by_digest) for label, each in labelled]
             comparisons.append(compare(columns, trace_name=path.name))
+    out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
     if as_json:
-        print(json.dumps([to_dict(comparison) for comparison in comparisons], indent=2))
+        print(json.dumps([to_dict(comparison) for comparison in comparisons], indent=2), file=out)
     else:
         command = ["refault", *sys.argv[1:]]
         print(
@@ -95,6 +110,7 @@ def replay(
                 every_counter=every_counter,
             ),
             end="",
+            file=out,
         )
     if any(_is_bad(column) for comparison in comparisons for column in comparison.columns):
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from refault.mmu.parents import child_of, entry_of, level_of, shadow_root
 from refault.mmu.ptwrite import pte_write
 from refault.mmu.requests import cpu_of
 from refault.mmu.tlb import fill, lookup, needed
+from refault.mmu.tracepoints import PAGE_FAULT, trace
 from refault.mmu.walk import walk_addr
 
 READ = 0
@@ -129,6 +130,7 @@ def access(m: Machine, vcpu: int, gva: int, kind: int, user: int, size: int, val
             vm[x86.OUT_ADDRESS] = code
             return x86.OUT_PF_DIRECT
         vm[x86.EXITS] += 1
+        trace(m, PAGE_FAULT, gva, code)
         done = page_fault(m, cpu, gva, code)
         if vm[x86.BUG]:
             return x86.OUT_NONE

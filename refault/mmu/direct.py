@@ -19,10 +19,11 @@ LINK = x86.PRESENT | x86.WRITABLE | x86.USER
 def direct_map(m: Machine, cpu: int, gva: int, write: int) -> int:
     """Map ``gva`` to itself; 1 if the access must be emulated (device memory, or a guarded table).
 
-    The tables below are PAE's, so 2 MiB is the largest leaf. A flood count is left alone.
+    A linear address has 32 bits. The tables below are PAE's, so 2 MiB is the largest leaf.
+    A flood count is left alone.
     """
     vm = m.vm
-    gfn = gva >> x86.PAGE_SHIFT
+    gfn = (gva & x86.U32) >> x86.PAGE_SHIFT
     leaf_level = min(2, mapping_level(m, gfn))
     gfn &= ~((1 << (9 * (leaf_level - 1))) - 1)
     if slot_of(m, gfn) == 0:

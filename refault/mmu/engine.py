@@ -20,6 +20,7 @@ from refault.mmu import layout as x86
 from refault.mmu import lower, machine, model
 from refault.mmu import operations as op
 from refault.mmu import replay as loop
+from refault.mmu.eventlog import EventLog
 from refault.mmu.findings import FindingLog
 from refault.mmu.jit import INTERPRETED
 from refault.mmu.pageset import page_digest
@@ -45,7 +46,8 @@ class Host:
 
     With ``sample_every`` n, the page set's digest and all counters are kept after every
     n operations; with ``record_all``, every outcome; with ``rows``, all counters after
-    every operation. Those three are for comparison with golden results.
+    every operation. Those three are for comparison with golden results. ``events`` is given
+    the text of KVM's tracepoints (:mod:`refault.mmu.eventlog`).
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Host:
         record_all: bool = False,
         rows: bool = False,
         sample_every: int = 0,
+        events: Callable[[str], object] | None = None,
     ) -> None:
         self.variant = variant
         self.header = header
@@ -63,7 +66,10 @@ class Host:
         self.stopped = False
         self.operation_count = 0
         self.outcomes = hashlib.sha256()
-        self.machine = machine.create(variant.knobs, bypass=0, interpreted=INTERPRETED)
+        self.events = EventLog(events, variant.knobs) if events else None
+        self.machine = machine.create(
+            variant.knobs, bypass=0, interpreted=INTERPRETED, with_events=events is not None
+        )
         self.log = loop.new_log(ROWS, interpreted=INTERPRETED, rows=rows)
         self.log.state[loop.RECORD_ALL] = int(record_all)
         self.log.state[loop.ROWS] = int(rows)
@@ -135,6 +141,8 @@ class Host:
             done = loop.run(self.machine, ops, at, stop, shift, self.log)
             self.operation_count += done - at
             self.findings.take(self.log, ops, self.outcomes)
+            if self.events:
+                self.events.take(self.machine)
             bug = int(self.machine.vm[x86.BUG])
             if bug:
                 self.stopped = True
@@ -257,6 +265,7 @@ def replay(
     threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
     is_cancelled: Callable[[], bool] | None = None,
+    events: Callable[[str], object] | None = None,
 ) -> list[RunResult]:
     """Replay one trace under each variant; the results stand in the order of ``variants``.
 
@@ -264,7 +273,8 @@ def replay(
     and the next rows are decoded meanwhile; the results are the same bytes. ``progress`` is
     told (bytes read, bytes in all), the latter 0 for a stream; ``is_cancelled`` is asked
     every few thousand operations. A path is read up to its last whole block, and a result
-    says if that was not the end.
+    says if that was not the end. ``events`` is given the text of KVM's tracepoints under
+    the first variant, some lines at a time.
 
     Raises:
         TraceError: the trace is damaged; nothing of it is used.
@@ -274,19 +284,26 @@ def replay(
     if not isinstance(trace, TraceReader):
         with TraceReader(trace, allow_truncated=True) as reader:
             return replay(
-                reader, variants, threads=threads, progress=progress, is_cancelled=is_cancelled
+                reader,
+                variants,
+                threads=threads,
+                progress=progress,
+                is_cancelled=is_cancelled,
+                events=events,
             )
     header = trace.header
-    hosts = [Host(variant, header) for variant in variants]
+    hosts = [
+        Host(variant, header, events=None if i else events) for i, variant in enumerate(variants)
+    ]
     skipped: dict[str, int] = {}
     if header.content == "capture":
         for host in hosts:
             host.begin()
     rows = operations_of(header, trace.blocks(), skipped)
     with contextlib.closing(_executed(hosts, rows, threads)) as steps:
-        for events in steps:
+        for taken in steps:
             if is_cancelled is not None and is_cancelled():
-                msg = f"cancelled after event {events}"
+                msg = f"cancelled after event {taken}"
                 raise ReplayCancelled(msg)
             if progress is not None:
                 progress(trace.read_bytes, trace.size_bytes)

@@ -136,11 +136,15 @@ def load_roots(m: Machine, cpu: int) -> None:
 
 @kernel
 def enter_guest(m: Machine, vcpu: int) -> int:
-    """Work off everything pending and enter; 0, or OUT_TRIPLE when CR3 names no memory."""
+    """Work off everything pending and enter; 0, or OUT_TRIPLE when CR3 names no memory.
+
+    Loading roots may zap other vCPUs' and so ask for a reload of these, which then finds
+    enough free pages and these roots: a third turn has nothing left to do.
+    """
     vm = m.vm
     cpu = cpu_of(vcpu)
     vm[x86.CURRENT_CPU] = vcpu
-    while True:
+    for _ in range(x86.EXITS_MAX):
         if vm[cpu + x86.REQUESTS] & x86.REQ_MMU_RELOAD:
             vm[cpu + x86.REQUESTS] &= ~x86.REQ_MMU_RELOAD
             free_roots(m, cpu)
@@ -163,3 +167,4 @@ def enter_guest(m: Machine, vcpu: int) -> int:
             return x86.OUT_TRIPLE
         if vm[cpu + x86.REQUESTS] == 0:
             return x86.OUT_NONE
+    return x86.OUT_LIVELOCK

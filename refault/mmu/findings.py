@@ -30,6 +30,10 @@ _BUGS = {
         "endless-zap",
         "reclaim zaps pinned roots for ever and cannot reach its target",
     ),
+    x86.BUG_ENDLESS_WALK: (
+        "endless-walk",
+        f"marking the ancestors of one page follows {x86.MARKS_MAX} links and is not done",
+    ),
     x86.BUG_ASSERTION: ("assertion", "a reverse or back reference is not where it must be"),
 }
 _KINDS = {

@@ -8,7 +8,8 @@ from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.parents import table_of
 from refault.mmu.requests import flush_remote_tlbs, reload_remote_mmus
-from refault.mmu.rmap import large_region, rmap_age, rmap_unmap
+from refault.mmu.rmap import large_region, rmap_age, rmap_host_protect, rmap_unmap
+from refault.mmu.tracepoints import AGE_PAGE, trace
 from refault.mmu.zap import change_limit, zap_all
 
 
@@ -44,6 +45,27 @@ def start_dirty_log(m: Machine, slot: int, default_limit: int) -> None:
 
 
 @kernel
+def delete_slot(m: Machine, slot: int) -> None:
+    """Take a slot's memory away (kvm_main.c: __kvm_set_memory_region, without pages).
+
+    Every shadow page is zapped while the slot is still there, so no reverse map holds
+    anything of it and no vCPU enters on old roots; then what is left is committed.
+    """
+    vm = m.vm
+    zap_all(m)
+    if vm[x86.BUG]:
+        return
+    reload_remote_mmus(m)
+    vm[x86.SLOTS + slot * x86.SLOT_WORDS + x86.SLOT_USED] = 0
+    pages = 0
+    for i in range(vm[x86.SLOT_COUNT]):
+        if vm[x86.SLOTS + i * x86.SLOT_WORDS + x86.SLOT_USED]:
+            pages += vm[x86.SLOTS + i * x86.SLOT_WORDS + x86.SLOT_PAGES]
+    vm[x86.DEFAULT_LIMIT] = max(x86.MIN_ALLOC_PAGES, pages * x86.PERMILLE_PAGES // 1000)
+    commit_slot(m, slot, vm[x86.DEFAULT_LIMIT])
+
+
+@kernel
 def large_rmap(m: Machine, slot: int, gfn: int, level: int) -> int:
     """The large region's rmap as a notifier finds it: until 2.6.35 by the offset in the slot."""
     shift = 9 * (level - 1)
@@ -64,6 +86,7 @@ def notifier_unmap(m: Machine, gfn: int) -> int:
     found = rmap_unmap(m, small)
     for level in range(2, 4):
         found |= rmap_unmap(m, large_rmap(m, slot, gfn, level))
+    trace(m, AGE_PAGE, gfn, found)
     if found:
         flush_remote_tlbs(m)
     return found
@@ -79,6 +102,32 @@ def notifier_age(m: Machine, gfn: int) -> int:
     young = rmap_age(m, small)
     for level in range(2, 4):
         young |= rmap_age(m, large_rmap(m, slot, gfn, level))
+    trace(m, AGE_PAGE, gfn, young)
     if young:
         flush_remote_tlbs(m)
     return young
+
+
+@kernel
+def change_leaves(m: Machine, rmap: int, writable: int) -> None:
+    """Let the leaves of one list follow the host's new page (mmu.c: kvm_set_pte_rmapp)."""
+    if rmap_unmap(m, rmap) if writable else rmap_host_protect(m, rmap):
+        flush_remote_tlbs(m)
+
+
+@kernel
+def notifier_change(m: Machine, gfn: int, writable: int) -> None:
+    """MMU notifier change_pte: the host has another page of the same content behind a frame.
+
+    A writable one is mapped again at the next touch. A read-only one (merged pages) is
+    mapped at once, without W, until a write fault takes it back. Guest frame n stays at
+    host frame n here. Each list that held something has its own flush.
+    """
+    slot = slot_of(m, gfn)
+    if slot == 0:
+        return
+    small = m.vm[slot + x86.SLOT_FRAMES] + (gfn - m.vm[slot]) * x86.FRAME_WORDS
+    change_leaves(m, small, writable)
+    for level in range(2, 4):
+        change_leaves(m, large_rmap(m, slot, gfn, level), writable)
+    trace(m, AGE_PAGE, gfn, 0)

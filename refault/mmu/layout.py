@@ -124,6 +124,7 @@ VECTOR_SIZE = 16
 HASH_SIZE = 1024
 FLOOD_COUNT = 3
 EXITS_MAX = 64  # one access still faulting after so many exits is a livelock
+MARKS_MAX = 1 << 26  # one walk over so many links to parents holds the lock for ever
 
 # --- vm[]: one host ----------------------------------------------------------------
 # 0..22 the counters, in the order of refault.results.COUNTERS
@@ -216,6 +217,12 @@ WALK_PTE_GPAS = 80
 WRITE_PT = 85  # set when a fault must be emulated
 COLLECTED = 86  # flushes put off to the end of the work under way: COLLECTED_* bits
 
+# The event log (tracepoints.py): rows behind the vCPUs, if somebody reads along
+EVENT_END = 88  # end of their room; 0: nobody does
+EVENT_NEXT = 89  # place of the next row
+EVENT_STAMP = 90  # index of the operation under way
+EVENTS_LOST = 91  # rows that found no room
+
 # The unsync walk's vector (mmu.c: struct kvm_mmu_pages), its path and its stack
 VEC_COUNT = 96
 VEC_SP = 97
@@ -270,7 +277,8 @@ PAE_ROOTS = 20  # four page handles, 0: absent; in use while ROOT is PAE_LOADED
 PAE_LOADED = -1
 TLB_KEY = 24  # the TLB's generation, where keys have it
 TLB_SIZES = 25  # levels of the leaves put into the TLB since the last flush, a bit each
-VM_WORDS = CPUS + CPUS_MAX * CPU_WORDS
+VM_WORDS = CPUS + CPUS_MAX * CPU_WORDS  # the rows of the event log begin here
+EVENT_WORDS = 8
 
 TLB_WORDS = 4096  # of each vCPU, see mmu/tlb.py
 
@@ -333,3 +341,4 @@ BUG_USE_AFTER_FREE = 1
 BUG_EMPTY_LIST = 2
 BUG_ENDLESS_ZAP = 3
 BUG_ASSERTION = 4
+BUG_ENDLESS_WALK = 5

@@ -21,11 +21,19 @@ if TYPE_CHECKING:
 
     Words = MutableSequence[int]
 
-# What one operation can use up at most: four levels of shadow pages for each of the
-# EXITS_MAX exits an access may take, and the roots loaded before it.
-PAGES_PER_OPERATION = 4 * x86.EXITS_MAX + 16
-LINKS_PER_OPERATION = 4 * PAGES_PER_OPERATION
-FRAMES_PER_OPERATION = 4
+# What one operation can use up at most. An access takes up to EXITS_MAX exits, and before
+# each the roots may be loaded anew. Pages: four roots and one level below them, or one root
+# and three levels (long mode). Every other operation only enters the guest.
+PAGES_PER_OPERATION = 5 * x86.EXITS_MAX
+# Nodes, for each exit: one for the parents of each of three pages linked, one for the leaf's
+# reverse map. A table write adds one leaf to every shadow page of the table at most; those
+# may be all there are, the new ones included.
+LINKS_PER_OPERATION = 4 * x86.EXITS_MAX + PAGES_PER_OPERATION  # and one for each page in use
+# A and D are set in entries that are not zero, so only the store itself can need a frame.
+FRAMES_PER_OPERATION = 1
+# Rows of the event log: two walks an exit, its pages, and the zap and sync of any page.
+EVENTS_PER_OPERATION = 64 * x86.EXITS_MAX
+EVENTS_PER_PAGE = 4
 
 #: Bounds on what a trace may make the host take (bytes, frames).
 PAGES_MAX = 1 << 17
@@ -64,10 +72,13 @@ def _longer(words: Any, count: int) -> Any:
     return grown
 
 
-def create(knobs: Mapping[str, int], *, bypass: int, interpreted: bool) -> Machine:
+def create(
+    knobs: Mapping[str, int], *, bypass: int, interpreted: bool, with_events: bool = False
+) -> Machine:
     """A host without vCPUs, slots or guest, configured as one variant.
 
-    ``knobs`` are the catalogue's, complete; ``bypass`` is VMX's bypass_guest_pf.
+    ``knobs`` are the catalogue's, complete; ``bypass`` is VMX's bypass_guest_pf. With
+    events there is room for what :mod:`refault.mmu.tracepoints` writes.
     """
     m = Machine(
         vm=_zeros(x86.VM_WORDS, interpreted=interpreted),
@@ -83,6 +94,9 @@ def create(knobs: Mapping[str, int], *, bypass: int, interpreted: bool) -> Machi
         m.vm[KNOB_PLACES[knob]] = int(value)
     m.vm[x86.FORMAT_32] = 0 if m.vm[x86.KNOB_ROLE_LAYOUT] == x86.ROLE_35 else x86.LEGACY_LEVELS
     set_bypass(m, bypass)
+    if with_events:
+        m.vm[x86.EVENT_NEXT] = x86.VM_WORDS
+        m = _more_events(m)
     return reserve(m)
 
 
@@ -115,6 +129,16 @@ def reserve(m: Machine) -> Machine:
             )
             raise ReplayRefused(msg)
         m = m._replace(mem=_longer(m.mem, wanted))
+    if m.vm[x86.EVENT_END]:
+        m = _more_events(m)
+    return m
+
+
+def _more_events(m: Machine) -> Machine:
+    rows = EVENTS_PER_OPERATION + EVENTS_PER_PAGE * int(m.vm[x86.ACTIVE])
+    if len(m.vm) - x86.VM_WORDS < rows * x86.EVENT_WORDS:
+        m = m._replace(vm=_longer(m.vm, x86.VM_WORDS + 2 * rows * x86.EVENT_WORDS))
+        m.vm[x86.EVENT_END] = len(m.vm)
     return m
 
 
@@ -164,6 +188,8 @@ def _more_links(m: Machine, wanted: int) -> Machine:
 def add_slot(m: Machine, slot: int, base_gfn: int, page_count: int, host_level: int) -> Machine:
     """The same host with one more memory slot (kvm_main.c: __kvm_set_memory_region).
 
+    A slot that was deleted and comes back as it was has what the guest left in it.
+
     Raises :class:`ReplayRefused` for a slot that overlaps another, exists already,
     or is larger than a host of ours may be.
     """
@@ -184,12 +210,20 @@ def add_slot(m: Machine, slot: int, base_gfn: int, page_count: int, host_level: 
         if vm[at + x86.SLOT_USED] and base < base_gfn + page_count and base_gfn < base + pages:
             msg = f"memory slot {slot} overlaps slot {other}"
             raise ReplayRefused(msg)
+    same = base_gfn == vm[place + x86.SLOT_BASE] and page_count == vm[place + x86.SLOT_PAGES]
+    if same:
+        vm[place + x86.SLOT_HOST_LEVEL], vm[place + x86.SLOT_LOG] = host_level, 0
+        vm[place + x86.SLOT_USED] = 1
+        return m
     start = len(m.frame)
     large2, counts2 = _large_regions(base_gfn, page_count, 2)
     large3, counts3 = _large_regions(base_gfn, page_count, 3)
     length = start + x86.FRAME_WORDS * (page_count + large2 + large3)
     if length > x86.FRAME_WORDS * SLOT_FRAMES_MAX:
-        msg = f"memory slot {slot}: more than {SLOT_FRAMES_MAX >> 8} MiB of guest memory in all"
+        msg = (
+            f"memory slot {slot}: more than {SLOT_FRAMES_MAX >> 8} MiB of guest memory in all, "
+            "that of deleted slots included"
+        )
         raise ReplayRefused(msg)
     m = m._replace(frame=_longer(m.frame, length))
     at2 = start + x86.FRAME_WORDS * page_count
@@ -226,9 +260,8 @@ def _large_regions(base_gfn: int, page_count: int, level: int) -> tuple[int, lis
 
 def total_slot_pages(m: Machine) -> int:
     """Pages in all slots: what KVM's default page limit is computed from."""
-    return sum(
-        int(m.vm[x86.SLOTS + i * x86.SLOT_WORDS + x86.SLOT_PAGES]) for i in range(x86.SLOTS_MAX)
-    )
+    places = [x86.SLOTS + i * x86.SLOT_WORDS for i in range(x86.SLOTS_MAX)]
+    return sum(int(m.vm[at + x86.SLOT_PAGES]) for at in places if m.vm[at + x86.SLOT_USED])
 
 
 def snapshot(m: Machine) -> Machine:

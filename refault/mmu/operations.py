@@ -44,6 +44,8 @@ SHRINK = int(EventKind.OP_SHRINK)
 ZAPALL = int(EventKind.OP_ZAPALL)
 UNSHADOW = int(EventKind.OP_UNSHADOW)
 UNPROTECT = int(EventKind.OP_UNPROTECT)
+CHANGE_PTE = int(EventKind.OP_CHANGE_PTE)
+MEM_DELETE = int(EventKind.OP_MEM_DELETE)
 
 # How the trace knows what the real guest did there; NONE: it succeeded, at an unknown address
 WITNESS_NONE = 0

@@ -10,6 +10,7 @@ from refault.mmu.parents import add_parent, level_of, quadrant_of, table_of
 from refault.mmu.requests import flush_remote_tlbs
 from refault.mmu.rmap import rmap_write_protect
 from refault.mmu.sync import FLUSH, sync_page
+from refault.mmu.tracepoints import GET_PAGE, trace_page
 from refault.mmu.unsync import mark_parents_unsync
 from refault.mmu.walk import entry_size
 from refault.mmu.zap import U32, account_shadowed, commit_zap, hash_of, hash_push, list_push
@@ -99,6 +100,7 @@ def get_page(
                 if m.page[sp + x86.UNSYNC_CHILDREN]:
                     m.vm[cpu + x86.REQUESTS] |= x86.REQ_MMU_SYNC
                     mark_parents_unsync(m, sp)
+                trace_page(m, GET_PAGE, sp, 0)
                 return sp
         sp = after
     m.vm[x86.CACHE_MISS] += 1
@@ -109,4 +111,5 @@ def get_page(
             flush_remote_tlbs(m)
         account_shadowed(m, gfn, 1)
     fill_absent(m, cpu, sp)
+    trace_page(m, GET_PAGE, sp, 1)
     return sp

@@ -12,6 +12,7 @@ from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
 from refault.mmu.requests import flush_tlb
 from refault.mmu.sync import sync_global, sync_roots
+from refault.mmu.tracepoints import CR, trace
 
 PDPTR_BITS = x86.CR4_PGE | x86.CR4_PSE | x86.CR4_PAE
 # What still resets the context with cr_reset 1, and with cr4_write 3
@@ -71,6 +72,7 @@ def boot(m: Machine, cpu: int, cr0: int, cr3: int, cr4: int, efer: int) -> None:
 def set_cr0(m: Machine, cpu: int, value: int) -> int:
     """A context reset, with ``cr_reset`` 0 even if nothing changed; PG takes LMA along."""
     vm = m.vm
+    trace(m, CR, 0, value)
     old = vm[cpu + x86.CR0]
     if value >> 32:
         return x86.OUT_GP
@@ -104,6 +106,7 @@ def set_cr3(m: Machine, cpu: int, value: int) -> int:
     A guest without paging keeps its roots: they do not depend on CR3.
     """
     vm = m.vm
+    trace(m, CR, 3, value)
     if value == vm[cpu + x86.CR3] and not pdptrs_changed(m, cpu):
         sync_roots(m, cpu)
         flush_tlb(m)
@@ -133,6 +136,7 @@ def set_cr4(m: Machine, cpu: int, value: int) -> int:
     3: stored after the checks, and the next entry syncs and flushes.
     """
     vm = m.vm
+    trace(m, CR, 4, value)
     old = vm[cpu + x86.CR4]
     quick = vm[x86.KNOB_CR4_WRITE]
     if 0 < quick < REQUESTED and value == old:

@@ -18,7 +18,9 @@ from refault.mmu.entry import enter_guest
 from refault.mmu.guest import read_word, slot_of, write_word
 from refault.mmu.host import (
     commit_slot,
+    delete_slot,
     notifier_age,
+    notifier_change,
     notifier_unmap,
     slot_remove_write_access,
     start_dirty_log,
@@ -35,6 +37,7 @@ from refault.mmu.ptwrite import unprotect_page, unshadow
 from refault.mmu.quick import quick_access
 from refault.mmu.registers import boot, set_cr0, set_cr3, set_cr4, set_efer
 from refault.mmu.requests import cpu_of
+from refault.mmu.tracepoints import events_fit
 from refault.mmu.walk import probe, walk_addr
 from refault.mmu.zap import U32, change_limit, shrink, zap_all
 
@@ -117,7 +120,9 @@ def needs_engine(m: Machine, kind: int, aux: int) -> bool:
     """Only the engine can size arrays: vCPUs and slots are its work."""
     if kind == op.VM:
         return m.vm[x86.VCPU_COUNT] == 0
-    return kind == op.MEM and not m.vm[x86.SLOTS + aux * x86.SLOT_WORDS + x86.SLOT_USED]
+    if kind != op.MEM:
+        return False
+    return aux >= x86.SLOTS_MAX or not m.vm[x86.SLOTS + aux * x86.SLOT_WORDS + x86.SLOT_USED]
 
 
 @kernel
@@ -167,11 +172,19 @@ def host_operation(m: Machine, kind: int, aux: int, a: int, b: int) -> int:
     if kind == op.AGE:
         vm[x86.OUT_ADDRESS] = notifier_age(m, a)
         return x86.OUT_RETURN
-    if kind == op.MEM or kind == op.LOG or kind == op.DIRTYLOG:
-        if aux >= x86.SLOTS_MAX or not vm[x86.SLOTS + aux * x86.SLOT_WORDS + x86.SLOT_USED]:
+    if kind == op.CHANGE_PTE:
+        notifier_change(m, a, b & 1)
+        return x86.OUT_NONE
+    if kind == op.MEM or kind == op.LOG or kind == op.DIRTYLOG or kind == op.MEM_DELETE:
+        slot = x86.SLOTS + aux * x86.SLOT_WORDS
+        if aux >= x86.SLOTS_MAX or not vm[slot + x86.SLOT_USED]:
             return -1 - SKIP_OUTSIDE_MEMORY
         if kind == op.MEM:
+            if a != vm[slot + x86.SLOT_BASE] or b != vm[slot + x86.SLOT_PAGES]:
+                return -1 - SKIP_UNSUPPORTED  # KVM refuses another size; moving is not simulated
             commit_slot(m, aux, vm[x86.DEFAULT_LIMIT])
+        elif kind == op.MEM_DELETE:
+            delete_slot(m, aux)
         elif kind == op.LOG:
             start_dirty_log(m, aux, vm[x86.DEFAULT_LIMIT])
         else:
@@ -186,7 +199,7 @@ def guest_operation(m: Machine, kind: int, vcpu: int, user: int, a: int, b: int,
     cpu = cpu_of(vcpu)
     m.vm[x86.CURRENT_CPU] = vcpu
     if kind == op.BOOT:
-        boot(m, cpu, a & 0xFFFF_FFFF, b, a >> 32, want)
+        boot(m, cpu, a & U32, b, a >> 32 & U32, want)
         return x86.OUT_NONE
     if not m.vm[cpu + x86.BOOTED]:
         return -1 - SKIP_NOT_BOOTED
@@ -322,6 +335,8 @@ def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: L
                 continue
         aux = ops.aux[i]
         if not has_room(m, memory_words) or needs_engine(m, kind, aux):
+            return i
+        if vm[x86.EVENT_END] and not events_fit(m, i + shift):
             return i
         vm[x86.OUT_ADDRESS] = 0
         vm[x86.OUT_VALUE] = 0

@@ -236,6 +236,26 @@ def rmap_age(m: Machine, rmap: int) -> int:
 
 
 @kernel
+def rmap_host_protect(m: Machine, rmap: int) -> int:
+    """Take W from every leaf of a list, and the host's leave to grant it. 1 if there was one."""
+    first = m.frame[rmap]
+    if first >= 0:
+        if first == 0:
+            return 0
+        m.spt[first] &= ~(x86.WRITABLE | x86.HOST_WRITABLE)
+        return 1
+    node = -first
+    while node:
+        for i in range(x86.RMAP_EXT):
+            sptep = m.link[node + i]
+            if sptep == 0:
+                break
+            m.spt[sptep] &= ~(x86.WRITABLE | x86.HOST_WRITABLE)
+        node = m.link[node + x86.LINK_NEXT]
+    return 1
+
+
+@kernel
 def rmap_recycle(m: Machine, sptep: int, gfn: int) -> None:
     """Unmap a frame mapped too often, the mapping just made included."""
     rmap_unmap(m, rmap_of(m, gfn, level_of(m, page_of(sptep))))

@@ -9,6 +9,7 @@ from refault.mmu.machine import Machine
 from refault.mmu.parents import child_of, level_of, page_of, remove_parent, table_of
 from refault.mmu.requests import flush_hardware, flush_remote_tlbs
 from refault.mmu.rmap import is_present, large_region, rmap_add, rmap_recycle, rmap_remove
+from refault.mmu.tracepoints import UNSYNC_PAGE, trace_page
 from refault.mmu.unsync import mark_parents_unsync
 from refault.mmu.zap import hash_of, oos_push
 
@@ -59,6 +60,8 @@ def unsync_page(m: Machine, sp: int) -> int:
     A table shadowed under two roles, invalid ones included, never goes out of sync. Ancestors
     of a page that maps nothing but global entries are not marked: loading a root leaves it be.
     """
+    if not m.vm[x86.KNOB_SYNC_TRACE]:
+        trace_page(m, UNSYNC_PAGE, sp, 0)
     gfn = m.page[sp + x86.GFN]
     role = m.page[sp + x86.ROLE]
     other = m.vm[hash_of(gfn)]
@@ -70,6 +73,8 @@ def unsync_page(m: Machine, sp: int) -> int:
         ):
             return 1
         other = m.page[other + x86.HASH_NEXT]
+    if m.vm[x86.KNOB_SYNC_TRACE]:
+        trace_page(m, UNSYNC_PAGE, sp, 0)
     m.vm[x86.UNSYNC_PAGES] += 1
     m.page[sp + x86.UNSYNC] = 1
     oos_push(m, sp)

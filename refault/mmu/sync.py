@@ -10,6 +10,7 @@ from refault.mmu.parents import page_of, quadrant_of, table_of
 from refault.mmu.requests import flush_remote_tlbs, flush_tlb
 from refault.mmu.rmap import eight_are, is_present, rmap_remove, rmap_write_protect
 from refault.mmu.spte import note_global, set_spte
+from refault.mmu.tracepoints import SYNC_PAGE, trace_page
 from refault.mmu.unsync import clear_parents, next_leaf, reaches_root, start_path, unsync_walk
 from refault.mmu.walk import entry_size, gpte_access
 from refault.mmu.zap import commit_zap, unlink_unsync_page, zap_page
@@ -85,6 +86,8 @@ def sync_page(m: Machine, cpu: int, sp: int, guarded: int, flush: int) -> int:
     if (m.page[sp + x86.ROLE] ^ m.vm[cpu + x86.BASE_ROLE]) & x86.ROLE_FORMAT_MASK:
         zap_page(m, sp)
         return 1
+    if not m.vm[x86.KNOB_SYNC_TRACE]:
+        trace_page(m, SYNC_PAGE, sp, 0)
     again = not (guarded and m.vm[x86.KNOB_SYNC_PROTECT])
     if again and rmap_write_protect(m, m.page[sp + x86.GFN]):
         flush_guarded(m, flush)

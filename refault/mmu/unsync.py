@@ -94,17 +94,21 @@ def mark_parents_unsync(m: Machine, sp: int) -> None:
 
     With ``parent_stop`` 1 the walk ends at a bit that was set already (patch 3), with
     2 also at a parent that had marked children before. Paths are as long as the
-    hierarchy is deep, so a stack of four is enough.
+    hierarchy is deep, so a stack of four is enough. Their number is a product of the
+    numbers of links at each level, so a guest can make it as good as endless.
     """
     depth = 0
+    last_mark = m.vm[x86.PARENT_MARKS] + x86.MARKS_MAX
     climb_from(m, 0, sp)
-    while depth >= 0:
+    while depth >= 0 and m.vm[x86.PARENT_MARKS] < last_mark:
         sptep = next_parent(m, depth)
         if sptep == 0:
             depth -= 1
         elif mark_child(m, sptep):
             depth += 1
             climb_from(m, depth, page_of(sptep))
+    if depth >= 0:
+        m.vm[x86.BUG] = x86.BUG_ENDLESS_WALK
 
 
 @kernel
@@ -123,12 +127,17 @@ def is_root_of(m: Machine, cpu: int, sp: int) -> bool:
 def reaches_root(m: Machine, cpu: int, sp: int) -> bool:
     """Does some path of links lead from a loaded root of this vCPU to the page?"""
     depth = 0
+    left = x86.MARKS_MAX
     climb_from(m, 0, sp)
     while depth >= 0:
         sptep = next_parent(m, depth)
         if sptep == 0:
             depth -= 1
             continue
+        left -= 1
+        if left == 0:
+            m.vm[x86.BUG] = x86.BUG_ENDLESS_WALK
+            return False
         parent = page_of(sptep)
         if is_root_of(m, cpu, parent):
             return True

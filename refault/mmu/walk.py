@@ -14,6 +14,14 @@ from refault.mmu import layout as x86
 from refault.mmu.guest import read_gpte, slot_of, write_gpte
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
+from refault.mmu.tracepoints import (
+    PAGING_ELEMENT,
+    SET_ACCESSED_BIT,
+    SET_DIRTY_BIT,
+    WALKER_ERROR,
+    trace,
+    trace_walk,
+)
 
 
 @kernel
@@ -73,6 +81,7 @@ def walk_failed(m: Machine, code: int, write: int, user: int, fetch: int) -> int
     if fetch:
         code |= x86.PF_FETCH
     m.vm[x86.WALK_ERROR] = code
+    trace(m, WALKER_ERROR, code, 0)
     return 0
 
 
@@ -114,9 +123,10 @@ def walk_addr(
     vm = m.vm
     level = vm[cpu + x86.ROOT_LEVEL]
     if level == x86.NONPAGING:
-        vm[x86.WALK_GFN] = gva >> x86.PAGE_SHIFT
+        vm[x86.WALK_GFN] = (gva & x86.U32) >> x86.PAGE_SHIFT
         vm[x86.WALK_LEVEL] = 1
         return 1
+    trace_walk(m, gva, write, user, fetch)
     nx = vm[cpu + x86.EFER] & x86.EFER_NX
     guarded = user or vm[cpu + x86.CR0] & x86.CR0_WP
     size = entry_size(m, cpu)
@@ -124,6 +134,7 @@ def walk_addr(
     gpte = vm[cpu + x86.CR3]
     if level == x86.PAE_LEVELS:
         gpte = vm[cpu + x86.PDPTRS + (gva >> 30 & 3)]
+        trace(m, PAGING_ELEMENT, gpte, level)
         if not gpte & x86.PRESENT:
             return walk_failed(m, 0, write, user, fetch)
         level -= 1
@@ -137,6 +148,7 @@ def walk_addr(
         if slot_of(m, table_gfn) == 0:
             return walk_failed(m, 0, write, user, fetch)
         gpte = read_gpte(m, gpa, size)
+        trace(m, PAGING_ELEMENT, gpte, level)
         if not gpte & x86.PRESENT:
             return walk_failed(m, 0, write, user, fetch)
         if gpte & reserved_bits(m, cpu, level, gpte):
@@ -148,6 +160,7 @@ def walk_addr(
         ):
             return walk_failed(m, x86.PF_PRESENT, write, user, fetch)
         if set_bits and not gpte & x86.ACCESSED:
+            trace(m, SET_ACCESSED_BIT, gpa, 0)
             gpte |= x86.ACCESSED
             write_gpte(m, gpa, size, gpte)
         pte_access = pt_access & gpte_access(gpte, nx)
@@ -157,6 +170,7 @@ def walk_addr(
         pt_access = pte_access
         level -= 1
     if set_bits and write and not gpte & x86.DIRTY:
+        trace(m, SET_DIRTY_BIT, gpa, 0)
         gpte |= x86.DIRTY
         write_gpte(m, gpa, size, gpte)
         vm[x86.WALK_PTES + level - 1] = gpte
@@ -169,9 +183,15 @@ def walk_addr(
 
 @kernel
 def probe(m: Machine, cpu: int, gva: int, write: int, user: int, fetch: int) -> int:
-    """What a walk of the guest's tables gives now, changing nothing: the gpa, or -1 - #PF code."""
+    """What a walk of the guest's tables gives now, changing nothing: the gpa, or -1 - #PF code.
+
+    It is ours and not the simulated kernel's, so the event log is left as it was.
+    """
+    events, lost = m.vm[x86.EVENT_NEXT], m.vm[x86.EVENTS_LOST]
     told = fetch and (m.vm[cpu + x86.EFER] & x86.EFER_NX or m.vm[x86.BYPASS])
-    if walk_addr(m, cpu, gva, write, user, fetch, 0):
+    walked = walk_addr(m, cpu, gva, write, user, fetch, 0)
+    m.vm[x86.EVENT_NEXT], m.vm[x86.EVENTS_LOST] = events, lost
+    if walked:
         return (m.vm[x86.WALK_GFN] << x86.PAGE_SHIFT) | (gva & 0xFFF)
     code = m.vm[x86.WALK_ERROR]
     if not told:

@@ -8,6 +8,7 @@ from refault.mmu.machine import Machine
 from refault.mmu.parents import first_parent, level_of, remove_parent, table_of
 from refault.mmu.requests import cpu_of, flush_remote_tlbs, reload_remote_mmus
 from refault.mmu.rmap import eight_are, is_present, large_region, rmap_remove
+from refault.mmu.tracepoints import SYNC_PAGE, ZAP_PAGE, trace_page
 from refault.mmu.unsync import clear_parents, next_leaf, start_path, unsync_walk
 
 U32 = 0xFFFF_FFFF
@@ -88,6 +89,8 @@ def oos_push(m: Machine, sp: int) -> None:
 @kernel
 def unlink_unsync_page(m: Machine, sp: int) -> None:
     """A page is in sync again, or gone."""
+    if m.vm[x86.KNOB_SYNC_TRACE]:
+        trace_page(m, SYNC_PAGE, sp, 0)
     m.page[sp + x86.UNSYNC] = 0
     m.vm[x86.UNSYNC_PAGES] -= 1
     if m.vm[x86.KNOB_SYNC_TRACE]:
@@ -235,6 +238,7 @@ def zap_unsync_children(m: Machine, parent: int) -> int:
             if keep:
                 set_aside(m, vm[x86.VEC_SP + i])
             else:
+                trace_page(m, ZAP_PAGE, vm[x86.VEC_SP + i], 0)
                 drop_page(m, vm[x86.VEC_SP + i])
             clear_parents(m)
             leaves += 1
@@ -250,6 +254,7 @@ def zap_page(m: Machine, sp: int) -> int:
 
     With ``zap_return`` 2 the page counts itself, unless a vCPU runs on it and it stays.
     """
+    trace_page(m, ZAP_PAGE, sp, 0)
     zapped = zap_unsync_children(m, sp)
     if m.vm[x86.KNOB_ZAP_RETURN] == RETURN_FREED and m.page[sp + x86.ROOT_COUNT] == 0:
         zapped += 1

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tests.mmu.guests import Guest, P, U, W
 
@@ -143,3 +144,50 @@ def test_the_catalogue_can_be_listed():
     assert "zap-account" in ids
     assert "unsync-list-global" in ids
     assert "Xiao Guangrong" in refault("patches").stdout
+
+
+def test_the_event_log_goes_to_a_file_and_the_table_stays(small_trace, tmp_path):
+    log = tmp_path / "events.txt"
+    done = refault("replay", small_trace, "-v", "base", "--events", log)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("refault comparison: small.rft")
+    lines = log.read_text().splitlines()
+    assert lines[0] == "# tracer: nop"
+    assert lines[-1].endswith(": kvm_mmu_set_dirty_bit: gpa 4008")
+    assert [path.name for path in tmp_path.iterdir() if "events" in path.name] == ["events.txt"]
+
+
+def test_the_event_log_can_be_compressed_or_piped(small_trace, tmp_path):
+    log = tmp_path / "events.zst"
+    refault("replay", small_trace, "-v", "base", "--events", log)
+    piped = refault("replay", small_trace, "-v", "base", "--events", "-")
+    with zstandard.open(log, "rt") as file:
+        assert file.read() == piped.stdout
+    assert piped.stdout.startswith("# tracer: nop\n")
+    assert piped.stderr.startswith("refault comparison: small.rft")
+
+
+def test_an_event_log_of_two_runs_is_refused(small_trace, tmp_path):
+    log = tmp_path / "events.txt"
+    for arguments in (["-v", "base", "-v", "p2"], [small_trace, small_trace, "-v", "base"], []):
+        done = refault("replay", small_trace, *arguments, "--events", log)
+        assert done.returncode == 2
+        assert "give one trace and one --variant" in done.stderr
+    assert not log.exists()
+
+
+def test_an_event_log_that_cannot_be_written_is_one_line(small_trace, tmp_path):
+    done = refault("replay", small_trace, "-v", "base", "--events", tmp_path / "no" / "log.txt")
+    assert done.returncode == 2
+    assert done.stderr.startswith("refault: --events: ")
+    assert "cannot be written: No such file or directory" in done.stderr
+    assert not (tmp_path / "no").exists()
+
+
+def test_nothing_stays_of_the_event_log_of_a_damaged_trace(small_trace, tmp_path):
+    data = bytearray(small_trace.read_bytes())
+    data[len(data) // 2] ^= 1
+    small_trace.write_bytes(data)
+    done = refault("replay", small_trace, "-v", "base", "--events", tmp_path / "events.txt")
+    assert done.returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["small.rft"]

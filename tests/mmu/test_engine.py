@@ -145,7 +145,7 @@ def test_overlapping_slots_are_refused():
 
 
 def test_what_cannot_be_executed_is_counted_not_dropped():
-    guest = small().add(EventKind.OP_POKE, a=1 << 40, b=1).add(EventKind.OP_CHANGE_PTE, a=1, b=1)
+    guest = small().add(EventKind.OP_POKE, a=1 << 40, b=1).add(EventKind.OP_MEM, flags=1, b=512)
     result = replay(guest.trace(), [BASE])[0]
     assert result.skipped == {"outside-memory": 1, "unsupported": 1}
 

@@ -1,0 +1,46 @@
+"""Where ``--events`` writes: a file, compressed if it is called so, or standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import zstandard
+
+from refault.errors import InvalidParameter
+
+STANDARD_OUTPUT = "-"
+
+
+@contextlib.contextmanager
+def event_file(name: str | None) -> Iterator[Callable[[str], object] | None]:
+    """What takes the lines of an event log; None if none is wanted.
+
+    A file appears under its name when the log is complete, and not at all if it never is.
+    """
+    if name is None:
+        yield None
+        return
+    if name == STANDARD_OUTPUT:
+        yield sys.stdout.write
+        return
+    target = Path(name)
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(partial.open("wb"))
+            write: Callable[[bytes], object] = file.write
+            if target.suffix == ".zst":
+                stream = zstandard.ZstdCompressor().stream_writer(file)
+                write = stack.enter_context(stream).write
+            yield lambda text: write(text.encode())
+        partial.replace(target)
+    except OSError as error:
+        raise InvalidParameter(
+            f"--events: {target} cannot be written: {error.strerror}; choose another file"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)

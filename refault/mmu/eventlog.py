@@ -1,0 +1,131 @@
+"""The kvmmmu tracepoints as text, in the form the kernel's trace buffer is read in.
+
+::
+
+               <...>-0     [000]     0.000042: kvm_mmu_zap_page: sp gfn 4 1/4 q0 wux !pge …
+
+The time stamp is the operation's index, as if every operation took a microsecond. The
+processor is the vCPU, which stays on its own; the one behind the last is the host's.
+A page's text follows the base: 2.6.35 has no guest levels, but CR4.PAE; and without
+CR4.PGE in the role there is nothing to say of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refault.mmu import layout as x86
+from refault.mmu import tracepoints as tp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from refault.mmu.machine import Machine
+
+HEADER = """\
+# tracer: nop
+#
+#           TASK-PID    CPU#    TIMESTAMP  FUNCTION
+#              | |       |          |         |
+"""
+
+_WORD = (1 << 64) - 1
+_ACCESS = ("---", "--x", "w--", "w-x", "-u-", "-ux", "wu-", "wux")
+_CODE_BITS = (
+    (x86.PF_PRESENT, "P"),
+    (x86.PF_WRITE, "W"),
+    (x86.PF_USER, "U"),
+    (x86.PF_RSVD, "RSVD"),
+    (x86.PF_FETCH, "F"),
+)
+_PAGE_EVENTS = {
+    tp.GET_PAGE: "kvm_mmu_get_page",
+    tp.SYNC_PAGE: "kvm_mmu_sync_page",
+    tp.UNSYNC_PAGE: "kvm_mmu_unsync_page",
+    tp.ZAP_PAGE: "kvm_mmu_zap_page",
+}
+
+
+class EventLog:
+    """Writes the rows a host's kernels left, one line each, and makes room for the next."""
+
+    def __init__(self, write: Callable[[str], object], knobs: Mapping[str, int]) -> None:
+        self._write = write
+        self._has_levels = knobs["role_layout"] != x86.ROLE_35
+        self._has_pge = bool(knobs["role_cr4_pge"])
+        self._host = 0
+        write(HEADER)
+
+    def take(self, m: Machine) -> None:
+        """Write and forget the rows there are."""
+        vm = m.vm
+        end = int(vm[x86.EVENT_NEXT])
+        if end > x86.VM_WORDS:
+            self._host = int(vm[x86.VCPU_COUNT])
+            words = np.asarray(vm[x86.VM_WORDS : end], np.int64)
+            rows = words.reshape(-1, x86.EVENT_WORDS).tolist()
+            self._write("".join(map(self._line, rows)))
+            vm[x86.EVENT_NEXT] = x86.VM_WORDS
+        lost = int(vm[x86.EVENTS_LOST])
+        if lost:
+            self._write(f"CPU:{self._processor(int(vm[x86.CURRENT_CPU]))} [LOST {lost} EVENTS]\n")
+            vm[x86.EVENTS_LOST] = 0
+
+    def _processor(self, vcpu: int) -> int:
+        return self._host if vcpu < 0 else vcpu
+
+    def _line(self, row: list[int]) -> str:
+        seconds, rest = divmod(row[tp.STAMP], 1_000_000)
+        processor = self._processor(row[tp.PROCESSOR])
+        text = self._text(row[tp.EVENT], row[tp.ARGUMENTS :])
+        return f"{'<...>':>16}-0     [{processor:03d}] {seconds:5d}.{rest:06d}: {text}\n"
+
+    def _text(self, event: int, args: list[Any]) -> str:
+        if event in _PAGE_EVENTS:
+            ending = "" if event != tp.GET_PAGE else " new" if args[4] else " existing"
+            return f"{_PAGE_EVENTS[event]}: {self._page(*args[:4])}{ending}"
+        first, second = args[0] & _WORD, args[1] & _WORD
+        match event:
+            case tp.PAGETABLE_WALK:
+                return f"kvm_mmu_pagetable_walk: addr {first:x} pferr {_code(second)}"
+            case tp.PAGING_ELEMENT:
+                return f"kvm_mmu_paging_element: pte {first:x} level {second}"
+            case tp.SET_ACCESSED_BIT:
+                return f"kvm_mmu_set_accessed_bit: gpa {first:x}"
+            case tp.SET_DIRTY_BIT:
+                return f"kvm_mmu_set_dirty_bit: gpa {first:x}"
+            case tp.WALKER_ERROR:
+                return f"kvm_mmu_walker_error: pferr {_code(first)}"
+            case tp.PAGE_FAULT:
+                return f"kvm_page_fault: address {first:x} error_code {second:x}"
+            case tp.CR:
+                return f"kvm_cr: cr_write {first:x} = 0x{second:x}"
+            case _:
+                found = "YOUNG" if second else "OLD"
+                hva = first << x86.PAGE_SHIFT
+                return f"kvm_age_page: hva {hva:x} gfn {first:x} {found}"
+
+    def _page(self, gfn: int, role: int, root_count: int, unsync: int) -> str:
+        level = (role & x86.ROLE_LEVEL_MASK) >> x86.ROLE_LEVEL_SHIFT
+        form = role & x86.ROLE_FORMAT_MASK
+        quadrant = (role & x86.ROLE_QUADRANT_MASK) >> x86.ROLE_QUADRANT_SHIFT
+        words = [
+            f"sp gfn {gfn & _WORD:x}",
+            f"{level}/{form}" if self._has_levels else f"{level} pae" if form else f"{level}",
+            f"q{quadrant} direct" if role & x86.ROLE_DIRECT else f"q{quadrant}",
+            _ACCESS[role >> x86.ROLE_ACCESS_SHIFT & x86.ACC_ALL],
+        ]
+        if role & x86.ROLE_INVALID:
+            words.append("invalid")
+        if self._has_pge:
+            words.append("pge" if role & x86.ROLE_PGE else "!pge")
+        words.append("nxe" if role & x86.ROLE_NXE else "!nxe")
+        words.append(f"root {root_count} {'unsync' if unsync else 'sync'}")
+        return " ".join(words)
+
+
+def _code(code: int) -> str:
+    """A #PF code as number and letters, as __print_flags() joins them."""
+    return f"{code:x} {'|'.join(letter for bit, letter in _CODE_BITS if code & bit)}"
