@@ -74,6 +74,8 @@ def replay(
 
     labelled = _variants(variant, page_limit=page_limit, bypass=bypass)
     unique = {each.digest: each for _, each in labelled}
+    variants = list(unique.values())
+    threads = min(len(variants), len(os.sched_getaffinity(0)))
     comparisons: list[Comparison] = []
     if events is not None and (len(traces) > 1 or len(unique) > 1):
         raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
@@ -84,14 +86,9 @@ def replay(
             def advance(done: int, total: int, task: object = task) -> None:
                 progress.update(task, completed=done, total=total or None)  # type: ignore[arg-type]
 
-            threads = min(len(unique), len(os.sched_getaffinity(0)))
             with _naming(path):
                 results = engine.replay(
-                    path,
-                    list(unique.values()),
-                    threads=threads,
-                    progress=advance,
-                    events=write_event,
+                    path, variants, threads=threads, progress=advance, events=write_event
                 )
                 _refuse_nothing(results)
             by_digest = dict(zip(unique, results, strict=True))
@@ -101,17 +98,10 @@ def replay(
     if as_json:
         print(json.dumps([to_dict(comparison) for comparison in comparisons], indent=2), file=out)
     else:
-        command = ["refault", *sys.argv[1:]]
-        print(
-            to_text(
-                comparisons,
-                title=f"refault comparison: {', '.join(path.name for path in traces)}",
-                command=shlex.join(command),
-                every_counter=every_counter,
-            ),
-            end="",
-            file=out,
-        )
+        title = f"refault comparison: {', '.join(path.name for path in traces)}"
+        command = shlex.join(["refault", *sys.argv[1:]])
+        text = to_text(comparisons, title=title, command=command, every_counter=every_counter)
+        print(text, end="", file=out)
     if any(_is_bad(column) for comparison in comparisons for column in comparison.columns):
         raise typer.Exit(1)
 
