@@ -88,10 +88,13 @@ def _kernel(function: _Kernel, **more: bool) -> _Kernel:
 
 
 def inlined(function: _Kernel) -> _Kernel:
-    """A kernel that LLVM copies into every caller: for what the hot loop does to each row."""
+    """A kernel that LLVM copies into every caller: for what the hot loop does to each row.
+
+    Checked kernels would only compile longer.
+    """
     if INTERPRETED:
         return function
-    return _kernel(function, forceinline=True)
+    return _kernel(function, forceinline=not BOUNDS_CHECKED)
 
 
 def _widened(argument: Any) -> Any:
