@@ -22,7 +22,7 @@ COLLECT = 2
 # Values of the knob sync_scope
 WALKED = 0
 LISTED = 1
-COLLECTED = 3
+FLUSHED_ONCE = 3
 
 
 @kernel
@@ -184,7 +184,7 @@ def sync_roots(m: Machine, cpu: int) -> None:
     scope = vm[x86.KNOB_SYNC_SCOPE]
     if scope == WALKED:
         sync_below_roots(m, cpu, FLUSH)
-    elif scope != COLLECTED:
+    elif scope != FLUSHED_ONCE:
         sync_listed(m, cpu, scope == LISTED)
     else:
         vm[x86.COLLECTED] = 0

@@ -1,0 +1,53 @@
+import json
+import subprocess
+import sys
+
+
+def refault(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "refault.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def told(patch_id):
+    """What the list says of one patch, line by line."""
+    lines = refault("patches").stdout.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"{patch_id} "))
+    end = next(i for i in range(start + 1, len(lines)) if not lines[i].startswith("  "))
+    return [line.strip() for line in lines[start + 1 : end]]
+
+
+def test_the_list_marks_what_the_real_code_was_never_run_with():
+    assert told("zap-batch") == [
+        "Prepare and commit a zap: one remote flush for all pages zapped together",
+        "sits on zap-return-self",
+        "no real-code result",
+    ]
+    assert told("zap-merged")[-1] == "real code: rel34, apr_p2merged"
+
+
+def test_the_list_says_where_a_patch_cannot_go_and_what_it_does_to_the_struct():
+    assert told("sp-bool")[1:] == [
+        "v2.6.35.6 has it already, as 0571d366e0b",
+        "struct kvm_mmu_page on x86-64: 160 bytes in 3 cache lines; before 160 in 3",
+        "struct kvm_mmu_page on i386: 120 bytes in 2 cache lines; before 124 in 2",
+        "changes no behaviour",
+    ]
+    assert any(line.startswith("not on v2.6.35.6: ") for line in told("cr4-store-norole"))
+
+
+def test_the_list_ends_with_the_patch_sets_that_have_a_name():
+    last = refault("patches").stdout.splitlines()[-1]
+    assert last.startswith("Patch sets with a name: base, rel34, p2, ")
+    assert last.endswith(", merged-2.6.36")
+
+
+def test_the_json_list_says_the_same_in_fields():
+    patches = {patch["id"]: patch for patch in json.loads(refault("patches", "--json").stdout)}
+    assert patches["zap-batch"]["golden_names"] == []
+    assert patches["parent-stop-merged"]["golden_names"] == ["p3fix", "apr_p3fix", "apr_p3full"]
+    assert patches["cr4-norole"]["merged_in"] == {"v2.6.35.6": "as 87bc3bf972a"}
+    assert patches["sp-flags-word"]["layout"]["before"]["i386"] == {"sizeof": 124, "cachelines": 2}
