@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -69,7 +69,7 @@ def replay(
 
     Example: refault replay demo/traces/linux61-boot-1cpu.rft -v base -v p2 -v p3
     """
-    from refault.compare import Column, compare, to_dict, to_text
+    from refault.compare import Column, compare
     from refault.mmu import engine
 
     labelled = _variants(variant, page_limit=page_limit, bypass=bypass)
@@ -95,15 +95,32 @@ def replay(
             columns = [_column(Column, label, each, by_digest) for label, each in labelled]
             comparisons.append(compare(columns, trace_name=path.name))
     out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
-    if as_json:
-        print(json.dumps([to_dict(comparison) for comparison in comparisons], indent=2), file=out)
-    else:
-        title = f"refault comparison: {', '.join(path.name for path in traces)}"
-        command = shlex.join(["refault", *sys.argv[1:]])
-        text = to_text(comparisons, title=title, command=command, every_counter=every_counter)
-        print(text, end="", file=out)
+    _show(comparisons, traces, as_json=as_json, every_counter=every_counter, out=out)
     if any(_is_bad(column) for comparison in comparisons for column in comparison.columns):
         raise typer.Exit(1)
+
+
+def _show(
+    comparisons: list[Comparison],
+    traces: list[Path],
+    *,
+    as_json: bool,
+    every_counter: bool,
+    out: TextIO,
+) -> None:
+    """Print the comparisons, with the command that gives them again."""
+    from refault.compare import to_dict, to_text
+
+    if as_json:
+        print(json.dumps([to_dict(comparison) for comparison in comparisons], indent=2), file=out)
+        return
+    text = to_text(
+        comparisons,
+        title=f"refault comparison: {', '.join(path.name for path in traces)}",
+        command=shlex.join(["refault", *sys.argv[1:]]),
+        every_counter=every_counter,
+    )
+    print(text, end="", file=out)
 
 
 @contextmanager
