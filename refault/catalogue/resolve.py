@@ -252,7 +252,9 @@ def _digest(knobs: dict[str, int], parameters: Parameters) -> str:
     # Named only where there is one: results from before there were TLBs keep their variant.
     if parameters.tlb:
         named["tlb"] = parameters.tlb
-    body = {"knobs": dict(sorted(knobs.items())), "parameters": named}
+    # Nor is a knob at 0, so that another one, 0 for what was before it, renames no variant.
+    set_knobs = {name: value for name, value in sorted(knobs.items()) if value}
+    body = {"knobs": set_knobs, "parameters": named}
     return hashlib.sha256(msgpack.packb(body, use_bin_type=True)).hexdigest()
 
 

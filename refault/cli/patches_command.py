@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -10,6 +11,8 @@ import typer
 
 from refault import catalogue
 from refault.catalogue.layouts import LONG_BYTES, layout_document
+
+WIDTH = 72
 
 
 def patches(
@@ -25,10 +28,10 @@ def patches(
         return
     for patch in catalogue.patches():
         print(f"{patch.id:<22}{patch.author}, {patch.date}")
-        print(f"  {patch.title}")
-        for line in _lines(patch):
-            print(f"  {line}")
-    print("Patch sets with a name: " + ", ".join(catalogue.NAMED))
+        for line in (patch.title, *_lines(patch)):
+            print(textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    "))
+    named = f"Patch sets with a name: {', '.join(catalogue.NAMED)}"
+    print(textwrap.fill(named, WIDTH, subsequent_indent="  "))
 
 
 def _lines(patch: catalogue.Patch) -> Iterator[str]:
@@ -54,6 +57,6 @@ def _sizes(layout: dict[str, Any]) -> Iterator[str]:
     for abi in LONG_BYTES:
         now, before = layout[abi], layout["before"][abi]
         yield (
-            f"struct kvm_mmu_page on {abi}: {now['sizeof']} bytes in {now['cachelines']} cache "
-            f"lines; before {before['sizeof']} in {before['cachelines']}"
+            f"kvm_mmu_page on {abi}: {now['sizeof']} bytes in {now['cachelines']} cache lines, "
+            f"was {before['sizeof']} in {before['cachelines']}"
         )

@@ -8,7 +8,7 @@ PATCH = Patch(
     id="cr-reset-bits",
     title="Reset the MMU context only for bits that matter to it",
     author="Sheng Yang",
-    date="2010",
+    date="2010-05-12",
     summary=(
         "A write to CR4 drops the roots only if PGE, PSE or PAE changes; one to CR0 only if "
         "PG, WP, CD or NW does."

@@ -8,7 +8,7 @@ PATCH = Patch(
     id="flush-local-deferred",
     title="Put the local flush off to the next entry",
     author="Xiao Guangrong",
-    date="2010",
+    date="2010-06-08",
     summary=(
         "A local flush only sets the vCPU's request; the next entry flushes once, however "
         "often that was. tlb_flush still counts every call, hw_flush the flushes made. "

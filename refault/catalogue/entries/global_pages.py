@@ -8,7 +8,7 @@ PATCH = Patch(
     id="global-pages",
     title="Leave pages of global entries out of sync when CR3 is loaded",
     author="after Marcelo Tosatti and Avi Kivity",
-    date="2008-12",
+    date="2008-12-01",
     summary=(
         "A shadow page that maps nothing but global entries is not synchronised by loading "
         "CR3, and its ancestors are not marked; writes to CR0 and CR4 synchronise all such "

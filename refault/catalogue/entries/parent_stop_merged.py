@@ -8,7 +8,7 @@ PATCH = Patch(
     id="parent-stop-merged",
     title="Patch 3 as merged: do not walk every parent while marking",
     author="Xiao Guangrong",
-    date="2010",
+    date="2010-06-11",
     summary=(
         "Marking stops at a parent that had marked children already, by two functions that "
         "call each other, as Avi Kivity had suggested."

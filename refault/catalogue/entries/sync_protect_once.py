@@ -8,7 +8,7 @@ PATCH = Patch(
     id="sync-protect-once",
     title="Write protect a page once when it is synchronised",
     author="Xiao Guangrong",
-    date="2010",
+    date="2010-06-11",
     summary=(
         "mmu_sync_children() has write protected the pages it is about to synchronise, so "
         "synchronising one does not do it again. A synchronised entry stays read-only if its "

@@ -8,7 +8,7 @@ PATCH = Patch(
     id="unsync-clear-complete",
     title="Clear every mark without a reason",
     author="Xiao Guangrong",
-    date="2010",
+    date="2010-06-11",
     summary=(
         "mmu_unsync_walk() also clears the marks of children that are absent, large, or in "
         "sync with nothing out of sync below."

@@ -8,7 +8,7 @@ PATCH = Patch(
     id="unsync-clear-exact",
     title="Clear the marks of children that are in sync again",
     author="after Xiao Guangrong",
-    date="2010",
+    date="2010-06-11",
     summary=(
         "mmu_unsync_walk() clears the mark of every child that is absent, large or in sync, "
         "and counts it off, so that a set mark always has a reason."

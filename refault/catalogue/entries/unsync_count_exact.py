@@ -8,7 +8,7 @@ PATCH = Patch(
     id="unsync-count-exact",
     title="Count a mark off when it is cleared",
     author="Xiao Guangrong",
-    date="2010",
+    date="2010-06-11",
     summary=(
         "mmu_unsync_walk() takes unsync_children down with every mark it clears, instead of "
         "setting it to zero once no mark is left."

@@ -8,7 +8,7 @@ PATCH = Patch(
     id="write-flush-once",
     title="One flush for an emulated table write",
     author="Xiao Guangrong",
-    date="2010",
+    date="2010-06-04",
     summary=(
         "An emulated write to a page table makes one flush at its end instead of one for each"
         " shadow entry: a remote one if any entry needs it, else a local one; none if a page "

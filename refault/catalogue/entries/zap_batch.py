@@ -8,7 +8,7 @@ PATCH = Patch(
     id="zap-batch",
     title="Prepare and commit a zap: one remote flush for all pages zapped together",
     author="Xiao Guangrong",
-    date="2010",
+    date="2010-06-04",
     summary=(
         "A zapped page becomes invalid, leaves the active list and stays in its hash bucket; "
         "when the caller is done, one remote flush is made and all of them are freed. No walk"

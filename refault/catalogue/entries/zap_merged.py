@@ -8,7 +8,7 @@ PATCH = Patch(
     id="zap-merged",
     title="Patch 2 as merged",
     author="Xiao Guangrong",
-    date="2010-04",
+    date="2010-04-16",
     summary=(
         "As posted, and: the loop that lowers the page limit also ends at an empty list, and "
         "the limit becomes the number of pages that are left."

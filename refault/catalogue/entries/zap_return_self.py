@@ -8,7 +8,7 @@ PATCH = Patch(
     id="zap-return-self",
     title="Make kvm_mmu_zap_page() return the number of pages it actually freed",
     author="Gui Jianfeng",
-    date="2010",
+    date="2010-05-05",
     summary=(
         "A zap answers how many pages it freed, the page itself included, and 0 for a root in"
         " use. Callers no longer count the page themselves. It brings along what it was "
