@@ -6,6 +6,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,7 +37,8 @@ def golden(
 ) -> None:
     """Replay golden cases and compare every field of every operation.
 
-    The last line says how many runs and operations agree. Exit code 1 unless all do.
+    The last line says how many runs and operations agree. Exit code 1 unless all do, and
+    if there was nothing to compare.
 
     Example: refault golden tests/golden --traces demo/traces
     """
@@ -45,6 +47,13 @@ def golden(
     cases = [
         case for folder in folders for case in cases_in(folder, traces=traces, variants=variant)
     ]
+    if not cases:
+        places = ", ".join(map(str, folders))
+        print(
+            f"refault: nothing to compare: no MANIFEST.json in {places} names a result"
+            f"{' of ' + ', '.join(variant) if variant else ''}",
+            file=sys.stderr,
+        )
     verdicts = []
     with progress_bars(enabled=not as_json) as progress:
         for verdict in progress.track(_checked(cases, jobs or os.cpu_count() or 1), len(cases)):

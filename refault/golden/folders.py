@@ -53,12 +53,11 @@ def cases_in(
     only those.
 
     Raises:
-        RefaultError: a manifest is not what it should be.
+        RefaultError: there is no such folder, or a manifest is not what it should be.
     """
-    manifests = sorted(folder.rglob("MANIFEST.json"))
-    if not manifests:
-        raise RefaultError(f"{folder}: no MANIFEST.json here or below; name a golden folder")
-    for manifest in manifests:
+    if not folder.is_dir():
+        raise RefaultError(f"{folder}: no such folder")
+    for manifest in sorted(folder.rglob("MANIFEST.json")):
         captures = manifest.with_name("traces.json")
         found = (
             _captures(manifest, captures, traces or manifest.parent)

@@ -127,13 +127,24 @@ def test_the_command_names_the_difference_and_exits_1(planted):
     assert done.returncode == 1
 
 
-def test_a_folder_without_golden_data_is_a_clear_error(tmp_path):
+def test_a_folder_without_golden_data_is_nothing_to_compare(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "refault.cli.main", "golden", str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "no MANIFEST.json" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "nothing to compare: no MANIFEST.json in" in done.stderr
+    assert done.stdout == "0 of 0 runs agree, 0 of 0 operations\n"
+    assert done.returncode == 1
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "refault.cli.main", "golden", str(tmp_path / "none")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.endswith("none: no such folder\n")
     assert done.returncode == 2
