@@ -237,7 +237,16 @@ def operations_of(
 
     The rows are overwritten by those after the next. ``skipped`` gains, by reason, the events
     that became no operation though one might expect it.
+
+    Raises:
+        ReplayRefused: a capture of a guest whose tables the rules cannot follow.
     """
+    if header.content == "capture" and header.guest_mode != "long":
+        msg = (
+            f"a capture of a guest in {header.guest_mode} mode: the rules that make operations of "
+            "a capture follow 4-level tables only; write it as a trace of operations"
+        )
+        raise ReplayRefused(msg)
     lowering = model.create(header.slots, header.vcpu_count, interpreted=INTERPRETED)
     ops, others = (op.empty(ROWS, interpreted=INTERPRETED) for _ in range(2))
     for block in blocks:

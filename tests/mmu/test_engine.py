@@ -191,3 +191,12 @@ def test_a_capture_is_judged_by_what_the_real_guest_saw():
     )
     assert wrong.event_index == 13
     assert missed.message == "st user reached 0x64030; real guest: #PF 7"
+
+
+def test_a_capture_whose_tables_the_rules_cannot_follow_is_refused():
+    header = TraceHeader("capture", "a 32-bit guest", "32bit", 1, (MemorySlot(0, 0, 1024),))
+    file = io.BytesIO()
+    with TraceWriter(file, header, level=1) as writer:
+        writer.append(kind=[EventKind.MARK], vcpu=[0], flags=[0], aux=[0], a=[0], b=[0])
+    with pytest.raises(ReplayRefused, match=r"a guest in 32bit mode.*4-level tables only"):
+        replay(TraceReader(io.BytesIO(file.getvalue())), [BASE])
