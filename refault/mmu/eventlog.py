@@ -7,7 +7,8 @@
 The time stamp is the operation's index, as if every operation took a microsecond. The
 processor is the vCPU, which stays on its own; the one behind the last is the host's.
 A page's text follows the base: 2.6.35 has no guest levels, but CR4.PAE; and without
-CR4.PGE in the role there is nothing to say of it.
+CR4.PGE in the role there is nothing to say of it. Zapping in two steps has another name
+for its first (7775834a233).
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ class EventLog:
         self._write = write
         self._has_levels = knobs["role_layout"] != x86.ROLE_35
         self._has_pge = bool(knobs["role_cr4_pge"])
+        self._page_events = dict(_PAGE_EVENTS)
+        if knobs["zap_commit"]:
+            self._page_events[tp.ZAP_PAGE] = "kvm_mmu_prepare_zap_page"
         self._host = 0
         write(HEADER)
 
@@ -83,9 +87,9 @@ class EventLog:
         return f"{'<...>':>16}-0     [{processor:03d}] {seconds:5d}.{rest:06d}: {text}\n"
 
     def _text(self, event: int, args: list[Any]) -> str:
-        if event in _PAGE_EVENTS:
+        if event in self._page_events:
             ending = "" if event != tp.GET_PAGE else " new" if args[4] else " existing"
-            return f"{_PAGE_EVENTS[event]}: {self._page(*args[:4])}{ending}"
+            return f"{self._page_events[event]}: {self._page(*args[:4])}{ending}"
         first, second = args[0] & _WORD, args[1] & _WORD
         match event:
             case tp.PAGETABLE_WALK:

@@ -13,6 +13,7 @@ from tests.mmu.guests import A, D, Guest, P, U, W
 
 BASE = PatchSet()
 V35 = PatchSet(base="v2.6.35.6")
+BATCH = PatchSet(patches=("zap-return-self", "zap-batch"))
 NO_PGE = patch_set_from_text("p4r")
 
 
@@ -160,6 +161,15 @@ case(
     [000] kvm_mmu_sync_page: sp gfn 4 1 pae q0 wux !nxe root 0 unsync
     """,
 )("2.6.35 also calls it a sync when an unsync page is zapped")
+case(
+    unsync_guest,
+    lambda guest: guest.add(EventKind.OP_UNSHADOW, a=0x3000),
+    BATCH,
+    """
+    [000] kvm_mmu_prepare_zap_page: sp gfn 3 2/4 q0 wux !pge !nxe root 0 sync
+    [000] kvm_mmu_prepare_zap_page: sp gfn 4 1/4 q0 wux !pge !nxe root 0 unsync
+    """,
+)("zapping in two steps has another name for its first")
 case(
     two_roles_guest,
     lambda guest: guest.load(0x1000),
