@@ -20,7 +20,7 @@ from refault.compare.verdicts import (
     judge_base,
 )
 from refault.errors import ComparisonError
-from refault.results import COUNTERS, SEMANTICS, RunResult
+from refault.results import COUNTERS, SEMANTICS, WORK, RunResult
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ def compare(
         simulator_digest=simulator,
         columns=compared,
         semantics=_rows(compared, SEMANTICS, lambda result: result.semantics),
-        counters=_rows(compared, COUNTERS, lambda result: result.counters),
+        counters=_rows(compared, _counted(results), lambda result: result.counters | result.work),
         threshold=limits,
     )
 
@@ -251,6 +251,11 @@ def _alarm(group: Sequence[Column]) -> str | None:
             f"{', '.join(map(_short, digests))}"
         )
     return None
+
+
+def _counted(results: Sequence[RunResult]) -> tuple[str, ...]:
+    """What every result counts."""
+    return (*COUNTERS, *WORK) if all(result.work for result in results) else COUNTERS
 
 
 def _rows(

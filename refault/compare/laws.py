@@ -60,7 +60,15 @@ _AT_THE_END: tuple[_Law, ...] = (
     ),
     (
         "accesses = tlb_hits + walks",
-        lambda r: not r.work or r.semantics["accesses"] == sum(r.work.values()),
+        lambda r: not r.work or r.semantics["accesses"] == r.work["tlb_hits"] + r.work["walks"],
+    ),
+    ("exits <= vm_exits", lambda r: not r.work or r.counters["exits"] <= r.work["vm_exits"]),
+    (
+        "insn_emulation_fail + mmio_exits <= insn_emulation",
+        lambda r: (
+            not r.work
+            or r.work["insn_emulation_fail"] + r.work["mmio_exits"] <= r.work["insn_emulation"]
+        ),
     ),
     ("tlb_flush <= hw_flush", lambda r: r.counters["tlb_flush"] <= r.counters["hw_flush"]),
 )

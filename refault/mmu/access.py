@@ -102,6 +102,25 @@ def emulate_store(m: Machine, cpu: int, gva: int, user: int, size: int, value: i
 
 
 @kernel
+def emulate(m: Machine, cpu: int, gva: int, kind: int, user: int, size: int, value: int) -> int:
+    """Carry out an access in the host; only stores to memory can be (emulate_instruction).
+
+    A fetch from no memory leaves nothing to decode; anything else there is a device's.
+    """
+    vm = m.vm
+    vm[x86.INSN_EMULATION] += 1
+    if kind == FETCH:
+        vm[x86.INSN_EMULATION_FAIL] += 1
+        return x86.OUT_FAIL
+    code = x86.OUT_MMIO
+    if kind == WRITE:
+        code = emulate_store(m, cpu, gva, user, size, value)
+    if code == x86.OUT_MMIO:
+        vm[x86.MMIO_EXITS] += 1
+    return code
+
+
+@kernel
 def access(m: Machine, vcpu: int, gva: int, kind: int, user: int, size: int, value: int) -> int:
     """One load, store or fetch; answers an OUT_* code, address or #PF code in ``OUT_ADDRESS``."""
     vm = m.vm
@@ -137,7 +156,5 @@ def access(m: Machine, vcpu: int, gva: int, kind: int, user: int, size: int, val
         if done == GUEST_FAULT:
             return inject(m, vm[x86.WALK_ERROR])
         if done == EMULATE:
-            if kind == WRITE:
-                return emulate_store(m, cpu, gva, user, size, value)
-            return x86.OUT_FAIL if kind == FETCH else x86.OUT_MMIO
+            return emulate(m, cpu, gva, kind, user, size, value)
     return x86.OUT_LIVELOCK

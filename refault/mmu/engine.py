@@ -216,10 +216,16 @@ class Host:
         }
 
     def work(self) -> dict[str, int]:
-        """How accesses found their translation (:data:`refault.results.WORK`)."""
+        """What the golden harness did not count (:data:`refault.results.WORK`)."""
+        vm = self.machine.vm
         return {
-            "tlb_hits": int(self.machine.vm[x86.TLB_HITS]),
-            "walks": int(self.machine.vm[x86.WALKS]),
+            "tlb_hits": int(vm[x86.TLB_HITS]),
+            "walks": int(vm[x86.WALKS]),
+            "vm_exits": int(vm[x86.EXITS] + vm[x86.INTERCEPTS]),
+            "mmio_exits": int(vm[x86.MMIO_EXITS]),
+            "insn_emulation": int(vm[x86.INSN_EMULATION]),
+            "insn_emulation_fail": int(vm[x86.INSN_EMULATION_FAIL]),
+            "hypercalls": int(vm[x86.HYPERCALLS]),
         }
 
     def skipped(self) -> dict[str, int]:

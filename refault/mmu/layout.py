@@ -152,6 +152,12 @@ EXITS = 20
 HW_FLUSH = 21
 PARENT_MARKS = 22
 COUNTER_COUNT = 23
+# Counted besides (refault.results.WORK)
+INTERCEPTS = 23  # instructions that exit: register writes, INVLPG, hypercalls
+MMIO_EXITS = 24
+INSN_EMULATION = 25
+INSN_EMULATION_FAIL = 26
+HYPERCALLS = 27
 
 # The variant's knobs (refault.catalogue gives their meaning)
 KNOB_ZAP_RETURN = 32

@@ -212,6 +212,10 @@ def guest_operation(m: Machine, kind: int, vcpu: int, user: int, a: int, b: int,
     pending = enter_guest(m, vcpu)
     if pending or m.vm[x86.BUG]:
         return pending
+    if kind == op.UNPROTECT:
+        m.vm[x86.OUT_ADDRESS] = unprotect(m, vcpu, a)
+        return x86.OUT_RETURN
+    m.vm[x86.INTERCEPTS] += 1
     if kind == op.SET_CR3:
         return set_cr3(m, cpu, a)
     if kind == op.INVLPG:
@@ -224,11 +228,9 @@ def guest_operation(m: Machine, kind: int, vcpu: int, user: int, a: int, b: int,
     if kind == op.SET_EFER:
         return set_efer(m, cpu, a)
     if kind == op.UNSHADOW:
+        m.vm[x86.HYPERCALLS] += 1
         unshadow(m, a >> x86.PAGE_SHIFT)
         return x86.OUT_NONE
-    if kind == op.UNPROTECT:
-        m.vm[x86.OUT_ADDRESS] = unprotect(m, vcpu, a)
-        return x86.OUT_RETURN
     return -1 - SKIP_UNSUPPORTED
 
 

@@ -4,6 +4,16 @@ from refault.compare import check
 from refault.errors import ConservationError
 from tests.builders import BOOT, WORKLOAD, make_finding, make_result
 
+WORK = {
+    "tlb_hits": 0,
+    "walks": 1_855_437,
+    "vm_exits": 200_000,
+    "mmio_exits": 0,
+    "insn_emulation": 0,
+    "insn_emulation_fail": 0,
+    "hypercalls": 0,
+}
+
 
 @pytest.mark.parametrize("counters", [*BOOT.values(), *WORKLOAD.values()])
 def test_the_real_code_keeps_every_law(counters):
@@ -31,10 +41,18 @@ def test_the_real_code_keeps_every_law(counters):
         ),
         ({"semantics": {"wrong_address": 1, "stale": 2}}, r"stale <= wrong_address"),
         (
-            {"work": {"tlb_hits": 5, "walks": 1_855_431}},
+            {"work": WORK | {"tlb_hits": 5, "walks": 1_855_431}},
             r"accesses = tlb_hits \+ walks .*accesses 1855437, tlb_hits 5, walks 1855431",
         ),
-        ({"work": {"tlb_hits": 1_855_438, "walks": -1}}, r"no work count is negative .*walks -1"),
+        (
+            {"work": WORK | {"tlb_hits": 1_855_438, "walks": -1}},
+            r"no work count is negative .*walks -1",
+        ),
+        ({"work": WORK | {"vm_exits": 5}}, r"exits <= vm_exits .*vm_exits 5"),
+        (
+            {"work": WORK | {"mmio_exits": 2, "insn_emulation": 1}},
+            r"insn_emulation_fail \+ mmio_exits <= insn_emulation",
+        ),
     ],
 )
 def test_a_result_that_breaks_a_law_is_refused_with_its_numbers(change, law):

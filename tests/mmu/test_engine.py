@@ -6,7 +6,7 @@ import pytest
 from refault.catalogue import Parameters, PatchSet, resolve, variant_from_golden_name
 from refault.errors import ReplayCancelled, ReplayRefused, TraceCorrupt
 from refault.mmu.engine import replay
-from refault.results import RunResult
+from refault.results import WORK, RunResult
 from refault.trace import EventKind, MemorySlot, TraceHeader, TraceReader, TraceWriter
 from tests.mmu.guests import Guest, P, U, W
 
@@ -200,3 +200,22 @@ def test_a_capture_whose_tables_the_rules_cannot_follow_is_refused():
         writer.append(kind=[EventKind.MARK], vcpu=[0], flags=[0], aux=[0], a=[0], b=[0])
     with pytest.raises(ReplayRefused, match=r"a guest in 32bit mode.*4-level tables only"):
         replay(TraceReader(io.BytesIO(file.getvalue())), [BASE])
+
+
+def test_exits_and_emulated_instructions_are_counted_under_kvms_names():
+    guest = small().cr3(0x1000).invlpg(0).load(0).add(EventKind.OP_UNSHADOW, a=0x5000)
+    (before,) = replay(guest.trace(), [BASE])
+    # Entry 100 of the last table maps device memory; then that table's directory is written.
+    guest.poke(4 << 12 | 100 << 3, 5000 << 12 | P | W | U)
+    guest.poke(4 << 12 | 101 << 3, 3 << 12 | P | W | U)
+    guest.load(100 << 12).store(100 << 12).fetch(100 << 12).store(101 << 12, 4 << 12 | P | W | U)
+    (after,) = replay(guest.trace(), [BASE])
+    assert before.work["vm_exits"] == before.counters["exits"] + 3
+    assert before.work["hypercalls"] == 1
+    assert {name: after.work[name] - before.work[name] for name in WORK[2:]} == {
+        "vm_exits": 4,
+        "mmio_exits": 2,
+        "insn_emulation": 4,
+        "insn_emulation_fail": 1,
+        "hypercalls": 0,
+    }
