@@ -31,14 +31,21 @@ def quick_store(m: Machine, frame: int, gpa: int, kind: int, value: int) -> bool
 
 @inlined
 def quick_walk(m: Machine, cpu: int, gva: int, need: int) -> int:
-    """The leaf level of a 4-level walk that meets nothing to be set or refused, or 0.
+    """The leaf level of a walk that meets nothing to be set or refused, or 0.
 
-    Leaves the address and what was granted in ``OUT_ADDRESS`` and ``HIT_GRANTED``.
+    Leaves the address and what was granted in ``OUT_ADDRESS`` and ``HIT_GRANTED``. An
+    absent PAE root is handle 0, whose table is nobody's and has no present entry.
     """
     vm = m.vm
     granted = -1
+    top = x86.LONG_LEVELS
     sptep = (vm[cpu + x86.ROOT] << 5) + ((gva >> 39) & 511)
+    if vm[cpu + x86.ROOT] == x86.PAE_LOADED:
+        top = x86.PAE_ROOT_LEVEL
+        sptep = (vm[cpu + x86.PAE_ROOTS + ((gva >> 30) & 3)] << 5) + ((gva >> 21) & 511)
     for level in (4, 3, 2, 1):
+        if level > top:
+            continue
         spte = m.spt[sptep]
         granted &= spte ^ x86.NX
         if granted & need != need:
@@ -56,7 +63,7 @@ def quick_walk(m: Machine, cpu: int, gva: int, need: int) -> int:
 def quick_access(m: Machine, cpu: int, kind: int, user: int, gva: int, value: int) -> int:
     """The address reached by a load, fetch or store, or -1 for the long way."""
     vm = m.vm
-    if vm[cpu + x86.REQUESTS] or vm[cpu + x86.ROOT] <= 0:
+    if vm[cpu + x86.REQUESTS] or vm[cpu + x86.ROOT] == 0:
         return -1
     need = needed(kind >= op.ST, user, kind == op.EX)
     if vm[x86.TLB]:
