@@ -15,14 +15,15 @@ from refault.trace import TraceWriter
 COMPILE_SECONDS, WARM_SECONDS, MEMORY_MIB = 45.0, 1.5, 200.0
 
 _START = """
-import time, resource
+import time
 begun = time.perf_counter(), time.process_time()
 from refault.mmu.engine import warm_up
 warm_up()
 print(time.process_time() - begun[1], time.perf_counter() - begun[0])
 """
+# Not getrusage: its peak outlives an exec, and is that of the parent that made the trace.
 _REPLAY = """
-import resource, sys
+import sys
 from pathlib import Path
 from refault.catalogue import PatchSet, resolve
 from refault.mmu import engine
@@ -34,7 +35,8 @@ def remember(self, *given, **named):
 engine.Host.__init__ = remember
 engine.replay(Path(sys.argv[1]), [resolve(PatchSet())])
 tables = sum(words.nbytes for words in host[0].machine)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, tables / 2**20)
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(int(status["VmHWM"].split()[0]) / 1024, tables / 2**20)
 """
 
 

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["SEMANTICS_VERSION", "Host", "operations_of", "replay", "simulator_digest", "warm_up"]
 
 #: Rows lowered at a time, which each variant executes in turn: large enough that it pays for
-#: finding the processor's caches full of another variant's host.
-ROWS = 1 << 16
+#: finding the processor's caches full of another variant's host (more gained nothing in
+#: measurements with eight variants), small enough to cost little memory.
+ROWS = 1 << 15
 
 
 class Host:
