@@ -164,23 +164,24 @@ def _more_pages(m: Machine) -> Machine:
         page=_longer(m.page, new * x86.PAGE_WORDS),
         spt=_longer(m.spt, new * x86.SPT_WORDS),
     )
-    for index in range(new - 1, old - 1, -1):
-        sp = index * x86.PAGE_WORDS
-        m.page[sp + x86.FREED] = 1
-        m.page[sp + x86.LIST_NEXT] = m.vm[x86.PAGE_FREE]
-        m.vm[x86.PAGE_FREE] = sp
+    m.page[old * x86.PAGE_WORDS + x86.FREED :: x86.PAGE_WORDS] = [1] * (new - old)
+    _chain(m.page, x86.LIST_NEXT, x86.PAGE_WORDS, old, new, int(m.vm[x86.PAGE_FREE]))
+    m.vm[x86.PAGE_FREE] = old * x86.PAGE_WORDS
     m.vm[x86.PAGE_FREE_COUNT] += new - old
     return m
+
+
+def _chain(words: Any, place: int, size: int, first: int, end: int, behind: int) -> None:
+    """Let each record from ``first`` on name the next one, and the last one ``behind``."""
+    words[first * size + place :: size] = [*range((first + 1) * size, end * size, size), behind]
 
 
 def _more_links(m: Machine, wanted: int) -> Machine:
     old = len(m.link) // x86.LINK_WORDS
     new = 2 * old + wanted
     m = m._replace(link=_longer(m.link, new * x86.LINK_WORDS))
-    for index in range(new - 1, old - 1, -1):
-        node = index * x86.LINK_WORDS
-        m.link[node + x86.LINK_NEXT] = m.vm[x86.LINK_FREE]
-        m.vm[x86.LINK_FREE] = node
+    _chain(m.link, x86.LINK_NEXT, x86.LINK_WORDS, old, new, int(m.vm[x86.LINK_FREE]))
+    m.vm[x86.LINK_FREE] = old * x86.LINK_WORDS
     m.vm[x86.LINK_FREE_COUNT] += new - old
     return m
 
