@@ -98,9 +98,7 @@ ROLE_INVALID = 1 << 20
 ROLE_PGE = 1 << 21
 ROLE_NXE = 1 << 22
 ROLE_CR0_WP = 1 << 23
-# Values of the knob role_layout
-ROLE_APRIL = 1  # direct pages have glevels 0
-ROLE_35 = 2
+ROLE_35 = 2  # the knob role_layout's value for it
 
 LONG_LEVELS = 4
 PAE_LEVELS = 3

@@ -13,7 +13,7 @@ from refault.mmu.sync import FLUSH, sync_page
 from refault.mmu.tracepoints import GET_PAGE, trace_page
 from refault.mmu.unsync import mark_parents_unsync
 from refault.mmu.walk import entry_size
-from refault.mmu.zap import U32, account_shadowed, commit_zap, hash_of, hash_push, list_push
+from refault.mmu.zap import account_shadowed, commit_zap, hash_of, hash_push, list_push
 
 
 @kernel
@@ -61,7 +61,7 @@ def alloc_page(m: Machine, gfn: int, role: int) -> int:
     sp = m.vm[x86.PAGE_FREE]
     m.vm[x86.PAGE_FREE] = m.page[sp + x86.LIST_NEXT]
     m.vm[x86.PAGE_FREE_COUNT] -= 1
-    m.vm[x86.N_FREE] = (m.vm[x86.N_FREE] - 1) & U32
+    m.vm[x86.N_FREE] = (m.vm[x86.N_FREE] - 1) & x86.U32
     m.vm[x86.ACTIVE] += 1
     for i in range(x86.PAGE_WORDS):
         m.page[sp + i] = 0

@@ -39,7 +39,7 @@ from refault.mmu.registers import boot, set_cr0, set_cr3, set_cr4, set_efer
 from refault.mmu.requests import cpu_of
 from refault.mmu.tracepoints import events_fit
 from refault.mmu.walk import probe, walk_addr
-from refault.mmu.zap import U32, change_limit, shrink, zap_all
+from refault.mmu.zap import change_limit, shrink, zap_all
 
 # log.state[]
 NEXT = 0  # records written
@@ -157,7 +157,7 @@ def host_operation(m: Machine, kind: int, aux: int, a: int, b: int) -> int:
         write_word(m, a & ~7, b)
         return x86.OUT_NONE
     if kind == op.NR_PAGES:
-        change_limit(m, a & U32)
+        change_limit(m, a & x86.U32)
         vm[x86.LIMIT_REQUESTED] = 1
         return x86.OUT_NONE
     if kind == op.ZAPALL:
@@ -199,7 +199,7 @@ def guest_operation(m: Machine, kind: int, vcpu: int, user: int, a: int, b: int,
     cpu = cpu_of(vcpu)
     m.vm[x86.CURRENT_CPU] = vcpu
     if kind == op.BOOT:
-        boot(m, cpu, a & U32, b, a >> 32 & U32, want)
+        boot(m, cpu, a & x86.U32, b, a >> 32 & x86.U32, want)
         return x86.OUT_NONE
     if not m.vm[cpu + x86.BOOTED]:
         return -1 - SKIP_NOT_BOOTED

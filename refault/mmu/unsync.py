@@ -13,7 +13,7 @@ import numpy as np
 from refault.mmu import layout as x86
 from refault.mmu.jit import INTERPRETED, kernel
 from refault.mmu.machine import Machine
-from refault.mmu.parents import level_of, page_of, table_of
+from refault.mmu.parents import child_of, level_of, page_of, table_of
 from refault.mmu.rmap import is_present
 
 # 2**n mod 37 differs for every n below 32, so it tells which single bit is set.
@@ -204,7 +204,7 @@ def unsync_walk(m: Machine, parent: int) -> int:
             if vm[x86.KNOB_UNSYNC_CLEAR]:
                 forget_mark(m, sp, index)
             continue
-        child = (spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
+        child = child_of(spte)
         if m.page[child + x86.UNSYNC_CHILDREN]:
             if vector_add(m, child, index):
                 return NO_SPACE

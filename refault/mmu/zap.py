@@ -5,13 +5,12 @@ from __future__ import annotations
 from refault.mmu import layout as x86
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
-from refault.mmu.parents import first_parent, level_of, remove_parent, table_of
+from refault.mmu.parents import child_of, first_parent, level_of, remove_parent, table_of
 from refault.mmu.requests import cpu_of, flush_remote_tlbs, reload_remote_mmus
 from refault.mmu.rmap import eight_are, is_present, large_region, rmap_remove
 from refault.mmu.tracepoints import SYNC_PAGE, ZAP_PAGE, trace_page
 from refault.mmu.unsync import clear_parents, next_leaf, start_path, unsync_walk
 
-U32 = 0xFFFF_FFFF
 # Values of the knob zap_return
 RETURN_FREED = 2
 
@@ -137,7 +136,7 @@ def unlink_eight(m: Machine, sp: int, first: int) -> None:
                 m.vm[x86.LPAGES] -= 1
                 rmap_remove(m, sptep)
             else:
-                remove_parent(m, (spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT, sptep)
+                remove_parent(m, child_of(spte), sptep)
         m.spt[sptep] = trap
 
 
@@ -159,7 +158,7 @@ def free_page(m: Machine, sp: int) -> None:
     m.page[sp + x86.LIST_NEXT] = m.vm[x86.PAGE_FREE]
     m.vm[x86.PAGE_FREE] = sp
     m.vm[x86.PAGE_FREE_COUNT] += 1
-    m.vm[x86.N_FREE] = (m.vm[x86.N_FREE] + 1) & U32
+    m.vm[x86.N_FREE] = (m.vm[x86.N_FREE] + 1) & x86.U32
 
 
 @kernel
@@ -316,11 +315,11 @@ def change_limit(m: Machine, limit: int) -> None:
     used = vm[x86.N_ALLOC] - vm[x86.N_FREE]
     used = max(used, 0)
     if used <= limit:
-        vm[x86.N_FREE] = (vm[x86.N_FREE] + limit - vm[x86.N_ALLOC]) & U32
+        vm[x86.N_FREE] = (vm[x86.N_FREE] + limit - vm[x86.N_ALLOC]) & x86.U32
         vm[x86.N_ALLOC] = limit
         return
     idle = 0
-    while (used & U32) > limit:
+    while (used & x86.U32) > limit:
         if loop >= 2 and vm[x86.LIST_TAIL] == 0:
             break
         before = vm[x86.ACTIVE]
@@ -336,7 +335,7 @@ def change_limit(m: Machine, limit: int) -> None:
             return
     commit_zap(m)
     vm[x86.N_FREE] = 0
-    vm[x86.N_ALLOC] = used & U32 if loop == 3 else limit
+    vm[x86.N_ALLOC] = used & x86.U32 if loop == 3 else limit
 
 
 @kernel
