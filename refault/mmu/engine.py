@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from concurrent.futures import Future, ThreadPoolExecutor
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from refault.catalogue import PatchSet, resolve
 from refault.errors import ReplayCancelled, ReplayRefused
+from refault.mmu import lanes, lower, machine, model
 from refault.mmu import layout as x86
-from refault.mmu import lower, machine, model
 from refault.mmu import operations as op
 from refault.mmu import replay as loop
 from refault.mmu.eventlog import EventLog
@@ -238,12 +238,12 @@ class Host:
 
 
 def operations_of(
-    header: TraceHeader, blocks: Iterator[Block], skipped: dict[str, int]
+    header: TraceHeader, blocks: Iterator[Block], skipped: dict[str, int], *, buffers: int = 1
 ) -> Iterator[tuple[op.Operations, int, int]]:
-    """The trace's body as ``(rows, how many, events taken so far)``, a few thousand rows at a time.
+    """The trace's body as ``(rows, how many, events taken so far)``, some thousand rows at a time.
 
-    The rows are overwritten by those after the next. ``skipped`` gains, by reason, the events
-    that became no operation though one might expect it.
+    Rows are overwritten when ``buffers`` more parts were asked for. ``skipped`` gains, by reason,
+    the events that became no operation though one might expect it.
 
     Raises:
         ReplayRefused: a capture of a guest whose tables the rules cannot follow.
@@ -255,17 +255,18 @@ def operations_of(
         )
         raise ReplayRefused(msg)
     lowering = model.create(header.slots, header.vcpu_count, interpreted=INTERPRETED)
-    ops, others = (op.empty(ROWS, interpreted=INTERPRETED) for _ in range(2))
+    ring = itertools.cycle([op.empty(ROWS, interpreted=INTERPRETED) for _ in range(buffers)])
     for block in blocks:
         columns = (block.kind, block.vcpu, block.flags, block.aux, block.a, block.b)
         if INTERPRETED:
             columns = tuple(column.tolist() for column in columns)
         at = 0
         while at < block.event_count:
+            ops = next(ring)
             lowering = model.reserve(lowering)
             at = lower.lower(lowering, *columns, block.first_event_index, at, ops, ROWS)
             yield ops, int(lowering.state[model.ROW_COUNT]), block.first_event_index + at
-            ops, others = others, ops
+    ops = next(ring)
     count = lower.lower_end(lowering, ops)
     if count:
         yield ops, int(count), int(ops.event[0]) + 1
@@ -315,8 +316,13 @@ def replay(
     if header.content == "capture":
         for host in hosts:
             host.begin()
-    rows = operations_of(header, trace.blocks(), skipped)
-    with contextlib.closing(_executed(hosts, rows, threads)) as steps:
+    if threads == 1:
+        rows = operations_of(header, trace.blocks(), skipped)
+        executed = _executed_in_turn(hosts, rows)
+    else:
+        rows = operations_of(header, trace.blocks(), skipped, buffers=lanes.BUFFERS)
+        executed = lanes.execute(hosts, rows, threads)
+    with contextlib.closing(executed) as steps:
         for taken in steps:
             if is_cancelled is not None and is_cancelled():
                 msg = f"cancelled after event {taken}"
@@ -328,26 +334,14 @@ def replay(
     return [_result(host, trace, skipped) for host in hosts]
 
 
-def _executed(
-    hosts: Sequence[Host], rows: Iterator[tuple[op.Operations, int, int]], threads: int
+def _executed_in_turn(
+    hosts: Sequence[Host], rows: Iterator[tuple[op.Operations, int, int]]
 ) -> Generator[int]:
     """Let every host execute all rows; the events taken so far, once for each part of the rows."""
-    if threads == 1:
-        for ops, count, events in rows:
-            for host in hosts:
-                host.execute(ops, count)
-            yield events
-        return
-    running: list[Future[None]] = []
-    with ThreadPoolExecutor(threads) as pool:
-        # While the hosts are at one part, this thread decodes the next.
-        for ops, count, events in rows:
-            for task in running:
-                task.result()
-            running = [pool.submit(host.execute, ops, count) for host in hosts]
-            yield events
-        for task in running:
-            task.result()
+    for ops, count, events in rows:
+        for host in hosts:
+            host.execute(ops, count)
+        yield events
 
 
 def _result(host: Host, trace: TraceReader, skipped: dict[str, int]) -> RunResult:
