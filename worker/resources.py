@@ -15,6 +15,7 @@ from db import session
 from db.blobs import BlobStore
 from db.messages import ShardMessage
 from worker.settings import Settings
+from worker.snapshot_folder import SnapshotFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Resources:
     name: str
     simulator_digest: str
     publish: Callable[[Sequence[ShardMessage]], int]
+    # Where long shards put their state aside, for whoever goes on with them.
+    snapshots: SnapshotFolder
     # Where the stderr of an attempt stands until the attempt has ended well.
     attempts: Path
 
@@ -50,6 +53,7 @@ class Resources:
             name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
             simulator_digest=simulator_digest,
             publish=publish,
+            snapshots=SnapshotFolder(settings.snapshots or settings.blobs / "snapshots"),
             attempts=attempts,
         )
 

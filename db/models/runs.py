@@ -75,6 +75,10 @@ class Shard(Owned, Base):
         sa.CheckConstraint(
             "(state = 'running') = (lease_until IS NOT NULL)", name="running_has_lease"
         ),
+        is_digest("snapshot_digest"),
+        sa.CheckConstraint(
+            "(snapshot_digest IS NULL) = (snapshot_events IS NULL)", name="snapshot_is_whole"
+        ),
         sa.Index("ix_shards_state_lease_until", "state", "lease_until"),
     )
 
@@ -94,6 +98,9 @@ class Shard(Owned, Base):
     error: Mapped[str | None]
     events_done: Mapped[int] = mapped_column(default=0)
     events_total: Mapped[int] = mapped_column(default=0)
+    # The seal of the snapshot the next attempt goes on from, and how many events it has behind it.
+    snapshot_digest: Mapped[Digest | None]
+    snapshot_events: Mapped[int | None]
     # When a message for the present attempt was last handed to the broker.
     published_at: Mapped[datetime.datetime | None]
     created_at: Mapped[CreatedAt]

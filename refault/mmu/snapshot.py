@@ -10,7 +10,7 @@ A file, written and read in one pass and in little memory beside the state itsel
 The head names the simulator, the variants and the very bytes of the trace up to the block under
 way, so that a snapshot cannot be taken up under another machine or on another trace. The seal
 finds damage before anything is unpacked. A forged file could have a good seal: where snapshots
-cross a border, keep the digest of the file on your own side. What is read is held against its
+cross a border, keep the seal on your own side. What is read is held against its
 bounds all the same (:mod:`refault.mmu.snapshot_checks`), because kernels do not check indices.
 """
 
@@ -82,7 +82,7 @@ class Snapshot:
         return self._source.events
 
     def write(self, file: BinaryIO) -> str:
-        """Write it to ``file``; answers the SHA-256 of what was written, in hex."""
+        """Write it to ``file``; answers its seal in hex, which :func:`seal_of` reads again."""
         sealed = _Sealed(file)
         sealed.write(MAGIC)
         head = msgpack.packb(self._head())
@@ -94,8 +94,9 @@ class Snapshot:
                 view = np.asarray(words, "<i8").data.cast("B")
                 for at in range(0, len(view), CHUNK_BYTES):
                     stream.write(view[at : at + CHUNK_BYTES])
-        sealed.write(sealed.sha256.digest())
-        return sealed.sha256.hexdigest()
+        seal = sealed.sha256.digest()
+        sealed.write(seal)
+        return seal.hex()
 
     def _arrays(self) -> Iterator[Any]:
         yield from self._source.lowering
@@ -145,6 +146,20 @@ class Resumed(NamedTuple):
                 checks.need(is_same, "it was taken on another trace")
             yield block
         checks.need(is_same, "it was taken further on than the trace goes")
+
+
+def seal_of(path: Path) -> str:
+    """What a file gives itself out to be: its seal in hex, which :func:`read` holds it against.
+
+    Raises:
+        SnapshotRefused: there is no such file.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(-min(SEAL_BYTES, file.seek(0, 2)), 2)
+            return file.read().hex()
+    except OSError as error:
+        raise SnapshotRefused(f"the snapshot cannot be read: {error.strerror}") from error
 
 
 def read(path: Path, header: TraceHeader, variants: Sequence[Variant]) -> Resumed:

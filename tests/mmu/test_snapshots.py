@@ -49,8 +49,9 @@ def put_aside(trace, path, number, variants=CHOSEN, **options):
     def keep(offer):
         if len(offered) == number:
             with path.open("wb") as file:
-                digest = offer.write(file)
-            assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+                seal = offer.write(file)
+            assert seal == snapshot.seal_of(path)
+            assert seal == hashlib.sha256(path.read_bytes()[:-32]).hexdigest()
         offered.append(offer.events)
 
     with pytest.raises(ReplayCancelled):
