@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from fastapi import Depends, Query, Request, Response
 
 from db import session
-from db.blobs import BlobStore
+from db.blobs import BlobStore, open_store
 from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
 from services.api.sender import Sender
 from services.api.settings import Settings
@@ -31,7 +31,7 @@ class Resources:
         return cls(
             settings=settings,
             engine=session.create_engine(settings.database_url, pool_size=10),
-            blobs=BlobStore(settings.blobs),
+            blobs=open_store(settings.blobs, staging=settings.blobs_staging),
             sender=Sender(settings.broker_url),
             upload_slots=anyio.CapacityLimiter(settings.upload_parallel_count),
         )

@@ -23,6 +23,7 @@ TABLES = {
     "shards",
     "simulators",
     "traces",
+    "uploads",
     "variants",
     "workers",
 }
