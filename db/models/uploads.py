@@ -8,11 +8,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base, CreatedAt, RowId, one_of
+from db.models.projects import Owned
 
 UPLOAD_STATES = ("open", "done", "refused")
 
 
-class Upload(Base):
+class Upload(Owned, Base):
     """One upload; its bytes stand in the store's incoming area under ``id``.
 
     ``offset_bytes`` are safe on disk. It reaches ``size_bytes`` only in the transaction that

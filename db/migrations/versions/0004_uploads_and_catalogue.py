@@ -1,6 +1,6 @@
 """Uploads in several requests; what people and statistics say of a trace.
 
-Revision 0004, after 0002, 2026-11-24 23:58:00.
+Revision 0004, after 0003, 2026-11-24 23:58:00.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
@@ -35,6 +35,7 @@ def upgrade() -> None:
     op.create_table(
         "uploads",
         sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("project_id", sa.Uuid(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("offset_bytes", sa.BigInteger(), nullable=False),
@@ -68,14 +69,24 @@ def upgrade() -> None:
             name=op.f("fk_uploads_trace_id_traces"),
             ondelete="SET NULL",
         ),
+        sa.ForeignKeyConstraint(
+            ["project_id"],
+            ["projects.id"],
+            name=op.f("fk_uploads_project_id_projects"),
+            ondelete="CASCADE",
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
     )
-    for column in ("digest", "trace_id", "expires_at"):
+    # How long traces stay that nobody uses or keeps; null, as at first: for ever.
+    op.add_column("projects", sa.Column("retention_days", sa.BigInteger(), nullable=True))
+    op.create_check_constraint(op.f("ck_projects_retention_days"), "projects", "retention_days > 0")
+    for column in ("project_id", "digest", "trace_id", "expires_at"):
         op.create_index(op.f(f"ix_uploads_{column}"), "uploads", [column])
 
 
 def downgrade() -> None:
     """Unfinished uploads start over; names stay, tags and notes are lost."""
+    op.drop_column("projects", "retention_days")
     op.drop_table("uploads")
     op.drop_index("ix_traces_tags", "traces")
     for column in ("updated_at", "guest", "note", "tags", "statistics"):

@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 from db.repositories import traces
-from db.session import transaction
 from refault.errors import NotFound
 from services.api.deps import WithResources
 from services.api.responses import problems
@@ -22,7 +21,7 @@ router = APIRouter(tags=["blobs"])
 @router.head("/blobs/{digest}", responses=problems(404, 422))
 def has_blob(resources: WithResources, digest: Digest) -> Response:
     """Ask whether the service has a trace of that digest, before the first byte is sent."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         found = traces.find_by_digest(session, digest)
     size_bytes = None if found is None else resources.blobs.size_bytes(digest)
     if size_bytes is None:

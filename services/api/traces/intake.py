@@ -25,7 +25,6 @@ from sqlalchemy.orm import Session
 
 from db.models import Trace
 from db.repositories import traces
-from db.session import transaction
 from refault.errors import (
     Conflict,
     DigestMismatch,
@@ -127,12 +126,12 @@ def keep(
         )
     columns = _columns(validator, wishes)
     # Without a database nothing is put in place: it could not be taken away again.
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         session.connection()
     try:
         # Sending to a bucket takes its time, so no transaction is open meanwhile.
         put(summary.digest)
-        with transaction(resources.engine) as session:
+        with resources.transaction() as session:
             traces.lock_digest(session, summary.digest)
             _refuse_if_deleted(resources, summary.digest)
             row, is_new = traces.add(session, **columns)
@@ -151,9 +150,9 @@ def _refuse_if_deleted(resources: Resources, digest: str) -> None:
 
 def _drop_orphan(resources: Resources, digest: str) -> None:
     """Remove a file whose row was not written; another upload of the same trace may have one."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         traces.lock_digest(session, digest)
-        if traces.find_by_digest(session, digest) is None:
+        if not traces.is_anywhere(session, digest):
             resources.blobs.delete(digest)
 
 
