@@ -100,7 +100,7 @@ def _compute(
     replay: replaying.Replay | None,
 ) -> list[Outcome]:
     variants = [patch_sets.to_variant(run.variant) for run in claim.runs]
-    trace = resources.blobs.path(claim.trace_digest)
+    trace = resources.blobs.fetch(claim.trace_digest)
     _log.info("%s: %s under %d variants", claim.batch_code, claim.trace_name, len(variants))
     options = {} if replay is None else {"replay": replay}
     return replaying.outcomes(

@@ -24,6 +24,7 @@ from db.models.requests import IdempotencyKey
 from db.models.runs import Result, Run, Shard
 from db.models.simulators import Simulator, Worker
 from db.models.traces import Trace
+from db.models.uploads import Upload
 
 __all__ = [
     "FIRST_PROJECT",
@@ -43,6 +44,7 @@ __all__ = [
     "Shard",
     "Simulator",
     "Trace",
+    "Upload",
     "Variant",
     "Worker",
 ]

@@ -24,6 +24,7 @@ TABLES = {
     "shards",
     "simulators",
     "traces",
+    "uploads",
     "variants",
     "workers",
 }
