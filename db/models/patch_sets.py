@@ -41,10 +41,17 @@ class PatchSet(Base):
     """An ordered list of patches on a base, with parameters."""
 
     __tablename__ = "patch_sets"
-    __table_args__ = (sa.CheckConstraint("name <> ''", name="named"),)
+    __table_args__ = (
+        sa.CheckConstraint("name <> ''", name="named"),
+        sa.CheckConstraint("(series IS NULL) = (version IS NULL)", name="series_has_version"),
+        sa.CheckConstraint("version >= 1", name="version"),
+    )
 
     id: Mapped[RowId]
     name: Mapped[str]
+    # v1, v2, v3 of one series carry its name; null: it belongs to none.
+    series: Mapped[str | None] = mapped_column(index=True)
+    version: Mapped[int | None]
     base: Mapped[str]
     parameters: Mapped[dict[str, Any]]
     # sha256 over name, base, patches and parameters: making the same set twice gives one row.
