@@ -22,6 +22,7 @@ from refault.catalogue.notation import patch_set_from_text, patch_set_to_text
 from refault.catalogue.plans import (
     AXES,
     PLANS,
+    AxisValue,
     Expansion,
     NamedSet,
     PlannedColumn,
@@ -49,6 +50,7 @@ __all__ = [
     "NAMED",
     "PLANS",
     "SEED_SERIES",
+    "AxisValue",
     "Base",
     "Expansion",
     "Knob",

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from refault.catalogue.model import Parameters, PatchSet, Schedule, Variant
 from refault.catalogue.resolve import prefix_label, prefixes, resolve
-from refault.errors import CatalogueError, InvalidParameter
+from refault.errors import CatalogueError, InvalidParameter, UnknownBase
 
 PLANS = ("each", "series", "ablation", "matrix")
 
@@ -137,9 +137,7 @@ def _ablation(named: Sequence[NamedSet]) -> Iterator[_Wish]:
             )
 
 
-def _matrix(
-    named: Sequence[NamedSet], axes: Mapping[str, Sequence[AxisValue]]
-) -> Iterator[_Wish]:
+def _matrix(named: Sequence[NamedSet], axes: Mapping[str, Sequence[AxisValue]]) -> Iterator[_Wish]:
     chosen = [axis for axis in AXES if axis in axes]
     unknown = sorted(set(axes) - set(AXES))
     if unknown:
@@ -188,14 +186,13 @@ def _sorted_out(wishes: Iterator[_Wish]) -> Expansion:
     for label, index, wanted in wishes:
         try:
             variant = resolve(wanted)
-        except InvalidParameter:
+        except (InvalidParameter, UnknownBase):
+            # A value no machine could have is a slip of the pen, not a combination that fails.
             raise
         except CatalogueError as error:
             refused.setdefault(label, Refusal(label, str(error)))
             continue
-        columns.setdefault(
-            (label, variant.digest), PlannedColumn(label, index, None, variant)
-        )
+        columns.setdefault((label, variant.digest), PlannedColumn(label, index, None, variant))
     if not columns and refused:
         first = next(iter(refused.values()))
         raise CatalogueError(f"every combination is refused; {first.label}: {first.reason}")

@@ -3,15 +3,14 @@
 from collections.abc import AsyncIterable
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from db.models import Batch
 from db.repositories import batches
-from db.session import transaction
 from refault.errors import InvalidRequest
 from services.api.batches import service
-from services.api.batches.schemas import BatchBody, BatchDetail, BatchSummary
+from services.api.batches.schemas import BatchBody, BatchDetail, BatchEstimate, BatchSummary
 from services.api.deps import WithPage, WithResources
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
@@ -24,16 +23,31 @@ router = APIRouter(tags=["batches"], route_class=OnceRoute)
     "/batches",
     status_code=201,
     responses={
-        200: {"model": BatchDetail, "description": "An equal batch was under way already"},
+        200: {
+            "model": BatchDetail | BatchEstimate,
+            "description": "An equal batch was under way already; or the answer to a dry run",
+        },
         **problems(404, 409, 422, 503),
     },
 )
-def submit_batch(response: Response, resources: WithResources, body: BatchBody) -> BatchDetail:
-    """Submit a batch: traces × patch sets.
+def submit_batch(
+    response: Response,
+    resources: WithResources,
+    body: BatchBody,
+    *,
+    dry_run: Annotated[
+        bool, Query(description="Answer what it would come to, and write nothing")
+    ] = False,
+) -> BatchDetail | BatchEstimate:
+    """Submit a batch: traces × patch sets, by a plan.
 
     Results that are known are linked at once; the rest is queued. With the
     broker down the batch is accepted all the same, and `notice` says so.
+    `dry_run` answers cells, seconds and bytes instead.
     """
+    if dry_run:
+        response.status_code = 200
+        return service.estimate(resources, body)
     batch, is_new = service.submit(resources, body)
     response.headers["location"] = f"/api/v1/batches/{batch.code}"
     if not is_new:
@@ -44,7 +58,7 @@ def submit_batch(response: Response, resources: WithResources, body: BatchBody) 
 @router.get("/batches", responses=problems(422))
 def list_batches(resources: WithResources, page: WithPage) -> Page[BatchSummary]:
     """List batches, newest first."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         found = batches.list_page(session, after=page.cursor, limit=page.limit)
         items = [service.summary_of(session, row) for row in found.rows]
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
@@ -53,21 +67,21 @@ def list_batches(resources: WithResources, page: WithPage) -> Page[BatchSummary]
 @router.get("/batches/{batch}", responses=problems(404))
 def get_batch(resources: WithResources, batch: str) -> BatchDetail:
     """Get one batch with its runs, by id or code."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         return service.detail_of(session, batches.get(session, batch))
 
 
 @router.post("/batches/{batch}/cancel", responses=problems(404, 409))
 def cancel_batch(resources: WithResources, batch: str) -> BatchDetail:
     """Stop a batch: what waits at once, what runs at its next look at the flag."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         row = batches.cancel(session, batches.get(session, batch).id)
         return service.detail_of(session, row)
 
 
 def _watched(resources: WithResources, batch: str) -> Batch:
     # A dependency, so that a batch that is not there is a 404 and not a broken stream.
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         return batches.get(session, batch)
 
 
