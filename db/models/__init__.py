@@ -11,10 +11,13 @@
       runs (batch × trace × variant) ──► shards (what a worker takes)          │
        │                                                                       │
        └──► results (trace digest, variant digest, simulator digest) ◄── simulators ◄── workers
+
+    webhooks ◄── webhook_deliveries        tallies, idempotency_keys
 """
 
 from db.models.base import Base
 from db.models.batches import Batch, BatchColumn, BatchEvent, BatchTrace
+from db.models.operations import Tally, Webhook, WebhookDelivery
 from db.models.patch_sets import Patch, PatchSet, PatchSetPatch, Variant
 from db.models.requests import IdempotencyKey
 from db.models.runs import Result, Run, Shard
@@ -35,7 +38,10 @@ __all__ = [
     "Run",
     "Shard",
     "Simulator",
+    "Tally",
     "Trace",
     "Variant",
+    "Webhook",
+    "WebhookDelivery",
     "Worker",
 ]

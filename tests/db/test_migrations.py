@@ -22,8 +22,11 @@ TABLES = {
     "runs",
     "shards",
     "simulators",
+    "tallies",
     "traces",
     "variants",
+    "webhook_deliveries",
+    "webhooks",
     "workers",
 }
 
