@@ -65,7 +65,8 @@ class Result(Base):
     # Set when the same three digests once gave other bytes: no number of this row may be trusted.
     integrity_alarm: Mapped[dict[str, Any] | None]
     worker: Mapped[str]
-    created_at: Mapped[CreatedAt]
+    # Indexed for how much was replayed lately.
+    created_at: Mapped[CreatedAt] = mapped_column(index=True)
     recomputed_at: Mapped[datetime.datetime | None]
 
 
