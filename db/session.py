@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from db import scope
 from refault.errors import Unavailable
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Iterator
 
 # A statement or a lock that takes longer than this is a defect, not patience.
@@ -52,8 +54,10 @@ def create_engine(url: str, *, pool_size: int = 5) -> sa.Engine:
 
 
 @contextlib.contextmanager
-def transaction(engine: sa.Engine) -> Iterator[Session]:
+def transaction(engine: sa.Engine, project_id: uuid.UUID | None = None) -> Iterator[Session]:
     """One transaction: commits when the block ends, rolls back when it raises.
+
+    With a project nothing of another one is seen (``db/scope.py``); without, everything is.
 
     Rows stay readable after the commit (nothing is expired), but lazy loading
     then fails, so read what you need inside the block.
@@ -61,6 +65,8 @@ def transaction(engine: sa.Engine) -> Iterator[Session]:
     Raises :class:`~refault.errors.Unavailable` when the database cannot be reached.
     """
     session = Session(engine, expire_on_commit=False)
+    if project_id is not None:
+        scope.enter(session, project_id)
     try:
         yield session
         session.commit()

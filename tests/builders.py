@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 
+from db import session
+from db.models import FIRST_PROJECT
 from refault.catalogue import SEED_SERIES, PatchSet, prefix_label, prefixes, resolve
 from refault.compare import Column
 from refault.results import COUNTERS, SEMANTICS, Finding, RunResult
@@ -151,3 +153,8 @@ def make_column(label="p3", result=None, **given) -> Column:
         "result": make_result(variant=label) if result is None else result,
     }
     return Column(**(fields | given))
+
+
+def transaction(engine):
+    """A transaction in the project every installation begins with."""
+    return session.transaction(engine, FIRST_PROJECT)

@@ -10,27 +10,34 @@
        │                                                                       │
       runs (batch × trace × variant) ──► shards (what a worker takes)          │
        │                                                                       │
+       │   Traces, patch sets, batches, runs and shards belong to projects; what is named by
+       │   digest alone (variants, results) is everybody's, reached through a project's runs.
+       │
        └──► results (trace digest, variant digest, simulator digest) ◄── simulators ◄── workers
 """
 
 from db.models.base import Base
 from db.models.batches import Batch, BatchColumn, BatchEvent, BatchTrace
 from db.models.patch_sets import Patch, PatchSet, PatchSetPatch, Variant
+from db.models.projects import FIRST_PROJECT, Owned, Project
 from db.models.requests import IdempotencyKey
 from db.models.runs import Result, Run, Shard
 from db.models.simulators import Simulator, Worker
 from db.models.traces import Trace
 
 __all__ = [
+    "FIRST_PROJECT",
     "Base",
     "Batch",
     "BatchColumn",
     "BatchEvent",
     "BatchTrace",
     "IdempotencyKey",
+    "Owned",
     "Patch",
     "PatchSet",
     "PatchSetPatch",
+    "Project",
     "Result",
     "Run",
     "Shard",

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
 from db.models.patch_sets import Variant
+from db.models.projects import Owned
 from db.models.traces import Trace
 
 BATCH_PLANS = ("each", "series")
@@ -16,7 +17,7 @@ BATCH_STATES = ("queued", "running", "done", "failed", "cancelled")
 BATCH_FINAL_STATES = ("done", "failed", "cancelled")
 
 
-class Batch(Base):
+class Batch(Owned, Base):
     """One request for comparisons, planned into runs and cut into shards.
 
     ``state`` is ``failed`` when every run has ended and at least one has no

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest
+from db.models.projects import Owned
 
 
 class Patch(Base):
@@ -37,18 +38,21 @@ class Variant(Base):
     created_at: Mapped[CreatedAt]
 
 
-class PatchSet(Base):
+class PatchSet(Owned, Base):
     """An ordered list of patches on a base, with parameters."""
 
     __tablename__ = "patch_sets"
-    __table_args__ = (sa.CheckConstraint("name <> ''", name="named"),)
+    __table_args__ = (
+        sa.UniqueConstraint("project_id", "digest"),
+        sa.CheckConstraint("name <> ''", name="named"),
+    )
 
     id: Mapped[RowId]
     name: Mapped[str]
     base: Mapped[str]
     parameters: Mapped[dict[str, Any]]
-    # sha256 over name, base, patches and parameters: making the same set twice gives one row.
-    digest: Mapped[Digest] = mapped_column(unique=True)
+    # sha256 over name, base, patches and parameters: the same set twice gives a project one row.
+    digest: Mapped[Digest]
     variant_digest: Mapped[str] = mapped_column(sa.ForeignKey("variants.digest"), index=True)
     created_at: Mapped[CreatedAt]
 

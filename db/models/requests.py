@@ -1,5 +1,6 @@
 """Answers to requests that carried an ``Idempotency-Key``."""
 
+import uuid
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +21,9 @@ class IdempotencyKey(Base):
         ),
     )
 
+    project_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
     key: Mapped[str] = mapped_column(primary_key=True)
     route: Mapped[str] = mapped_column(primary_key=True)
     # All three are null while the first request is still being answered: the digest of a streamed

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
 from db.models.patch_sets import Variant
+from db.models.projects import Owned
 from db.models.traces import Trace
 
 RUN_STATES = ("queued", "running", "done", "cached", "crashed", "failed", "cancelled")
@@ -64,7 +65,7 @@ class Result(Base):
     recomputed_at: Mapped[datetime.datetime | None]
 
 
-class Shard(Base):
+class Shard(Owned, Base):
     """The unit of work: one trace under a few variants, decoded once."""
 
     __tablename__ = "shards"
@@ -103,7 +104,7 @@ class Shard(Base):
     trace: Mapped[Trace] = relationship(lazy="joined")
 
 
-class Run(Base):
+class Run(Owned, Base):
     """One trace under one variant, in one batch.
 
     ``cached``: the result was found by digest. ``crashed``: the simulator

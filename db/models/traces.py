@@ -6,15 +6,17 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
+from db.models.projects import Owned
 
 TRACE_CONTENTS = ("capture", "operations")
 
 
-class Trace(Base):
+class Trace(Owned, Base):
     """One immutable trace file, named by its digest."""
 
     __tablename__ = "traces"
     __table_args__ = (
+        sa.UniqueConstraint("project_id", "digest"),
         one_of("content", TRACE_CONTENTS, "content_known"),
         is_digest("digest"),
         sa.CheckConstraint(
@@ -24,7 +26,7 @@ class Trace(Base):
     )
 
     id: Mapped[RowId]
-    digest: Mapped[Digest] = mapped_column(unique=True)
+    digest: Mapped[Digest]
     name: Mapped[str]
     content: Mapped[str]
     guest_mode: Mapped[str]

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from db.identifiers import uuid7
 from db.models import PatchSet, PatchSetPatch, Variant
 from db.repositories.pages import PAGE_SIZE, Page, newest_first
+from db.scope import project_of
 from refault import catalogue
 from refault.errors import CatalogueError, NotFound
 
@@ -35,13 +36,14 @@ def add(session: Session, name: str, wanted: catalogue.PatchSet) -> tuple[PatchS
         insert(PatchSet)
         .values(
             id=row_id,
+            project_id=project_of(session),
             name=name,
             base=wanted.base,
             parameters=parameters,
             digest=digest,
             variant_digest=variant.digest,
         )
-        .on_conflict_do_nothing(index_elements=[PatchSet.digest])
+        .on_conflict_do_nothing(index_elements=[PatchSet.project_id, PatchSet.digest])
         .returning(PatchSet.id)
     )
     if created is not None:
@@ -50,7 +52,10 @@ def add(session: Session, name: str, wanted: catalogue.PatchSet) -> tuple[PatchS
             for position, patch_id in enumerate(wanted.patches)
         )
         session.flush()
-    row = session.scalars(sa.select(PatchSet).where(PatchSet.digest == digest)).one()
+    query = sa.select(PatchSet).where(
+        PatchSet.project_id == project_of(session), PatchSet.digest == digest
+    )
+    row = session.scalars(query).one()
     return row, created is not None
 
 

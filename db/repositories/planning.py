@@ -16,6 +16,7 @@ from db.messages import ShardMessage
 from db.models import Batch, BatchColumn, BatchTrace, PatchSet, Result, Run, Shard, Trace
 from db.models.batches import BATCH_FINAL_STATES, BATCH_PLANS
 from db.repositories import batch_events, patch_sets, results
+from db.scope import EVERYWHERE
 from refault import catalogue
 from refault.errors import EmptyBatch, InvalidParameter
 
@@ -160,7 +161,8 @@ def _free_code(session: Session) -> str:
     """A code no batch has; longer ones once the short ones get crowded."""
     for extra in range(8):
         code = batch_code(CODE_LENGTH + extra // 2)
-        if session.scalar(sa.select(Batch.id).where(Batch.code == code)) is None:
+        query = sa.select(Batch.id).where(Batch.code == code)
+        if session.scalar(query.execution_options(**EVERYWHERE)) is None:
             return code
     return batch_code(2 * CODE_LENGTH)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import uuid
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db.models import IdempotencyKey
+from db.scope import project_of
 from refault.errors import RequestUnderWay
 
 KEPT_SECONDS = 24 * 3600
@@ -34,6 +36,7 @@ bears: it finds by content what is there.
 class Claim:
     """The right to answer a request; void once somebody else has taken it over."""
 
+    project_id: uuid.UUID
     key: str
     route: str
     claimed_at: datetime.datetime
@@ -55,15 +58,16 @@ def claim(session: Session, key: str, route: str) -> Claim | Answer:
         RequestUnderWay: a request with this key is being answered.
     """
     _forget(session)
+    project_id = project_of(session)
     claimed_at = session.scalar(
         insert(IdempotencyKey)
-        .values(key=key, route=route)
+        .values(project_id=project_id, key=key, route=route)
         .on_conflict_do_nothing()
         .returning(IdempotencyKey.created_at)
     )
     if claimed_at is not None:
-        return Claim(key, route, claimed_at)
-    row = session.get(IdempotencyKey, (key, route))
+        return Claim(project_id, key, route, claimed_at)
+    row = session.get(IdempotencyKey, (project_id, key, route))
     if row is None or row.request_digest is None or row.status is None or row.response is None:
         raise RequestUnderWay(
             f"a request with Idempotency-Key {key!r} is being answered: "
@@ -88,6 +92,7 @@ def release(session: Session, claim: Claim) -> None:
 
 def _is(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
     return (
+        IdempotencyKey.project_id == claim.project_id,
         IdempotencyKey.key == claim.key,
         IdempotencyKey.route == claim.route,
         IdempotencyKey.created_at == claim.claimed_at,

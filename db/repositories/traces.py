@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from db.identifiers import uuid7
 from db.models import BatchTrace, Run, Shard, Trace
 from db.repositories.pages import PAGE_SIZE, Page, newest_first
+from db.scope import EVERYWHERE, project_of
 from refault.errors import Conflict, NotFound
 
 SHORT_DIGEST_LENGTH = 8
@@ -20,12 +21,12 @@ SHORT_DIGEST_LENGTH = 8
 def add(session: Session, **columns: Any) -> tuple[Trace, bool]:
     """Registers a trace; answers its row and whether it is new.
 
-    Two uploads of the same file at once give one row: the unique digest decides.
+    Two uploads of the same file to one project at once give one row: the unique digest decides.
     """
     statement = (
         insert(Trace)
-        .values(id=uuid7(), **columns)
-        .on_conflict_do_nothing(index_elements=[Trace.digest])
+        .values(id=uuid7(), project_id=project_of(session), **columns)
+        .on_conflict_do_nothing(index_elements=[Trace.project_id, Trace.digest])
         .returning(Trace.id)
     )
     created = session.scalar(statement) is not None
@@ -48,6 +49,12 @@ def lock_digest(session: Session, digest: str) -> None:
 def find_by_digest(session: Session, digest: str) -> Trace | None:
     """The trace of that digest, or None."""
     return session.scalar(sa.select(Trace).where(Trace.digest == digest))
+
+
+def is_anywhere(session: Session, digest: str) -> bool:
+    """Whether any project has a trace of that digest, and so needs its file."""
+    query = sa.select(Trace.id).where(Trace.digest == digest).limit(1)
+    return session.scalar(query.execution_options(**EVERYWHERE)) is not None
 
 
 def get(session: Session, name: str | uuid.UUID) -> Trace:

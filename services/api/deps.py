@@ -1,15 +1,18 @@
 """What every endpoint may ask for: the database, the blobs, the broker, a page of a list."""
 
 import uuid
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Annotated, cast
 
 import anyio
 import sqlalchemy as sa
 from fastapi import Depends, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from db import session
 from db.blobs import BlobStore
+from db.models import FIRST_PROJECT
 from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
 from services.api.sender import Sender
 from services.api.settings import Settings
@@ -24,6 +27,8 @@ class Resources:
     blobs: BlobStore
     sender: Sender
     upload_slots: anyio.CapacityLimiter
+    # On whose behalf; None outside of a request.
+    project_id: uuid.UUID | None = None
 
     @classmethod
     def open(cls, settings: Settings) -> "Resources":
@@ -36,14 +41,22 @@ class Resources:
             upload_slots=anyio.CapacityLimiter(settings.upload_parallel_count),
         )
 
+    def transaction(self) -> AbstractContextManager[Session]:
+        """A transaction that sees the caller's project and no other (``db/scope.py``)."""
+        if self.project_id is None:
+            raise RuntimeError("no project: only a request has one")
+        return session.transaction(self.engine, self.project_id)
+
     def close(self) -> None:
         """Give every connection back."""
         self.engine.dispose()
         self.sender.close()
 
 
-def _resources(request: Request) -> Resources:
-    return cast("Resources", request.app.state.resources)
+def resources_of(request: Request) -> Resources:
+    """What the API holds, on behalf of the caller."""
+    held = cast("Resources", request.app.state.resources)
+    return replace(held, project_id=FIRST_PROJECT)
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ def _page_query(
     return PageQuery(limit, cursor)
 
 
-WithResources = Annotated[Resources, Depends(_resources)]
+WithResources = Annotated[Resources, Depends(resources_of)]
 WithPage = Annotated[PageQuery, Depends(_page_query)]
 
 FOREVER = "private, max-age=31536000, immutable"

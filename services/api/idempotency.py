@@ -7,7 +7,7 @@ its key up: one that was refused has changed nothing, and may be mended and sent
 import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 import anyio
@@ -16,9 +16,8 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from db.repositories import requests
-from db.session import transaction
 from refault.errors import InvalidRequest, KeyReused, UploadTooLarge
-from services.api.deps import Resources
+from services.api.deps import Resources, resources_of
 
 HEADER = "idempotency-key"
 REPLAYED = "idempotency-replayed"
@@ -89,7 +88,7 @@ class _Digested(Request):
 
 
 async def _once(key: str, request: _Digested, handler: Handler) -> Response:
-    resources = cast("Resources", request.app.state.resources)
+    resources = resources_of(request)
     limit_bytes = resources.settings.upload_limit_bytes
     claim = await _in_transaction(resources, requests.claim, key, quote(request.url.path))
     if isinstance(claim, requests.Answer):
@@ -125,7 +124,7 @@ async def _once(key: str, request: _Digested, handler: Handler) -> Response:
 
 async def _in_transaction(resources: Resources, do: Callable[..., Any], *arguments: Any) -> Any:
     def work() -> Any:
-        with transaction(resources.engine) as session:
+        with resources.transaction() as session:
             return do(session, *arguments)
 
     return await anyio.to_thread.run_sync(work)

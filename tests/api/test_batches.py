@@ -9,9 +9,8 @@ import sqlalchemy as sa
 
 from db.models import Shard
 from db.repositories import batches as batch_rows
-from db.session import transaction
 from services.api.app import create_api
-from tests.builders import digest_of
+from tests.builders import digest_of, transaction
 from tests.fixtures.api import SEED_TRACES, SERIES, SIMULATOR, in_process
 
 pytestmark = pytest.mark.anyio

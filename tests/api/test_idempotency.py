@@ -4,11 +4,11 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from db.models import Batch, IdempotencyKey
-from db.session import transaction
+from db.models import FIRST_PROJECT, Batch, IdempotencyKey
 from services.api import app
 from services.api.app import ROOT
 from services.api.idempotency import OnceRoute
+from tests.builders import transaction
 from tests.fixtures.api import SEED_TRACES, SERIES, trace_bytes
 
 pytestmark = pytest.mark.anyio
@@ -170,7 +170,9 @@ async def test_a_key_is_forgotten_after_a_day(http, rows):
 
 async def test_a_key_left_by_a_server_that_died_is_free_after_an_hour(http, rows):
     with transaction(rows.engine) as session:
-        session.add(IdempotencyKey(key=KEY["idempotency-key"], route=PATCH_SETS))
+        session.add(
+            IdempotencyKey(project_id=FIRST_PROJECT, key=KEY["idempotency-key"], route=PATCH_SETS)
+        )
 
     early = await http.post(PATCH_SETS, json=SERIES, headers=KEY)
     age(rows, years=0, months=0, weeks=0, days=0, hours=1, minutes=1)

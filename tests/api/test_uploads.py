@@ -11,7 +11,6 @@ import pytest
 import zstandard
 
 from db.repositories import traces
-from db.session import transaction
 from refault.trace import EventKind, TraceHeader, writer
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import frame, preamble
@@ -19,6 +18,7 @@ from refault.trace.header import pack_header
 from refault.trace.packing import pack_block
 from services.api.app import create_api
 from services.api.settings import GIB
+from tests.builders import transaction
 from tests.fixtures.api import RAM, block, in_process, trace_bytes
 
 pytestmark = pytest.mark.anyio

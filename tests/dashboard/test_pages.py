@@ -3,12 +3,11 @@ from html.parser import HTMLParser
 import pytest
 
 from db.repositories import results
-from db.session import transaction
 from refault.results import RunResult
 from services.api.app import create_api
 from services.api.site import Site
 from services.dashboard.app import create_pages
-from tests.builders import digest_of
+from tests.builders import digest_of, transaction
 from tests.fixtures.api import SERIES, SIMULATOR, in_process
 
 pytestmark = pytest.mark.anyio

@@ -18,6 +18,7 @@ TABLES = {
     "patch_set_patches",
     "patch_sets",
     "patches",
+    "projects",
     "results",
     "runs",
     "shards",

@@ -7,10 +7,9 @@ from db.models import PatchSet as PatchSetRow
 from db.repositories import batches, patch_sets, results
 from db.repositories.planning import VARIANTS_PER_SHARD_MAX
 from db.repositories.shards import Fence
-from db.session import transaction
 from refault.catalogue import SEED_SERIES, Parameters, PatchSet, Schedule
 from refault.errors import ContradictingPatches, EmptyBatch, InvalidParameter
-from tests.builders import digest_of, make_result
+from tests.builders import digest_of, make_result, transaction
 from tests.fixtures.database import SIMULATOR
 
 

@@ -6,9 +6,8 @@ import sqlalchemy as sa
 from db.models import Result
 from db.repositories import results
 from db.repositories.results import Outcome
-from db.session import transaction
 from refault.results import RunResult
-from tests.builders import make_finding, make_result
+from tests.builders import make_finding, make_result, transaction
 from tests.fixtures.database import SIMULATOR
 
 RESULT = make_result(findings=(make_finding(gva=0xFFFF_8000_0000_1000, got=(1 << 64) - 1),))

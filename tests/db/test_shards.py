@@ -7,9 +7,8 @@ import pytest
 from db.models import Result, Run, Shard
 from db.repositories import batches, results, shards, simulators, sweeping
 from db.repositories.shards import LOSSES_MAX, Fence, Grip
-from db.session import transaction
 from refault.errors import Conflict
-from tests.builders import digest_of, make_result
+from tests.builders import digest_of, make_result, transaction
 from tests.fixtures.database import SIMULATOR
 
 

@@ -16,12 +16,12 @@ import sqlalchemy as sa
 
 from db.messages import ShardMessage
 from db.models import Batch, BatchEvent, Result, Run, Shard, Worker
-from db.session import transaction
 from refault.catalogue import Parameters, PatchSet, resolve
 from refault.client import Client
 from refault.mmu import engine as simulator
 from refault.mmu.jit import cache_folder
 from services.local.stack import Stack
+from tests.builders import transaction
 from tests.fixtures.stack import QUICK
 from worker.app import app
 from worker.lifecycle import publish

@@ -3,10 +3,9 @@ import pytest
 from db.blobs import BlobStore
 from db.repositories import simulators, traces
 from db.repositories.shards import Fence
-from db.session import transaction
 from refault.mmu.source import simulator_digest
 from refault.trace import TraceReader
-from tests.builders import put_blob
+from tests.builders import put_blob, transaction
 from tests.fixtures.database import Store
 from tests.mmu.guests import A, D, Guest, P, U, W
 from worker.resources import Resources

@@ -9,7 +9,7 @@ from kombu.exceptions import ContentDisallowed
 
 from db import messages
 from db.repositories import simulators
-from db.session import transaction
+from tests.builders import transaction
 from tests.fixtures.database import SIMULATOR
 from worker import app as worker_app
 from worker import stderr
@@ -138,6 +138,7 @@ import faulthandler, os, uuid
 from pathlib import Path
 from db.repositories.shards import Fence
 from worker import stderr
+from tests.builders import transaction
 faulthandler.enable(file=2)
 with stderr.kept(Path({str(tmp_path)!r}), Fence(uuid.UUID({str(fence.shard_id)!r}), 1)):
     os.abort()

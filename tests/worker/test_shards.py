@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from db.models import Result
 from db.repositories import batches, patch_sets, shards, sweeping
 from db.repositories.shards import Fence
-from db.session import transaction
 from refault.catalogue import SEED_SERIES
 from refault.errors import ReplayCancelled
 from refault.mmu import engine as simulator
+from tests.builders import transaction
 from worker.shards import Ending, process_died, run
 
 

@@ -2,8 +2,8 @@ import time
 
 from db.repositories import simulators
 from db.repositories.shards import Fence
-from db.session import transaction
 from refault.catalogue import SEED_SERIES
+from tests.builders import transaction
 from worker.shards import Ending, run
 from worker.sweep import sweep
 

@@ -8,7 +8,6 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from db.models import Batch
 from db.repositories import batches
-from db.session import transaction
 from refault.errors import InvalidRequest
 from services.api.batches import service
 from services.api.batches.schemas import BatchBody, BatchDetail, BatchSummary
@@ -44,7 +43,7 @@ def submit_batch(response: Response, resources: WithResources, body: BatchBody) 
 @router.get("/batches", responses=problems(422))
 def list_batches(resources: WithResources, page: WithPage) -> Page[BatchSummary]:
     """List batches, newest first."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         found = batches.list_page(session, after=page.cursor, limit=page.limit)
         items = [service.summary_of(session, row) for row in found.rows]
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
@@ -53,21 +52,21 @@ def list_batches(resources: WithResources, page: WithPage) -> Page[BatchSummary]
 @router.get("/batches/{batch}", responses=problems(404))
 def get_batch(resources: WithResources, batch: str) -> BatchDetail:
     """Get one batch with its runs, by id or code."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         return service.detail_of(session, batches.get(session, batch))
 
 
 @router.post("/batches/{batch}/cancel", responses=problems(404, 409))
 def cancel_batch(resources: WithResources, batch: str) -> BatchDetail:
     """Stop a batch: what waits at once, what runs at its next look at the flag."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         row = batches.cancel(session, batches.get(session, batch).id)
         return service.detail_of(session, row)
 
 
 def _watched(resources: WithResources, batch: str) -> Batch:
     # A dependency, so that a batch that is not there is a 404 and not a broken stream.
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         return batches.get(session, batch)
 
 

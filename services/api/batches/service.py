@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 from db.models import Batch, BatchEvent
 from db.models.batches import BATCH_FINAL_STATES
 from db.repositories import batch_events, batches, patch_sets, runs, simulators, traces
-from db.session import transaction
 from refault.errors import EmptyBatch
 from services.api.batches.schemas import (
     BatchBody,
@@ -37,7 +36,7 @@ def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
     broker does not take, the sweep sends later, and the answer says so.
     """
     _refuse_empty(body)
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         found_traces = []
         for index, name in enumerate(body.traces):
             with pointing_at(f"/traces/{index}"):
@@ -111,7 +110,7 @@ async def watch(
 
 def _look(resources: Resources, batch: Batch, last_seen: int) -> tuple[list[BatchEvent], StepEvent]:
     """Steps not seen yet, and how things stand."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         # The state is read first: a batch seen as over has written its last step.
         row = batches.get(session, batch.id)
         events = runs.events_of_batch(session, batch.id)

@@ -73,7 +73,7 @@ def get_comparison_as(
     """
     if form not in set(Form):
         raise NotFound(f"no form .{form} of a comparison: there are {', '.join(Form)}")
-    found = service.of_batch(resources.engine, batch, base, trace)
+    found = service.of_batch(resources, batch, base, trace)
     body = _body(found, Form(form), theme)
     response = Response(body, media_type=_MEDIA_TYPES[Form(form)])
     tag = hashlib.sha256(body.encode()).hexdigest()

@@ -4,18 +4,16 @@ import dataclasses
 import re
 from typing import Any
 
-import sqlalchemy as sa
-
 from db.models import Batch, Result, Trace, Variant
 from db.repositories import batches, comparisons
 from db.repositories.comparisons import Cell
-from db.session import transaction
 from refault import catalogue
 from refault.compare import Column, Comparison, compare
 from refault.errors import NotFound
 from refault.results import RunResult
 from services.api.batches.schemas import BatchSummary
 from services.api.batches.service import summary_of
+from services.api.deps import Resources
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -31,7 +29,7 @@ class BatchComparison:
 
 
 def of_batch(
-    engine: sa.Engine, name: str, base: int = 0, trace_digest: str | None = None
+    resources: Resources, name: str, base: int = 0, trace_digest: str | None = None
 ) -> BatchComparison:
     """The comparison of a batch against its column ``base``, counted from 0.
 
@@ -41,7 +39,7 @@ def of_batch(
         NotFound: there is no such batch, or the trace is not part of it.
         ComparisonError: there is no such column.
     """
-    with transaction(engine) as session:
+    with resources.transaction() as session:
         batch = batches.get(session, name)
         cells = [
             of_trace

@@ -5,7 +5,6 @@ import uuid
 from fastapi import APIRouter, Request, Response
 
 from db.repositories import patch_sets
-from db.session import transaction
 from services.api.deps import FOREVER, WithPage, WithResources, unchanged
 from services.api.idempotency import OnceRoute
 from services.api.patch_sets.schemas import PatchSet, PatchSetBody
@@ -27,7 +26,7 @@ router = APIRouter(tags=["patch sets"], route_class=OnceRoute)
 def create_patch_set(response: Response, resources: WithResources, body: PatchSetBody) -> PatchSet:
     """Create a patch set; the same name and content give the one that is there."""
     wanted = to_catalogue(body)
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         row, is_new = patch_sets.add(session, body.name, wanted)
         found = PatchSet.model_validate(row)
     response.headers["location"] = f"/api/v1/patch_sets/{found.id}"
@@ -39,7 +38,7 @@ def create_patch_set(response: Response, resources: WithResources, body: PatchSe
 @router.get("/patch_sets", responses=problems(422))
 def list_patch_sets(resources: WithResources, page: WithPage) -> Page[PatchSet]:
     """List patch sets, newest first."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         found = patch_sets.list_page(session, after=page.cursor, limit=page.limit)
         items = [PatchSet.model_validate(row) for row in found.rows]
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
@@ -50,6 +49,6 @@ def get_patch_set(
     request: Request, response: Response, resources: WithResources, patch_set: uuid.UUID
 ) -> PatchSet | Response:
     """Get one patch set."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         found = PatchSet.model_validate(patch_sets.get(session, patch_set))
     return unchanged(request, response, str(found.id), keep=FOREVER) or found

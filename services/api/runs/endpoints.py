@@ -5,7 +5,6 @@ import uuid
 from fastapi import APIRouter
 
 from db.repositories import runs
-from db.session import transaction
 from services.api.deps import WithResources
 from services.api.responses import problems
 from services.api.runs.schemas import RunDetail
@@ -17,5 +16,5 @@ router = APIRouter(tags=["runs"])
 @router.get("/runs/{run}", responses=problems(404, 422))
 def get_run(resources: WithResources, run: uuid.UUID) -> RunDetail:
     """Get one run with its result."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         return detail_of(runs.get(session, run))

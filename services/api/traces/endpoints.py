@@ -7,7 +7,6 @@ import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from db.repositories import traces
-from db.session import transaction
 from services.api.deps import FOREVER, WithPage, WithResources, unchanged
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
@@ -77,7 +76,7 @@ async def upload_trace(
 @router.get("/traces", responses=problems(422))
 def list_traces(resources: WithResources, page: WithPage) -> Page[TraceSummary]:
     """List traces, newest first."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         found = traces.list_page(session, after=page.cursor, limit=page.limit)
         items = [TraceSummary.model_validate(row) for row in found.rows]
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
@@ -88,6 +87,6 @@ def get_trace(
     request: Request, response: Response, resources: WithResources, trace: str
 ) -> TraceDetail | Response:
     """Get one trace by id, digest, or the first 8 or more characters of its digest."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         found = TraceDetail.model_validate(traces.get(session, trace))
     return unchanged(request, response, found.digest, keep=FOREVER) or found

@@ -25,7 +25,6 @@ import anyio.from_thread
 
 from db.blobs import IncomingBlob
 from db.repositories import traces
-from db.session import transaction
 from refault.errors import (
     DigestMismatch,
     InvalidRequest,
@@ -122,7 +121,7 @@ def _keep(
     digest = incoming.digest
     columns = _columns(summary, name)
     try:
-        with transaction(resources.engine) as session:
+        with resources.transaction() as session:
             traces.lock_digest(session, digest)
             if not resources.blobs.exists(digest):
                 incoming.keep()
@@ -136,9 +135,9 @@ def _keep(
 
 def _drop_orphan(resources: Resources, digest: str) -> None:
     """Remove a file whose row was not written; another upload of the same trace may have one."""
-    with transaction(resources.engine) as session:
+    with resources.transaction() as session:
         traces.lock_digest(session, digest)
-        if traces.find_by_digest(session, digest) is None:
+        if not traces.is_anywhere(session, digest):
             resources.blobs.delete(digest)
 
 

@@ -1,0 +1,34 @@
+"""Projects: everything people bring or ask for belongs to one, and is seen in that one only."""
+
+import uuid
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column
+
+from db.models.base import Base, CreatedAt, RowId
+
+FIRST_PROJECT = uuid.UUID("01900000-0000-7000-8000-000000000001")
+"""The project every installation begins with; what there was before projects belongs to it."""
+
+
+class Project(Base):
+    """A team's corner: its traces, patch sets and batches, which no other project sees."""
+
+    __tablename__ = "projects"
+    __table_args__ = (
+        sa.CheckConstraint("name ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="name_is_plain"),
+    )
+
+    id: Mapped[RowId]
+    # Stands in addresses and on the command line.
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[CreatedAt]
+
+
+class Owned:
+    """A row of one project. A session of a project sees no other's (``db/scope.py``)."""
+
+    @declared_attr
+    def project_id(cls) -> Mapped[uuid.UUID]:  # noqa: N805  # SQLAlchemy hands the class
+        """The project; filled in from the session when the row is new."""
+        return mapped_column(sa.ForeignKey("projects.id", ondelete="CASCADE"), index=True)

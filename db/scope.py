@@ -1,0 +1,61 @@
+"""A session of a project: what belongs to another project is not there.
+
+``transaction(engine, project_id)`` opens one. Every statement it executes, whatever wrote it,
+is limited to the project's rows of each :class:`~db.models.projects.Owned` table, and new rows of
+those tables get the project. A query that forgets to ask for the project is thereby as safe as
+one that asks. Without a project a session sees everything: workers and upkeep, never the API on
+behalf of somebody.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, with_loader_criteria
+
+from db.models.projects import Owned
+
+_PROJECT = "project_id"
+EVERYWHERE = {"everywhere": True}
+"""Execution options of a statement that must see all projects: is a name free, is a file used?"""
+
+
+def enter(session: Session, project_id: uuid.UUID) -> None:
+    """Makes it a session of this project, for good."""
+    session.info[_PROJECT] = project_id
+
+
+def project_of(session: Session) -> uuid.UUID:
+    """The project of the session; a RuntimeError if it has none."""
+    found = session.info.get(_PROJECT)
+    if not isinstance(found, uuid.UUID):
+        raise RuntimeError("this session belongs to no project: open it with one")  # noqa: TRY004
+    return found
+
+
+@event.listens_for(Session, "do_orm_execute")
+def _limit(state: ORMExecuteState) -> None:
+    project_id = state.session.info.get(_PROJECT)
+    if project_id is None or state.execution_options.get("everywhere"):
+        return
+    # Loads of columns and of relationships start from a row that was seen already.
+    if state.is_column_load or state.is_relationship_load:
+        return
+    state.statement = state.statement.options(
+        with_loader_criteria(
+            Owned,
+            lambda cls: cls.project_id == project_id,
+            include_aliases=True,
+            propagate_to_loaders=False,
+        )
+    )
+
+
+@event.listens_for(Session, "before_flush")
+def _give(session: Session, context: UOWTransaction, instances: Any) -> None:
+    del context, instances
+    for row in session.new:
+        if isinstance(row, Owned) and row.project_id is None:
+            row.project_id = project_of(session)
