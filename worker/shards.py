@@ -87,7 +87,7 @@ def process_died(resources: Resources, fence: Fence, error: str) -> None:
     """The process that held the shard is known to be dead: its next attempt need not wait."""
     tail = stderr.take_tail(resources.attempts, fence)
     with transaction(resources.engine) as session:
-        message = shards.give_back(session, fence, f"{error}\n{tail}".strip())
+        message = shards.give_back(session, fence, f"{error}\n{tail}".strip(), is_death=True)
     if message is not None:
         resources.publish([message])
 

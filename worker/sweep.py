@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 
 from db.messages import ShardMessage
 from db.repositories import sweeping
@@ -13,6 +15,21 @@ from worker.resources import Resources
 _log = logging.getLogger(__name__)
 
 YOUNG_SECONDS = 60
+
+
+class Pace:
+    """Keeps a process from doing at once what had waited in a heap, while no worker was there."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def is_due(self, pause_seconds: float) -> bool:
+        """Whether the last time this was so is long enough ago; no clock on the wall is asked."""
+        now = time.monotonic()
+        if now - self._last < pause_seconds:
+            return False
+        self._last = now
+        return True
 
 
 def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMessage]:

@@ -225,19 +225,25 @@ def fail(session: Session, fence: Fence, error: str) -> bool:
 
 
 def give_back(
-    session: Session, fence: Fence, error: str, *, counts_as_loss: bool = True
+    session: Session,
+    fence: Fence,
+    error: str,
+    *,
+    counts_as_loss: bool = True,
+    is_death: bool = False,
 ) -> ShardMessage | None:
     """An attempt has ended without a result, for a reason that may pass.
 
     Answers the message for the next attempt; None when there is none, because
     the fence no longer holds, the batch is cancelled, or this was loss number
     :data:`LOSSES_MAX` and the shard has failed. An attempt that was merely
-    interrupted (the worker was told to stop) does not count as a loss.
+    interrupted (the worker was told to stop) does not count as a loss. A death
+    may be one variant's doing: instead of failing, its shard is taken apart.
     """
     batch, shard = locked(session, fence)
     if batch is None or shard is None or shard.state != "running":
         return None
-    return requeue(session, batch, shard, error, counts_as_loss=counts_as_loss)
+    return requeue(session, batch, shard, error, counts_as_loss=counts_as_loss, is_death=is_death)
 
 
 def locked(session: Session, fence: Fence) -> tuple[Batch | None, Shard | None]:
@@ -286,7 +292,13 @@ def _link_known(session: Session, batch: Batch, shard: Shard) -> list[Run]:
 
 
 def requeue(
-    session: Session, batch: Batch, shard: Shard, error: str, *, counts_as_loss: bool = True
+    session: Session,
+    batch: Batch,
+    shard: Shard,
+    error: str,
+    *,
+    counts_as_loss: bool = True,
+    is_death: bool = False,
 ) -> ShardMessage | None:
     """Puts a shard back for its next attempt, or ends it; batch and shard must be locked."""
     if batch.cancel_requested_at is not None:
@@ -294,6 +306,8 @@ def requeue(
         batches.settle(session, batch)
         return None
     shard.lost_count += int(counts_as_loss)
+    if is_death and shard.lost_count >= LOSSES_MAX:
+        _take_apart(session, batch, shard)
     if shard.lost_count >= LOSSES_MAX:
         fail_locked(session, batch, shard, f"given up after {shard.lost_count} attempts: {error}")
         return None
@@ -317,6 +331,34 @@ def requeue(
         error=error,
     )
     return ShardMessage(shard.id, shard.attempt)
+
+
+def _take_apart(session: Session, batch: Batch, shard: Shard) -> None:
+    """Gives each run a shard of its own and one more attempt, so that poison takes nobody along.
+
+    The first run stays where it is. The sweep finds that the new shards have no message.
+    """
+    _, *others = [run for run in shard.runs if run.state in ("queued", "running")]
+    if not others:
+        return
+    shard.lost_count = LOSSES_MAX - 1
+    shard.snapshot_digest = shard.snapshot_events = None
+    for run in others:
+        run.state = "queued"
+        run.shard = Shard(
+            project_id=shard.project_id,
+            batch_id=batch.id,
+            trace_id=shard.trace_id,
+            attempt=shard.attempt + 1,
+            lost_count=LOSSES_MAX - 1,
+            events_total=shard.events_total,
+            error=shard.error,
+        )
+    session.flush()
+    session.refresh(shard, ["runs"])
+    batch_events.add(
+        session, batch, "shard.taken_apart", shard_id=str(shard.id), shard_count=1 + len(others)
+    )
 
 
 def fail_locked(session: Session, batch: Batch, shard: Shard, error: str) -> None:

@@ -55,7 +55,9 @@ def take_from_lost(session: Session, fence: Fence, error: str) -> ShardMessage |
     told_to_stop = session.scalar(
         sa.select(Worker.ended_in_order).where(Worker.name == shard.worker)
     )
-    return shards.requeue(session, batch, shard, error, counts_as_loss=not told_to_stop)
+    return shards.requeue(
+        session, batch, shard, error, counts_as_loss=not told_to_stop, is_death=True
+    )
 
 
 def queued_count(session: Session) -> int:

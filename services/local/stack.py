@@ -126,6 +126,19 @@ class Stack:
             process.stop()
             self._replace(process)
 
+    def part(self, name: str) -> Process:
+        """The part of that name: ``api``, ``worker-1``, ``beat``, ``postgres`` or ``valkey``."""
+        return next(process for process in self._parts if process.part == name)
+
+    def revive(self, name: str) -> None:
+        """Starts a part that died as it was, in its folder and at its port; waits for nothing."""
+        dead = self.part(name)
+        dead.stop()
+        alive = Process(dead.command)
+        self._parts[self._parts.index(dead)] = alive
+        if dead in self.workers:
+            self.workers[self.workers.index(dead)] = alive
+
     def stop(self) -> None:
         """Stops everything that was started, in reverse; safe to call twice."""
         if self.engine is not None:
