@@ -38,6 +38,7 @@
         │   ├── ChecksumMismatch       the same of one part of an upload, which was dropped
         │   ├── UploadBusy             another request writes to the same upload
         │   ├── UploadGone             it expired, was refused, or its bytes were lost
+        │   ├── UploadHeaderInvalid    a header of the upload protocol cannot be read
         │   ├── WrongOffset            a part that does not begin where the last one ended
         │   └── ProtocolMismatch       another version of the upload protocol
         ├── BlobDamaged            a stored file is not what its name says
@@ -198,6 +199,10 @@ class UploadBusy(UploadRefused):
 
 class UploadGone(UploadRefused):
     """The upload cannot go on: it expired, was refused, or its bytes were lost."""
+
+
+class UploadHeaderInvalid(UploadRefused):
+    """A header of the upload protocol is missing or cannot be read."""
 
 
 class WrongOffset(UploadRefused):

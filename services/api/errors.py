@@ -144,6 +144,10 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "wrong-offset", 409, "The part begins in the wrong place",
         "Ask for the offset (HEAD) and send what comes after it.",
     ),
+    errors.UploadHeaderInvalid: ProblemType(
+        "upload-header-invalid", 400, "A header of the upload protocol cannot be read",
+        "The detail names it. https://tus.io/protocols/resumable-upload says what each holds.",
+    ),
     errors.ProtocolMismatch: ProblemType(
         "protocol-mismatch", 412, "Not the version of the upload protocol spoken here",
         "Send `Tus-Resumable: 1.0.0`.",
