@@ -26,6 +26,7 @@
     └── ServiceError               the service, as the client and the rooms see it
         ├── NotFound
         ├── Conflict
+        │   ├── VersionMismatch        it was changed since the caller saw it
         │   └── RequestUnderWay    its Idempotency-Key is in use right now
         ├── EmptyBatch             a batch with nothing to run
         ├── NoSimulator            no worker has registered a simulator
@@ -151,6 +152,10 @@ class NotFound(ServiceError):
 
 class Conflict(ServiceError):
     """The request contradicts what is already there."""
+
+
+class VersionMismatch(Conflict):
+    """The resource was changed since the caller saw it."""
 
 
 class RequestUnderWay(Conflict):

@@ -26,6 +26,7 @@ from services.api.patch_sets.endpoints import router as patch_sets
 from services.api.patches.endpoints import router as patches
 from services.api.problems.endpoints import router as problem_types
 from services.api.responses import problems
+from services.api.retention.endpoints import router as retention
 from services.api.runs.endpoints import router as runs
 from services.api.schemas import Problem
 from services.api.settings import Settings
@@ -34,7 +35,18 @@ from services.api.traces.endpoints import router as traces
 from services.api.uploads.endpoints import router as uploads
 
 ROOT = "/api/v1"
-_NOUNS = (traces, blobs, uploads, patches, patch_sets, batches, runs, comparisons, problem_types)
+_NOUNS = (
+    traces,
+    blobs,
+    uploads,
+    retention,
+    patches,
+    patch_sets,
+    batches,
+    runs,
+    comparisons,
+    problem_types,
+)
 _DESCRIPTION = (
     "Replays captured guests on a model of KVM's shadow MMU and compares patch series.\n\n"
     "Every refusal is an RFC 9457 problem (`application/problem+json`); its `type` is an address "

@@ -102,6 +102,10 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "conflict", 409, "The request contradicts what is there",
         "Look at the resource as it is now, then decide.",
     ),
+    errors.VersionMismatch: ProblemType(
+        "version-mismatch", 412, "It was changed meanwhile",
+        "Get it again, look at what it is now, and send the change with the new ETag.",
+    ),
     errors.RequestUnderWay: ProblemType(
         "request-under-way", 409, "The first request with this key has no answer yet",
         "Wait a little and send the same request under the same Idempotency-Key again.",

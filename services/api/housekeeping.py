@@ -7,6 +7,7 @@ import anyio.to_thread
 
 from refault.errors import RefaultError
 from services.api.deps import Resources
+from services.api.traces import catalogue
 from services.api.uploads import service as uploads
 
 _log = logging.getLogger("refault.api")
@@ -20,9 +21,10 @@ async def tidy_up_for_ever(resources: Resources) -> None:
 
 
 def tidy_up(resources: Resources) -> None:
-    """One sweep: uploads of dead processes, uploads that expired."""
+    """One sweep: uploads of dead processes, expired ones, traces past their time."""
     try:
         resources.blobs.sweep_incoming()
         uploads.sweep(resources)
+        catalogue.apply_retention(resources)
     except (RefaultError, OSError):
         _log.warning("tidying up was interrupted; the next sweep goes on", exc_info=True)

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.requests import ClientDisconnect
 
 from db.models import Upload
 from db.session import transaction
@@ -240,10 +241,12 @@ async def test_more_bytes_than_the_length_are_refused(http, is_announced):
 
 async def test_of_two_parts_at_once_one_is_told_to_wait(http):
     place = await begin(http)
-    second_answered = anyio.Event()
+    first_writes, second_answered = anyio.Event(), anyio.Event()
 
     async def waiting():
         yield GOOD[:500]
+        # The server asks for more, so it has the first bytes and holds the file.
+        first_writes.set()
         await second_answered.wait()
         yield GOOD[500:]
 
@@ -253,10 +256,8 @@ async def test_of_two_parts_at_once_one_is_told_to_wait(http):
     async with anyio.create_task_group() as group:
         group.start_soon(first)
         with anyio.fail_after(20):
-            while (answer := await send(http, place, 0, GOOD)).status_code == 409:
-                await anyio.sleep(0.01)
-            while answer.status_code == 204:
-                raise AssertionError("both were taken")
+            await first_writes.wait()
+        answer = await send(http, place, 0, GOOD)
         ended = await http.delete(place, headers=TUS)
         second_answered.set()
 
@@ -378,7 +379,7 @@ LONG = trace_bytes(event_count=40_000, name="long")
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     cuts=st.lists(st.integers(0, len(LONG)), max_size=6),
@@ -398,8 +399,8 @@ async def test_cut_anywhere_and_resumed_the_bytes_are_identical(
             offset = await offset_of(http, place)
             part = LONG[offset:stop]
             if breaks_off and part and stop < len(LONG):
-                with pytest.raises(ConnectionError):
-                    await send(http, place, offset, breaking(part))
+                answer = await send(http, place, offset, breaking(part))
+                assert answer.status_code == 400
             else:
                 await send(http, place, offset, part)
             assert await offset_of(http, place) == stop
@@ -410,6 +411,6 @@ async def test_cut_anywhere_and_resumed_the_bytes_are_identical(
 
 
 async def breaking(part):
-    """A body that ends with a broken connection instead of its end."""
+    """A body whose sender goes away behind its last byte: what the server is told then."""
     yield part
-    raise ConnectionError
+    raise ClientDisconnect

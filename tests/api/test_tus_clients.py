@@ -1,5 +1,6 @@
 """The real clients of tus against the service as it is deployed."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -14,8 +15,8 @@ import pytest
 from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError
 
-from tests.fixtures.api import RAM, Server
 from refault.trace import Block, TraceHeader, TraceWriter
+from tests.fixtures.api import RAM, Server
 
 SCRIPT = Path(__file__).parents[1] / "fixtures" / "tus.js"
 
@@ -57,15 +58,25 @@ def _no_proxy(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
 
 
+@pytest.fixture
+def opened():
+    """Opens files for tuspy, which closes none of those it opens itself."""
+    with contextlib.ExitStack() as streams:
+        yield lambda path: streams.enter_context(path.open("rb"))
+
+
 def stored(rows, path):
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return (rows.blobs / digest[:2] / digest).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("with_checksum", [False, True])
-def test_tuspy_uploads_in_chunks(live, http, rows, large, with_checksum):
+def test_tuspy_uploads_in_chunks(opened, live, http, rows, large, with_checksum):
     uploader = TusClient(f"{live}/api/v1/uploads").uploader(
-        str(large), chunk_size=5_000_000, metadata={"name": "x"}, upload_checksum=with_checksum
+        file_stream=opened(large),
+        chunk_size=5_000_000,
+        metadata={"name": "x"},
+        upload_checksum=with_checksum,
     )
     uploader.upload()
 
@@ -74,13 +85,13 @@ def test_tuspy_uploads_in_chunks(live, http, rows, large, with_checksum):
     assert trace["name"] == "x"
 
 
-def test_tuspy_goes_on_after_it_stopped(live, rows, large):
+def test_tuspy_goes_on_after_it_stopped(opened, live, rows, large):
     client = TusClient(f"{live}/api/v1/uploads")
-    first = client.uploader(str(large), chunk_size=1_234_567)
+    first = client.uploader(file_stream=opened(large), chunk_size=1_234_567)
     for _ in range(3):
         first.upload_chunk()
 
-    second = client.uploader(str(large), chunk_size=7_654_321, url=first.url)
+    second = client.uploader(file_stream=opened(large), chunk_size=7_654_321, url=first.url)
     assert second.offset == 3 * 1_234_567
     second.upload()
 
@@ -88,7 +99,7 @@ def test_tuspy_goes_on_after_it_stopped(live, rows, large):
 
 
 def test_tuspy_goes_on_after_the_server_was_killed_within_a_chunk(
-    api_settings, rows, large, tmp_path
+    opened, api_settings, rows, large, tmp_path
 ):
     server = Server(api_settings, tmp_path / "first.log")
     port = server.address.rpartition(":")[2]
@@ -96,7 +107,7 @@ def test_tuspy_goes_on_after_the_server_was_killed_within_a_chunk(
     try:
         server.wait_until_it_answers()
         uploader = TusClient(f"{server.address}/api/v1/uploads").uploader(
-            str(large), chunk_size=3_000_000
+            file_stream=opened(large), chunk_size=3_000_000
         )
         uploader.upload_chunk()
         safe = uploader.offset
@@ -115,7 +126,7 @@ def test_tuspy_goes_on_after_the_server_was_killed_within_a_chunk(
         successor = Server(api_settings, tmp_path / "second.log", port=int(port))
         successor.wait_until_it_answers()
         again = TusClient(f"{successor.address}/api/v1/uploads").uploader(
-            str(large), chunk_size=9_000_000, url=uploader.url
+            file_stream=opened(large), chunk_size=9_000_000, url=uploader.url
         )
         assert again.offset == safe
         again.upload()
@@ -141,12 +152,14 @@ def _send_slowly(url, path, offset):
         httpx.patch(url, headers=headers, content=body(), trust_env=False)
 
 
-def test_tuspy_hears_why_a_bad_trace_is_refused(live, rows, large, tmp_path):
+def test_tuspy_hears_why_a_bad_trace_is_refused(opened, live, rows, large, tmp_path):
     bad = tmp_path / "bad.rft"
     data = bytearray(large.read_bytes())
     data[len(data) // 2] ^= 1
     bad.write_bytes(data)
-    uploader = TusClient(f"{live}/api/v1/uploads").uploader(str(bad), chunk_size=4_000_000)
+    uploader = TusClient(f"{live}/api/v1/uploads").uploader(
+        file_stream=opened(bad), chunk_size=4_000_000
+    )
 
     with pytest.raises(TusCommunicationError) as refusal:
         uploader.upload()
@@ -184,9 +197,7 @@ def run_node(node_modules, *arguments, **environment):
     )
 
 
-def test_tus_js_client_uploads_and_goes_on_after_it_stopped(
-    live, http, rows, large, node_modules
-):
+def test_tus_js_client_uploads_and_goes_on_after_it_stopped(live, http, rows, large, node_modules):
     stopped = run_node(node_modules, live, large, 4_000_000, 8_000_000)
     assert stopped.returncode == 3, stopped.stderr
     place = stopped.stdout.strip()
