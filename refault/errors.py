@@ -130,6 +130,10 @@ class ReplayCancelled(ReplayError):
     """The caller asked the replay to stop."""
 
 
+class SnapshotRefused(ReplayError):
+    """A snapshot is damaged, or of another replay: start from the beginning."""
+
+
 class ConservationError(ReplayError):
     """A result breaks a conservation law, so none of its numbers may be used."""
 

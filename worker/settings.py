@@ -37,6 +37,13 @@ class Settings(BaseSettings):
     stop_seconds: float = Field(
         30, ge=0, description="How long a worker that is told to stop may go on with its shard"
     )
+    snapshots: Path | None = Field(
+        None,
+        description="Folder of snapshots, shared by all workers; none: beside the blobs",
+    )
+    snapshot_seconds: float = Field(
+        60, gt=0, description="How much of its work a long shard may lose with its worker"
+    )
     memory_limit_kib: int = Field(
         4 * 1024 * 1024, gt=0, description="A pool process larger than this is replaced, in KiB"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from db.identifiers import uuid7
 from db.models import Trace
 from db.repositories.pages import PAGE_SIZE, Page, sorted_page
 from db.scope import EVERYWHERE, project_of
-from refault.errors import Conflict, NotFound
+from refault.errors import Conflict, InvalidRequest, NotFound
 
 SHORT_DIGEST_LENGTH = 8
 
@@ -160,6 +161,24 @@ def change(session: Session, trace: Trace, **changes: Any) -> None:
     trace.updated_at = sa.func.clock_timestamp()
     session.flush()
     session.refresh(trace)
+
+
+MATCHES_MAX = 1_000
+
+
+def matching(session: Session, wanted: Filter) -> Sequence[Trace]:
+    """All traces that are wanted, oldest first.
+
+    The order is that of arrival, so that the same question asked twice plans the same batch.
+
+    Raises:
+        InvalidRequest: it fits more than 1,000 traces.
+    """
+    query = wanted.applied(sa.select(Trace)).order_by(Trace.id).limit(MATCHES_MAX + 1)
+    found = session.scalars(query).all()
+    if len(found) > MATCHES_MAX:
+        raise InvalidRequest(f"the query fits more than {MATCHES_MAX} traces: narrow it down")
+    return found
 
 
 def _as_uuid(name: str | uuid.UUID) -> uuid.UUID | None:
