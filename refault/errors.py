@@ -26,6 +26,7 @@
     └── ServiceError               the service, as the client and the rooms see it
         ├── NotFound
         ├── Conflict
+        │   ├── VersionMismatch        it was changed since the caller saw it
         │   └── RequestUnderWay    its Idempotency-Key is in use right now
         ├── EmptyBatch             a batch with nothing to run
         ├── NoSimulator            no worker has registered a simulator
@@ -38,6 +39,7 @@
         │   ├── ChecksumMismatch       the same of one part of an upload, which was dropped
         │   ├── UploadBusy             another request writes to the same upload
         │   ├── UploadGone             it expired, was refused, or its bytes were lost
+        │   ├── UploadHeaderInvalid    a header of the upload protocol cannot be read
         │   ├── WrongOffset            a part that does not begin where the last one ended
         │   └── ProtocolMismatch       another version of the upload protocol
         ├── BlobDamaged            a stored file is not what its name says
@@ -156,6 +158,10 @@ class Conflict(ServiceError):
     """The request contradicts what is already there."""
 
 
+class VersionMismatch(Conflict):
+    """The resource was changed since the caller saw it."""
+
+
 class RequestUnderWay(Conflict):
     """A request with the same Idempotency-Key has no answer yet."""
 
@@ -202,6 +208,10 @@ class UploadBusy(UploadRefused):
 
 class UploadGone(UploadRefused):
     """The upload cannot go on: it expired, was refused, or its bytes were lost."""
+
+
+class UploadHeaderInvalid(UploadRefused):
+    """A header of the upload protocol is missing or cannot be read."""
 
 
 class WrongOffset(UploadRefused):

@@ -16,6 +16,7 @@ from db.models import FIRST_PROJECT
 from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
 from services.api.sender import Sender
 from services.api.settings import Settings
+from services.api.uploads.validators import Validators
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Resources:
     blobs: BlobStore
     sender: Sender
     upload_slots: anyio.CapacityLimiter
+    validators: Validators
     # On whose behalf; None outside of a request.
     project_id: uuid.UUID | None = None
 
@@ -39,6 +41,7 @@ class Resources:
             blobs=open_store(settings.blobs, staging=settings.blobs_staging),
             sender=Sender(settings.broker_url),
             upload_slots=anyio.CapacityLimiter(settings.upload_parallel_count),
+            validators=Validators(settings.upload_parallel_count),
         )
 
     def transaction(self) -> AbstractContextManager[Session]:

@@ -102,6 +102,10 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "conflict", 409, "The request contradicts what is there",
         "Look at the resource as it is now, then decide.",
     ),
+    errors.VersionMismatch: ProblemType(
+        "version-mismatch", 412, "It was changed meanwhile",
+        "Get it again, look at what it is now, and send the change with the new ETag.",
+    ),
     errors.RequestUnderWay: ProblemType(
         "request-under-way", 409, "The first request with this key has no answer yet",
         "Wait a little and send the same request under the same Idempotency-Key again.",
@@ -143,6 +147,10 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.WrongOffset: ProblemType(
         "wrong-offset", 409, "The part begins in the wrong place",
         "Ask for the offset (HEAD) and send what comes after it.",
+    ),
+    errors.UploadHeaderInvalid: ProblemType(
+        "upload-header-invalid", 400, "A header of the upload protocol cannot be read",
+        "The detail names it. https://tus.io/protocols/resumable-upload says what each holds.",
     ),
     errors.ProtocolMismatch: ProblemType(
         "protocol-mismatch", 412, "Not the version of the upload protocol spoken here",

@@ -32,6 +32,12 @@ class Settings(BaseSettings):
     upload_parallel_count: int = Field(
         8, gt=0, description="Uploads checked at the same time; further ones wait their turn"
     )
+    upload_expire_seconds: float = Field(
+        24 * 3600, gt=0, description="An unfinished upload is forgotten so long after its last part"
+    )
+    upload_sweep_seconds: float = Field(
+        600, gt=0, description="How often the API looks for uploads and traces that may go"
+    )
     event_poll_seconds: float = Field(
         0.5, gt=0, description="How often a watched batch is looked at for new events"
     )

@@ -9,9 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.errors import REQUEST_ID
+from services.api.uploads import protocol
 
 # Where bodies may be large: they are streamed, and have a limit of their own.
 UPLOAD_PATHS = re.compile(r"/api/v1/(traces|blobs/[^/]*|uploads(/[^/]*)?)")
+RESUMABLE_PATH = "/api/v1/uploads"
 # A body of the largest batch is a tenth of it; uploads have a limit of their own.
 BODY_BYTES_MAX = 1024 * 1024
 API_PATHS = ("/api/", "/healthz", "/readyz")
@@ -50,6 +52,8 @@ class Site:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
+                if scope["path"].startswith(RESUMABLE_PATH):
+                    headers.update(protocol.SPOKEN)
                 for name, value in _SAFETY.items():
                     headers.setdefault(name, value)
             await send(message)
