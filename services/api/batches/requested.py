@@ -45,9 +45,10 @@ def _traces(session: Session, body: BatchBody) -> list[Trace]:
             found.append(traces.get(session, name))
     if body.trace_query is not None:
         with pointing_at("/trace_query"):
-            found += traces.matching(session, **body.trace_query.model_dump())
-            if not found:
-                raise EmptyBatch("the batch has nothing to run: the query fits no trace")
+            matching = traces.matching(session, **body.trace_query.model_dump())
+            if not matching:
+                raise EmptyBatch("the query fits no trace: nothing of it would be run")
+        found += matching
     return found
 
 
