@@ -56,6 +56,8 @@ class PatchDocument(TypedDict):
     merged_in: dict[str, str]
     not_on: dict[str, str]
     layout: dict[str, Any] | None
+    subjects: list[str]
+    diff_ids: list[str]
     golden_names: list[str]
 
 
