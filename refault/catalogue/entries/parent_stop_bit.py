@@ -40,5 +40,4 @@ PATCH = Patch(
         "from its description."
     ),
     subjects=("KVM MMU: optimize/cleanup for marking parent unsync",),
-    diff_ids=("cf30c2d37e126ce1cf3102fda85786a0d5cebbf96c45d342afac84c6286ef3cd",),
 )

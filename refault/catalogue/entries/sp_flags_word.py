@@ -26,5 +26,4 @@ PATCH = Patch(
     merged_in={"v2.6.35.6": "as bool fields, 0571d366e0b"},
     layout="flag word",
     subjects=("KVM MMU: reduce kvm_mmu_page size",),
-    diff_ids=("d3e1c1758014d5be2b5b56cb07ac2f57873d4b1aef46b83ad2b3a82b888a1a07",),
 )
