@@ -17,6 +17,7 @@
     │   ├── MissingRequirement     a patch sits on another that is not in the set
     │   ├── WrongBase              a base has the patch already, or it makes no sense there
     │   └── InvalidParameter
+    ├── SeriesError                a file of mails holds no series that can be used
     ├── ReplayError
     │   ├── ReplayRefused          the trace asks for what the machine cannot have
     │   ├── ReplayCancelled
@@ -116,6 +117,10 @@ class WrongBase(CatalogueError):
 
 class InvalidParameter(CatalogueError):
     """A parameter of a patch set is outside its range."""
+
+
+class SeriesError(RefaultError):
+    """A file of mails cannot be read as a series of patches."""
 
 
 class ReplayError(RefaultError):

@@ -149,6 +149,7 @@ def write(session: Session, request: Request) -> PlannedBatch:
     if present is not None:
         # Whoever asks for the same with more urgency gets it sooner; nobody can slow it down.
         present.priority = max(present.priority, request.priority)
+        session.flush()
         return PlannedBatch(present, (), created=False)
 
     batch = Batch(

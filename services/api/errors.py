@@ -88,6 +88,10 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.CatalogueError: ProblemType(
         "invalid-patch-set", 422, "The patch set makes no machine", _CATALOGUE_REMEDY
     ),
+    errors.SeriesError: ProblemType(
+        "unreadable-series", 422, "The mails are no series that can be used",
+        "Send an mbox or `git format-patch` files of one series; map what is not known by hand.",
+    ),
     errors.EmptyBatch: ProblemType(
         "empty-batch", 422, "The batch has nothing to run",
         "Name at least one trace and one patch set.",
