@@ -89,6 +89,15 @@ class BlobStore:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def check_writable(self) -> None:
+        """Writes a few bytes and removes them; ``OSError`` says why that is not possible."""
+        (self.folder / INCOMING).mkdir(exist_ok=True)
+        probe = self.folder / INCOMING / secrets.token_hex(16)
+        try:
+            probe.write_bytes(b"refault")
+        finally:
+            probe.unlink(missing_ok=True)
+
     def exists(self, digest: str) -> bool:
         """Whether a blob of that digest is here."""
         return _DIGEST.fullmatch(digest) is not None and self._path(digest).is_file()

@@ -24,6 +24,7 @@
     ├── ResultError                a stored result cannot be read
     ├── ComparisonError
     └── ServiceError               the service, as the client and the rooms see it
+        ├── Forbidden
         ├── NotFound
         ├── Conflict
         │   └── RequestUnderWay    its Idempotency-Key is in use right now
@@ -136,6 +137,10 @@ class ComparisonError(RefaultError):
 
 class ServiceError(RefaultError):
     """The service cannot do what was asked."""
+
+
+class Forbidden(ServiceError):
+    """The caller may not have this."""
 
 
 class NotFound(ServiceError):

@@ -7,6 +7,7 @@ import logging
 
 import sqlalchemy as sa
 
+from db import logs
 from db.repositories import patch_sets, shards
 from db.repositories.results import Outcome
 from db.repositories.shards import Claim, Fence, Grip
@@ -45,6 +46,21 @@ def run(resources: Resources, fence: Fence, *, replay: replaying.Replay | None =
     ``replay`` is the simulator's door unless a test of failures brings another.
     """
     with transaction(resources.engine) as session:
+        batch_code, request_id = shards.request_of(session, fence.shard_id)
+    with logs.bound(
+        request_id=request_id,
+        batch=batch_code,
+        shard=str(fence.shard_id),
+        attempt=fence.attempt,
+        worker=resources.name,
+    ):
+        ending = _attempt(resources, fence, replay)
+        _log.info("shard %s, attempt %d: %s", fence.shard_id, fence.attempt, ending.value)
+        return ending
+
+
+def _attempt(resources: Resources, fence: Fence, replay: replaying.Replay | None) -> Ending:
+    with transaction(resources.engine) as session:
         claim = shards.claim(
             session,
             fence,
@@ -80,7 +96,10 @@ def process_died(resources: Resources, fence: Fence, error: str) -> None:
     """The process that held the shard is known to be dead: its next attempt need not wait."""
     tail = stderr.take_tail(resources.attempts, fence)
     with transaction(resources.engine) as session:
+        batch_code, request_id = shards.request_of(session, fence.shard_id)
         message = shards.give_back(session, fence, f"{error}\n{tail}".strip())
+    with logs.bound(request_id=request_id, batch=batch_code, shard=str(fence.shard_id)):
+        _log.warning("shard %s, attempt %d: %s", fence.shard_id, fence.attempt, error)
     if message is not None:
         resources.publish([message])
 

@@ -54,6 +54,7 @@ def plan_batch(
     plan: str,
     simulator_digest: str,
     recompute: bool = False,
+    request_id: str | None = None,
 ) -> PlannedBatch:
     """Plans traces × patch sets: one run per trace and distinct variant.
 
@@ -89,6 +90,7 @@ def plan_batch(
         code=_free_code(session),
         plan=plan,
         recompute=recompute,
+        request_id=request_id,
         state="queued",
         simulator_digest=simulator_digest,
         content_digest=content_digest,

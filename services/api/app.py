@@ -2,8 +2,8 @@
 
 ::
 
-    Site ──┬── /api/v1, /healthz, /readyz ──► create_api()
-           └── everything else ─────────────► the pages, which call the API as any client does
+    Site ──┬── /api/v1, /healthz, /readyz, /metrics ──► create_api()
+           └── everything else ───────────────────────► the pages, which call the API as any client does
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +16,7 @@ import anyio.to_thread
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from services.api import errors, health, idempotency
+from services.api import errors, health, idempotency, metrics
 from services.api.batches.endpoints import router as batches
 from services.api.blobs.endpoints import router as blobs
 from services.api.comparisons.endpoints import router as comparisons
@@ -30,9 +30,10 @@ from services.api.schemas import Problem
 from services.api.settings import Settings
 from services.api.site import Site
 from services.api.traces.endpoints import router as traces
+from services.api.webhooks.endpoints import router as webhooks
 
 ROOT = "/api/v1"
-_NOUNS = (traces, blobs, patches, patch_sets, batches, runs, comparisons, problem_types)
+_NOUNS = (traces, blobs, patches, patch_sets, batches, runs, comparisons, webhooks, problem_types)
 _DESCRIPTION = (
     "Replays captured guests on a model of KVM's shadow MMU and compares patch series.\n\n"
     "Every refusal is an RFC 9457 problem (`application/problem+json`); its `type` is an address "
@@ -44,7 +45,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     """The whole site; ``settings`` from the environment if left out."""
     settings = settings or Settings()
     api = create_api(settings)
-    return Site(api, _load(settings.pages)(api) if settings.pages else None)
+    pages = _load(settings.pages)(api) if settings.pages else None
+    return Site(api, pages, api.state.request_metrics)
 
 
 def create_api(settings: Settings) -> FastAPI:
@@ -63,12 +65,14 @@ def create_api(settings: Settings) -> FastAPI:
     )
     api.state.settings = settings
     api.state.resources = Resources.open(settings)
+    api.state.request_metrics = metrics.RequestMetrics()
     errors.install(api)
     root = APIRouter(prefix=ROOT)
     for router in _NOUNS:
         root.include_router(router)
     api.include_router(root)
     api.include_router(health.router)
+    api.include_router(metrics.router)
     _describe_problems(api)
     return api
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-
 from db.messages import QUEUE_SHARDS, TASK_SHARD_RUN, TASK_SHARD_SWEEP
 from worker import lifecycle, shards
 from worker.app import app
 from worker.sweep import sweep as sweep_once
 from worker.task import fence_of
 
-_log = logging.getLogger(__name__)
-
 
 @app.task(name=TASK_SHARD_RUN)
 def run(shard_id: str, attempt: int) -> None:
     """Look at a shard and compute it if it is free; a second delivery finds it taken."""
-    ending = shards.run(lifecycle.resources(), fence_of(shard_id, attempt))
-    _log.info("shard %s, attempt %d: %s", shard_id, attempt, ending.value)
+    shards.run(lifecycle.resources(), fence_of(shard_id, attempt))
 
 
 @app.task(name=TASK_SHARD_SWEEP)

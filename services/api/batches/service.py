@@ -1,5 +1,6 @@
 """Submitting batches, and rows of batches as documents."""
 
+import logging
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -8,6 +9,7 @@ import anyio.to_thread
 from fastapi.sse import ServerSentEvent
 from sqlalchemy.orm import Session
 
+from db import logs
 from db.models import Batch, BatchEvent
 from db.models.batches import BATCH_FINAL_STATES
 from db.repositories import batch_events, batches, patch_sets, runs, simulators, traces
@@ -25,6 +27,8 @@ from services.api.batches.schemas import (
 from services.api.deps import Resources
 from services.api.errors import pointing_at
 from services.api.runs.service import summary_of as run_summary_of
+
+_log = logging.getLogger(__name__)
 
 _COUNTS = ("run_count", "done_count", "cached_count", "failed_count", "cancelled_count")
 
@@ -52,9 +56,16 @@ def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
             plan=body.plan,
             simulator_digest=simulators.current(session).digest,
             recompute=body.recompute,
+            request_id=logs.field("request_id"),
         )
         session.refresh(planned.batch)
         document = detail_of(session, planned.batch)
+    _log.info(
+        "batch %s: %d shards queued",
+        document.code,
+        len(planned.messages),
+        extra={"fields": {"batch": document.code}},
+    )
     sent_count = resources.sender.publish(planned.messages)
     document.notice = _notice(planned, sent_count)
     return document, planned.created

@@ -24,7 +24,7 @@ import anyio
 import anyio.from_thread
 
 from db.blobs import IncomingBlob
-from db.repositories import traces
+from db.repositories import operations, traces
 from refault.errors import (
     DigestMismatch,
     InvalidRequest,
@@ -127,6 +127,9 @@ def _keep(
                 incoming.keep()
             put_in_place()
             row, is_new = traces.add(session, **columns)
+            if is_new:
+                operations.count(session, operations.UPLOADS)
+                operations.count(session, operations.UPLOADED_BYTES, row.size_bytes)
             return TraceDetail.model_validate(row), is_new
     except BaseException:
         _drop_orphan(resources, digest)
