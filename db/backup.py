@@ -3,7 +3,7 @@
 ::
 
     FOLDER/
-    ├── manifest.json       migration level, order, columns and row counts of the tables, sha256 of all
+    ├── manifest.json       migration level; order, columns and row counts of tables; sha256 of all
     ├── database.tar        one zstandard-compressed COPY text per table, of one moment
     └── blobs/3f/3fa9…      one file per trace
 
@@ -41,6 +41,8 @@ from refault.errors import RefaultError
 FORMAT = 1
 MANIFEST = "manifest.json"
 ARCHIVE = "database.tar"
+# `python -m db upgrade` has put rows there, and the backup brings its own.
+_FILLED_BY_UPGRADE = {"patches", "projects"}
 _CHUNK_BYTES = 1 << 20
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES}
 
@@ -93,7 +95,9 @@ class Manifest:
             body = json.loads(path.read_text(encoding="utf-8"))
             seal = body.pop("sha256")
         except FileNotFoundError:
-            raise BackupError(f"{folder} is no backup, or one that did not end: no {MANIFEST}") from None
+            raise BackupError(
+                f"{folder} is no backup, or one that did not end: no {MANIFEST}"
+            ) from None
         except (ValueError, KeyError, AttributeError):
             raise BackupError(f"{path} is damaged: it is not the JSON that was written") from None
         if seal != _seal(body):
@@ -206,6 +210,8 @@ def restore(
     with _connection(engine) as connection, _opened_tables(folder / ARCHIVE) as tables:
         # What migrations have put there is in the backup too.
         names = sql.SQL(", ").join(sql.Identifier(entry.name) for entry in manifest.tables)
+        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
+        _refuse_rows(connection, manifest)
         connection.execute(sql.SQL("TRUNCATE {}").format(names))
         for number, entry in enumerate(manifest.tables):
             progress("rows of tables", number, len(manifest.tables))
@@ -231,14 +237,20 @@ def _refuse_unfit(engine: sa.Engine, manifest: Manifest) -> None:
             f"the database is at migration {present or 'none'} and the backup at "
             f"{manifest.revision}: restore into a database without tables"
         )
-    with engine.connect() as connection:
-        for name in ("traces", "batches", "results", "patch_sets", "workers"):
-            query = sa.select(sa.exists(sa.text(f"SELECT 1 FROM {name}")))  # noqa: S608  # ours
-            if connection.scalar(query):
-                raise BackupError(
-                    f"the database is not empty (table {name} has rows), and nothing was changed: "
-                    "restore into a new database"
-                )
+    with _connection(engine) as connection:
+        _refuse_rows(connection, manifest)
+
+
+def _refuse_rows(connection: psycopg.Connection, manifest: Manifest) -> None:
+    for entry in manifest.tables:
+        if entry.name in _FILLED_BY_UPGRADE:
+            continue
+        query = sql.SQL("SELECT count(*) FROM (SELECT FROM {} LIMIT 1) AS first")
+        if _one(connection.execute(query.format(sql.Identifier(entry.name)))):
+            raise BackupError(
+                f"the database is not empty (table {entry.name} has rows), and no row was changed: "
+                "restore into a new database"
+            )
 
 
 def _write_tables(
@@ -287,9 +299,7 @@ def _copy_out(connection: psycopg.Connection, table: sa.Table, spool: IO[bytes])
     return TableEntry(table.name, columns, row_count, seen.hexdigest(), identities)
 
 
-def _read_table(
-    connection: psycopg.Connection, entry: TableEntry, chunks: Iterable[bytes]
-) -> None:
+def _read_table(connection: psycopg.Connection, entry: TableEntry, chunks: Iterable[bytes]) -> None:
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
         sql.Identifier(entry.name), sql.SQL(", ").join(map(sql.Identifier, entry.columns))
     )

@@ -24,7 +24,8 @@ _PORTS = {"http": 80, "https": 443}
 _URL_LENGTH_MAX = 2000
 # IPv6 addresses that carry an IPv4 address to somewhere else: by way of a translator or a tunnel.
 _CARRIERS = tuple(
-    ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+    ipaddress.ip_network(text)
+    for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
 )
 # Not private to Python, and nobody's public receiver either.
 _SPECIAL = tuple(

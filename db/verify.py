@@ -106,7 +106,10 @@ def _traces(session: Session, blobs: BlobStore, progress: Progress) -> Iterator[
         if sha256_of(path) != digest:
             yield f"trace {name} ({digest[:12]}): the bytes of {path} have another sha256"
         elif path.stat().st_size != size_bytes:
-            yield f"trace {name} ({digest[:12]}): its row says {size_bytes} bytes, {path} has others"
+            yield (
+                f"trace {name} ({digest[:12]}): its row says {size_bytes} bytes, "
+                f"{path} has {path.stat().st_size}"
+            )
     progress("blobs read", len(rows), len(rows))
 
 

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     )
     webhook_networks: str = Field(
         "",
-        description="Networks with commas between, not public, that webhooks may reach all the same",
+        description="Networks, not public, that webhooks may reach all the same; commas between",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least important log lines that are written"

@@ -51,9 +51,7 @@ def _hand_on(resources: Resources) -> list[ShardMessage]:
                 session, entry.fence, f"{reason}; it said last:\n{tail}" if tail else reason
             )
         if message is not None:
-            with logs.bound(
-                request_id=request_id, batch=batch_code, shard=str(message.shard_id)
-            ):
+            with logs.bound(request_id=request_id, batch=batch_code, shard=str(message.shard_id)):
                 _log.warning("shard %s goes to its attempt %d", message.shard_id, message.attempt)
             messages.append(message)
     if messages:

@@ -57,17 +57,13 @@ def deliver(resources: Resources) -> int:
         if not taken:
             break
         for due in taken:
-            arrived_count += _attempt(
-                resources, due, networks, settings.webhook_timeout_seconds
-            )
+            arrived_count += _attempt(resources, due, networks, settings.webhook_timeout_seconds)
     with transaction(resources.engine) as session:
         webhooks.forget_old(session)
     return arrived_count
 
 
-def _attempt(
-    resources: Resources, due: Due, networks: Sequence[Network], seconds: float
-) -> bool:
+def _attempt(resources: Resources, due: Due, networks: Sequence[Network], seconds: float) -> bool:
     status: int | None = None
     error = ""
     is_final = False

@@ -23,7 +23,7 @@ class Tally(Base):
 
 
 class Webhook(Owned, Base):
-    """An address that wants to hear of a project's events, and the secret its messages are signed with."""
+    """An address that hears of a project's events, and the secret that signs its messages."""
 
     __tablename__ = "webhooks"
 

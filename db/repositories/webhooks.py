@@ -205,9 +205,7 @@ def forget_old(session: Session) -> int:
 
 
 def _end(session: Session, due: Due, **values: Any) -> None:
-    session.execute(
-        _taken(due).values(next_at=None, ended_at=sa.func.clock_timestamp(), **values)
-    )
+    session.execute(_taken(due).values(next_at=None, ended_at=sa.func.clock_timestamp(), **values))
 
 
 def _taken(due: Due) -> sa.Update:

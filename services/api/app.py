@@ -3,7 +3,7 @@
 ::
 
     Site ──┬── /api/v1, /healthz, /readyz, /metrics ──► create_api()
-           └── everything else ───────────────────────► the pages, which call the API as any client does
+           └── everything else ───────────────────────► the pages, clients of the API as any other
 """
 
 from collections.abc import AsyncIterator, Callable

@@ -91,7 +91,9 @@ def _schema(resources: Resources) -> None:
     _database(resources)
     found, wanted = schema.current_revision(resources.engine), schema.head_revision()
     if found != wanted:
-        raise OSError(f"the database is at migration {found or 'none'}, this release needs {wanted}")
+        raise OSError(
+            f"the database is at migration {found or 'none'}, this release needs {wanted}"
+        )
 
 
 def _storage(resources: Resources) -> None:
@@ -107,10 +109,12 @@ _CHECKS = (
     _Check(
         "schema",
         _schema,
-        "Run `python -m db upgrade` with this release; if the database is newer, deploy its release",
+        "Run `python -m db upgrade`; if the database is newer, deploy the release it belongs to",
     ),
     _Check(
-        "storage", _storage, "Give the service's user the folder REFAULT_BLOBS, with room left in it"
+        "storage",
+        _storage,
+        "Give the service's user the folder REFAULT_BLOBS, with room left in it",
     ),
     _Check("broker", _broker, "Start Valkey or Redis, or correct REFAULT_BROKER_URL"),
 )

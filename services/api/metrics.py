@@ -29,7 +29,7 @@ router = APIRouter(tags=["health"])
 
 API_ROOT = "/api/v1"
 # Half as many lines, and nobody reads when a series began.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 

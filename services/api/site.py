@@ -83,9 +83,7 @@ class Site:
         fields = {"route": route, "status": status, "seconds": round(seconds, 4)}
         level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
         line = "%s %s: %d"
-        _log.log(
-            level, line, scope["method"], scope["path"], status, extra={"fields": fields}
-        )
+        _log.log(level, line, scope["method"], scope["path"], status, extra={"fields": fields})
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -14,10 +14,10 @@ from db.blobs import BlobStore
 from db.models import FIRST_PROJECT, Base
 from db.repositories import patch_sets, requests, results
 from db.session import create_engine, transaction
+from refault import catalogue
 from services.api.app import create_api
 from services.api.settings import Settings
 from services.api.site import Site
-from refault import catalogue
 from tests.builders import put_blob, seed_series_columns
 from tests.fixtures.api import NO_BROKER, SERIES, SIMULATOR, Rows, in_process, trace_bytes
 
@@ -111,9 +111,7 @@ async def test_a_restored_installation_goes_on_counting_where_the_other_was(
 ):
     backup.write(rows.engine, BlobStore(api_settings.blobs), tmp_path / "b")
     backup.restore(second.engine, BlobStore(second.blobs), tmp_path / "b")
-    settings = Settings(
-        database_url=empty_database_url, broker_url=NO_BROKER, blobs=second.blobs
-    )
+    settings = Settings(database_url=empty_database_url, broker_url=NO_BROKER, blobs=second.blobs)
     api = create_api(settings)
     async with in_process(Site(api, None)) as http:
         batches = (await http.get("/api/v1/batches")).json()["items"]
@@ -168,7 +166,7 @@ async def test_what_is_wrong_with_rows_is_named(sound, rows, api_settings, state
 
 async def test_a_missing_and_a_changed_blob_are_named(sound, rows, api_settings):
     store = BlobStore(api_settings.blobs)
-    first, second, *_ = [path for path in sorted(rows.files())]
+    first, second, *_ = sorted(rows.files())
     first.unlink()
     data = second.read_bytes()
     second.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -213,9 +211,7 @@ def a_blob(folder):
         ),
     ],
 )
-async def test_a_damaged_backup_is_refused_by_name_and_changes_nothing(
-    made, second, damage, name
-):
+async def test_a_damaged_backup_is_refused_by_name_and_changes_nothing(made, second, damage, name):
     backup.check(made)
     damage(made)
     with pytest.raises(BackupError, match=name):
@@ -264,9 +260,7 @@ async def test_a_trace_without_its_file_makes_no_backup(sound, rows, api_setting
     assert not (tmp_path / "b" / "manifest.json").exists()
 
 
-async def test_the_tables_are_those_of_one_moment(
-    sound, rows, api_settings, second, tmp_path
-):
+async def test_the_tables_are_those_of_one_moment(sound, rows, api_settings, second, tmp_path):
     """A trace that arrives while the tables are copied is in none of them."""
     late = trace_bytes(name="late")
 
