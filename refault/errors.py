@@ -25,6 +25,7 @@
     ├── ResultError                a stored result cannot be read
     ├── ComparisonError
     └── ServiceError               the service, as the client and the rooms see it
+        ├── Forbidden
         ├── NotFound
         ├── Conflict
         │   ├── VersionMismatch        it was changed since the caller saw it
@@ -153,6 +154,10 @@ class ComparisonError(RefaultError):
 
 class ServiceError(RefaultError):
     """The service cannot do what was asked."""
+
+
+class Forbidden(ServiceError):
+    """The caller may not have this."""
 
 
 class NotFound(ServiceError):

@@ -135,11 +135,11 @@ def plan_batch(session: Session, **wanted: Any) -> PlannedBatch:
     return write(session, expand(**wanted))
 
 
-def write(session: Session, request: Request) -> PlannedBatch:
+def write(session: Session, request: Request, *, request_id: str | None = None) -> PlannedBatch:
     """Writes a batch: columns, runs and shards.
 
     Runs whose result is known are linked to it at once, unless the request asks
-    to compute everything again.
+    to compute everything again. ``request_id`` is that of the HTTP request, for the logs.
     """
     content_digest = request.content_digest
     # Two equal requests at once: the second waits here and then finds the first one's batch.
@@ -159,6 +159,7 @@ def write(session: Session, request: Request) -> PlannedBatch:
         recompute=request.recompute,
         priority=request.priority,
         refused=[dataclasses.asdict(refusal) for refusal in request.refused],
+        request_id=request_id,
         state="queued",
         simulator_digest=request.simulator_digest,
         content_digest=content_digest,

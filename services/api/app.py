@@ -2,8 +2,8 @@
 
 ::
 
-    Site ──┬── /api/v1, /healthz, /readyz ──► create_api()
-           └── everything else ─────────────► the pages, which call the API as any client does
+    Site ──┬── /api/v1, /healthz, /readyz, /metrics ──► create_api()
+           └── everything else ───────────────────────► the pages, clients of the API as any other
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +17,7 @@ import anyio.to_thread
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from services.api import errors, health, housekeeping, idempotency
+from services.api import errors, health, housekeeping, idempotency, metrics
 from services.api.batches.endpoints import router as batches
 from services.api.blobs.endpoints import router as blobs
 from services.api.comparisons.endpoints import router as comparisons
@@ -33,6 +33,7 @@ from services.api.settings import Settings
 from services.api.site import Site
 from services.api.traces.endpoints import router as traces
 from services.api.uploads.endpoints import router as uploads
+from services.api.webhooks.endpoints import router as webhooks
 
 ROOT = "/api/v1"
 _NOUNS = (
@@ -45,6 +46,7 @@ _NOUNS = (
     batches,
     runs,
     comparisons,
+    webhooks,
     problem_types,
 )
 _DESCRIPTION = (
@@ -58,7 +60,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     """The whole site; ``settings`` from the environment if left out."""
     settings = settings or Settings()
     api = create_api(settings)
-    return Site(api, _load(settings.pages)(api) if settings.pages else None)
+    pages = _load(settings.pages)(api) if settings.pages else None
+    return Site(api, pages, api.state.request_metrics)
 
 
 def create_api(settings: Settings) -> FastAPI:
@@ -77,12 +80,14 @@ def create_api(settings: Settings) -> FastAPI:
     )
     api.state.settings = settings
     api.state.resources = Resources.open(settings)
+    api.state.request_metrics = metrics.RequestMetrics()
     errors.install(api)
     root = APIRouter(prefix=ROOT)
     for router in _NOUNS:
         root.include_router(router)
     api.include_router(root)
     api.include_router(health.router)
+    api.include_router(metrics.router)
     _describe_problems(api)
     return api
 

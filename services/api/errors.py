@@ -99,6 +99,9 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.ComparisonError: ProblemType(
         "not-comparable", 422, "These runs cannot be compared", "Choose another base column."
     ),
+    errors.Forbidden: ProblemType(
+        "forbidden", 403, "Not for this caller", "The detail says who may have it."
+    ),
     errors.NotFound: ProblemType(
         "not-found", 404, "There is nothing of that name", "Check the address or the id."
     ),

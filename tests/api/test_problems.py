@@ -117,7 +117,8 @@ async def test_health_needs_nothing_and_readiness_names_what_is_missing(http):
     assert health.json() == {"status": "ok"}
     assert ready.status_code == 503
     parts = ready.json()["parts"]
-    assert {name for name, outcome in parts.items() if outcome == "ok"} == {
+    assert {name for name, part in parts.items() if part["state"] == "ok"} == {
         "database", "schema", "storage",
     }  # fmt: skip
-    assert parts["broker"] != "ok"
+    assert parts["broker"]["state"] == "unavailable"
+    assert "REFAULT_BROKER_URL" in parts["broker"]["remedy"]
