@@ -154,6 +154,8 @@ class RunDocument(TypedDict):
     created_at: str
     finished_at: str | None
     result: NotRequired[dict[str, Any] | None]
+    result_digest: NotRequired[str | None]
+    integrity_alarm: NotRequired[dict[str, Any] | None]
 
 
 class BatchDocument(TypedDict):
@@ -184,6 +186,20 @@ class ProblemTypeDocument(TypedDict):
     status: int
     title: str
     remedy: str
+
+
+class HealthDocument(TypedDict):
+    """The process answers."""
+
+    status: str
+
+
+class ReadinessDocument(TypedDict):
+    """Each part the service needs: ``ok``, or what is wrong with it."""
+
+    status: str
+    parts: dict[str, str]
+    worker_count: int
 
 
 class BatchEvent(NamedTuple):

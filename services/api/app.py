@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from services.api import errors, health, idempotency
 from services.api.batches.endpoints import router as batches
+from services.api.blobs.download import router as blob_downloads
 from services.api.blobs.endpoints import router as blobs
 from services.api.comparisons.endpoints import router as comparisons
 from services.api.deps import Resources
@@ -32,7 +33,17 @@ from services.api.site import Site
 from services.api.traces.endpoints import router as traces
 
 ROOT = "/api/v1"
-_NOUNS = (traces, blobs, patches, patch_sets, batches, runs, comparisons, problem_types)
+_NOUNS = (
+    traces,
+    blobs,
+    blob_downloads,
+    patches,
+    patch_sets,
+    batches,
+    runs,
+    comparisons,
+    problem_types,
+)
 _DESCRIPTION = (
     "Replays captured guests on a model of KVM's shadow MMU and compares patch series.\n\n"
     "Every refusal is an RFC 9457 problem (`application/problem+json`); its `type` is an address "
