@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from db.identifiers import uuid7
 from db.models import BatchTrace, Run, Shard, Trace
 from db.repositories.pages import PAGE_SIZE, Page, newest_first
 from db.scope import EVERYWHERE, project_of
-from refault.errors import Conflict, NotFound
+from refault.errors import Conflict, InvalidRequest, NotFound
 
 SHORT_DIGEST_LENGTH = 8
 
@@ -87,6 +88,45 @@ def list_page(
 ) -> Page[Trace]:
     """Traces, newest first."""
     return newest_first(session, sa.select(Trace), Trace.id, after=after, limit=limit)
+
+
+MATCHES_MAX = 1_000
+
+
+def matching(
+    session: Session,
+    *,
+    tags: Sequence[str] = (),
+    q: str | None = None,
+    content: str | None = None,
+) -> Sequence[Trace]:
+    """Traces that have all of ``tags``, that content, and ``q`` in their name; oldest first.
+
+    ``q`` also fits the beginning of a digest. The order is that of arrival, so that the same
+    question asked twice plans the same batch.
+
+    Raises:
+        InvalidRequest: it fits more than 1,000 traces.
+    """
+    query = sa.select(Trace).order_by(Trace.id).limit(MATCHES_MAX + 1)
+    if tags:
+        column = sa.inspect(Trace).columns.get("tags")
+        if column is None:
+            raise InvalidRequest("tags: this service keeps no tags of traces")
+        query = query.where(column.contains(list(tags)))
+    if content is not None:
+        query = query.where(Trace.content == content)
+    if q:
+        query = query.where(
+            sa.or_(
+                Trace.name.icontains(q, autoescape=True),
+                Trace.digest.startswith(q.lower(), autoescape=True),
+            )
+        )
+    found = session.scalars(query).all()
+    if len(found) > MATCHES_MAX:
+        raise InvalidRequest(f"the query fits more than {MATCHES_MAX} traces: narrow it down")
+    return found
 
 
 def delete(session: Session, trace: Trace) -> None:

@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterable
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from db.models import Batch
 from db.repositories import batches
 from refault.errors import InvalidRequest
 from services.api.batches import service
-from services.api.batches.schemas import BatchBody, BatchDetail, BatchSummary
+from services.api.batches.schemas import BatchBody, BatchDetail, BatchEstimate, BatchSummary
 from services.api.deps import WithPage, WithResources
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
@@ -23,16 +23,31 @@ router = APIRouter(tags=["batches"], route_class=OnceRoute)
     "/batches",
     status_code=201,
     responses={
-        200: {"model": BatchDetail, "description": "An equal batch was under way already"},
+        200: {
+            "model": BatchDetail | BatchEstimate,
+            "description": "An equal batch was under way already; or the answer to a dry run",
+        },
         **problems(404, 409, 422, 503),
     },
 )
-def submit_batch(response: Response, resources: WithResources, body: BatchBody) -> BatchDetail:
-    """Submit a batch: traces × patch sets.
+def submit_batch(
+    response: Response,
+    resources: WithResources,
+    body: BatchBody,
+    *,
+    dry_run: Annotated[
+        bool, Query(description="Answer what it would come to, and write nothing")
+    ] = False,
+) -> BatchDetail | BatchEstimate:
+    """Submit a batch: traces × patch sets, by a plan.
 
     Results that are known are linked at once; the rest is queued. With the
     broker down the batch is accepted all the same, and `notice` says so.
+    `dry_run` answers cells, seconds and bytes instead.
     """
+    if dry_run:
+        response.status_code = 200
+        return service.estimate(resources, body)
     batch, is_new = service.submit(resources, body)
     response.headers["location"] = f"/api/v1/batches/{batch.code}"
     if not is_new:

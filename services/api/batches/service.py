@@ -10,20 +10,30 @@ from sqlalchemy.orm import Session
 
 from db.models import Batch, BatchEvent
 from db.models.batches import BATCH_FINAL_STATES
-from db.repositories import batch_events, batches, patch_sets, runs, simulators, traces
-from refault.errors import EmptyBatch
+from db.repositories import (
+    batch_events,
+    batches,
+    estimating,
+    patch_sets,
+    planning,
+    results,
+    runs,
+    simulators,
+)
+from services.api.batches import requested
 from services.api.batches.schemas import (
     BatchBody,
     BatchDetail,
+    BatchEstimate,
     BatchSummary,
     Column,
     PatchSetReference,
     Progress,
+    Refusal,
     StepEvent,
     TraceReference,
 )
 from services.api.deps import Resources
-from services.api.errors import pointing_at
 from services.api.runs.service import summary_of as run_summary_of
 
 _COUNTS = ("run_count", "done_count", "cached_count", "failed_count", "cancelled_count")
@@ -35,29 +45,36 @@ def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
     The plan is one transaction. Messages go out after its commit: what the
     broker does not take, the sweep sends later, and the answer says so.
     """
-    _refuse_empty(body)
     with resources.transaction() as session:
-        found_traces = []
-        for index, name in enumerate(body.traces):
-            with pointing_at(f"/traces/{index}"):
-                found_traces.append(traces.get(session, name))
-        found_sets = []
-        for index, row_id in enumerate(body.patch_sets):
-            with pointing_at(f"/patch_sets/{index}"):
-                found_sets.append(patch_sets.get(session, row_id))
-        planned = batches.plan_batch(
-            session,
-            traces=found_traces,
-            patch_sets=found_sets,
-            plan=body.plan,
-            simulator_digest=simulators.current(session).digest,
-            recompute=body.recompute,
-        )
+        planned = planning.write(session, requested.expanded(session, body))
         session.refresh(planned.batch)
         document = detail_of(session, planned.batch)
     sent_count = resources.sender.publish(planned.messages)
     document.notice = _notice(planned, sent_count)
     return document, planned.created
+
+
+def estimate(resources: Resources, body: BatchBody) -> BatchEstimate:
+    """What a batch would come to; writes nothing and sends nothing."""
+    with resources.transaction() as session:
+        request = requested.expanded(session, body)
+        found = estimating.estimate(session, request)
+    return BatchEstimate(
+        traces=len(request.traces),
+        columns=[column.label for column in request.columns],
+        refused=[Refusal.model_validate(refusal) for refusal in request.refused],
+        cells=found.run_count,
+        cached=found.cached_count,
+        to_run=found.to_run_count,
+        shards=found.shard_count,
+        events_to_replay=found.events_to_replay,
+        bytes_to_read=found.bytes_to_read,
+        workers=found.worker_count,
+        queued_ahead=found.queued_ahead_count,
+        seconds=found.seconds,
+        basis=found.basis,
+        simulator_digest=request.simulator_digest,
+    )
 
 
 def summary_of(session: Session, batch: Batch) -> BatchSummary:
@@ -133,13 +150,6 @@ def _step_event(step: BatchEvent, now: Progress) -> StepEvent:
     )
 
 
-def _refuse_empty(body: BatchBody) -> None:
-    for field, noun in (("traces", "trace"), ("patch_sets", "patch set")):
-        if not getattr(body, field):
-            with pointing_at(f"/{field}"):
-                raise EmptyBatch(f"the batch has nothing to run: name at least one {noun}")
-
-
 def _notice(planned: batches.PlannedBatch, sent_count: int) -> str | None:
     if not planned.created:
         return "an equal batch was under way already: this is that one"
@@ -159,9 +169,13 @@ def _fields(session: Session, batch: Batch) -> dict[str, object]:
         "state": batch.state,
         "plan": batch.plan,
         "recompute": batch.recompute,
+        "priority": batch.priority,
         "created_at": batch.created_at,
         "finished_at": batch.finished_at,
         "simulator_digest": batch.simulator_digest,
+        "is_stale": simulators.is_stale(session, batch.simulator_digest),
+        "integrity_alarms": results.alarm_count(session, batch.id),
+        "refused": batch.refused,
         "traces": [TraceReference.model_validate(entry.trace) for entry in batch.traces],
         "patch_sets": [
             PatchSetReference.model_validate(patch_sets.get(session, row_id))
