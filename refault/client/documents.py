@@ -79,11 +79,15 @@ class ParametersDocument(TypedDict, total=False):
 
 
 class VariantDocument(TypedDict):
-    """What a patch set resolves to; ``golden_name`` None means no real-code result exists."""
+    """What a patch set resolves to; ``golden_name`` None means no real-code result exists.
+
+    ``text`` is what ``refault.catalogue.patch_set_from_text`` reads as this machine.
+    """
 
     digest: str
     name: str
     golden_name: str | None
+    text: str
 
 
 class PatchSetDocument(TypedDict):

@@ -1,9 +1,11 @@
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from refault.client import Client
+from tests.builders import digest_of
 from tests.cli.running import run
 from tests.fixtures.api import SERIES, trace_bytes
 
@@ -164,3 +166,113 @@ def test_what_cannot_be_is_one_line_and_its_exit_code(refault, arguments, status
     assert said in answer.stderr
     assert answer.stderr.startswith("refault: ")
     assert "Traceback" not in answer.stderr
+
+
+MAIL = Path(__file__).parent / "expected" / "series.mail"
+
+
+def test_the_mail_is_the_committed_one(refault, live, code):
+    answer = refault("report", code, "--mail")
+
+    text = answer.stdout.replace(code, "b-0000").replace(live, "http://refault.example")
+    assert answer.returncode == 1
+    assert text == MAIL.read_text(encoding="utf-8")
+
+
+def test_the_mail_fits_72_columns_of_plain_letters(refault, code):
+    text = refault("report", code, "--mail").stdout
+
+    assert max(map(len, text.splitlines())) <= 72
+    assert text.isascii()
+    for patch in SERIES["patches"]:
+        assert patch in text
+    assert digest_of("linux61-boot-1cpu")[:12] in text
+    assert digest_of("simulator")[:12] in text
+
+
+def test_a_report_without_more_is_the_whole_comparison(refault, client, code):
+    assert refault("report", code).stdout == client.comparison_text(code)
+    assert json.loads(refault("report", code, "--json").stdout)["outcome"]["exit_code"] == 1
+
+
+def test_columns_of_two_batches_are_compared_on_the_traces_they_share(refault, client, code):
+    row = client.create_patch_set("whole", base="v2.6.34-pre", patches=SERIES["patches"])
+    other = client.submit_batch([digest_of("linux61-boot-1cpu")], [row["id"]])["code"]
+
+    answer = refault("compare", f"{code}/1-2", f"{other}", "--json")
+
+    (comparison,) = json.loads(answer.stdout)
+    assert answer.returncode == 1, answer.stderr
+    assert comparison["trace"]["name"] == "linux61-boot-1cpu"
+    assert [column["label"] for column in comparison["columns"]] == [
+        f"{code}/1-2",
+        f"{other}/whole",
+    ]
+    exits = next(row for row in comparison["counters"] if row["name"] == "exits")
+    assert exits["values"] == [96185, 114347]
+
+
+@pytest.mark.parametrize("form", ["text", "md", "csv", "json"])
+def test_a_batch_is_compared_in_every_format(refault, code, form):
+    answer = refault("compare", code, "--format", form)
+
+    assert answer.returncode == 1
+    assert "114347" in answer.stdout or "+18162" in answer.stdout
+
+
+def test_cells_runs_and_files_of_them_are_the_same_thing(refault, client, code, tmp_path):
+    run_ = next(
+        each
+        for each in client.get_batch(code)["runs"]
+        if each["trace_digest"] == digest_of("linux61-boot-1cpu")
+    )
+    file = tmp_path / "kept.json"
+    file.write_text(json.dumps(client.get_run(run_["id"])))
+
+    by_file = refault("compare", run_["id"], file, "--json")
+    by_name = refault("compare", f"{code}/linux61-boot-1cpu/1", run_["id"], "--json")
+
+    assert by_file.returncode == by_name.returncode == 0, by_file.stderr + by_name.stderr
+    (column,) = json.loads(by_file.stdout)[0]["columns"]
+    assert column["labels"] == [run_["variant"]["text"], "kept"]
+    assert len(json.loads(by_name.stdout)[0]["columns"]) == 1
+
+
+def test_a_result_of_another_simulator_is_not_reproduced_unless_forced(refault, code):
+    answer = refault("repro", f"{code}/linux61-boot-1cpu/1-6")
+
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(
+        f"refault: the result was made by simulator {digest_of('simulator')[:12]}, here is "
+    )
+    assert "--force" in answer.stderr
+
+
+def test_a_forced_replay_names_the_first_counter_that_differs(refault, client, rows, tmp_path):
+    file = tmp_path / "made.rft"
+    file.write_bytes(trace_bytes())
+    digest = client.upload_trace(file).trace["digest"]
+    rows.register_simulator()
+    rows.know_base(digest)
+    row = client.create_patch_set("none", base="v2.6.34-pre", patches=[])
+    code = client.submit_batch([digest], [row["id"]])["code"]
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    answer = refault("repro", code, "--force", **cache)
+    again = refault("repro", code, "--force", "--trace", file, "--json", **cache)
+
+    kept = tmp_path / "cache" / "refault" / "traces" / f"{digest}.rft"
+    assert answer.returncode == 1, answer.stderr
+    assert "first difference: counters.pf_fixed: " in answer.stdout
+    assert kept.read_bytes() == file.read_bytes()
+    assert json.loads(again.stdout)["differences"][0]["place"] == "counters.pf_fixed"
+
+
+def test_another_file_than_the_runs_trace_is_refused(refault, code, tmp_path):
+    file = tmp_path / "other.rft"
+    file.write_bytes(trace_bytes())
+
+    answer = refault("repro", f"{code}/linux61-boot-1cpu/1-6", "--force", "--trace", file)
+
+    assert answer.returncode == 2
+    assert f"{file} has the digest " in answer.stderr

@@ -36,7 +36,7 @@ def get_blob(resources: WithResources, digest: Digest) -> FileResponse:
         if traces.find_by_digest(session, digest) is None:
             raise NotFound(f"no blob {digest}: `GET /api/v1/traces` lists what is here")
     return FileResponse(
-        resources.blobs.path(digest),
+        resources.blobs.fetch(digest),
         media_type=MEDIA_TYPE,
         headers={"etag": f'"{digest}"', "cache-control": FOREVER},
     )
