@@ -18,9 +18,14 @@ from db.blobs.folder import FolderStore
 from db.blobs.incoming import IncomingBlob, Partial
 from db.blobs.store import BlobStore
 
-__all__ = ["BlobStore", "FolderStore", "IncomingBlob", "Partial", "open_store"]
+__all__ = ["BlobStore", "FolderStore", "IncomingBlob", "Partial", "is_bucket", "open_store"]
 
 S3_PREFIX = "s3://"
+
+
+def is_bucket(location: str | Path) -> bool:
+    """Whether blobs are in a bucket and not in a folder that all hosts share."""
+    return str(location).startswith(S3_PREFIX)
 
 
 def open_store(location: str | Path, *, staging: Path | None = None) -> BlobStore:
@@ -30,7 +35,7 @@ def open_store(location: str | Path, *, staging: Path | None = None) -> BlobStor
     folder's stand in itself. Endpoint and credentials of a bucket come from the environment, under
     the names every S3 tool has: ``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, ``AWS_REGION``, ….
     """
-    if not str(location).startswith(S3_PREFIX):
+    if not is_bucket(location):
         return FolderStore(Path(location))
     # Whoever has a folder need not have the library installed.
     from db.blobs.bucket import open_bucket  # noqa: PLC0415

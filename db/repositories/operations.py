@@ -55,7 +55,7 @@ def shards_by_state(session: Session) -> dict[str, int]:
         .where(Shard.state.in_(("queued", "running")))
         .group_by(Shard.state)
     )
-    found = {state: number for state, number in session.execute(query)}
+    found = dict(session.execute(query).tuples().all())
     return {state: found.get(state, 0) for state in ("queued", "running")}
 
 
@@ -81,5 +81,5 @@ def events_per_second(session: Session) -> dict[tuple[str, str], float]:
 def deliveries_by_state(session: Session) -> dict[str, int]:
     """How many webhook messages wait, have arrived, or were given up."""
     query = sa.select(WebhookDelivery.state, sa.func.count()).group_by(WebhookDelivery.state)
-    found = {state: number for state, number in session.execute(query)}
+    found = dict(session.execute(query).tuples().all())
     return {state: found.get(state, 0) for state in ("waiting", "delivered", "given_up")}
