@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import httpx
 
-from refault.client import answers, calls, connection, uploads
+from refault.client import answers, calls, connection, downloads, uploads
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
     BatchEvent,
+    HealthDocument,
     Page,
     ParametersDocument,
     PatchDocument,
     PatchSetDocument,
     ProblemTypeDocument,
+    ReadinessDocument,
     RunDocument,
     TraceDocument,
     Upload,
@@ -107,6 +109,47 @@ class AsyncClient:
             answers.document(response), was_present=response.status_code == httpx.codes.OK
         )
 
+    async def download_trace(
+        self, digest: str, path: str | PathLike[str], *, progress: Progress | None = None
+    ) -> None:
+        """Download a trace file by its whole digest, going on where an earlier attempt broke off.
+
+        ``path`` appears complete and checked, or not at all; ``DigestMismatch`` if the bytes are
+        not those of the digest. ``progress(received, total)`` in bytes.
+        """
+        download = await anyio.to_thread.run_sync(downloads.Download, Path(path), digest)
+        broken_count = 0
+        try:
+            while True:
+                size_bytes = download.size_bytes
+                try:
+                    await self._receive(download, progress)
+                    break
+                except httpx.TransportError as error:
+                    broken_count = 0 if download.size_bytes > size_bytes else broken_count
+                    if broken_count >= connection.RECONNECT_COUNT:
+                        raise answers.unreachable(error, self.base_url) from error
+                await anyio.sleep(connection.reconnect_delay_s(broken_count))
+                broken_count += 1
+            await anyio.to_thread.run_sync(download.finish)
+        finally:
+            download.close()
+
+    async def _receive(self, download: downloads.Download, progress: Progress | None) -> None:
+        call = calls.get_blob(download.digest)
+        request = self._http.stream(call.method, call.path, headers=download.headers)
+        async with request as response:
+            if download.has_all(response):
+                return
+            if response.is_error:
+                await response.aread()
+            answers.raise_for_problem(response)
+            download.begin(response)
+            async for chunk in response.aiter_bytes(downloads.CHUNK_BYTES):
+                await anyio.to_thread.run_sync(download.write, chunk)
+                if progress is not None:
+                    progress(download.size_bytes, download.total_bytes or download.size_bytes)
+
     async def list_traces(
         self, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[TraceDocument]:
@@ -181,9 +224,21 @@ class AsyncClient:
         """One run with its result."""
         return await self._send(calls.get_run(run))
 
+    async def list_problems(self) -> Page[ProblemTypeDocument]:
+        """Every kind of problem there is."""
+        return await self._send(calls.list_problems())
+
     async def get_problem(self, name: str) -> ProblemTypeDocument:
         """What the ``type`` of a problem means."""
         return await self._send(calls.get_problem(name))
+
+    async def is_alive(self) -> HealthDocument:
+        """Whether the API's process answers at all."""
+        return await self._send(calls.is_alive())
+
+    async def is_ready(self) -> ReadinessDocument:
+        """Which parts of the service can be reached."""
+        return await self._send(calls.is_ready())
 
     async def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""

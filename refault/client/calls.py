@@ -13,11 +13,13 @@ from refault.client import answers
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
+    HealthDocument,
     Page,
     ParametersDocument,
     PatchDocument,
     PatchSetDocument,
     ProblemTypeDocument,
+    ReadinessDocument,
     RunDocument,
     TraceDocument,
 )
@@ -49,6 +51,11 @@ class Call(Generic[AnswerT]):
 def has_blob(digest: str) -> Call[bool]:
     """Whether the service holds the bytes of that digest."""
     return Call("HEAD", _path("blobs", digest), answers.is_present)
+
+
+def get_blob(digest: str) -> Call[str]:
+    """The bytes of a trace file."""
+    return Call("GET", _path("blobs", digest), answers.text)
 
 
 def list_traces(
@@ -147,6 +154,11 @@ def get_run(run: str) -> Call[RunDocument]:
     return Call("GET", _path("runs", run), answers.document)
 
 
+def list_problems() -> Call[Page[ProblemTypeDocument]]:
+    """Every kind of problem."""
+    return Call("GET", _path("problems"), answers.document)
+
+
 def get_problem(name: str) -> Call[ProblemTypeDocument]:
     """One kind of problem, by the last part of its ``type``."""
     return Call("GET", _path("problems", name), answers.document)
@@ -166,6 +178,16 @@ def comparison_text(
     return Call(
         "GET", _path("comparisons", f"{batch}.{form}"), answers.text, query=_query(base=base)
     )
+
+
+def is_alive() -> Call[HealthDocument]:
+    """Whether the process answers at all."""
+    return Call("GET", "/healthz", answers.document)
+
+
+def is_ready() -> Call[ReadinessDocument]:
+    """Which parts of the service can be reached; a missing one is in the document, no refusal."""
+    return Call("GET", "/readyz", answers.readiness)
 
 
 def _path(*segments: str) -> str:

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from refault.client import answers, calls, connection, uploads
+from refault.client import answers, calls, connection, downloads, uploads
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
     BatchEvent,
+    HealthDocument,
     Page,
     ParametersDocument,
     PatchDocument,
     PatchSetDocument,
     ProblemTypeDocument,
+    ReadinessDocument,
     RunDocument,
     TraceDocument,
     Upload,
@@ -100,6 +102,47 @@ class Client:
             answers.document(response), was_present=response.status_code == httpx.codes.OK
         )
 
+    def download_trace(
+        self, digest: str, path: str | PathLike[str], *, progress: Progress | None = None
+    ) -> None:
+        """Download a trace file by its whole digest, going on where an earlier attempt broke off.
+
+        ``path`` appears complete and checked, or not at all; ``DigestMismatch`` if the bytes are
+        not those of the digest. ``progress(received, total)`` in bytes.
+        """
+        download = downloads.Download(Path(path), digest)
+        broken_count = 0
+        try:
+            while True:
+                size_bytes = download.size_bytes
+                try:
+                    self._receive(download, progress)
+                    break
+                except httpx.TransportError as error:
+                    broken_count = 0 if download.size_bytes > size_bytes else broken_count
+                    if broken_count >= connection.RECONNECT_COUNT:
+                        raise answers.unreachable(error, self.base_url) from error
+                time.sleep(connection.reconnect_delay_s(broken_count))
+                broken_count += 1
+            download.finish()
+        finally:
+            download.close()
+
+    def _receive(self, download: downloads.Download, progress: Progress | None) -> None:
+        call = calls.get_blob(download.digest)
+        request = self._http.stream(call.method, call.path, headers=download.headers)
+        with request as response:
+            if download.has_all(response):
+                return
+            if response.is_error:
+                response.read()
+            answers.raise_for_problem(response)
+            download.begin(response)
+            for chunk in response.iter_bytes(downloads.CHUNK_BYTES):
+                download.write(chunk)
+                if progress is not None:
+                    progress(download.size_bytes, download.total_bytes or download.size_bytes)
+
     def list_traces(
         self, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[TraceDocument]:
@@ -172,9 +215,21 @@ class Client:
         """One run with its result."""
         return self._send(calls.get_run(run))
 
+    def list_problems(self) -> Page[ProblemTypeDocument]:
+        """Every kind of problem there is."""
+        return self._send(calls.list_problems())
+
     def get_problem(self, name: str) -> ProblemTypeDocument:
         """What the ``type`` of a problem means."""
         return self._send(calls.get_problem(name))
+
+    def is_alive(self) -> HealthDocument:
+        """Whether the API's process answers at all."""
+        return self._send(calls.is_alive())
+
+    def is_ready(self) -> ReadinessDocument:
+        """Which parts of the service can be reached."""
+        return self._send(calls.is_ready())
 
     def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""

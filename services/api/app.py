@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from services.api import errors, health, housekeeping, idempotency, metrics
 from services.api.batches.endpoints import router as batches
+from services.api.blobs.download import router as blob_downloads
 from services.api.blobs.endpoints import router as blobs
 from services.api.comparisons.endpoints import router as comparisons
 from services.api.deps import Resources
@@ -41,6 +42,7 @@ _NOUNS = (
     blobs,
     uploads,
     retention,
+    blob_downloads,
     patches,
     patch_sets,
     batches,
