@@ -13,9 +13,20 @@
        │   Traces, patch sets, batches, runs and shards belong to projects; what is named by
        │   digest alone (variants, results) is everybody's, reached through a project's runs.
        │
+       │   Who may see a project stands in ``db/models/accounts.py``.
+       │
        └──► results (trace digest, variant digest, simulator digest) ◄── simulators ◄── workers
 """
 
+from db.models.accounts import (
+    AuditEntry,
+    LoginSession,
+    Membership,
+    RateWindow,
+    ShareLink,
+    Token,
+    User,
+)
 from db.models.base import Base
 from db.models.batches import Batch, BatchColumn, BatchEvent, BatchTrace
 from db.models.patch_sets import Patch, PatchSet, PatchSetPatch, Variant
@@ -27,22 +38,29 @@ from db.models.traces import Trace
 
 __all__ = [
     "FIRST_PROJECT",
+    "AuditEntry",
     "Base",
     "Batch",
     "BatchColumn",
     "BatchEvent",
     "BatchTrace",
     "IdempotencyKey",
+    "LoginSession",
+    "Membership",
     "Owned",
     "Patch",
     "PatchSet",
     "PatchSetPatch",
     "Project",
+    "RateWindow",
     "Result",
     "Run",
     "Shard",
+    "ShareLink",
     "Simulator",
+    "Token",
     "Trace",
+    "User",
     "Variant",
     "Worker",
 ]

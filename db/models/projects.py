@@ -23,6 +23,11 @@ class Project(Base):
     # Stands in addresses and on the command line.
     name: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[CreatedAt]
+    # What it may have and do; null is without bound.
+    quota_bytes: Mapped[int | None]
+    quota_traces: Mapped[int | None]
+    quota_queued_runs: Mapped[int | None]
+    requests_per_minute: Mapped[int | None]
 
 
 class Owned:

@@ -10,20 +10,27 @@ from db import schema
 from db.session import create_engine
 
 TABLES = {
+    "audit",
     "batch_columns",
     "batch_events",
     "batch_traces",
     "batches",
     "idempotency_keys",
+    "login_sessions",
+    "memberships",
     "patch_set_patches",
     "patch_sets",
     "patches",
     "projects",
+    "rate_windows",
     "results",
     "runs",
+    "share_links",
     "shards",
     "simulators",
+    "tokens",
     "traces",
+    "users",
     "variants",
     "workers",
 }
