@@ -35,6 +35,10 @@
         │   ├── UploadTooLarge         more bytes than the service takes
         │   ├── UploadStalled          the bytes stopped coming
         │   └── DigestMismatch         the bytes that came are not those that were sent
+        ├── Unauthenticated        nobody we know asks: no secret, or one that does not hold
+        ├── Forbidden              whoever asks may not do this
+        ├── QuotaExceeded          the project has as much as it may have
+        ├── RateLimited            too often in too short a time
         ├── Unavailable            the service cannot be reached
         └── Refused                the service answered with a problem
 
@@ -180,6 +184,26 @@ class UploadStalled(UploadRefused):
 
 class DigestMismatch(UploadRefused):
     """The bytes that came do not have the digest the sender named."""
+
+
+class Unauthenticated(ServiceError):
+    """The request shows no secret that holds, so nobody is known to ask."""
+
+
+class Forbidden(ServiceError):
+    """Whoever asks is known, and may not do this."""
+
+
+class QuotaExceeded(ServiceError):
+    """The project has as much as it may have."""
+
+
+class RateLimited(ServiceError):
+    """Too many requests in too short a time; ``retry_after_seconds`` says when there is room."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message)
 
 
 class Unavailable(ServiceError):

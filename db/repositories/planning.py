@@ -15,7 +15,7 @@ from db.identifiers import CODE_LENGTH, batch_code, uuid7
 from db.messages import ShardMessage
 from db.models import Batch, BatchColumn, BatchTrace, PatchSet, Result, Run, Shard, Trace
 from db.models.batches import BATCH_FINAL_STATES, BATCH_PLANS
-from db.repositories import batch_events, patch_sets, results
+from db.repositories import batch_events, patch_sets, projects, results
 from db.scope import EVERYWHERE
 from refault import catalogue
 from refault.errors import EmptyBatch, InvalidParameter
@@ -64,6 +64,7 @@ def plan_batch(
     Raises:
         EmptyBatch: there is no trace or no patch set.
         InvalidParameter: the plan is unknown, or the batch has more than 10,000 runs.
+        QuotaExceeded: more runs would wait than the project may have.
     """
     traces = list({trace.id: trace for trace in traces}.values())
     columns = list(_columns(patch_sets, plan))
@@ -102,6 +103,8 @@ def plan_batch(
     session.flush()
     _write_columns(session, batch, traces, columns)
     shards = _write_runs(session, batch, traces, variants)
+    if shards:
+        projects.check_room_for_runs(session)
     batch_events.add(session, batch, "batch.planned", shard_count=len(shards))
     return PlannedBatch(
         batch, tuple(ShardMessage(shard.id, shard.attempt) for shard in shards), created=True

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
 from db.models import BatchTrace, Run, Shard, Trace
+from db.repositories import projects
 from db.repositories.pages import PAGE_SIZE, Page, newest_first
 from db.scope import EVERYWHERE, project_of
 from refault.errors import Conflict, NotFound
@@ -22,7 +23,10 @@ def add(session: Session, **columns: Any) -> tuple[Trace, bool]:
     """Registers a trace; answers its row and whether it is new.
 
     Two uploads of the same file to one project at once give one row: the unique digest decides.
+    Raises :class:`~refault.errors.QuotaExceeded` for a new one where the project is full.
     """
+    if find_by_digest(session, columns["digest"]) is None:
+        projects.check_room_for_trace(session, columns["size_bytes"])
     statement = (
         insert(Trace)
         .values(id=uuid7(), project_id=project_of(session), **columns)

@@ -15,12 +15,15 @@ from refault.client.documents import (
     BaseDocument,
     BatchDocument,
     BatchEvent,
+    MeDocument,
     Page,
     ParametersDocument,
     PatchDocument,
     PatchSetDocument,
     ProblemTypeDocument,
     RunDocument,
+    SessionDocument,
+    ShareDocument,
     TraceDocument,
     Upload,
 )
@@ -44,9 +47,15 @@ class Client:
     is the RFC 9457 document) and ``Unavailable`` when nothing answers.
     """
 
-    def __init__(self, base_url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.base_url = base_url
-        self._http = httpx.Client(**connection.options(base_url), transport=transport)
+        self._http = httpx.Client(**connection.options(base_url, token), transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -165,15 +174,43 @@ class Client:
         """What the ``type`` of a problem means."""
         return self._send(calls.get_problem(name))
 
+    def get_me(self) -> MeDocument:
+        """Who the caller is to the service: project, scopes, and so on."""
+        return self._send(calls.get_me())
+
+    def log_in(self, name: str, password: str) -> SessionDocument:
+        """A login of a person, for the pages; programs use tokens."""
+        return self._send(calls.log_in(name, password))
+
+    def log_out(self) -> None:
+        """Ends the login whose cookie is shown."""
+        self._send(calls.log_out())
+
+    def choose_project(self, project: str) -> MeDocument:
+        """Looks at another project with the login whose cookie is shown."""
+        return self._send(calls.choose_project(project))
+
+    def share_batch(self, batch: str, *, lifetime_days: int | None = 90) -> ShareDocument:
+        """A link by which anybody may read a batch."""
+        return self._send(calls.share_batch(batch, lifetime_days=lifetime_days))
+
     def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""
         return self._send(calls.comparison(batch, base=base))
 
     def comparison_text(
-        self, batch: str, *, base: int | None = None, form: calls.ComparisonFormat = "txt"
+        self,
+        batch: str,
+        *,
+        base: int | None = None,
+        form: calls.ComparisonFormat = "txt",
+        trace: str | None = None,
+        theme: str | None = None,
     ) -> str:
-        """The comparison of a batch as text in one of its forms."""
-        return self._send(calls.comparison_text(batch, base=base, form=form))
+        """The comparison of a batch, or of one trace in it, as text in one of its forms."""
+        return self._send(
+            calls.comparison_text(batch, base=base, form=form, trace=trace, theme=theme)
+        )
 
     def watch_batch(self, batch: str, *, last_event_id: str = "") -> Iterator[BatchEvent]:
         """The events of a batch until it has finished; reconnects by itself where it left off.

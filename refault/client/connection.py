@@ -11,6 +11,9 @@ from refault.errors import Unavailable
 
 # The event after which a batch has no more to say.
 LAST_EVENT = "finished"
+# The cookie of who has logged in with a browser, and the header their forms are known by.
+SESSION_COOKIE = "refault_session"
+FORM_KEY_HEADER = "x-csrf-token"
 RECONNECT_COUNT = 5
 
 _TIMEOUT = httpx.Timeout(60, connect=5)
@@ -29,11 +32,14 @@ class ConnectionOptions(TypedDict):
     trust_env: bool
 
 
-def options(base_url: str) -> ConnectionOptions:
+def options(base_url: str, token: str | None = None) -> ConnectionOptions:
     """The options for a service at ``base_url``; loopback is reached without the proxy."""
+    headers = {"user-agent": "refault-client"}
+    if token:
+        headers["authorization"] = f"Bearer {token}"
     return ConnectionOptions(
         base_url=base_url,
-        headers={"user-agent": "refault-client"},
+        headers=headers,
         timeout=_TIMEOUT,
         trust_env=not _is_loopback(httpx.URL(base_url).host),
     )

@@ -97,9 +97,7 @@ def _create_secrets() -> None:
     )
 
 
-def _create_secret(
-    table: str, *columns: sa.Column, refers: dict[str, tuple[str, str]]
-) -> None:
+def _create_secret(table: str, *columns: sa.Column, refers: dict[str, tuple[str, str]]) -> None:
     op.create_table(
         table,
         _id(),
