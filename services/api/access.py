@@ -53,7 +53,7 @@ SCOPES_OF_ROLE: Mapping[str, frozenset[str]] = {
 Need = Literal["nothing", "login", "read", "upload", "submit", "admin"]
 
 # The only routes that are answered to strangers. Problems explain refusals, also theirs.
-_PUBLIC_PATHS = frozenset({"/healthz", "/readyz", f"{ROOT}/openapi.json", f"{ROOT}/problems"})
+_PUBLIC_PATHS = frozenset({"/healthz", "/readyz", f"{ROOT}/openapi.json"})
 _PUBLIC_CALLS = frozenset({("POST", f"{ROOT}/sessions"), ("POST", f"{ROOT}/sessions/oidc")})
 _PUBLIC_NOUN = "problems"
 # About the caller, whoever it is; its endpoints look closer.
@@ -93,9 +93,8 @@ class Caller:
 def need_of(method: str, path: str) -> Need:
     """What a caller must have for a request; unknown addresses need the most."""
     noun = _noun(path)
-    if path in _PUBLIC_PATHS or (method, path) in _PUBLIC_CALLS:
-        return "nothing"
-    if noun == _PUBLIC_NOUN and method in SAFE_METHODS:
+    is_public = path in _PUBLIC_PATHS or noun == _PUBLIC_NOUN
+    if (is_public and method in SAFE_METHODS) or (method, path) in _PUBLIC_CALLS:
         return "nothing"
     if noun in _OWN:
         return "login"
