@@ -16,7 +16,7 @@ from db.identifiers import CODE_LENGTH, batch_code, uuid7
 from db.messages import ShardMessage
 from db.models import Batch, BatchColumn, BatchTrace, PatchSet, Result, Run, Shard, Trace
 from db.models.batches import BATCH_FINAL_STATES, PRIORITY_DEFAULT
-from db.repositories import batch_events, results, simulators
+from db.repositories import batch_events, projects, results, simulators
 from db.repositories.patch_sets import add_variant, to_catalogue
 from db.scope import EVERYWHERE
 from refault import catalogue
@@ -173,6 +173,8 @@ def write(session: Session, request: Request, *, request_id: str | None = None) 
     session.flush()
     _write_columns(session, batch, request)
     shards = _write_runs(session, batch, request)
+    if shards:
+        projects.check_room_for_runs(session)
     batch_events.add(session, batch, "batch.planned", shard_count=len(shards))
     return PlannedBatch(
         batch, tuple(ShardMessage(shard.id, shard.attempt) for shard in shards), created=True

@@ -212,6 +212,49 @@ class ReadinessDocument(TypedDict):
     worker_count: int
 
 
+class ProjectChoiceDocument(TypedDict):
+    """A project somebody may look at, and their role in it."""
+
+    name: str
+    role: str
+
+
+class MeDocument(TypedDict):
+    """What the caller is to the service; ``kind`` is ``token``, ``session`` or ``link``."""
+
+    id: str
+    kind: str
+    name: str
+    user: str | None
+    is_admin: bool
+    project: str | None
+    role: str | None
+    scopes: list[str]
+    projects: list[ProjectChoiceDocument]
+    batch: str | None
+    form_key: str | None
+
+
+class SessionDocument(TypedDict):
+    """A login; ``secret`` is the value of its cookie."""
+
+    secret: str
+    user: str
+    expires_at: str
+
+
+class ShareDocument(TypedDict):
+    """A link to one batch; ``path`` is its address on the service, answered this once."""
+
+    id: str
+    batch: str
+    made_by: str
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    path: str
+
+
 class BatchEvent(NamedTuple):
     """One server-sent event of a batch: ``step``, ``progress``, and ``finished`` as the last.
 

@@ -54,6 +54,23 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least important log lines that are written"
     )
+    session_hours: float = Field(12, gt=0, description="How long a login lasts, in hours")
+    login_tries: int = Field(
+        10, gt=0, description="Logins tried within five minutes, for one account or one address"
+    )
+    # What a new project gets; `python -m services.api.admin set-quota` changes one.
+    project_bytes: int | None = Field(
+        None, gt=0, description="Bytes of traces a new project may have; unbounded if unset"
+    )
+    project_traces: int | None = Field(
+        None, gt=0, description="Traces a new project may have; unbounded if unset"
+    )
+    project_queued_runs: int | None = Field(
+        None, gt=0, description="Runs of a new project that may wait at once; unbounded if unset"
+    )
+    project_requests_per_minute: int | None = Field(
+        1200, gt=0, description="Requests a minute of each token or login of a new project"
+    )
     # By name, as tasks are: the API imports no pages, and runs without them if this is empty.
     pages: str = Field(
         "services.dashboard.app:create_pages",

@@ -173,7 +173,10 @@ async def test_a_missing_and_a_changed_blob_are_named(sound, rows, api_settings)
     found = list(verify.live(rows.engine, store, quiet))
     assert len(found) == 2
     assert any(first.name[:12] in line and "has no blob" in line for line in found)
-    assert any(second.name[:12] in line and "not those of its name" in line or "sha256" in line for line in found)
+    assert any(
+        (second.name[:12] in line and "not those of its name" in line) or "sha256" in line
+        for line in found
+    )
 
 
 @pytest.fixture
