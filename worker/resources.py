@@ -12,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from db import session
-from db.blobs import BlobStore
+from db.blobs import BlobStore, is_bucket, open_store
 from db.messages import ShardMessage
 from worker.settings import Settings
 from worker.snapshot_folder import SnapshotFolder
@@ -48,12 +48,14 @@ class Resources:
         return cls(
             settings=settings,
             engine=session.create_engine(settings.database_url, pool_size=2),
-            blobs=BlobStore(settings.blobs),
+            blobs=open_store(settings.blobs, staging=settings.blobs_staging or cache / "blobs"),
             # New at every start, so that nobody takes a dead worker for its successor.
             name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
             simulator_digest=simulator_digest,
             publish=publish,
-            snapshots=SnapshotFolder(settings.snapshots or settings.blobs / "snapshots"),
+            snapshots=SnapshotFolder(
+                settings.snapshots or _snapshots_beside(settings.blobs, cache)
+            ),
             attempts=attempts,
         )
 
@@ -64,3 +66,8 @@ class Resources:
     def close(self) -> None:
         """Gives the connections back."""
         self.engine.dispose()
+
+
+def _snapshots_beside(blobs: str | Path, cache: Path) -> Path:
+    """Where snapshots stand unless told: with a bucket only this host can go on from its own."""
+    return cache / "snapshots" if is_bucket(blobs) else Path(blobs) / "snapshots"

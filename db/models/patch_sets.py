@@ -45,10 +45,15 @@ class PatchSet(Owned, Base):
     __table_args__ = (
         sa.UniqueConstraint("project_id", "digest"),
         sa.CheckConstraint("name <> ''", name="named"),
+        sa.CheckConstraint("(series IS NULL) = (version IS NULL)", name="series_has_version"),
+        sa.CheckConstraint("version >= 1", name="version"),
     )
 
     id: Mapped[RowId]
     name: Mapped[str]
+    # v1, v2, v3 of one series carry its name; null: it belongs to none.
+    series: Mapped[str | None] = mapped_column(index=True)
+    version: Mapped[int | None]
     base: Mapped[str]
     parameters: Mapped[dict[str, Any]]
     # sha256 over name, base, patches and parameters: the same set twice gives a project one row.

@@ -1,4 +1,4 @@
-"""Claim, extend, record, give back: a shard's life under the fence (shard id, attempt).
+"""Take, extend, record, give back: a shard's life under the fence (shard id, attempt).
 
 Only the database's clock is asked, so workers need not agree on the time. All
 functions lock the batch before the shard.
@@ -53,24 +53,20 @@ class Grip(enum.Enum):
     LOST = "lost"
 
 
-def claim(
-    session: Session, fence: Fence, *, worker: str, simulator_digest: str, lease_seconds: float
+def take(
+    session: Session,
+    batch: Batch,
+    shard: Shard,
+    *,
+    worker: str,
+    worker_pid: int,
+    lease_seconds: float,
 ) -> Claim | None:
-    """Takes the shard for a lease, or answers None: the message is stale and is to be dropped.
+    """Gives a queued shard to a worker for a lease; batch and shard must be locked.
 
     Runs whose result has appeared since the planning are linked to it, unless
-    the batch asks for everything again.
+    the batch asks for everything again. None: that was all of them.
     """
-    batch, shard = locked(session, fence)
-    if batch is None or shard is None or shard.state != "queued":
-        return None
-    if batch.simulator_digest != simulator_digest:
-        # Left for a worker that has it; the sweep sends the message again.
-        return None
-    if batch.cancel_requested_at is not None:
-        batches.cancel_shard(session, batch, shard)
-        batches.settle(session, batch)
-        return None
     runs = _link_known(session, batch, shard)
     if not runs:
         shard.state = "done"
@@ -80,6 +76,7 @@ def claim(
         return None
     shard.state = "running"
     shard.worker = worker
+    shard.worker_pid = worker_pid
     shard.lease_until = _lease_end(lease_seconds)
     shard.started_at = sa.func.now()
     shard.events_done = 0
@@ -87,6 +84,7 @@ def claim(
         run.state = "running"
     if batch.state == "queued":
         batch.state = "running"
+    batch.claimed_at = sa.func.clock_timestamp()
     session.flush()
     batch_events.add(
         session,
@@ -98,7 +96,7 @@ def claim(
         snapshot_events=shard.snapshot_events,
     )
     return Claim(
-        fence,
+        Fence(shard.id, shard.attempt),
         batch.code,
         shard.trace.digest,
         shard.trace.name,
@@ -206,10 +204,18 @@ def record(
 
 
 def cancelled(session: Session, fence: Fence) -> bool:
-    """The holder has stopped because the batch is cancelled; False if the fence no longer holds."""
+    """The holder has stopped because the batch is cancelled; False if the fence no longer holds.
+
+    If the batch has been resumed in the meantime, the shard waits again, and the next sweep
+    sends its message.
+    """
     batch, shard = locked(session, fence)
     if batch is None or shard is None or shard.state != "running":
         return False
+    if batch.cancel_requested_at is None:
+        requeue(session, batch, shard, "stopped, and then resumed", counts_as_loss=False)
+        shard.published_at = None
+        return True
     batches.cancel_shard(session, batch, shard)
     batches.settle(session, batch)
     return True
@@ -274,7 +280,7 @@ def _link_known(session: Session, batch: Batch, shard: Shard) -> list[Run]:
     known = results.find_many(
         session,
         [shard.trace.digest],
-        [run.variant_digest for run in open_runs],
+        [run.variant_digest for run in open_runs if not run.again],
         batch.simulator_digest,
     )
     missing = []

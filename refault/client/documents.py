@@ -56,6 +56,8 @@ class PatchDocument(TypedDict):
     merged_in: dict[str, str]
     not_on: dict[str, str]
     layout: dict[str, Any] | None
+    subjects: list[str]
+    diff_ids: list[str]
     golden_names: list[str]
 
 
@@ -164,12 +166,16 @@ class BatchDocument(TypedDict):
     state: str
     plan: str
     recompute: bool
+    priority: int
     created_at: str
     finished_at: str | None
     simulator_digest: str
+    is_stale: bool
+    integrity_alarms: int
     traces: list[TraceReferenceDocument]
     patch_sets: list[PatchSetReferenceDocument]
     columns: list[ColumnDocument]
+    refused: list[dict[str, str]]
     progress: ProgressDocument
     links: dict[str, str]
     notice: NotRequired[str | None]

@@ -12,11 +12,12 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
+import anyio
 import anyio.to_thread
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from services.api import errors, health, idempotency
+from services.api import errors, health, housekeeping, idempotency
 from services.api.batches.endpoints import router as batches
 from services.api.blobs.endpoints import router as blobs
 from services.api.comparisons.endpoints import router as comparisons
@@ -25,14 +26,27 @@ from services.api.patch_sets.endpoints import router as patch_sets
 from services.api.patches.endpoints import router as patches
 from services.api.problems.endpoints import router as problem_types
 from services.api.responses import problems
+from services.api.retention.endpoints import router as retention
 from services.api.runs.endpoints import router as runs
 from services.api.schemas import Problem
 from services.api.settings import Settings
 from services.api.site import Site
 from services.api.traces.endpoints import router as traces
+from services.api.uploads.endpoints import router as uploads
 
 ROOT = "/api/v1"
-_NOUNS = (traces, blobs, patches, patch_sets, batches, runs, comparisons, problem_types)
+_NOUNS = (
+    traces,
+    blobs,
+    uploads,
+    retention,
+    patches,
+    patch_sets,
+    batches,
+    runs,
+    comparisons,
+    problem_types,
+)
 _DESCRIPTION = (
     "Replays captured guests on a model of KVM's shadow MMU and compares patch series.\n\n"
     "Every refusal is an RFC 9457 problem (`application/problem+json`); its `type` is an address "
@@ -78,7 +92,10 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     resources = cast("Resources", api.state.resources)
     await anyio.to_thread.run_sync(resources.blobs.sweep_incoming)
     try:
-        yield
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(housekeeping.tidy_up_for_ever, resources)
+            yield
+            tasks.cancel_scope.cancel()
     finally:
         resources.close()
 
@@ -101,7 +118,7 @@ def _describe_problems(api: FastAPI) -> None:
             schemas.pop(name, None)
         for path in document["paths"].values():
             for method, operation in path.items():
-                if method == "post":
+                if method == "post" and "uploads" not in operation["tags"]:
                     operation.setdefault("parameters", []).append(idempotency.PARAMETER)
                     operation["responses"] = problems_of_keys | operation["responses"]
                 _answer_with_problem(operation["responses"])

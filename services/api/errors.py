@@ -88,6 +88,10 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.CatalogueError: ProblemType(
         "invalid-patch-set", 422, "The patch set makes no machine", _CATALOGUE_REMEDY
     ),
+    errors.SeriesError: ProblemType(
+        "unreadable-series", 422, "The mails are no series that can be used",
+        "Send an mbox or `git format-patch` files of one series; map what is not known by hand.",
+    ),
     errors.EmptyBatch: ProblemType(
         "empty-batch", 422, "The batch has nothing to run",
         "Name at least one trace and one patch set.",
@@ -101,6 +105,10 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.Conflict: ProblemType(
         "conflict", 409, "The request contradicts what is there",
         "Look at the resource as it is now, then decide.",
+    ),
+    errors.VersionMismatch: ProblemType(
+        "version-mismatch", 412, "It was changed meanwhile",
+        "Get it again, look at what it is now, and send the change with the new ETag.",
     ),
     errors.RequestUnderWay: ProblemType(
         "request-under-way", 409, "The first request with this key has no answer yet",
@@ -128,6 +136,33 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.DigestMismatch: ProblemType(
         "digest-mismatch", 422, "The bytes changed on the way",
         "Send them again; nothing was kept. If it happens twice, the file and the digest differ.",
+    ),
+    errors.ChecksumMismatch: ProblemType(
+        "checksum-mismatch", 460, "A part changed on the way",
+        "The part was dropped. Ask for the offset (HEAD) and send it again from there.",
+    ),
+    errors.UploadBusy: ProblemType(
+        "upload-busy", 423, "Another request writes to this upload",
+        "Wait until that request has ended, or is given up, then ask for the offset (HEAD).",
+    ),
+    errors.UploadGone: ProblemType(
+        "upload-gone", 410, "The upload cannot go on", "The detail says why. Begin a new upload."
+    ),
+    errors.WrongOffset: ProblemType(
+        "wrong-offset", 409, "The part begins in the wrong place",
+        "Ask for the offset (HEAD) and send what comes after it.",
+    ),
+    errors.UploadHeaderInvalid: ProblemType(
+        "upload-header-invalid", 400, "A header of the upload protocol cannot be read",
+        "The detail names it. https://tus.io/protocols/resumable-upload says what each holds.",
+    ),
+    errors.ProtocolMismatch: ProblemType(
+        "protocol-mismatch", 412, "Not the version of the upload protocol spoken here",
+        "Send `Tus-Resumable: 1.0.0`.",
+    ),
+    errors.BlobDamaged: ProblemType(
+        "blob-damaged", 500, "A stored trace is damaged",
+        "Upload the trace again with PUT /api/v1/blobs/{sha256}, which replaces the file.",
     ),
     errors.InvalidRequest: _INVALID,
     errors.UploadRefused: _INVALID,

@@ -67,6 +67,9 @@ def page_of(batch: BatchDocument, document: Mapping[str, Any], base: int) -> dic
         + " × "
         + _counted(len(batch["columns"]), "column"),
         "simulator": batch["simulator_digest"],
+        "is_stale": batch["is_stale"],
+        "alarms": _counted(batch["integrity_alarms"], "cell") if batch["integrity_alarms"] else "",
+        **_going_on(batch),
         "base_query": f"?base={base}" if base else "",
         "overview": _overview(comparisons, traces),
         "traces": traces,
@@ -83,6 +86,19 @@ def page_of(batch: BatchDocument, document: Mapping[str, Any], base: int) -> dic
         ],
         "command": shlex.join(document["command"]),
     }
+
+
+def _going_on(batch: BatchDocument) -> dict[str, str]:
+    """The request that takes up what was cancelled, or tries again what failed."""
+    progress, path = batch["progress"], f"POST /api/v1/batches/{batch['code']}"
+    if batch["is_stale"] or batch["state"] not in {"failed", "cancelled"}:
+        return {"command_to_go_on": ""}
+    if progress["failed"]:
+        return {
+            "command_to_go_on": f"{path}/retry",
+            "what_goes_on": f"runs the {_counted(progress['failed'], 'failed run')} again",
+        }
+    return {"command_to_go_on": f"{path}/resume", "what_goes_on": "goes on where it was stopped"}
 
 
 def _trace(comparison: Mapping[str, Any], index: int, code: str, base: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from worker import lifecycle, shards
 from worker.app import app
 from worker.sweep import Pace
 from worker.sweep import sweep as sweep_once
-from worker.task import fence_of
 
 _log = logging.getLogger(__name__)
 _sweeps = Pace()
@@ -17,9 +16,9 @@ _sweeps = Pace()
 
 @app.task(name=TASK_SHARD_RUN)
 def run(shard_id: str, attempt: int) -> None:
-    """Look at a shard and compute it if it is free; a second delivery finds it taken."""
-    ending = shards.run(lifecycle.resources(), fence_of(shard_id, attempt))
-    _log.info("shard %s, attempt %d: %s", shard_id, attempt, ending.value)
+    """Compute the best shard that waits; the message says only that there is one."""
+    ending = shards.run(lifecycle.resources())
+    _log.info("nudged for shard %s, attempt %d: %s", shard_id, attempt, ending.value)
 
 
 @app.task(name=TASK_SHARD_SWEEP)

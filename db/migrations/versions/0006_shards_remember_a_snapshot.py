@@ -1,6 +1,6 @@
 """A shard remembers the snapshot its next attempt goes on from.
 
-Revision 0006, after 0003, 2026-11-25 00:10:00.
+Revision 0006, after 0005, 2026-11-25 00:10:00.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0003"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
