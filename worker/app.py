@@ -11,7 +11,13 @@ from typing import Any
 
 from celery import Celery
 
-from db.messages import BROKER_SETTINGS, HARD_LIMIT_SECONDS, QUEUE_UPKEEP, TASK_SHARD_SWEEP
+from db.messages import (
+    BROKER_SETTINGS,
+    HARD_LIMIT_SECONDS,
+    QUEUE_UPKEEP,
+    TASK_SHARD_SWEEP,
+    TASK_WEBHOOK_DELIVER,
+)
 from worker import lifecycle
 from worker.settings import load
 
@@ -41,11 +47,18 @@ def configuration() -> dict[str, Any]:
                 "schedule": settings.sweep_seconds,
                 # Without an end: to a worker whose clock is ahead, every sweep would be too late.
                 "options": {"queue": QUEUE_UPKEEP},
-            }
+            },
+            "webhooks": {
+                "task": TASK_WEBHOOK_DELIVER,
+                "schedule": settings.webhook_seconds,
+                "options": {"queue": QUEUE_UPKEEP},
+            },
         },
     }
 
 
-app = Celery("refault", include=["worker.tasks.shard"], task_cls="worker.task:Task")
+app = Celery(
+    "refault", include=["worker.tasks.shard", "worker.tasks.webhook"], task_cls="worker.task:Task"
+)
 app.add_defaults(configuration)
 lifecycle.install(app)

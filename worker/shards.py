@@ -8,7 +8,8 @@ import os
 
 import sqlalchemy as sa
 
-from db.repositories import claiming, patch_sets, shards
+from db import logs
+from db.repositories import claiming, operations, patch_sets, shards
 from db.repositories.results import Outcome
 from db.repositories.shards import Claim, Fence, Grip
 from db.session import transaction
@@ -54,8 +55,25 @@ def run(resources: Resources, *, replay: replaying.Replay | None = None) -> Endi
             simulator_digest=resources.simulator_digest,
             lease_seconds=resources.settings.lease_seconds,
         )
-    if claim is None:
-        return Ending.STALE
+        if claim is None:
+            operations.count(session, operations.MESSAGES_DROPPED)
+            return Ending.STALE
+        batch_code, request_id = shards.request_of(session, claim.fence.shard_id)
+    with logs.bound(
+        request_id=request_id,
+        batch=batch_code,
+        shard=str(claim.fence.shard_id),
+        attempt=claim.fence.attempt,
+        worker=resources.name,
+    ):
+        ending = _attempt(resources, claim, replay)
+        _log.info(
+            "shard %s, attempt %d: %s", claim.fence.shard_id, claim.fence.attempt, ending.value
+        )
+        return ending
+
+
+def _attempt(resources: Resources, claim: Claim, replay: replaying.Replay | None) -> Ending:
     keeper = Keeper(resources, claim)
     fence = claim.fence
     try:
@@ -92,7 +110,10 @@ def process_died(resources: Resources, pid: int, error: str) -> None:
     for fence in fences:
         tail = stderr.take_tail(resources.attempts, fence)
         with transaction(resources.engine) as session:
+            batch_code, request_id = shards.request_of(session, fence.shard_id)
             message = shards.give_back(session, fence, f"{error}\n{tail}".strip(), is_death=True)
+        with logs.bound(request_id=request_id, batch=batch_code, shard=str(fence.shard_id)):
+            _log.warning("shard %s, attempt %d: %s", fence.shard_id, fence.attempt, error)
         if message is not None:
             resources.publish([message])
 

@@ -6,8 +6,9 @@ import logging
 import math
 import time
 
+from db import logs
 from db.messages import ShardMessage
-from db.repositories import sweeping
+from db.repositories import shards, sweeping
 from db.session import transaction
 from worker import stderr
 from worker.resources import Resources
@@ -80,11 +81,13 @@ def _hand_on(resources: Resources) -> list[ShardMessage]:
         tail = stderr.take_tail(resources.attempts, entry.fence)
         reason = f"worker {entry.worker} was not heard of any more"
         with transaction(resources.engine) as session:
+            batch_code, request_id = shards.request_of(session, entry.fence.shard_id)
             message = sweeping.take_from_lost(
                 session, entry.fence, f"{reason}; it said last:\n{tail}" if tail else reason
             )
         if message is not None:
-            _log.warning("shard %s goes to its attempt %d", message.shard_id, message.attempt)
+            with logs.bound(request_id=request_id, batch=batch_code, shard=str(message.shard_id)):
+                _log.warning("shard %s goes to its attempt %d", message.shard_id, message.attempt)
             messages.append(message)
     if messages:
         resources.publish(messages)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from db.messages import ShardMessage
 from db.models import Batch, Run, Shard
-from db.repositories import batch_events, batches, results
+from db.repositories import batch_events, batches, operations, results, webhooks
 
 LOSSES_MAX = 3
 """A shard that was lost this often is poison; trying on would loop for ever."""
@@ -166,7 +166,9 @@ def record(
     """
     batch, shard = locked(session, fence)
     if batch is None or shard is None or shard.state != "running":
+        operations.count(session, operations.RESULTS_DROPPED)
         return False
+    alarms: list[str] = []
     by_variant = {run.variant_digest: run for run in shard.runs if run.state == "running"}
     for outcome in outcomes:
         run = by_variant.pop(outcome.variant_digest)
@@ -189,6 +191,7 @@ def record(
         batch.done_count += 1
         session.flush()
         _tell_run(session, batch, run, integrity_alarm=alarmed)
+        alarms += [outcome.variant_digest] * alarmed
     if by_variant:
         missing = ", ".join(sorted(digest[:12] for digest in by_variant))
         raise RuntimeError(f"shard {shard.id}: no outcome for variants {missing}")
@@ -201,6 +204,15 @@ def record(
     session.flush()
     batch_events.add(session, batch, "shard.done", shard_id=str(shard.id))
     batches.settle(session, batch)
+    if alarms:
+        webhooks.announce(
+            session,
+            "integrity.alarm",
+            batch,
+            trace_digest=shard.trace.digest,
+            variant_digests=alarms,
+        )
+        operations.count(session, operations.INTEGRITY_ALARMS, len(alarms))
     return True
 
 
@@ -251,6 +263,13 @@ def give_back(
     if batch is None or shard is None or shard.state != "running":
         return None
     return requeue(session, batch, shard, error, counts_as_loss=counts_as_loss, is_death=is_death)
+
+
+def request_of(session: Session, shard_id: uuid.UUID) -> tuple[str | None, str | None]:
+    """The code of the shard's batch and the id of the request that planned it."""
+    query = sa.select(Batch.code, Batch.request_id).join(Shard, Shard.batch_id == Batch.id)
+    row = session.execute(query.where(Shard.id == shard_id)).one_or_none()
+    return (None, None) if row is None else (row.code, row.request_id)
 
 
 def locked(session: Session, fence: Fence) -> tuple[Batch | None, Shard | None]:

@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from db import schema, session
 from db.repositories import catalogue, simulators
 from services.local import broker, postgres
+from services.local.access import Access
 from services.local.errors import StackError
 from services.local.folder import DataFolder
 from services.local.processes import Command, Process, describe_exit, free_port
@@ -66,6 +67,7 @@ class Stack:
     ) -> None:
         self.folder = DataFolder(data)
         self.url = ""
+        self.access: Access | None = None
         self.workers: list[Process] = []
         self.restart_count = 0
         self.was_ready = False
@@ -108,9 +110,16 @@ class Stack:
         self._parts.append(self._start_beat())
         self.folder.write_private(
             self.folder.path("run", "service.json"),
-            json.dumps({"url": self.url, "pid": os.getpid()}) + "\n",
+            json.dumps({"url": self.url, "pid": os.getpid(), "token": self.token}) + "\n",
         )
         self.was_ready = True
+
+    @property
+    def token(self) -> str:
+        """The token of this stack's own clients."""
+        if self.access is None:
+            raise StackError("the stack has not been started")
+        return self.access.token
 
     def watch(self) -> None:
         """Looks after the parts: a dead worker or beat is replaced, any other death is an error."""
@@ -195,6 +204,7 @@ class Stack:
             catalogue.copy_catalogue(opened)
             # We hold the folder's lock, so whoever is still registered is gone.
             simulators.all_ended(opened)
+        self.access = Access.ensure(self.folder, self.engine)
 
     def _start_api(self) -> None:
         for tries_left in reversed(range(API_START_TRIES)):

@@ -56,7 +56,7 @@ def test_a_worker_that_sees_its_process_die_waits_for_no_lease(tmp_path, capture
     with Stack(tmp_path, worker_count=1, settings=settings) as stack:
         for _ in stack.start():
             pass
-        with Client(stack.url) as client:
+        with Client(stack.url, token=stack.token) as client:
             watched = Watched(stack, client, capture)
             worker = watched.submit().wait_until_in_the_kernel_loop()
             os.kill(pool_process_of(worker.pid), signal.SIGKILL)

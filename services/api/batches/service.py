@@ -1,5 +1,6 @@
 """Submitting batches, and rows of batches as documents."""
 
+import logging
 import uuid
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -9,6 +10,7 @@ import anyio.to_thread
 from fastapi.sse import ServerSentEvent
 from sqlalchemy.orm import Session
 
+from db import logs
 from db.messages import ShardMessage
 from db.models import Batch, BatchEvent
 from db.models.batches import BATCH_FINAL_STATES
@@ -39,6 +41,8 @@ from services.api.batches.schemas import (
 from services.api.deps import Resources
 from services.api.runs.service import summary_of as run_summary_of
 
+_log = logging.getLogger(__name__)
+
 _COUNTS = ("run_count", "done_count", "cached_count", "failed_count", "cancelled_count")
 
 
@@ -49,9 +53,17 @@ def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
     broker does not take, the sweep sends later, and the answer says so.
     """
     with resources.transaction() as session:
-        planned = planning.write(session, requested.expanded(session, body))
+        planned = planning.write(
+            session, requested.expanded(session, body), request_id=logs.field("request_id")
+        )
         session.refresh(planned.batch)
         document = detail_of(session, planned.batch)
+    _log.info(
+        "batch %s: %d shards queued",
+        document.code,
+        len(planned.messages),
+        extra={"fields": {"batch": document.code}},
+    )
     sent_count = resources.sender.publish(planned.messages)
     document.notice = _notice(planned, sent_count)
     return document, planned.created

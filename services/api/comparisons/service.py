@@ -4,10 +4,9 @@ import dataclasses
 import re
 from typing import Any
 
-from db.models import Batch, Result, Trace, Variant
+from db.models import Batch, Result, Trace
 from db.repositories import batches, comparisons, simulators
 from db.repositories.comparisons import Cell
-from refault import catalogue
 from refault.compare import Column, Comparison, compare
 from refault.errors import NotFound
 from refault.results import RunResult
@@ -103,18 +102,10 @@ def _last_line(error: str | None) -> str | None:
 def _command(batch: Batch, base: int) -> tuple[str, ...]:
     """``refault replay`` over the same traces and machines, the base first, as words."""
     columns = [batch.columns[base], *batch.columns] if base < len(batch.columns) else batch.columns
-    variants = dict.fromkeys(_variant_text(column.variant) for column in columns)
+    variants = dict.fromkeys(column.variant.text for column in columns)
     traces = [_file_name(entry.trace) for entry in batch.traces]
     options = [word for text in variants for word in ("-v", text)]
     return ("refault", "replay", *traces, *options)
-
-
-def _variant_text(variant: Variant) -> str:
-    parameters = catalogue.Parameters.from_dict(variant.parameters)
-    if variant.golden_name is not None:
-        return ",".join((variant.golden_name, *parameters.to_words()))
-    wanted = catalogue.PatchSet(variant.base, tuple(variant.patches), parameters)
-    return catalogue.patch_set_to_text(wanted)
 
 
 def _file_name(trace: Trace) -> str:

@@ -78,6 +78,7 @@ class Variant(Document):
     golden_name: str | None = Field(
         description="Its name among the results of the real kernel code; null if there is none"
     )
+    text: str = Field(description="What `refault replay --variant` reads as this machine")
 
 
 class PatchSet(Document):
