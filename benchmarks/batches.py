@@ -109,7 +109,7 @@ def _many_traces(database: sa.Engine) -> list[traces.Trace]:
 
 def dispatch(folder: Path) -> None:
     """Hand out runs that simulate nothing, on a whole stack with two workers."""
-    with _started(folder / "dispatch", 2) as stack, Client(stack.url) as client:
+    with _started(folder / "dispatch", 2) as stack, Client(stack.url, token=stack.token) as client:
         digests = [
             client.upload_trace(_nothing(folder, number)).trace["digest"]
             for number in range(EMPTY_RUNS)
@@ -159,7 +159,10 @@ def long_runs(folder: Path) -> None:
     simulated = time.perf_counter() - begun
     wall = {}
     for workers in (1, 2):
-        with _started(folder / f"long-{workers}", workers) as stack, Client(stack.url) as client:
+        with (
+            _started(folder / f"long-{workers}", workers) as stack,
+            Client(stack.url, token=stack.token) as client,
+        ):
             digests = [client.upload_trace(path).trace["digest"] for path in paths]
             wall[workers] = _seconds_of(client, digests, parameters)
     record(

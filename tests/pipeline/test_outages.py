@@ -50,7 +50,7 @@ def stack(tmp_path_factory):
 
 @pytest.fixture
 def client(stack):
-    with Client(stack.url) as client:
+    with Client(stack.url, token=stack.token) as client:
         yield client
 
 
