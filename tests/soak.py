@@ -224,7 +224,7 @@ def run(minutes, seed):
         with Stack(Path(folder) / "data", settings=settings) as stack:
             for _ in stack.start():
                 pass
-            with Client(stack.url) as client:
+            with Client(stack.url, token=stack.token) as client:
                 work = Work(client, seed)
                 _endure(stack, client, work, minutes, seed, happened)
                 is_over = _settle(stack, work)

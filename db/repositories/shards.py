@@ -197,6 +197,7 @@ def record(
         raise RuntimeError(f"shard {shard.id}: no outcome for variants {missing}")
     shard.state = "done"
     shard.lease_until = None
+    shard.snapshot_digest = shard.snapshot_events = None
     shard.error = None
     shard.events_done = shard.events_total
     shard.finished_at = sa.func.now()
@@ -390,6 +391,7 @@ def fail_locked(session: Session, batch: Batch, shard: Shard, error: str) -> Non
     """Ends a shard and its open runs as failed; batch and shard must be locked."""
     shard.state = "failed"
     shard.lease_until = None
+    shard.snapshot_digest = shard.snapshot_events = None
     shard.error = error
     shard.finished_at = sa.func.now()
     batch.failed_count += batches.end_open_runs(session, shard, "failed", error)

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from db.messages import ShardMessage
-from db.models import BatchEvent, Shard
+from db.models import BatchEvent, Run, Shard
 from refault.client import Client
 from refault.mmu.jit import cache_folder
 from services.local.stack import Stack
@@ -113,9 +113,12 @@ def test_a_shard_that_lost_three_processes_is_taken_apart_and_each_run_tried_alo
         worker = watched.wait_until_in_the_kernel_loop(attempt=attempt)
         os.kill(pool_process_of(worker.pid), signal.SIGKILL)
     assert watched.wait_until_over()["state"] == "done"
-    assert len(watched.rows(Shard)) == RUN_COUNT
-    [apart] = [step for step in watched.rows(BatchEvent) if step.kind == "shard.taken_apart"]
-    assert apart.body["shard_count"] == RUN_COUNT
+    [apart] = watched.told_of_shard("shard.taken_apart")
+    assert apart["shard_count"] > 1
+    lost = [shard.id for shard in watched.rows(Shard) if shard.lost_count]
+    assert len(lost) == apart["shard_count"]
+    of_lost = [run.shard_id for run in watched.rows(Run) if run.shard_id in lost]
+    assert sorted(of_lost) == sorted(lost)
     watched.expect_exactly_one_result_each()
 
 

@@ -50,7 +50,7 @@ def stack(tmp_path_factory):
 
 @pytest.fixture
 def client(stack):
-    with Client(stack.url) as client:
+    with Client(stack.url, token=stack.token) as client:
         yield client
 
 
@@ -100,12 +100,13 @@ def test_a_long_run_goes_on_elsewhere_from_its_last_snapshot(watched):
         os.kill(pid, signal.SIGKILL)
     # Nobody replaces it for now: the other worker must do.
     assert watched.wait_until_over(look_after=False)["state"] == "done"
-    first, second = watched.told("shard.claimed")
+    first, second = watched.told_of_shard("shard.claimed")
     assert first["snapshot_events"] is None
     assert second["snapshot_events"] > 0
     assert second["worker"] != first["worker"]
     assert watched.told("shard.snapshot_refused") == []
-    assert "was not heard of any more" in watched.told("shard.requeued")[0]["error"]
+    [lost] = watched.told_of_shard("shard.requeued")
+    assert "was not heard of any more" in lost["error"]
     watched.expect_exactly_one_result_each()
     folder = watched.stack.folder.path("blobs") / "snapshots"
     assert [path for path in folder.glob("*.*") if str(watched.shard().id) in path.name] == []

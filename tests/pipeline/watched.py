@@ -69,8 +69,8 @@ class Watched:
             return session.scalars(query).unique().all()
 
     def shard(self):
-        [shard] = self.rows(Shard)
-        return shard
+        """The batch's first shard as it is now; the others, if there are several, matter less."""
+        return self.rows(Shard)[0]
 
     def wait_until_in_the_kernel_loop(self, *, attempt=1, look_after=True):
         """Some events are done and some are not: the process is between them. Its worker's row."""
@@ -95,6 +95,11 @@ class Watched:
     def told(self, kind):
         """What the batch's story says in steps of that kind."""
         return [step.body for step in self.rows(BatchEvent) if step.kind == kind]
+
+    def told_of_shard(self, kind):
+        """The same of the first shard alone."""
+        shard_id = str(self.shard().id)
+        return [body for body in self.told(kind) if body["shard_id"] == shard_id]
 
     def expect_results_of_all(self):
         """Each variant has one result, with the bytes of an undisturbed replay."""
