@@ -13,6 +13,7 @@ from refault.cli.exits import ExitCode, code_of, epilog
 from refault.cli.golden_command import golden
 from refault.cli.import_command import import_trace
 from refault.cli.patches_command import patches
+from refault.cli.push_command import push
 from refault.cli.replay_command import replay
 from refault.errors import RefaultError
 
@@ -29,6 +30,7 @@ app.command("replay")(replay)
 app.command("patches")(patches)
 app.command("import")(import_trace)
 app.command("golden")(golden)
+app.command("push")(push)
 
 
 def main() -> None:

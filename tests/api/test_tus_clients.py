@@ -10,41 +10,13 @@ import time
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError
 
-from refault.trace import Block, TraceHeader, TraceWriter
-from tests.fixtures.api import RAM, Server
+from tests.fixtures.api import Server
 
 SCRIPT = Path(__file__).parents[1] / "fixtures" / "tus.js"
-
-
-@pytest.fixture(scope="session")
-def large(tmp_path_factory):
-    """A trace of some 40 MB that hardly compresses: large enough to be interrupted."""
-    path = tmp_path_factory.mktemp("large") / "large.rft"
-    noise = np.random.default_rng(4)
-    header = TraceHeader("capture", "large", "long", 1, slots=(RAM,))
-    count = 250_000
-    with path.open("wb") as stream, TraceWriter(stream, header, level=1) as writer:
-        for _ in range(12):
-            pages = noise.integers(1, 15, count) * 4096
-            words = noise.integers(0, 1 << 47, count, dtype=np.int64) & ~np.int64(4095)
-            writer.append_block(
-                Block(
-                    0,
-                    np.full(count, 1, np.uint8),
-                    np.zeros(count, np.uint8),
-                    np.zeros(count, np.uint8),
-                    np.full(count, 3, np.uint8),
-                    noise.integers(0, 1 << 20, count, dtype=np.uint32),
-                    words + 8 * noise.integers(0, 511, count),
-                    pages + 8 * noise.integers(0, 511, count),
-                )
-            )
-    return path
 
 
 @pytest.fixture

@@ -47,9 +47,10 @@ def _traces(session: Session, body: BatchBody) -> list[Trace]:
         with pointing_at("/trace_query"):
             query = body.trace_query
             wanted = traces.Filter(query.q, tuple(query.tags), query.content)
-            found += traces.matching(session, wanted)
-            if not found:
+            matched = traces.matching(session, wanted)
+            if not matched:
                 raise EmptyBatch("the batch has nothing to run: the query fits no trace")
+            found += matched
     return found
 
 
