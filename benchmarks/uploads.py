@@ -28,7 +28,9 @@ import numpy as np
 from report import record
 
 from db import schema
-from db.session import create_engine
+from db.models import FIRST_PROJECT
+from db.repositories import credentials
+from db.session import create_engine, transaction
 from refault.trace import Block, MemorySlot, TraceHeader, TraceValidator, TraceWriter
 from services.local import postgres
 from services.local.folder import DataFolder
@@ -45,17 +47,21 @@ def main() -> None:
     """Measure, and write down three figures."""
     parser = argparse.ArgumentParser(description="Speed and memory of uploads.")
     parser.add_argument("--mib", type=int, default=1024, help="size of the trace")
-    size_bytes = parser.parse_args().mib * MIB
+    parser.add_argument("--memory-only", action="store_true", help="leave the speeds out")
+    asked = parser.parse_args()
+    size_bytes = asked.mib * MIB
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as name:
         folder = Path(name)
         # The server of Postgres runs as another user.
         folder.chmod(0o755)
         trace = folder / "noise.rft"
         write_noise(trace, size_bytes)
-        with database(folder) as url, api(url, folder) as served:
-            measure_speed(trace, served[0])
-        with database(folder) as url, api(url, folder) as served:
-            measure_memory(trace, *served)
+        with database(folder) as (url, token):
+            if not asked.memory_only:
+                with api(url, folder) as (address, _):
+                    measure_speed(trace, address, token)
+            with api(url, folder) as (address, group):
+                measure_memory(trace, address, group, token)
 
 
 def write_noise(path: Path, size_bytes: int) -> None:
@@ -75,15 +81,17 @@ def write_noise(path: Path, size_bytes: int) -> None:
             )
 
 
-def measure_speed(trace: Path, address: str) -> None:
+def measure_speed(trace: Path, address: str, token: str) -> None:
     """Uploads against decoding alone and against hashing alone; both sides take turns."""
     size_mib = trace.stat().st_size / MIB
     with hashing_only() as other:
         times: dict[str, list[float]] = {"decode": [], "upload": [], "hash": []}
         for _ in range(ROUNDS):
             times["decode"].append(seconds(lambda: decode(trace)))
-            times["upload"].append(seconds(lambda: upload(trace, f"{address}/api/v1/traces")))
-            times["hash"].append(seconds(lambda: upload(trace, other)))
+            times["upload"].append(
+                seconds(lambda: upload(trace, f"{address}/api/v1/traces", token))
+            )
+            times["hash"].append(seconds(lambda: upload(trace, other, token)))
     rates = {name: size_mib / statistics.median(each) for name, each in times.items()}
     shown = {name: f"{rate:.0f} MiB/s" for name, rate in rates.items()}
     what = f"a trace of {size_mib:.0f} MiB that hardly compresses, by the clock, median of {ROUNDS}"
@@ -103,11 +111,11 @@ def measure_speed(trace: Path, address: str) -> None:
     )
 
 
-def measure_memory(trace: Path, address: str, group: int) -> None:
+def measure_memory(trace: Path, address: str, group: int, token: str) -> None:
     """Four uploads at once into a server that did nothing before."""
     before = peak_mib(group)
     threads = [
-        threading.Thread(target=upload, args=(trace, f"{address}/api/v1/traces"))
+        threading.Thread(target=upload, args=(trace, f"{address}/api/v1/traces", token))
         for _ in range(AT_ONCE)
     ]
     for thread in threads:
@@ -136,11 +144,12 @@ def decode(trace: Path) -> None:
     validator.close()
 
 
-def upload(trace: Path, url: str) -> None:
+def upload(trace: Path, url: str, token: str) -> None:
     """One request with the bytes of the file."""
     with trace.open("rb") as stream, httpx.Client(trust_env=False, timeout=600) as http:
         chunks = iter(lambda: stream.read(CHUNK_BYTES), b"")
-        http.post(url, content=chunks).raise_for_status()
+        headers = {"authorization": f"Bearer {token}"}
+        http.post(url, content=chunks, headers=headers).raise_for_status()
 
 
 def seconds(action: object) -> float:
@@ -166,8 +175,8 @@ def peak_mib(group: int) -> list[float]:
 
 
 @contextmanager
-def database(folder: Path) -> Iterator[str]:
-    """A Postgres of its own with an empty schema."""
+def database(folder: Path) -> Iterator[tuple[str, str]]:
+    """A Postgres of its own with an empty schema, and a token that may upload."""
     data = DataFolder(folder / "data")
     data.open()
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(data.path("tmp"))}
@@ -175,8 +184,10 @@ def database(folder: Path) -> Iterator[str]:
     try:
         engine = create_engine(server.url())
         schema.upgrade(engine)
+        with transaction(engine, FIRST_PROJECT) as session:
+            _, token = credentials.mint_token(session, "benchmark", scopes=("upload",))
         engine.dispose()
-        yield server.url()
+        yield server.url(), token
     finally:
         server.process.stop()
         data.close()

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest
 from db.models.projects import Owned
+from refault import catalogue
 
 
 class Patch(Base):
@@ -36,6 +37,15 @@ class Variant(Base):
     # Null: the real kernel code has never been run in this configuration.
     golden_name: Mapped[str | None]
     created_at: Mapped[CreatedAt]
+
+    @property
+    def text(self) -> str:
+        """The line that ``refault replay --variant`` reads as this machine."""
+        parameters = catalogue.Parameters.from_dict(self.parameters)
+        if self.golden_name is not None:
+            return ",".join((self.golden_name, *parameters.to_words()))
+        wanted = catalogue.PatchSet(self.base, tuple(self.patches), parameters)
+        return catalogue.patch_set_to_text(wanted)
 
 
 class PatchSet(Owned, Base):

@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.identifiers import uuid7
 from db.models import Trace
+from db.repositories import projects
 from db.repositories.pages import PAGE_SIZE, Page, sorted_page
 from db.scope import EVERYWHERE, project_of
 from refault.errors import Conflict, InvalidRequest, NotFound
@@ -75,7 +76,10 @@ def add(session: Session, **columns: Any) -> tuple[Trace, bool]:
     """Registers a trace; answers its row and whether it is new.
 
     Two uploads of the same file to one project at once give one row: the unique digest decides.
+    Raises :class:`~refault.errors.QuotaExceeded` for a new one where the project is full.
     """
+    if find_by_digest(session, columns["digest"]) is None:
+        projects.check_room_for_trace(session, columns["size_bytes"])
     statement = (
         insert(Trace)
         .values(id=uuid7(), project_id=project_of(session), **columns)

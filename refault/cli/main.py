@@ -9,12 +9,19 @@ from types import FrameType
 
 import typer
 
+from refault.cli.batches_command import batches
+from refault.cli.compare_command import compare_runs
 from refault.cli.exits import ExitCode, code_of, epilog
 from refault.cli.golden_command import golden
 from refault.cli.import_command import import_trace
 from refault.cli.patches_command import patches
 from refault.cli.push_command import push
 from refault.cli.replay_command import replay
+from refault.cli.report_command import report
+from refault.cli.repro_command import repro
+from refault.cli.submit_command import submit
+from refault.cli.traces_command import traces
+from refault.cli.watch_command import watch
 from refault.errors import RefaultError
 
 app = typer.Typer(
@@ -31,6 +38,13 @@ app.command("patches")(patches)
 app.command("import")(import_trace)
 app.command("golden")(golden)
 app.command("push")(push)
+app.add_typer(traces, name="traces")
+app.command("submit")(submit)
+app.command("watch")(watch)
+app.add_typer(batches, name="batches")
+app.command("compare")(compare_runs)
+app.command("report")(report)
+app.command("repro")(repro)
 
 
 def main() -> None:

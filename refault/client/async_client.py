@@ -10,24 +10,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import httpx
 
-from refault.client import answers, calls, connection, resumable, uploads
+from refault.client import answers, calls, connection, downloads, resumable, uploads
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
     BatchEvent,
+    HealthDocument,
+    MeDocument,
     Page,
     ParametersDocument,
     PatchDocument,
     PatchSetDocument,
     ProblemTypeDocument,
+    ReadinessDocument,
     RunDocument,
+    SessionDocument,
+    ShareDocument,
     TraceDocument,
     Upload,
 )
 from refault.client.event_stream import EventStreamParser
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
     from typing import Self
@@ -60,11 +65,25 @@ class AsyncClient:
         )
 
     @classmethod
-    def in_process(cls, app: Any, base_url: str, *, token: str | None = None) -> Self:
-        """A client of an ASGI application of this process, as reached under ``base_url``."""
+    def in_process(
+        cls,
+        app: Any,
+        base_url: str,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> Self:
+        """A client of an ASGI application of this process, as reached under ``base_url``.
+
+        ``headers`` go with every request, which seems to come from ``address``: whoever is
+        answered by means of this client is thereby known to the application.
+        """
         # A defect of the application is answered like any other refusal.
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        return cls(base_url, token=token, transport=transport)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=address)
+        client = cls(base_url, token=token, transport=transport)
+        client._http.headers.update(headers or {})
+        return client
 
     async def __aenter__(self) -> Self:
         return self
@@ -137,6 +156,47 @@ class AsyncClient:
                 step = steps.send(outcome)
             except StopIteration as done:
                 return str(done.value)
+
+    async def download_trace(
+        self, digest: str, path: str | PathLike[str], *, progress: Progress | None = None
+    ) -> None:
+        """Download a trace file by its whole digest, going on where an earlier attempt broke off.
+
+        ``path`` appears complete and checked, or not at all; ``DigestMismatch`` if the bytes are
+        not those of the digest. ``progress(received, total)`` in bytes.
+        """
+        download = await anyio.to_thread.run_sync(downloads.Download, Path(path), digest)
+        broken_count = 0
+        try:
+            while True:
+                size_bytes = download.size_bytes
+                try:
+                    await self._receive(download, progress)
+                    break
+                except httpx.TransportError as error:
+                    broken_count = 0 if download.size_bytes > size_bytes else broken_count
+                    if broken_count >= connection.RECONNECT_COUNT:
+                        raise answers.unreachable(error, self.base_url) from error
+                await anyio.sleep(connection.reconnect_delay_s(broken_count))
+                broken_count += 1
+            await anyio.to_thread.run_sync(download.finish)
+        finally:
+            download.close()
+
+    async def _receive(self, download: downloads.Download, progress: Progress | None) -> None:
+        call = calls.get_blob(download.digest)
+        request = self._http.stream(call.method, call.path, headers=download.headers)
+        async with request as response:
+            if download.has_all(response):
+                return
+            if response.is_error:
+                await response.aread()
+            answers.raise_for_problem(response)
+            download.begin(response)
+            async for chunk in response.aiter_bytes(downloads.CHUNK_BYTES):
+                await anyio.to_thread.run_sync(download.write, chunk)
+                if progress is not None:
+                    progress(download.size_bytes, download.total_bytes or download.size_bytes)
 
     async def list_traces(
         self, *, limit: int | None = None, cursor: str | None = None
@@ -212,19 +272,59 @@ class AsyncClient:
         """One run with its result."""
         return await self._send(calls.get_run(run))
 
+    async def list_problems(self) -> Page[ProblemTypeDocument]:
+        """Every kind of problem there is."""
+        return await self._send(calls.list_problems())
+
     async def get_problem(self, name: str) -> ProblemTypeDocument:
         """What the ``type`` of a problem means."""
         return await self._send(calls.get_problem(name))
+
+    async def is_alive(self) -> HealthDocument:
+        """Whether the API's process answers at all."""
+        return await self._send(calls.is_alive())
+
+    async def is_ready(self) -> ReadinessDocument:
+        """Which parts of the service can be reached."""
+        return await self._send(calls.is_ready())
+
+    async def get_me(self) -> MeDocument:
+        """Who the caller is to the service: project, scopes, and so on."""
+        return await self._send(calls.get_me())
+
+    async def log_in(self, name: str, password: str) -> SessionDocument:
+        """A login of a person, for the pages; programs use tokens."""
+        return await self._send(calls.log_in(name, password))
+
+    async def log_out(self) -> None:
+        """Ends the login whose cookie is shown."""
+        await self._send(calls.log_out())
+
+    async def choose_project(self, project: str) -> MeDocument:
+        """Looks at another project with the login whose cookie is shown."""
+        return await self._send(calls.choose_project(project))
+
+    async def share_batch(self, batch: str, *, lifetime_days: int | None = 90) -> ShareDocument:
+        """A link by which anybody may read a batch."""
+        return await self._send(calls.share_batch(batch, lifetime_days=lifetime_days))
 
     async def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""
         return await self._send(calls.comparison(batch, base=base))
 
     async def comparison_text(
-        self, batch: str, *, base: int | None = None, form: calls.ComparisonFormat = "txt"
+        self,
+        batch: str,
+        *,
+        base: int | None = None,
+        form: calls.ComparisonFormat = "txt",
+        trace: str | None = None,
+        theme: str | None = None,
     ) -> str:
-        """The comparison of a batch as text in one of its forms."""
-        return await self._send(calls.comparison_text(batch, base=base, form=form))
+        """The comparison of a batch, or of one trace in it, as text in one of its forms."""
+        return await self._send(
+            calls.comparison_text(batch, base=base, form=form, trace=trace, theme=theme)
+        )
 
     async def watch_batch(
         self, batch: str, *, last_event_id: str = ""

@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from refault.client import answers, calls, connection, resumable, uploads
+from refault.client import answers, calls, connection, downloads, resumable, uploads
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
     BatchEvent,
+    HealthDocument,
+    MeDocument,
     Page,
     ParametersDocument,
     PatchDocument,
     PatchSetDocument,
     ProblemTypeDocument,
+    ReadinessDocument,
     RunDocument,
+    SessionDocument,
+    ShareDocument,
     TraceDocument,
     Upload,
 )
@@ -129,6 +134,47 @@ class Client:
             except StopIteration as done:
                 return str(done.value)
 
+    def download_trace(
+        self, digest: str, path: str | PathLike[str], *, progress: Progress | None = None
+    ) -> None:
+        """Download a trace file by its whole digest, going on where an earlier attempt broke off.
+
+        ``path`` appears complete and checked, or not at all; ``DigestMismatch`` if the bytes are
+        not those of the digest. ``progress(received, total)`` in bytes.
+        """
+        download = downloads.Download(Path(path), digest)
+        broken_count = 0
+        try:
+            while True:
+                size_bytes = download.size_bytes
+                try:
+                    self._receive(download, progress)
+                    break
+                except httpx.TransportError as error:
+                    broken_count = 0 if download.size_bytes > size_bytes else broken_count
+                    if broken_count >= connection.RECONNECT_COUNT:
+                        raise answers.unreachable(error, self.base_url) from error
+                time.sleep(connection.reconnect_delay_s(broken_count))
+                broken_count += 1
+            download.finish()
+        finally:
+            download.close()
+
+    def _receive(self, download: downloads.Download, progress: Progress | None) -> None:
+        call = calls.get_blob(download.digest)
+        request = self._http.stream(call.method, call.path, headers=download.headers)
+        with request as response:
+            if download.has_all(response):
+                return
+            if response.is_error:
+                response.read()
+            answers.raise_for_problem(response)
+            download.begin(response)
+            for chunk in response.iter_bytes(downloads.CHUNK_BYTES):
+                download.write(chunk)
+                if progress is not None:
+                    progress(download.size_bytes, download.total_bytes or download.size_bytes)
+
     def list_traces(
         self, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[TraceDocument]:
@@ -201,19 +247,59 @@ class Client:
         """One run with its result."""
         return self._send(calls.get_run(run))
 
+    def list_problems(self) -> Page[ProblemTypeDocument]:
+        """Every kind of problem there is."""
+        return self._send(calls.list_problems())
+
     def get_problem(self, name: str) -> ProblemTypeDocument:
         """What the ``type`` of a problem means."""
         return self._send(calls.get_problem(name))
+
+    def is_alive(self) -> HealthDocument:
+        """Whether the API's process answers at all."""
+        return self._send(calls.is_alive())
+
+    def is_ready(self) -> ReadinessDocument:
+        """Which parts of the service can be reached."""
+        return self._send(calls.is_ready())
+
+    def get_me(self) -> MeDocument:
+        """Who the caller is to the service: project, scopes, and so on."""
+        return self._send(calls.get_me())
+
+    def log_in(self, name: str, password: str) -> SessionDocument:
+        """A login of a person, for the pages; programs use tokens."""
+        return self._send(calls.log_in(name, password))
+
+    def log_out(self) -> None:
+        """Ends the login whose cookie is shown."""
+        self._send(calls.log_out())
+
+    def choose_project(self, project: str) -> MeDocument:
+        """Looks at another project with the login whose cookie is shown."""
+        return self._send(calls.choose_project(project))
+
+    def share_batch(self, batch: str, *, lifetime_days: int | None = 90) -> ShareDocument:
+        """A link by which anybody may read a batch."""
+        return self._send(calls.share_batch(batch, lifetime_days=lifetime_days))
 
     def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""
         return self._send(calls.comparison(batch, base=base))
 
     def comparison_text(
-        self, batch: str, *, base: int | None = None, form: calls.ComparisonFormat = "txt"
+        self,
+        batch: str,
+        *,
+        base: int | None = None,
+        form: calls.ComparisonFormat = "txt",
+        trace: str | None = None,
+        theme: str | None = None,
     ) -> str:
-        """The comparison of a batch as text in one of its forms."""
-        return self._send(calls.comparison_text(batch, base=base, form=form))
+        """The comparison of a batch, or of one trace in it, as text in one of its forms."""
+        return self._send(
+            calls.comparison_text(batch, base=base, form=form, trace=trace, theme=theme)
+        )
 
     def watch_batch(self, batch: str, *, last_event_id: str = "") -> Iterator[BatchEvent]:
         """The events of a batch until it has finished; reconnects by itself where it left off.

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from db import session
 from db.blobs import BlobStore, open_store
-from db.models import FIRST_PROJECT
 from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
+from services.api.access import CALLER, Caller, caller_of
 from services.api.sender import Sender
 from services.api.settings import Settings
 from services.api.uploads.validators import Validators
@@ -59,7 +59,8 @@ class Resources:
 def resources_of(request: Request) -> Resources:
     """What the API holds, on behalf of the caller."""
     held = cast("Resources", request.app.state.resources)
-    return replace(held, project_id=FIRST_PROJECT)
+    caller = request.scope.get(CALLER)
+    return replace(held, project_id=caller.project_id if isinstance(caller, Caller) else None)
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def _page_query(
 
 
 WithResources = Annotated[Resources, Depends(resources_of)]
+WithCaller = Annotated[Caller, Depends(caller_of)]
 WithPage = Annotated[PageQuery, Depends(_page_query)]
 
 FOREVER = "private, max-age=31536000, immutable"

@@ -31,9 +31,9 @@ def is_stored(rows, path):
     return (rows.blobs / digest[:2] / digest).read_bytes() == path.read_bytes()
 
 
-def test_a_large_file_goes_in_parts_with_its_words(live, rows, trace_file):
+def test_a_large_file_goes_in_parts_with_its_words(token, live, rows, trace_file):
     seen = []
-    with Client(live) as client:
+    with Client(live, token=token) as client:
         upload = client.upload_trace(
             trace_file, tags=["a"], note="é", progress=lambda *place: seen.append(place)
         )
@@ -50,9 +50,9 @@ def test_a_large_file_goes_in_parts_with_its_words(live, rows, trace_file):
     assert is_stored(rows, trace_file)
 
 
-def test_a_large_file_goes_from_async_code_too(live, rows, trace_file):
+def test_a_large_file_goes_from_async_code_too(token, live, rows, trace_file):
     async def push():
-        async with AsyncClient(live) as client:
+        async with AsyncClient(live, token=token) as client:
             return await client.upload_trace(trace_file, tags=["b"])
 
     assert anyio.run(push).trace["tags"] == ["b"]
@@ -63,34 +63,34 @@ class Stopped(Exception):
     pass
 
 
-def test_an_upload_that_was_stopped_goes_on_in_another_client(live, rows, trace_file):
+def test_an_upload_that_was_stopped_goes_on_in_another_client(token, live, rows, trace_file):
     def stop(sent, total):
         if sent > total // 2:
             raise Stopped
 
-    with Client(live) as client, pytest.raises(Stopped):
+    with Client(live, token=token) as client, pytest.raises(Stopped):
         client.upload_trace(trace_file, progress=stop)
     seen = []
-    with Client(live) as client:
+    with Client(live, token=token) as client:
         client.upload_trace(trace_file, progress=lambda *place: seen.append(place))
 
     assert seen[0][0] > resumable.PART_BYTES
     assert is_stored(rows, trace_file)
 
 
-def test_a_bad_trace_is_refused_with_its_byte(live, rows, trace_file):
+def test_a_bad_trace_is_refused_with_its_byte(token, live, rows, trace_file):
     data = bytearray(trace_file.read_bytes())
     data[len(data) // 2] ^= 1
     trace_file.write_bytes(data)
 
-    with Client(live) as client, pytest.raises(Refused) as refusal:
+    with Client(live, token=token) as client, pytest.raises(Refused) as refusal:
         client.upload_trace(trace_file)
 
     assert refusal.value.problem["type"] == "/problems/trace-corrupt"
     assert rows.nothing_is_left()
 
 
-def test_an_upload_outlives_the_server(api_settings, rows, trace_file, tmp_path):
+def test_an_upload_outlives_the_server(token, api_settings, rows, trace_file, tmp_path):
     first = Server(api_settings, tmp_path / "first.log")
     servers = [first]
     killed = []
@@ -105,7 +105,7 @@ def test_an_upload_outlives_the_server(api_settings, rows, trace_file, tmp_path)
 
     try:
         first.wait_until_it_answers()
-        with Client(first.address) as client:
+        with Client(first.address, token=token) as client:
             client.upload_trace(trace_file, progress=kill_once)
         assert killed
         assert is_stored(rows, trace_file)
@@ -114,7 +114,7 @@ def test_an_upload_outlives_the_server(api_settings, rows, trace_file, tmp_path)
 
 
 def test_a_server_that_stays_away_is_given_up(
-    api_settings, rows, trace_file, tmp_path, monkeypatch
+    token, api_settings, rows, trace_file, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(connection, "reconnect_delay_s", lambda _: 0.01)
     server = Server(api_settings, tmp_path / "server.log")
@@ -124,22 +124,22 @@ def test_a_server_that_stays_away_is_given_up(
         if server.process.poll() is None:
             server.kill()
 
-    with Client(server.address) as client, pytest.raises(Unavailable):
+    with Client(server.address, token=token) as client, pytest.raises(Unavailable):
         client.upload_trace(trace_file, progress=kill)
 
 
-def push(live, *arguments, **given):
+def push(live, token, *arguments, **given):
     command = [sys.executable, "-m", "refault.cli.main", "push", *map(str, arguments)]
-    environment = os.environ | {"REFAULT_URL": live, "NO_PROXY": "*"}
+    environment = os.environ | {"REFAULT_URL": live, "REFAULT_TOKEN": token, "NO_PROXY": "*"}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **given
     )
 
 
-def test_push_uploads_files_and_says_so_in_json(live, rows, trace_file):
-    first = push(live, trace_file, "--name", "Boot", "--tag", "x", "--tag", "y", "--json")
+def test_push_uploads_files_and_says_so_in_json(token, live, rows, trace_file):
+    first = push(live, token, trace_file, "--name", "Boot", "--tag", "x", "--tag", "y", "--json")
     told, _ = first.communicate(timeout=60)
-    again, _ = push(live, trace_file).communicate(timeout=60)
+    again, _ = push(live, token, trace_file).communicate(timeout=60)
 
     assert first.returncode == 0
     [entry] = json.loads(told)
@@ -151,12 +151,14 @@ def test_push_uploads_files_and_says_so_in_json(live, rows, trace_file):
     ("change", "code", "words"),
     [("bad", 2, "byte "), ("missing", 2, "cannot be read"), ("nobody", 3, "cannot reach")],
 )
-def test_push_says_what_is_wrong_and_ends_with_its_code(live, trace_file, change, code, words):
+def test_push_says_what_is_wrong_and_ends_with_its_code(
+    token, live, trace_file, change, code, words
+):
     if change == "bad":
         trace_file.write_bytes(trace_file.read_bytes()[:-1] + b"x")
     elif change == "missing":
         trace_file.unlink()
-    process = push("http://127.0.0.1:1" if change == "nobody" else live, trace_file)
+    process = push("http://127.0.0.1:1" if change == "nobody" else live, token, trace_file)
     _, said = process.communicate(timeout=60)
 
     assert process.returncode == code
@@ -164,8 +166,8 @@ def test_push_says_what_is_wrong_and_ends_with_its_code(live, trace_file, change
     assert "Traceback" not in said
 
 
-def test_push_goes_on_after_ctrl_c(live, rows, large):
-    process = push(live, large)
+def test_push_goes_on_after_ctrl_c(token, live, rows, large):
+    process = push(live, token, large)
     partial = rows.blobs / "partial"
     deadline = time.monotonic() + 60
     while not any(file.stat().st_size for file in partial.glob("*")):
@@ -175,15 +177,15 @@ def test_push_goes_on_after_ctrl_c(live, rows, large):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    with Client(live) as client:
+    with Client(live, token=token) as client:
         [unfinished] = client._http.get("/api/v1/uploads").json()["items"]
 
-    again = push(live, large)
+    again = push(live, token, large)
     told, said = again.communicate(timeout=120)
 
     assert again.returncode == 0, said
     assert "uploaded as" in told
     assert is_stored(rows, large)
-    with Client(live) as client:
+    with Client(live, token=token) as client:
         done = client._http.get(f"/api/v1/uploads/{unfinished['id']}").json()
     assert done["state"] == "done"

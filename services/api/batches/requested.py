@@ -47,10 +47,10 @@ def _traces(session: Session, body: BatchBody) -> list[Trace]:
         with pointing_at("/trace_query"):
             query = body.trace_query
             wanted = traces.Filter(query.q, tuple(query.tags), query.content)
-            matched = traces.matching(session, wanted)
-            if not matched:
-                raise EmptyBatch("the batch has nothing to run: the query fits no trace")
-            found += matched
+            matching = traces.matching(session, wanted)
+            if not matching:
+                raise EmptyBatch("the query fits no trace: nothing of it would be run")
+        found += matching
     return found
 
 

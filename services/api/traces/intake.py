@@ -25,7 +25,7 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.orm import Session
 
 from db.models import Trace
-from db.repositories import traces
+from db.repositories import operations, traces
 from refault.errors import (
     Conflict,
     DigestMismatch,
@@ -153,6 +153,9 @@ def keep(
             _refuse_if_deleted(resources, summary.digest)
             row, is_new = traces.add(session, **columns)
             also(session, row)
+            if is_new:
+                operations.count(session, operations.UPLOADS)
+                operations.count(session, operations.UPLOADED_BYTES, row.size_bytes)
             session.flush()
             return TraceDetail.model_validate(row), is_new
     except BaseException:
