@@ -5,5 +5,6 @@ pytest_plugins = [
     "tests.fixtures.broker",
     "tests.fixtures.api",
     "tests.fixtures.bucket",
+    "tests.fixtures.large",
     "tests.fixtures.stack",
 ]

@@ -15,6 +15,7 @@ from refault.cli.exits import ExitCode, code_of, epilog
 from refault.cli.golden_command import golden
 from refault.cli.import_command import import_trace
 from refault.cli.patches_command import patches
+from refault.cli.push_command import push
 from refault.cli.replay_command import replay
 from refault.cli.report_command import report
 from refault.cli.repro_command import repro
@@ -36,6 +37,7 @@ app.command("replay")(replay)
 app.command("patches")(patches)
 app.command("import")(import_trace)
 app.command("golden")(golden)
+app.command("push")(push)
 app.add_typer(traces, name="traces")
 app.command("submit")(submit)
 app.command("watch")(watch)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from refault.client import answers, calls, connection, downloads, uploads
+from refault.client import answers, calls, connection, downloads, resumable, uploads
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
@@ -84,15 +84,22 @@ class Client:
         path: str | PathLike[str],
         *,
         name: str | None = None,
+        tags: Sequence[str] = (),
+        note: str = "",
         progress: Progress | None = None,
     ) -> Upload:
         """Upload a trace file, unless the service has it; ``progress(sent, total)`` in bytes.
 
-        ``NotATrace`` if the file cannot be read here. The bytes are streamed.
+        Name, tags and note are kept if the trace is new. A large file goes on where an earlier
+        upload of it broke off, also by itself while this call lasts. ``NotATrace`` if the file
+        cannot be read here. The bytes are streamed.
         """
-        file = uploads.TraceFile.open(Path(path), name)
+        file = uploads.TraceFile.open(Path(path), name, tags, note)
         if self._send(calls.has_blob(file.digest)):
             return Upload(self.get_trace(file.digest), was_present=True)
+        if file.size_bytes >= resumable.LARGE_BYTES:
+            trace_id = self._push(file, progress)
+            return Upload(self.get_trace(trace_id), was_present=False)
         with self._reaching():
             response = self._http.post(
                 uploads.PATH,
@@ -104,6 +111,28 @@ class Client:
         return Upload(
             answers.document(response), was_present=response.status_code == httpx.codes.OK
         )
+
+    def _push(self, file: uploads.TraceFile, progress: Progress | None) -> str:
+        steps = resumable.steps(file, self.base_url)
+        step = next(steps)
+        while True:
+            time.sleep(step.delay_s)
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = self._http.request(
+                    step.method,
+                    step.path,
+                    params=step.query,
+                    headers=step.headers,
+                    content=file.chunks(progress, step.start, step.stop) if step.stop else None,
+                    timeout=connection.UPLOAD_TIMEOUT,
+                )
+            except httpx.TransportError as error:
+                outcome = error
+            try:
+                step = steps.send(outcome)
+            except StopIteration as done:
+                return str(done.value)
 
     def download_trace(
         self, digest: str, path: str | PathLike[str], *, progress: Progress | None = None

@@ -32,7 +32,13 @@ class TraceDocument(TypedDict):
     instruction_count: int
     events_by_kind: dict[str, int]
     truncated: bool
+    tags: list[str]
+    note: str
+    guest: dict[str, str]
+    statistics: dict[str, Any]
     created_at: str
+    updated_at: str
+    estimated_variant_seconds: NotRequired[float | None]
     header: NotRequired[dict[str, Any]]
 
 

@@ -14,7 +14,7 @@ from refault.client.calls import ROOT
 from refault.errors import NotATrace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     Progress = Callable[[int, int], None]
 
@@ -30,9 +30,13 @@ class TraceFile:
     name: str
     size_bytes: int
     digest: str
+    tags: tuple[str, ...] = ()
+    note: str = ""
 
     @classmethod
-    def open(cls, path: Path, name: str | None) -> TraceFile:
+    def open(
+        cls, path: Path, name: str | None, tags: Sequence[str] = (), note: str = ""
+    ) -> TraceFile:
         """Read the file once for its digest; ``NotATrace`` if it cannot be read."""
         try:
             size_bytes = path.stat().st_size
@@ -41,12 +45,13 @@ class TraceFile:
         except OSError as error:
             message = f"{path}: cannot be read: {error.strerror}"
             raise NotATrace(message) from error
-        return cls(path, name if name is not None else path.stem, size_bytes, digest)
+        name = name if name is not None else path.stem
+        return cls(path, name, size_bytes, digest, tuple(tags), note)
 
     @property
-    def query(self) -> dict[str, str]:
+    def query(self) -> dict[str, str | list[str]]:
         """The query of the upload."""
-        return {"name": self.name}
+        return {"name": self.name, "tag": list(self.tags), "note": self.note}
 
     @property
     def headers(self) -> dict[str, str]:
@@ -58,18 +63,23 @@ class TraceFile:
             "content-digest": f"sha-256=:{digest}:",
         }
 
-    def chunks(self, progress: Progress | None) -> Iterator[bytes]:
-        """The bytes; ``progress(sent, total)`` after each chunk that was taken."""
-        sent_bytes = 0
+    def chunks(
+        self, progress: Progress | None, start: int = 0, stop: int | None = None
+    ) -> Iterator[bytes]:
+        """The bytes, or a part of them; ``progress(sent, total)`` after each that was taken."""
+        sent_bytes, stop = start, self.size_bytes if stop is None else stop
         with self.path.open("rb") as stream:
-            while chunk := stream.read(CHUNK_BYTES):
+            stream.seek(start)
+            while chunk := stream.read(min(CHUNK_BYTES, stop - sent_bytes)):
                 yield chunk
                 sent_bytes += len(chunk)
                 if progress is not None:
                     progress(sent_bytes, self.size_bytes)
 
-    async def chunks_async(self, progress: Progress | None) -> AsyncIterator[bytes]:
+    async def chunks_async(
+        self, progress: Progress | None, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[bytes]:
         """As :meth:`chunks`, without holding up the event loop."""
-        chunks = self.chunks(progress)
+        chunks = self.chunks(progress, start, stop)
         while chunk := await anyio.to_thread.run_sync(next, chunks, b""):
             yield chunk

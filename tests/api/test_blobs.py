@@ -60,13 +60,14 @@ async def test_a_damaged_file_is_mended_by_putting_it_again(http, rows):
     assert file.read_bytes() == GOOD
 
 
-async def test_curl_uploads_and_asks(live, tmp_path):
+async def test_curl_uploads_and_asks(live, token, tmp_path):
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("curl is not installed")
     file = tmp_path / "made.rft"
     file.write_bytes(GOOD)
     options = ["--noproxy", "*", "--silent", "--show-error", "--output", tmp_path / "answer"]
+    options += ["--header", f"Authorization: Bearer {token}"]
     written = ["--write-out", "%{http_code} %header{content-length}"]
 
     put = await anyio.run_process([curl, *options, *written, "-T", file, f"{live}{BLOB}"])

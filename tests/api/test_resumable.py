@@ -57,9 +57,9 @@ async def offset_of(http, place):
 
 
 @asynccontextmanager
-async def service(api_settings, **changed):
+async def service(api_settings, token, **changed):
     api = create_api(api_settings.model_copy(update=changed))
-    async with in_process(Site(api, None)) as http:
+    async with in_process(Site(api, None), token) as http:
         yield http
     api.state.resources.close()
 
@@ -357,19 +357,19 @@ async def test_unfinished_uploads_are_found_by_the_file(http):
 
 
 async def test_a_part_that_broke_off_goes_on_where_it_broke_also_in_another_process(
-    api_settings, rows
+    api_settings, rows, token
 ):
     async def broken():
         yield GOOD[:600]
         await anyio.sleep(30)
 
-    async with service(api_settings, upload_idle_seconds=0.05) as http:
+    async with service(api_settings, token, upload_idle_seconds=0.05) as http:
         place = await begin(http)
         answer = await send(http, place, 0, broken())
         assert answer.status_code == 408
         assert await offset_of(http, place) == 600
     # Another process has no validator of it, and reads what is there again.
-    async with service(api_settings) as http:
+    async with service(api_settings, token) as http:
         assert (await send(http, place, 600, GOOD[600:])).status_code == 204
     (file,) = rows.files()
     assert file.read_bytes() == GOOD
@@ -387,11 +387,11 @@ LONG = trace_bytes(event_count=40_000, name="long")
     restarts=st.lists(st.booleans(), min_size=7, max_size=7),
 )
 async def test_cut_anywhere_and_resumed_the_bytes_are_identical(
-    api_settings, rows, cuts, breaks, restarts
+    api_settings, rows, token, cuts, breaks, restarts
 ):
     stops = [*sorted(cuts), len(LONG)]
     api = create_api(api_settings)
-    async with in_process(Site(api, None)) as http:
+    async with in_process(Site(api, None), token) as http:
         place = await begin(http, LONG)
         for stop, breaks_off, is_restarted in zip(stops, breaks, restarts, strict=False):
             if is_restarted:

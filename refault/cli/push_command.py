@@ -1,0 +1,88 @@
+"""``refault push``: traces to the service, going on where an earlier push broke off."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from refault.client.documents import Upload
+
+
+def push(
+    files: Annotated[list[Path], typer.Argument(help="Trace files (.rft).", show_default=False)],
+    *,
+    name: Annotated[
+        str, typer.Option(help="Name of the trace; default: the file's.", show_default=False)
+    ] = "",
+    tags: Annotated[
+        list[str] | None, typer.Option("--tag", help="May be repeated.", show_default=False)
+    ] = None,
+    note: Annotated[str, typer.Option(help="Kept with the trace.", show_default=False)] = "",
+    as_json: AsJson = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = 60.0,
+) -> None:
+    """Upload traces; what the service has is not sent again.
+
+    Interrupted by Ctrl-C or a lost service, the same command goes on where it was.
+    Name, tags and note are kept of traces that are new.
+
+    Example: refault push boot.rft --tag linux --note "6.1, 256 MiB"
+    """
+    if name and len(files) > 1:
+        raise InvalidRequest("--name names one trace: push the others by themselves")
+    console = Console(stderr=True)
+    pushed: list[dict[str, object]] = []
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    is_shown = not as_json and console.is_terminal
+    with (
+        connect(url, token, timeout) as client,
+        Progress(*columns, console=console, disable=not is_shown) as progress,
+    ):
+        for file in dict.fromkeys(files):
+            task = progress.add_task(file.name, total=None)
+
+            def advance(sent: int, total: int, task: object = task) -> None:
+                progress.update(task, completed=sent, total=total)  # type: ignore[arg-type]
+
+            upload = client.upload_trace(
+                file, name=name or None, tags=tags or [], note=note, progress=advance
+            )
+            size = upload.trace["size_bytes"]
+            progress.update(task, completed=size, total=size)
+            pushed.append({"file": str(file), **_told(upload)})
+            if not as_json:
+                found = "already there" if upload.was_present else "uploaded"
+                trace = upload.trace
+                print(f"{file}: {found} as {trace['name']}, sha256 {trace['digest'][:12]}")
+    if as_json:
+        print(json.dumps(pushed, indent=2))
+
+
+def _told(upload: Upload) -> dict[str, object]:
+    kept = ("id", "digest", "name", "tags", "size_bytes", "event_count")
+    told = {key: value for key, value in upload.trace.items() if key in kept}
+    return {**told, "was_present": upload.was_present}

@@ -1,0 +1,158 @@
+"""A large file on its way: sent in parts, gone on with after whatever broke off.
+
+Nothing is remembered here: the service is asked for an unfinished upload of the same digest, so
+it may go on from another terminal, machine or day. :func:`steps` decides what to send next and
+leaves the sending to the clients, which differ only in that.
+
+::
+
+    known upload of the digest? ── no ──► create
+            │ yes                           │
+            ▼                               ▼
+    go on at its offset ◄─────────────── send a part ──► done: the trace's id
+            ▲                               │
+            └── wait, ask for the offset ◄──┴ broken connection, busy, wrong offset
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from refault.client import answers, connection
+from refault.client.calls import ROOT
+from refault.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from refault.client.uploads import TraceFile
+
+# Smaller files are sent again whole if need be.
+LARGE_BYTES = 16 * 1024 * 1024
+PART_BYTES = 256 * 1024 * 1024
+PATH = f"{ROOT}/uploads"
+_TUS = {"tus-resumable": "1.0.0"}
+_PART = _TUS | {"content-type": "application/offset+octet-stream"}
+_ASK_AGAIN = (HTTPStatus.CONFLICT, HTTPStatus.LOCKED)
+_BEGIN_AGAIN = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One request; with ``stop`` above ``start`` its body is that part of the file."""
+
+    method: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+    start: int = 0
+    stop: int = 0
+    delay_s: float = 0.0
+
+
+def steps(
+    file: TraceFile, base_url: str
+) -> Generator[Step, httpx.Response | httpx.TransportError, str]:
+    """What to send, one request after another; send in what came of each. The trace's id at last.
+
+    Raises:
+        Refused: the service says no, or the bytes are no good trace.
+        Unavailable: connections broke ``connection.RECONNECT_COUNT`` times in a row and no byte
+            more became safe; what is safe stays for the next call.
+    """
+    place, offset = yield from _begin(file, base_url)
+    broken_count, is_new = 0, False
+    while True:
+        stop = min(offset + PART_BYTES, file.size_bytes)
+        outcome = yield Step(
+            "PATCH",
+            place,
+            _PART | {"upload-offset": str(offset), "content-length": str(stop - offset)},
+            start=offset,
+            stop=stop,
+        )
+        if isinstance(outcome, httpx.Response):
+            if "refault-trace" in outcome.headers:
+                return outcome.headers["refault-trace"]
+            if outcome.status_code in _BEGIN_AGAIN and not is_new:
+                place, offset = (yield from _create(file, base_url)), 0
+                is_new = True
+                continue
+            if outcome.status_code not in _ASK_AGAIN:
+                answers.raise_for_problem(outcome)
+                offset, broken_count = int(outcome.headers["upload-offset"]), 0
+                continue
+        state, broken_count = yield from _look(place, outcome, broken_count, base_url)
+        if state["state"] == "refused":
+            raise Refused(str(state["error"]), status=422, problem=dict(state))
+        if state["state"] == "done":
+            return str(state["trace_id"])
+        if state["offset_bytes"] > offset:
+            broken_count = 0
+        offset = state["offset_bytes"]
+
+
+def _look(
+    place: str,
+    outcome: httpx.Response | httpx.TransportError,
+    broken_count: int,
+    base_url: str,
+) -> Generator[Step, httpx.Response | httpx.TransportError, tuple[dict[str, Any], int]]:
+    """How the upload stands, asked for until somebody answers; and how often nothing went on."""
+    while broken_count < connection.RECONNECT_COUNT:
+        delay_s = connection.reconnect_delay_s(broken_count)
+        broken_count += 1
+        asked = yield Step("GET", place, delay_s=delay_s)
+        if isinstance(asked, httpx.Response):
+            return answers.document(asked), broken_count
+    raise _given_up(outcome, base_url)
+
+
+def _begin(
+    file: TraceFile, base_url: str
+) -> Generator[Step, httpx.Response | httpx.TransportError, tuple[str, int]]:
+    """Where to go on with an unfinished upload of the file, or with a new one."""
+    outcome = yield Step("GET", PATH, query={"digest": file.digest})
+    for known in answers.document(_answered(outcome, base_url))["items"]:
+        if known["size_bytes"] == file.size_bytes:
+            return f"{PATH}/{known['id']}", known["offset_bytes"]
+    return (yield from _create(file, base_url)), 0
+
+
+def _create(
+    file: TraceFile, base_url: str
+) -> Generator[Step, httpx.Response | httpx.TransportError, str]:
+    words = {
+        "name": file.name,
+        "tags": " ".join(file.tags),
+        "note": file.note,
+        "sha256": file.digest,
+    }
+    metadata = ",".join(
+        f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in words.items()
+    )
+    headers = {"upload-length": str(file.size_bytes), "upload-metadata": metadata}
+    response = _answered((yield Step("POST", PATH, _TUS | headers)), base_url)
+    answers.raise_for_problem(response)
+    return str(httpx.URL(response.headers["location"]).path)
+
+
+def _answered(outcome: httpx.Response | httpx.TransportError, base_url: str) -> httpx.Response:
+    if isinstance(outcome, httpx.TransportError):
+        raise answers.unreachable(outcome, base_url) from outcome
+    return outcome
+
+
+def _given_up(outcome: httpx.Response | httpx.TransportError, base_url: str) -> Exception:
+    if isinstance(outcome, httpx.TransportError):
+        return answers.unreachable(outcome, base_url)
+    try:
+        answers.raise_for_problem(outcome)
+    except Refused as refused:
+        return refused
+    return answers.unreachable(httpx.TransportError("the connection keeps breaking"), base_url)
