@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.backup import Progress, sha256_of
+from db.backup import Progress
 from db.blobs import BlobStore
+from db.manifest import sha256_of
 from db.models import Result, Trace
 from db.session import transaction
 from refault.errors import RefaultError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -82,6 +83,17 @@ def get(session: Session, row_id: uuid.UUID) -> PatchSet:
     if found is None:
         raise NotFound(f"no patch set {row_id}: create it, or list what is here")
     return found
+
+
+def get_many(session: Session, row_ids: Sequence[uuid.UUID]) -> list[PatchSet]:
+    """The patch sets of these ids, each once, in this order; one query for all of them.
+
+    Those whose rows somebody deleted are missing.
+    """
+    wanted = list(dict.fromkeys(row_ids))
+    query = sa.select(PatchSet).where(PatchSet.id.in_(wanted))
+    found = {row.id: row for row in session.scalars(query).unique()}
+    return [found[row_id] for row_id in wanted if row_id in found]
 
 
 def list_page(
