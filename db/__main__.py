@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from db import backup, schema, session, verify
-from db.blobs import BlobStore
+from db.blobs import open_store
 from db.manifest import Manifest
 from db.repositories import catalogue
 from refault.errors import RefaultError
@@ -130,7 +131,7 @@ def _change(options: argparse.Namespace, engine: sa.Engine) -> int:
 
 
 def _keep(options: argparse.Namespace, engine: sa.Engine) -> int:
-    blobs = BlobStore(Path(options.blobs))
+    blobs = open_store(options.blobs, staging=Path(tempfile.gettempdir()) / "refault-blobs")
     with _Bars() as bars:
         if options.command == "verify":
             found = list(verify.live(engine, blobs, bars.show))

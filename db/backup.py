@@ -32,9 +32,10 @@ import zstandard
 from psycopg import sql
 
 from db import schema
-from db.blobs import BlobStore
+from db.blobs import BlobStore, FolderStore
 from db.manifest import MANIFEST, BackupError, Manifest, TableEntry, sha256_of
 from db.models import Base
+from refault.errors import BlobDamaged, NotFound
 
 ARCHIVE = "database.tar"
 # `python -m db upgrade` has put rows there, and the backup brings its own.
@@ -121,7 +122,7 @@ def check(folder: Path, progress: Progress = _quiet) -> Manifest:
             if seen.hexdigest() != entry.sha256:
                 raise BackupError(f"{archive}: table {entry.name} is damaged")
     progress("tables", len(manifest.tables), len(manifest.tables))
-    _Keeper(BlobStore(folder / "blobs"), folder, copy_blobs=False).check(manifest.blobs, progress)
+    _Keeper(FolderStore(folder / "blobs"), folder, copy_blobs=False).check(manifest.blobs, progress)
     return manifest
 
 
@@ -141,7 +142,7 @@ def restore(
     manifest = check(folder, progress)
     _refuse_unfit(engine, manifest)
     schema.upgrade(engine, manifest.revision)
-    source = BlobStore(folder / "blobs")
+    source = FolderStore(folder / "blobs")
     for number, digest in enumerate(manifest.blobs):
         progress("blobs", number, len(manifest.blobs))
         _put(source.path(digest), blobs)
@@ -297,7 +298,7 @@ class _Keeper:
         if target.exists() or not self._source.exists(digest):
             return
         target.parent.mkdir(exist_ok=True)
-        _link_or_copy(self._source.path(digest), target, copies=self._copies)
+        _link_or_copy(self._source.fetch(digest), target, copies=self._copies)
 
     def drop_others(self, wanted: set[str]) -> None:
         """Removes what was taken early and belongs to no trace any more."""
@@ -319,15 +320,17 @@ class _Keeper:
 
 def _put(source: Path, blobs: BlobStore) -> None:
     """A blob into the store: copied, because what is restored must not depend on the backup."""
-    if blobs.exists(source.name) and sha256_of(blobs.path(source.name)) == source.name:
+    with contextlib.suppress(NotFound, BlobDamaged):
+        blobs.fetch(source.name)
         return
-    blobs.delete(source.name)
+    digest = hashlib.sha256()
     with source.open("rb") as stream, blobs.receive() as incoming:
         for chunk in iter(lambda: stream.read(_CHUNK_BYTES), b""):
             incoming.write(chunk)
-        if incoming.digest != source.name:
+            digest.update(chunk)
+        if digest.hexdigest() != source.name:
             raise BackupError(f"blob {source} is damaged: its sha256 is not its name")
-        incoming.keep()
+        incoming.keep(source.name)
 
 
 def _link_or_copy(source: Path, target: Path, *, copies: bool) -> None:

@@ -17,6 +17,7 @@
     │   ├── MissingRequirement     a patch sits on another that is not in the set
     │   ├── WrongBase              a base has the patch already, or it makes no sense there
     │   └── InvalidParameter
+    ├── SeriesError                a file of mails holds no series that can be used
     ├── ReplayError
     │   ├── ReplayRefused          the trace asks for what the machine cannot have
     │   ├── ReplayCancelled
@@ -24,9 +25,9 @@
     ├── ResultError                a stored result cannot be read
     ├── ComparisonError
     └── ServiceError               the service, as the client and the rooms see it
-        ├── Forbidden
         ├── NotFound
         ├── Conflict
+        │   ├── VersionMismatch        it was changed since the caller saw it
         │   └── RequestUnderWay    its Idempotency-Key is in use right now
         ├── EmptyBatch             a batch with nothing to run
         ├── NoSimulator            no worker has registered a simulator
@@ -35,7 +36,18 @@
         ├── UploadRefused
         │   ├── UploadTooLarge         more bytes than the service takes
         │   ├── UploadStalled          the bytes stopped coming
-        │   └── DigestMismatch         the bytes that came are not those that were sent
+        │   ├── DigestMismatch         the bytes that came are not those that were sent
+        │   ├── ChecksumMismatch       the same of one part of an upload, which was dropped
+        │   ├── UploadBusy             another request writes to the same upload
+        │   ├── UploadGone             it expired, was refused, or its bytes were lost
+        │   ├── UploadHeaderInvalid    a header of the upload protocol cannot be read
+        │   ├── WrongOffset            a part that does not begin where the last one ended
+        │   └── ProtocolMismatch       another version of the upload protocol
+        ├── BlobDamaged            a stored file is not what its name says
+        ├── Unauthenticated        nobody we know asks: no secret, or one that does not hold
+        ├── Forbidden              whoever asks may not do this
+        ├── QuotaExceeded          the project has as much as it may have
+        ├── RateLimited            too often in too short a time
         ├── Unavailable            the service cannot be reached
         └── Refused                the service answered with a problem
 
@@ -111,6 +123,10 @@ class InvalidParameter(CatalogueError):
     """A parameter of a patch set is outside its range."""
 
 
+class SeriesError(RefaultError):
+    """A file of mails cannot be read as a series of patches."""
+
+
 class ReplayError(RefaultError):
     """A replay ended without a result."""
 
@@ -121,6 +137,10 @@ class ReplayRefused(ReplayError):
 
 class ReplayCancelled(ReplayError):
     """The caller asked the replay to stop."""
+
+
+class SnapshotRefused(ReplayError):
+    """A snapshot is damaged, or of another replay: start from the beginning."""
 
 
 class ConservationError(ReplayError):
@@ -139,16 +159,16 @@ class ServiceError(RefaultError):
     """The service cannot do what was asked."""
 
 
-class Forbidden(ServiceError):
-    """The caller may not have this."""
-
-
 class NotFound(ServiceError):
     """No such trace, patch set, batch or run."""
 
 
 class Conflict(ServiceError):
     """The request contradicts what is already there."""
+
+
+class VersionMismatch(Conflict):
+    """The resource was changed since the caller saw it."""
 
 
 class RequestUnderWay(Conflict):
@@ -185,6 +205,54 @@ class UploadStalled(UploadRefused):
 
 class DigestMismatch(UploadRefused):
     """The bytes that came do not have the digest the sender named."""
+
+
+class ChecksumMismatch(UploadRefused):
+    """One part of an upload does not have the checksum the sender named; it was dropped."""
+
+
+class UploadBusy(UploadRefused):
+    """Another request writes to the same upload right now."""
+
+
+class UploadGone(UploadRefused):
+    """The upload cannot go on: it expired, was refused, or its bytes were lost."""
+
+
+class UploadHeaderInvalid(UploadRefused):
+    """A header of the upload protocol is missing or cannot be read."""
+
+
+class WrongOffset(UploadRefused):
+    """A part of an upload does not begin where the last one ended."""
+
+
+class ProtocolMismatch(UploadRefused):
+    """The sender speaks another version of the upload protocol."""
+
+
+class BlobDamaged(ServiceError):
+    """A stored file does not have the sha256 that is its name: none of it may be used."""
+
+
+class Unauthenticated(ServiceError):
+    """The request shows no secret that holds, so nobody is known to ask."""
+
+
+class Forbidden(ServiceError):
+    """Whoever asks is known, and may not do this."""
+
+
+class QuotaExceeded(ServiceError):
+    """The project has as much as it may have."""
+
+
+class RateLimited(ServiceError):
+    """Too many requests in too short a time; ``retry_after_seconds`` says when there is room."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message)
 
 
 class Unavailable(ServiceError):

@@ -45,16 +45,13 @@ def configuration() -> dict[str, Any]:
             "sweep": {
                 "task": TASK_SHARD_SWEEP,
                 "schedule": settings.sweep_seconds,
-                # A sweep nobody took before the next ones were due is not worth keeping.
-                "options": {"queue": QUEUE_UPKEEP, "expires": max(settings.sweep_seconds * 2, 10)},
+                # Without an end: to a worker whose clock is ahead, every sweep would be too late.
+                "options": {"queue": QUEUE_UPKEEP},
             },
             "webhooks": {
                 "task": TASK_WEBHOOK_DELIVER,
                 "schedule": settings.webhook_seconds,
-                "options": {
-                    "queue": QUEUE_UPKEEP,
-                    "expires": max(settings.webhook_seconds * 2, 10),
-                },
+                "options": {"queue": QUEUE_UPKEEP},
             },
         },
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 
 from db import logs
 from db.messages import ShardMessage
@@ -13,6 +15,23 @@ from worker.resources import Resources
 
 _log = logging.getLogger(__name__)
 
+YOUNG_SECONDS = 60
+
+
+class Pace:
+    """Keeps a process from doing at once what had waited in a heap, while no worker was there."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def is_due(self, pause_seconds: float) -> bool:
+        """Whether the last time this was so is long enough ago; no clock on the wall is asked."""
+        now = time.monotonic()
+        if now - self._last < pause_seconds:
+            return False
+        self._last = now
+        return True
+
 
 def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMessage]:
     """Hands on abandoned shards and sends lost messages again; answers what was sent.
@@ -22,6 +41,7 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
     wait than rows, so that a long queue does not grow with every sweep.
     """
     sent = _hand_on(resources)
+    _remove_snapshots(resources)
     with transaction(resources.engine) as session:
         failed_count = sweeping.fail_orphans(session)
     if failed_count:
@@ -36,6 +56,21 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
         _log.info("%d messages sent again", len(lost))
         resources.publish(lost)
     return sent + lost
+
+
+def _remove_snapshots(resources: Resources) -> None:
+    """Removes snapshots nobody will go on from.
+
+    One that was just written may not be registered yet, so the young are spared.
+    """
+    kept = list(resources.snapshots.kept())
+    if kept:
+        with transaction(resources.engine) as session:
+            wanted = sweeping.wanted_snapshots(session, {shard_id for shard_id, _, _ in kept})
+        for shard_id, digest, age_seconds in kept:
+            if wanted.get(shard_id) != digest and age_seconds > YOUNG_SECONDS:
+                resources.snapshots.remove(shard_id, digest)
+    resources.snapshots.sweep_incoming()
 
 
 def _hand_on(resources: Resources) -> list[ShardMessage]:

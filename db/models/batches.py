@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
@@ -12,7 +13,9 @@ from db.models.patch_sets import Variant
 from db.models.projects import Owned
 from db.models.traces import Trace
 
-BATCH_PLANS = ("each", "series")
+BATCH_PLANS = ("each", "series", "ablation", "matrix")
+PRIORITY_DEFAULT = 5
+PRIORITY_MAX = 9
 BATCH_STATES = ("queued", "running", "done", "failed", "cancelled")
 BATCH_FINAL_STATES = ("done", "failed", "cancelled")
 
@@ -40,6 +43,12 @@ class Batch(Owned, Base):
             "(state IN ('done', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
             name="finished",
         ),
+        sa.Index(
+            "ix_batches_open",
+            "priority",
+            postgresql_where=sa.text("state IN ('queued', 'running')"),
+        ),
+        sa.CheckConstraint(f"priority BETWEEN 0 AND {PRIORITY_MAX}", name="priority"),
     )
 
     id: Mapped[RowId]
@@ -47,6 +56,12 @@ class Batch(Owned, Base):
     plan: Mapped[str]
     state: Mapped[str] = mapped_column(default="queued")
     recompute: Mapped[bool] = mapped_column(default=False)
+    # 0 to 9, the highest first; within one priority the claim is fair between projects.
+    priority: Mapped[int] = mapped_column(sa.SmallInteger, server_default=str(PRIORITY_DEFAULT))
+    # When one of its shards was last given to a worker: projects take turns by it.
+    claimed_at: Mapped[datetime.datetime | None]
+    # Combinations of the plan that make no machine: label and reason, in the plan's order.
+    refused: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
     simulator_digest: Mapped[str] = mapped_column(sa.ForeignKey("simulators.digest"), index=True)
     # What was asked for; an equal request while this one is under way is this batch.
     content_digest: Mapped[Digest] = mapped_column(index=True)

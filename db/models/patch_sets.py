@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest
 from db.models.projects import Owned
+from refault import catalogue
 
 
 class Patch(Base):
@@ -37,6 +38,15 @@ class Variant(Base):
     golden_name: Mapped[str | None]
     created_at: Mapped[CreatedAt]
 
+    @property
+    def text(self) -> str:
+        """The line that ``refault replay --variant`` reads as this machine."""
+        parameters = catalogue.Parameters.from_dict(self.parameters)
+        if self.golden_name is not None:
+            return ",".join((self.golden_name, *parameters.to_words()))
+        wanted = catalogue.PatchSet(self.base, tuple(self.patches), parameters)
+        return catalogue.patch_set_to_text(wanted)
+
 
 class PatchSet(Owned, Base):
     """An ordered list of patches on a base, with parameters."""
@@ -45,10 +55,15 @@ class PatchSet(Owned, Base):
     __table_args__ = (
         sa.UniqueConstraint("project_id", "digest"),
         sa.CheckConstraint("name <> ''", name="named"),
+        sa.CheckConstraint("(series IS NULL) = (version IS NULL)", name="series_has_version"),
+        sa.CheckConstraint("version >= 1", name="version"),
     )
 
     id: Mapped[RowId]
     name: Mapped[str]
+    # v1, v2, v3 of one series carry its name; null: it belongs to none.
+    series: Mapped[str | None] = mapped_column(index=True)
+    version: Mapped[int | None]
     base: Mapped[str]
     parameters: Mapped[dict[str, Any]]
     # sha256 over name, base, patches and parameters: the same set twice gives a project one row.

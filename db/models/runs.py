@@ -46,6 +46,10 @@ class Result(Base):
         sa.CheckConstraint(
             "(outcome = 'crashed') = (crash IS NOT NULL)", name="crashed_has_reason"
         ),
+        # Alarms are few, and every list of batches asks for them.
+        sa.Index(
+            "ix_results_alarmed", "id", postgresql_where=sa.text("integrity_alarm IS NOT NULL")
+        ),
     )
 
     id: Mapped[RowId]
@@ -76,7 +80,17 @@ class Shard(Owned, Base):
         sa.CheckConstraint(
             "(state = 'running') = (lease_until IS NOT NULL)", name="running_has_lease"
         ),
+        is_digest("snapshot_digest"),
+        sa.CheckConstraint(
+            "(snapshot_digest IS NULL) = (snapshot_events IS NULL)", name="snapshot_is_whole"
+        ),
         sa.Index("ix_shards_state_lease_until", "state", "lease_until"),
+        # What a claim looks for: the oldest waiting shard of the batch whose turn it is.
+        sa.Index(
+            "ix_shards_waiting", "batch_id", "id", postgresql_where=sa.text("state = 'queued'")
+        ),
+        # What an estimate looks for: how long the last shards took.
+        sa.Index("ix_shards_finished", "finished_at", postgresql_where=sa.text("state = 'done'")),
     )
 
     id: Mapped[RowId]
@@ -91,10 +105,15 @@ class Shard(Owned, Base):
     lost_count: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime.datetime | None]
     worker: Mapped[str | None]
+    # The process of that worker that computes it, on the worker's machine.
+    worker_pid: Mapped[int | None]
     # Why the last attempt ended without a result.
     error: Mapped[str | None]
     events_done: Mapped[int] = mapped_column(default=0)
     events_total: Mapped[int] = mapped_column(default=0)
+    # The seal of the snapshot the next attempt goes on from, and how many events it has behind it.
+    snapshot_digest: Mapped[Digest | None]
+    snapshot_events: Mapped[int | None]
     # When a message for the present attempt was last handed to the broker.
     published_at: Mapped[datetime.datetime | None]
     created_at: Mapped[CreatedAt]
@@ -133,6 +152,10 @@ class Run(Owned, Base):
     state: Mapped[str] = mapped_column(default="queued")
     result_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("results.id"), index=True)
     error: Mapped[str | None]
+    # The result was found by digest, not computed for this batch.
+    found: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    # A crash that was asked to be tried again: the known crash is no answer to it.
+    again: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[CreatedAt]
     finished_at: Mapped[datetime.datetime | None]
 

@@ -20,10 +20,18 @@ from refault import catalogue
 from refault.errors import CatalogueError, NotFound
 
 
-def add(session: Session, name: str, wanted: catalogue.PatchSet) -> tuple[PatchSet, bool]:
+def add(
+    session: Session,
+    name: str,
+    wanted: catalogue.PatchSet,
+    *,
+    series: str | None = None,
+    version: int | None = None,
+) -> tuple[PatchSet, bool]:
     """Stores a patch set with the variant it resolves to; answers its row and whether it is new.
 
     The same name, base, patches and parameters give the row that is there.
+    ``series`` and ``version``, both or neither, link v1, v2 and v3 of one series.
 
     Raises:
         CatalogueError: the patch set resolves to nothing (see :func:`refault.catalogue.resolve`).
@@ -31,7 +39,9 @@ def add(session: Session, name: str, wanted: catalogue.PatchSet) -> tuple[PatchS
     variant = catalogue.resolve(wanted)
     add_variant(session, variant)
     parameters = wanted.parameters.to_dict()
-    digest = _digest([name, wanted.base, list(wanted.patches), parameters])
+    document = [name, wanted.base, list(wanted.patches), parameters]
+    # Named only where there is one, so that older rows keep their digest.
+    digest = _digest(document if series is None else [*document, series, version])
     row_id = uuid7()
     created = session.scalar(
         insert(PatchSet)
@@ -39,6 +49,8 @@ def add(session: Session, name: str, wanted: catalogue.PatchSet) -> tuple[PatchS
             id=row_id,
             project_id=project_of(session),
             name=name,
+            series=series,
+            version=version,
             base=wanted.base,
             parameters=parameters,
             digest=digest,
@@ -94,6 +106,14 @@ def get_many(session: Session, row_ids: Sequence[uuid.UUID]) -> list[PatchSet]:
     query = sa.select(PatchSet).where(PatchSet.id.in_(wanted))
     found = {row.id: row for row in session.scalars(query).unique()}
     return [found[row_id] for row_id in wanted if row_id in found]
+
+
+def siblings(session: Session, row: PatchSet) -> Sequence[PatchSet]:
+    """The other patch sets of its series, by version and age; none if it belongs to none."""
+    if row.series is None:
+        return ()
+    query = sa.select(PatchSet).where(PatchSet.series == row.series, PatchSet.id != row.id)
+    return session.scalars(query.order_by(PatchSet.version, PatchSet.id)).unique().all()
 
 
 def list_page(

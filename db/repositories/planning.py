@@ -6,7 +6,8 @@ import dataclasses
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -14,14 +15,15 @@ from sqlalchemy.orm import Session
 from db.identifiers import CODE_LENGTH, batch_code, uuid7
 from db.messages import ShardMessage
 from db.models import Batch, BatchColumn, BatchTrace, PatchSet, Result, Run, Shard, Trace
-from db.models.batches import BATCH_FINAL_STATES, BATCH_PLANS
-from db.repositories import batch_events, patch_sets, results
+from db.models.batches import BATCH_FINAL_STATES, PRIORITY_DEFAULT
+from db.repositories import batch_events, projects, results, simulators
+from db.repositories.patch_sets import add_variant, to_catalogue
 from db.scope import EVERYWHERE
 from refault import catalogue
 from refault.errors import EmptyBatch, InvalidParameter
 
 VARIANTS_PER_SHARD_MAX = 4
-"""One decode serves this many variants; more would leave the other workers idle."""
+"""One decode serves this many variants; more would be too much to lose with one worker."""
 
 RUNS_MAX = 10_000
 
@@ -39,62 +41,129 @@ class PlannedBatch:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Column:
+class Column:
+    """A column of the comparison to be."""
+
     label: str
     patch_set_id: uuid.UUID
     prefix_length: int | None
     variant: catalogue.Variant
 
 
-def plan_batch(
-    session: Session,
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What was asked for, with its plan expanded: ``traces`` × ``columns``, each once."""
+
+    traces: tuple[Trace, ...]
+    plan: str
+    columns: tuple[Column, ...]
+    refused: tuple[catalogue.Refusal, ...]
+    simulator_digest: str
+    recompute: bool
+    priority: int
+
+    @property
+    def variants(self) -> dict[str, catalogue.Variant]:
+        """The distinct machines of the columns, by digest."""
+        return {column.variant.digest: column.variant for column in self.columns}
+
+    @property
+    def run_count(self) -> int:
+        """One run per trace and distinct variant."""
+        return len(self.traces) * len(self.variants)
+
+    @property
+    def content_digest(self) -> str:
+        """Names what the batch computes and shows; how urgent it is does not belong to it."""
+        document = [
+            [trace.digest for trace in self.traces],
+            [
+                [column.label, str(column.patch_set_id), column.variant.digest]
+                for column in self.columns
+            ],
+            [self.plan, self.simulator_digest, self.recompute],
+        ]
+        return hashlib.sha256(json.dumps(document).encode()).hexdigest()
+
+
+def expand(
     *,
     traces: Sequence[Trace],
     patch_sets: Sequence[PatchSet],
     plan: str,
     simulator_digest: str,
+    axes: Mapping[str, Sequence[catalogue.AxisValue]] | None = None,
     recompute: bool = False,
-    request_id: str | None = None,
-) -> PlannedBatch:
-    """Plans traces × patch sets: one run per trace and distinct variant.
-
-    ``plan`` is ``each`` (a column per patch set) or ``series`` (a column for the
-    base and one per prefix of each patch set). Runs whose result is known are
-    linked to it at once, unless ``recompute`` asks for everything again.
+    priority: int = PRIORITY_DEFAULT,
+) -> Request:
+    """Works out what a batch consists of, and writes nothing.
 
     Raises:
         EmptyBatch: there is no trace or no patch set.
-        InvalidParameter: the plan is unknown, or the batch has more than 10,000 runs.
+        InvalidParameter: the plan or an axis is unknown, or there are more than 10,000 runs.
     """
-    traces = list({trace.id: trace for trace in traces}.values())
-    columns = list(_columns(patch_sets, plan))
-    if not traces or not columns:
-        missing = "trace" if not traces else "patch set"
+    distinct = {trace.id: trace for trace in traces}
+    rows = list({row.id: row for row in patch_sets}.values())
+    expansion = catalogue.expand(
+        [catalogue.NamedSet(row.name, to_catalogue(row)) for row in rows], plan, axes
+    )
+    if not distinct or not expansion.columns:
+        missing = "trace" if not distinct else "patch set"
         raise EmptyBatch(f"the batch has nothing to run: name at least one {missing}")
-    variants = {column.variant.digest: column.variant for column in columns}
-    if len(traces) * len(variants) > RUNS_MAX:
+    request = Request(
+        traces=tuple(distinct.values()),
+        plan=plan,
+        columns=tuple(
+            Column(column.label, rows[column.set_index].id, column.prefix_length, column.variant)
+            for column in expansion.columns
+        ),
+        refused=expansion.refused,
+        simulator_digest=simulator_digest,
+        recompute=recompute,
+        priority=priority,
+    )
+    if request.run_count > RUNS_MAX:
         raise InvalidParameter(
-            f"{len(traces)} traces × {len(variants)} variants are more than"
+            f"{len(request.traces)} traces × {len(request.variants)} variants are more than"
             f" {RUNS_MAX} runs: submit several batches"
         )
-    content_digest = _content_digest(traces, columns, plan, simulator_digest, recompute=recompute)
+    return request
+
+
+def plan_batch(session: Session, **wanted: Any) -> PlannedBatch:
+    """Plans what :func:`expand` makes of ``wanted``; see :func:`write`."""
+    return write(session, expand(**wanted))
+
+
+def write(session: Session, request: Request, *, request_id: str | None = None) -> PlannedBatch:
+    """Writes a batch: columns, runs and shards.
+
+    Runs whose result is known are linked to it at once, unless the request asks
+    to compute everything again. ``request_id`` is that of the HTTP request, for the logs.
+    """
+    content_digest = request.content_digest
     # Two equal requests at once: the second waits here and then finds the first one's batch.
     lock_key = int.from_bytes(bytes.fromhex(content_digest[:16]), signed=True)
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(lock_key)))
     present = _find_under_way(session, content_digest)
     if present is not None:
+        # Whoever asks for the same with more urgency gets it sooner; nobody can slow it down.
+        present.priority = max(present.priority, request.priority)
+        session.flush()
         return PlannedBatch(present, (), created=False)
 
     batch = Batch(
         id=uuid7(),
         code=_free_code(session),
-        plan=plan,
-        recompute=recompute,
+        plan=request.plan,
+        recompute=request.recompute,
+        priority=request.priority,
+        refused=[dataclasses.asdict(refusal) for refusal in request.refused],
         request_id=request_id,
         state="queued",
-        simulator_digest=simulator_digest,
+        simulator_digest=request.simulator_digest,
         content_digest=content_digest,
-        run_count=len(traces) * len(variants),
+        run_count=request.run_count,
         done_count=0,
         cached_count=0,
         failed_count=0,
@@ -102,52 +171,45 @@ def plan_batch(
     )
     session.add(batch)
     session.flush()
-    _write_columns(session, batch, traces, columns)
-    shards = _write_runs(session, batch, traces, variants)
+    _write_columns(session, batch, request)
+    shards = _write_runs(session, batch, request)
+    if shards:
+        projects.check_room_for_runs(session)
     batch_events.add(session, batch, "batch.planned", shard_count=len(shards))
     return PlannedBatch(
         batch, tuple(ShardMessage(shard.id, shard.attempt) for shard in shards), created=True
     )
 
 
-def _columns(rows: Sequence[PatchSet], plan: str) -> Iterator[_Column]:
-    """The comparison's columns in order; a base that several series share appears once."""
-    if plan not in BATCH_PLANS:
-        raise InvalidParameter(f"no plan {plan!r}: choose one of {', '.join(BATCH_PLANS)}")
-    bases_seen: set[str] = set()
-    for row in {row.id: row for row in rows}.values():
-        wanted = patch_sets.to_catalogue(row)
-        if plan == "each":
-            yield _Column(row.name, row.id, None, catalogue.resolve(wanted))
-            continue
-        lead = f"{row.name} " if len(rows) > 1 else ""
-        for prefix in catalogue.prefixes(wanted):
-            variant = catalogue.resolve(prefix)
-            length = len(prefix.patches)
-            label = catalogue.prefix_label(prefix)
-            if length == 0:
-                if variant.digest in bases_seen:
-                    continue
-                bases_seen.add(variant.digest)
-                yield _Column(label, row.id, 0, variant)
-            else:
-                yield _Column(lead + label, row.id, length, variant)
+def find_known(session: Session, request: Request) -> dict[tuple[str, str], Result]:
+    """Results the request need not compute, by (trace digest, variant digest)."""
+    if request.recompute:
+        return {}
+    return results.find_many(
+        session,
+        [trace.digest for trace in request.traces],
+        list(request.variants),
+        request.simulator_digest,
+    )
 
 
-def _content_digest(
-    traces: Sequence[Trace],
-    columns: Sequence[_Column],
-    plan: str,
-    simulator_digest: str,
-    *,
-    recompute: bool,
-) -> str:
-    document = [
-        [trace.digest for trace in traces],
-        [[column.label, str(column.patch_set_id), column.variant.digest] for column in columns],
-        [plan, simulator_digest, recompute],
-    ]
-    return hashlib.sha256(json.dumps(document).encode()).hexdigest()
+def shards_per_trace(open_counts: Sequence[int], worker_count: int) -> list[int]:
+    """Into how many shards each trace's open runs are cut.
+
+    The rule: a shard decodes its trace once for all its runs, so as few shards
+    as possible, but
+
+    - never more than :data:`VARIANTS_PER_SHARD_MAX` runs in one, and
+    - no fewer shards in the batch than there are living workers, spread evenly
+      over the traces with open runs: with 4 workers and one trace under 4
+      variants, four shards of one run; with 4 workers and 8 such traces, one
+      shard each.
+
+    ``open_counts`` holds the runs without a known result, one number a trace.
+    """
+    busy = sum(count > 0 for count in open_counts)
+    share = -(-worker_count // busy) if busy else 0
+    return [min(count, max(-(-count // VARIANTS_PER_SHARD_MAX), share)) for count in open_counts]
 
 
 def _find_under_way(session: Session, content_digest: str) -> Batch | None:
@@ -169,14 +231,12 @@ def _free_code(session: Session) -> str:
     return batch_code(2 * CODE_LENGTH)
 
 
-def _write_columns(
-    session: Session, batch: Batch, traces: Sequence[Trace], columns: Sequence[_Column]
-) -> None:
-    for column in columns:
-        patch_sets.add_variant(session, column.variant)
+def _write_columns(session: Session, batch: Batch, request: Request) -> None:
+    for column in request.columns:
+        add_variant(session, column.variant)
     session.add_all(
         BatchTrace(batch_id=batch.id, position=position, trace_id=trace.id)
-        for position, trace in enumerate(traces)
+        for position, trace in enumerate(request.traces)
     )
     session.add_all(
         BatchColumn(
@@ -187,28 +247,18 @@ def _write_columns(
             prefix_length=column.prefix_length,
             variant_digest=column.variant.digest,
         )
-        for position, column in enumerate(columns)
+        for position, column in enumerate(request.columns)
     )
     session.flush()
 
 
-def _write_runs(
-    session: Session,
-    batch: Batch,
-    traces: Sequence[Trace],
-    variants: dict[str, catalogue.Variant],
-) -> list[Shard]:
+def _write_runs(session: Session, batch: Batch, request: Request) -> list[Shard]:
     """One run per trace and variant; those without a known result go into shards."""
-    known: dict[tuple[str, str], Result] = {}
-    if not batch.recompute:
-        known = results.find_many(
-            session, [trace.digest for trace in traces], list(variants), batch.simulator_digest
-        )
-    shards: list[Shard] = []
+    known = find_known(session, request)
+    missing: dict[uuid.UUID, list[Run]] = {trace.id: [] for trace in request.traces}
     position = 0
-    for trace in traces:
-        missing: list[Run] = []
-        for variant_digest in variants:
+    for trace in request.traces:
+        for variant_digest in request.variants:
             result = known.get((trace.digest, variant_digest))
             run = Run(
                 id=uuid7(),
@@ -220,13 +270,19 @@ def _write_runs(
             )
             position += 1
             if result is None:
-                missing.append(run)
+                missing[trace.id].append(run)
             else:
                 results.link(run, result, found=True)
                 batch.done_count += 1
                 batch.cached_count += 1
             session.add(run)
-        shards += _cut(session, batch, trace, missing)
+    worker_count = simulators.worker_count(session, batch.simulator_digest)
+    shard_counts = shards_per_trace([len(runs) for runs in missing.values()], worker_count)
+    shards = [
+        shard
+        for trace, shard_count in zip(request.traces, shard_counts, strict=True)
+        for shard in cut(session, batch, trace, missing[trace.id], shard_count)
+    ]
     session.flush()
     if not shards:
         # Asked before the state is set: the row must never be written with one and not the other.
@@ -236,9 +292,10 @@ def _write_runs(
     return shards
 
 
-def _cut(session: Session, batch: Batch, trace: Trace, runs: list[Run]) -> list[Shard]:
-    """Shards of nearly equal size, at most :data:`VARIANTS_PER_SHARD_MAX` runs each."""
-    shard_count = -(-len(runs) // VARIANTS_PER_SHARD_MAX)
+def cut(
+    session: Session, batch: Batch, trace: Trace, runs: Sequence[Run], shard_count: int
+) -> list[Shard]:
+    """Shards of nearly equal size for runs of one trace."""
     shards = []
     for index in range(shard_count):
         shard = Shard(

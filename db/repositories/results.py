@@ -55,9 +55,21 @@ def get(session: Session, row_id: uuid.UUID) -> Result:
     return found
 
 
+def alarm_count(session: Session, batch_id: uuid.UUID) -> int:
+    """How many of the batch's cells hold a result that may not be trusted."""
+    query = (
+        sa.select(sa.func.count())
+        .select_from(Run)
+        .join(Result, Result.id == Run.result_id)
+        .where(Run.batch_id == batch_id, Result.integrity_alarm.is_not(None))
+    )
+    return session.scalar(query) or 0
+
+
 def link(run: Run, result: Result, *, found: bool) -> None:
     """Ends a run with a result: found by digest, or computed for it."""
     run.result_id = result.id
+    run.found = found
     if result.outcome == "crashed":
         run.state = "crashed"
         run.error = result.crash

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.models import Run, Shard
+from db.models import Batch, Run, Shard
 from refault.errors import NotFound
 
 
@@ -18,6 +18,11 @@ def get(session: Session, row_id: uuid.UUID) -> Run:
     if found is None:
         raise NotFound(f"no run {row_id}: GET the batch for its runs")
     return found
+
+
+def simulator_of(session: Session, run: Run) -> str:
+    """The simulator the run was planned for, and so the one its result is of."""
+    return session.scalars(sa.select(Batch.simulator_digest).where(Batch.id == run.batch_id)).one()
 
 
 def of_batch(session: Session, batch_id: uuid.UUID) -> Sequence[Run]:

@@ -95,9 +95,21 @@ def current(session: Session) -> Simulator:
     return found
 
 
+def is_stale(session: Session, simulator_digest: str) -> bool:
+    """Whether results of that simulator are no longer what a new batch would give."""
+    return current(session).digest != simulator_digest
+
+
 def alive_workers(session: Session) -> Sequence[Worker]:
     """Workers whose last heartbeat is recent, by the database's clock."""
     return session.scalars(sa.select(Worker).where(is_alive()).order_by(Worker.name)).all()
+
+
+def worker_count(session: Session, simulator_digest: str) -> int:
+    """How many living workers have that simulator; each computes one shard at a time."""
+    query = sa.select(sa.func.count()).select_from(Worker)
+    query = query.where(Worker.simulator_digest == simulator_digest, is_alive())
+    return session.scalar(query) or 0
 
 
 def is_alive() -> sa.ColumnElement[bool]:

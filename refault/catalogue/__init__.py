@@ -19,6 +19,16 @@ from refault.catalogue.model import (
 )
 from refault.catalogue.named import GOLDEN, MERGED, NAMED, SEED_SERIES
 from refault.catalogue.notation import patch_set_from_text, patch_set_to_text
+from refault.catalogue.plans import (
+    AXES,
+    PLANS,
+    AxisValue,
+    Expansion,
+    NamedSet,
+    PlannedColumn,
+    Refusal,
+    expand,
+)
 from refault.catalogue.resolve import (
     bases,
     get_base,
@@ -33,19 +43,27 @@ from refault.catalogue.resolve import (
 )
 
 __all__ = [
+    "AXES",
     "GOLDEN",
     "KNOBS",
     "MERGED",
     "NAMED",
+    "PLANS",
     "SEED_SERIES",
+    "AxisValue",
     "Base",
+    "Expansion",
     "Knob",
+    "NamedSet",
     "Parameters",
     "Patch",
     "PatchSet",
+    "PlannedColumn",
+    "Refusal",
     "Schedule",
     "Variant",
     "bases",
+    "expand",
     "get_base",
     "get_patch",
     "golden_names",

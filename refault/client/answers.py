@@ -48,6 +48,13 @@ def document(response: httpx.Response) -> Any:
         raise Refused(message, status=response.status_code, problem={}) from error
 
 
+def readiness(response: httpx.Response) -> Any:
+    """What ``/readyz`` says: its 503 is an answer as good as its 200, unless it is a gateway's."""
+    if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE and _json(response) is not None:
+        return response.json()
+    return document(response)
+
+
 def text(response: httpx.Response) -> str:
     """The body of a good answer, as text."""
     raise_for_problem(response)
@@ -72,7 +79,14 @@ def unreachable(error: httpx.TransportError, base_url: object) -> Unavailable:
 
 
 def _problem(response: httpx.Response) -> dict[str, object] | None:
-    if response.headers.get("content-type", "").partition(";")[0].strip() != _PROBLEM:
+    return _json(response, _PROBLEM)
+
+
+def _json(
+    response: httpx.Response, media_type: str = "application/json"
+) -> dict[str, object] | None:
+    """The JSON object of an answer of that type, None if it is anything else."""
+    if response.headers.get("content-type", "").partition(";")[0].strip() != media_type:
         return None
     try:
         body = response.json()

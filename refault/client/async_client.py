@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import httpx
 
-from refault.client import answers, calls, connection, uploads
+from refault.client import answers, calls, connection, downloads, uploads
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
     BatchEvent,
+    HealthDocument,
+    MeDocument,
     Page,
     ParametersDocument,
     PatchDocument,
     PatchSetDocument,
     ProblemTypeDocument,
+    ReadinessDocument,
     RunDocument,
+    SessionDocument,
+    ShareDocument,
     TraceDocument,
     Upload,
 )
 from refault.client.event_stream import EventStreamParser
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
     from typing import Self
@@ -41,18 +46,44 @@ class AsyncClient:
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``
-    is the RFC 9457 document) and ``Unavailable`` when nothing answers.
+    is the RFC 9457 document) and ``Unavailable`` when nothing answers. A busy
+    service that names a time (``Retry-After``) is waited for, a request whose
+    answer was lost is sent again; POSTs carry keys, so that none is done twice.
     """
 
-    def __init__(self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = connection.TIMEOUT_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self.base_url = base_url
-        self._http = httpx.AsyncClient(**connection.options(base_url), transport=transport)
+        self._http = httpx.AsyncClient(
+            **connection.options(base_url, token, timeout_s), transport=transport
+        )
 
     @classmethod
-    def in_process(cls, app: Any, base_url: str) -> Self:
-        """A client of an ASGI application of this process, as reached under ``base_url``."""
+    def in_process(
+        cls,
+        app: Any,
+        base_url: str,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> Self:
+        """A client of an ASGI application of this process, as reached under ``base_url``.
+
+        ``headers`` go with every request, which seems to come from ``address``: whoever is
+        answered by means of this client is thereby known to the application.
+        """
         # A defect of the application is answered like any other refusal.
-        return cls(base_url, transport=httpx.ASGITransport(app, raise_app_exceptions=False))
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=address)
+        client = cls(base_url, token=token, transport=transport)
+        client._http.headers.update(headers or {})
+        return client
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,6 +125,47 @@ class AsyncClient:
         return Upload(
             answers.document(response), was_present=response.status_code == httpx.codes.OK
         )
+
+    async def download_trace(
+        self, digest: str, path: str | PathLike[str], *, progress: Progress | None = None
+    ) -> None:
+        """Download a trace file by its whole digest, going on where an earlier attempt broke off.
+
+        ``path`` appears complete and checked, or not at all; ``DigestMismatch`` if the bytes are
+        not those of the digest. ``progress(received, total)`` in bytes.
+        """
+        download = await anyio.to_thread.run_sync(downloads.Download, Path(path), digest)
+        broken_count = 0
+        try:
+            while True:
+                size_bytes = download.size_bytes
+                try:
+                    await self._receive(download, progress)
+                    break
+                except httpx.TransportError as error:
+                    broken_count = 0 if download.size_bytes > size_bytes else broken_count
+                    if broken_count >= connection.RECONNECT_COUNT:
+                        raise answers.unreachable(error, self.base_url) from error
+                await anyio.sleep(connection.reconnect_delay_s(broken_count))
+                broken_count += 1
+            await anyio.to_thread.run_sync(download.finish)
+        finally:
+            download.close()
+
+    async def _receive(self, download: downloads.Download, progress: Progress | None) -> None:
+        call = calls.get_blob(download.digest)
+        request = self._http.stream(call.method, call.path, headers=download.headers)
+        async with request as response:
+            if download.has_all(response):
+                return
+            if response.is_error:
+                await response.aread()
+            answers.raise_for_problem(response)
+            download.begin(response)
+            async for chunk in response.aiter_bytes(downloads.CHUNK_BYTES):
+                await anyio.to_thread.run_sync(download.write, chunk)
+                if progress is not None:
+                    progress(download.size_bytes, download.total_bytes or download.size_bytes)
 
     async def list_traces(
         self, *, limit: int | None = None, cursor: str | None = None
@@ -169,19 +241,59 @@ class AsyncClient:
         """One run with its result."""
         return await self._send(calls.get_run(run))
 
+    async def list_problems(self) -> Page[ProblemTypeDocument]:
+        """Every kind of problem there is."""
+        return await self._send(calls.list_problems())
+
     async def get_problem(self, name: str) -> ProblemTypeDocument:
         """What the ``type`` of a problem means."""
         return await self._send(calls.get_problem(name))
+
+    async def is_alive(self) -> HealthDocument:
+        """Whether the API's process answers at all."""
+        return await self._send(calls.is_alive())
+
+    async def is_ready(self) -> ReadinessDocument:
+        """Which parts of the service can be reached."""
+        return await self._send(calls.is_ready())
+
+    async def get_me(self) -> MeDocument:
+        """Who the caller is to the service: project, scopes, and so on."""
+        return await self._send(calls.get_me())
+
+    async def log_in(self, name: str, password: str) -> SessionDocument:
+        """A login of a person, for the pages; programs use tokens."""
+        return await self._send(calls.log_in(name, password))
+
+    async def log_out(self) -> None:
+        """Ends the login whose cookie is shown."""
+        await self._send(calls.log_out())
+
+    async def choose_project(self, project: str) -> MeDocument:
+        """Looks at another project with the login whose cookie is shown."""
+        return await self._send(calls.choose_project(project))
+
+    async def share_batch(self, batch: str, *, lifetime_days: int | None = 90) -> ShareDocument:
+        """A link by which anybody may read a batch."""
+        return await self._send(calls.share_batch(batch, lifetime_days=lifetime_days))
 
     async def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""
         return await self._send(calls.comparison(batch, base=base))
 
     async def comparison_text(
-        self, batch: str, *, base: int | None = None, form: calls.ComparisonFormat = "txt"
+        self,
+        batch: str,
+        *,
+        base: int | None = None,
+        form: calls.ComparisonFormat = "txt",
+        trace: str | None = None,
+        theme: str | None = None,
     ) -> str:
-        """The comparison of a batch as text in one of its forms."""
-        return await self._send(calls.comparison_text(batch, base=base, form=form))
+        """The comparison of a batch, or of one trace in it, as text in one of its forms."""
+        return await self._send(
+            calls.comparison_text(batch, base=base, form=form, trace=trace, theme=theme)
+        )
 
     async def watch_batch(
         self, batch: str, *, last_event_id: str = ""
@@ -223,11 +335,28 @@ class AsyncClient:
                     yield BatchEvent(event.id, event.event, json.loads(event.data))
 
     async def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
+        headers = connection.headers_of(call.method, call.headers)
+        waited_s = 0.0
+        while True:
+            response = await self._answer(call, headers)
+            delay_s = connection.retry_delay_s(response, waited_s)
+            if delay_s is None:
+                return call.read(response)
+            await anyio.sleep(delay_s)
+            waited_s += delay_s
+
+    async def _answer(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
+        """The answer to one request, sent again if the connection broke under it."""
         with self._reaching():
-            response = await self._http.request(
-                call.method, call.path, params=call.query, json=call.body, headers=call.headers
-            )
-        return call.read(response)
+            for _ in range(connection.RESEND_COUNT):
+                with suppress(httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+                    return await self._request(call, headers)
+            return await self._request(call, headers)
+
+    async def _request(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
+        return await self._http.request(
+            call.method, call.path, params=call.query, json=call.body, headers=headers
+        )
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

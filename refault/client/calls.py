@@ -13,12 +13,17 @@ from refault.client import answers
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
+    HealthDocument,
+    MeDocument,
     Page,
     ParametersDocument,
     PatchDocument,
     PatchSetDocument,
     ProblemTypeDocument,
+    ReadinessDocument,
     RunDocument,
+    SessionDocument,
+    ShareDocument,
     TraceDocument,
 )
 
@@ -49,6 +54,11 @@ class Call(Generic[AnswerT]):
 def has_blob(digest: str) -> Call[bool]:
     """Whether the service holds the bytes of that digest."""
     return Call("HEAD", _path("blobs", digest), answers.is_present)
+
+
+def get_blob(digest: str) -> Call[str]:
+    """The bytes of a trace file."""
+    return Call("GET", _path("blobs", digest), answers.text)
 
 
 def list_traces(
@@ -147,9 +157,42 @@ def get_run(run: str) -> Call[RunDocument]:
     return Call("GET", _path("runs", run), answers.document)
 
 
+def list_problems() -> Call[Page[ProblemTypeDocument]]:
+    """Every kind of problem."""
+    return Call("GET", _path("problems"), answers.document)
+
+
 def get_problem(name: str) -> Call[ProblemTypeDocument]:
     """One kind of problem, by the last part of its ``type``."""
     return Call("GET", _path("problems", name), answers.document)
+
+
+def get_me() -> Call[MeDocument]:
+    """Who the caller is to the service."""
+    return Call("GET", _path("me"), answers.document)
+
+
+def log_in(name: str, password: str) -> Call[SessionDocument]:
+    """A login of a person; programs use tokens."""
+    body = {"name": name, "password": password}
+    return Call("POST", _path("sessions"), answers.document, body=body)
+
+
+def log_out() -> Call[None]:
+    """Ends the login whose cookie is shown."""
+    return Call("DELETE", _path("sessions", "current"), answers.raise_for_problem)
+
+
+def choose_project(project: str) -> Call[MeDocument]:
+    """Looks at another project with the login whose cookie is shown."""
+    body = {"project": project}
+    return Call("PUT", _path("sessions", "current"), answers.document, body=body)
+
+
+def share_batch(batch: str, *, lifetime_days: int | None = 90) -> Call[ShareDocument]:
+    """A link by which anybody may read a batch."""
+    body = {"lifetime_days": lifetime_days}
+    return Call("POST", _path("batches", batch, "shares"), answers.document, body=body)
 
 
 def comparison(batch: str, *, base: int | None = None) -> Call[dict[str, Any]]:
@@ -160,12 +203,30 @@ def comparison(batch: str, *, base: int | None = None) -> Call[dict[str, Any]]:
 
 
 def comparison_text(
-    batch: str, *, base: int | None = None, form: ComparisonFormat = "txt"
+    batch: str,
+    *,
+    base: int | None = None,
+    form: ComparisonFormat = "txt",
+    trace: str | None = None,
+    theme: str | None = None,
 ) -> Call[str]:
     """The comparison of a batch as text in one of its forms."""
     return Call(
-        "GET", _path("comparisons", f"{batch}.{form}"), answers.text, query=_query(base=base)
+        "GET",
+        _path("comparisons", f"{batch}.{form}"),
+        answers.text,
+        query=_query(base=base, trace=trace, theme=theme),
     )
+
+
+def is_alive() -> Call[HealthDocument]:
+    """Whether the process answers at all."""
+    return Call("GET", "/healthz", answers.document)
+
+
+def is_ready() -> Call[ReadinessDocument]:
+    """Which parts of the service can be reached; a missing one is in the document, no refusal."""
+    return Call("GET", "/readyz", answers.readiness)
 
 
 def _path(*segments: str) -> str:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from refault.client import answers, calls, connection, uploads
+from refault.client import answers, calls, connection, downloads, uploads
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
     BatchEvent,
+    HealthDocument,
+    MeDocument,
     Page,
     ParametersDocument,
     PatchDocument,
     PatchSetDocument,
     ProblemTypeDocument,
+    ReadinessDocument,
     RunDocument,
+    SessionDocument,
+    ShareDocument,
     TraceDocument,
     Upload,
 )
@@ -41,12 +46,23 @@ class Client:
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``
-    is the RFC 9457 document) and ``Unavailable`` when nothing answers.
+    is the RFC 9457 document) and ``Unavailable`` when nothing answers. A busy
+    service that names a time (``Retry-After``) is waited for, a request whose
+    answer was lost is sent again; POSTs carry keys, so that none is done twice.
     """
 
-    def __init__(self, base_url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = connection.TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.base_url = base_url
-        self._http = httpx.Client(**connection.options(base_url), transport=transport)
+        self._http = httpx.Client(
+            **connection.options(base_url, token, timeout_s), transport=transport
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -88,6 +104,47 @@ class Client:
         return Upload(
             answers.document(response), was_present=response.status_code == httpx.codes.OK
         )
+
+    def download_trace(
+        self, digest: str, path: str | PathLike[str], *, progress: Progress | None = None
+    ) -> None:
+        """Download a trace file by its whole digest, going on where an earlier attempt broke off.
+
+        ``path`` appears complete and checked, or not at all; ``DigestMismatch`` if the bytes are
+        not those of the digest. ``progress(received, total)`` in bytes.
+        """
+        download = downloads.Download(Path(path), digest)
+        broken_count = 0
+        try:
+            while True:
+                size_bytes = download.size_bytes
+                try:
+                    self._receive(download, progress)
+                    break
+                except httpx.TransportError as error:
+                    broken_count = 0 if download.size_bytes > size_bytes else broken_count
+                    if broken_count >= connection.RECONNECT_COUNT:
+                        raise answers.unreachable(error, self.base_url) from error
+                time.sleep(connection.reconnect_delay_s(broken_count))
+                broken_count += 1
+            download.finish()
+        finally:
+            download.close()
+
+    def _receive(self, download: downloads.Download, progress: Progress | None) -> None:
+        call = calls.get_blob(download.digest)
+        request = self._http.stream(call.method, call.path, headers=download.headers)
+        with request as response:
+            if download.has_all(response):
+                return
+            if response.is_error:
+                response.read()
+            answers.raise_for_problem(response)
+            download.begin(response)
+            for chunk in response.iter_bytes(downloads.CHUNK_BYTES):
+                download.write(chunk)
+                if progress is not None:
+                    progress(download.size_bytes, download.total_bytes or download.size_bytes)
 
     def list_traces(
         self, *, limit: int | None = None, cursor: str | None = None
@@ -161,19 +218,59 @@ class Client:
         """One run with its result."""
         return self._send(calls.get_run(run))
 
+    def list_problems(self) -> Page[ProblemTypeDocument]:
+        """Every kind of problem there is."""
+        return self._send(calls.list_problems())
+
     def get_problem(self, name: str) -> ProblemTypeDocument:
         """What the ``type`` of a problem means."""
         return self._send(calls.get_problem(name))
+
+    def is_alive(self) -> HealthDocument:
+        """Whether the API's process answers at all."""
+        return self._send(calls.is_alive())
+
+    def is_ready(self) -> ReadinessDocument:
+        """Which parts of the service can be reached."""
+        return self._send(calls.is_ready())
+
+    def get_me(self) -> MeDocument:
+        """Who the caller is to the service: project, scopes, and so on."""
+        return self._send(calls.get_me())
+
+    def log_in(self, name: str, password: str) -> SessionDocument:
+        """A login of a person, for the pages; programs use tokens."""
+        return self._send(calls.log_in(name, password))
+
+    def log_out(self) -> None:
+        """Ends the login whose cookie is shown."""
+        self._send(calls.log_out())
+
+    def choose_project(self, project: str) -> MeDocument:
+        """Looks at another project with the login whose cookie is shown."""
+        return self._send(calls.choose_project(project))
+
+    def share_batch(self, batch: str, *, lifetime_days: int | None = 90) -> ShareDocument:
+        """A link by which anybody may read a batch."""
+        return self._send(calls.share_batch(batch, lifetime_days=lifetime_days))
 
     def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""
         return self._send(calls.comparison(batch, base=base))
 
     def comparison_text(
-        self, batch: str, *, base: int | None = None, form: calls.ComparisonFormat = "txt"
+        self,
+        batch: str,
+        *,
+        base: int | None = None,
+        form: calls.ComparisonFormat = "txt",
+        trace: str | None = None,
+        theme: str | None = None,
     ) -> str:
-        """The comparison of a batch as text in one of its forms."""
-        return self._send(calls.comparison_text(batch, base=base, form=form))
+        """The comparison of a batch, or of one trace in it, as text in one of its forms."""
+        return self._send(
+            calls.comparison_text(batch, base=base, form=form, trace=trace, theme=theme)
+        )
 
     def watch_batch(self, batch: str, *, last_event_id: str = "") -> Iterator[BatchEvent]:
         """The events of a batch until it has finished; reconnects by itself where it left off.
@@ -213,11 +310,28 @@ class Client:
                     yield BatchEvent(event.id, event.event, json.loads(event.data))
 
     def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
+        headers = connection.headers_of(call.method, call.headers)
+        waited_s = 0.0
+        while True:
+            response = self._answer(call, headers)
+            delay_s = connection.retry_delay_s(response, waited_s)
+            if delay_s is None:
+                return call.read(response)
+            time.sleep(delay_s)
+            waited_s += delay_s
+
+    def _answer(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
+        """The answer to one request, sent again if the connection broke under it."""
         with self._reaching():
-            response = self._http.request(
-                call.method, call.path, params=call.query, json=call.body, headers=call.headers
-            )
-        return call.read(response)
+            for _ in range(connection.RESEND_COUNT):
+                with suppress(httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+                    return self._request(call, headers)
+            return self._request(call, headers)
+
+    def _request(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
+        return self._http.request(
+            call.method, call.path, params=call.query, json=call.body, headers=headers
+        )
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

@@ -97,7 +97,7 @@ def _schema(resources: Resources) -> None:
 
 
 def _storage(resources: Resources) -> None:
-    resources.blobs.check_writable()
+    resources.blobs.check()
 
 
 def _broker(resources: Resources) -> None:

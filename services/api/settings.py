@@ -19,8 +19,13 @@ class Settings(BaseSettings):
     # Both hold a password, so neither is ever printed.
     database_url: str = Field(repr=False, description="postgresql://user:password@host:port/name")
     broker_url: str = Field(repr=False, description="redis://:password@host:port/0")
-    blobs: Path = Field(description="Folder of the trace files, shared with the workers")
+    blobs: str | Path = Field(
+        description="Folder of the trace files, shared with the workers, or s3://bucket/prefix"
+    )
 
+    blobs_staging: Path | None = Field(
+        None, description="Local folder for uploads and fetched copies where blobs are in a bucket"
+    )
     host: str = Field("127.0.0.1", description="Address the API listens on")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on")
     upload_limit_bytes: int = Field(4 * GIB, gt=0, description="The largest trace taken, in bytes")
@@ -29,6 +34,12 @@ class Settings(BaseSettings):
     )
     upload_parallel_count: int = Field(
         8, gt=0, description="Uploads checked at the same time; further ones wait their turn"
+    )
+    upload_expire_seconds: float = Field(
+        24 * 3600, gt=0, description="An unfinished upload is forgotten so long after its last part"
+    )
+    upload_sweep_seconds: float = Field(
+        600, gt=0, description="How often the API looks for uploads and traces that may go"
     )
     event_poll_seconds: float = Field(
         0.5, gt=0, description="How often a watched batch is looked at for new events"
@@ -42,6 +53,23 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least important log lines that are written"
+    )
+    session_hours: float = Field(12, gt=0, description="How long a login lasts, in hours")
+    login_tries: int = Field(
+        10, gt=0, description="Logins tried within five minutes, for one account or one address"
+    )
+    # What a new project gets; `python -m services.api.admin set-quota` changes one.
+    project_bytes: int | None = Field(
+        None, gt=0, description="Bytes of traces a new project may have; unbounded if unset"
+    )
+    project_traces: int | None = Field(
+        None, gt=0, description="Traces a new project may have; unbounded if unset"
+    )
+    project_queued_runs: int | None = Field(
+        None, gt=0, description="Runs of a new project that may wait at once; unbounded if unset"
+    )
+    project_requests_per_minute: int | None = Field(
+        1200, gt=0, description="Requests a minute of each token or login of a new project"
     )
     # By name, as tasks are: the API imports no pages, and runs without them if this is empty.
     pages: str = Field(

@@ -12,8 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from db import logs
 from services.api.errors import REQUEST_ID
 from services.api.metrics import RequestMetrics, Stopwatch, route_of
+from services.api.uploads import protocol
 
-UPLOAD_PATH = "/api/v1/traces"
+# Where bodies may be large: they are streamed, and have a limit of their own.
+UPLOAD_PATHS = re.compile(r"/api/v1/(traces|blobs/[^/]*|uploads(/[^/]*)?)")
+RESUMABLE_PATH = "/api/v1/uploads"
 # A body of the largest batch is a tenth of it; uploads have a limit of their own.
 BODY_BYTES_MAX = 1024 * 1024
 API_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
@@ -63,13 +66,15 @@ class Site:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
+                if scope["path"].startswith(RESUMABLE_PATH):
+                    headers.update(protocol.SPOKEN)
                 for name, value in _SAFETY.items():
                     headers.setdefault(name, value)
             await send(message)
 
         is_api = self.pages is None or scope["path"].startswith(API_PATHS)
         answer = self.api if is_api else self.pages
-        if scope["path"] != UPLOAD_PATH:
+        if not UPLOAD_PATHS.fullmatch(scope["path"]):
             receive = _bounded(receive)
         with logs.bound(request_id=request_id):
             try:

@@ -68,14 +68,14 @@ async def test_a_short_plain_request_id_is_kept_and_any_other_replaced(http):
     assert len(replaced.headers["x-request-id"]) == 16
 
 
-async def test_a_defect_is_a_500_that_tells_the_log_and_not_the_caller(api_settings, rows, caplog):
+async def test_a_defect_is_a_500_that_tells_the_log_and_not_the_caller(api_settings, token, caplog):
     api = create_api(api_settings)
 
     @api.get("/api/v1/defect")
     def defect():
         raise ZeroDivisionError("a secret")
 
-    async with in_process(api) as http:
+    async with in_process(api, token) as http:
         with caplog.at_level(logging.ERROR):
             answer = await http.get("/api/v1/defect")
     api.state.resources.close()

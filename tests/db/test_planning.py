@@ -4,8 +4,8 @@ import pytest
 
 from db.models import Batch, Run, Shard, Variant
 from db.models import PatchSet as PatchSetRow
-from db.repositories import batches, patch_sets, results
-from db.repositories.planning import VARIANTS_PER_SHARD_MAX
+from db.repositories import batches, patch_sets, results, simulators
+from db.repositories.planning import VARIANTS_PER_SHARD_MAX, shards_per_trace
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES, Parameters, PatchSet, Schedule
 from refault.errors import ContradictingPatches, EmptyBatch, InvalidParameter
@@ -205,3 +205,31 @@ def test_parameters_belong_to_the_variant(store):
         variant = patch_sets.to_variant(row.variant)
     assert variant.parameters.page_limit == Schedule(400, 64, 32768)
     assert variant.digest == limited.variant_digest
+
+
+@pytest.mark.parametrize(
+    ("open_counts", "worker_count", "shard_counts"),
+    [
+        ([5], 1, [2]),
+        # One trace keeps four workers busy, at the price of four decodes.
+        ([4], 4, [4]),
+        ([2], 8, [2]),
+        # Eight traces keep them busy anyway.
+        ([4] * 8, 4, [1] * 8),
+        ([0, 6, 0, 6], 8, [0, 4, 0, 4]),
+        # Nobody lives: as few as the size of a shard allows.
+        ([9, 0, 1], 0, [3, 0, 1]),
+    ],
+)
+def test_shards_are_few_but_no_worker_is_idle(open_counts, worker_count, shard_counts):
+    assert shards_per_trace(open_counts, worker_count) == shard_counts
+
+
+def test_a_batch_is_cut_for_the_workers_that_live(store):
+    for name in ("w2", "w3", "w4", "w5"):
+        with transaction(store.engine) as session:
+            simulators.register(
+                session, name=name, digest=SIMULATOR, semantics_version=1, host="h", pid=1
+            )
+    _, messages = store.plan()
+    assert len(messages) == 5

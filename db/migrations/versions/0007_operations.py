@@ -1,6 +1,6 @@
 """Tallies, webhooks, and the request a batch came from.
 
-Revision 0007, after 0003, 2026-11-25 00:00:00.
+Revision 0007, after 0006, 2026-11-25 00:00:00.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0007"
-down_revision = "0003"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

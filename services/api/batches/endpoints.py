@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterable
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from db.models import Batch
 from db.repositories import batches
 from refault.errors import InvalidRequest
 from services.api.batches import service
-from services.api.batches.schemas import BatchBody, BatchDetail, BatchSummary
+from services.api.batches.schemas import BatchBody, BatchDetail, BatchEstimate, BatchSummary
 from services.api.deps import WithPage, WithResources
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
@@ -23,16 +23,31 @@ router = APIRouter(tags=["batches"], route_class=OnceRoute)
     "/batches",
     status_code=201,
     responses={
-        200: {"model": BatchDetail, "description": "An equal batch was under way already"},
+        200: {
+            "model": BatchDetail | BatchEstimate,
+            "description": "An equal batch was under way already; or the answer to a dry run",
+        },
         **problems(404, 409, 422, 503),
     },
 )
-def submit_batch(response: Response, resources: WithResources, body: BatchBody) -> BatchDetail:
-    """Submit a batch: traces × patch sets.
+def submit_batch(
+    response: Response,
+    resources: WithResources,
+    body: BatchBody,
+    *,
+    dry_run: Annotated[
+        bool, Query(description="Answer what it would come to, and write nothing")
+    ] = False,
+) -> BatchDetail | BatchEstimate:
+    """Submit a batch: traces × patch sets, by a plan.
 
     Results that are known are linked at once; the rest is queued. With the
     broker down the batch is accepted all the same, and `notice` says so.
+    `dry_run` answers cells, seconds and bytes instead.
     """
+    if dry_run:
+        response.status_code = 200
+        return service.estimate(resources, body)
     batch, is_new = service.submit(resources, body)
     response.headers["location"] = f"/api/v1/batches/{batch.code}"
     if not is_new:
@@ -58,10 +73,38 @@ def get_batch(resources: WithResources, batch: str) -> BatchDetail:
 
 @router.post("/batches/{batch}/cancel", responses=problems(404, 409))
 def cancel_batch(resources: WithResources, batch: str) -> BatchDetail:
-    """Stop a batch: what waits at once, what runs at its next look at the flag."""
+    """Stop a batch: what waits at once, what runs at its next look at the flag.
+
+    Cancelling a cancelled batch changes nothing; one that is over otherwise is a 409.
+    """
     with resources.transaction() as session:
         row = batches.cancel(session, batches.get(session, batch).id)
         return service.detail_of(session, row)
+
+
+@router.post("/batches/{batch}/resume", responses=problems(404, 409))
+def resume_batch(resources: WithResources, batch: str) -> BatchDetail:
+    """Take a cancel back: what it ended waits again, what has a result keeps it.
+
+    A batch of which nothing was cancelled is a 409, and so is one planned for a
+    simulator that is not the present one.
+    """
+    return service.resume(resources, batch)
+
+
+@router.post("/batches/{batch}/retry", responses=problems(404, 409, 422))
+def retry_batch(
+    resources: WithResources,
+    batch: str,
+    *,
+    crashed: Annotated[bool, Query(description="Also runs on which the simulator crashed")] = False,
+) -> BatchDetail:
+    """Run again what failed, and nothing else.
+
+    A batch without such runs is a 409, and so is one planned for a simulator
+    that is not the present one.
+    """
+    return service.retry(resources, batch, crashed=crashed)
 
 
 def _watched(resources: WithResources, batch: str) -> Batch:

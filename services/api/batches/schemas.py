@@ -5,12 +5,38 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from services.api.patch_sets.schemas import Variant
+from db.models.batches import PRIORITY_DEFAULT, PRIORITY_MAX
+from services.api.patch_sets.schemas import Schedule, Variant
 from services.api.runs.schemas import RunSummary
 from services.api.schemas import Body, Digest, Document, StorableText, Time
 
 TRACES_MAX = 1_000
 PATCH_SETS_MAX = 100
+
+
+class TraceQuery(Body):
+    """Traces by what is known of them; all of it must fit."""
+
+    tags: list[StorableText] = Field(default_factory=list, max_length=20)
+    q: StorableText | None = Field(
+        None, min_length=1, description="Part of a name, or the beginning of a digest"
+    )
+    content: Literal["capture", "operations"] | None = None
+
+
+AXIS_VALUES_MAX = 50
+
+
+class Axes(Body):
+    """What a matrix varies; every combination of the values is a column of each patch set."""
+
+    base: list[str] | None = Field(None, min_length=1, max_length=AXIS_VALUES_MAX)
+    page_limit: list[int | Schedule | None] | None = Field(
+        None, min_length=1, max_length=AXIS_VALUES_MAX
+    )
+    bypass: list[int | None] | None = Field(None, min_length=1, max_length=AXIS_VALUES_MAX)
+    host_page_level: list[int] | None = Field(None, min_length=1, max_length=AXIS_VALUES_MAX)
+    tlb: list[int] | None = Field(None, min_length=1, max_length=AXIS_VALUES_MAX)
 
 
 class BatchBody(Body):
@@ -29,10 +55,21 @@ class BatchBody(Body):
         }
     )
 
-    traces: list[StorableText] = Field(max_length=TRACES_MAX, description="Ids or digests")
+    traces: list[StorableText] = Field(
+        default_factory=list, max_length=TRACES_MAX, description="Ids or digests"
+    )
+    trace_query: TraceQuery | None = Field(
+        None, description="Adds every trace that fits, in the order of arrival"
+    )
     patch_sets: list[uuid.UUID] = Field(max_length=PATCH_SETS_MAX)
-    plan: Literal["each", "series"] = Field(
-        "each", description="each: a column per patch set; series: one per prefix of each"
+    plan: Literal["each", "series", "ablation", "matrix"] = Field(
+        "each",
+        description="each: a column per patch set; series: one per prefix of each; "
+        "ablation: each whole, and without each of its patches; matrix: each under `axes`",
+    )
+    axes: Axes | None = Field(None, description="Plan matrix: what to vary, and over which values")
+    priority: int = Field(
+        PRIORITY_DEFAULT, ge=0, le=PRIORITY_MAX, description="The highest number runs first"
     )
     recompute: bool = Field(
         default=False, description="Run again what is known, and raise an alarm if bytes differ"
@@ -78,6 +115,33 @@ class Progress(Document):
     events_total: int | None = None
 
 
+class Refusal(Document):
+    """A combination of the plan that makes no machine."""
+
+    label: str
+    reason: str
+
+
+class BatchEstimate(Document):
+    """What a batch would come to; nothing was written."""
+
+    dry_run: Literal[True] = True
+    traces: int
+    columns: list[str] = Field(description="Labels, the base first")
+    refused: list[Refusal]
+    cells: int = Field(description="Traces × distinct machines")
+    cached: int = Field(description="Cells whose result is known")
+    to_run: int
+    shards: int = Field(description="Pieces of work; each decodes its trace once")
+    events_to_replay: int = Field(description="Events × variants that have to be simulated")
+    bytes_to_read: int
+    workers: int = Field(description="Living workers with the present simulator")
+    queued_ahead: int = Field(description="Shards of everybody that wait; not part of `seconds`")
+    seconds: float | None = Field(description="null: nothing is known, or nobody works")
+    basis: str = Field(description="What `seconds` rests on")
+    simulator_digest: Digest
+
+
 class BatchSummary(Document):
     """A batch as lists show it."""
 
@@ -86,12 +150,20 @@ class BatchSummary(Document):
     state: str = Field(description="queued, running, done, failed, cancelled")
     plan: str
     recompute: bool
+    priority: int
     created_at: Time
     finished_at: Time | None
     simulator_digest: Digest
+    is_stale: bool = Field(
+        description="The workers run another simulator by now: a new batch may give other numbers"
+    )
+    integrity_alarms: int = Field(
+        description="Cells whose result, computed again, gave other bytes: trust none of them"
+    )
     traces: list[TraceReference]
     patch_sets: list[PatchSetReference]
     columns: list[Column]
+    refused: list[Refusal] = Field(description="What the plan asked for and makes no machine")
     progress: Progress
     links: dict[str, str]
 

@@ -1,7 +1,8 @@
 """Submitting batches, and rows of batches as documents."""
 
 import logging
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import anyio
@@ -10,22 +11,34 @@ from fastapi.sse import ServerSentEvent
 from sqlalchemy.orm import Session
 
 from db import logs
+from db.messages import ShardMessage
 from db.models import Batch, BatchEvent
 from db.models.batches import BATCH_FINAL_STATES
-from db.repositories import batch_events, batches, patch_sets, runs, simulators, traces
-from refault.errors import EmptyBatch
+from db.repositories import (
+    batch_events,
+    batches,
+    estimating,
+    patch_sets,
+    planning,
+    reopening,
+    results,
+    runs,
+    simulators,
+)
+from services.api.batches import requested
 from services.api.batches.schemas import (
     BatchBody,
     BatchDetail,
+    BatchEstimate,
     BatchSummary,
     Column,
     PatchSetReference,
     Progress,
+    Refusal,
     StepEvent,
     TraceReference,
 )
 from services.api.deps import Resources
-from services.api.errors import pointing_at
 from services.api.runs.service import summary_of as run_summary_of
 
 _log = logging.getLogger(__name__)
@@ -39,24 +52,9 @@ def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
     The plan is one transaction. Messages go out after its commit: what the
     broker does not take, the sweep sends later, and the answer says so.
     """
-    _refuse_empty(body)
     with resources.transaction() as session:
-        found_traces = []
-        for index, name in enumerate(body.traces):
-            with pointing_at(f"/traces/{index}"):
-                found_traces.append(traces.get(session, name))
-        found_sets = []
-        for index, row_id in enumerate(body.patch_sets):
-            with pointing_at(f"/patch_sets/{index}"):
-                found_sets.append(patch_sets.get(session, row_id))
-        planned = batches.plan_batch(
-            session,
-            traces=found_traces,
-            patch_sets=found_sets,
-            plan=body.plan,
-            simulator_digest=simulators.current(session).digest,
-            recompute=body.recompute,
-            request_id=logs.field("request_id"),
+        planned = planning.write(
+            session, requested.expanded(session, body), request_id=logs.field("request_id")
         )
         session.refresh(planned.batch)
         document = detail_of(session, planned.batch)
@@ -69,6 +67,52 @@ def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
     sent_count = resources.sender.publish(planned.messages)
     document.notice = _notice(planned, sent_count)
     return document, planned.created
+
+
+def resume(resources: Resources, name: str) -> BatchDetail:
+    """Take a cancel back; see :func:`db.repositories.reopening.resume`."""
+    return _reopened(resources, name, reopening.resume)
+
+
+def retry(resources: Resources, name: str, *, crashed: bool) -> BatchDetail:
+    """Run again what failed; see :func:`db.repositories.reopening.retry`."""
+    return _reopened(resources, name, partial(reopening.retry, crashed=crashed))
+
+
+def _reopened(
+    resources: Resources,
+    name: str,
+    reopen: Callable[[Session, uuid.UUID], tuple[Batch, list[ShardMessage]]],
+) -> BatchDetail:
+    with resources.transaction() as session:
+        batch, messages = reopen(session, batches.get(session, name).id)
+        session.refresh(batch)
+        document = detail_of(session, batch)
+    document.notice = _notice_of_broker(len(messages), resources.sender.publish(messages))
+    return document
+
+
+def estimate(resources: Resources, body: BatchBody) -> BatchEstimate:
+    """What a batch would come to; writes nothing and sends nothing."""
+    with resources.transaction() as session:
+        request = requested.expanded(session, body)
+        found = estimating.estimate(session, request)
+    return BatchEstimate(
+        traces=len(request.traces),
+        columns=[column.label for column in request.columns],
+        refused=[Refusal.model_validate(refusal) for refusal in request.refused],
+        cells=found.run_count,
+        cached=found.cached_count,
+        to_run=found.to_run_count,
+        shards=found.shard_count,
+        events_to_replay=found.events_to_replay,
+        bytes_to_read=found.bytes_to_read,
+        workers=found.worker_count,
+        queued_ahead=found.queued_ahead_count,
+        seconds=found.seconds,
+        basis=found.basis,
+        simulator_digest=request.simulator_digest,
+    )
 
 
 def summary_of(session: Session, batch: Batch) -> BatchSummary:
@@ -98,10 +142,11 @@ async def watch(
     events_done = -1
     while True:
         look = partial(_look, resources, batch, last_seen)
-        steps, now = await anyio.to_thread.run_sync(look)
+        steps, newest_id, now = await anyio.to_thread.run_sync(look)
         for step in steps:
             last_seen = step.id
-            is_last = step.body["state"] in BATCH_FINAL_STATES
+            # A batch may have ended before, and been resumed or retried since.
+            is_last = step.id == newest_id and step.body["state"] in BATCH_FINAL_STATES
             yield ServerSentEvent(
                 id=str(step.id),
                 event="finished" if is_last else "step",
@@ -109,7 +154,7 @@ async def watch(
             )
             if is_last:
                 return
-        if now.state in BATCH_FINAL_STATES:
+        if not steps and now.state in BATCH_FINAL_STATES:
             # Whoever resumes after the last step is told again that it was the last.
             yield ServerSentEvent(event="finished", data=now.model_dump(mode="json"))
             return
@@ -119,17 +164,20 @@ async def watch(
         await anyio.sleep(resources.settings.event_poll_seconds)
 
 
-def _look(resources: Resources, batch: Batch, last_seen: int) -> tuple[list[BatchEvent], StepEvent]:
-    """Steps not seen yet, and how things stand."""
+def _look(
+    resources: Resources, batch: Batch, last_seen: int
+) -> tuple[list[BatchEvent], int, StepEvent]:
+    """Steps not seen yet, the id of the newest there is, and how things stand."""
     with resources.transaction() as session:
         # The state is read first: a batch seen as over has written its last step.
         row = batches.get(session, batch.id)
         events = runs.events_of_batch(session, batch.id)
         steps = list(batch_events.after(session, batch.id, last_seen))
+        newest_id = batch_events.newest_id(session, batch.id)
     now = StepEvent(
         kind="progress", state=row.state, at=None, progress=_progress(row, events), detail={}
     )
-    return steps, now
+    return steps, newest_id, now
 
 
 def _step_event(step: BatchEvent, now: Progress) -> StepEvent:
@@ -144,23 +192,19 @@ def _step_event(step: BatchEvent, now: Progress) -> StepEvent:
     )
 
 
-def _refuse_empty(body: BatchBody) -> None:
-    for field, noun in (("traces", "trace"), ("patch_sets", "patch set")):
-        if not getattr(body, field):
-            with pointing_at(f"/{field}"):
-                raise EmptyBatch(f"the batch has nothing to run: name at least one {noun}")
-
-
 def _notice(planned: batches.PlannedBatch, sent_count: int) -> str | None:
     if not planned.created:
         return "an equal batch was under way already: this is that one"
-    missing_count = len(planned.messages) - sent_count
-    if missing_count:
-        return (
-            f"the broker took {sent_count} of {len(planned.messages)} messages; the batch is "
-            "accepted, and the sweep sends the rest when the broker is back"
-        )
-    return None
+    return _notice_of_broker(len(planned.messages), sent_count)
+
+
+def _notice_of_broker(message_count: int, sent_count: int) -> str | None:
+    if sent_count == message_count:
+        return None
+    return (
+        f"the broker took {sent_count} of {message_count} messages; the batch is "
+        "accepted, and the sweep sends the rest when the broker is back"
+    )
 
 
 def _fields(session: Session, batch: Batch) -> dict[str, object]:
@@ -170,9 +214,13 @@ def _fields(session: Session, batch: Batch) -> dict[str, object]:
         "state": batch.state,
         "plan": batch.plan,
         "recompute": batch.recompute,
+        "priority": batch.priority,
         "created_at": batch.created_at,
         "finished_at": batch.finished_at,
         "simulator_digest": batch.simulator_digest,
+        "is_stale": simulators.is_stale(session, batch.simulator_digest),
+        "integrity_alarms": results.alarm_count(session, batch.id),
+        "refused": batch.refused,
         "traces": [TraceReference.model_validate(entry.trace) for entry in batch.traces],
         "patch_sets": [
             PatchSetReference.model_validate(row)

@@ -4,10 +4,9 @@ import dataclasses
 import re
 from typing import Any
 
-from db.models import Batch, Result, Trace, Variant
-from db.repositories import batches, comparisons
+from db.models import Batch, Result, Trace
+from db.repositories import batches, comparisons, simulators
 from db.repositories.comparisons import Cell
-from refault import catalogue
 from refault.compare import Column, Comparison, compare
 from refault.errors import NotFound
 from refault.results import RunResult
@@ -49,6 +48,7 @@ def of_batch(
         if not cells:
             raise NotFound(f"batch {batch.code} has no trace {trace_digest}")
         document = summary_of(session, batch)
+        present = simulators.current(session)
         names = " and ".join(entry.name for entry in document.patch_sets)
         return BatchComparison(
             batch=document,
@@ -60,6 +60,7 @@ def of_batch(
                     base=base,
                     trace_name=of_trace.trace.name,
                     trace_digest=of_trace.trace.digest,
+                    present_simulator=present.digest,
                 )
                 for of_trace in cells
             ),
@@ -101,18 +102,10 @@ def _last_line(error: str | None) -> str | None:
 def _command(batch: Batch, base: int) -> tuple[str, ...]:
     """``refault replay`` over the same traces and machines, the base first, as words."""
     columns = [batch.columns[base], *batch.columns] if base < len(batch.columns) else batch.columns
-    variants = dict.fromkeys(_variant_text(column.variant) for column in columns)
+    variants = dict.fromkeys(column.variant.text for column in columns)
     traces = [_file_name(entry.trace) for entry in batch.traces]
     options = [word for text in variants for word in ("-v", text)]
     return ("refault", "replay", *traces, *options)
-
-
-def _variant_text(variant: Variant) -> str:
-    parameters = catalogue.Parameters.from_dict(variant.parameters)
-    if variant.golden_name is not None:
-        return ",".join((variant.golden_name, *parameters.to_words()))
-    wanted = catalogue.PatchSet(variant.base, tuple(variant.patches), parameters)
-    return catalogue.patch_set_to_text(wanted)
 
 
 def _file_name(trace: Trace) -> str:

@@ -17,4 +17,4 @@ router = APIRouter(tags=["runs"])
 def get_run(resources: WithResources, run: uuid.UUID) -> RunDetail:
     """Get one run with its result."""
     with resources.transaction() as session:
-        return detail_of(runs.get(session, run))
+        return detail_of(session, runs.get(session, run))

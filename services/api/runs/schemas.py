@@ -21,6 +21,7 @@ class RunSummary(Document):
         description="queued, running, done, cached (was known), crashed, failed, cancelled"
     )
     error: str | None
+    has_integrity_alarm: bool = Field(description="Computed again, its result had other bytes")
     created_at: Time
     finished_at: Time | None
 
@@ -28,6 +29,8 @@ class RunSummary(Document):
 class RunDetail(RunSummary):
     """One run with what it yielded."""
 
+    simulator_digest: Digest
+    is_stale: bool = Field(description="The workers run another simulator by now")
     result: dict[str, Any] | None = Field(description="Counters, semantics, findings, digests")
     result_digest: Digest | None = Field(description="Equal for equal results")
     integrity_alarm: dict[str, Any] | None = Field(

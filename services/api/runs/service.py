@@ -1,6 +1,9 @@
 """Rows of runs as documents."""
 
+from sqlalchemy.orm import Session
+
 from db.models import Run
+from db.repositories import runs, simulators
 from services.api.runs.schemas import RunDetail, RunSummary
 
 
@@ -9,12 +12,15 @@ def summary_of(run: Run) -> RunSummary:
     return RunSummary.model_validate(_fields(run))
 
 
-def detail_of(run: Run) -> RunDetail:
+def detail_of(session: Session, run: Run) -> RunDetail:
     """A run with its result."""
     result = run.result
+    simulator_digest = runs.simulator_of(session, run)
     return RunDetail.model_validate(
         _fields(run)
         | {
+            "simulator_digest": simulator_digest,
+            "is_stale": simulators.is_stale(session, simulator_digest),
             "result": result and result.body,
             "result_digest": result and result.body_digest,
             "integrity_alarm": result and result.integrity_alarm,
@@ -31,6 +37,7 @@ def _fields(run: Run) -> dict[str, object]:
         "variant": run.variant,
         "state": run.state,
         "error": run.error,
+        "has_integrity_alarm": run.result is not None and run.result.integrity_alarm is not None,
         "created_at": run.created_at,
         "finished_at": run.finished_at,
     }

@@ -1,25 +1,39 @@
 """The endpoints under ``/api/v1/traces``."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from db.repositories import traces
-from services.api.deps import FOREVER, WithPage, WithResources, unchanged
+from services.api.deps import Resources, WithPage, WithResources, unchanged
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
 from services.api.schemas import Page, StorableText
-from services.api.traces import service
-from services.api.traces.schemas import TraceDetail, TraceSummary
+from services.api.traces import catalogue, intake, service
+from services.api.traces.intake import Announcement, Wishes
+from services.api.traces.schemas import (
+    TAGS_MAX,
+    Name,
+    Note,
+    Tag,
+    TraceChanges,
+    TraceDeletion,
+    TraceDetail,
+    TraceSummary,
+)
 
 router = APIRouter(tags=["traces"], route_class=OnceRoute)
 
 MEDIA_TYPE = "application/vnd.refault.trace"
-NAME_LENGTH_MAX = 200
+WishedName = Annotated[
+    Name | None, Query(description="What to call it; the header's name if left out")
+]
+WishedTags = Annotated[list[Tag] | None, Query(max_length=TAGS_MAX, description="May be repeated")]
+WishedNote = Annotated[Note, Query(description="Kept with the trace if it is new")]
 
-_UPLOAD_BODY: dict[str, Any] = {
+UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "The bytes of a trace file (.rft), as they are",
@@ -31,7 +45,7 @@ _UPLOAD_BODY: dict[str, Any] = {
 @router.post(
     "/traces",
     status_code=201,
-    openapi_extra=_UPLOAD_BODY,
+    openapi_extra=UPLOAD_BODY,
     responses={
         200: {"model": TraceDetail, "description": "The service had this trace already"},
         **problems(408, 413, 422, 503),
@@ -41,12 +55,9 @@ async def upload_trace(
     request: Request,
     response: Response,
     resources: WithResources,
-    name: Annotated[
-        StorableText | None,
-        Query(
-            max_length=NAME_LENGTH_MAX, description="What to call it; the header's name if left out"
-        ),
-    ] = None,
+    name: WishedName = None,
+    tag: WishedTags = None,
+    note: WishedNote = "",
     content_digest: Annotated[
         str | None, Header(description="RFC 9530; with it, damage on the way is seen")
     ] = None,
@@ -56,28 +67,54 @@ async def upload_trace(
     It is checked while it comes in. A bad one is refused with the byte at which
     it goes wrong (`offset`), and nothing of it is kept.
     """
-    announcement = service.announced(
-        name=name,
+    announcement = intake.announced(
+        Wishes(name, tuple(tag or ()), note),
         content_length=request.headers.get("content-length"),
         content_digest=content_digest,
     )
-    chunks = service.chunks_from_thread(
+    return await take(request, response, resources, announcement)
+
+
+async def take(
+    request: Request, response: Response, resources: Resources, announcement: Announcement
+) -> TraceDetail:
+    """The body of a request as a trace; the answer says where it is and whether it is new."""
+    chunks = intake.chunks_from_thread(
         aiter(request.stream()), resources.settings.upload_idle_seconds
     )
     trace, is_new = await anyio.to_thread.run_sync(
         partial(service.receive, resources, chunks, announcement), limiter=resources.upload_slots
     )
     response.headers["location"] = f"/api/v1/traces/{trace.id}"
-    if not is_new:
-        response.status_code = 200
+    response.status_code = 201 if is_new else 200
     return trace
 
 
 @router.get("/traces", responses=problems(422))
-def list_traces(resources: WithResources, page: WithPage) -> Page[TraceSummary]:
-    """List traces, newest first."""
+def list_traces(
+    resources: WithResources,
+    page: WithPage,
+    q: Annotated[
+        StorableText | None,
+        Query(max_length=200, description="In name, note, tags or guest; or how a digest begins"),
+    ] = None,
+    tag: Annotated[
+        list[Tag] | None, Query(max_length=TAGS_MAX, description="May be repeated: all of them")
+    ] = None,
+    content: Annotated[Literal["capture", "operations"] | None, Query()] = None,
+    guest_mode: Annotated[
+        Literal["long", "pae", "32bit", "nonpaging", "mixed"] | None, Query()
+    ] = None,
+    sort: Annotated[
+        traces.Sort, Query(description="`size` and `events`: the largest first")
+    ] = "newest",
+) -> Page[TraceSummary]:
+    """List the traces that fit, newest first unless said otherwise."""
+    wanted = traces.Filter(q, tuple(tag or ()), content, guest_mode)
     with resources.transaction() as session:
-        found = traces.list_page(session, after=page.cursor, limit=page.limit)
+        found = traces.list_page(
+            session, after=page.cursor, limit=page.limit, wanted=wanted, sort=sort
+        )
         items = [TraceSummary.model_validate(row) for row in found.rows]
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
 
@@ -88,5 +125,37 @@ def get_trace(
 ) -> TraceDetail | Response:
     """Get one trace by id, digest, or the first 8 or more characters of its digest."""
     with resources.transaction() as session:
-        found = TraceDetail.model_validate(traces.get(session, trace))
-    return unchanged(request, response, found.digest, keep=FOREVER) or found
+        found = catalogue.describe(session, traces.get(session, trace))
+    return unchanged(request, response, catalogue.version(found)) or found
+
+
+@router.patch("/traces/{trace}", responses=problems(404, 409, 412, 422))
+def change_trace(
+    resources: WithResources,
+    response: Response,
+    trace: str,
+    changes: TraceChanges,
+    if_match: Annotated[
+        str | None, Header(description="The ETag that was seen; without it the last change wins")
+    ] = None,
+) -> TraceDetail:
+    """Change a trace's name, tags, note or the description of its guest."""
+    changed = catalogue.change(resources, trace, changes, if_match)
+    response.headers["etag"] = f'"{catalogue.version(changed)}"'
+    return changed
+
+
+@router.delete("/traces/{trace}", responses=problems(404, 409, 422))
+def delete_trace(
+    resources: WithResources,
+    trace: str,
+    cascade: Annotated[
+        bool, Query(description="Also where batches have it: their part of it goes too")
+    ] = False,
+    dry_run: Annotated[bool, Query(description="Only say what would go")] = False,
+) -> TraceDeletion:
+    """Delete a trace for good: its row, its file, its runs and results.
+
+    File and results stay while another project has the same trace.
+    """
+    return catalogue.delete(resources, trace, cascade=cascade, dry_run=dry_run)

@@ -1,0 +1,147 @@
+"""What a batch would cost, before it is planned: cells, bytes and seconds. Writes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.models import Batch, Run, Shard
+from db.repositories import planning, simulators
+from db.repositories.planning import Request
+from db.scope import EVERYWHERE
+
+SHARDS_LOOKED_AT = 200
+"""The last shards that ended tell how fast workers are; older ones say less about today's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Throughput:
+    """How fast one worker is: events of one variant a second, and from how many shards we know."""
+
+    events_per_second: float
+    shard_count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a request comes to at this moment.
+
+    ``seconds`` is None where nothing is known or nobody works; ``basis`` says
+    in a sentence what it rests on. ``bytes_to_read``: every shard reads its
+    trace once. ``queued_ahead_count``: shards of everybody that wait already;
+    they are not part of ``seconds``.
+    """
+
+    run_count: int
+    cached_count: int
+    to_run_count: int
+    shard_count: int
+    worker_count: int
+    bytes_to_read: int
+    events_to_replay: int
+    queued_ahead_count: int
+    seconds: float | None
+    basis: str
+
+
+def estimate(session: Session, request: Request) -> Estimate:
+    """What the request would cost now."""
+    known = planning.find_known(session, request)
+    open_counts = [
+        sum((trace.digest, variant) not in known for variant in request.variants)
+        for trace in request.traces
+    ]
+    worker_count = simulators.worker_count(session, request.simulator_digest)
+    shard_counts = planning.shards_per_trace(open_counts, worker_count)
+    events = [
+        trace.event_count * count for trace, count in zip(request.traces, open_counts, strict=True)
+    ]
+    longest = max(
+        (
+            trace.event_count * -(-count // shard_count)
+            for trace, count, shard_count in zip(
+                request.traces, open_counts, shard_counts, strict=True
+            )
+            if shard_count
+        ),
+        default=0,
+    )
+    seconds, basis = _seconds(
+        sum(events), longest, worker_count, throughput(session, request.simulator_digest)
+    )
+    to_run_count = sum(open_counts)
+    return Estimate(
+        run_count=request.run_count,
+        cached_count=request.run_count - to_run_count,
+        to_run_count=to_run_count,
+        shard_count=sum(shard_counts),
+        worker_count=worker_count,
+        bytes_to_read=sum(
+            trace.size_bytes * shard_count
+            for trace, shard_count in zip(request.traces, shard_counts, strict=True)
+        ),
+        events_to_replay=sum(events),
+        queued_ahead_count=_queued_count(session),
+        seconds=seconds,
+        basis=basis,
+    )
+
+
+def throughput(session: Session, simulator_digest: str) -> Throughput | None:
+    """What the last shards of that simulator took; None if none has been recorded.
+
+    Of all projects: how fast a worker is, is nobody's secret.
+    """
+    run_count = (
+        sa.select(sa.func.count())
+        .select_from(Run)
+        .where(Run.shard_id == Shard.id, Run.state == "done", Run.found.is_(False))
+        .correlate(Shard)
+        .scalar_subquery()
+    )
+    last = (
+        sa.select(
+            (Shard.events_total * run_count).label("events"),
+            sa.func.extract("epoch", Shard.finished_at - Shard.started_at).label("seconds"),
+        )
+        .join(Batch, Batch.id == Shard.batch_id)
+        .where(
+            Shard.state == "done",
+            Shard.started_at.is_not(None),
+            Batch.simulator_digest == simulator_digest,
+        )
+        .order_by(Shard.finished_at.desc())
+        .limit(SHARDS_LOOKED_AT)
+        .subquery()
+    )
+    query = sa.select(
+        sa.func.sum(last.c.events), sa.func.sum(last.c.seconds), sa.func.count()
+    ).where(last.c.events > 0)
+    events, seconds, shard_count = session.execute(query.execution_options(**EVERYWHERE)).one()
+    if not events or not seconds:
+        return None
+    return Throughput(float(events) / float(seconds), shard_count)
+
+
+def _queued_count(session: Session) -> int:
+    query = sa.select(sa.func.count()).select_from(Shard).where(Shard.state == "queued")
+    return session.scalar(query.execution_options(**EVERYWHERE)) or 0
+
+
+def _seconds(
+    events: int, longest: int, worker_count: int, known: Throughput | None
+) -> tuple[float | None, str]:
+    """All work divided by the workers, but no less than the longest shard takes."""
+    if not events:
+        return 0.0, "every result is known: nothing is simulated"
+    if known is None:
+        return None, "nothing is known yet: no result of this simulator has been recorded"
+    if not worker_count:
+        return None, "no worker with this simulator is alive; the batch would wait for one"
+    per_worker = max(events / worker_count, longest)
+    return per_worker / known.events_per_second, (
+        f"the last {known.shard_count} shards replayed {known.events_per_second:,.0f} events of a"
+        f" variant a second per worker; {worker_count} workers are alive"
+    )

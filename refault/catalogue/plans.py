@@ -1,0 +1,199 @@
+"""Plans: the columns a batch makes of patch sets, before any trace is known.
+
+==========  =====================================================================
+plan        columns
+==========  =====================================================================
+each        one per patch set, as given
+series      the base, then one per prefix of each patch set
+ablation    each patch set whole, then without each of its patches in turn
+matrix      each patch set under every combination of the chosen axes
+==========  =====================================================================
+
+A combination the catalogue refuses (a patch taken out that another sits on, a
+patch on a base that has it already) is no error of an ablation or a matrix but
+part of its answer: it stands in ``refused`` with the reason, beside the
+columns that can be run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+from refault.catalogue.model import Parameters, PatchSet, Schedule, Variant
+from refault.catalogue.resolve import prefix_label, prefixes, resolve
+from refault.errors import CatalogueError, InvalidParameter, UnknownBase
+
+PLANS = ("each", "series", "ablation", "matrix")
+
+AXES = ("base", "page_limit", "bypass", "host_page_level", "tlb")
+"""What a matrix may vary, the slowest first; the patch sets vary fastest."""
+
+COMBINATIONS_MAX = 1_000
+
+AxisValue = str | int | Schedule | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NamedSet:
+    """A patch set and what its columns are called."""
+
+    name: str
+    patch_set: PatchSet
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlannedColumn:
+    """A column: ``set_index`` says which of the given patch sets it is made of.
+
+    ``prefix_length`` is set in a plan of prefixes only.
+    """
+
+    label: str
+    set_index: int
+    prefix_length: int | None
+    variant: Variant
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusal:
+    """A combination that makes no machine, and why."""
+
+    label: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Expansion:
+    """What a plan comes to. ``columns[0]`` is the base of the comparison."""
+
+    columns: tuple[PlannedColumn, ...]
+    refused: tuple[Refusal, ...] = ()
+
+
+def expand(
+    named: Sequence[NamedSet], plan: str, axes: Mapping[str, Sequence[AxisValue]] | None = None
+) -> Expansion:
+    """The columns of ``plan`` over these patch sets; ``axes`` are a matrix's and nobody else's.
+
+    Raises:
+        InvalidParameter: there is no such plan or axis, an axis without values or named twice
+            over, axes where they mean nothing, or more than 1,000 combinations.
+        CatalogueError: a patch set that was asked for as it stands makes no machine.
+    """
+    if plan not in PLANS:
+        raise InvalidParameter(f"no plan {plan!r}: choose one of {', '.join(PLANS)}")
+    if axes and plan != "matrix":
+        raise InvalidParameter(f"axes: plan {plan} has none; choose plan matrix")
+    match plan:
+        case "each":
+            columns = (
+                PlannedColumn(entry.name, index, None, resolve(entry.patch_set))
+                for index, entry in enumerate(named)
+            )
+            return Expansion(tuple(columns))
+        case "series":
+            return Expansion(tuple(_series(named)))
+        case "ablation":
+            return _sorted_out(_ablation(named))
+        case _:
+            return _sorted_out(_matrix(named, axes or {}))
+
+
+def _series(named: Sequence[NamedSet]) -> Iterator[PlannedColumn]:
+    """Prefixes in order; a base that several series share appears once."""
+    bases_seen: set[str] = set()
+    for index, entry in enumerate(named):
+        lead = f"{entry.name} " if len(named) > 1 else ""
+        for prefix in prefixes(entry.patch_set):
+            variant = resolve(prefix)
+            length = len(prefix.patches)
+            label = prefix_label(prefix)
+            if length == 0:
+                if variant.digest in bases_seen:
+                    continue
+                bases_seen.add(variant.digest)
+                yield PlannedColumn(label, index, 0, variant)
+            else:
+                yield PlannedColumn(lead + label, index, length, variant)
+
+
+_Wish = tuple[str, int, PatchSet]
+
+
+def _ablation(named: Sequence[NamedSet]) -> Iterator[_Wish]:
+    """The whole set first: what each patch is worth is read against it."""
+    for index, entry in enumerate(named):
+        whole = entry.patch_set
+        lead = f"{entry.name} " if len(named) > 1 else ""
+        yield entry.name, index, whole
+        for place, patch_id in enumerate(whole.patches):
+            rest = (*whole.patches[:place], *whole.patches[place + 1 :])
+            yield (
+                f"{lead}without {patch_id}",
+                index,
+                dataclasses.replace(whole, patches=rest),
+            )
+
+
+def _matrix(named: Sequence[NamedSet], axes: Mapping[str, Sequence[AxisValue]]) -> Iterator[_Wish]:
+    chosen = [axis for axis in AXES if axis in axes]
+    unknown = sorted(set(axes) - set(AXES))
+    if unknown:
+        raise InvalidParameter(f"axes: {', '.join(unknown)} unknown; there are {', '.join(AXES)}")
+    if not chosen:
+        raise InvalidParameter(f"axes: a matrix needs at least one of {', '.join(AXES)}")
+    count = len(named)
+    for axis in chosen:
+        if not axes[axis]:
+            raise InvalidParameter(f"axes.{axis}: has no values")
+        count *= len(axes[axis])
+    if count > COMBINATIONS_MAX:
+        raise InvalidParameter(
+            f"axes: {count} combinations are more than {COMBINATIONS_MAX}; choose fewer values"
+        )
+    for values in itertools.product(*(axes[axis] for axis in chosen)):
+        given = dict(zip(chosen, values, strict=True))
+        words = " ".join(f"{axis.replace('_', '-')}={_word(given[axis])}" for axis in chosen)
+        for index, entry in enumerate(named):
+            yield f"{entry.name} {words}", index, _varied(entry.patch_set, given)
+
+
+def _varied(patch_set: PatchSet, given: Mapping[str, AxisValue]) -> PatchSet:
+    parameters = {
+        name: getattr(patch_set.parameters, name)
+        for name in Parameters.__dataclass_fields__
+        if name not in given
+    }
+    parameters |= {name: value for name, value in given.items() if name != "base"}
+    base = given.get("base", patch_set.base)
+    return PatchSet(str(base), patch_set.patches, Parameters(**parameters))
+
+
+def _word(value: AxisValue) -> str:
+    if value is None:
+        return "default"
+    if isinstance(value, Schedule):
+        return f"{value.first}/{value.then}/{value.every}"
+    return str(value)
+
+
+def _sorted_out(wishes: Iterator[_Wish]) -> Expansion:
+    """What resolves, and what is refused; a label that stands for one machine twice is one."""
+    columns: dict[tuple[str, str], PlannedColumn] = {}
+    refused: dict[str, Refusal] = {}
+    for label, index, wanted in wishes:
+        try:
+            variant = resolve(wanted)
+        except (InvalidParameter, UnknownBase):
+            # A value no machine could have is a slip of the pen, not a combination that fails.
+            raise
+        except CatalogueError as error:
+            refused.setdefault(label, Refusal(label, str(error)))
+            continue
+        columns.setdefault((label, variant.digest), PlannedColumn(label, index, None, variant))
+    if not columns and refused:
+        first = next(iter(refused.values()))
+        raise CatalogueError(f"every combination is refused; {first.label}: {first.reason}")
+    return Expansion(tuple(columns.values()), tuple(refused.values()))

@@ -1,0 +1,126 @@
+"""``refault batches``: listed, shown, stopped."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refault.cli import names, tables
+from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.client.connection import TIMEOUT_S
+from refault.compare.layout import clean
+
+if TYPE_CHECKING:
+    from refault.client import BatchDocument
+
+batches = typer.Typer(help="Batches of the service.", no_args_is_help=True, rich_markup_mode=None)
+
+WithBatch = Annotated[str, typer.Argument(help="Code or id of the batch.", show_default=False)]
+
+
+@batches.command("list")
+def list_batches(
+    *,
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1)] = 20,
+    as_json: AsJson = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
+) -> None:
+    """List batches, newest first.
+
+    Example: refault batches list --limit 5
+    """
+    with connect(url, token, timeout) as client:
+        found = list(names.all_of(client.list_batches, limit=limit))
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    tables.show(
+        ("batch", "state", "runs", "plan", "traces", "patch sets", "created"),
+        [
+            (
+                batch["code"],
+                batch["state"],
+                f"{batch['progress']['finished']}/{batch['progress']['total']}",
+                batch["plan"],
+                len(batch["traces"]),
+                ", ".join(patch_set["name"] for patch_set in batch["patch_sets"]),
+                batch["created_at"][:16].replace("T", " "),
+            )
+            for batch in found
+        ],
+        right="runs traces",
+    )
+
+
+@batches.command("show")
+def show_batch(
+    batch: WithBatch,
+    *,
+    as_json: AsJson = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
+) -> None:
+    """Show the runs of a batch, each with the name `refault repro` knows it by.
+
+    Example: refault batches show b-7k3f
+    """
+    with connect(url, token, timeout) as client:
+        found = client.get_batch(batch)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    _show(found)
+
+
+@batches.command("cancel")
+def cancel_batch(
+    batch: WithBatch,
+    *,
+    as_json: AsJson = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
+) -> None:
+    """Stop what has not finished of a batch; results that are there stay.
+
+    Example: refault batches cancel b-7k3f
+    """
+    with connect(url, token, timeout) as client:
+        found = client.cancel_batch(batch)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    progress = found["progress"]
+    print(f"{found['code']}: {found['state']}, {progress['done']} of {progress['total']} runs done")
+
+
+def _show(batch: BatchDocument) -> None:
+    progress = batch["progress"]
+    print(f"{batch['code']}: {batch['state']}, plan {batch['plan']}, ", end="")
+    print(f"{progress['finished']} of {progress['total']} runs finished")
+    print(f"simulator {batch['simulator_digest'][:12]}")
+    if batch.get("notice"):
+        print(clean(str(batch["notice"])))
+    print()
+    traces = {trace["id"]: trace["name"] for trace in batch["traces"]}
+    labels: dict[str, list[str]] = {}
+    for column in batch["columns"]:
+        labels.setdefault(column["variant"]["digest"], []).append(column["label"])
+    tables.show(
+        ("trace", "columns", "state", "run", "error"),
+        [
+            (
+                traces.get(run["trace_id"], run["trace_digest"][:12]),
+                " · ".join(labels.get(run["variant"]["digest"], [run["variant"]["name"]])),
+                run["state"],
+                run["id"],
+                (run["error"] or "").strip().rpartition("\n")[2],
+            )
+            for run in batch.get("runs", [])
+        ],
+    )

@@ -1,0 +1,103 @@
+"""``refault compare``: a batch, or several things against the first of them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from contextlib import ExitStack
+from functools import cache
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refault.cli.exits import ExitCode
+from refault.cli.operands import Cell, load
+from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.client.connection import TIMEOUT_S
+from refault.compare import Comparison, Verdict, compare, to_csv, to_dict, to_markdown, to_text
+from refault.errors import ComparisonError, InvalidRequest
+
+if TYPE_CHECKING:
+    from refault.client import Client
+
+FORMATS = ("text", "md", "csv", "json")
+
+
+def compare_runs(
+    things: Annotated[
+        list[str],
+        typer.Argument(
+            help="BATCH, BATCH/COLUMN, BATCH/TRACE/COLUMN, the id of a run, or a JSON file of "
+            "one. The first column of the first is the base.",
+            metavar="A [B]...",
+            show_default=False,
+        ),
+    ],
+    *,
+    form: Annotated[
+        str, typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}.", metavar="FORMAT")
+    ] = "text",
+    every_counter: Annotated[
+        bool, typer.Option("--all", help="Also show counters that nothing changes (text).")
+    ] = False,
+    as_json: AsJson = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
+) -> None:
+    """Compare runs of the same traces: of one batch, or of several.
+
+    Traces that only one of them has are left out. Exit code 1 says that something is a regression
+    or worse, 5 that a result is missing.
+
+    Example: refault compare b-7k3f/1-5 b-9x2m/1-6 --format md
+    """
+    if form not in FORMATS:
+        raise InvalidRequest(f"--format {form}: there are {', '.join(FORMATS)}")
+    with ExitStack() as stack:
+
+        @cache
+        def client() -> Client:
+            return stack.enter_context(connect(url, token, timeout))
+
+        loaded = [load(word, client) for word in dict.fromkeys(things)]
+    comparisons = _compared(loaded)
+    command = ["refault", *sys.argv[1:]]
+    title = f"refault comparison: {', '.join(things)}"
+    if as_json or form == "json":
+        print(json.dumps([to_dict(comparison) for comparison in comparisons], indent=2))
+    elif form == "md":
+        print(to_markdown(comparisons, title=title, command=shlex.join(command)), end="")
+    elif form == "csv":
+        print(to_csv(comparisons), end="")
+    else:
+        text = to_text(comparisons, title=title, command=command, every_counter=every_counter)
+        print(text, end="")
+    raise typer.Exit(_exit_code(comparisons))
+
+
+def _compared(loaded: list[list[Cell]]) -> list[Comparison]:
+    """One comparison for every trace that all the things have."""
+    digests = [{cell.trace_digest for cell in cells} for cells in loaded]
+    common = set.intersection(*digests)
+    comparisons = []
+    for digest in dict.fromkeys(cell.trace_digest for cell in loaded[0]):
+        if digest not in common:
+            continue
+        cells = [cell for cells in loaded for cell in cells if cell.trace_digest == digest]
+        name = cells[0].trace_name
+        columns = [cell.column for cell in cells]
+        comparisons.append(compare(columns, trace_name=name, trace_digest=digest))
+    if not comparisons:
+        raise ComparisonError("they have no trace in common, so nothing can be compared")
+    return comparisons
+
+
+def _exit_code(comparisons: list[Comparison]) -> ExitCode:
+    worst = min((each.worst_verdict for each in comparisons), key=lambda verdict: verdict.rank)
+    if worst.rank <= Verdict.REGRESSION.rank:
+        return ExitCode.ANSWER_IS_NO
+    if any(c.verdict is Verdict.MISSING for each in comparisons for c in each.columns):
+        return ExitCode.UNFINISHED
+    return ExitCode.OK

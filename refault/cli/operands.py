@@ -1,0 +1,141 @@
+"""What ``refault compare`` sets side by side: batches, columns and cells of them, runs, files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refault.cli import names
+from refault.compare import Column
+from refault.errors import NotFound, ResultError
+from refault.results import RunResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from refault.client import BatchDocument, Client, RunDocument
+
+_HAVE_RESULTS = {"done", "cached"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run as a column, and the trace it is of."""
+
+    trace_name: str
+    trace_digest: str
+    column: Column
+
+
+def load(word: str, client: Callable[[], Client]) -> list[Cell]:
+    """The cells a word means: a file, a run's id, or ``BATCH[/TRACE][/COLUMN]``.
+
+    ``client`` is asked for only where the service is needed.
+    """
+    if Path(word).is_file():
+        return [_of_file(Path(word))]
+    if names.is_id(word):
+        return [_of_run(client(), word)]
+    code, _, rest = word.partition("/")
+    batch = client().get_batch(code)
+    trace_digest, variant_digest = _selected(batch, rest)
+    cells = []
+    for column in _distinct(batch):
+        for run in batch["runs"]:
+            if run["variant"]["digest"] != column["variant"]["digest"]:
+                continue
+            if trace_digest in {None, run["trace_digest"]} and variant_digest in {
+                None,
+                run["variant"]["digest"],
+            }:
+                cells.append(_cell(client(), batch, run, f"{code}/{column['label']}"))
+    return cells
+
+
+def run_of(client: Client, word: str) -> RunDocument:
+    """The one run a word means: its id, or ``BATCH/TRACE/COLUMN``."""
+    if names.is_id(word):
+        return client.get_run(word)
+    code, _, rest = word.partition("/")
+    batch = client.get_batch(code)
+    trace_digest, variant_digest = _selected(batch, rest)
+    found = [
+        run
+        for run in batch["runs"]
+        if trace_digest in {None, run["trace_digest"]}
+        and variant_digest in {None, run["variant"]["digest"]}
+    ]
+    if len(found) != 1:
+        raise NotFound(
+            f"{word} is {len(found)} runs; name one as {code}/TRACE/COLUMN, "
+            f"`refault batches show {code}` lists them"
+        )
+    return client.get_run(found[0]["id"])
+
+
+def _selected(batch: BatchDocument, rest: str) -> tuple[str | None, str | None]:
+    """The digests of trace and variant that ``[TRACE][/COLUMN]`` leaves; None for all of them."""
+    if not rest:
+        return None, None
+    for trace in batch["traces"]:
+        for name in (trace["name"], trace["digest"], trace["digest"][:12], trace["id"]):
+            if rest == name:
+                return trace["digest"], None
+            if rest.startswith(f"{name}/"):
+                word = rest.removeprefix(f"{name}/")
+                return trace["digest"], names.column(batch, word)["variant"]["digest"]
+    return None, names.column(batch, rest)["variant"]["digest"]
+
+
+def _distinct(batch: BatchDocument) -> list[Any]:
+    """The columns, one for each machine."""
+    return list(
+        {column["variant"]["digest"]: column for column in reversed(batch["columns"])}.values()
+    )[::-1]
+
+
+def _cell(client: Client, batch: BatchDocument, run: RunDocument, label: str) -> Cell:
+    trace = next(entry for entry in batch["traces"] if entry["id"] == run["trace_id"])
+    full = client.get_run(run["id"]) if run["state"] in _HAVE_RESULTS else run
+    return Cell(trace["name"], trace["digest"], _column(full, label))
+
+
+def _of_run(client: Client, run_id: str) -> Cell:
+    run = client.get_run(run_id)
+    trace = client.get_trace(run["trace_digest"])
+    return Cell(trace["name"], trace["digest"], _column(run, run["variant"]["text"]))
+
+
+def _column(run: RunDocument, label: str) -> Column:
+    body = run.get("result")
+    alarm = run.get("integrity_alarm")
+    return Column(
+        label=label,
+        variant_name=run["variant"]["name"],
+        golden_name=run["variant"]["golden_name"],
+        result=None if body is None else RunResult.from_dict(body),
+        state=run["state"],
+        variant_digest=run["variant"]["digest"],
+        alarm=None if alarm is None else "run again, it came to other bytes",
+        error=(run["error"] or "").strip().rpartition("\n")[2] or None,
+    )
+
+
+def _of_file(path: Path) -> Cell:
+    """A result kept in a file: a run as the service shows it, or the result alone."""
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        held = body.get("result", body)
+        result = RunResult.from_dict(held)
+    except (OSError, ValueError, TypeError, AttributeError, ResultError) as error:
+        raise ResultError(f"{path}: not the JSON of a run or a result: {error}") from error
+    variant = body.get("variant") or {}
+    column = Column(
+        label=path.stem,
+        variant_name=variant.get("name") or path.stem,
+        golden_name=variant.get("golden_name"),
+        result=result,
+    )
+    return Cell(result.trace_digest[:12], result.trace_digest, column)

@@ -1,0 +1,171 @@
+"""``refault repro``: one cell of a batch again, on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from refault.catalogue import Variant, patch_set_from_text, resolve
+from refault.cli.exits import ExitCode
+from refault.cli.operands import run_of
+from refault.cli.progress import progress_bars
+from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.client.connection import TIMEOUT_S
+from refault.errors import NotATrace, ReplayRefused
+from refault.results import RunResult
+from refault.trace import SUFFIX
+
+if TYPE_CHECKING:
+    from refault.client import Client, RunDocument
+
+_COUNTED = ("counters", "semantics", "work")
+
+
+def repro(
+    cell: Annotated[
+        str, typer.Argument(help="Id of a run, or BATCH/TRACE/COLUMN.", show_default=False)
+    ],
+    *,
+    trace: Annotated[
+        Path | None, typer.Option(help="The trace's file, if it is here; its digest is checked.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replay even with another simulator than the result's.")
+    ] = False,
+    as_json: AsJson = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
+) -> None:
+    """Replay one cell on this machine and compare the result's digest with the service's.
+
+    The trace is downloaded once and kept; a download that broke off goes on. Exit code 0: the
+    same bytes; 1: different, and the first counter that differs is named.
+
+    Example: refault repro b-7k3f/linux61-boot-1cpu/1-6
+    """
+    from refault.mmu import engine
+
+    with connect(url, token, timeout) as client:
+        run = run_of(client, cell)
+        body = run.get("result")
+        if body is None:
+            print(f"refault: run {run['id']} is {run['state']}: no result yet", file=sys.stderr)
+            raise typer.Exit(ExitCode.UNFINISHED)
+        theirs = RunResult.from_dict(body)
+        ours = engine.simulator_digest()
+        if ours != theirs.simulator_digest and not force:
+            raise ReplayRefused(
+                f"the result was made by simulator {theirs.simulator_digest[:12]}, here is "
+                f"{ours[:12]}: check out the version that made it, or add --force"
+            )
+        variant = _variant(run)
+        path = _given(trace, run) if trace else _fetched(client, run, quiet=as_json)
+    with progress_bars(enabled=not as_json) as bars:
+        task = bars.add_task(f"replaying {variant.name}", total=None)
+
+        def advance(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total or None)
+
+        (here,) = engine.replay(path, [variant], progress=advance)
+    differences = [
+        entry
+        for entry in _differences(theirs.to_dict(), here.to_dict())
+        # Differing simulators were let through by --force; what they count is the question then.
+        if entry[0] != "simulator_digest"
+    ]
+    _show(run, theirs, here, differences, as_json=as_json)
+    raise typer.Exit(ExitCode.ANSWER_IS_NO if differences else ExitCode.OK)
+
+
+def _variant(run: RunDocument) -> Variant:
+    """The machine of the run, as this catalogue makes it; it must be the very same."""
+    text, digest = run["variant"]["text"], run["variant"]["digest"]
+    variant = resolve(patch_set_from_text(text))
+    if variant.digest != digest:
+        raise ReplayRefused(
+            f"{text} is the machine {variant.digest[:12]} here, and was {digest[:12]} there: "
+            "the catalogues differ; check out the version that made the result"
+        )
+    return variant
+
+
+def _given(path: Path, run: RunDocument) -> Path:
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise NotATrace(f"{path}: cannot be read: {error.strerror}") from error
+    if digest != run["trace_digest"]:
+        raise NotATrace(
+            f"{path} has the digest {digest[:12]}, the run's trace {run['trace_digest'][:12]}"
+        )
+    return path
+
+
+def _fetched(client: Client, run: RunDocument, *, quiet: bool) -> Path:
+    """The trace in the user's cache; its digest was checked when it came and is checked again."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    path = Path(home).expanduser() / "refault" / "traces" / f"{run['trace_digest']}{SUFFIX}"
+    if path.is_file():
+        try:
+            return _given(path, run)
+        except NotATrace:
+            path.unlink()
+    with progress_bars(enabled=not quiet) as bars:
+        task = bars.add_task("downloading", total=None)
+
+        def advance(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+
+        client.download_trace(run["trace_digest"], path, progress=advance)
+    return path
+
+
+def _differences(theirs: dict[str, Any], here: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Places where two results differ: what is counted first, then everything else."""
+    for name in dict.fromkeys((*_COUNTED, *theirs)):
+        there, ours = theirs[name], here[name]
+        if isinstance(there, dict) and isinstance(ours, dict):
+            for key in dict.fromkeys((*there, *ours)):
+                if there.get(key) != ours.get(key):
+                    yield f"{name}.{key}", there.get(key), ours.get(key)
+        elif there != ours:
+            yield name, there, ours
+
+
+def _show(
+    run: RunDocument,
+    theirs: RunResult,
+    here: RunResult,
+    differences: list[tuple[str, Any, Any]],
+    *,
+    as_json: bool,
+) -> None:
+    if as_json:
+        document = {
+            "run": run["id"],
+            "same": not differences,
+            "theirs": theirs.digest,
+            "here": here.digest,
+            "differences": [
+                {"place": place, "theirs": there, "here": ours}
+                for place, there, ours in differences
+            ],
+        }
+        print(json.dumps(document, indent=2))
+        return
+    if not differences:
+        but = "" if here.digest == theirs.digest else ", but for the simulator"
+        print(f"same{but}: {here.digest}")
+        return
+    place, there, ours = differences[0]
+    print(f"different: {theirs.digest[:12]} there, {here.digest[:12]} here")
+    print(f"first difference: {place}: {there} there, {ours} here ({len(differences)} in all)")

@@ -1,0 +1,80 @@
+"""``refault watch``: a batch from now to its verdict."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refault.cli.outcome import outcome_of
+from refault.cli.progress import progress_bars
+from refault.cli.service import WithTimeout, WithToken, WithUrl, connect
+from refault.client.connection import TIMEOUT_S
+
+if TYPE_CHECKING:
+    from refault.client import BatchEvent, Client
+
+
+def watch(
+    batch: Annotated[str, typer.Argument(help="Code or id of the batch.", show_default=False)],
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line: every event, then the verdict.")
+    ] = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
+) -> None:
+    """Watch a batch until it is over, then say its verdict.
+
+    A lost connection is taken up again where it broke. Exit code 0: nothing got worse; 1: the
+    verdict is a regression or worse; 5: the batch ended without all its results.
+
+    Example: refault watch b-7k3f
+    """
+    with connect(url, token, timeout) as client:
+        raise typer.Exit(follow(client, batch, as_json=as_json))
+
+
+def follow(client: Client, batch: str, *, as_json: bool) -> int:
+    """Show a batch until it is over; the exit code of its verdict.
+
+    Without a terminal there is no progress, only the end.
+    """
+    try:
+        with progress_bars(enabled=not as_json) as bars:
+            task = bars.add_task(batch, total=None)
+            for event in client.watch_batch(batch):
+                if as_json:
+                    _print_event(event)
+                progress = event.data["progress"]
+                done, total = _place(progress)
+                text = f"{batch} {event.data['state']} {progress['finished']}/{progress['total']}"
+                bars.update(task, description=text, completed=done, total=total)
+    except KeyboardInterrupt:
+        print(
+            f"refault: the batch goes on; `refault watch {batch}` follows it again, "
+            f"`refault batches cancel {batch}` stops it",
+            file=sys.stderr,
+        )
+        raise
+    outcome = outcome_of(client, batch)
+    if as_json:
+        print(json.dumps(outcome.to_dict()))
+    else:
+        outcome.show()
+    return outcome.exit_code
+
+
+def _print_event(event: BatchEvent) -> None:
+    print(json.dumps({"event": event.event, "id": event.id, **event.data}), flush=True)
+
+
+def _place(progress: dict[str, int | None]) -> tuple[float, float | None]:
+    """How far the batch is: by events where they are known, else by runs."""
+    done, total = progress.get("events_done"), progress.get("events_total")
+    if total:
+        return done or 0, total
+    return progress["finished"] or 0, progress["total"]

@@ -1,0 +1,95 @@
+"""A trace file on its way from the service: kept as it comes, checked, then given its name.
+
+::
+
+    NAME.part   what has come so far; another attempt goes on behind its last byte
+    NAME        the whole file, and its digest was right
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from refault.errors import DigestMismatch, InvalidRequest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+CHUNK_BYTES = 256 * 1024
+
+
+class Download:
+    """One file on its way; ``size_bytes`` of it are here, ``total_bytes`` None until it is known.
+
+    ``InvalidRequest`` where it cannot be written.
+    """
+
+    def __init__(self, target: Path, digest: str) -> None:
+        self.target = target
+        self.digest = digest
+        self.total_bytes: int | None = None
+        self._part = target.with_name(f"{target.name}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._part.open("ab+")
+            self._stream.seek(0)
+            self._hash = hashlib.file_digest(self._stream, "sha256")
+        except OSError as error:
+            raise InvalidRequest(f"{self._part}: cannot be written: {error.strerror}") from error
+        self.size_bytes = self._stream.tell()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What asks for the rest; the bytes as they are, for a range counts those."""
+        headers = {"accept-encoding": "identity"}
+        if self.size_bytes:
+            headers |= {"range": f"bytes={self.size_bytes}-", "if-range": f'"{self.digest}"'}
+        return headers
+
+    def has_all(self, response: httpx.Response) -> bool:
+        """Whether the service answers that nothing is left to send."""
+        return response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+
+    def begin(self, response: httpx.Response) -> None:
+        """Look at what a good answer brings: the rest, or all of it again."""
+        if response.status_code != HTTPStatus.PARTIAL_CONTENT:
+            self._restart()
+        length = response.headers.get("content-length", "")
+        if length.isdecimal():
+            self.total_bytes = self.size_bytes + int(length)
+
+    def write(self, chunk: bytes) -> None:
+        """Keep the next bytes."""
+        try:
+            self._stream.write(chunk)
+        except OSError as error:
+            raise InvalidRequest(f"{self._part}: cannot be written: {error.strerror}") from error
+        self._hash.update(chunk)
+        self.size_bytes += len(chunk)
+
+    def finish(self) -> None:
+        """Give the file its name; ``DigestMismatch`` if it is not what was asked for."""
+        self._stream.close()
+        found = self._hash.hexdigest()
+        if found != self.digest:
+            self._part.unlink()
+            raise DigestMismatch(
+                f"the bytes that came have the digest {found[:12]}, not {self.digest[:12]}; "
+                "nothing was kept: download again"
+            )
+        self._part.replace(self.target)
+
+    def close(self) -> None:
+        """Let go of the file; what has come stays for the next attempt."""
+        with suppress(OSError):
+            self._stream.close()
+
+    def _restart(self) -> None:
+        self._stream.truncate(0)
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0

@@ -1,0 +1,95 @@
+"""From the body of a submission to what it asks for, with the place of every complaint."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from db.models import PatchSet, Trace
+from db.repositories import patch_sets, planning, simulators, traces
+from refault import catalogue
+from refault.errors import CatalogueError, EmptyBatch, InvalidParameter, UnknownBase
+from services.api.batches.schemas import Axes, BatchBody
+from services.api.errors import PointedError, pointing_at
+
+
+def expanded(session: Session, body: BatchBody) -> planning.Request:
+    """What the body asks for, planned; writes nothing.
+
+    Raises:
+        PointedError: with the JSON pointers of what is wrong.
+        NoSimulator: no worker has registered one.
+    """
+    _refuse_empty(body)
+    found_traces = _traces(session, body)
+    found_sets = _patch_sets(session, body)
+    simulator = simulators.current(session)
+    try:
+        return planning.expand(
+            traces=found_traces,
+            patch_sets=found_sets,
+            plan=body.plan,
+            axes=_axes(body.axes),
+            simulator_digest=simulator.digest,
+            recompute=body.recompute,
+            priority=body.priority,
+        )
+    except CatalogueError as error:
+        raise PointedError(error, [_place(error)]) from error
+
+
+def _traces(session: Session, body: BatchBody) -> list[Trace]:
+    found = []
+    for index, name in enumerate(body.traces):
+        with pointing_at(f"/traces/{index}"):
+            found.append(traces.get(session, name))
+    if body.trace_query is not None:
+        with pointing_at("/trace_query"):
+            query = body.trace_query
+            wanted = traces.Filter(query.q, tuple(query.tags), query.content)
+            matching = traces.matching(session, wanted)
+            if not matching:
+                raise EmptyBatch("the query fits no trace: nothing of it would be run")
+        found += matching
+    return found
+
+
+def _patch_sets(session: Session, body: BatchBody) -> list[PatchSet]:
+    found = []
+    for index, row_id in enumerate(body.patch_sets):
+        with pointing_at(f"/patch_sets/{index}"):
+            found.append(patch_sets.get(session, row_id))
+    return found
+
+
+def _axes(axes: Axes | None) -> dict[str, Sequence[catalogue.AxisValue]] | None:
+    if axes is None:
+        return None
+    given: dict[str, list[Any]] = {
+        name: values for name, values in axes.model_dump().items() if values is not None
+    }
+    with pointing_at("/axes/page_limit"):
+        for place, value in enumerate(given.get("page_limit", [])):
+            if isinstance(value, dict):
+                given["page_limit"][place] = catalogue.Schedule(**value)
+    return {name: tuple(values) for name, values in given.items()}
+
+
+def _place(error: CatalogueError) -> str:
+    """Which field a refusal of the plan is about."""
+    if isinstance(error, UnknownBase):
+        return "/axes/base"
+    if isinstance(error, InvalidParameter):
+        field = str(error).partition(":")[0].removeprefix("axes").removeprefix(".")
+        field = field.partition(".")[0]
+        return f"/axes/{field}" if field in catalogue.AXES else "/axes"
+    return "/patch_sets"
+
+
+def _refuse_empty(body: BatchBody) -> None:
+    if not body.traces and body.trace_query is None:
+        with pointing_at("/traces"):
+            raise EmptyBatch("the batch has nothing to run: name at least one trace")
+    if not body.patch_sets:
+        with pointing_at("/patch_sets"):
+            raise EmptyBatch("the batch has nothing to run: name at least one patch set")

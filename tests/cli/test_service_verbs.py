@@ -1,0 +1,278 @@
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from refault.client import Client
+from tests.builders import digest_of
+from tests.cli.running import run
+from tests.fixtures.api import SERIES, trace_bytes
+
+
+@pytest.fixture
+def refault(live, tmp_path):
+    return partial(run, tmp_path, REFAULT_URL=live)
+
+
+@pytest.fixture
+def client(live):
+    with Client(live) as client:
+        yield client
+
+
+@pytest.fixture
+def code(client, rows):
+    digests = rows.ready_for_seed_series()
+    row = client.create_patch_set(SERIES["name"], base="v2.6.34-pre", patches=SERIES["patches"])
+    return client.submit_batch(digests, [row["id"]], plan="series")["code"]
+
+
+def test_traces_are_listed_and_shown(refault, client, tmp_path):
+    file = tmp_path / "boot.rft"
+    file.write_bytes(trace_bytes())
+    digest = client.upload_trace(file).trace["digest"]
+
+    table = refault("traces", "list").stdout.splitlines()
+    listed = json.loads(refault("traces", "list", "--json").stdout)
+    shown = json.loads(refault("traces", "show", "boot", "--json").stdout)
+
+    assert table[0].split()[:2] == ["digest", "name"]
+    assert table[1].split()[:2] == [digest[:12], "boot"]
+    assert listed == client.list_traces()["items"]
+    assert shown == client.get_trace(digest)
+    assert ["access", "2000"] in [
+        line.split() for line in refault("traces", "show", file).stdout.splitlines()
+    ]
+    assert json.loads(refault("traces", "show", digest[:8], "--json").stdout) == shown
+
+
+def test_two_traces_of_one_name_are_told_apart_by_digest(refault, client, tmp_path):
+    for count in (10, 20):
+        file = tmp_path / f"{count}.rft"
+        file.write_bytes(trace_bytes(event_count=count))
+        client.upload_trace(file, name="twin")
+
+    answer = refault("traces", "show", "twin")
+
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("refault: 2 things are called trace 'twin'; say which: ")
+    for trace in client.list_traces()["items"]:
+        assert trace["digest"][:12] in answer.stderr
+
+
+def test_a_file_that_was_never_uploaded_says_how_to(refault, tmp_path):
+    file = tmp_path / "boot.rft"
+    file.write_bytes(trace_bytes())
+
+    answer = refault("submit", file, "-p", "base")
+
+    assert answer.returncode == 2
+    assert answer.stderr == f"refault: {file} is not on the service yet; run: refault push {file}\n"
+
+
+def test_a_batch_is_submitted_watched_and_judged(refault, client, rows):
+    rows.ready_for_seed_series()
+
+    answer = refault(
+        "submit", "linux61-boot-1cpu", "-p", "series", "--plan", "series", "--name", "S", "--wait"
+    )
+
+    (batch,) = client.list_batches()["items"]
+    lines = answer.stdout.splitlines()
+    assert answer.returncode == 1, answer.stderr
+    assert lines[0] == f"{batch['code']}: done, 5 runs, 5 of them known"
+    assert lines[1].endswith(f"/batches/{batch['code']}")
+    assert lines[2:4] == [
+        f"{batch['code']}: done, 5 of 5 runs, 5 cached",
+        "verdict: GUEST-VISIBLE CHANGE",
+    ]
+    assert batch["patch_sets"][0]["name"] == "S"
+    assert answer.stderr == ""
+
+
+def test_a_good_batch_ends_with_0(refault, client, rows):
+    rows.ready_for_seed_series()
+
+    answer = refault("submit", "linux61-boot-1cpu", "-p", "base", "-p", "p2", "--wait", "--json")
+
+    verdict = json.loads(answer.stdout.splitlines()[-1])
+    assert answer.returncode == 0, answer.stderr
+    assert (verdict["verdict"], verdict["exit_code"]) == ("identical", 0)
+
+
+def test_a_patch_set_of_the_service_is_found_by_its_name(refault, client, code):
+    answer = refault("submit", "linux61-boot-1cpu", "--set", SERIES["name"], "--json")
+
+    batch = json.loads(answer.stdout)
+    assert answer.returncode == 0
+    assert [entry["name"] for entry in batch["patch_sets"]] == [SERIES["name"]]
+
+
+def test_watching_in_json_is_a_line_an_event_and_the_verdict_last(refault, code):
+    answer = refault("watch", code, "--json")
+
+    events = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert answer.returncode == 1
+    assert [event.get("event") for event in events] == ["finished", None]
+    assert events[-1]["verdict"] == "guest-visible-change"
+    assert {column["column"] for column in events[-1]["columns"]} == {
+        "1-2",
+        "1-3",
+        "1-4, 1-5",
+        "1-6",
+    }
+
+
+def test_a_cancelled_batch_has_no_verdict(refault, client, rows):
+    rows.register_simulator()
+    row = client.create_patch_set("one", base="v2.6.34-pre", patches=["zap-account"])
+    code = client.submit_batch([rows.add_trace("boot")], [row["id"]])["code"]
+
+    cancelled = refault("batches", "cancel", code)
+    watched = refault("watch", code)
+    again = refault("batches", "cancel", code)
+
+    assert cancelled.stdout == f"{code}: cancelled, 0 of 1 runs done\n"
+    assert watched.returncode == 5
+    assert watched.stdout.startswith(f"{code}: cancelled, 0 of 1 runs, 1 cancelled\n")
+    assert again.returncode in {0, 4}
+
+
+def test_batches_are_listed_and_shown_with_their_runs(refault, client, code):
+    listed = refault("batches", "list").stdout.splitlines()
+    shown = refault("batches", "show", code).stdout
+
+    assert listed[1].split()[:3] == [code, "done", "10/10"]
+    for run_ in client.get_batch(code)["runs"]:
+        assert run_["id"] in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("watch", "b-zzzz"), 4, "no batch b-zzzz: list what is here"),
+        (("traces", "show", "nothing"), 2, "no trace 'nothing': refault traces list"),
+        (("submit", "x"), 2, "nothing to run: name a patch set by --patches or --set"),
+        (("submit", "x", "-p", "base", "--plan", "all"), 2, "--plan all: there are each, series"),
+        (("submit", "x", "-p", "nothing"), 2, "patch 'nothing' is not in the catalogue"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_its_exit_code(refault, arguments, status, said):
+    answer = refault(*arguments)
+
+    assert answer.returncode == status
+    assert answer.stdout == ""
+    assert said in answer.stderr
+    assert answer.stderr.startswith("refault: ")
+    assert "Traceback" not in answer.stderr
+
+
+MAIL = Path(__file__).parent / "expected" / "series.mail"
+
+
+def test_the_mail_is_the_committed_one(refault, live, code):
+    answer = refault("report", code, "--mail")
+
+    text = answer.stdout.replace(code, "b-0000").replace(live, "http://refault.example")
+    assert answer.returncode == 1
+    assert text == MAIL.read_text(encoding="utf-8")
+
+
+def test_the_mail_fits_72_columns_of_plain_letters(refault, code):
+    text = refault("report", code, "--mail").stdout
+
+    assert max(map(len, text.splitlines())) <= 72
+    assert text.isascii()
+    for patch in SERIES["patches"]:
+        assert patch in text
+    assert digest_of("linux61-boot-1cpu")[:12] in text
+    assert digest_of("simulator")[:12] in text
+
+
+def test_a_report_without_more_is_the_whole_comparison(refault, client, code):
+    assert refault("report", code).stdout == client.comparison_text(code)
+    assert json.loads(refault("report", code, "--json").stdout)["outcome"]["exit_code"] == 1
+
+
+def test_columns_of_two_batches_are_compared_on_the_traces_they_share(refault, client, code):
+    row = client.create_patch_set("whole", base="v2.6.34-pre", patches=SERIES["patches"])
+    other = client.submit_batch([digest_of("linux61-boot-1cpu")], [row["id"]])["code"]
+
+    answer = refault("compare", f"{code}/1-2", f"{other}", "--json")
+
+    (comparison,) = json.loads(answer.stdout)
+    assert answer.returncode == 1, answer.stderr
+    assert comparison["trace"]["name"] == "linux61-boot-1cpu"
+    assert [column["label"] for column in comparison["columns"]] == [
+        f"{code}/1-2",
+        f"{other}/whole",
+    ]
+    exits = next(row for row in comparison["counters"] if row["name"] == "exits")
+    assert exits["values"] == [96185, 114347]
+
+
+@pytest.mark.parametrize("form", ["text", "md", "csv", "json"])
+def test_a_batch_is_compared_in_every_format(refault, code, form):
+    answer = refault("compare", code, "--format", form)
+
+    assert answer.returncode == 1
+    assert "114347" in answer.stdout or "+18162" in answer.stdout
+
+
+def test_cells_runs_and_files_of_them_are_the_same_thing(refault, client, code, tmp_path):
+    run_ = next(
+        each
+        for each in client.get_batch(code)["runs"]
+        if each["trace_digest"] == digest_of("linux61-boot-1cpu")
+    )
+    file = tmp_path / "kept.json"
+    file.write_text(json.dumps(client.get_run(run_["id"])))
+
+    by_file = refault("compare", run_["id"], file, "--json")
+    by_name = refault("compare", f"{code}/linux61-boot-1cpu/1", run_["id"], "--json")
+
+    assert by_file.returncode == by_name.returncode == 0, by_file.stderr + by_name.stderr
+    (column,) = json.loads(by_file.stdout)[0]["columns"]
+    assert column["labels"] == [run_["variant"]["text"], "kept"]
+    assert len(json.loads(by_name.stdout)[0]["columns"]) == 1
+
+
+def test_a_result_of_another_simulator_is_not_reproduced_unless_forced(refault, code):
+    answer = refault("repro", f"{code}/linux61-boot-1cpu/1-6")
+
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(
+        f"refault: the result was made by simulator {digest_of('simulator')[:12]}, here is "
+    )
+    assert "--force" in answer.stderr
+
+
+def test_a_forced_replay_names_the_first_counter_that_differs(refault, client, rows, tmp_path):
+    file = tmp_path / "made.rft"
+    file.write_bytes(trace_bytes())
+    digest = client.upload_trace(file).trace["digest"]
+    rows.register_simulator()
+    rows.know_base(digest)
+    row = client.create_patch_set("none", base="v2.6.34-pre", patches=[])
+    code = client.submit_batch([digest], [row["id"]])["code"]
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    answer = refault("repro", code, "--force", **cache)
+    again = refault("repro", code, "--force", "--trace", file, "--json", **cache)
+
+    kept = tmp_path / "cache" / "refault" / "traces" / f"{digest}.rft"
+    assert answer.returncode == 1, answer.stderr
+    assert "first difference: counters.pf_fixed: " in answer.stdout
+    assert kept.read_bytes() == file.read_bytes()
+    assert json.loads(again.stdout)["differences"][0]["place"] == "counters.pf_fixed"
+
+
+def test_another_file_than_the_runs_trace_is_refused(refault, code, tmp_path):
+    file = tmp_path / "other.rft"
+    file.write_bytes(trace_bytes())
+
+    answer = refault("repro", f"{code}/linux61-boot-1cpu/1-6", "--force", "--trace", file)
+
+    assert answer.returncode == 2
+    assert f"{file} has the digest " in answer.stderr
