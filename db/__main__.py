@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from db import backup, schema, session, verify
 from db.blobs import open_store
+from db.manifest import Manifest
 from db.repositories import catalogue
 from refault.errors import RefaultError
 
@@ -150,7 +151,7 @@ def _keep(options: argparse.Namespace, engine: sa.Engine) -> int:
     return 0
 
 
-def _summary(manifest: backup.Manifest) -> str:
+def _summary(manifest: Manifest) -> str:
     row_count = sum(entry.row_count for entry in manifest.tables)
     return (
         f"{row_count} rows of {len(manifest.tables)} tables at migration {manifest.revision}, "

@@ -14,12 +14,10 @@ come to its end. It carries a sha256 of itself.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import errno
 import hashlib
 import io
-import json
 import os
 import shutil
 import tarfile
@@ -35,21 +33,15 @@ from psycopg import sql
 
 from db import schema
 from db.blobs import BlobStore, FolderStore
+from db.manifest import MANIFEST, BackupError, Manifest, TableEntry, sha256_of
 from db.models import Base
-from refault.errors import BlobDamaged, NotFound, RefaultError
+from refault.errors import BlobDamaged, NotFound
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 ARCHIVE = "database.tar"
 # `python -m db upgrade` has put rows there, and the backup brings its own.
 _FILLED_BY_UPGRADE = {"patches", "projects"}
 _CHUNK_BYTES = 1 << 20
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES}
-
-
-class BackupError(RefaultError):
-    """A backup cannot be made, read or restored; the message names the part and the remedy."""
-
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -57,59 +49,6 @@ Progress = Callable[[str, int, int], None]
 
 def _quiet(what: str, done: int, total: int) -> None:
     del what, done, total
-
-
-@dataclasses.dataclass(frozen=True)
-class TableEntry:
-    """One table of a backup; ``sha256`` covers its COPY text before compression."""
-
-    name: str
-    columns: list[str]
-    row_count: int
-    sha256: str
-    # The next value of its identity column, by column.
-    identities: dict[str, int]
-
-
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-    """What a backup holds."""
-
-    revision: str
-    created_at: str
-    archive_sha256: str
-    tables: list[TableEntry]
-    blobs: dict[str, int]
-    format: int = FORMAT
-
-    def to_text(self) -> str:
-        """JSON, sealed."""
-        body = dataclasses.asdict(self)
-        return json.dumps({**body, "sha256": _seal(body)}, indent=1, sort_keys=True) + "\n"
-
-    @classmethod
-    def read(cls, folder: Path) -> Manifest:
-        """The manifest of a backup; :class:`BackupError` names what is wrong with it."""
-        path = folder / MANIFEST
-        try:
-            body = json.loads(path.read_text(encoding="utf-8"))
-            seal = body.pop("sha256")
-        except FileNotFoundError:
-            raise BackupError(
-                f"{folder} is no backup, or one that did not end: no {MANIFEST}"
-            ) from None
-        except (ValueError, KeyError, AttributeError):
-            raise BackupError(f"{path} is damaged: it is not the JSON that was written") from None
-        if seal != _seal(body):
-            raise BackupError(f"{path} is damaged: its sha256 does not match")
-        if body["format"] != FORMAT:
-            raise BackupError(f"{path} has format {body['format']}: this release reads {FORMAT}")
-        tables = [TableEntry(**entry) for entry in body.pop("tables")]
-        return cls(tables=tables, **body)
-
-
-def _seal(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def write(
@@ -404,12 +343,6 @@ def _link_or_copy(source: Path, target: Path, *, copies: bool) -> None:
         else:
             return
     shutil.copyfile(source, target)
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file, in bounded memory."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

@@ -97,6 +97,17 @@ def get(session: Session, row_id: uuid.UUID) -> PatchSet:
     return found
 
 
+def get_many(session: Session, row_ids: Sequence[uuid.UUID]) -> list[PatchSet]:
+    """The patch sets of these ids, each once, in this order; one query for all of them.
+
+    Those whose rows somebody deleted are missing.
+    """
+    wanted = list(dict.fromkeys(row_ids))
+    query = sa.select(PatchSet).where(PatchSet.id.in_(wanted))
+    found = {row.id: row for row in session.scalars(query).unique()}
+    return [found[row_id] for row_id in wanted if row_id in found]
+
+
 def siblings(session: Session, row: PatchSet) -> Sequence[PatchSet]:
     """The other patch sets of its series, by version and age; none if it belongs to none."""
     if row.series is None:

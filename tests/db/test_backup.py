@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from db import backup, schema, verify
-from db.backup import BackupError
 from db.blobs import FolderStore
+from db.manifest import BackupError, Manifest
 from db.models import FIRST_PROJECT, Base
 from db.repositories import patch_sets, requests, results
 from db.session import create_engine, transaction
@@ -239,11 +239,11 @@ async def test_a_database_at_another_migration_is_not_restored_into(made, second
 
 
 async def test_a_backup_of_a_newer_release_is_refused(made, second):
-    manifest = backup.Manifest.read(made)
-    newer = backup.Manifest(**(vars(manifest) | {"revision": "9999"}))
+    manifest = Manifest.read(made)
+    newer = Manifest(**(vars(manifest) | {"revision": "9999"}))
     (made / "manifest.json").unlink()
     (made / "manifest.json").write_text(
-        backup.Manifest(**(vars(newer) | {"tables": manifest.tables})).to_text()
+        Manifest(**(vars(newer) | {"tables": manifest.tables})).to_text()
     )
     with pytest.raises(BackupError, match="does not know"):
         backup.restore(second.engine, FolderStore(second.blobs), made)

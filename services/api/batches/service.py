@@ -223,8 +223,10 @@ def _fields(session: Session, batch: Batch) -> dict[str, object]:
         "refused": batch.refused,
         "traces": [TraceReference.model_validate(entry.trace) for entry in batch.traces],
         "patch_sets": [
-            PatchSetReference.model_validate(patch_sets.get(session, row_id))
-            for row_id in dict.fromkeys(column.patch_set_id for column in batch.columns)
+            PatchSetReference.model_validate(row)
+            for row in patch_sets.get_many(
+                session, [column.patch_set_id for column in batch.columns]
+            )
         ],
         "columns": [Column.model_validate(column) for column in batch.columns],
         "links": {
