@@ -10,9 +10,10 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore \
     REFAULT_BLOBS=/var/lib/refault/blobs \
+    REFAULT_SNAPSHOTS=/var/lib/refault/snapshots \
     REFAULT_CACHE=/var/cache/refault
 RUN useradd --system --uid 10001 --home-dir /nonexistent --shell /usr/sbin/nologin refault \
- && install --directory --owner refault --mode 0750 "$REFAULT_BLOBS" "$REFAULT_CACHE"
+ && install --directory --owner refault --mode 0750 "$REFAULT_BLOBS" "$REFAULT_SNAPSHOTS" "$REFAULT_CACHE"
 WORKDIR /app
 
 FROM base AS api

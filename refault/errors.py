@@ -35,7 +35,13 @@
         ├── UploadRefused
         │   ├── UploadTooLarge         more bytes than the service takes
         │   ├── UploadStalled          the bytes stopped coming
-        │   └── DigestMismatch         the bytes that came are not those that were sent
+        │   ├── DigestMismatch         the bytes that came are not those that were sent
+        │   ├── ChecksumMismatch       the same of one part of an upload, which was dropped
+        │   ├── UploadBusy             another request writes to the same upload
+        │   ├── UploadGone             it expired, was refused, or its bytes were lost
+        │   ├── WrongOffset            a part that does not begin where the last one ended
+        │   └── ProtocolMismatch       another version of the upload protocol
+        ├── BlobDamaged            a stored file is not what its name says
         ├── Unavailable            the service cannot be reached
         └── Refused                the service answered with a problem
 
@@ -127,6 +133,10 @@ class ReplayCancelled(ReplayError):
     """The caller asked the replay to stop."""
 
 
+class SnapshotRefused(ReplayError):
+    """A snapshot is damaged, or of another replay: start from the beginning."""
+
+
 class ConservationError(ReplayError):
     """A result breaks a conservation law, so none of its numbers may be used."""
 
@@ -185,6 +195,30 @@ class UploadStalled(UploadRefused):
 
 class DigestMismatch(UploadRefused):
     """The bytes that came do not have the digest the sender named."""
+
+
+class ChecksumMismatch(UploadRefused):
+    """One part of an upload does not have the checksum the sender named; it was dropped."""
+
+
+class UploadBusy(UploadRefused):
+    """Another request writes to the same upload right now."""
+
+
+class UploadGone(UploadRefused):
+    """The upload cannot go on: it expired, was refused, or its bytes were lost."""
+
+
+class WrongOffset(UploadRefused):
+    """A part of an upload does not begin where the last one ended."""
+
+
+class ProtocolMismatch(UploadRefused):
+    """The sender speaks another version of the upload protocol."""
+
+
+class BlobDamaged(ServiceError):
+    """A stored file does not have the sha256 that is its name: none of it may be used."""
 
 
 class Unavailable(ServiceError):

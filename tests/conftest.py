@@ -4,5 +4,6 @@ pytest_plugins = [
     "tests.fixtures.database",
     "tests.fixtures.broker",
     "tests.fixtures.api",
+    "tests.fixtures.bucket",
     "tests.fixtures.stack",
 ]

@@ -12,9 +12,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from db import session
-from db.blobs import BlobStore
+from db.blobs import BlobStore, is_bucket, open_store
 from db.messages import ShardMessage
 from worker.settings import Settings
+from worker.snapshot_folder import SnapshotFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Resources:
     name: str
     simulator_digest: str
     publish: Callable[[Sequence[ShardMessage]], int]
+    # Where long shards put their state aside, for whoever goes on with them.
+    snapshots: SnapshotFolder
     # Where the stderr of an attempt stands until the attempt has ended well.
     attempts: Path
 
@@ -45,11 +48,14 @@ class Resources:
         return cls(
             settings=settings,
             engine=session.create_engine(settings.database_url, pool_size=2),
-            blobs=BlobStore(settings.blobs),
+            blobs=open_store(settings.blobs, staging=settings.blobs_staging or cache / "blobs"),
             # New at every start, so that nobody takes a dead worker for its successor.
             name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
             simulator_digest=simulator_digest,
             publish=publish,
+            snapshots=SnapshotFolder(
+                settings.snapshots or _snapshots_beside(settings.blobs, cache)
+            ),
             attempts=attempts,
         )
 
@@ -60,3 +66,8 @@ class Resources:
     def close(self) -> None:
         """Gives the connections back."""
         self.engine.dispose()
+
+
+def _snapshots_beside(blobs: str | Path, cache: Path) -> Path:
+    """Where snapshots stand unless told: with a bucket only this host can go on from its own."""
+    return cache / "snapshots" if is_bucket(blobs) else Path(blobs) / "snapshots"

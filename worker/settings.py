@@ -15,8 +15,13 @@ class Settings(BaseSettings):
     # Both hold a password, so neither is ever printed.
     database_url: str = Field(repr=False, description="postgresql://user:password@host:port/name")
     broker_url: str = Field(repr=False, description="redis://:password@host:port/0")
-    blobs: Path = Field(description="Folder of the trace files, shared with the API")
+    blobs: str | Path = Field(
+        description="Folder of the trace files, shared with the API, or s3://bucket/prefix"
+    )
 
+    blobs_staging: Path | None = Field(
+        None, description="Local folder for uploads and fetched copies where blobs are in a bucket"
+    )
     lease_seconds: float = Field(
         30, gt=0, description="How long a shard stays with a worker that is not heard of"
     )
@@ -31,6 +36,13 @@ class Settings(BaseSettings):
     )
     stop_seconds: float = Field(
         30, ge=0, description="How long a worker that is told to stop may go on with its shard"
+    )
+    snapshots: Path | None = Field(
+        None,
+        description="Folder of snapshots, shared by all workers; none: beside the blobs",
+    )
+    snapshot_seconds: float = Field(
+        60, gt=0, description="How much of its work a long shard may lose with its worker"
     )
     memory_limit_kib: int = Field(
         4 * 1024 * 1024, gt=0, description="A pool process larger than this is replaced, in KiB"

@@ -15,6 +15,7 @@ from db.session import transaction
 from refault.errors import NotFound, RefaultError, ReplayCancelled, Unavailable
 from worker import replaying, stderr
 from worker.lease import Lease
+from worker.putting_aside import Keeper
 from worker.resources import Resources
 
 _log = logging.getLogger(__name__)
@@ -56,16 +57,19 @@ def run(resources: Resources, *, replay: replaying.Replay | None = None) -> Endi
     if claim is None:
         return Ending.STALE
     fence = claim.fence
+    keeper = Keeper(resources, claim)
     try:
         with stderr.kept(resources.attempts, fence), Lease(resources, claim) as lease:
-            outcomes = _compute(resources, claim, lease, replay)
+            outcomes = _compute(resources, claim, lease, keeper, replay)
     except ReplayCancelled:
         return _let_go(resources, fence, lease.grip)
     except HEALED_BY_TIME as error:
         return _give_back(resources, fence, f"{type(error).__name__}: {error}")
     except RefaultError as error:
         with transaction(resources.engine) as session:
-            shards.fail(session, fence, str(error))
+            failed = shards.fail(session, fence, str(error))
+        if failed:
+            keeper.forget()
         return Ending.FAILED
     with transaction(resources.engine) as session:
         recorded = shards.record(
@@ -75,7 +79,10 @@ def run(resources: Resources, *, replay: replaying.Replay | None = None) -> Endi
             simulator_digest=resources.simulator_digest,
             worker=resources.name,
         )
-    return Ending.RECORDED if recorded else Ending.LOST
+    if not recorded:
+        return Ending.LOST
+    keeper.forget()
+    return Ending.RECORDED
 
 
 def process_died(resources: Resources, pid: int, error: str) -> None:
@@ -91,14 +98,23 @@ def process_died(resources: Resources, pid: int, error: str) -> None:
 
 
 def _compute(
-    resources: Resources, claim: Claim, lease: Lease, replay: replaying.Replay | None
+    resources: Resources,
+    claim: Claim,
+    lease: Lease,
+    keeper: Keeper,
+    replay: replaying.Replay | None,
 ) -> list[Outcome]:
     variants = [patch_sets.to_variant(run.variant) for run in claim.runs]
-    trace = resources.blobs.path(claim.trace_digest)
+    trace = resources.blobs.fetch(claim.trace_digest)
     _log.info("%s: %s under %d variants", claim.batch_code, claim.trace_name, len(variants))
     options = {} if replay is None else {"replay": replay}
     return replaying.outcomes(
-        trace, variants, progress=lease.report, is_cancelled=lease.is_cancelled, **options
+        trace,
+        variants,
+        progress=lease.report,
+        is_cancelled=lease.is_cancelled,
+        keeper=keeper,
+        **options,
     )
 
 

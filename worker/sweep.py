@@ -12,6 +12,8 @@ from worker.resources import Resources
 
 _log = logging.getLogger(__name__)
 
+YOUNG_SECONDS = 60
+
 
 def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMessage]:
     """Hands on abandoned shards and sends lost messages again; answers what was sent.
@@ -21,6 +23,7 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
     wait than rows, so that a long queue does not grow with every sweep.
     """
     sent = _hand_on(resources)
+    _remove_snapshots(resources)
     with transaction(resources.engine) as session:
         failed_count = sweeping.fail_orphans(session)
     if failed_count:
@@ -35,6 +38,21 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
         _log.info("%d messages sent again", len(lost))
         resources.publish(lost)
     return sent + lost
+
+
+def _remove_snapshots(resources: Resources) -> None:
+    """Removes snapshots nobody will go on from.
+
+    One that was just written may not be registered yet, so the young are spared.
+    """
+    kept = list(resources.snapshots.kept())
+    if kept:
+        with transaction(resources.engine) as session:
+            wanted = sweeping.wanted_snapshots(session, {shard_id for shard_id, _, _ in kept})
+        for shard_id, digest, age_seconds in kept:
+            if wanted.get(shard_id) != digest and age_seconds > YOUNG_SECONDS:
+                resources.snapshots.remove(shard_id, digest)
+    resources.snapshots.sweep_incoming()
 
 
 def _hand_on(resources: Resources) -> list[ShardMessage]:

@@ -14,16 +14,20 @@
        │   digest alone (variants, results) is everybody's, reached through a project's runs.
        │
        └──► results (trace digest, variant digest, simulator digest) ◄── simulators ◄── workers
+
+    webhooks ◄── webhook_deliveries        tallies, idempotency_keys
 """
 
 from db.models.base import Base
 from db.models.batches import Batch, BatchColumn, BatchEvent, BatchTrace
+from db.models.operations import Tally, Webhook, WebhookDelivery
 from db.models.patch_sets import Patch, PatchSet, PatchSetPatch, Variant
 from db.models.projects import FIRST_PROJECT, Owned, Project
 from db.models.requests import IdempotencyKey
 from db.models.runs import Result, Run, Shard
 from db.models.simulators import Simulator, Worker
 from db.models.traces import Trace
+from db.models.uploads import Upload
 
 __all__ = [
     "FIRST_PROJECT",
@@ -42,7 +46,11 @@ __all__ = [
     "Run",
     "Shard",
     "Simulator",
+    "Tally",
     "Trace",
+    "Upload",
     "Variant",
+    "Webhook",
+    "WebhookDelivery",
     "Worker",
 ]

@@ -73,6 +73,8 @@ class Batch(Owned, Base):
     failed_count: Mapped[int] = mapped_column(default=0)
     cancelled_count: Mapped[int] = mapped_column(default=0)
     cancel_requested_at: Mapped[datetime.datetime | None]
+    # Of the request that planned it; every log line about its shards carries it.
+    request_id: Mapped[str | None]
     created_at: Mapped[CreatedAt]
     finished_at: Mapped[datetime.datetime | None]
 

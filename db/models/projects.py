@@ -17,11 +17,14 @@ class Project(Base):
     __tablename__ = "projects"
     __table_args__ = (
         sa.CheckConstraint("name ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="name_is_plain"),
+        sa.CheckConstraint("retention_days > 0", name="retention_days"),
     )
 
     id: Mapped[RowId]
     # Stands in addresses and on the command line.
     name: Mapped[str] = mapped_column(unique=True)
+    # After so many days a trace no batch uses and nobody tagged ``keep`` is deleted. Null: never.
+    retention_days: Mapped[int | None]
     created_at: Mapped[CreatedAt]
 
 

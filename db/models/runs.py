@@ -65,7 +65,8 @@ class Result(Base):
     # Set when the same three digests once gave other bytes: no number of this row may be trusted.
     integrity_alarm: Mapped[dict[str, Any] | None]
     worker: Mapped[str]
-    created_at: Mapped[CreatedAt]
+    # Indexed for how much was replayed lately.
+    created_at: Mapped[CreatedAt] = mapped_column(index=True)
     recomputed_at: Mapped[datetime.datetime | None]
 
 
@@ -78,6 +79,10 @@ class Shard(Owned, Base):
         sa.CheckConstraint("attempt >= 1 AND lost_count BETWEEN 0 AND attempt", name="attempt"),
         sa.CheckConstraint(
             "(state = 'running') = (lease_until IS NOT NULL)", name="running_has_lease"
+        ),
+        is_digest("snapshot_digest"),
+        sa.CheckConstraint(
+            "(snapshot_digest IS NULL) = (snapshot_events IS NULL)", name="snapshot_is_whole"
         ),
         sa.Index("ix_shards_state_lease_until", "state", "lease_until"),
         # What a claim looks for: the oldest waiting shard of the batch whose turn it is.
@@ -106,6 +111,9 @@ class Shard(Owned, Base):
     error: Mapped[str | None]
     events_done: Mapped[int] = mapped_column(default=0)
     events_total: Mapped[int] = mapped_column(default=0)
+    # The seal of the snapshot the next attempt goes on from, and how many events it has behind it.
+    snapshot_digest: Mapped[Digest | None]
+    snapshot_events: Mapped[int | None]
     # When a message for the present attempt was last handed to the broker.
     published_at: Mapped[datetime.datetime | None]
     created_at: Mapped[CreatedAt]

@@ -1,8 +1,10 @@
 """Traces that were uploaded; the file itself is a blob of the same digest."""
 
+import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
@@ -23,6 +25,7 @@ class Trace(Owned, Base):
             "size_bytes > 0 AND event_count >= 0 AND instruction_count >= 0", name="sizes"
         ),
         sa.CheckConstraint("vcpu_count > 0", name="vcpus"),
+        sa.Index("ix_traces_tags", "tags", postgresql_using="gin"),
     )
 
     id: Mapped[RowId]
@@ -38,7 +41,15 @@ class Trace(Owned, Base):
     truncated: Mapped[bool] = mapped_column(default=False)
     events_by_kind: Mapped[dict[str, int]]
     header: Mapped[dict[str, Any]]
+    # Seen while it was uploaded: address spaces and marks. Empty for traces of before that.
+    statistics: Mapped[dict[str, Any]] = mapped_column(server_default=sa.text("'{}'::jsonb"))
+    # What people say of it, and may change. The guest's description begins as the header's.
+    tags: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), server_default=sa.text("'{}'::text[]"))
+    note: Mapped[str] = mapped_column(server_default="")
+    guest: Mapped[dict[str, str]] = mapped_column(JSONB, server_default=sa.text("'{}'::jsonb"))
     created_at: Mapped[CreatedAt]
+    # When name, tags, note or guest last changed.
+    updated_at: Mapped[datetime.datetime] = mapped_column(server_default=sa.func.now())
 
     def __repr__(self) -> str:
         return f"<Trace {self.name} {self.digest[:12]}>"

@@ -41,6 +41,8 @@ class Claim:
     trace_name: str
     event_count: int
     runs: tuple[Run, ...]
+    # The seal of the snapshot that an earlier attempt left, if one did.
+    snapshot_digest: str | None = None
 
 
 class Grip(enum.Enum):
@@ -91,6 +93,7 @@ def take(
         shard_id=str(shard.id),
         worker=worker,
         attempt=shard.attempt,
+        snapshot_events=shard.snapshot_events,
     )
     return Claim(
         Fence(shard.id, shard.attempt),
@@ -99,6 +102,7 @@ def take(
         shard.trace.name,
         shard.trace.event_count,
         tuple(runs),
+        shard.snapshot_digest,
     )
 
 
@@ -120,6 +124,31 @@ def extend(session: Session, fence: Fence, *, lease_seconds: float, events_done:
     if row is None:
         return Grip.LOST
     return Grip.HELD if row.cancel_requested_at is None else Grip.CANCELLED
+
+
+def keep_snapshot(session: Session, fence: Fence, digest: str, events: int) -> bool:
+    """The next attempt is to go on from there; False if the fence no longer holds.
+
+    Like a heartbeat it touches no row but the shard's.
+    """
+    found = session.execute(
+        sa.update(Shard)
+        .where(Shard.id == fence.shard_id, Shard.attempt == fence.attempt, Shard.state == "running")
+        .values(snapshot_digest=digest, snapshot_events=events)
+        .returning(Shard.id)
+        .execution_options(synchronize_session=False)
+    )
+    return found.one_or_none() is not None
+
+
+def refuse_snapshot(session: Session, fence: Fence, reason: str) -> None:
+    """The snapshot cannot be used: the attempt starts from the beginning, and watchers hear why."""
+    batch, shard = locked(session, fence)
+    if batch is None or shard is None or shard.state != "running":
+        return
+    shard.snapshot_digest = shard.snapshot_events = None
+    session.flush()
+    batch_events.add(session, batch, "shard.snapshot_refused", shard_id=str(shard.id), error=reason)
 
 
 def record(

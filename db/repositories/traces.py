@@ -110,10 +110,7 @@ def matching(
     """
     query = sa.select(Trace).order_by(Trace.id).limit(MATCHES_MAX + 1)
     if tags:
-        column = sa.inspect(Trace).columns.get("tags")
-        if column is None:
-            raise InvalidRequest("tags: this service keeps no tags of traces")
-        query = query.where(column.contains(list(tags)))
+        query = query.where(Trace.tags.contains(list(tags)))
     if content is not None:
         query = query.where(Trace.content == content)
     if q:

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
 
 import typer
 
+from refault.cli.exits import ExitCode, code_of, epilog
 from refault.cli.golden_command import golden
 from refault.cli.import_command import import_trace
-from refault.cli.patches_command import patches
+from refault.cli.patches_command import app as patches
 from refault.cli.replay_command import replay
 from refault.errors import RefaultError
-
-#: Exit codes: all well; the answer is "no" (a disagreement, an unsound variant); unusable input.
-OK, ANSWER_IS_NO, BAD_INPUT = 0, 1, 2
 
 app = typer.Typer(
     name="refault",
     help="What does a shadow-MMU patch do to a real guest, and is it safe?",
-    epilog="Exit codes: 0 all well · 1 the answer is no (a difference, a finding) · 2 bad input.",
+    epilog=epilog(),
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 app.command("replay")(replay)
-app.command("patches")(patches)
+app.add_typer(patches)
 app.command("import")(import_trace)
 app.command("golden")(golden)
 
@@ -36,13 +35,42 @@ def main() -> None:
     """Run the command; what went wrong on purpose is one line on standard error."""
     signal.signal(signal.SIGTERM, _stop)
     try:
-        app()
+        try:
+            app()
+        finally:
+            # A full buffer or a closed pipe shows here, not after the last line of ours.
+            sys.stdout.flush()
     except RefaultError as error:
-        print(f"refault: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        _say(str(error))
+        sys.exit(code_of(error))
     except KeyboardInterrupt:
-        print("refault: interrupted; nothing was kept", file=sys.stderr)
-        sys.exit(130)
+        _say("interrupted")
+        sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        _leave_closed_output()
+    except SystemExit as ended:
+        # The framework makes 1 of a closed pipe, which means something else here.
+        if isinstance(ended.__context__, BrokenPipeError):
+            _leave_closed_output()
+        if ended.code == ExitCode.INTERRUPTED:
+            _say("interrupted")
+        raise
+
+
+def _say(message: str) -> None:
+    try:
+        print(f"refault: {message}", file=sys.stderr)
+    except OSError:
+        # Nobody is left to be told; the exit code says it.
+        return
+
+
+def _leave_closed_output() -> None:
+    """Ends without the interpreter trying to write what nobody reads."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    sys.exit(ExitCode.OUTPUT_CLOSED)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,18 +41,30 @@ class AsyncClient:
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``
-    is the RFC 9457 document) and ``Unavailable`` when nothing answers.
+    is the RFC 9457 document) and ``Unavailable`` when nothing answers. A busy
+    service that names a time (``Retry-After``) is waited for, a request whose
+    answer was lost is sent again; POSTs carry keys, so that none is done twice.
     """
 
-    def __init__(self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = connection.TIMEOUT_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self.base_url = base_url
-        self._http = httpx.AsyncClient(**connection.options(base_url), transport=transport)
+        self._http = httpx.AsyncClient(
+            **connection.options(base_url, token, timeout_s), transport=transport
+        )
 
     @classmethod
-    def in_process(cls, app: Any, base_url: str) -> Self:
+    def in_process(cls, app: Any, base_url: str, *, token: str | None = None) -> Self:
         """A client of an ASGI application of this process, as reached under ``base_url``."""
         # A defect of the application is answered like any other refusal.
-        return cls(base_url, transport=httpx.ASGITransport(app, raise_app_exceptions=False))
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        return cls(base_url, token=token, transport=transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -223,11 +235,28 @@ class AsyncClient:
                     yield BatchEvent(event.id, event.event, json.loads(event.data))
 
     async def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
+        headers = connection.headers_of(call.method, call.headers)
+        waited_s = 0.0
+        while True:
+            response = await self._answer(call, headers)
+            delay_s = connection.retry_delay_s(response, waited_s)
+            if delay_s is None:
+                return call.read(response)
+            await anyio.sleep(delay_s)
+            waited_s += delay_s
+
+    async def _answer(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
+        """The answer to one request, sent again if the connection broke under it."""
         with self._reaching():
-            response = await self._http.request(
-                call.method, call.path, params=call.query, json=call.body, headers=call.headers
-            )
-        return call.read(response)
+            for _ in range(connection.RESEND_COUNT):
+                with suppress(httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+                    return await self._request(call, headers)
+            return await self._request(call, headers)
+
+    async def _request(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
+        return await self._http.request(
+            call.method, call.path, params=call.query, json=call.body, headers=headers
+        )
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TypedDict
+import time
+import uuid
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, TypedDict
 
 import httpx
 
-from refault.errors import Unavailable
+from refault.errors import InvalidRequest, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # The event after which a batch has no more to say.
 LAST_EVENT = "finished"
 RECONNECT_COUNT = 5
 
-_TIMEOUT = httpx.Timeout(60, connect=5)
 # The service checks the whole trace before it answers.
 UPLOAD_TIMEOUT = httpx.Timeout(300, connect=5)
 # The service sends a comment every 15 s; four missing ones mean a dead connection.
 STREAM_TIMEOUT = httpx.Timeout(60, connect=5)
+# A request whose answer was lost on the way is sent again so often.
+RESEND_COUNT = 1
+# The longest a busy service is waited for, all its Retry-After taken together.
+PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
+
+_CONNECT_TIMEOUT_S = 5.0
+_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class ConnectionOptions(TypedDict):
@@ -29,14 +43,54 @@ class ConnectionOptions(TypedDict):
     trust_env: bool
 
 
-def options(base_url: str) -> ConnectionOptions:
-    """The options for a service at ``base_url``; loopback is reached without the proxy."""
+def options(
+    base_url: str, token: str | None = None, timeout_s: float = TIMEOUT_S
+) -> ConnectionOptions:
+    """The options for a service at ``base_url``; loopback is reached without the proxy.
+
+    ``InvalidRequest`` for an address or a token that no request could carry.
+    """
+    headers = {"user-agent": "refault-client"}
+    if token is not None:
+        if not (token.isascii() and token.isprintable() and " " not in token and token):
+            raise InvalidRequest("the token holds characters no token has; copy it again")
+        headers["authorization"] = f"Bearer {token}"
+    try:
+        host = httpx.URL(base_url).host
+    except httpx.InvalidURL as error:
+        raise InvalidRequest(f"{base_url}: not an address: {error}") from error
     return ConnectionOptions(
         base_url=base_url,
-        headers={"user-agent": "refault-client"},
-        timeout=_TIMEOUT,
-        trust_env=not _is_loopback(httpx.URL(base_url).host),
+        headers=headers,
+        timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S)),
+        trust_env=not _is_loopback(host),
     )
+
+
+def headers_of(method: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The headers of one request: a POST carries a key, so that sent twice it is done once."""
+    if method != "POST":
+        return dict(given)
+    return {"idempotency-key": uuid.uuid4().hex, **given}
+
+
+def retry_delay_s(response: httpx.Response, waited_s: float) -> float | None:
+    """How long a busy service wants to be left alone; None if the answer stands.
+
+    Only where the service says so by ``Retry-After``, and not beyond ``PATIENCE_S`` in all.
+    """
+    told = response.headers.get("retry-after", "").strip()
+    if response.status_code not in _BUSY or not told:
+        return None
+    if told.isascii() and told.isdecimal():
+        delay_s = float(told)
+    else:
+        try:
+            delay_s = parsedate_to_datetime(told).timestamp() - time.time()
+        except ValueError:
+            return None
+    delay_s = max(delay_s, 0.1)
+    return delay_s if waited_s + delay_s <= PATIENCE_S else None
 
 
 def reconnect_delay_s(broken_count: int) -> float:

@@ -8,24 +8,21 @@ replay, so a result is the same bytes in any company.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from refault.catalogue import PatchSet, resolve
 from refault.errors import ReplayCancelled, ReplayRefused
-from refault.mmu import lanes, lower, machine, model
-from refault.mmu import layout as x86
+from refault.mmu import lanes, snapshot
 from refault.mmu import operations as op
 from refault.mmu import replay as loop
-from refault.mmu.eventlog import EventLog
-from refault.mmu.findings import FindingLog
 from refault.mmu.jit import INTERPRETED
 from refault.mmu.pageset import page_digest
+from refault.mmu.rows import RowSource, operations_of
 from refault.mmu.source import SEMANTICS_VERSION, simulator_digest
-from refault.results import COUNTERS, RunResult
+from refault.mmu.variant_host import ROWS, Host
+from refault.results import RunResult
 from refault.trace import Block, TraceHeader, TraceReader
 
 if TYPE_CHECKING:
@@ -34,245 +31,15 @@ if TYPE_CHECKING:
 
     from refault.catalogue import Variant
 
-__all__ = ["SEMANTICS_VERSION", "Host", "operations_of", "replay", "simulator_digest", "warm_up"]
-
-#: Rows lowered at a time, which each variant executes in turn: large enough that it pays for
-#: finding the processor's caches full of another variant's host (more gained nothing in
-#: measurements with eight variants), small enough to cost little memory.
-ROWS = 1 << 15
-
-
-class Host:
-    """One variant's simulated host, and what its run has shown so far.
-
-    With ``sample_every`` n, the page set's digest and all counters are kept after every
-    n operations; with ``record_all``, every outcome; with ``rows``, all counters after
-    every operation. Those three are for comparison with golden results. ``events`` is given
-    the text of KVM's tracepoints (:mod:`refault.mmu.eventlog`).
-    """
-
-    def __init__(
-        self,
-        variant: Variant,
-        header: TraceHeader,
-        *,
-        record_all: bool = False,
-        rows: bool = False,
-        sample_every: int = 0,
-        events: Callable[[str], object] | None = None,
-    ) -> None:
-        self.variant = variant
-        self.header = header
-        self.findings = FindingLog()
-        self.stopped = False
-        self.operation_count = 0
-        self.outcomes = hashlib.sha256()
-        self.events = EventLog(events, variant.knobs) if events else None
-        self.machine = machine.create(
-            variant.knobs, bypass=0, interpreted=INTERPRETED, with_events=events is not None
-        )
-        self.log = loop.new_log(ROWS, interpreted=INTERPRETED, rows=rows)
-        self.log.state[loop.RECORD_ALL] = int(record_all)
-        self.log.state[loop.ROWS] = int(rows)
-        if record_all:
-            self.findings.keep_raw()
-        self.sample_every = sample_every
-        self.samples: list[tuple[int, int, list[int]]] = []
-        self._body_count = 0
-        self._limit_is_due = variant.parameters.page_limit is not None
-
-    def begin(self) -> None:
-        """Execute what comes before a capture's first event: vCPUs and memory."""
-        parameters = self.variant.parameters
-        rows = op.empty(1 + len(self.header.slots), interpreted=INTERPRETED)
-        rows.kind[0], rows.a[0] = op.VM, self.header.vcpu_count
-        for i, slot in enumerate(self.header.slots, 1):
-            rows.kind[i], rows.aux[i] = op.MEM, slot.slot
-            rows.a[i], rows.b[i] = slot.base_gfn, slot.page_count
-            rows.user[i] = max(slot.host_level, parameters.host_page_level)
-        self._run(rows, 0, 1 + len(self.header.slots))
-        if self._limit_is_due:
-            self._set_first_limit()
-
-    def _set_first_limit(self) -> None:
-        limit = self.variant.parameters.page_limit
-        if limit is not None:
-            self._change_limit(limit if isinstance(limit, int) else limit.first)
-        self._limit_is_due = False
-
-    def execute(self, ops: op.Operations, count: int) -> None:
-        """Execute ``count`` rows of the trace, up to where the kernel breaks.
-
-        A schedule of the variant changes the page limit after every so many of them.
-        """
-        limit = self.variant.parameters.page_limit
-        schedule = None if limit is None or isinstance(limit, int) else limit
-        at = 0
-        if self._limit_is_due:
-            # A trace of operations makes its vCPUs and memory itself; the limit comes after them.
-            while at < count and ops.kind[at] in (op.VM, op.NOTE, op.MEM):
-                at += 1
-            self._run(ops, 0, at)
-            if at < count:
-                self._set_first_limit()
-        while at < count and not self.stopped:
-            end = count
-            if schedule is not None:
-                end = min(count, at + schedule.every - self._body_count % schedule.every)
-            done = self._run(ops, at, end)
-            self._body_count += done - at
-            at = done
-            if schedule is not None and not self.stopped and not self._body_count % schedule.every:
-                turn = self._body_count // schedule.every
-                self._change_limit(schedule.then if turn % 2 else schedule.first)
-
-    def _change_limit(self, limit: int) -> None:
-        rows = op.empty(1, interpreted=INTERPRETED)
-        rows.kind[0], rows.a[0] = op.NR_PAGES, limit
-        self._run(rows, 0, 1)
-
-    def _run(self, ops: op.Operations, start: int, end: int) -> int:
-        """Execute rows ``start`` to ``end`` - 1; answers where it stopped."""
-        at = start
-        while at < end:
-            shift = self.operation_count - at
-            stop = end
-            if self.sample_every:
-                stop = min(end, at + self.sample_every - self.operation_count % self.sample_every)
-            done = loop.run(self.machine, ops, at, stop, shift, self.log)
-            self.operation_count += done - at
-            self.findings.take(self.log, ops, self.outcomes)
-            if self.events:
-                self.events.take(self.machine)
-            bug = int(self.machine.vm[x86.BUG])
-            if bug:
-                self.stopped = True
-                self.findings.broke(bug, ops, done, self.operation_count)
-                return done
-            at = done
-            if at < stop:
-                self._attend(ops, at)
-            elif self.sample_every and not self.operation_count % self.sample_every:
-                counters = [int(word) for word in self.machine.vm[: x86.COUNTER_COUNT]]
-                digest = page_digest(self.machine)
-                self.samples.append((self.operation_count - 1, digest, counters))
-        return end
-
-    def _attend(self, ops: op.Operations, row: int) -> None:
-        """Do what a kernel cannot: size arrays for vCPUs, slots and whatever ran short."""
-        vm = self.machine.vm
-        if ops.kind[row] == op.VM and not vm[x86.VCPU_COUNT]:
-            count = int(ops.a[row])
-            if not 1 <= count <= x86.CPUS_MAX:
-                msg = f"event {int(ops.event[row])}: {count} vCPUs; a host has 1 to {x86.CPUS_MAX}"
-                raise ReplayRefused(msg)
-            vm[x86.VCPU_COUNT] = count
-            bypass = self.variant.parameters.bypass
-            if self.variant.parameters.tlb:
-                self.machine = machine.add_tlb(self.machine, count)
-            machine.set_bypass(self.machine, int(ops.b[row]) & 1 if bypass is None else bypass)
-        elif ops.kind[row] == op.MEM and not self._has_slot(int(ops.aux[row])):
-            self.machine = machine.add_slot(
-                self.machine,
-                slot=int(ops.aux[row]),
-                base_gfn=int(ops.a[row]),
-                page_count=int(ops.b[row]),
-                host_level=min(3, max(1, int(ops.user[row]))),
-            )
-            pages = machine.total_slot_pages(self.machine)
-            self.machine.vm[x86.DEFAULT_LIMIT] = max(
-                x86.MIN_ALLOC_PAGES, pages * x86.PERMILLE_PAGES // 1000
-            )
-        self.machine = machine.reserve(self.machine)
-
-    def _has_slot(self, slot: int) -> bool:
-        if slot >= x86.SLOTS_MAX:
-            msg = f"memory slot {slot} is not one of 0..{x86.SLOTS_MAX - 1}"
-            raise ReplayRefused(msg)
-        return bool(self.machine.vm[x86.SLOTS + slot * x86.SLOT_WORDS + x86.SLOT_USED])
-
-    def counters(self) -> dict[str, int]:
-        """Totals under KVM's names, in the order of :data:`refault.results.COUNTERS`."""
-        return {name: int(self.machine.vm[place]) for place, name in enumerate(COUNTERS)}
-
-    def tally(self, cls: int) -> list[int]:
-        """The eight numbers of a witness class: as witnessed, then each way it was not."""
-        place = loop.TALLY + cls * loop.TALLY_WORDS
-        return [int(word) for word in self.log.state[place : place + loop.TALLY_WORDS]]
-
-    def semantics(self) -> dict[str, int]:
-        """How often the guest saw what the real one saw (:data:`refault.results.SEMANTICS`)."""
-        witnessed = np.sum([self.tally(cls) for cls in range(op.WITNESS_UNSEEN)], axis=0)
-        unseen = self.tally(op.WITNESS_UNSEEN)
-        columns = int(loop.STALE)
-        return {
-            "accesses": int(witnessed[:columns].sum()) + sum(unseen[:columns]),
-            "witnessed": int(witnessed[:columns].sum()),
-            "wrong_address": int(witnessed[loop.WRONG_ADDRESS]),
-            "missed_fault": int(witnessed[loop.MISSED_FAULT]),
-            "spurious_fault": int(witnessed[loop.SPURIOUS_FAULT]),
-            "wrong_error_code": int(witnessed[loop.WRONG_CODE]),
-            "other": int(witnessed[loop.OTHER]),
-            "stale": int(witnessed[loop.STALE]),
-        }
-
-    def work(self) -> dict[str, int]:
-        """What the golden harness did not count (:data:`refault.results.WORK`)."""
-        vm = self.machine.vm
-        return {
-            "tlb_hits": int(vm[x86.TLB_HITS]),
-            "walks": int(vm[x86.WALKS]),
-            "vm_exits": int(vm[x86.EXITS] + vm[x86.INTERCEPTS]),
-            "mmio_exits": int(vm[x86.MMIO_EXITS]),
-            "insn_emulation": int(vm[x86.INSN_EMULATION]),
-            "insn_emulation_fail": int(vm[x86.INSN_EMULATION_FAIL]),
-            "hypercalls": int(vm[x86.HYPERCALLS]),
-        }
-
-    def skipped(self) -> dict[str, int]:
-        """Operations that could not be executed, by reason."""
-        words = self.log.state[loop.SKIPPED : loop.SKIPPED + len(loop.SKIP_REASONS)]
-        return {
-            reason: int(word) for reason, word in zip(loop.SKIP_REASONS, words, strict=True) if word
-        }
-
-
-def operations_of(
-    header: TraceHeader, blocks: Iterator[Block], skipped: dict[str, int], *, buffers: int = 1
-) -> Iterator[tuple[op.Operations, int, int]]:
-    """The trace's body as ``(rows, how many, events taken so far)``, some thousand rows at a time.
-
-    Rows are overwritten when ``buffers`` more parts were asked for. ``skipped`` gains, by reason,
-    the events that became no operation though one might expect it.
-
-    Raises:
-        ReplayRefused: a capture of a guest whose tables the rules cannot follow.
-    """
-    if header.content == "capture" and header.guest_mode != "long":
-        msg = (
-            f"a capture of a guest in {header.guest_mode} mode: the rules that make operations of "
-            "a capture follow 4-level tables only; write it as a trace of operations"
-        )
-        raise ReplayRefused(msg)
-    lowering = model.create(header.slots, header.vcpu_count, interpreted=INTERPRETED)
-    ring = itertools.cycle([op.empty(ROWS, interpreted=INTERPRETED) for _ in range(buffers)])
-    for block in blocks:
-        columns = (block.kind, block.vcpu, block.flags, block.aux, block.a, block.b)
-        if INTERPRETED:
-            columns = tuple(column.tolist() for column in columns)
-        at = 0
-        while at < block.event_count:
-            ops = next(ring)
-            lowering = model.reserve(lowering)
-            at = lower.lower(lowering, *columns, block.first_event_index, at, ops, ROWS)
-            yield ops, int(lowering.state[model.ROW_COUNT]), block.first_event_index + at
-    ops = next(ring)
-    count = lower.lower_end(lowering, ops)
-    if count:
-        yield ops, int(count), int(ops.event[0]) + 1
-    for i, reason in enumerate(model.SKIP_REASONS):
-        if lowering.state[model.SKIPPED + i]:
-            skipped[reason] = skipped.get(reason, 0) + int(lowering.state[model.SKIPPED + i])
+__all__ = [
+    "ROWS",
+    "SEMANTICS_VERSION",
+    "Host",
+    "operations_of",
+    "replay",
+    "simulator_digest",
+    "warm_up",
+]
 
 
 def replay(
@@ -283,6 +50,9 @@ def replay(
     progress: Callable[[int, int], None] | None = None,
     is_cancelled: Callable[[], bool] | None = None,
     events: Callable[[str], object] | None = None,
+    snapshot_every: int = 0,
+    on_snapshot: Callable[[snapshot.Snapshot], object] | None = None,
+    resume_from: Path | None = None,
 ) -> list[RunResult]:
     """Replay one trace under each variant; the results stand in the order of ``variants``.
 
@@ -293,45 +63,74 @@ def replay(
     says if that was not the end. ``events`` is given the text of KVM's tracepoints under
     the first variant, some lines at a time.
 
+    ``on_snapshot`` is offered the state of everything every few thousand events, or after
+    every ``snapshot_every`` of them; it may write it to a file (:mod:`refault.mmu.snapshot`).
+    Resumed from that file, elsewhere or later, a replay of the same trace under the same
+    variants gives the same bytes.
+
     Raises:
         TraceError: the trace is damaged; nothing of it is used.
-        ReplayRefused: the trace asks for what no simulated host can have.
+        ReplayRefused: the trace asks for what no simulated host can have, or ``events`` are
+            asked for together with snapshots.
         ReplayCancelled: ``is_cancelled`` said so.
+        SnapshotRefused: the snapshot is damaged, or of something else.
     """
-    if not isinstance(trace, TraceReader):
-        with TraceReader(trace, allow_truncated=True) as reader:
-            return replay(
-                reader,
-                variants,
-                threads=threads,
-                progress=progress,
-                is_cancelled=is_cancelled,
-                events=events,
-            )
-    header = trace.header
-    hosts = [
-        Host(variant, header, events=None if i else events) for i, variant in enumerate(variants)
-    ]
-    skipped: dict[str, int] = {}
-    if header.content == "capture":
-        for host in hosts:
-            host.begin()
-    if threads == 1:
-        rows = operations_of(header, trace.blocks(), skipped)
-        executed = _executed_in_turn(hosts, rows)
-    else:
-        rows = operations_of(header, trace.blocks(), skipped, buffers=lanes.BUFFERS)
-        executed = lanes.execute(hosts, rows, threads)
-    with contextlib.closing(executed) as steps:
-        for taken in steps:
+    if events is not None and (on_snapshot is not None or resume_from is not None):
+        msg = "an event log is written in one go: replay from the beginning, without snapshots"
+        raise ReplayRefused(msg)
+    with contextlib.ExitStack() as opened:
+        if not isinstance(trace, TraceReader):
+            trace = opened.enter_context(TraceReader(trace, allow_truncated=True))
+        if resume_from is None:
+            source, hosts = _begun(trace.header, variants, events)
+            blocks = trace.blocks()
+        else:
+            resumed = snapshot.read(resume_from, trace.header, variants)
+            source, hosts = resumed.source, resumed.hosts
+            blocks = resumed.checked(trace)
+        due = snapshot.Schedule(source.events, snapshot_every)
+        executed = _executed(
+            hosts, source, blocks, threads, is_rest=due.has_come if on_snapshot else None
+        )
+        for taken in opened.enter_context(contextlib.closing(executed)):
             if is_cancelled is not None and is_cancelled():
                 msg = f"cancelled after event {taken}"
                 raise ReplayCancelled(msg)
             if progress is not None:
                 progress(trace.read_bytes, trace.size_bytes)
-    if progress is not None:
-        progress(trace.size_bytes, trace.size_bytes)
-    return [_result(host, trace, skipped) for host in hosts]
+            if on_snapshot is not None and due.has_come(taken):
+                on_snapshot(snapshot.Snapshot(source, hosts, trace))
+                due.advance(taken)
+        if progress is not None:
+            progress(trace.size_bytes, trace.size_bytes)
+        return [_result(host, trace, source.skipped()) for host in hosts]
+
+
+def _begun(
+    header: TraceHeader, variants: Sequence[Variant], events: Callable[[str], object] | None
+) -> tuple[RowSource, list[Host]]:
+    hosts = [
+        Host(variant, header, events=None if i else events) for i, variant in enumerate(variants)
+    ]
+    source = RowSource(header)
+    if header.content == "capture":
+        for host in hosts:
+            host.begin()
+    return source, hosts
+
+
+def _executed(
+    hosts: Sequence[Host],
+    source: RowSource,
+    blocks: Iterator[Block],
+    threads: int,
+    *,
+    is_rest: Callable[[int], bool] | None,
+) -> Generator[int]:
+    if threads == 1:
+        return _executed_in_turn(hosts, source.parts(blocks))
+    rows = source.parts(blocks, buffers=lanes.BUFFERS)
+    return lanes.execute(hosts, rows, threads, is_rest=is_rest)
 
 
 def _executed_in_turn(

@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from refault.mmu.operations import Operations
 
@@ -29,12 +29,18 @@ class Executes(Protocol):
 
 
 def execute(
-    hosts: Sequence[Executes], rows: Iterator[tuple[Operations, int, int]], threads: int
+    hosts: Sequence[Executes],
+    rows: Iterator[tuple[Operations, int, int]],
+    threads: int,
+    *,
+    is_rest: Callable[[int], bool] | None = None,
 ) -> Generator[int]:
     """Let every host execute all rows; the events taken so far, once for each part of the rows.
 
-    The calling thread makes the rows, up to ``PARTS_AHEAD`` parts before the slowest host. What a
-    host raises is raised here. However the generator ends, no thread outlives it.
+    The calling thread makes the rows, up to ``PARTS_AHEAD`` parts before the slowest host. Where
+    ``is_rest`` says so of the events taken, all hosts are through with all parts so far when the
+    number is handed out; everywhere is the dearest. What a host raises is raised here. However the
+    generator ends, no thread outlives it.
     """
     lanes = _Lanes(hosts)
     helpers = [
@@ -46,6 +52,8 @@ def execute(
     try:
         for ops, count, events in rows:
             lanes.add(ops, count)
+            if is_rest is not None and is_rest(events):
+                lanes.rest()
             yield events
         lanes.close()
         lanes.work()
@@ -102,10 +110,18 @@ class _Lanes:
     def work(self) -> None:
         """Take steps until none is left."""
         with self._changed:
-            while not self._is_stopped and not (
-                self._is_complete and min(self._next) == self._part_count
-            ):
+            while not self._is_stopped and not (self._is_complete and self._are_through()):
                 self._step_or_wait()
+
+    def rest(self) -> None:
+        """Take steps until every host is through with the parts there are."""
+        with self._changed:
+            while not self._is_stopped and not self._are_through():
+                self._step_or_wait()
+        self.check()
+
+    def _are_through(self) -> bool:
+        return min(self._next) == self._part_count
 
     def _step_or_wait(self) -> None:
         """Take a step of whichever host is farthest behind, or wait for one to come free."""

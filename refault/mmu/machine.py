@@ -250,13 +250,19 @@ def add_slot(m: Machine, slot: int, base_gfn: int, page_count: int, host_level: 
 def _large_regions(base_gfn: int, page_count: int, level: int) -> tuple[int, list[int]]:
     """Number of ``level``-sized regions of a slot, and the ones its edges forbid to be large."""
     pages = 1 << (9 * (level - 1))
-    count = (base_gfn + page_count - 1) // pages - base_gfn // pages + 1
+    count = large_region_count(base_gfn, page_count, level)
     forbidden = []
     if base_gfn % pages:
         forbidden.append(0)
     if (base_gfn + page_count) % pages:
         forbidden.append(count - 1)
     return count, forbidden
+
+
+def large_region_count(base_gfn: int, page_count: int, level: int) -> int:
+    """How many ``level``-sized regions a slot touches."""
+    pages = 1 << (9 * (level - 1))
+    return (base_gfn + page_count - 1) // pages - base_gfn // pages + 1
 
 
 def total_slot_pages(m: Machine) -> int:

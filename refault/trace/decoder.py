@@ -29,6 +29,11 @@ class TraceDecoder:
         """How many bytes were fed so far."""
         return self._frames.size_bytes
 
+    @property
+    def framed_digest(self) -> str:
+        """SHA-256 of the trace up to the end of the block that was handed out last, in hex."""
+        return self._frames.framed_digest
+
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Block]:
         """The blocks that ``data`` completes; exhaust it before feeding on.
 

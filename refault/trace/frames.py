@@ -82,6 +82,11 @@ class FrameParser:
         sha256.update(self._pending)
         return sha256.hexdigest()
 
+    @property
+    def framed_digest(self) -> str:
+        """SHA-256 of all bytes up to the end of the latest frame, in hex."""
+        return self._sha256.hexdigest()
+
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Frame]:
         """The frames that ``data`` completes; exhaust it before feeding on."""
         view = memoryview(data)

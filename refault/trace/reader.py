@@ -74,6 +74,11 @@ class TraceReader:
         return self._decoder.size_bytes
 
     @property
+    def framed_digest(self) -> str:
+        """SHA-256 of the trace up to the end of the block that was handed out last, in hex."""
+        return self._decoder.framed_digest
+
+    @property
     def summary(self) -> TraceSummary:
         """What the trace held.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from refault.trace.decoder import TraceDecoder
 from refault.trace.model import TraceHeader, TraceSummary
+from refault.trace.statistics import TraceStatistics
 
 
 class TraceValidator:
@@ -14,6 +15,14 @@ class TraceValidator:
 
     def __init__(self) -> None:
         self._decoder = TraceDecoder()
+        self._statistics: TraceStatistics | None = None
+
+    @property
+    def statistics(self) -> TraceStatistics:
+        """What the blocks so far showed."""
+        if self._statistics is None:
+            self._statistics = TraceStatistics(self.header.guest_mode if self.header else "long")
+        return self._statistics
 
     @property
     def header(self) -> TraceHeader | None:
@@ -31,8 +40,8 @@ class TraceValidator:
         Raises:
             TraceError: the trace is wrong; ``offset`` is the byte. Feed nothing after that.
         """
-        for _ in self._decoder.feed(data):
-            pass
+        for block in self._decoder.feed(data):
+            self.statistics.add(block)
 
     def close(self) -> TraceSummary:
         """What the trace held; call it after the last byte.

@@ -11,7 +11,7 @@ from fastapi import Depends, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from db import session
-from db.blobs import BlobStore
+from db.blobs import BlobStore, open_store
 from db.models import FIRST_PROJECT
 from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
 from services.api.sender import Sender
@@ -36,7 +36,7 @@ class Resources:
         return cls(
             settings=settings,
             engine=session.create_engine(settings.database_url, pool_size=10),
-            blobs=BlobStore(settings.blobs),
+            blobs=open_store(settings.blobs, staging=settings.blobs_staging),
             sender=Sender(settings.broker_url),
             upload_slots=anyio.CapacityLimiter(settings.upload_parallel_count),
         )

@@ -133,6 +133,29 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "digest-mismatch", 422, "The bytes changed on the way",
         "Send them again; nothing was kept. If it happens twice, the file and the digest differ.",
     ),
+    errors.ChecksumMismatch: ProblemType(
+        "checksum-mismatch", 460, "A part changed on the way",
+        "The part was dropped. Ask for the offset (HEAD) and send it again from there.",
+    ),
+    errors.UploadBusy: ProblemType(
+        "upload-busy", 423, "Another request writes to this upload",
+        "Wait until that request has ended, or is given up, then ask for the offset (HEAD).",
+    ),
+    errors.UploadGone: ProblemType(
+        "upload-gone", 410, "The upload cannot go on", "The detail says why. Begin a new upload."
+    ),
+    errors.WrongOffset: ProblemType(
+        "wrong-offset", 409, "The part begins in the wrong place",
+        "Ask for the offset (HEAD) and send what comes after it.",
+    ),
+    errors.ProtocolMismatch: ProblemType(
+        "protocol-mismatch", 412, "Not the version of the upload protocol spoken here",
+        "Send `Tus-Resumable: 1.0.0`.",
+    ),
+    errors.BlobDamaged: ProblemType(
+        "blob-damaged", 500, "A stored trace is damaged",
+        "Upload the trace again with PUT /api/v1/blobs/{sha256}, which replaces the file.",
+    ),
     errors.InvalidRequest: _INVALID,
     errors.UploadRefused: _INVALID,
     RequestValidationError: _INVALID,

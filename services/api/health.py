@@ -1,6 +1,5 @@
 """Health of the service: is the process alive, and can it do its work?"""
 
-import os
 from collections.abc import Callable
 from typing import Literal
 
@@ -79,8 +78,7 @@ def _schema(resources: Resources) -> None:
 
 
 def _storage(resources: Resources) -> None:
-    if not os.access(resources.blobs.folder, os.W_OK):
-        raise OSError(f"{resources.blobs.folder} cannot be written")
+    resources.blobs.check()
 
 
 def _broker(resources: Resources) -> None:

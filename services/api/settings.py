@@ -16,8 +16,13 @@ class Settings(BaseSettings):
     # Both hold a password, so neither is ever printed.
     database_url: str = Field(repr=False, description="postgresql://user:password@host:port/name")
     broker_url: str = Field(repr=False, description="redis://:password@host:port/0")
-    blobs: Path = Field(description="Folder of the trace files, shared with the workers")
+    blobs: str | Path = Field(
+        description="Folder of the trace files, shared with the workers, or s3://bucket/prefix"
+    )
 
+    blobs_staging: Path | None = Field(
+        None, description="Local folder for uploads and fetched copies where blobs are in a bucket"
+    )
     host: str = Field("127.0.0.1", description="Address the API listens on")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on")
     upload_limit_bytes: int = Field(4 * GIB, gt=0, description="The largest trace taken, in bytes")

@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.errors import REQUEST_ID
 
-UPLOAD_PATH = "/api/v1/traces"
+# Where bodies may be large: they are streamed, and have a limit of their own.
+UPLOAD_PATHS = re.compile(r"/api/v1/(traces|blobs/[^/]*|uploads(/[^/]*)?)")
 # A body of the largest batch is a tenth of it; uploads have a limit of their own.
 BODY_BYTES_MAX = 1024 * 1024
 API_PATHS = ("/api/", "/healthz", "/readyz")
@@ -55,7 +56,7 @@ class Site:
 
         is_api = self.pages is None or scope["path"].startswith(API_PATHS)
         answer = self.api if is_api else self.pages
-        if scope["path"] != UPLOAD_PATH:
+        if not UPLOAD_PATHS.fullmatch(scope["path"]):
             receive = _bounded(receive)
         await answer(scope, receive, send_marked)  # type: ignore[misc]
 

@@ -23,8 +23,12 @@ TABLES = {
     "runs",
     "shards",
     "simulators",
+    "tallies",
     "traces",
+    "uploads",
     "variants",
+    "webhook_deliveries",
+    "webhooks",
     "workers",
 }
 

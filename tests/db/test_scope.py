@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from db import session as sessions
-from db.models import FIRST_PROJECT, Batch, Owned, Project, Run, Shard, Trace
+from db.models import FIRST_PROJECT, Batch, Owned, PatchSet, Project, Run, Shard, Trace
 from db.repositories import batches, patch_sets, runs, traces
 from db.scope import EVERYWHERE
 from refault.errors import NotFound
@@ -27,17 +27,34 @@ def other(store):
 
 
 @pytest.mark.parametrize("model", OWNED, ids=lambda model: model.__name__)
-def test_no_row_of_another_project_is_seen(other, store, model):
-    with sessions.transaction(store.engine) as session:
-        row_id = session.scalar(sa.select(model.id).limit(1))
-        count = session.scalar(sa.select(sa.func.count()).select_from(model))
+def test_every_statement_asks_for_the_project(other, store, model):
+    statements = []
+
+    def note(connection, cursor, statement, *_):
+        statements.append(statement)
+
+    key = tuple(uuid.UUID(int=0) for _ in sa.inspect(model).primary_key)
+    sa.event.listen(store.engine, "before_cursor_execute", note)
     with other() as session:
-        assert session.get(model, row_id) is None
+        assert session.get(model, key) is None
         assert session.scalars(sa.select(model)).unique().all() == []
         assert session.scalar(sa.select(sa.func.count()).select_from(model)) == 0
+        session.execute(sa.delete(model))
+    assert len(statements) == 4
+    for statement in statements:
+        assert f"{model.__tablename__}.project_id = " in statement
+
+
+@pytest.mark.parametrize("model", [Batch, PatchSet, Run, Shard, Trace])
+def test_no_row_of_another_project_is_seen(other, store, model):
+    everywhere = sa.select(sa.func.count()).select_from(model).execution_options(**EVERYWHERE)
+    with sessions.transaction(store.engine) as session:
+        row_id = session.scalar(sa.select(model.id).limit(1))
+        count = session.scalar(everywhere)
+    with other() as session:
+        assert session.get(model, row_id) is None
         assert session.execute(sa.select(model.id)).all() == []
-        everywhere = sa.select(sa.func.count()).select_from(model)
-        assert session.scalar(everywhere.execution_options(**EVERYWHERE)) == count > 0
+        assert session.scalar(everywhere) == count > 0
 
 
 def test_no_row_of_another_project_is_changed_or_removed(other, store):

@@ -1,6 +1,6 @@
 import pytest
 
-from db.blobs import BlobStore
+from db.blobs import open_store
 from db.repositories import simulators, traces
 from db.repositories.shards import Fence
 from refault.mmu.source import simulator_digest
@@ -77,7 +77,7 @@ class Room(Store):
                 host="h",
                 pid=1,
             )
-        self.blobs = BlobStore(resources.settings.blobs)
+        self.blobs = open_store(resources.settings.blobs)
         self.digest = put_blob(self.blobs, path.read_bytes())
         with TraceReader(path) as reader:
             for _ in reader.blocks():

@@ -22,10 +22,10 @@ def variants_of(room, batch):
 def replaying(**hooks):
     """The real replay, with something happening before it or to what it answers."""
 
-    def replay(trace, variants, *, progress, is_cancelled):
+    def replay(trace, variants, *, is_cancelled, **options):
         if "before" in hooks:
             hooks["before"](variants, is_cancelled)
-        found = simulator.replay(trace, variants, progress=progress, is_cancelled=is_cancelled)
+        found = simulator.replay(trace, variants, is_cancelled=is_cancelled, **options)
         return [hooks["after"](result) for result in found] if "after" in hooks else found
 
     return replay

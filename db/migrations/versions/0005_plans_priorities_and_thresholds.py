@@ -1,6 +1,6 @@
 """Plans by ablation and matrix, priorities, retries, series of patch sets, thresholds.
 
-Revision 0005, after 0003, 2026-11-25 00:10:00.
+Revision 0005, after 0004, 2026-11-25 00:10:00.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

@@ -7,19 +7,24 @@ import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from db.repositories import traces
-from services.api.deps import FOREVER, WithPage, WithResources, unchanged
+from services.api.deps import FOREVER, Resources, WithPage, WithResources, unchanged
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
-from services.api.schemas import Page, StorableText
-from services.api.traces import service
-from services.api.traces.schemas import TraceDetail, TraceSummary
+from services.api.schemas import Page
+from services.api.traces import intake, service
+from services.api.traces.intake import Announcement, Wishes
+from services.api.traces.schemas import TAGS_MAX, Name, Note, Tag, TraceDetail, TraceSummary
 
 router = APIRouter(tags=["traces"], route_class=OnceRoute)
 
 MEDIA_TYPE = "application/vnd.refault.trace"
-NAME_LENGTH_MAX = 200
+WishedName = Annotated[
+    Name | None, Query(description="What to call it; the header's name if left out")
+]
+WishedTags = Annotated[list[Tag] | None, Query(max_length=TAGS_MAX, description="May be repeated")]
+WishedNote = Annotated[Note, Query(description="Kept with the trace if it is new")]
 
-_UPLOAD_BODY: dict[str, Any] = {
+UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "The bytes of a trace file (.rft), as they are",
@@ -31,7 +36,7 @@ _UPLOAD_BODY: dict[str, Any] = {
 @router.post(
     "/traces",
     status_code=201,
-    openapi_extra=_UPLOAD_BODY,
+    openapi_extra=UPLOAD_BODY,
     responses={
         200: {"model": TraceDetail, "description": "The service had this trace already"},
         **problems(408, 413, 422, 503),
@@ -41,12 +46,9 @@ async def upload_trace(
     request: Request,
     response: Response,
     resources: WithResources,
-    name: Annotated[
-        StorableText | None,
-        Query(
-            max_length=NAME_LENGTH_MAX, description="What to call it; the header's name if left out"
-        ),
-    ] = None,
+    name: WishedName = None,
+    tag: WishedTags = None,
+    note: WishedNote = "",
     content_digest: Annotated[
         str | None, Header(description="RFC 9530; with it, damage on the way is seen")
     ] = None,
@@ -56,20 +58,26 @@ async def upload_trace(
     It is checked while it comes in. A bad one is refused with the byte at which
     it goes wrong (`offset`), and nothing of it is kept.
     """
-    announcement = service.announced(
-        name=name,
+    announcement = intake.announced(
+        Wishes(name, tuple(tag or ()), note),
         content_length=request.headers.get("content-length"),
         content_digest=content_digest,
     )
-    chunks = service.chunks_from_thread(
+    return await take(request, response, resources, announcement)
+
+
+async def take(
+    request: Request, response: Response, resources: Resources, announcement: Announcement
+) -> TraceDetail:
+    """The body of a request as a trace; the answer says where it is and whether it is new."""
+    chunks = intake.chunks_from_thread(
         aiter(request.stream()), resources.settings.upload_idle_seconds
     )
     trace, is_new = await anyio.to_thread.run_sync(
         partial(service.receive, resources, chunks, announcement), limiter=resources.upload_slots
     )
     response.headers["location"] = f"/api/v1/traces/{trace.id}"
-    if not is_new:
-        response.status_code = 200
+    response.status_code = 201 if is_new else 200
     return trace
 
 

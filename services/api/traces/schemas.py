@@ -1,16 +1,31 @@
 """Traces as JSON."""
 
 import uuid
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from services.api.schemas import Digest, Document, Time
+from services.api.schemas import Body, Digest, Document, StorableText, Time
+
+NAME_LENGTH_MAX = 200
+NOTE_LENGTH_MAX = 10_000
+TAGS_MAX = 50
+GUEST_WORDS_MAX = 50
+
+Name = Annotated[StorableText, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
+Note = Annotated[StorableText, Field(max_length=NOTE_LENGTH_MAX)]
+# A tag is a word: it stands in addresses, and on command lines between others.
+Tag = Annotated[str, Field(pattern=r"^[\w][\w.:+/-]{0,49}$", description="One word")]
+GuestWord = Annotated[StorableText, Field(max_length=1000)]
+GuestKey = Annotated[StorableText, Field(min_length=1, max_length=100)]
 
 _EXAMPLE: dict[str, Any] = {
     "id": "019ab5d0-7a3e-7c41-9d0e-3f6b1c2d4e5f",
     "digest": "9b1c3c8f0d6f4a5e8e1f7d2a4b6c8e0f1a3b5c7d9e0f2a4b6c8d0e1f3a5b7c9d",
     "name": "workload-1vcpu",
+    "tags": ["fork-heavy", "keep"],
+    "note": "Kernel build in a guest with 256 MiB",
+    "guest": {"kernel": "6.1"},
     "content": "capture",
     "guest_mode": "long",
     "vcpu_count": 1,
@@ -19,8 +34,30 @@ _EXAMPLE: dict[str, Any] = {
     "instruction_count": 2210934857,
     "truncated": False,
     "events_by_kind": {"ACCESS": 4720116, "TABLE_STORE": 61022, "CR": 5120},
+    "statistics": {
+        "address_space_count": 37,
+        "marks": [{"number": 1, "count": 2, "meaning": "the build begins"}],
+    },
     "created_at": "2026-11-24T11:21:07.412Z",
+    "updated_at": "2026-11-24T11:25:40.118Z",
 }
+
+
+class Mark(Document):
+    """A number the workload marked its phases with."""
+
+    number: int
+    count: int
+    meaning: str = Field(description="What the capture's header says of it")
+
+
+class Statistics(Document):
+    """What was seen of the trace while it was uploaded; empty for traces of before that."""
+
+    address_space_count: int | None = Field(
+        None, description="Distinct roots that CR3 was seen to hold"
+    )
+    marks: list[Mark] = Field(default_factory=list)
 
 
 class TraceSummary(Document):
@@ -31,6 +68,9 @@ class TraceSummary(Document):
     id: uuid.UUID
     digest: Digest
     name: str
+    tags: list[str]
+    note: str
+    guest: dict[str, str] = Field(description="What is known of the guest, by keyword")
     content: str = Field(description="`capture` of a guest, or `operations` as they stand")
     guest_mode: str
     vcpu_count: int
@@ -39,14 +79,53 @@ class TraceSummary(Document):
     instruction_count: int
     truncated: bool = Field(description="The file ended before its closing index")
     events_by_kind: dict[str, int]
+    statistics: Statistics
     created_at: Time
+    updated_at: Time
 
 
 class TraceDetail(TraceSummary):
-    """A stored trace with its header."""
+    """A stored trace with its header, and what a replay of it may cost."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [_EXAMPLE | {"header": {"capture_tool": "qemu-plugin"}}]}
+        json_schema_extra={
+            "examples": [
+                _EXAMPLE
+                | {"header": {"capture_tool": "qemu-plugin"}, "estimated_variant_seconds": 0.31}
+            ]
+        }
     )
 
     header: dict[str, Any]
+    estimated_variant_seconds: float | None = Field(
+        None,
+        description="What one variant takes a worker, by the speed of recent shards; null before "
+        "the first one",
+    )
+
+
+class TraceChanges(Body):
+    """What to change of a trace; what is left out stays."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "boot", "tags": ["keep"], "note": ""}]}
+    )
+
+    name: Name | None = None
+    tags: list[Tag] | None = Field(None, max_length=TAGS_MAX)
+    note: Note | None = None
+    guest: dict[GuestKey, GuestWord] | None = Field(None, max_length=GUEST_WORDS_MAX)
+
+
+class TraceDeletion(Document):
+    """What deleting a trace takes with it, or would."""
+
+    trace: uuid.UUID
+    digest: Digest
+    deleted: bool = Field(description="False after a dry run")
+    blob: bool = Field(description="Whether the file goes too; it stays while others have it")
+    size_bytes: int = Field(description="Of the file, if it goes")
+    batches: list[str] = Field(description="Codes of the batches that have nothing else")
+    shortened_batches: list[str] = Field(description="Codes of those that go on without the trace")
+    run_count: int
+    result_count: int

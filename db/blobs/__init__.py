@@ -1,0 +1,48 @@
+"""Trace files by digest: in a folder or in an S3 bucket, behind one interface.
+
+::
+
+    open_store("/var/lib/refault/blobs")   FolderStore: shared by the API and the workers
+    open_store("s3://bucket/prefix")       BucketStore: each host stages and caches locally
+
+A blob appears under its name complete, or not at all, and is never changed. Whoever reads one
+through :meth:`BlobStore.fetch` gets a file whose sha256 was just computed and is its name. No
+blob is ever held in memory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from db.blobs.folder import FolderStore
+from db.blobs.incoming import IncomingBlob, Partial
+from db.blobs.store import BlobStore
+
+__all__ = ["BlobStore", "FolderStore", "IncomingBlob", "Partial", "is_bucket", "open_store"]
+
+S3_PREFIX = "s3://"
+
+
+def is_bucket(location: str | Path) -> bool:
+    """Whether blobs are in a bucket and not in a folder that all hosts share."""
+    return str(location).startswith(S3_PREFIX)
+
+
+def open_store(location: str | Path, *, staging: Path | None = None) -> BlobStore:
+    """The store at a folder or an ``s3://bucket/prefix``; connects to nothing yet.
+
+    ``staging`` is the local folder in which a bucket's uploads and fetched copies stand; a
+    folder's stand in itself. Endpoint and credentials of a bucket come from the environment, under
+    the names every S3 tool has: ``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, ``AWS_REGION``, ….
+    """
+    if not is_bucket(location):
+        return FolderStore(Path(location))
+    # Whoever has a folder need not have the library installed.
+    from db.blobs.bucket import open_bucket  # noqa: PLC0415
+
+    if staging is None:
+        message = (
+            f"{location}: a bucket needs a local folder to stage in: set REFAULT_BLOBS_STAGING"
+        )
+        raise ValueError(message)
+    return open_bucket(str(location), staging)

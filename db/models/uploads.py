@@ -1,0 +1,49 @@
+"""Uploads in several requests: rows of what is not yet a trace."""
+
+import datetime
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.models.base import Base, CreatedAt, RowId, one_of
+from db.models.projects import Owned
+
+UPLOAD_STATES = ("open", "done", "refused")
+
+
+class Upload(Owned, Base):
+    """One upload; its bytes stand in the store's incoming area under ``id``.
+
+    ``offset_bytes`` are safe on disk. It reaches ``size_bytes`` only in the transaction that
+    writes the trace, so an upload that has all its bytes has its trace too.
+    """
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        one_of("state", UPLOAD_STATES, "state_known"),
+        sa.CheckConstraint("offset_bytes BETWEEN 0 AND size_bytes", name="offset"),
+        sa.CheckConstraint(
+            "(state = 'done') = (offset_bytes = size_bytes AND size_bytes > 0)", name="done"
+        ),
+        sa.CheckConstraint("(state = 'refused') = (error IS NOT NULL)", name="refused_has_reason"),
+    )
+
+    id: Mapped[RowId]
+    state: Mapped[str] = mapped_column(default="open")
+    size_bytes: Mapped[int]
+    offset_bytes: Mapped[int] = mapped_column(default=0)
+    # sha256 the sender named for the whole file; what arrived is held against it.
+    digest: Mapped[str | None] = mapped_column(sa.String(64), index=True)
+    # Upload-Metadata as it came, and what of it is for the trace: name, tags, note.
+    metadata_header: Mapped[str] = mapped_column(default="")
+    wishes: Mapped[dict[str, Any]]
+    # Why the bytes were refused, and the byte at which they go wrong.
+    error: Mapped[str | None]
+    error_offset: Mapped[int | None]
+    trace_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("traces.id", ondelete="SET NULL"), index=True
+    )
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime.datetime] = mapped_column(index=True)

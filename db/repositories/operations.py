@@ -1,0 +1,85 @@
+"""How the service is doing, by its rows: tallies, the queue, what was replayed lately."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.models import Result, Shard, Tally, Variant, WebhookDelivery
+
+LATELY_SECONDS = 3600
+"""The span over which the speed of replays is averaged."""
+
+LEASES_EXPIRED = "leases_expired"
+RESULTS_DROPPED = "results_dropped"
+MESSAGES_DROPPED = "messages_dropped"
+UPLOADED_BYTES = "uploaded_bytes"
+UPLOADS = "uploads"
+INTEGRITY_ALARMS = "integrity_alarms"
+
+TALLIES = {
+    LEASES_EXPIRED: "Shards taken from a worker that was not heard of any more",
+    RESULTS_DROPPED: "Results that came from a worker whose shard was somebody else's by then",
+    MESSAGES_DROPPED: "Messages that found their shard taken or over",
+    UPLOADED_BYTES: "Bytes of the traces that were stored",
+    UPLOADS: "Traces that were stored",
+    INTEGRITY_ALARMS: "Results that were computed again and came out with other bytes",
+}
+"""Every tally there is, with what it counts."""
+
+
+def count(session: Session, name: str, by: int = 1) -> None:
+    """Adds to a tally, in the transaction that does what is counted.
+
+    The tally's row stays locked until then: call it last.
+    """
+    statement = insert(Tally).values(name=name, value=by)
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[Tally.name], set_={"value": Tally.value + statement.excluded.value}
+        )
+    )
+
+
+def tallies(session: Session) -> dict[str, int]:
+    """Every tally; 0 for one that was never counted."""
+    known = {row.name: row.value for row in session.scalars(sa.select(Tally))}
+    return {name: known.get(name, 0) for name in TALLIES}
+
+
+def shards_by_state(session: Session) -> dict[str, int]:
+    """How many shards wait and how many are being computed."""
+    query = (
+        sa.select(Shard.state, sa.func.count())
+        .where(Shard.state.in_(("queued", "running")))
+        .group_by(Shard.state)
+    )
+    found = dict(session.execute(query).tuples().all())
+    return {state: found.get(state, 0) for state in ("queued", "running")}
+
+
+def events_per_second(session: Session) -> dict[tuple[str, str], float]:
+    """Events replayed per second over the last hour, by (digest, name) of the variant.
+
+    A variant nobody replayed in that time is missing.
+    """
+    oldest = sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, LATELY_SECONDS)
+    events = sa.func.sum(Result.body["event_count"].as_integer())
+    query = (
+        sa.select(Result.variant_digest, sa.func.coalesce(Variant.name, ""), events)
+        .outerjoin(Variant, Variant.digest == Result.variant_digest)
+        .where(Result.created_at > oldest, Result.outcome == "complete")
+        .group_by(Result.variant_digest, Variant.name)
+    )
+    return {
+        (digest, name): int(number) / LATELY_SECONDS
+        for digest, name, number in session.execute(query)
+    }
+
+
+def deliveries_by_state(session: Session) -> dict[str, int]:
+    """How many webhook messages wait, have arrived, or were given up."""
+    query = sa.select(WebhookDelivery.state, sa.func.count()).group_by(WebhookDelivery.state)
+    found = dict(session.execute(query).tuples().all())
+    return {state: found.get(state, 0) for state in ("waiting", "delivered", "given_up")}

@@ -1,0 +1,48 @@
+"""What the catalogue says of a trace beyond its counts: address spaces and marks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from refault.trace.format import EventKind
+from refault.trace.model import Block, GuestMode
+
+ADDRESS_SPACES_MAX: Final = 65536
+MARKS_MAX: Final = 1024
+# CR3 without what is no part of the root's address: flags, and a PCID in long mode.
+_FRAME: Final = 0x000F_FFFF_FFFF_F000
+_PAE_ROOT: Final = 0xFFFF_FFE0
+
+
+class TraceStatistics:
+    """Grows with the blocks of a trace, in bounded memory.
+
+    ``address_space_count`` is that of the distinct roots CR3 was seen to hold, at most
+    ADDRESS_SPACES_MAX; ``marks`` says how often each number was marked, for the first MARKS_MAX.
+    """
+
+    def __init__(self, guest_mode: GuestMode) -> None:
+        self._root_mask = np.int64(_PAE_ROOT if guest_mode == "pae" else _FRAME)
+        self._roots: set[int] = set()
+        self.marks: dict[int, int] = {}
+
+    @property
+    def address_space_count(self) -> int:
+        """How many distinct roots were seen."""
+        return len(self._roots)
+
+    def add(self, block: Block) -> None:
+        """Takes the next events."""
+        loads = block.kind == EventKind.OP_CR3
+        loads |= (block.kind == EventKind.CR) & (block.aux == 3)
+        if loads.any() and len(self._roots) < ADDRESS_SPACES_MAX:
+            found = np.unique(block.a[loads] & self._root_mask)
+            self._roots.update(found[: ADDRESS_SPACES_MAX - len(self._roots)].tolist())
+        marked = block.kind == EventKind.MARK
+        if marked.any():
+            numbers, counts = np.unique(block.a[marked], return_counts=True)
+            for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+                if number in self.marks or len(self.marks) < MARKS_MAX:
+                    self.marks[number] = self.marks.get(number, 0) + count

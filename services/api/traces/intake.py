@@ -1,0 +1,217 @@
+"""What every way of uploading shares: what the sender says, how bytes come, how a trace is kept.
+
+::
+
+    request ── chunk ──► size ──► validator ──► incoming file
+                           │          │              │ last chunk: digest agrees
+                           ▼          ▼              ▼
+                       413 / 422 with the byte     file in place, then the row, in one
+                       nothing stays behind        transaction under the digest's lock
+
+Everything here runs in a worker thread; only waiting for the next chunk goes
+back to the event loop.
+"""
+
+import base64
+import binascii
+import dataclasses
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import anyio
+import anyio.from_thread
+from sqlalchemy.orm import Session
+
+from db.models import Trace
+from db.repositories import traces
+from refault.errors import (
+    Conflict,
+    DigestMismatch,
+    InvalidRequest,
+    TraceCorrupt,
+    UploadStalled,
+    UploadTooLarge,
+)
+from refault.trace import TraceValidator
+from services.api.deps import Resources
+from services.api.traces.schemas import TraceDetail
+
+# RFC 9530: a dictionary of algorithm=:base64:
+_DIGEST_ENTRY = re.compile(r"sha-256=:([A-Za-z0-9+/]*={0,2}):")
+_SHA256_BYTES = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Wishes:
+    """What the sender wants a trace to be called and known by; used if the trace is new."""
+
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Announcement:
+    """What the sender says of an upload before its first byte; None where it says nothing."""
+
+    wishes: Wishes
+    size_bytes: int | None
+    digest: str | None
+
+
+def announced(
+    wishes: Wishes,
+    *,
+    content_length: str | None,
+    content_digest: str | None,
+    digest: str | None = None,
+) -> Announcement:
+    """The announcement in a request's headers; ``InvalidRequest`` if they cannot be read.
+
+    ``digest`` is the one in the address, if there is one; the header must not contradict it.
+    """
+    size_bytes = int(content_length) if content_length and content_length.isdecimal() else None
+    stated = _read_content_digest(content_digest)
+    if digest is not None and stated not in {None, digest}:
+        raise InvalidRequest(f"Content-Digest says {stated}, the address says {digest}")
+    return Announcement(wishes, size_bytes, digest or stated)
+
+
+def chunks_from_thread(stream: AsyncIterator[bytes], idle_seconds: float) -> Iterator[bytes]:
+    """The chunks of a body, for a worker thread; ``UploadStalled`` if one takes too long."""
+
+    async def next_chunk() -> bytes | None:
+        with anyio.fail_after(idle_seconds):
+            return await anext(stream, None)
+
+    received_bytes = 0
+    while True:
+        try:
+            chunk = anyio.from_thread.run(next_chunk)
+        except TimeoutError as error:
+            raise UploadStalled(
+                f"nothing came for {idle_seconds:g} s after byte {received_bytes}; nothing was kept"
+            ) from error
+        if chunk is None:
+            return
+        received_bytes += len(chunk)
+        yield chunk
+
+
+def keep(
+    resources: Resources,
+    validator: TraceValidator,
+    wishes: Wishes,
+    *,
+    digest: str | None,
+    put: Callable[[str], None],
+    also: Callable[[Session, Trace], None] = lambda _session, _trace: None,
+) -> tuple[TraceDetail, bool]:
+    """Make a trace of what the validator was fed; the trace, and whether it is new.
+
+    ``put`` puts the file in place under the digest it is given; ``also`` is done in the transaction
+    that writes the row. Where either fails, nothing of the upload stays.
+
+    Raises:
+        TraceError: the trace is not whole.
+        DigestMismatch: ``digest`` was announced, and another one arrived.
+        Conflict: the same trace was deleted meanwhile.
+    """
+    summary = validator.close()
+    if digest not in {None, summary.digest}:
+        raise DigestMismatch(
+            f"{summary.size_bytes} bytes arrived with sha256 {summary.digest}, "
+            f"the sender announced {digest}"
+        )
+    columns = _columns(validator, wishes)
+    # Without a database nothing is put in place: it could not be taken away again.
+    with resources.transaction() as session:
+        session.connection()
+    try:
+        # Sending to a bucket takes its time, so no transaction is open meanwhile.
+        put(summary.digest)
+        with resources.transaction() as session:
+            traces.lock_digest(session, summary.digest)
+            _refuse_if_deleted(resources, summary.digest)
+            row, is_new = traces.add(session, **columns)
+            also(session, row)
+            session.flush()
+            return TraceDetail.model_validate(row), is_new
+    except BaseException:
+        _drop_orphan(resources, summary.digest)
+        raise
+
+
+def _refuse_if_deleted(resources: Resources, digest: str) -> None:
+    if not resources.blobs.exists(digest):
+        raise Conflict(f"trace {digest} was deleted while it was uploaded: upload it again")
+
+
+def _drop_orphan(resources: Resources, digest: str) -> None:
+    """Remove a file whose row was not written; another upload of the same trace may have one."""
+    with resources.transaction() as session:
+        traces.lock_digest(session, digest)
+        if not traces.is_anywhere(session, digest):
+            resources.blobs.delete(digest)
+
+
+def _columns(validator: TraceValidator, wishes: Wishes) -> dict[str, Any]:
+    summary, statistics = validator.close(), validator.statistics
+    header = dataclasses.asdict(summary.header)
+    if _has_nul(header):
+        raise TraceCorrupt("the header holds a NUL character, which cannot be stored", offset=0)
+    meanings = summary.header.workload_marks
+    return {
+        "digest": summary.digest,
+        "name": wishes.name or summary.header.name or summary.digest[:12],
+        "content": summary.header.content,
+        "guest_mode": summary.header.guest_mode,
+        "vcpu_count": summary.vcpu_count,
+        "size_bytes": summary.size_bytes,
+        "event_count": summary.event_count,
+        "instruction_count": summary.instruction_count,
+        "truncated": summary.truncated,
+        "events_by_kind": dict(summary.events_by_kind),
+        "header": header,
+        "guest": dict(summary.header.guest),
+        "tags": list(wishes.tags),
+        "note": wishes.note,
+        "statistics": {
+            "address_space_count": statistics.address_space_count,
+            "marks": [
+                {"number": number, "count": count, "meaning": meanings.get(str(number), "")}
+                for number, count in sorted(statistics.marks.items())
+            ],
+        },
+    }
+
+
+def _has_nul(value: object) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_nul(part) for pair in value.items() for part in pair)
+    return isinstance(value, list | tuple) and any(_has_nul(part) for part in value)
+
+
+def _read_content_digest(header: str | None) -> str | None:
+    """The sha-256 of a ``Content-Digest`` header in hex; other algorithms are left alone."""
+    if header is None or "sha-256=" not in header:
+        return None
+    match = _DIGEST_ENTRY.search(header)
+    try:
+        value = base64.b64decode(match.group(1), validate=True) if match else b""
+    except binascii.Error:
+        value = b""
+    if len(value) != _SHA256_BYTES:
+        raise InvalidRequest(
+            "Content-Digest: expected sha-256=:<base64 of 32 bytes>: (RFC 9530), "
+            f"got {header[:100]!r}"
+        )
+    return value.hex()
+
+
+def too_large(what: str, limit_bytes: int) -> UploadTooLarge:
+    """What to raise when an upload is over the limit."""
+    return UploadTooLarge(f"the upload is too large: {what}, and this service takes {limit_bytes}")

@@ -1,0 +1,87 @@
+"""Puts a long shard's state aside now and then, and takes up what an earlier attempt put aside."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from db.repositories import shards
+from db.repositories.shards import Claim
+from db.session import transaction
+from refault.errors import RefaultError, SnapshotRefused
+from refault.mmu.snapshot import Snapshot, seal_of
+from worker.resources import Resources
+
+_log = logging.getLogger(__name__)
+
+COST_MAX = 0.1
+"""Writing snapshots may take this part of a shard's time; large states are written more rarely."""
+
+
+class Keeper:
+    """One attempt's snapshots: the one it goes on from, and those it leaves.
+
+    A snapshot that cannot be written or registered is no reason to stop: the work goes on, and
+    the next attempt, if there must be one, has more to do.
+    """
+
+    def __init__(self, resources: Resources, claim: Claim) -> None:
+        self._resources = resources
+        self._fence = claim.fence
+        self._digest = claim.snapshot_digest
+        self._due_at = time.monotonic() + resources.settings.snapshot_seconds
+
+    def found(self) -> Path | None:
+        """The snapshot to go on from, if there is one that is what the row says it is."""
+        if self._digest is None:
+            return None
+        path = self._resources.snapshots.path(self._fence.shard_id, self._digest)
+        try:
+            if seal_of(path) != self._digest:
+                raise SnapshotRefused("the snapshot cannot be used: it is not the one registered")  # noqa: TRY301
+        except SnapshotRefused as error:
+            self.refused(str(error))
+            return None
+        _log.info("shard %s goes on from a snapshot", self._fence.shard_id)
+        return path
+
+    def refused(self, reason: str) -> None:
+        """The snapshot could not be used; the batch's story says why the work starts anew."""
+        _log.warning("shard %s starts from its beginning: %s", self._fence.shard_id, reason)
+        with transaction(self._resources.engine) as session:
+            shards.refuse_snapshot(session, self._fence, reason)
+        self.forget()
+
+    def offer(self, snapshot: Snapshot) -> None:
+        """Called often; writes the snapshot if it is time for one."""
+        began = time.monotonic()
+        if began < self._due_at:
+            return
+        try:
+            self._keep(snapshot)
+        except (OSError, RefaultError) as error:
+            _log.warning("no snapshot of shard %s: %s", self._fence.shard_id, error)
+        ended = time.monotonic()
+        pause = max(self._resources.settings.snapshot_seconds, (ended - began) / COST_MAX)
+        self._due_at = ended + pause
+
+    def forget(self) -> None:
+        """Removes the file; the shard is over, or starts anew."""
+        if self._digest is not None:
+            self._resources.snapshots.remove(self._fence.shard_id, self._digest)
+            self._digest = None
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        folder = self._resources.snapshots
+        digest = folder.write(self._fence.shard_id, snapshot.write)
+        is_ours = False
+        try:
+            with transaction(self._resources.engine) as session:
+                is_ours = shards.keep_snapshot(session, self._fence, digest, snapshot.events)
+        finally:
+            # The row names the new one now, or still the old one.
+            old, new = (self._digest, digest) if is_ours else (digest, self._digest)
+            if old is not None and old != new:
+                folder.remove(self._fence.shard_id, old)
+            self._digest = new
