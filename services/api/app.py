@@ -29,10 +29,21 @@ from services.api.runs.endpoints import router as runs
 from services.api.schemas import Problem
 from services.api.settings import Settings
 from services.api.site import Site
+from services.api.thresholds.endpoints import router as thresholds
 from services.api.traces.endpoints import router as traces
 
 ROOT = "/api/v1"
-_NOUNS = (traces, blobs, patches, patch_sets, batches, runs, comparisons, problem_types)
+_NOUNS = (
+    traces,
+    blobs,
+    patches,
+    patch_sets,
+    batches,
+    runs,
+    comparisons,
+    thresholds,
+    problem_types,
+)
 _DESCRIPTION = (
     "Replays captured guests on a model of KVM's shadow MMU and compares patch series.\n\n"
     "Every refusal is an RFC 9457 problem (`application/problem+json`); its `type` is an address "

@@ -14,6 +14,7 @@ TABLES = {
     "batch_events",
     "batch_traces",
     "batches",
+    "counter_limits",
     "idempotency_keys",
     "patch_set_patches",
     "patch_sets",
