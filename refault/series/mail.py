@@ -116,12 +116,12 @@ def _messages(data: bytes) -> Iterator[email.message.EmailMessage]:
     if len(starts) > MAILS_MAX:
         raise SeriesError(f"more than {MAILS_MAX} mails in one file: split it")
     if not starts:
-        yield email.message_from_bytes(data, policy=email.policy.default)  # type: ignore[misc]
+        yield email.message_from_bytes(data, policy=email.policy.default)
         return
     ends = [*(found.start() for found in starts[1:]), len(data)]
     for found, end in zip(starts, ends, strict=True):
         part = re.sub(rb"(?m)^>(>*From )", rb"\1", data[found.end() : end])
-        yield email.message_from_bytes(part, policy=email.policy.default)  # type: ignore[misc]
+        yield email.message_from_bytes(part, policy=email.policy.default)
 
 
 def _begins_a_mail(data: bytes, place: int) -> bool:

@@ -9,8 +9,9 @@ from refault import catalogue, series
 from refault.errors import CatalogueError, InvalidRequest, SeriesError, UploadTooLarge
 from services.api.deps import Resources
 from services.api.errors import PointedError
-from services.api.patch_sets.schemas import Document, PatchSet
+from services.api.patch_sets.schemas import PatchSet
 from services.api.patch_sets.service import document_of
+from services.api.schemas import Document
 
 MAIL_BYTES_MAX = 8 * 1024 * 1024
 
