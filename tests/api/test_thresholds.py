@@ -65,7 +65,7 @@ async def test_limits_decide_what_is_a_regression_of_a_batch_that_is_over(http, 
     batch = (await http.post(BATCHES, json=body)).json()
     assert batch["verdict"]["status"] == "regression"
     texts = batch["verdict"]["reasons"][0]["text"]
-    assert "exits +1.98%" in texts
+    assert texts.startswith("exits +2.0%")
 
     costs = (await http.get(THRESHOLDS)).json()["counters"]
     await http.put(THRESHOLDS, json={"limits": {name: {"permille": 500} for name in costs}})
