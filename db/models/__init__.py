@@ -37,6 +37,7 @@ from db.models.projects import FIRST_PROJECT, Owned, Project
 from db.models.requests import IdempotencyKey
 from db.models.runs import Result, Run, Shard
 from db.models.simulators import Simulator, Worker
+from db.models.thresholds import CounterLimit
 from db.models.traces import Trace
 from db.models.uploads import Upload
 
@@ -48,6 +49,7 @@ __all__ = [
     "BatchColumn",
     "BatchEvent",
     "BatchTrace",
+    "CounterLimit",
     "IdempotencyKey",
     "LoginSession",
     "Membership",

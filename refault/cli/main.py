@@ -14,7 +14,7 @@ from refault.cli.compare_command import compare_runs
 from refault.cli.exits import ExitCode, code_of, epilog
 from refault.cli.golden_command import golden
 from refault.cli.import_command import import_trace
-from refault.cli.patches_command import patches
+from refault.cli.patches_command import app as patches
 from refault.cli.push_command import push
 from refault.cli.replay_command import replay
 from refault.cli.report_command import report
@@ -34,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("replay")(replay)
-app.command("patches")(patches)
+app.add_typer(patches)
 app.command("import")(import_trace)
 app.command("golden")(golden)
 app.command("push")(push)

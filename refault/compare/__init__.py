@@ -18,14 +18,18 @@ from refault.compare.comparison import (
 )
 from refault.compare.documents import to_csv, to_dict, to_markdown
 from refault.compare.laws import check
+from refault.compare.overall import Overall, Reason, overall
 from refault.compare.text import to_text
-from refault.compare.verdicts import COSTS, Threshold, Verdict
+from refault.compare.verdicts import COSTS, Limit, Threshold, Verdict
 
 __all__ = [
     "COSTS",
     "Column",
     "ComparedColumn",
     "Comparison",
+    "Limit",
+    "Overall",
+    "Reason",
     "Row",
     "Threshold",
     "TraceInfo",
@@ -33,6 +37,7 @@ __all__ = [
     "chart",
     "check",
     "compare",
+    "overall",
     "to_csv",
     "to_dict",
     "to_markdown",

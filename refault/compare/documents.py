@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import shlex
 from collections.abc import Sequence
@@ -66,6 +67,10 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
         "threshold": {
             "permille": comparison.threshold.permille,
             "operations": comparison.threshold.operations,
+            "limits": {
+                name: dataclasses.asdict(limit)
+                for name, limit in comparison.threshold.limits.items()
+            },
         },
         "verdict": _verdict(comparison.worst_verdict),
         "columns": [_column(column) for column in comparison.columns],

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from refault.compare import layout
 from refault.compare.comparison import ComparedColumn, Comparison, Row
 from refault.compare.grid import CELL_WIDTH, LABEL_WIDTH, Table
+from refault.compare.overall import Overall
 from refault.compare.percent import change_text
 from refault.compare.summary import costs_summary, findings_of, notes_of, semantics_note
 from refault.compare.verdicts import COSTS, Verdict
@@ -54,11 +55,13 @@ def to_text(
     command: str | Sequence[str],
     width: int = 72,
     every_counter: bool = False,
+    verdict: Overall | None = None,
 ) -> str:
     """The comparisons of several traces, with everything needed to repeat them.
 
     ``command`` is what reproduces them, as words or as a shell line.
-    ``every_counter`` also prints the counters that no column changes.
+    ``every_counter`` also prints the counters that no column changes,
+    ``verdict`` is stated under the title where there is one.
 
     Raises:
         ComparisonError: nothing to print, or a width a table cannot be set in.
@@ -68,7 +71,10 @@ def to_text(
     if width < layout.WIDTH_MIN:
         raise ComparisonError(f"width {width}: a table needs at least {layout.WIDTH_MIN} columns")
     names = _Names(comparisons)
-    lines = [*layout.wrap(title, width), "=" * width, "", *_legend(names, width)]
+    lines = [*layout.wrap(title, width), "=" * width, ""]
+    if verdict is not None:
+        lines += [*layout.wrap(f"{verdict.sentence}.", width, first="Verdict: ", indent="  "), ""]
+    lines += _legend(names, width)
     if len(comparisons) > 1:
         lines += _overview(comparisons, names, width)
     for comparison in comparisons:

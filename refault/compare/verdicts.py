@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from refault.compare.percent import change_text, percent_text
@@ -90,18 +91,39 @@ _TITLES = {
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Limit:
+    """How much one counter may worsen: a share of the base's value, or a count; one of the two."""
+
+    permille: int | None = None
+    absolute: int | None = None
+
+    def is_passed_by(self, delta: int, base_value: int) -> bool:
+        """Whether it has worsened by more than that."""
+        if self.absolute is not None:
+            return delta > self.absolute
+        return delta * 1000 > (self.permille or 0) * abs(base_value)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Threshold:
     """How large a change of a cost must be to be called better or worse.
 
     Larger than ``permille`` of the base's value, and at least one in every
     ``operations`` operations of the trace: twice as many as one is not news.
+    A counter of ``limits`` is worse by its own limit alone; how much better it
+    must be to be called so, it shares with the others.
     """
 
     permille: int = 10
     operations: int = 10_000
+    limits: Mapping[str, Limit] = dataclasses.field(default_factory=dict)
 
-    def is_passed_by(self, delta: int, base_value: int, operation_count: int) -> bool:
-        """Whether the change counts."""
+    def is_passed_by(
+        self, delta: int, base_value: int, operation_count: int, name: str = ""
+    ) -> bool:
+        """Whether the change counts; ``name`` is the counter's, where it may have a limit."""
+        if delta > 0 and name in self.limits:
+            return self.limits[name].is_passed_by(delta, base_value)
         return (
             abs(delta) * 1000 > self.permille * abs(base_value)
             and abs(delta) * self.operations >= operation_count
@@ -199,6 +221,7 @@ def _speed(result: RunResult, base: RunResult, threshold: Threshold) -> tuple[Ve
             result.counters[name] - base.counters[name],
             base.counters[name],
             base.operation_count,
+            name,
         )
     }
 
@@ -212,9 +235,10 @@ def _speed(result: RunResult, base: RunResult, threshold: Threshold) -> tuple[Ve
         return Verdict.REGRESSION, f"{listed(worse)}{less}"
     if better:
         return Verdict.IMPROVEMENT, listed(better)
-    return Verdict.UNCHANGED, (
-        f"no cost moved by more than {_threshold_text(threshold.permille)}; the guest sees the same"
-    )
+    beyond = f"no cost moved by more than {_threshold_text(threshold.permille)}"
+    if threshold.limits:
+        beyond += " or the project's limits"
+    return Verdict.UNCHANGED, f"{beyond}; the guest sees the same"
 
 
 def _change(result: RunResult, base: RunResult, name: str) -> str:

@@ -38,6 +38,7 @@ from services.api.sessions.endpoints import router as sessions
 from services.api.settings import Settings
 from services.api.shares.endpoints import router as shares
 from services.api.site import Site
+from services.api.thresholds.endpoints import router as thresholds
 from services.api.tokens.endpoints import router as tokens
 from services.api.traces.endpoints import router as traces
 from services.api.uploads.endpoints import router as uploads
@@ -55,6 +56,7 @@ _NOUNS = (
     batches,
     runs,
     comparisons,
+    thresholds,
     webhooks,
     problem_types,
     sessions,

@@ -15,6 +15,7 @@ TABLES = {
     "batch_events",
     "batch_traces",
     "batches",
+    "counter_limits",
     "idempotency_keys",
     "login_sessions",
     "memberships",

@@ -63,10 +63,34 @@ def upgrade() -> None:
         "(series IS NULL) = (version IS NULL)",
     )
     op.create_check_constraint(op.f("ck_patch_sets_version"), "patch_sets", "version >= 1")
+    op.create_table(
+        "counter_limits",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("project_id", sa.Uuid(), nullable=False),
+        sa.Column("counter", sa.Text(), nullable=False),
+        sa.Column("permille", sa.BigInteger(), nullable=True),
+        sa.Column("absolute", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint(
+            "(permille IS NULL) <> (absolute IS NULL)", name=op.f("ck_counter_limits_one_kind")
+        ),
+        sa.CheckConstraint(
+            "permille >= 0 AND absolute >= 0", name=op.f("ck_counter_limits_not_negative")
+        ),
+        sa.ForeignKeyConstraint(
+            ["project_id"],
+            ["projects.id"],
+            name=op.f("fk_counter_limits_project_id_projects"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_counter_limits")),
+        sa.UniqueConstraint("project_id", "counter", name=op.f("uq_counter_limits_project_id")),
+    )
+    op.create_index(op.f("ix_counter_limits_project_id"), "counter_limits", ["project_id"])
 
 
 def downgrade() -> None:
     """Batches of the new plans cannot stay: the release before this one does not know them."""
+    op.drop_table("counter_limits")
     for name in ("series_has_version", "version"):
         op.drop_constraint(op.f(f"ck_patch_sets_{name}"), "patch_sets")
     op.drop_index(op.f("ix_patch_sets_series"), "patch_sets")

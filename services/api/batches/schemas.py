@@ -168,9 +168,36 @@ class BatchSummary(Document):
     links: dict[str, str]
 
 
+class VerdictReason(Document):
+    """A cell that made the verdict what it is."""
+
+    verdict: str
+    trace_name: str
+    trace_digest: Digest | None
+    label: str
+    variant_digest: Digest | None
+    text: str
+
+
+class BatchVerdict(Document):
+    """What a batch comes to, for CI systems."""
+
+    status: str = Field(
+        description="integrity, broken-invariant, guest-visible-change, crashed, regression, "
+        "missing, improvement, unchanged or identical: the first of these that any cell has"
+    )
+    title: str
+    exit_code: int = Field(
+        description="0: nothing worse than allowed; 1: the answer is no; 5: none"
+    )
+    reason_count: int = Field(description="Cells with that verdict")
+    reasons: list[VerdictReason] = Field(description="The first of them")
+
+
 class BatchDetail(BatchSummary):
     """A batch with its runs."""
 
+    verdict: BatchVerdict | None = Field(None, description="null while the batch is not over")
     runs: list[RunSummary]
     notice: str | None = Field(None, description="What is out of the ordinary about this answer")
 

@@ -25,6 +25,7 @@ from db.repositories import (
     runs,
     simulators,
 )
+from refault.compare import overall
 from services.api.batches import requested
 from services.api.batches.schemas import (
     BatchBody,
@@ -38,6 +39,7 @@ from services.api.batches.schemas import (
     StepEvent,
     TraceReference,
 )
+from services.api.comparisons.judging import comparisons_of
 from services.api.deps import Resources
 from services.api.runs.service import summary_of as run_summary_of
 
@@ -121,11 +123,13 @@ def summary_of(session: Session, batch: Batch) -> BatchSummary:
 
 
 def detail_of(session: Session, batch: Batch) -> BatchDetail:
-    """A batch with its runs."""
+    """A batch with its runs, and its verdict once it is over."""
+    verdict = overall(comparisons_of(session, batch)).to_dict() if batch.is_over else None
     return BatchDetail.model_validate(
         _fields(session, batch)
         | {
             "progress": _progress(batch, runs.events_of_batch(session, batch.id)),
+            "verdict": verdict,
             "runs": [run_summary_of(run) for run in runs.of_batch(session, batch.id)],
         }
     )

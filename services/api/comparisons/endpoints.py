@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from refault.compare import chart, to_csv, to_dict, to_markdown, to_text
 from refault.errors import NotFound
+from services.api.batches.schemas import BatchVerdict
 from services.api.comparisons import service
 from services.api.comparisons.drawing import svg_of
 from services.api.comparisons.schemas import ComparisonDocument
@@ -95,7 +96,12 @@ def get_comparison(
 def _body(found: service.BatchComparison, form: Form, theme: Theme) -> str:
     match form:
         case Form.TEXT:
-            return to_text(found.comparisons, title=found.title, command=found.command)
+            return to_text(
+                found.comparisons,
+                title=found.title,
+                command=found.command,
+                verdict=found.verdict,
+            )
         case Form.MARKDOWN:
             return to_markdown(found.comparisons, title=found.title, command=found.command)
         case Form.CSV:
@@ -109,5 +115,6 @@ def _body(found: service.BatchComparison, form: Form, theme: Theme) -> str:
                 title=found.title,
                 command=list(found.command),
                 comparisons=[to_dict(comparison) for comparison in found.comparisons],
+                verdict=BatchVerdict.model_validate(found.verdict.to_dict()),
             )
             return document.model_dump_json()

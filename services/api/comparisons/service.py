@@ -2,16 +2,14 @@
 
 import dataclasses
 import re
-from typing import Any
 
-from db.models import Batch, Result, Trace
-from db.repositories import batches, comparisons, simulators
-from db.repositories.comparisons import Cell
-from refault.compare import Column, Comparison, compare
+from db.models import Batch, Trace
+from db.repositories import batches
+from refault.compare import Comparison, Overall, overall
 from refault.errors import NotFound
-from refault.results import RunResult
 from services.api.batches.schemas import BatchSummary
 from services.api.batches.service import summary_of
+from services.api.comparisons.judging import comparisons_of
 from services.api.deps import Resources
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -25,6 +23,7 @@ class BatchComparison:
     title: str
     command: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
+    verdict: Overall
 
 
 def of_batch(
@@ -40,63 +39,18 @@ def of_batch(
     """
     with resources.transaction() as session:
         batch = batches.get(session, name)
-        cells = [
-            of_trace
-            for of_trace in comparisons.of_batch(session, batch)
-            if trace_digest in {None, of_trace.trace.digest}
-        ]
-        if not cells:
+        found = comparisons_of(session, batch, base, trace_digest)
+        if not found:
             raise NotFound(f"batch {batch.code} has no trace {trace_digest}")
         document = summary_of(session, batch)
-        present = simulators.current(session)
         names = " and ".join(entry.name for entry in document.patch_sets)
         return BatchComparison(
             batch=document,
             title=f"{names}: batch {batch.code}",
             command=_command(batch, base),
-            comparisons=tuple(
-                compare(
-                    [_column(cell) for cell in of_trace.cells],
-                    base=base,
-                    trace_name=of_trace.trace.name,
-                    trace_digest=of_trace.trace.digest,
-                    present_simulator=present.digest,
-                )
-                for of_trace in cells
-            ),
+            comparisons=found,
+            verdict=overall(found),
         )
-
-
-def _column(cell: Cell) -> Column:
-    column, run = cell.column, cell.run
-    stored = run.result
-    return Column(
-        label=column.label,
-        variant_name=column.variant.name,
-        golden_name=column.variant.golden_name,
-        result=None if stored is None or stored.body is None else RunResult.from_dict(stored.body),
-        state=run.state,
-        variant_digest=column.variant_digest,
-        alarm=_alarm(stored),
-        error=_last_line(run.error),
-    )
-
-
-def _alarm(stored: Result | None) -> str | None:
-    if stored is None or stored.integrity_alarm is None:
-        return None
-    alarm: dict[str, Any] = stored.integrity_alarm
-    other = str(alarm.get("other_digest") or "a crash")[:12]
-    return (
-        f"run again, the same trace, variant and simulator gave {other} "
-        f"where {str(alarm.get('stored_digest'))[:12]} is stored"
-    )
-
-
-def _last_line(error: str | None) -> str | None:
-    """The end of a traceback is the sentence; the rest is in the run."""
-    lines = (error or "").strip().splitlines()
-    return lines[-1] if lines else None
 
 
 def _command(batch: Batch, base: int) -> tuple[str, ...]:

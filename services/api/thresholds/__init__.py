@@ -1,0 +1,1 @@
+"""Thresholds: how much a counter may worsen in a project."""

@@ -1,0 +1,44 @@
+"""Thresholds as JSON."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from services.api.schemas import Body, Document
+
+
+class Limit(Body):
+    """How much one counter may worsen: a share of the base's value, or a count; one of the two."""
+
+    permille: int | None = Field(
+        None, ge=0, le=1_000_000, description="Thousandths of the base's value; 10 is 1 %"
+    )
+    absolute: int | None = Field(None, ge=0, le=2**53, description="So many more than the base")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.permille is None) == (self.absolute is None):
+            message = "give permille or absolute, and not both"
+            raise ValueError(message)
+        return self
+
+
+class ThresholdsBody(Body):
+    """All limits of the project; a counter that is not named has the default."""
+
+    limits: dict[str, Limit] = Field(max_length=100, description="By counter")
+
+
+class DefaultLimit(Document):
+    """What holds for counters without a limit of their own."""
+
+    permille: int = Field(description="A change must be larger than so many thousandths")
+    operations: int = Field(description="and at least one in so many operations")
+
+
+class Thresholds(Document):
+    """When a batch of this project ends in a regression."""
+
+    limits: dict[str, Limit]
+    default: DefaultLimit
+    counters: list[str] = Field(description="Those that may have a limit")
