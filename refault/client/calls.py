@@ -13,6 +13,7 @@ from refault.client import answers
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
+    EstimateDocument,
     HealthDocument,
     Page,
     ParametersDocument,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 ROOT = "/api/v1"
-Plan = Literal["each", "series"]
+Plan = Literal["each", "series", "ablation", "matrix"]
 ComparisonFormat = Literal["json", "txt", "md", "csv", "svg"]
 
 
@@ -112,16 +113,29 @@ def submit_batch(
     patch_sets: Sequence[str],
     *,
     plan: Plan = "each",
+    axes: Mapping[str, Sequence[Any]] | None = None,
+    trace_query: Mapping[str, Any] | None = None,
+    priority: int | None = None,
     recompute: bool = False,
 ) -> Call[BatchDocument]:
-    """A new batch. Traces by id or digest, patch sets by id."""
-    body = {
+    """A new batch. Traces by id or digest, or by a query; patch sets by id."""
+    body: dict[str, Any] = {
         "traces": list(traces),
         "patch_sets": list(patch_sets),
         "plan": plan,
         "recompute": recompute,
     }
+    # Left out where nothing was said: the service has its own defaults.
+    told = {"axes": axes, "trace_query": trace_query, "priority": priority}
+    body |= {name: value for name, value in told.items() if value is not None}
     return Call("POST", _path("batches"), answers.document, body=body)
+
+
+def estimate_batch(submission: Call[BatchDocument]) -> Call[EstimateDocument]:
+    """The dry run of a submission: what it would come to, and nothing is written."""
+    return Call(
+        "POST", submission.path, answers.document, query={"dry_run": "true"}, body=submission.body
+    )
 
 
 def list_batches(

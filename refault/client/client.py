@@ -15,6 +15,7 @@ from refault.client.documents import (
     BaseDocument,
     BatchDocument,
     BatchEvent,
+    EstimateDocument,
     HealthDocument,
     Page,
     ParametersDocument,
@@ -29,7 +30,7 @@ from refault.client.documents import (
 from refault.client.event_stream import EventStreamParser
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
     from typing import Self
@@ -90,9 +91,26 @@ class Client:
         file = uploads.TraceFile.open(Path(path), name)
         if self._send(calls.has_blob(file.digest)):
             return Upload(self.get_trace(file.digest), was_present=True)
+        return self._upload("POST", uploads.PATH, file, progress)
+
+    def put_blob(
+        self,
+        path: str | PathLike[str],
+        *,
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> Upload:
+        """Upload a trace file under its digest, even if the service has it: mends a damaged one."""
+        file = uploads.TraceFile.open(Path(path), name)
+        return self._upload("PUT", calls.get_blob(file.digest).path, file, progress)
+
+    def _upload(
+        self, method: str, path: str, file: uploads.TraceFile, progress: Progress | None
+    ) -> Upload:
         with self._reaching():
-            response = self._http.post(
-                uploads.PATH,
+            response = self._http.request(
+                method,
+                path,
                 params=file.query,
                 headers=file.headers,
                 content=file.chunks(progress),
@@ -192,10 +210,45 @@ class Client:
         patch_sets: Sequence[str],
         *,
         plan: calls.Plan = "each",
+        axes: Mapping[str, Sequence[Any]] | None = None,
+        trace_query: Mapping[str, Any] | None = None,
+        priority: int | None = None,
         recompute: bool = False,
     ) -> BatchDocument:
         """Plan and start a batch: traces by id or digest × patch sets by id."""
-        return self._send(calls.submit_batch(traces, patch_sets, plan=plan, recompute=recompute))
+        call = calls.submit_batch(
+            traces,
+            patch_sets,
+            plan=plan,
+            axes=axes,
+            trace_query=trace_query,
+            priority=priority,
+            recompute=recompute,
+        )
+        return self._send(call)
+
+    def estimate_batch(
+        self,
+        traces: Sequence[str],
+        patch_sets: Sequence[str],
+        *,
+        plan: calls.Plan = "each",
+        axes: Mapping[str, Sequence[Any]] | None = None,
+        trace_query: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        recompute: bool = False,
+    ) -> EstimateDocument:
+        """What such a batch would come to: cells, time, bytes. Nothing is written."""
+        call = calls.submit_batch(
+            traces,
+            patch_sets,
+            plan=plan,
+            axes=axes,
+            trace_query=trace_query,
+            priority=priority,
+            recompute=recompute,
+        )
+        return self._send(calls.estimate_batch(call))
 
     def list_batches(
         self, *, limit: int | None = None, cursor: str | None = None

@@ -1,18 +1,21 @@
 import json
+import os
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from refault.client import Client
+from refault.mmu.jit import cache_folder
 from tests.builders import digest_of
-from tests.cli.running import run
+from tests.cli.running import run_here
 from tests.fixtures.api import SERIES, trace_bytes
 
 
 @pytest.fixture
-def refault(live, tmp_path):
-    return partial(run, tmp_path, REFAULT_URL=live)
+def refault(live, tmp_path, monkeypatch):
+    cache = os.environ.get("REFAULT_CACHE", str(cache_folder()))
+    return partial(run_here, monkeypatch, tmp_path, REFAULT_URL=live, REFAULT_CACHE=cache)
 
 
 @pytest.fixture
