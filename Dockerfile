@@ -13,7 +13,7 @@ ENV PYTHONUNBUFFERED=1 \
     REFAULT_SNAPSHOTS=/var/lib/refault/snapshots \
     REFAULT_CACHE=/var/cache/refault
 RUN useradd --system --uid 10001 --home-dir /nonexistent --shell /usr/sbin/nologin refault \
- && install --directory --owner refault --mode 0750 "$REFAULT_BLOBS" "$REFAULT_SNAPSHOTS" "$REFAULT_CACHE"
+ && install --directory --owner refault --mode 0750 "$REFAULT_BLOBS" "$REFAULT_SNAPSHOTS" "$REFAULT_CACHE" /var/lib/refault/backups
 WORKDIR /app
 
 FROM base AS api

@@ -58,6 +58,10 @@ golden: install ## hold the simulator against the counters of the real kernel co
 fuzz: install ## hostile guests, compiled, bounds-checked and interpreted, for MINUTES=5 from guest SEED=0 on
 	@$(BIN)/python -m tests.mmu.fuzz "$(or $(MINUTES),5)" "$(or $(SEED),0)"
 
+.PHONY: soak
+soak: install ## random faults on a running service for MINUTES=10 from SEED=0, and does everything add up?
+	@$(BIN)/python -m tests.soak "$(or $(MINUTES),10)" "$(or $(SEED),0)" $(if $(JSON),--json "$(JSON)")
+
 .PHONY: bench
 bench: install ## the figures of the README, each a ratio measured in one run
 	@for script in $(filter-out benchmarks/report.py,$(wildcard benchmarks/*.py)); do \

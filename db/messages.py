@@ -16,6 +16,7 @@ QUEUE_SHARDS = "shards"
 QUEUE_UPKEEP = "upkeep"
 TASK_SHARD_RUN = "shard.run"
 TASK_SHARD_SWEEP = "shard.sweep"
+TASK_WEBHOOK_DELIVER = "webhook.deliver"
 
 # A worker may hold a shard this long; the broker gives a message to somebody
 # else only after twice that, and the row refuses the second taker anyway.
@@ -39,6 +40,7 @@ BROKER_SETTINGS: dict[str, Any] = {
         TASK_SHARD_RUN: {"queue": QUEUE_SHARDS},
         # A queue of its own, so that waiting shards never delay a sweep.
         TASK_SHARD_SWEEP: {"queue": QUEUE_UPKEEP},
+        TASK_WEBHOOK_DELIVER: {"queue": QUEUE_UPKEEP},
     },
     # All three places: kombu reads whichever it meets first.
     "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,

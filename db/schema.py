@@ -54,6 +54,15 @@ def head_revision() -> str:
     return head
 
 
+def known_revisions() -> set[str]:
+    """Every revision this code can bring a database to."""
+    configuration = alembic.config.Config()
+    configuration.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    configuration.set_main_option("path_separator", "os")
+    scripts = alembic.script.ScriptDirectory.from_config(configuration)
+    return {script.revision for script in scripts.walk_revisions()}
+
+
 def current_revision(engine: sa.Engine) -> str | None:
     """The revision the database is at; None for an empty database."""
     with engine.connect() as connection:

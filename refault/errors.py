@@ -17,6 +17,7 @@
     │   ├── MissingRequirement     a patch sits on another that is not in the set
     │   ├── WrongBase              a base has the patch already, or it makes no sense there
     │   └── InvalidParameter
+    ├── SeriesError                a file of mails holds no series that can be used
     ├── ReplayError
     │   ├── ReplayRefused          the trace asks for what the machine cannot have
     │   ├── ReplayCancelled
@@ -26,6 +27,7 @@
     └── ServiceError               the service, as the client and the rooms see it
         ├── NotFound
         ├── Conflict
+        │   ├── VersionMismatch        it was changed since the caller saw it
         │   └── RequestUnderWay    its Idempotency-Key is in use right now
         ├── EmptyBatch             a batch with nothing to run
         ├── NoSimulator            no worker has registered a simulator
@@ -38,9 +40,14 @@
         │   ├── ChecksumMismatch       the same of one part of an upload, which was dropped
         │   ├── UploadBusy             another request writes to the same upload
         │   ├── UploadGone             it expired, was refused, or its bytes were lost
+        │   ├── UploadHeaderInvalid    a header of the upload protocol cannot be read
         │   ├── WrongOffset            a part that does not begin where the last one ended
         │   └── ProtocolMismatch       another version of the upload protocol
         ├── BlobDamaged            a stored file is not what its name says
+        ├── Unauthenticated        nobody we know asks: no secret, or one that does not hold
+        ├── Forbidden              whoever asks may not do this
+        ├── QuotaExceeded          the project has as much as it may have
+        ├── RateLimited            too often in too short a time
         ├── Unavailable            the service cannot be reached
         └── Refused                the service answered with a problem
 
@@ -116,6 +123,10 @@ class InvalidParameter(CatalogueError):
     """A parameter of a patch set is outside its range."""
 
 
+class SeriesError(RefaultError):
+    """A file of mails cannot be read as a series of patches."""
+
+
 class ReplayError(RefaultError):
     """A replay ended without a result."""
 
@@ -154,6 +165,10 @@ class NotFound(ServiceError):
 
 class Conflict(ServiceError):
     """The request contradicts what is already there."""
+
+
+class VersionMismatch(Conflict):
+    """The resource was changed since the caller saw it."""
 
 
 class RequestUnderWay(Conflict):
@@ -204,6 +219,10 @@ class UploadGone(UploadRefused):
     """The upload cannot go on: it expired, was refused, or its bytes were lost."""
 
 
+class UploadHeaderInvalid(UploadRefused):
+    """A header of the upload protocol is missing or cannot be read."""
+
+
 class WrongOffset(UploadRefused):
     """A part of an upload does not begin where the last one ended."""
 
@@ -214,6 +233,26 @@ class ProtocolMismatch(UploadRefused):
 
 class BlobDamaged(ServiceError):
     """A stored file does not have the sha256 that is its name: none of it may be used."""
+
+
+class Unauthenticated(ServiceError):
+    """The request shows no secret that holds, so nobody is known to ask."""
+
+
+class Forbidden(ServiceError):
+    """Whoever asks is known, and may not do this."""
+
+
+class QuotaExceeded(ServiceError):
+    """The project has as much as it may have."""
+
+
+class RateLimited(ServiceError):
+    """Too many requests in too short a time; ``retry_after_seconds`` says when there is room."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message)
 
 
 class Unavailable(ServiceError):

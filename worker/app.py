@@ -11,7 +11,13 @@ from typing import Any
 
 from celery import Celery
 
-from db.messages import BROKER_SETTINGS, HARD_LIMIT_SECONDS, QUEUE_UPKEEP, TASK_SHARD_SWEEP
+from db.messages import (
+    BROKER_SETTINGS,
+    HARD_LIMIT_SECONDS,
+    QUEUE_UPKEEP,
+    TASK_SHARD_SWEEP,
+    TASK_WEBHOOK_DELIVER,
+)
 from worker import lifecycle
 from worker.settings import load
 
@@ -39,13 +45,20 @@ def configuration() -> dict[str, Any]:
             "sweep": {
                 "task": TASK_SHARD_SWEEP,
                 "schedule": settings.sweep_seconds,
-                # A sweep nobody took before the next ones were due is not worth keeping.
-                "options": {"queue": QUEUE_UPKEEP, "expires": max(settings.sweep_seconds * 2, 10)},
-            }
+                # Without an end: to a worker whose clock is ahead, every sweep would be too late.
+                "options": {"queue": QUEUE_UPKEEP},
+            },
+            "webhooks": {
+                "task": TASK_WEBHOOK_DELIVER,
+                "schedule": settings.webhook_seconds,
+                "options": {"queue": QUEUE_UPKEEP},
+            },
         },
     }
 
 
-app = Celery("refault", include=["worker.tasks.shard"], task_cls="worker.task:Task")
+app = Celery(
+    "refault", include=["worker.tasks.shard", "worker.tasks.webhook"], task_cls="worker.task:Task"
+)
 app.add_defaults(configuration)
 lifecycle.install(app)

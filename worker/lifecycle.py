@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import logging
+import logging.config
 import os
 import socket
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ import celery
 from celery import bootsteps, signals
 from kombu.exceptions import OperationalError
 
+from db import logs
 from db.messages import TASK_SHARD_RUN, ShardMessage
 from db.repositories import simulators
 from db.session import transaction
@@ -103,10 +105,16 @@ def install(app: celery.Celery) -> None:
     def start(**_: Any) -> None:
         _start(app)
 
+    signals.setup_logging.connect(_start_logging, weak=False)
     signals.worker_init.connect(start, weak=False)
     signals.worker_process_init.connect(_start_pool_process, weak=False)
     signals.worker_shutting_down.connect(_announce_stop, weak=False)
     signals.worker_shutdown.connect(_stop, weak=False)
+
+
+def _start_logging(**_: Any) -> None:
+    """Of worker and beat alike; that somebody does it keeps Celery from doing it."""
+    logging.config.dictConfig(logs.configuration("worker", load().log_level))
 
 
 def _start(app: celery.Celery) -> None:

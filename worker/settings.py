@@ -2,9 +2,12 @@
 
 import sys
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from db import outbound
 
 
 class Settings(BaseSettings):
@@ -44,9 +47,28 @@ class Settings(BaseSettings):
     snapshot_seconds: float = Field(
         60, gt=0, description="How much of its work a long shard may lose with its worker"
     )
+    webhook_seconds: float = Field(
+        5, gt=0, description="How often waiting webhook messages are looked for"
+    )
+    webhook_timeout_seconds: float = Field(
+        10, gt=0, description="The longest a receiver may take for one message, from name to answer"
+    )
+    webhook_networks: str = Field(
+        "",
+        description="Networks, not public, that webhooks may reach all the same; commas between",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least important log lines that are written"
+    )
     memory_limit_kib: int = Field(
         4 * 1024 * 1024, gt=0, description="A pool process larger than this is replaced, in KiB"
     )
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        outbound.parse_networks(text)
+        return text
 
 
 def load() -> Settings:

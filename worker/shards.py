@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import enum
 import logging
+import os
 
 import sqlalchemy as sa
 
-from db.repositories import patch_sets, shards
+from db import logs
+from db.repositories import claiming, operations, patch_sets, shards
 from db.repositories.results import Outcome
 from db.repositories.shards import Claim, Fence, Grip
 from db.session import transaction
@@ -32,7 +34,7 @@ HEALED_BY_TIME = (
 class Ending(enum.Enum):
     """What became of one delivery of a message."""
 
-    STALE = "stale"  # not ours, or no longer: dropped
+    STALE = "stale"  # nothing waits that is ours to compute
     RECORDED = "recorded"
     CANCELLED = "cancelled"
     LOST = "lost"  # somebody else holds the shard by now: nothing was written
@@ -40,22 +42,40 @@ class Ending(enum.Enum):
     GIVEN_BACK = "given back"
 
 
-def run(resources: Resources, fence: Fence, *, replay: replaying.Replay | None = None) -> Ending:
-    """Runs a shard once. Delivered twice, the second delivery finds the row taken and leaves.
+def run(resources: Resources, *, replay: replaying.Replay | None = None) -> Ending:
+    """Runs the best waiting shard once; with nothing waiting, a nudge is one too many.
 
     ``replay`` is the simulator's door unless a test of failures brings another.
     """
     with transaction(resources.engine) as session:
-        claim = shards.claim(
+        claim = claiming.claim_next(
             session,
-            fence,
             worker=resources.name,
+            worker_pid=os.getpid(),
             simulator_digest=resources.simulator_digest,
             lease_seconds=resources.settings.lease_seconds,
         )
-    if claim is None:
-        return Ending.STALE
+        if claim is None:
+            operations.count(session, operations.MESSAGES_DROPPED)
+            return Ending.STALE
+        batch_code, request_id = shards.request_of(session, claim.fence.shard_id)
+    with logs.bound(
+        request_id=request_id,
+        batch=batch_code,
+        shard=str(claim.fence.shard_id),
+        attempt=claim.fence.attempt,
+        worker=resources.name,
+    ):
+        ending = _attempt(resources, claim, replay)
+        _log.info(
+            "shard %s, attempt %d: %s", claim.fence.shard_id, claim.fence.attempt, ending.value
+        )
+        return ending
+
+
+def _attempt(resources: Resources, claim: Claim, replay: replaying.Replay | None) -> Ending:
     keeper = Keeper(resources, claim)
+    fence = claim.fence
     try:
         with stderr.kept(resources.attempts, fence), Lease(resources, claim) as lease:
             outcomes = _compute(resources, claim, lease, keeper, replay)
@@ -83,13 +103,19 @@ def run(resources: Resources, fence: Fence, *, replay: replaying.Replay | None =
     return Ending.RECORDED
 
 
-def process_died(resources: Resources, fence: Fence, error: str) -> None:
-    """The process that held the shard is known to be dead: its next attempt need not wait."""
-    tail = stderr.take_tail(resources.attempts, fence)
+def process_died(resources: Resources, pid: int, error: str) -> None:
+    """A pool process is known to be dead: what it held need not wait for its lease to run out."""
     with transaction(resources.engine) as session:
-        message = shards.give_back(session, fence, f"{error}\n{tail}".strip())
-    if message is not None:
-        resources.publish([message])
+        fences = claiming.held_by(session, resources.name, pid)
+    for fence in fences:
+        tail = stderr.take_tail(resources.attempts, fence)
+        with transaction(resources.engine) as session:
+            batch_code, request_id = shards.request_of(session, fence.shard_id)
+            message = shards.give_back(session, fence, f"{error}\n{tail}".strip(), is_death=True)
+        with logs.bound(request_id=request_id, batch=batch_code, shard=str(fence.shard_id)):
+            _log.warning("shard %s, attempt %d: %s", fence.shard_id, fence.attempt, error)
+        if message is not None:
+            resources.publish([message])
 
 
 def _compute(

@@ -15,6 +15,8 @@ from pathlib import Path
 from db.repositories.shards import Fence
 
 TAIL_BYTES = 4096
+# What the interpreter names its death by stands before the tracebacks of all threads.
+HEAD_BYTES = 512
 
 
 def path_of(folder: Path, fence: Fence) -> Path:
@@ -42,13 +44,16 @@ def kept(folder: Path, fence: Fence) -> Iterator[None]:
 
 
 def take_tail(folder: Path, fence: Fence) -> str:
-    """The last words of a dead attempt, or nothing; they are said once."""
+    """The first and last words of a dead attempt, or nothing; they are said once."""
     path = path_of(folder, fence)
     try:
         with path.open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL_BYTES))
-            text = stream.read().decode(errors="replace").strip()
+            size = os.fstat(stream.fileno()).st_size
+            text = stream.read(HEAD_BYTES + TAIL_BYTES)
+            if size > len(text):
+                stream.seek(-TAIL_BYTES, os.SEEK_END)
+                text = text[:HEAD_BYTES] + b"\n[...]\n" + stream.read()
         path.unlink(missing_ok=True)
     except FileNotFoundError:
         return ""
-    return text
+    return text.decode(errors="replace").strip()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 
+from db import logs
 from db.messages import ShardMessage
-from db.repositories import sweeping
+from db.repositories import shards, sweeping
 from db.session import transaction
 from worker import stderr
 from worker.resources import Resources
@@ -13,6 +16,21 @@ from worker.resources import Resources
 _log = logging.getLogger(__name__)
 
 YOUNG_SECONDS = 60
+
+
+class Pace:
+    """Keeps a process from doing at once what had waited in a heap, while no worker was there."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def is_due(self, pause_seconds: float) -> bool:
+        """Whether the last time this was so is long enough ago; no clock on the wall is asked."""
+        now = time.monotonic()
+        if now - self._last < pause_seconds:
+            return False
+        self._last = now
+        return True
 
 
 def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMessage]:
@@ -63,11 +81,13 @@ def _hand_on(resources: Resources) -> list[ShardMessage]:
         tail = stderr.take_tail(resources.attempts, entry.fence)
         reason = f"worker {entry.worker} was not heard of any more"
         with transaction(resources.engine) as session:
+            batch_code, request_id = shards.request_of(session, entry.fence.shard_id)
             message = sweeping.take_from_lost(
                 session, entry.fence, f"{reason}; it said last:\n{tail}" if tail else reason
             )
         if message is not None:
-            _log.warning("shard %s goes to its attempt %d", message.shard_id, message.attempt)
+            with logs.bound(request_id=request_id, batch=batch_code, shard=str(message.shard_id)):
+                _log.warning("shard %s goes to its attempt %d", message.shard_id, message.attempt)
             messages.append(message)
     if messages:
         resources.publish(messages)

@@ -1,15 +1,13 @@
 """The base of every task, and what happens when the process that runs one dies.
 
-A pool process that is killed takes its shard's attempt with it. The broker
-hands the message out again at once, but under the old attempt number, which the
-row refuses while the dead process's lease runs. So the main process, which
-sees the death, gives the shard back itself.
+A pool process that is killed takes its shard's attempt with it, and the row is
+refused to everybody while the dead process's lease runs. So the main process,
+which sees the death, gives back whatever that process held.
 """
 
 from __future__ import annotations
 
 import logging
-import uuid
 from typing import Any
 
 import celery
@@ -18,7 +16,6 @@ from celery.worker import state
 from celery.worker.request import Request
 
 from db.messages import TASK_SHARD_RUN
-from db.repositories.shards import Fence
 from refault.errors import RefaultError
 from worker import lifecycle
 
@@ -29,7 +26,7 @@ class ShardRequest(Request):
     """One delivery, as the main process sees it."""
 
     def on_failure(self, exc_info: Any, *options: Any, **named_options: Any) -> Any:
-        """Gives a dead process's shard back; all else is Celery's."""
+        """Gives back what a dead process held; all else is Celery's."""
         answer = super().on_failure(exc_info, *options, **named_options)
         error = exc_info.exception
         # Billiard wraps errors to carry a traceback along.
@@ -50,11 +47,13 @@ class ShardRequest(Request):
         # Imported late: the module loads the simulator.
         from worker import shards  # noqa: PLC0415
 
-        fence = fence_of(**self.kwargs)
+        pid = self.worker_pid
+        if pid is None:
+            return
         try:
-            shards.process_died(lifecycle.resources(), fence, reason)
+            shards.process_died(lifecycle.resources(), pid, reason)
         except RefaultError as error:
-            _log.warning("shard %s waits for its lease to run out: %s", fence.shard_id, error)
+            _log.warning("what process %d held waits for its lease to run out: %s", pid, error)
 
 
 class Task(celery.Task):
@@ -66,11 +65,6 @@ class Task(celery.Task):
     reject_on_worker_lost = True
     ignore_result = True
     typing = True
-
-
-def fence_of(shard_id: str, attempt: int) -> Fence:
-    """The fence a message names."""
-    return Fence(uuid.UUID(shard_id), int(attempt))
 
 
 def _is_stopping() -> bool:

@@ -143,6 +143,17 @@ class Incoming:
         """The uploads of which there are bytes."""
         return [uuid.UUID(path.name) for path in self._partial.glob("*-*")]
 
+    def has_partial(self, upload: uuid.UUID) -> bool:
+        """Whether there is a file of the upload, were it empty."""
+        return (self._partial / str(upload)).is_file()
+
+    def partial_bytes(self, upload: uuid.UUID) -> int:
+        """How many bytes of the upload are here, safe or not; -1 without a file."""
+        try:
+            return (self._partial / str(upload)).stat().st_size
+        except FileNotFoundError:
+            return -1
+
     def remove_partial(self, upload: uuid.UUID) -> bool:
         """Forgets the bytes of an upload; answers whether there were any."""
         path = self._partial / str(upload)

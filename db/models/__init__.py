@@ -13,11 +13,22 @@
        │   Traces, patch sets, batches, runs and shards belong to projects; what is named by
        │   digest alone (variants, results) is everybody's, reached through a project's runs.
        │
+       │   Who may see a project stands in ``db/models/accounts.py``.
+       │
        └──► results (trace digest, variant digest, simulator digest) ◄── simulators ◄── workers
 
     webhooks ◄── webhook_deliveries        tallies, idempotency_keys
 """
 
+from db.models.accounts import (
+    AuditEntry,
+    LoginSession,
+    Membership,
+    RateWindow,
+    ShareLink,
+    Token,
+    User,
+)
 from db.models.base import Base
 from db.models.batches import Batch, BatchColumn, BatchEvent, BatchTrace
 from db.models.operations import Tally, Webhook, WebhookDelivery
@@ -31,24 +42,31 @@ from db.models.uploads import Upload
 
 __all__ = [
     "FIRST_PROJECT",
+    "AuditEntry",
     "Base",
     "Batch",
     "BatchColumn",
     "BatchEvent",
     "BatchTrace",
     "IdempotencyKey",
+    "LoginSession",
+    "Membership",
     "Owned",
     "Patch",
     "PatchSet",
     "PatchSetPatch",
     "Project",
+    "RateWindow",
     "Result",
     "Run",
     "Shard",
+    "ShareLink",
     "Simulator",
     "Tally",
+    "Token",
     "Trace",
     "Upload",
+    "User",
     "Variant",
     "Webhook",
     "WebhookDelivery",

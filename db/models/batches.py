@@ -43,6 +43,11 @@ class Batch(Owned, Base):
             "(state IN ('done', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
             name="finished",
         ),
+        sa.Index(
+            "ix_batches_open",
+            "priority",
+            postgresql_where=sa.text("state IN ('queued', 'running')"),
+        ),
         sa.CheckConstraint(f"priority BETWEEN 0 AND {PRIORITY_MAX}", name="priority"),
     )
 
@@ -53,6 +58,8 @@ class Batch(Owned, Base):
     recompute: Mapped[bool] = mapped_column(default=False)
     # 0 to 9, the highest first; within one priority the claim is fair between projects.
     priority: Mapped[int] = mapped_column(sa.SmallInteger, server_default=str(PRIORITY_DEFAULT))
+    # When one of its shards was last given to a worker: projects take turns by it.
+    claimed_at: Mapped[datetime.datetime | None]
     # Combinations of the plan that make no machine: label and reason, in the plan's order.
     refused: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
     simulator_digest: Mapped[str] = mapped_column(sa.ForeignKey("simulators.digest"), index=True)

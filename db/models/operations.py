@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, CreatedAt, RowId, one_of
+from db.models.projects import Owned
 
 DELIVERY_STATES = ("waiting", "delivered", "given_up")
 
@@ -21,8 +22,8 @@ class Tally(Base):
     value: Mapped[int]
 
 
-class Webhook(Base):
-    """An address that wants to hear of events, and the secret its messages are signed with."""
+class Webhook(Owned, Base):
+    """An address that hears of a project's events, and the secret that signs its messages."""
 
     __tablename__ = "webhooks"
 

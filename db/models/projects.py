@@ -26,6 +26,11 @@ class Project(Base):
     # After so many days a trace no batch uses and nobody tagged ``keep`` is deleted. Null: never.
     retention_days: Mapped[int | None]
     created_at: Mapped[CreatedAt]
+    # What it may have and do; null is without bound.
+    quota_bytes: Mapped[int | None]
+    quota_traces: Mapped[int | None]
+    quota_queued_runs: Mapped[int | None]
+    requests_per_minute: Mapped[int | None]
 
 
 class Owned:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.identifiers import CODE_ALPHABET
 from db.models import Batch, Run, Shard
-from db.repositories import batch_events
+from db.repositories import batch_events, webhooks
 from db.repositories.pages import PAGE_SIZE, Page, newest_first
 from db.repositories.planning import PlannedBatch, plan_batch
 from refault.errors import Conflict, NotFound
@@ -68,6 +68,9 @@ def settle(session: Session, batch: Batch) -> None:
     batch.finished_at = now
     session.flush()
     batch_events.add(session, batch, f"batch.{batch.state}")
+    webhooks.announce(
+        session, "batch.failed" if batch.state == "failed" else "batch.finished", batch
+    )
 
 
 def cancel(session: Session, batch_id: uuid.UUID) -> Batch:

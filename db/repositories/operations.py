@@ -51,11 +51,11 @@ def tallies(session: Session) -> dict[str, int]:
 def shards_by_state(session: Session) -> dict[str, int]:
     """How many shards wait and how many are being computed."""
     query = (
-        sa.select(Shard.state, sa.func.count())
+        sa.select(Shard.state, sa.func.count().label("number"))
         .where(Shard.state.in_(("queued", "running")))
         .group_by(Shard.state)
     )
-    found = dict(session.execute(query).tuples().all())
+    found = {row.state: row.number for row in session.execute(query)}
     return {state: found.get(state, 0) for state in ("queued", "running")}
 
 
@@ -80,6 +80,8 @@ def events_per_second(session: Session) -> dict[tuple[str, str], float]:
 
 def deliveries_by_state(session: Session) -> dict[str, int]:
     """How many webhook messages wait, have arrived, or were given up."""
-    query = sa.select(WebhookDelivery.state, sa.func.count()).group_by(WebhookDelivery.state)
-    found = dict(session.execute(query).tuples().all())
+    query = sa.select(WebhookDelivery.state, sa.func.count().label("number")).group_by(
+        WebhookDelivery.state
+    )
+    found = {row.state: row.number for row in session.execute(query)}
     return {state: found.get(state, 0) for state in ("waiting", "delivered", "given_up")}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.models import Base
+from refault.errors import InvalidRequest
 
 PAGE_SIZE = 50
 PAGE_SIZE_MAX = 500
@@ -38,11 +39,46 @@ def newest_first(
 
     Ids are UUIDv7, so their order is that of creation and no offset is counted.
     """
+    return sorted_page(session, query, row_id, (row_id, True), after=after, limit=limit)
+
+
+def sorted_page(
+    session: Session,
+    query: sa.Select[RowT],
+    row_id: InstrumentedAttribute[uuid.UUID],
+    by: tuple[InstrumentedAttribute[Any], bool],
+    *,
+    after: uuid.UUID | None,
+    limit: int,
+) -> Page[RowT]:
+    """The first ``limit`` rows behind the row ``after``, sorted ``by`` a column and then by id.
+
+    ``by`` says of the column whether the largest value comes first. Raises
+    :class:`~refault.errors.InvalidRequest` if the row to go on from is gone, unless its id is all
+    there is to know of it.
+    """
+    column, is_descending = by
     limit = max(1, min(limit, PAGE_SIZE_MAX))
     if after is not None:
-        query = query.where(row_id < after)
-    rows = session.scalars(query.order_by(row_id.desc()).limit(limit + 1)).unique().all()
+        last = after if column is row_id else _value_of(session, column, row_id, after)
+        place, here = sa.tuple_(column, row_id), sa.tuple_(last, after)
+        query = query.where(place < here if is_descending else place > here)
+    order = [each.desc() if is_descending else each.asc() for each in (column, row_id)]
+    rows = session.scalars(query.order_by(*order).limit(limit + 1)).unique().all()
     if len(rows) <= limit:
         return Page(rows, None)
     kept = rows[:limit]
     return Page(kept, getattr(kept[-1], row_id.key))
+
+
+def _value_of(
+    session: Session,
+    column: InstrumentedAttribute[Any],
+    row_id: InstrumentedAttribute[uuid.UUID],
+    wanted: uuid.UUID,
+) -> Any:
+    found = session.scalar(sa.select(column).where(row_id == wanted))
+    if found is None:
+        message = f"cursor {wanted}: that row is gone; begin with the first page again"
+        raise InvalidRequest(message)
+    return found

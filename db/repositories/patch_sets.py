@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,10 +20,18 @@ from refault import catalogue
 from refault.errors import CatalogueError, NotFound
 
 
-def add(session: Session, name: str, wanted: catalogue.PatchSet) -> tuple[PatchSet, bool]:
+def add(
+    session: Session,
+    name: str,
+    wanted: catalogue.PatchSet,
+    *,
+    series: str | None = None,
+    version: int | None = None,
+) -> tuple[PatchSet, bool]:
     """Stores a patch set with the variant it resolves to; answers its row and whether it is new.
 
     The same name, base, patches and parameters give the row that is there.
+    ``series`` and ``version``, both or neither, link v1, v2 and v3 of one series.
 
     Raises:
         CatalogueError: the patch set resolves to nothing (see :func:`refault.catalogue.resolve`).
@@ -30,7 +39,9 @@ def add(session: Session, name: str, wanted: catalogue.PatchSet) -> tuple[PatchS
     variant = catalogue.resolve(wanted)
     add_variant(session, variant)
     parameters = wanted.parameters.to_dict()
-    digest = _digest([name, wanted.base, list(wanted.patches), parameters])
+    document = [name, wanted.base, list(wanted.patches), parameters]
+    # Named only where there is one, so that older rows keep their digest.
+    digest = _digest(document if series is None else [*document, series, version])
     row_id = uuid7()
     created = session.scalar(
         insert(PatchSet)
@@ -38,6 +49,8 @@ def add(session: Session, name: str, wanted: catalogue.PatchSet) -> tuple[PatchS
             id=row_id,
             project_id=project_of(session),
             name=name,
+            series=series,
+            version=version,
             base=wanted.base,
             parameters=parameters,
             digest=digest,
@@ -82,6 +95,14 @@ def get(session: Session, row_id: uuid.UUID) -> PatchSet:
     if found is None:
         raise NotFound(f"no patch set {row_id}: create it, or list what is here")
     return found
+
+
+def siblings(session: Session, row: PatchSet) -> Sequence[PatchSet]:
+    """The other patch sets of its series, by version and age; none if it belongs to none."""
+    if row.series is None:
+        return ()
+    query = sa.select(PatchSet).where(PatchSet.series == row.series, PatchSet.id != row.id)
+    return session.scalars(query.order_by(PatchSet.version, PatchSet.id)).unique().all()
 
 
 def list_page(

@@ -16,7 +16,7 @@ from db.identifiers import CODE_LENGTH, batch_code, uuid7
 from db.messages import ShardMessage
 from db.models import Batch, BatchColumn, BatchTrace, PatchSet, Result, Run, Shard, Trace
 from db.models.batches import BATCH_FINAL_STATES, PRIORITY_DEFAULT
-from db.repositories import batch_events, results, simulators
+from db.repositories import batch_events, projects, results, simulators
 from db.repositories.patch_sets import add_variant, to_catalogue
 from db.scope import EVERYWHERE
 from refault import catalogue
@@ -135,11 +135,11 @@ def plan_batch(session: Session, **wanted: Any) -> PlannedBatch:
     return write(session, expand(**wanted))
 
 
-def write(session: Session, request: Request) -> PlannedBatch:
+def write(session: Session, request: Request, *, request_id: str | None = None) -> PlannedBatch:
     """Writes a batch: columns, runs and shards.
 
     Runs whose result is known are linked to it at once, unless the request asks
-    to compute everything again.
+    to compute everything again. ``request_id`` is that of the HTTP request, for the logs.
     """
     content_digest = request.content_digest
     # Two equal requests at once: the second waits here and then finds the first one's batch.
@@ -149,6 +149,7 @@ def write(session: Session, request: Request) -> PlannedBatch:
     if present is not None:
         # Whoever asks for the same with more urgency gets it sooner; nobody can slow it down.
         present.priority = max(present.priority, request.priority)
+        session.flush()
         return PlannedBatch(present, (), created=False)
 
     batch = Batch(
@@ -158,6 +159,7 @@ def write(session: Session, request: Request) -> PlannedBatch:
         recompute=request.recompute,
         priority=request.priority,
         refused=[dataclasses.asdict(refusal) for refusal in request.refused],
+        request_id=request_id,
         state="queued",
         simulator_digest=request.simulator_digest,
         content_digest=content_digest,
@@ -171,6 +173,8 @@ def write(session: Session, request: Request) -> PlannedBatch:
     session.flush()
     _write_columns(session, batch, request)
     shards = _write_runs(session, batch, request)
+    if shards:
+        projects.check_room_for_runs(session)
     batch_events.add(session, batch, "batch.planned", shard_count=len(shards))
     return PlannedBatch(
         batch, tuple(ShardMessage(shard.id, shard.attempt) for shard in shards), created=True

@@ -1,4 +1,4 @@
-"""Claim, extend, record, give back: a shard's life under the fence (shard id, attempt).
+"""Take, extend, record, give back: a shard's life under the fence (shard id, attempt).
 
 Only the database's clock is asked, so workers need not agree on the time. All
 functions lock the batch before the shard.
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from db.messages import ShardMessage
 from db.models import Batch, Run, Shard
-from db.repositories import batch_events, batches, results
+from db.repositories import batch_events, batches, operations, results, webhooks
 
 LOSSES_MAX = 3
 """A shard that was lost this often is poison; trying on would loop for ever."""
@@ -53,24 +53,20 @@ class Grip(enum.Enum):
     LOST = "lost"
 
 
-def claim(
-    session: Session, fence: Fence, *, worker: str, simulator_digest: str, lease_seconds: float
+def take(
+    session: Session,
+    batch: Batch,
+    shard: Shard,
+    *,
+    worker: str,
+    worker_pid: int,
+    lease_seconds: float,
 ) -> Claim | None:
-    """Takes the shard for a lease, or answers None: the message is stale and is to be dropped.
+    """Gives a queued shard to a worker for a lease; batch and shard must be locked.
 
     Runs whose result has appeared since the planning are linked to it, unless
-    the batch asks for everything again.
+    the batch asks for everything again. None: that was all of them.
     """
-    batch, shard = locked(session, fence)
-    if batch is None or shard is None or shard.state != "queued":
-        return None
-    if batch.simulator_digest != simulator_digest:
-        # Left for a worker that has it; the sweep sends the message again.
-        return None
-    if batch.cancel_requested_at is not None:
-        batches.cancel_shard(session, batch, shard)
-        batches.settle(session, batch)
-        return None
     runs = _link_known(session, batch, shard)
     if not runs:
         shard.state = "done"
@@ -80,6 +76,7 @@ def claim(
         return None
     shard.state = "running"
     shard.worker = worker
+    shard.worker_pid = worker_pid
     shard.lease_until = _lease_end(lease_seconds)
     shard.started_at = sa.func.now()
     shard.events_done = 0
@@ -87,6 +84,7 @@ def claim(
         run.state = "running"
     if batch.state == "queued":
         batch.state = "running"
+    batch.claimed_at = sa.func.clock_timestamp()
     session.flush()
     batch_events.add(
         session,
@@ -98,7 +96,7 @@ def claim(
         snapshot_events=shard.snapshot_events,
     )
     return Claim(
-        fence,
+        Fence(shard.id, shard.attempt),
         batch.code,
         shard.trace.digest,
         shard.trace.name,
@@ -168,7 +166,9 @@ def record(
     """
     batch, shard = locked(session, fence)
     if batch is None or shard is None or shard.state != "running":
+        operations.count(session, operations.RESULTS_DROPPED)
         return False
+    alarms: list[str] = []
     by_variant = {run.variant_digest: run for run in shard.runs if run.state == "running"}
     for outcome in outcomes:
         run = by_variant.pop(outcome.variant_digest)
@@ -191,6 +191,7 @@ def record(
         batch.done_count += 1
         session.flush()
         _tell_run(session, batch, run, integrity_alarm=alarmed)
+        alarms += [outcome.variant_digest] * alarmed
     if by_variant:
         missing = ", ".join(sorted(digest[:12] for digest in by_variant))
         raise RuntimeError(f"shard {shard.id}: no outcome for variants {missing}")
@@ -202,14 +203,31 @@ def record(
     session.flush()
     batch_events.add(session, batch, "shard.done", shard_id=str(shard.id))
     batches.settle(session, batch)
+    if alarms:
+        webhooks.announce(
+            session,
+            "integrity.alarm",
+            batch,
+            trace_digest=shard.trace.digest,
+            variant_digests=alarms,
+        )
+        operations.count(session, operations.INTEGRITY_ALARMS, len(alarms))
     return True
 
 
 def cancelled(session: Session, fence: Fence) -> bool:
-    """The holder has stopped because the batch is cancelled; False if the fence no longer holds."""
+    """The holder has stopped because the batch is cancelled; False if the fence no longer holds.
+
+    If the batch has been resumed in the meantime, the shard waits again, and the next sweep
+    sends its message.
+    """
     batch, shard = locked(session, fence)
     if batch is None or shard is None or shard.state != "running":
         return False
+    if batch.cancel_requested_at is None:
+        requeue(session, batch, shard, "stopped, and then resumed", counts_as_loss=False)
+        shard.published_at = None
+        return True
     batches.cancel_shard(session, batch, shard)
     batches.settle(session, batch)
     return True
@@ -225,19 +243,32 @@ def fail(session: Session, fence: Fence, error: str) -> bool:
 
 
 def give_back(
-    session: Session, fence: Fence, error: str, *, counts_as_loss: bool = True
+    session: Session,
+    fence: Fence,
+    error: str,
+    *,
+    counts_as_loss: bool = True,
+    is_death: bool = False,
 ) -> ShardMessage | None:
     """An attempt has ended without a result, for a reason that may pass.
 
     Answers the message for the next attempt; None when there is none, because
     the fence no longer holds, the batch is cancelled, or this was loss number
     :data:`LOSSES_MAX` and the shard has failed. An attempt that was merely
-    interrupted (the worker was told to stop) does not count as a loss.
+    interrupted (the worker was told to stop) does not count as a loss. A death
+    may be one variant's doing: instead of failing, its shard is taken apart.
     """
     batch, shard = locked(session, fence)
     if batch is None or shard is None or shard.state != "running":
         return None
-    return requeue(session, batch, shard, error, counts_as_loss=counts_as_loss)
+    return requeue(session, batch, shard, error, counts_as_loss=counts_as_loss, is_death=is_death)
+
+
+def request_of(session: Session, shard_id: uuid.UUID) -> tuple[str | None, str | None]:
+    """The code of the shard's batch and the id of the request that planned it."""
+    query = sa.select(Batch.code, Batch.request_id).join(Shard, Shard.batch_id == Batch.id)
+    row = session.execute(query.where(Shard.id == shard_id)).one_or_none()
+    return (None, None) if row is None else (row.code, row.request_id)
 
 
 def locked(session: Session, fence: Fence) -> tuple[Batch | None, Shard | None]:
@@ -268,7 +299,7 @@ def _link_known(session: Session, batch: Batch, shard: Shard) -> list[Run]:
     known = results.find_many(
         session,
         [shard.trace.digest],
-        [run.variant_digest for run in open_runs],
+        [run.variant_digest for run in open_runs if not run.again],
         batch.simulator_digest,
     )
     missing = []
@@ -286,7 +317,13 @@ def _link_known(session: Session, batch: Batch, shard: Shard) -> list[Run]:
 
 
 def requeue(
-    session: Session, batch: Batch, shard: Shard, error: str, *, counts_as_loss: bool = True
+    session: Session,
+    batch: Batch,
+    shard: Shard,
+    error: str,
+    *,
+    counts_as_loss: bool = True,
+    is_death: bool = False,
 ) -> ShardMessage | None:
     """Puts a shard back for its next attempt, or ends it; batch and shard must be locked."""
     if batch.cancel_requested_at is not None:
@@ -294,6 +331,8 @@ def requeue(
         batches.settle(session, batch)
         return None
     shard.lost_count += int(counts_as_loss)
+    if is_death and shard.lost_count >= LOSSES_MAX:
+        _take_apart(session, batch, shard)
     if shard.lost_count >= LOSSES_MAX:
         fail_locked(session, batch, shard, f"given up after {shard.lost_count} attempts: {error}")
         return None
@@ -317,6 +356,34 @@ def requeue(
         error=error,
     )
     return ShardMessage(shard.id, shard.attempt)
+
+
+def _take_apart(session: Session, batch: Batch, shard: Shard) -> None:
+    """Gives each run a shard of its own and one more attempt, so that poison takes nobody along.
+
+    The first run stays where it is. The sweep finds that the new shards have no message.
+    """
+    _, *others = [run for run in shard.runs if run.state in ("queued", "running")]
+    if not others:
+        return
+    shard.lost_count = LOSSES_MAX - 1
+    shard.snapshot_digest = shard.snapshot_events = None
+    for run in others:
+        run.state = "queued"
+        run.shard = Shard(
+            project_id=shard.project_id,
+            batch_id=batch.id,
+            trace_id=shard.trace_id,
+            attempt=shard.attempt + 1,
+            lost_count=LOSSES_MAX - 1,
+            events_total=shard.events_total,
+            error=shard.error,
+        )
+    session.flush()
+    session.refresh(shard, ["runs"])
+    batch_events.add(
+        session, batch, "shard.taken_apart", shard_id=str(shard.id), shard_count=1 + len(others)
+    )
 
 
 def fail_locked(session: Session, batch: Batch, shard: Shard, error: str) -> None:

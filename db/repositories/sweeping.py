@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from db.messages import ShardMessage
 from db.models import Batch, Shard, Worker
-from db.repositories import shards
+from db.repositories import operations, shards
 from db.repositories.shards import Fence
 from db.repositories.simulators import is_alive
 
@@ -55,7 +55,11 @@ def take_from_lost(session: Session, fence: Fence, error: str) -> ShardMessage |
     told_to_stop = session.scalar(
         sa.select(Worker.ended_in_order).where(Worker.name == shard.worker)
     )
-    return shards.requeue(session, batch, shard, error, counts_as_loss=not told_to_stop)
+    message = shards.requeue(
+        session, batch, shard, error, counts_as_loss=not told_to_stop, is_death=True
+    )
+    operations.count(session, operations.LEASES_EXPIRED)
+    return message
 
 
 def queued_count(session: Session) -> int:

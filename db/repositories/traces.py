@@ -2,28 +2,84 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.identifiers import uuid7
-from db.models import BatchTrace, Run, Shard, Trace
-from db.repositories.pages import PAGE_SIZE, Page, newest_first
+from db.models import Trace
+from db.repositories import projects
+from db.repositories.pages import PAGE_SIZE, Page, sorted_page
 from db.scope import EVERYWHERE, project_of
 from refault.errors import Conflict, InvalidRequest, NotFound
 
 SHORT_DIGEST_LENGTH = 8
+
+Sort = Literal["newest", "oldest", "name", "size", "events"]
+_SORTS: dict[Sort, tuple[InstrumentedAttribute[Any], bool]] = {
+    "newest": (Trace.id, True),
+    "oldest": (Trace.id, False),
+    "name": (Trace.name, False),
+    "size": (Trace.size_bytes, True),
+    "events": (Trace.event_count, True),
+}
+KEEP_TAG = "keep"
+"""A trace with this tag is never deleted by a retention rule."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Filter:
+    """Which traces are wanted; what is None or empty excludes none.
+
+    ``text`` is looked for in names, notes, tags and the guest's description, whatever its case,
+    and at the beginning of digests. A trace must have all ``tags``.
+    """
+
+    text: str | None = None
+    tags: tuple[str, ...] = ()
+    content: str | None = None
+    guest_mode: str | None = None
+
+    def applied(self, query: sa.Select[Trace]) -> sa.Select[Trace]:
+        """``query``, limited to what is wanted."""
+        if self.text:
+            has_text = [
+                column.icontains(self.text, autoescape=True)
+                for column in (
+                    Trace.name,
+                    Trace.note,
+                    sa.cast(Trace.guest, sa.Text),
+                    sa.func.array_to_string(Trace.tags, " "),
+                )
+            ]
+            query = query.where(
+                sa.or_(*has_text, Trace.digest.startswith(self.text.lower(), autoescape=True))
+            )
+        if self.tags:
+            query = query.where(Trace.tags.contains(list(self.tags)))
+        if self.content is not None:
+            query = query.where(Trace.content == self.content)
+        if self.guest_mode is not None:
+            query = query.where(Trace.guest_mode == self.guest_mode)
+        return query
+
+
+EVERYTHING = Filter()
 
 
 def add(session: Session, **columns: Any) -> tuple[Trace, bool]:
     """Registers a trace; answers its row and whether it is new.
 
     Two uploads of the same file to one project at once give one row: the unique digest decides.
+    Raises :class:`~refault.errors.QuotaExceeded` for a new one where the project is full.
     """
+    if find_by_digest(session, columns["digest"]) is None:
+        projects.check_room_for_trace(session, columns["size_bytes"])
     statement = (
         insert(Trace)
         .values(id=uuid7(), project_id=project_of(session), **columns)
@@ -84,58 +140,49 @@ def get(session: Session, name: str | uuid.UUID) -> Trace:
 
 
 def list_page(
-    session: Session, *, after: uuid.UUID | None = None, limit: int = PAGE_SIZE
+    session: Session,
+    *,
+    after: uuid.UUID | None = None,
+    limit: int = PAGE_SIZE,
+    wanted: Filter = EVERYTHING,
+    sort: Sort = "newest",
 ) -> Page[Trace]:
-    """Traces, newest first."""
-    return newest_first(session, sa.select(Trace), Trace.id, after=after, limit=limit)
+    """The traces that are wanted, in the order asked for; ``after`` is the last one seen."""
+    return sorted_page(
+        session,
+        wanted.applied(sa.select(Trace)),
+        Trace.id,
+        _SORTS[sort],
+        after=after,
+        limit=limit,
+    )
+
+
+def change(session: Session, trace: Trace, **changes: Any) -> None:
+    """Changes name, tags, note or guest, whichever are given."""
+    for column, value in changes.items():
+        setattr(trace, column, value)
+    trace.updated_at = sa.func.clock_timestamp()
+    session.flush()
+    session.refresh(trace)
 
 
 MATCHES_MAX = 1_000
 
 
-def matching(
-    session: Session,
-    *,
-    tags: Sequence[str] = (),
-    q: str | None = None,
-    content: str | None = None,
-) -> Sequence[Trace]:
-    """Traces that have all of ``tags``, that content, and ``q`` in their name; oldest first.
+def matching(session: Session, wanted: Filter) -> Sequence[Trace]:
+    """All traces that are wanted, oldest first.
 
-    ``q`` also fits the beginning of a digest. The order is that of arrival, so that the same
-    question asked twice plans the same batch.
+    The order is that of arrival, so that the same question asked twice plans the same batch.
 
     Raises:
         InvalidRequest: it fits more than 1,000 traces.
     """
-    query = sa.select(Trace).order_by(Trace.id).limit(MATCHES_MAX + 1)
-    if tags:
-        column = sa.inspect(Trace).columns.get("tags")
-        if column is None:
-            raise InvalidRequest("tags: this service keeps no tags of traces")
-        query = query.where(column.contains(list(tags)))
-    if content is not None:
-        query = query.where(Trace.content == content)
-    if q:
-        query = query.where(
-            sa.or_(
-                Trace.name.icontains(q, autoescape=True),
-                Trace.digest.startswith(q.lower(), autoescape=True),
-            )
-        )
+    query = wanted.applied(sa.select(Trace)).order_by(Trace.id).limit(MATCHES_MAX + 1)
     found = session.scalars(query).all()
     if len(found) > MATCHES_MAX:
         raise InvalidRequest(f"the query fits more than {MATCHES_MAX} traces: narrow it down")
     return found
-
-
-def delete(session: Session, trace: Trace) -> None:
-    """Removes the row of a trace no batch refers to; raises :class:`Conflict` otherwise."""
-    for model in (BatchTrace, Run, Shard):
-        if session.scalar(sa.select(sa.exists().where(model.trace_id == trace.id))):
-            raise Conflict(f"trace {trace.digest} is part of a batch and stays")
-    session.delete(trace)
-    session.flush()
 
 
 def _as_uuid(name: str | uuid.UUID) -> uuid.UUID | None:

@@ -34,7 +34,9 @@ class Patch:
     guessed, or is empty. ``merged_in`` names bases that have it already, and
     as what; ``not_on`` those it makes no sense on, and why: on both it is
     refused. ``layout`` names the layout it gives struct kvm_mmu_page
-    (:mod:`refault.catalogue.layouts`), or is empty.
+    (:mod:`refault.catalogue.layouts`), or is empty. ``subjects`` are those it
+    was mailed under, without tags, and ``diff_ids`` name what its diffs change
+    (:func:`refault.series.diff_id`): a mail is known by either.
     """
 
     id: str
@@ -54,12 +56,16 @@ class Patch:
     merged_in: Mapping[str, str] = dataclasses.field(default_factory=dict)
     not_on: Mapping[str, str] = dataclasses.field(default_factory=dict)
     layout: str = ""
+    subjects: tuple[str, ...] = ()
+    diff_ids: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The patch as JSON, with the sizes its layout comes to."""
         return dataclasses.asdict(self) | {
             "knobs": dict(self.knobs),
             "requires": list(self.requires),
+            "subjects": list(self.subjects),
+            "diff_ids": list(self.diff_ids),
             "merged_in": dict(self.merged_in),
             "not_on": dict(self.not_on),
             "layout": layout_document(self.layout) if self.layout else None,

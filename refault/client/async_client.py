@@ -17,6 +17,7 @@ from refault.client.documents import (
     BatchEvent,
     EstimateDocument,
     HealthDocument,
+    MeDocument,
     Page,
     ParametersDocument,
     PatchDocument,
@@ -24,6 +25,8 @@ from refault.client.documents import (
     ProblemTypeDocument,
     ReadinessDocument,
     RunDocument,
+    SessionDocument,
+    ShareDocument,
     TraceDocument,
     Upload,
 )
@@ -63,11 +66,25 @@ class AsyncClient:
         )
 
     @classmethod
-    def in_process(cls, app: Any, base_url: str, *, token: str | None = None) -> Self:
-        """A client of an ASGI application of this process, as reached under ``base_url``."""
+    def in_process(
+        cls,
+        app: Any,
+        base_url: str,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> Self:
+        """A client of an ASGI application of this process, as reached under ``base_url``.
+
+        ``headers`` go with every request, which seems to come from ``address``: whoever is
+        answered by means of this client is thereby known to the application.
+        """
         # A defect of the application is answered like any other refusal.
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        return cls(base_url, token=token, transport=transport)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=address)
+        client = cls(base_url, token=token, transport=transport)
+        client._http.headers.update(headers or {})
+        return client
 
     async def __aenter__(self) -> Self:
         return self
@@ -291,15 +308,43 @@ class AsyncClient:
         """Which parts of the service can be reached."""
         return await self._send(calls.is_ready())
 
+    async def get_me(self) -> MeDocument:
+        """Who the caller is to the service: project, scopes, and so on."""
+        return await self._send(calls.get_me())
+
+    async def log_in(self, name: str, password: str) -> SessionDocument:
+        """A login of a person, for the pages; programs use tokens."""
+        return await self._send(calls.log_in(name, password))
+
+    async def log_out(self) -> None:
+        """Ends the login whose cookie is shown."""
+        await self._send(calls.log_out())
+
+    async def choose_project(self, project: str) -> MeDocument:
+        """Looks at another project with the login whose cookie is shown."""
+        return await self._send(calls.choose_project(project))
+
+    async def share_batch(self, batch: str, *, lifetime_days: int | None = 90) -> ShareDocument:
+        """A link by which anybody may read a batch."""
+        return await self._send(calls.share_batch(batch, lifetime_days=lifetime_days))
+
     async def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""
         return await self._send(calls.comparison(batch, base=base))
 
     async def comparison_text(
-        self, batch: str, *, base: int | None = None, form: calls.ComparisonFormat = "txt"
+        self,
+        batch: str,
+        *,
+        base: int | None = None,
+        form: calls.ComparisonFormat = "txt",
+        trace: str | None = None,
+        theme: str | None = None,
     ) -> str:
-        """The comparison of a batch as text in one of its forms."""
-        return await self._send(calls.comparison_text(batch, base=base, form=form))
+        """The comparison of a batch, or of one trace in it, as text in one of its forms."""
+        return await self._send(
+            calls.comparison_text(batch, base=base, form=form, trace=trace, theme=theme)
+        )
 
     async def watch_batch(
         self, batch: str, *, last_event_id: str = ""

@@ -15,6 +15,7 @@ from refault.client.documents import (
     BatchDocument,
     EstimateDocument,
     HealthDocument,
+    MeDocument,
     Page,
     ParametersDocument,
     PatchDocument,
@@ -22,6 +23,8 @@ from refault.client.documents import (
     ProblemTypeDocument,
     ReadinessDocument,
     RunDocument,
+    SessionDocument,
+    ShareDocument,
     TraceDocument,
 )
 
@@ -178,6 +181,34 @@ def get_problem(name: str) -> Call[ProblemTypeDocument]:
     return Call("GET", _path("problems", name), answers.document)
 
 
+def get_me() -> Call[MeDocument]:
+    """Who the caller is to the service."""
+    return Call("GET", _path("me"), answers.document)
+
+
+def log_in(name: str, password: str) -> Call[SessionDocument]:
+    """A login of a person; programs use tokens."""
+    body = {"name": name, "password": password}
+    return Call("POST", _path("sessions"), answers.document, body=body)
+
+
+def log_out() -> Call[None]:
+    """Ends the login whose cookie is shown."""
+    return Call("DELETE", _path("sessions", "current"), answers.raise_for_problem)
+
+
+def choose_project(project: str) -> Call[MeDocument]:
+    """Looks at another project with the login whose cookie is shown."""
+    body = {"project": project}
+    return Call("PUT", _path("sessions", "current"), answers.document, body=body)
+
+
+def share_batch(batch: str, *, lifetime_days: int | None = 90) -> Call[ShareDocument]:
+    """A link by which anybody may read a batch."""
+    body = {"lifetime_days": lifetime_days}
+    return Call("POST", _path("batches", batch, "shares"), answers.document, body=body)
+
+
 def comparison(batch: str, *, base: int | None = None) -> Call[dict[str, Any]]:
     """The comparison of a batch; ``base`` is the column the others are held against."""
     return Call(
@@ -186,11 +217,19 @@ def comparison(batch: str, *, base: int | None = None) -> Call[dict[str, Any]]:
 
 
 def comparison_text(
-    batch: str, *, base: int | None = None, form: ComparisonFormat = "txt"
+    batch: str,
+    *,
+    base: int | None = None,
+    form: ComparisonFormat = "txt",
+    trace: str | None = None,
+    theme: str | None = None,
 ) -> Call[str]:
     """The comparison of a batch as text in one of its forms."""
     return Call(
-        "GET", _path("comparisons", f"{batch}.{form}"), answers.text, query=_query(base=base)
+        "GET",
+        _path("comparisons", f"{batch}.{form}"),
+        answers.text,
+        query=_query(base=base, trace=trace, theme=theme),
     )
 
 

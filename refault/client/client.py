@@ -17,6 +17,7 @@ from refault.client.documents import (
     BatchEvent,
     EstimateDocument,
     HealthDocument,
+    MeDocument,
     Page,
     ParametersDocument,
     PatchDocument,
@@ -24,6 +25,8 @@ from refault.client.documents import (
     ProblemTypeDocument,
     ReadinessDocument,
     RunDocument,
+    SessionDocument,
+    ShareDocument,
     TraceDocument,
     Upload,
 )
@@ -284,15 +287,43 @@ class Client:
         """Which parts of the service can be reached."""
         return self._send(calls.is_ready())
 
+    def get_me(self) -> MeDocument:
+        """Who the caller is to the service: project, scopes, and so on."""
+        return self._send(calls.get_me())
+
+    def log_in(self, name: str, password: str) -> SessionDocument:
+        """A login of a person, for the pages; programs use tokens."""
+        return self._send(calls.log_in(name, password))
+
+    def log_out(self) -> None:
+        """Ends the login whose cookie is shown."""
+        self._send(calls.log_out())
+
+    def choose_project(self, project: str) -> MeDocument:
+        """Looks at another project with the login whose cookie is shown."""
+        return self._send(calls.choose_project(project))
+
+    def share_batch(self, batch: str, *, lifetime_days: int | None = 90) -> ShareDocument:
+        """A link by which anybody may read a batch."""
+        return self._send(calls.share_batch(batch, lifetime_days=lifetime_days))
+
     def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""
         return self._send(calls.comparison(batch, base=base))
 
     def comparison_text(
-        self, batch: str, *, base: int | None = None, form: calls.ComparisonFormat = "txt"
+        self,
+        batch: str,
+        *,
+        base: int | None = None,
+        form: calls.ComparisonFormat = "txt",
+        trace: str | None = None,
+        theme: str | None = None,
     ) -> str:
-        """The comparison of a batch as text in one of its forms."""
-        return self._send(calls.comparison_text(batch, base=base, form=form))
+        """The comparison of a batch, or of one trace in it, as text in one of its forms."""
+        return self._send(
+            calls.comparison_text(batch, base=base, form=form, trace=trace, theme=theme)
+        )
 
     def watch_batch(self, batch: str, *, last_event_id: str = "") -> Iterator[BatchEvent]:
         """The events of a batch until it has finished; reconnects by itself where it left off.

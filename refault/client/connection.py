@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # The event after which a batch has no more to say.
 LAST_EVENT = "finished"
+# The cookie of who has logged in with a browser, and the header their forms are known by.
+SESSION_COOKIE = "refault_session"
+FORM_KEY_HEADER = "x-csrf-token"
 RECONNECT_COUNT = 5
 
 # The service checks the whole trace before it answers.

@@ -56,6 +56,8 @@ class PatchDocument(TypedDict):
     merged_in: dict[str, str]
     not_on: dict[str, str]
     layout: dict[str, Any] | None
+    subjects: list[str]
+    diff_ids: list[str]
     golden_names: list[str]
 
 
@@ -170,12 +172,16 @@ class BatchDocument(TypedDict):
     state: str
     plan: str
     recompute: bool
+    priority: int
     created_at: str
     finished_at: str | None
     simulator_digest: str
+    is_stale: bool
+    integrity_alarms: int
     traces: list[TraceReferenceDocument]
     patch_sets: list[PatchSetReferenceDocument]
     columns: list[ColumnDocument]
+    refused: list[dict[str, str]]
     progress: ProgressDocument
     links: dict[str, str]
     notice: NotRequired[str | None]
@@ -224,6 +230,49 @@ class ReadinessDocument(TypedDict):
     status: str
     parts: dict[str, str]
     worker_count: int
+
+
+class ProjectChoiceDocument(TypedDict):
+    """A project somebody may look at, and their role in it."""
+
+    name: str
+    role: str
+
+
+class MeDocument(TypedDict):
+    """What the caller is to the service; ``kind`` is ``token``, ``session`` or ``link``."""
+
+    id: str
+    kind: str
+    name: str
+    user: str | None
+    is_admin: bool
+    project: str | None
+    role: str | None
+    scopes: list[str]
+    projects: list[ProjectChoiceDocument]
+    batch: str | None
+    form_key: str | None
+
+
+class SessionDocument(TypedDict):
+    """A login; ``secret`` is the value of its cookie."""
+
+    secret: str
+    user: str
+    expires_at: str
+
+
+class ShareDocument(TypedDict):
+    """A link to one batch; ``path`` is its address on the service, answered this once."""
+
+    id: str
+    batch: str
+    made_by: str
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    path: str
 
 
 class BatchEvent(NamedTuple):

@@ -112,7 +112,10 @@ class TraceInfo:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two or more runs of one trace under one simulator. ``columns[0]`` is the base."""
+    """Two or more runs of one trace under one simulator. ``columns[0]`` is the base.
+
+    ``present_simulator`` is the one a new batch would be run with, where that is known.
+    """
 
     trace: TraceInfo
     simulator_digest: str | None
@@ -120,11 +123,18 @@ class Comparison:
     semantics: tuple[Row, ...]
     counters: tuple[Row, ...]
     threshold: Threshold
+    present_simulator: str | None = None
 
     @property
     def base(self) -> ComparedColumn:
         """The column the others are read against."""
         return self.columns[0]
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the results are of an older simulator than the one that would be used now."""
+        known = (self.simulator_digest, self.present_simulator)
+        return None not in known and known[0] != known[1]
 
     @property
     def counters_as_read(self) -> tuple[Row, ...]:
@@ -146,8 +156,11 @@ def compare(
     trace_name: str = "",
     trace_digest: str | None = None,
     threshold: Threshold | None = None,
+    present_simulator: str | None = None,
 ) -> Comparison:
     """The comparison of runs of one trace; ``base`` is the index of the column to read against.
+
+    ``present_simulator`` only marks the comparison as stale where its results are of another.
 
     Raises:
         ComparisonError: nothing to compare, a base that is not there, or results of different
@@ -185,6 +198,7 @@ def compare(
         semantics=_rows(compared, SEMANTICS, lambda result: result.semantics),
         counters=_rows(compared, _counted(results), lambda result: result.counters | result.work),
         threshold=limits,
+        present_simulator=present_simulator,
     )
 
 

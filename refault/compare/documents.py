@@ -33,6 +33,7 @@ CSV_COLUMNS = (
     "value",
     "change",
     "percent",
+    "is_stale",
 )
 
 #: A spreadsheet takes a cell that begins so for a formula.
@@ -61,6 +62,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
             "is_truncated": trace.is_truncated,
         },
         "simulator_digest": comparison.simulator_digest,
+        "is_stale": comparison.is_stale,
         "threshold": {
             "permille": comparison.threshold.permille,
             "operations": comparison.threshold.operations,
@@ -157,6 +159,7 @@ def _csv_row(
         row.values[place],
         row.deltas[place],
         row.percents[place],
+        str(comparison.is_stale).lower(),
     ]
 
 

@@ -90,8 +90,11 @@ def costs_summary(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def notes_of(comparisons: Sequence[Comparison]) -> list[str]:
-    """What a reader must know before believing a number: truncated traces, events left out."""
-    notes = []
+    """What a reader must know before believing a number.
+
+    An older simulator, truncated traces, events left out.
+    """
+    notes = list(dict.fromkeys(_stale_note(c) for c in comparisons if c.is_stale))
     for comparison in comparisons:
         if comparison.trace.is_truncated:
             notes.append(
@@ -106,3 +109,11 @@ def notes_of(comparisons: Sequence[Comparison]) -> list[str]:
             listed = ", ".join(f"{count} {name}" for name, count in skipped.items() if count)
             notes.append(f"{comparison.trace.name}: not replayed: {listed}.")
     return notes
+
+
+def _stale_note(comparison: Comparison) -> str:
+    return (
+        f"STALE: these results are of simulator {(comparison.simulator_digest or '')[:12]}; the "
+        f"service now runs {(comparison.present_simulator or '')[:12]}. Submit the batch again for "
+        "present ones."
+    )

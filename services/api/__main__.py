@@ -1,11 +1,13 @@
 """``python -m services.api``: serve the API and its pages."""
 
+import logging.config
 import sys
 
 from granian import Granian
 from granian.constants import Interfaces
 from pydantic import ValidationError
 
+from db import logs
 from services.api.settings import Settings
 
 STOP_SECONDS = 3
@@ -21,6 +23,8 @@ def main() -> int:
             name = "_".join(str(part) for part in entry["loc"]).upper()
             print(f"  REFAULT_{name}: {entry['msg']}", file=sys.stderr)
         return 2
+    log = logs.configuration("api", settings.log_level)
+    logging.config.dictConfig(log)
     server = Granian(
         "services.api.app:create_app",
         factory=True,
@@ -28,6 +32,8 @@ def main() -> int:
         port=settings.port,
         interface=Interfaces.ASGI,
         websockets=False,
+        # In every process it starts.
+        log_dictconfig=log,
         # Watched batches are answers without an end; stopping does not wait for theirs.
         workers_kill_timeout=STOP_SECONDS,
     )

@@ -2,8 +2,8 @@
 
 ::
 
-    Site ──┬── /api/v1, /healthz, /readyz ──► create_api()
-           └── everything else ─────────────► the pages, which call the API as any client does
+    Site ──┬── /api/v1, /healthz, /readyz, /metrics ──► create_api()
+           └── everything else ───────────────────────► the pages, clients of the API as any other
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -12,11 +12,15 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
+import anyio
 import anyio.to_thread
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from services.api import errors, health, idempotency
+from refault.client.connection import SESSION_COOKIE
+from services.api import errors, health, housekeeping, idempotency, metrics
+from services.api.access import ROOT, Access, need_of
+from services.api.audit.endpoints import router as audit
 from services.api.batches.endpoints import router as batches
 from services.api.blobs.download import router as blob_downloads
 from services.api.blobs.endpoints import router as blobs
@@ -25,29 +29,53 @@ from services.api.deps import Resources
 from services.api.patch_sets.endpoints import router as patch_sets
 from services.api.patches.endpoints import router as patches
 from services.api.problems.endpoints import router as problem_types
+from services.api.projects.endpoints import router as projects
 from services.api.responses import problems
+from services.api.retention.endpoints import router as retention
 from services.api.runs.endpoints import router as runs
 from services.api.schemas import Problem
+from services.api.sessions.endpoints import router as sessions
 from services.api.settings import Settings
+from services.api.shares.endpoints import router as shares
 from services.api.site import Site
+from services.api.tokens.endpoints import router as tokens
 from services.api.traces.endpoints import router as traces
+from services.api.uploads.endpoints import router as uploads
+from services.api.users.endpoints import router as users
+from services.api.webhooks.endpoints import router as webhooks
 
-ROOT = "/api/v1"
 _NOUNS = (
     traces,
     blobs,
+    uploads,
+    retention,
     blob_downloads,
     patches,
     patch_sets,
     batches,
     runs,
     comparisons,
+    webhooks,
     problem_types,
+    sessions,
+    projects,
+    users,
+    tokens,
+    shares,
+    audit,
 )
+# Their answers hold a secret, which is kept nowhere: not even to be answered again.
+_SECRET_PATHS = (f"{ROOT}/sessions", f"{ROOT}/tokens", f"{ROOT}/batches/{{batch}}/shares")
+_SECURITY = {
+    "token": {"type": "http", "scheme": "bearer"},
+    "login": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE},
+}
 _DESCRIPTION = (
     "Replays captured guests on a model of KVM's shadow MMU and compares patch series.\n\n"
     "Every refusal is an RFC 9457 problem (`application/problem+json`); its `type` is an address "
-    "that explains it. Lists are paged by `cursor`, newest first."
+    "that explains it. Lists are paged by `cursor`, newest first.\n\n"
+    "Every request shows a token (`Authorization: Bearer rft_...`) or the cookie of a login, and "
+    "sees the project that one belongs to."
 )
 
 
@@ -55,7 +83,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     """The whole site; ``settings`` from the environment if left out."""
     settings = settings or Settings()
     api = create_api(settings)
-    return Site(api, _load(settings.pages)(api) if settings.pages else None)
+    pages = _load(settings.pages)(api) if settings.pages else None
+    return Site(api, pages, api.state.request_metrics)
 
 
 def create_api(settings: Settings) -> FastAPI:
@@ -74,12 +103,15 @@ def create_api(settings: Settings) -> FastAPI:
     )
     api.state.settings = settings
     api.state.resources = Resources.open(settings)
+    api.state.request_metrics = metrics.RequestMetrics()
+    api.add_middleware(Access, resources=api.state.resources)
     errors.install(api)
     root = APIRouter(prefix=ROOT)
     for router in _NOUNS:
         root.include_router(router)
     api.include_router(root)
     api.include_router(health.router)
+    api.include_router(metrics.router)
     _describe_problems(api)
     return api
 
@@ -89,7 +121,10 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     resources = cast("Resources", api.state.resources)
     await anyio.to_thread.run_sync(resources.blobs.sweep_incoming)
     try:
-        yield
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(housekeeping.tidy_up_for_ever, resources)
+            yield
+            tasks.cancel_scope.cancel()
     finally:
         resources.close()
 
@@ -110,9 +145,16 @@ def _describe_problems(api: FastAPI) -> None:
         # Validation errors are problems here, not the framework's own documents.
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
-        for path in document["paths"].values():
+        document["components"]["securitySchemes"] = _SECURITY
+        for path_name, path in document["paths"].items():
             for method, operation in path.items():
-                if method == "post":
+                if need_of(method.upper(), path_name) != "nothing":
+                    operation["security"] = [{name: []} for name in _SECURITY]
+                if (
+                    method == "post"
+                    and "uploads" not in operation["tags"]
+                    and path_name not in _SECRET_PATHS
+                ):
                     operation.setdefault("parameters", []).append(idempotency.PARAMETER)
                     operation["responses"] = problems_of_keys | operation["responses"]
                 _answer_with_problem(operation["responses"])

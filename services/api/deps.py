@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from db import session
 from db.blobs import BlobStore, open_store
-from db.models import FIRST_PROJECT
 from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
+from services.api.access import CALLER, Caller, caller_of
 from services.api.sender import Sender
 from services.api.settings import Settings
+from services.api.uploads.validators import Validators
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Resources:
     blobs: BlobStore
     sender: Sender
     upload_slots: anyio.CapacityLimiter
+    validators: Validators
     # On whose behalf; None outside of a request.
     project_id: uuid.UUID | None = None
 
@@ -39,6 +41,7 @@ class Resources:
             blobs=open_store(settings.blobs, staging=settings.blobs_staging),
             sender=Sender(settings.broker_url),
             upload_slots=anyio.CapacityLimiter(settings.upload_parallel_count),
+            validators=Validators(settings.upload_parallel_count),
         )
 
     def transaction(self) -> AbstractContextManager[Session]:
@@ -56,7 +59,8 @@ class Resources:
 def resources_of(request: Request) -> Resources:
     """What the API holds, on behalf of the caller."""
     held = cast("Resources", request.app.state.resources)
-    return replace(held, project_id=FIRST_PROJECT)
+    caller = request.scope.get(CALLER)
+    return replace(held, project_id=caller.project_id if isinstance(caller, Caller) else None)
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ def _page_query(
 
 
 WithResources = Annotated[Resources, Depends(resources_of)]
+WithCaller = Annotated[Caller, Depends(caller_of)]
 WithPage = Annotated[PageQuery, Depends(_page_query)]
 
 FOREVER = "private, max-age=31536000, immutable"

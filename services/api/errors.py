@@ -88,6 +88,10 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.CatalogueError: ProblemType(
         "invalid-patch-set", 422, "The patch set makes no machine", _CATALOGUE_REMEDY
     ),
+    errors.SeriesError: ProblemType(
+        "unreadable-series", 422, "The mails are no series that can be used",
+        "Send an mbox or `git format-patch` files of one series; map what is not known by hand.",
+    ),
     errors.EmptyBatch: ProblemType(
         "empty-batch", 422, "The batch has nothing to run",
         "Name at least one trace and one patch set.",
@@ -102,6 +106,10 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "conflict", 409, "The request contradicts what is there",
         "Look at the resource as it is now, then decide.",
     ),
+    errors.VersionMismatch: ProblemType(
+        "version-mismatch", 412, "It was changed meanwhile",
+        "Get it again, look at what it is now, and send the change with the new ETag.",
+    ),
     errors.RequestUnderWay: ProblemType(
         "request-under-way", 409, "The first request with this key has no answer yet",
         "Wait a little and send the same request under the same Idempotency-Key again.",
@@ -109,6 +117,22 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.KeyReused: ProblemType(
         "key-reused", 422, "The key belongs to another request",
         "An Idempotency-Key names one request for 24 hours. Take a new one.",
+    ),
+    errors.Unauthenticated: ProblemType(
+        "unauthenticated", 401, "Nobody we know asks",
+        "Send `Authorization: Bearer rft_...` with a token that is neither expired nor revoked, "
+        "or log in.",
+    ),
+    errors.Forbidden: ProblemType(
+        "forbidden", 403, "This is not allowed to you",
+        "Ask a maintainer of the project for a role, or for a token with the scope it needs.",
+    ),
+    errors.QuotaExceeded: ProblemType(
+        "quota-exceeded", 507, "The project has as much as it may have",
+        "Delete what is no longer needed, or ask an administrator for a larger quota.",
+    ),
+    errors.RateLimited: ProblemType(
+        "rate-limited", 429, "Too many requests", "Wait as long as Retry-After says."
     ),
     errors.NoSimulator: ProblemType(
         "no-simulator", 503, "No worker has registered a simulator",
@@ -143,6 +167,10 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.WrongOffset: ProblemType(
         "wrong-offset", 409, "The part begins in the wrong place",
         "Ask for the offset (HEAD) and send what comes after it.",
+    ),
+    errors.UploadHeaderInvalid: ProblemType(
+        "upload-header-invalid", 400, "A header of the upload protocol cannot be read",
+        "The detail names it. https://tus.io/protocols/resumable-upload says what each holds.",
     ),
     errors.ProtocolMismatch: ProblemType(
         "protocol-mismatch", 412, "Not the version of the upload protocol spoken here",
@@ -225,21 +253,30 @@ def problem(
 
 def install(app: FastAPI) -> None:
     """Answer every exception of ``app`` with a problem."""
-    app.add_exception_handler(errors.RefaultError, _library_error)
+    app.add_exception_handler(errors.RefaultError, library_error)
     app.add_exception_handler(PointedError, _pointed_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _framework_error)
-    app.add_exception_handler(ClientDisconnect, _library_error)
+    app.add_exception_handler(ClientDisconnect, library_error)
     app.add_exception_handler(Exception, _unforeseen_error)
 
 
-async def _library_error(request: Request, error: Exception) -> Response:
+async def library_error(request: Request, error: Exception) -> Response:
+    """The answer to what the library raises."""
     kind = type_of(error)
     if kind is _INTERNAL:
         return await _unforeseen_error(request, error)
     offset = getattr(error, "offset", None)
     detail = str(error) or kind.title
-    return problem(request, kind, detail, offset=offset)
+    return problem(request, kind, detail, headers=_headers(error), offset=offset)
+
+
+def _headers(error: Exception) -> dict[str, str]:
+    if isinstance(error, errors.Unauthenticated):
+        return {"www-authenticate": 'Bearer realm="refault"'}
+    if isinstance(error, errors.RateLimited):
+        return {"retry-after": str(error.retry_after_seconds)}
+    return {}
 
 
 async def _pointed_error(request: Request, error: Exception) -> Response:

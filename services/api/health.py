@@ -1,10 +1,13 @@
 """Health of the service: is the process alive, and can it do its work?"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Response
 from kombu.exceptions import OperationalError
+from pydantic import Field
 
 from db import schema
 from db.repositories import simulators
@@ -22,11 +25,19 @@ class Health(Document):
     status: Literal["ok"] = "ok"
 
 
+class Part(Document):
+    """One thing the service needs."""
+
+    state: Literal["ok", "unavailable"]
+    detail: str | None = Field(None, description="What was met instead")
+    remedy: str | None = Field(None, description="What to do about it")
+
+
 class Readiness(Document):
-    """Each part the service needs; ``ok`` or what is wrong with it."""
+    """Each part the service needs, by name."""
 
     status: Literal["ok", "unavailable"]
-    parts: dict[str, str]
+    parts: dict[str, Part]
     worker_count: int
 
 
@@ -38,17 +49,14 @@ def healthz() -> Health:
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "A part is missing"}})
 def readyz(response: Response, resources: WithResources) -> Readiness:
-    """Ask whether requests can be served: database, schema, storage, broker."""
-    checks: dict[str, Callable[[Resources], None]] = {
-        "database": _database,
-        "schema": _schema,
-        "storage": _storage,
-        "broker": _broker,
-    }
-    parts = {name: _outcome(check, resources) for name, check in checks.items()}
-    is_ready = all(outcome == "ok" for outcome in parts.values())
+    """Ask whether requests can be served: database, schema, storage, broker.
+
+    Living workers are counted and not required: batches wait for them.
+    """
+    parts = {check.name: check.run(resources) for check in _CHECKS}
+    is_ready = all(part.state == "ok" for part in parts.values())
     worker_count = 0
-    if parts["schema"] == "ok":
+    if parts["schema"].state == "ok":
         with transaction(resources.engine) as session:
             worker_count = len(simulators.alive_workers(session))
     if not is_ready:
@@ -58,12 +66,20 @@ def readyz(response: Response, resources: WithResources) -> Readiness:
     )
 
 
-def _outcome(check: Callable[[Resources], None], resources: Resources) -> str:
-    try:
-        check(resources)
-    except (RefaultError, OperationalError, OSError) as error:
-        return str(error) or type(error).__name__
-    return "ok"
+@dataclass(frozen=True)
+class _Check:
+    name: str
+    look: Callable[[Resources], None]
+    remedy: str
+
+    def run(self, resources: Resources) -> Part:
+        try:
+            self.look(resources)
+        except (RefaultError, OperationalError, OSError, sa.exc.SQLAlchemyError) as error:
+            lines = str(error).strip().splitlines()
+            detail = lines[0] if lines else type(error).__name__
+            return Part(state="unavailable", detail=detail, remedy=self.remedy)
+        return Part(state="ok")
 
 
 def _database(resources: Resources) -> None:
@@ -73,8 +89,11 @@ def _database(resources: Resources) -> None:
 
 def _schema(resources: Resources) -> None:
     _database(resources)
-    if not schema.is_current(resources.engine):
-        raise OSError("the database has another schema: run `python -m db upgrade`")
+    found, wanted = schema.current_revision(resources.engine), schema.head_revision()
+    if found != wanted:
+        raise OSError(
+            f"the database is at migration {found or 'none'}, this release needs {wanted}"
+        )
 
 
 def _storage(resources: Resources) -> None:
@@ -83,3 +102,19 @@ def _storage(resources: Resources) -> None:
 
 def _broker(resources: Resources) -> None:
     resources.sender.check()
+
+
+_CHECKS = (
+    _Check("database", _database, "Start Postgres, or correct REFAULT_DATABASE_URL"),
+    _Check(
+        "schema",
+        _schema,
+        "Run `python -m db upgrade`; if the database is newer, deploy the release it belongs to",
+    ),
+    _Check(
+        "storage",
+        _storage,
+        "Give the service's user the folder REFAULT_BLOBS, with room left in it",
+    ),
+    _Check("broker", _broker, "Start Valkey or Redis, or correct REFAULT_BROKER_URL"),
+)

@@ -1,9 +1,12 @@
 """What the API is told by its environment: ``REFAULT_`` and the name in capitals."""
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from db import outbound
 
 GIB = 1024**3
 
@@ -32,11 +35,50 @@ class Settings(BaseSettings):
     upload_parallel_count: int = Field(
         8, gt=0, description="Uploads checked at the same time; further ones wait their turn"
     )
+    upload_expire_seconds: float = Field(
+        24 * 3600, gt=0, description="An unfinished upload is forgotten so long after its last part"
+    )
+    upload_sweep_seconds: float = Field(
+        600, gt=0, description="How often the API looks for uploads and traces that may go"
+    )
     event_poll_seconds: float = Field(
         0.5, gt=0, description="How often a watched batch is looked at for new events"
+    )
+    metrics_open: bool = Field(
+        default=False, description="Whether /metrics answers callers from other machines"
+    )
+    webhook_networks: str = Field(
+        "",
+        description="Networks, not public, that webhooks may reach all the same; commas between",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least important log lines that are written"
+    )
+    session_hours: float = Field(12, gt=0, description="How long a login lasts, in hours")
+    login_tries: int = Field(
+        10, gt=0, description="Logins tried within five minutes, for one account or one address"
+    )
+    # What a new project gets; `python -m services.api.admin set-quota` changes one.
+    project_bytes: int | None = Field(
+        None, gt=0, description="Bytes of traces a new project may have; unbounded if unset"
+    )
+    project_traces: int | None = Field(
+        None, gt=0, description="Traces a new project may have; unbounded if unset"
+    )
+    project_queued_runs: int | None = Field(
+        None, gt=0, description="Runs of a new project that may wait at once; unbounded if unset"
+    )
+    project_requests_per_minute: int | None = Field(
+        1200, gt=0, description="Requests a minute of each token or login of a new project"
     )
     # By name, as tasks are: the API imports no pages, and runs without them if this is empty.
     pages: str = Field(
         "services.dashboard.app:create_pages",
         description="module:function that makes the web pages of an API; empty serves none",
     )
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        outbound.parse_networks(text)
+        return text

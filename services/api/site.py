@@ -1,5 +1,6 @@
-"""The outermost layer of every request: its id, its safety headers, and who answers it."""
+"""The outermost layer of every request: id, log line, count, safety headers, who answers it."""
 
+import logging
 import re
 import secrets
 from collections.abc import Mapping
@@ -8,14 +9,22 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from db import logs
 from services.api.errors import REQUEST_ID
+from services.api.metrics import RequestMetrics, Stopwatch, route_of
+from services.api.uploads import protocol
 
 # Where bodies may be large: they are streamed, and have a limit of their own.
 UPLOAD_PATHS = re.compile(r"/api/v1/(traces|blobs/[^/]*|uploads(/[^/]*)?)")
+RESUMABLE_PATH = "/api/v1/uploads"
 # A body of the largest batch is a tenth of it; uploads have a limit of their own.
 BODY_BYTES_MAX = 1024 * 1024
-API_PATHS = ("/api/", "/healthz", "/readyz")
+API_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
+# Asked every few seconds by machines: worth a line only to somebody who looks closely.
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_log = logging.getLogger("refault.api")
 
 # An answer of the API is data: a browser that is talked into showing one as a page may do nothing.
 _SAFETY: Mapping[str, str] = {
@@ -33,9 +42,12 @@ class Site:
     id follows a request through several services.
     """
 
-    def __init__(self, api: ASGIApp, pages: ASGIApp | None) -> None:
+    def __init__(
+        self, api: ASGIApp, pages: ASGIApp | None, counted: RequestMetrics | None = None
+    ) -> None:
         self.api = api
         self.pages = pages
+        self._counted = counted or RequestMetrics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run the lifespan of the API."""
@@ -45,11 +57,17 @@ class Site:
         asked = Headers(scope=scope).get("x-request-id", "")
         request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
         scope[REQUEST_ID] = request_id
+        status = 500
+        watch = Stopwatch()
 
         async def send_marked(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
+                if scope["path"].startswith(RESUMABLE_PATH):
+                    headers.update(protocol.SPOKEN)
                 for name, value in _SAFETY.items():
                     headers.setdefault(name, value)
             await send(message)
@@ -58,7 +76,19 @@ class Site:
         answer = self.api if is_api else self.pages
         if not UPLOAD_PATHS.fullmatch(scope["path"]):
             receive = _bounded(receive)
-        await answer(scope, receive, send_marked)  # type: ignore[misc]
+        with logs.bound(request_id=request_id):
+            try:
+                await answer(scope, receive, send_marked)  # type: ignore[misc]
+            finally:
+                self._tell(scope, status, watch.seconds, is_api=is_api)
+
+    def _tell(self, scope: Scope, status: int, seconds: float, *, is_api: bool) -> None:
+        route = route_of(scope) if is_api else "page"
+        self._counted.observe(scope["method"], route, status, seconds)
+        fields = {"route": route, "status": status, "seconds": round(seconds, 4)}
+        level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
+        line = "%s %s: %d"
+        _log.log(level, line, scope["method"], scope["path"], status, extra={"fields": fields})
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -21,12 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refault.errors import Refused, ServiceError
 from services.dashboard import formats
+from services.dashboard.doors import Doors, to_login
 from services.dashboard.pages import Pages
 
 FOLDER = Path(__file__).parent
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
 FOREVER = "public, max-age=31536000, immutable"
@@ -36,12 +37,18 @@ def create_pages(api: ASGIApp) -> ASGIApp:
     """The pages of an API."""
     templates = _templates()
     pages = Pages(api, templates)
+    doors = Doors(pages)
     app = Starlette(
         routes=[
             Route("/", pages.home),
             Route("/batches/{batch}", pages.batch),
             Route("/traces/{trace}", pages.trace),
             Route("/problems/{name}", pages.problem),
+            Route("/login", doors.login, methods=["GET", "POST"]),
+            Route("/logout", doors.logout, methods=["POST"]),
+            Route("/project", doors.project, methods=["POST"]),
+            Route("/s/{secret}.{form}", doors.shared_form),
+            Route("/s/{secret}", doors.shared),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
         exception_handlers={
@@ -60,10 +67,13 @@ class _Failure:
         self._template = templates.get_template("error.html")
 
     async def __call__(self, request: Request, error: Exception) -> Response:
+        is_unknown = isinstance(error, Refused) and error.status == HTTPStatus.UNAUTHORIZED
+        if is_unknown and request.method in {"GET", "HEAD"}:
+            return to_login(request)
         status, title, detail = _told(request, error)
         request_id = request.scope.get("refault.request_id")
         body = self._template.render(
-            status=status, title=title, detail=detail, request_id=request_id
+            me=None, status=status, title=title, detail=detail, request_id=request_id
         )
         headers = error.headers if isinstance(error, HTTPException) else None
         return HTMLResponse(body, status, headers)
@@ -91,10 +101,13 @@ class _Guarded:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["content-security-policy"] = POLICY
+                # To other sites nothing; without our own name in it, a form of ours could not be
+                # told from one of theirs.
+                headers["referrer-policy"] = "same-origin"
                 # Pages name each static file together with the digest of all of them.
                 is_fixed = scope["path"].startswith("/static/") and scope["query_string"]
                 is_there = message["status"] == HTTPStatus.OK
-                headers["cache-control"] = FOREVER if is_fixed and is_there else "no-cache"
+                headers["cache-control"] = FOREVER if is_fixed and is_there else "private, no-cache"
             await send(message)
 
         await self._app(scope, receive, send_guarded)

@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from refault.client import AsyncClient, BatchDocument, Page, TraceDocument
+from refault.client.connection import FORM_KEY_HEADER
 from services.dashboard.verdicts import state_sign
 from services.dashboard.view import page_of
 
@@ -34,11 +35,13 @@ class Pages:
     async def home(self, request: Request) -> Response:
         """Batches and traces."""
         query = request.query_params
-        async with self._client(request) as client:
+        async with self.client(request) as client:
+            me = await client.get_me()
             batches = await client.list_batches(limit=ROWS, cursor=query.get("batches"))
             traces = await client.list_traces(limit=ROWS, cursor=query.get("traces"))
-        return self._page(
+        return self.page(
             "home.html",
+            me=me,
             batches=_rows(batches, _batch_row),
             traces=_rows(traces, _trace_row),
         )
@@ -46,29 +49,52 @@ class Pages:
     async def batch(self, request: Request) -> Response:
         """The comparison of a batch; ``?base=`` chooses the column it is read against."""
         name = request.path_params["batch"]
-        base = _whole_number(request.query_params.get("base", "0"), "base")
-        async with self._client(request) as client:
+        base = whole_number(request.query_params.get("base", "0"), "base")
+        async with self.client(request) as client:
+            me = await client.get_me()
             batch = await client.get_batch(name)
             document = await client.comparison(batch["code"], base=base)
-        return self._page("batch.html", batch=batch, page=page_of(batch, document, base))
+        page = page_of(batch, document, base, address=f"/api/v1/comparisons/{batch['code']}")
+        return self.page("batch.html", me=me, batch=batch, page=page, is_shared=False)
 
     async def trace(self, request: Request) -> Response:
         """What is known of a trace."""
-        async with self._client(request) as client:
+        async with self.client(request) as client:
+            me = await client.get_me()
             trace = await client.get_trace(request.path_params["trace"])
-        return self._page("trace.html", trace=_trace_page(trace))
+        return self.page("trace.html", me=me, trace=_trace_page(trace))
 
     async def problem(self, request: Request) -> Response:
         """What a problem's ``type`` means."""
-        async with self._client(request) as client:
+        async with self.client(request) as client:
             kind = await client.get_problem(request.path_params["name"])
-        return self._page("problem.html", kind=kind)
+        return self.page("problem.html", me=None, kind=kind)
 
-    def _client(self, request: Request) -> AsyncClient:
-        return AsyncClient.in_process(self._api, str(request.base_url))
+    def client(
+        self, request: Request, *, token: str | None = None, form_key: str | None = None
+    ) -> AsyncClient:
+        """The API on behalf of who asks for a page: with their cookie or token, or with ``token``.
 
-    def _page(self, template: str, **values: Any) -> Response:
-        return HTMLResponse(self._templates.get_template(template).render(values))
+        ``form_key`` is what a form of theirs has sent along; the API compares it.
+        """
+        shown = () if token else ("authorization", "cookie")
+        headers = {
+            name: request.headers[name] for name in (*shown, "origin") if name in request.headers
+        }
+        if form_key is not None:
+            headers[FORM_KEY_HEADER] = form_key
+        address = (request.client.host, request.client.port) if request.client else ("unknown", 0)
+        return AsyncClient.in_process(
+            self._api, str(request.base_url), token=token, headers=headers, address=address
+        )
+
+    def page(self, template: str, **values: Any) -> Response:
+        """A filled template as an answer."""
+        return HTMLResponse(self.text(template, **values))
+
+    def text(self, template: str, **values: Any) -> str:
+        """A filled template."""
+        return self._templates.get_template(template).render(values)
 
 
 def _rows(page: Page[Any], shape: Any) -> dict[str, Any]:
@@ -142,7 +168,8 @@ def _guest(trace: TraceDocument) -> str:
     return f"{_GUESTS.get(trace['guest_mode'], trace['guest_mode'])}, {vcpus}"
 
 
-def _whole_number(text: str, name: str) -> int:
+def whole_number(text: str, name: str) -> int:
+    """A number of a query; a 422 for anything else."""
     if not (text.isascii() and text.isdecimal()):
         raise HTTPException(422, f"{name} must be a whole number")
     return int(text)

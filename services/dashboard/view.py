@@ -48,10 +48,12 @@ class Cell(NamedTuple):
     is_wrong: bool = False
 
 
-def page_of(batch: BatchDocument, document: Mapping[str, Any], base: int) -> dict[str, Any]:
-    """Everything the template of the batch page needs."""
+def page_of(
+    batch: BatchDocument, document: Mapping[str, Any], base: int, *, address: str
+) -> dict[str, Any]:
+    """Everything the template of the batch page needs; ``address`` is the comparison's."""
     comparisons = document["comparisons"]
-    traces = [_trace(entry, index, batch["code"], base) for index, entry in enumerate(comparisons)]
+    traces = [_trace(entry, index, address, base) for index, entry in enumerate(comparisons)]
     progress = batch["progress"]
     events_total = progress.get("events_total") or 0
     is_running = batch["state"] not in _FINAL_STATES
@@ -59,6 +61,7 @@ def page_of(batch: BatchDocument, document: Mapping[str, Any], base: int) -> dic
         "title": " and ".join(entry["name"] for entry in batch["patch_sets"]),
         "verdict": _overall(comparisons, is_running=is_running),
         "is_running": is_running,
+        "address": address,
         "bar": {
             "total": events_total or progress["total"],
             "done": (progress.get("events_done") or 0) if events_total else progress["finished"],
@@ -67,6 +70,9 @@ def page_of(batch: BatchDocument, document: Mapping[str, Any], base: int) -> dic
         + " × "
         + _counted(len(batch["columns"]), "column"),
         "simulator": batch["simulator_digest"],
+        "is_stale": batch["is_stale"],
+        "alarms": _counted(batch["integrity_alarms"], "cell") if batch["integrity_alarms"] else "",
+        **_going_on(batch),
         "base_query": f"?base={base}" if base else "",
         "overview": _overview(comparisons, traces),
         "traces": traces,
@@ -85,7 +91,20 @@ def page_of(batch: BatchDocument, document: Mapping[str, Any], base: int) -> dic
     }
 
 
-def _trace(comparison: Mapping[str, Any], index: int, code: str, base: int) -> dict[str, Any]:
+def _going_on(batch: BatchDocument) -> dict[str, str]:
+    """The request that takes up what was cancelled, or tries again what failed."""
+    progress, path = batch["progress"], f"POST /api/v1/batches/{batch['code']}"
+    if batch["is_stale"] or batch["state"] not in {"failed", "cancelled"}:
+        return {"command_to_go_on": ""}
+    if progress["failed"]:
+        return {
+            "command_to_go_on": f"{path}/retry",
+            "what_goes_on": f"runs the {_counted(progress['failed'], 'failed run')} again",
+        }
+    return {"command_to_go_on": f"{path}/resume", "what_goes_on": "goes on where it was stopped"}
+
+
+def _trace(comparison: Mapping[str, Any], index: int, address: str, base: int) -> dict[str, Any]:
     columns = comparison["columns"]
     verdicts = [shown(column["verdict"]["name"]) for column in columns]
     changed = [row for row in comparison["counters"] if not row["is_same"]]
@@ -119,7 +138,7 @@ def _trace(comparison: Mapping[str, Any], index: int, code: str, base: int) -> d
             if column["reason"]
         ],
         "findings": [found for column in columns if (found := _findings(column))],
-        "chart": f"/api/v1/comparisons/{code}.svg?{query}" if is_charted else None,
+        "chart": f"{address}.svg?{query}" if is_charted else None,
     }
 
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from refault.errors import RefaultError
 from services.local import demo
+from services.local.access import FILE
 from services.local.progress import reporter
 from services.local.stack import Stack, pause
 
@@ -90,19 +91,26 @@ def _work(stack: Stack, options: argparse.Namespace) -> None:
             report.step(step)
         report.step(f"the service is up at {stack.url}")
         if options.command == "demo":
-            shown = _in_background(stack, lambda: demo.run(stack.url, report, traces))
+            shown = _in_background(stack, lambda: demo.run(stack.url, stack.token, report, traces))
     if options.command == "demo":
         print(shown.table)
         print(shown.remark)
         print(f"the same as a page: {shown.page_url}", flush=True)
+        print(f"to log in: {_how_to_log_in(stack)}", file=sys.stderr)
         if not (options.keep or (sys.stdin.isatty() and sys.stdout.isatty())):
             return
     else:
         print(stack.url, flush=True)
+        print(f"to log in: {_how_to_log_in(stack)}", file=sys.stderr)
     print("Ctrl-C stops the service.", file=sys.stderr)
     while True:
         stack.watch()
         pause()
+
+
+def _how_to_log_in(stack: Stack) -> str:
+    user = stack.access.user if stack.access else ""
+    return f"{stack.url}/login as {user}; password and token are in {stack.folder.path(FILE)}"
 
 
 def _in_background(stack: Stack, work: Callable[[], demo.Shown]) -> demo.Shown:

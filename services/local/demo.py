@@ -13,6 +13,7 @@ from services.local.progress import Reporter
 
 TRACES = Path(__file__).resolve().parents[2] / "demo" / "traces"
 SERIES_NAME = "seed series"
+SHARED_DAYS = 7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +49,13 @@ def trace_files(folder: Path = TRACES) -> list[Path]:
     return found
 
 
-def run(url: str, report: Reporter, traces: Sequence[Path]) -> Shown:
+def run(url: str, token: str, report: Reporter, traces: Sequence[Path]) -> Shown:
     """Uploads the traces, submits the seed series, waits, and fetches the comparison.
 
     Raises:
         ServiceError: the service refused something, cannot be reached, or the batch failed.
     """
-    with Client(url) as client:
+    with Client(url, token=token) as client:
         digests = [_upload(client, path, report) for path in traces]
         patch_set = client.create_patch_set(
             SERIES_NAME, base=bases()[0].id, patches=list(SEED_SERIES)
@@ -68,7 +69,8 @@ def run(url: str, report: Reporter, traces: Sequence[Path]) -> Shown:
             raise DemoFailed(_failure(batch))
         return Shown(
             table=client.comparison_text(batch["code"]),
-            page_url=f"{url}/batches/{batch['code']}",
+            # So that the page opens without a login; it shows this batch and nothing else.
+            page_url=url + client.share_batch(batch["code"], lifetime_days=SHARED_DAYS)["path"],
             run_count=progress["total"],
             found_count=progress["cached"],
         )

@@ -4,7 +4,8 @@
 
     DATA/
     ├── lock            held while a stack uses the folder; the pid of its starter
-    ├── secrets.json    generated passwords, mode 600
+    ├── secrets.json    generated passwords of the servers, mode 600
+    ├── access.json     name and password to log in with, and a token, mode 600
     ├── postgres/       the database cluster
     ├── broker/         Valkey's append-only file
     ├── blobs/          traces by digest

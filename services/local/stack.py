@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from db import schema, session
 from db.repositories import catalogue, simulators
 from services.local import broker, postgres
+from services.local.access import Access
 from services.local.errors import StackError
 from services.local.folder import DataFolder
 from services.local.processes import Command, Process, describe_exit, free_port
@@ -66,6 +67,7 @@ class Stack:
     ) -> None:
         self.folder = DataFolder(data)
         self.url = ""
+        self.access: Access | None = None
         self.workers: list[Process] = []
         self.restart_count = 0
         self.was_ready = False
@@ -108,9 +110,16 @@ class Stack:
         self._parts.append(self._start_beat())
         self.folder.write_private(
             self.folder.path("run", "service.json"),
-            json.dumps({"url": self.url, "pid": os.getpid()}) + "\n",
+            json.dumps({"url": self.url, "pid": os.getpid(), "token": self.token}) + "\n",
         )
         self.was_ready = True
+
+    @property
+    def token(self) -> str:
+        """The token of this stack's own clients."""
+        if self.access is None:
+            raise StackError("the stack has not been started")
+        return self.access.token
 
     def watch(self) -> None:
         """Looks after the parts: a dead worker or beat is replaced, any other death is an error."""
@@ -125,6 +134,19 @@ class Stack:
                 raise process.failure(f"ended with {how}, and {RESTARTS_MAX} were replaced already")
             process.stop()
             self._replace(process)
+
+    def part(self, name: str) -> Process:
+        """The part of that name: ``api``, ``worker-1``, ``beat``, ``postgres`` or ``valkey``."""
+        return next(process for process in self._parts if process.part == name)
+
+    def revive(self, name: str) -> None:
+        """Starts a part that died as it was, in its folder and at its port; waits for nothing."""
+        dead = self.part(name)
+        dead.stop()
+        alive = Process(dead.command)
+        self._parts[self._parts.index(dead)] = alive
+        if dead in self.workers:
+            self.workers[self.workers.index(dead)] = alive
 
     def stop(self) -> None:
         """Stops everything that was started, in reverse; safe to call twice."""
@@ -182,6 +204,7 @@ class Stack:
             catalogue.copy_catalogue(opened)
             # We hold the folder's lock, so whoever is still registered is gone.
             simulators.all_ended(opened)
+        self.access = Access.ensure(self.folder, self.engine)
 
     def _start_api(self) -> None:
         for tries_left in reversed(range(API_START_TRIES)):

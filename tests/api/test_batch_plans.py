@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from db.models import Batch, BatchColumn, Run, Shard, Variant
-from db.repositories import batches, results, shards
+from db.repositories import batches, claiming, results, shards
 from tests.api.test_batches import BATCHES, SERIES, patch_set
 from tests.builders import digest_of, make_result, transaction
 from tests.fixtures.api import SIMULATOR
@@ -24,16 +24,16 @@ def rows_of(rows):
 
 async def test_an_ablation_shows_what_each_patch_is_worth_and_what_cannot_be_left_out(http, rows):
     rows.register_simulator()
-    front = {"name": "front", "patches": ["zap-account", "cr4-store", "cr4-store-norole"]}
+    front = {"name": "front", "patches": ["zap-return-self", "zap-batch"]}
     body = {"traces": [rows.add_trace("boot")], "patch_sets": [await patch_set(http, front)]}
 
     batch = (await http.post(BATCHES, json=body | {"plan": "ablation"})).json()
 
     assert [column["label"] for column in batch["columns"]] == [
-        "front", "without zap-account", "without cr4-store-norole",
+        "front", "without zap-batch",
     ]  # fmt: skip
     [refused] = batch["refused"]
-    assert refused["label"] == "without cr4-store"
+    assert refused["label"] == "without zap-return-self"
     assert "sits on" in refused["reason"]
     assert batch["plan"] == "ablation"
 
@@ -138,8 +138,8 @@ async def test_the_seconds_of_a_dry_run_come_from_what_the_last_shards_took(http
     first = {"traces": [rows.add_trace("boot", event_count=1000)], "patch_sets": one}
     assert (await http.post(BATCHES, json=first)).status_code == 201
     with transaction(rows.engine) as session:
-        claim = shards.claim_next(
-            session, worker="worker", simulator_digest=SIMULATOR, lease_seconds=60
+        claim = claiming.claim_next(
+            session, worker="worker", worker_pid=1, simulator_digest=SIMULATOR, lease_seconds=60
         )
         [run] = claim.runs
         result = make_result(trace="boot", variant_digest=run.variant_digest)

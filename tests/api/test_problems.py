@@ -68,14 +68,14 @@ async def test_a_short_plain_request_id_is_kept_and_any_other_replaced(http):
     assert len(replaced.headers["x-request-id"]) == 16
 
 
-async def test_a_defect_is_a_500_that_tells_the_log_and_not_the_caller(api_settings, rows, caplog):
+async def test_a_defect_is_a_500_that_tells_the_log_and_not_the_caller(api_settings, token, caplog):
     api = create_api(api_settings)
 
     @api.get("/api/v1/defect")
     def defect():
         raise ZeroDivisionError("a secret")
 
-    async with in_process(api) as http:
+    async with in_process(api, token) as http:
         with caplog.at_level(logging.ERROR):
             answer = await http.get("/api/v1/defect")
     api.state.resources.close()
@@ -117,7 +117,8 @@ async def test_health_needs_nothing_and_readiness_names_what_is_missing(http):
     assert health.json() == {"status": "ok"}
     assert ready.status_code == 503
     parts = ready.json()["parts"]
-    assert {name for name, outcome in parts.items() if outcome == "ok"} == {
+    assert {name for name, part in parts.items() if part["state"] == "ok"} == {
         "database", "schema", "storage",
     }  # fmt: skip
-    assert parts["broker"] != "ok"
+    assert parts["broker"]["state"] == "unavailable"
+    assert "REFAULT_BROKER_URL" in parts["broker"]["remedy"]

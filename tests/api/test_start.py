@@ -5,7 +5,7 @@ import time
 
 import httpx
 
-from tests.fixtures.api import SERIES
+from tests.fixtures.api import SERIES, bearer
 
 
 def test_a_start_without_settings_names_each_that_is_missing():
@@ -27,7 +27,9 @@ def test_a_start_without_settings_names_each_that_is_missing():
 
 def test_a_server_stops_although_a_batch_is_being_watched(server, rows):
     rows.register_simulator()
-    with httpx.Client(base_url=server.address, trust_env=False) as http:
+    with httpx.Client(
+        base_url=server.address, headers=bearer(server.token), trust_env=False
+    ) as http:
         row = http.post("/api/v1/patch_sets", json=SERIES).json()
         body = {"traces": [rows.add_trace("boot")], "patch_sets": [row["id"]]}
         code = http.post("/api/v1/batches", json=body).json()["code"]

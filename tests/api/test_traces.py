@@ -49,7 +49,7 @@ async def test_a_page_that_cannot_be_is_refused_with_its_parameter(http, params)
     assert answer.json()["errors"][0]["parameter"] == next(iter(params))
 
 
-async def test_a_trace_never_changes_so_its_etag_saves_the_answer(http, rows):
+async def test_a_trace_that_was_not_changed_is_not_sent_again(http, rows):
     digest = rows.add_trace("boot")
     first = await http.get(f"{TRACES}/{digest}")
 
@@ -57,7 +57,5 @@ async def test_a_trace_never_changes_so_its_etag_saves_the_answer(http, rows):
         f"{TRACES}/{digest}", headers={"if-none-match": f'W/"x", {first.headers["etag"]}'}
     )
 
-    assert first.headers["etag"] == f'"{digest}"'
-    assert "immutable" in first.headers["cache-control"]
     assert again.status_code == 304
     assert not again.content

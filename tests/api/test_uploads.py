@@ -19,7 +19,7 @@ from refault.trace.packing import pack_block
 from services.api.app import create_api
 from services.api.settings import GIB
 from tests.builders import transaction
-from tests.fixtures.api import RAM, block, in_process, trace_bytes
+from tests.fixtures.api import RAM, Rows, block, in_process, trace_bytes
 
 pytestmark = pytest.mark.anyio
 
@@ -243,7 +243,8 @@ async def test_a_digest_header_that_cannot_be_read_is_refused(http, rows, header
 @asynccontextmanager
 async def service(settings, **changed):
     api = create_api(settings.model_copy(update=changed))
-    async with in_process(api) as http:
+    token = Rows(api.state.resources.engine, settings.blobs).mint_token()
+    async with in_process(api, token) as http:
         yield http
     api.state.resources.close()
 

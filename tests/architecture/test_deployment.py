@@ -10,6 +10,8 @@ from tests.architecture.source_files import ROOT
 
 SECRETS = {"POSTGRES_PASSWORD": "only-for-this-check", "BROKER_PASSWORD": "only-for-this-check"}
 SERVICES = {"postgres", "redis", "migrate", "api", "worker", "beat"}
+# Started by hand, and over when it is done.
+BY_HAND = {"keeper"}
 
 
 def pinned(lock_name):
@@ -69,9 +71,10 @@ def test_compose_refuses_to_start_without_a_secret(secret):
 
 
 def test_the_stack_has_every_service_and_watches_each(stack):
-    assert set(stack["services"]) == SERVICES
-    for name, service in stack["services"].items():
-        assert "healthcheck" in service or name == "migrate", f"{name} has no health check"
+    assert set(stack["services"]) == SERVICES | BY_HAND
+    for name in SERVICES - {"migrate"}:
+        assert "healthcheck" in stack["services"][name], f"{name} has no health check"
+    assert all(stack["services"][name]["profiles"] for name in BY_HAND)
 
 
 def test_secrets_have_no_default_in_the_file(stack):
@@ -92,6 +95,43 @@ def test_only_the_api_is_published_and_on_loopback_alone(stack):
 def test_workers_can_be_scaled(stack):
     worker = stack["services"]["worker"]
     assert not {"container_name", "ports"} & set(worker)
+
+
+def test_a_worker_that_is_scaled_shares_nothing_that_only_one_may_write(stack):
+    volumes = stack["services"]["worker"]["volumes"]
+    assert "blobs:/var/lib/refault/blobs:ro" in volumes
+    assert "schedule" not in " ".join(stack["services"]["worker"]["command"])
+
+
+def test_our_containers_have_no_rights_they_do_not_need(stack):
+    for name in ("migrate", "api", "worker", "beat", "keeper"):
+        service = stack["services"][name]
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["read_only"] is True, name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert service.get("user") not in {"root", "0"}, name
+        assert not service.get("privileged"), name
+
+
+def test_what_must_outlive_a_container_is_on_a_named_volume(stack):
+    used = {
+        str(volume).partition(":")[0]
+        for service in stack["services"].values()
+        for volume in service.get("volumes", [])
+    }
+    assert used == set(stack["volumes"])
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    made = re.search(r"install --directory --owner refault[^\n]*", dockerfile).group()
+    # A volume belongs to root unless the image has the folder.
+    assert "/var/lib/refault/backups" in made
+
+
+def test_operators_can_set_what_is_theirs_without_editing_the_file(stack):
+    api, worker = (stack["services"][name]["environment"] for name in ("api", "worker"))
+    assert api["REFAULT_METRICS_OPEN"] == "${METRICS_OPEN:-false}"
+    for environment in (api, worker):
+        assert environment["REFAULT_WEBHOOK_NETWORKS"] == "${WEBHOOK_NETWORKS:-}"
+        assert environment["REFAULT_LOG_LEVEL"] == "${LOG_LEVEL:-info}"
 
 
 def test_the_broker_keeps_what_it_is_given(stack):

@@ -30,13 +30,12 @@ def test_an_ablation_is_the_whole_set_and_the_set_without_each_patch():
 
 
 def test_a_patch_that_another_sits_on_cannot_be_left_out_and_the_answer_says_so():
-    # cr4-norole is an addition to the form of patch 4 that was posted.
-    front = resolve(PatchSet(patches=("cr4-store", "cr4-store-norole"))).patches
-    found = expand([NamedSet("s", PatchSet(patches=front))], "ablation")
-    assert labels(found) == ["s", "without cr4-store-norole"]
+    patches = ("zap-return-self", "zap-batch")
+    found = expand([NamedSet("s", PatchSet(patches=patches))], "ablation")
+    assert labels(found) == ["s", "without zap-batch"]
     [refusal] = found.refused
-    assert refusal.label == "without cr4-store"
-    assert "cr4-store-norole sits on cr4-store" in refusal.reason
+    assert refusal.label == "without zap-return-self"
+    assert "zap-batch sits on zap-return-self" in refusal.reason
 
 
 def test_an_ablation_of_two_sets_says_whose_patch_is_missing():

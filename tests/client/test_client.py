@@ -9,12 +9,12 @@ import pytest
 from refault.client import AsyncClient, Client, connection
 from refault.errors import NotATrace, Refused, Unavailable
 from tests.builders import digest_of
-from tests.fixtures.api import SERIES, trace_bytes
+from tests.fixtures.api import SERIES, bearer, trace_bytes
 
 
 @pytest.fixture
-def client(live):
-    with Client(live) as client:
+def client(live, token):
+    with Client(live, token=token) as client:
         yield client
 
 
@@ -136,23 +136,24 @@ class _CutStream(httpx.SyncByteStream):
         self.inner.close()
 
 
-def test_a_watched_batch_survives_broken_connections_without_gap_or_repeat(live, rows):
-    with Client(live) as client:
+def test_a_watched_batch_survives_broken_connections_without_gap_or_repeat(live, token, rows):
+    with Client(live, token=token) as client:
         code = queued(client, rows)
         client.cancel_batch(code)
         story = list(client.watch_batch(code))
-        first_bytes = len(_stream_text(live, code).split("\n\n")[0]) + 4
+        first_bytes = len(_stream_text(live, token, code).split("\n\n")[0]) + 4
 
     transport = Cut([10, first_bytes, 20])
-    with Client(live, transport=transport) as client:
+    with Client(live, token=token, transport=transport) as client:
         again = list(client.watch_batch(code))
 
     assert again == story
     assert transport.resumed_from == [None, None, story[0].id, story[0].id]
 
 
-def _stream_text(live, code):
-    return httpx.get(f"{live}/api/v1/batches/{code}/events", trust_env=False).text
+def _stream_text(live, token, code):
+    url = f"{live}/api/v1/batches/{code}/events"
+    return httpx.get(url, headers=bearer(token), trust_env=False).text
 
 
 def test_a_service_that_is_gone_for_good_ends_the_watch(monkeypatch):
@@ -211,10 +212,12 @@ def test_another_server_is_not_taken_for_the_service():
 
 
 @pytest.mark.anyio
-async def test_the_asynchronous_client_does_what_the_other_does(site, rows, trace_file):
+async def test_the_asynchronous_client_does_what_the_other_does(site, token, rows, trace_file):
     digests = rows.ready_for_seed_series()
     seen = []
-    async with AsyncClient("http://refault.test", transport=httpx.ASGITransport(site)) as client:
+    async with AsyncClient(
+        "http://refault.test", token=token, transport=httpx.ASGITransport(site)
+    ) as client:
         upload = await client.upload_trace(trace_file, progress=lambda *at: seen.append(at))
         again = await client.upload_trace(trace_file)
         patch_set = await client.create_patch_set("s", base="v2.6.34-pre", patches=[])

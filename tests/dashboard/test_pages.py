@@ -349,7 +349,7 @@ async def test_a_base_that_is_not_there_is_a_page_that_says_so(http, code):
 async def test_without_a_database_the_page_says_what_is_missing(api_settings, rows):
     url = "postgresql://nobody@127.0.0.1:1/none"
     api = create_api(api_settings.model_copy(update={"database_url": url}))
-    async with in_process(Site(api, create_pages(api))) as http:
+    async with in_process(Site(api, create_pages(api)), "rft_any") as http:
         answer = await http.get("/")
     api.state.resources.close()
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from db.identifiers import batch_code, uuid7
 from db.models import PatchSet, Trace
-from db.repositories import patch_sets, simulators, traces
+from db.repositories import patch_sets, simulators, trace_deletion, traces
 from db.session import create_engine
 from refault.catalogue import SEED_SERIES
 from refault.errors import Conflict, NoSimulator, NotFound, Unavailable
@@ -71,10 +71,10 @@ def test_a_beginning_that_fits_two_traces_is_refused(store):
 
 def test_a_trace_of_a_batch_stays(store):
     store.plan()
-    with pytest.raises(Conflict, match="part of a batch"), transaction(store.engine) as session:
-        traces.delete(session, traces.get(session, digest_of("boot")))
+    with pytest.raises(Conflict, match="part of batch"), transaction(store.engine) as session:
+        trace_deletion.delete(session, traces.get(session, digest_of("boot")), cascade=False)
     with transaction(store.engine) as session:
-        traces.delete(session, store.add_trace("unused"))
+        trace_deletion.delete(session, store.add_trace("unused"), cascade=False)
     assert store.count(Trace) == 1
 
 

@@ -26,30 +26,12 @@ def next_fence(message):
     return Fence(message.shard_id, message.attempt)
 
 
-def test_a_message_delivered_twice_is_claimed_once(store):
+def test_a_shard_is_taken_once_however_often_a_worker_is_nudged(store):
     batch, fence = store.plan_one_shard()
-    assert store.claim(fence) is not None
-    assert store.claim(fence, worker="w2") is None
+    assert store.claim_next().fence == fence
+    assert store.claim_next(worker="w2") is None
     assert store.shard(fence.shard_id).worker == "w1"
     assert store.batch(batch.id).state == "running"
-
-
-def test_of_many_claims_at_once_one_succeeds(store):
-    _, fence = store.plan_one_shard()
-    barrier = threading.Barrier(6)
-    claims = []
-
-    def take(number):
-        barrier.wait()
-        claims.append(store.claim(fence, worker=f"w{number}"))
-
-    threads = [threading.Thread(target=take, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(claim is not None for claim in claims) == 1
-    assert len(claims) == 6
 
 
 def test_a_message_of_an_older_attempt_is_dropped(store):
@@ -63,16 +45,9 @@ def test_a_message_of_an_older_attempt_is_dropped(store):
 
 def test_a_worker_with_another_simulator_leaves_the_shard(store):
     _, fence = store.plan_one_shard()
-    assert store.claim(fence, simulator=digest_of("older")) is None
+    assert store.claim_next(simulator=digest_of("older")) is None
     assert store.shard(fence.shard_id).state == "queued"
-    assert store.claim(fence) is not None
-
-
-def test_a_message_for_no_shard_is_dropped(store, database_url):
-    assert database_url
-    _, fence = store.plan_one_shard()
-    assert store.claim(Fence(store.batch(store.plan()[0].id).id, 1)) is None
-    assert store.claim(fence) is not None
+    assert store.claim_next().fence == fence
 
 
 def test_recording_ends_run_shard_and_batch_together(store):

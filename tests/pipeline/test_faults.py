@@ -4,136 +4,27 @@ Each test replays a captured guest under page limits of its own, so that none
 finds the results of another.
 """
 
-import itertools
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 import redis
-import sqlalchemy as sa
 
 from db.messages import ShardMessage
-from db.models import Batch, BatchEvent, Result, Run, Shard, Worker
-from refault.catalogue import Parameters, PatchSet, resolve
+from db.models import BatchEvent, Shard
 from refault.client import Client
-from refault.mmu import engine as simulator
 from refault.mmu.jit import cache_folder
 from services.local.stack import Stack
-from tests.builders import transaction
 from tests.fixtures.stack import QUICK
+from tests.pipeline.watched import RUN_COUNT, Watched, pool_process_of
 from worker.app import app
 from worker.lifecycle import publish
-
-# One shard of four variants: seconds of work, most of it in the kernel loop.
-PATCHES = (
-    (),
-    ("zap-account",),
-    ("zap-account", "parent-stop-bit"),
-    ("zap-account", "unsync-list-global"),
-)
-RUN_COUNT = len(PATCHES)
-PATIENCE_SECONDS = 120
-# So few shadow pages that the kernel is busy recycling them.
-limits = itertools.count(80)
-
-
-class Watched:
-    """A batch of one trace under two variants nobody has run before."""
-
-    def __init__(self, stack, client, trace):
-        self.stack = stack
-        self.client = client
-        self.trace = trace
-        self.parameters = Parameters(page_limit=next(limits))
-        self.digest = client.upload_trace(trace).trace["digest"]
-        self.sets = [
-            client.create_patch_set(
-                f"limit {self.parameters.page_limit} {'+'.join(patches)}",
-                base="v2.6.34-pre",
-                patches=list(patches),
-                parameters=self.parameters.to_dict(),
-            )["id"]
-            for patches in PATCHES
-        ]
-        self.code = ""
-
-    @property
-    def variants(self):
-        return [resolve(PatchSet(patches=p, parameters=self.parameters)) for p in PATCHES]
-
-    def submit(self, **options):
-        self.code = self.client.submit_batch([self.digest], self.sets, **options)["code"]
-        return self
-
-    def wait(self, is_so, what, *, look_after=True):
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (found := is_so()):
-            assert time.monotonic() < deadline, f"{what} never came; logs: {self.stack.folder.root}"
-            if look_after:
-                self.stack.watch()
-            time.sleep(0.02)
-        return found
-
-    def rows(self, model):
-        batch = sa.select(Batch.id).where(Batch.code == self.code).scalar_subquery()
-        with transaction(self.stack.engine) as session:
-            query = sa.select(model).where(model.batch_id == batch).order_by(model.id)
-            return session.scalars(query).unique().all()
-
-    def shard(self):
-        [shard] = self.rows(Shard)
-        return shard
-
-    def wait_until_in_the_kernel_loop(self, *, attempt=1, look_after=True):
-        """Some events are done and some are not: the process is between them. Its worker's row."""
-
-        def running():
-            shard = self.shard()
-            assert shard.state in ("queued", "running"), "it was over before anybody looked"
-            is_inside = 0 < shard.events_done < shard.events_total
-            return shard if shard.attempt >= attempt and is_inside else None
-
-        shard = self.wait(running, f"attempt {attempt} in the loop", look_after=look_after)
-        with transaction(self.stack.engine) as session:
-            return session.get(Worker, shard.worker)
-
-    def wait_until_over(self, *, look_after=True):
-        def over():
-            document = self.client.get_batch(self.code)
-            return document if document["finished_at"] else None
-
-        return self.wait(over, "the end of the batch", look_after=look_after)
-
-    def expect_exactly_one_result_each(self):
-        """Nothing lost, nothing counted twice, the bytes of an undisturbed replay."""
-        undisturbed = {
-            result.variant_digest: result.digest
-            for result in simulator.replay(self.trace, self.variants)
-        }
-        with transaction(self.stack.engine) as session:
-            query = sa.select(Result).where(Result.variant_digest.in_(list(undisturbed)))
-            found = session.scalars(query).all()
-        assert {row.variant_digest: row.body_digest for row in found} == undisturbed
-        assert len(found) == len(undisturbed)
-        assert all(row.integrity_alarm is None for row in found)
-        steps = [step.kind for step in self.rows(BatchEvent)]
-        assert steps.count("run.done") == len(undisturbed)
-        assert steps.count("batch.done") == 1
-        assert {run.state for run in self.rows(Run)} == {"done"}
 
 
 @pytest.fixture
 def watched(stack, client, capture):
     return Watched(stack, client, capture)
-
-
-def pool_process_of(pid):
-    """The process of a worker that computes."""
-    with Path(f"/proc/{pid}/task/{pid}/children").open() as stream:
-        [child] = [int(word) for word in stream.read().split()]
-    return child
 
 
 def test_undisturbed_a_batch_ends_with_the_results_of_the_engine(watched):
@@ -165,7 +56,7 @@ def test_a_worker_that_sees_its_process_die_waits_for_no_lease(tmp_path, capture
     with Stack(tmp_path, worker_count=1, settings=settings) as stack:
         for _ in stack.start():
             pass
-        with Client(stack.url) as client:
+        with Client(stack.url, token=stack.token) as client:
             watched = Watched(stack, client, capture)
             worker = watched.submit().wait_until_in_the_kernel_loop()
             os.kill(pool_process_of(worker.pid), signal.SIGKILL)
@@ -216,14 +107,16 @@ def test_a_worker_that_hangs_loses_its_shard_and_writes_nothing_when_it_wakes(wa
     assert watched.client.get_batch(watched.code)["progress"] == document["progress"]
 
 
-def test_poison_is_given_up_after_three_processes_with_the_reason(watched):
+def test_a_shard_that_lost_three_processes_is_taken_apart_and_each_run_tried_alone(watched):
     watched.submit()
     for attempt in (1, 2, 3):
         worker = watched.wait_until_in_the_kernel_loop(attempt=attempt)
         os.kill(pool_process_of(worker.pid), signal.SIGKILL)
-    document = watched.wait_until_over()
-    assert (document["state"], document["progress"]["failed"]) == ("failed", RUN_COUNT)
-    assert all("given up after 3 attempts" in run["error"] for run in document["runs"])
+    assert watched.wait_until_over()["state"] == "done"
+    assert len(watched.rows(Shard)) == RUN_COUNT
+    [apart] = [step for step in watched.rows(BatchEvent) if step.kind == "shard.taken_apart"]
+    assert apart.body["shard_count"] == RUN_COUNT
+    watched.expect_exactly_one_result_each()
 
 
 def test_messages_delivered_many_times_count_once(watched, sender):

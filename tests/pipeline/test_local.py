@@ -108,7 +108,7 @@ def test_the_demo_shows_a_table_stops_everything_and_simulates_nothing_twice(dat
     assert remark
     assert max(len(line) for line in table.splitlines()) <= 72
     assert re.search(
-        r"^the same as a page: http://127\.0\.0\.1:\d+/batches/b-\w+$", output, re.MULTILINE
+        r"^the same as a page: http://127\.0\.0\.1:\d+/s/rfs_[\w-]{43}$", output, re.MULTILINE
     )
     assert processes_of(data) == []
 
@@ -117,6 +117,7 @@ def test_the_demo_shows_a_table_stops_everything_and_simulates_nothing_twice(dat
     assert "5 of 5 runs found by digest; nothing was simulated again" in again
     # Everything but the batch's code is as before.
     assert re.sub(r"b-\w+", "", again).startswith(re.sub(r"b-\w+", "", table))
+    assert f"as admin; password and token are in {data / 'access.json'}" in errors
     assert processes_of(data) == []
 
 
@@ -217,6 +218,11 @@ def test_all_that_is_written_is_in_the_folder_and_secrets_are_private(data, tmp_
     assert (data / "run" / "valkey.conf").stat().st_mode & 0o777 == 0o600
     secrets = json.loads((data / "secrets.json").read_text())
     assert len(set(secrets.values())) == 3
+    assert (data / "access.json").stat().st_mode & 0o777 == 0o600
+    access = json.loads((data / "access.json").read_text())
+    secrets |= {name: access[name] for name in ("password", "token")}
+    assert access["token"].startswith("rft_")
+    assert len(set(secrets.values())) == 5
     logs = "".join(path.read_text(errors="replace") for path in (data / "logs").iterdir())
     assert not [name for name, secret in secrets.items() if secret in logs]
 

@@ -147,3 +147,14 @@ with stderr.kept(Path({str(tmp_path)!r}), Fence(uuid.UUID({str(fence.shard_id)!r
     assert done.returncode < 0
     assert "Fatal Python error: Aborted" in stderr.take_tail(tmp_path, fence)
     assert stderr.take_tail(tmp_path, fence) == ""
+
+
+def test_of_a_long_death_the_first_and_the_last_words_are_kept(tmp_path, store):
+    _, fence = store.plan_one_shard()
+    words = "Fatal Python error: Aborted\n" + "a frame\n" * 9000 + "the last frame"
+    stderr.path_of(tmp_path, fence).write_text(words)
+    tail = stderr.take_tail(tmp_path, fence)
+    assert tail.startswith("Fatal Python error: Aborted\n")
+    assert "\n[...]\n" in tail
+    assert tail.endswith("the last frame")
+    assert len(tail) < stderr.HEAD_BYTES + stderr.TAIL_BYTES + 10

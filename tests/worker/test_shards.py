@@ -33,8 +33,8 @@ def replaying(**hooks):
 
 def test_a_shard_is_computed_and_recorded_as_the_engine_alone_would(room, small_trace):
     batch, messages = room.plan()
-    for fence in room.fences(messages):
-        assert run(room.resources, fence) is Ending.RECORDED
+    for _fence in room.fences(messages):
+        assert run(room.resources) is Ending.RECORDED
     expected = simulator.replay(small_trace, variants_of(room, batch))
     assert [row.result.body for row in room.runs(batch.id)] == [r.to_dict() for r in expected]
     assert [row.result.body_digest for row in room.runs(batch.id)] == [r.digest for r in expected]
@@ -43,8 +43,8 @@ def test_a_shard_is_computed_and_recorded_as_the_engine_alone_would(room, small_
 
 def test_a_message_delivered_twice_counts_once(room):
     batch, [message] = room.plan(patches=SEED_SERIES[:2])
-    fence = Fence(message.shard_id, 1)
-    assert [run(room.resources, fence), run(room.resources, fence)] == [
+    Fence(message.shard_id, 1)
+    assert [run(room.resources), run(room.resources)] == [
         Ending.RECORDED,
         Ending.STALE,
     ]
@@ -54,11 +54,11 @@ def test_a_message_delivered_twice_counts_once(room):
 
 def test_a_message_delivered_twice_at_once_is_computed_once(room):
     batch, [message] = room.plan(patches=SEED_SERIES[:2])
-    fence = Fence(message.shard_id, 1)
+    Fence(message.shard_id, 1)
     endings, computed = [], []
     slow = replaying(before=lambda *_: (computed.append(1), time.sleep(0.3)))
     threads = [
-        threading.Thread(target=lambda: endings.append(run(room.resources, fence, replay=slow)))
+        threading.Thread(target=lambda: endings.append(run(room.resources, replay=slow)))
         for _ in range(4)
     ]
     for thread in threads:
@@ -71,7 +71,7 @@ def test_a_message_delivered_twice_at_once_is_computed_once(room):
 
 
 def test_a_long_computation_keeps_its_lease(room):
-    _, [message] = room.plan(patches=SEED_SERIES[:2])
+    _, [_message] = room.plan(patches=SEED_SERIES[:2])
     found = []
 
     def last_longer_than_the_lease(*_):
@@ -82,7 +82,6 @@ def test_a_long_computation_keeps_its_lease(room):
 
     ending = run(
         room.resources,
-        Fence(message.shard_id, 1),
         replay=replaying(before=last_longer_than_the_lease),
     )
     assert ending is Ending.RECORDED
@@ -101,9 +100,9 @@ def test_a_worker_whose_shard_was_taken_stops_and_writes_nothing(room):
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
-    assert run(room.resources, fence, replay=replaying(before=lose_it)) is Ending.LOST
+    assert run(room.resources, replay=replaying(before=lose_it)) is Ending.LOST
     assert room.count(Result) == 0
-    assert run(room.resources, Fence(message.shard_id, 2)) is Ending.RECORDED
+    assert run(room.resources) is Ending.RECORDED
     assert room.batch(batch.id).done_count == 2
 
 
@@ -116,15 +115,15 @@ def test_a_result_that_comes_after_the_shard_was_taken_is_dropped(room):
             shards.give_back(session, fence, "taken")
         return dataclasses.replace(result, outcome_digest="0" * 64)
 
-    assert run(room.resources, fence, replay=replaying(after=wrong)) is Ending.LOST
-    assert run(room.resources, Fence(message.shard_id, 2)) is Ending.RECORDED
+    assert run(room.resources, replay=replaying(after=wrong)) is Ending.LOST
+    assert run(room.resources) is Ending.RECORDED
     assert all(row.integrity_alarm is None for row in room.results())
     assert "0" * 64 not in {row.body["outcome_digest"] for row in room.results()}
     assert room.batch(batch.id).done_count == 2
 
 
 def test_a_cancelled_batch_stops_the_computation(room):
-    batch, [message] = room.plan(patches=SEED_SERIES[:2])
+    batch, [_message] = room.plan(patches=SEED_SERIES[:2])
 
     def cancel(_, is_cancelled):
         with transaction(room.engine) as session:
@@ -135,7 +134,7 @@ def test_a_cancelled_batch_stops_the_computation(room):
             time.sleep(0.02)
         raise ReplayCancelled
 
-    ending = run(room.resources, Fence(message.shard_id, 1), replay=replaying(before=cancel))
+    ending = run(room.resources, replay=replaying(before=cancel))
     assert ending is Ending.CANCELLED
     assert room.batch(batch.id).state == "cancelled"
     assert {row.state for row in room.runs(batch.id)} == {"cancelled"}
@@ -144,12 +143,12 @@ def test_a_cancelled_batch_stops_the_computation(room):
 
 def test_computing_again_gives_the_same_bytes_and_no_alarm(room):
     _, messages = room.plan()
-    for fence in room.fences(messages):
-        run(room.resources, fence)
+    for _fence in room.fences(messages):
+        run(room.resources)
     before = {row.variant_digest: row.body_digest for row in room.results()}
     batch, messages = room.plan(recompute=True)
-    for fence in room.fences(messages):
-        assert run(room.resources, fence) is Ending.RECORDED
+    for _fence in room.fences(messages):
+        assert run(room.resources) is Ending.RECORDED
     assert {row.variant_digest: row.body_digest for row in room.results()} == before
     assert all(row.recomputed_at is not None for row in room.results())
     assert all(row.integrity_alarm is None for row in room.results())
@@ -157,8 +156,8 @@ def test_computing_again_gives_the_same_bytes_and_no_alarm(room):
 
 
 def test_computing_again_finds_a_result_that_was_changed(room):
-    _, [message] = room.plan(patches=SEED_SERIES[:2])
-    run(room.resources, Fence(message.shard_id, 1))
+    room.plan(patches=SEED_SERIES[:2])
+    run(room.resources)
     with transaction(room.engine) as session:
         session.execute(
             sa.text(
@@ -166,8 +165,8 @@ def test_computing_again_finds_a_result_that_was_changed(room):
                 " WHERE id = (SELECT min(id::text)::uuid FROM results)"
             )
         )
-    batch, [message] = room.plan(patches=SEED_SERIES[:2], recompute=True)
-    run(room.resources, Fence(message.shard_id, 1))
+    batch, [_message] = room.plan(patches=SEED_SERIES[:2], recompute=True)
+    run(room.resources)
     alarms = [row.integrity_alarm for row in room.results() if row.integrity_alarm]
     assert [alarm["stored_digest"] for alarm in alarms] == ["0" * 64]
     raised = [
@@ -177,10 +176,10 @@ def test_computing_again_finds_a_result_that_was_changed(room):
 
 
 def test_a_trace_that_is_not_here_is_tried_elsewhere_and_then_fails(room, sent):
-    batch, [message] = room.plan(patches=SEED_SERIES[:2])
+    batch, [_message] = room.plan(patches=SEED_SERIES[:2])
     room.blobs.delete(room.digest)
-    for attempt in (1, 2, 3):
-        ending = run(room.resources, Fence(message.shard_id, attempt))
+    for _attempt in (1, 2, 3):
+        ending = run(room.resources)
         assert ending is Ending.GIVEN_BACK
     assert [entry.attempt for entry in sent] == [2, 3]
     assert room.batch(batch.id).state == "failed"
@@ -188,12 +187,12 @@ def test_a_trace_that_is_not_here_is_tried_elsewhere_and_then_fails(room, sent):
 
 
 def test_a_trace_whose_bytes_changed_on_disk_fails_at_once(room):
-    batch, [message] = room.plan(patches=SEED_SERIES[:2])
+    batch, [_message] = room.plan(patches=SEED_SERIES[:2])
     path = room.blobs.path(room.digest)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0x10
     path.write_bytes(data)
-    run(room.resources, Fence(message.shard_id, 1))
+    run(room.resources)
     assert room.batch(batch.id).state == "failed"
     assert {row.state for row in room.runs(batch.id)} == {"failed"}
     assert "byte" in room.runs(batch.id)[0].error
@@ -210,7 +209,7 @@ def test_a_crash_under_one_variant_leaves_the_others_their_results(room):
         if bad in {variant.digest for variant in variants}:
             raise IndexError("row 7 of the rmap")
 
-    ending = run(room.resources, Fence(message.shard_id, 1), replay=replaying(before=break_on_it))
+    ending = run(room.resources, replay=replaying(before=break_on_it))
     assert ending is Ending.RECORDED
     rows = [row for row in room.runs(batch.id) if row.shard_id == message.shard_id]
     assert {row.state for row in rows if row.variant_digest != bad} == {"done"}
@@ -220,12 +219,12 @@ def test_a_crash_under_one_variant_leaves_the_others_their_results(room):
 
 
 def test_a_result_that_breaks_a_conservation_law_reaches_no_chart(room):
-    batch, [message] = room.plan(patches=("zap-account",), plan="each")
+    batch, [_message] = room.plan(patches=("zap-account",), plan="each")
 
     def break_law(result):
         return dataclasses.replace(result, counters=result.counters | {"n_alloc": -1})
 
-    run(room.resources, Fence(message.shard_id, 1), replay=replaying(after=break_law))
+    run(room.resources, replay=replaying(after=break_law))
     [row] = room.runs(batch.id)
     assert (row.state, row.result_id) == ("failed", None)
     assert "n_alloc" in row.error
@@ -234,13 +233,13 @@ def test_a_result_that_breaks_a_conservation_law_reaches_no_chart(room):
 
 @pytest.mark.parametrize("error", [MemoryError, OSError])
 def test_what_time_may_heal_is_tried_three_times(room, sent, error):
-    batch, [message] = room.plan(patches=SEED_SERIES[:2])
+    batch, [_message] = room.plan(patches=SEED_SERIES[:2])
 
     def fail(*_):
         raise error("of the machine")
 
-    for attempt in (1, 2, 3):
-        run(room.resources, Fence(message.shard_id, attempt), replay=replaying(before=fail))
+    for _attempt in (1, 2, 3):
+        run(room.resources, replay=replaying(before=fail))
     assert [entry.attempt for entry in sent] == [2, 3]
     assert room.batch(batch.id).state == "failed"
     assert "3 attempts" in room.runs(batch.id)[0].error
@@ -249,9 +248,13 @@ def test_what_time_may_heal_is_tried_three_times(room, sent, error):
 def test_a_dead_process_gives_its_shard_back_with_its_last_words(room, sent):
     _, [message] = room.plan(patches=SEED_SERIES[:2])
     fence = Fence(message.shard_id, 1)
-    assert room.claim(fence, worker="w", simulator=room.resources.simulator_digest)
+    held = {"worker": room.resources.name, "simulator": room.resources.simulator_digest}
+    assert room.claim_next(**held, worker_pid=4711).fence == fence
+    # Another process of the same worker is alive, and so is its like elsewhere.
+    process_died(room.resources, 4712, "signal 9")
+    assert sent == []
     (room.resources.attempts / f"{fence.shard_id}-1.stderr").write_text("Fatal Python error: x\n")
-    process_died(room.resources, fence, "signal 11")
+    process_died(room.resources, 4711, "signal 11")
     assert [(entry.shard_id, entry.attempt) for entry in sent] == [(fence.shard_id, 2)]
     assert room.shard(fence.shard_id).error == "signal 11\nFatal Python error: x"
     assert room.shard(fence.shard_id).lost_count == 1

@@ -11,7 +11,7 @@ from worker.sweep import sweep
 def test_a_shard_whose_worker_fell_silent_is_handed_on(room, sent):
     batch, [message] = room.plan(patches=SEED_SERIES[:2])
     fence = Fence(message.shard_id, 1)
-    room.claim(fence, worker="silent", simulator=room.resources.simulator_digest)
+    room.claim(fence, worker="silent")
     assert sweep(room.resources, waiting_message_count=0) == []
     room.let_lease_run_out(fence)
     (room.resources.attempts / f"{fence.shard_id}-1.stderr").write_text("Segmentation fault\n")
@@ -19,8 +19,8 @@ def test_a_shard_whose_worker_fell_silent_is_handed_on(room, sent):
     assert sent == [again]
     assert "silent" in room.shard(fence.shard_id).error
     assert "Segmentation fault" in room.shard(fence.shard_id).error
-    assert run(room.resources, fence) is Ending.STALE
-    assert run(room.resources, Fence(again.shard_id, again.attempt)) is Ending.RECORDED
+    assert run(room.resources) is Ending.RECORDED
+    assert run(room.resources) is Ending.STALE
     assert room.batch(batch.id).state == "done"
     assert list(room.resources.attempts.iterdir()) == []
 
@@ -28,7 +28,7 @@ def test_a_shard_whose_worker_fell_silent_is_handed_on(room, sent):
 def test_two_sweeps_hand_a_shard_on_once(room, sent):
     _, [message] = room.plan(patches=SEED_SERIES[:2])
     fence = Fence(message.shard_id, 1)
-    room.claim(fence, worker="silent", simulator=room.resources.simulator_digest)
+    room.claim(fence, worker="silent")
     room.let_lease_run_out(fence)
     sweep(room.resources, waiting_message_count=1)
     sweep(room.resources, waiting_message_count=1)
@@ -58,7 +58,7 @@ def test_a_long_queue_does_not_grow_with_every_sweep(room, sent):
 def test_what_a_stopped_worker_held_needs_no_patience(room, sent):
     _, [message] = room.plan(patches=SEED_SERIES[:2])
     fence = Fence(message.shard_id, 1)
-    room.claim(fence, worker="w1", simulator=room.resources.simulator_digest, lease_seconds=3600)
+    room.claim(fence, worker="w1", lease_seconds=3600)
     with transaction(room.engine) as session:
         simulators.ended(session, "w1", in_order=True)
     [again] = sweep(room.resources, waiting_message_count=1)

@@ -22,6 +22,11 @@ def upgrade() -> None:
     op.add_column(
         "batches", sa.Column("priority", sa.SmallInteger(), nullable=False, server_default="5")
     )
+    op.add_column("batches", sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True))
+    op.create_index(
+        "ix_batches_open", "batches", ["priority"],
+        postgresql_where=sa.text("state IN ('queued', 'running')"),
+    )  # fmt: skip
     op.add_column("batches", sa.Column("refused", JSONB(), nullable=False, server_default="[]"))
     op.create_check_constraint(op.f("ck_batches_priority"), "batches", "priority BETWEEN 0 AND 9")
     op.drop_constraint(op.f(PLAN_KNOWN), "batches")
@@ -78,4 +83,6 @@ def downgrade() -> None:
     op.create_check_constraint(op.f(PLAN_KNOWN), "batches", "plan IN ('each', 'series')")
     op.drop_constraint(op.f("ck_batches_priority"), "batches")
     op.drop_column("batches", "refused")
+    op.drop_index("ix_batches_open", "batches")
+    op.drop_column("batches", "claimed_at")
     op.drop_column("batches", "priority")

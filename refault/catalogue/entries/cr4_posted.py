@@ -32,4 +32,6 @@ PATCH = Patch(
     requires=(),
     source="kvm mailing list, 12 April 2010, mail of 1:03 am; complete in the thread",
     short="p4",
+    subjects=("KVM MMU: optimize for writing cr4",),
+    diff_ids=("cec312295e1b6c7ff363a3e7de1953f426724435d540bf4bab514471bc3f3ebc",),
 )

@@ -39,4 +39,5 @@ PATCH = Patch(
         "The mail is cut off in the archived thread: the callback's body is reconstructed "
         "from its description."
     ),
+    subjects=("KVM MMU: optimize/cleanup for marking parent unsync",),
 )

@@ -25,4 +25,5 @@ PATCH = Patch(
     short="p5",
     merged_in={"v2.6.35.6": "as bool fields, 0571d366e0b"},
     layout="flag word",
+    subjects=("KVM MMU: reduce kvm_mmu_page size",),
 )

@@ -33,4 +33,5 @@ PATCH = Patch(
         "The mail is cut off in the archived thread: the list's upkeep is as posted, the loop "
         "that synchronises is reconstructed from its description."
     ),
+    subjects=("KVM MMU: optimize synchronization shadow pages",),
 )

@@ -40,4 +40,6 @@ PATCH = Patch(
     source="kvm mailing list, 12 April 2010, mail of 1:01 am; complete in the thread",
     short="p2",
     merged_in={"v2.6.35.6": "as 77662e0028c and 3246af0ece6"},
+    subjects=("KVM MMU: fix kvm_mmu_zap_page() and its calling path",),
+    diff_ids=("b5c27ae139fea2c3df3d9ffb727a76a49d9bd102eb2502be0f9418c5fe80fc7a",),
 )

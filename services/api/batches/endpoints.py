@@ -73,10 +73,38 @@ def get_batch(resources: WithResources, batch: str) -> BatchDetail:
 
 @router.post("/batches/{batch}/cancel", responses=problems(404, 409))
 def cancel_batch(resources: WithResources, batch: str) -> BatchDetail:
-    """Stop a batch: what waits at once, what runs at its next look at the flag."""
+    """Stop a batch: what waits at once, what runs at its next look at the flag.
+
+    Cancelling a cancelled batch changes nothing; one that is over otherwise is a 409.
+    """
     with resources.transaction() as session:
         row = batches.cancel(session, batches.get(session, batch).id)
         return service.detail_of(session, row)
+
+
+@router.post("/batches/{batch}/resume", responses=problems(404, 409))
+def resume_batch(resources: WithResources, batch: str) -> BatchDetail:
+    """Take a cancel back: what it ended waits again, what has a result keeps it.
+
+    A batch of which nothing was cancelled is a 409, and so is one planned for a
+    simulator that is not the present one.
+    """
+    return service.resume(resources, batch)
+
+
+@router.post("/batches/{batch}/retry", responses=problems(404, 409, 422))
+def retry_batch(
+    resources: WithResources,
+    batch: str,
+    *,
+    crashed: Annotated[bool, Query(description="Also runs on which the simulator crashed")] = False,
+) -> BatchDetail:
+    """Run again what failed, and nothing else.
+
+    A batch without such runs is a 409, and so is one planned for a simulator
+    that is not the present one.
+    """
+    return service.retry(resources, batch, crashed=crashed)
 
 
 def _watched(resources: WithResources, batch: str) -> Batch:

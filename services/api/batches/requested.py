@@ -45,9 +45,12 @@ def _traces(session: Session, body: BatchBody) -> list[Trace]:
             found.append(traces.get(session, name))
     if body.trace_query is not None:
         with pointing_at("/trace_query"):
-            found += traces.matching(session, **body.trace_query.model_dump())
-            if not found:
-                raise EmptyBatch("the batch has nothing to run: the query fits no trace")
+            query = body.trace_query
+            wanted = traces.Filter(query.q, tuple(query.tags), query.content)
+            matching = traces.matching(session, wanted)
+            if not matching:
+                raise EmptyBatch("the query fits no trace: nothing of it would be run")
+        found += matching
     return found
 
 

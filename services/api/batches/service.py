@@ -1,6 +1,8 @@
 """Submitting batches, and rows of batches as documents."""
 
-from collections.abc import AsyncIterator
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import anyio
@@ -8,6 +10,8 @@ import anyio.to_thread
 from fastapi.sse import ServerSentEvent
 from sqlalchemy.orm import Session
 
+from db import logs
+from db.messages import ShardMessage
 from db.models import Batch, BatchEvent
 from db.models.batches import BATCH_FINAL_STATES
 from db.repositories import (
@@ -16,6 +20,7 @@ from db.repositories import (
     estimating,
     patch_sets,
     planning,
+    reopening,
     results,
     runs,
     simulators,
@@ -36,6 +41,8 @@ from services.api.batches.schemas import (
 from services.api.deps import Resources
 from services.api.runs.service import summary_of as run_summary_of
 
+_log = logging.getLogger(__name__)
+
 _COUNTS = ("run_count", "done_count", "cached_count", "failed_count", "cancelled_count")
 
 
@@ -46,12 +53,43 @@ def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
     broker does not take, the sweep sends later, and the answer says so.
     """
     with resources.transaction() as session:
-        planned = planning.write(session, requested.expanded(session, body))
+        planned = planning.write(
+            session, requested.expanded(session, body), request_id=logs.field("request_id")
+        )
         session.refresh(planned.batch)
         document = detail_of(session, planned.batch)
+    _log.info(
+        "batch %s: %d shards queued",
+        document.code,
+        len(planned.messages),
+        extra={"fields": {"batch": document.code}},
+    )
     sent_count = resources.sender.publish(planned.messages)
     document.notice = _notice(planned, sent_count)
     return document, planned.created
+
+
+def resume(resources: Resources, name: str) -> BatchDetail:
+    """Take a cancel back; see :func:`db.repositories.reopening.resume`."""
+    return _reopened(resources, name, reopening.resume)
+
+
+def retry(resources: Resources, name: str, *, crashed: bool) -> BatchDetail:
+    """Run again what failed; see :func:`db.repositories.reopening.retry`."""
+    return _reopened(resources, name, partial(reopening.retry, crashed=crashed))
+
+
+def _reopened(
+    resources: Resources,
+    name: str,
+    reopen: Callable[[Session, uuid.UUID], tuple[Batch, list[ShardMessage]]],
+) -> BatchDetail:
+    with resources.transaction() as session:
+        batch, messages = reopen(session, batches.get(session, name).id)
+        session.refresh(batch)
+        document = detail_of(session, batch)
+    document.notice = _notice_of_broker(len(messages), resources.sender.publish(messages))
+    return document
 
 
 def estimate(resources: Resources, body: BatchBody) -> BatchEstimate:
@@ -104,10 +142,11 @@ async def watch(
     events_done = -1
     while True:
         look = partial(_look, resources, batch, last_seen)
-        steps, now = await anyio.to_thread.run_sync(look)
+        steps, newest_id, now = await anyio.to_thread.run_sync(look)
         for step in steps:
             last_seen = step.id
-            is_last = step.body["state"] in BATCH_FINAL_STATES
+            # A batch may have ended before, and been resumed or retried since.
+            is_last = step.id == newest_id and step.body["state"] in BATCH_FINAL_STATES
             yield ServerSentEvent(
                 id=str(step.id),
                 event="finished" if is_last else "step",
@@ -115,7 +154,7 @@ async def watch(
             )
             if is_last:
                 return
-        if now.state in BATCH_FINAL_STATES:
+        if not steps and now.state in BATCH_FINAL_STATES:
             # Whoever resumes after the last step is told again that it was the last.
             yield ServerSentEvent(event="finished", data=now.model_dump(mode="json"))
             return
@@ -125,17 +164,20 @@ async def watch(
         await anyio.sleep(resources.settings.event_poll_seconds)
 
 
-def _look(resources: Resources, batch: Batch, last_seen: int) -> tuple[list[BatchEvent], StepEvent]:
-    """Steps not seen yet, and how things stand."""
+def _look(
+    resources: Resources, batch: Batch, last_seen: int
+) -> tuple[list[BatchEvent], int, StepEvent]:
+    """Steps not seen yet, the id of the newest there is, and how things stand."""
     with resources.transaction() as session:
         # The state is read first: a batch seen as over has written its last step.
         row = batches.get(session, batch.id)
         events = runs.events_of_batch(session, batch.id)
         steps = list(batch_events.after(session, batch.id, last_seen))
+        newest_id = batch_events.newest_id(session, batch.id)
     now = StepEvent(
         kind="progress", state=row.state, at=None, progress=_progress(row, events), detail={}
     )
-    return steps, now
+    return steps, newest_id, now
 
 
 def _step_event(step: BatchEvent, now: Progress) -> StepEvent:
@@ -153,13 +195,16 @@ def _step_event(step: BatchEvent, now: Progress) -> StepEvent:
 def _notice(planned: batches.PlannedBatch, sent_count: int) -> str | None:
     if not planned.created:
         return "an equal batch was under way already: this is that one"
-    missing_count = len(planned.messages) - sent_count
-    if missing_count:
-        return (
-            f"the broker took {sent_count} of {len(planned.messages)} messages; the batch is "
-            "accepted, and the sweep sends the rest when the broker is back"
-        )
-    return None
+    return _notice_of_broker(len(planned.messages), sent_count)
+
+
+def _notice_of_broker(message_count: int, sent_count: int) -> str | None:
+    if sent_count == message_count:
+        return None
+    return (
+        f"the broker took {sent_count} of {message_count} messages; the batch is "
+        "accepted, and the sweep sends the rest when the broker is back"
+    )
 
 
 def _fields(session: Session, batch: Batch) -> dict[str, object]:

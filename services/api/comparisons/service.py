@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from db.models import Batch, Result, Trace
-from db.repositories import batches, comparisons
+from db.repositories import batches, comparisons, simulators
 from db.repositories.comparisons import Cell
 from refault.compare import Column, Comparison, compare
 from refault.errors import NotFound
@@ -48,6 +48,7 @@ def of_batch(
         if not cells:
             raise NotFound(f"batch {batch.code} has no trace {trace_digest}")
         document = summary_of(session, batch)
+        present = simulators.current(session)
         names = " and ".join(entry.name for entry in document.patch_sets)
         return BatchComparison(
             batch=document,
@@ -59,6 +60,7 @@ def of_batch(
                     base=base,
                     trace_name=of_trace.trace.name,
                     trace_digest=of_trace.trace.digest,
+                    present_simulator=present.digest,
                 )
                 for of_trace in cells
             ),

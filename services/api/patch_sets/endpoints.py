@@ -1,16 +1,20 @@
 """The endpoints under ``/api/v1/patch_sets``."""
 
 import uuid
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+import anyio
+from fastapi import APIRouter, Query, Request, Response
 
 from db.repositories import patch_sets
-from services.api.deps import FOREVER, WithPage, WithResources, unchanged
+from services.api.deps import FOREVER, REVALIDATE, WithPage, WithResources, unchanged
 from services.api.idempotency import OnceRoute
+from services.api.patch_sets import mails
+from services.api.patch_sets.mails import MailReading
 from services.api.patch_sets.schemas import PatchSet, PatchSetBody
-from services.api.patch_sets.service import to_catalogue
+from services.api.patch_sets.service import document_of, to_catalogue
 from services.api.responses import problems
-from services.api.schemas import Page
+from services.api.schemas import Page, StorableText
 
 router = APIRouter(tags=["patch sets"], route_class=OnceRoute)
 
@@ -27,12 +31,64 @@ def create_patch_set(response: Response, resources: WithResources, body: PatchSe
     """Create a patch set; the same name and content give the one that is there."""
     wanted = to_catalogue(body)
     with resources.transaction() as session:
-        row, is_new = patch_sets.add(session, body.name, wanted)
-        found = PatchSet.model_validate(row)
+        row, is_new = patch_sets.add(
+            session, body.name, wanted, series=body.series, version=body.version
+        )
+        found = document_of(session, row)
     response.headers["location"] = f"/api/v1/patch_sets/{found.id}"
     if not is_new:
         response.status_code = 200
     return found
+
+
+@router.post(
+    "/patch_sets/from_mail",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/mbox": {"schema": {"type": "string", "format": "binary"}},
+                "text/x-patch": {"schema": {"type": "string", "format": "binary"}},
+            },
+        }
+    },
+    responses={
+        201: {"model": MailReading, "description": "The patch set was made"},
+        **problems(413, 422),
+    },
+)
+async def read_patch_set_from_mail(
+    request: Request,
+    response: Response,
+    resources: WithResources,
+    *,
+    name: Annotated[
+        StorableText | None,
+        Query(min_length=1, max_length=200, description="Make a patch set of this series"),
+    ] = None,
+    base: Annotated[str, Query(description="What the patches apply to")] = "v2.6.34-pre",
+    version: Annotated[
+        int | None, Query(ge=1, description="Of several in the file; the newest if left out")
+    ] = None,
+    mapping: Annotated[
+        list[str], Query(alias="map", description="INDEX=PATCH by hand, or INDEX=- to leave out")
+    ] = [],  # noqa: B006  # FastAPI copies it
+) -> MailReading:
+    """Read a series from an mbox or from `git format-patch` files.
+
+    Each mail is matched to the catalogue by what its diff changes, else by its
+    subject; what is not known is listed. Without `name` nothing is written.
+    """
+    data = await mails.bounded(aiter(request.stream()))
+    reading = await anyio.to_thread.run_sync(
+        mails.reading_of, data, version, mails.mapping_of(mapping)
+    )
+    if name is not None:
+        is_new = await anyio.to_thread.run_sync(mails.make, resources, reading, name, base)
+        response.status_code = 201 if is_new else 200
+        if reading.patch_set is not None:
+            response.headers["location"] = f"/api/v1/patch_sets/{reading.patch_set.id}"
+    return reading
 
 
 @router.get("/patch_sets", responses=problems(422))
@@ -40,7 +96,7 @@ def list_patch_sets(resources: WithResources, page: WithPage) -> Page[PatchSet]:
     """List patch sets, newest first."""
     with resources.transaction() as session:
         found = patch_sets.list_page(session, after=page.cursor, limit=page.limit)
-        items = [PatchSet.model_validate(row) for row in found.rows]
+        items = [document_of(session, row) for row in found.rows]
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
 
 
@@ -50,5 +106,8 @@ def get_patch_set(
 ) -> PatchSet | Response:
     """Get one patch set."""
     with resources.transaction() as session:
-        found = PatchSet.model_validate(patch_sets.get(session, patch_set))
-    return unchanged(request, response, str(found.id), keep=FOREVER) or found
+        found = document_of(session, patch_sets.get(session, patch_set))
+    # A patch set never changes, but its series may grow.
+    tag = f"{found.id}-{len(found.siblings)}"
+    keep = FOREVER if found.series is None else REVALIDATE
+    return unchanged(request, response, tag, keep=keep) or found

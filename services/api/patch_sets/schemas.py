@@ -1,9 +1,9 @@
 """Patch sets as JSON."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from services.api.schemas import Body, Digest, Document, StorableText, Time
 
@@ -49,6 +49,25 @@ class PatchSetBody(Body):
     base: str = "v2.6.34-pre"
     patches: list[str] = Field(default_factory=list, max_length=PATCHES_MAX)
     parameters: Parameters = Field(default_factory=Parameters)
+    series: Annotated[StorableText, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="Links v1, v2, v3 of one series; needs `version`"
+    )
+    version: int | None = Field(None, ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.series is None) != (self.version is None):
+            message = "series and version belong together: give both or neither"
+            raise ValueError(message)
+        return self
+
+
+class Sibling(Document):
+    """Another version of the same series."""
+
+    id: uuid.UUID
+    name: str
+    version: int
 
 
 class Variant(Document):
@@ -96,4 +115,9 @@ class PatchSet(Document):
     patches: list[str]
     parameters: Parameters
     variant: Variant
+    series: str | None = None
+    version: int | None = None
+    siblings: list[Sibling] = Field(
+        default_factory=list, description="The other versions of its series"
+    )
     created_at: Time

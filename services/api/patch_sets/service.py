@@ -2,6 +2,10 @@
 
 from itertools import combinations
 
+from sqlalchemy.orm import Session
+
+from db.models import PatchSet as PatchSetRow
+from db.repositories import patch_sets
 from refault import catalogue
 from refault.errors import (
     CatalogueError,
@@ -11,7 +15,16 @@ from refault.errors import (
     WrongBase,
 )
 from services.api.errors import PointedError, pointing_at
-from services.api.patch_sets.schemas import PatchSetBody
+from services.api.patch_sets.schemas import PatchSet, PatchSetBody, Sibling
+
+
+def document_of(session: Session, row: PatchSetRow) -> PatchSet:
+    """A row as JSON, with the other versions of its series."""
+    document = PatchSet.model_validate(row)
+    document.siblings = [
+        Sibling.model_validate(sibling) for sibling in patch_sets.siblings(session, row)
+    ]
+    return document
 
 
 def to_catalogue(body: PatchSetBody) -> catalogue.PatchSet:

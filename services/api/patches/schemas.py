@@ -50,6 +50,8 @@ class Patch(Document):
                     "merged_in": {},
                     "not_on": {},
                     "layout": None,
+                    "subjects": ["KVM MMU: optimize for writing cr4"],
+                    "diff_ids": [],
                     "golden_names": ["p4", "series"],
                 }
             ]
@@ -73,6 +75,8 @@ class Patch(Document):
     merged_in: dict[str, str] = Field(description="Bases that have it already, and as what")
     not_on: dict[str, str] = Field(description="Bases it makes no sense on, and why")
     layout: Layout | None = Field(description="Sizes of struct kvm_mmu_page, if it changes them")
+    subjects: list[str] = Field(description="Subjects it was mailed under, without tags")
+    diff_ids: list[str] = Field(description="What its diffs change, as digests")
     golden_names: list[str] = Field(
         description="Under which names the real kernel code was run with it; empty: never"
     )

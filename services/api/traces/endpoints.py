@@ -1,19 +1,28 @@
 """The endpoints under ``/api/v1/traces``."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from db.repositories import traces
-from services.api.deps import FOREVER, Resources, WithPage, WithResources, unchanged
+from services.api.deps import Resources, WithPage, WithResources, unchanged
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
-from services.api.schemas import Page
-from services.api.traces import intake, service
+from services.api.schemas import Page, StorableText
+from services.api.traces import catalogue, intake, service
 from services.api.traces.intake import Announcement, Wishes
-from services.api.traces.schemas import TAGS_MAX, Name, Note, Tag, TraceDetail, TraceSummary
+from services.api.traces.schemas import (
+    TAGS_MAX,
+    Name,
+    Note,
+    Tag,
+    TraceChanges,
+    TraceDeletion,
+    TraceDetail,
+    TraceSummary,
+)
 
 router = APIRouter(tags=["traces"], route_class=OnceRoute)
 
@@ -82,10 +91,30 @@ async def take(
 
 
 @router.get("/traces", responses=problems(422))
-def list_traces(resources: WithResources, page: WithPage) -> Page[TraceSummary]:
-    """List traces, newest first."""
+def list_traces(
+    resources: WithResources,
+    page: WithPage,
+    q: Annotated[
+        StorableText | None,
+        Query(max_length=200, description="In name, note, tags or guest; or how a digest begins"),
+    ] = None,
+    tag: Annotated[
+        list[Tag] | None, Query(max_length=TAGS_MAX, description="May be repeated: all of them")
+    ] = None,
+    content: Annotated[Literal["capture", "operations"] | None, Query()] = None,
+    guest_mode: Annotated[
+        Literal["long", "pae", "32bit", "nonpaging", "mixed"] | None, Query()
+    ] = None,
+    sort: Annotated[
+        traces.Sort, Query(description="`size` and `events`: the largest first")
+    ] = "newest",
+) -> Page[TraceSummary]:
+    """List the traces that fit, newest first unless said otherwise."""
+    wanted = traces.Filter(q, tuple(tag or ()), content, guest_mode)
     with resources.transaction() as session:
-        found = traces.list_page(session, after=page.cursor, limit=page.limit)
+        found = traces.list_page(
+            session, after=page.cursor, limit=page.limit, wanted=wanted, sort=sort
+        )
         items = [TraceSummary.model_validate(row) for row in found.rows]
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
 
@@ -96,5 +125,37 @@ def get_trace(
 ) -> TraceDetail | Response:
     """Get one trace by id, digest, or the first 8 or more characters of its digest."""
     with resources.transaction() as session:
-        found = TraceDetail.model_validate(traces.get(session, trace))
-    return unchanged(request, response, found.digest, keep=FOREVER) or found
+        found = catalogue.describe(session, traces.get(session, trace))
+    return unchanged(request, response, catalogue.version(found)) or found
+
+
+@router.patch("/traces/{trace}", responses=problems(404, 409, 412, 422))
+def change_trace(
+    resources: WithResources,
+    response: Response,
+    trace: str,
+    changes: TraceChanges,
+    if_match: Annotated[
+        str | None, Header(description="The ETag that was seen; without it the last change wins")
+    ] = None,
+) -> TraceDetail:
+    """Change a trace's name, tags, note or the description of its guest."""
+    changed = catalogue.change(resources, trace, changes, if_match)
+    response.headers["etag"] = f'"{catalogue.version(changed)}"'
+    return changed
+
+
+@router.delete("/traces/{trace}", responses=problems(404, 409, 422))
+def delete_trace(
+    resources: WithResources,
+    trace: str,
+    cascade: Annotated[
+        bool, Query(description="Also where batches have it: their part of it goes too")
+    ] = False,
+    dry_run: Annotated[bool, Query(description="Only say what would go")] = False,
+) -> TraceDeletion:
+    """Delete a trace for good: its row, its file, its runs and results.
+
+    File and results stay while another project has the same trace.
+    """
+    return catalogue.delete(resources, trace, cascade=cascade, dry_run=dry_run)

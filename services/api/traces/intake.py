@@ -16,15 +16,16 @@ import base64
 import binascii
 import dataclasses
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import anyio
 import anyio.from_thread
+from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.orm import Session
 
 from db.models import Trace
-from db.repositories import traces
+from db.repositories import operations, traces
 from refault.errors import (
     Conflict,
     DigestMismatch,
@@ -35,7 +36,7 @@ from refault.errors import (
 )
 from refault.trace import TraceValidator
 from services.api.deps import Resources
-from services.api.traces.schemas import TraceDetail
+from services.api.traces.schemas import TAGS_MAX, Name, Note, Tag, TraceDetail
 
 # RFC 9530: a dictionary of algorithm=:base64:
 _DIGEST_ENTRY = re.compile(r"sha-256=:([A-Za-z0-9+/]*={0,2}):")
@@ -49,6 +50,22 @@ class Wishes:
     name: str | None = None
     tags: tuple[str, ...] = ()
     note: str = ""
+
+
+class _WishedWords(BaseModel):
+    name: Name | None
+    tags: list[Tag] = Field(max_length=TAGS_MAX)
+    note: Note
+
+
+def as_wishes(*, name: str | None, tags: Sequence[str], note: str) -> Wishes:
+    """Wishes that came as plain words, held to what such words may be."""
+    try:
+        words = _WishedWords(name=name, tags=list(tags), note=note)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidRequest(f"{first['loc'][0]}: {first['msg']}") from None
+    return Wishes(words.name, tuple(words.tags), words.note)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +153,9 @@ def keep(
             _refuse_if_deleted(resources, summary.digest)
             row, is_new = traces.add(session, **columns)
             also(session, row)
+            if is_new:
+                operations.count(session, operations.UPLOADS)
+                operations.count(session, operations.UPLOADED_BYTES, row.size_bytes)
             session.flush()
             return TraceDetail.model_validate(row), is_new
     except BaseException:

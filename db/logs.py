@@ -1,0 +1,94 @@
+"""The log of every room: one JSON object a line, on standard output.
+
+::
+
+    {"time": "2026-11-25T00:10:00.123Z", "level": "info", "logger": "refault.api", "room": "api",
+     "message": "batch b-7k3f: 6 shards", "request_id": "5f2c8a1be0d94c37", "batch": "b-7k3f"}
+
+A request has an id; a batch keeps that of the request that planned it, and
+whoever works on one of its shards logs under it. So one id leads from a
+refusal or a submission to every line about it, whichever process wrote it.
+
+Standard error is left to what is not a log: the last words of a process that
+dies, which end up in its shard's row (:mod:`worker.stderr`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import datetime
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+LEVELS = ("debug", "info", "warning", "error")
+
+_bound: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("log_fields")
+
+
+@contextlib.contextmanager
+def bound(**fields: Any) -> Iterator[None]:
+    """Every line of this thread or task carries these fields, inside the block; None leaves out."""
+    known = {name: value for name, value in fields.items() if value is not None}
+    token = _bound.set({**_bound.get({}), **known})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def field(name: str) -> Any:
+    """A field bound here, or None."""
+    return _bound.get({}).get(name)
+
+
+class JsonLines(logging.Formatter):
+    """A record as one JSON object; ``extra={"fields": {...}}`` adds to it."""
+
+    def __init__(self, room: str) -> None:
+        super().__init__()
+        self._room = room
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Never raises: what JSON cannot hold is written as text."""
+        moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        line: dict[str, Any] = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "room": self._room,
+            "pid": record.process,
+            "message": record.getMessage(),
+            **_bound.get({}),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def configuration(room: str, level: str) -> dict[str, Any]:
+    """For :func:`logging.config.dictConfig` and for servers that want to call it themselves."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "db.logs.JsonLines", "room": room}},
+        "handlers": {
+            "lines": {
+                "class": "logging.StreamHandler",
+                "formatter": "json",
+                # Not sys.stdout by name: Celery may have put something in its place.
+                "stream": sys.__stdout__,
+            }
+        },
+        "root": {"handlers": ["lines"], "level": level.upper()},
+        "loggers": {
+            # They bring handlers of their own otherwise, or speak of every request of ours.
+            "_granian": {"handlers": [], "propagate": True, "level": level.upper()},
+            "httpx": {"level": "WARNING"},
+            "alembic": {"level": "WARNING"},
+        },
+    }

@@ -1,0 +1,121 @@
+"""Which addresses a webhook may reach: public ones, and those the operator lists.
+
+A webhook makes the service open a connection to an address that a user chose.
+Without a guard that is a way into the network behind it: to the database, to a
+neighbour's admin page, to a cloud's metadata. So a name is resolved once, every address it
+has is judged, and the connection goes to an address that was judged, not to the
+name a second time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import socket
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from refault.errors import InvalidRequest
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_PORTS = {"http": 80, "https": 443}
+_URL_LENGTH_MAX = 2000
+# IPv6 addresses that carry an IPv4 address to somewhere else: by way of a translator or a tunnel.
+_CARRIERS = tuple(
+    ipaddress.ip_network(text)
+    for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+)
+# Not private to Python, and nobody's public receiver either.
+_SPECIAL = tuple(
+    ipaddress.ip_network(text) for text in ("100.64.0.0/10", "192.88.99.0/24", "fec0::/10", "::/96")
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Where a webhook's messages go, as its URL says."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def authority(self) -> str:
+        """For the Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Networks from a list with commas; a ValueError names what is none."""
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def parse_url(url: str) -> Target:
+    """The target of a URL; :class:`~refault.errors.InvalidRequest` says what it must not have."""
+    if len(url) > _URL_LENGTH_MAX or not url.isascii() or any(c.isspace() or c < " " for c in url):
+        raise InvalidRequest(f"url: at most {_URL_LENGTH_MAX} ASCII characters without blanks")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidRequest(f"url: {error}") from None
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise InvalidRequest("url: expected https://host/path or http://host/path")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidRequest("url: no user and no password; the signature says who sends")
+    if parts.fragment or port == 0:
+        raise InvalidRequest("url: no fragment, and no port 0")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], path)
+
+
+def check_literal(target: Target, allowed: Sequence[Network]) -> None:
+    """Refuses a host that is written as an address nobody may reach; names wait until sending."""
+    try:
+        address = ipaddress.ip_address(target.host)
+    except ValueError:
+        return
+    if not is_permitted(address, allowed):
+        raise InvalidRequest(f"url: {_refusal(target, address)}")
+
+
+def resolve(target: Target, allowed: Sequence[Network]) -> str:
+    """The address to connect to.
+
+    Raises:
+        InvalidRequest: one of the host's addresses is not public and not listed. All must
+            be good: whoever mixes one in has a reason.
+        OSError: the name does not resolve.
+    """
+    # Old forms of IPv4 addresses (2130706433, 0x7f.1) come out of here as what they are.
+    found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    for address in addresses:
+        if not is_permitted(address, allowed):
+            raise InvalidRequest(_refusal(target, address))
+    return str(addresses[0])
+
+
+def is_permitted(address: Address, allowed: Sequence[Network]) -> bool:
+    """Whether a message may go there."""
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if any(address.version == network.version and address in network for network in allowed):
+        return True
+    if any(
+        address.version == network.version and address in network
+        for network in (*_CARRIERS, *_SPECIAL)
+    ):
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _refusal(target: Target, address: Address) -> str:
+    return (
+        f"{target.host} is {address}, which is not a public address; an operator can allow its "
+        "network with REFAULT_WEBHOOK_NETWORKS"
+    )

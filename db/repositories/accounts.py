@@ -1,0 +1,133 @@
+"""Users, and what each may do in which project."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.identifiers import uuid7
+from db.models import Membership, Project, User
+from refault.errors import Conflict, InvalidRequest, NotFound
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,62}")
+
+
+def add_user(
+    session: Session,
+    name: str,
+    *,
+    password_hash: str | None = None,
+    is_admin: bool = False,
+    identity: tuple[str, str] | None = None,
+) -> User:
+    """A new user; ``identity`` is issuer and subject of who logs in by OIDC.
+
+    Raises:
+        InvalidRequest: the name is none.
+        Conflict: somebody has it.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"user name {name[:80]!r}: 1 to 63 of a-z 0-9 . _ @ -, a letter or digit first"
+        )
+    if find_user(session, name) is not None:
+        raise Conflict(f"there is a user {name} already")
+    issuer, subject = identity or (None, None)
+    user = User(
+        id=uuid7(),
+        name=name,
+        password_hash=password_hash,
+        is_admin=is_admin,
+        issuer=issuer,
+        subject=subject,
+    )
+    session.add(user)
+    session.flush()
+    return user
+
+
+def find_user(session: Session, name: str) -> User | None:
+    """The user of that name, or None."""
+    if not _NAME.fullmatch(name):
+        return None
+    return session.scalar(sa.select(User).where(User.name == name))
+
+
+def find_identity(session: Session, issuer: str, subject: str) -> User | None:
+    """The user who is ``subject`` at ``issuer``, or None."""
+    return session.scalar(sa.select(User).where(User.issuer == issuer, User.subject == subject))
+
+
+def get_user(session: Session, name: str) -> User:
+    """The user of that name; raises :class:`~refault.errors.NotFound`."""
+    found = find_user(session, name)
+    if found is None:
+        raise NotFound(f"no user {name}")
+    return found
+
+
+def users(session: Session) -> Sequence[User]:
+    """Everybody, by name."""
+    return session.scalars(sa.select(User).order_by(User.name)).all()
+
+
+def set_enabled(session: Session, user: User, *, enabled: bool) -> None:
+    """Lets a user in, or shuts them out: their sessions and tokens end at once."""
+    user.disabled_at = None if enabled else session.scalar(sa.select(sa.func.now()))
+    session.flush()
+
+
+def role_in(session: Session, user_id: uuid.UUID, project_id: uuid.UUID) -> str | None:
+    """The user's role in the project; None for who is no member."""
+    found = session.get(Membership, (project_id, user_id))
+    return found.role if found else None
+
+
+def set_role(session: Session, project_id: uuid.UUID, user: User, role: str) -> None:
+    """Makes the user a member of the project, or changes their role."""
+    session.execute(
+        insert(Membership)
+        .values(project_id=project_id, user_id=user.id, role=role)
+        .on_conflict_do_update(
+            index_elements=[Membership.project_id, Membership.user_id], set_={"role": role}
+        )
+    )
+
+
+def remove_member(session: Session, project_id: uuid.UUID, user: User) -> None:
+    """Ends a membership; raises :class:`~refault.errors.NotFound` where there is none."""
+    found = session.get(Membership, (project_id, user.id))
+    if found is None:
+        raise NotFound(f"{user.name} is no member of this project")
+    session.delete(found)
+    session.flush()
+
+
+def members(session: Session, project_id: uuid.UUID) -> Sequence[tuple[User, Membership]]:
+    """The members of a project, by name."""
+    query = (
+        sa.select(User, Membership)
+        .join(Membership, Membership.user_id == User.id)
+        .where(Membership.project_id == project_id)
+        .order_by(User.name)
+    )
+    return [(user, membership) for user, membership in session.execute(query)]
+
+
+def projects_of(session: Session, user: User) -> Sequence[tuple[Project, str]]:
+    """The projects a user sees with their role in each; an admin sees all as a maintainer."""
+    if user.is_admin:
+        every = session.scalars(sa.select(Project).order_by(Project.name))
+        return [(project, "maintainer") for project in every]
+    query = (
+        sa.select(Project, Membership.role)
+        .join(Membership, Membership.project_id == Project.id)
+        .where(Membership.user_id == user.id)
+        .order_by(Project.name)
+    )
+    return [(project, role) for project, role in session.execute(query)]

@@ -1,0 +1,46 @@
+"""Who did what: written once, read by the maintainers of a project."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.identifiers import uuid7
+from db.models import AuditEntry
+from db.repositories.pages import PAGE_SIZE, Page, newest_first
+from db.scope import project_of
+
+
+def note(
+    session: Session,
+    *,
+    actor: str,
+    action: str,
+    subject: str = "",
+    project_id: uuid.UUID | None = None,
+    address: str | None = None,
+    **detail: Any,
+) -> None:
+    """Writes down that ``actor`` did ``action``; for good, once the transaction commits."""
+    session.add(
+        AuditEntry(
+            id=uuid7(),
+            project_id=project_id,
+            actor=actor,
+            action=action,
+            subject=subject,
+            detail=detail,
+            address=address,
+        )
+    )
+
+
+def list_page(
+    session: Session, *, after: uuid.UUID | None = None, limit: int = PAGE_SIZE
+) -> Page[AuditEntry]:
+    """The entries of the session's project, newest first."""
+    query = sa.select(AuditEntry).where(AuditEntry.project_id == project_of(session))
+    return newest_first(session, query, AuditEntry.id, after=after, limit=limit)

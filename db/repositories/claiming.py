@@ -1,0 +1,126 @@
+"""Which waiting shard a worker gets: the most urgent, and in turn between projects.
+
+A message is only a nudge: whoever gets one takes the best shard there is,
+whichever shard the message was sent for. The order:
+
+1. the batch with the highest priority;
+2. the project with the fewest running shards, so that idle workers go where
+   least is done;
+3. the project that was served longest ago, so that even one worker alone takes
+   turns;
+4. the oldest batch of that project, and its oldest waiting shard.
+
+The choice is made among batches, of which few are open, not among shards, of
+which a hundred thousand may wait.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.models import Batch, Shard
+from db.repositories import batches, shards
+from db.repositories.shards import Claim
+
+
+def claim_next(
+    session: Session,
+    *,
+    worker: str,
+    worker_pid: int,
+    simulator_digest: str,
+    lease_seconds: float,
+) -> Claim | None:
+    """Takes the best waiting shard this simulator may compute, for a lease.
+
+    None: nothing waits; or the results of the shard that did have appeared
+    since, so that it is done without computing. Batches planned for another
+    simulator are left to workers that have it.
+    """
+    exhausted: set[uuid.UUID] = set()
+    while (batch_id := _best_batch(session, simulator_digest, exhausted)) is not None:
+        savepoint = session.begin_nested()
+        # Batch before shard, like everybody; a claim that comes second waits here and looks anew.
+        batch = batches.lock(session, batch_id)
+        shard = _first_waiting(session, batch)
+        if shard is not None:
+            claim = shards.take(
+                session,
+                batch,
+                shard,
+                worker=worker,
+                worker_pid=worker_pid,
+                lease_seconds=lease_seconds,
+            )
+            savepoint.commit()
+            return claim
+        # Somebody took the last one. Rolling back lets go of the batch: holding one while waiting
+        # for the next would be a deadlock in the making.
+        savepoint.rollback()
+        exhausted.add(batch_id)
+    return None
+
+
+def held_by(session: Session, worker: str, worker_pid: int) -> list[shards.Fence]:
+    """What that process of that worker has taken and not given back."""
+    query = sa.select(Shard.id, Shard.attempt).where(
+        Shard.state == "running", Shard.worker == worker, Shard.worker_pid == worker_pid
+    )
+    return [shards.Fence(row.id, row.attempt) for row in session.execute(query)]
+
+
+def _first_waiting(session: Session, batch: Batch) -> Shard | None:
+    if batch.is_over or batch.cancel_requested_at is not None:
+        return None
+    query = (
+        sa.select(Shard)
+        .where(Shard.batch_id == batch.id, Shard.state == "queued")
+        .order_by(Shard.id)
+        .limit(1)
+        .with_for_update(of=Shard, skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+    return session.scalars(query).one_or_none()
+
+
+def _best_batch(
+    session: Session, simulator_digest: str, exhausted: Collection[uuid.UUID]
+) -> uuid.UUID | None:
+    running = (
+        sa.select(Shard.project_id, sa.func.count().label("count"))
+        .where(Shard.state == "running")
+        .group_by(Shard.project_id)
+        .subquery()
+    )
+    is_open = Batch.state.in_(("queued", "running"))
+    served = (
+        sa.select(Batch.project_id, sa.func.max(Batch.claimed_at).label("at"))
+        .where(is_open)
+        .group_by(Batch.project_id)
+        .subquery()
+    )
+    waits = sa.exists().where(Shard.batch_id == Batch.id, Shard.state == "queued")
+    query = (
+        sa.select(Batch.id)
+        .outerjoin(running, running.c.project_id == Batch.project_id)
+        .outerjoin(served, served.c.project_id == Batch.project_id)
+        .where(
+            is_open,
+            Batch.cancel_requested_at.is_(None),
+            Batch.simulator_digest == simulator_digest,
+            Batch.id.not_in(exhausted),
+            waits,
+        )
+        .order_by(
+            Batch.priority.desc(),
+            sa.func.coalesce(running.c.count, 0),
+            served.c.at.asc().nulls_first(),
+            Batch.id,
+        )
+        .limit(1)
+    )
+    return session.scalar(query)

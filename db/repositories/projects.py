@@ -1,0 +1,91 @@
+"""Projects by name, and what each may have."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.identifiers import uuid7
+from db.models import Project, Run, Trace
+from db.scope import project_of
+from refault.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+QUOTAS = ("quota_bytes", "quota_traces", "quota_queued_runs", "requests_per_minute")
+
+
+def add(session: Session, name: str, **quotas: int | None) -> Project:
+    """A new project.
+
+    Raises:
+        InvalidRequest: the name is none.
+        Conflict: there is one of that name.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"project name {name[:80]!r}: 1 to 63 of a-z 0-9 -, a letter or digit first"
+        )
+    if session.scalar(sa.select(Project.id).where(Project.name == name)):
+        raise Conflict(f"there is a project {name} already")
+    project = Project(id=uuid7(), name=name, **quotas)
+    session.add(project)
+    session.flush()
+    session.refresh(project)
+    return project
+
+
+def get(session: Session, name: str) -> Project:
+    """The project of that name; raises :class:`~refault.errors.NotFound`."""
+    is_name = _NAME.fullmatch(name) is not None
+    found = session.scalar(sa.select(Project).where(Project.name == name)) if is_name else None
+    if found is None:
+        raise NotFound(f"no project {name}")
+    return found
+
+
+def by_id(session: Session, project_id: uuid.UUID) -> Project:
+    """The project of that id, which is there."""
+    return session.get_one(Project, project_id)
+
+
+def check_room_for_trace(session: Session, size_bytes: int) -> None:
+    """Refuses a further trace of so many bytes where the project's quota ends.
+
+    Uploads that end at once take turns here, so that two do not share the last place.
+    """
+    project = _locked(session)
+    if project.quota_bytes is None and project.quota_traces is None:
+        return
+    trace_count, held_bytes = session.execute(
+        sa.select(sa.func.count(Trace.id), sa.func.coalesce(sa.func.sum(Trace.size_bytes), 0))
+    ).one()
+    if project.quota_traces is not None and trace_count >= project.quota_traces:
+        raise QuotaExceeded(
+            f"the project has {trace_count} traces and may have {project.quota_traces}"
+        )
+    if project.quota_bytes is not None and held_bytes + size_bytes > project.quota_bytes:
+        raise QuotaExceeded(
+            f"the project's traces have {held_bytes} bytes; {size_bytes} more would be over its "
+            f"quota of {project.quota_bytes}"
+        )
+
+
+def check_room_for_runs(session: Session) -> None:
+    """Refuses what was just queued where it is over the project's quota."""
+    project = _locked(session)
+    if project.quota_queued_runs is None:
+        return
+    queued_count = session.scalar(sa.select(sa.func.count(Run.id)).where(Run.state == "queued"))
+    if queued_count is not None and queued_count > project.quota_queued_runs:
+        raise QuotaExceeded(
+            f"with this batch {queued_count} runs of the project would wait at once, and "
+            f"{project.quota_queued_runs} may"
+        )
+
+
+def _locked(session: Session) -> Project:
+    query = sa.select(Project).where(Project.id == project_of(session))
+    return session.scalars(query.with_for_update(key_share=True)).one()

@@ -1,0 +1,153 @@
+"""Batches that go on: resumed after a cancel, or retried where they failed.
+
+What goes on keeps its runs; only those that go on count as open again. A shard
+that is run again gets its next attempt, so whoever held it before finds the
+fence closed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.messages import ShardMessage
+from db.models import Batch, Run, Shard
+from db.repositories import batch_events, batches, planning, simulators
+from refault.errors import Conflict
+
+_ENDED = ("done", "failed", "cancelled")
+
+
+def resume(session: Session, batch_id: uuid.UUID) -> tuple[Batch, list[ShardMessage]]:
+    """Takes a cancel back: what it ended waits again; the batch and the messages to send.
+
+    While running shards have not yet seen the cancel, they simply go on.
+
+    Raises:
+        NotFound: there is no such batch.
+        Conflict: nothing of it was cancelled, or no worker has its simulator any more.
+    """
+    batch = batches.lock(session, batches.get(session, batch_id).id)
+    runs = _runs(session, batch, ("cancelled",))
+    is_being_cancelled = batch.cancel_requested_at is not None and not batch.is_over
+    if not runs and not is_being_cancelled:
+        raise Conflict(f"batch {batch.code} is {batch.state}, not cancelled: nothing to resume")
+    _refuse_stale(session, batch)
+    messages = _reopen(session, batch, runs)
+    batch_events.add(session, batch, "batch.resumed", run_count=len(runs))
+    return batch, messages
+
+
+def retry(
+    session: Session, batch_id: uuid.UUID, *, crashed: bool = False
+) -> tuple[Batch, list[ShardMessage]]:
+    """Runs again what failed and nothing else; the batch and the messages to send.
+
+    ``crashed``: also runs on which the simulator crashed. That is a stored
+    result; the new one replaces it, for every batch that shows the cell.
+
+    Raises:
+        NotFound: there is no such batch.
+        Conflict: nothing failed, it is being cancelled, or no worker has its simulator any more.
+    """
+    batch = batches.lock(session, batches.get(session, batch_id).id)
+    if batch.cancel_requested_at is not None and not batch.is_over:
+        raise Conflict(
+            f"batch {batch.code} is being cancelled: resume it, or retry once it is over"
+        )
+    runs = _runs(session, batch, ("failed", "crashed") if crashed else ("failed",))
+    if not runs:
+        kinds = "failed or crashed" if crashed else "failed"
+        raise Conflict(f"batch {batch.code} has no run that {kinds}: nothing to retry")
+    _refuse_stale(session, batch)
+    messages = _reopen(session, batch, runs)
+    batch_events.add(session, batch, "batch.retried", run_count=len(runs))
+    return batch, messages
+
+
+def _runs(session: Session, batch: Batch, states: Sequence[str]) -> list[Run]:
+    query = sa.select(Run).where(Run.batch_id == batch.id, Run.state.in_(states))
+    query = query.order_by(Run.position).execution_options(populate_existing=True)
+    return list(session.scalars(query).unique())
+
+
+def _refuse_stale(session: Session, batch: Batch) -> None:
+    if simulators.is_stale(session, batch.simulator_digest):
+        raise Conflict(
+            f"batch {batch.code} was planned for simulator {batch.simulator_digest[:12]}, which is"
+            " not the present one: submit it again"
+        )
+
+
+def _reopen(session: Session, batch: Batch, runs: Sequence[Run]) -> list[ShardMessage]:
+    """Puts the runs and their shards back into the queue; the batch must be locked."""
+    shards = _lock_shards(session, batch, runs)
+    homeless: dict[uuid.UUID, list[Run]] = {}
+    with session.no_autoflush:
+        batch.cancel_requested_at = None
+        if runs and batch.is_over:
+            batch.state, batch.finished_at = "queued", None
+        for run in runs:
+            _open(batch, run)
+            if run.shard_id not in shards:
+                homeless.setdefault(run.trace_id, []).append(run)
+        for shard in shards.values():
+            _requeue(shard)
+    session.flush()
+    counts = [len(found) for found in homeless.values()]
+    worker_count = simulators.worker_count(session, batch.simulator_digest)
+    cuts = planning.shards_per_trace(counts, worker_count)
+    new = [
+        shard
+        for found, shard_count in zip(homeless.values(), cuts, strict=True)
+        for shard in planning.cut(session, batch, found[0].trace, found, shard_count)
+    ]
+    session.flush()
+    return [ShardMessage(shard.id, shard.attempt) for shard in (*shards.values(), *new)]
+
+
+def _lock_shards(session: Session, batch: Batch, runs: Sequence[Run]) -> dict[uuid.UUID, Shard]:
+    """The shards of the runs that can be taken up again; one that still works is left alone."""
+    wanted = {run.shard_id for run in runs if run.shard_id is not None}
+    query = (
+        sa.select(Shard)
+        .where(Shard.batch_id == batch.id, Shard.id.in_(wanted), Shard.state.in_(_ENDED))
+        .order_by(Shard.id)
+        .with_for_update(of=Shard)
+        .execution_options(populate_existing=True)
+    )
+    return {shard.id: shard for shard in session.scalars(query).unique()}
+
+
+def _open(batch: Batch, run: Run) -> None:
+    """The run counts as open again."""
+    match run.state:
+        case "cancelled":
+            batch.cancelled_count -= 1
+        case "failed":
+            batch.failed_count -= 1
+        case _:
+            batch.done_count -= 1
+            batch.cached_count -= int(run.found)
+            run.again = True
+    run.state = "queued"
+    run.result_id = None
+    run.error = None
+    run.found = False
+    run.finished_at = None
+
+
+def _requeue(shard: Shard) -> None:
+    shard.state = "queued"
+    shard.attempt += 1
+    # Somebody has looked at it and wants it tried: its old losses are forgiven.
+    shard.lost_count = 0
+    shard.events_done = 0
+    shard.error = None
+    shard.started_at = None
+    shard.finished_at = None
+    # The caller publishes right after the commit.
+    shard.published_at = sa.func.now()

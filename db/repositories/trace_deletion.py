@@ -1,0 +1,140 @@
+"""Deleting traces: what it would take along, and taking it.
+
+A trace goes with its runs and shards. A batch of other traces too goes on without it; one that has
+nothing else goes as well. Results and the file are everybody's: they go with the last trace of
+that digest, in whatever project.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.models import Batch, BatchTrace, Project, Result, Run, Shard, Trace
+from db.repositories.traces import KEEP_TAG
+from db.scope import EVERYWHERE
+from refault.errors import Conflict
+
+
+@dataclasses.dataclass(frozen=True)
+class Deletion:
+    """What goes with a trace. ``is_last``: no other project has it, so file and results go too."""
+
+    trace_id: uuid.UUID
+    digest: str
+    size_bytes: int
+    is_last: bool
+    batches: tuple[str, ...]
+    shortened_batches: tuple[str, ...]
+    open_batches: tuple[str, ...]
+    run_count: int
+    result_count: int
+
+
+def preview(session: Session, trace: Trace) -> Deletion:
+    """What deleting the trace would take along."""
+    found = session.scalars(
+        sa.select(Batch)
+        .join(BatchTrace, BatchTrace.batch_id == Batch.id)
+        .where(BatchTrace.trace_id == trace.id)
+        .order_by(Batch.id)
+    ).all()
+    others = sa.select(Trace.id).where(Trace.digest == trace.digest, Trace.id != trace.id)
+    is_last = session.scalar(others.limit(1).execution_options(**EVERYWHERE)) is None
+    return Deletion(
+        trace_id=trace.id,
+        digest=trace.digest,
+        size_bytes=trace.size_bytes if is_last else 0,
+        is_last=is_last,
+        batches=tuple(batch.code for batch in found if len(batch.traces) == 1),
+        shortened_batches=tuple(batch.code for batch in found if len(batch.traces) > 1),
+        open_batches=tuple(batch.code for batch in found if not batch.is_over),
+        run_count=_count(session, sa.select(Run.id).where(Run.trace_id == trace.id)),
+        result_count=_count(
+            session, sa.select(Result.id).where(Result.trace_digest == trace.digest)
+        )
+        if is_last
+        else 0,
+    )
+
+
+def delete(session: Session, trace: Trace, *, cascade: bool) -> Deletion:
+    """Deletes the trace and all that goes with it, but for the file; answers what went.
+
+    The caller holds the digest (``traces.lock_digest``) and removes the file before it lets go.
+
+    Raises:
+        Conflict: batches have the trace and ``cascade`` does not say that they may lose it, or one
+            of them is not over yet.
+    """
+    batches = session.scalars(
+        sa.select(Batch)
+        .where(Batch.id.in_(sa.select(BatchTrace.batch_id).where(BatchTrace.trace_id == trace.id)))
+        .order_by(Batch.id)
+        .with_for_update(of=Batch)
+    ).all()
+    taken = preview(session, trace)
+    if batches and not cascade:
+        raise Conflict(
+            f"trace {trace.digest[:12]} is part of {_listed([each.code for each in batches])}: "
+            "?dry_run=true says what would go with it, ?cascade=true lets it go"
+        )
+    if taken.open_batches:
+        raise Conflict(
+            f"{_listed(taken.open_batches)} is not over: cancel it or wait, then delete the trace"
+        )
+    for batch in batches:
+        if batch.code in taken.batches:
+            session.execute(sa.delete(Batch).where(Batch.id == batch.id))
+        else:
+            _shorten(session, batch, trace)
+    for model in (Run, Shard, BatchTrace):
+        session.execute(sa.delete(model).where(model.trace_id == trace.id))
+    if taken.is_last:
+        session.execute(sa.delete(Result).where(Result.trace_digest == trace.digest))
+    session.execute(sa.delete(Trace).where(Trace.id == trace.id))
+    return taken
+
+
+def overdue(session: Session, *, limit: int = 100) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """Project and id of traces that a retention rule lets go: unused, not kept, and old."""
+    age = sa.func.make_interval(0, 0, 0, sa.cast(Project.retention_days, sa.Integer))
+    query = (
+        sa.select(Trace.project_id, Trace.id)
+        .join(Project, Project.id == Trace.project_id)
+        .where(
+            Project.retention_days.is_not(None),
+            Trace.updated_at < sa.func.now() - age,
+            ~Trace.tags.contains([KEEP_TAG]),
+            ~sa.exists().where(BatchTrace.trace_id == Trace.id),
+        )
+        .order_by(Trace.id)
+        .limit(limit)
+    )
+    return [(row.project_id, row.id) for row in session.execute(query)]
+
+
+def _shorten(session: Session, batch: Batch, trace: Trace) -> None:
+    """Takes the runs of the trace out of the counts of a batch that goes on without it."""
+    states = session.scalars(
+        sa.select(Run.state).where(Run.batch_id == batch.id, Run.trace_id == trace.id)
+    ).all()
+    batch.run_count -= len(states)
+    batch.done_count -= sum(state in {"done", "cached", "crashed"} for state in states)
+    batch.cached_count -= states.count("cached")
+    batch.failed_count -= states.count("failed")
+    batch.cancelled_count -= states.count("cancelled")
+    session.flush()
+
+
+def _count(session: Session, query: sa.Select[uuid.UUID]) -> int:
+    return session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
+
+
+def _listed(codes: Sequence[str]) -> str:
+    shown = ", ".join(codes[:5])
+    return f"batch {shown}" if len(codes) == 1 else f"batches {shown}" + ", …" * (len(codes) > 5)  # noqa: PLR2004

@@ -1,0 +1,99 @@
+"""Uploads in several requests: what the database knows of them. Their bytes are the store's."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.models import Trace, Upload
+from db.repositories.pages import PAGE_SIZE, Page, newest_first
+from refault.errors import NotFound, UploadGone
+
+
+def add(session: Session, *, lives_seconds: float, **columns: Any) -> Upload:
+    """A new upload without bytes."""
+    row = Upload(expires_at=_from_now(lives_seconds), **columns)
+    session.add(row)
+    session.flush()
+    session.refresh(row)
+    return row
+
+
+def get(session: Session, upload_id: uuid.UUID) -> Upload:
+    """The upload, whatever became of it.
+
+    Raises:
+        NotFound: there is none, or there is no more.
+        UploadGone: its time ran out, by the database's clock.
+    """
+    row = session.scalar(sa.select(Upload).where(Upload.id == upload_id))
+    if row is None:
+        raise NotFound(f"no upload {upload_id}: it was ended, or never begun")
+    if session.scalar(sa.select(row.expires_at < sa.func.now())):
+        raise UploadGone(f"upload {upload_id} expired: begin a new one")
+    return row
+
+
+def list_page(
+    session: Session,
+    *,
+    digest: str | None = None,
+    after: uuid.UUID | None = None,
+    limit: int = PAGE_SIZE,
+) -> Page[Upload]:
+    """Uploads that can be gone on with, newest first; of the file of that digest only, if given."""
+    query = sa.select(Upload).where(Upload.state == "open", Upload.expires_at > sa.func.now())
+    if digest is not None:
+        query = query.where(Upload.digest == digest)
+    return newest_first(session, query, Upload.id, after=after, limit=limit)
+
+
+def advance(session: Session, row: Upload, offset_bytes: int, *, lives_seconds: float) -> None:
+    """Says that the bytes before ``offset_bytes`` are safe, and gives the upload new time."""
+    session.execute(
+        sa.update(Upload)
+        .where(Upload.id == row.id)
+        .values(offset_bytes=offset_bytes, expires_at=_from_now(lives_seconds))
+    )
+
+
+def finish(session: Session, row: Upload, trace: Trace) -> None:
+    """Says that the upload became a trace; for the transaction that writes that trace."""
+    session.execute(
+        sa.update(Upload)
+        .where(Upload.id == row.id)
+        .values(state="done", offset_bytes=row.size_bytes, trace_id=trace.id)
+    )
+
+
+def refuse(session: Session, row: Upload, error: str, offset: int | None) -> None:
+    """Ends the upload; the reason stays until it expires, for a sender who missed the answer."""
+    session.execute(
+        sa.update(Upload)
+        .where(Upload.id == row.id)
+        .values(state="refused", error=error, error_offset=offset)
+    )
+
+
+def remove(session: Session, upload_id: uuid.UUID) -> None:
+    """Forgets the upload."""
+    session.execute(sa.delete(Upload).where(Upload.id == upload_id))
+
+
+def expired(session: Session, *, limit: int = 1000) -> list[uuid.UUID]:
+    """Uploads whose time ran out."""
+    query = sa.select(Upload.id).where(Upload.expires_at < sa.func.now()).limit(limit)
+    return list(session.scalars(query))
+
+
+def with_bytes(session: Session, among: list[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of some uploads that may still want their bytes."""
+    query = sa.select(Upload.id).where(Upload.id.in_(among), Upload.state == "open")
+    return set(session.scalars(query))
+
+
+def _from_now(seconds: float) -> sa.ColumnElement[Any]:
+    return sa.func.now() + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)

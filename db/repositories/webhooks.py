@@ -1,0 +1,225 @@
+"""Webhooks, and the messages that wait for them.
+
+::
+
+    a batch ends, an alarm is raised ──► announce, in the same transaction ──► a row per webhook
+                                                                                   │
+    upkeep task: take_due (moves next_at on, commits) ──► sends ──► arrived / failed
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import secrets
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.identifiers import uuid7
+from db.models import Batch, Webhook, WebhookDelivery
+from db.repositories.pages import PAGE_SIZE, Page, newest_first
+from refault.errors import Conflict, NotFound
+
+EVENTS = ("batch.finished", "batch.failed", "integrity.alarm")
+"""What a webhook may hear of. A cancelled batch is a finished one; its ``state`` says so."""
+
+WEBHOOKS_MAX = 20
+"""Per project: each of them costs a connection per event."""
+
+ATTEMPTS_MAX = 12
+"""About a day from the first to the last; then a message is given up."""
+
+BACKOFF_SECONDS = 10
+BACKOFF_MAX_SECONDS = 6 * 3600
+TAKEN_SECONDS = 120
+"""A message that was taken is due again after so long, should its sender have died."""
+
+KEPT_SECONDS = 30 * 24 * 3600
+"""How long the row of a message that arrived or was given up is kept."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Due:
+    """A message to send now."""
+
+    delivery_id: uuid.UUID
+    attempt: int
+    url: str
+    secret: str
+    event: str
+    body: str
+
+
+def add(session: Session, url: str, events: Sequence[str]) -> Webhook:
+    """Registers a webhook with a new secret; :class:`Conflict` if the project has too many."""
+    if (session.scalar(sa.select(sa.func.count(Webhook.id))) or 0) >= WEBHOOKS_MAX:
+        raise Conflict(f"a project has {WEBHOOKS_MAX} webhooks at most: delete one first")
+    row = Webhook(
+        id=uuid7(),
+        url=url,
+        events=sorted(set(events)),
+        secret=f"whsec_{secrets.token_urlsafe(32)}",
+    )
+    session.add(row)
+    session.flush()
+    session.refresh(row)
+    return row
+
+
+def get(session: Session, row_id: uuid.UUID) -> Webhook:
+    """The webhook of that id; raises :class:`~refault.errors.NotFound`."""
+    found = session.scalars(sa.select(Webhook).where(Webhook.id == row_id)).one_or_none()
+    if found is None:
+        raise NotFound(f"no webhook {row_id}: GET /api/v1/webhooks lists what is here")
+    return found
+
+
+def list_page(
+    session: Session, *, after: uuid.UUID | None = None, limit: int = PAGE_SIZE
+) -> Page[Webhook]:
+    """Webhooks, newest first."""
+    return newest_first(session, sa.select(Webhook), Webhook.id, after=after, limit=limit)
+
+
+def deliveries(session: Session, webhook: Webhook, limit: int = 20) -> Sequence[WebhookDelivery]:
+    """The webhook's latest messages, newest first."""
+    query = (
+        sa.select(WebhookDelivery)
+        .where(WebhookDelivery.webhook_id == webhook.id)
+        .order_by(WebhookDelivery.id.desc())
+        .limit(limit)
+    )
+    return session.scalars(query).all()
+
+
+def delete(session: Session, webhook: Webhook) -> None:
+    """Removes a webhook and every message that waits for it."""
+    session.delete(webhook)
+    session.flush()
+
+
+def announce(session: Session, event: str, batch: Batch, **detail: Any) -> int:
+    """Leaves a message for every webhook of the batch's project that wants it; how many.
+
+    In the transaction that makes it true: what is rolled back is not told.
+    """
+    query = sa.select(Webhook).where(
+        Webhook.project_id == batch.project_id, Webhook.events.contains([event])
+    )
+    webhooks = session.scalars(query).all()
+    now = session.scalar(sa.select(sa.func.clock_timestamp())) if webhooks else None
+    for webhook in webhooks:
+        row_id = uuid7()
+        body = {
+            "id": str(row_id),
+            "event": event,
+            "at": now.astimezone(datetime.UTC).isoformat() if now else None,
+            "batch": {
+                "id": str(batch.id),
+                "code": batch.code,
+                "state": batch.state,
+                "run_count": batch.run_count,
+                "done_count": batch.done_count,
+                "failed_count": batch.failed_count,
+                "cancelled_count": batch.cancelled_count,
+                "url": f"/api/v1/batches/{batch.code}",
+            },
+            **detail,
+        }
+        session.add(
+            WebhookDelivery(
+                id=row_id,
+                webhook_id=webhook.id,
+                event=event,
+                body=json.dumps(body, separators=(",", ":")),
+                state="waiting",
+                attempt_count=0,
+            )
+        )
+    session.flush()
+    return len(webhooks)
+
+
+def take_due(session: Session, *, limit: int = 20) -> list[Due]:
+    """Messages that are due, each taken by one sender; commit before sending.
+
+    From then on a sender that dies costs a delay of :data:`TAKEN_SECONDS`, and
+    maybe a second copy under the same id.
+    """
+    due = (
+        sa.select(WebhookDelivery)
+        .where(WebhookDelivery.state == "waiting", WebhookDelivery.next_at <= sa.func.now())
+        .order_by(WebhookDelivery.next_at)
+        .limit(limit)
+        .with_for_update(of=WebhookDelivery, skip_locked=True)
+    )
+    taken = []
+    for row in session.scalars(due).unique():
+        row.attempt_count += 1
+        row.next_at = sa.func.clock_timestamp() + _seconds(TAKEN_SECONDS)
+        hook = row.webhook
+        taken.append(Due(row.id, row.attempt_count, hook.url, hook.secret, row.event, row.body))
+    session.flush()
+    return taken
+
+
+def arrived(session: Session, due: Due, status: int) -> None:
+    """The receiver has the message."""
+    _end(session, due, state="delivered", last_status=status, last_error=None)
+
+
+def failed(
+    session: Session, due: Due, error: str, *, status: int | None = None, is_final: bool = False
+) -> None:
+    """The attempt came to nothing; the next comes later and later, until there is none.
+
+    ``is_final``: no later attempt can end otherwise.
+    """
+    if is_final or due.attempt >= ATTEMPTS_MAX:
+        _end(session, due, state="given_up", last_status=status, last_error=error)
+        return
+    pause = min(BACKOFF_SECONDS * 3 ** (due.attempt - 1), BACKOFF_MAX_SECONDS)
+    session.execute(
+        _taken(due).values(
+            next_at=sa.func.clock_timestamp() + _seconds(pause),
+            last_status=status,
+            last_error=error,
+        )
+    )
+
+
+def forget_old(session: Session) -> int:
+    """Deletes rows of messages that ended long ago; answers how many."""
+    rows = session.scalars(
+        sa.delete(WebhookDelivery)
+        .where(WebhookDelivery.ended_at < sa.func.now() - _seconds(KEPT_SECONDS))
+        .returning(WebhookDelivery.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    return len(rows)
+
+
+def _end(session: Session, due: Due, **values: Any) -> None:
+    session.execute(_taken(due).values(next_at=None, ended_at=sa.func.clock_timestamp(), **values))
+
+
+def _taken(due: Due) -> sa.Update:
+    """Only whoever took the message last may say what became of it."""
+    return (
+        sa.update(WebhookDelivery)
+        .where(
+            WebhookDelivery.id == due.delivery_id,
+            WebhookDelivery.attempt_count == due.attempt,
+            WebhookDelivery.state == "waiting",
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _seconds(count: float) -> sa.ColumnElement[datetime.timedelta]:
+    return sa.func.make_interval(0, 0, 0, 0, 0, 0, count, type_=sa.Interval)

@@ -1,0 +1,143 @@
+"""Is the live installation what it says it is? Every question is asked of rows and of bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.backup import Progress
+from db.blobs import BlobStore
+from db.models import Result, Trace
+from db.session import transaction
+from refault.errors import BlobDamaged, NotFound, RefaultError
+from refault.results import RunResult
+
+_ROWS_AT_ONCE = 500
+
+_CONTRADICTIONS = {
+    "batch {0} says {1}, its runs say {2}": """
+        SELECT b.code,
+               concat_ws('/', b.run_count, b.done_count, b.cached_count, b.failed_count,
+                         b.cancelled_count),
+               concat_ws('/', count(r.id),
+                         count(r.id) FILTER (WHERE r.state IN ('done', 'cached', 'crashed')),
+                         count(r.id) FILTER (WHERE r.state = 'cached'),
+                         count(r.id) FILTER (WHERE r.state = 'failed'),
+                         count(r.id) FILTER (WHERE r.state = 'cancelled')) AS runs
+        FROM batches b LEFT JOIN runs r ON r.batch_id = b.id
+        GROUP BY b.id
+        HAVING b.run_count <> count(r.id)
+            OR b.done_count <>
+               count(r.id) FILTER (WHERE r.state IN ('done', 'cached', 'crashed'))
+            OR b.failed_count <> count(r.id) FILTER (WHERE r.state = 'failed')
+            OR b.cancelled_count <> count(r.id) FILTER (WHERE r.state = 'cancelled')
+        ORDER BY b.code""",
+    "batch {0} is {1} with runs that have not ended": """
+        SELECT b.code, b.state FROM batches b
+        WHERE b.finished_at IS NOT NULL AND EXISTS (
+            SELECT 1 FROM runs r WHERE r.batch_id = b.id AND r.state IN ('queued', 'running'))
+        ORDER BY b.code""",
+    "run {0} has the result of another trace or variant": """
+        SELECT r.id FROM runs r
+        JOIN results x ON x.id = r.result_id JOIN traces t ON t.id = r.trace_id
+        WHERE x.trace_digest <> t.digest OR x.variant_digest <> r.variant_digest
+        ORDER BY r.id""",
+    "run {0} has the result of another simulator than its batch": """
+        SELECT r.id FROM runs r
+        JOIN results x ON x.id = r.result_id JOIN batches b ON b.id = r.batch_id
+        WHERE x.simulator_digest <> b.simulator_digest ORDER BY r.id""",
+    "run {0} waits in no shard": """
+        SELECT r.id FROM runs r WHERE r.state IN ('queued', 'running') AND r.shard_id IS NULL
+        ORDER BY r.id""",
+    "run {0} waits in a shard that is {1}": """
+        SELECT r.id, s.state FROM runs r JOIN shards s ON s.id = r.shard_id
+        WHERE r.state IN ('queued', 'running') AND s.state NOT IN ('queued', 'running')
+        ORDER BY r.id""",
+    "run {0} and its shard belong to different batches": """
+        SELECT r.id FROM runs r JOIN shards s ON s.id = r.shard_id
+        WHERE s.batch_id <> r.batch_id OR s.trace_id <> r.trace_id ORDER BY r.id""",
+    "result {0} is of a variant that is not here": """
+        SELECT x.id FROM results x LEFT JOIN variants v ON v.digest = x.variant_digest
+        WHERE v.digest IS NULL ORDER BY x.id""",
+    "{0} {1} belongs to another project than its batch": """
+        SELECT 'run', r.id FROM runs r JOIN batches b ON b.id = r.batch_id
+        WHERE r.project_id <> b.project_id
+        UNION ALL
+        SELECT 'shard', s.id FROM shards s JOIN batches b ON b.id = s.batch_id
+        WHERE s.project_id <> b.project_id""",
+}
+"""What the rows must not say, as the sentence that reports it and the query that finds it.
+
+A cached run that was recomputed is counted as done, so cached ones are shown and not compared.
+"""
+
+
+def live(engine: sa.Engine, blobs: BlobStore, progress: Progress) -> Iterator[str]:
+    """Yields a sentence for everything that is wrong; nothing for a sound installation."""
+    with transaction(engine) as session:
+        session.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+        # As long as it takes: every byte is read.
+        session.execute(sa.text("SET LOCAL statement_timeout = 0"))
+        session.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        for number, (sentence, query) in enumerate(_CONTRADICTIONS.items()):
+            progress("questions to the rows", number, len(_CONTRADICTIONS))
+            for row in session.execute(sa.text(query)):
+                yield sentence.format(*row)
+        progress("questions to the rows", len(_CONTRADICTIONS), len(_CONTRADICTIONS))
+        yield from _results(session, progress)
+        yield from _traces(session, blobs, progress)
+
+
+def _traces(session: Session, blobs: BlobStore, progress: Progress) -> Iterator[str]:
+    rows = session.execute(
+        sa.select(Trace.digest, sa.func.min(Trace.name), sa.func.max(Trace.size_bytes))
+        .group_by(Trace.digest)
+        .order_by(Trace.digest)
+    ).all()
+    for number, (digest, name, size_bytes) in enumerate(rows):
+        progress("blobs read", number, len(rows))
+        try:
+            stored_bytes = blobs.fetch(digest).stat().st_size
+        except NotFound:
+            yield f"trace {name} ({digest[:12]}) has no blob"
+            continue
+        except BlobDamaged as error:
+            yield f"trace {name} ({digest[:12]}): {error}"
+            continue
+        if stored_bytes != size_bytes:
+            yield (
+                f"trace {name} ({digest[:12]}): its row says {size_bytes} bytes, "
+                f"its blob has {stored_bytes}"
+            )
+    progress("blobs read", len(rows), len(rows))
+
+
+def _results(session: Session, progress: Progress) -> Iterator[str]:
+    total = session.scalar(sa.select(sa.func.count()).select_from(Result)) or 0
+    query = sa.select(
+        Result.id,
+        Result.body,
+        Result.body_digest,
+        Result.trace_digest,
+        Result.variant_digest,
+        Result.simulator_digest,
+    ).where(Result.outcome == "complete")
+    done = 0
+    for row in session.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)):
+        if done % _ROWS_AT_ONCE == 0:
+            progress("results read", done, total)
+        done += 1
+        try:
+            result = RunResult.from_dict(row.body)
+        except (RefaultError, KeyError, TypeError, ValueError) as error:
+            yield f"result {row.id}: its body is no result: {error}"
+            continue
+        if hashlib.sha256(result.to_bytes()).hexdigest() != row.body_digest:
+            yield f"result {row.id}: its body does not have the digest {row.body_digest[:12]}"
+        named = (result.trace_digest, result.variant_digest, result.simulator_digest)
+        if named != (row.trace_digest, row.variant_digest, row.simulator_digest):
+            yield f"result {row.id}: its body belongs to another trace, variant or simulator"
+    progress("results read", total, total)

@@ -1,0 +1,308 @@
+"""Who calls, and may they? The one place that asks, before any endpoint is reached.
+
+::
+
+    request ─► secret? ──none──► public? ──no──► 401
+                 │ token, login session or share link: found by its digest, holds now
+                 ▼
+               caller: project and scopes ─► rate ─► scope the route needs ─► endpoint
+                          401 / 403              429          403               │
+                                       written down, if it was a write ◄────────┘
+
+A route that nobody thought of here is refused to whoever has no token, and its writes to whoever
+is no maintainer: :func:`need_of` goes by the noun in the address, and what it does not know needs
+the most. Another project's things are no matter of this file: the session does not see them
+(``db/scope.py``), so they are 404.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio.to_thread
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from db import secrets
+from db.models import Batch, LoginSession, ShareLink, Token, User
+from db.models.accounts import SCOPES
+from db.repositories import accounts, audit, credentials, rates
+from db.session import transaction
+from refault.client.connection import FORM_KEY_HEADER, SESSION_COOKIE
+from refault.errors import Forbidden, NotFound, RateLimited, RefaultError, Unauthenticated
+from services.api import errors
+
+if TYPE_CHECKING:
+    from services.api.deps import Resources
+
+ROOT = "/api/v1"
+CALLER = "refault.caller"
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+SCOPES_OF_ROLE: Mapping[str, frozenset[str]] = {
+    "viewer": frozenset({"read"}),
+    "contributor": frozenset({"read", "upload", "submit"}),
+    "maintainer": frozenset(SCOPES),
+}
+Need = Literal["nothing", "login", "read", "upload", "submit", "admin"]
+
+# The only routes that are answered to strangers. Problems explain refusals, also theirs.
+_PUBLIC_PATHS = frozenset({"/healthz", "/readyz", f"{ROOT}/openapi.json"})
+_PUBLIC_CALLS = frozenset({("POST", f"{ROOT}/sessions"), ("POST", f"{ROOT}/sessions/oidc")})
+_PUBLIC_NOUN = "problems"
+# About the caller, whoever it is; its endpoints look closer.
+_OWN = frozenset({"me", "sessions", "projects", "tokens"})
+_UPLOADED = frozenset({"traces", "blobs", "uploads"})
+_SUBMITTED = frozenset({"patch_sets", "batches", "runs", "comparisons", "shares"})
+# Not even to be read by everybody in the project: who does what, and secrets.
+_GUARDED = frozenset({"audit", "users", "webhooks"})
+# What can be called without a project: by who is a member of none yet, or chooses one.
+_WITHOUT_PROJECT = frozenset({"me", "sessions", "projects", "users", "problems"})
+_RATE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Caller:
+    """On whose behalf a request is answered."""
+
+    kind: Literal["token", "session", "link"]
+    # As the audit names them: ``user anna``, ``token ci``.
+    name: str
+    row_id: uuid.UUID
+    project_id: uuid.UUID | None
+    scopes: frozenset[str]
+    user: User | None = None
+    role: str | None = None
+    # Of a share link: the code of the batch it opens.
+    batch: str | None = None
+    requests_per_minute: int | None = None
+    form_key: str | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether a person calls who may do everything; a token never is."""
+        return self.kind == "session" and self.user is not None and self.user.is_admin
+
+
+def need_of(method: str, path: str) -> Need:
+    """What a caller must have for a request; unknown addresses need the most."""
+    noun = _noun(path)
+    is_public = path in _PUBLIC_PATHS or noun == _PUBLIC_NOUN
+    if (is_public and method in SAFE_METHODS) or (method, path) in _PUBLIC_CALLS:
+        return "nothing"
+    if noun in _OWN:
+        return "login"
+    if method in SAFE_METHODS:
+        return "admin" if noun in _GUARDED else "read"
+    if noun in _UPLOADED:
+        return "upload"
+    return "submit" if noun in _SUBMITTED else "admin"
+
+
+class Access:
+    """Middleware of the API: lets in whom the rule lets in, and writes down what they change."""
+
+    def __init__(self, app: ASGIApp, resources: Resources) -> None:
+        self._app = app
+        self._resources = resources
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or pass on what is none."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        try:
+            admit = partial(_admit, self._resources.engine, request)
+            caller = await anyio.to_thread.run_sync(admit)
+        except RefaultError as error:
+            response = await errors.library_error(request, error)
+            await response(scope, receive, send)
+            return
+        scope[CALLER] = caller
+        if caller is None or request.method in SAFE_METHODS:
+            await self._app(scope, receive, send)
+            return
+
+        async def send_noted(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in range(200, 300):
+                # Nothing is answered that is not written down.
+                note = partial(_note, self._resources.engine, request, caller, message)
+                await anyio.to_thread.run_sync(note)
+            await send(message)
+
+        await self._app(scope, receive, send_noted)
+
+
+def caller_of(request: Request) -> Caller:
+    """Who calls; raises :class:`~refault.errors.Unauthenticated` on public routes for strangers."""
+    found = request.scope.get(CALLER)
+    if not isinstance(found, Caller):
+        raise Unauthenticated(f"{request.url.path} needs a token or a login")
+    return found
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from; behind a proxy, the proxy."""
+    return request.client.host if request.client else "unknown"
+
+
+def check_origin(request: Request) -> None:
+    """Refuses what a page of another site made a browser send."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        raise Forbidden("this was sent from a page of another site")
+
+
+def _admit(engine: sa.Engine, request: Request) -> Caller | None:
+    need = need_of(request.method, request.url.path)
+    if request.method not in SAFE_METHODS and "authorization" not in request.headers:
+        check_origin(request)
+    secret = _secret(request)
+    if need == "nothing" and not secret:
+        return None
+    with transaction(engine) as session:
+        caller = _identify(session, secret) if secret else None
+        over = _over_rate(session, caller) if caller else None
+    if caller is None:
+        if need == "nothing":
+            return None
+        raise Unauthenticated(
+            "the token or login is unknown, expired or revoked"
+            if secret
+            else f"{request.url.path} needs a token (Authorization: Bearer rft_...) or a login"
+        )
+    if over is not None:
+        raise over
+    _check(request, caller, need)
+    return caller
+
+
+def _secret(request: Request) -> str:
+    given = request.headers.getlist("authorization")
+    if given:
+        scheme, _, secret = given[0].partition(" ")
+        is_bearer = len(given) == 1 and scheme.lower() == "bearer"
+        return secret.strip() if is_bearer and not secret.startswith(secrets.SESSION) else "?"
+    cookie = request.cookies.get(SESSION_COOKIE, "")
+    return cookie if not cookie or cookie.startswith(secrets.SESSION) else "?"
+
+
+def _identify(session: Session, secret: str) -> Caller | None:
+    found = credentials.find(session, secret)
+    if found is None:
+        return None
+    row, user = found.row, found.user
+    rate = found.project.requests_per_minute if found.project else None
+    match row:
+        case ShareLink():
+            return Caller(
+                "link", f"share link {row.id}", row.id, row.project_id, frozenset({"read"}),
+                batch=session.get_one(Batch, row.batch_id).code, requests_per_minute=rate,
+            )  # fmt: skip
+        case Token():
+            scopes = frozenset(row.scopes)
+            if user is not None:
+                role = _role(session, user, row.project_id)
+                if role is None:
+                    return None
+                scopes &= SCOPES_OF_ROLE[role]
+            credentials.note_use(session, row)
+            return Caller(
+                "token", f"token {row.name}", row.id, row.project_id, scopes,
+                user=user, requests_per_minute=rate,
+            )  # fmt: skip
+    return _logged_in(session, row, user, rate, secret)
+
+
+def _logged_in(
+    session: Session, row: LoginSession, user: User | None, rate: int | None, secret: str
+) -> Caller | None:
+    if user is None:
+        return None
+    role = _role(session, user, row.project_id) if row.project_id else None
+    return Caller(
+        "session", f"user {user.name}", row.id, row.project_id if role else None,
+        SCOPES_OF_ROLE[role] if role else frozenset(),
+        user=user, role=role, requests_per_minute=rate, form_key=secrets.form_key(secret),
+    )  # fmt: skip
+
+
+def _role(session: Session, user: User, project_id: uuid.UUID) -> str | None:
+    return "maintainer" if user.is_admin else accounts.role_in(session, user.id, project_id)
+
+
+def _over_rate(session: Session, caller: Caller) -> RateLimited | None:
+    limit = caller.requests_per_minute
+    if limit is None:
+        return None
+    done_count, seconds_left = rates.count(
+        session, f"requests:{caller.kind}:{caller.row_id}", _RATE_SECONDS
+    )
+    if done_count <= limit:
+        return None
+    return RateLimited(
+        f"{caller.name} has made {limit} requests within a minute, as many as this project allows",
+        retry_after_seconds=seconds_left,
+    )
+
+
+def _check(request: Request, caller: Caller, need: Need) -> None:
+    method, path = request.method, request.url.path
+    if caller.kind == "link":
+        if method not in SAFE_METHODS:
+            raise Forbidden("a share link opens one batch, to be read")
+        if need != "nothing" and not _is_shared(path, caller.batch):
+            raise NotFound(f"{path} is not what this link shares")
+        return
+    if caller.kind == "session" and method not in SAFE_METHODS and need != "nothing":
+        check_origin(request)
+        if request.headers.get(FORM_KEY_HEADER) != caller.form_key:
+            raise Forbidden(f"a login writes with its form key in {FORM_KEY_HEADER} only")
+    if need in {"nothing", "login"} and _noun(path) in _WITHOUT_PROJECT | {""}:
+        return
+    if caller.is_admin and _noun(path) in _WITHOUT_PROJECT:
+        return
+    if caller.project_id is None:
+        raise Forbidden(f"{caller.name} is a member of no project, or has chosen none")
+    if need in SCOPES and need not in caller.scopes:
+        raise Forbidden(f"{method} {path} needs the scope {need!r}, which {caller.name} lacks")
+
+
+def _is_shared(path: str, batch: str | None) -> bool:
+    """Whether a link to ``batch`` opens ``path``: the batch, its comparison in every form."""
+    comparison = f"{ROOT}/comparisons/{batch}"
+    whole = {f"{ROOT}/me", f"{ROOT}/batches/{batch}", comparison}
+    form = path.removeprefix(f"{comparison}.")
+    return path in whole or (form != path and "/" not in form)
+
+
+def _noun(path: str) -> str:
+    """``traces`` of ``/api/v1/traces/1``; empty outside of the API."""
+    return path.removeprefix(f"{ROOT}/").partition("/")[0] if path.startswith(f"{ROOT}/") else ""
+
+
+def _note(engine: sa.Engine, request: Request, caller: Caller, message: Message) -> None:
+    route = request.scope.get("route")
+    headers = Headers(scope=message)
+    detail: dict[str, Any] = {
+        "status": message["status"],
+        "request_id": request.scope.get(errors.REQUEST_ID),
+        "path": request.url.path,
+    }
+    with transaction(engine) as session:
+        audit.note(
+            session,
+            actor=caller.name,
+            action=f"{request.method} {getattr(route, 'path', request.url.path)}",
+            subject=headers.get("location") or request.url.path,
+            project_id=caller.project_id,
+            address=address_of(request),
+            **detail,
+        )

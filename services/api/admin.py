@@ -1,0 +1,168 @@
+"""``python -m services.api.admin``: accounts from the command line, where nobody can log in yet.
+
+Needs REFAULT_DATABASE_URL and nothing else; what it does stands in the audit like everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import getpass
+import os
+import sys
+import uuid
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.models.accounts import ROLES, SCOPES
+from db.repositories import accounts, audit, credentials, projects
+from db.scope import enter
+from db.session import create_engine, transaction
+from refault.errors import RefaultError
+from services.api import passwords
+
+_NO_BOUND = 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; answers the exit code."""
+    options = _parser().parse_args(arguments)
+    url = options.database_url or os.environ.get("REFAULT_DATABASE_URL")
+    if not url:
+        sys.stderr.write("no database: set REFAULT_DATABASE_URL or give --database-url\n")
+        return 2
+    engine = create_engine(url, pool_size=1)
+    try:
+        with transaction(engine) as session:
+            shown = options.run(session, options)
+            audit.note(
+                session,
+                actor=f"command line ({getpass.getuser()})",
+                action=options.command,
+                subject=options.subject(options),
+            )
+    except (RefaultError, sa.exc.SQLAlchemyError) as error:
+        sys.stderr.write(f"{options.command}: {error}\n")
+        return 1
+    finally:
+        engine.dispose()
+    # A secret goes out only once it is good for something.
+    sys.stdout.write(shown)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m services.api.admin", description=__doc__)
+    parser.add_argument("--database-url", help="default: REFAULT_DATABASE_URL")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    user = commands.add_parser("create-user", help="make a user; prints the generated password")
+    user.add_argument("name")
+    user.add_argument("--admin", action="store_true", help="may do everything")
+    user.add_argument("--password-stdin", action="store_true", help="read the password instead")
+    user.set_defaults(run=_create_user, subject=lambda given: given.name)
+
+    reset = commands.add_parser("reset-password", help="print a new password for a user")
+    reset.add_argument("name")
+    reset.set_defaults(run=_reset_password, subject=lambda given: given.name)
+
+    project = commands.add_parser("create-project", help="make a project")
+    project.add_argument("name")
+    _add_quotas(project)
+    project.set_defaults(run=_create_project, subject=lambda given: given.name)
+
+    quota = commands.add_parser("set-quota", help="what a project may have; 0 is without bound")
+    quota.add_argument("name")
+    _add_quotas(quota)
+    quota.set_defaults(run=_set_quota, subject=lambda given: given.name)
+
+    member = commands.add_parser("set-member", help="give a user a role in a project")
+    member.add_argument("project")
+    member.add_argument("user")
+    member.add_argument("role", choices=ROLES)
+    member.set_defaults(run=_set_member, subject=lambda given: f"{given.project} {given.user}")
+
+    token = commands.add_parser("create-token", help="mint a token of a project and print it")
+    token.add_argument("project")
+    token.add_argument("name")
+    token.add_argument("--scope", action="append", choices=SCOPES, required=True)
+    token.add_argument("--days", type=int, default=90, help="lifetime (90); 0 does not expire")
+    token.set_defaults(run=_create_token, subject=lambda given: f"{given.project} {given.name}")
+
+    revoke = commands.add_parser("revoke-token", help="end a token at once")
+    revoke.add_argument("project")
+    revoke.add_argument("id", type=uuid.UUID)
+    revoke.set_defaults(run=_revoke_token, subject=lambda given: f"{given.project} {given.id}")
+    return parser
+
+
+def _add_quotas(parser: argparse.ArgumentParser) -> None:
+    for name in projects.QUOTAS:
+        option = "--" + name.removeprefix("quota_").replace("_", "-")
+        parser.add_argument(option, dest=name, type=int, metavar="N")
+
+
+def _create_user(session: Session, options: argparse.Namespace) -> str:
+    given = sys.stdin.readline().rstrip("\n") if options.password_stdin else None
+    password = given if given is not None else passwords.generated()
+    accounts.add_user(
+        session, options.name, password_hash=passwords.hashed(password), is_admin=options.admin
+    )
+    return f"user {options.name}\n" if given is not None else f"password: {password}\n"
+
+
+def _reset_password(session: Session, options: argparse.Namespace) -> str:
+    user = accounts.get_user(session, options.name)
+    password = passwords.generated()
+    user.password_hash = passwords.hashed(password)
+    credentials.revoke_sessions(session, user)
+    return f"password: {password}\n"
+
+
+def _create_project(session: Session, options: argparse.Namespace) -> str:
+    projects.add(session, options.name, **_quotas(options))
+    return f"project {options.name}\n"
+
+
+def _set_quota(session: Session, options: argparse.Namespace) -> str:
+    project = projects.get(session, options.name)
+    for name, value in _quotas(options).items():
+        setattr(project, name, value)
+    shown = (f"{name}: {getattr(project, name) or 'no bound'}\n" for name in projects.QUOTAS)
+    return "".join(shown)
+
+
+def _quotas(options: argparse.Namespace) -> dict[str, int | None]:
+    given = {name: getattr(options, name) for name in projects.QUOTAS}
+    return {
+        name: None if value <= _NO_BOUND else value
+        for name, value in given.items()
+        if value is not None
+    }
+
+
+def _set_member(session: Session, options: argparse.Namespace) -> str:
+    project = projects.get(session, options.project)
+    user = accounts.get_user(session, options.user)
+    accounts.set_role(session, project.id, user, options.role)
+    return f"{user.name} is a {options.role} of {project.name}\n"
+
+
+def _create_token(session: Session, options: argparse.Namespace) -> str:
+    enter(session, projects.get(session, options.project).id)
+    lifetime = datetime.timedelta(days=options.days) if options.days > 0 else None
+    _, secret = credentials.mint_token(
+        session, options.name, scopes=options.scope, lifetime=lifetime
+    )
+    return f"{secret}\n"
+
+
+def _revoke_token(session: Session, options: argparse.Namespace) -> str:
+    enter(session, projects.get(session, options.project).id)
+    credentials.revoke(session, credentials.get_token(session, options.id))
+    return f"token {options.id} is revoked\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

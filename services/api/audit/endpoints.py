@@ -1,0 +1,34 @@
+"""The endpoint ``/api/v1/audit``."""
+
+import uuid
+from typing import Any
+
+from fastapi import APIRouter
+
+from db.repositories import audit
+from services.api.deps import WithPage, WithResources
+from services.api.responses import problems
+from services.api.schemas import Document, Page, Time
+
+router = APIRouter(tags=["audit"])
+
+
+class AuditEntry(Document):
+    """Something somebody did."""
+
+    id: uuid.UUID
+    actor: str
+    action: str
+    subject: str
+    detail: dict[str, Any]
+    address: str | None
+    created_at: Time
+
+
+@router.get("/audit", responses=problems(401, 403, 422))
+def list_audit(resources: WithResources, page: WithPage) -> Page[AuditEntry]:
+    """List who did what in this project, newest first; for maintainers."""
+    with resources.transaction() as session:
+        found = audit.list_page(session, after=page.cursor, limit=page.limit)
+        items = [AuditEntry.model_validate(row) for row in found.rows]
+    return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))

@@ -1,0 +1,30 @@
+"""What the API does by itself, since the bytes of uploads are on its host: it tidies up."""
+
+import logging
+
+import anyio
+import anyio.to_thread
+
+from refault.errors import RefaultError
+from services.api.deps import Resources
+from services.api.traces import catalogue
+from services.api.uploads import service as uploads
+
+_log = logging.getLogger("refault.api")
+
+
+async def tidy_up_for_ever(resources: Resources) -> None:
+    """Sweeps at once and then again and again; a sweep that fails is tried anew."""
+    while True:
+        await anyio.to_thread.run_sync(tidy_up, resources)
+        await anyio.sleep(resources.settings.upload_sweep_seconds)
+
+
+def tidy_up(resources: Resources) -> None:
+    """One sweep: uploads of dead processes, expired ones, traces past their time."""
+    try:
+        resources.blobs.sweep_incoming()
+        uploads.sweep(resources)
+        catalogue.apply_retention(resources)
+    except (RefaultError, OSError):
+        _log.warning("tidying up was interrupted; the next sweep goes on", exc_info=True)

@@ -1,0 +1,157 @@
+"""``/metrics``: the service in numbers, as Prometheus reads them.
+
+What happens in workers or in several API processes is asked of the database, so
+that every process answers the same; requests are counted by the process that
+answers them, which is what Prometheus expects of an instance.
+"""
+
+import ipaddress
+import time
+from collections.abc import Iterator
+from typing import cast
+
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+from sqlalchemy.orm import Session
+from starlette.types import Scope
+
+from db.repositories import operations, simulators
+from db.session import transaction
+from refault.errors import Forbidden
+from services.api.deps import Resources, WithResources
+from services.api.responses import problems
+
+router = APIRouter(tags=["health"])
+
+API_ROOT = "/api/v1"
+# Half as many lines, and nobody reads when a series began.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+
+class RequestMetrics:
+    """Requests this process has answered, by route and status."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._count = Counter(
+            "refault_requests",
+            "Requests answered by this process",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "refault_request_seconds",
+            "Time from a request's first byte to its answer's last",
+            ("method", "route"),
+            registry=self.registry,
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.3, 1, 3, 10, 60),
+        )
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts one answer; ``route`` is the template, so that ids make no new series."""
+        self._count.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route a request met, or one word for all that met none."""
+    route = scope.get("route")
+    if not isinstance(route, APIRoute):
+        return "other"
+    # The route of an included router knows its own part of the address only.
+    is_inner = scope["path"].startswith(API_ROOT) and not route.path.startswith(API_ROOT)
+    return API_ROOT + route.path if is_inner else route.path
+
+
+class _FromRows(Collector):
+    """Everything the database knows, asked once per scrape."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def collect(self) -> Iterator[Metric]:
+        """One family after the other."""
+        session = self._session
+        shards = GaugeMetricFamily(
+            "refault_shards", "Shards that wait (the queue's depth) or run", labels=["state"]
+        )
+        for state, number in operations.shards_by_state(session).items():
+            shards.add_metric([state], number)
+        yield shards
+        speed = GaugeMetricFamily(
+            "refault_replayed_events_per_second",
+            "Events replayed per second, over the results of the last hour",
+            labels=["variant", "variant_digest"],
+        )
+        for (digest, name), per_second in operations.events_per_second(session).items():
+            speed.add_metric([name, digest[:12]], per_second)
+        yield speed
+        yield GaugeMetricFamily(
+            "refault_workers", "Workers alive", len(simulators.alive_workers(session))
+        )
+        deliveries = GaugeMetricFamily(
+            "refault_webhook_deliveries", "Messages to webhooks", labels=["state"]
+        )
+        for state, number in operations.deliveries_by_state(session).items():
+            deliveries.add_metric([state], number)
+        yield deliveries
+        for name, value in operations.tallies(session).items():
+            yield CounterMetricFamily(f"refault_{name}", operations.TALLIES[name], value)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus text", "content": {"text/plain": {}}},
+        **problems(403),
+    },
+)
+def metrics(request: Request, resources: WithResources) -> Response:
+    """Get the service in numbers, as Prometheus text.
+
+    For callers on this machine, and for all if REFAULT_METRICS_OPEN says so.
+    """
+    if not (resources.settings.metrics_open or _is_local(request)):
+        raise Forbidden(
+            "metrics are for callers on this machine: set REFAULT_METRICS_OPEN=true to open them"
+        )
+    return Response(_text(request, resources), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+def _text(request: Request, resources: Resources) -> bytes:
+    counted = cast("RequestMetrics", request.app.state.request_metrics)
+    registry = CollectorRegistry(auto_describe=False)
+    # Every project's numbers together: they name no trace and no batch.
+    with transaction(resources.engine) as session:
+        registry.register(_FromRows(session))
+        from_rows = generate_latest(registry)
+    return from_rows + generate_latest(counted.registry)
+
+
+def _is_local(request: Request) -> bool:
+    """Whether the caller is on this machine, and not somebody a proxy here speaks for."""
+    if request.client is None or any(name in request.headers for name in _FORWARDED):
+        return False
+    try:
+        return ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run."""
+        return time.perf_counter() - self._start

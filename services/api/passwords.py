@@ -1,0 +1,39 @@
+"""Passwords of local accounts: argon2id, and never two hashes more than the machine can bear."""
+
+import secrets
+import threading
+
+import argon2
+
+from refault.errors import InvalidRequest
+
+LENGTH_MIN = 12
+LENGTH_MAX = 200
+# OWASP's parameters for argon2id; each hash takes that much memory, so few are made at once.
+_HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+_AT_ONCE = threading.Semaphore(2)
+# Checked where there is no such account, so that it takes as long as where there is.
+_NOBODY = _HASHER.hash(secrets.token_urlsafe(32))
+
+
+def hashed(password: str) -> str:
+    """What is kept of a password; raises ``InvalidRequest`` for one that is too short."""
+    if not LENGTH_MIN <= len(password) <= LENGTH_MAX:
+        raise InvalidRequest(f"password: {LENGTH_MIN} to {LENGTH_MAX} characters")
+    with _AT_ONCE:
+        return _HASHER.hash(password)
+
+
+def is_right(password: str, kept: str | None) -> bool:
+    """Whether a password is the kept one; takes as long where nothing is kept."""
+    try:
+        with _AT_ONCE:
+            _HASHER.verify(kept or _NOBODY, password)
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+        return False
+    return kept is not None
+
+
+def generated() -> str:
+    """A password nobody has to think of."""
+    return secrets.token_urlsafe(18)

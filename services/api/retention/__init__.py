@@ -1,0 +1,1 @@
+"""How long traces stay that nobody uses."""

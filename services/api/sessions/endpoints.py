@@ -1,0 +1,111 @@
+"""The endpoints under ``/api/v1/sessions`` and ``/api/v1/me``."""
+
+from dataclasses import replace
+
+from fastapi import APIRouter, Request, Response
+
+from db.models import LoginSession, User
+from db.repositories import accounts, credentials, projects
+from db.session import transaction
+from refault.errors import Forbidden, NotFound
+from services.api import passwords
+from services.api.access import SCOPES_OF_ROLE, Caller, address_of
+from services.api.deps import Resources, WithCaller, WithResources
+from services.api.responses import problems
+from services.api.sessions import service
+from services.api.sessions.schemas import (
+    ChooseBody,
+    LoginBody,
+    Me,
+    OpenedSession,
+    PasswordBody,
+    ProjectChoice,
+)
+
+router = APIRouter(tags=["sessions"])
+
+
+@router.post("/sessions", status_code=201, responses=problems(401, 403, 422, 429))
+def log_in(request: Request, resources: WithResources, body: LoginBody) -> OpenedSession:
+    """Log in with a name and a password; programs use tokens instead."""
+    return service.log_in(resources, body.name, body.password, address_of(request))
+
+
+@router.delete("/sessions/current", status_code=204, responses=problems(401, 403))
+def log_out(resources: WithResources, caller: WithCaller) -> Response:
+    """Log out: the session ends at once."""
+    _person(caller)
+    with transaction(resources.engine) as session:
+        credentials.revoke(session, session.get_one(LoginSession, caller.row_id))
+    return Response(status_code=204)
+
+
+@router.put("/sessions/current", responses=problems(401, 403, 404, 422))
+def choose_project(resources: WithResources, caller: WithCaller, body: ChooseBody) -> Me:
+    """Choose the project this login looks at."""
+    user = _person(caller)
+    with transaction(resources.engine) as session:
+        choices = {project.name: project for project, _ in accounts.projects_of(session, user)}
+        if body.project not in choices:
+            raise NotFound(f"no project {body.project}")
+        row = session.get_one(LoginSession, caller.row_id)
+        row.project_id = choices[body.project].id
+        role = accounts.role_in(session, user.id, row.project_id)
+    role = "maintainer" if user.is_admin else role
+    scopes = SCOPES_OF_ROLE[role] if role else frozenset[str]()
+    return _described(
+        resources, replace(caller, project_id=row.project_id, role=role, scopes=scopes)
+    )
+
+
+@router.get("/me", responses=problems(401))
+def get_me(resources: WithResources, caller: WithCaller) -> Me:
+    """Ask what one is to the service: which project, role and scopes."""
+    return _described(resources, caller)
+
+
+@router.put("/me/password", status_code=204, responses=problems(401, 403, 422))
+def change_password(
+    request: Request, resources: WithResources, caller: WithCaller, body: PasswordBody
+) -> Response:
+    """Change one's own password; every login of the account ends."""
+    user = _person(caller)
+    service.count_try(resources, user.name, address_of(request))
+    if not passwords.is_right(body.old, user.password_hash):
+        raise Forbidden("the old password is another one")
+    password_hash = passwords.hashed(body.new)
+    with transaction(resources.engine) as session:
+        row = session.get_one(User, user.id)
+        row.password_hash = password_hash
+        credentials.revoke_sessions(session, row)
+    return Response(status_code=204)
+
+
+def _person(caller: Caller) -> User:
+    if caller.kind != "session" or caller.user is None:
+        raise Forbidden("only who is logged in can do this; a token cannot")
+    return caller.user
+
+
+def _described(resources: Resources, caller: Caller) -> Me:
+    with transaction(resources.engine) as session:
+        choices = []
+        if caller.kind == "session" and caller.user is not None:
+            choices = [
+                ProjectChoice(name=project.name, role=role)
+                for project, role in accounts.projects_of(session, caller.user)
+            ]
+        project = projects.by_id(session, caller.project_id) if caller.project_id else None
+    return Me(
+        kind=caller.kind,
+        name=caller.name,
+        user=caller.user.name if caller.user else None,
+        is_admin=caller.is_admin,
+        project=project.name if project else None,
+        role=caller.role,
+        scopes=sorted(caller.scopes),
+        projects=choices,
+        batch=caller.batch,
+        form_key=caller.form_key,
+        id=caller.row_id,
+    )

@@ -1,0 +1,66 @@
+"""Bodies and answers about logins and callers."""
+
+import uuid
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from services.api.passwords import LENGTH_MAX, LENGTH_MIN
+from services.api.schemas import Body, Document, StorableText, Time
+
+Secret = Annotated[str, Field(max_length=LENGTH_MAX)]
+NewPassword = Annotated[str, Field(min_length=LENGTH_MIN, max_length=LENGTH_MAX)]
+Name = Annotated[StorableText, Field(max_length=63)]
+
+
+class LoginBody(Body):
+    """Who logs in."""
+
+    name: Name
+    password: Secret
+
+
+class OpenedSession(Document):
+    """A login; `secret` is the value of the cookie and is shown once."""
+
+    secret: str = Field(repr=False)
+    user: str
+    expires_at: Time
+
+
+class ChooseBody(Body):
+    """The project a login looks at from now on."""
+
+    project: Name
+
+
+class PasswordBody(Body):
+    """A change of one's own password."""
+
+    old: Secret
+    new: NewPassword
+
+
+class ProjectChoice(Document):
+    """A project the caller may see."""
+
+    name: str
+    role: str
+
+
+class Me(Document):
+    """What the caller is, to the service."""
+
+    kind: Literal["token", "session", "link"]
+    name: str
+    user: str | None
+    is_admin: bool
+    project: str | None
+    role: str | None
+    scopes: list[str]
+    projects: list[ProjectChoice]
+    batch: str | None = Field(description="Of a share link: the batch it opens")
+    form_key: str | None = Field(
+        description="Of a login: what its writes carry as X-CSRF-Token", repr=False
+    )
+    id: uuid.UUID

@@ -1,0 +1,83 @@
+"""The endpoints of share links: made and listed at their batch, revoked by id."""
+
+import datetime
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from db.models import ShareLink
+from db.repositories import batches, credentials
+from services.api.deps import WithCaller, WithResources
+from services.api.responses import problems
+from services.api.schemas import Body, Document, Page, Time
+
+router = APIRouter(tags=["shares"])
+
+LIFETIME_DAYS_MAX = 3660
+
+
+class ShareBody(Body):
+    """How long a link is to last."""
+
+    lifetime_days: Annotated[int, Field(ge=1, le=LIFETIME_DAYS_MAX)] | None = Field(
+        90, description="Null for a link that does not expire"
+    )
+
+
+class Share(Document):
+    """A link without its address."""
+
+    id: uuid.UUID
+    batch: str
+    made_by: str
+    created_at: Time
+    expires_at: Time | None
+    revoked_at: Time | None
+
+
+class MadeShare(Share):
+    """A new link; `path` is its address on this service and is shown this once."""
+
+    path: str = Field(repr=False)
+
+
+@router.post("/batches/{batch}/shares", status_code=201, responses=problems(401, 403, 404, 422))
+def share_batch(
+    resources: WithResources, caller: WithCaller, batch: str, body: ShareBody
+) -> MadeShare:
+    """Make a link by which anybody may read this batch and its comparison."""
+    lifetime = body.lifetime_days and datetime.timedelta(days=body.lifetime_days)
+    with resources.transaction() as session:
+        row = batches.get(session, batch)
+        link, secret = credentials.share(session, row, caller.name, lifetime or None)
+        return MadeShare(**_fields(link, row.code), path=f"/s/{secret}")
+
+
+@router.get("/batches/{batch}/shares", responses=problems(401, 403, 404))
+def list_shares(resources: WithResources, batch: str) -> Page[Share]:
+    """List the links to a batch, newest first."""
+    with resources.transaction() as session:
+        row = batches.get(session, batch)
+        items = [Share(**_fields(link, row.code)) for link in credentials.links(session, row)]
+    return Page(items=items, next_cursor=None)
+
+
+@router.delete("/shares/{share}", status_code=204, responses=problems(401, 403, 404, 422))
+def revoke_share(resources: WithResources, share: uuid.UUID) -> Response:
+    """Revoke a link: it opens nothing any more."""
+    with resources.transaction() as session:
+        credentials.revoke(session, credentials.get_link(session, share))
+    return Response(status_code=204)
+
+
+def _fields(link: ShareLink, batch: str) -> dict[str, object]:
+    return {
+        "id": link.id,
+        "batch": batch,
+        "made_by": link.made_by,
+        "created_at": link.created_at,
+        "expires_at": link.expires_at,
+        "revoked_at": link.revoked_at,
+    }

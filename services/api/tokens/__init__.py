@@ -1,0 +1,1 @@
+"""API tokens: minted by who is logged in, shown once."""

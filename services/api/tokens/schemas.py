@@ -1,0 +1,40 @@
+"""Bodies and answers about tokens."""
+
+import uuid
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from services.api.schemas import Body, Document, StorableText, Time
+
+LIFETIME_DAYS_MAX = 3660
+
+
+class TokenBody(Body):
+    """A token to be minted."""
+
+    name: Annotated[StorableText, Field(min_length=1, max_length=100)]
+    scopes: Annotated[
+        list[Literal["read", "upload", "submit", "admin"]], Field(min_length=1, max_length=4)
+    ]
+    lifetime_days: Annotated[int, Field(ge=1, le=LIFETIME_DAYS_MAX)] | None = Field(
+        90, description="Null for a token that does not expire"
+    )
+
+
+class Token(Document):
+    """A token without its secret."""
+
+    id: uuid.UUID
+    name: str
+    scopes: list[str]
+    created_at: Time
+    expires_at: Time | None
+    last_used_at: Time | None
+    revoked_at: Time | None
+
+
+class MintedToken(Token):
+    """A new token; `secret` is shown this once."""
+
+    secret: str = Field(repr=False)

@@ -1,0 +1,112 @@
+"""What is known of traces, changed and deleted by people and by retention rules."""
+
+import dataclasses
+import hashlib
+import logging
+import uuid
+
+from sqlalchemy.orm import Session
+
+from db.models import Trace
+from db.repositories import throughput, trace_deletion, traces
+from db.session import transaction
+from refault.errors import Conflict, NotFound, VersionMismatch
+from services.api.deps import Resources
+from services.api.traces.schemas import TraceChanges, TraceDeletion, TraceDetail
+
+_log = logging.getLogger("refault.api")
+
+
+def describe(session: Session, row: Trace) -> TraceDetail:
+    """The trace, with what a replay of it may cost."""
+    detail = TraceDetail.model_validate(row)
+    speed = throughput.events_per_second(session)
+    if speed is not None:
+        detail.estimated_variant_seconds = float(f"{row.event_count / speed:.3g}")
+    return detail
+
+
+def version(detail: TraceDetail) -> str:
+    """The ETag: another one whenever anything of the answer differs."""
+    return hashlib.sha256(detail.model_dump_json().encode()).hexdigest()[:32]
+
+
+def change(
+    resources: Resources, name: str, changes: TraceChanges, if_match: str | None
+) -> TraceDetail:
+    """Change what people say of a trace. Without ``if_match`` the last change wins.
+
+    Raises VersionMismatch if the trace is no longer the one the caller saw.
+    """
+    with resources.transaction() as session:
+        row = traces.get(session, name)
+        session.refresh(row, with_for_update=True)
+        if if_match is not None and if_match.strip() != "*":
+            known = {entry.strip().removeprefix("W/").strip('"') for entry in if_match.split(",")}
+            if version(describe(session, row)) not in known:
+                raise VersionMismatch(f"trace {name} was changed meanwhile: get it again")
+        given = {key: value for key, value in changes if value is not None}
+        if "tags" in given:
+            given["tags"] = list(dict.fromkeys(given["tags"]))
+        traces.change(session, row, **given)
+        return describe(session, row)
+
+
+def delete(resources: Resources, name: str, *, cascade: bool, dry_run: bool) -> TraceDeletion:
+    """Delete a trace with all that is only its own, or say what that would be."""
+    with resources.transaction() as session:
+        row = traces.get(session, name)
+        if dry_run:
+            return _told(trace_deletion.preview(session, row), deleted=False)
+        return _told(_delete(resources, session, row, cascade=cascade), deleted=True)
+
+
+def apply_retention(resources: Resources) -> int:
+    """Delete the traces that rules let go, in all projects; answers how many. Each is logged."""
+    with transaction(resources.engine) as session:
+        found = trace_deletion.overdue(session)
+    deleted_count = 0
+    for project_id, trace_id in found:
+        owner = dataclasses.replace(resources, project_id=project_id)
+        try:
+            with owner.transaction() as session:
+                row = traces.get(session, trace_id)
+                name = row.name
+                taken = _delete(owner, session, row, cascade=False)
+        except (Conflict, NotFound):
+            continue  # used or deleted since it was found
+        deleted_count += 1
+        _log.info(
+            "retention: trace %s (%s) of project %s deleted, %d bytes freed",
+            name,
+            taken.digest[:12],
+            project_id,
+            taken.size_bytes,
+        )
+    return deleted_count
+
+
+def _delete(
+    resources: Resources, session: Session, row: Trace, *, cascade: bool
+) -> trace_deletion.Deletion:
+    traces.lock_digest(session, row.digest)
+    taken = trace_deletion.delete(session, row, cascade=cascade)
+    session.flush()
+    if taken.is_last:
+        # Before the commit: a row without its file says so when used, a file without a row never.
+        resources.blobs.delete(taken.digest)
+    return taken
+
+
+def _told(taken: trace_deletion.Deletion, *, deleted: bool) -> TraceDeletion:
+    return TraceDeletion(
+        trace=uuid.UUID(str(taken.trace_id)),
+        digest=taken.digest,
+        deleted=deleted,
+        blob=taken.is_last,
+        size_bytes=taken.size_bytes,
+        batches=list(taken.batches),
+        shortened_batches=list(taken.shortened_batches),
+        run_count=taken.run_count,
+        result_count=taken.result_count,
+    )

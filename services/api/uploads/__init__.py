@@ -1,0 +1,1 @@
+"""Uploads in several requests, by the protocol tus 1.0."""

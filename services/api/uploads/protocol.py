@@ -1,0 +1,126 @@
+"""The headers of tus 1.0 (https://tus.io/protocols/resumable-upload): read, checked, written."""
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from email.utils import format_datetime
+from typing import Any, Final
+
+from db.models import Upload
+from refault.errors import ChecksumMismatch, ProtocolMismatch, UploadHeaderInvalid
+from services.api.traces.intake import Wishes, as_wishes
+
+VERSION: Final = "1.0.0"
+EXTENSIONS: Final = "creation,creation-with-upload,checksum,expiration,termination"
+PART_TYPE: Final = "application/offset+octet-stream"
+# What every answer of an upload's address says.
+SPOKEN: Final[Mapping[str, str]] = {"tus-resumable": VERSION, "tus-version": VERSION}
+
+_ALGORITHMS: Final[Mapping[str, Callable[[], Any]]] = {
+    # The protocol demands sha1; against damage on the way it is good enough.
+    "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    "sha256": hashlib.sha256,
+    "md5": lambda: hashlib.md5(usedforsecurity=False),
+}
+CHECKSUM_ALGORITHMS: Final = ",".join(_ALGORITHMS)
+_METADATA_MAX: Final = 16 * 1024
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def check_version(header: str | None) -> None:
+    """Refuses to guess what another version means."""
+    if header != VERSION:
+        raise ProtocolMismatch(
+            f"this service speaks Tus-Resumable {VERSION}, the request says {header or 'nothing'}"
+        )
+
+
+def number(name: str, header: str | None) -> int:
+    """A header that must be there and count bytes."""
+    if header is None or not header.isascii() or not header.isdecimal() or len(header) > 18:  # noqa: PLR2004
+        raise UploadHeaderInvalid(f"{name}: expected a number of bytes, got {header!r}")
+    return int(header)
+
+
+@dataclasses.dataclass
+class Checksum:
+    """What a part was announced to sum up to."""
+
+    algorithm: str
+    expected: bytes
+
+    @classmethod
+    def read(cls, header: str | None) -> "Checksum | None":
+        """The ``Upload-Checksum`` of a part, if it has one."""
+        if header is None:
+            return None
+        algorithm, _, encoded = header.strip().partition(" ")
+        if algorithm not in _ALGORITHMS:
+            raise UploadHeaderInvalid(
+                f"Upload-Checksum: {algorithm!r} is none of {CHECKSUM_ALGORITHMS}"
+            )
+        return cls(algorithm, _decoded("Upload-Checksum", encoded))
+
+    def begin(self) -> Any:
+        """An empty sum; ``update`` it with the part."""
+        return _ALGORITHMS[self.algorithm]()
+
+    def check(self, summed: Any) -> None:
+        """Raises ChecksumMismatch if the part is another one."""
+        if not hmac.compare_digest(summed.digest(), self.expected):
+            raise ChecksumMismatch(
+                f"the part came with {self.algorithm} {summed.hexdigest()}, "
+                f"Upload-Checksum says {self.expected.hex()}; it was dropped"
+            )
+
+
+def read_metadata(header: str | None) -> tuple[Wishes, str | None]:
+    """What the sender wishes for the trace, and the sha256 it says the file has.
+
+    ``name`` (or ``filename``), ``tags`` with spaces between, ``note`` and ``sha256`` are ours;
+    other keys are left alone.
+    """
+    values: dict[str, str] = {}
+    if header and len(header) > _METADATA_MAX:
+        raise UploadHeaderInvalid(f"Upload-Metadata has more than {_METADATA_MAX} characters")
+    for pair in filter(None, (part.strip() for part in (header or "").split(","))):
+        key, _, encoded = pair.partition(" ")
+        try:
+            values[key] = _decoded("Upload-Metadata", encoded).decode()
+        except UnicodeDecodeError as error:
+            raise UploadHeaderInvalid(f"Upload-Metadata: {key} is not UTF-8") from error
+    digest = values.get("sha256")
+    if digest is not None and not _DIGEST.fullmatch(digest):
+        raise UploadHeaderInvalid("Upload-Metadata: sha256 must be 64 lower-case hex digits")
+    wishes = as_wishes(
+        name=values.get("name") or values.get("filename"),
+        tags=values.get("tags", "").split(),
+        note=values.get("note", ""),
+    )
+    return wishes, digest
+
+
+def described(row: Upload) -> dict[str, str]:
+    """What an answer says of an upload."""
+    headers = {
+        "upload-offset": str(row.offset_bytes),
+        "upload-length": str(row.size_bytes),
+        "upload-expires": format_datetime(row.expires_at, usegmt=True),
+        "cache-control": "no-store",
+    }
+    if row.metadata_header:
+        headers["upload-metadata"] = row.metadata_header
+    if row.trace_id is not None:
+        headers["refault-trace"] = str(row.trace_id)
+    return headers
+
+
+def _decoded(name: str, text: str) -> bytes:
+    try:
+        return base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise UploadHeaderInvalid(f"{name}: {text[:100]!r} is not base64") from error

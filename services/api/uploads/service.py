@@ -1,0 +1,281 @@
+"""An upload in several requests, gone on with wherever it was interrupted.
+
+::
+
+    create ──► row, empty file ──► append ──► … ──► append ──► trace, in one transaction
+                                     │                             with the end of the row
+              file beyond the offset │
+              of the row is cut off ─┘
+
+The offset in the row is what is safe: bytes are flushed to disk first, then the row says so. What
+a killed server wrote beyond it is sent again. The file is locked by whoever writes it; all bytes
+have been through the validator before the row counts them.
+"""
+
+import dataclasses
+import logging
+import uuid
+from collections.abc import Iterator
+
+from db.blobs import Partial
+from db.models import Upload
+from db.repositories import uploads
+from db.session import transaction
+from refault.errors import (
+    DigestMismatch,
+    RefaultError,
+    TraceError,
+    Unavailable,
+    UploadBusy,
+    UploadGone,
+    WrongOffset,
+)
+from refault.trace import TraceValidator
+from services.api.deps import Resources
+from services.api.traces import intake
+from services.api.traces.intake import Wishes
+from services.api.uploads.protocol import Checksum
+
+# How much a killed server may have to be sent again; each time costs a flush and a transaction.
+SAFE_EVERY_BYTES = 32 * 1024 * 1024
+
+_log = logging.getLogger("refault.api")
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What a request says of the bytes it brings; ``size_bytes`` None where it does not say."""
+
+    offset: int
+    size_bytes: int | None = None
+    checksum: Checksum | None = None
+
+
+def create(
+    resources: Resources,
+    *,
+    size_bytes: int,
+    metadata_header: str,
+    wishes: Wishes,
+    digest: str | None,
+) -> Upload:
+    """A new upload; a row first, so that no file is ever without one."""
+    limit_bytes = resources.settings.upload_limit_bytes
+    if size_bytes > limit_bytes:
+        raise intake.too_large(f"it has {size_bytes} bytes", limit_bytes)
+    with resources.transaction() as session:
+        row = uploads.add(
+            session,
+            size_bytes=size_bytes,
+            digest=digest,
+            metadata_header=metadata_header,
+            wishes=dataclasses.asdict(wishes),
+            lives_seconds=resources.settings.upload_expire_seconds,
+        )
+    try:
+        resources.blobs.incoming.create_partial(row.id)
+    except OSError as error:
+        with resources.transaction() as session:
+            uploads.remove(session, row.id)
+        raise _no_room(error) from error
+    return row
+
+
+def find(resources: Resources, upload_id: uuid.UUID) -> Upload:
+    """The upload, if it can be gone on with or is done; UploadGone says why it is neither."""
+    with resources.transaction() as session:
+        row = uploads.get(session, upload_id)
+    if row.state == "refused":
+        raise UploadGone(f"upload {upload_id} was refused: {row.error}")
+    if row.state == "open" and resources.blobs.incoming.partial_bytes(upload_id) < row.offset_bytes:
+        raise UploadGone(f"bytes of upload {upload_id} were lost here: begin a new one")
+    return row
+
+
+def append(
+    resources: Resources, upload_id: uuid.UUID, part: Part, chunks: Iterator[bytes]
+) -> Upload:
+    """Take a part; the upload as it is then.
+
+    Raises:
+        WrongOffset: the part does not begin where the last one ended.
+        UploadBusy: another request writes to the upload.
+        UploadTooLarge: it goes beyond the upload's length.
+        ChecksumMismatch: it changed on the way, and was dropped.
+        TraceError, DigestMismatch: the bytes are no good trace; the upload is over.
+        UploadStalled, ClientDisconnect: what came is kept, unless the part has a checksum.
+    """
+    row = find(resources, upload_id)
+    if row.state == "done":
+        _check_place(row, part)
+        return row
+    try:
+        with resources.blobs.incoming.open_partial(upload_id) as partial:
+            # Whoever held the file may have gone on with it meanwhile, or come to its end.
+            row = find(resources, upload_id)
+            _check_place(row, part)
+            partial.cut(row.offset_bytes)
+            _Appending(resources, row, partial).take(part, chunks)
+    except OSError as error:
+        raise _no_room(error) from error
+    return find(resources, upload_id)
+
+
+def end(resources: Resources, upload_id: uuid.UUID) -> None:
+    """Forget an upload and its bytes; a trace that came of it stays."""
+    with resources.transaction() as session:
+        row = uploads.get(session, upload_id)
+    if row.state == "open" and resources.blobs.incoming.has_partial(upload_id):
+        with resources.blobs.incoming.open_partial(upload_id):
+            _forget(resources, upload_id)
+    with resources.transaction() as session:
+        uploads.remove(session, upload_id)
+
+
+def sweep(resources: Resources) -> int:
+    """Forget what has expired, in all projects, and files nobody knows; answers how many uploads.
+
+    One that is being written to at this moment stays until the next sweep.
+    """
+    removed_count = 0
+    with transaction(resources.engine) as session:
+        found = uploads.expired(session)
+    for upload_id in found:
+        try:
+            if resources.blobs.incoming.has_partial(upload_id):
+                with resources.blobs.incoming.open_partial(upload_id):
+                    _forget(resources, upload_id)
+        except (UploadBusy, UploadGone):
+            continue
+        with transaction(resources.engine) as session:
+            uploads.remove(session, upload_id)
+        removed_count += 1
+    there = resources.blobs.incoming.partials()
+    with transaction(resources.engine) as session:
+        wanted = uploads.with_bytes(session, there)
+    for upload_id in set(there) - wanted:
+        _forget(resources, upload_id)
+    if removed_count:
+        _log.info("%d uploads expired and were removed", removed_count)
+    return removed_count
+
+
+class _Appending:
+    """One request that holds the file of an upload."""
+
+    def __init__(self, resources: Resources, row: Upload, partial: Partial) -> None:
+        self._resources = resources
+        self._row = row
+        self._partial = partial
+        self._safe = self._written = row.offset_bytes
+
+    def take(self, part: Part, chunks: Iterator[bytes]) -> None:
+        """The bytes of the part, into the file and through the validator."""
+        if part.checksum is not None:
+            self._write_checked(part.checksum, chunks)
+            chunks = self._partial.chunks(self._row.offset_bytes, self._written)
+            self._written = self._row.offset_bytes
+        validator = self._resources.validators.take(
+            self._row.id, self._partial, self._row.offset_bytes
+        )
+        try:
+            for chunk in chunks:
+                self._feed(validator, chunk, is_written=part.checksum is not None)
+        except (TraceError, OSError):
+            raise
+        except BaseException:
+            # The sender went away or said too much: what came before that is good.
+            self._settle(validator)
+            raise
+        self._settle(validator)
+
+    def _feed(self, validator: TraceValidator, chunk: bytes, *, is_written: bool) -> None:
+        self._bound(len(chunk))
+        try:
+            validator.feed(chunk)
+        except TraceError as error:
+            self._refuse(error)
+            raise
+        if not is_written:
+            self._partial.write(chunk)
+        self._written += len(chunk)
+        if self._row.size_bytes > self._written >= self._safe + SAFE_EVERY_BYTES:
+            self._make_safe()
+
+    def _write_checked(self, checksum: Checksum, chunks: Iterator[bytes]) -> None:
+        """Into the file only: the validator must not judge what may have changed on the way."""
+        summed = checksum.begin()
+        for chunk in chunks:
+            self._bound(len(chunk))
+            summed.update(chunk)
+            self._partial.write(chunk)
+            self._written += len(chunk)
+        checksum.check(summed)
+
+    def _bound(self, chunk_bytes: int) -> None:
+        if self._written + chunk_bytes > self._row.size_bytes:
+            raise intake.too_large(
+                f"the part goes on after byte {self._row.size_bytes}, which is the upload's length",
+                self._row.size_bytes,
+            )
+
+    def _settle(self, validator: TraceValidator) -> None:
+        """Makes safe what came; a trace of it, if that is all."""
+        if self._written < self._row.size_bytes:
+            self._make_safe()
+            self._resources.validators.give(self._row.id, validator)
+            return
+        self._partial.sync()
+        wishes = self._row.wishes
+        try:
+            intake.keep(
+                self._resources,
+                validator,
+                Wishes(wishes["name"], tuple(wishes["tags"]), wishes["note"]),
+                digest=self._row.digest,
+                put=lambda digest: self._resources.blobs.put(self._partial.path, digest),
+                also=lambda session, trace: uploads.finish(session, self._row, trace),
+            )
+        except (TraceError, DigestMismatch) as error:
+            self._refuse(error)
+            raise
+
+    def _make_safe(self) -> None:
+        self._partial.sync()
+        with self._resources.transaction() as session:
+            uploads.advance(
+                session,
+                self._row,
+                self._written,
+                lives_seconds=self._resources.settings.upload_expire_seconds,
+            )
+        self._safe = self._written
+
+    def _refuse(self, error: RefaultError) -> None:
+        with self._resources.transaction() as session:
+            uploads.refuse(session, self._row, str(error), getattr(error, "offset", None))
+        _forget(self._resources, self._row.id)
+
+
+def _check_place(row: Upload, part: Part) -> None:
+    if part.offset != row.offset_bytes:
+        raise WrongOffset(
+            f"the part begins at byte {part.offset}, upload {row.id} goes on at {row.offset_bytes}"
+        )
+    if part.size_bytes is not None and part.offset + part.size_bytes > row.size_bytes:
+        raise intake.too_large(
+            f"the part ends at byte {part.offset + part.size_bytes}, the upload was announced "
+            f"with {row.size_bytes}",
+            row.size_bytes,
+        )
+
+
+def _forget(resources: Resources, upload_id: uuid.UUID) -> None:
+    resources.blobs.incoming.remove_partial(upload_id)
+    resources.validators.drop(upload_id)
+
+
+def _no_room(error: OSError) -> Unavailable:
+    return Unavailable(
+        f"the part cannot be stored: {error.strerror or error}; what was safe before it stays"
+    )

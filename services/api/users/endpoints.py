@@ -1,0 +1,105 @@
+"""The endpoints under ``/api/v1/users``: for administrators who are logged in."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import Field
+
+from db.models import User as UserRow
+from db.repositories import accounts, credentials
+from db.session import transaction
+from refault.errors import Forbidden
+from services.api import passwords
+from services.api.deps import WithCaller, WithResources
+from services.api.responses import problems
+from services.api.schemas import Body, Document, Page, StorableText, Time
+from services.api.sessions.schemas import NewPassword
+
+
+def _admin(caller: WithCaller) -> None:
+    if not caller.is_admin:
+        raise Forbidden("only an administrator who is logged in looks after users")
+
+
+router = APIRouter(tags=["users"], dependencies=[Depends(_admin)])
+
+
+class UserBody(Body):
+    """A user to be made; without a password one is generated and answered once."""
+
+    name: Annotated[StorableText, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,62}$")]
+    password: NewPassword | None = None
+    is_admin: bool = False
+
+
+class ChangeBody(Body):
+    """What an administrator changes of a user; what is left out stays."""
+
+    password: NewPassword | None = None
+    is_enabled: bool | None = None
+    is_admin: bool | None = None
+
+
+class User(Document):
+    """A user."""
+
+    name: str
+    is_admin: bool
+    is_enabled: bool
+    created_at: Time
+
+
+class NewUser(User):
+    """A new user; `password` is what was generated, shown this once."""
+
+    password: str | None = Field(repr=False)
+
+
+@router.get("/users", responses=problems(401, 403))
+def list_users(resources: WithResources) -> Page[User]:
+    """List every user of the installation."""
+    with transaction(resources.engine) as session:
+        items = [User(**_fields(row)) for row in accounts.users(session)]
+    return Page(items=items, next_cursor=None)
+
+
+@router.post("/users", status_code=201, responses=problems(401, 403, 409, 422))
+def create_user(resources: WithResources, body: UserBody) -> NewUser:
+    """Make a user."""
+    generated = None if body.password else passwords.generated()
+    password_hash = passwords.hashed(body.password or generated or "")
+    with transaction(resources.engine) as session:
+        row = accounts.add_user(
+            session, body.name, password_hash=password_hash, is_admin=body.is_admin
+        )
+        session.refresh(row)
+        return NewUser(**_fields(row), password=generated)
+
+
+@router.patch("/users/{user}", responses=problems(401, 403, 404, 422))
+def change_user(
+    resources: WithResources,
+    user: Annotated[str, Path(max_length=63, description="Name of a user")],
+    body: ChangeBody,
+) -> User:
+    """Change a user; a new password or being shut out ends every login of theirs."""
+    with transaction(resources.engine) as session:
+        row = accounts.get_user(session, user)
+        if body.password is not None:
+            row.password_hash = passwords.hashed(body.password)
+        if body.is_admin is not None:
+            row.is_admin = body.is_admin
+        if body.is_enabled is not None:
+            accounts.set_enabled(session, row, enabled=body.is_enabled)
+        if body.password is not None or body.is_enabled is False:
+            credentials.revoke_sessions(session, row)
+        return User(**_fields(row))
+
+
+def _fields(row: UserRow) -> dict[str, object]:
+    return {
+        "name": row.name,
+        "is_admin": row.is_admin,
+        "is_enabled": row.disabled_at is None,
+        "created_at": row.created_at,
+    }

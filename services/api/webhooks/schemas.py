@@ -1,0 +1,57 @@
+"""Webhooks as JSON."""
+
+import uuid
+from typing import Literal
+
+from pydantic import Field
+
+from services.api.schemas import Body, Document, Time
+
+Event = Literal["batch.finished", "batch.failed", "integrity.alarm"]
+
+
+class WebhookBody(Body):
+    """A webhook to make."""
+
+    url: str = Field(
+        min_length=1,
+        max_length=2000,
+        description="https:// or http:// and a public host",
+        examples=["https://ci.example.org/hooks/refault"],
+    )
+    events: list[Event] = Field(min_length=1, max_length=3, description="What to tell it")
+
+
+class WebhookSummary(Document):
+    """A webhook, without its secret."""
+
+    id: uuid.UUID
+    url: str
+    events: list[Event]
+    created_at: Time
+
+
+class WebhookCreated(WebhookSummary):
+    """A new webhook."""
+
+    secret: str = Field(description="Signs its messages; shown this once")
+
+
+class Delivery(Document):
+    """A message, and what became of it so far."""
+
+    id: uuid.UUID = Field(description="X-Refault-Delivery of every attempt")
+    event: Event
+    state: Literal["waiting", "delivered", "given_up"]
+    attempt_count: int
+    next_at: Time | None
+    last_status: int | None = Field(description="What the receiver answered last")
+    last_error: str | None
+    created_at: Time
+    ended_at: Time | None
+
+
+class WebhookDetail(WebhookSummary):
+    """A webhook with its latest messages."""
+
+    deliveries: list[Delivery]

@@ -1,0 +1,169 @@
+"""The pages of who comes and goes: logging in and out, choosing a project, a shared batch."""
+
+from http import HTTPStatus
+from typing import cast, get_args
+from urllib.parse import parse_qs, quote, urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from refault.client.calls import ComparisonFormat
+from refault.client.connection import SESSION_COOKIE
+from refault.errors import Refused
+from services.dashboard.pages import Pages, whole_number
+from services.dashboard.view import page_of
+
+_FORM_BYTES_MAX = 16_384
+_MEDIA_TYPES = {
+    "json": "application/json",
+    "txt": "text/plain; charset=utf-8",
+    "md": "text/markdown; charset=utf-8",
+    "csv": "text/csv; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+class Doors:
+    """The pages one passes through; all they know comes from the API as well."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+
+    async def login(self, request: Request) -> Response:
+        """The form, and what it sends; leads on to the page that was asked for."""
+        if request.method != "POST":
+            return self._form(request, way_on(request.query_params.get("next", "/")))
+        fields = await _fields(request)
+        target = way_on(fields.get("next", "/"))
+        try:
+            async with self._pages.client(request) as client:
+                opened = await client.log_in(fields.get("name", ""), fields.get("password", ""))
+        except Refused as refused:
+            return self._form(request, target, fields.get("name", ""), refused)
+        response = _onwards(target)
+        response.set_cookie(
+            SESSION_COOKIE,
+            opened["secret"],
+            httponly=True,
+            samesite="lax",
+            secure=_is_encrypted(request),
+        )
+        return response
+
+    async def logout(self, request: Request) -> Response:
+        """Ends the login here and in the service."""
+        fields = await _fields(request)
+        async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
+            await client.log_out()
+        response = _onwards("/login")
+        response.delete_cookie(
+            SESSION_COOKIE, httponly=True, samesite="lax", secure=_is_encrypted(request)
+        )
+        return response
+
+    async def project(self, request: Request) -> Response:
+        """Chooses the project that is looked at."""
+        fields = await _fields(request)
+        async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
+            await client.choose_project(fields.get("project", ""))
+        return _onwards("/")
+
+    async def shared(self, request: Request) -> Response:
+        """The comparison of a shared batch, for whoever has the link."""
+        secret = request.path_params["secret"]
+        base = whole_number(request.query_params.get("base", "0"), "base")
+        async with self._pages.client(request, token=secret) as client:
+            code = await self._shared_batch(request, secret)
+            batch = await client.get_batch(code)
+            document = await client.comparison(code, base=base)
+        page = page_of(batch, document, base, address=f"/s/{quote(secret)}")
+        return self._pages.page("batch.html", me=None, batch=batch, page=page, is_shared=True)
+
+    async def shared_form(self, request: Request) -> Response:
+        """The same as .txt .md .csv .json or .svg."""
+        secret, form = request.path_params["secret"], request.path_params["form"]
+        if form not in get_args(ComparisonFormat):
+            raise HTTPException(404, f"no form .{form} of a comparison")
+        query = request.query_params
+        code = await self._shared_batch(request, secret)
+        async with self._pages.client(request, token=secret) as client:
+            body = await client.comparison_text(
+                code,
+                base=whole_number(query.get("base", "0"), "base"),
+                form=cast("ComparisonFormat", form),
+                trace=query.get("trace"),
+                theme=query.get("theme"),
+            )
+        return Response(body, media_type=_MEDIA_TYPES[form])
+
+    async def _shared_batch(self, request: Request, secret: str) -> str:
+        if not secret.startswith("rfs_"):
+            raise HTTPException(404, "no such link")
+        try:
+            async with self._pages.client(request, token=secret) as client:
+                me = await client.get_me()
+        except Refused as refused:
+            if refused.status != HTTPStatus.UNAUTHORIZED:
+                raise
+            raise HTTPException(404, "this link is unknown, expired or revoked") from refused
+        return str(me["batch"])
+
+    def _form(
+        self, request: Request, target: str, name: str = "", refused: Refused | None = None
+    ) -> Response:
+        del request
+        body = self._pages.text(
+            "login.html",
+            me=None,
+            target=target,
+            name=name,
+            complaint=str(refused) if refused else None,
+        )
+        status = refused.status if refused else 200
+        headers = {}
+        if refused is not None and status == HTTPStatus.TOO_MANY_REQUESTS:
+            headers["retry-after"] = "300"
+        return HTMLResponse(body, status, headers)
+
+
+def way_on(target: str) -> str:
+    """Where a login leads: an address of this site, whatever was asked for."""
+    parts = urlsplit(target)
+    is_ours = target.startswith("/") and not target.startswith(("//", "/\\"))
+    is_plain = target.isascii() and target.isprintable() and "\\" not in target
+    return target if is_ours and is_plain and not parts.netloc and not parts.scheme else "/"
+
+
+def to_login(request: Request) -> Response:
+    """Sends somebody we do not know to the form, and from there back to where they were."""
+    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return _onwards(f"/login?next={quote(path, safe='')}")
+
+
+def _onwards(target: str) -> Response:
+    # The browser comes with GET, whatever it has sent before.
+    return RedirectResponse(target, HTTPStatus.SEE_OTHER)
+
+
+def _is_encrypted(request: Request) -> bool:
+    """Whether the browser speaks HTTPS, as far as we are told; a proxy may end it before us."""
+    told = request.headers.get("x-forwarded-proto", "")
+    return request.url.scheme == "https" or told == "https"
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    """The fields of a form, each once."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise HTTPException(415, "a form is sent as application/x-www-form-urlencoded")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _FORM_BYTES_MAX:
+            raise HTTPException(413, f"a form has at most {_FORM_BYTES_MAX} bytes")
+    try:
+        found = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=20)
+    except ValueError as error:
+        raise HTTPException(422, "the form cannot be read") from error
+    return {name: values[0] for name, values in found.items()}

@@ -1,0 +1,184 @@
+import httpx
+import pytest
+import sqlalchemy as sa
+from prometheus_client.parser import text_string_to_metric_families
+
+from db.models import Shard
+from db.repositories import operations, shards, simulators, sweeping
+from db.repositories.shards import Fence
+from db.session import transaction
+from services.api.app import create_api
+from services.api.site import Site
+from tests.builders import digest_of
+from tests.fixtures.api import SERIES, SIMULATOR, in_process, trace_bytes
+
+pytestmark = pytest.mark.anyio
+
+
+async def numbers(http):
+    """Every sample by name and label values."""
+    answer = await http.get("/metrics")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/plain")
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+async def submitted(http, rows):
+    rows.register_simulator()
+    digest = rows.add_trace("boot")
+    chosen = (await http.post("/api/v1/patch_sets", json=SERIES)).json()["id"]
+    body = {"traces": [digest], "patch_sets": [chosen], "plan": "each"}
+    return (await http.post("/api/v1/batches", json=body)).json()
+
+
+def fence_of_only_shard(rows):
+    with transaction(rows.engine) as session:
+        row = session.execute(sa.select(Shard.id, Shard.attempt)).one()
+    return Fence(row.id, row.attempt)
+
+
+def claim(rows, fence):
+    with transaction(rows.engine) as session:
+        return shards.claim(
+            session, fence, worker="worker", simulator_digest=SIMULATOR, lease_seconds=60
+        )
+
+
+async def test_a_quiet_service_counts_nothing_and_says_so(http):
+    found = await numbers(http)
+    assert found["refault_shards", "queued"] == 0
+    assert found["refault_workers",] == 0
+    for name in operations.TALLIES:
+        assert found[f"refault_{name}_total",] == 0
+
+
+async def test_the_depth_of_the_queue_follows_the_rows(http, rows):
+    await submitted(http, rows)
+    assert (await numbers(http))["refault_shards", "queued"] == 1
+    claim(rows, fence_of_only_shard(rows))
+    found = await numbers(http)
+    assert (found["refault_shards", "queued"], found["refault_shards", "running"]) == (0, 1)
+    assert found["refault_workers",] == 1
+
+
+async def test_a_late_result_and_a_second_message_are_counted_as_dropped(http, rows):
+    await submitted(http, rows)
+    fence = fence_of_only_shard(rows)
+    claim(rows, fence)
+    assert claim(rows, fence) is None
+    with transaction(rows.engine) as session:
+        session.execute(
+            sa.update(Shard).values(lease_until=sa.func.now() - sa.text("interval '1 second'"))
+        )
+        sweeping.take_from_lost(session, fence, "gone")
+    with transaction(rows.engine) as session:
+        late = shards.record(session, fence, [], simulator_digest=SIMULATOR, worker="worker")
+    assert late is False
+    found = await numbers(http)
+    assert found["refault_messages_dropped_total",] == 1
+    assert found["refault_leases_expired_total",] == 1
+    assert found["refault_results_dropped_total",] == 1
+
+
+async def test_two_processes_show_the_same_uploads(api_settings, http, rows):
+    data = trace_bytes()
+    for _ in range(2):
+        answer = await http.post("/api/v1/traces", content=data)
+        assert answer.is_success
+    other = create_api(api_settings)
+    async with in_process(Site(other, None)) as second:
+        found = await numbers(second)
+    other.state.resources.close()
+    assert found["refault_uploads_total",] == 1
+    assert found["refault_uploaded_bytes_total",] == len(data)
+
+
+async def test_the_speed_of_a_variant_is_what_was_replayed_in_the_last_hour(http, rows):
+    rows.ready_for_seed_series()
+    with transaction(rows.engine) as session:
+        session.execute(
+            sa.text("UPDATE results SET created_at = now() - interval '61 minutes'"
+                    " WHERE trace_digest = :old"),
+            {"old": digest_of("linux61-boot-1cpu")},
+        )  # fmt: skip
+        expected = {
+            (digest, events / 3600)
+            for digest, events in session.execute(
+                sa.text("SELECT variant_digest, (body->>'event_count')::bigint FROM results"
+                        " WHERE trace_digest = :new"),
+                {"new": digest_of("linux61-workload-1cpu")},
+            )
+        }  # fmt: skip
+    found = await numbers(http)
+    name = "refault_replayed_events_per_second"
+    got = {(key[2], value) for key, value in found.items() if key[0] == name}
+    assert got == {(digest[:12], speed) for digest, speed in expected}
+
+
+async def test_requests_are_counted_by_route_and_status_without_their_ids(api_settings, rows):
+    api = create_api(api_settings)
+    async with in_process(Site(api, None, api.state.request_metrics)) as http:
+        for name in ("b-2222", "b-3333"):
+            await http.get(f"/api/v1/batches/{name}")
+        await http.get("/nowhere")
+        found = await numbers(http)
+    api.state.resources.close()
+    route = "/api/v1/batches/{batch}"
+    assert found["refault_requests_total", "GET", route, "404"] == 2
+    assert found["refault_requests_total", "GET", "other", "404"] == 1
+    assert found["refault_request_seconds_count", "GET", route] == 2
+
+
+@pytest.mark.parametrize(
+    ("client", "headers", "is_open", "status"),
+    [
+        ("127.0.0.1", {}, False, 200),
+        ("::1", {}, False, 200),
+        ("10.0.0.7", {}, False, 403),
+        ("10.0.0.7", {}, True, 200),
+        ("127.0.0.1", {"x-forwarded-for": "203.0.113.9"}, False, 403),
+    ],
+)
+async def test_metrics_are_for_this_machine_unless_opened(
+    api_settings, rows, client, headers, is_open, status
+):
+    api = create_api(api_settings.model_copy(update={"metrics_open": is_open}))
+    transport = httpx.ASGITransport(Site(api, None), client=(client, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://refault.test") as http:
+        answer = await http.get("/metrics", headers=headers)
+    api.state.resources.close()
+    assert answer.status_code == status
+    if status == 403:
+        assert "REFAULT_METRICS_OPEN" in answer.json()["detail"]
+
+
+async def test_readiness_says_which_migration_is_missing_and_what_to_run(http, rows):
+    with transaction(rows.engine) as session:
+        session.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    part = (await http.get("/readyz")).json()["parts"]["schema"]
+    assert part["state"] == "unavailable"
+    assert "0001" in part["detail"]
+    assert "python -m db upgrade" in part["remedy"]
+
+
+async def test_readiness_writes_to_the_storage_to_know(http, rows, api_settings):
+    incoming = api_settings.blobs / "incoming"
+    incoming.write_text("a file where the folder should be")
+    part = (await http.get("/readyz")).json()["parts"]["storage"]
+    assert part["state"] == "unavailable"
+    assert "REFAULT_BLOBS" in part["remedy"]
+    incoming.unlink()
+    assert (await http.get("/readyz")).json()["parts"]["storage"]["state"] == "ok"
+    assert not rows.files()
+
+
+async def test_a_worker_that_is_not_heard_of_is_not_counted(http, rows):
+    rows.register_simulator()
+    with transaction(rows.engine) as session:
+        assert len(simulators.alive_workers(session)) == 1
+        session.execute(sa.text("UPDATE workers SET heartbeat_at = now() - interval '1 hour'"))
+    assert (await numbers(http))["refault_workers",] == 0

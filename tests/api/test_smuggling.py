@@ -1,0 +1,104 @@
+"""Requests no client of ours would send, against the server as it is deployed."""
+
+import socket
+
+import httpx
+import pytest
+
+from tests.fixtures.api import bearer
+
+HIDDEN = b"GET /api/v1/traces HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def sent(server, request: bytes) -> bytes:
+    """All that is answered to these bytes until the server closes or falls silent."""
+    address = httpx.URL(server.address)
+    answered = b""
+    with socket.create_connection((address.host, address.port), timeout=10) as connection:
+        connection.sendall(request)
+        connection.settimeout(1.5)
+        try:
+            while chunk := connection.recv(65536):
+                answered += chunk
+        except (TimeoutError, ConnectionResetError):
+            pass
+    return answered
+
+
+def request(server, *headers: str, body: bytes = b"", path="/api/v1/patch_sets") -> bytes:
+    lines = (f"POST {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {server.token}", *headers)
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ("Content-Length: 0", f"Content-Length: {len(HIDDEN)}"),
+        (f"Content-Length: {len(HIDDEN)}", "Content-Length: 0"),
+        ("Content-Length: 0, 41",),
+        ("Content-Length: +0",),
+        ("Content-Length: 0x0",),
+        ("Content-Length: -1",),
+        ("Content-Length : 0",),
+        ("Transfer-Encoding: chunked", "Transfer-Encoding: identity"),
+        ("Transfer-Encoding: xchunked", "Content-Length: 0"),
+        ("X-A: b\rContent-Length: 0",),
+        ("X-A: b\0c",),
+        (" X-Folded: at the start",),
+    ],
+)
+def test_a_length_said_twice_or_wrongly_hides_no_second_request(server, headers):
+    answered = sent(server, request(server, *headers, body=HIDDEN))
+
+    # Refused, or the one request answered: the hidden one, which has no token, never is.
+    assert answered.count(b"HTTP/1.1 ") <= 1, answered
+    assert b"HTTP/1.1 2" not in answered, answered
+
+
+def test_a_length_beside_chunks_hides_no_second_request(server):
+    chunks = b"0\r\n\r\n"
+    headers = (f"Content-Length: {len(chunks + HIDDEN)}", "Transfer-Encoding: chunked")
+    answered = sent(server, request(server, *headers, body=chunks + HIDDEN))
+
+    # RFC 9112, 6.3: the chunks count, and what follows is a request of its own, without a token,
+    # or the whole is refused.
+    assert b'"items"' not in answered, answered
+    assert b"HTTP/1.1 2" not in answered, answered
+
+
+@pytest.mark.parametrize(
+    "name", ["%0d%0aset-cookie:%20a=b", "%0d%0a%0d%0a<html>", "a%00b", "..%2f..%2fetc%2fpasswd"]
+)
+@pytest.mark.parametrize(
+    "path", ["/login?next=/{}", "/batches/{}", "/api/v1/batches/{}", "/s/{}", "/static/{}"]
+)
+def test_what_an_address_says_becomes_no_header(server, path, name):
+    answer = httpx.get(server.address + path.format(name), trust_env=False)
+
+    assert "set-cookie" not in answer.headers
+    assert answer.status_code in {200, 303, 401, 404, 422}
+    assert "root:" not in answer.text
+
+
+@pytest.mark.parametrize("given", ["a\r\nset-cookie: b=c", "x" * 65, "é", "<script>"])
+def test_a_request_id_that_is_not_plain_is_not_repeated(server, given):
+    raw = request(server, f"X-Request-Id: {given}", "Content-Length: 0")
+
+    answered = sent(server, raw)
+
+    head = answered.partition(b"\r\n\r\n")[0].lower()
+    assert b"set-cookie" not in head
+    assert given.encode().lower() not in head
+
+
+@pytest.mark.parametrize(
+    "path", ["//api/v1/traces", "/api/v1//traces", "/api/v1/problems/../traces", "/API/v1/traces",
+             "/api/v1/problems/%2e%2e/traces", "/healthz/../api/v1/traces", "/api/v1/traces/"]
+)  # fmt: skip
+def test_no_spelling_of_an_address_goes_round_the_door(server, path):
+    with httpx.Client(trust_env=False) as http:
+        http.post(f"{server.address}/api/v1/traces", headers=bearer(server.token))
+    answered = sent(server, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+    assert b'"items"' not in answered
+    assert b"HTTP/1.1 2" not in answered
