@@ -22,27 +22,40 @@ if TYPE_CHECKING:
 PLANS = get_args(Plan)
 
 
+WithPatches = Annotated[
+    list[str],
+    typer.Option(
+        "--patches",
+        "-p",
+        help="A patch set as `replay --variant` takes it: patch ids joined by +, a base in "
+        "front, parameters after commas.",
+    ),
+]
+WithSets = Annotated[
+    list[str], typer.Option("--set", "-s", help="Name or id of a patch set on the service.")
+]
+WithAxes = Annotated[
+    list[str],
+    typer.Option(
+        "--axis",
+        help="Plan matrix: NAME=VALUE,VALUE of base, page_limit, bypass, host_page_level or "
+        "tlb; `none` is no limit. May be repeated.",
+    ),
+]
+WithTraces = Annotated[
+    list[str],
+    typer.Argument(
+        help="Names, digests or ids of traces on the service, or their files.",
+        show_default=False,
+    ),
+]
+
+
 def submit(
-    traces: Annotated[
-        list[str],
-        typer.Argument(
-            help="Names, digests or ids of traces on the service, or their files.",
-            show_default=False,
-        ),
-    ],
+    traces: WithTraces,
     *,
-    patches: Annotated[
-        list[str],
-        typer.Option(
-            "--patches",
-            "-p",
-            help="A patch set as `replay --variant` takes it: patch ids joined by +, a base in "
-            "front, parameters after commas.",
-        ),
-    ] = [],  # noqa: B006 - Typer copies it
-    sets: Annotated[
-        list[str], typer.Option("--set", "-s", help="Name or id of a patch set on the service.")
-    ] = [],  # noqa: B006
+    patches: WithPatches = [],  # noqa: B006 - Typer copies it
+    sets: WithSets = [],  # noqa: B006
     plan: Annotated[
         str, typer.Option(help=f"What becomes a column: {', '.join(PLANS)}.", metavar="PLAN")
     ] = "each",
@@ -52,14 +65,7 @@ def submit(
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Run again what is known; an alarm if it differs.")
     ] = False,
-    axes: Annotated[
-        list[str],
-        typer.Option(
-            "--axis",
-            help="Plan matrix: NAME=VALUE,VALUE of base, page_limit, bypass, host_page_level or "
-            "tlb; `none` is no limit. May be repeated.",
-        ),
-    ] = [],  # noqa: B006
+    axes: WithAxes = [],  # noqa: B006
     priority: Annotated[
         int | None, typer.Option(help="The highest number runs first.", min=0, show_default=False)
     ] = None,

@@ -11,13 +11,13 @@ import anyio
 import httpx
 
 from refault.client import answers, calls, connection, downloads, uploads
+from refault.client.async_team import AsyncTeam
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
     BatchEvent,
     EstimateDocument,
     HealthDocument,
-    MeDocument,
     Page,
     ParametersDocument,
     PatchDocument,
@@ -25,8 +25,6 @@ from refault.client.documents import (
     ProblemTypeDocument,
     ReadinessDocument,
     RunDocument,
-    SessionDocument,
-    ShareDocument,
     TraceDocument,
     Upload,
 )
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class AsyncClient:
+class AsyncClient(AsyncTeam):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``
@@ -308,26 +306,6 @@ class AsyncClient:
         """Which parts of the service can be reached."""
         return await self._send(calls.is_ready())
 
-    async def get_me(self) -> MeDocument:
-        """Who the caller is to the service: project, scopes, and so on."""
-        return await self._send(calls.get_me())
-
-    async def log_in(self, name: str, password: str) -> SessionDocument:
-        """A login of a person, for the pages; programs use tokens."""
-        return await self._send(calls.log_in(name, password))
-
-    async def log_out(self) -> None:
-        """Ends the login whose cookie is shown."""
-        await self._send(calls.log_out())
-
-    async def choose_project(self, project: str) -> MeDocument:
-        """Looks at another project with the login whose cookie is shown."""
-        return await self._send(calls.choose_project(project))
-
-    async def share_batch(self, batch: str, *, lifetime_days: int | None = 90) -> ShareDocument:
-        """A link by which anybody may read a batch."""
-        return await self._send(calls.share_batch(batch, lifetime_days=lifetime_days))
-
     async def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""
         return await self._send(calls.comparison(batch, base=base))
@@ -406,7 +384,12 @@ class AsyncClient:
 
     async def _request(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
         return await self._http.request(
-            call.method, call.path, params=call.query, json=call.body, headers=headers
+            call.method,
+            call.path,
+            params=call.query,
+            json=call.body,
+            content=call.content,
+            headers=headers,
         )
 
     @contextmanager

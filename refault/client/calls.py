@@ -47,8 +47,9 @@ class Call(Generic[AnswerT]):
     method: str
     path: str
     read: Callable[[httpx.Response], AnswerT]
-    query: Mapping[str, str | int] = field(default_factory=dict)
+    query: Mapping[str, str | int | list[str]] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
+    content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -231,6 +232,31 @@ def comparison_text(
         answers.text,
         query=_query(base=base, trace=trace, theme=theme),
     )
+
+
+def ask(
+    method: str,
+    path: tuple[str, ...],
+    *,
+    query: Mapping[str, str | int | list[str] | None] | None = None,
+    body: Mapping[str, Any] | None = None,
+    content: bytes | None = None,
+) -> Call[Any]:
+    """A request answered by a document; a None of the query is left out."""
+    asked = {name: value for name, value in (query or {}).items() if value is not None}
+    return Call(method, _path(*path), answers.document, asked, body, content)
+
+
+def done(
+    method: str, path: tuple[str, ...], *, body: Mapping[str, Any] | None = None
+) -> Call[None]:
+    """A request answered by nothing but that it was done."""
+    return Call(method, _path(*path), answers.raise_for_problem, body=body)
+
+
+def metrics() -> Call[str]:
+    """The figures of the service in Prometheus' text form."""
+    return Call("GET", "/metrics", answers.text)
 
 
 def is_alive() -> Call[HealthDocument]:

@@ -17,7 +17,6 @@ from refault.client.documents import (
     BatchEvent,
     EstimateDocument,
     HealthDocument,
-    MeDocument,
     Page,
     ParametersDocument,
     PatchDocument,
@@ -25,12 +24,11 @@ from refault.client.documents import (
     ProblemTypeDocument,
     ReadinessDocument,
     RunDocument,
-    SessionDocument,
-    ShareDocument,
     TraceDocument,
     Upload,
 )
 from refault.client.event_stream import EventStreamParser
+from refault.client.team import Team
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class Client:
+class Client(Team):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``
@@ -287,26 +285,6 @@ class Client:
         """Which parts of the service can be reached."""
         return self._send(calls.is_ready())
 
-    def get_me(self) -> MeDocument:
-        """Who the caller is to the service: project, scopes, and so on."""
-        return self._send(calls.get_me())
-
-    def log_in(self, name: str, password: str) -> SessionDocument:
-        """A login of a person, for the pages; programs use tokens."""
-        return self._send(calls.log_in(name, password))
-
-    def log_out(self) -> None:
-        """Ends the login whose cookie is shown."""
-        self._send(calls.log_out())
-
-    def choose_project(self, project: str) -> MeDocument:
-        """Looks at another project with the login whose cookie is shown."""
-        return self._send(calls.choose_project(project))
-
-    def share_batch(self, batch: str, *, lifetime_days: int | None = 90) -> ShareDocument:
-        """A link by which anybody may read a batch."""
-        return self._send(calls.share_batch(batch, lifetime_days=lifetime_days))
-
     def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""
         return self._send(calls.comparison(batch, base=base))
@@ -383,7 +361,12 @@ class Client:
 
     def _request(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
         return self._http.request(
-            call.method, call.path, params=call.query, json=call.body, headers=headers
+            call.method,
+            call.path,
+            params=call.query,
+            json=call.body,
+            content=call.content,
+            headers=headers,
         )
 
     @contextmanager

@@ -37,8 +37,8 @@ class InProcess(httpx.BaseTransport):
 
 
 @pytest.fixture
-def client(site):
-    with Client("http://testserver", transport=InProcess(site)) as client:
+def client(site, token):
+    with Client("http://testserver", token=token, transport=InProcess(site)) as client:
         yield client
 
 
@@ -82,9 +82,9 @@ def test_problems_are_listed_and_explained(client):
     assert client.get_problem("not-found")["status"] == 404
 
 
-def test_the_async_client_says_the_same(site, client, trace_file, tmp_path):
+def test_the_async_client_says_the_same(site, token, client, trace_file, tmp_path):
     async def ask():
-        async with AsyncClient.in_process(site, "http://testserver", token="t0") as http:
+        async with AsyncClient.in_process(site, "http://testserver", token=token) as http:
             upload = await http.put_blob(trace_file)
             await http.download_trace(upload.trace["digest"], tmp_path / "down.rft")
             return upload.trace, await http.list_problems(), await http.is_alive()
