@@ -91,12 +91,53 @@ def cancel_batch(
     Example: refault batches cancel b-7k3f
     """
     with connect(url, token, timeout) as client:
-        found = client.cancel_batch(batch)
+        _tell(client.cancel_batch(batch), as_json=as_json)
+
+
+@batches.command("resume")
+def resume_batch(
+    batch: WithBatch,
+    *,
+    as_json: AsJson = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
+) -> None:
+    """Go on with what was cancelled of a batch.
+
+    Example: refault batches resume b-7k3f
+    """
+    with connect(url, token, timeout) as client:
+        _tell(client.resume_batch(batch), as_json=as_json)
+
+
+@batches.command("retry")
+def retry_batch(
+    batch: WithBatch,
+    *,
+    crashed: Annotated[
+        bool, typer.Option("--crashed", help="Also the runs whose variant crashed.")
+    ] = False,
+    as_json: AsJson = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
+) -> None:
+    """Run again what failed of a batch, and nothing else.
+
+    Example: refault batches retry b-7k3f
+    """
+    with connect(url, token, timeout) as client:
+        _tell(client.retry_batch(batch, crashed=crashed), as_json=as_json)
+
+
+def _tell(batch: BatchDocument, *, as_json: bool) -> None:
+    """How a batch stands after it was asked for something."""
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(batch, indent=2))
         return
-    progress = found["progress"]
-    print(f"{found['code']}: {found['state']}, {progress['done']} of {progress['total']} runs done")
+    progress = batch["progress"]
+    print(f"{batch['code']}: {batch['state']}, {progress['done']} of {progress['total']} runs done")
 
 
 def _show(batch: BatchDocument) -> None:

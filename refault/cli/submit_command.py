@@ -17,32 +17,45 @@ from refault.compare.layout import clean
 from refault.errors import EmptyBatch, InvalidRequest
 
 if TYPE_CHECKING:
-    from refault.client import BatchDocument, Client
+    from refault.client import BatchDocument, Client, EstimateDocument
 
 PLANS = get_args(Plan)
 
 
+WithPatches = Annotated[
+    list[str],
+    typer.Option(
+        "--patches",
+        "-p",
+        help="A patch set as `replay --variant` takes it: patch ids joined by +, a base in "
+        "front, parameters after commas.",
+    ),
+]
+WithSets = Annotated[
+    list[str], typer.Option("--set", "-s", help="Name or id of a patch set on the service.")
+]
+WithAxes = Annotated[
+    list[str],
+    typer.Option(
+        "--axis",
+        help="Plan matrix: NAME=VALUE,VALUE of base, page_limit, bypass, host_page_level or "
+        "tlb; `none` is no limit. May be repeated.",
+    ),
+]
+WithTraces = Annotated[
+    list[str],
+    typer.Argument(
+        help="Names, digests or ids of traces on the service, or their files.",
+        show_default=False,
+    ),
+]
+
+
 def submit(
-    traces: Annotated[
-        list[str],
-        typer.Argument(
-            help="Names, digests or ids of traces on the service, or their files.",
-            show_default=False,
-        ),
-    ],
+    traces: WithTraces,
     *,
-    patches: Annotated[
-        list[str],
-        typer.Option(
-            "--patches",
-            "-p",
-            help="A patch set as `replay --variant` takes it: patch ids joined by +, a base in "
-            "front, parameters after commas.",
-        ),
-    ] = [],  # noqa: B006 - Typer copies it
-    sets: Annotated[
-        list[str], typer.Option("--set", "-s", help="Name or id of a patch set on the service.")
-    ] = [],  # noqa: B006
+    patches: WithPatches = [],  # noqa: B006 - Typer copies it
+    sets: WithSets = [],  # noqa: B006
     plan: Annotated[
         str, typer.Option(help=f"What becomes a column: {', '.join(PLANS)}.", metavar="PLAN")
     ] = "each",
@@ -51,6 +64,13 @@ def submit(
     ] = "",
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Run again what is known; an alarm if it differs.")
+    ] = False,
+    axes: WithAxes = [],  # noqa: B006
+    priority: Annotated[
+        int | None, typer.Option(help="The highest number runs first.", min=0, show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would come to, and start nothing.")
     ] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Watch it; ends with the verdict and its exit code.")
@@ -62,8 +82,8 @@ def submit(
 ) -> None:
     """Submit a batch: every trace under every patch set.
 
-    What is known already is not computed again. A request that has to be sent twice makes one
-    batch.
+    What is known already is not computed again. A dry run starts no batch; patch sets of --patches
+    are kept by it all the same.
 
     Example: refault submit linux61-boot-1cpu --patches series --plan series --wait
     """
@@ -74,12 +94,17 @@ def submit(
         trace_ids = list(dict.fromkeys(names.trace(client, word)["id"] for word in traces))
         set_ids = [_made(client, text, name)["id"] for text in patches]
         set_ids += [names.patch_set(client, word)["id"] for word in sets]
-        batch = client.submit_batch(
-            trace_ids,
-            list(dict.fromkeys(set_ids)),
-            plan=plan,  # type: ignore[arg-type]
-            recompute=recompute,
-        )
+        told: dict[str, Any] = {
+            "plan": plan,
+            "axes": _axes(axes),
+            "priority": priority,
+            "recompute": recompute,
+        }
+        set_ids = list(dict.fromkeys(set_ids))
+        if dry_run:
+            _show_estimate(client.estimate_batch(trace_ids, set_ids, **told), as_json=as_json)
+            return
+        batch = client.submit_batch(trace_ids, set_ids, **told)
         if not (as_json and wait):
             _show(client, batch, as_json=as_json)
         if wait:
@@ -94,6 +119,27 @@ def _check(patches: list[str], sets: list[str], name: str) -> None:
         raise InvalidRequest("--name names one patch set: give one --patches")
     for text in patches:
         resolve(patch_set_from_text(text))
+
+
+def _axes(texts: list[str]) -> dict[str, list[Any]] | None:
+    """What ``--axis`` varies: numbers, None for ``none``, words of ``base``."""
+    axes: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals or not values or name in axes:
+            raise InvalidRequest(f"--axis {text}: expected NAME=VALUE,VALUE, each name once")
+        axes[name.replace("-", "_")] = [_axis_value(name, value) for value in values.split(",")]
+    return axes or None
+
+
+def _axis_value(name: str, value: str) -> Any:
+    if name == "base":
+        return value
+    if value == "none":
+        return None
+    if value.isascii() and value.isdecimal():
+        return int(value)
+    raise InvalidRequest(f"--axis {name}: expected a number or none, got {value!r}")
 
 
 def _made(client: Client, text: str, name: str) -> Any:
@@ -119,3 +165,25 @@ def _show(client: Client, batch: BatchDocument, *, as_json: bool) -> None:
     if batch.get("notice"):
         print(clean(str(batch["notice"])))
     print(f"{client.base_url}{batch['links']['page']}", flush=True)
+
+
+def _show_estimate(estimate: EstimateDocument, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(estimate, indent=2))
+        return
+    seconds = estimate["seconds"]
+    print(
+        f"{estimate['cells']} cells: {estimate['traces']} traces x "
+        f"{len(estimate['columns'])} columns"
+    )
+    print(f"  {', '.join(map(clean, estimate['columns']))}")
+    print(f"{estimate['cached']} known, {estimate['to_run']} to run in {estimate['shards']} shards")
+    print(
+        f"{estimate['events_to_replay']} events to replay, "
+        f"{estimate['bytes_to_read']} bytes to read"
+    )
+    told = "time unknown" if seconds is None else f"about {seconds:.1f} s"
+    print(f"{told} with {estimate['workers']} workers, {estimate['queued_ahead']} shards ahead")
+    print(clean(estimate["basis"]))
+    for refusal in estimate["refused"]:
+        print(f"left out: {clean(refusal['label'])}: {clean(refusal['reason'])}")

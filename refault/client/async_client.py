@@ -11,12 +11,13 @@ import anyio
 import httpx
 
 from refault.client import answers, calls, connection, downloads, resumable, uploads
+from refault.client.async_team import AsyncTeam
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
     BatchEvent,
+    EstimateDocument,
     HealthDocument,
-    MeDocument,
     Page,
     ParametersDocument,
     PatchDocument,
@@ -24,8 +25,6 @@ from refault.client.documents import (
     ProblemTypeDocument,
     ReadinessDocument,
     RunDocument,
-    SessionDocument,
-    ShareDocument,
     TraceDocument,
     Upload,
 )
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class AsyncClient:
+class AsyncClient(AsyncTeam):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``
@@ -121,9 +120,26 @@ class AsyncClient:
         if file.size_bytes >= resumable.LARGE_BYTES:
             trace_id = await self._push(file, progress)
             return Upload(await self.get_trace(trace_id), was_present=False)
+        return await self._upload("POST", uploads.PATH, file, progress)
+
+    async def put_blob(
+        self,
+        path: str | PathLike[str],
+        *,
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> Upload:
+        """Upload a trace file under its digest, even if the service has it: mends a damaged one."""
+        file = await anyio.to_thread.run_sync(uploads.TraceFile.open, Path(path), name)
+        return await self._upload("PUT", calls.get_blob(file.digest).path, file, progress)
+
+    async def _upload(
+        self, method: str, path: str, file: uploads.TraceFile, progress: Progress | None
+    ) -> Upload:
         with self._reaching():
-            response = await self._http.post(
-                uploads.PATH,
+            response = await self._http.request(
+                method,
+                path,
                 params=file.query,
                 headers=file.headers,
                 content=file.chunks_async(progress),
@@ -247,12 +263,45 @@ class AsyncClient:
         patch_sets: Sequence[str],
         *,
         plan: calls.Plan = "each",
+        axes: Mapping[str, Sequence[Any]] | None = None,
+        trace_query: Mapping[str, Any] | None = None,
+        priority: int | None = None,
         recompute: bool = False,
     ) -> BatchDocument:
         """Plan and start a batch: traces by id or digest × patch sets by id."""
-        return await self._send(
-            calls.submit_batch(traces, patch_sets, plan=plan, recompute=recompute)
+        call = calls.submit_batch(
+            traces,
+            patch_sets,
+            plan=plan,
+            axes=axes,
+            trace_query=trace_query,
+            priority=priority,
+            recompute=recompute,
         )
+        return await self._send(call)
+
+    async def estimate_batch(
+        self,
+        traces: Sequence[str],
+        patch_sets: Sequence[str],
+        *,
+        plan: calls.Plan = "each",
+        axes: Mapping[str, Sequence[Any]] | None = None,
+        trace_query: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        recompute: bool = False,
+    ) -> EstimateDocument:
+        """What such a batch would come to: cells, time, bytes. Nothing is written."""
+        call = calls.submit_batch(
+            traces,
+            patch_sets,
+            plan=plan,
+            axes=axes,
+            trace_query=trace_query,
+            priority=priority,
+            recompute=recompute,
+        )
+        return await self._send(calls.estimate_batch(call))
 
     async def list_batches(
         self, *, limit: int | None = None, cursor: str | None = None
@@ -287,26 +336,6 @@ class AsyncClient:
     async def is_ready(self) -> ReadinessDocument:
         """Which parts of the service can be reached."""
         return await self._send(calls.is_ready())
-
-    async def get_me(self) -> MeDocument:
-        """Who the caller is to the service: project, scopes, and so on."""
-        return await self._send(calls.get_me())
-
-    async def log_in(self, name: str, password: str) -> SessionDocument:
-        """A login of a person, for the pages; programs use tokens."""
-        return await self._send(calls.log_in(name, password))
-
-    async def log_out(self) -> None:
-        """Ends the login whose cookie is shown."""
-        await self._send(calls.log_out())
-
-    async def choose_project(self, project: str) -> MeDocument:
-        """Looks at another project with the login whose cookie is shown."""
-        return await self._send(calls.choose_project(project))
-
-    async def share_batch(self, batch: str, *, lifetime_days: int | None = 90) -> ShareDocument:
-        """A link by which anybody may read a batch."""
-        return await self._send(calls.share_batch(batch, lifetime_days=lifetime_days))
 
     async def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""
@@ -386,7 +415,12 @@ class AsyncClient:
 
     async def _request(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
         return await self._http.request(
-            call.method, call.path, params=call.query, json=call.body, headers=headers
+            call.method,
+            call.path,
+            params=call.query,
+            json=call.body,
+            content=call.content,
+            headers=headers,
         )
 
     @contextmanager

@@ -13,6 +13,7 @@ from refault.client import answers
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
+    EstimateDocument,
     HealthDocument,
     MeDocument,
     Page,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 ROOT = "/api/v1"
-Plan = Literal["each", "series"]
+Plan = Literal["each", "series", "ablation", "matrix"]
 ComparisonFormat = Literal["json", "txt", "md", "csv", "svg"]
 
 
@@ -46,8 +47,9 @@ class Call(Generic[AnswerT]):
     method: str
     path: str
     read: Callable[[httpx.Response], AnswerT]
-    query: Mapping[str, str | int] = field(default_factory=dict)
+    query: Mapping[str, str | int | list[str]] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
+    content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -115,16 +117,29 @@ def submit_batch(
     patch_sets: Sequence[str],
     *,
     plan: Plan = "each",
+    axes: Mapping[str, Sequence[Any]] | None = None,
+    trace_query: Mapping[str, Any] | None = None,
+    priority: int | None = None,
     recompute: bool = False,
 ) -> Call[BatchDocument]:
-    """A new batch. Traces by id or digest, patch sets by id."""
-    body = {
+    """A new batch. Traces by id or digest, or by a query; patch sets by id."""
+    body: dict[str, Any] = {
         "traces": list(traces),
         "patch_sets": list(patch_sets),
         "plan": plan,
         "recompute": recompute,
     }
+    # Left out where nothing was said: the service has its own defaults.
+    told = {"axes": axes, "trace_query": trace_query, "priority": priority}
+    body |= {name: value for name, value in told.items() if value is not None}
     return Call("POST", _path("batches"), answers.document, body=body)
+
+
+def estimate_batch(submission: Call[BatchDocument]) -> Call[EstimateDocument]:
+    """The dry run of a submission: what it would come to, and nothing is written."""
+    return Call(
+        "POST", submission.path, answers.document, query={"dry_run": "true"}, body=submission.body
+    )
 
 
 def list_batches(
@@ -217,6 +232,31 @@ def comparison_text(
         answers.text,
         query=_query(base=base, trace=trace, theme=theme),
     )
+
+
+def ask(
+    method: str,
+    path: tuple[str, ...],
+    *,
+    query: Mapping[str, str | int | list[str] | None] | None = None,
+    body: Mapping[str, Any] | None = None,
+    content: bytes | None = None,
+) -> Call[Any]:
+    """A request answered by a document; a None of the query is left out."""
+    asked = {name: value for name, value in (query or {}).items() if value is not None}
+    return Call(method, _path(*path), answers.document, asked, body, content)
+
+
+def done(
+    method: str, path: tuple[str, ...], *, body: Mapping[str, Any] | None = None
+) -> Call[None]:
+    """A request answered by nothing but that it was done."""
+    return Call(method, _path(*path), answers.raise_for_problem, body=body)
+
+
+def metrics() -> Call[str]:
+    """The figures of the service in Prometheus' text form."""
+    return Call("GET", "/metrics", answers.text)
 
 
 def is_alive() -> Call[HealthDocument]:

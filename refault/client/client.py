@@ -15,8 +15,8 @@ from refault.client.documents import (
     BaseDocument,
     BatchDocument,
     BatchEvent,
+    EstimateDocument,
     HealthDocument,
-    MeDocument,
     Page,
     ParametersDocument,
     PatchDocument,
@@ -24,15 +24,14 @@ from refault.client.documents import (
     ProblemTypeDocument,
     ReadinessDocument,
     RunDocument,
-    SessionDocument,
-    ShareDocument,
     TraceDocument,
     Upload,
 )
 from refault.client.event_stream import EventStreamParser
+from refault.client.team import Team
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
     from typing import Self
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class Client:
+class Client(Team):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``
@@ -100,9 +99,26 @@ class Client:
         if file.size_bytes >= resumable.LARGE_BYTES:
             trace_id = self._push(file, progress)
             return Upload(self.get_trace(trace_id), was_present=False)
+        return self._upload("POST", uploads.PATH, file, progress)
+
+    def put_blob(
+        self,
+        path: str | PathLike[str],
+        *,
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> Upload:
+        """Upload a trace file under its digest, even if the service has it: mends a damaged one."""
+        file = uploads.TraceFile.open(Path(path), name)
+        return self._upload("PUT", calls.get_blob(file.digest).path, file, progress)
+
+    def _upload(
+        self, method: str, path: str, file: uploads.TraceFile, progress: Progress | None
+    ) -> Upload:
         with self._reaching():
-            response = self._http.post(
-                uploads.PATH,
+            response = self._http.request(
+                method,
+                path,
                 params=file.query,
                 headers=file.headers,
                 content=file.chunks(progress),
@@ -224,10 +240,45 @@ class Client:
         patch_sets: Sequence[str],
         *,
         plan: calls.Plan = "each",
+        axes: Mapping[str, Sequence[Any]] | None = None,
+        trace_query: Mapping[str, Any] | None = None,
+        priority: int | None = None,
         recompute: bool = False,
     ) -> BatchDocument:
         """Plan and start a batch: traces by id or digest × patch sets by id."""
-        return self._send(calls.submit_batch(traces, patch_sets, plan=plan, recompute=recompute))
+        call = calls.submit_batch(
+            traces,
+            patch_sets,
+            plan=plan,
+            axes=axes,
+            trace_query=trace_query,
+            priority=priority,
+            recompute=recompute,
+        )
+        return self._send(call)
+
+    def estimate_batch(
+        self,
+        traces: Sequence[str],
+        patch_sets: Sequence[str],
+        *,
+        plan: calls.Plan = "each",
+        axes: Mapping[str, Sequence[Any]] | None = None,
+        trace_query: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        recompute: bool = False,
+    ) -> EstimateDocument:
+        """What such a batch would come to: cells, time, bytes. Nothing is written."""
+        call = calls.submit_batch(
+            traces,
+            patch_sets,
+            plan=plan,
+            axes=axes,
+            trace_query=trace_query,
+            priority=priority,
+            recompute=recompute,
+        )
+        return self._send(calls.estimate_batch(call))
 
     def list_batches(
         self, *, limit: int | None = None, cursor: str | None = None
@@ -262,26 +313,6 @@ class Client:
     def is_ready(self) -> ReadinessDocument:
         """Which parts of the service can be reached."""
         return self._send(calls.is_ready())
-
-    def get_me(self) -> MeDocument:
-        """Who the caller is to the service: project, scopes, and so on."""
-        return self._send(calls.get_me())
-
-    def log_in(self, name: str, password: str) -> SessionDocument:
-        """A login of a person, for the pages; programs use tokens."""
-        return self._send(calls.log_in(name, password))
-
-    def log_out(self) -> None:
-        """Ends the login whose cookie is shown."""
-        self._send(calls.log_out())
-
-    def choose_project(self, project: str) -> MeDocument:
-        """Looks at another project with the login whose cookie is shown."""
-        return self._send(calls.choose_project(project))
-
-    def share_batch(self, batch: str, *, lifetime_days: int | None = 90) -> ShareDocument:
-        """A link by which anybody may read a batch."""
-        return self._send(calls.share_batch(batch, lifetime_days=lifetime_days))
 
     def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""
@@ -359,7 +390,12 @@ class Client:
 
     def _request(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
         return self._http.request(
-            call.method, call.path, params=call.query, json=call.body, headers=headers
+            call.method,
+            call.path,
+            params=call.query,
+            json=call.body,
+            content=call.content,
+            headers=headers,
         )
 
     @contextmanager

@@ -194,6 +194,26 @@ class BatchDocument(TypedDict):
     runs: NotRequired[list[RunDocument]]
 
 
+class EstimateDocument(TypedDict):
+    """What a batch would come to; ``seconds`` None where nothing is known or nobody works."""
+
+    dry_run: bool
+    traces: int
+    columns: list[str]
+    refused: list[dict[str, Any]]
+    cells: int
+    cached: int
+    to_run: int
+    shards: int
+    events_to_replay: int
+    bytes_to_read: int
+    workers: int
+    queued_ahead: int
+    seconds: float | None
+    basis: str
+    simulator_digest: str
+
+
 class ProblemTypeDocument(TypedDict):
     """A kind of problem, and what to do about it."""
 

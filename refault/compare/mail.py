@@ -99,7 +99,9 @@ def _alarms(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
 def _table(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each column: verdict, cost against the base, and what its own patch did."""
     is_series = any(column.before for column in columns)
-    many = f", geometric mean of {len(comparisons)} traces" if len(comparisons) > 1 else ""
+    many = ""
+    if len(comparisons) > 1:
+        many = f", geometric mean of {len(comparisons)} traces but for those with an alarm"
     told = f"Guest faults that reached the host ({HEADLINE}) as a ratio to the base{many}"
     if is_series:
         told += "; 'patch' is the ratio to the column before"
@@ -152,12 +154,17 @@ def _moved(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]])
         for comparison in comparisons:
             if _cell(comparison, column.digest)["verdict"]["name"] in _STILL:
                 continue
-            text = f"{column.label}: {comparison['trace']['name']}"
+            cell = _cell(comparison, column.digest)
+            text = f"{column.label}: {comparison['trace']['name']} {cell['verdict']['word']}"
             before, after = _cost(comparison, base), _cost(comparison, column.digest)
-            if before is not None and after is not None:
-                change = percent_text(after - before, before)
-                text += f" {HEADLINE} {before} -> {after} ({change_text(after - before)}"
-                text += f", {change})" if change else ")"
+            if not cell["verdict"]["is_alarming"] and before is not None and after is not None:
+                text += f", {HEADLINE} {before}"
+                if after != before:
+                    change = percent_text(after - before, before)
+                    text += f" -> {after} ({change_text(after - before)}"
+                    text += f", {change})" if change else ")"
+                else:
+                    text += f" as before; {cell['reason']}"
             lines += layout.wrap(text, WIDTH, first="  ", indent="    ")
     if not lines:
         return ["", "No trace moved."]

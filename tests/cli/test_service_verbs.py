@@ -1,23 +1,28 @@
 import json
+import os
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from refault.client import Client
+from refault.mmu.jit import cache_folder
 from tests.builders import digest_of
-from tests.cli.running import run
+from tests.cli.running import run_here
 from tests.fixtures.api import SERIES, trace_bytes
 
 
 @pytest.fixture
-def refault(live, tmp_path):
-    return partial(run, tmp_path, REFAULT_URL=live)
+def refault(live, token, tmp_path, monkeypatch):
+    cache = os.environ.get("REFAULT_CACHE", str(cache_folder()))
+    return partial(
+        run_here, monkeypatch, tmp_path, REFAULT_URL=live, REFAULT_TOKEN=token, REFAULT_CACHE=cache
+    )
 
 
 @pytest.fixture
-def client(live):
-    with Client(live) as client:
+def client(live, token):
+    with Client(live, token=token) as client:
         yield client
 
 
@@ -276,3 +281,28 @@ def test_another_file_than_the_runs_trace_is_refused(refault, code, tmp_path):
 
     assert answer.returncode == 2
     assert f"{file} has the digest " in answer.stderr
+
+
+def test_a_dry_run_says_what_it_would_come_to_and_starts_nothing(refault, client, rows):
+    rows.ready_for_seed_series()
+    asked = ("submit", "linux61-boot-1cpu", "-p", "series", "--plan", "series", "--dry-run")
+
+    told = refault(*asked)
+    estimate = json.loads(refault(*asked, "--json").stdout)
+
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("5 cells: 1 traces x ")
+    assert (estimate["cells"], estimate["cached"], estimate["to_run"]) == (5, 5, 0)
+    assert client.list_batches()["items"] == []
+
+
+def test_a_cancelled_batch_goes_on_when_it_is_resumed(refault, client, rows):
+    rows.register_simulator()
+    row = client.create_patch_set("one", base="v2.6.34-pre", patches=["zap-account"])
+    code = client.submit_batch([rows.add_trace("boot")], [row["id"]])["code"]
+    client.cancel_batch(code)
+
+    answer = refault("batches", "resume", code)
+
+    assert answer.returncode == 0, answer.stderr
+    assert client.get_batch(code)["state"] in {"queued", "running"}

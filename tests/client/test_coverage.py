@@ -1,0 +1,172 @@
+"""Every endpoint of docs/openapi.json is asked by both clients, in the shape the API takes it."""
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from refault.client import AsyncClient, Client
+from refault.errors import Refused
+from tests.builders import digest_of
+from tests.fixtures.api import trace_bytes
+
+OPENAPI = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text("utf-8"))
+#: The tus protocol, which a client of its own speaks (``refault push``, ``tuspy``).
+TUS = "/api/v1/uploads"
+METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
+ENDPOINTS = [
+    (method.upper(), path)
+    for path, operations in OPENAPI["paths"].items()
+    for method in operations
+    if method in METHODS and not path.startswith(TUS)
+]
+DIGEST = digest_of("x")
+#: One call of each method: its arguments. A method that is missing here fails its test.
+CALLS = {
+    "put_blob": lambda file: ((file,), {}),
+    "upload_trace": lambda file: ((file,), {}),
+    "download_trace": lambda file: ((DIGEST, file.with_suffix(".down")), {}),
+    "get_trace": lambda _: (("t",), {}),
+    "get_patch": lambda _: (("p",), {}),
+    "create_patch_set": lambda _: (("n",), {"base": "b", "patches": []}),
+    "get_patch_set": lambda _: (("s",), {}),
+    "submit_batch": lambda _: ((["t"], ["s"]), {}),
+    "estimate_batch": lambda _: ((["t"], ["s"]), {}),
+    "get_batch": lambda _: (("b-1",), {}),
+    "cancel_batch": lambda _: (("b-1",), {}),
+    "get_run": lambda _: (("r",), {}),
+    "get_problem": lambda _: (("n",), {}),
+    "comparison": lambda _: (("b-1",), {}),
+    "comparison_text": lambda _: (("b-1",), {}),
+    "change_trace": lambda _: (("t",), {"name": "n"}),
+    "delete_trace": lambda _: (("t",), {}),
+    "resume_batch": lambda _: (("b-1",), {}),
+    "retry_batch": lambda _: (("b-1",), {}),
+    "share_batch": lambda _: (("b-1",), {}),
+    "list_shares": lambda _: (("b-1",), {}),
+    "revoke_share": lambda _: (("s",), {}),
+    "read_mail": lambda _: ((b"From x",), {"mapping": ["1=-"]}),
+    "set_retention": lambda _: ((30,), {}),
+    "create_webhook": lambda _: (("http://x",), {}),
+    "get_webhook": lambda _: (("w",), {}),
+    "delete_webhook": lambda _: (("w",), {}),
+    "log_in": lambda _: (("n", "p"), {}),
+    "choose_project": lambda _: (("p",), {}),
+    "change_password": lambda _: (("a", "b"), {}),
+    "create_project": lambda _: (("p",), {"quota_traces": 3}),
+    "set_member": lambda _: (("u", "viewer"), {}),
+    "remove_member": lambda _: (("u",), {}),
+    "create_user": lambda _: (("u",), {}),
+    "change_user": lambda _: (("u",), {"is_enabled": False}),
+    "mint_token": lambda _: (("n",), {"scopes": ["read"]}),
+    "revoke_token": lambda _: (("t",), {}),
+    "watch_batch": lambda _: (("b-1",), {}),
+}
+
+
+def public_methods(client):
+    hidden = {"close", "in_process"}
+    return [
+        name
+        for name, _ in inspect.getmembers(client, callable)
+        if not name.startswith("_") and name not in hidden
+    ]
+
+
+class Service:
+    """Answers everything with a 404 problem, and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.seen = []
+
+    def __call__(self, request):
+        self.seen.append((request.method, request.url.path, request.headers.get("authorization")))
+        problem = {"status": 404, "detail": "not here"}
+        headers = {"content-type": "application/problem+json"}
+        return httpx.Response(404, content=json.dumps(problem), headers=headers)
+
+
+def arguments_of(name, file):
+    return CALLS.get(name, lambda _: ((), {}))(file)
+
+
+def ask_sync(file):
+    service = Service()
+    with Client("http://x", token="t0", transport=httpx.MockTransport(service)) as client:
+        for name in public_methods(Client):
+            given, named = arguments_of(name, file)
+            try:
+                answer = getattr(client, name)(*given, **named)
+                if inspect.isgenerator(answer):
+                    list(answer)
+            except Refused:
+                pass
+    return service.seen
+
+
+def ask_async(file):
+    service = Service()
+
+    async def ask():
+        transport = httpx.MockTransport(service)
+        async with AsyncClient("http://x", token="t0", transport=transport) as client:
+            for name in public_methods(AsyncClient):
+                given, named = arguments_of(name, file)
+                try:
+                    answer = getattr(client, name)(*given, **named)
+                    if inspect.isasyncgen(answer):
+                        async for _ in answer:
+                            pass
+                    else:
+                        await answer
+                except Refused:
+                    pass
+
+    anyio.run(ask)
+    return service.seen
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("trace") / "made.rft"
+    path.write_bytes(trace_bytes(event_count=10))
+    return path
+
+
+@pytest.fixture(scope="module", params=[ask_sync, ask_async], ids=["Client", "AsyncClient"])
+def seen(request, file):
+    return request.param(file)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=" ".join)
+def test_every_endpoint_has_a_method_that_asks_it(seen, endpoint):
+    method, path = endpoint
+    pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path))
+
+    assert [asked for asked in seen if asked[0] == method and re.fullmatch(pattern, asked[1])], (
+        f"no method of the client asks {method} {path}; add one to both clients and to CALLS"
+    )
+
+
+def test_every_request_carries_the_token_in_its_header(seen):
+    assert {token for _, _, token in seen} == {"Bearer t0"}
+
+
+def test_no_method_asks_what_the_api_does_not_have(seen):
+    patterns = [
+        (method, re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path))) for method, path in ENDPOINTS
+    ]
+    for asked, path, _ in seen:
+        assert any(asked == m and re.fullmatch(p, path) for m, p in patterns), f"{asked} {path}"
+
+
+def test_both_clients_have_the_same_methods_with_the_same_parameters():
+    assert public_methods(Client) == public_methods(AsyncClient)
+    for name in public_methods(Client):
+        here = inspect.signature(getattr(Client, name)).parameters
+        there = inspect.signature(getattr(AsyncClient, name)).parameters
+        assert list(here) == list(there), name
