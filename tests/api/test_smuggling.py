@@ -13,7 +13,7 @@ def sent(server, request: bytes) -> bytes:
     answered = b""
     with socket.create_connection((address.host, address.port), timeout=10) as connection:
         connection.sendall(request)
-        connection.settimeout(1.5)
+        connection.settimeout(0.7)
         try:
             while chunk := connection.recv(65536):
                 answered += chunk
@@ -93,6 +93,13 @@ def test_a_request_id_that_is_not_plain_is_not_repeated(server):
         assert head.startswith(b"http/1.1 4"), given
         assert b"set-cookie" not in head, given
         assert given.encode().lower() not in head, given
+
+
+def test_no_host_makes_a_guarded_address_a_public_one(server):
+    for host in ("x/healthz?", "x/healthz#", "x/api/v1/problems/", "x/api/v1/sessions?", "@x", ""):
+        for path in ("/api/v1/traces", "/api/v1/users", "/api/v1/me"):
+            answered = sent(server, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert answered.startswith((b"HTTP/1.1 401", b"HTTP/1.1 400")), (host, path, answered)
 
 
 def test_no_spelling_of_an_address_goes_round_the_door(server):
