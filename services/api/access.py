@@ -63,7 +63,7 @@ _SUBMITTED = frozenset({"patch_sets", "batches", "runs", "comparisons", "shares"
 # Not even to be read by everybody in the project: who does what, and secrets.
 _GUARDED = frozenset({"audit", "users", "webhooks"})
 # What can be called without a project: by who is a member of none yet, or chooses one.
-_WITHOUT_PROJECT = frozenset({"me", "sessions", "projects", "users", "problems"})
+_WITHOUT_PROJECT = frozenset({"me", "sessions", "projects", "users"})
 _RATE_SECONDS = 60
 
 
@@ -144,8 +144,16 @@ def caller_of(request: Request) -> Caller:
     """Who calls; raises :class:`~refault.errors.Unauthenticated` on public routes for strangers."""
     found = request.scope.get(CALLER)
     if not isinstance(found, Caller):
-        raise Unauthenticated(f"{request.url.path} needs a token or a login")
+        raise Unauthenticated(f"{path_of(request)} needs a token or a login")
     return found
+
+
+def path_of(request: Request) -> str:
+    """The path that routes are found by.
+
+    Not ``request.url.path``: that one is made with the Host header, and so by whoever asks.
+    """
+    return str(request.scope["path"])
 
 
 def address_of(request: Request) -> str:
@@ -161,23 +169,22 @@ def check_origin(request: Request) -> None:
 
 
 def _admit(engine: sa.Engine, request: Request) -> Caller | None:
-    need = need_of(request.method, request.url.path)
+    need = need_of(request.method, path_of(request))
     if request.method not in SAFE_METHODS and "authorization" not in request.headers:
         check_origin(request)
-    secret = _secret(request)
-    if need == "nothing" and not secret:
+    if need == "nothing":
+        # Nobody is asked for: it is answered even while the database is away.
         return None
+    secret = _secret(request)
+    if not secret:
+        raise Unauthenticated(
+            f"{path_of(request)} needs a token (Authorization: Bearer rft_...) or a login"
+        )
     with transaction(engine) as session:
-        caller = _identify(session, secret) if secret else None
+        caller = _identify(session, secret)
         over = _over_rate(session, caller) if caller else None
     if caller is None:
-        if need == "nothing":
-            return None
-        raise Unauthenticated(
-            "the token or login is unknown, expired or revoked"
-            if secret
-            else f"{request.url.path} needs a token (Authorization: Bearer rft_...) or a login"
-        )
+        raise Unauthenticated("the token or login is unknown, expired or revoked")
     if over is not None:
         raise over
     _check(request, caller, need)
@@ -189,7 +196,8 @@ def _secret(request: Request) -> str:
     if given:
         scheme, _, secret = given[0].partition(" ")
         is_bearer = len(given) == 1 and scheme.lower() == "bearer"
-        return secret.strip() if is_bearer and not secret.startswith(secrets.SESSION) else "?"
+        secret = secret.strip()
+        return secret if is_bearer and not secret.startswith(secrets.SESSION) else "?"
     cookie = request.cookies.get(SESSION_COOKIE, "")
     return cookie if not cookie or cookie.startswith(secrets.SESSION) else "?"
 
@@ -254,18 +262,18 @@ def _over_rate(session: Session, caller: Caller) -> RateLimited | None:
 
 
 def _check(request: Request, caller: Caller, need: Need) -> None:
-    method, path = request.method, request.url.path
+    method, path = request.method, path_of(request)
     if caller.kind == "link":
         if method not in SAFE_METHODS:
             raise Forbidden("a share link opens one batch, to be read")
-        if need != "nothing" and not _is_shared(path, caller.batch):
+        if not _is_shared(path, caller.batch):
             raise NotFound(f"{path} is not what this link shares")
         return
-    if caller.kind == "session" and method not in SAFE_METHODS and need != "nothing":
+    if caller.kind == "session" and method not in SAFE_METHODS:
         check_origin(request)
         if request.headers.get(FORM_KEY_HEADER) != caller.form_key:
             raise Forbidden(f"a login writes with its form key in {FORM_KEY_HEADER} only")
-    if need in {"nothing", "login"} and _noun(path) in _WITHOUT_PROJECT | {""}:
+    if need == "login" and _noun(path) in _WITHOUT_PROJECT:
         return
     if caller.is_admin and _noun(path) in _WITHOUT_PROJECT:
         return
@@ -294,14 +302,14 @@ def _note(engine: sa.Engine, request: Request, caller: Caller, message: Message)
     detail: dict[str, Any] = {
         "status": message["status"],
         "request_id": request.scope.get(errors.REQUEST_ID),
-        "path": request.url.path,
+        "path": path_of(request),
     }
     with transaction(engine) as session:
         audit.note(
             session,
             actor=caller.name,
-            action=f"{request.method} {getattr(route, 'path', request.url.path)}",
-            subject=headers.get("location") or request.url.path,
+            action=f"{request.method} {getattr(route, 'path', path_of(request))}",
+            subject=headers.get("location") or path_of(request),
             project_id=caller.project_id,
             address=address_of(request),
             **detail,

@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
                 session,
                 actor=f"command line ({getpass.getuser()})",
                 action=options.command,
+                project_id=session.info.get("project_id"),
                 subject=options.subject(options),
             )
     except (RefaultError, sa.exc.SQLAlchemyError) as error:
@@ -144,6 +145,7 @@ def _quotas(options: argparse.Namespace) -> dict[str, int | None]:
 
 def _set_member(session: Session, options: argparse.Namespace) -> str:
     project = projects.get(session, options.project)
+    enter(session, project.id)
     user = accounts.get_user(session, options.user)
     accounts.set_role(session, project.id, user, options.role)
     return f"{user.name} is a {options.role} of {project.name}\n"

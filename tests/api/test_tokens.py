@@ -120,6 +120,13 @@ async def test_the_last_use_of_a_token_is_remembered(http, rows):
     assert entry["last_used_at"] is not None
 
 
+@pytest.mark.parametrize("host", ["x/healthz?", "x/healthz#", "x/api/v1/problems/a?"])
+async def test_the_host_a_caller_names_opens_no_door(stranger, host):
+    answer = await stranger.get("/api/v1/traces", headers={"host": host})
+
+    assert answer.status_code == 401
+
+
 async def test_two_authorizations_are_none(stranger, token):
     headers = [("authorization", f"Bearer {token}")] * 2
 

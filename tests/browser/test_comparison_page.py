@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fixtures.api import SERIES
+from tests.fixtures.api import PASSWORD, SERIES, bearer
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -66,12 +66,15 @@ class Watched:
 
 
 @pytest.fixture
-def open_page(chromium):
+def open_page(chromium, live, rows):
+    """Opens browsers that have logged in."""
+    rows.add_user("anna", "maintainer")
     contexts = []
 
     def open_one(**given):
         context = chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | given))
         contexts.append(context)
+        log_in(context, live)
         return Watched(context)
 
     yield open_one
@@ -79,9 +82,19 @@ def open_page(chromium):
         context.close()
 
 
+def log_in(context, live, password=PASSWORD):
+    page = context.new_page()
+    page.goto(f"{live}/batches/b-none")
+    page.get_by_label("Name").fill("anna")
+    page.get_by_label("Password").fill(password)
+    with page.expect_navigation():
+        page.get_by_role("button", name="Log in").click()
+    return page
+
+
 @pytest.fixture
-def http(live):
-    with httpx.Client(base_url=live, trust_env=False) as client:
+def http(live, token):
+    with httpx.Client(base_url=live, headers=bearer(token), trust_env=False) as client:
         yield client
 
 
@@ -224,3 +237,39 @@ def test_the_way_from_the_home_page_to_a_trace_and_back(open_page, comparison, l
     seen.page.get_by_role("link", name="refault").click()
     assert seen.page.get_by_role("heading", name="Batches").is_visible()
     assert seen.was_quiet()
+
+
+def test_one_logs_in_is_led_on_and_logs_out_again(chromium, open_page, live):
+    context = chromium.new_context()
+    page = log_in(context, live, "wrong by far")
+    assert "no user has this name" in page.get_by_role("alert").inner_text()
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/batches/b-none")
+    page.goto(live)
+    assert "anna" in page.locator(".who").inner_text()
+    assert page.evaluate("document.cookie") == ""
+
+    page.get_by_role("button", name="Log out").click()
+
+    page.wait_for_url("**/login")
+    page.goto(live)
+    assert page.get_by_role("heading", level=1).inner_text() == "Log in"
+    context.close()
+
+
+def test_a_form_of_another_site_logs_nobody_out(chromium, open_page, live):
+    context = chromium.new_context()
+    page = log_in(context, live)
+    page.goto(live)
+    key = page.locator("input[name=form_key]").first.get_attribute("value")
+    form = f"<form method=post action={live}/logout><input name=form_key value={key}></form>"
+    other = context.new_page()
+    other.set_content(form)
+    with other.expect_navigation():
+        other.evaluate("document.forms[0].submit()")
+
+    assert "403" in other.locator("body").inner_text()
+    page.goto(live)
+    assert page.locator(".who").count() == 1
+    context.close()
