@@ -17,13 +17,10 @@ from refault.client.documents import (
     BatchDocument,
     BatchEvent,
     EstimateDocument,
-    HealthDocument,
     Page,
     ParametersDocument,
     PatchDocument,
     PatchSetDocument,
-    ProblemTypeDocument,
-    ReadinessDocument,
     RunDocument,
     TraceDocument,
     Upload,
@@ -320,22 +317,6 @@ class AsyncClient(AsyncTeam):
     async def get_run(self, run: str) -> RunDocument:
         """One run with its result."""
         return await self._send(calls.get_run(run))
-
-    async def list_problems(self) -> Page[ProblemTypeDocument]:
-        """Every kind of problem there is."""
-        return await self._send(calls.list_problems())
-
-    async def get_problem(self, name: str) -> ProblemTypeDocument:
-        """What the ``type`` of a problem means."""
-        return await self._send(calls.get_problem(name))
-
-    async def is_alive(self) -> HealthDocument:
-        """Whether the API's process answers at all."""
-        return await self._send(calls.is_alive())
-
-    async def is_ready(self) -> ReadinessDocument:
-        """Which parts of the service can be reached."""
-        return await self._send(calls.is_ready())
 
     async def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""

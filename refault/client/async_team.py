@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
     from refault.client.documents import (
         BatchDocument,
+        HealthDocument,
         MeDocument,
         Page,
+        ProblemTypeDocument,
+        ReadinessDocument,
         SessionDocument,
         ShareDocument,
     )
@@ -220,3 +223,19 @@ class AsyncTeam:
     async def metrics(self) -> str:
         """The figures of the service in Prometheus' text form."""
         return await self._send(calls.metrics())
+
+    async def list_problems(self) -> Page[ProblemTypeDocument]:
+        """Every kind of problem there is."""
+        return await self._send(calls.list_problems())
+
+    async def get_problem(self, name: str) -> ProblemTypeDocument:
+        """What the ``type`` of a problem means."""
+        return await self._send(calls.get_problem(name))
+
+    async def is_alive(self) -> HealthDocument:
+        """Whether the API's process answers at all."""
+        return await self._send(calls.is_alive())
+
+    async def is_ready(self) -> ReadinessDocument:
+        """Which parts of the service can be reached."""
+        return await self._send(calls.is_ready())

@@ -16,13 +16,10 @@ from refault.client.documents import (
     BatchDocument,
     BatchEvent,
     EstimateDocument,
-    HealthDocument,
     Page,
     ParametersDocument,
     PatchDocument,
     PatchSetDocument,
-    ProblemTypeDocument,
-    ReadinessDocument,
     RunDocument,
     TraceDocument,
     Upload,
@@ -297,22 +294,6 @@ class Client(Team):
     def get_run(self, run: str) -> RunDocument:
         """One run with its result."""
         return self._send(calls.get_run(run))
-
-    def list_problems(self) -> Page[ProblemTypeDocument]:
-        """Every kind of problem there is."""
-        return self._send(calls.list_problems())
-
-    def get_problem(self, name: str) -> ProblemTypeDocument:
-        """What the ``type`` of a problem means."""
-        return self._send(calls.get_problem(name))
-
-    def is_alive(self) -> HealthDocument:
-        """Whether the API's process answers at all."""
-        return self._send(calls.is_alive())
-
-    def is_ready(self) -> ReadinessDocument:
-        """Which parts of the service can be reached."""
-        return self._send(calls.is_ready())
 
     def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch."""

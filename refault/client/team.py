@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
     from refault.client.documents import (
         BatchDocument,
+        HealthDocument,
         MeDocument,
         Page,
+        ProblemTypeDocument,
+        ReadinessDocument,
         SessionDocument,
         ShareDocument,
     )
@@ -218,3 +221,19 @@ class Team:
     def metrics(self) -> str:
         """The figures of the service in Prometheus' text form."""
         return self._send(calls.metrics())
+
+    def list_problems(self) -> Page[ProblemTypeDocument]:
+        """Every kind of problem there is."""
+        return self._send(calls.list_problems())
+
+    def get_problem(self, name: str) -> ProblemTypeDocument:
+        """What the ``type`` of a problem means."""
+        return self._send(calls.get_problem(name))
+
+    def is_alive(self) -> HealthDocument:
+        """Whether the API's process answers at all."""
+        return self._send(calls.is_alive())
+
+    def is_ready(self) -> ReadinessDocument:
+        """Which parts of the service can be reached."""
+        return self._send(calls.is_ready())
