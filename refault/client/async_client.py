@@ -16,7 +16,6 @@ from refault.client.documents import (
     BaseDocument,
     BatchDocument,
     BatchEvent,
-    EstimateDocument,
     Page,
     ParametersDocument,
     PatchDocument,
@@ -277,29 +276,6 @@ class AsyncClient(AsyncTeam):
         )
         return await self._send(call)
 
-    async def estimate_batch(
-        self,
-        traces: Sequence[str],
-        patch_sets: Sequence[str],
-        *,
-        plan: calls.Plan = "each",
-        axes: Mapping[str, Sequence[Any]] | None = None,
-        trace_query: Mapping[str, Any] | None = None,
-        priority: int | None = None,
-        recompute: bool = False,
-    ) -> EstimateDocument:
-        """What such a batch would come to: cells, time, bytes. Nothing is written."""
-        call = calls.submit_batch(
-            traces,
-            patch_sets,
-            plan=plan,
-            axes=axes,
-            trace_query=trace_query,
-            priority=priority,
-            recompute=recompute,
-        )
-        return await self._send(calls.estimate_batch(call))
-
     async def list_batches(
         self, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[BatchDocument]:
@@ -309,10 +285,6 @@ class AsyncClient(AsyncTeam):
     async def get_batch(self, batch: str) -> BatchDocument:
         """One batch with its runs, by id or code."""
         return await self._send(calls.get_batch(batch))
-
-    async def cancel_batch(self, batch: str) -> BatchDocument:
-        """Ask what has not finished to stop."""
-        return await self._send(calls.cancel_batch(batch))
 
     async def get_run(self, run: str) -> RunDocument:
         """One run with its result."""

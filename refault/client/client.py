@@ -15,7 +15,6 @@ from refault.client.documents import (
     BaseDocument,
     BatchDocument,
     BatchEvent,
-    EstimateDocument,
     Page,
     ParametersDocument,
     PatchDocument,
@@ -254,29 +253,6 @@ class Client(Team):
         )
         return self._send(call)
 
-    def estimate_batch(
-        self,
-        traces: Sequence[str],
-        patch_sets: Sequence[str],
-        *,
-        plan: calls.Plan = "each",
-        axes: Mapping[str, Sequence[Any]] | None = None,
-        trace_query: Mapping[str, Any] | None = None,
-        priority: int | None = None,
-        recompute: bool = False,
-    ) -> EstimateDocument:
-        """What such a batch would come to: cells, time, bytes. Nothing is written."""
-        call = calls.submit_batch(
-            traces,
-            patch_sets,
-            plan=plan,
-            axes=axes,
-            trace_query=trace_query,
-            priority=priority,
-            recompute=recompute,
-        )
-        return self._send(calls.estimate_batch(call))
-
     def list_batches(
         self, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[BatchDocument]:
@@ -286,10 +262,6 @@ class Client(Team):
     def get_batch(self, batch: str) -> BatchDocument:
         """One batch with its runs, by id or code."""
         return self._send(calls.get_batch(batch))
-
-    def cancel_batch(self, batch: str) -> BatchDocument:
-        """Ask what has not finished to stop."""
-        return self._send(calls.cancel_batch(batch))
 
     def get_run(self, run: str) -> RunDocument:
         """One run with its result."""

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from refault.client import calls
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from refault.client.documents import (
         BatchDocument,
+        EstimateDocument,
         HealthDocument,
         MeDocument,
         Page,
@@ -237,3 +238,30 @@ class Team:
     def is_ready(self) -> ReadinessDocument:
         """Which parts of the service can be reached."""
         return self._send(calls.is_ready())
+
+    def cancel_batch(self, batch: str) -> BatchDocument:
+        """Ask what has not finished to stop."""
+        return self._send(calls.cancel_batch(batch))
+
+    def estimate_batch(
+        self,
+        traces: Sequence[str],
+        patch_sets: Sequence[str],
+        *,
+        plan: calls.Plan = "each",
+        axes: Mapping[str, Sequence[Any]] | None = None,
+        trace_query: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        recompute: bool = False,
+    ) -> EstimateDocument:
+        """What such a batch would come to: cells, time, bytes. Nothing is written."""
+        call = calls.submit_batch(
+            traces,
+            patch_sets,
+            plan=plan,
+            axes=axes,
+            trace_query=trace_query,
+            priority=priority,
+            recompute=recompute,
+        )
+        return self._send(calls.estimate_batch(call))
