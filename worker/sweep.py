@@ -8,7 +8,7 @@ import time
 
 from db import logs
 from db.messages import ShardMessage
-from db.repositories import shards, sweeping
+from db.repositories import shards, snapshots, sweeping
 from db.session import transaction
 from worker import stderr
 from worker.resources import Resources
@@ -66,7 +66,7 @@ def _remove_snapshots(resources: Resources) -> None:
     kept = list(resources.snapshots.kept())
     if kept:
         with transaction(resources.engine) as session:
-            wanted = sweeping.wanted_snapshots(session, {shard_id for shard_id, _, _ in kept})
+            wanted = snapshots.wanted(session, {shard_id for shard_id, _, _ in kept})
         for shard_id, digest, age_seconds in kept:
             if wanted.get(shard_id) != digest and age_seconds > YOUNG_SECONDS:
                 resources.snapshots.remove(shard_id, digest)

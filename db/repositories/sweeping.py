@@ -7,8 +7,6 @@ lock, so several sweeps at once do no harm.
 from __future__ import annotations
 
 import dataclasses
-import uuid
-from collections.abc import Collection
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -94,16 +92,6 @@ def stale_messages(
         .execution_options(synchronize_session=False)
     )
     return [ShardMessage(row.id, row.attempt) for row in rows]
-
-
-def wanted_snapshots(session: Session, shard_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """The snapshots that those of the shards which are not over would go on from."""
-    query = sa.select(Shard.id, Shard.snapshot_digest).where(
-        Shard.id.in_(shard_ids),
-        Shard.state.in_(("queued", "running")),
-        Shard.snapshot_digest.is_not(None),
-    )
-    return {row.id: row.snapshot_digest for row in session.execute(query)}
 
 
 def fail_orphans(session: Session, *, after_seconds: float = SIMULATOR_ABSENT_SECONDS) -> int:

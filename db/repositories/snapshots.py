@@ -1,0 +1,48 @@
+"""From which snapshot a shard's next attempt goes on; the file stands in the folder of snapshots."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.models import Shard
+from db.repositories import batch_events, shards
+from db.repositories.shards import Fence
+
+
+def keep(session: Session, fence: Fence, digest: str, events: int) -> bool:
+    """The next attempt is to go on from there; False if the fence no longer holds.
+
+    Like a heartbeat it touches no row but the shard's.
+    """
+    found = session.execute(
+        sa.update(Shard)
+        .where(Shard.id == fence.shard_id, Shard.attempt == fence.attempt, Shard.state == "running")
+        .values(snapshot_digest=digest, snapshot_events=events)
+        .returning(Shard.id)
+        .execution_options(synchronize_session=False)
+    )
+    return found.one_or_none() is not None
+
+
+def refuse(session: Session, fence: Fence, reason: str) -> None:
+    """The snapshot cannot be used: the attempt starts from the beginning, and watchers hear why."""
+    batch, shard = shards.locked(session, fence)
+    if batch is None or shard is None or shard.state != "running":
+        return
+    shard.snapshot_digest = shard.snapshot_events = None
+    session.flush()
+    batch_events.add(session, batch, "shard.snapshot_refused", shard_id=str(shard.id), error=reason)
+
+
+def wanted(session: Session, shard_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """The snapshots that those of the shards which are not over would go on from."""
+    query = sa.select(Shard.id, Shard.snapshot_digest).where(
+        Shard.id.in_(shard_ids),
+        Shard.state.in_(("queued", "running")),
+        Shard.snapshot_digest.is_not(None),
+    )
+    return {row.id: row.snapshot_digest for row in session.execute(query)}
