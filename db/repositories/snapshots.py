@@ -1,4 +1,4 @@
-"""From which snapshot a shard's next attempt goes on; the file stands in the folder of snapshots."""
+"""From which snapshot a shard's next attempt goes on; its file is in the snapshot folder."""
 
 from __future__ import annotations
 
