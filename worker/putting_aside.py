@@ -6,7 +6,7 @@ import logging
 import time
 from pathlib import Path
 
-from db.repositories import shards
+from db.repositories import snapshots
 from db.repositories.shards import Claim
 from db.session import transaction
 from refault.errors import RefaultError, SnapshotRefused
@@ -50,7 +50,7 @@ class Keeper:
         """The snapshot could not be used; the batch's story says why the work starts anew."""
         _log.warning("shard %s starts from its beginning: %s", self._fence.shard_id, reason)
         with transaction(self._resources.engine) as session:
-            shards.refuse_snapshot(session, self._fence, reason)
+            snapshots.refuse(session, self._fence, reason)
         self.forget()
 
     def offer(self, snapshot: Snapshot) -> None:
@@ -78,7 +78,7 @@ class Keeper:
         is_ours = False
         try:
             with transaction(self._resources.engine) as session:
-                is_ours = shards.keep_snapshot(session, self._fence, digest, snapshot.events)
+                is_ours = snapshots.keep(session, self._fence, digest, snapshot.events)
         finally:
             # The row names the new one now, or still the old one.
             old, new = (self._digest, digest) if is_ours else (digest, self._digest)
