@@ -151,7 +151,9 @@ def restore(
         names = sql.SQL(", ").join(sql.Identifier(entry.name) for entry in manifest.tables)
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
         _refuse_rows(connection, manifest)
-        connection.execute(sql.SQL("TRUNCATE {}").format(names))
+        # All others are empty, and some refuse to be emptied.
+        for name in sorted(_FILLED_BY_UPGRADE):
+            connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
         for number, entry in enumerate(manifest.tables):
             progress("rows of tables", number, len(manifest.tables))
             _read_table(connection, entry, tables(entry.name))
