@@ -8,7 +8,7 @@ import pytest
 from refault.client import Client
 from refault.mmu.jit import cache_folder
 from tests.builders import digest_of
-from tests.cli.running import run_here
+from tests.cli.running import run, run_here
 from tests.fixtures.api import SERIES, trace_bytes
 
 
@@ -253,7 +253,7 @@ def test_a_result_of_another_simulator_is_not_reproduced_unless_forced(refault, 
     assert "--force" in answer.stderr
 
 
-def test_a_forced_replay_names_the_first_counter_that_differs(refault, client, rows, tmp_path):
+def test_a_forced_replay_names_the_first_counter_that_differs(live, token, client, rows, tmp_path):
     file = tmp_path / "made.rft"
     file.write_bytes(trace_bytes())
     digest = client.upload_trace(file).trace["digest"]
@@ -261,10 +261,12 @@ def test_a_forced_replay_names_the_first_counter_that_differs(refault, client, r
     rows.know_base(digest)
     row = client.create_patch_set("none", base="v2.6.34-pre", patches=[])
     code = client.submit_batch([digest], [row["id"]])["code"]
-    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    # Few events: to interpret them is quicker than to compile the simulator.
+    given = {"REFAULT_URL": live, "REFAULT_TOKEN": token, "REFAULT_INTERPRETED": "1"}
+    refault = partial(run, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"), **given)
 
-    answer = refault("repro", code, "--force", **cache)
-    again = refault("repro", code, "--force", "--trace", file, "--json", **cache)
+    answer = refault("repro", code, "--force")
+    again = refault("repro", code, "--force", "--trace", file, "--json")
 
     kept = tmp_path / "cache" / "refault" / "traces" / f"{digest}.rft"
     assert answer.returncode == 1, answer.stderr
