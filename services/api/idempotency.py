@@ -90,7 +90,7 @@ class _Digested(Request):
 async def _once(key: str, request: _Digested, handler: Handler) -> Response:
     resources = resources_of(request)
     limit_bytes = resources.settings.upload_limit_bytes
-    claim = await _in_transaction(resources, requests.claim, key, quote(request.url.path))
+    claim = await _in_transaction(resources, requests.claim, key, quote(request.scope["path"]))
     if isinstance(claim, requests.Answer):
         if claim.request_digest != await request.digest(limit_bytes):
             raise KeyReused(

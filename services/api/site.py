@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db import logs
@@ -22,6 +23,9 @@ BODY_BYTES_MAX = 1024 * 1024
 API_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
 # Asked every few seconds by machines: worth a line only to somebody who looks closely.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+# A name or an address, and perhaps a port. Anything else would end up in the addresses that are
+# made with it, in the place of the path.
+_HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])?(:[0-9]{1,5})?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _log = logging.getLogger("refault.api")
@@ -54,7 +58,13 @@ class Site:
         if scope["type"] != "http":
             await self.api(scope, receive, send)
             return
-        asked = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+            refusal = PlainTextResponse("the Host header names no host\n", 400)
+            await refusal(scope, receive, send)
+            return
+        asked = headers.get("x-request-id", "")
         request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
         scope[REQUEST_ID] = request_id
         status = 500
