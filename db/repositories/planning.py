@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -278,12 +279,7 @@ def _write_runs(session: Session, batch: Batch, request: Request) -> list[Shard]
             session.add(run)
     worker_count = simulators.worker_count(session, batch.simulator_digest)
     shard_counts = shards_per_trace([len(runs) for runs in missing.values()], worker_count)
-    shards = [
-        shard
-        for trace, shard_count in zip(request.traces, shard_counts, strict=True)
-        for shard in cut(session, batch, trace, missing[trace.id], shard_count)
-    ]
-    session.flush()
+    shards = cut(session, batch, zip(request.traces, missing.values(), shard_counts, strict=True))
     if not shards:
         # Asked before the state is set: the row must never be written with one and not the other.
         now = session.scalar(sa.select(sa.func.now()))
@@ -293,9 +289,24 @@ def _write_runs(session: Session, batch: Batch, request: Request) -> list[Shard]
 
 
 def cut(
-    session: Session, batch: Batch, trace: Trace, runs: Sequence[Run], shard_count: int
+    session: Session, batch: Batch, parts: Iterable[tuple[Trace, Sequence[Run], int]]
 ) -> list[Shard]:
-    """Shards of nearly equal size for runs of one trace."""
+    """Shards of nearly equal size; a part is a trace, its runs, and how many shards they make."""
+    # A value and no expression: rows with expressions are sent one by one.
+    now = session.scalars(sa.select(sa.func.now())).one()
+    shards = [
+        shard
+        for trace, runs, count in parts
+        for shard in _cut_trace(batch, trace, runs, count, now)
+    ]
+    session.add_all(shards)
+    session.flush()
+    return shards
+
+
+def _cut_trace(
+    batch: Batch, trace: Trace, runs: Sequence[Run], shard_count: int, now: datetime.datetime
+) -> list[Shard]:
     shards = []
     for index in range(shard_count):
         shard = Shard(
@@ -308,10 +319,8 @@ def cut(
             events_done=0,
             events_total=trace.event_count,
             # The caller publishes right after the commit; the sweep looks after what it lost.
-            published_at=sa.func.now(),
+            published_at=now,
         )
-        session.add(shard)
-        session.flush()
         for run in runs[index::shard_count]:
             run.shard_id = shard.id
         shards.append(shard)

@@ -100,12 +100,8 @@ def _reopen(session: Session, batch: Batch, runs: Sequence[Run]) -> list[ShardMe
     counts = [len(found) for found in homeless.values()]
     worker_count = simulators.worker_count(session, batch.simulator_digest)
     cuts = planning.shards_per_trace(counts, worker_count)
-    new = [
-        shard
-        for found, shard_count in zip(homeless.values(), cuts, strict=True)
-        for shard in planning.cut(session, batch, found[0].trace, found, shard_count)
-    ]
-    session.flush()
+    parts = zip(homeless.values(), cuts, strict=True)
+    new = planning.cut(session, batch, [(found[0].trace, found, count) for found, count in parts])
     return [ShardMessage(shard.id, shard.attempt) for shard in (*shards.values(), *new)]
 
 
