@@ -43,8 +43,15 @@ _NOUNS = (
     traces, blobs, patches, patch_sets, batches, runs, comparisons, problem_types,
     sessions, projects, users, tokens, shares, audit,
 )  # fmt: skip
-# Their answers hold a secret, which is kept nowhere: not even to be answered again.
-_SECRET_PATHS = (f"{ROOT}/sessions", f"{ROOT}/tokens", f"{ROOT}/batches/{{batch}}/shares")
+# POSTs without Idempotency-Key: their answers hold a secret, which is kept nowhere, not even to be
+# answered again; or they belong to no project, as keys do.
+UNKEYED = (
+    f"{ROOT}/sessions",
+    f"{ROOT}/tokens",
+    f"{ROOT}/users",
+    f"{ROOT}/projects",
+    f"{ROOT}/batches/{{batch}}/shares",
+)
 _SECURITY = {
     "token": {"type": "http", "scheme": "bearer"},
     "login": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE},
@@ -123,7 +130,7 @@ def _describe_problems(api: FastAPI) -> None:
             for method, operation in path.items():
                 if need_of(method.upper(), path_name) != "nothing":
                     operation["security"] = [{name: []} for name in _SECURITY]
-                if method == "post" and path_name not in _SECRET_PATHS:
+                if method == "post" and path_name not in UNKEYED:
                     operation.setdefault("parameters", []).append(idempotency.PARAMETER)
                     operation["responses"] = problems_of_keys | operation["responses"]
                 _answer_with_problem(operation["responses"])
