@@ -250,7 +250,7 @@ class QuotaExceeded(ServiceError):
 class RateLimited(ServiceError):
     """Too many requests in too short a time; ``retry_after_seconds`` says when there is room."""
 
-    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+    def __init__(self, message: str, *, retry_after_seconds: int = 60) -> None:
         self.retry_after_seconds = retry_after_seconds
         super().__init__(message)
 

@@ -78,11 +78,12 @@ def add(session: Session, **columns: Any) -> tuple[Trace, bool]:
     Two uploads of the same file to one project at once give one row: the unique digest decides.
     Raises :class:`~refault.errors.QuotaExceeded` for a new one where the project is full.
     """
+    project_id = project_of(session)
     if find_by_digest(session, columns["digest"]) is None:
         projects.check_room_for_trace(session, columns["size_bytes"])
     statement = (
         insert(Trace)
-        .values(id=uuid7(), project_id=project_of(session), **columns)
+        .values(id=uuid7(), project_id=project_id, **columns)
         .on_conflict_do_nothing(index_elements=[Trace.project_id, Trace.digest])
         .returning(Trace.id)
     )

@@ -66,8 +66,15 @@ _NOUNS = (
     shares,
     audit,
 )
-# Their answers hold a secret, which is kept nowhere: not even to be answered again.
-_SECRET_PATHS = (f"{ROOT}/sessions", f"{ROOT}/tokens", f"{ROOT}/batches/{{batch}}/shares")
+# POSTs without Idempotency-Key: their answers hold a secret, which is kept nowhere, not even to be
+# answered again; or they belong to no project, as keys do.
+UNKEYED = (
+    f"{ROOT}/sessions",
+    f"{ROOT}/tokens",
+    f"{ROOT}/users",
+    f"{ROOT}/projects",
+    f"{ROOT}/batches/{{batch}}/shares",
+)
 _SECURITY = {
     "token": {"type": "http", "scheme": "bearer"},
     "login": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE},
@@ -155,7 +162,7 @@ def _describe_problems(api: FastAPI) -> None:
                 if (
                     method == "post"
                     and "uploads" not in operation["tags"]
-                    and path_name not in _SECRET_PATHS
+                    and path_name not in UNKEYED
                 ):
                     operation.setdefault("parameters", []).append(idempotency.PARAMETER)
                     operation["responses"] = problems_of_keys | operation["responses"]

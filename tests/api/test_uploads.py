@@ -11,6 +11,7 @@ import pytest
 import zstandard
 
 from db.repositories import traces
+from db.session import create_engine
 from refault.trace import EventKind, TraceHeader, writer
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import frame, preamble
@@ -243,7 +244,10 @@ async def test_a_digest_header_that_cannot_be_read_is_refused(http, rows, header
 @asynccontextmanager
 async def service(settings, **changed):
     api = create_api(settings.model_copy(update=changed))
-    token = Rows(api.state.resources.engine, settings.blobs).mint_token()
+    # The changed settings may lead to no database.
+    engine = create_engine(settings.database_url, pool_size=1)
+    token = Rows(engine, settings.blobs).mint_token()
+    engine.dispose()
     async with in_process(api, token) as http:
         yield http
     api.state.resources.close()

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from db import session as sessions
 from db.models import FIRST_PROJECT, Batch, Owned, PatchSet, Project, Run, Shard, Trace
-from db.repositories import batches, patch_sets, runs, traces, uploads
+from db.repositories import batches, credentials, patch_sets, runs, traces
 from db.scope import EVERYWHERE
 from refault.errors import NotFound
 from tests.builders import digest_of
@@ -20,9 +20,10 @@ OWNED = sorted((cls for cls in OWNED if issubclass(cls, Owned)), key=lambda cls:
 @pytest.fixture
 def other(store):
     """Opens sessions of a second project; the first one has a planned batch."""
-    store.plan()
+    batch, _ = store.plan()
     with sessions.transaction(store.engine, FIRST_PROJECT) as session:
-        uploads.add(session, size_bytes=1, wishes={}, lives_seconds=60)
+        credentials.mint_token(session, "ci", scopes=["read"])
+        credentials.share(session, batch, "user anna", None)
     with sessions.transaction(store.engine) as session:
         session.add(Project(id=OTHER, name="other"))
     return lambda: sessions.transaction(store.engine, OTHER)
