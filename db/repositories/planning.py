@@ -256,72 +256,73 @@ def _write_columns(session: Session, batch: Batch, request: Request) -> None:
 def _write_runs(session: Session, batch: Batch, request: Request) -> list[Shard]:
     """One run per trace and variant; those without a known result go into shards."""
     known = find_known(session, request)
+    # A value and no expression: rows with expressions are sent one by one.
+    now = session.scalars(sa.select(sa.func.now())).one()
+    runs: list[Run] = []
     missing: dict[uuid.UUID, list[Run]] = {trace.id: [] for trace in request.traces}
-    position = 0
     for trace in request.traces:
         for variant_digest in request.variants:
             result = known.get((trace.digest, variant_digest))
             run = Run(
                 id=uuid7(),
+                project_id=batch.project_id,
                 batch_id=batch.id,
                 trace_id=trace.id,
                 variant_digest=variant_digest,
-                position=position,
+                position=len(runs),
                 state="queued",
             )
-            position += 1
             if result is None:
                 missing[trace.id].append(run)
             else:
-                results.link(run, result, found=True)
+                results.link(run, result, found=True, at=now)
                 batch.done_count += 1
                 batch.cached_count += 1
-            session.add(run)
+            runs.append(run)
     worker_count = simulators.worker_count(session, batch.simulator_digest)
     shard_counts = shards_per_trace([len(runs) for runs in missing.values()], worker_count)
-    shards = cut(session, batch, zip(request.traces, missing.values(), shard_counts, strict=True))
+    shards = cut(
+        session, batch, zip(request.traces, missing.values(), shard_counts, strict=True), now
+    )
+    session.bulk_save_objects(runs)
     if not shards:
-        # Asked before the state is set: the row must never be written with one and not the other.
-        now = session.scalar(sa.select(sa.func.now()))
         batch.state, batch.finished_at = "done", now
     session.flush()
     return shards
 
 
 def cut(
-    session: Session, batch: Batch, parts: Iterable[tuple[Trace, Sequence[Run], int]]
+    session: Session,
+    batch: Batch,
+    parts: Iterable[tuple[Trace, Sequence[Run], int]],
+    now: datetime.datetime,
 ) -> list[Shard]:
     """Shards of nearly equal size; a part is a trace, its runs, and how many shards they make."""
-    # A value and no expression: rows with expressions are sent one by one.
-    now = session.scalars(sa.select(sa.func.now())).one()
-    shards = [
-        shard
-        for trace, runs, count in parts
-        for shard in _cut_trace(batch, trace, runs, count, now)
-    ]
-    session.add_all(shards)
-    session.flush()
+    shards: list[Shard] = []
+    homes: list[tuple[Run, uuid.UUID]] = []
+    for trace, runs, count in parts:
+        for index in range(count):
+            shard = _shard_of(batch, trace, now)
+            shards.append(shard)
+            homes += ((run, shard.id) for run in runs[index::count])
+    # Without the session's bookkeeping, which would take as long again as the database.
+    session.bulk_save_objects(shards)
+    for run, shard_id in homes:
+        run.shard_id = shard_id
     return shards
 
 
-def _cut_trace(
-    batch: Batch, trace: Trace, runs: Sequence[Run], shard_count: int, now: datetime.datetime
-) -> list[Shard]:
-    shards = []
-    for index in range(shard_count):
-        shard = Shard(
-            id=uuid7(),
-            batch_id=batch.id,
-            trace_id=trace.id,
-            state="queued",
-            attempt=1,
-            lost_count=0,
-            events_done=0,
-            events_total=trace.event_count,
-            # The caller publishes right after the commit; the sweep looks after what it lost.
-            published_at=now,
-        )
-        for run in runs[index::shard_count]:
-            run.shard_id = shard.id
-        shards.append(shard)
-    return shards
+def _shard_of(batch: Batch, trace: Trace, now: datetime.datetime) -> Shard:
+    return Shard(
+        id=uuid7(),
+        project_id=batch.project_id,
+        batch_id=batch.id,
+        trace_id=trace.id,
+        state="queued",
+        attempt=1,
+        lost_count=0,
+        events_done=0,
+        events_total=trace.event_count,
+        # The caller publishes right after the commit; the sweep looks after what it lost.
+        published_at=now,
+    )

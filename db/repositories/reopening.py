@@ -101,7 +101,10 @@ def _reopen(session: Session, batch: Batch, runs: Sequence[Run]) -> list[ShardMe
     worker_count = simulators.worker_count(session, batch.simulator_digest)
     cuts = planning.shards_per_trace(counts, worker_count)
     parts = zip(homeless.values(), cuts, strict=True)
-    new = planning.cut(session, batch, [(found[0].trace, found, count) for found, count in parts])
+    now = session.scalars(sa.select(sa.func.now())).one()
+    new = planning.cut(
+        session, batch, [(found[0].trace, found, count) for found, count in parts], now
+    )
     return [ShardMessage(shard.id, shard.attempt) for shard in (*shards.values(), *new)]
 
 

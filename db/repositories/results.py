@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -66,8 +67,8 @@ def alarm_count(session: Session, batch_id: uuid.UUID) -> int:
     return session.scalar(query) or 0
 
 
-def link(run: Run, result: Result, *, found: bool) -> None:
-    """Ends a run with a result: found by digest, or computed for it."""
+def link(run: Run, result: Result, *, found: bool, at: datetime.datetime | None = None) -> None:
+    """Ends a run with a result: found by digest, or computed for it; ``at`` is now if left out."""
     run.result_id = result.id
     run.found = found
     if result.outcome == "crashed":
@@ -76,7 +77,7 @@ def link(run: Run, result: Result, *, found: bool) -> None:
     else:
         run.state = "cached" if found else "done"
         run.error = None
-    run.finished_at = sa.func.now()
+    run.finished_at = at or sa.func.now()
 
 
 def write(

@@ -231,10 +231,10 @@ class HealthDocument(TypedDict):
 
 
 class ReadinessDocument(TypedDict):
-    """Each part the service needs: ``ok``, or what is wrong with it."""
+    """Each part the service needs: its ``state``, and if that is not ``ok`` detail and remedy."""
 
     status: str
-    parts: dict[str, str]
+    parts: dict[str, dict[str, str | None]]
     worker_count: int
 
 

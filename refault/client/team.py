@@ -265,3 +265,15 @@ class Team:
             recompute=recompute,
         )
         return self._send(calls.estimate_batch(call))
+
+    def get_thresholds(self) -> dict[str, Any]:
+        """How much each counter may worsen in this project before a batch's verdict says so."""
+        call: calls.Call[dict[str, Any]] = calls.ask("GET", ("thresholds",))
+        return self._send(call)
+
+    def set_thresholds(self, limits: Mapping[str, Mapping[str, int | None]]) -> dict[str, Any]:
+        """Replace all limits: counter → ``permille`` and ``absolute``, either may be left out."""
+        call: calls.Call[dict[str, Any]] = calls.ask(
+            "PUT", ("thresholds",), body={"limits": limits}
+        )
+        return self._send(call)

@@ -71,6 +71,7 @@ _NOUNS = (
 UNKEYED = (
     f"{ROOT}/sessions",
     f"{ROOT}/tokens",
+    f"{ROOT}/webhooks",
     f"{ROOT}/users",
     f"{ROOT}/projects",
     f"{ROOT}/batches/{{batch}}/shares",

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from refault.cli.main import BAD_INPUT, app, main
+from refault.cli.exits import ExitCode
+from refault.cli.main import app, main
 from refault.trace import TraceReader
 
 VECTORS = Path(__file__).parents[1] / "golden" / "vectors"
@@ -91,7 +92,7 @@ def test_help_shows_an_example():
 def test_a_capture_without_memory_size_is_refused(tmp_path, monkeypatch, capsys):
     code, told = failure(monkeypatch, capsys, capture(tmp_path), "--out", tmp_path)
 
-    assert code == BAD_INPUT
+    assert code == ExitCode.BAD_INPUT
     assert "tiny.ptt: a ptt file does not say how much memory the guest has; add --ram-mib" in told
     assert not list(tmp_path.glob("*.rft*"))
 
@@ -114,7 +115,7 @@ def test_arguments_that_make_no_sense_are_told_in_one_line(
     monkeypatch.chdir(tmp_path)
     code, told = failure(monkeypatch, capsys, *arguments)
 
-    assert code == BAD_INPUT
+    assert code == ExitCode.BAD_INPUT
     assert message in told
     assert told.startswith("refault: ")
     assert told.count("\n") == 1
@@ -128,7 +129,7 @@ def test_a_damaged_capture_leaves_the_traces_before_it_and_nothing_else(
     bad.write_bytes(bad.read_bytes()[:-5])
     code, told = failure(monkeypatch, capsys, good, bad, "--out", tmp_path, "--ram-mib", 16)
 
-    assert code == BAD_INPUT
+    assert code == ExitCode.BAD_INPUT
     assert "bad.ptt: byte 155: the capture ends inside a record" in told
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.ptt", "good.ptt", "good.rft"]
 
@@ -164,7 +165,7 @@ def test_a_pipe_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
     code, told = failure(monkeypatch, capsys, pipe, "--out", tmp_path, "--ram-mib", 16)
     writer.join()
 
-    assert code == BAD_INPUT
+    assert code == ExitCode.BAD_INPUT
     assert "pipe.ptt cannot be read: " in told
     assert told.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["pipe.ptt"]

@@ -57,5 +57,5 @@ def test_a_shell_completes_verbs_and_options(tmp_path):
         return subprocess.run(asked, env=given, capture_output=True, text=True, check=True).stdout
 
     assert complete("re").split() == ["replay", "report", "repro"]
-    assert complete("batches ").split() == ["list", "show", "cancel"]
+    assert complete("batches ").split() == ["list", "show", "cancel", "resume", "retry"]
     assert "--dry-run" in complete("submit --dr").split()

@@ -71,8 +71,9 @@ def test_what_is_missing_of_the_service_is_an_answer_and_no_refusal(client):
     assert client.is_alive() == {"status": "ok"}
     ready = client.is_ready()
     assert ready["status"] == "unavailable"
-    assert ready["parts"]["database"] == "ok"
-    assert ready["parts"]["broker"] != "ok"
+    assert ready["parts"]["database"]["state"] == "ok"
+    assert ready["parts"]["broker"]["state"] != "ok"
+    assert ready["parts"]["broker"]["remedy"]
 
 
 def test_problems_are_listed_and_explained(client):

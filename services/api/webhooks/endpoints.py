@@ -8,7 +8,6 @@ from db import outbound
 from db.repositories import webhooks
 from services.api.deps import WithPage, WithResources
 from services.api.errors import pointing_at
-from services.api.idempotency import OnceRoute
 from services.api.responses import problems
 from services.api.schemas import Page
 from services.api.webhooks.schemas import (
@@ -19,7 +18,7 @@ from services.api.webhooks.schemas import (
     WebhookSummary,
 )
 
-router = APIRouter(tags=["webhooks"], route_class=OnceRoute)
+router = APIRouter(tags=["webhooks"])
 
 
 @router.post("/webhooks", status_code=201, responses=problems(409, 422))
