@@ -11,7 +11,6 @@ A blob appears under its name in one rename, complete and on disk, or not at all
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from db.blobs.incoming import sync_folder
@@ -58,10 +57,10 @@ class FolderStore(BlobStore):
         return True
 
     def check(self) -> None:
-        """The folder can be written."""
-        if not os.access(self.folder, os.W_OK):
-            message = f"{self.folder} cannot be written"
-            raise OSError(message)
+        """A few bytes are written, and gone again: rights alone do not tell of a full disk."""
+        with self.incoming.write() as (_, probe):
+            probe.write(b"refault")
+            probe.sync()
 
     def _path(self, digest: str) -> Path:
         return self.folder / digest[:2] / digest

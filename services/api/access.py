@@ -52,8 +52,9 @@ SCOPES_OF_ROLE: Mapping[str, frozenset[str]] = {
 }
 Need = Literal["nothing", "login", "read", "upload", "submit", "admin"]
 
-# The only routes that are answered to strangers. Problems explain refusals, also theirs.
-_PUBLIC_PATHS = frozenset({"/healthz", "/readyz", f"{ROOT}/openapi.json"})
+# The only routes that are answered to strangers. Problems explain refusals, also theirs; metrics
+# are for this machine, and look closer themselves.
+_PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/metrics", f"{ROOT}/openapi.json"})
 _PUBLIC_CALLS = frozenset({("POST", f"{ROOT}/sessions"), ("POST", f"{ROOT}/sessions/oidc")})
 _PUBLIC_NOUN = "problems"
 # About the caller, whoever it is; its endpoints look closer.

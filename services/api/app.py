@@ -69,6 +69,9 @@ _NOUNS = (
 # POSTs without Idempotency-Key: their answers hold a secret, which is kept nowhere, not even to be
 # answered again; or they belong to no project, as keys do.
 UNKEYED = (
+    # An upload that was lost is begun anew: nothing of it counts before its last byte.
+    f"{ROOT}/uploads",
+    f"{ROOT}/uploads/{{upload}}",
     f"{ROOT}/sessions",
     f"{ROOT}/tokens",
     f"{ROOT}/webhooks",
@@ -160,11 +163,7 @@ def _describe_problems(api: FastAPI) -> None:
             for method, operation in path.items():
                 if need_of(method.upper(), path_name) != "nothing":
                     operation["security"] = [{name: []} for name in _SECURITY]
-                if (
-                    method == "post"
-                    and "uploads" not in operation["tags"]
-                    and path_name not in UNKEYED
-                ):
+                if method == "post" and path_name not in UNKEYED:
                     operation.setdefault("parameters", []).append(idempotency.PARAMETER)
                     operation["responses"] = problems_of_keys | operation["responses"]
                 _answer_with_problem(operation["responses"])

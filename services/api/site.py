@@ -16,7 +16,7 @@ from services.api.metrics import RequestMetrics, Stopwatch, route_of
 from services.api.uploads import protocol
 
 # Where bodies may be large: they are streamed, and have a limit of their own.
-UPLOAD_PATHS = re.compile(r"/api/v1/(traces|blobs/[^/]*|uploads(/[^/]*)?)")
+UPLOAD_PATHS = re.compile(r"/api/v1/(traces|blobs/[^/]*|uploads(/[^/]*)?|patch_sets/from_mail)")
 RESUMABLE_PATH = "/api/v1/uploads"
 # A body of the largest batch is a tenth of it; uploads have a limit of their own.
 BODY_BYTES_MAX = 1024 * 1024

@@ -128,6 +128,7 @@ async def test_who_is_not_known_is_answered_nothing_but_what_is_public(site, row
                 assert answer.json()["type"] == "/problems/unauthenticated", place
     assert public == {
         "GET /healthz",
+        "GET /metrics",
         "GET /readyz",
         "GET /api/v1/problems",
         "GET /api/v1/problems/{name}",

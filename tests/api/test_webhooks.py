@@ -77,9 +77,9 @@ async def test_an_address_webhooks_may_not_have_is_refused_at_its_place(http, ur
     assert (await http.get(HOOKS)).json()["items"] == []
 
 
-async def test_an_operator_may_allow_a_network(api_settings, rows):
+async def test_an_operator_may_allow_a_network(api_settings, rows, token):
     api = create_api(api_settings.model_copy(update={"webhook_networks": "10.0.0.0/8, ::1/128"}))
-    async with in_process(Site(api, None)) as http:
+    async with in_process(Site(api, None), token) as http:
         for url in ("http://10.1.1.1/", "http://[::1]:8080/", "http://[::ffff:10.0.0.9]/"):
             assert (await http.post(HOOKS, json=GOOD | {"url": url})).status_code == 201
         refused = await http.post(HOOKS, json=GOOD | {"url": "http://192.168.0.1/"})

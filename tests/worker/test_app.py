@@ -103,14 +103,14 @@ def test_a_worker_without_its_environment_names_what_is_missing():
     assert "Traceback" not in done.stderr
 
 
-def test_two_tasks_are_registered_under_their_names(configuration):
+def test_the_tasks_are_registered_under_their_names(configuration):
     assert configuration
     program = (
         "from worker.app import app; app.loader.import_default_modules();"
         "print(*sorted(name for name in app.tasks if not name.startswith('celery.')))"
     )
     done = run_python("-c", program, **{k: v for k, v in os.environ.items() if "REFAULT" in k})
-    assert done.stdout.split() == ["shard.run", "shard.sweep"], done.stderr
+    assert done.stdout.split() == ["shard.run", "shard.sweep", "webhook.deliver"], done.stderr
 
 
 def test_a_host_is_healthy_while_its_worker_is_heard_of(configuration, store):

@@ -130,7 +130,7 @@ def test_a_finished_batch_is_told_once_and_signed(room, allowed, engine):
 def test_a_failed_batch_and_an_alarm_have_events_of_their_own(room, engine):
     register(engine, "https://example.org/", ["batch.failed", "integrity.alarm"])
     _, fence = room.plan_one_shard()
-    room.claim(fence, simulator=room.resources.simulator_digest)
+    room.claim(fence)
     with transaction(engine) as session:
         shards.fail(session, fence, "it cannot be replayed")
     finish_a_batch(room)
