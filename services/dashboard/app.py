@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from refault.errors import Refused, ServiceError
+from refault.errors import InvalidRequest, Refused, ServiceError
 from services.dashboard import formats
 from services.dashboard.doors import Doors, to_login
 from services.dashboard.pages import Pages
@@ -82,6 +82,9 @@ class _Failure:
 def _told(request: Request, error: Exception) -> tuple[int, str, str]:
     if isinstance(error, Refused):
         return error.status, str(error.problem.get("title", "Refused")), str(error)
+    if isinstance(error, InvalidRequest):
+        # What an address says cannot even be asked for.
+        return 404, "There is no such page", str(error)
     if isinstance(error, ServiceError):
         return 503, "The service cannot answer", str(error)
     if isinstance(error, HTTPException):

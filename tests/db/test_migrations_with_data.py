@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from db import schema
 from db.models import FIRST_PROJECT, Base, Batch, Result, Run, Shard, Trace
-from db.repositories import patch_sets, results, shards
+from db.repositories import claiming, patch_sets, results, shards
 from db.repositories.shards import Fence
 from db.session import create_engine, transaction
 from tests.builders import digest_of, make_result
@@ -91,8 +91,8 @@ def test_work_that_was_queued_before_the_upgrade_is_finished_after_it(old):
         session.execute(sa.update(Batch).values(recompute=True, done_count=0, cached_count=0))
         session.execute(sa.update(Batch).values(run_count=1))
     with transaction(old) as session:
-        claim = shards.claim(
-            session, fence, worker="w1", simulator_digest=SIMULATOR, lease_seconds=60
+        claim = claiming.claim_next(
+            session, worker="w1", worker_pid=1, simulator_digest=SIMULATOR, lease_seconds=60
         )
         assert [run.variant_digest for run in claim.runs] == [VARIANT]
     outcome = results.Outcome(VARIANT, make_result(trace="boot", variant_digest=VARIANT))
