@@ -125,9 +125,11 @@ async def test_the_speed_of_a_variant_is_what_was_replayed_in_the_last_hour(http
     assert got == {(digest[:12], speed) for digest, speed in expected}
 
 
-async def test_requests_are_counted_by_route_and_status_without_their_ids(api_settings, rows):
+async def test_requests_are_counted_by_route_and_status_without_their_ids(
+    api_settings, rows, token
+):
     api = create_api(api_settings)
-    async with in_process(Site(api, None, api.state.request_metrics)) as http:
+    async with in_process(Site(api, None, api.state.request_metrics), token) as http:
         for name in ("b-2222", "b-3333"):
             await http.get(f"/api/v1/batches/{name}")
         await http.get("/nowhere")

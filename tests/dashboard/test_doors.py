@@ -233,7 +233,6 @@ async def test_a_share_link_opens_nothing_else(site, http, rows, link):
             "/api/v1/tokens",
             "/api/v1/projects",
             "/api/v1/audit",
-            "/metrics",
         ):
             assert (await reader.get(path)).status_code == 404, path
         cancelled = await reader.post(f"/api/v1/batches/{link['batch']}/cancel")
