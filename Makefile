@@ -64,7 +64,7 @@ soak: install ## random faults on a running service for MINUTES=10 from SEED=0, 
 
 .PHONY: bench
 bench: install ## the figures of the README, each a ratio measured in one run
-	@for script in $(filter-out benchmarks/report.py,$(wildcard benchmarks/*.py)); do \
+	@for script in $(filter-out benchmarks/report.py benchmarks/fill.py benchmarks/comparisons.py,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 .PHONY: clean
