@@ -88,7 +88,7 @@ def test_clocks_hours_apart_take_no_shard_from_anybody(stack, client, capture):
 
 def hour_of(log):
     """The hour of the last line a worker logged."""
-    return int(re.findall(r"\[\d{4}-\d\d-\d\d (\d\d):", log)[-1])
+    return int(re.findall(r'"time": "\d{4}-\d\d-\d\dT(\d\d):', log)[-1])
 
 
 def test_a_long_run_goes_on_elsewhere_from_its_last_snapshot(watched):
