@@ -26,20 +26,17 @@ SCOPES = ("read", "upload", "submit", "admin")
 
 
 class User(Base):
-    """A person with a local password, an identity at an OIDC issuer, or both."""
+    """A person with a password of their own."""
 
     __tablename__ = "users"
     __table_args__ = (
         sa.CheckConstraint("name ~ '^[a-z0-9][a-z0-9._@-]{0,62}$'", name="name_is_plain"),
-        sa.UniqueConstraint("issuer", "subject"),
     )
 
     id: Mapped[RowId]
     name: Mapped[str] = mapped_column(unique=True)
-    # Argon2; null for who logs in elsewhere.
+    # Argon2; null for who cannot log in yet.
     password_hash: Mapped[str | None]
-    issuer: Mapped[str | None]
-    subject: Mapped[str | None]
     # Of the whole installation: makes projects and users, and is a maintainer everywhere.
     is_admin: Mapped[bool] = mapped_column(server_default=sa.false())
     disabled_at: Mapped[datetime.datetime | None]

@@ -23,9 +23,8 @@ def add_user(
     *,
     password_hash: str | None = None,
     is_admin: bool = False,
-    identity: tuple[str, str] | None = None,
 ) -> User:
-    """A new user; ``identity`` is issuer and subject of who logs in by OIDC.
+    """A new user.
 
     Raises:
         InvalidRequest: the name is none.
@@ -37,14 +36,11 @@ def add_user(
         )
     if find_user(session, name) is not None:
         raise Conflict(f"there is a user {name} already")
-    issuer, subject = identity or (None, None)
     user = User(
         id=uuid7(),
         name=name,
         password_hash=password_hash,
         is_admin=is_admin,
-        issuer=issuer,
-        subject=subject,
     )
     session.add(user)
     session.flush()
@@ -56,11 +52,6 @@ def find_user(session: Session, name: str) -> User | None:
     if not _NAME.fullmatch(name):
         return None
     return session.scalar(sa.select(User).where(User.name == name))
-
-
-def find_identity(session: Session, issuer: str, subject: str) -> User | None:
-    """The user who is ``subject`` at ``issuer``, or None."""
-    return session.scalar(sa.select(User).where(User.issuer == issuer, User.subject == subject))
 
 
 def get_user(session: Session, name: str) -> User:

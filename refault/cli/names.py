@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         PatchSetDocument,
         TraceDocument,
     )
-    from refault.client.documents import ColumnDocument, TraceReferenceDocument
+    from refault.client.documents import ColumnDocument
 
 ItemT = TypeVar("ItemT")
 
@@ -97,17 +97,6 @@ def column(batch: BatchDocument, word: str) -> ColumnDocument:
         return columns[int(word) - 1]
     labels = ", ".join(found["label"] for found in columns)
     raise NotFound(f"batch {batch['code']} has no column {word!r}; it has {labels}")
-
-
-def batch_trace(batch: BatchDocument, word: str) -> TraceReferenceDocument:
-    """The trace of a batch with that name, id or beginning of a digest."""
-    traces = batch["traces"]
-    found = [entry for entry in traces if word in {entry["name"], entry["id"]}]
-    if not found and _DIGEST.fullmatch(word):
-        found = [entry for entry in traces if entry["digest"].startswith(word)]
-    names = ", ".join(entry["name"] for entry in traces)
-    place = f"trace {word!r} in batch {batch['code']}"
-    return _only(found, place, lambda entry: entry["digest"][:12], f"it has {names}")
 
 
 def _only(found: list[ItemT], what: str, name_of: Callable[[ItemT], str], remedy: str) -> ItemT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from refault.client import calls
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class Team:
+class Team(abc.ABC):
     """Part of ``Client``, which sends what is described here."""
 
+    @abc.abstractmethod
     def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
-        raise NotImplementedError
+        """Ask the service, and read its answer."""
 
     def change_trace(self, trace: str, **fields: Any) -> dict[str, Any]:
         """Change name, tags, note or guest of a trace."""

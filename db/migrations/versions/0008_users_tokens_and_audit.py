@@ -29,8 +29,6 @@ def upgrade() -> None:
         _id(),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("password_hash", sa.Text(), nullable=True),
-        sa.Column("issuer", sa.Text(), nullable=True),
-        sa.Column("subject", sa.Text(), nullable=True),
         sa.Column("is_admin", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         _time("disabled_at"),
         _created_at(),
@@ -39,7 +37,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
         sa.UniqueConstraint("name", name=op.f("uq_users_name")),
-        sa.UniqueConstraint("issuer", "subject", name=op.f("uq_users_issuer")),
     )
     op.create_table(
         "memberships",
