@@ -1,7 +1,7 @@
 """How a batch ended, in a few lines and one exit code.
 
-A verdict that is alarming, or a regression, is a no. A batch that was cancelled, or has cells
-without a result, has no verdict unless what there is says no already.
+The verdict is the service's (:mod:`refault.compare.overall`), which knows the limits of the
+project; only the worst cell of each column is looked for here, to be shown.
 """
 
 from __future__ import annotations
@@ -14,11 +14,7 @@ from refault.cli.exits import ExitCode
 from refault.compare import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from refault.client import BatchDocument, Client
-
-_NO_RANK = Verdict.REGRESSION.rank
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,15 +58,16 @@ class Outcome:
 
 def outcome_of(client: Client, code: str) -> Outcome:
     """How a batch that is over has ended."""
-    batch = client.get_batch(code)
-    return judged(batch, client.comparison(code)["comparisons"])
+    return judged(client.comparison(code))
 
 
-def judged(batch: BatchDocument, comparisons: Sequence[dict[str, Any]]) -> Outcome:
-    """The outcome of a batch from its comparison."""
+def judged(document: dict[str, Any]) -> Outcome:
+    """The outcome of a batch from its comparison document."""
     worst: dict[str, dict[str, Any]] = {}
-    for comparison in comparisons:
+    for comparison in document["comparisons"]:
         for column in comparison["columns"]:
+            if column["verdict"]["name"] == Verdict.BASE.value:
+                continue
             cell = {
                 "column": column["label"],
                 "verdict": column["verdict"]["name"],
@@ -81,22 +78,13 @@ def judged(batch: BatchDocument, comparisons: Sequence[dict[str, Any]]) -> Outco
             known = worst.get(column["label"])
             if known is None or _rank(cell) < _rank(known):
                 worst[column["label"]] = cell
-    verdict = min((Verdict(cell["verdict"]) for cell in worst.values()), key=lambda v: v.rank)
     return Outcome(
-        batch,
-        verdict,
-        _exit_code(batch, [Verdict(cell["verdict"]) for cell in worst.values()]),
-        tuple(cell for cell in worst.values() if cell["verdict"] != Verdict.BASE.value),
+        document["batch"],
+        Verdict(document["verdict"]["status"]),
+        ExitCode(document["verdict"]["exit_code"]),
+        tuple(worst.values()),
     )
 
 
 def _rank(cell: dict[str, Any]) -> int:
     return Verdict(cell["verdict"]).rank
-
-
-def _exit_code(batch: BatchDocument, verdicts: Sequence[Verdict]) -> ExitCode:
-    if any(verdict.rank <= _NO_RANK for verdict in verdicts):
-        return ExitCode.ANSWER_IS_NO
-    if batch["state"] != "done" or Verdict.MISSING in verdicts:
-        return ExitCode.UNFINISHED
-    return ExitCode.OK

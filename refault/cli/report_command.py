@@ -33,7 +33,7 @@ def report(
     """
     with connect(url, token, timeout) as client:
         document = client.comparison(batch)
-        told = judged(document["batch"], document["comparisons"])
+        told = judged(document)
         if as_json:
             print(json.dumps({"outcome": told.to_dict(), "comparison": document}, indent=2))
         elif mail:

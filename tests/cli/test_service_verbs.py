@@ -106,6 +106,21 @@ def test_a_good_batch_ends_with_0(refault, client, rows):
     assert (verdict["verdict"], verdict["exit_code"]) == ("identical", 0)
 
 
+def test_the_limits_of_the_project_decide_the_exit_code(refault, client, rows):
+    (digest, *_) = rows.ready_for_seed_series()
+    asked = ("-p", "base", "-p", "series", "--json")
+    code = json.loads(refault("submit", digest, *asked).stdout)["code"]
+    strict = refault("watch", code)
+    limits = {name: {"permille": 500} for name in client.get_thresholds()["counters"]}
+
+    client.set_thresholds(limits)
+    generous = refault("watch", code)
+
+    assert (strict.returncode, generous.returncode) == (1, 0), strict.stdout
+    assert "verdict: regression" in strict.stdout
+    assert "verdict: improvement" in generous.stdout
+
+
 def test_a_patch_set_of_the_service_is_found_by_its_name(refault, client, code):
     answer = refault("submit", "linux61-boot-1cpu", "--set", SERIES["name"], "--json")
 
