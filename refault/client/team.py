@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from refault.client import calls
+from refault.client import calls, team_calls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,40 +34,29 @@ class Team(abc.ABC):
 
     def change_trace(self, trace: str, **fields: Any) -> dict[str, Any]:
         """Change name, tags, note or guest of a trace."""
-        call: calls.Call[dict[str, Any]] = calls.ask("PATCH", ("traces", trace), body=fields)
-        return self._send(call)
+        return self._send(team_calls.change_trace(trace, **fields))
 
     def delete_trace(
         self, trace: str, *, cascade: bool = False, dry_run: bool = False
     ) -> dict[str, Any]:
         """Delete a trace for good; what goes, or would go, with it."""
-        call: calls.Call[dict[str, Any]] = calls.ask(
-            "DELETE",
-            ("traces", trace),
-            query={"cascade": str(cascade).lower(), "dry_run": str(dry_run).lower()},
-        )
-        return self._send(call)
+        return self._send(team_calls.delete_trace(trace, cascade=cascade, dry_run=dry_run))
 
     def resume_batch(self, batch: str) -> BatchDocument:
         """Go on with what was cancelled."""
-        call: calls.Call[BatchDocument] = calls.ask("POST", ("batches", batch, "resume"))
-        return self._send(call)
+        return self._send(team_calls.resume_batch(batch))
 
     def retry_batch(self, batch: str, *, crashed: bool = False) -> BatchDocument:
         """Run what failed again; with ``crashed`` also what crashed."""
-        call: calls.Call[BatchDocument] = calls.ask(
-            "POST", ("batches", batch, "retry"), query={"crashed": str(crashed).lower()}
-        )
-        return self._send(call)
+        return self._send(team_calls.retry_batch(batch, crashed=crashed))
 
     def list_shares(self, batch: str) -> Page[dict[str, Any]]:
         """The links to a batch that were given out."""
-        call: calls.Call[Page[dict[str, Any]]] = calls.ask("GET", ("batches", batch, "shares"))
-        return self._send(call)
+        return self._send(team_calls.list_shares(batch))
 
     def revoke_share(self, share: str) -> None:
         """Make a link to a batch worthless."""
-        self._send(calls.done("DELETE", ("shares", share)))
+        self._send(team_calls.revoke_share(share))
 
     def read_mail(
         self,
@@ -79,127 +68,93 @@ class Team(abc.ABC):
         mapping: Sequence[str] = (),
     ) -> dict[str, Any]:
         """A series as read from an mbox or patch files; with ``name`` it becomes a patch set."""
-        call: calls.Call[dict[str, Any]] = calls.ask(
-            "POST",
-            ("patch_sets", "from_mail"),
-            query={"name": name, "base": base, "version": version, "map": list(mapping)},
-            content=mail,
+        return self._send(
+            team_calls.read_mail(mail, name=name, base=base, version=version, mapping=mapping)
         )
-        return self._send(call)
 
     def get_retention(self) -> dict[str, Any]:
         """How long the project keeps traces."""
-        call: calls.Call[dict[str, Any]] = calls.ask("GET", ("retention",))
-        return self._send(call)
+        return self._send(team_calls.get_retention())
 
     def set_retention(self, days: int | None) -> dict[str, Any]:
         """Keep traces so many days; None keeps them."""
-        call: calls.Call[dict[str, Any]] = calls.ask("PUT", ("retention",), body={"days": days})
-        return self._send(call)
+        return self._send(team_calls.set_retention(days))
 
     def create_webhook(self, url: str, *, events: Sequence[str] | None = None) -> dict[str, Any]:
         """Be told of batches by a POST to ``url``; the secret is shown only here."""
-        call: calls.Call[dict[str, Any]] = calls.ask(
-            "POST",
-            ("webhooks",),
-            body={"url": url} | ({} if events is None else {"events": list(events)}),
-        )
-        return self._send(call)
+        return self._send(team_calls.create_webhook(url, events=events))
 
     def list_webhooks(
         self, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[dict[str, Any]]:
         """One page of webhooks."""
-        call: calls.Call[Page[dict[str, Any]]] = calls.ask(
-            "GET", ("webhooks",), query={"limit": limit, "cursor": cursor}
-        )
-        return self._send(call)
+        return self._send(team_calls.list_webhooks(limit=limit, cursor=cursor))
 
     def get_webhook(self, webhook: str) -> dict[str, Any]:
         """One webhook and its latest deliveries."""
-        call: calls.Call[dict[str, Any]] = calls.ask("GET", ("webhooks", webhook))
-        return self._send(call)
+        return self._send(team_calls.get_webhook(webhook))
 
     def delete_webhook(self, webhook: str) -> None:
         """Be told no more."""
-        self._send(calls.done("DELETE", ("webhooks", webhook)))
+        self._send(team_calls.delete_webhook(webhook))
 
     def change_password(self, old: str, new: str) -> None:
         """Another password for the caller."""
-        self._send(calls.done("PUT", ("me", "password"), body={"old": old, "new": new}))
+        self._send(team_calls.change_password(old, new))
 
     def list_projects(self) -> Page[dict[str, Any]]:
         """The projects the caller may see."""
-        call: calls.Call[Page[dict[str, Any]]] = calls.ask("GET", ("projects",))
-        return self._send(call)
+        return self._send(team_calls.list_projects())
 
     def create_project(self, name: str, **quotas: Any) -> dict[str, Any]:
         """A new project."""
-        call: calls.Call[dict[str, Any]] = calls.ask(
-            "POST", ("projects",), body={"name": name} | quotas
-        )
-        return self._send(call)
+        return self._send(team_calls.create_project(name, **quotas))
 
     def list_members(self) -> Page[dict[str, Any]]:
         """Who belongs to the project, and as what."""
-        call: calls.Call[Page[dict[str, Any]]] = calls.ask("GET", ("members",))
-        return self._send(call)
+        return self._send(team_calls.list_members())
 
     def set_member(self, user: str, role: str) -> None:
         """Give somebody a role in the project."""
-        self._send(calls.done("PUT", ("members", user), body={"role": role}))
+        self._send(team_calls.set_member(user, role))
 
     def remove_member(self, user: str) -> None:
         """Take somebody out of the project."""
-        self._send(calls.done("DELETE", ("members", user)))
+        self._send(team_calls.remove_member(user))
 
     def list_users(self) -> Page[dict[str, Any]]:
         """Everybody who can log in."""
-        call: calls.Call[Page[dict[str, Any]]] = calls.ask("GET", ("users",))
-        return self._send(call)
+        return self._send(team_calls.list_users())
 
     def create_user(
         self, name: str, *, password: str | None = None, is_admin: bool = False
     ) -> dict[str, Any]:
         """Somebody new; a password that was made up is shown only here."""
-        call: calls.Call[dict[str, Any]] = calls.ask(
-            "POST", ("users",), body={"name": name, "password": password, "is_admin": is_admin}
-        )
-        return self._send(call)
+        return self._send(team_calls.create_user(name, password=password, is_admin=is_admin))
 
     def change_user(self, user: str, **fields: Any) -> dict[str, Any]:
         """Change password, is_enabled or is_admin of somebody."""
-        call: calls.Call[dict[str, Any]] = calls.ask("PATCH", ("users", user), body=fields)
-        return self._send(call)
+        return self._send(team_calls.change_user(user, **fields))
 
     def list_tokens(self) -> Page[dict[str, Any]]:
         """The tokens of the project, without their secrets."""
-        call: calls.Call[Page[dict[str, Any]]] = calls.ask("GET", ("tokens",))
-        return self._send(call)
+        return self._send(team_calls.list_tokens())
 
     def mint_token(
         self, name: str, *, scopes: Sequence[str], lifetime_days: int | None = 90
     ) -> dict[str, Any]:
         """A new token; its secret is shown only here."""
-        call: calls.Call[dict[str, Any]] = calls.ask(
-            "POST",
-            ("tokens",),
-            body={"name": name, "scopes": list(scopes), "lifetime_days": lifetime_days},
-        )
-        return self._send(call)
+        return self._send(team_calls.mint_token(name, scopes=scopes, lifetime_days=lifetime_days))
 
     def revoke_token(self, token: str) -> None:
         """Make a token worthless."""
-        self._send(calls.done("DELETE", ("tokens", token)))
+        self._send(team_calls.revoke_token(token))
 
     def list_audit(
         self, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[dict[str, Any]]:
         """One page of what was done in the project, newest first."""
-        call: calls.Call[Page[dict[str, Any]]] = calls.ask(
-            "GET", ("audit",), query={"limit": limit, "cursor": cursor}
-        )
-        return self._send(call)
+        return self._send(team_calls.list_audit(limit=limit, cursor=cursor))
 
     def get_me(self) -> MeDocument:
         """Who the caller is to the service: project, scopes, and so on."""
@@ -270,12 +225,8 @@ class Team(abc.ABC):
 
     def get_thresholds(self) -> dict[str, Any]:
         """How much each counter may worsen in this project before a batch's verdict says so."""
-        call: calls.Call[dict[str, Any]] = calls.ask("GET", ("thresholds",))
-        return self._send(call)
+        return self._send(team_calls.get_thresholds())
 
     def set_thresholds(self, limits: Mapping[str, Mapping[str, int | None]]) -> dict[str, Any]:
         """Replace all limits: counter → ``permille`` and ``absolute``, either may be left out."""
-        call: calls.Call[dict[str, Any]] = calls.ask(
-            "PUT", ("thresholds",), body={"limits": limits}
-        )
-        return self._send(call)
+        return self._send(team_calls.set_thresholds(limits))
