@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db import outbound
+from db.blobs import is_bucket
 
 GIB = 1024**3
 
@@ -24,7 +25,9 @@ class Settings(BaseSettings):
     )
 
     blobs_staging: Path | None = Field(
-        None, description="Local folder for uploads and fetched copies where blobs are in a bucket"
+        None,
+        validate_default=True,
+        description="Local folder for uploads and fetched copies where blobs are in a bucket",
     )
     host: str = Field("127.0.0.1", description="Address the API listens on")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on")
@@ -76,6 +79,13 @@ class Settings(BaseSettings):
         "services.dashboard.app:create_pages",
         description="module:function that makes the web pages of an API; empty serves none",
     )
+
+    @field_validator("blobs_staging")
+    @classmethod
+    def _bucket_has_staging(cls, staging: Path | None, info: ValidationInfo) -> Path | None:
+        if staging is None and is_bucket(info.data.get("blobs", "")):
+            raise ValueError("where blobs are in a bucket, uploads need a local folder to stand in")
+        return staging
 
     @field_validator("webhook_networks")
     @classmethod

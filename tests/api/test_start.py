@@ -25,6 +25,28 @@ def test_a_start_without_settings_names_each_that_is_missing():
     assert "Traceback" not in ended.stderr
 
 
+def test_a_start_with_a_bucket_and_no_local_folder_names_the_folder():
+    environment = {name: value for name, value in os.environ.items() if "REFAULT" not in name}
+    given = {
+        "REFAULT_DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d",
+        "REFAULT_BROKER_URL": "redis://127.0.0.1:1/0",
+        "REFAULT_BLOBS": "s3://traces/here",
+    }
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.api"],
+        env=environment | given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert ended.returncode == 2
+    assert "REFAULT_BLOBS_STAGING: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_server_stops_although_a_batch_is_being_watched(server, rows):
     rows.register_simulator()
     with httpx.Client(
