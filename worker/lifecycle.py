@@ -18,6 +18,7 @@ import logging
 import logging.config
 import os
 import socket
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,9 @@ from worker.settings import load
 
 _log = logging.getLogger(__name__)
 _opened: list[Resources] = []
+
+broker_is_lost = threading.Event()
+"""A message could not be given back: the consumer loop must connect anew."""
 
 
 def resources() -> Resources:
@@ -90,6 +94,10 @@ class Heartbeat(bootsteps.StartStopStep):
             self._entry = None
 
     def _beat(self) -> None:
+        if broker_is_lost.is_set():
+            broker_is_lost.clear()
+            # The loop lets errors of the broker's connection through, and begins anew.
+            raise ConnectionError("a message could not be given back to the broker")
         held = resources()
         try:
             with transaction(held.engine) as session:

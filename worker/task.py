@@ -25,6 +25,22 @@ _log = logging.getLogger(__name__)
 class ShardRequest(Request):
     """One delivery, as the main process sees it."""
 
+    def acknowledge(self) -> None:
+        """Gives the message back for done; a broker that does not hear of it is lost."""
+        super().acknowledge()
+        self._notice_lost_broker()
+
+    def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Gives the message back for another; a broker that does not hear of it is lost."""
+        super().reject(requeue)
+        self._notice_lost_broker()
+
+    def _notice_lost_broker(self) -> None:
+        # Celery only logs it. The message then counts as under way for good, and with one message
+        # at a time nothing is asked of the broker any more: the connection is never found dead.
+        if not self.message.acknowledged:
+            lifecycle.broker_is_lost.set()
+
     def on_failure(self, exc_info: Any, *options: Any, **named_options: Any) -> Any:
         """Gives back what a dead process held; all else is Celery's."""
         answer = super().on_failure(exc_info, *options, **named_options)

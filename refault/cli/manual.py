@@ -51,8 +51,9 @@ of its digest, and the label of the column or its number, counted from 1.
 ## Completion
 
 ```sh
-refault --install-completion bash                # also zsh, fish; for good
-refault --show-completion bash                   # what that would write
+refault --install-completion                     # for good, in the shell it is called from
+refault --show-completion                        # what that would write
+_REFAULT_COMPLETE=source_bash refault            # the same for a shell by name: bash, zsh or fish
 ```
 """
 

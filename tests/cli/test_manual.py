@@ -33,28 +33,33 @@ def test_errors_have_the_exit_code_that_says_what_to_do():
         assert code_of(Refused("x", status=status, problem={})) == code
 
 
+def as_the_shell_asks(folder, **given):
+    """What ``refault`` under its own name prints when completion asks it by environment."""
+    program = "import sys; sys.argv[0] = 'refault'; from refault.cli.main import main; main()"
+    return subprocess.run(
+        [command()[0], "-c", program],
+        env=environment(folder, **given),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_shown_for_every_shell(tmp_path, shell):
-    answer = run(tmp_path, "--show-completion", shell)
+    script = as_the_shell_asks(tmp_path, _REFAULT_COMPLETE=f"source_{shell}")
 
-    assert answer.returncode == 0, answer.stderr
-    assert "_COMPLETE=complete_" in answer.stdout
+    assert f"_REFAULT_COMPLETE=complete_{shell}" in script
 
 
 def test_a_shell_completes_verbs_and_options(tmp_path):
     def complete(words):
-        given = environment(
+        return as_the_shell_asks(
             tmp_path,
             _REFAULT_COMPLETE="complete_bash",
             COMP_WORDS=f"refault {words}",
             COMP_CWORD=str(len(words.split(" "))),
         )
-        program = [
-            "-c",
-            "import sys; sys.argv[0] = 'refault'; from refault.cli.main import main; main()",
-        ]
-        asked = [command()[0], *program]
-        return subprocess.run(asked, env=given, capture_output=True, text=True, check=True).stdout
 
     assert complete("re").split() == ["replay", "report", "repro"]
     assert complete("batches ").split() == ["list", "show", "cancel", "resume", "retry"]

@@ -5,6 +5,8 @@ import time
 
 import httpx
 
+from tests.fixtures.api import bearer
+
 REQUEST_ID = "ticket-4711.a"
 PATIENCE_SECONDS = 120
 
@@ -23,7 +25,7 @@ def submit(stack, client, capture, page_limit):
     answer = httpx.post(
         f"{stack.url}/api/v1/batches",
         json=body,
-        headers={"x-request-id": REQUEST_ID},
+        headers={"x-request-id": REQUEST_ID, **bearer(stack.token)},
         trust_env=False,
     )
     assert answer.status_code == 201, answer.text
@@ -31,19 +33,23 @@ def submit(stack, client, capture, page_limit):
     return answer.json()["code"]
 
 
-def wait_until_over(stack, code):
+def wait_until_over(client, code):
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        batch = httpx.get(f"{stack.url}/api/v1/batches/{code}", trust_env=False).json()
+        batch = client.get_batch(code)
         if batch["state"] in ("done", "failed", "cancelled"):
             return batch
         assert time.monotonic() < deadline, batch
         time.sleep(0.1)
 
 
+def metrics_of(stack):
+    return httpx.get(f"{stack.url}/metrics", trust_env=False).text
+
+
 def test_one_id_leads_from_the_request_to_every_line_about_its_shard(stack, client, capture):
     code = submit(stack, client, capture, page_limit=301)
-    assert wait_until_over(stack, code)["state"] == "done"
+    assert wait_until_over(client, code)["state"] == "done"
 
     in_api = [line for line in lines_of(stack, "api") if line.get("request_id") == REQUEST_ID]
     assert any(line.get("batch") == code for line in in_api)
@@ -54,7 +60,12 @@ def test_one_id_leads_from_the_request_to_every_line_about_its_shard(stack, clie
     assert {line["request_id"] for line in of_shard} == {REQUEST_ID}
     assert {line["room"] for line in in_workers} == {"worker"}
 
-    metrics = httpx.get(f"{stack.url}/metrics", trust_env=False).text
+    metrics = metrics_of(stack)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    # The stack is up with its first worker; the second may still be loading the simulator.
+    while "refault_workers 2.0" not in metrics and time.monotonic() < deadline:
+        time.sleep(0.2)
+        metrics = metrics_of(stack)
     assert 'refault_shards{state="queued"} 0.0' in metrics
     assert "refault_workers 2.0" in metrics
     assert "refault_replayed_events_per_second{" in metrics

@@ -161,6 +161,24 @@ def test_the_broker_is_killed_and_comes_back(watched, stack, client, capture):
         batch.expect_exactly_one_result_each()
 
 
+def test_workers_whose_shards_end_while_the_broker_is_away_connect_anew(
+    watched, stack, client, capture
+):
+    watched.submit().wait_until_in_the_kernel_loop()
+    kill(stack.part("valkey"))
+    watched.wait(
+        lambda: watched.shard().state == "done",
+        "the shard's end without a broker",
+        look_after=False,
+    )
+    time.sleep(0.5)  # the message cannot be given back
+    stack.revive("valkey")
+    other = Watched(stack, client, capture).submit()
+    for batch in (watched, other):
+        assert batch.wait_until_over()["state"] == "done"
+        batch.expect_exactly_one_result_each()
+
+
 def test_postgres_crashes_in_mid_batch_and_recovers(watched):
     watched.submit().wait_until_in_the_kernel_loop()
     # To Postgres this is "at once, without a checkpoint": the log must bring everything back.
