@@ -36,7 +36,7 @@ serve: install ## the whole service on this machine until Ctrl-C; DATA=folder as
 .PHONY: test
 test: install browser lint ## everything: linters, then every test
 	@XDG_CACHE_HOME="$(CURDIR)/.cache" XDG_CONFIG_HOME="$(CURDIR)/.cache/config" \
-	  $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	  $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: lint
 lint: install ## ruff, mypy and the import contracts

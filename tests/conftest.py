@@ -4,7 +4,12 @@ pytest_plugins = [
     "tests.fixtures.database",
     "tests.fixtures.broker",
     "tests.fixtures.api",
-    "tests.fixtures.bucket",
-    "tests.fixtures.large",
     "tests.fixtures.stack",
 ]
+
+# Files that mostly wait begin first, so that the others run beside them and not before.
+BEGIN_FIRST = ("pipeline/test_soak.py", "pipeline/test_outages.py", "pipeline/test_faults.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not str(item.path).endswith(BEGIN_FIRST))
