@@ -4,6 +4,8 @@ pytest_plugins = [
     "tests.fixtures.database",
     "tests.fixtures.broker",
     "tests.fixtures.api",
+    "tests.fixtures.bucket",
+    "tests.fixtures.large",
     "tests.fixtures.stack",
 ]
 
