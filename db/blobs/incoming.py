@@ -38,6 +38,10 @@ class IncomingBlob:
         self._stream.write(chunk)
         self.size_bytes += len(chunk)
 
+    def read(self, start: int, size_bytes: int) -> bytes:
+        """Bytes that were written, from ``start`` on; any thread may ask."""
+        return _read(self._stream, start, size_bytes)
+
     def sync(self) -> None:
         """Returns once everything written is safe from a power cut."""
         self._stream.flush()
@@ -76,6 +80,10 @@ class Partial:
         """Appends ``chunk``."""
         self._stream.write(chunk)
 
+    def read(self, start: int, size_bytes: int) -> bytes:
+        """Bytes that were written, from ``start`` on; any thread may ask."""
+        return _read(self._stream, start, size_bytes)
+
     def sync(self) -> None:
         """Returns once everything written is safe from a power cut."""
         self._stream.flush()
@@ -104,7 +112,7 @@ class Incoming:
         self._whole.mkdir(exist_ok=True)
         path = self._whole / secrets.token_hex(16)
         try:
-            with path.open("xb") as stream:
+            with path.open("x+b") as stream:
                 yield path, IncomingBlob(stream)
         finally:
             path.unlink(missing_ok=True)
@@ -171,6 +179,11 @@ class Incoming:
                     path.unlink()
                     removed_count += 1
         return removed_count
+
+
+def _read(stream: BinaryIO, start: int, size_bytes: int) -> bytes:
+    stream.flush()
+    return os.pread(stream.fileno(), size_bytes, start)
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from refault.errors import TraceTruncated
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
-from refault.trace.frames import FrameParser
+from refault.trace.frames import Frame, FrameParser, ReadBack
 from refault.trace.header import unpack_header
 from refault.trace.model import Block, TraceHeader, TraceSummary
 from refault.trace.rules import EventRules
@@ -17,9 +17,9 @@ from refault.trace.unpacking import BlockUnpacker, read_block
 class TraceDecoder:
     """Push parser of a trace: feed it bytes as they come, take the blocks they complete."""
 
-    def __init__(self) -> None:
+    def __init__(self, read_back: ReadBack | None = None) -> None:
         self.header: TraceHeader | None = None
-        self._frames = FrameParser()
+        self._frames = FrameParser(read_back)
         self._totals = Totals()
         self._rules: EventRules | None = None
         self._recorded: dict[str, int] = {}
@@ -28,6 +28,10 @@ class TraceDecoder:
     def size_bytes(self) -> int:
         """How many bytes were fed so far."""
         return self._frames.size_bytes
+
+    def go_on_reading_from(self, read_back: ReadBack) -> None:
+        """Blocks are read back from there, from now on."""
+        self._frames.read_back = read_back
 
     @property
     def framed_digest(self) -> str:
@@ -40,23 +44,32 @@ class TraceDecoder:
         Raises:
             TraceError: with the byte offset of the frame that cannot be right.
         """
-        for frame in self._frames.feed(data):
-            if frame.tag == TAG_HEADER:
-                self.header = unpack_header(frame.body, offset=frame.offset)
-                self._rules = EventRules(self.header)
-            elif self._rules is None:
-                raise AssertionError("the parser lets nothing pass before the header")
-            elif frame.tag == TAG_BLOCK:
-                packed = read_block(frame.body, self._totals.event_count, offset=frame.offset)
-                self._rules.begin_block((kind for kind, _ in packed.kinds), frame.offset)
-                for block, places in BlockUnpacker(packed).slices():
-                    self._rules.check(block, places)
-                    self._totals.add_instructions(block)
-                    yield block
-                self._totals.count_block(packed.kinds, frame.offset)
-            else:
-                self._rules.finish(offset=frame.offset)
-                self._recorded = self._totals.check_index(frame)
+        for frame in self.frames(data):
+            yield from self.take(frame)
+
+    def frames(self, data: bytes | bytearray | memoryview) -> Iterator[Frame]:
+        """The frames that ``data`` completes, for ``take`` in their order."""
+        return self._frames.feed(data)
+
+    def take(self, frame: Frame) -> Iterator[Block]:
+        """The events of a frame, if it has any; what it holds is checked while they are taken."""
+        if frame.tag == TAG_HEADER:
+            self.header = unpack_header(frame.body, offset=frame.offset)
+            self._rules = EventRules(self.header)
+        elif self._rules is None:
+            raise AssertionError("the parser lets nothing pass before the header")
+        elif frame.tag == TAG_BLOCK:
+            first_event_index = self._totals.event_count
+            unpacker = BlockUnpacker(read_block(frame.body, first_event_index, offset=frame.offset))
+            self._rules.begin_block((kind for kind, _ in unpacker.kinds), frame.offset)
+            for block, places in unpacker.slices():
+                self._rules.check(block, places)
+                self._totals.add_instructions(block)
+                yield block
+            self._totals.count_block(unpacker.kinds, frame.offset)
+        else:
+            self._rules.finish(offset=frame.offset)
+            self._recorded = self._totals.check_index(frame)
 
     def finish(self, *, allow_truncated: bool = False) -> TraceSummary:
         """What the trace held, once all its bytes were fed.

@@ -42,6 +42,7 @@ TAG_INDEX: Final = b"INDX"
 # Bounds, checked before memory is taken. A block of the most events is 50 MB decoded.
 MAX_BLOCK_EVENTS: Final = 1 << 21
 MAX_BLOCK_BYTES: Final = 64 << 20
+MAX_UNPACKED_BYTES: Final = 32 << 20  # all streams of a block
 MAX_HEADER_BYTES: Final = 1 << 20
 MAX_INDEX_BYTES: Final = 4 << 20
 MAX_BLOCKS: Final = 1 << 16

@@ -1,14 +1,15 @@
 """Cuts a stream of bytes into checked frames, however the bytes arrive.
 
 Layout: see ``format.py``. What is held is at most one frame, and only as much of it as came: a
-declared size is refused before anything is kept for it.
+declared size is refused before anything is kept for it. Where the bytes stand in a file anyway, a
+block is not even held, but read back once it is whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from refault.errors import (
@@ -24,6 +25,7 @@ from refault.trace.format import (
     MAGIC,
     PREAMBLE,
     SEALED_BYTES,
+    TAG_BLOCK,
     TAG_HEADER,
     TAG_INDEX,
     TRAILER,
@@ -33,14 +35,25 @@ from refault.trace.format import (
 
 AGAIN: Final = "import or upload the trace anew"
 
+# The bytes of the file from some byte on, so many of them; all of them were fed before.
+ReadBack = Callable[[int, int], bytes]
+
 
 class Frame(NamedTuple):
     """One whole frame. ``offset`` is the byte of the file its prefix begins at."""
 
     tag: bytes
     offset: int
-    body: memoryview
+    body_bytes: int
+    held: memoryview | ReadBack
     sha256_before: bytes  # of all bytes of the file up to ``offset``; empty unless tag is INDX
+
+    @property
+    def body(self) -> memoryview:
+        """The bytes of the body, read back if they were not held."""
+        if isinstance(self.held, memoryview):
+            return self.held
+        return memoryview(self.held(self.offset + FRAME_PREFIX.size, self.body_bytes))
 
 
 def preamble() -> bytes:
@@ -62,9 +75,13 @@ def trailer(index_frame_bytes: int) -> bytes:
 
 
 class FrameParser:
-    """Bytes in, frames out. Raises TraceError at the first byte that cannot be right."""
+    """Bytes in, frames out. Raises TraceError at the first byte that cannot be right.
 
-    def __init__(self) -> None:
+    ``read_back`` reads what was fed; with it, blocks are not held.
+    """
+
+    def __init__(self, read_back: ReadBack | None = None) -> None:
+        self.read_back = read_back
         self.size_bytes = 0  # taken in so far
         self.complete = False  # the trailer came
         self._sha256 = hashlib.sha256()
@@ -72,6 +89,7 @@ class FrameParser:
         self._offset = 0  # of the first pending byte
         self._started = False
         self._prefix: tuple[bytes, int, int] | None = None  # tag, body size, body crc32
+        self._passing: _Passing | None = None
         self._first_tag_seen = False
         self._index_frame_bytes = 0
 
@@ -96,6 +114,11 @@ class FrameParser:
                     "bytes follow the end of the trace; cut them off",
                     offset=self.size_bytes,
                 )
+            if self._passing is not None:
+                part, view = view[: self._passing.missing], view[self._passing.missing :]
+                self.size_bytes += len(part)
+                yield from self._pass(self._passing, part)
+                continue
             missing = self._wanted() - len(self._pending)
             part, view = view[:missing], view[missing:]
             self._pending += part
@@ -181,23 +204,46 @@ class FrameParser:
             raise TraceCorrupt(f"frame {tag.decode()} declares no bytes", offset=self._offset)
         self._first_tag_seen = True
         self._prefix = (tag, size, body_crc)
+        if self.read_back is not None and tag == TAG_BLOCK:
+            self._passing = _Passing(self._offset, size)
+            self._consume()
+
+    def _pass(self, passing: _Passing, part: memoryview) -> Iterator[Frame]:
+        """Takes bytes of a block that is not held."""
+        passing.crc = zlib.crc32(part, passing.crc)
+        passing.missing -= len(part)
+        self._sha256.update(part)
+        self._offset += len(part)
+        if passing.missing:
+            return
+        if self._prefix is None or self.read_back is None:
+            raise AssertionError
+        tag, size, _ = self._prefix
+        self._check_body(passing.crc, passing.offset)
+        self._prefix = self._passing = None
+        yield Frame(tag, passing.offset, size, self.read_back, b"")
+
+    def _check_body(self, crc: int, offset: int) -> None:
+        if self._prefix is None:
+            raise AssertionError
+        tag, size, stated = self._prefix
+        if crc != stated:
+            raise TraceCorrupt(
+                f"the checksum of frame {tag.decode()} does not match its {size} bytes; {AGAIN}",
+                offset=offset,
+            )
 
     def _take_frame(self) -> Frame:
         if self._prefix is None:
             raise AssertionError
-        tag, _, crc = self._prefix
+        tag, size, _ = self._prefix
         body = memoryview(self._pending)[FRAME_PREFIX.size :]
-        if zlib.crc32(body) != crc:
-            raise TraceCorrupt(
-                f"the checksum of frame {tag.decode()} does not match its {len(body)} bytes; "
-                f"{AGAIN}",
-                offset=self._offset,
-            )
+        self._check_body(zlib.crc32(body), self._offset)
         sha256_before = b""
         if tag == TAG_INDEX:
             sha256_before = self._sha256.digest()
             self._index_frame_bytes = len(self._pending)
-        taken = Frame(tag, self._offset, body, sha256_before)
+        taken = Frame(tag, self._offset, size, body, sha256_before)
         self._prefix = None
         self._consume()
         return taken
@@ -217,3 +263,12 @@ class FrameParser:
             raise TraceCorrupt(
                 f"the checksum of the {what} does not match; {AGAIN}", offset=self._offset
             )
+
+
+class _Passing:
+    """A block that goes by without being held."""
+
+    def __init__(self, offset: int, missing: int) -> None:
+        self.offset = offset
+        self.missing = missing
+        self.crc = 0

@@ -28,7 +28,7 @@ would not, and telling kinds apart keeps a burst of table stores from breaking a
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 import numpy as np
@@ -62,23 +62,36 @@ OFFSET_MASK: Final = PAGE_BYTES - 1
 MAX_WINDOW_LOG: Final = 27
 
 
-def pack_block(block: Block, level: int) -> bytes:
-    """The body of a BLCK frame: a msgpack map of counts and one zstd frame of all streams."""
-    streams, kinds = _streams(block)
-    packed = b"".join(stream.tobytes() for stream in streams.values())
-    body: bytes = msgpack.packb(
-        {
-            "first_event_index": block.first_event_index,
-            "event_count": block.event_count,
-            "kinds": kinds,
-            "token_bytes": streams["token"].itemsize,
-            "offset_count": len(streams["offset"]),
-            "wide_counts": [len(streams["insns16"]), len(streams["insns32"])],
-            "descriptor_count": len(streams["page"]),
-            "streams": _compress(packed, level),
-        }
-    )
-    return body
+class Streams(NamedTuple):
+    """The events of a block, taken apart."""
+
+    first_event_index: int
+    kinds: list[list[int]]  # [kind, events of it], ascending
+    columns: dict[str, Column]
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """How long all streams are together."""
+        return sum(stream.nbytes for stream in self.columns.values())
+
+    def packed(self, level: int) -> bytes:
+        """The body of a BLCK frame: a msgpack map of counts and one zstd frame of all streams."""
+        columns = self.columns
+        body: bytes = msgpack.packb(
+            {
+                "first_event_index": self.first_event_index,
+                "event_count": len(columns["kind"]),
+                "kinds": self.kinds,
+                "token_bytes": columns["token"].itemsize,
+                "offset_count": len(columns["offset"]),
+                "wide_counts": [len(columns["insns16"]), len(columns["insns32"])],
+                "descriptor_count": len(columns["page"]),
+                "streams": _compress(
+                    b"".join(stream.tobytes() for stream in columns.values()), level
+                ),
+            }
+        )
+        return body
 
 
 def _compress(packed: bytes, level: int) -> bytes:
@@ -94,8 +107,8 @@ def _compress(packed: bytes, level: int) -> bytes:
     return zstandard.ZstdCompressor(compression_params=parameters).compress(packed)
 
 
-def _streams(block: Block) -> tuple[dict[str, Column], list[list[int]]]:
-    """Every stream by name, and ``[kind, events of it]`` ascending."""
+def take_apart(block: Block) -> Streams:
+    """The streams of a block."""
     access = block.kind == EventKind.ACCESS
     has_offset = ~(access & ((block.flags & Flag.FETCH) != 0))
     offset = np.where(has_offset, block.a & OFFSET_MASK, 0)
@@ -135,7 +148,8 @@ def _streams(block: Block) -> tuple[dict[str, Column], list[list[int]]]:
         "value": _join(values),
     }
     types = WIDE_STREAM_TYPES if wide else STREAM_TYPES
-    return {name: stream.astype(types[name]) for name, stream in streams.items()}, kinds
+    columns = {name: stream.astype(types[name]) for name, stream in streams.items()}
+    return Streams(block.first_event_index, kinds, columns)
 
 
 def _number(*keys: Column) -> tuple[Column, Column]:

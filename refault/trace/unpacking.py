@@ -7,14 +7,21 @@ before memory is taken, and against the streams before an event leaves.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import zstandard
 
 from refault.errors import TraceCorrupt, TraceTooLarge
-from refault.trace.format import KIND_NAMES, MAX_BLOCK_BYTES, MAX_BLOCK_EVENTS, EventKind, Flag
+from refault.trace.format import (
+    KIND_NAMES,
+    MAX_BLOCK_BYTES,
+    MAX_BLOCK_EVENTS,
+    MAX_UNPACKED_BYTES,
+    EventKind,
+    Flag,
+)
 from refault.trace.header import unpack_map
 from refault.trace.model import Block
 from refault.trace.packing import DELTA_KINDS, OFFSET_MASK, STREAM_TYPES, WIDE_STREAM_TYPES, Column
@@ -113,7 +120,9 @@ def read_block(body: bytes | memoryview, first_event_index: int, *, offset: int)
     types = {name: np.dtype(code) for name, code in codes.items()}
     if not isinstance(values["streams"], bytes):
         raise TraceCorrupt("the block's streams must be bytes", offset=offset)
-    return PackedBlock(offset, first_event_index, kinds, types, counts, values["streams"])
+    packed = PackedBlock(offset, first_event_index, kinds, types, counts, values["streams"])
+    bounds.number(packed.packed_bytes, "bytes when unpacked", 1, MAX_UNPACKED_BYTES)
+    return packed
 
 
 class _Bounds:
@@ -225,8 +234,9 @@ class BlockUnpacker:
 
     def __init__(self, packed: PackedBlock) -> None:
         """Decompresses the block's streams and holds them against what it declares."""
-        self._packed = packed
         streams = _decompress(packed)
+        # From here on nobody needs the compressed bytes, and they may be as many again.
+        self._packed = packed = replace(packed, compressed=b"")
         self._kind = streams["kind"]
         self._descriptors = _Descriptors(
             streams["vcpu"],
@@ -241,6 +251,11 @@ class BlockUnpacker:
         self._insns = [_Cursor(packed, streams[name]) for name in ("insns8", "insns16", "insns32")]
         self._access_offsets = _Cursor(packed, streams["offset"][:access_offset_count])
         self._lanes = self._make_lanes(streams, streams["offset"][access_offset_count:])
+
+    @property
+    def kinds(self) -> tuple[tuple[int, int], ...]:
+        """Which kinds of events the block holds, and how many of each."""
+        return self._packed.kinds
 
     def slices(self) -> Iterator[tuple[Block, dict[int, Column]]]:
         """The events in order, ``SLICE_EVENTS`` at a time, and where each kind is among them.

@@ -17,11 +17,13 @@ from refault.trace.format import MAX_BLOCK_EVENTS, TAG_BLOCK, TAG_HEADER, TAG_IN
 from refault.trace.frames import frame, preamble, trailer
 from refault.trace.header import pack_header
 from refault.trace.model import Block, TraceHeader, TraceSummary, join_blocks
-from refault.trace.packing import pack_block
+from refault.trace.packing import take_apart
 from refault.trace.rules import EventRules
 from refault.trace.totals import Totals
 
 DEFAULT_BLOCK_EVENTS: Final = MAX_BLOCK_EVENTS
+# A block of more is written as two: whoever reads it has to hold it.
+WHOLE_BLOCK_BYTES: Final = 20 << 20
 
 
 class TraceWriter:
@@ -164,6 +166,12 @@ class TraceWriter:
 
     def _write_block(self, block: Block) -> None:
         block = block._replace(first_event_index=self._totals.event_count)
+        streams = take_apart(block)
+        if streams.unpacked_bytes > WHOLE_BLOCK_BYTES:
+            middle = block.event_count // 2
+            self._write_block(block.part(0, middle))
+            self._write_block(block.part(middle, block.event_count))
+            return
         kinds = np.flatnonzero(np.bincount(block.kind, minlength=256)).tolist()
         places = {kind: np.flatnonzero(block.kind == kind) for kind in kinds}
         self._rules.begin_block(kinds, self._size_bytes)
@@ -171,7 +179,7 @@ class TraceWriter:
         counts = ((kind, len(events)) for kind, events in places.items())
         self._totals.count_block(counts, self._size_bytes)
         self._totals.add_instructions(block)
-        self._write(frame(TAG_BLOCK, pack_block(block, self._level)))
+        self._write(frame(TAG_BLOCK, streams.packed(self._level)))
 
     def _write(self, data: bytes) -> None:
         with self._naming_errors():

@@ -1,6 +1,7 @@
 """What every endpoint may ask for: the database, the blobs, the broker, a page of a list."""
 
 import uuid
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Annotated, cast
@@ -28,6 +29,8 @@ class Resources:
     blobs: BlobStore
     sender: Sender
     upload_slots: anyio.CapacityLimiter
+    # Blocks of uploads are decoded there: each takes memory, so few at a time.
+    decoding: Executor
     validators: Validators
     # On whose behalf; None outside of a request.
     project_id: uuid.UUID | None = None
@@ -35,13 +38,15 @@ class Resources:
     @classmethod
     def open(cls, settings: Settings) -> "Resources":
         """Everything the settings name; connects to nothing yet."""
+        decoding = ThreadPoolExecutor(settings.upload_decode_count, "decoding")
         return cls(
             settings=settings,
             engine=session.create_engine(settings.database_url, pool_size=10),
             blobs=open_store(settings.blobs, staging=settings.blobs_staging),
             sender=Sender(settings.broker_url),
             upload_slots=anyio.CapacityLimiter(settings.upload_parallel_count),
-            validators=Validators(settings.upload_parallel_count),
+            decoding=decoding,
+            validators=Validators(settings.upload_parallel_count, decoding),
         )
 
     def transaction(self) -> AbstractContextManager[Session]:
@@ -52,6 +57,7 @@ class Resources:
 
     def close(self) -> None:
         """Give every connection back."""
+        self.decoding.shutdown()
         self.engine.dispose()
         self.sender.close()
 

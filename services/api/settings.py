@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     upload_parallel_count: int = Field(
         8, gt=0, description="Uploads checked at the same time; further ones wait their turn"
     )
+    upload_decode_count: int = Field(
+        1, gt=0, description="Blocks of uploads decoded at the same time, up to 100 MiB each"
+    )
     upload_expire_seconds: float = Field(
         24 * 3600, gt=0, description="An unfinished upload is forgotten so long after its last part"
     )

@@ -16,7 +16,7 @@ from refault.trace import EventKind, TraceHeader, writer
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import frame, preamble
 from refault.trace.header import pack_header
-from refault.trace.packing import pack_block
+from refault.trace.packing import take_apart
 from services.api.app import create_api
 from services.api.settings import GIB
 from tests.builders import transaction
@@ -101,7 +101,7 @@ def sealed(head):
 
 
 def with_block(header, events):
-    return with_body(pack_block(events, 1), header)
+    return with_body(take_apart(events).packed(1), header)
 
 
 def with_body(body, header=None):
@@ -111,7 +111,7 @@ def with_body(body, header=None):
 
 def bomb():
     """A block of ten events whose few bytes inflate to a gigabyte."""
-    body = msgpack.unpackb(pack_block(block(EventKind.ACCESS, 10), 1))
+    body = msgpack.unpackb(take_apart(block(EventKind.ACCESS, 10)).packed(1))
     compressor = zstandard.ZstdCompressor(level=1, write_checksum=True).compressobj(size=GIB)
     mebibyte = bytes(1 << 20)
     parts = [compressor.compress(mebibyte) for _ in range(1024)]

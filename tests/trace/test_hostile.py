@@ -19,7 +19,7 @@ from refault.trace.format import (
     TAG_INDEX,
 )
 from refault.trace.frames import frame, preamble
-from refault.trace.packing import pack_block
+from refault.trace.packing import take_apart
 from tests.trace.files import (
     SAMPLE_ROWS,
     assembled,
@@ -307,7 +307,7 @@ def test_a_block_of_the_most_events_stays_within_bounded_memory():
         b=np.zeros(len(ones), np.int64),
     )
     frames = frames_of(trace_bytes())
-    data = preamble() + frame(*frames[0]) + frame(TAG_BLOCK, pack_block(wide, 1))
+    data = preamble() + frame(*frames[0]) + frame(TAG_BLOCK, take_apart(wide).packed(1))
     assert len(data) < 20_000
 
     def read():

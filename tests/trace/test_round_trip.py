@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from refault.errors import TraceCorrupt, TraceError
 from refault.trace import Block, TraceHeader, TraceReader, TraceWriter, trace_digest
 from refault.trace.format import CAPTURE_KINDS, OPERATION_KINDS
-from refault.trace.packing import pack_block
+from refault.trace.packing import take_apart
 from refault.trace.unpacking import SLICE_EVENTS, BlockUnpacker, read_block
 from tests.trace.files import (
     EVERY_CAPTURE_KIND,
@@ -38,7 +38,7 @@ def unpacked(body, first_event_index=0):
 
 @given(any_rows())
 def test_any_columns_of_known_kinds_come_back_bit_by_bit(rows):
-    blocks = unpacked(pack_block(block_of(rows), 1))
+    blocks = unpacked(take_apart(block_of(rows)).packed(1))
 
     assert [row for block in blocks for row in rows_of(block)] == rows
 
@@ -84,7 +84,7 @@ def test_the_bytes_do_not_depend_on_how_events_were_handed_over(rows, cuts):
 
 
 def test_where_each_kind_stands_is_told_with_the_events():
-    body = pack_block(block_of(SAMPLE_ROWS), 1)
+    body = take_apart(block_of(SAMPLE_ROWS)).packed(1)
     ((block, places),) = BlockUnpacker(read_block(body, 0, offset=0)).slices()
 
     assert set(places) == {1, 2, 3, 4, 6, 7, 8, 9, 10}
@@ -107,7 +107,7 @@ def test_more_events_than_leave_at_a_time_come_back():
         a=page << 12 | number % 512 * 8,
         b=np.where(is_store, number * 0x1234_5678_9ABC, (page * 5 << 12) + number % 512 * 8),
     )
-    body = pack_block(block, 1)
+    body = take_apart(block).packed(1)
     blocks = unpacked(body)
 
     assert read_block(body, 0, offset=0).types["token"].itemsize == 2
@@ -122,14 +122,14 @@ def test_a_block_of_very_many_pages_uses_wider_numbers_for_them():
     number = np.arange(count)
     ones = np.ones(count, np.uint8)
     block = Block(0, ones, ones, ones, ones, number.astype(np.uint32), number << 12, number << 12)
-    body = pack_block(block, 1)
+    body = take_apart(block).packed(1)
 
     assert read_block(body, 0, offset=0).types["token"].itemsize == 4
     assert np.array_equal(np.concatenate([each.a for each in unpacked(body)]), block.a)
 
 
 def test_columns_are_contiguous_writable_and_of_the_promised_types():
-    (block,) = unpacked(pack_block(block_of(SAMPLE_ROWS), 1))
+    (block,) = unpacked(take_apart(block_of(SAMPLE_ROWS)).packed(1))
     types = {"kind": "u1", "vcpu": "u1", "flags": "u1", "aux": "u1", "insns": "u4", "a": "i8"}
     for name, code in (*types.items(), ("b", "i8")):
         column = getattr(block, name)

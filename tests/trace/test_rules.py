@@ -9,7 +9,7 @@ from refault.trace import Block, EventKind, MemorySlot, TraceHeader
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import frame, preamble
 from refault.trace.header import pack_header
-from refault.trace.packing import pack_block
+from refault.trace.packing import take_apart
 from tests.trace.files import ACCESS_ROW, read_error, read_rows, trace_bytes
 from tests.trace.strategies import CAPTURE, RAM_PAGES, U64, block_of, captures, rows_of
 
@@ -25,7 +25,7 @@ def unchecked(rows, header, block_rows=7):
     whole = block_of(rows)
     for start in range(0, len(rows), block_rows):
         part = whole.part(start, min(start + block_rows, len(rows)))
-        parts.append(frame(TAG_BLOCK, pack_block(part, 1)))
+        parts.append(frame(TAG_BLOCK, take_apart(part).packed(1)))
     return b"".join(parts)
 
 

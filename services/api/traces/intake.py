@@ -23,6 +23,7 @@ import anyio
 import anyio.from_thread
 from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.orm import Session
+from starlette.requests import ClientDisconnect
 
 from db.models import Trace
 from db.repositories import operations, traces
@@ -41,6 +42,7 @@ from services.api.traces.schemas import TAGS_MAX, Name, Note, Tag, TraceDetail
 # RFC 9530: a dictionary of algorithm=:base64:
 _DIGEST_ENTRY = re.compile(r"sha-256=:([A-Za-z0-9+/]*={0,2}):")
 _SHA256_BYTES = 32
+GATHERED_BYTES = 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,24 +98,53 @@ def announced(
 
 
 def chunks_from_thread(stream: AsyncIterator[bytes], idle_seconds: float) -> Iterator[bytes]:
-    """The chunks of a body, for a worker thread; ``UploadStalled`` if one takes too long."""
+    """The bytes of a body, for a worker thread; ``UploadStalled`` if the next take too long.
 
-    async def next_chunk() -> bytes | None:
-        with anyio.fail_after(idle_seconds):
-            return await anext(stream, None)
-
+    Going to the event loop and back costs as much as checking a small chunk, so chunks are
+    gathered there: the first comes alone, as it may show already that this is no trace. What came
+    before the sender stalled or went away is handed out before that is told.
+    """
+    gathering = _Gathering(stream, idle_seconds)
     received_bytes = 0
-    while True:
-        try:
-            chunk = anyio.from_thread.run(next_chunk)
-        except TimeoutError as error:
-            raise UploadStalled(
-                f"nothing came for {idle_seconds:g} s after byte {received_bytes}; nothing was kept"
-            ) from error
-        if chunk is None:
-            return
+    while chunk := anyio.from_thread.run(gathering.next):
         received_bytes += len(chunk)
         yield chunk
+    if isinstance(gathering.failure, TimeoutError):
+        raise UploadStalled(
+            f"nothing came for {idle_seconds:g} s after byte {received_bytes}; nothing was kept"
+        ) from gathering.failure
+    if gathering.failure is not None:
+        raise gathering.failure
+
+
+class _Gathering:
+    """Chunks of a body, joined into few; it ends at the end of the body or with a ``failure``."""
+
+    def __init__(self, stream: AsyncIterator[bytes], idle_seconds: float) -> None:
+        self._stream = stream
+        self._idle_seconds = idle_seconds
+        self._ended = False
+        self._wanted_bytes = 1
+        self.failure: Exception | None = None
+
+    async def next(self) -> bytes:
+        """The next bytes; none at the end."""
+        gathered: list[bytes] = []
+        wanted_bytes = self._wanted_bytes
+        self._wanted_bytes = GATHERED_BYTES
+        while wanted_bytes > 0 and not self._ended:
+            try:
+                with anyio.fail_after(self._idle_seconds):
+                    chunk = await anext(self._stream, None)
+            except (TimeoutError, ClientDisconnect) as error:
+                self.failure = error
+                chunk = None
+            if chunk is None:
+                self._ended = True
+            else:
+                gathered.append(chunk)
+                wanted_bytes -= len(chunk)
+        return b"".join(gathered)
 
 
 def keep(

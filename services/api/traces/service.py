@@ -27,12 +27,13 @@ def receive(
     try:
         with ExitStack() as upload:
             incoming = upload.enter_context(resources.blobs.receive())
-            validator = TraceValidator()
+            validator = TraceValidator(incoming.read, resources.decoding)
+            upload.callback(validator.abandon)
             for chunk in chunks:
                 if incoming.size_bytes + len(chunk) > limit_bytes:
                     raise too_large(f"it goes on after byte {limit_bytes}", limit_bytes)
-                validator.feed(chunk)
                 incoming.write(chunk)
+                validator.feed(chunk)
 
             def put(digest: str) -> None:
                 incoming.keep(digest)

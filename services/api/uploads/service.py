@@ -8,10 +8,11 @@
               of the row is cut off ─┘
 
 The offset in the row is what is safe: bytes are flushed to disk first, then the row says so. What
-a killed server wrote beyond it is sent again. The file is locked by whoever writes it; all bytes
-have been through the validator before the row counts them.
+a killed server wrote beyond it is sent again. The file is locked by whoever writes it. The
+validator may be a block behind the file, but never behind the end of a request.
 """
 
+import contextlib
 import dataclasses
 import logging
 import uuid
@@ -23,7 +24,6 @@ from db.repositories import uploads
 from db.session import transaction
 from refault.errors import (
     DigestMismatch,
-    RefaultError,
     TraceError,
     Unavailable,
     UploadBusy,
@@ -187,17 +187,17 @@ class _Appending:
             # The sender went away or said too much: what came before that is good.
             self._settle(validator)
             raise
-        self._settle(validator)
+        else:
+            self._settle(validator)
+        finally:
+            validator.abandon()
 
     def _feed(self, validator: TraceValidator, chunk: bytes, *, is_written: bool) -> None:
         self._bound(len(chunk))
-        try:
-            validator.feed(chunk)
-        except TraceError as error:
-            self._refuse(error)
-            raise
         if not is_written:
             self._partial.write(chunk)
+        with self._refusing():
+            validator.feed(chunk)
         self._written += len(chunk)
         if self._row.size_bytes > self._written >= self._safe + SAFE_EVERY_BYTES:
             self._make_safe()
@@ -222,12 +222,14 @@ class _Appending:
     def _settle(self, validator: TraceValidator) -> None:
         """Makes safe what came; a trace of it, if that is all."""
         if self._written < self._row.size_bytes:
+            with self._refusing():
+                validator.settle()
             self._make_safe()
             self._resources.validators.give(self._row.id, validator)
             return
         self._partial.sync()
         wishes = self._row.wishes
-        try:
+        with self._refusing():
             intake.keep(
                 self._resources,
                 validator,
@@ -236,9 +238,6 @@ class _Appending:
                 put=lambda digest: self._resources.blobs.put(self._partial.path, digest),
                 also=lambda session, trace: uploads.finish(session, self._row, trace),
             )
-        except (TraceError, DigestMismatch) as error:
-            self._refuse(error)
-            raise
 
     def _make_safe(self) -> None:
         self._partial.sync()
@@ -251,10 +250,16 @@ class _Appending:
             )
         self._safe = self._written
 
-    def _refuse(self, error: RefaultError) -> None:
-        with self._resources.transaction() as session:
-            uploads.refuse(session, self._row, str(error), getattr(error, "offset", None))
-        _forget(self._resources, self._row.id)
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """The upload is over if it turns out to be no good trace, or another one."""
+        try:
+            yield
+        except (TraceError, DigestMismatch) as error:
+            with self._resources.transaction() as session:
+                uploads.refuse(session, self._row, str(error), getattr(error, "offset", None))
+            _forget(self._resources, self._row.id)
+            raise
 
 
 def _check_place(row: Upload, part: Part) -> None:

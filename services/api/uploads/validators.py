@@ -1,12 +1,13 @@
 """Validators of uploads between two of their requests.
 
 A validator is worth as much as the bytes it was fed, so it is kept for the next part; a few of
-them, as each holds up to a block of its trace. Without one, the bytes on disk are read again.
+them, as each holds what it counted. Without one, the bytes on disk are read again.
 """
 
 import threading
 import uuid
 from collections import OrderedDict
+from concurrent.futures import Executor
 
 from db.blobs import Partial
 from refault.trace import TraceValidator
@@ -15,8 +16,9 @@ from refault.trace import TraceValidator
 class Validators:
     """The validators of the uploads written to last."""
 
-    def __init__(self, count_max: int) -> None:
+    def __init__(self, count_max: int, decoding: Executor) -> None:
         self._count_max = count_max
+        self._decoding = decoding
         self._lock = threading.Lock()
         self._kept: OrderedDict[uuid.UUID, TraceValidator] = OrderedDict()
 
@@ -25,8 +27,9 @@ class Validators:
         with self._lock:
             kept = self._kept.pop(upload_id, None)
         if kept is not None and kept.size_bytes == offset:
+            kept.go_on_reading_from(partial.read)
             return kept
-        validator = TraceValidator()
+        validator = TraceValidator(partial.read, self._decoding)
         for chunk in partial.chunks(0, offset):
             validator.feed(chunk)
         return validator
