@@ -64,7 +64,7 @@ class PackedBlock:
 
     @property
     def packed_bytes(self) -> int:
-        """How long all streams are together; at most 41 bytes an event."""
+        """How long all streams are together; at most 41 bytes an event, and MAX_UNPACKED_BYTES."""
         return sum(self.counts[name] * dtype.itemsize for name, dtype in self.types.items())
 
     def refuse(self, why: str) -> TraceCorrupt:
@@ -121,7 +121,7 @@ def read_block(body: bytes | memoryview, first_event_index: int, *, offset: int)
     if not isinstance(values["streams"], bytes):
         raise TraceCorrupt("the block's streams must be bytes", offset=offset)
     packed = PackedBlock(offset, first_event_index, kinds, types, counts, values["streams"])
-    bounds.number(packed.packed_bytes, "bytes when unpacked", 1, MAX_UNPACKED_BYTES)
+    bounds.number(packed.packed_bytes, "unpacked bytes", 1, MAX_UNPACKED_BYTES)
     return packed
 
 
