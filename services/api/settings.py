@@ -1,9 +1,11 @@
 """What the API is told by its environment: ``REFAULT_`` and the name in capitals."""
 
+import ipaddress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db import outbound
@@ -64,6 +66,26 @@ class Settings(BaseSettings):
     login_tries: int = Field(
         10, gt=0, description="Logins tried within five minutes, for one account or one address"
     )
+    # Logins by an OpenID issuer; none unless the first is set.
+    oidc_issuer: str = Field(
+        "", description="Address of the OpenID issuer people may log in by; empty: by none"
+    )
+    oidc_client_id: str = Field("", description="The id this service has at the issuer")
+    oidc_client_secret: str = Field(
+        "", repr=False, description="The secret it has there; empty where PKCE alone is agreed"
+    )
+    oidc_client_secret_file: Path | None = Field(
+        None, description="A file with that secret, instead of the secret itself"
+    )
+    oidc_redirect_url: str = Field(
+        "", description="Where the issuer sends browsers back: https://…/login/oidc/callback"
+    )
+    oidc_name: str = Field("", description="What the button calls the issuer; its host unless set")
+    oidc_domains: str = Field(
+        "",
+        description="Domains of e-mail addresses whose people get an account at their first login; "
+        "commas between; empty: only who was invited logs in",
+    )
     # What a new project gets; `python -m services.api.admin set-quota` changes one.
     project_bytes: int | None = Field(
         None, gt=0, description="Bytes of traces a new project may have; unbounded if unset"
@@ -95,3 +117,44 @@ class Settings(BaseSettings):
     def _are_networks(cls, text: str) -> str:
         outbound.parse_networks(text)
         return text
+
+    @model_validator(mode="after")
+    def _issuer_is_complete(self) -> Self:
+        if not self.oidc_issuer:
+            return self
+        for name in ("oidc_client_id", "oidc_redirect_url"):
+            if not getattr(self, name):
+                raise ValueError(f"with REFAULT_OIDC_ISSUER goes REFAULT_{name.upper()}")
+        for name in ("oidc_issuer", "oidc_redirect_url"):
+            if not is_safe_url(getattr(self, name)):
+                raise ValueError(f"REFAULT_{name.upper()}: expected https://, or http on loopback")
+        if self.oidc_client_secret and self.oidc_client_secret_file:
+            raise ValueError("the secret of the client is given twice: keep the file")
+        if self.oidc_client_secret_file:
+            try:
+                secret = self.oidc_client_secret_file.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ValueError(f"the file of the client's secret: {error}") from error
+            if not secret:
+                raise ValueError(f"{self.oidc_client_secret_file} is empty")
+            self.oidc_client_secret = secret
+        return self
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether nobody on the way can read or change what goes there: HTTPS, or this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.username is not None or parts.fragment or not host:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
