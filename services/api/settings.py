@@ -2,10 +2,10 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db import outbound
@@ -70,15 +70,23 @@ class Settings(BaseSettings):
     oidc_issuer: str = Field(
         "", description="Address of the OpenID issuer people may log in by; empty: by none"
     )
-    oidc_client_id: str = Field("", description="The id this service has at the issuer")
-    oidc_client_secret: str = Field(
-        "", repr=False, description="The secret it has there; empty where PKCE alone is agreed"
+    oidc_client_id: str = Field(
+        "", validate_default=True, description="The id this service has at the issuer"
     )
+    # Before the secret, which is read from it.
     oidc_client_secret_file: Path | None = Field(
-        None, description="A file with that secret, instead of the secret itself"
+        None, description="A file with the secret it has there"
+    )
+    oidc_client_secret: str = Field(
+        "",
+        repr=False,
+        validate_default=True,
+        description="That secret itself, instead of a file; none where PKCE alone is agreed",
     )
     oidc_redirect_url: str = Field(
-        "", description="Where the issuer sends browsers back: https://…/login/oidc/callback"
+        "",
+        validate_default=True,
+        description="Where the issuer sends browsers back: https://…/login/oidc/callback",
     )
     oidc_name: str = Field("", description="What the button calls the issuer; its host unless set")
     oidc_domains: str = Field(
@@ -118,27 +126,35 @@ class Settings(BaseSettings):
         outbound.parse_networks(text)
         return text
 
-    @model_validator(mode="after")
-    def _issuer_is_complete(self) -> Self:
-        if not self.oidc_issuer:
-            return self
-        for name in ("oidc_client_id", "oidc_redirect_url"):
-            if not getattr(self, name):
-                raise ValueError(f"with REFAULT_OIDC_ISSUER goes REFAULT_{name.upper()}")
-        for name in ("oidc_issuer", "oidc_redirect_url"):
-            if not is_safe_url(getattr(self, name)):
-                raise ValueError(f"REFAULT_{name.upper()}: expected https://, or http on loopback")
-        if self.oidc_client_secret and self.oidc_client_secret_file:
-            raise ValueError("the secret of the client is given twice: keep the file")
-        if self.oidc_client_secret_file:
-            try:
-                secret = self.oidc_client_secret_file.read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise ValueError(f"the file of the client's secret: {error}") from error
-            if not secret:
-                raise ValueError(f"{self.oidc_client_secret_file} is empty")
-            self.oidc_client_secret = secret
-        return self
+    @field_validator("oidc_issuer", "oidc_redirect_url")
+    @classmethod
+    def _is_safe(cls, url: str) -> str:
+        if url and not is_safe_url(url):
+            raise ValueError("expected an address with https, or with http on this machine")
+        return url
+
+    @field_validator("oidc_client_id", "oidc_redirect_url")
+    @classmethod
+    def _issuer_is_complete(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("oidc_issuer") and not value:
+            raise ValueError("needed where there is REFAULT_OIDC_ISSUER")
+        return value
+
+    @field_validator("oidc_client_secret")
+    @classmethod
+    def _read_secret(cls, secret: str, info: ValidationInfo) -> str:
+        path = info.data.get("oidc_client_secret_file")
+        if path is None:
+            return secret
+        if secret:
+            raise ValueError("given twice: keep REFAULT_OIDC_CLIENT_SECRET_FILE")
+        try:
+            found = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"its file cannot be read: {error}") from error
+        if not found:
+            raise ValueError(f"its file {path} is empty")
+        return str(found)
 
 
 def is_safe_url(url: str) -> bool:
