@@ -14,10 +14,9 @@ import numpy as np
 
 from refault.catalogue import PatchSet, resolve
 from refault.errors import ReplayCancelled, ReplayRefused
-from refault.mmu import lanes, snapshot
+from refault.mmu import jit, lanes, snapshot
 from refault.mmu import operations as op
 from refault.mmu import replay as loop
-from refault.mmu.jit import INTERPRETED
 from refault.mmu.pageset import page_digest
 from refault.mmu.rows import RowSource, operations_of
 from refault.mmu.source import SEMANTICS_VERSION, simulator_digest
@@ -174,8 +173,9 @@ def warm_up() -> None:
     nothing = np.zeros(0, np.uint8)
     words = np.zeros(0, np.int64)
     block = Block(0, nothing, nothing, nothing, nothing, np.zeros(0, np.uint32), words, words)
-    host = Host(resolve(PatchSet()), header)
-    for ops, count, _ in operations_of(header, iter([block]), {}):
-        host.execute(ops, count)
-    loop.run(host.machine, op.empty(1, interpreted=INTERPRETED), 0, 0, 0, host.log)
-    page_digest(host.machine)
+    with jit.compiling_alone():
+        host = Host(resolve(PatchSet()), header)
+        for ops, count, _ in operations_of(header, iter([block]), {}):
+            host.execute(ops, count)
+        loop.run(host.machine, op.empty(1, interpreted=jit.INTERPRETED), 0, 0, 0, host.log)
+        page_digest(host.machine)

@@ -8,7 +8,10 @@ which is how it is debugged and how both readings are compared.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,15 +42,34 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "refault"
 
 
+@contextlib.contextmanager
+def compiling_alone() -> Iterator[None]:
+    """Makes processes that start together compile once: the first does, the others wait and load.
+
+    The lock is the kernel's and ends with its process. Where there is no place for a cache, each
+    compiles for itself.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            folder = cache_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context((folder / f"compiling-{_kind()}").open("wb"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _kind() -> str:
+    return f"{'checked' if BOUNDS_CHECKED else 'kernels'}-{simulator_digest()[:16]}"
+
+
 def _configure() -> dict[str, Any]:
     """Point numba's cache at a folder of this very source.
 
     numba does not notice when a callee in another file changed, so the folder is
     keyed by the digest of the whole simulator.
     """
-    kind = "checked" if BOUNDS_CHECKED else "kernels"
     numba.config.CACHE_DIR = str(  # type: ignore[attr-defined]  # set at import, by name
-        cache_folder() / f"{kind}-{simulator_digest()[:16]}"
+        cache_folder() / _kind()
     )
     return {
         "nogil": True,

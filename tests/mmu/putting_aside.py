@@ -16,7 +16,7 @@ import numpy as np
 from refault.catalogue import Parameters, PatchSet, Schedule, resolve
 from refault.errors import ReplayRefused
 from refault.mmu import snapshot
-from refault.mmu.engine import Host
+from refault.mmu.engine import Host, warm_up
 from refault.mmu.pageset import page_digest
 from refault.mmu.rows import RowSource
 from tests.mmu.traffic import VARIANTS, guest_of
@@ -123,4 +123,5 @@ def main(first, count, how="aside"):
 
 
 if __name__ == "__main__":
+    warm_up()
     main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -10,7 +10,7 @@ import sys
 
 from refault.catalogue import Parameters, variant_from_golden_name
 from refault.errors import RefaultError
-from refault.mmu.engine import Host, operations_of
+from refault.mmu.engine import Host, operations_of, warm_up
 from refault.mmu.pageset import page_digest
 from refault.trace import EventKind
 from tests.mmu.guests import NX, PS, A, D, Guest, P, U, W
@@ -240,6 +240,7 @@ def digests(guest):
 
 
 def main(first, count):
+    warm_up()
     for seed in range(first, first + count):
         sys.stdout.write(" ".join([str(seed), *digests(guest_of(seed))]) + "\n")
         sys.stdout.flush()
