@@ -17,6 +17,7 @@ import secrets
 TOKEN = "rft_"  # noqa: S105  # the prefix, not a token
 SESSION = "rfl_"
 SHARE_LINK = "rfs_"
+LOGIN_FLOW = "rfo_"
 RANDOM_BYTES = 32
 
 

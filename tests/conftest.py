@@ -5,6 +5,8 @@ pytest_plugins = [
     "tests.fixtures.broker",
     "tests.fixtures.api",
     "tests.fixtures.bucket",
+    "tests.fixtures.issuer",
+    "tests.fixtures.browsing",
     "tests.fixtures.large",
     "tests.fixtures.stack",
 ]

@@ -22,6 +22,8 @@
 
 from db.models.accounts import (
     AuditEntry,
+    Identity,
+    LoginFlow,
     LoginSession,
     Membership,
     RateWindow,
@@ -51,6 +53,8 @@ __all__ = [
     "BatchTrace",
     "CounterLimit",
     "IdempotencyKey",
+    "Identity",
+    "LoginFlow",
     "LoginSession",
     "Membership",
     "Owned",

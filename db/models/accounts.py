@@ -4,11 +4,13 @@
 
     users ──► memberships (role) ──► projects
       │                                 ▲  ▲
+      ├──► identities (whom an OpenID issuer says they are)
       ├──► login_sessions ──────────────┘  │   of every secret only the sha256 is kept
       └──► tokens ─────────────────────────┤
            share_links (one batch) ────────┘
 
     audit: who did what, written once       rate_windows: how often, in the present window
+    login_flows: on the way to an issuer and back, some minutes long
 """
 
 import datetime
@@ -26,15 +28,19 @@ SCOPES = ("read", "upload", "submit", "admin")
 
 
 class User(Base):
-    """A person with a password of their own."""
+    """A person with a password of their own, or one whom an issuer knows."""
 
     __tablename__ = "users"
     __table_args__ = (
         sa.CheckConstraint("name ~ '^[a-z0-9][a-z0-9._@-]{0,62}$'", name="name_is_plain"),
+        sa.CheckConstraint("email ~ '^[^@[:space:]]+@[^@[:space:]]+$'", name="email_is_plain"),
+        sa.CheckConstraint("email = lower(email)", name="email_is_lower"),
     )
 
     id: Mapped[RowId]
     name: Mapped[str] = mapped_column(unique=True)
+    # An invitation: whoever the issuer vouches has this address is linked at their first login.
+    email: Mapped[str | None] = mapped_column(unique=True)
     # Argon2; null for who cannot log in yet.
     password_hash: Mapped[str | None]
     # Of the whole installation: makes projects and users, and is a maintainer everywhere.
@@ -56,6 +62,40 @@ class Membership(Base):
         sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True
     )
     role: Mapped[str]
+    created_at: Mapped[CreatedAt]
+
+
+class Identity(Base):
+    """A user as an OpenID issuer knows them: by a subject that never becomes somebody else's."""
+
+    __tablename__ = "identities"
+    __table_args__ = (
+        sa.UniqueConstraint("issuer", "subject", name="uq_identities_subject"),
+        sa.UniqueConstraint("user_id", "issuer", name="uq_identities_user"),
+    )
+
+    id: Mapped[RowId]
+    user_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    created_at: Mapped[CreatedAt]
+
+
+class LoginFlow(Base):
+    """A login on its way to the issuer and back; taken once, by the browser that began it."""
+
+    __tablename__ = "login_flows"
+    __table_args__ = (is_digest("secret_digest"), is_digest("state_digest"))
+
+    id: Mapped[RowId]
+    # Of what the browser keeps, and of what travels through the issuer: both must come back.
+    secret_digest: Mapped[Digest] = mapped_column(unique=True)
+    state_digest: Mapped[Digest]
+    nonce: Mapped[str]
+    code_verifier: Mapped[str]
+    # The page that was asked for.
+    target: Mapped[str]
+    expires_at: Mapped[datetime.datetime] = mapped_column(index=True)
     created_at: Mapped[CreatedAt]
 
 

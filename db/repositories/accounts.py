@@ -15,6 +15,7 @@ from db.models import Membership, Project, User
 from refault.errors import Conflict, InvalidRequest, NotFound
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,62}")
+EMAIL = re.compile(r"[^@\s\x00-\x20\x7f]{1,64}@[^@\s\x00-\x20\x7f]{1,189}")
 
 
 def add_user(
@@ -23,11 +24,12 @@ def add_user(
     *,
     password_hash: str | None = None,
     is_admin: bool = False,
+    email: str | None = None,
 ) -> User:
-    """A new user.
+    """A new user; with ``email`` one who is invited to log in by the issuer.
 
     Raises:
-        InvalidRequest: the name is none.
+        InvalidRequest: the name or the address is none.
         Conflict: somebody has it.
     """
     if not _NAME.fullmatch(name):
@@ -44,7 +46,22 @@ def add_user(
     )
     session.add(user)
     session.flush()
+    if email is not None:
+        set_email(session, user, email)
     return user
+
+
+def set_email(session: Session, user: User, email: str | None) -> None:
+    """Writes an e-mail address on an account, in lower case; see ``identities.invite``."""
+    if email is not None:
+        email = email.lower()
+        if not EMAIL.fullmatch(email):
+            raise InvalidRequest(f"{email[:80]!r} is no e-mail address")
+        holder = session.scalar(sa.select(User).where(User.email == email))
+        if holder is not None and holder.id != user.id:
+            raise Conflict(f"{email} stands on the account {holder.name} already")
+    user.email = email
+    session.flush()
 
 
 def find_user(session: Session, name: str) -> User | None:

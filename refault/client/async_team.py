@@ -129,13 +129,19 @@ class AsyncTeam(abc.ABC):
         return await self._send(team_calls.list_users())
 
     async def create_user(
-        self, name: str, *, password: str | None = None, is_admin: bool = False
+        self,
+        name: str,
+        *,
+        password: str | None = None,
+        email: str | None = None,
+        is_admin: bool = False,
     ) -> dict[str, Any]:
         """Somebody new; a password that was made up is shown only here."""
-        return await self._send(team_calls.create_user(name, password=password, is_admin=is_admin))
+        call = team_calls.create_user(name, password=password, email=email, is_admin=is_admin)
+        return await self._send(call)
 
     async def change_user(self, user: str, **fields: Any) -> dict[str, Any]:
-        """Change password, is_enabled or is_admin of somebody."""
+        """Change password, email, is_enabled or is_admin of somebody."""
         return await self._send(team_calls.change_user(user, **fields))
 
     async def list_tokens(self) -> Page[dict[str, Any]]:
@@ -167,6 +173,18 @@ class AsyncTeam(abc.ABC):
     async def log_in(self, name: str, password: str) -> SessionDocument:
         """A login of a person, for the pages; programs use tokens."""
         return await self._send(calls.log_in(name, password))
+
+    async def get_oidc(self) -> dict[str, Any]:
+        """By which issuer people may log in, if by any."""
+        return await self._send(calls.get_oidc())
+
+    async def begin_oidc(self, target: str = "/") -> dict[str, Any]:
+        """Begin a login by the issuer: where a browser goes, and the secret it keeps."""
+        return await self._send(calls.begin_oidc(target))
+
+    async def finish_oidc(self, secret: str, **answer: str) -> dict[str, Any]:
+        """Finish a login with what the issuer sent a browser back with."""
+        return await self._send(calls.finish_oidc(secret, **answer))
 
     async def log_out(self) -> None:
         """Ends the login whose cookie is shown."""

@@ -193,6 +193,22 @@ def log_in(name: str, password: str) -> Call[SessionDocument]:
     return Call("POST", _path("sessions"), answers.document, body=body)
 
 
+def get_oidc() -> Call[dict[str, Any]]:
+    """By which issuer people may log in, if by any."""
+    return Call("GET", _path("sessions", "oidc"), answers.document)
+
+
+def begin_oidc(target: str) -> Call[dict[str, Any]]:
+    """Begin a login by the issuer."""
+    return Call("POST", _path("sessions", "oidc"), answers.document, body={"target": target})
+
+
+def finish_oidc(secret: str, **answer: str) -> Call[dict[str, Any]]:
+    """Finish a login with what the issuer sent a browser back with."""
+    body = {"secret": secret, **answer}
+    return Call("POST", _path("sessions", "oidc", "finish"), answers.document, body=body)
+
+
 def log_out() -> Call[None]:
     """Ends the login whose cookie is shown."""
     return Call("DELETE", _path("sessions", "current"), answers.raise_for_problem)

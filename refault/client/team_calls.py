@@ -138,16 +138,15 @@ def list_users() -> Call[Page[dict[str, Any]]]:
 
 
 def create_user(
-    name: str, *, password: str | None = None, is_admin: bool = False
+    name: str, *, password: str | None = None, email: str | None = None, is_admin: bool = False
 ) -> Call[dict[str, Any]]:
     """Somebody new; a password that was made up is shown only here."""
-    return calls.ask(
-        "POST", ("users",), body={"name": name, "password": password, "is_admin": is_admin}
-    )
+    body = {"name": name, "password": password, "email": email, "is_admin": is_admin}
+    return calls.ask("POST", ("users",), body=body)
 
 
 def change_user(user: str, **fields: Any) -> Call[dict[str, Any]]:
-    """Change password, is_enabled or is_admin of somebody."""
+    """Change password, email, is_enabled or is_admin of somebody."""
     return calls.ask("PATCH", ("users", user), body=fields)
 
 

@@ -54,8 +54,12 @@ Need = Literal["nothing", "login", "read", "upload", "submit", "admin"]
 
 # The only routes that are answered to strangers. Problems explain refusals, also theirs; metrics
 # are for this machine, and look closer themselves.
-_PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/metrics", f"{ROOT}/openapi.json"})
-_PUBLIC_CALLS = frozenset({("POST", f"{ROOT}/sessions")})
+_PUBLIC_PATHS = frozenset(
+    {"/healthz", "/readyz", "/metrics", f"{ROOT}/openapi.json", f"{ROOT}/sessions/oidc"}
+)
+_PUBLIC_CALLS = frozenset(
+    ("POST", f"{ROOT}/sessions{rest}") for rest in ("", "/oidc", "/oidc/finish")
+)
 _PUBLIC_NOUN = "problems"
 # About the caller, whoever it is; its endpoints look closer.
 _OWN = frozenset({"me", "sessions", "projects", "tokens"})

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.models.accounts import ROLES, SCOPES
-from db.repositories import accounts, audit, credentials, projects
+from db.repositories import accounts, audit, credentials, identities, projects
 from db.scope import enter
 from db.session import create_engine, transaction
 from refault.errors import RefaultError
@@ -62,11 +62,17 @@ def _parser() -> argparse.ArgumentParser:
     user.add_argument("name")
     user.add_argument("--admin", action="store_true", help="may do everything")
     user.add_argument("--password-stdin", action="store_true", help="read the password instead")
+    user.add_argument("--email", help="invite to log in by the issuer; then there is no password")
     user.set_defaults(run=_create_user, subject=lambda given: given.name)
 
     reset = commands.add_parser("reset-password", help="print a new password for a user")
     reset.add_argument("name")
     reset.set_defaults(run=_reset_password, subject=lambda given: given.name)
+
+    invite = commands.add_parser("invite", help="write an address on an account; ends its links")
+    invite.add_argument("name")
+    invite.add_argument("email")
+    invite.set_defaults(run=_invite, subject=lambda given: f"{given.name} {given.email}")
 
     project = commands.add_parser("create-project", help="make a project")
     project.add_argument("name")
@@ -106,11 +112,23 @@ def _add_quotas(parser: argparse.ArgumentParser) -> None:
 
 def _create_user(session: Session, options: argparse.Namespace) -> str:
     given = sys.stdin.readline().rstrip("\n") if options.password_stdin else None
-    password = given if given is not None else passwords.generated()
+    generated = None if given is not None or options.email else passwords.generated()
+    password = given if given is not None else generated
     accounts.add_user(
-        session, options.name, password_hash=passwords.hashed(password), is_admin=options.admin
+        session,
+        options.name,
+        password_hash=None if password is None else passwords.hashed(password),
+        is_admin=options.admin,
+        email=options.email,
     )
-    return f"user {options.name}\n" if given is not None else f"password: {password}\n"
+    return f"user {options.name}\n" if generated is None else f"password: {generated}\n"
+
+
+def _invite(session: Session, options: argparse.Namespace) -> str:
+    user = accounts.get_user(session, options.name)
+    identities.invite(session, user, options.email)
+    credentials.revoke_sessions(session, user)
+    return f"{user.email} may log in as {user.name}\n"
 
 
 def _reset_password(session: Session, options: argparse.Namespace) -> str:

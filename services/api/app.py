@@ -26,6 +26,7 @@ from services.api.blobs.download import router as blob_downloads
 from services.api.blobs.endpoints import router as blobs
 from services.api.comparisons.endpoints import router as comparisons
 from services.api.deps import Resources
+from services.api.oidc.endpoints import router as oidc
 from services.api.patch_sets.endpoints import router as patch_sets
 from services.api.patches.endpoints import router as patches
 from services.api.problems.endpoints import router as problem_types
@@ -60,6 +61,7 @@ _NOUNS = (
     webhooks,
     problem_types,
     sessions,
+    oidc,
     projects,
     users,
     tokens,
@@ -73,6 +75,8 @@ UNKEYED = (
     f"{ROOT}/uploads",
     f"{ROOT}/uploads/{{upload}}",
     f"{ROOT}/sessions",
+    f"{ROOT}/sessions/oidc",
+    f"{ROOT}/sessions/oidc/finish",
     f"{ROOT}/tokens",
     f"{ROOT}/webhooks",
     f"{ROOT}/users",

@@ -1,7 +1,9 @@
 """What the API is told by its environment: ``REFAULT_`` and the name in capitals."""
 
+import ipaddress
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -64,6 +66,34 @@ class Settings(BaseSettings):
     login_tries: int = Field(
         10, gt=0, description="Logins tried within five minutes, for one account or one address"
     )
+    # Logins by an OpenID issuer; none unless the first is set.
+    oidc_issuer: str = Field(
+        "", description="Address of the OpenID issuer people may log in by; empty: by none"
+    )
+    oidc_client_id: str = Field(
+        "", validate_default=True, description="The id this service has at the issuer"
+    )
+    # Before the secret, which is read from it.
+    oidc_client_secret_file: Path | None = Field(
+        None, description="A file with the secret it has there"
+    )
+    oidc_client_secret: str = Field(
+        "",
+        repr=False,
+        validate_default=True,
+        description="That secret itself, instead of a file; none where PKCE alone is agreed",
+    )
+    oidc_redirect_url: str = Field(
+        "",
+        validate_default=True,
+        description="Where the issuer sends browsers back: https://…/login/oidc/callback",
+    )
+    oidc_name: str = Field("", description="What the button calls the issuer; its host unless set")
+    oidc_domains: str = Field(
+        "",
+        description="Domains of e-mail addresses whose people get an account at their first login; "
+        "commas between; empty: only who was invited logs in",
+    )
     # What a new project gets; `python -m services.api.admin set-quota` changes one.
     project_bytes: int | None = Field(
         None, gt=0, description="Bytes of traces a new project may have; unbounded if unset"
@@ -95,3 +125,52 @@ class Settings(BaseSettings):
     def _are_networks(cls, text: str) -> str:
         outbound.parse_networks(text)
         return text
+
+    @field_validator("oidc_issuer", "oidc_redirect_url")
+    @classmethod
+    def _is_safe(cls, url: str) -> str:
+        if url and not is_safe_url(url):
+            raise ValueError("expected an address with https, or with http on this machine")
+        return url
+
+    @field_validator("oidc_client_id", "oidc_redirect_url")
+    @classmethod
+    def _issuer_is_complete(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("oidc_issuer") and not value:
+            raise ValueError("needed where there is REFAULT_OIDC_ISSUER")
+        return value
+
+    @field_validator("oidc_client_secret")
+    @classmethod
+    def _read_secret(cls, secret: str, info: ValidationInfo) -> str:
+        path = info.data.get("oidc_client_secret_file")
+        if path is None:
+            return secret
+        if secret:
+            raise ValueError("given twice: keep REFAULT_OIDC_CLIENT_SECRET_FILE")
+        try:
+            found = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"its file cannot be read: {error}") from error
+        if not found:
+            raise ValueError(f"its file {path} is empty")
+        return str(found)
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether nobody on the way can read or change what goes there: HTTPS, or this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.username is not None or parts.fragment or not host:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from refault.errors import InvalidRequest, Refused, ServiceError
 from services.dashboard import formats
 from services.dashboard.doors import Doors, to_login
+from services.dashboard.issuer_door import IssuerDoor
 from services.dashboard.pages import Pages
 
 FOLDER = Path(__file__).parent
@@ -38,6 +39,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
     templates = _templates()
     pages = Pages(api, templates)
     doors = Doors(pages)
+    issuer = IssuerDoor(pages, doors)
     app = Starlette(
         routes=[
             Route("/", pages.home),
@@ -45,6 +47,8 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/traces/{trace}", pages.trace),
             Route("/problems/{name}", pages.problem),
             Route("/login", doors.login, methods=["GET", "POST"]),
+            Route("/login/oidc", issuer.leave),
+            Route("/login/oidc/callback", issuer.come_back),
             Route("/logout", doors.logout, methods=["POST"]),
             Route("/project", doors.project, methods=["POST"]),
             Route("/s/{secret}.{form}", doors.shared_form),

@@ -33,32 +33,24 @@ class Doors:
     async def login(self, request: Request) -> Response:
         """The form, and what it sends; leads on to the page that was asked for."""
         if request.method != "POST":
-            return self._form(request, way_on(request.query_params.get("next", "/")))
+            return await self.form(request, way_on(request.query_params.get("next", "/")))
         fields = await _fields(request)
         target = way_on(fields.get("next", "/"))
         try:
             async with self._pages.client(request) as client:
                 opened = await client.log_in(fields.get("name", ""), fields.get("password", ""))
         except Refused as refused:
-            return self._form(request, target, fields.get("name", ""), refused)
-        response = _onwards(target)
-        response.set_cookie(
-            SESSION_COOKIE,
-            opened["secret"],
-            httponly=True,
-            samesite="lax",
-            secure=_is_encrypted(request),
-        )
-        return response
+            return await self.form(request, target, fields.get("name", ""), refused)
+        return logged_in(request, opened["secret"], target)
 
     async def logout(self, request: Request) -> Response:
         """Ends the login here and in the service."""
         fields = await _fields(request)
         async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
             await client.log_out()
-        response = _onwards("/login")
+        response = onwards("/login")
         response.delete_cookie(
-            SESSION_COOKIE, httponly=True, samesite="lax", secure=_is_encrypted(request)
+            SESSION_COOKIE, httponly=True, samesite="lax", secure=is_encrypted(request)
         )
         return response
 
@@ -67,7 +59,7 @@ class Doors:
         fields = await _fields(request)
         async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
             await client.choose_project(fields.get("project", ""))
-        return _onwards("/")
+        return onwards("/")
 
     async def shared(self, request: Request) -> Response:
         """The comparison of a shared batch, for whoever has the link."""
@@ -109,15 +101,18 @@ class Doors:
             raise HTTPException(404, "this link is unknown, expired or revoked") from refused
         return str(me["batch"])
 
-    def _form(
+    async def form(
         self, request: Request, target: str, name: str = "", refused: Refused | None = None
     ) -> Response:
-        del request
+        """The form to log in by, with what was wrong with the last try."""
+        async with self._pages.client(request, token=None) as client:
+            offer = await client.get_oidc()
         body = self._pages.text(
             "login.html",
             me=None,
             target=target,
             name=name,
+            issuer=offer["name"],
             complaint=str(refused) if refused else None,
         )
         status = refused.status if refused else 200
@@ -125,6 +120,15 @@ class Doors:
         if refused is not None and status == HTTPStatus.TOO_MANY_REQUESTS:
             headers["retry-after"] = "300"
         return HTMLResponse(body, status, headers)
+
+
+def logged_in(request: Request, secret: str, target: str) -> Response:
+    """Leads on with the cookie of a login."""
+    response = onwards(target)
+    response.set_cookie(
+        SESSION_COOKIE, secret, httponly=True, samesite="lax", secure=is_encrypted(request)
+    )
+    return response
 
 
 def way_on(target: str) -> str:
@@ -138,15 +142,16 @@ def way_on(target: str) -> str:
 def to_login(request: Request) -> Response:
     """Sends somebody we do not know to the form, and from there back to where they were."""
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return _onwards(f"/login?next={quote(path, safe='')}")
+    return onwards(f"/login?next={quote(path, safe='')}")
 
 
-def _onwards(target: str) -> Response:
+def onwards(target: str) -> Response:
+    """Leads to another page of this site, or to the issuer."""
     # The browser comes with GET, whatever it has sent before.
     return RedirectResponse(target, HTTPStatus.SEE_OTHER)
 
 
-def _is_encrypted(request: Request) -> bool:
+def is_encrypted(request: Request) -> bool:
     """Whether the browser speaks HTTPS, as far as we are told; a proxy may end it before us."""
     told = request.headers.get("x-forwarded-proto", "")
     return request.url.scheme == "https" or told == "https"

@@ -140,6 +140,9 @@ async def test_who_is_not_known_is_answered_nothing_but_what_is_public(site, row
         "GET /api/v1/problems",
         "GET /api/v1/problems/{name}",
         "POST /api/v1/sessions",
+        "GET /api/v1/sessions/oidc",
+        "POST /api/v1/sessions/oidc",
+        "POST /api/v1/sessions/oidc/finish",
     }
 
 

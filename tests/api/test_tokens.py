@@ -51,6 +51,47 @@ async def test_a_minted_token_works_and_only_its_digest_is_kept(site, rows, stra
     assert hashlib.sha256(secret.encode()).hexdigest() in digests
 
 
+async def test_an_administrator_invites_by_an_address_that_one_account_has(site, rows):
+    rows.add_user("root", is_admin=True)
+    users = "/api/v1/users"
+    async with logged_in(site, "root") as root:
+        made = await root.post(users, json={"name": "anna", "email": "Anna@Example.org"})
+        assert (made.status_code, made.json()["email"]) == (201, "anna@example.org")
+        assert made.json()["password"] is None
+        twice = await root.post(users, json={"name": "bert", "email": "anna@example.org"})
+        wrong = [
+            (await root.post(users, json={"name": "cleo", "email": email})).status_code
+            for email in ("anna", "a@b@c", "a b@c", "@c", "a@")
+        ]
+        listed = {user["name"]: user["email"] for user in (await root.get(users)).json()["items"]}
+        gone = await root.patch(f"{users}/anna", json={"email": ""})
+    assert twice.status_code == 409
+    assert wrong == [422] * 5
+    assert listed == {"anna": "anna@example.org", "root": None}
+    assert gone.json()["email"] is None
+    async with in_process(site) as nobody:
+        for password in ("", "None", PASSWORD):
+            body = {"name": "anna", "password": password}
+            assert (await nobody.post("/api/v1/sessions", json=body)).status_code == 401
+
+
+async def test_an_invitation_on_the_command_line_ends_logins_and_needs_no_password(
+    site, rows, api_settings, capsys
+):
+    rows.add_user("anna", "viewer")
+    url = ["--database-url", api_settings.database_url]
+    async with logged_in(site, "anna") as anna:
+        assert admin.main([*url, "invite", "anna", "Anna@example.org"]) == 0
+        assert (await anna.get("/api/v1/me")).status_code == 401
+    assert admin.main([*url, "create-user", "bert", "--email", "bert@example.org"]) == 0
+    assert admin.main([*url, "create-user", "cleo", "--email", "bert@example.org"]) == 1
+    told = capsys.readouterr()
+    assert told.out == "anna@example.org may log in as anna\nuser bert\n"
+    assert "bert@example.org stands on the account bert already" in told.err
+    with session.transaction(rows.engine) as opened:
+        assert accounts.get_user(opened, "bert").password_hash is None
+
+
 async def test_a_token_mints_no_token_whatever_its_scopes(http):
     answer = await http.post(TOKENS, json={"name": "child", "scopes": ["read"]})
 

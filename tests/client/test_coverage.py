@@ -56,6 +56,7 @@ CALLS = {
     "get_webhook": lambda _: (("w",), {}),
     "delete_webhook": lambda _: (("w",), {}),
     "log_in": lambda _: (("n", "p"), {}),
+    "finish_oidc": lambda _: (("s",), {"state": "x"}),
     "choose_project": lambda _: (("p",), {}),
     "change_password": lambda _: (("a", "b"), {}),
     "create_project": lambda _: (("p",), {"quota_traces": 3}),

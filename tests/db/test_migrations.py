@@ -17,6 +17,8 @@ TABLES = {
     "batches",
     "counter_limits",
     "idempotency_keys",
+    "identities",
+    "login_flows",
     "login_sessions",
     "memberships",
     "patch_set_patches",

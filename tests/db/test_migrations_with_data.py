@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from db import schema
-from db.models import FIRST_PROJECT, Base, Batch, Result, Run, Shard, Trace
-from db.repositories import claiming, patch_sets, results, shards
+from db.models import FIRST_PROJECT, Base, Batch, Identity, Result, Run, Shard, Trace, User
+from db.repositories import accounts, claiming, identities, patch_sets, results, shards
 from db.repositories.shards import Fence
 from db.session import create_engine, transaction
 from tests.builders import digest_of, make_result
@@ -103,6 +103,50 @@ def test_work_that_was_queued_before_the_upgrade_is_finished_after_it(old):
         assert session.scalars(sa.select(Run)).unique().one().state == "done"
         assert session.scalars(sa.select(Result)).one().outcome == "complete"
         assert patch_sets.get(session, uuid.UUID(IDS["a"])).patches == ("zap-account",)
+
+
+def test_accounts_of_before_the_issuer_stay_as_they_are_there_and_back(old):
+    schema.upgrade(old, "0008")
+    user = "INSERT INTO users (id, name, password_hash) VALUES ('%s', '%s', 'hash')"
+    with old.begin() as connection:
+        connection.execute(sa.text(user % (IDS["g"], "anna")))
+        connection.execute(sa.text(user % (IDS["h"], "bert")))
+    schema.upgrade(old)
+    with transaction(old) as session:
+        # Nobody is invited by having no address, and two without one do not collide.
+        assert [row.email for row in session.scalars(sa.select(User))] == [None, None]
+        anna = accounts.get_user(session, "anna")
+        identities.invite(session, anna, "anna@example.org")
+        person = identities.Person("https://issuer.example", "1", "anna@example.org")
+        assert identities.link_first_login(session, person, ()).id == anna.id
+    schema.downgrade(old, "0008")
+    with old.connect() as connection:
+        rows = connection.execute(sa.text("SELECT name, password_hash FROM users ORDER BY name"))
+        assert [tuple(row) for row in rows] == [("anna", "hash"), ("bert", "hash")]
+    schema.upgrade(old)
+    assert schema.differences(old) == []
+
+
+@pytest.mark.parametrize("email", ["Anna@example.org", "anna", "a@b@c", "a b@c", ""])
+def test_the_database_itself_takes_no_address_that_could_be_read_in_two_ways(engine, email):
+    with pytest.raises(sa.exc.IntegrityError, match="email"), engine.begin() as connection:
+        connection.execute(
+            sa.text("INSERT INTO users (id, name, email) VALUES (gen_random_uuid(), 'x', :email)"),
+            {"email": email},
+        )
+
+
+def test_one_person_of_an_issuer_is_one_user_and_the_other_way_round(engine):
+    with transaction(engine) as session:
+        users = [accounts.add_user(session, name) for name in ("anna", "bert")]
+    for user, subject in ((users[1], "1"), (users[0], "2")):
+        pairs = [
+            Identity(user_id=who, issuer="https://i.example", subject=name)
+            for who, name in ((users[0].id, "1"), (user.id, subject))
+        ]
+        twice = pytest.raises(sa.exc.IntegrityError, match="uq_identities")
+        with twice, transaction(engine) as session:
+            session.add_all(pairs)
 
 
 def test_the_way_down_keeps_what_the_first_release_knows(old):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import Field
 
 from db.models import User as UserRow
-from db.repositories import accounts, credentials
+from db.repositories import accounts, credentials, identities
 from db.session import transaction
 from refault.errors import Forbidden
 from services.api import passwords
@@ -24,18 +24,33 @@ def _admin(caller: WithCaller) -> None:
 router = APIRouter(tags=["users"], dependencies=[Depends(_admin)])
 
 
+_Email = Annotated[
+    StorableText,
+    Field(
+        max_length=254,
+        description="Whoever the OpenID issuer vouches has this address is linked at first login",
+    ),
+]
+
+
 class UserBody(Body):
-    """A user to be made; without a password one is generated and answered once."""
+    """A user to be made; without password and e-mail a password is made up and answered once."""
 
     name: Annotated[StorableText, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,62}$")]
     password: NewPassword | None = None
+    email: _Email | None = None
     is_admin: bool = False
 
 
 class ChangeBody(Body):
-    """What an administrator changes of a user; what is left out stays."""
+    """What an administrator changes of a user; what is left out stays.
+
+    An e-mail address, also the same again, ends the link to the issuer; an empty one
+    ends the invitation too.
+    """
 
     password: NewPassword | None = None
+    email: _Email | None = None
     is_enabled: bool | None = None
     is_admin: bool | None = None
 
@@ -44,6 +59,7 @@ class User(Document):
     """A user."""
 
     name: str
+    email: str | None = Field(description="By which a first login at the issuer is known")
     is_admin: bool
     is_enabled: bool
     created_at: Time
@@ -66,23 +82,28 @@ def list_users(resources: WithResources) -> Page[User]:
 @router.post("/users", status_code=201, responses=problems(401, 403, 409, 422))
 def create_user(resources: WithResources, body: UserBody) -> NewUser:
     """Make a user."""
-    generated = None if body.password else passwords.generated()
-    password_hash = passwords.hashed(body.password or generated or "")
+    generated = None if body.password or body.email else passwords.generated()
+    password = body.password or generated
+    password_hash = passwords.hashed(password) if password else None
     with transaction(resources.engine) as session:
         row = accounts.add_user(
-            session, body.name, password_hash=password_hash, is_admin=body.is_admin
+            session,
+            body.name,
+            password_hash=password_hash,
+            is_admin=body.is_admin,
+            email=body.email or None,
         )
         session.refresh(row)
         return NewUser(**_fields(row), password=generated)
 
 
-@router.patch("/users/{user}", responses=problems(401, 403, 404, 422))
+@router.patch("/users/{user}", responses=problems(401, 403, 404, 409, 422))
 def change_user(
     resources: WithResources,
     user: Annotated[str, Path(max_length=63, description="Name of a user")],
     body: ChangeBody,
 ) -> User:
-    """Change a user; a new password or being shut out ends every login of theirs."""
+    """Change a user; a new password or address or being shut out ends every login of theirs."""
     with transaction(resources.engine) as session:
         row = accounts.get_user(session, user)
         if body.password is not None:
@@ -91,7 +112,9 @@ def change_user(
             row.is_admin = body.is_admin
         if body.is_enabled is not None:
             accounts.set_enabled(session, row, enabled=body.is_enabled)
-        if body.password is not None or body.is_enabled is False:
+        if body.email is not None:
+            identities.invite(session, row, body.email or None)
+        if (body.password, body.email) != (None, None) or body.is_enabled is False:
             credentials.revoke_sessions(session, row)
         return User(**_fields(row))
 
@@ -99,6 +122,7 @@ def change_user(
 def _fields(row: UserRow) -> dict[str, object]:
     return {
         "name": row.name,
+        "email": row.email,
         "is_admin": row.is_admin,
         "is_enabled": row.disabled_at is None,
         "created_at": row.created_at,

@@ -1,0 +1,1 @@
+"""Logins by an OpenID issuer (OIDC)."""

@@ -1,0 +1,128 @@
+"""A login by an OpenID issuer: begun in a browser, finished in the same one, once.
+
+Nobody is taken for a user because of a name or an unverified address: a person is known by issuer
+and subject. Who is not known yet must have been invited (docs/decisions).
+"""
+
+import datetime
+import logging
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from db.models import User
+from db.repositories import audit, identities, rates
+from db.repositories.identities import Person
+from db.session import transaction
+from refault.errors import Forbidden, NotFound, RateLimited, RefaultError, Unauthenticated
+from services.api.deps import Resources
+from services.api.oidc.issuer import Issuer, plain
+from services.api.oidc.schemas import BegunLogin, FinishBody, IssuedSession
+from services.api.sessions.service import open_session
+
+_log = logging.getLogger(__name__)
+
+# People type their password and look for their phone.
+_LIFETIME = datetime.timedelta(minutes=10)
+_WINDOW_SECONDS = 300
+# Nothing can be guessed here; this bounds what a stranger makes us ask the issuer and remember. A
+# whole team behind one proxy shares it.
+_BEGUN_MAX = 200
+
+
+def name_of_issuer(resources: Resources) -> str | None:
+    """What the issuer is called; None where logins by one are off."""
+    settings = resources.settings
+    return settings.oidc_name or urlsplit(settings.oidc_issuer).hostname
+
+
+def begin(resources: Resources, target: str, address: str) -> BegunLogin:
+    """A login that leads to ``target``; nothing is kept where the issuer cannot be asked."""
+    issuer = _issuer(resources)
+    with transaction(resources.engine) as session:
+        rates.forget_old(session)
+        count, seconds_left = rates.count(session, f"oidc:address:{address}", _WINDOW_SECONDS)
+    if count > _BEGUN_MAX:
+        raise RateLimited(
+            "too many logins were begun from this address", retry_after_seconds=seconds_left
+        )
+    endpoint = issuer.authorization_endpoint()
+    with transaction(resources.engine) as session:
+        begun = identities.begin(session, target, _LIFETIME)
+    return BegunLogin(location=issuer.where(endpoint, begun), secret=begun.secret)
+
+
+def finish(resources: Resources, body: FinishBody, address: str) -> IssuedSession:
+    """A login session for whom the issuer vouches.
+
+    Raises:
+        Unauthenticated: this browser has begun no such login or finished it already, or
+            what the issuer says does not hold, or is no.
+        Forbidden: the person is known to the issuer, and not to us; or shut out.
+        Unavailable: the issuer cannot be asked.
+    """
+    issuer = _issuer(resources)
+    with transaction(resources.engine) as session:
+        flow = identities.take(session, body.secret, body.state)
+    try:
+        if flow is None:
+            raise Unauthenticated(
+                "this login was begun in another browser, too long ago, or is over; begin it again"
+            )
+        if body.error is not None or not body.code:
+            raise Unauthenticated(f"the issuer lets nobody in: {plain(body.error or 'no code')}")
+        if body.iss not in {None, resources.settings.oidc_issuer}:
+            raise Unauthenticated("this answer is of another issuer")
+        person = issuer.redeem(body.code, flow.nonce, flow.code_verifier)
+        return _let_in(resources, person, flow.target, address)
+    except RefaultError as refusal:
+        _refuse(resources, refusal, address)
+
+
+def _issuer(resources: Resources) -> Issuer:
+    if not resources.settings.oidc_issuer:
+        raise NotFound("nobody logs in here by an issuer: REFAULT_OIDC_ISSUER is not set")
+    return Issuer(resources.settings)
+
+
+def _let_in(resources: Resources, person: Person, target: str, address: str) -> IssuedSession:
+    domains = {
+        domain.strip().lower()
+        for domain in resources.settings.oidc_domains.split(",")
+        if domain.strip()
+    }
+    with transaction(resources.engine) as session:
+        user = identities.user_of(session, person)
+        is_first = user is None
+        if user is None:
+            user = identities.link_first_login(session, person, domains)
+        _check(user)
+        for action in ("login linked", "login") if is_first else ("login",):
+            audit.note(
+                session,
+                actor=f"user {user.name}",
+                action=action,
+                address=address,
+                issuer=person.issuer,
+                person=person.subject,
+            )
+        opened = open_session(resources, session, user)
+    return IssuedSession(**opened.model_dump(), target=target)
+
+
+def _check(user: User) -> None:
+    if user.disabled_at is not None:
+        raise Forbidden("this account is shut out")
+
+
+def _refuse(resources: Resources, refusal: RefaultError, address: str) -> NoReturn:
+    _log.warning("a login by the issuer is refused: %s", refusal)
+    with transaction(resources.engine) as session:
+        audit.note(
+            session,
+            actor="nobody",
+            action="login refused",
+            address=address,
+            issuer=resources.settings.oidc_issuer,
+            reason=str(refusal),
+        )
+    raise refusal

@@ -1,0 +1,147 @@
+"""An OpenID issuer that lies, is mistaken or silent, and what is believed of it."""
+
+import base64
+import json
+import time
+
+import pytest
+
+from services.api.oidc import issuer as asking
+from services.dashboard.issuer_door import COOKIE
+from tests.dashboard.test_pages import Page
+from tests.fixtures.browsing import refused
+from tests.fixtures.issuer import CLIENT_ID, elliptic_key, shared_secret, stranger_key
+
+pytestmark = pytest.mark.anyio
+
+
+def _hours_ago(hours):
+    return int(time.time()) - 3600 * hours
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"nonce": "another"}, "invalid_claim"),
+        ({"nonce": None}, "missing_claim"),
+        ({"exp": _hours_ago(1)}, "expired_token"),
+        ({"exp": None}, "missing_claim"),
+        ({"iat": _hours_ago(-1), "exp": _hours_ago(-2)}, "invalid_claim"),
+        ({"iss": "https://evil.example"}, "invalid_claim"),
+        ({"iss": None}, "missing_claim"),
+        ({"aud": "somebody else"}, "invalid_claim"),
+        ({"aud": ["somebody else"]}, "invalid_claim"),
+        ({"aud": None}, "missing_claim"),
+        ({"aud": [CLIENT_ID, "else"], "azp": "else"}, "invalid_claim"),
+        ({"at_hash": "AAAA"}, "invalid_claim"),
+        ({"sub": None}, "missing_claim"),
+        ({"sub": ""}, "does not hold"),
+        ({"sub": 7}, "does not hold"),
+        ({"sub": "a" * 300}, "does not hold"),
+        ({"sub": "nul\0"}, "does not hold"),
+    ],
+    ids=str,
+)
+async def test_a_token_that_is_not_for_this_login_lets_nobody_in(
+    browser, rows, issuer, invited, claims, reason
+):
+    issuer.claims = claims
+    answer = await browser.log_in()
+    assert refused(rows, browser, answer, 401, "what the issuer says does not hold")
+    assert reason in Page(answer).text
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "key"),
+    [
+        ("RS256", stranger_key),
+        ("none", lambda: None),
+        ("HS256", shared_secret),
+        ("ES256", elliptic_key),
+    ],
+)
+async def test_a_forged_token_lets_nobody_in(browser, rows, issuer, invited, algorithm, key):
+    issuer.algorithm, issuer.sign_with = algorithm, key()
+    answer = await browser.log_in()
+    assert refused(rows, browser, answer, 401, "what the issuer says does not hold")
+
+
+async def test_claims_changed_after_signing_let_nobody_in(browser, rows, issuer, invited):
+    true = issuer.id_token
+
+    def forged(begun):
+        issuer.person["sub"] = "mallory"
+        header, body, signature = true(begun).split(".")
+        claims = json.loads(base64.urlsafe_b64decode(body + "=="))
+        claims["sub"] = "person-1"
+        body = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+        return f"{header}.{body}.{signature}"
+
+    issuer.id_token = forged
+    answer = await browser.log_in()
+    assert refused(rows, browser, answer, 401, "bad_signature")
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "....", None, 7, {"a": 1}])
+async def test_what_is_no_token_lets_nobody_in(browser, rows, issuer, invited, token):
+    issuer.id_token = lambda _: token
+    answer = await browser.log_in()
+    assert refused(rows, browser, answer, 401, "what the issuer says does not hold")
+
+
+async def test_an_issuer_that_is_down_is_named_and_passwords_still_work(
+    browser, rows, issuer, invited
+):
+    address = await browser.leave()
+    back = await browser.at_issuer(address)
+    issuer.stop()
+
+    away = await browser.get("/login/oidc")
+    assert away.status_code == 503
+    assert f"the issuer {issuer.url} cannot be asked" in Page(away).text
+    assert "name" in {tag["name"] for tag in Page(away).all("input")}
+    assert refused(rows, browser, await browser.get(back), 503, "cannot be asked")
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        (".well-known/openid-configuration", (500, {}, b"oops")),
+        (".well-known/openid-configuration", (200, {}, b"<html>")),
+        (".well-known/openid-configuration", (200, {}, b"[1]")),
+        (".well-known/openid-configuration", (302, {"location": "http://127.0.0.1/"}, b"")),
+        ("keys", (404, {}, b"{}")),
+        ("keys", (200, {}, b" " * (asking.ANSWER_BYTES_MAX + 1))),
+        ("keys", (200, {"content-encoding": "gzip"}, b"\x1f\x8b")),
+        ("token", (502, {}, b"bad gateway")),
+        ("token", (200, {}, b"no json")),
+        ("token", (302, {"location": "http://127.0.0.1/"}, b"")),
+    ],
+    ids=str,
+)
+async def test_an_issuer_that_answers_nonsense_lets_nobody_in(
+    browser, rows, issuer, invited, path, answer
+):
+    back = await browser.at_issuer(await browser.leave())
+    issuer.answers[path] = answer
+    assert refused(rows, browser, await browser.get(back), 503, "cannot be asked")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"issuer": "https://evil.example"},
+        {"token_endpoint": "http://evil.example/token"},
+        {"jwks_uri": "file:///etc/passwd"},
+        {"jwks_uri": None},
+        {"authorization_endpoint": "javascript:alert(1)"},
+        {"userinfo_endpoint": ["x"]},
+    ],
+    ids=str,
+)
+async def test_a_configuration_that_leads_astray_is_not_followed(browser, issuer, metadata):
+    issuer.metadata = metadata
+    answer = await browser.get("/login/oidc")
+    assert answer.status_code == 503
+    assert "cannot be asked" in Page(answer).text
+    assert COOKIE not in browser.http.cookies
