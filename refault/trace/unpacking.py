@@ -305,14 +305,14 @@ class BlockUnpacker:
         return self._descriptors.vcpu.take(descriptor, mode="clip")
 
     def _next_insns(self, count: int) -> Column:
-        narrow, *wider = self._insns
+        narrow, wide16, wide32 = self._insns
         part = narrow.take(count)
         insns = part.astype(np.uint32)
         rows = np.flatnonzero(part == 0xFF)
-        for cursor, ones in zip(wider, (0xFFFF, None), strict=True):
-            part = cursor.take(len(rows))
-            insns[rows] = part
-            rows = rows[part == ones]
+        part = wide16.take(len(rows))
+        insns[rows] = part
+        rows = rows[part == 0xFFFF]
+        insns[rows] = wide32.take(len(rows))
         return insns
 
     def _make_lanes(self, streams: dict[str, Column], offsets: Column) -> list[_Lane]:
