@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Parts of the rows that may be made ahead of the slowest host.
 PARTS_AHEAD = 8
+#: Parts a host executes before its thread looks for the host farthest behind.
+PARTS_AT_ONCE = 4
 #: Buffers the maker of the rows needs: those ahead, and the one it is filling.
 BUFFERS = PARTS_AHEAD + 1
 
@@ -132,18 +134,21 @@ class _Lanes:
             self._changed.wait()
 
     def _step(self, host: int) -> None:
-        part = self._parts[self._next[host] % PARTS_AHEAD]
-        if part is None:
-            raise AssertionError("a part was counted before it was there")
+        """Let a host execute the parts there are for it: each hand-over costs, so a few at once."""
         self._idle.remove(host)
+        part_count = min(self._part_count, self._next[host] + PARTS_AT_ONCE)
         self._changed.release()
         try:
-            self._hosts[host].execute(*part)
+            while self._next[host] < part_count and not self._is_stopped:
+                part = self._parts[self._next[host] % PARTS_AHEAD]
+                if part is None:
+                    raise AssertionError("a part was counted before it was there")
+                self._hosts[host].execute(*part)
+                self._next[host] += 1
         except BaseException as error:  # noqa: BLE001  # the calling thread raises it
             self._error = error
         finally:
             self._changed.acquire()
         self._is_stopped |= self._error is not None
-        self._next[host] += 1
         self._idle.add(host)
         self._changed.notify_all()
