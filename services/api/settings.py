@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     event_poll_seconds: float = Field(
         0.5, gt=0, description="How often a watched batch is looked at for new events"
     )
+    event_access_seconds: float = Field(
+        5, gt=0, description="How soon watching a batch ends for whoever may not any more"
+    )
     metrics_open: bool = Field(
         default=False, description="Whether /metrics answers callers from other machines"
     )
