@@ -10,7 +10,7 @@ import anyio.to_thread
 from fastapi.sse import ServerSentEvent
 from sqlalchemy.orm import Session
 
-from db import logs
+from db import logs, tracing
 from db.messages import ShardMessage
 from db.models import Batch, BatchEvent
 from db.models.batches import BATCH_FINAL_STATES
@@ -56,7 +56,10 @@ def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
     """
     with resources.transaction() as session:
         planned = planning.write(
-            session, requested.expanded(session, body), request_id=logs.field("request_id")
+            session,
+            requested.expanded(session, body),
+            request_id=logs.field("request_id"),
+            trace_context=tracing.context(),
         )
         session.refresh(planned.batch)
         document = detail_of(session, planned.batch)
