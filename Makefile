@@ -20,8 +20,6 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --cache-dir .cache/uv --universal --python-version 3.11 \
         --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate --no-header
 
-WARM_UP := from refault.mmu.engine import warm_up; warm_up()
-
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## list these verbs
@@ -41,11 +39,10 @@ test: install browser ## everything: linters, then every test
 	@XDG_CACHE_HOME="$(CURDIR)/.cache" XDG_CONFIG_HOME="$(CURDIR)/.cache/config" \
 	  $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# As they are, and with every index checked: tests and services find them compiled.
+# While one core lints, the other compiles what every test and every worker of the tests loads.
 .PHONY: kernels
 kernels: install
-	@$(BIN)/python -c "$(WARM_UP)"
-	@REFAULT_BOUNDSCHECK=1 $(BIN)/python -c "$(WARM_UP)"
+	@$(BIN)/python -c "from refault.mmu.engine import warm_up; warm_up()"
 
 .PHONY: lint
 lint: install ## ruff, mypy and the import contracts

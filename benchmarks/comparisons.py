@@ -26,7 +26,7 @@ from services.api.settings import Settings
 from services.api.site import Site
 
 GOAL_MS = 150
-REQUESTS = 50
+REQUESTS = 200
 MILLISECONDS = 1000
 
 

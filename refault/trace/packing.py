@@ -60,6 +60,9 @@ WIDE_STREAM_TYPES: Final = {**STREAM_TYPES, "token": "<u4"}
 DELTA_KINDS: Final = frozenset({EventKind.TABLE_ENTRY, EventKind.OP_POKE})
 OFFSET_MASK: Final = PAGE_BYTES - 1
 MAX_WINDOW_LOG: Final = 27
+# Larger blocks compress better, but memory is worth more than that where little repeats.
+WHOLE_BLOCK_BYTES: Final = 20 << 20
+WHOLE_BLOCK_DESCRIPTORS: Final = 1 << 18
 
 
 class Streams(NamedTuple):
@@ -70,9 +73,13 @@ class Streams(NamedTuple):
     columns: dict[str, Column]
 
     @property
-    def unpacked_bytes(self) -> int:
-        """How long all streams are together."""
-        return sum(stream.nbytes for stream in self.columns.values())
+    def is_too_much(self) -> bool:
+        """Whether it is better written as two: whoever reads a block has to hold all of it."""
+        unpacked_bytes = sum(stream.nbytes for stream in self.columns.values())
+        return (
+            unpacked_bytes > WHOLE_BLOCK_BYTES
+            or len(self.columns["page"]) > WHOLE_BLOCK_DESCRIPTORS
+        )
 
     def packed(self, level: int) -> bytes:
         """The body of a BLCK frame: a msgpack map of counts and one zstd frame of all streams."""

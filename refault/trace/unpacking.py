@@ -64,7 +64,7 @@ class PackedBlock:
 
     @property
     def packed_bytes(self) -> int:
-        """How long all streams are together; at most 41 bytes an event."""
+        """How long all streams are together; at most 41 bytes an event, and MAX_UNPACKED_BYTES."""
         return sum(self.counts[name] * dtype.itemsize for name, dtype in self.types.items())
 
     def refuse(self, why: str) -> TraceCorrupt:
@@ -121,7 +121,7 @@ def read_block(body: bytes | memoryview, first_event_index: int, *, offset: int)
     if not isinstance(values["streams"], bytes):
         raise TraceCorrupt("the block's streams must be bytes", offset=offset)
     packed = PackedBlock(offset, first_event_index, kinds, types, counts, values["streams"])
-    bounds.number(packed.packed_bytes, "bytes when unpacked", 1, MAX_UNPACKED_BYTES)
+    bounds.number(packed.packed_bytes, "unpacked bytes", 1, MAX_UNPACKED_BYTES)
     return packed
 
 
@@ -305,14 +305,14 @@ class BlockUnpacker:
         return self._descriptors.vcpu.take(descriptor, mode="clip")
 
     def _next_insns(self, count: int) -> Column:
-        narrow, *wider = self._insns
+        narrow, wide16, wide32 = self._insns
         part = narrow.take(count)
         insns = part.astype(np.uint32)
         rows = np.flatnonzero(part == 0xFF)
-        for cursor, ones in zip(wider, (0xFFFF, None), strict=True):
-            part = cursor.take(len(rows))
-            insns[rows] = part
-            rows = rows[part == ones]
+        part = wide16.take(len(rows))
+        insns[rows] = part
+        rows = rows[part == 0xFFFF]
+        insns[rows] = wide32.take(len(rows))
         return insns
 
     def _make_lanes(self, streams: dict[str, Column], offsets: Column) -> list[_Lane]:

@@ -22,8 +22,6 @@ from refault.trace.rules import EventRules
 from refault.trace.totals import Totals
 
 DEFAULT_BLOCK_EVENTS: Final = MAX_BLOCK_EVENTS
-# A block of more is written as two: whoever reads it has to hold it.
-WHOLE_BLOCK_BYTES: Final = 20 << 20
 
 
 class TraceWriter:
@@ -167,7 +165,7 @@ class TraceWriter:
     def _write_block(self, block: Block) -> None:
         block = block._replace(first_event_index=self._totals.event_count)
         streams = take_apart(block)
-        if streams.unpacked_bytes > WHOLE_BLOCK_BYTES:
+        if streams.is_too_much:
             middle = block.event_count // 2
             self._write_block(block.part(0, middle))
             self._write_block(block.part(middle, block.event_count))

@@ -94,6 +94,14 @@ def validate(data, chunk_bytes=1 << 16):
     return validator.close()
 
 
+def validate_stored(data, decoding, chunk_bytes=1 << 16):
+    """As uploads are validated: read back from where they are stored, and decoded elsewhere."""
+    validator = TraceValidator(lambda start, size: data[start : start + size], decoding)
+    for start in range(0, len(data), chunk_bytes):
+        validator.feed(data[start : start + chunk_bytes])
+    return validator.close()
+
+
 def frames_of(data):
     """The frames of a sound trace as (tag, body)."""
     return [(each.tag, bytes(each.body)) for each in FrameParser().feed(data)]

@@ -1,5 +1,6 @@
 import io
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from tests.trace.files import (
     read_rows,
     trace_bytes,
     validate,
+    validate_stored,
 )
 
 SMALL = trace_bytes(block_events=20)
@@ -34,9 +36,18 @@ def frame_offsets(data):
     return [each.offset for each in FrameParser().feed(data)]
 
 
-def error_of(data, chunk_bytes=1 << 16):
+@pytest.fixture(scope="module")
+def decoding():
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+def error_of(data, chunk_bytes=1 << 16, decoding=None):
     try:
-        validate(data, chunk_bytes)
+        if decoding is None:
+            validate(data, chunk_bytes)
+        else:
+            validate_stored(data, decoding, chunk_bytes)
     except TraceError as error:
         return error
     return None
@@ -181,17 +192,29 @@ def test_a_frame_of_an_unknown_tag_is_refused():
 
 
 @given(st.integers(1, 400), st.integers(0, len(SMALL)))
-def test_reader_and_validator_give_one_verdict_however_bytes_arrive(chunk_bytes, length):
+def test_reader_and_validator_give_one_verdict_however_bytes_arrive(decoding, chunk_bytes, length):
     changed = bytearray(SMALL)
     if length < len(SMALL):
         changed[length] ^= 0x40
     verdicts = [
         error_of(bytes(changed), chunk_bytes),
         error_of(bytes(changed), 1 << 20),
+        error_of(bytes(changed), chunk_bytes, decoding),
         read_error(bytes(changed)),
     ]
     assert len({type(verdict) for verdict in verdicts}) == 1
     assert len({getattr(verdict, "offset", None) for verdict in verdicts}) == 1
+
+
+def test_of_two_wrongs_the_first_is_told_though_the_second_is_seen_sooner(decoding):
+    header, first, _, third, index = frames_of(SMALL)
+    changed = bytearray(assembled([header, first, first, third, index]))
+    offsets = frame_offsets(bytes(changed))
+    changed[offsets[3] + 40] ^= 1
+    for chunk_bytes in (100, 1 << 20):
+        error = error_of(bytes(changed), chunk_bytes, decoding)
+        assert "must follow" in str(error)
+        assert error.offset == offsets[2]
 
 
 def test_a_flipped_bit_is_refused_when_its_block_is_whole_not_at_the_end():

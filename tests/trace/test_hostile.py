@@ -83,6 +83,11 @@ def test_a_declared_size_takes_no_memory_before_its_bytes_come():
     [
         ({"event_count": MAX_BLOCK_EVENTS + 1}, "over the bound"),
         ({"event_count": 1 << 63}, "over the bound"),
+        (
+            {"event_count": MAX_BLOCK_EVENTS, "kinds": [[1, MAX_BLOCK_EVENTS]], "offset_count": 0}
+            | {"descriptor_count": MAX_BLOCK_EVENTS},
+            "unpacked bytes 48234504, over the bound",
+        ),
         ({"event_count": 0}, "must be a number from 1"),
         ({"event_count": -1}, "must be a number from 1"),
         ({"event_count": True}, "must be a number from 1"),

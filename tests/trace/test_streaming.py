@@ -1,8 +1,13 @@
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from refault.trace import Block, TraceReader, TraceValidator, TraceWriter
+from refault.trace import Block, TraceReader, TraceValidator, TraceWriter, trace_digest
+from refault.trace.format import TAG_BLOCK
+from refault.trace.frames import FrameParser
+from refault.trace.model import join_blocks
+from refault.trace.packing import WHOLE_BLOCK_DESCRIPTORS
 from refault.trace.unpacking import SLICE_EVENTS
 from tests.trace.files import BOOT
 from tests.trace.strategies import CAPTURE
@@ -72,3 +77,43 @@ def test_a_real_trace_is_read_in_a_few_times_its_packed_size():
                 assert block.event_count <= SLICE_EVENTS
 
     assert peak_of(read) < 50 * MIB
+
+
+def noise(event_count):
+    """Accesses to pages of which none comes twice."""
+    random = np.random.default_rng(1)
+    zeros = np.zeros(event_count, np.uint8)
+    gva = random.integers(0, 1 << 46, event_count)
+    gpa = (random.integers(0, 64, event_count) << 12) | (gva & 4095)
+    return Block(0, zeros + 1, zeros, zeros, zeros, zeros.astype(np.uint32), gva, gpa)
+
+
+def test_what_can_be_read_back_is_not_held_while_it_comes(tmp_path):
+    path = tmp_path / "noise.rft"
+    with TraceWriter(path, CAPTURE, level=1) as writer:
+        writer.append_block(noise(WHOLE_BLOCK_DESCRIPTORS))
+    data = path.read_bytes()
+    cut = len(data) - 100_000  # before the block is whole
+    assert cut > 3 * MIB
+
+    def feed(validator):
+        for start in range(0, cut, 1 << 16):
+            validator.feed(data[start : min(cut, start + (1 << 16))])
+
+    assert peak_of(lambda: feed(TraceValidator())) > 3 * MIB
+    with ThreadPoolExecutor(1) as decoding:
+        stored = TraceValidator(lambda start, size: data[start : start + size], decoding)
+        assert peak_of(lambda: feed(stored)) < MIB
+        stored.feed(data[cut:])
+        assert stored.close().digest == trace_digest(path)
+
+
+def test_a_block_in_which_little_repeats_is_written_as_several(tmp_path):
+    path = tmp_path / "noise.rft"
+    with TraceWriter(path, CAPTURE, level=1) as writer:
+        writer.append_block(noise(2 * WHOLE_BLOCK_DESCRIPTORS + 1))
+    blocks = [each for each in FrameParser().feed(path.read_bytes()) if each.tag == TAG_BLOCK]
+    assert len(blocks) == 3  # the odd event makes one half too large
+    with TraceReader(path) as reader:
+        read = join_blocks([block.copied() for block in reader.blocks()])
+    assert (read.a == noise(2 * WHOLE_BLOCK_DESCRIPTORS + 1).a).all()

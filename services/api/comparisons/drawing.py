@@ -4,8 +4,6 @@ import json
 from functools import lru_cache
 from typing import Any
 
-import vl_convert
-
 # A page shows one chart per trace in two themes; this many are kept.
 _KEPT = 64
 _VEGA_LITE = "6.1"
@@ -18,5 +16,8 @@ def svg_of(spec: dict[str, Any]) -> str:
 
 @lru_cache(maxsize=_KEPT)
 def _draw(spec: str) -> str:
+    # It takes 9 MB; an API that only takes uploads never draws.
+    import vl_convert  # noqa: PLC0415
+
     # The specification carries its data; nothing may be fetched for it.
     return vl_convert.vegalite_to_svg(spec, vl_version=_VEGA_LITE, allowed_base_urls=[])
