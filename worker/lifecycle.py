@@ -26,7 +26,7 @@ import celery
 from celery import bootsteps, signals
 from kombu.exceptions import OperationalError
 
-from db import logs
+from db import logs, tracing
 from db.messages import TASK_SHARD_RUN, ShardMessage
 from db.repositories import simulators
 from db.session import transaction
@@ -116,6 +116,7 @@ def install(app: celery.Celery) -> None:
     signals.setup_logging.connect(_start_logging, weak=False)
     signals.worker_init.connect(start, weak=False)
     signals.worker_process_init.connect(_start_pool_process, weak=False)
+    signals.worker_process_shutdown.connect(_stop_pool_process, weak=False)
     signals.worker_shutting_down.connect(_announce_stop, weak=False)
     signals.worker_shutdown.connect(_stop, weak=False)
 
@@ -151,8 +152,13 @@ def _start(app: celery.Celery) -> None:
 
 def _start_pool_process(**_: Any) -> None:
     resources().after_fork()
+    tracing.start("worker", resources().settings.otel_endpoint)
     # By number: Celery has put a logger in the place of sys.stderr.
     faulthandler.enable(file=2)
+
+
+def _stop_pool_process(**_: Any) -> None:
+    tracing.stop()
 
 
 def _announce_stop(**_: Any) -> None:

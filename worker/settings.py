@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db import outbound
+from db import outbound, tracing
 
 
 class Settings(BaseSettings):
@@ -60,9 +60,19 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least important log lines that are written"
     )
+    otel_endpoint: str = Field(
+        "",
+        validate_default=True,
+        description="Where traces go, by OTLP over HTTP: http://host:4318; empty: nowhere",
+    )
     memory_limit_kib: int = Field(
         4 * 1024 * 1024, gt=0, description="A pool process larger than this is replaced, in KiB"
     )
+
+    @field_validator("otel_endpoint")
+    @classmethod
+    def _can_be_sent(cls, endpoint: str) -> str:
+        return tracing.check(endpoint)
 
     @field_validator("webhook_networks")
     @classmethod

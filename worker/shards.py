@@ -8,7 +8,7 @@ import os
 
 import sqlalchemy as sa
 
-from db import logs
+from db import logs, tracing
 from db.repositories import claiming, operations, patch_sets, shards
 from db.repositories.results import Outcome
 from db.repositories.shards import Claim, Fence, Grip
@@ -59,14 +59,18 @@ def run(resources: Resources, *, replay: replaying.Replay | None = None) -> Endi
             operations.count(session, operations.MESSAGES_DROPPED)
             return Ending.STALE
         batch_code, request_id = shards.request_of(session, claim.fence.shard_id)
-    with logs.bound(
-        request_id=request_id,
-        batch=batch_code,
-        shard=str(claim.fence.shard_id),
-        attempt=claim.fence.attempt,
-        worker=resources.name,
-    ):
+        trace_context = shards.trace_context_of(session, claim.fence.shard_id)
+    fields = {
+        "request_id": request_id,
+        "batch": batch_code,
+        "shard": str(claim.fence.shard_id),
+        "attempt": claim.fence.attempt,
+        "worker": resources.name,
+    }
+    told = {f"refault.{name}": value for name, value in fields.items()}
+    with logs.bound(**fields), tracing.span("shard", told, parent=trace_context) as span:
         ending = _attempt(resources, claim, replay)
+        span.tell({"refault.ending": ending.value}, is_error=ending is Ending.FAILED)
         _log.info(
             "shard %s, attempt %d: %s", claim.fence.shard_id, claim.fence.attempt, ending.value
         )
@@ -89,7 +93,7 @@ def _attempt(resources: Resources, claim: Claim, replay: replaying.Replay | None
         if failed:
             keeper.forget()
         return Ending.FAILED
-    with transaction(resources.engine) as session:
+    with tracing.span("record"), transaction(resources.engine) as session:
         recorded = shards.record(
             session,
             fence,
@@ -126,17 +130,19 @@ def _compute(
     replay: replaying.Replay | None,
 ) -> list[Outcome]:
     variants = [patch_sets.to_variant(run.variant) for run in claim.runs]
-    trace = resources.blobs.fetch(claim.trace_digest)
+    with tracing.span("fetch", {"refault.trace": claim.trace_digest}):
+        trace = resources.blobs.fetch(claim.trace_digest)
     _log.info("%s: %s under %d variants", claim.batch_code, claim.trace_name, len(variants))
     options = {} if replay is None else {"replay": replay}
-    return replaying.outcomes(
-        trace,
-        variants,
-        progress=lease.report,
-        is_cancelled=lease.is_cancelled,
-        keeper=keeper,
-        **options,
-    )
+    with tracing.span("replay", {"refault.variants": len(variants)}):
+        return replaying.outcomes(
+            trace,
+            variants,
+            progress=lease.report,
+            is_cancelled=lease.is_cancelled,
+            keeper=keeper,
+            **options,
+        )
 
 
 def _let_go(resources: Resources, fence: Fence, grip: Grip) -> Ending:

@@ -136,11 +136,18 @@ def plan_batch(session: Session, **wanted: Any) -> PlannedBatch:
     return write(session, expand(**wanted))
 
 
-def write(session: Session, request: Request, *, request_id: str | None = None) -> PlannedBatch:
+def write(
+    session: Session,
+    request: Request,
+    *,
+    request_id: str | None = None,
+    trace_context: str | None = None,
+) -> PlannedBatch:
     """Writes a batch: columns, runs and shards.
 
     Runs whose result is known are linked to it at once, unless the request asks
-    to compute everything again. ``request_id`` is that of the HTTP request, for the logs.
+    to compute everything again. ``request_id`` and
+    ``trace_context`` are those of the HTTP request, for logs and traces.
     """
     content_digest = request.content_digest
     # Two equal requests at once: the second waits here and then finds the first one's batch.
@@ -161,6 +168,7 @@ def write(session: Session, request: Request, *, request_id: str | None = None) 
         priority=request.priority,
         refused=[dataclasses.asdict(refusal) for refusal in request.refused],
         request_id=request_id,
+        trace_context=trace_context,
         state="queued",
         simulator_digest=request.simulator_digest,
         content_digest=content_digest,

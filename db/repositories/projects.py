@@ -51,9 +51,12 @@ def by_id(session: Session, project_id: uuid.UUID) -> Project:
     return session.get_one(Project, project_id)
 
 
-def check_room_for_trace(session: Session, size_bytes: int) -> None:
+def check_room_for_trace(
+    session: Session, size_bytes: int, *, under_way: tuple[int, int] = (0, 0)
+) -> None:
     """Refuses a further trace of so many bytes where the project's quota ends.
 
+    ``under_way`` counts uploads and bytes that come on top of what is there.
     Uploads that end at once take turns here, so that two do not share the last place.
     """
     project = _locked(session)
@@ -62,15 +65,22 @@ def check_room_for_trace(session: Session, size_bytes: int) -> None:
     trace_count, held_bytes = session.execute(
         sa.select(sa.func.count(Trace.id), sa.func.coalesce(sa.func.sum(Trace.size_bytes), 0))
     ).one()
-    if project.quota_traces is not None and trace_count >= project.quota_traces:
+    upload_count, upload_bytes = under_way
+    if project.quota_traces is not None and trace_count + upload_count >= project.quota_traces:
         raise QuotaExceeded(
-            f"the project has {trace_count} traces and may have {project.quota_traces}"
+            f"the project has {trace_count} traces{_and(upload_count, 'uploads under way')}; it "
+            f"may have {project.quota_traces}"
         )
-    if project.quota_bytes is not None and held_bytes + size_bytes > project.quota_bytes:
+    taken_bytes = held_bytes + upload_bytes
+    if project.quota_bytes is not None and taken_bytes + size_bytes > project.quota_bytes:
         raise QuotaExceeded(
-            f"the project's traces have {held_bytes} bytes; {size_bytes} more would be over its "
-            f"quota of {project.quota_bytes}"
+            f"the project's traces have {held_bytes} bytes{_and(upload_bytes, 'under way')}; "
+            f"{size_bytes} more would be over its quota of {project.quota_bytes}"
         )
+
+
+def _and(count: int, what: str) -> str:
+    return f" and {count} {what}" if count else ""
 
 
 def check_room_for_runs(session: Session) -> None:

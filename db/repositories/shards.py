@@ -247,6 +247,12 @@ def request_of(session: Session, shard_id: uuid.UUID) -> tuple[str | None, str |
     return (None, None) if row is None else (row.code, row.request_id)
 
 
+def trace_context_of(session: Session, shard_id: uuid.UUID) -> str | None:
+    """The span of the request that planned the shard's batch (``db/tracing.py``)."""
+    query = sa.select(Batch.trace_context).join(Shard, Shard.batch_id == Batch.id)
+    return session.scalar(query.where(Shard.id == shard_id))
+
+
 def locked(session: Session, fence: Fence) -> tuple[Batch | None, Shard | None]:
     """Batch and shard, locked in this order; None for a shard that moved on to another attempt."""
     batch_id = session.scalar(sa.select(Shard.batch_id).where(Shard.id == fence.shard_id))

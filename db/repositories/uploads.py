@@ -51,6 +51,15 @@ def list_page(
     return newest_first(session, query, Upload.id, after=after, limit=limit)
 
 
+def under_way(session: Session) -> tuple[int, int]:
+    """How many uploads of the project are not finished, and their bytes once they are."""
+    query = sa.select(
+        sa.func.count(Upload.id), sa.func.coalesce(sa.func.sum(Upload.size_bytes), 0)
+    ).where(Upload.state == "open", Upload.expires_at > sa.func.now())
+    upload_count, size_bytes = session.execute(query).one()
+    return int(upload_count), int(size_bytes)
+
+
 def advance(session: Session, row: Upload, offset_bytes: int, *, lives_seconds: float) -> None:
     """Says that the bytes before ``offset_bytes`` are safe, and gives the upload new time."""
     session.execute(

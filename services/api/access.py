@@ -153,6 +153,20 @@ def caller_of(request: Request) -> Caller:
     return found
 
 
+def is_still_let_in(engine: sa.Engine, request: Request) -> bool:
+    """Whether an answer without an end may go on: asked anew, and not counted as a request."""
+    before = caller_of(request)
+    with transaction(engine) as session:
+        now = _identify(session, _secret(request))
+    if now is None or now.project_id != before.project_id:
+        return False
+    try:
+        _check(request, now, need_of(request.method, path_of(request)))
+    except RefaultError:
+        return False
+    return True
+
+
 def path_of(request: Request) -> str:
     """The path that routes are found by.
 

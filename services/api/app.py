@@ -17,6 +17,7 @@ import anyio.to_thread
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
+from db import tracing
 from refault.client.connection import SESSION_COOKIE
 from services.api import errors, health, housekeeping, idempotency, metrics
 from services.api.access import ROOT, Access, need_of
@@ -136,6 +137,8 @@ def create_api(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     resources = cast("Resources", api.state.resources)
+    # In each process that serves: the thread that sends survives no fork.
+    tracing.start("api", resources.settings.otel_endpoint)
     await anyio.to_thread.run_sync(resources.blobs.sweep_incoming)
     try:
         async with anyio.create_task_group() as tasks:
@@ -144,6 +147,7 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
             tasks.cancel_scope.cancel()
     finally:
         resources.close()
+        await anyio.to_thread.run_sync(tracing.stop)
 
 
 def _describe_problems(api: FastAPI) -> None:

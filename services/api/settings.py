@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db import outbound
+from db import outbound, tracing
 from db.blobs import is_bucket
 
 GIB = 1024**3
@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     event_poll_seconds: float = Field(
         0.5, gt=0, description="How often a watched batch is looked at for new events"
     )
+    event_access_seconds: float = Field(
+        5, gt=0, description="How soon watching a batch ends for whoever may not any more"
+    )
     metrics_open: bool = Field(
         default=False, description="Whether /metrics answers callers from other machines"
     )
@@ -61,6 +64,11 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least important log lines that are written"
+    )
+    otel_endpoint: str = Field(
+        "",
+        validate_default=True,
+        description="Where traces go, by OTLP over HTTP: http://host:4318; empty: nowhere",
     )
     session_hours: float = Field(12, gt=0, description="How long a login lasts, in hours")
     login_tries: int = Field(
@@ -125,6 +133,11 @@ class Settings(BaseSettings):
     def _are_networks(cls, text: str) -> str:
         outbound.parse_networks(text)
         return text
+
+    @field_validator("otel_endpoint")
+    @classmethod
+    def _can_be_sent(cls, endpoint: str) -> str:
+        return tracing.check(endpoint)
 
     @field_validator("oidc_issuer", "oidc_redirect_url")
     @classmethod

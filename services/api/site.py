@@ -4,13 +4,15 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import nullcontext
+from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from db import logs
+from db import logs, tracing
 from services.api.errors import REQUEST_ID
 from services.api.metrics import RequestMetrics, Stopwatch, route_of
 from services.api.uploads import protocol
@@ -86,14 +88,28 @@ class Site:
         answer = self.api if is_api else self.pages
         if not UPLOAD_PATHS.fullmatch(scope["path"]):
             receive = _bounded(receive)
-        with logs.bound(request_id=request_id):
+        # Somebody's own trace goes on here; of addresses it gets the route alone.
+        span = tracing.span(
+            scope["method"],
+            {"refault.request_id": request_id, "http.request.method": scope["method"]},
+            parent=headers.get("traceparent"),
+            is_request=True,
+        )
+        is_told = scope["path"] not in _QUIET
+        with logs.bound(request_id=request_id), span if is_told else nullcontext() as opened:
             try:
                 await answer(scope, receive, send_marked)  # type: ignore[misc]
             finally:
-                self._tell(scope, status, watch.seconds, is_api=is_api)
+                route = route_of(scope) if is_api else "page"
+                self._tell(scope, route, status, watch.seconds)
+                if opened is not None:
+                    opened.tell(
+                        {"http.route": route, "http.response.status_code": int(status)},
+                        name=f"{scope['method']} {route}",
+                        is_error=status >= HTTPStatus.INTERNAL_SERVER_ERROR,
+                    )
 
-    def _tell(self, scope: Scope, status: int, seconds: float, *, is_api: bool) -> None:
-        route = route_of(scope) if is_api else "page"
+    def _tell(self, scope: Scope, route: str, status: int, seconds: float) -> None:
         self._counted.observe(scope["method"], route, status, seconds)
         fields = {"route": route, "status": status, "seconds": round(seconds, 4)}
         level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO

@@ -1,7 +1,10 @@
 """Quotas of a project, and how often it may ask."""
 
+import hashlib
+
 import pytest
 
+from tests.api.test_resumable import TUS, UPLOADS, begin, metadata, send
 from tests.fixtures.api import SERIES, in_process, trace_bytes
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +45,89 @@ async def test_bytes_too_many_are_refused_with_both_numbers(site, rows, small):
     assert refused.status_code == 507
     assert refused.json()["type"] == "/problems/quota-exceeded"
     assert str(room) in refused.json()["detail"]
+    assert len(rows.files()) == 1
+
+
+async def put(http, data, **given):
+    return await http.put(
+        f"/api/v1/blobs/{hashlib.sha256(data).hexdigest()}", content=data, **given
+    )
+
+
+async def test_a_blob_put_over_the_quota_is_refused_and_nothing_of_it_stays(site, rows, small):
+    one, two = trace_bytes(name="one"), trace_bytes(name="two")
+    async with in_process(site, small(quota_bytes=len(one) + 10)) as http:
+        assert (await put(http, one)).status_code == 201
+        refused = await put(http, two)
+        # With no Content-Length, as a pipe is sent.
+        streamed = await put(http, two, headers={"transfer-encoding": "chunked"})
+        again = await put(http, one)
+        listed = (await http.get(TRACES)).json()["items"]
+    assert (refused.status_code, streamed.status_code, again.status_code) == (507, 507, 200)
+    assert refused.json()["type"] == "/problems/quota-exceeded"
+    assert (
+        f"the project's traces have {len(one)} bytes; {len(two)} more" in refused.json()["detail"]
+    )
+    assert [entry["name"] for entry in listed] == ["one"]
+    assert [path.name for path in rows.files()] == [hashlib.sha256(one).hexdigest()]
+
+
+@pytest.mark.parametrize("quota", ["bytes", "traces"])
+async def test_a_resumable_upload_over_the_quota_is_refused_before_its_first_byte(
+    site, rows, small, quota
+):
+    one, two = trace_bytes(name="one"), trace_bytes(name="two")
+    quotas = {"quota_bytes": len(one) + 10} if quota == "bytes" else {"quota_traces": 1}
+    async with in_process(site, small(**quotas)) as http:
+        assert (await put(http, one)).status_code == 201
+        refused = await http.post(UPLOADS, headers=TUS | {"upload-length": str(len(two))})
+        listed = (await http.get(UPLOADS)).json()["items"]
+    assert refused.status_code == 507
+    assert refused.json()["type"] == "/problems/quota-exceeded"
+    assert listed == []
+    assert len(rows.files()) == 1
+
+
+async def test_a_resumable_upload_whose_room_was_taken_meanwhile_leaves_nothing(site, rows, small):
+    one, two = trace_bytes(name="one"), trace_bytes(name="two")
+    async with in_process(site, small(quota_traces=1)) as http:
+        place = await begin(http, two)
+        assert (await send(http, place, 0, two[:1000])).status_code == 204
+        assert (await put(http, one)).status_code == 201
+        refused = await send(http, place, 1000, two[1000:])
+        after = await http.head(place, headers=TUS)
+        told = (await http.get(place)).json()
+        listed = (await http.get(TRACES)).json()["items"]
+        open_ones = (await http.get(UPLOADS)).json()["items"]
+    assert refused.status_code == 507
+    assert refused.json()["type"] == "/problems/quota-exceeded"
+    assert (after.status_code, told["state"]) == (410, "refused")
+    assert "may have 1" in told["error"]
+    assert [entry["name"] for entry in listed] == ["one"]
+    assert open_ones == []
+    assert [path.name for path in rows.files()] == [hashlib.sha256(one).hexdigest()]
+
+
+async def test_uploads_that_are_never_finished_take_no_more_than_the_quota(site, rows, small):
+    """Each was measured alone once, and all together had any room."""
+    data = trace_bytes(name="one")
+    async with in_process(site, small(quota_bytes=2 * len(data))) as http:
+        places = [await begin(http, data) for _ in range(2)]
+        third = await http.post(UPLOADS, headers=TUS | {"upload-length": str(len(data))})
+        assert (await http.delete(places[0], headers=TUS)).status_code == 204
+        assert (await send(http, places[1], 0, data)).status_code == 204
+        await begin(http, data)
+    assert third.status_code == 507
+    assert f"and {2 * len(data)} under way" in third.json()["detail"]
+
+
+async def test_a_trace_that_is_there_takes_no_further_room_in_parts(site, rows, small):
+    data = trace_bytes(name="one")
+    digest = hashlib.sha256(data).hexdigest()
+    async with in_process(site, small(quota_traces=1)) as http:
+        assert (await put(http, data)).status_code == 201
+        place = await begin(http, data, upload_metadata=metadata(sha256=digest))
+        assert (await send(http, place, 0, data)).status_code == 204
     assert len(rows.files()) == 1
 
 

@@ -110,3 +110,16 @@ class Room(Store):
 
     def fences(self, messages):
         return [Fence(message.shard_id, message.attempt) for message in messages]
+
+
+@pytest.fixture
+def allowed(resources):
+    """The worker's settings, with loopback allowed."""
+    object.__setattr__(
+        resources,
+        "settings",
+        resources.settings.model_copy(
+            update={"webhook_networks": "127.0.0.0/8", "webhook_timeout_seconds": 0.5}
+        ),
+    )
+    return resources

@@ -1,14 +1,16 @@
 """The endpoints under ``/api/v1/batches``."""
 
 from collections.abc import AsyncIterable
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from db.models import Batch
 from db.repositories import batches
 from refault.errors import InvalidRequest
+from services.api.access import is_still_let_in
 from services.api.batches import service
 from services.api.batches.schemas import BatchBody, BatchDetail, BatchEstimate, BatchSummary
 from services.api.deps import WithPage, WithResources
@@ -127,10 +129,15 @@ def _last_seen(last_event_id: Annotated[str | None, Header()] = None) -> int:
     responses=problems(404, 422),
 )
 async def watch_batch(
+    request: Request,
     resources: WithResources,
     batch: Annotated[Batch, Depends(_watched)],
     last_seen: Annotated[int, Depends(_last_seen)],
 ) -> AsyncIterable[ServerSentEvent]:
-    """Watch a batch as server-sent events; `Last-Event-ID` resumes, `finished` is the last."""
-    async for event in service.watch(resources, batch, last_seen):
+    """Watch a batch as server-sent events; `Last-Event-ID` resumes, `finished` is the last.
+
+    The stream ends early, within seconds, for whoever may not watch any more.
+    """
+    may_go_on = partial(is_still_let_in, resources.engine, request)
+    async for event in service.watch(resources, batch, last_seen, may_go_on):
         yield event

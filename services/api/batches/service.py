@@ -10,7 +10,7 @@ import anyio.to_thread
 from fastapi.sse import ServerSentEvent
 from sqlalchemy.orm import Session
 
-from db import logs
+from db import logs, tracing
 from db.messages import ShardMessage
 from db.models import Batch, BatchEvent
 from db.models.batches import BATCH_FINAL_STATES
@@ -56,7 +56,10 @@ def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
     """
     with resources.transaction() as session:
         planned = planning.write(
-            session, requested.expanded(session, body), request_id=logs.field("request_id")
+            session,
+            requested.expanded(session, body),
+            request_id=logs.field("request_id"),
+            trace_context=tracing.context(),
         )
         session.refresh(planned.batch)
         document = detail_of(session, planned.batch)
@@ -136,15 +139,21 @@ def detail_of(session: Session, batch: Batch) -> BatchDetail:
 
 
 async def watch(
-    resources: Resources, batch: Batch, last_seen: int
+    resources: Resources, batch: Batch, last_seen: int, may_go_on: Callable[[], bool]
 ) -> AsyncIterator[ServerSentEvent]:
     """The story of a batch after step ``last_seen``, until it is over.
 
     Steps carry their number as the event's id. Between them, ``progress``
-    events without one say how far the replays are. The last is ``finished``.
+    events without one say how far the replays are. The last is ``finished``;
+    without it ends what ``may_go_on``, asked every few seconds, forbids.
     """
     events_done = -1
+    asked_at = anyio.current_time()
     while True:
+        if anyio.current_time() - asked_at >= resources.settings.event_access_seconds:
+            if not await anyio.to_thread.run_sync(may_go_on):
+                return
+            asked_at = anyio.current_time()
         look = partial(_look, resources, batch, last_seen)
         steps, newest_id, now = await anyio.to_thread.run_sync(look)
         for step in steps:

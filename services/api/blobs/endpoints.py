@@ -41,7 +41,7 @@ def has_blob(resources: WithResources, digest: Digest) -> Response:
     openapi_extra=trace_endpoints.UPLOAD_BODY,
     responses={
         200: {"model": TraceDetail, "description": "The service had this trace already"},
-        **problems(408, 413, 422, 503),
+        **problems(408, 413, 422, 503, 507),
     },
 )
 async def put_blob(

@@ -48,7 +48,7 @@ UPLOAD_BODY: dict[str, Any] = {
     openapi_extra=UPLOAD_BODY,
     responses={
         200: {"model": TraceDetail, "description": "The service had this trace already"},
-        **problems(408, 413, 422, 503),
+        **problems(408, 413, 422, 503, 507),
     },
 )
 async def upload_trace(

@@ -66,7 +66,7 @@ def upload_protocol(resources: WithResources) -> Response:
     response_class=Response,
     dependencies=SPEAKS,
     openapi_extra=_PART,
-    responses=problems(400, 412, 413, 415, 422, 503),
+    responses=problems(400, 412, 413, 415, 422, 503, 507),
 )
 async def create_upload(
     request: Request,
@@ -143,7 +143,7 @@ def upload_offset(resources: WithResources, upload: uuid.UUID) -> Response:
     response_class=Response,
     dependencies=SPEAKS,
     openapi_extra=_PART,
-    responses=problems(400, 404, 408, 409, 410, 412, 413, 415, 422, 423, 503),
+    responses=problems(400, 404, 408, 409, 410, 412, 413, 415, 422, 423, 503, 507),
 )
 async def append_to_upload(
     request: Request,
@@ -189,7 +189,7 @@ def end_upload(resources: WithResources, upload: uuid.UUID) -> Response:
     response_class=Response,
     dependencies=SPEAKS,
     openapi_extra=_PART,
-    responses=problems(400, 404, 405, 408, 409, 410, 412, 413, 415, 422, 423, 503),
+    responses=problems(400, 404, 405, 408, 409, 410, 412, 413, 415, 422, 423, 503, 507),
 )
 async def override_method(
     request: Request,

@@ -20,10 +20,11 @@ from collections.abc import Iterator
 
 from db.blobs import Partial
 from db.models import Upload
-from db.repositories import uploads
+from db.repositories import projects, traces, uploads
 from db.session import transaction
 from refault.errors import (
     DigestMismatch,
+    QuotaExceeded,
     TraceError,
     Unavailable,
     UploadBusy,
@@ -59,11 +60,17 @@ def create(
     wishes: Wishes,
     digest: str | None,
 ) -> Upload:
-    """A new upload; a row first, so that no file is ever without one."""
+    """A new upload; a row first, so that no file is ever without one.
+
+    Refused at once where the project has no room for it: what is under way counts as if it were
+    there already, or many that are never finished could take any room.
+    """
     limit_bytes = resources.settings.upload_limit_bytes
     if size_bytes > limit_bytes:
         raise intake.too_large(f"it has {size_bytes} bytes", limit_bytes)
     with resources.transaction() as session:
+        if digest is None or traces.find_by_digest(session, digest) is None:
+            projects.check_room_for_trace(session, size_bytes, under_way=uploads.under_way(session))
         row = uploads.add(
             session,
             size_bytes=size_bytes,
@@ -103,6 +110,7 @@ def append(
         UploadTooLarge: it goes beyond the upload's length.
         ChecksumMismatch: it changed on the way, and was dropped.
         TraceError, DigestMismatch: the bytes are no good trace; the upload is over.
+        QuotaExceeded: the project has no room for it any more; it is over, too.
         UploadStalled, ClientDisconnect: what came is kept, unless the part has a checksum.
     """
     row = find(resources, upload_id)
@@ -252,10 +260,10 @@ class _Appending:
 
     @contextlib.contextmanager
     def _refusing(self) -> Iterator[None]:
-        """The upload is over if it turns out to be no good trace, or another one."""
+        """The upload is over if it turns out to be no good trace, another one, or one too many."""
         try:
             yield
-        except (TraceError, DigestMismatch) as error:
+        except (TraceError, DigestMismatch, QuotaExceeded) as error:
             with self._resources.transaction() as session:
                 uploads.refuse(session, self._row, str(error), getattr(error, "offset", None))
             _forget(self._resources, self._row.id)
