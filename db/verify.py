@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.backup import Progress
 from db.blobs import BlobStore
+from db.blobs.incoming import ABANDONED_AFTER_SECONDS
 from db.models import Result, Trace
 from db.session import transaction
 from refault.errors import BlobDamaged, NotFound, RefaultError
@@ -89,6 +90,7 @@ def live(engine: sa.Engine, blobs: BlobStore, progress: Progress) -> Iterator[st
         progress("questions to the rows", len(_CONTRADICTIONS), len(_CONTRADICTIONS))
         yield from _results(session, progress)
         yield from _traces(session, blobs, progress)
+        yield from _orphans(session, blobs)
 
 
 def _traces(session: Session, blobs: BlobStore, progress: Progress) -> Iterator[str]:
@@ -113,6 +115,14 @@ def _traces(session: Session, blobs: BlobStore, progress: Progress) -> Iterator[
                 f"its blob has {stored_bytes}"
             )
     progress("blobs read", len(rows), len(rows))
+
+
+def _orphans(session: Session, blobs: BlobStore) -> Iterator[str]:
+    """Blobs without a row; the young are left out, as an upload may be about to write theirs."""
+    known = set(session.scalars(sa.select(Trace.digest)))
+    for digest, age_seconds in blobs.kept():
+        if digest not in known and age_seconds > ABANDONED_AFTER_SECONDS:
+            yield f"blob {digest} belongs to no trace; the API removes it when it tidies up"
 
 
 def _results(session: Session, progress: Progress) -> Iterator[str]:

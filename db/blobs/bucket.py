@@ -15,8 +15,10 @@ the last part is there. An upload in several requests must therefore come to one
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from db.blobs.objects import Objects
@@ -73,6 +75,14 @@ class BucketStore(BlobStore):
                 self._objects.delete(_key(digest))
             (self._fetched / digest).unlink(missing_ok=True)
         return was_there
+
+    def kept(self) -> Iterator[tuple[str, float]]:
+        """What the bucket says of when each was stored."""
+        now = datetime.datetime.now(datetime.UTC)
+        for key, stored_at in self._objects.list():
+            digest = key.rpartition("/")[2]
+            if is_digest(digest):
+                yield digest, (now - stored_at).total_seconds()
 
     def check(self) -> None:
         """The bucket answers, and the staging folder can be written."""

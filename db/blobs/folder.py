@@ -11,6 +11,9 @@ A blob appears under its name in one rename, complete and on disk, or not at all
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from db.blobs.incoming import sync_folder
@@ -55,6 +58,14 @@ class FolderStore(BlobStore):
             return False
         self._path(digest).unlink(missing_ok=True)
         return True
+
+    def kept(self) -> Iterator[tuple[str, float]]:
+        """What the files' times of change say."""
+        now = time.time()
+        for path in self.folder.glob("??/*"):
+            if is_digest(path.name):
+                with contextlib.suppress(FileNotFoundError):
+                    yield path.name, now - path.stat().st_mtime
 
     def check(self) -> None:
         """A few bytes are written, and gone again: rights alone do not tell of a full disk."""

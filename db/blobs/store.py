@@ -61,6 +61,10 @@ class BlobStore(abc.ABC):
         """Removes the blob; answers whether there was one."""
 
     @abc.abstractmethod
+    def kept(self) -> Iterator[tuple[str, float]]:
+        """Digest and age in seconds of every blob, in no order; the age by this host's clock."""
+
+    @abc.abstractmethod
     def check(self) -> None:
         """Raises OSError, saying why, if nothing can be stored now."""
 

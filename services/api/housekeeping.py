@@ -21,10 +21,11 @@ async def tidy_up_for_ever(resources: Resources) -> None:
 
 
 def tidy_up(resources: Resources) -> None:
-    """One sweep: uploads of dead processes, expired ones, traces past their time."""
+    """One sweep: uploads of dead processes, expired ones, traces past their time, orphans."""
     try:
         resources.blobs.sweep_incoming()
         uploads.sweep(resources)
         catalogue.apply_retention(resources)
+        catalogue.remove_orphans(resources)
     except (RefaultError, OSError):
         _log.warning("tidying up was interrupted; the next sweep goes on", exc_info=True)

@@ -3,11 +3,15 @@
 import datetime
 import hashlib
 import logging
+import os
+import time
 import uuid
 
 import pytest
 import sqlalchemy as sa
 
+from db import verify
+from db.blobs.incoming import ABANDONED_AFTER_SECONDS
 from db.models import Batch, Project, Result, Run, Shard, Trace
 from db.repositories import traces
 from db.session import transaction
@@ -255,6 +259,31 @@ async def test_file_and_results_stay_while_another_project_has_the_trace(http, r
     assert (answer["blob"], answer["size_bytes"]) == (False, 0)
     (file,) = rows.files()
     assert hashlib.sha256(file.read_bytes()).hexdigest() == trace["digest"]
+
+
+async def test_a_file_whose_row_was_never_written_is_removed_once_it_is_old(
+    site, http, rows, caplog
+):
+    trace = (await http.post(TRACES, content=GOOD)).json()
+    resources = site.api.state.resources
+    orphans = []
+    for word in (b"an API was killed here", b"an API may be about to write this row"):
+        with resources.blobs.receive() as incoming:
+            incoming.write(word)
+            orphans.append(hashlib.sha256(word).hexdigest())
+            incoming.keep(orphans[-1])
+    long_ago = time.time() - ABANDONED_AFTER_SECONDS - 60
+    for file in rows.files():
+        if file.name in (orphans[0], trace["digest"]):
+            os.utime(file, (long_ago, long_ago))
+    assert list(verify.live(rows.engine, resources.blobs, lambda *_: None)) == [
+        f"blob {orphans[0]} belongs to no trace; the API removes it when it tidies up"
+    ]
+
+    housekeeping.tidy_up(resources)
+
+    assert {file.name for file in rows.files()} == {orphans[1], trace["digest"]}
+    assert f"blob {orphans[0]} belonged to no trace and was removed" in caplog.text
 
 
 async def test_a_retention_rule_deletes_what_is_old_unused_and_not_kept(site, http, rows, caplog):

@@ -49,6 +49,15 @@ def test_a_blob_is_named_by_its_sha256_and_read_back(blobs):
     assert blobs.fetch(DIGEST).read_bytes() == DATA
 
 
+def test_all_blobs_are_listed_with_their_age_and_nothing_else_is(blobs):
+    digests = {put_blob(blobs, data) for data in (b"one", b"two")}
+    with blobs.receive() as incoming:
+        incoming.write(DATA)
+        kept = list(blobs.kept())
+    assert {digest for digest, _ in kept} == digests
+    assert all(-60 < age_seconds < 60 for _, age_seconds in kept)
+
+
 def test_a_blob_of_many_parts_is_read_back(blobs):
     data = os.urandom(20 * 1024 * 1024 + 7)
     digest = put_blob(blobs, data)

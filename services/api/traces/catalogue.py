@@ -2,17 +2,21 @@
 
 import dataclasses
 import hashlib
+import itertools
 import logging
 import uuid
 
 from sqlalchemy.orm import Session
 
+from db.blobs.incoming import ABANDONED_AFTER_SECONDS
 from db.models import Trace
 from db.repositories import throughput, trace_deletion, traces
 from db.session import transaction
 from refault.errors import Conflict, NotFound, VersionMismatch
 from services.api.deps import Resources
 from services.api.traces.schemas import TraceChanges, TraceDeletion, TraceDetail
+
+_DIGESTS_AT_ONCE = 1000
 
 _log = logging.getLogger("refault.api")
 
@@ -84,6 +88,29 @@ def apply_retention(resources: Resources) -> int:
             taken.size_bytes,
         )
     return deleted_count
+
+
+def remove_orphans(resources: Resources) -> int:
+    """Remove blobs that belong to no trace in any project; answers how many. Each is logged.
+
+    An API that was killed between storing a file and writing its row leaves one. The young are
+    spared: an upload may be about to write their row.
+    """
+    removed_count = 0
+    kept = resources.blobs.kept()
+    old = (digest for digest, age_seconds in kept if age_seconds > ABANDONED_AFTER_SECONDS)
+    for digests in iter(lambda: list(itertools.islice(old, _DIGESTS_AT_ONCE)), []):
+        with transaction(resources.engine) as session:
+            orphans = traces.unknown(session, digests)
+        for digest in sorted(orphans):
+            with transaction(resources.engine) as session:
+                traces.lock_digest(session, digest)
+                if traces.is_anywhere(session, digest):
+                    continue
+                resources.blobs.delete(digest)
+            removed_count += 1
+            _log.warning("blob %s belonged to no trace and was removed", digest)
+    return removed_count
 
 
 def _delete(
