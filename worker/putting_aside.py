@@ -9,7 +9,7 @@ from pathlib import Path
 from db.repositories import snapshots
 from db.repositories.shards import Claim
 from db.session import transaction
-from refault.errors import RefaultError, SnapshotRefused
+from refault.errors import RefaultError, SnapshotRefused, Unavailable
 from refault.mmu.snapshot import Snapshot, seal_of
 from worker.resources import Resources
 
@@ -36,11 +36,11 @@ class Keeper:
         """The snapshot to go on from, if there is one that is what the row says it is."""
         if self._digest is None:
             return None
-        path = self._resources.snapshots.path(self._fence.shard_id, self._digest)
         try:
+            path = self._resources.snapshots.fetch(self._fence.shard_id, self._digest)
             if seal_of(path) != self._digest:
                 raise SnapshotRefused("the snapshot cannot be used: it is not the one registered")  # noqa: TRY301
-        except SnapshotRefused as error:
+        except (SnapshotRefused, Unavailable) as error:
             self.refused(str(error))
             return None
         _log.info("shard %s goes on from a snapshot", self._fence.shard_id)

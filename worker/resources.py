@@ -53,9 +53,7 @@ class Resources:
             name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
             simulator_digest=simulator_digest,
             publish=publish,
-            snapshots=SnapshotFolder(
-                settings.snapshots or _snapshots_beside(settings.blobs, cache)
-            ),
+            snapshots=_snapshots(settings, cache),
             attempts=attempts,
         )
 
@@ -68,6 +66,14 @@ class Resources:
         self.engine.dispose()
 
 
-def _snapshots_beside(blobs: str | Path, cache: Path) -> Path:
-    """Where snapshots stand unless told: with a bucket only this host can go on from its own."""
-    return cache / "snapshots" if is_bucket(blobs) else Path(blobs) / "snapshots"
+def _snapshots(settings: Settings, cache: Path) -> SnapshotFolder:
+    """Where all workers find them: the folder that is named, or else where the blobs are."""
+    if settings.snapshots is not None:
+        return SnapshotFolder(settings.snapshots)
+    if not is_bucket(settings.blobs):
+        return SnapshotFolder(Path(settings.blobs) / "snapshots")
+    # Whoever has a folder need not have the library installed.
+    from db.blobs.objects import Objects  # noqa: PLC0415
+    from worker.snapshot_bucket import SnapshotBucket  # noqa: PLC0415
+
+    return SnapshotBucket(cache / "snapshots", Objects.open(str(settings.blobs)))

@@ -25,9 +25,9 @@ class SnapshotFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, shard_id: uuid.UUID, digest: str) -> Path:
-        """Where that snapshot is, or would be."""
-        return self.folder / f"{shard_id}.{digest}"
+    def fetch(self, shard_id: uuid.UUID, digest: str) -> Path:
+        """The file of that snapshot, if there is one; unchecked."""
+        return self.folder / name_of(shard_id, digest)
 
     def write(self, shard_id: uuid.UUID, write: Callable[[BinaryIO], str]) -> str:
         """Lets ``write`` fill a file and answer its seal, which is answered; or raises OSError."""
@@ -36,7 +36,7 @@ class SnapshotFolder:
         try:
             with temporary.open("xb") as file:
                 digest = write(file)
-            temporary.rename(self.path(shard_id, digest))
+            temporary.rename(self.folder / name_of(shard_id, digest))
         finally:
             temporary.unlink(missing_ok=True)
         return digest
@@ -44,14 +44,13 @@ class SnapshotFolder:
     def remove(self, shard_id: uuid.UUID, digest: str) -> None:
         """Removes that snapshot, if it is there and the folder lets us: the sweep comes again."""
         with contextlib.suppress(OSError):
-            self.path(shard_id, digest).unlink(missing_ok=True)
+            (self.folder / name_of(shard_id, digest)).unlink(missing_ok=True)
 
     def kept(self) -> Iterator[tuple[uuid.UUID, str, float]]:
         """Shard, seal and age in seconds of every snapshot there is."""
         for path in self.folder.glob("*.*"):
-            name, _, digest = path.name.partition(".")
             with contextlib.suppress(FileNotFoundError, ValueError):
-                yield uuid.UUID(name), digest, time.time() - path.stat().st_mtime
+                yield *named(path.name), time.time() - path.stat().st_mtime
 
     def sweep_incoming(self) -> None:
         """Removes files whose writer died."""
@@ -60,3 +59,14 @@ class SnapshotFolder:
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()
+
+
+def name_of(shard_id: uuid.UUID, digest: str) -> str:
+    """What a snapshot is called."""
+    return f"{shard_id}.{digest}"
+
+
+def named(name: str) -> tuple[uuid.UUID, str]:
+    """The snapshot of that name; ValueError if it is that of none."""
+    shard_id, _, digest = name.partition(".")
+    return uuid.UUID(shard_id), digest

@@ -38,11 +38,12 @@ def open_store(location: str | Path, *, staging: Path | None = None) -> BlobStor
     if not is_bucket(location):
         return FolderStore(Path(location))
     # Whoever has a folder need not have the library installed.
-    from db.blobs.bucket import open_bucket  # noqa: PLC0415
+    from db.blobs.bucket import BucketStore  # noqa: PLC0415
+    from db.blobs.objects import Objects  # noqa: PLC0415
 
     if staging is None:
         message = (
             f"{location}: a bucket needs a local folder to stage in: set REFAULT_BLOBS_STAGING"
         )
         raise ValueError(message)
-    return open_bucket(str(location), staging)
+    return BucketStore(Objects.open(str(location)), staging)

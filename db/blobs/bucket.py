@@ -17,58 +17,30 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
-import obstore
-from obstore.exceptions import BaseError, NotFoundError
-from obstore.store import ObjectStore, S3Store
-
+from db.blobs.objects import Objects
 from db.blobs.store import BlobStore, is_digest, missing, verify
-from refault.errors import BlobDamaged, Unavailable
+from refault.errors import BlobDamaged
 
-# What is in memory of a transfer is a few of these; S3 takes no smaller parts than 5 MiB.
-PART_BYTES = 8 * 1024 * 1024
-PARTS_AT_ONCE = 2
 FETCHED_BYTES_MAX = 64 * 1024**3
 
 
-def open_bucket(url: str, staging: Path) -> BucketStore:
-    """The store at ``s3://bucket/prefix``; everything else comes from the environment."""
-    # A server of one's own in the lab speaks plain HTTP; the address says so.
-    is_plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    objects = S3Store.from_url(url, client_options={"allow_http": is_plain})
-    return BucketStore(objects, staging, name=url)
-
-
 class BucketStore(BlobStore):
-    """Blobs as objects. ``name`` is what messages call it."""
+    """Blobs as objects."""
 
     def __init__(
-        self,
-        objects: ObjectStore,
-        staging: Path,
-        *,
-        name: str,
-        fetched_bytes_max: int = FETCHED_BYTES_MAX,
+        self, objects: Objects, staging: Path, *, fetched_bytes_max: int = FETCHED_BYTES_MAX
     ) -> None:
         super().__init__(staging)
-        self.name = name
+        self.name = objects.name
         self._objects = objects
         self._fetched = staging / "fetched"
         self._fetched_bytes_max = fetched_bytes_max
 
     def put(self, path: Path, digest: str) -> None:
         """Sends the file in parts; the staged one is removed once the bucket has it."""
-        with _reaching(self.name), path.open("rb") as stream:
-            obstore.put(
-                self._objects,
-                _key(digest),
-                stream,
-                use_multipart=True,
-                chunk_size=PART_BYTES,
-                max_concurrency=PARTS_AT_ONCE,
-            )
+        self._objects.send(path, _key(digest))
         path.unlink()
 
     def size_bytes(self, digest: str) -> int | None:
@@ -76,8 +48,7 @@ class BucketStore(BlobStore):
         if not is_digest(digest):
             return None
         try:
-            with _reaching(self.name):
-                return obstore.head(self._objects, _key(digest))["size"]
+            return self._objects.size_bytes(_key(digest))
         except FileNotFoundError:
             return None
 
@@ -98,15 +69,14 @@ class BucketStore(BlobStore):
         """Removes the object, and the copy of this host; the others' are never read again."""
         was_there = self.exists(digest)
         if was_there:
-            with _reaching(self.name), contextlib.suppress(FileNotFoundError):
-                obstore.delete(self._objects, _key(digest))
+            with contextlib.suppress(FileNotFoundError):
+                self._objects.delete(_key(digest))
             (self._fetched / digest).unlink(missing_ok=True)
         return was_there
 
     def check(self) -> None:
         """The bucket answers, and the staging folder can be written."""
-        with _reaching(self.name):
-            next(iter(obstore.list(self._objects, chunk_size=1)), None)
+        next(self._objects.list(), None)
         if not os.access(self._fetched.parent, os.W_OK):
             message = f"{self._fetched.parent} cannot be written"
             raise OSError(message)
@@ -115,12 +85,7 @@ class BucketStore(BlobStore):
         self._fetched.mkdir(exist_ok=True)
         temporary = self._fetched / f".{secrets.token_hex(16)}"
         try:
-            with _reaching(self.name):
-                answer = obstore.get(self._objects, _key(digest))
-                self._make_room(answer.meta["size"])
-                with temporary.open("xb") as stream:
-                    for part in answer.stream(min_chunk_size=PART_BYTES):
-                        stream.write(part)
+            self._objects.receive(_key(digest), temporary, make_room=self._make_room)
             verify(temporary, digest, self.name)
             temporary.rename(target)
         except FileNotFoundError:
@@ -143,16 +108,3 @@ class BucketStore(BlobStore):
 
 def _key(digest: str) -> str:
     return f"{digest[:2]}/{digest}"
-
-
-@contextlib.contextmanager
-def _reaching(name: str) -> Iterator[None]:
-    """What the library raises becomes ours; a missing object is FileNotFoundError."""
-    try:
-        yield
-    except (NotFoundError, FileNotFoundError):
-        raise FileNotFoundError(name) from None
-    except BaseError as error:
-        reason = str(error).strip().splitlines()[0][:300]
-        message = f"the store {name} cannot be reached or refuses: {reason}"
-        raise Unavailable(message) from error

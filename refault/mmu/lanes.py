@@ -76,7 +76,7 @@ class _Lanes:
         self._changed = threading.Condition()
         self._idle = set(range(len(hosts)))
         self._next = [0] * len(hosts)  # the part each host is at, or takes next
-        self._parts: list[tuple[Operations, int] | None] = [None] * PARTS_AHEAD  # a ring
+        self._parts: dict[int, tuple[Operations, int]] = {}  # a ring: part modulo PARTS_AHEAD
         self._part_count = 0
         self._is_complete = False
         self._is_stopped = False
@@ -140,10 +140,7 @@ class _Lanes:
         self._changed.release()
         try:
             while self._next[host] < part_count and not self._is_stopped:
-                part = self._parts[self._next[host] % PARTS_AHEAD]
-                if part is None:
-                    raise AssertionError("a part was counted before it was there")
-                self._hosts[host].execute(*part)
+                self._hosts[host].execute(*self._parts[self._next[host] % PARTS_AHEAD])
                 self._next[host] += 1
         except BaseException as error:  # noqa: BLE001  # the calling thread raises it
             self._error = error

@@ -10,6 +10,7 @@ from obstore.store import MemoryStore
 
 from db.blobs import open_store
 from db.blobs.bucket import BucketStore
+from db.blobs.objects import Objects
 from refault.errors import BlobDamaged, NotFound, Unavailable, UploadBusy, UploadGone
 from tests.builders import put_blob
 
@@ -31,7 +32,8 @@ def folder(tmp_path):
 
 @pytest.fixture
 def memory(tmp_path):
-    return BucketStore(MemoryStore(), tmp_path / "staging", name="memory", fetched_bytes_max=10_000)
+    objects = Objects(MemoryStore(), name="memory")
+    return BucketStore(objects, tmp_path / "staging", fetched_bytes_max=10_000)
 
 
 def local_files(blobs, tmp_path):
@@ -111,7 +113,7 @@ def test_a_flipped_bit_in_a_folder_is_refused_and_mended_by_the_next_upload(fold
 
 def test_a_flipped_bit_in_a_bucket_is_refused_and_no_copy_of_it_stays(memory, tmp_path):
     put_blob(memory, DATA)
-    obstore.put(memory._objects, f"{DIGEST[:2]}/{DIGEST}", b"S" + DATA[1:])
+    obstore.put(memory._objects._store, f"{DIGEST[:2]}/{DIGEST}", b"S" + DATA[1:])
     with pytest.raises(BlobDamaged, match="is damaged"):
         memory.fetch(DIGEST)
     assert local_files(memory, tmp_path) == []
