@@ -97,7 +97,7 @@ def span(
     if not _started:
         yield Span()
         return
-    from opentelemetry.trace import SpanKind  # noqa: PLC0415
+    from opentelemetry.trace import SpanKind, StatusCode  # noqa: PLC0415
     from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415
         TraceContextTextMapPropagator,
     )
@@ -109,8 +109,16 @@ def span(
         context=above,
         kind=SpanKind.SERVER if is_request else SpanKind.INTERNAL,
         attributes=_known(attributes or {}),
+        # By name only: what an exception says may hold what nobody should collect.
+        record_exception=False,
+        set_status_on_exception=False,
     ) as opened:
-        yield Span(opened)
+        try:
+            yield Span(opened)
+        except BaseException as error:
+            opened.set_attribute("error.type", type(error).__name__)
+            opened.set_status(StatusCode.ERROR)
+            raise
 
 
 class Span:

@@ -111,7 +111,7 @@ async def test_an_issuer_that_is_down_is_named_and_passwords_still_work(
         (".well-known/openid-configuration", (200, {}, b"[1]")),
         (".well-known/openid-configuration", (302, {"location": "http://127.0.0.1/"}, b"")),
         ("keys", (404, {}, b"{}")),
-        ("keys", (200, {}, b" " * (asking.ANSWER_BYTES_MAX + 1))),
+        ("keys", (200, {}, b'{"keys": []}' + b" " * asking.ANSWER_BYTES_MAX)),
         ("keys", (200, {"content-encoding": "gzip"}, b"\x1f\x8b")),
         ("token", (502, {}, b"bad gateway")),
         ("token", (200, {}, b"no json")),
@@ -145,3 +145,12 @@ async def test_a_configuration_that_leads_astray_is_not_followed(browser, issuer
     assert answer.status_code == 503
     assert "cannot be asked" in Page(answer).text
     assert COOKIE not in browser.http.cookies
+
+
+async def test_an_issuer_that_sends_a_byte_now_and_then_holds_nobody_up(
+    browser, rows, issuer, invited, monkeypatch
+):
+    back = await browser.at_issuer(await browser.leave())
+    monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.3)
+    issuer.drips = {"keys"}
+    assert refused(rows, browser, await browser.get(back), 503, "no whole answer within 0.3 s")

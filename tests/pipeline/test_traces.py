@@ -11,6 +11,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from db import tracing
 from refault.client import Client
 from refault.mmu.jit import cache_folder
 from services.local.stack import Stack
@@ -139,6 +140,40 @@ def test_no_secret_of_an_address_or_a_header_is_exported(traced, collector):
     text = str([span for _, span in collector.spans])
     for hidden in (secret, "hidden", traced.token, "healthz"):
         assert hidden not in text
+
+
+def test_what_fails_is_told_by_its_kind_and_not_in_its_words(collector, monkeypatch):
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    tracing.start("test", collector.url)
+    try:
+        with (
+            pytest.raises(ValueError, match="a secret"),
+            tracing.span("outer", {"a": 1, "b": None}),
+            tracing.span("inner"),
+        ):
+            kept = tracing.context()
+            raise ValueError("a secret")
+        with tracing.span("later", parent=kept), tracing.span("part") as part:
+            part.tell({"c": True}, name="renamed", is_error=True)
+        # Nobody's context is no reason to fail.
+        with tracing.span("odd", parent="00-nonsense"):
+            pass
+    finally:
+        tracing.stop()
+    outer, inner, later, renamed, odd = (
+        collector.find("refault-test", name)[0]
+        for name in ("outer", "inner", "later", "renamed", "odd")
+    )
+    assert (told(outer), told(inner)) == (
+        {"a": 1, "error.type": "ValueError"},
+        {"error.type": "ValueError"},
+    )
+    assert [span.status.code for span in (outer, inner, later, renamed)] == [2, 2, 0, 2]
+    assert (inner.parent_span_id, later.parent_span_id) == (outer.span_id, inner.span_id)
+    assert (renamed.parent_span_id, told(renamed)) == (later.span_id, {"c": True})
+    assert odd.parent_span_id == b""
+    assert "a secret" not in str([outer, inner])
+    assert tracing.context() is None
 
 
 def run(code, **environment):
