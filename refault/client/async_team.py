@@ -42,6 +42,18 @@ class AsyncTeam(abc.ABC):
         """Delete a trace for good; what goes, or would go, with it."""
         return await self._send(team_calls.delete_trace(trace, cascade=cascade, dry_run=dry_run))
 
+    async def list_uploads(self, digest: str | None = None) -> Page[dict[str, Any]]:
+        """Uploads that can be gone on with: ``upload_trace`` does that by itself."""
+        return await self._send(team_calls.list_uploads(digest))
+
+    async def get_upload(self, upload: str) -> dict[str, Any]:
+        """One upload: its state, and how many bytes of it are safe."""
+        return await self._send(team_calls.get_upload(upload))
+
+    async def end_upload(self, upload: str) -> None:
+        """Give an upload up; a trace that came of it stays."""
+        await self._send(team_calls.end_upload(upload))
+
     async def resume_batch(self, batch: str) -> BatchDocument:
         """Go on with what was cancelled."""
         return await self._send(team_calls.resume_batch(batch))

@@ -264,10 +264,14 @@ def ask(
 
 
 def done(
-    method: str, path: tuple[str, ...], *, body: Mapping[str, Any] | None = None
+    method: str,
+    path: tuple[str, ...],
+    *,
+    body: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Call[None]:
     """A request answered by nothing but that it was done."""
-    return Call(method, _path(*path), answers.raise_for_problem, body=body)
+    return Call(method, _path(*path), answers.raise_for_problem, body=body, headers=headers or {})
 
 
 def metrics() -> Call[str]:

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 LARGE_BYTES = 16 * 1024 * 1024
 PART_BYTES = 256 * 1024 * 1024
 PATH = f"{ROOT}/uploads"
-_TUS = {"tus-resumable": "1.0.0"}
-_PART = _TUS | {"content-type": "application/offset+octet-stream"}
+TUS = {"tus-resumable": "1.0.0"}
+_PART = TUS | {"content-type": "application/offset+octet-stream"}
 _ASK_AGAIN = (HTTPStatus.CONFLICT, HTTPStatus.LOCKED)
 _BEGIN_AGAIN = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
@@ -137,7 +137,7 @@ def _create(
         f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in words.items()
     )
     headers = {"upload-length": str(file.size_bytes), "upload-metadata": metadata}
-    response = _answered((yield Step("POST", PATH, _TUS | headers)), base_url)
+    response = _answered((yield Step("POST", PATH, TUS | headers)), base_url)
     answers.raise_for_problem(response)
     return str(httpx.URL(response.headers["location"]).path)
 

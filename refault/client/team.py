@@ -42,6 +42,18 @@ class Team(abc.ABC):
         """Delete a trace for good; what goes, or would go, with it."""
         return self._send(team_calls.delete_trace(trace, cascade=cascade, dry_run=dry_run))
 
+    def list_uploads(self, digest: str | None = None) -> Page[dict[str, Any]]:
+        """Uploads that can be gone on with: ``upload_trace`` does that by itself."""
+        return self._send(team_calls.list_uploads(digest))
+
+    def get_upload(self, upload: str) -> dict[str, Any]:
+        """One upload: its state, and how many bytes of it are safe."""
+        return self._send(team_calls.get_upload(upload))
+
+    def end_upload(self, upload: str) -> None:
+        """Give an upload up; a trace that came of it stays."""
+        self._send(team_calls.end_upload(upload))
+
     def resume_batch(self, batch: str) -> BatchDocument:
         """Go on with what was cancelled."""
         return self._send(team_calls.resume_batch(batch))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from refault.client import calls
+from refault.client import calls, resumable
 from refault.client.calls import Call
 
 if TYPE_CHECKING:
@@ -27,6 +27,21 @@ def delete_trace(
         ("traces", trace),
         query={"cascade": str(cascade).lower(), "dry_run": str(dry_run).lower()},
     )
+
+
+def list_uploads(digest: str | None = None) -> Call[Page[dict[str, Any]]]:
+    """Uploads that can be gone on with, newest first."""
+    return calls.ask("GET", ("uploads",), query={"digest": digest})
+
+
+def get_upload(upload: str) -> Call[dict[str, Any]]:
+    """One upload: its state, and how many bytes of it are safe."""
+    return calls.ask("GET", ("uploads", upload))
+
+
+def end_upload(upload: str) -> Call[None]:
+    """Give an upload up."""
+    return calls.done("DELETE", ("uploads", upload), headers=resumable.TUS)
 
 
 def resume_batch(batch: str) -> Call[BatchDocument]:

@@ -78,6 +78,22 @@ def test_an_upload_that_was_stopped_goes_on_in_another_client(token, live, rows,
     assert is_stored(rows, trace_file)
 
 
+def test_an_upload_that_was_stopped_can_be_looked_at_and_given_up(token, live, rows, trace_file):
+    def stop(sent, total):
+        if sent > total // 2:
+            raise Stopped
+
+    with Client(live, token=token) as client:
+        with pytest.raises(Stopped):
+            client.upload_trace(trace_file, progress=stop)
+        [left] = client.list_uploads()["items"]
+        assert client.list_uploads("0" * 64)["items"] == []
+        assert client.get_upload(left["id"])["offset_bytes"] >= resumable.PART_BYTES
+        client.end_upload(left["id"])
+        assert client.list_uploads()["items"] == []
+    assert rows.nothing_is_left()
+
+
 def test_a_bad_trace_is_refused_with_its_byte(token, live, rows, trace_file):
     data = bytearray(trace_file.read_bytes())
     data[len(data) // 2] ^= 1
