@@ -142,24 +142,20 @@ def test_no_secret_of_an_address_or_a_header_is_exported(traced, collector):
         assert hidden not in text
 
 
-def fail_within_two_spans():
-    contexts = []
-
-    def fail():
-        with tracing.span("outer", {"a": 1, "b": None}), tracing.span("inner"):
-            contexts.append(tracing.context())
-            raise ValueError("a secret")
-
-    with pytest.raises(ValueError, match="a secret"):
-        fail()
-    return contexts[0]
-
-
 def test_what_fails_is_told_by_its_kind_and_not_in_its_words(collector, monkeypatch):
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     tracing.start("test", collector.url)
+    kept = None
+
+    def fail():
+        nonlocal kept
+        with tracing.span("outer", {"a": 1, "b": None}), tracing.span("inner"):
+            kept = tracing.context()
+            raise ValueError("a secret")
+
     try:
-        kept = fail_within_two_spans()
+        with pytest.raises(ValueError, match="a secret"):
+            fail()
         with tracing.span("later", parent=kept), tracing.span("part") as part:
             part.tell({"c": True}, name="renamed", is_error=True)
         # Nobody's context is no reason to fail.
