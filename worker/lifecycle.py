@@ -56,7 +56,7 @@ def publish(app: celery.Celery, messages: Sequence[ShardMessage]) -> int:
     sent_count = 0
     try:
         with app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=2)
+            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=2)
             with app.amqp.Producer(connection, auto_declare=False) as producer:
                 for message in messages:
                     app.send_task(
