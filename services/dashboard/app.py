@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refault.errors import InvalidRequest, Refused, ServiceError
 from services.dashboard import formats
+from services.dashboard.actions import Actions
 from services.dashboard.doors import Doors, to_login
 from services.dashboard.issuer_door import IssuerDoor
 from services.dashboard.pages import Pages
@@ -40,10 +41,16 @@ def create_pages(api: ASGIApp) -> ASGIApp:
     pages = Pages(api, templates)
     doors = Doors(pages)
     issuer = IssuerDoor(pages, doors)
+    actions = Actions(pages)
     app = Starlette(
         routes=[
             Route("/", pages.home),
             Route("/batches/{batch}", pages.batch),
+            Route("/batches/{batch}/cancel", actions.cancel, methods=["POST"]),
+            Route("/batches/{batch}/resume", actions.resume, methods=["POST"]),
+            Route("/batches/{batch}/retry", actions.retry, methods=["POST"]),
+            Route("/batches/{batch}/shares", actions.share, methods=["POST"]),
+            Route("/batches/{batch}/shares/{share}/revoke", actions.revoke, methods=["POST"]),
             Route("/traces/{trace}", pages.trace),
             Route("/problems/{name}", pages.problem),
             Route("/login", doors.login, methods=["GET", "POST"]),
@@ -114,7 +121,9 @@ class _Guarded:
                 # Pages name each static file together with the digest of all of them.
                 is_fixed = scope["path"].startswith("/static/") and scope["query_string"]
                 is_there = message["status"] == HTTPStatus.OK
-                headers["cache-control"] = FOREVER if is_fixed and is_there else "private, no-cache"
+                # The answer to a form may hold a secret that is shown this once.
+                shown = "no-store" if scope["method"] == "POST" else "private, no-cache"
+                headers["cache-control"] = FOREVER if is_fixed and is_there else shown
             await send(message)
 
         await self._app(scope, receive, send_guarded)

@@ -34,7 +34,7 @@ class Doors:
         """The form, and what it sends; leads on to the page that was asked for."""
         if request.method != "POST":
             return await self.form(request, way_on(request.query_params.get("next", "/")))
-        fields = await _fields(request)
+        fields = await fields_of(request)
         target = way_on(fields.get("next", "/"))
         try:
             async with self._pages.client(request) as client:
@@ -45,7 +45,7 @@ class Doors:
 
     async def logout(self, request: Request) -> Response:
         """Ends the login here and in the service."""
-        fields = await _fields(request)
+        fields = await fields_of(request)
         async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
             await client.log_out()
         response = onwards("/login")
@@ -56,7 +56,7 @@ class Doors:
 
     async def project(self, request: Request) -> Response:
         """Chooses the project that is looked at."""
-        fields = await _fields(request)
+        fields = await fields_of(request)
         async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
             await client.choose_project(fields.get("project", ""))
         return onwards("/")
@@ -70,7 +70,9 @@ class Doors:
             batch = await client.get_batch(code)
             document = await client.comparison(code, base=base)
         page = page_of(batch, document, base, address=f"/s/{quote(secret)}")
-        return self._pages.page("batch.html", me=None, batch=batch, page=page, is_shared=True)
+        return self._pages.page(
+            "batch.html", me=None, batch=batch, page=page, may_act=False, is_shared=True
+        )
 
     async def shared_form(self, request: Request) -> Response:
         """The same as .txt .md .csv .json or .svg."""
@@ -157,7 +159,7 @@ def is_encrypted(request: Request) -> bool:
     return request.url.scheme == "https" or told == "https"
 
 
-async def _fields(request: Request) -> dict[str, str]:
+async def fields_of(request: Request) -> dict[str, str]:
     """The fields of a form, each once."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":

@@ -11,6 +11,11 @@ def grouped(number: int | None) -> str:
     return "–" if number is None else f"{number:,}".replace("-", _MINUS)
 
 
+def counted(count: int, noun: str) -> str:
+    """So many of something: ``1 cell``, ``12 cells``."""
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def size(size_bytes: int) -> str:
     """A size in the largest unit that leaves at least one before the point."""
     if size_bytes < _KIB:

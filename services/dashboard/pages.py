@@ -1,6 +1,7 @@
 """One method per page: ask the API, shape the answer, fill the template."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import jinja2
@@ -54,8 +55,14 @@ class Pages:
             me = await client.get_me()
             batch = await client.get_batch(name)
             document = await client.comparison(batch["code"], base=base)
+            # Forms write with the key of a login; a token has none, and none is shown a form.
+            may_act = bool(me["form_key"]) and "submit" in me["scopes"]
+            shares = (await client.list_shares(batch["code"]))["items"] if may_act else []
         page = page_of(batch, document, base, address=f"/api/v1/comparisons/{batch['code']}")
-        return self.page("batch.html", me=me, batch=batch, page=page, is_shared=False)
+        page["shares"] = [share for share in shares if _opens(share)]
+        return self.page(
+            "batch.html", me=me, batch=batch, page=page, may_act=may_act, is_shared=False
+        )
 
     async def trace(self, request: Request) -> Response:
         """What is known of a trace."""
@@ -97,6 +104,13 @@ class Pages:
         return self._templates.get_template(template).render(values)
 
 
+def _opens(share: Mapping[str, Any]) -> bool:
+    """Whether a link opens its batch now."""
+    expires_at = share["expires_at"]
+    is_over = expires_at is not None and datetime.fromisoformat(expires_at) <= datetime.now(UTC)
+    return share["revoked_at"] is None and not is_over
+
+
 def _rows(page: Page[Any], shape: Any) -> dict[str, Any]:
     return {
         "rows": [shape(item) for item in page["items"]],
@@ -111,6 +125,8 @@ def _batch_row(batch: BatchDocument) -> dict[str, Any]:
         "state": batch["state"],
         "sign": sign,
         "tone": tone,
+        "is_stale": batch["is_stale"],
+        "alarm_count": batch["integrity_alarms"],
         "patch_sets": ", ".join(entry["name"] for entry in batch["patch_sets"]),
         "traces": ", ".join(entry["name"] for entry in batch["traces"]),
         "finished": batch["progress"]["finished"],

@@ -35,6 +35,7 @@ SENTENCES = {
     Verdict.IMPROVEMENT: "do better",
     Verdict.UNCHANGED: "change nothing of note",
     Verdict.IDENTICAL: "change nothing at all",
+    Verdict.MISSING: "have no result",
 }
 """What a column does, after its name and before the trace's."""
 
@@ -49,6 +50,13 @@ TALLIES = {
     Verdict.IDENTICAL: "identical",
 }
 """What a cell is, after how many there are."""
+
+EXITS = {
+    0: "nothing is worse than this project allows",
+    1: "the answer is no",
+    5: "no verdict: a cell has no result",
+}
+"""What the exit code of a batch's verdict means."""
 
 _STATES = {
     "queued": ("…", "missing"),

@@ -4,21 +4,17 @@ The document holds numbers and names; here they become cells, sentences and
 anchors. Nothing is computed that the document does not say.
 """
 
-import re
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from refault.client import BatchDocument
-from refault.compare import Verdict
-from services.dashboard.formats import change, grouped
-from services.dashboard.verdicts import SENTENCES, TALLIES, shown
+from services.dashboard.conclusion import conclusion
+from services.dashboard.formats import change, counted, grouped
+from services.dashboard.verdicts import shown
 
 FINDINGS_SHOWN = 5
-# Labels of a series: so many of its first patches.
-_PREFIX = re.compile(r"[0-9]+(-[0-9]+)?")
 _FINAL_STATES = ("done", "failed", "cancelled")
 
 # Rows of the semantics that say what went wrong, as the table calls them.
@@ -53,26 +49,30 @@ def page_of(
 ) -> dict[str, Any]:
     """Everything the template of the batch page needs; ``address`` is the comparison's."""
     comparisons = document["comparisons"]
-    traces = [_trace(entry, index, address, base) for index, entry in enumerate(comparisons)]
+    is_running = batch["state"] not in _FINAL_STATES
+    traces = [
+        _trace(entry, index, address, base, is_running=is_running)
+        for index, entry in enumerate(comparisons)
+    ]
     progress = batch["progress"]
     events_total = progress.get("events_total") or 0
-    is_running = batch["state"] not in _FINAL_STATES
     return {
         "title": " and ".join(entry["name"] for entry in batch["patch_sets"]),
-        "verdict": _overall(comparisons, is_running=is_running),
+        "verdict": conclusion(document, is_running=is_running),
         "is_running": is_running,
         "address": address,
         "bar": {
             "total": events_total or progress["total"],
             "done": (progress.get("events_done") or 0) if events_total else progress["finished"],
         },
-        "counted": _counted(len(comparisons), "trace")
+        "counted": counted(len(comparisons), "trace")
         + " × "
-        + _counted(len(batch["columns"]), "column"),
+        + counted(len(batch["columns"]), "column"),
         "simulator": batch["simulator_digest"],
         "is_stale": batch["is_stale"],
-        "alarms": _counted(batch["integrity_alarms"], "cell") if batch["integrity_alarms"] else "",
-        **_going_on(batch),
+        "alarms": counted(batch["integrity_alarms"], "cell") if batch["integrity_alarms"] else "",
+        "going_on": _going_on(batch),
+        "shares": [],
         "base_query": f"?base={base}" if base else "",
         "overview": _overview(comparisons, traces),
         "traces": traces,
@@ -91,20 +91,32 @@ def page_of(
     }
 
 
-def _going_on(batch: BatchDocument) -> dict[str, str]:
-    """The request that takes up what was cancelled, or tries again what failed."""
+def _going_on(batch: BatchDocument) -> dict[str, Any] | None:
+    """What may be done about a batch: the request, what it does, and the button's words."""
     progress, path = batch["progress"], f"POST /api/v1/batches/{batch['code']}"
-    if batch["is_stale"] or batch["state"] not in {"failed", "cancelled"}:
-        return {"command_to_go_on": ""}
+    if batch["state"] not in _FINAL_STATES:
+        return {"name": "cancel", "button": "Cancel this batch"}
+    if batch["is_stale"] or batch["state"] == "done":
+        return None
     if progress["failed"]:
+        runs = counted(progress["failed"], "failed run")
         return {
-            "command_to_go_on": f"{path}/retry",
-            "what_goes_on": f"runs the {_counted(progress['failed'], 'failed run')} again",
+            "name": "retry",
+            "button": f"Retry {runs}",
+            "command": f"{path}/retry",
+            "what": f"runs the {runs} again",
         }
-    return {"command_to_go_on": f"{path}/resume", "what_goes_on": "goes on where it was stopped"}
+    return {
+        "name": "resume",
+        "button": "Resume this batch",
+        "command": f"{path}/resume",
+        "what": "goes on where it was stopped",
+    }
 
 
-def _trace(comparison: Mapping[str, Any], index: int, address: str, base: int) -> dict[str, Any]:
+def _trace(
+    comparison: Mapping[str, Any], index: int, address: str, base: int, *, is_running: bool
+) -> dict[str, Any]:
     columns = comparison["columns"]
     verdicts = [shown(column["verdict"]["name"]) for column in columns]
     changed = [row for row in comparison["counters"] if not row["is_same"]]
@@ -135,7 +147,8 @@ def _trace(comparison: Mapping[str, Any], index: int, address: str, base: int) -
         "reasons": [
             {"label": column["label"], "verdict": verdict, "text": column["reason"]}
             for column, verdict in zip(columns, verdicts, strict=True)
-            if column["reason"]
+            # That a cell waits its turn goes without saying.
+            if column["reason"] and not (is_running and verdict == _MISSING)
         ],
         "findings": [found for column in columns if (found := _findings(column))],
         "chart": f"{address}.svg?{query}" if is_charted else None,
@@ -267,41 +280,5 @@ def _overview(
     return {"labels": labels, "rows": rows}
 
 
-def _overall(
-    comparisons: Sequence[Mapping[str, Any]], *, is_running: bool
-) -> dict[str, str] | None:
-    """The sentence at the top: the worst verdict, where and why; then how many of each."""
-    judged = [
-        (Verdict(column["verdict"]["name"]), column, entry["trace"]["name"])
-        for entry in comparisons
-        for column in entry["columns"]
-    ]
-    judged = [entry for entry in judged if entry[0] not in {Verdict.BASE, Verdict.MISSING}]
-    if not judged:
-        return None
-    worst, column, trace_name = min(judged, key=lambda entry: entry[0].rank)
-    who = _subject(column["labels"])
-    reason = f": {column['reason']}" if column["reason"] else ""
-    counts = Counter(verdict for verdict, _, _ in judged)
-    listed = ", ".join(f"{count} {TALLIES[verdict]}" for verdict, count in counts.items())
-    lead = "So far, of" if is_running else "Of"
-    return {
-        "tone": shown(worst.value).tone,
-        "sentence": f"{who} {SENTENCES[worst]} on {trace_name}{reason}.",
-        "more": f"{lead} {_counted(len(judged), 'cell')} held against the base: {listed}.",
-    }
-
-
-def _subject(labels: Sequence[str]) -> str:
-    """A column as the subject of a sentence: ``Patches 1-3``, or the name of a patch set."""
-    if any(_PREFIX.fullmatch(label) is None for label in labels):
-        return " = ".join(labels)
-    noun = "Patch" if labels == ["1"] else "Patches"
-    return f"{noun} {' and '.join(labels)}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 _NO_CHANGE = Change("", "")
+_MISSING = shown("missing")

@@ -273,3 +273,74 @@ def test_a_form_of_another_site_logs_nobody_out(chromium, open_page, live):
     page.goto(live)
     assert page.locator(".who").count() == 1
     context.close()
+
+
+def test_a_link_is_made_copied_opened_by_a_stranger_and_revoked(chromium, open_page, comparison):
+    seen = open_page(permissions=["clipboard-read", "clipboard-write"])
+    seen.page.goto(comparison)
+    seen.page.get_by_label("It lasts").select_option("7 days")
+    seen.page.get_by_role("button", name="Make a link").click()
+    seen.page.get_by_role("button", name="Copy").click()
+    seen.page.get_by_text("Copied").wait_for()
+    link = seen.page.evaluate("navigator.clipboard.readText()")
+    assert link == seen.page.get_by_label("Link", exact=True).input_value()
+
+    context = chromium.new_context()
+    stranger = Watched(context)
+    stranger.page.goto(link)
+    assert stranger.page.get_by_role("heading", level=1).inner_text() == SERIES["name"]
+    assert stranger.page.get_by_role("button").count() == 0
+    assert stranger.was_quiet()
+
+    seen.page.goto(comparison)
+    seen.page.get_by_role("button", name="Revoke").click()
+    seen.page.wait_for_url("**#sharing")
+    assert seen.page.get_by_role("button", name="Revoke").count() == 0
+    assert seen.was_quiet()
+    assert stranger.page.goto(link).status == 404
+    context.close()
+
+
+def test_a_link_can_be_made_without_script(open_page, comparison):
+    seen = open_page(java_script_enabled=False)
+    seen.page.goto(comparison)
+    seen.page.get_by_role("button", name="Make a link").click()
+
+    assert "/s/rfs_" in seen.page.get_by_label("Link", exact=True).input_value()
+    assert not seen.page.locator("[data-copy]").is_visible()
+    assert seen.was_quiet()
+
+
+def test_a_batch_is_cancelled_and_resumed_with_buttons(open_page, live, http, rows):
+    rows.register_simulator()
+    code = submit(http, [rows.add_trace("boot")])
+    seen = open_page()
+    seen.page.goto(f"{live}/batches/{code}")
+    seen.page.get_by_role("button", name="Cancel this batch").click()
+    seen.page.get_by_role("button", name="Resume this batch").click()
+
+    seen.page.get_by_role("button", name="Cancel this batch").wait_for()
+    assert http.get(f"/api/v1/batches/{code}").json()["state"] == "queued"
+    assert seen.was_quiet()
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_no_page_is_wider_than_its_screen(open_page, live, http, rows, comparison, width):
+    """Long labels once pushed a phone's page to one and a half times its width."""
+    long_name = "a-trace-with-a-long-name-" * 8
+    trace = rows.add_trace(long_name)
+    rows.know_base(trace)
+    row = http.post("/api/v1/patch_sets", json={"name": "w" * 90, "patches": []}).json()
+    axes = {"page_limit": [4314, 4315], "bypass": [0, 1]}
+    body = {"traces": [trace], "patch_sets": [row["id"]], "plan": "matrix", "axes": axes}
+    long_labels = http.post("/api/v1/batches", json=body).json()["code"]
+    seen = open_page(viewport={"width": width, "height": 844})
+    for path in ("/", f"/traces/{trace}", f"/batches/{long_labels}", "/problems/conflict"):
+        seen.page.goto(f"{live}{path}")
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width, path
+    seen.page.goto(comparison)
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    if width < 640:
+        # What a table is about is read without scrolling it.
+        widths = [caption.bounding_box() for caption in seen.page.locator("caption:visible").all()]
+        assert max(box["width"] for box in widths) <= width

@@ -1,0 +1,64 @@
+"""What people do from a batch's page: stop it, take it up again, share it.
+
+Each is a form's POST with the form key of its login, passed on to the API, which compares it.
+"""
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from services.dashboard.doors import fields_of, is_encrypted, onwards
+from services.dashboard.pages import Pages, whole_number
+
+_DAYS_ASKED = "lifetime_days"
+
+
+class Actions:
+    """The forms of a batch's page."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+
+    async def cancel(self, request: Request) -> Response:
+        """Stops the batch."""
+        return await self._done(request, "cancel")
+
+    async def resume(self, request: Request) -> Response:
+        """Takes a cancel back."""
+        return await self._done(request, "resume")
+
+    async def retry(self, request: Request) -> Response:
+        """Runs again what failed."""
+        return await self._done(request, "retry")
+
+    async def share(self, request: Request) -> Response:
+        """Makes a link, and shows it this once."""
+        fields = await fields_of(request)
+        asked = fields.get(_DAYS_ASKED, "90")
+        days = whole_number(asked, _DAYS_ASKED) if asked else None
+        batch = request.path_params["batch"]
+        async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
+            me = await client.get_me()
+            share = await client.share_batch(batch, lifetime_days=days)
+        scheme = "https" if is_encrypted(request) else "http"
+        link = f"{scheme}://{request.url.netloc}{share['path']}"
+        body = self._pages.text("share.html", me=me, share=share, link=link)
+        return HTMLResponse(body, 201)
+
+    async def revoke(self, request: Request) -> Response:
+        """Ends a link."""
+        fields = await fields_of(request)
+        async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
+            await client.revoke_share(request.path_params["share"])
+        return onwards(f"/batches/{request.path_params['batch']}#sharing")
+
+    async def _done(self, request: Request, action: str) -> Response:
+        fields = await fields_of(request)
+        batch = request.path_params["batch"]
+        async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
+            do = {
+                "cancel": client.cancel_batch,
+                "resume": client.resume_batch,
+                "retry": client.retry_batch,
+            }[action]
+            await do(batch)
+        return onwards(f"/batches/{batch}")
