@@ -13,10 +13,7 @@ import uuid
 from typing import Any
 
 QUEUE_SHARDS = "shards"
-QUEUE_UPKEEP = "upkeep"
 TASK_SHARD_RUN = "shard.run"
-TASK_SHARD_SWEEP = "shard.sweep"
-TASK_WEBHOOK_DELIVER = "webhook.deliver"
 
 # A worker may hold a shard this long; the broker gives a message to somebody
 # else only after twice that, and the row refuses the second taker anyway.
@@ -32,15 +29,11 @@ BROKER_SETTINGS: dict[str, Any] = {
     "accept_content": ["json"],
     "task_queues": {
         QUEUE_SHARDS: {"exchange": QUEUE_SHARDS, "routing_key": QUEUE_SHARDS},
-        QUEUE_UPKEEP: {"exchange": QUEUE_UPKEEP, "routing_key": QUEUE_UPKEEP},
     },
     "task_create_missing_queues": False,
     "task_default_queue": QUEUE_SHARDS,
     "task_routes": {
         TASK_SHARD_RUN: {"queue": QUEUE_SHARDS},
-        # A queue of its own, so that waiting shards never delay a sweep.
-        TASK_SHARD_SWEEP: {"queue": QUEUE_UPKEEP},
-        TASK_WEBHOOK_DELIVER: {"queue": QUEUE_UPKEEP},
     },
     # All three places: kombu reads whichever it meets first.
     "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,

@@ -122,7 +122,7 @@ def _orphans(session: Session, blobs: BlobStore) -> Iterator[str]:
     known = set(session.scalars(sa.select(Trace.digest)))
     for digest, age_seconds in blobs.kept():
         if digest not in known and age_seconds > ABANDONED_AFTER_SECONDS:
-            yield f"blob {digest} belongs to no trace; the API removes it when it tidies up"
+            yield f"blob {digest} belongs to no trace: remove it if no other database needs it"
 
 
 def _results(session: Session, progress: Progress) -> Iterator[str]:

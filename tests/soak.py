@@ -93,7 +93,7 @@ class Faults:
         self._revive("api", fault)
 
     def beat_dies(self, fault):
-        kill(self.stack.part("beat").pid, signal.SIGKILL)
+        kill(self.stack.part("upkeep").pid, signal.SIGKILL)
         time.sleep(fault.lasts_seconds)
 
     def broker_is_emptied(self, fault):

@@ -1,9 +1,9 @@
-"""``python -m worker``: one worker on both queues, one shard at a time."""
+"""``python -m worker``: one worker, one shard at a time."""
 
 import os
 import sys
 
-from db.messages import QUEUE_SHARDS, QUEUE_UPKEEP
+from db.messages import QUEUE_SHARDS
 
 
 def main() -> int:
@@ -17,7 +17,7 @@ def main() -> int:
         [
             "worker",
             "--queues",
-            f"{QUEUE_SHARDS},{QUEUE_UPKEEP}",
+            QUEUE_SHARDS,
             "--concurrency",
             "1",
             "--loglevel",

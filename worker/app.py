@@ -2,7 +2,7 @@
 
 Loaded by ``celery --app worker.app``. The environment is read when the
 configuration is first needed, and nothing of the simulator is imported here,
-so that beat stays small.
+so that upkeep stays small.
 """
 
 from __future__ import annotations
@@ -11,13 +11,7 @@ from typing import Any
 
 from celery import Celery
 
-from db.messages import (
-    BROKER_SETTINGS,
-    HARD_LIMIT_SECONDS,
-    QUEUE_UPKEEP,
-    TASK_SHARD_SWEEP,
-    TASK_WEBHOOK_DELIVER,
-)
+from db.messages import BROKER_SETTINGS, HARD_LIMIT_SECONDS
 from worker import lifecycle
 from worker.settings import load
 
@@ -41,24 +35,9 @@ def configuration() -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "worker_enable_remote_control": False,
         "worker_send_task_events": False,
-        "beat_schedule": {
-            "sweep": {
-                "task": TASK_SHARD_SWEEP,
-                "schedule": settings.sweep_seconds,
-                # Without an end: to a worker whose clock is ahead, every sweep would be too late.
-                "options": {"queue": QUEUE_UPKEEP},
-            },
-            "webhooks": {
-                "task": TASK_WEBHOOK_DELIVER,
-                "schedule": settings.webhook_seconds,
-                "options": {"queue": QUEUE_UPKEEP},
-            },
-        },
     }
 
 
-app = Celery(
-    "refault", include=["worker.tasks.shard", "worker.tasks.webhook"], task_cls="worker.task:Task"
-)
+app = Celery("refault", include=["worker.tasks.shard"], task_cls="worker.task:Task")
 app.add_defaults(configuration)
 lifecycle.install(app)

@@ -122,12 +122,12 @@ def install(app: celery.Celery) -> None:
 
 
 def _start_logging(**_: Any) -> None:
-    """Of worker and beat alike; that somebody does it keeps Celery from doing it."""
+    """That somebody does it keeps Celery from doing it."""
     logging.config.dictConfig(logs.configuration("worker", load().log_level))
 
 
 def _start(app: celery.Celery) -> None:
-    # Here and not above: beat and health checks load this module without a compiler.
+    # Here and not above: upkeep and health checks load this module without a compiler.
     from refault.mmu import engine, jit  # noqa: PLC0415
 
     engine.warm_up()
@@ -138,6 +138,8 @@ def _start(app: celery.Celery) -> None:
         cache=jit.cache_folder(),
     )
     _opened.append(held)
+    # What workers of this host that were killed have left here; upkeep may be on another one.
+    held.snapshots.sweep_incoming()
     with transaction(held.engine) as session:
         simulators.register(
             session,

@@ -40,7 +40,7 @@ class Keeper:
             path = self._resources.snapshots.fetch(self._fence.shard_id, self._digest)
             if seal_of(path) != self._digest:
                 raise SnapshotRefused("the snapshot cannot be used: it is not the one registered")  # noqa: TRY301
-        except (SnapshotRefused, Unavailable) as error:
+        except (OSError, SnapshotRefused, Unavailable) as error:
             self.refused(str(error))
             return None
         _log.info("shard %s goes on from a snapshot", self._fence.shard_id)
@@ -67,14 +67,14 @@ class Keeper:
         self._due_at = ended + pause
 
     def forget(self) -> None:
-        """Removes the file; the shard is over, or starts anew."""
+        """Removes the snapshot; the shard is over, or starts anew."""
         if self._digest is not None:
             self._resources.snapshots.remove(self._fence.shard_id, self._digest)
             self._digest = None
 
     def _keep(self, snapshot: Snapshot) -> None:
-        folder = self._resources.snapshots
-        digest = folder.write(self._fence.shard_id, snapshot.write)
+        store = self._resources.snapshots
+        digest = store.write(self._fence.shard_id, snapshot.write)
         is_ours = False
         try:
             with transaction(self._resources.engine) as session:
@@ -83,5 +83,5 @@ class Keeper:
             # The row names the new one now, or still the old one.
             old, new = (self._digest, digest) if is_ours else (digest, self._digest)
             if old is not None and old != new:
-                folder.remove(self._fence.shard_id, old)
+                store.remove(self._fence.shard_id, old)
             self._digest = new

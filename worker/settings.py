@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     )
     snapshots: Path | None = Field(
         None,
-        description="Folder of snapshots, shared by all workers; none: beside the blobs",
+        description="Folder of snapshots, shared by all; none, or blobs in a bucket: by the blobs",
     )
     snapshot_seconds: float = Field(
         60, gt=0, description="How much of its work a long shard may lose with its worker"

@@ -84,7 +84,7 @@ def _attempt(resources: Resources, claim: Claim, replay: replaying.Replay | None
         with stderr.kept(resources.attempts, fence), Lease(resources, claim) as lease:
             outcomes = _compute(resources, claim, lease, keeper, replay)
     except ReplayCancelled:
-        return _let_go(resources, fence, lease.grip)
+        return _let_go(resources, keeper, fence, lease.grip)
     except HEALED_BY_TIME as error:
         return _give_back(resources, fence, f"{type(error).__name__}: {error}")
     except RefaultError as error:
@@ -145,11 +145,12 @@ def _compute(
         )
 
 
-def _let_go(resources: Resources, fence: Fence, grip: Grip) -> Ending:
+def _let_go(resources: Resources, keeper: Keeper, fence: Fence, grip: Grip) -> Ending:
     if grip is Grip.LOST:
         return Ending.LOST
     with transaction(resources.engine) as session:
         shards.cancelled(session, fence)
+    keeper.forget()
     return Ending.CANCELLED
 
 

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
 
 from db import logs
 from db.messages import ShardMessage
 from db.repositories import shards, snapshots, sweeping
 from db.session import transaction
+from refault.errors import Unavailable
 from worker import stderr
 from worker.resources import Resources
 
 _log = logging.getLogger(__name__)
 
 YOUNG_SECONDS = 60
-
-
-class Pace:
-    """Keeps a process from doing at once what had waited in a heap, while no worker was there."""
-
-    def __init__(self) -> None:
-        self._last = -math.inf
-
-    def is_due(self, pause_seconds: float) -> bool:
-        """Whether the last time this was so is long enough ago; no clock on the wall is asked."""
-        now = time.monotonic()
-        if now - self._last < pause_seconds:
-            return False
-        self._last = now
-        return True
 
 
 def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMessage]:
@@ -63,13 +47,18 @@ def _remove_snapshots(resources: Resources) -> None:
 
     One that was just written may not be registered yet, so the young are spared.
     """
-    kept = list(resources.snapshots.kept())
+    try:
+        kept = list(resources.snapshots.kept())
+    except (OSError, Unavailable) as error:
+        # The sweep has more to do than this.
+        _log.warning("no look at the snapshots: %s", error)
+        return
     if kept:
         with transaction(resources.engine) as session:
-            wanted = snapshots.wanted(session, {shard_id for shard_id, _, _ in kept})
-        for shard_id, digest, age_seconds in kept:
-            if wanted.get(shard_id) != digest and age_seconds > YOUNG_SECONDS:
-                resources.snapshots.remove(shard_id, digest)
+            wanted = snapshots.wanted(session, {each.shard_id for each in kept})
+        for each in kept:
+            if wanted.get(each.shard_id) != each.seal and each.age_seconds > YOUNG_SECONDS:
+                resources.snapshots.remove(each.shard_id, each.seal)
     resources.snapshots.sweep_incoming()
 
 

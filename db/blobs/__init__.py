@@ -16,9 +16,19 @@ from pathlib import Path
 
 from db.blobs.folder import FolderStore
 from db.blobs.incoming import IncomingBlob, Partial
+from db.blobs.snapshots import FolderSnapshots, SnapshotStore
 from db.blobs.store import BlobStore
 
-__all__ = ["BlobStore", "FolderStore", "IncomingBlob", "Partial", "is_bucket", "open_store"]
+__all__ = [
+    "BlobStore",
+    "FolderStore",
+    "IncomingBlob",
+    "Partial",
+    "SnapshotStore",
+    "is_bucket",
+    "open_snapshots",
+    "open_store",
+]
 
 S3_PREFIX = "s3://"
 
@@ -41,9 +51,28 @@ def open_store(location: str | Path, *, staging: Path | None = None) -> BlobStor
     from db.blobs.bucket import BucketStore  # noqa: PLC0415
     from db.blobs.objects import Objects  # noqa: PLC0415
 
+    return BucketStore(Objects.open(str(location)), _staging(location, staging))
+
+
+def open_snapshots(
+    location: str | Path, folder: Path | None, *, staging: Path | None = None
+) -> SnapshotStore:
+    """The snapshots of the store at ``location``: in its bucket, or in a folder.
+
+    ``folder`` is another place than beside a folder of blobs.
+    """
+    if not is_bucket(location):
+        return FolderSnapshots(folder or Path(location) / "snapshots")
+    from db.blobs.bucket_snapshots import BucketSnapshots  # noqa: PLC0415
+    from db.blobs.objects import Objects  # noqa: PLC0415
+
+    return BucketSnapshots(Objects.open(str(location)), _staging(location, staging) / "snapshots")
+
+
+def _staging(location: str | Path, staging: Path | None) -> Path:
     if staging is None:
         message = (
             f"{location}: a bucket needs a local folder to stage in: set REFAULT_BLOBS_STAGING"
         )
         raise ValueError(message)
-    return BucketStore(Objects.open(str(location)), staging)
+    return staging

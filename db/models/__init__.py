@@ -41,7 +41,7 @@ from db.models.runs import Result, Run, Shard
 from db.models.simulators import Simulator, Worker
 from db.models.thresholds import CounterLimit
 from db.models.traces import Trace
-from db.models.uploads import Upload
+from db.models.uploads import Placement, Upload
 
 __all__ = [
     "FIRST_PROJECT",
@@ -61,6 +61,7 @@ __all__ = [
     "Patch",
     "PatchSet",
     "PatchSetPatch",
+    "Placement",
     "Project",
     "RateWindow",
     "Result",

@@ -7,10 +7,25 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models.base import Base, CreatedAt, RowId, one_of
+from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
 from db.models.projects import Owned
 
 UPLOAD_STATES = ("open", "done", "refused")
+
+
+class Placement(Base):
+    """A file that is being put in place under its digest: written before, gone with the row.
+
+    One that stays was of a process that was killed in between; its file is nobody's, unless a
+    trace has the digest by now.
+    """
+
+    __tablename__ = "placements"
+    __table_args__ = (is_digest("digest"),)
+
+    id: Mapped[RowId]
+    digest: Mapped[Digest]
+    created_at: Mapped[CreatedAt] = mapped_column(index=True)
 
 
 class Upload(Owned, Base):

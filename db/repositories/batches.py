@@ -100,6 +100,8 @@ def cancel_shard(session: Session, batch: Batch, shard: Shard) -> None:
     """Ends a shard and its open runs as cancelled; batch and shard must be locked."""
     shard.state = "cancelled"
     shard.lease_until = None
+    # It may never be resumed, and what is put aside holds what the guest's tables held.
+    shard.snapshot_digest = shard.snapshot_events = None
     shard.finished_at = sa.func.now()
     batch.cancelled_count += end_open_runs(session, shard, "cancelled", None)
     session.flush()

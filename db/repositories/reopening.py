@@ -140,9 +140,8 @@ def _open(batch: Batch, run: Run) -> None:
 
 
 def _requeue(shard: Shard) -> None:
-    if shard.state != "cancelled":
-        # A snapshot holds all the variants of the shard; only some of them are run again.
-        shard.snapshot_digest = shard.snapshot_events = None
+    # A snapshot holds all the variants of the shard; only some of them are run again.
+    shard.snapshot_digest = shard.snapshot_events = None
     shard.state = "queued"
     shard.attempt += 1
     # Somebody has looked at it and wants it tried: its old losses are forgiven.

@@ -1,8 +1,8 @@
 """Deleting traces: what it would take along, and taking it.
 
-A trace goes with its runs and shards. A batch of other traces too goes on without it; one that has
-nothing else goes as well. Results and the file are everybody's: they go with the last trace of
-that digest, in whatever project.
+A trace goes with its runs, its shards and what they have put aside. A batch of other traces too
+goes on without it; one that has nothing else goes as well. Results and the file are everybody's:
+they go with the last trace of that digest, in whatever project.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from refault.errors import Conflict
 
 @dataclasses.dataclass(frozen=True)
 class Deletion:
-    """What goes with a trace. ``is_last``: no other project has it, so file and results go too."""
+    """What goes with a trace. ``is_last``: no other project has it, so file and results go too.
+
+    Of ``shard_ids`` there may be snapshots; they hold what the guest's tables held.
+    """
 
     trace_id: uuid.UUID
     digest: str
@@ -33,6 +36,7 @@ class Deletion:
     open_batches: tuple[str, ...]
     run_count: int
     result_count: int
+    shard_ids: frozenset[uuid.UUID]
 
 
 def preview(session: Session, trace: Trace) -> Deletion:
@@ -59,13 +63,15 @@ def preview(session: Session, trace: Trace) -> Deletion:
         )
         if is_last
         else 0,
+        shard_ids=frozenset(session.scalars(sa.select(Shard.id).where(Shard.trace_id == trace.id))),
     )
 
 
 def delete(session: Session, trace: Trace, *, cascade: bool) -> Deletion:
-    """Deletes the trace and all that goes with it, but for the file; answers what went.
+    """Deletes the trace and all that goes with it, but for files; answers what went.
 
-    The caller holds the digest (``traces.lock_digest``) and removes the file before it lets go.
+    The caller holds the digest (``traces.lock_digest``) and removes the file, if nobody else has
+    it, and the snapshots before it lets go.
 
     Raises:
         Conflict: batches have the trace and ``cascade`` does not say that they may lose it, or one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -113,12 +113,6 @@ def is_anywhere(session: Session, digest: str) -> bool:
     """Whether any project has a trace of that digest, and so needs its file."""
     query = sa.select(Trace.id).where(Trace.digest == digest).limit(1)
     return session.scalar(query.execution_options(**EVERYWHERE)) is not None
-
-
-def unknown(session: Session, digests: Collection[str]) -> set[str]:
-    """Those of the digests of which no project has a trace."""
-    query = sa.select(Trace.digest).where(Trace.digest.in_(digests))
-    return set(digests) - set(session.scalars(query.execution_options(**EVERYWHERE)))
 
 
 def get(session: Session, name: str | uuid.UUID) -> Trace:

@@ -4,7 +4,7 @@
 
     a batch ends, an alarm is raised ──► announce, in the same transaction ──► a row per webhook
                                                                                    │
-    upkeep task: take_due (moves next_at on, commits) ──► sends ──► arrived / failed
+    worker.upkeep: take_due (moves next_at on, commits) ──► sends ──► arrived / failed
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from fastapi import Depends, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from db import session
-from db.blobs import BlobStore, open_store
+from db.blobs import BlobStore, SnapshotStore, open_snapshots, open_store
 from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
 from services.api.access import CALLER, Caller, caller_of
 from services.api.sender import Sender
@@ -27,6 +27,8 @@ class Resources:
     settings: Settings
     engine: sa.Engine
     blobs: BlobStore
+    # Those of a deleted trace's shards go with it.
+    snapshots: SnapshotStore
     sender: Sender
     upload_slots: anyio.CapacityLimiter
     # Blocks of uploads are decoded there: each takes memory, so few at a time.
@@ -43,6 +45,9 @@ class Resources:
             settings=settings,
             engine=session.create_engine(settings.database_url, pool_size=10),
             blobs=open_store(settings.blobs, staging=settings.blobs_staging),
+            snapshots=open_snapshots(
+                settings.blobs, settings.snapshots, staging=settings.blobs_staging
+            ),
             sender=Sender(settings.broker_url),
             upload_slots=anyio.CapacityLimiter(settings.upload_parallel_count),
             decoding=decoding,

@@ -5,6 +5,7 @@ import logging
 import anyio
 import anyio.to_thread
 
+from db import orphans
 from refault.errors import RefaultError
 from services.api.deps import Resources
 from services.api.traces import catalogue
@@ -26,6 +27,7 @@ def tidy_up(resources: Resources) -> None:
         resources.blobs.sweep_incoming()
         uploads.sweep(resources)
         catalogue.apply_retention(resources)
-        catalogue.remove_orphans(resources)
+        for digest in orphans.remove(resources.engine, resources.blobs):
+            _log.warning("blob %s was left by a process that died: removed", digest[:12])
     except (RefaultError, OSError):
         _log.warning("tidying up was interrupted; the next sweep goes on", exc_info=True)

@@ -31,6 +31,10 @@ class Settings(BaseSettings):
         validate_default=True,
         description="Local folder for uploads and fetched copies where blobs are in a bucket",
     )
+    snapshots: Path | None = Field(
+        None,
+        description="Folder of snapshots, shared by all; none, or blobs in a bucket: by the blobs",
+    )
     host: str = Field("127.0.0.1", description="Address the API listens on")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on")
     upload_limit_bytes: int = Field(4 * GIB, gt=0, description="The largest trace taken, in bytes")

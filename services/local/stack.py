@@ -2,9 +2,9 @@
 
 ::
 
-    lock ─► Valkey, Postgres ─► migrations ─► API, workers, beat ─► ready
+    lock ─► Valkey, Postgres ─► migrations ─► API, workers, upkeep ─► ready
                                                   │
-    stop: beat, workers, API, Valkey, Postgres ◄──┘
+    stop: upkeep, workers, API, Valkey, Postgres ◄──┘
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Stack:
         first.wait_until(lambda: self._is_registered(first.pid), WORKER_START_SECONDS)
         for number in range(2, self._worker_count + 1):
             self._add_worker(number)
-        self._parts.append(self._start_beat())
+        self._parts.append(self._start_upkeep())
         self.folder.write_private(
             self.folder.path("run", "service.json"),
             json.dumps({"url": self.url, "pid": os.getpid(), "token": self.token}) + "\n",
@@ -122,12 +122,12 @@ class Stack:
         return self.access.token
 
     def watch(self) -> None:
-        """Looks after the parts: a dead worker or beat is replaced, any other death is an error."""
+        """Looks after the parts: dead workers and upkeep are replaced, other deaths are errors."""
         for process in list(self._parts):
             if process.exit_code is None:
                 continue
             how = describe_exit(process.exit_code)
-            if process not in self.workers and process.part != "beat":
+            if process not in self.workers and process.part != "upkeep":
                 raise process.failure(f"ended with {how}")
             self.restart_count += 1
             if self.restart_count > RESTARTS_MAX:
@@ -136,7 +136,7 @@ class Stack:
             self._replace(process)
 
     def part(self, name: str) -> Process:
-        """The part of that name: ``api``, ``worker-1``, ``beat``, ``postgres`` or ``valkey``."""
+        """The part of that name: ``api``, ``worker-1``, ``upkeep``, ``postgres`` or ``valkey``."""
         return next(process for process in self._parts if process.part == name)
 
     def revive(self, name: str) -> None:
@@ -249,18 +249,15 @@ class Stack:
         self._parts.append(process)
         return process
 
-    def _start_beat(self) -> Process:
-        schedule = self.folder.path("run", "beat-schedule")
-        arguments = ("-m", "celery", "--app", "worker.app", "beat", "--loglevel", "INFO")
-        options = ("--schedule", str(schedule), "--pidfile", "")
+    def _start_upkeep(self) -> Process:
         return self._python(
-            "beat", self.environment(), *arguments, *options, death_signal=signal.SIGKILL
+            "upkeep", self.environment(), "-m", "worker.upkeep", death_signal=signal.SIGKILL
         )
 
     def _replace(self, process: Process) -> None:
         self._parts.remove(process)
-        if process.part == "beat":
-            self._parts.append(self._start_beat())
+        if process.part == "upkeep":
+            self._parts.append(self._start_upkeep())
             return
         number = int(process.part.rpartition("-")[2])
         self.workers.remove(process)

@@ -3,15 +3,11 @@
 import datetime
 import hashlib
 import logging
-import os
-import time
 import uuid
 
 import pytest
 import sqlalchemy as sa
 
-from db import verify
-from db.blobs.incoming import ABANDONED_AFTER_SECONDS
 from db.models import Batch, Project, Result, Run, Shard, Trace
 from db.repositories import traces
 from db.session import transaction
@@ -204,6 +200,49 @@ async def test_a_trace_nobody_uses_is_deleted_with_its_file(http, rows):
     assert (await http.post(TRACES, content=GOOD)).status_code == 201
 
 
+async def test_what_was_put_aside_of_a_traces_replays_goes_with_it(http, rows):
+    """Files of snapshots once stayed behind, with what the guest's tables held."""
+    rows.register_simulator()
+    boot, other = rows.add_trace("boot"), rows.add_trace("other")
+    for digest in (boot, other):
+        code = (await submit(http, [digest]))["code"]
+        await http.post(f"/api/v1/batches/{code}/cancel")
+    with transaction(rows.engine) as session:
+        shards = {shard.trace.digest: shard.id for shard in session.scalars(sa.select(Shard))}
+    folder = rows.blobs / "snapshots"
+    folder.mkdir()
+    for digest in (boot, other):
+        (folder / f"{shards[digest]}.{'a' * 64}").write_bytes(b"tables")
+    # One that a worker was killed before it could register.
+    (folder / f"{shards[boot]}.{'b' * 64}").write_bytes(b"tables")
+
+    preview = (await http.delete(f"{TRACES}/{boot}", params={"dry_run": True})).json()
+    assert len(list(folder.iterdir())) == 3
+    answer = (await http.delete(f"{TRACES}/{boot}", params={"cascade": True})).json()
+
+    assert preview["snapshot_count"] == answer["snapshot_count"] == 2
+    assert [path.name for path in folder.iterdir()] == [f"{shards[other]}.{'a' * 64}"]
+
+
+async def test_a_trace_whose_snapshots_cannot_be_removed_is_still_there(http, rows):
+    rows.register_simulator()
+    boot = rows.add_trace("boot")
+    code = (await submit(http, [boot]))["code"]
+    await http.post(f"/api/v1/batches/{code}/cancel")
+    with transaction(rows.engine) as session:
+        shard, *_ = session.scalars(sa.select(Shard.id)).all()
+    folder = rows.blobs / "snapshots"
+    folder.mkdir()
+    # Not a file: the kernel refuses to unlink it, whoever asks.
+    (folder / f"{shard}.{'a' * 64}").mkdir()
+
+    answer = await http.delete(f"{TRACES}/{boot}", params={"cascade": True})
+
+    assert answer.status_code == 503
+    assert "cannot be removed" in answer.json()["detail"]
+    assert (await http.get(f"{TRACES}/{boot}")).status_code == 200
+
+
 async def test_a_trace_of_batches_goes_only_on_request_and_takes_its_part_of_them(http, rows):
     boot, workload = rows.ready_for_seed_series()
     both = await submit(http, [boot, workload])
@@ -259,31 +298,6 @@ async def test_file_and_results_stay_while_another_project_has_the_trace(http, r
     assert (answer["blob"], answer["size_bytes"]) == (False, 0)
     (file,) = rows.files()
     assert hashlib.sha256(file.read_bytes()).hexdigest() == trace["digest"]
-
-
-async def test_a_file_whose_row_was_never_written_is_removed_once_it_is_old(
-    site, http, rows, caplog
-):
-    trace = (await http.post(TRACES, content=GOOD)).json()
-    resources = site.api.state.resources
-    orphans = []
-    for word in (b"an API was killed here", b"an API may be about to write this row"):
-        with resources.blobs.receive() as incoming:
-            incoming.write(word)
-            orphans.append(hashlib.sha256(word).hexdigest())
-            incoming.keep(orphans[-1])
-    long_ago = time.time() - ABANDONED_AFTER_SECONDS - 60
-    for file in rows.files():
-        if file.name in (orphans[0], trace["digest"]):
-            os.utime(file, (long_ago, long_ago))
-    assert list(verify.live(rows.engine, resources.blobs, lambda *_: None)) == [
-        f"blob {orphans[0]} belongs to no trace; the API removes it when it tidies up"
-    ]
-
-    housekeeping.tidy_up(resources)
-
-    assert {file.name for file in rows.files()} == {orphans[1], trace["digest"]}
-    assert f"blob {orphans[0]} belonged to no trace and was removed" in caplog.text
 
 
 async def test_a_retention_rule_deletes_what_is_old_unused_and_not_kept(site, http, rows, caplog):

@@ -9,7 +9,7 @@ import yaml
 from tests.architecture.source_files import ROOT
 
 SECRETS = {"POSTGRES_PASSWORD": "only-for-this-check", "BROKER_PASSWORD": "only-for-this-check"}
-SERVICES = {"postgres", "redis", "migrate", "api", "worker", "beat"}
+SERVICES = {"postgres", "redis", "migrate", "api", "worker", "upkeep"}
 # Started by hand, and over when it is done.
 BY_HAND = {"keeper"}
 
@@ -104,7 +104,7 @@ def test_a_worker_that_is_scaled_shares_nothing_that_only_one_may_write(stack):
 
 
 def test_our_containers_have_no_rights_they_do_not_need(stack):
-    for name in ("migrate", "api", "worker", "beat", "keeper"):
+    for name in ("migrate", "api", "worker", "upkeep", "keeper"):
         service = stack["services"][name]
         assert service["cap_drop"] == ["ALL"], name
         assert service["read_only"] is True, name

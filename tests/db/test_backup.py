@@ -164,6 +164,17 @@ async def test_what_is_wrong_with_rows_is_named(sound, rows, api_settings, state
     assert any(DAMAGE[statement] in sentence for sentence in found), found
 
 
+async def test_an_old_blob_of_no_trace_is_named_and_a_young_one_is_not(sound, rows, api_settings):
+    store = FolderStore(api_settings.blobs)
+    digest = put_blob(store, b"nobody knows me")
+    assert list(verify.live(rows.engine, store, quiet)) == []
+    os.utime(store.path(digest), (0, 0))
+
+    found = list(verify.live(rows.engine, store, quiet))
+
+    assert found == [f"blob {digest} belongs to no trace: remove it if no other database needs it"]
+
+
 async def test_a_missing_and_a_changed_blob_are_named(sound, rows, api_settings):
     store = FolderStore(api_settings.blobs)
     first, second, *_ = sorted(rows.files())

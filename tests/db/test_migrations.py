@@ -24,6 +24,7 @@ TABLES = {
     "patch_set_patches",
     "patch_sets",
     "patches",
+    "placements",
     "projects",
     "rate_windows",
     "results",

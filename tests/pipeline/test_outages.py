@@ -138,9 +138,9 @@ def wait_for_api(watched):
     return watched.wait(over, "the end of the batch")
 
 
-def test_kill_9_of_beat_delays_healing_until_it_is_back(watched):
+def test_kill_9_of_upkeep_delays_healing_until_it_is_back(watched):
     holder = watched.submit().wait_until_in_the_kernel_loop()
-    kill(watched.stack.part("beat"))
+    kill(watched.stack.part("upkeep"))
     os.kill(holder.pid, signal.SIGKILL)
     # Longer than the lease: nobody sweeps, so nobody notices.
     time.sleep(float(QUICK["REFAULT_LEASE_SECONDS"]) + 1)

@@ -7,20 +7,16 @@ import time
 
 import pytest
 import sqlalchemy as sa
-from obstore.store import MemoryStore
 
-from db.blobs.objects import Objects
+from db.blobs import snapshots as snapshot_store
 from db.models import Result, Shard
 from db.repositories import patch_sets, shards
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES
-from refault.errors import Unavailable
 from refault.mmu import engine as simulator
 from tests.builders import transaction
-from worker import snapshot_folder
 from worker import sweep as sweeping
 from worker.shards import Ending, run
-from worker.snapshot_bucket import SnapshotBucket
 from worker.sweep import sweep
 
 PATCHES = SEED_SERIES[:2]
@@ -93,7 +89,7 @@ def test_the_next_attempt_goes_on_where_the_last_one_died(eager, small_trace):
     digest, events = snapshot_of(eager, again.shard_id)
     assert events > 0
     [path] = files(eager)
-    assert path == eager.resources.snapshots.fetch(again.shard_id, digest)
+    assert path == eager.resources.snapshots.path(again.shard_id, digest)
     asked = []
     assert run(eager.resources, replay=noting(asked)) is Ending.RECORDED
     assert asked == [path]
@@ -102,52 +98,6 @@ def test_the_next_attempt_goes_on_where_the_last_one_died(eager, small_trace):
     claims = [s.body["snapshot_events"] for s in eager.steps(batch.id) if s.kind == "shard.claimed"]
     assert claims == [None, events]
     assert files(eager) == []
-
-
-def on_host(room, folder, objects):
-    """The room's worker, on a host with a folder of its own."""
-    snapshots = SnapshotBucket(folder, objects)
-    room.resources = dataclasses.replace(room.resources, snapshots=snapshots)
-
-
-def test_where_blobs_are_in_a_bucket_another_host_goes_on(
-    eager, small_trace, s3_environment, monkeypatch, tmp_path
-):
-    for name, value in s3_environment.items():
-        monkeypatch.setenv(name, value)
-    objects = Objects.open(f"s3://refault/{os.urandom(4).hex()}")
-    batch, [message] = eager.plan(patches=PATCHES)
-    on_host(eager, tmp_path / "one", objects)
-    again = lose(eager, Fence(message.shard_id, 1))
-    assert files(eager) == []
-    [(shard_id, digest, age_seconds)] = eager.resources.snapshots.kept()
-    assert (shard_id, digest) == (again.shard_id, snapshot_of(eager, again.shard_id)[0])
-    assert -60 < age_seconds < 60
-    on_host(eager, tmp_path / "two", objects)
-    asked = []
-    assert run(eager.resources, replay=noting(asked)) is Ending.RECORDED
-    assert asked == [tmp_path / "two" / f"{shard_id}.{digest}"]
-    assert results_of(eager, batch) == expected_digests(eager, batch, small_trace)
-    assert refusals(eager, batch) == []
-    assert list(eager.resources.snapshots.kept()) == []
-    assert list(objects.list()) == []
-
-
-def test_a_bucket_out_of_reach_costs_the_work_done_and_nothing_else(eager, small_trace, tmp_path):
-    objects = Objects(MemoryStore(), name="a bucket")
-    on_host(eager, tmp_path / "one", objects)
-    batch, [message] = eager.plan(patches=PATCHES)
-    lose(eager, Fence(message.shard_id, 1))
-
-    def away(*_arguments, **_options):
-        raise Unavailable("the store a bucket cannot be reached")
-
-    objects.receive = objects.send = away
-    asked = []
-    assert run(eager.resources, replay=noting(asked)) is Ending.RECORDED
-    assert asked == [None]
-    assert results_of(eager, batch) == expected_digests(eager, batch, small_trace)
-    assert refusals(eager, batch) == ["the store a bucket cannot be reached"]
 
 
 def test_a_short_run_leaves_no_snapshot(room):
@@ -239,14 +189,14 @@ def test_the_sweep_removes_what_nobody_will_go_on_from(eager, monkeypatch):
     batch, [message] = eager.plan(patches=PATCHES)
     again = lose(eager, Fence(message.shard_id, 1))
     [wanted] = files(eager)
-    stray = eager.resources.snapshots.fetch(again.shard_id, "a" * 64)
+    stray = eager.resources.snapshots.path(again.shard_id, "a" * 64)
     stray.write_bytes(b"x")
-    left = eager.resources.snapshots.folder / snapshot_folder.INCOMING / "left"
+    left = eager.resources.snapshots.folder / snapshot_store.INCOMING / "left"
     left.write_bytes(b"x")
     sweep(eager.resources, waiting_message_count=9)
     assert files(eager) == sorted([wanted, stray])  # too young to judge
     monkeypatch.setattr(sweeping, "YOUNG_SECONDS", -1)
-    monkeypatch.setattr(snapshot_folder, "ABANDONED_AFTER_SECONDS", -1)
+    monkeypatch.setattr(snapshot_store, "ABANDONED_AFTER_SECONDS", -1)
     sweep(eager.resources, waiting_message_count=9)
     assert files(eager) == [wanted]
     assert not left.exists()

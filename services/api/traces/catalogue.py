@@ -2,21 +2,17 @@
 
 import dataclasses
 import hashlib
-import itertools
 import logging
 import uuid
 
 from sqlalchemy.orm import Session
 
-from db.blobs.incoming import ABANDONED_AFTER_SECONDS
 from db.models import Trace
 from db.repositories import throughput, trace_deletion, traces
 from db.session import transaction
-from refault.errors import Conflict, NotFound, VersionMismatch
+from refault.errors import Conflict, NotFound, Unavailable, VersionMismatch
 from services.api.deps import Resources
 from services.api.traces.schemas import TraceChanges, TraceDeletion, TraceDetail
-
-_DIGESTS_AT_ONCE = 1000
 
 _log = logging.getLogger("refault.api")
 
@@ -61,8 +57,11 @@ def delete(resources: Resources, name: str, *, cascade: bool, dry_run: bool) -> 
     with resources.transaction() as session:
         row = traces.get(session, name)
         if dry_run:
-            return _told(trace_deletion.preview(session, row), deleted=False)
-        return _told(_delete(resources, session, row, cascade=cascade), deleted=True)
+            taken = trace_deletion.preview(session, row)
+            snapshot_count = len(resources.snapshots.of_shards(taken.shard_ids))
+        else:
+            taken, snapshot_count = _delete(resources, session, row, cascade=cascade)
+        return _told(taken, snapshot_count, deleted=not dry_run)
 
 
 def apply_retention(resources: Resources) -> int:
@@ -76,7 +75,7 @@ def apply_retention(resources: Resources) -> int:
             with owner.transaction() as session:
                 row = traces.get(session, trace_id)
                 name = row.name
-                taken = _delete(owner, session, row, cascade=False)
+                taken, _ = _delete(owner, session, row, cascade=False)
         except (Conflict, NotFound):
             continue  # used or deleted since it was found
         deleted_count += 1
@@ -90,42 +89,26 @@ def apply_retention(resources: Resources) -> int:
     return deleted_count
 
 
-def remove_orphans(resources: Resources) -> int:
-    """Remove blobs that belong to no trace in any project; answers how many. Each is logged.
-
-    An API that was killed between storing a file and writing its row leaves one. The young are
-    spared: an upload may be about to write their row.
-    """
-    removed_count = 0
-    kept = resources.blobs.kept()
-    old = (digest for digest, age_seconds in kept if age_seconds > ABANDONED_AFTER_SECONDS)
-    for digests in iter(lambda: list(itertools.islice(old, _DIGESTS_AT_ONCE)), []):
-        with transaction(resources.engine) as session:
-            orphans = traces.unknown(session, digests)
-        for digest in sorted(orphans):
-            with transaction(resources.engine) as session:
-                traces.lock_digest(session, digest)
-                if traces.is_anywhere(session, digest):
-                    continue
-                resources.blobs.delete(digest)
-            removed_count += 1
-            _log.warning("blob %s belonged to no trace and was removed", digest)
-    return removed_count
-
-
 def _delete(
     resources: Resources, session: Session, row: Trace, *, cascade: bool
-) -> trace_deletion.Deletion:
+) -> tuple[trace_deletion.Deletion, int]:
+    """Answers what went, and how many snapshots."""
     traces.lock_digest(session, row.digest)
     taken = trace_deletion.delete(session, row, cascade=cascade)
     session.flush()
-    if taken.is_last:
-        # Before the commit: a row without its file says so when used, a file without a row never.
-        resources.blobs.delete(taken.digest)
-    return taken
+    # Before the commit: a row without its file says so when used, a file without a row never.
+    try:
+        snapshot_count = resources.snapshots.erase(taken.shard_ids)
+        if taken.is_last:
+            resources.blobs.delete(taken.digest)
+    except OSError as error:
+        raise Unavailable(
+            f"the files of trace {row.digest[:12]} cannot be removed: {error.strerror or error}"
+        ) from error
+    return taken, snapshot_count
 
 
-def _told(taken: trace_deletion.Deletion, *, deleted: bool) -> TraceDeletion:
+def _told(taken: trace_deletion.Deletion, snapshot_count: int, *, deleted: bool) -> TraceDeletion:
     return TraceDeletion(
         trace=uuid.UUID(str(taken.trace_id)),
         digest=taken.digest,
@@ -136,4 +119,5 @@ def _told(taken: trace_deletion.Deletion, *, deleted: bool) -> TraceDeletion:
         shortened_batches=list(taken.shortened_batches),
         run_count=taken.run_count,
         result_count=taken.result_count,
+        snapshot_count=snapshot_count,
     )

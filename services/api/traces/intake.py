@@ -16,6 +16,7 @@ import base64
 import binascii
 import dataclasses
 import re
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect
 
 from db.models import Trace
-from db.repositories import operations, traces
+from db.repositories import operations, placements, traces
 from refault.errors import (
     Conflict,
     DigestMismatch,
@@ -173,9 +174,10 @@ def keep(
             f"the sender announced {digest}"
         )
     columns = _columns(validator, wishes)
-    # Without a database nothing is put in place: it could not be taken away again.
+    # Known before it is in place: were we killed in between, the API takes it away again. Without
+    # a database nothing is put anywhere.
     with resources.transaction() as session:
-        session.connection()
+        placement = placements.begin(session, summary.digest)
     try:
         # Sending to a bucket takes its time, so no transaction is open meanwhile.
         put(summary.digest)
@@ -187,10 +189,11 @@ def keep(
             if is_new:
                 operations.count(session, operations.UPLOADS)
                 operations.count(session, operations.UPLOADED_BYTES, row.size_bytes)
+            placements.end(session, placement)
             session.flush()
             return TraceDetail.model_validate(row), is_new
     except BaseException:
-        _drop_orphan(resources, summary.digest)
+        _drop_orphan(resources, placement, summary.digest)
         raise
 
 
@@ -199,12 +202,13 @@ def _refuse_if_deleted(resources: Resources, digest: str) -> None:
         raise Conflict(f"trace {digest} was deleted while it was uploaded: upload it again")
 
 
-def _drop_orphan(resources: Resources, digest: str) -> None:
+def _drop_orphan(resources: Resources, placement: uuid.UUID, digest: str) -> None:
     """Remove a file whose row was not written; another upload of the same trace may have one."""
     with resources.transaction() as session:
         traces.lock_digest(session, digest)
         if not traces.is_anywhere(session, digest):
             resources.blobs.delete(digest)
+        placements.end(session, placement)
 
 
 def _columns(validator: TraceValidator, wishes: Wishes) -> dict[str, Any]:

@@ -129,3 +129,6 @@ class TraceDeletion(Document):
     shortened_batches: list[str] = Field(description="Codes of those that go on without the trace")
     run_count: int
     result_count: int
+    snapshot_count: int = Field(
+        description="Of replays put aside, which hold what the guest's tables held"
+    )

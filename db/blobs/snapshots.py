@@ -1,0 +1,150 @@
+"""Snapshots of replays put aside: where the blobs are, so that another host can go on from them.
+
+::
+
+    FOLDER/{shard}.{seal}             beside the blobs, or where REFAULT_SNAPSHOTS says
+    PREFIX/snapshots/{shard}.{seal}   in the bucket; a copy stands in the host's staging folder
+                                      while it is read
+
+One per shard under way. It appears complete or not at all and is never changed. The row of the
+shard says which one counts, so a worker that lost its shard and writes on does no harm.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from refault.errors import Unavailable
+
+INCOMING = "incoming"
+# A file that nobody has written to for this long belongs to a dead process.
+ABANDONED_AFTER_SECONDS = 3600
+
+
+class Kept(NamedTuple):
+    """A snapshot that is there."""
+
+    shard_id: uuid.UUID
+    seal: str
+    age_seconds: float
+
+
+class SnapshotStore(abc.ABC):
+    """Made when the first snapshot is written: most shards are over before."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, shard_id: uuid.UUID, write: Callable[[BinaryIO], str]) -> str:
+        """Lets ``write`` fill a file and answer its seal, which is answered.
+
+        Raises:
+            OSError, Unavailable: it could not be kept, and nothing of it is there.
+        """
+        (self.folder / INCOMING).mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / INCOMING / secrets.token_hex(16)
+        try:
+            with temporary.open("xb") as file:
+                seal = write(file)
+            self._put(temporary, _name(shard_id, seal))
+        finally:
+            temporary.unlink(missing_ok=True)
+        return seal
+
+    def path(self, shard_id: uuid.UUID, seal: str) -> Path:
+        """Where on this host that snapshot is, or would be."""
+        return self.folder / _name(shard_id, seal)
+
+    def remove(self, shard_id: uuid.UUID, seal: str) -> None:
+        """Removes that snapshot, if it is there and we may: the sweep comes again."""
+        with contextlib.suppress(OSError, Unavailable):
+            self._delete(_name(shard_id, seal))
+
+    def of_shards(self, shard_ids: Collection[uuid.UUID]) -> set[tuple[uuid.UUID, str]]:
+        """Shard and seal of what there is of some shards, registered or not."""
+        kept = self.kept() if shard_ids else ()
+        return {(each.shard_id, each.seal) for each in kept if each.shard_id in shard_ids}
+
+    def erase(self, shard_ids: Collection[uuid.UUID]) -> int:
+        """Removes all there is of some shards; answers how many snapshots that were.
+
+        Raises:
+            OSError, Unavailable: not all of it could be removed.
+        """
+        found = self.of_shards(shard_ids)
+        for shard_id, seal in found:
+            self._delete(_name(shard_id, seal))
+        return len(found)
+
+    def sweep_incoming(self) -> None:
+        """Removes files of this host whose writer or reader died."""
+        oldest = time.time() - ABANDONED_AFTER_SECONDS
+        for path in self._passing():
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+
+    def _passing(self) -> Iterator[Path]:
+        """Files that are here for a while only."""
+        yield from (self.folder / INCOMING).glob("*")
+
+    @abc.abstractmethod
+    def fetch(self, shard_id: uuid.UUID, seal: str) -> Path:
+        """A local file of that snapshot, unchecked; there may be none.
+
+        Raises Unavailable if nobody can say.
+        """
+
+    @abc.abstractmethod
+    def kept(self) -> Iterator[Kept]:
+        """Every snapshot there is, also what this host has copies of."""
+
+    @abc.abstractmethod
+    def _put(self, path: Path, name: str) -> None:
+        """Stores a local file under a name; the file may be gone then."""
+
+    @abc.abstractmethod
+    def _delete(self, name: str) -> None:
+        """Removes what has that name, if there is anything."""
+
+
+class FolderSnapshots(SnapshotStore):
+    """Snapshots in a folder that all hosts share."""
+
+    def fetch(self, shard_id: uuid.UUID, seal: str) -> Path:
+        """The file itself."""
+        return self.path(shard_id, seal)
+
+    def kept(self) -> Iterator[Kept]:
+        """The files of the folder."""
+        for path in self.folder.glob("*.*"):
+            with contextlib.suppress(FileNotFoundError):
+                age_seconds = time.time() - path.stat().st_mtime
+                if (found := parse(path.name, age_seconds)) is not None:
+                    yield found
+
+    def _put(self, path: Path, name: str) -> None:
+        path.rename(self.folder / name)
+
+    def _delete(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
+
+
+def parse(name: str, age_seconds: float) -> Kept | None:
+    """The snapshot that a name is of; None for what is none of ours."""
+    shard, _, seal = name.partition(".")
+    try:
+        return Kept(uuid.UUID(shard), seal, age_seconds)
+    except ValueError:
+        return None
+
+
+def _name(shard_id: uuid.UUID, seal: str) -> str:
+    return f"{shard_id}.{seal}"

@@ -1,0 +1,110 @@
+"""The short duties, while the only worker is busy for as long as one likes."""
+
+import contextlib
+import http.server
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from db.models import Run, Shard
+from db.session import transaction
+from refault.client import Client
+from refault.mmu.jit import cache_folder
+from services.local.stack import Stack
+from tests.fixtures.stack import QUICK
+from tests.pipeline.watched import Watched, pool_process_of
+
+
+@pytest.fixture
+def received():
+    """What a receiver of webhooks was sent, and its address."""
+    arrived = []
+
+    class Receiver(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            arrived.append(self.headers["x-refault-event"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield arrived, f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def lonely(tmp_path):
+    """A stack with one worker, whose shard stays its own however long nobody hears of it."""
+    settings = {
+        **QUICK,
+        "REFAULT_CACHE": str(cache_folder()),
+        "REFAULT_LEASE_SECONDS": "3600",
+        "REFAULT_WEBHOOK_SECONDS": "0.5",
+        "REFAULT_WEBHOOK_NETWORKS": "127.0.0.0/8",
+    }
+    with Stack(tmp_path / "data", worker_count=1, settings=settings) as stack:
+        for _ in stack.start():
+            pass
+        with Client(stack.url, token=stack.token) as client:
+            yield stack, client
+
+
+@contextlib.contextmanager
+def held(pid):
+    """The shard of that process lasts until the block is left."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_sweeps_and_webhooks_do_not_wait_behind_a_long_shard(lonely, capture, received):
+    stack, client = lonely
+    arrived, address = received
+    client.create_webhook(address, events=["batch.failed", "batch.finished"])
+    long_one = Watched(stack, client, capture)
+    worker = long_one.submit().wait_until_in_the_kernel_loop()
+    with held(pool_process_of(worker.pid)):
+        abandoned = Watched(stack, client, capture).submit()
+        with transaction(stack.engine) as session:
+            of_batch = Shard.batch_id == abandoned.shard().batch_id
+            past = sa.func.now() - sa.text("interval '1 hour'")
+            session.execute(
+                sa.update(Shard)
+                .where(of_batch)
+                .values(state="running", worker="gone", worker_pid=1, lease_until=past)
+            )
+            runs = sa.update(Run).where(Run.batch_id == abandoned.shard().batch_id)
+            session.execute(runs.values(state="running"))
+        abandoned.wait(lambda: abandoned.shard().attempt == 2, "the sweep")
+        other = Watched(stack, client, capture).submit()
+        client.cancel_batch(other.code)
+        other.wait(lambda: arrived, "the webhook")
+
+        assert arrived == ["batch.finished"]
+        assert (long_one.shard().state, long_one.shard().attempt) == ("running", 1)
+        assert abandoned.shard().state == "queued"
+    for batch in (long_one, abandoned):
+        assert batch.wait_until_over()["state"] == "done"
+        batch.expect_exactly_one_result_each()
+
+
+def test_upkeep_is_small_and_ends_when_it_is_told_to(lonely):
+    stack, _ = lonely
+    upkeep = stack.part("upkeep")
+    upkeep.wait_until(lambda: "upkeep has begun" in upkeep.tail(), 30)
+    assert "llvmlite" not in Path(f"/proc/{upkeep.pid}/maps").read_text(encoding="utf-8")
+
+    upkeep.request_stop()
+
+    assert upkeep.wait(10) == 0

@@ -1,0 +1,121 @@
+"""``python -m worker.upkeep``: the short duties, in a small process of their own.
+
+::
+
+    thread "sweep"      every REFAULT_SWEEP_SECONDS     lost shards, lost messages, old snapshots
+    thread "webhooks"   every REFAULT_WEBHOOK_SECONDS   messages that wait for their receivers
+
+A worker computes one shard at a time, for hours if it must, and what stood behind it in the broker
+would wait so long. So nothing of this goes through the broker, and no simulator is loaded. One such
+process is enough; several do no harm, because rows decide.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import celery
+import sqlalchemy as sa
+from kombu.exceptions import OperationalError
+
+from db import logs
+from db.messages import QUEUE_SHARDS
+from refault.errors import RefaultError
+from worker import webhooks
+from worker.app import app
+from worker.lifecycle import publish
+from worker.resources import Resources
+from worker.settings import load
+from worker.sweep import sweep
+
+_log = logging.getLogger(__name__)
+
+# Longer than any duty should take to come to an end of its step.
+STOP_SECONDS = 5.0
+
+
+def main() -> int:
+    """Does the duties until a signal."""
+    settings = load()
+    logging.config.dictConfig(logs.configuration("upkeep", settings.log_level))
+    told_to_stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, lambda *_: told_to_stop.set())
+    held = Resources.open(
+        settings,
+        simulator_digest="",
+        publish=lambda messages: publish(app, messages),
+        # Where the workers of this host leave what an attempt said last.
+        cache=Path(os.environ.get("REFAULT_CACHE") or "~/.cache/refault").expanduser(),
+    )
+    duties = (
+        _Duty("sweep", settings.sweep_seconds, lambda: sweep_once(app, held), told_to_stop),
+        _Duty("webhooks", settings.webhook_seconds, lambda: webhooks.deliver(held), told_to_stop),
+    )
+    for duty in duties:
+        duty.start()
+    _log.info("upkeep has begun")
+    # In slices, so that a signal is seen at once wherever it is delivered.
+    while not told_to_stop.wait(1):
+        if not all(duty.is_alive() for duty in duties):
+            _log.error("a duty has ended by itself")
+            return 1
+    for duty in duties:
+        duty.join(STOP_SECONDS)
+    held.close()
+    return 0
+
+
+def sweep_once(sender: celery.Celery, held: Resources) -> None:
+    """One sweep; without a broker it hands on what it can, and no message counts as lost."""
+    try:
+        waiting_count = _waiting_count(sender)
+    except (OperationalError, OSError) as error:
+        _log.warning("the broker does not say how much waits: %s", error)
+        waiting_count = sys.maxsize
+    sweep(held, waiting_message_count=waiting_count)
+
+
+def _waiting_count(sender: celery.Celery) -> int:
+    with sender.connection_for_read() as connection:
+        connection.ensure_connection(max_retries=1, timeout=2)
+        with connection.channel() as channel:
+            try:
+                found = channel.queue_declare(queue=QUEUE_SHARDS, passive=True)
+            except connection.channel_errors:
+                # An empty queue does not exist to the broker.
+                return 0
+            return int(found.message_count)
+
+
+class _Duty(threading.Thread):
+    """Does something again and again; what fails is tried anew."""
+
+    def __init__(
+        self, name: str, pause_seconds: float, do: Callable[[], object], stop: threading.Event
+    ) -> None:
+        # A slow receiver of a webhook must not hold up the end of the process.
+        super().__init__(name=name, daemon=True)
+        self._pause_seconds = pause_seconds
+        self._do = do
+        self._told_to_stop = stop
+
+    def run(self) -> None:
+        while not self._told_to_stop.wait(self._pause_seconds):
+            try:
+                self._do()
+            except (RefaultError, OSError, sa.exc.SQLAlchemyError) as error:
+                _log.warning("%s: %s", self.name, error)
+            except Exception:  # noqa: BLE001  # a defect of one duty must not end the other
+                _log.exception("%s failed", self.name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
