@@ -7,6 +7,7 @@ every hand-over between threads waits for the interpreter lock.
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 PARTS_AHEAD = 8
 #: Parts a host executes before its thread looks for the host farthest behind.
 PARTS_AT_ONCE = 4
+#: How long a thread that has executed a part may wait for the interpreter while rows are made:
+#: less than a part takes, and Python's own five milliseconds are several.
+PATIENCE_SECONDS = 0.0005
 #: Buffers the maker of the rows needs: those ahead, and the one it is filling.
 BUFFERS = PARTS_AHEAD + 1
 
@@ -49,6 +53,8 @@ def execute(
         threading.Thread(target=lanes.work, name=f"lanes {i}", daemon=True)
         for i in range(1, threads)
     ]
+    patience = sys.getswitchinterval()
+    sys.setswitchinterval(PATIENCE_SECONDS)
     for helper in helpers:
         helper.start()
     try:
@@ -65,6 +71,7 @@ def execute(
     finally:
         for helper in helpers:
             helper.join()
+        sys.setswitchinterval(patience)
     lanes.check()
 
 
