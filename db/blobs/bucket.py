@@ -57,11 +57,11 @@ class BucketStore(BlobStore):
     def fetch(self, digest: str) -> Path:
         """A copy in the cache, checked; one that is damaged is fetched again, once."""
         if not is_digest(digest):
-            raise missing(digest, self.name)
+            raise missing(digest)
         copy = self._fetched / digest
         if copy.is_file():
             with contextlib.suppress(BlobDamaged):
-                verify(copy, digest, self._fetched)
+                verify(copy, digest)
                 os.utime(copy)
                 return copy
         self._download(digest, copy)
@@ -96,10 +96,10 @@ class BucketStore(BlobStore):
         temporary = self._fetched / f".{secrets.token_hex(16)}"
         try:
             self._objects.receive(_key(digest), temporary, make_room=self._make_room)
-            verify(temporary, digest, self.name)
+            verify(temporary, digest)
             temporary.rename(target)
         except FileNotFoundError:
-            raise missing(digest, self.name) from None
+            raise missing(digest) from None
         finally:
             temporary.unlink(missing_ok=True)
 

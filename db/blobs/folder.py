@@ -43,13 +43,13 @@ class FolderStore(BlobStore):
     def path(self, digest: str) -> Path:
         """Where the blob is, unchecked; raises :class:`~refault.errors.NotFound` if it is not."""
         if not self.exists(digest):
-            raise missing(digest, self.folder)
+            raise missing(digest)
         return self._path(digest)
 
     def fetch(self, digest: str) -> Path:
         """The file itself, read once to check it."""
         path = self.path(digest)
-        verify(path, digest, self.folder)
+        verify(path, digest)
         return path
 
     def delete(self, digest: str) -> bool:

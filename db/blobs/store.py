@@ -82,18 +82,21 @@ def is_digest(name: str) -> bool:
     return _DIGEST.fullmatch(name) is not None
 
 
-def missing(digest: str, place: object) -> NotFound:
+def missing(digest: str) -> NotFound:
     """What to raise where there is no such blob."""
-    return NotFound(f"no blob {digest} in {place}: upload the trace again")
+    return NotFound(f"no blob {digest}: upload the trace again")
 
 
-def verify(path: Path, digest: str, place: object) -> None:
-    """Reads the whole file and holds its sha256 against its name."""
+def verify(path: Path, digest: str) -> None:
+    """Reads the whole file and holds its sha256 against its name.
+
+    What is raised names no folder: whoever reads a batch may read it.
+    """
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != digest:
         message = (
-            f"blob {digest} in {place} is damaged: its {path.stat().st_size} bytes have sha256 "
+            f"blob {digest} is damaged: its {path.stat().st_size} bytes have sha256 "
             f"{found}; upload the trace again, which replaces it"
         )
         raise BlobDamaged(message)

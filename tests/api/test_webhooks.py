@@ -25,6 +25,12 @@ async def test_the_secret_is_shown_once(http):
     assert body["secret"] not in listed.text + single.text
 
 
+async def test_a_webhook_that_names_no_event_is_told_of_all(http):
+    made = await http.post(HOOKS, json={"url": GOOD["url"]})
+    assert made.status_code == 201, made.text
+    assert set(made.json()["events"]) == {"batch.finished", "batch.failed", "integrity.alarm"}
+
+
 async def test_two_webhooks_have_two_secrets(http):
     secrets = [(await http.post(HOOKS, json=GOOD)).json()["secret"] for _ in range(2)]
     assert len(set(secrets)) == 2

@@ -111,6 +111,17 @@ def test_a_deleted_blob_is_gone(blobs, tmp_path):
         blobs.fetch(DIGEST)
 
 
+def test_what_is_said_of_a_blob_names_no_place_of_the_server(folder, tmp_path):
+    put_blob(folder, DATA)
+    folder.path(DIGEST).write_bytes(b"S" + DATA[1:])
+    with pytest.raises(BlobDamaged) as damaged:
+        folder.fetch(DIGEST)
+    folder.delete(DIGEST)
+    with pytest.raises(NotFound) as missing:
+        folder.fetch(DIGEST)
+    assert str(tmp_path) not in f"{damaged.value} {missing.value}"
+
+
 def test_a_flipped_bit_in_a_folder_is_refused_and_mended_by_the_next_upload(folder):
     put_blob(folder, DATA)
     folder.path(DIGEST).write_bytes(b"S" + DATA[1:])

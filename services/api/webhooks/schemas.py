@@ -1,7 +1,7 @@
 """Webhooks as JSON."""
 
 import uuid
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -19,7 +19,12 @@ class WebhookBody(Body):
         description="https:// or http:// and a public host",
         examples=["https://ci.example.org/hooks/refault"],
     )
-    events: list[Event] = Field(min_length=1, max_length=3, description="What to tell it")
+    events: list[Event] = Field(
+        list(get_args(Event)),
+        min_length=1,
+        max_length=3,
+        description="What to tell it; everything if left out",
+    )
 
 
 class WebhookSummary(Document):
