@@ -20,6 +20,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --cache-dir .cache/uv --universal --python-version 3.11 \
         --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate --no-header
 
+# One more than there are cores, as some tests wait; at most five.
+TESTERS := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 5)))
+
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## list these verbs
@@ -37,7 +40,7 @@ serve: install ## the whole service on this machine until Ctrl-C; DATA=folder as
 test: install browser ## everything: linters, then every test
 	@$(MAKE) --no-print-directory --jobs 2 lint kernels
 	@XDG_CACHE_HOME="$(CURDIR)/.cache" XDG_CONFIG_HOME="$(CURDIR)/.cache/config" \
-	  $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	  $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # While one core lints, the other compiles what every test and every worker of the tests loads.
 .PHONY: kernels

@@ -24,7 +24,7 @@ from db.session import create_engine, transaction
 from refault.catalogue import Parameters, PatchSet
 from refault.client import Client
 from refault.mmu import engine
-from refault.mmu.jit import cache_folder
+from refault.mmu.cache import cache_folder
 from refault.trace import Block, EventKind, TraceHeader, TraceWriter
 from services.local import postgres
 from services.local.folder import DataFolder

@@ -20,6 +20,10 @@ TASK_SHARD_RUN = "shard.run"
 HARD_LIMIT_SECONDS = 6 * 3600
 VISIBILITY_TIMEOUT_SECONDS = 2 * HARD_LIMIT_SECONDS + 600
 
+# To connect: two seconds for a broker that does not answer, and hardly any for one that refuses.
+# Rows keep what it misses.
+ONE_MORE_TRY: dict[str, Any] = {"max_retries": 1, "interval_start": 0.1, "timeout": 2}
+
 BROKER_SETTINGS: dict[str, Any] = {
     # The row is the truth, so answers by message are never wanted.
     "task_ignore_result": True,

@@ -29,7 +29,7 @@ from refault.catalogue import Parameters, PatchSet, resolve
 from refault.client import Client
 from refault.errors import Conflict, RefaultError, Refused
 from refault.mmu import engine as simulator
-from refault.mmu.jit import cache_folder
+from refault.mmu.cache import cache_folder
 from services.local import stack as local
 from services.local.stack import Stack
 

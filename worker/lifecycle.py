@@ -27,10 +27,11 @@ from celery import bootsteps, signals
 from kombu.exceptions import OperationalError
 
 from db import logs, tracing
-from db.messages import TASK_SHARD_RUN, ShardMessage
+from db.messages import ONE_MORE_TRY, TASK_SHARD_RUN, ShardMessage
 from db.repositories import simulators
 from db.session import transaction
 from refault.errors import RefaultError
+from refault.mmu.cache import cache_folder
 from worker.resources import Resources
 from worker.settings import load
 
@@ -56,7 +57,7 @@ def publish(app: celery.Celery, messages: Sequence[ShardMessage]) -> int:
     sent_count = 0
     try:
         with app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=2)
+            connection.ensure_connection(**ONE_MORE_TRY)
             with app.amqp.Producer(connection, auto_declare=False) as producer:
                 for message in messages:
                     app.send_task(
@@ -128,14 +129,14 @@ def _start_logging(**_: Any) -> None:
 
 def _start(app: celery.Celery) -> None:
     # Here and not above: upkeep and health checks load this module without a compiler.
-    from refault.mmu import engine, jit  # noqa: PLC0415
+    from refault.mmu import engine  # noqa: PLC0415
 
     engine.warm_up()
     held = Resources.open(
         load(),
         simulator_digest=engine.simulator_digest(),
         publish=lambda messages: publish(app, messages),
-        cache=jit.cache_folder(),
+        cache=cache_folder(),
     )
     _opened.append(held)
     # What workers of this host that were killed have left here; upkeep may be on another one.

@@ -58,17 +58,16 @@ def run(resources: Resources, *, replay: replaying.Replay | None = None) -> Endi
         if claim is None:
             operations.count(session, operations.MESSAGES_DROPPED)
             return Ending.STALE
-        batch_code, request_id = shards.request_of(session, claim.fence.shard_id)
-        trace_context = shards.trace_context_of(session, claim.fence.shard_id)
+        origin = shards.origin_of(session, claim.fence.shard_id)
     fields = {
-        "request_id": request_id,
-        "batch": batch_code,
+        "request_id": origin.request_id,
+        "batch": origin.batch_code,
         "shard": str(claim.fence.shard_id),
         "attempt": claim.fence.attempt,
         "worker": resources.name,
     }
     told = {f"refault.{name}": value for name, value in fields.items()}
-    with logs.bound(**fields), tracing.span("shard", told, parent=trace_context) as span:
+    with logs.bound(**fields), tracing.span("shard", told, parent=origin.trace_context) as span:
         ending = _attempt(resources, claim, replay)
         span.tell({"refault.ending": ending.value}, is_error=ending is Ending.FAILED)
         _log.info(
@@ -114,9 +113,11 @@ def process_died(resources: Resources, pid: int, error: str) -> None:
     for fence in fences:
         tail = stderr.take_tail(resources.attempts, fence)
         with transaction(resources.engine) as session:
-            batch_code, request_id = shards.request_of(session, fence.shard_id)
+            origin = shards.origin_of(session, fence.shard_id)
             message = shards.give_back(session, fence, f"{error}\n{tail}".strip(), is_death=True)
-        with logs.bound(request_id=request_id, batch=batch_code, shard=str(fence.shard_id)):
+        with logs.bound(
+            request_id=origin.request_id, batch=origin.batch_code, shard=str(fence.shard_id)
+        ):
             _log.warning("shard %s, attempt %d: %s", fence.shard_id, fence.attempt, error)
         if message is not None:
             resources.publish([message])

@@ -70,12 +70,14 @@ def _hand_on(resources: Resources) -> list[ShardMessage]:
         tail = stderr.take_tail(resources.attempts, entry.fence)
         reason = f"worker {entry.worker} was not heard of any more"
         with transaction(resources.engine) as session:
-            batch_code, request_id = shards.request_of(session, entry.fence.shard_id)
+            origin = shards.origin_of(session, entry.fence.shard_id)
             message = sweeping.take_from_lost(
                 session, entry.fence, f"{reason}; it said last:\n{tail}" if tail else reason
             )
         if message is not None:
-            with logs.bound(request_id=request_id, batch=batch_code, shard=str(message.shard_id)):
+            with logs.bound(
+                request_id=origin.request_id, batch=origin.batch_code, shard=str(message.shard_id)
+            ):
                 _log.warning("shard %s goes to its attempt %d", message.shard_id, message.attempt)
             messages.append(message)
     if messages:

@@ -14,20 +14,19 @@ from __future__ import annotations
 
 import logging
 import logging.config
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import celery
 import sqlalchemy as sa
 from kombu.exceptions import OperationalError
 
 from db import logs
-from db.messages import QUEUE_SHARDS
+from db.messages import ONE_MORE_TRY, QUEUE_SHARDS
 from refault.errors import RefaultError
+from refault.mmu.cache import cache_folder
 from worker import webhooks
 from worker.app import app
 from worker.lifecycle import publish
@@ -53,7 +52,7 @@ def main() -> int:
         simulator_digest="",
         publish=lambda messages: publish(app, messages),
         # Where the workers of this host leave what an attempt said last.
-        cache=Path(os.environ.get("REFAULT_CACHE") or "~/.cache/refault").expanduser(),
+        cache=cache_folder(),
     )
     duties = (
         _Duty("sweep", settings.sweep_seconds, lambda: sweep_once(app, held), told_to_stop),
@@ -85,7 +84,7 @@ def sweep_once(sender: celery.Celery, held: Resources) -> None:
 
 def _waiting_count(sender: celery.Celery) -> int:
     with sender.connection_for_read() as connection:
-        connection.ensure_connection(max_retries=1, timeout=2)
+        connection.ensure_connection(**ONE_MORE_TRY)
         with connection.channel() as channel:
             try:
                 found = channel.queue_declare(queue=QUEUE_SHARDS, passive=True)

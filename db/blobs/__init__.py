@@ -16,7 +16,7 @@ from pathlib import Path
 
 from db.blobs.folder import FolderStore
 from db.blobs.incoming import IncomingBlob, Partial
-from db.blobs.snapshots import FolderSnapshots, SnapshotStore
+from db.blobs.snapshots import SnapshotStore
 from db.blobs.store import BlobStore
 
 __all__ = [
@@ -62,7 +62,7 @@ def open_snapshots(
     ``folder`` is another place than beside a folder of blobs.
     """
     if not is_bucket(location):
-        return FolderSnapshots(folder or Path(location) / "snapshots")
+        return SnapshotStore(folder or Path(location) / "snapshots")
     from db.blobs.bucket_snapshots import BucketSnapshots  # noqa: PLC0415
     from db.blobs.objects import Objects  # noqa: PLC0415
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from db.blobs.objects import Objects
-from db.blobs.snapshots import INCOMING, FolderSnapshots, Kept, parse
+from db.blobs.snapshots import INCOMING, Kept, SnapshotStore, parse
 
 _PREFIX = "snapshots"
 
 
-class BucketSnapshots(FolderSnapshots):
+class BucketSnapshots(SnapshotStore):
     """The folder has what this host reads just now; the bucket has what counts."""
 
     def __init__(self, objects: Objects, folder: Path) -> None:

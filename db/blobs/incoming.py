@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -183,7 +184,11 @@ class Incoming:
 
 def _read(stream: BinaryIO, start: int, size_bytes: int) -> bytes:
     stream.flush()
-    return os.pread(stream.fileno(), size_bytes, start)
+    found = os.pread(stream.fileno(), size_bytes, start)
+    if len(found) < size_bytes:
+        # Not the sender's doing: what was written is not there any more.
+        raise OSError(errno.EIO, f"bytes after byte {start + len(found)} were lost here")
+    return found
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,7 +12,6 @@ shard says which one counts, so a worker that lost its shard and writes on does 
 
 from __future__ import annotations
 
-import abc
 import contextlib
 import secrets
 import time
@@ -36,8 +35,11 @@ class Kept(NamedTuple):
     age_seconds: float
 
 
-class SnapshotStore(abc.ABC):
-    """Made when the first snapshot is written: most shards are over before."""
+class SnapshotStore:
+    """Snapshots in a folder that all hosts share.
+
+    The folder is made when the first one is written: most shards are over before.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -95,35 +97,15 @@ class SnapshotStore(abc.ABC):
         """Files that are here for a while only."""
         yield from (self.folder / INCOMING).glob("*")
 
-    @abc.abstractmethod
     def fetch(self, shard_id: uuid.UUID, seal: str) -> Path:
         """A local file of that snapshot, unchecked; there may be none.
 
         Raises Unavailable if nobody can say.
         """
-
-    @abc.abstractmethod
-    def kept(self) -> Iterator[Kept]:
-        """Every snapshot there is, also what this host has copies of."""
-
-    @abc.abstractmethod
-    def _put(self, path: Path, name: str) -> None:
-        """Stores a local file under a name; the file may be gone then."""
-
-    @abc.abstractmethod
-    def _delete(self, name: str) -> None:
-        """Removes what has that name, if there is anything."""
-
-
-class FolderSnapshots(SnapshotStore):
-    """Snapshots in a folder that all hosts share."""
-
-    def fetch(self, shard_id: uuid.UUID, seal: str) -> Path:
-        """The file itself."""
         return self.path(shard_id, seal)
 
     def kept(self) -> Iterator[Kept]:
-        """The files of the folder."""
+        """Every snapshot there is, also what this host has copies of."""
         for path in self.folder.glob("*.*"):
             with contextlib.suppress(FileNotFoundError):
                 age_seconds = time.time() - path.stat().st_mtime
@@ -131,9 +113,11 @@ class FolderSnapshots(SnapshotStore):
                     yield found
 
     def _put(self, path: Path, name: str) -> None:
+        """Stores a local file under a name; the file may be gone then."""
         path.rename(self.folder / name)
 
     def _delete(self, name: str) -> None:
+        """Removes what has that name, if there is anything."""
         (self.folder / name).unlink(missing_ok=True)
 
 

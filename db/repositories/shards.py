@@ -11,6 +11,7 @@ import datetime
 import enum
 import uuid
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -240,17 +241,21 @@ def give_back(
     return requeue(session, batch, shard, error, counts_as_loss=counts_as_loss, is_death=is_death)
 
 
-def request_of(session: Session, shard_id: uuid.UUID) -> tuple[str | None, str | None]:
-    """The code of the shard's batch and the id of the request that planned it."""
-    query = sa.select(Batch.code, Batch.request_id).join(Shard, Shard.batch_id == Batch.id)
-    row = session.execute(query.where(Shard.id == shard_id)).one_or_none()
-    return (None, None) if row is None else (row.code, row.request_id)
+class Origin(NamedTuple):
+    """The batch of a shard, and what is kept of the request that planned it."""
+
+    batch_code: str | None
+    request_id: str | None
+    trace_context: str | None  # of ``db/tracing.py``
 
 
-def trace_context_of(session: Session, shard_id: uuid.UUID) -> str | None:
-    """The span of the request that planned the shard's batch (``db/tracing.py``)."""
-    query = sa.select(Batch.trace_context).join(Shard, Shard.batch_id == Batch.id)
-    return session.scalar(query.where(Shard.id == shard_id))
+def origin_of(session: Session, shard_id: uuid.UUID) -> Origin:
+    """Where a shard comes from, for logs and traces; nothing of one that is gone."""
+    query = sa.select(Batch.code, Batch.request_id, Batch.trace_context)
+    row = session.execute(
+        query.join(Shard, Shard.batch_id == Batch.id).where(Shard.id == shard_id)
+    ).one_or_none()
+    return Origin(None, None, None) if row is None else Origin(*row)
 
 
 def locked(session: Session, fence: Fence) -> tuple[Batch | None, Shard | None]:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numba
 from numba import types
 
+from refault.mmu.cache import cache_folder
 from refault.mmu.source import simulator_digest
 from refault.mmu.words import bare_words
 
@@ -28,49 +29,39 @@ INTERPRETED = os.environ.get("REFAULT_INTERPRETED", "") == "1"
 BOUNDS_CHECKED = os.environ.get("REFAULT_BOUNDSCHECK", "") == "1"
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels are kept.
-
-    ``REFAULT_CACHE`` if it is set, a checkout's own ``.refault/cache``, else the user's cache.
-    """
-    named = os.environ.get("REFAULT_CACHE")
-    if named:
-        return Path(named)
-    checkout = Path(__file__).resolve().parents[2]
-    if (checkout / "pyproject.toml").is_file():
-        return checkout / ".refault" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "refault"
-
-
 @contextlib.contextmanager
 def compiling_alone() -> Iterator[None]:
     """Makes processes that start together compile once: the first does, the others wait and load.
 
-    The lock is the kernel's and ends with its process. Where there is no place for a cache, each
-    compiles for itself.
+    Once somebody has come to the end of the block nobody waits any more. The lock is the kernel's
+    and ends with its process. Where there is no place for a cache, each compiles for itself.
     """
+    folder = _kernels_folder()
+    whole = folder / "whole"
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
-            folder = cache_folder()
             folder.mkdir(parents=True, exist_ok=True)
-            lock = held.enter_context((folder / f"compiling-{_kind()}").open("wb"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not whole.exists():
+                lock = held.enter_context((folder / "lock").open("wb"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+        with contextlib.suppress(OSError):
+            whole.touch()
 
 
-def _kind() -> str:
-    return f"{'checked' if BOUNDS_CHECKED else 'kernels'}-{simulator_digest()[:16]}"
+def _kernels_folder() -> Path:
+    """The cache of this very source.
+
+    numba does not notice when a callee in another file changed, so it is keyed by the digest of
+    the whole simulator.
+    """
+    kind = "checked" if BOUNDS_CHECKED else "kernels"
+    return cache_folder() / f"{kind}-{simulator_digest()[:16]}"
 
 
 def _configure() -> dict[str, Any]:
-    """Point numba's cache at a folder of this very source.
-
-    numba does not notice when a callee in another file changed, so the folder is
-    keyed by the digest of the whole simulator.
-    """
-    numba.config.CACHE_DIR = str(  # type: ignore[attr-defined]  # set at import, by name
-        cache_folder() / _kind()
-    )
+    """Point numba's cache at the folder of this source."""
+    numba.config.CACHE_DIR = str(_kernels_folder())  # type: ignore[attr-defined]  # set at import
     return {
         "nogil": True,
         "error_model": "numpy",

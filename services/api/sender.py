@@ -5,10 +5,7 @@ from collections.abc import Sequence
 import celery
 from kombu.exceptions import OperationalError
 
-from db.messages import BROKER_SETTINGS, TASK_SHARD_RUN, ShardMessage
-
-# A request waits no longer for a broker that does not answer, and hardly for one that refuses.
-ONE_MORE_TRY = {"max_retries": 1, "interval_start": 0.1, "timeout": 2}
+from db.messages import BROKER_SETTINGS, ONE_MORE_TRY, TASK_SHARD_RUN, ShardMessage
 
 
 class Sender:

@@ -210,6 +210,24 @@ async def test_a_bad_trace_is_refused_at_its_byte_and_the_upload_is_over(http, r
     assert rows.nothing_is_left()
 
 
+async def test_bad_bytes_a_killed_server_had_counted_end_the_upload_when_they_are_read_again(
+    http, rows
+):
+    data = flipped(GOOD, len(GOOD) // 2)
+    place = await begin(http, data)
+    # Counted as safe with a block that was still being checked when the server died.
+    (file,) = rows.files()
+    file.write_bytes(data[:-20])
+    with transaction(rows.engine) as session:
+        session.execute(sa.update(Upload).values(offset_bytes=len(data) - 20))
+
+    answer = await send(http, place, len(data) - 20, data[-20:])
+
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/trace-corrupt")
+    assert (await http.head(place, headers=TUS)).status_code == 410
+    assert rows.nothing_is_left()
+
+
 async def test_a_trace_that_ends_too_early_is_refused_with_its_last_byte(http, rows):
     data = GOOD[:-16]
     place = await begin(http, data)

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from refault.mmu.jit import cache_folder
+from refault.mmu.cache import cache_folder
 from services.local.folder import DataFolder
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from db import tracing
 from refault.client import Client
-from refault.mmu.jit import cache_folder
+from refault.mmu.cache import cache_folder
 from services.local.stack import Stack
 from tests.fixtures.stack import DEMO_TRACES, QUICK
 

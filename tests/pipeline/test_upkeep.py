@@ -1,10 +1,8 @@
 """The short duties, while the only worker is busy for as long as one likes."""
 
 import contextlib
-import http.server
 import os
 import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,32 +11,11 @@ import sqlalchemy as sa
 from db.models import Run, Shard
 from db.session import transaction
 from refault.client import Client
-from refault.mmu.jit import cache_folder
+from refault.mmu.cache import cache_folder
 from services.local.stack import Stack
+from tests.fixtures.receiver import receiving
 from tests.fixtures.stack import QUICK
 from tests.pipeline.watched import Watched, pool_process_of
-
-
-@pytest.fixture
-def received():
-    """What a receiver of webhooks was sent, and its address."""
-    arrived = []
-
-    class Receiver(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["content-length"]))
-            arrived.append(self.headers["x-refault-event"])
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield arrived, f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture
@@ -68,10 +45,15 @@ def held(pid):
         os.kill(pid, signal.SIGCONT)
 
 
-def test_sweeps_and_webhooks_do_not_wait_behind_a_long_shard(lonely, capture, received):
+@pytest.fixture
+def receiver():
+    with receiving() as receiver:
+        yield receiver
+
+
+def test_sweeps_and_webhooks_do_not_wait_behind_a_long_shard(lonely, capture, receiver):
     stack, client = lonely
-    arrived, address = received
-    client.create_webhook(address, events=["batch.failed", "batch.finished"])
+    client.create_webhook(receiver.url, events=["batch.failed", "batch.finished"])
     long_one = Watched(stack, client, capture)
     worker = long_one.submit().wait_until_in_the_kernel_loop()
     with held(pool_process_of(worker.pid)):
@@ -89,9 +71,10 @@ def test_sweeps_and_webhooks_do_not_wait_behind_a_long_shard(lonely, capture, re
         abandoned.wait(lambda: abandoned.shard().attempt == 2, "the sweep")
         other = Watched(stack, client, capture).submit()
         client.cancel_batch(other.code)
-        other.wait(lambda: arrived, "the webhook")
+        other.wait(lambda: receiver.messages, "the webhook")
 
-        assert arrived == ["batch.finished"]
+        [(_, headers, _)] = receiver.messages
+        assert headers["X-Refault-Event"] == "batch.finished"
         assert (long_one.shard().state, long_one.shard().attempt) == ("running", 1)
         assert abandoned.shard().state == "queued"
     for batch in (long_one, abandoned):

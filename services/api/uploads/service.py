@@ -183,9 +183,11 @@ class _Appending:
             self._write_checked(part.checksum, chunks)
             chunks = self._partial.chunks(self._row.offset_bytes, self._written)
             self._written = self._row.offset_bytes
-        validator = self._resources.validators.take(
-            self._row.id, self._partial, self._row.offset_bytes
-        )
+        with self._refusing():
+            # What a killed server had counted, but not checked to the end, may be no good.
+            validator = self._resources.validators.take(
+                self._row.id, self._partial, self._row.offset_bytes
+            )
         try:
             for chunk in chunks:
                 self._feed(validator, chunk, is_written=part.checksum is not None)

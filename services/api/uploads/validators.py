@@ -23,15 +23,22 @@ class Validators:
         self._kept: OrderedDict[uuid.UUID, TraceValidator] = OrderedDict()
 
     def take(self, upload_id: uuid.UUID, partial: Partial, offset: int) -> TraceValidator:
-        """One that was fed the bytes before ``offset``; it is the caller's from now on."""
+        """One that was fed the bytes before ``offset``; it is the caller's from now on.
+
+        Raises TraceError if these bytes, read again, are no good.
+        """
         with self._lock:
             kept = self._kept.pop(upload_id, None)
         if kept is not None and kept.size_bytes == offset:
             kept.go_on_reading_from(partial.read)
             return kept
         validator = TraceValidator(partial.read, self._decoding)
-        for chunk in partial.chunks(0, offset):
-            validator.feed(chunk)
+        try:
+            for chunk in partial.chunks(0, offset):
+                validator.feed(chunk)
+        except BaseException:
+            validator.abandon()
+            raise
         return validator
 
     def give(self, upload_id: uuid.UUID, validator: TraceValidator) -> None:
