@@ -20,17 +20,27 @@ import httpx
 import sqlalchemy as sa
 from fill import open_database
 from report import record
+from starlette.types import ASGIApp
 
-from services.api.app import create_api
+from services.api.app import create_app
 from services.api.settings import Settings
-from services.api.site import Site
+from services.local.access import Access
 
 GOAL_MS = 150
 REQUESTS = 200
 MILLISECONDS = 1000
 
 
-async def measure(site: Site, engine: sa.Engine) -> dict[str, list[float]]:
+def asker(site: ASGIApp, token: str) -> httpx.AsyncClient:
+    """Somebody who may read everything."""
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(site),
+        base_url="http://refault.test",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+
+
+async def measure(site: ASGIApp, engine: sa.Engine, token: str) -> dict[str, list[float]]:
     """Times of each kind of request, in milliseconds, over batches nobody asked for before."""
     with engine.connect() as connection:
         codes = [row.code for row in connection.execute(sa.text("SELECT code FROM batches"))]
@@ -42,8 +52,7 @@ async def measure(site: Site, engine: sa.Engine) -> dict[str, list[float]]:
         "list of 20 batches": "/api/v1/batches?limit=20",
     }
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
-    transport = httpx.ASGITransport(site)
-    async with httpx.AsyncClient(transport=transport, base_url="http://refault.test") as http:
+    async with asker(site, token) as http:
         for kind, address in kinds.items():
             for number, code in enumerate(chosen):
                 began = time.perf_counter()
@@ -56,7 +65,9 @@ async def measure(site: Site, engine: sa.Engine) -> dict[str, list[float]]:
     return times
 
 
-async def statements_of(site: Site, engine: sa.Engine, code: str) -> list[tuple[str, Any]]:
+async def statements_of(
+    site: ASGIApp, engine: sa.Engine, token: str, code: str
+) -> list[tuple[str, Any]]:
     """What one comparison asks of the database."""
     seen: list[tuple[str, Any]] = []
 
@@ -64,8 +75,7 @@ async def statements_of(site: Site, engine: sa.Engine, code: str) -> list[tuple[
         seen.append((given[2], given[3]))
 
     sa.event.listen(engine, "before_cursor_execute", remember)
-    transport = httpx.ASGITransport(site)
-    async with httpx.AsyncClient(transport=transport, base_url="http://refault.test") as http:
+    async with asker(site, token) as http:
         await http.get(f"/api/v1/comparisons/{code}")
     sa.event.remove(engine, "before_cursor_execute", remember)
     return seen
@@ -99,15 +109,16 @@ def main() -> int:
             broker_url="redis://127.0.0.1:1/0",
             blobs=options.folder / "blobs",
         )
-        api = create_api(settings)
-        engine = api.state.resources.engine
-        site = Site(api, None, api.state.request_metrics)
+        site = create_app(settings)
+        resources = site.api.state.resources
+        engine = resources.engine
         with engine.connect() as connection:
             count = connection.scalar(sa.text("SELECT count(*) FROM results"))
             code = connection.scalar(sa.text("SELECT max(code) FROM batches"))
         print(f"{count} results")
-        times = asyncio.run(measure(site, engine))
-        print_plans(engine, asyncio.run(statements_of(site, engine, code)))
+        token = Access.ensure(data, engine).token
+        times = asyncio.run(measure(site, engine, token))
+        print_plans(engine, asyncio.run(statements_of(site, engine, token, code)))
         print()
         for kind, taken in times.items():
             p50, p95 = percentile(taken, 50), percentile(taken, 95)
@@ -121,8 +132,7 @@ def main() -> int:
                 ours={"p95_ms": p95, "median_ms": percentile(times[kind], 50)},
                 theirs={"goal_ms": GOAL_MS},
             )
-        engine.dispose()
-        api.state.resources.close()
+        resources.close()
     finally:
         server.process.stop()
         data.close()

@@ -5,6 +5,8 @@ import hashlib
 
 from db import session
 from db.models import FIRST_PROJECT
+from db.repositories import claiming, recording, results, shards
+from db.repositories.recording import Computed
 from refault.catalogue import SEED_SERIES, PatchSet, prefix_label, prefixes, resolve
 from refault.compare import Column
 from refault.results import COUNTERS, SEMANTICS, Finding, RunResult
@@ -158,3 +160,33 @@ def make_column(label="p3", result=None, **given) -> Column:
 def transaction(engine):
     """A transaction in the project every installation begins with."""
     return session.transaction(engine, FIRST_PROJECT)
+
+
+def claim_shard(opened, *, worker="w1", worker_pid=1, simulator_digest, lease_seconds=60):
+    """The one shard a worker would get first; None if nothing waits."""
+    claims = claiming.claim_handful(
+        opened,
+        worker=worker,
+        worker_pid=worker_pid,
+        simulator_digest=simulator_digest,
+        lease_seconds=lease_seconds,
+        shards_max=1,
+    )
+    return claims[0] if claims else None
+
+
+def record_shard(opened, fence, outcomes, **given) -> bool:
+    """Records one shard's outcomes; whether its fence still held."""
+    return recording.record(opened, [Computed(fence, outcomes, 0.5)], **given) == [fence]
+
+
+def write_result(opened, outcome, *, trace_digest, **given):
+    """Stores one outcome: its row, and whether the alarm was raised."""
+    [written] = results.write(opened, [(trace_digest, outcome)], **given).values()
+    return written
+
+
+def extend_lease(opened, fence, *, lease_seconds=60, events_done=0):
+    """A heartbeat of one shard's holder: its grip."""
+    progress = {fence.shard_id: events_done}
+    return shards.extend(opened, [fence], lease_seconds=lease_seconds, events_done=progress)

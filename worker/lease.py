@@ -1,9 +1,11 @@
-"""Keeps a shard while a replay runs, and learns when to let it go."""
+"""Keeps shards while they are computed, and learns when to let them go."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import uuid
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Lease:
-    """A thread that moves the end of a claim's lease; a context manager.
+    """A thread that moves the ends of a handful's leases; a context manager.
 
     Replays run without the interpreter's lock, so the thread gets its turn.
     The database's clock is the only one asked. A database that cannot be
@@ -25,10 +27,10 @@ class Lease:
     the next heartbeat says so.
     """
 
-    def __init__(self, resources: Resources, claim: Claim) -> None:
+    def __init__(self, resources: Resources, claims: Sequence[Claim]) -> None:
         self._resources = resources
-        self._claim = claim
-        self._events_done = 0
+        self._fences = [claim.fence for claim in claims]
+        self._events_done: dict[uuid.UUID, int] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self.grip = Grip.HELD
@@ -50,9 +52,9 @@ class Lease:
         """Whether to stop: the batch is cancelled, or the shard is somebody else's."""
         return self.grip is not Grip.HELD
 
-    def report(self, done: int, total: int) -> None:
-        """How far the replay is, in any unit."""
-        self._events_done = self._claim.event_count * done // max(total, 1)
+    def report(self, claim: Claim, done: int, total: int) -> None:
+        """How far a claim's replay is, in any unit."""
+        self._events_done[claim.fence.shard_id] = claim.event_count * done // max(total, 1)
 
     def _run(self) -> None:
         settings = self._resources.settings
@@ -62,13 +64,12 @@ class Lease:
                 with transaction(self._resources.engine) as session:
                     self.grip = shards.extend(
                         session,
-                        self._claim.fence,
+                        self._fences,
                         lease_seconds=settings.lease_seconds,
-                        events_done=self._events_done,
+                        events_done=dict(self._events_done),
                     )
             except RefaultError as error:
-                _log.warning(
-                    "lease of shard %s not extended: %s", self._claim.fence.shard_id, error
-                )
+                shard_ids = ", ".join(str(fence.shard_id) for fence in self._fences)
+                _log.warning("lease of shard %s not extended: %s", shard_ids, error)
             if self.grip is not Grip.HELD:
                 return

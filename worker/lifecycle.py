@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import logging
 import logging.config
 import os
@@ -150,6 +151,9 @@ def _start(app: celery.Celery) -> None:
             host=socket.gethostname(),
             pid=os.getpid(),
         )
+    # Pool processes share what is here by now, and none of them looks through it for garbage.
+    gc.collect()
+    gc.freeze()
     _log.info("worker %s has simulator %s", held.name, held.simulator_digest[:12])
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.models import Batch, BatchEvent
+from db.models import Batch, BatchEvent, Run
 
 
 def add(session: Session, batch: Batch, kind: str, **body: Any) -> None:
     """Appends a step; the batch's row must be locked, so that ids appear in order.
 
-    Every step carries the counts as they stand, so a watcher needs only the last one.
+    Every step carries the counts as they stand, so a watcher needs only the last one. Steps of one
+    transaction are written together, in the order they were added.
     """
     counts = {
         "state": batch.state,
@@ -26,8 +27,18 @@ def add(session: Session, batch: Batch, kind: str, **body: Any) -> None:
         "cancelled_count": batch.cancelled_count,
     }
     session.add(BatchEvent(batch_id=batch.id, kind=kind, body={**counts, **body}))
-    # Two steps of one transaction keep their order only if written one by one.
-    session.flush()
+
+
+def add_run(session: Session, batch: Batch, run: Run, *, integrity_alarm: bool = False) -> None:
+    """Appends that a run has come to its state."""
+    add(
+        session,
+        batch,
+        f"run.{run.state}",
+        run_id=str(run.id),
+        variant_digest=run.variant_digest,
+        integrity_alarm=integrity_alarm,
+    )
 
 
 def after(

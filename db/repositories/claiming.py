@@ -12,33 +12,44 @@ whichever shard the message was sent for. The order:
 
 The choice is made among batches, of which few are open, not among shards, of
 which a hundred thousand may wait.
+
+Shards that are computed in less time than it takes to hand them out are taken
+several at once, as a handful.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from db.models import Batch, Shard
 from db.repositories import batches, shards
 from db.repositories.shards import Claim
 
+HANDFUL_SHARDS = 16
+HANDFUL_EVENTS = 2**18
+"""Events × runs of a handful, at most: some hundredths of a second. One shard may be larger."""
 
-def claim_next(
+
+def claim_handful(
     session: Session,
     *,
     worker: str,
     worker_pid: int,
     simulator_digest: str,
     lease_seconds: float,
-) -> Claim | None:
+    shards_max: int = HANDFUL_SHARDS,
+) -> list[Claim]:
     """Takes the best waiting shard this simulator may compute, for a lease.
 
-    None: nothing waits; or the results of the shard that did have appeared
-    since, so that it is done without computing. Batches planned for another
+    If it is small, the next small ones of its batch come with it, at most ``shards_max``. A shard
+    that was lost before is taken alone, so that poison takes nobody along twice.
+
+    Empty: nothing waits; or the results of the shards that did have appeared
+    since, so that they are done without computing. Batches planned for another
     simulator are left to workers that have it.
     """
     exhausted: set[uuid.UUID] = set()
@@ -46,23 +57,23 @@ def claim_next(
         savepoint = session.begin_nested()
         # Batch before shard, like everybody; a claim that comes second waits here and looks anew.
         batch = batches.lock(session, batch_id)
-        shard = _first_waiting(session, batch)
-        if shard is not None:
-            claim = shards.take(
+        waiting = _first_waiting(session, batch, shards_max)
+        if waiting:
+            claims = shards.take(
                 session,
                 batch,
-                shard,
+                waiting,
                 worker=worker,
                 worker_pid=worker_pid,
                 lease_seconds=lease_seconds,
             )
             savepoint.commit()
-            return claim
+            return claims
         # Somebody took the last one. Rolling back lets go of the batch: holding one while waiting
         # for the next would be a deadlock in the making.
         savepoint.rollback()
         exhausted.add(batch_id)
-    return None
+    return []
 
 
 def held_by(session: Session, worker: str, worker_pid: int) -> list[shards.Fence]:
@@ -73,18 +84,33 @@ def held_by(session: Session, worker: str, worker_pid: int) -> list[shards.Fence
     return [shards.Fence(row.id, row.attempt) for row in session.execute(query)]
 
 
-def _first_waiting(session: Session, batch: Batch) -> Shard | None:
+def _first_waiting(session: Session, batch: Batch, shards_max: int) -> list[Shard]:
     if batch.is_over or batch.cancel_requested_at is not None:
-        return None
+        return []
     query = (
         sa.select(Shard)
         .where(Shard.batch_id == batch.id, Shard.state == "queued")
         .order_by(Shard.id)
-        .limit(1)
+        .limit(shards_max)
+        .options(selectinload(Shard.runs))
         .with_for_update(of=Shard, skip_locked=True)
         .execution_options(populate_existing=True)
     )
-    return session.scalars(query).one_or_none()
+    return _handful(session.scalars(query).all())
+
+
+def _handful(waiting: Sequence[Shard]) -> list[Shard]:
+    """The first, and as many of those after it as are small together with it."""
+    taken: list[Shard] = []
+    events = 0
+    for shard in waiting:
+        events += shard.events_total * len(shard.runs)
+        if taken and (events > HANDFUL_EVENTS or shard.lost_count):
+            break
+        taken.append(shard)
+        if shard.lost_count:
+            break
+    return taken
 
 
 def _best_batch(

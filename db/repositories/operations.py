@@ -21,7 +21,7 @@ INTEGRITY_ALARMS = "integrity_alarms"
 TALLIES = {
     LEASES_EXPIRED: "Shards taken from a worker that was not heard of any more",
     RESULTS_DROPPED: "Results that came from a worker whose shard was somebody else's by then",
-    MESSAGES_DROPPED: "Messages that found their shard taken or over",
+    MESSAGES_DROPPED: "Messages that found nothing waiting",
     UPLOADED_BYTES: "Bytes of the traces that were stored",
     UPLOADS: "Traces that were stored",
     INTEGRITY_ALARMS: "Results that were computed again and came out with other bytes",

@@ -81,42 +81,68 @@ def link(run: Run, result: Result, *, found: bool, at: datetime.datetime | None 
 
 
 def write(
-    session: Session, outcome: Outcome, *, trace_digest: str, simulator_digest: str, worker: str
-) -> tuple[Result, bool]:
-    """Stores an outcome under its three digests; answers its row and whether the alarm was raised.
+    session: Session,
+    outcomes: Sequence[tuple[str, Outcome]],
+    *,
+    simulator_digest: str,
+    worker: str,
+) -> dict[tuple[str, str], tuple[Result, bool]]:
+    """Stores outcomes, each with its trace's digest, under their three digests.
 
-    The first complete result stays. A later one with other bytes is no second
-    opinion but a defect (of the simulator, the machine or the disk): the row
-    keeps its body and gets an integrity alarm with both digests.
+    Answers, by (trace digest, variant digest), each row and whether the alarm was raised. The first
+    complete result stays. A later one with other bytes is no second opinion but a defect (of the
+    simulator, the machine or the disk): the row keeps its body and gets an integrity alarm with
+    both digests.
     """
-    values = _values(outcome)
-    created = session.scalar(
+    values = {
+        (trace_digest, outcome.variant_digest): _values(outcome)
+        for trace_digest, outcome in outcomes
+    }
+    if not values:
+        return {}
+    created = session.scalars(
         insert(Result)
-        .values(
-            id=uuid7(),
-            trace_digest=trace_digest,
-            variant_digest=outcome.variant_digest,
-            simulator_digest=simulator_digest,
-            worker=worker,
-            **values,
-        )
         .on_conflict_do_nothing(
             index_elements=[Result.trace_digest, Result.variant_digest, Result.simulator_digest]
         )
-        .returning(Result.id)
+        .returning(Result),
+        [
+            {
+                "id": uuid7(),
+                "trace_digest": trace_digest,
+                "variant_digest": variant_digest,
+                "simulator_digest": simulator_digest,
+                "worker": worker,
+                **values[trace_digest, variant_digest],
+            }
+            # In one order for all: two workers with the same cells must not wait for each other.
+            for trace_digest, variant_digest in sorted(values)
+        ],
     )
+    written = {(row.trace_digest, row.variant_digest): (row, False) for row in created}
+    for place in sorted(values.keys() - written.keys()):
+        written[place] = _write_again(session, place, values[place], simulator_digest, worker)
+    return written
+
+
+def _write_again(
+    session: Session,
+    place: tuple[str, str],
+    values: dict[str, Any],
+    simulator_digest: str,
+    worker: str,
+) -> tuple[Result, bool]:
+    """What to make of an outcome where there is one: the row, and whether the alarm was raised."""
     row = session.scalars(
         sa.select(Result)
         .where(
-            Result.trace_digest == trace_digest,
-            Result.variant_digest == outcome.variant_digest,
+            Result.trace_digest == place[0],
+            Result.variant_digest == place[1],
             Result.simulator_digest == simulator_digest,
         )
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one()
-    if created is not None:
-        return row, False
     alarmed = False
     row.recomputed_at = sa.func.now()
     if row.outcome == "crashed":

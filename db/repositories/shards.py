@@ -1,4 +1,4 @@
-"""Take, extend, record, give back: a shard's life under the fence (shard id, attempt).
+"""Take, extend, give back: a shard's life under the fence (shard id, attempt).
 
 Only the database's clock is asked, so workers need not agree on the time. All
 functions lock the batch before the shard.
@@ -10,15 +10,15 @@ import dataclasses
 import datetime
 import enum
 import uuid
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from db.messages import ShardMessage
 from db.models import Batch, Run, Shard
-from db.repositories import batch_events, batches, operations, results, webhooks
+from db.repositories import batch_events, batches, results
 
 LOSSES_MAX = 3
 """A shard that was lost this often is poison; trying on would loop for ever."""
@@ -32,12 +32,20 @@ class Fence:
     attempt: int
 
 
+class Origin(NamedTuple):
+    """The batch of a shard, and what is kept of the request that planned it."""
+
+    batch_code: str | None
+    request_id: str | None
+    trace_context: str | None  # of ``db/tracing.py``
+
+
 @dataclasses.dataclass(frozen=True)
 class Claim:
     """What a worker holds: the trace to decode once, and the runs to replay on it."""
 
     fence: Fence
-    batch_code: str
+    origin: Origin
     trace_digest: str
     trace_name: str
     event_count: int
@@ -57,139 +65,96 @@ class Grip(enum.Enum):
 def take(
     session: Session,
     batch: Batch,
-    shard: Shard,
+    waiting: Sequence[Shard],
     *,
     worker: str,
     worker_pid: int,
     lease_seconds: float,
-) -> Claim | None:
-    """Gives a queued shard to a worker for a lease; batch and shard must be locked.
+) -> list[Claim]:
+    """Gives queued shards to a worker for a lease; batch and shards must be locked.
 
     Runs whose result has appeared since the planning are linked to it, unless
-    the batch asks for everything again. None: that was all of them.
+    the batch asks for everything again. A shard that had no other runs is done,
+    and nobody's claim.
     """
-    runs = _link_known(session, batch, shard)
-    if not runs:
-        shard.state = "done"
-        shard.finished_at = sa.func.now()
-        batch_events.add(session, batch, "shard.done", shard_id=str(shard.id))
+    now = clock(session)
+    runs = _link_known(session, batch, waiting, now)
+    taken = [shard for shard in waiting if runs[shard.id]]
+    for shard in waiting:
+        if not runs[shard.id]:
+            shard.state = "done"
+            shard.finished_at = now
+            batch_events.add(session, batch, "shard.done", shard_id=str(shard.id))
+    if not taken:
         batches.settle(session, batch)
-        return None
-    shard.state = "running"
-    shard.worker = worker
-    shard.worker_pid = worker_pid
-    shard.lease_until = _lease_end(lease_seconds)
-    shard.started_at = sa.func.now()
-    shard.events_done = 0
-    for run in runs:
-        run.state = "running"
+        return []
     if batch.state == "queued":
         batch.state = "running"
-    batch.claimed_at = sa.func.clock_timestamp()
+    batch.claimed_at = now
+    for shard in taken:
+        shard.state = "running"
+        shard.worker = worker
+        shard.worker_pid = worker_pid
+        shard.lease_until = now + datetime.timedelta(seconds=lease_seconds)
+        shard.started_at = now
+        shard.events_done = 0
+        for run in runs[shard.id]:
+            run.state = "running"
+        batch_events.add(
+            session,
+            batch,
+            "shard.claimed",
+            shard_id=str(shard.id),
+            worker=worker,
+            attempt=shard.attempt,
+            snapshot_events=shard.snapshot_events,
+        )
     session.flush()
-    batch_events.add(
-        session,
-        batch,
-        "shard.claimed",
-        shard_id=str(shard.id),
-        worker=worker,
-        attempt=shard.attempt,
-        snapshot_events=shard.snapshot_events,
-    )
-    return Claim(
-        Fence(shard.id, shard.attempt),
-        batch.code,
-        shard.trace.digest,
-        shard.trace.name,
-        shard.trace.event_count,
-        tuple(runs),
-        shard.snapshot_digest,
-    )
+    origin = Origin(batch.code, batch.request_id, batch.trace_context)
+    return [
+        Claim(
+            Fence(shard.id, shard.attempt),
+            origin,
+            shard.trace.digest,
+            shard.trace.name,
+            shard.trace.event_count,
+            tuple(runs[shard.id]),
+            shard.snapshot_digest,
+        )
+        for shard in taken
+    ]
 
 
-def extend(session: Session, fence: Fence, *, lease_seconds: float, events_done: int) -> Grip:
-    """The holder lives: moves the end of its lease and the progress that watchers see.
+def extend(
+    session: Session,
+    fences: Sequence[Fence],
+    *,
+    lease_seconds: float,
+    events_done: Mapping[uuid.UUID, int],
+) -> Grip:
+    """The holder lives: moves the ends of its leases and the progress that watchers see.
 
-    Touches no row but the shard's, so that heartbeats never wait for each other.
+    Touches no rows but the shards', so that heartbeats never wait for each other. What is held
+    together is of one batch; lost is it when nothing of it is held any more.
     """
     cancel_requested_at = (
         sa.select(Batch.cancel_requested_at).where(Batch.id == Shard.batch_id).scalar_subquery()
     )
-    row = session.execute(
+    lease_length = sa.func.make_interval(0, 0, 0, 0, 0, 0, lease_seconds, type_=sa.Interval)
+    lease_end = sa.func.clock_timestamp(type_=sa.DateTime(timezone=True)) + lease_length
+    progress: dict[str, Any] = {}
+    if events_done:
+        progress["events_done"] = sa.case(events_done, value=Shard.id, else_=Shard.events_done)
+    rows = session.execute(
         sa.update(Shard)
-        .where(Shard.id == fence.shard_id, Shard.attempt == fence.attempt, Shard.state == "running")
-        .values(lease_until=_lease_end(lease_seconds), events_done=events_done)
+        .where(_is_any_of(fences), Shard.state == "running")
+        .values(lease_until=lease_end, **progress)
         .returning(cancel_requested_at.label("cancel_requested_at"))
         .execution_options(synchronize_session=False)
-    ).one_or_none()
-    if row is None:
+    ).all()
+    if not rows:
         return Grip.LOST
-    return Grip.HELD if row.cancel_requested_at is None else Grip.CANCELLED
-
-
-def record(
-    session: Session,
-    fence: Fence,
-    outcomes: Sequence[results.Outcome],
-    *,
-    simulator_digest: str,
-    worker: str,
-) -> bool:
-    """Writes what the shard's runs came to and ends it; False if the fence no longer holds.
-
-    Results, runs, shard, counts and the batch's end are one transaction, so a
-    shard delivered or computed twice counts once.
-    """
-    batch, shard = locked(session, fence)
-    if batch is None or shard is None or shard.state != "running":
-        operations.count(session, operations.RESULTS_DROPPED)
-        return False
-    alarms: list[str] = []
-    by_variant = {run.variant_digest: run for run in shard.runs if run.state == "running"}
-    for outcome in outcomes:
-        run = by_variant.pop(outcome.variant_digest)
-        if outcome.failure is not None:
-            run.state = "failed"
-            run.error = outcome.failure
-            run.finished_at = sa.func.now()
-            batch.failed_count += 1
-            session.flush()
-            _tell_run(session, batch, run)
-            continue
-        result, alarmed = results.write(
-            session,
-            outcome,
-            trace_digest=shard.trace.digest,
-            simulator_digest=simulator_digest,
-            worker=worker,
-        )
-        results.link(run, result, found=False)
-        batch.done_count += 1
-        session.flush()
-        _tell_run(session, batch, run, integrity_alarm=alarmed)
-        alarms += [outcome.variant_digest] * alarmed
-    if by_variant:
-        missing = ", ".join(sorted(digest[:12] for digest in by_variant))
-        raise RuntimeError(f"shard {shard.id}: no outcome for variants {missing}")
-    shard.state = "done"
-    shard.lease_until = None
-    shard.snapshot_digest = shard.snapshot_events = None
-    shard.error = None
-    shard.events_done = shard.events_total
-    shard.finished_at = sa.func.now()
-    session.flush()
-    batch_events.add(session, batch, "shard.done", shard_id=str(shard.id))
-    batches.settle(session, batch)
-    if alarms:
-        webhooks.announce(
-            session,
-            "integrity.alarm",
-            batch,
-            trace_digest=shard.trace.digest,
-            variant_digests=alarms,
-        )
-        operations.count(session, operations.INTEGRITY_ALARMS, len(alarms))
-    return True
+    return Grip.HELD if rows[0].cancel_requested_at is None else Grip.CANCELLED
 
 
 def cancelled(session: Session, fence: Fence) -> bool:
@@ -241,14 +206,6 @@ def give_back(
     return requeue(session, batch, shard, error, counts_as_loss=counts_as_loss, is_death=is_death)
 
 
-class Origin(NamedTuple):
-    """The batch of a shard, and what is kept of the request that planned it."""
-
-    batch_code: str | None
-    request_id: str | None
-    trace_context: str | None  # of ``db/tracing.py``
-
-
 def origin_of(session: Session, shard_id: uuid.UUID) -> Origin:
     """Where a shard comes from, for logs and traces; nothing of one that is gone."""
     query = sa.select(Batch.code, Batch.request_id, Batch.trace_context)
@@ -260,47 +217,71 @@ def origin_of(session: Session, shard_id: uuid.UUID) -> Origin:
 
 def locked(session: Session, fence: Fence) -> tuple[Batch | None, Shard | None]:
     """Batch and shard, locked in this order; None for a shard that moved on to another attempt."""
-    batch_id = session.scalar(sa.select(Shard.batch_id).where(Shard.id == fence.shard_id))
-    if batch_id is None:
-        return None, None
+    batch, found = locked_together(session, [fence])
+    return batch, found.get(fence)
+
+
+def locked_together(
+    session: Session, fences: Sequence[Fence]
+) -> tuple[Batch | None, dict[Fence, Shard]]:
+    """The batch and those shards that have not moved on to another attempt, locked."""
+    wanted = {fence.shard_id for fence in fences}
+    batch_ids = session.scalars(
+        sa.select(Shard.batch_id).where(Shard.id.in_(wanted)).distinct()
+    ).all()
+    if not batch_ids:
+        return None, {}
+    [batch_id] = batch_ids
     batch = batches.lock(session, batch_id)
     query = (
         sa.select(Shard)
-        .where(Shard.id == fence.shard_id, Shard.attempt == fence.attempt)
+        .where(_is_any_of(fences))
+        .order_by(Shard.id)
+        .options(selectinload(Shard.runs))
         .with_for_update(of=Shard)
         .execution_options(populate_existing=True)
     )
-    return batch, session.scalars(query).one_or_none()
+    return batch, {Fence(row.id, row.attempt): row for row in session.scalars(query)}
 
 
-def _lease_end(lease_seconds: float) -> sa.ColumnElement[datetime.datetime]:
-    length = sa.func.make_interval(0, 0, 0, 0, 0, 0, lease_seconds, type_=sa.Interval)
-    return sa.func.clock_timestamp(type_=sa.DateTime(timezone=True)) + length
+def _is_any_of(fences: Sequence[Fence]) -> sa.ColumnElement[bool]:
+    keys = [(fence.shard_id, fence.attempt) for fence in fences]
+    return sa.tuple_(Shard.id, Shard.attempt).in_(keys)
 
 
-def _link_known(session: Session, batch: Batch, shard: Shard) -> list[Run]:
-    """Links open runs to results that have appeared; answers the runs still to be computed."""
-    open_runs = [run for run in shard.runs if run.state in ("queued", "running")]
+def clock(session: Session) -> datetime.datetime:
+    """The database's clock, as a value: rows with expressions would be written one by one."""
+    now: datetime.datetime = session.scalars(sa.select(sa.func.clock_timestamp())).one()
+    return now
+
+
+def _link_known(
+    session: Session, batch: Batch, waiting: Sequence[Shard], now: datetime.datetime
+) -> dict[uuid.UUID, list[Run]]:
+    """Links open runs to results that have appeared; the runs still to be computed, by shard."""
+    open_runs = {
+        shard.id: [run for run in shard.runs if run.state in ("queued", "running")]
+        for shard in waiting
+    }
     if batch.recompute:
         return open_runs
     known = results.find_many(
         session,
-        [shard.trace.digest],
-        [run.variant_digest for run in open_runs if not run.again],
+        [shard.trace.digest for shard in waiting],
+        [run.variant_digest for runs in open_runs.values() for run in runs if not run.again],
         batch.simulator_digest,
     )
-    missing = []
-    for run in open_runs:
-        result = known.get((shard.trace.digest, run.variant_digest))
-        if result is None:
-            missing.append(run)
-            continue
-        results.link(run, result, found=True)
-        batch.done_count += 1
-        batch.cached_count += 1
-        session.flush()
-        _tell_run(session, batch, run)
-    return missing
+    for shard in waiting:
+        for run in list(open_runs[shard.id]):
+            result = known.get((shard.trace.digest, run.variant_digest))
+            if result is None or run.again:
+                continue
+            open_runs[shard.id].remove(run)
+            results.link(run, result, found=True, at=now)
+            batch.done_count += 1
+            batch.cached_count += 1
+            batch_events.add_run(session, batch, run)
+    return open_runs
 
 
 def requeue(
@@ -384,14 +365,3 @@ def fail_locked(session: Session, batch: Batch, shard: Shard, error: str) -> Non
     session.flush()
     batch_events.add(session, batch, "shard.failed", shard_id=str(shard.id), error=error)
     batches.settle(session, batch)
-
-
-def _tell_run(session: Session, batch: Batch, run: Run, *, integrity_alarm: bool = False) -> None:
-    batch_events.add(
-        session,
-        batch,
-        f"run.{run.state}",
-        run_id=str(run.id),
-        variant_digest=run.variant_digest,
-        integrity_alarm=integrity_alarm,
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -107,6 +107,12 @@ def lock_digest(session: Session, digest: str) -> None:
 def find_by_digest(session: Session, digest: str) -> Trace | None:
     """The trace of that digest, or None."""
     return session.scalar(sa.select(Trace).where(Trace.digest == digest))
+
+
+def find_many(session: Session, digests: Collection[str]) -> dict[str, Trace]:
+    """Those of the whole digests that are here, in one question however many there are."""
+    found = session.scalars(sa.select(Trace).where(Trace.digest.in_(digests)))
+    return {trace.digest: trace for trace in found}
 
 
 def is_anywhere(session: Session, digest: str) -> bool:

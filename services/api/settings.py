@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         600, gt=0, description="How often the API looks for uploads and traces that may go"
     )
     event_poll_seconds: float = Field(
-        0.5, gt=0, description="How often a watched batch is looked at for new events"
+        0.25, gt=0, description="How often a watched batch is looked at for new events"
     )
     event_access_seconds: float = Field(
         5, gt=0, description="How soon watching a batch ends for whoever may not any more"

@@ -4,9 +4,9 @@ import pytest
 import sqlalchemy as sa
 
 from db.models import Result
-from db.repositories import claiming, shards, simulators
+from db.repositories import shards, simulators
 from tests.api.test_batches import BATCHES, events_of, patch_set, queued_batch
-from tests.builders import digest_of, transaction
+from tests.builders import claim_shard, digest_of, transaction
 from tests.fixtures.api import SIMULATOR
 
 pytestmark = pytest.mark.anyio
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 def fail_what_waits(rows):
     with transaction(rows.engine) as session:
-        claim = claiming.claim_next(
+        claim = claim_shard(
             session, worker="worker", worker_pid=1, simulator_digest=SIMULATOR, lease_seconds=60
         )
         shards.fail(session, claim.fence, "byte 17: not a trace")

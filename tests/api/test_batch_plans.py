@@ -4,9 +4,9 @@ import pytest
 import sqlalchemy as sa
 
 from db.models import Batch, BatchColumn, Run, Shard, Variant
-from db.repositories import batches, claiming, results, shards
+from db.repositories import batches, results
 from tests.api.test_batches import BATCHES, SERIES, patch_set
-from tests.builders import digest_of, make_result, transaction
+from tests.builders import claim_shard, digest_of, make_result, record_shard, transaction
 from tests.fixtures.api import SIMULATOR
 
 pytestmark = pytest.mark.anyio
@@ -138,12 +138,12 @@ async def test_the_seconds_of_a_dry_run_come_from_what_the_last_shards_took(http
     first = {"traces": [rows.add_trace("boot", event_count=1000)], "patch_sets": one}
     assert (await http.post(BATCHES, json=first)).status_code == 201
     with transaction(rows.engine) as session:
-        claim = claiming.claim_next(
+        claim = claim_shard(
             session, worker="worker", worker_pid=1, simulator_digest=SIMULATOR, lease_seconds=60
         )
         [run] = claim.runs
         result = make_result(trace="boot", variant_digest=run.variant_digest)
-        shards.record(
+        record_shard(
             session,
             claim.fence,
             [results.Outcome(run.variant_digest, result)],

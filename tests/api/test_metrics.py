@@ -4,12 +4,12 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from db.models import Shard
-from db.repositories import claiming, operations, shards, simulators, sweeping
+from db.repositories import operations, simulators, sweeping
 from db.repositories.shards import Fence
 from db.session import transaction
 from services.api.app import create_api
 from services.api.site import Site
-from tests.builders import digest_of
+from tests.builders import claim_shard, digest_of, record_shard
 from tests.fixtures.api import SERIES, SIMULATOR, in_process, trace_bytes
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +45,7 @@ def claim(rows, fence):
     """A worker's nudge for that shard; it takes the best there is, and there is this one."""
     del fence
     with transaction(rows.engine) as session:
-        found = claiming.claim_next(
+        found = claim_shard(
             session, worker="worker", worker_pid=1, simulator_digest=SIMULATOR, lease_seconds=60
         )
         if found is None:
@@ -81,7 +81,7 @@ async def test_a_late_result_and_a_second_message_are_counted_as_dropped(http, r
         )
         sweeping.take_from_lost(session, fence, "gone")
     with transaction(rows.engine) as session:
-        late = shards.record(session, fence, [], simulator_digest=SIMULATOR, worker="worker")
+        late = record_shard(session, fence, [], simulator_digest=SIMULATOR, worker="worker")
     assert late is False
     found = await numbers(http)
     assert found["refault_messages_dropped_total",] == 1

@@ -7,7 +7,7 @@ from refault.results import RunResult
 from services.api.app import create_api
 from services.api.site import Site
 from services.dashboard.app import create_pages
-from tests.builders import digest_of, transaction
+from tests.builders import digest_of, transaction, write_result
 from tests.fixtures.api import SERIES, SIMULATOR, in_process
 
 pytestmark = pytest.mark.anyio
@@ -207,7 +207,7 @@ async def test_an_integrity_alarm_comes_before_everything_else(http, rows, code)
             )
         )
         other = RunResult.from_dict(stored.body | {"page_digest": "other"})
-        results.write(
+        write_result(
             session,
             results.Outcome(stored.variant_digest, other),
             trace_digest=stored.trace_digest,

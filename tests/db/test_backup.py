@@ -18,7 +18,7 @@ from refault import catalogue
 from services.api.app import create_api
 from services.api.settings import Settings
 from services.api.site import Site
-from tests.builders import put_blob, seed_series_columns
+from tests.builders import put_blob, seed_series_columns, write_result
 from tests.fixtures.api import NO_BROKER, SERIES, SIMULATOR, Rows, in_process, trace_bytes
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +57,7 @@ def know(rows, digest):
             result = dataclasses.replace(
                 column.result, trace_digest=digest, simulator_digest=SIMULATOR
             )
-            results.write(
+            write_result(
                 session,
                 results.Outcome(result.variant_digest, result),
                 trace_digest=digest,

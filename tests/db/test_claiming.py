@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from db.identifiers import uuid7
 from db.models import FIRST_PROJECT, Project, Shard, Trace
-from db.repositories import batches, patch_sets
+from db.repositories import batch_events, batches, claiming, patch_sets
 from db.session import transaction as in_project
 from refault.catalogue import PatchSet
 from tests.builders import digest_of, transaction
@@ -66,7 +66,7 @@ def test_a_small_batch_is_not_starved_behind_a_thousand_shards_of_another_projec
     # One worker alone: it never sees anything running, and takes turns all the same.
     for _ in range(6):
         claim = projects.claim_next()
-        order.append(claim.batch_code == small)
+        order.append(claim.origin.batch_code == small)
         assert projects.record(claim)
     assert order.count(True) == 3
     with in_project(projects.engine) as session:
@@ -75,23 +75,23 @@ def test_a_small_batch_is_not_starved_behind_a_thousand_shards_of_another_projec
 
 def test_workers_go_where_least_is_running(projects):
     large, small = planned(projects, 8), planned(projects, 4, project=OTHER)
-    codes = [projects.claim_next(worker=f"w{number}").batch_code for number in range(8)]
+    codes = [projects.claim_next(worker=f"w{number}").origin.batch_code for number in range(8)]
     assert codes.count(large) == codes.count(small) == 4
     # With the other project served, the rest is the first one's.
-    assert projects.claim_next().batch_code == large
+    assert projects.claim_next().origin.batch_code == large
 
 
 def test_a_higher_priority_goes_first_whoever_it_is(projects):
     planned(projects, 2, project=OTHER)
     urgent = planned(projects, 3, priority=9)
     planned(projects, 2, project=OTHER, priority=4)
-    assert [projects.claim_next().batch_code for _ in range(3)] == [urgent] * 3
+    assert [projects.claim_next().origin.batch_code for _ in range(3)] == [urgent] * 3
 
 
 def test_within_a_project_the_oldest_batch_goes_first_and_its_oldest_shard(store):
     first, second = planned(store, 2), planned(store, 2)
     claims = [store.claim_next() for _ in range(4)]
-    assert [claim.batch_code for claim in claims] == [first, first, second, second]
+    assert [claim.origin.batch_code for claim in claims] == [first, first, second, second]
     assert [claim.trace_name for claim in claims] == ["0", "1", "0", "1"]
     assert store.claim_next() is None
 
@@ -132,7 +132,67 @@ def test_a_claim_that_waited_for_the_last_shard_of_a_batch_takes_one_of_the_next
         batches.cancel_shard(session, batch, shard)
         batches.settle(session, batch)
     late.join()
-    assert [claim.batch_code for claim in claims] == [second]
+    assert [claim.origin.batch_code for claim in claims] == [second]
+
+
+def handful(store, **given):
+    """What a worker gets in one go: the names of the traces."""
+    with transaction(store.engine) as session:
+        claims = claiming.claim_handful(
+            session,
+            worker="w1",
+            worker_pid=1,
+            simulator_digest=SIMULATOR,
+            lease_seconds=60,
+            **given,
+        )
+    return [claim.trace_name for claim in claims]
+
+
+def test_small_shards_of_one_batch_are_taken_together(store):
+    planned(store, 18)
+    planned(store, 2)
+    assert handful(store) == [str(number) for number in range(claiming.HANDFUL_SHARDS)]
+    assert handful(store) == ["16", "17"]
+    assert handful(store, shards_max=1) == ["0"]
+    assert handful(store) == ["1"]
+    assert handful(store) == []
+
+
+def test_a_handful_ends_before_what_would_make_it_large(store):
+    planned(store, 5)
+    sizes = [claiming.HANDFUL_EVENTS * 8, claiming.HANDFUL_EVENTS, 1, claiming.HANDFUL_EVENTS, 7]
+    with transaction(store.engine) as session:
+        for shard, size in zip(
+            session.scalars(sa.select(Shard).order_by(Shard.id)).unique(), sizes, strict=True
+        ):
+            shard.events_total = size
+    assert handful(store) == ["0"]
+    assert handful(store) == ["1"]
+    assert handful(store) == ["2"]
+    assert handful(store) == ["3"]
+    assert handful(store) == ["4"]
+
+
+def test_what_was_lost_before_is_taken_alone(store):
+    planned(store, 4)
+    with transaction(store.engine) as session:
+        second = session.scalars(sa.select(Shard).order_by(Shard.id).offset(1).limit(1)).one()
+        second.lost_count, second.attempt = 1, 2
+    assert handful(store) == ["0"]
+    assert handful(store) == ["1"]
+    assert handful(store) == ["2", "3"]
+
+
+def test_the_steps_of_a_handful_stand_in_their_order(store):
+    code = planned(store, 16)
+    handful(store)
+    with transaction(store.engine) as session:
+        batch = batches.get(session, code)
+        shards = session.scalars(sa.select(Shard.id).order_by(Shard.id)).all()
+        steps = batch_events.after(session, batch.id)
+    assert [step.kind for step in steps] == ["batch.planned"] + ["shard.claimed"] * 16
+    assert [step.body["shard_id"] for step in steps[1:]] == [str(row_id) for row_id in shards]
 
 
 def test_a_cancelled_batch_gives_nothing_to_anybody(store):

@@ -7,10 +7,10 @@ import sqlalchemy as sa
 
 from db import schema
 from db.models import FIRST_PROJECT, Base, Batch, Identity, Result, Run, Shard, Trace, User
-from db.repositories import accounts, claiming, identities, patch_sets, results, shards
+from db.repositories import accounts, identities, patch_sets, results
 from db.repositories.shards import Fence
 from db.session import create_engine, transaction
-from tests.builders import digest_of, make_result
+from tests.builders import claim_shard, digest_of, make_result, record_shard
 
 SIMULATOR, VARIANT, TRACE = (digest_of(name) for name in ("simulator", "variant", "trace"))
 IDS = {name: f"0193000{index}-0000-7000-8000-000000000000" for index, name in enumerate("abcdefgh")}
@@ -91,13 +91,13 @@ def test_work_that_was_queued_before_the_upgrade_is_finished_after_it(old):
         session.execute(sa.update(Batch).values(recompute=True, done_count=0, cached_count=0))
         session.execute(sa.update(Batch).values(run_count=1))
     with transaction(old) as session:
-        claim = claiming.claim_next(
+        claim = claim_shard(
             session, worker="w1", worker_pid=1, simulator_digest=SIMULATOR, lease_seconds=60
         )
         assert [run.variant_digest for run in claim.runs] == [VARIANT]
     outcome = results.Outcome(VARIANT, make_result(trace="boot", variant_digest=VARIANT))
     with transaction(old) as session:
-        assert shards.record(session, fence, [outcome], simulator_digest=SIMULATOR, worker="w1")
+        assert record_shard(session, fence, [outcome], simulator_digest=SIMULATOR, worker="w1")
     with transaction(old, FIRST_PROJECT) as session:
         assert session.scalars(sa.select(Batch)).one().state == "done"
         assert session.scalars(sa.select(Run)).unique().one().state == "done"

@@ -9,7 +9,7 @@ from db.repositories.planning import VARIANTS_PER_SHARD_MAX, shards_per_trace
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES, Parameters, PatchSet, Schedule
 from refault.errors import ContradictingPatches, EmptyBatch, InvalidParameter
-from tests.builders import digest_of, make_result, transaction
+from tests.builders import digest_of, make_result, transaction, write_result
 from tests.fixtures.database import SIMULATOR
 
 
@@ -18,7 +18,7 @@ def know(store, trace_name, variant_digest):
         variant_digest, make_result(trace=trace_name, variant_digest=variant_digest)
     )
     with transaction(store.engine) as session:
-        results.write(
+        write_result(
             session,
             outcome,
             trace_digest=digest_of(trace_name),

@@ -9,7 +9,7 @@ from db.models import Result, Run
 from db.repositories import batches, reopening, results, shards, simulators
 from db.repositories.shards import Fence, Grip
 from refault.errors import Conflict
-from tests.builders import digest_of, make_result, transaction
+from tests.builders import digest_of, extend_lease, make_result, record_shard, transaction
 from tests.fixtures.database import SIMULATOR
 
 
@@ -35,7 +35,7 @@ def retry_all(store, batch):
 def end(store, claim, **outcome):
     """Ends every run of the claim the same way: crash= or failure=."""
     with transaction(store.engine) as session:
-        return shards.record(
+        return record_shard(
             session,
             claim.fence,
             [results.Outcome(run.variant_digest, **outcome) for run in claim.runs],
@@ -79,7 +79,7 @@ def test_a_batch_can_be_resumed_before_a_running_shard_saw_the_cancel(store):
     cancel(store, batch)
     assert resume(store, batch) == []
     with transaction(store.engine) as session:
-        grip = shards.extend(session, claim.fence, lease_seconds=60, events_done=1)
+        grip = extend_lease(session, claim.fence, lease_seconds=60, events_done=1)
     assert grip is Grip.HELD
     assert store.record(claim)
     assert store.batch(batch.id).state == "done"
@@ -90,7 +90,7 @@ def test_a_shard_that_stopped_for_a_cancel_taken_back_waits_again(store):
     claim = store.claim_next()
     cancel(store, batch)
     with transaction(store.engine) as session:
-        grip = shards.extend(session, claim.fence, lease_seconds=60, events_done=1)
+        grip = extend_lease(session, claim.fence, lease_seconds=60, events_done=1)
     resume(store, batch)
     assert grip is Grip.CANCELLED
     with transaction(store.engine) as session:
@@ -129,7 +129,7 @@ def test_one_failed_run_of_a_shard_is_retried_without_its_neighbours(store):
         results.Outcome(digest, make_result(trace="boot", variant_digest=digest)) for digest in rest
     ]
     with transaction(store.engine) as session:
-        shards.record(session, claim.fence, outcomes, simulator_digest=SIMULATOR, worker="w1")
+        record_shard(session, claim.fence, outcomes, simulator_digest=SIMULATOR, worker="w1")
     retry(store, batch)
     found = [store.claim_next(), store.claim_next()]
     [again] = [entry for entry in found if entry.fence.shard_id == claim.fence.shard_id]

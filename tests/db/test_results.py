@@ -7,7 +7,7 @@ from db.models import Result
 from db.repositories import results
 from db.repositories.results import Outcome
 from refault.results import RunResult
-from tests.builders import make_finding, make_result, transaction
+from tests.builders import make_finding, make_result, transaction, write_result
 from tests.fixtures.database import SIMULATOR
 
 RESULT = make_result(findings=(make_finding(gva=0xFFFF_8000_0000_1000, got=(1 << 64) - 1),))
@@ -15,7 +15,7 @@ RESULT = make_result(findings=(make_finding(gva=0xFFFF_8000_0000_1000, got=(1 <<
 
 def write(store, outcome, worker="w1"):
     with transaction(store.engine) as session:
-        return results.write(
+        return write_result(
             session,
             outcome,
             trace_digest=RESULT.trace_digest,

@@ -8,7 +8,7 @@ from db.models import Result, Run, Shard
 from db.repositories import batches, results, shards, simulators, sweeping
 from db.repositories.shards import LOSSES_MAX, Fence, Grip
 from refault.errors import Conflict
-from tests.builders import digest_of, make_result, transaction
+from tests.builders import digest_of, extend_lease, make_result, record_shard, transaction
 from tests.fixtures.database import SIMULATOR
 
 
@@ -122,7 +122,7 @@ def test_a_heartbeat_moves_the_end_of_the_lease_and_the_progress(store):
     _, fence = store.plan_one_shard()
     store.claim(fence, lease_seconds=0.1)
     with transaction(store.engine) as session:
-        grip = shards.extend(session, fence, lease_seconds=60, events_done=1234)
+        grip = extend_lease(session, fence, lease_seconds=60, events_done=1234)
     assert grip is Grip.HELD
     time.sleep(0.2)
     with transaction(store.engine) as session:
@@ -135,7 +135,7 @@ def test_a_heartbeat_learns_that_the_shard_is_lost(store):
     store.claim(fence)
     give_back(store, fence)
     with transaction(store.engine) as session:
-        assert shards.extend(session, fence, lease_seconds=60, events_done=0) is Grip.LOST
+        assert extend_lease(session, fence, lease_seconds=60, events_done=0) is Grip.LOST
 
 
 def test_what_a_worker_held_is_free_once_it_is_known_to_have_ended(store):
@@ -189,7 +189,7 @@ def test_a_crash_of_the_simulator_is_a_result(store):
     claim = store.claim(fence)
     outcome = results.Outcome(claim.runs[0].variant_digest, crash="IndexError: row 7")
     with transaction(store.engine) as session:
-        shards.record(session, fence, [outcome], simulator_digest=SIMULATOR, worker="w1")
+        record_shard(session, fence, [outcome], simulator_digest=SIMULATOR, worker="w1")
     [run] = store.runs(batch.id)
     assert (run.state, run.error, run.result.outcome) == ("crashed", "IndexError: row 7", "crashed")
     assert store.batch(batch.id).state == "done"
@@ -205,7 +205,7 @@ def test_a_run_without_a_possible_result_fails_alone(store):
         results.Outcome(digest, make_result(trace="boot", variant_digest=digest)) for digest in good
     ]
     with transaction(store.engine) as session:
-        shards.record(session, fence, outcomes, simulator_digest=SIMULATOR, worker="w1")
+        record_shard(session, fence, outcomes, simulator_digest=SIMULATOR, worker="w1")
     states = {run.variant_digest: run.state for run in store.runs(batch.id)}
     assert states[bad] == "failed"
     assert {states[digest] for digest in good} == {"done"}
@@ -219,7 +219,7 @@ def test_a_missing_outcome_writes_nothing(store):
         pytest.raises(RuntimeError, match="no outcome"),
         transaction(store.engine) as session,
     ):
-        shards.record(session, fence, [], simulator_digest=SIMULATOR, worker="w1")
+        record_shard(session, fence, [], simulator_digest=SIMULATOR, worker="w1")
     assert store.batch(batch.id).done_count == 0
     assert store.shard(fence.shard_id).state == "running"
 
@@ -244,7 +244,7 @@ def test_cancel_ends_what_waits_at_once_and_what_runs_at_its_next_look(store):
     assert store.shard(waiting.shard_id).state == "cancelled"
     assert store.claim(waiting) is None
     with transaction(store.engine) as session:
-        assert shards.extend(session, running, lease_seconds=9, events_done=0) is Grip.CANCELLED
+        assert extend_lease(session, running, lease_seconds=9, events_done=0) is Grip.CANCELLED
     with transaction(store.engine) as session:
         assert shards.cancelled(session, running) is True
     after = store.batch(batch.id)

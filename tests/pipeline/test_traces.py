@@ -112,13 +112,14 @@ def test_one_trace_leads_from_a_request_to_its_shards(traced, collector):
 
     [request] = collector.find("refault-api", "POST /api/v1/batches")
     [shard] = collector.find("refault-worker", "shard")
-    parts = [collector.find("refault-worker", name)[0] for name in ("fetch", "replay", "record")]
+    [record] = collector.find("refault-worker", "record")
+    parts = [collector.find("refault-worker", name)[0] for name in ("fetch", "replay")]
 
     # The caller's own trace goes on here, and through the worker.
     assert request.trace_id.hex() == PARENT.split("-")[1]
     assert request.parent_span_id.hex() == PARENT.split("-")[2]
     assert shard.trace_id == request.trace_id
-    assert shard.parent_span_id == request.span_id
+    assert shard.parent_span_id == record.parent_span_id == request.span_id
     assert {part.parent_span_id for part in parts} == {shard.span_id}
     assert told(request) == {
         "refault.request_id": "ticket-4711",
@@ -129,7 +130,7 @@ def test_one_trace_leads_from_a_request_to_its_shards(traced, collector):
     about = told(shard)
     assert about["refault.request_id"] == "ticket-4711"
     assert about["refault.batch"] == answer.json()["code"]
-    assert (about["refault.attempt"], about["refault.ending"]) == (1, "recorded")
+    assert (about["refault.attempt"], about["refault.ending"]) == (1, "computed")
 
 
 def test_no_secret_of_an_address_or_a_header_is_exported(traced, collector):

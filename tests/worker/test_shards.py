@@ -1,18 +1,19 @@
 import dataclasses
+import os
 import threading
 import time
 
 import pytest
 import sqlalchemy as sa
 
-from db.models import Result
-from db.repositories import batches, patch_sets, shards, sweeping
+from db.models import Result, Shard
+from db.repositories import batches, operations, patch_sets, shards, sweeping
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES
 from refault.errors import ReplayCancelled
 from refault.mmu import engine as simulator
 from tests.builders import transaction
-from worker.shards import Ending, process_died, run
+from worker.shards import Ending, process_died, run, take_turn
 
 
 def variants_of(room, batch):
@@ -33,8 +34,7 @@ def replaying(**hooks):
 
 def test_a_shard_is_computed_and_recorded_as_the_engine_alone_would(room, small_trace):
     batch, messages = room.plan()
-    for _fence in room.fences(messages):
-        assert run(room.resources) is Ending.RECORDED
+    assert run(room.resources) == [Ending.RECORDED] * len(messages)
     expected = simulator.replay(small_trace, variants_of(room, batch))
     assert [row.result.body for row in room.runs(batch.id)] == [r.to_dict() for r in expected]
     assert [row.result.body_digest for row in room.runs(batch.id)] == [r.digest for r in expected]
@@ -44,10 +44,7 @@ def test_a_shard_is_computed_and_recorded_as_the_engine_alone_would(room, small_
 def test_a_message_delivered_twice_counts_once(room):
     batch, [message] = room.plan(patches=SEED_SERIES[:2])
     Fence(message.shard_id, 1)
-    assert [run(room.resources), run(room.resources)] == [
-        Ending.RECORDED,
-        Ending.STALE,
-    ]
+    assert [run(room.resources), run(room.resources)] == [[Ending.RECORDED], []]
     assert room.batch(batch.id).done_count == 2
     assert room.count(Result) == 2
 
@@ -58,14 +55,14 @@ def test_a_message_delivered_twice_at_once_is_computed_once(room):
     endings, computed = [], []
     slow = replaying(before=lambda *_: (computed.append(1), time.sleep(0.3)))
     threads = [
-        threading.Thread(target=lambda: endings.append(run(room.resources, replay=slow)))
+        threading.Thread(target=lambda: endings.extend(run(room.resources, replay=slow)))
         for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(ending.value for ending in endings) == ["recorded"] + ["stale"] * 3
+    assert endings == [Ending.RECORDED]
     assert computed == [1]
     assert room.batch(batch.id).done_count == 2
 
@@ -84,7 +81,7 @@ def test_a_long_computation_keeps_its_lease(room):
         room.resources,
         replay=replaying(before=last_longer_than_the_lease),
     )
-    assert ending is Ending.RECORDED
+    assert ending == [Ending.RECORDED]
     assert found == []
 
 
@@ -100,9 +97,9 @@ def test_a_worker_whose_shard_was_taken_stops_and_writes_nothing(room):
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
-    assert run(room.resources, replay=replaying(before=lose_it)) is Ending.LOST
+    assert run(room.resources, replay=replaying(before=lose_it)) == [Ending.LOST]
     assert room.count(Result) == 0
-    assert run(room.resources) is Ending.RECORDED
+    assert run(room.resources) == [Ending.RECORDED]
     assert room.batch(batch.id).done_count == 2
 
 
@@ -115,8 +112,8 @@ def test_a_result_that_comes_after_the_shard_was_taken_is_dropped(room):
             shards.give_back(session, fence, "taken")
         return dataclasses.replace(result, outcome_digest="0" * 64)
 
-    assert run(room.resources, replay=replaying(after=wrong)) is Ending.LOST
-    assert run(room.resources) is Ending.RECORDED
+    assert run(room.resources, replay=replaying(after=wrong)) == [Ending.LOST]
+    assert run(room.resources) == [Ending.RECORDED]
     assert all(row.integrity_alarm is None for row in room.results())
     assert "0" * 64 not in {row.body["outcome_digest"] for row in room.results()}
     assert room.batch(batch.id).done_count == 2
@@ -135,20 +132,18 @@ def test_a_cancelled_batch_stops_the_computation(room):
         raise ReplayCancelled
 
     ending = run(room.resources, replay=replaying(before=cancel))
-    assert ending is Ending.CANCELLED
+    assert ending == [Ending.CANCELLED]
     assert room.batch(batch.id).state == "cancelled"
     assert {row.state for row in room.runs(batch.id)} == {"cancelled"}
     assert room.count(Result) == 0
 
 
 def test_computing_again_gives_the_same_bytes_and_no_alarm(room):
-    _, messages = room.plan()
-    for _fence in room.fences(messages):
-        run(room.resources)
+    room.plan()
+    run(room.resources)
     before = {row.variant_digest: row.body_digest for row in room.results()}
     batch, messages = room.plan(recompute=True)
-    for _fence in room.fences(messages):
-        assert run(room.resources) is Ending.RECORDED
+    assert run(room.resources) == [Ending.RECORDED] * len(messages)
     assert {row.variant_digest: row.body_digest for row in room.results()} == before
     assert all(row.recomputed_at is not None for row in room.results())
     assert all(row.integrity_alarm is None for row in room.results())
@@ -180,7 +175,7 @@ def test_a_trace_that_is_not_here_is_tried_elsewhere_and_then_fails(room, sent):
     room.blobs.delete(room.digest)
     for _attempt in (1, 2, 3):
         ending = run(room.resources)
-        assert ending is Ending.GIVEN_BACK
+        assert ending == [Ending.GIVEN_BACK]
     assert [entry.attempt for entry in sent] == [2, 3]
     assert room.batch(batch.id).state == "failed"
     assert "upload the trace again" in room.runs(batch.id)[0].error
@@ -200,7 +195,7 @@ def test_a_trace_whose_bytes_changed_on_disk_fails_at_once(room):
 
 
 def test_a_crash_under_one_variant_leaves_the_others_their_results(room):
-    batch, [message, *_] = room.plan()
+    batch, [message, *others] = room.plan()
     bad = next(
         row.variant_digest for row in room.runs(batch.id) if row.shard_id == message.shard_id
     )
@@ -209,8 +204,8 @@ def test_a_crash_under_one_variant_leaves_the_others_their_results(room):
         if bad in {variant.digest for variant in variants}:
             raise IndexError("row 7 of the rmap")
 
-    ending = run(room.resources, replay=replaying(before=break_on_it))
-    assert ending is Ending.RECORDED
+    endings = run(room.resources, replay=replaying(before=break_on_it))
+    assert endings == [Ending.RECORDED] * (1 + len(others))
     rows = [row for row in room.runs(batch.id) if row.shard_id == message.shard_id]
     assert {row.state for row in rows if row.variant_digest != bad} == {"done"}
     [crashed] = [row for row in rows if row.variant_digest == bad]
@@ -258,3 +253,80 @@ def test_a_dead_process_gives_its_shard_back_with_its_last_words(room, sent):
     assert [(entry.shard_id, entry.attempt) for entry in sent] == [(fence.shard_id, 2)]
     assert room.shard(fence.shard_id).error == "signal 11\nFatal Python error: x"
     assert room.shard(fence.shard_id).lost_count == 1
+
+
+def test_a_shard_of_a_handful_that_fails_costs_the_others_nothing(room, sent):
+    batch, messages = room.plan()
+    [first, second] = room.fences(messages)
+
+    def fail_once(*_):
+        if not failed:
+            failed.append(True)
+            raise OSError("of the machine")
+
+    failed = []
+    endings = run(room.resources, replay=replaying(before=fail_once))
+    assert endings == [Ending.GIVEN_BACK, Ending.RECORDED]
+    assert [(entry.shard_id, entry.attempt) for entry in sent] == [(first.shard_id, 2)]
+    assert room.shard(second.shard_id).state == "done"
+    assert run(room.resources) == [Ending.RECORDED]
+    assert room.batch(batch.id).state == "done"
+
+
+def test_a_shard_of_a_handful_that_was_taken_meanwhile_is_dropped_alone(room):
+    _, messages = room.plan()
+    [first, second] = room.fences(messages)
+
+    def lose_the_first(result):
+        if not taken:
+            taken.append(True)
+            with transaction(room.engine) as session:
+                shards.give_back(session, first, "taken")
+        return result
+
+    taken = []
+    endings = run(room.resources, replay=replaying(after=lose_the_first))
+    assert endings == [Ending.LOST, Ending.RECORDED]
+    assert (room.shard(first.shard_id).state, room.shard(first.shard_id).attempt) == ("queued", 2)
+    assert room.shard(second.shard_id).state == "done"
+    with transaction(room.engine) as session:
+        assert operations.tallies(session)[operations.RESULTS_DROPPED] == 1
+
+
+def test_a_dead_process_gives_back_its_whole_handful_and_each_is_then_taken_alone(room, sent):
+    _, messages = room.plan()
+    fences = room.fences(messages)
+
+    def die(*_):
+        process_died(room.resources, os.getpid(), "signal 9")
+
+    assert run(room.resources, replay=replaying(before=die)) == [Ending.LOST] * 2
+    assert {(entry.shard_id, entry.attempt) for entry in sent} == {(f.shard_id, 2) for f in fences}
+    assert [run(room.resources), run(room.resources)] == [[Ending.RECORDED]] * 2
+    assert room.count(Result) == 5
+
+
+def take_each_alone(room):
+    """As if every shard had been lost before."""
+    with transaction(room.engine) as session:
+        for row in session.scalars(sa.select(Shard)).unique():
+            row.lost_count = 1
+            row.attempt = 2
+
+
+def test_a_turn_ends_when_nothing_waits_and_a_message_too_many_is_counted(room):
+    batch, _ = room.plan()
+    take_each_alone(room)
+    assert take_turn(room.resources) == [Ending.RECORDED] * 2
+    assert take_turn(room.resources) == []
+    assert room.batch(batch.id).state == "done"
+    with transaction(room.engine) as session:
+        assert operations.tallies(session)[operations.MESSAGES_DROPPED] == 1
+
+
+def test_a_message_of_a_busy_queue_is_worth_one_turn(room, monkeypatch):
+    monkeypatch.setattr("worker.shards.TURN_SECONDS", 0.0)
+    room.plan()
+    take_each_alone(room)
+    assert take_turn(room.resources) == [Ending.RECORDED]
+    assert take_turn(room.resources) == [Ending.RECORDED]

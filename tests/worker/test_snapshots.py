@@ -91,7 +91,7 @@ def test_the_next_attempt_goes_on_where_the_last_one_died(eager, small_trace):
     [path] = files(eager)
     assert path == eager.resources.snapshots.path(again.shard_id, digest)
     asked = []
-    assert run(eager.resources, replay=noting(asked)) is Ending.RECORDED
+    assert run(eager.resources, replay=noting(asked)) == [Ending.RECORDED]
     assert asked == [path]
     assert results_of(eager, batch) == expected_digests(eager, batch, small_trace)
     assert refusals(eager, batch) == []
@@ -102,7 +102,7 @@ def test_the_next_attempt_goes_on_where_the_last_one_died(eager, small_trace):
 
 def test_a_short_run_leaves_no_snapshot(room):
     _, [message] = room.plan(patches=PATCHES)
-    assert run(room.resources) is Ending.RECORDED
+    assert run(room.resources) == [Ending.RECORDED]
     assert snapshot_of(room, message.shard_id) == (None, None)
     assert not room.resources.snapshots.folder.exists()
 
@@ -134,7 +134,7 @@ def test_a_harmed_snapshot_means_the_beginning_and_the_batch_says_why(
     lose(eager, Fence(message.shard_id, 1))
     harm(files(eager)[0])
     asked = []
-    assert run(eager.resources, replay=noting(asked)) is Ending.RECORDED
+    assert run(eager.resources, replay=noting(asked)) == [Ending.RECORDED]
     assert asked[-1] is None
     [reason] = refusals(eager, batch)
     assert why in reason
@@ -148,7 +148,7 @@ def test_another_simulator_does_not_go_on_with_it(eager, small_trace, monkeypatc
     monkeypatch.setattr("refault.mmu.snapshot.simulator_digest", lambda: "0" * 64)
     lose(eager, Fence(message.shard_id, 1))
     monkeypatch.undo()
-    assert run(eager.resources) is Ending.RECORDED
+    assert run(eager.resources) == [Ending.RECORDED]
     assert "another simulator" in refusals(eager, batch)[0]
     assert results_of(eager, batch) == expected_digests(eager, batch, small_trace)
 
@@ -160,7 +160,7 @@ def test_a_full_disk_costs_the_snapshot_and_nothing_else(eager, small_trace, mon
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("refault.mmu.snapshot.Snapshot.write", full)
-    assert run(eager.resources) is Ending.RECORDED
+    assert run(eager.resources) == [Ending.RECORDED]
     assert "No space left on device" in caplog.text
     assert results_of(eager, batch) == expected_digests(eager, batch, small_trace)
     assert [p for p in eager.resources.snapshots.folder.rglob("*") if p.is_file()] == []
@@ -179,7 +179,7 @@ def test_a_worker_that_lost_its_shard_registers_nothing(eager):
 
         return simulator.replay(trace, variants, on_snapshot=late, **options)
 
-    assert run(eager.resources, replay=replay) is Ending.LOST
+    assert run(eager.resources, replay=replay) == [Ending.LOST]
     assert snapshot_of(eager, fence.shard_id) == (None, None)
     assert files(eager) == []
     assert eager.count(Result) == 0
@@ -227,5 +227,5 @@ def test_writing_takes_a_small_part_of_the_time(eager, monkeypatch):
 
         return simulator.replay(trace, variants, on_snapshot=often, **options)
 
-    assert run(eager.resources, replay=replay) is Ending.RECORDED
+    assert run(eager.resources, replay=replay) == [Ending.RECORDED]
     assert len(written) == 1

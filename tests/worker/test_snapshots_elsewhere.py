@@ -81,7 +81,7 @@ def test_another_host_goes_on_from_the_snapshot_of_a_lost_one(host, small_trace)
 
     second = host("second")
     asked = []
-    assert run(second.resources, replay=noting(asked)) is Ending.RECORDED
+    assert run(second.resources, replay=noting(asked)) == [Ending.RECORDED]
 
     assert asked == [second.resources.snapshots.path(again.shard_id, seal)]
     assert "second" in asked[0].parts
@@ -98,7 +98,7 @@ def test_what_is_missing_in_the_bucket_means_the_beginning(host, small_trace):
     first.resources.snapshots.remove(again.shard_id, snapshot_of(first, again.shard_id)[0])
     assert objects(first) == []
 
-    assert run(host("second").resources) is Ending.RECORDED
+    assert run(host("second").resources) == [Ending.RECORDED]
 
     assert "No such file" in refusals(first, batch)[0]
     assert results_of(first, batch) == expected_digests(first, batch, small_trace)
@@ -111,7 +111,7 @@ def test_a_damaged_object_means_the_beginning(host, small_trace, tmp_path):
     [name] = objects(first)
     put_object(first, name, os.urandom(1000), tmp_path)
 
-    assert run(host("second").resources) is Ending.RECORDED
+    assert run(host("second").resources) == [Ending.RECORDED]
 
     assert "not the one registered" in refusals(first, batch)[0]
     assert results_of(first, batch) == expected_digests(first, batch, small_trace)
@@ -127,7 +127,7 @@ def test_a_bucket_that_refuses_costs_the_snapshot_and_nothing_else(
         raise Unavailable("the store refuses")
 
     monkeypatch.setattr(Objects, "send", refuse)
-    assert run(first.resources) is Ending.RECORDED
+    assert run(first.resources) == [Ending.RECORDED]
 
     assert "no snapshot of shard" in caplog.text
     assert results_of(first, batch) == expected_digests(first, batch, small_trace)
@@ -144,7 +144,7 @@ def test_a_snapshot_nobody_can_fetch_now_means_the_beginning(host, small_trace, 
         raise Unavailable("the store cannot be reached")
 
     monkeypatch.setattr(second.resources.snapshots, "fetch", fetch)
-    assert run(second.resources) is Ending.RECORDED
+    assert run(second.resources) == [Ending.RECORDED]
 
     assert refusals(second, batch) == ["the store cannot be reached"]
     assert results_of(second, batch) == expected_digests(second, batch, small_trace)
@@ -207,7 +207,7 @@ def test_a_cancelled_shard_leaves_nothing_aside(host):
             time.sleep(0.01)
         raise ReplayCancelled
 
-    assert run(first.resources, replay=replay) is Ending.CANCELLED
+    assert run(first.resources, replay=replay) == [Ending.CANCELLED]
 
     assert asked[0] is not None
     assert snapshot_of(first, message.shard_id) == (None, None)

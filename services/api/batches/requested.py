@@ -40,9 +40,10 @@ def expanded(session: Session, body: BatchBody) -> planning.Request:
 
 def _traces(session: Session, body: BatchBody) -> list[Trace]:
     found = []
+    known = traces.find_many(session, body.traces)
     for index, name in enumerate(body.traces):
         with pointing_at(f"/traces/{index}"):
-            found.append(traces.get(session, name))
+            found.append(known.get(name) or traces.get(session, name))
     if body.trace_query is not None:
         with pointing_at("/trace_query"):
             query = body.trace_query

@@ -45,6 +45,9 @@ from services.api.runs.service import summary_of as run_summary_of
 
 _log = logging.getLogger(__name__)
 
+POLL_SECONDS_MIN = 0.02
+"""How soon a watched batch is looked at again at first: it may be a short one."""
+
 _COUNTS = ("run_count", "done_count", "cached_count", "failed_count", "cancelled_count")
 
 
@@ -148,7 +151,7 @@ async def watch(
     without it ends what ``may_go_on``, asked every few seconds, forbids.
     """
     events_done = -1
-    asked_at = anyio.current_time()
+    began_at = asked_at = anyio.current_time()
     while True:
         if anyio.current_time() - asked_at >= resources.settings.event_access_seconds:
             if not await anyio.to_thread.run_sync(may_go_on):
@@ -174,7 +177,12 @@ async def watch(
         if not steps and now.progress.events_done != events_done:
             yield ServerSentEvent(event="progress", data=now.model_dump(mode="json"))
         events_done = now.progress.events_done or 0
-        await anyio.sleep(resources.settings.event_poll_seconds)
+        if steps and last_seen < newest_id:
+            continue
+        # Short batches are over before a long pause is.
+        elapsed = anyio.current_time() - began_at
+        pause = max(elapsed / 4, POLL_SECONDS_MIN)
+        await anyio.sleep(min(pause, resources.settings.event_poll_seconds))
 
 
 def _look(
@@ -183,7 +191,7 @@ def _look(
     """Steps not seen yet, the id of the newest there is, and how things stand."""
     with resources.transaction() as session:
         # The state is read first: a batch seen as over has written its last step.
-        row = batches.get(session, batch.id)
+        row = batches.row_of(session, batch.id)
         events = runs.events_of_batch(session, batch.id)
         steps = list(batch_events.after(session, batch.id, last_seen))
         newest_id = batch_events.newest_id(session, batch.id)

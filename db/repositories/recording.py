@@ -1,0 +1,111 @@
+"""Record: what a worker found out becomes results, and its shards, runs and batch go on by it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy.orm import Session
+
+from db.models import Batch, Result, Shard
+from db.repositories import batch_events, batches, operations, results, shards, webhooks
+from db.repositories.shards import Fence
+
+
+@dataclasses.dataclass(frozen=True)
+class Computed:
+    """What a worker found out: the outcomes of a shard's runs, and how long it took."""
+
+    fence: Fence
+    outcomes: Sequence[results.Outcome]
+    seconds: float
+
+
+def record(
+    session: Session, computed: Sequence[Computed], *, simulator_digest: str, worker: str
+) -> list[Fence]:
+    """Writes what the runs of shards of one batch came to and ends them.
+
+    Answers those whose fence still held; nothing of the others is written. Results, runs, shards,
+    counts and the batch's end are one transaction, so a shard delivered or computed twice counts
+    once.
+    """
+    batch, found = shards.locked_together(session, [entry.fence for entry in computed])
+    held = [
+        (entry, shard)
+        for entry in computed
+        if (shard := found.get(entry.fence)) is not None and shard.state == "running"
+    ]
+    if len(held) < len(computed):
+        operations.count(session, operations.RESULTS_DROPPED, len(computed) - len(held))
+    if batch is None or not held:
+        return []
+    written = results.write(
+        session,
+        [
+            (shard.trace.digest, outcome)
+            for entry, shard in held
+            for outcome in entry.outcomes
+            if outcome.failure is None
+        ],
+        simulator_digest=simulator_digest,
+        worker=worker,
+    )
+    now = shards.clock(session)
+    alarms = {
+        shard.trace.digest: alarmed
+        for entry, shard in held
+        if (alarmed := _end(session, batch, shard, entry, written, now))
+    }
+    batches.settle(session, batch)
+    for trace_digest, variant_digests in alarms.items():
+        webhooks.announce(
+            session,
+            "integrity.alarm",
+            batch,
+            trace_digest=trace_digest,
+            variant_digests=variant_digests,
+        )
+        operations.count(session, operations.INTEGRITY_ALARMS, len(variant_digests))
+    return [entry.fence for entry, _ in held]
+
+
+def _end(
+    session: Session,
+    batch: Batch,
+    shard: Shard,
+    entry: Computed,
+    written: Mapping[tuple[str, str], tuple[Result, bool]],
+    now: datetime.datetime,
+) -> list[str]:
+    """Ends a shard and its runs by what was written; the variants that raised the alarm."""
+    alarms: list[str] = []
+    by_variant = {run.variant_digest: run for run in shard.runs if run.state == "running"}
+    for outcome in entry.outcomes:
+        run = by_variant.pop(outcome.variant_digest)
+        if outcome.failure is not None:
+            run.state = "failed"
+            run.error = outcome.failure
+            run.finished_at = now
+            batch.failed_count += 1
+            batch_events.add_run(session, batch, run)
+            continue
+        result, alarmed = written[shard.trace.digest, outcome.variant_digest]
+        results.link(run, result, found=False, at=now)
+        batch.done_count += 1
+        batch_events.add_run(session, batch, run, integrity_alarm=alarmed)
+        alarms += [outcome.variant_digest] * alarmed
+    if by_variant:
+        missing = ", ".join(sorted(digest[:12] for digest in by_variant))
+        raise RuntimeError(f"shard {shard.id}: no outcome for variants {missing}")
+    shard.state = "done"
+    shard.lease_until = None
+    shard.snapshot_digest = shard.snapshot_events = None
+    shard.error = None
+    shard.events_done = shard.events_total
+    # Shards taken together began one after the other; estimates rest on how long each took.
+    shard.started_at = now - datetime.timedelta(seconds=entry.seconds)
+    shard.finished_at = now
+    batch_events.add(session, batch, "shard.done", shard_id=str(shard.id))
+    return alarms
