@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from db import backup, schema, session, verify
+from db import backup, revisions, schema, session, verify
 from db.blobs import open_store
 from db.manifest import Manifest
 from db.repositories import catalogue
@@ -117,11 +117,11 @@ def _change(options: argparse.Namespace, engine: sa.Engine) -> int:
         schema.upgrade(engine)
         with session.transaction(engine) as opened:
             catalogue.copy_catalogue(opened)
-        sys.stdout.write(f"database at revision {schema.current_revision(engine)}\n")
+        sys.stdout.write(f"database at revision {revisions.current(engine)}\n")
     elif options.command == "draft":
         schema.write_revision(engine, options.message)
     elif options.command == "current":
-        sys.stdout.write(f"{schema.current_revision(engine)}\n")
+        sys.stdout.write(f"{revisions.current(engine)}\n")
     else:
         found = schema.differences(engine)
         for difference in found:

@@ -31,7 +31,7 @@ import sqlalchemy as sa
 import zstandard
 from psycopg import sql
 
-from db import schema
+from db import revisions, schema
 from db.blobs import BlobStore, FolderStore
 from db.manifest import MANIFEST, BackupError, Manifest, TableEntry, sha256_of
 from db.models import Base
@@ -72,11 +72,11 @@ def write(
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if any(folder.iterdir()):
         raise BackupError(f"{folder} is not empty: name a new folder for each backup")
-    revision = schema.current_revision(engine)
-    if revision != schema.head_revision():
+    revision = revisions.current(engine)
+    if revision != revisions.head():
         raise BackupError(
             f"the database is at migration {revision or 'none'}, this release is at "
-            f"{schema.head_revision()}: run `python -m db upgrade`, or the release that fits"
+            f"{revisions.head()}: run `python -m db upgrade`, or the release that fits"
         )
     # Linked once before the moment too: a trace deleted while the backup runs has its file.
     keep = _Keeper(blobs, folder, copy_blobs=copy_blobs)
@@ -164,12 +164,12 @@ def restore(
 
 
 def _refuse_unfit(engine: sa.Engine, manifest: Manifest) -> None:
-    if manifest.revision not in schema.known_revisions():
+    if manifest.revision not in revisions.known():
         raise BackupError(
             f"the backup is at migration {manifest.revision}, which this release does not know: "
             "restore it with the release that made it, or a newer one"
         )
-    present = schema.current_revision(engine)
+    present = revisions.current(engine)
     tables = set(sa.inspect(engine).get_table_names()) - {"alembic_version"}
     if present is None and not tables:
         return

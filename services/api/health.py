@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from kombu.exceptions import OperationalError
 from pydantic import Field
 
-from db import schema
+from db import revisions
 from db.repositories import simulators
 from db.session import transaction
 from refault.errors import RefaultError
@@ -89,7 +89,7 @@ def _database(resources: Resources) -> None:
 
 def _schema(resources: Resources) -> None:
     _database(resources)
-    found, wanted = schema.current_revision(resources.engine), schema.head_revision()
+    found, wanted = revisions.current(resources.engine), revisions.head()
     if found != wanted:
         raise OSError(
             f"the database is at migration {found or 'none'}, this release needs {wanted}"

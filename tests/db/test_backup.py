@@ -8,7 +8,7 @@ import sys
 import pytest
 import sqlalchemy as sa
 
-from db import backup, schema, verify
+from db import backup, revisions, schema, verify
 from db.blobs import FolderStore
 from db.manifest import BackupError, Manifest
 from db.models import FIRST_PROJECT, Base
@@ -344,4 +344,4 @@ async def test_the_manifest_names_every_table_and_its_rows(made, rows):
     body = json.loads((made / "manifest.json").read_text())
     found = {entry["name"]: entry["row_count"] for entry in body["tables"]}
     assert found == counts(rows.engine)
-    assert body["revision"] == schema.head_revision()
+    assert body["revision"] == revisions.head()

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from db import schema
+from db import revisions, schema
 from db.session import create_engine
 
 TABLES = {
@@ -56,10 +56,10 @@ def tables(engine):
 
 
 def test_an_empty_database_gets_every_table(empty):
-    assert not schema.is_current(empty)
+    assert not revisions.is_current(empty)
     schema.upgrade(empty)
     assert tables(empty) == TABLES
-    assert schema.is_current(empty)
+    assert revisions.is_current(empty)
 
 
 def test_models_and_migrations_agree(engine):
@@ -73,9 +73,9 @@ def test_a_missing_column_is_noticed(engine):
 
 
 def test_upgrading_twice_changes_nothing(engine):
-    before = schema.current_revision(engine)
+    before = revisions.current(engine)
     schema.upgrade(engine)
-    assert schema.current_revision(engine) == before == schema.head_revision()
+    assert revisions.current(engine) == before == revisions.head()
 
 
 def test_every_migration_can_be_undone(empty):
@@ -119,7 +119,7 @@ def run_db(*arguments, **environment):
 def test_the_command_upgrades_and_copies_the_catalogue(empty, empty_database_url):
     done = run_db("upgrade", REFAULT_DATABASE_URL=empty_database_url)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"database at revision {schema.head_revision()}\n"
+    assert done.stdout == f"database at revision {revisions.head()}\n"
     with empty.connect() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM patches")) == 33
     assert run_db("check", REFAULT_DATABASE_URL=empty_database_url).returncode == 0

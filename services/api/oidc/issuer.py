@@ -68,6 +68,10 @@ class Issuer:
         )
         return str(url)
 
+    def refusal(self, error: str | None) -> Unauthenticated:
+        """The issuer sent somebody back without a code, and perhaps with a word why."""
+        return Unauthenticated(f"the issuer lets nobody in: {plain(error or 'no code')}")
+
     def redeem(self, code: str, nonce: str, code_verifier: str) -> Person:
         """Who has logged in, for the code the browser brought back.
 

@@ -4,9 +4,11 @@ Nobody is taken for a user because of a name or an unverified address: a person 
 and subject. Who is not known yet must have been invited (docs/decisions).
 """
 
+from __future__ import annotations
+
 import datetime
 import logging
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 from db.models import User
@@ -15,9 +17,11 @@ from db.repositories.identities import Person
 from db.session import transaction
 from refault.errors import Forbidden, NotFound, RateLimited, RefaultError, Unauthenticated
 from services.api.deps import Resources
-from services.api.oidc.issuer import Issuer, plain
 from services.api.oidc.schemas import BegunLogin, FinishBody, IssuedSession
 from services.api.sessions.service import open_session
+
+if TYPE_CHECKING:
+    from services.api.oidc.issuer import Issuer
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +73,7 @@ def finish(resources: Resources, body: FinishBody, address: str) -> IssuedSessio
                 "this login was begun in another browser, too long ago, or is over; begin it again"
             )
         if body.error is not None or not body.code:
-            raise Unauthenticated(f"the issuer lets nobody in: {plain(body.error or 'no code')}")
+            raise issuer.refusal(body.error)
         if body.iss not in {None, resources.settings.oidc_issuer}:
             raise Unauthenticated("this answer is of another issuer")
         person = issuer.redeem(body.code, flow.nonce, flow.code_verifier)
@@ -81,6 +85,9 @@ def finish(resources: Resources, body: FinishBody, address: str) -> IssuedSessio
 def _issuer(resources: Resources) -> Issuer:
     if not resources.settings.oidc_issuer:
         raise NotFound("nobody logs in here by an issuer: REFAULT_OIDC_ISSUER is not set")
+    # Imported late: who has no issuer does without all that reads signed tokens.
+    from services.api.oidc.issuer import Issuer  # noqa: PLC0415
+
     return Issuer(resources.settings)
 
 
