@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, Future
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
 
 from refault.errors import TraceError
 from refault.trace.decoder import TraceDecoder
@@ -11,19 +14,21 @@ from refault.trace.frames import Frame, ReadBack
 from refault.trace.model import TraceHeader, TraceSummary
 from refault.trace.statistics import TraceStatistics
 
+FRAMES_AHEAD = 4
+"""Blocks that may have come in and wait to be checked: none of them is held in memory."""
+
 
 class TraceValidator:
     """Push parser for uploads: refuses a bad trace at the first byte that shows it.
 
     Holds at most one compressed and one decoded block. With ``read_back``, which reads bytes that
-    were fed, it holds no compressed block but for the time it is decoded; with ``decoding`` that
-    is done there, while the next block comes in, and a bad block is refused a little later.
+    were fed, it holds no compressed block but for the time it is decoded; with ``decoding`` as well
+    that is done there, while the next blocks come in, and a bad block is refused a little later.
     """
 
     def __init__(self, read_back: ReadBack | None = None, decoding: Executor | None = None) -> None:
         self._decoder = TraceDecoder(read_back)
-        self._decoding = decoding
-        self._under_way: Future[None] | None = None
+        self._beside = _Beside(decoding, self._take) if decoding and read_back else None
         self._statistics: TraceStatistics | None = None
 
     @property
@@ -51,21 +56,20 @@ class TraceValidator:
         """
         try:
             for frame in self._decoder.frames(data):
-                self.settle()
-                if self._decoding is None or frame.tag != TAG_BLOCK:
-                    self._take(frame)
+                if self._beside is not None and frame.tag == TAG_BLOCK:
+                    self._beside.put(frame)
                 else:
-                    self._under_way = self._decoding.submit(self._take, frame)
+                    self.settle()
+                    self._take(frame)
         except TraceError:
-            # What is wrong in the block before is the first that is.
+            # What is wrong in a block before is the first that is.
             self.settle()
             raise
 
     def settle(self) -> None:
         """Waits until all that was fed has been checked; raises as ``feed`` does."""
-        under_way, self._under_way = self._under_way, None
-        if under_way is not None:
-            under_way.result()
+        if self._beside is not None:
+            self._beside.settle()
 
     def go_on_reading_from(self, read_back: ReadBack) -> None:
         """What was fed is read back from there, from now on."""
@@ -73,8 +77,8 @@ class TraceValidator:
 
     def abandon(self) -> None:
         """Waits until nothing is read back any more; what is wrong with the trace is not told."""
-        if self._under_way is not None:
-            self._under_way.exception()
+        if self._beside is not None:
+            self._beside.abandon()
 
     def close(self) -> TraceSummary:
         """What the trace held; call it after the last byte.
@@ -88,3 +92,63 @@ class TraceValidator:
     def _take(self, frame: Frame) -> None:
         for block in self._decoder.take(frame):
             self.statistics.add(block)
+
+
+class _Beside:
+    """Frames that are checked in an executor, in their order, while others come.
+
+    One at a time, and whoever else has some gets its turn in between.
+    """
+
+    def __init__(self, executor: Executor, take: Callable[[Frame], None]) -> None:
+        self._executor = executor
+        self._take = take
+        self._changed = threading.Condition()
+        self._frames: deque[Frame] = deque()  # the first is being checked
+        self._error: BaseException | None = None
+
+    def put(self, frame: Frame) -> None:
+        """Adds one as soon as there is room; raises what was wrong with one before."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._frames) < FRAMES_AHEAD)
+            self._raise()
+            self._frames.append(frame)
+            if len(self._frames) == 1:
+                self._executor.submit(self._check_first)
+
+    def settle(self) -> None:
+        """Waits for all of them; raises what was wrong with one."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._frames)
+            self._raise()
+
+    def abandon(self) -> None:
+        """Waits for the one that is being checked; the others never are."""
+        with self._changed:
+            while len(self._frames) > 1:
+                self._frames.pop()
+            self._changed.wait_for(lambda: not self._frames)
+            self._error = None
+
+    def _check_first(self) -> None:
+        error: BaseException | None = None
+        try:
+            self._take(self._frames[0])
+        except BaseException as found:  # noqa: BLE001  # who feeds raises it
+            error = found
+        with self._changed:
+            self._frames.popleft()
+            if error is None and self._frames:
+                try:
+                    self._executor.submit(self._check_first)
+                except RuntimeError as closed:
+                    error = closed
+            if error is not None:
+                self._error = error
+                self._frames.clear()
+            self._changed.notify_all()
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error

@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Annotated, Any, Literal
 
-import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from db.repositories import traces
@@ -79,11 +78,8 @@ async def take(
     request: Request, response: Response, resources: Resources, announcement: Announcement
 ) -> TraceDetail:
     """The body of a request as a trace; the answer says where it is and whether it is new."""
-    chunks = intake.chunks_from_thread(
-        aiter(request.stream()), resources.settings.upload_idle_seconds
-    )
-    trace, is_new = await anyio.to_thread.run_sync(
-        partial(service.receive, resources, chunks, announcement), limiter=resources.upload_slots
+    trace, is_new = await intake.in_thread(
+        request, resources, partial(service.receive, resources, announcement)
     )
     response.headers["location"] = f"/api/v1/traces/{trace.id}"
     response.status_code = 201 if is_new else 200

@@ -12,19 +12,22 @@ Everything here runs in a worker thread; only waiting for the next chunk goes
 back to the event loop.
 """
 
+import asyncio
 import base64
 import binascii
 import dataclasses
+import queue
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.from_thread
+import anyio.to_thread
 from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.orm import Session
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 
 from db.models import Trace
 from db.repositories import operations, placements, traces
@@ -40,10 +43,13 @@ from refault.trace import TraceValidator
 from services.api.deps import Resources
 from services.api.traces.schemas import TAGS_MAX, Name, Note, Tag, TraceDetail
 
+TakenT = TypeVar("TakenT")
+
 # RFC 9530: a dictionary of algorithm=:base64:
 _DIGEST_ENTRY = re.compile(r"sha-256=:([A-Za-z0-9+/]*={0,2}):")
 _SHA256_BYTES = 32
-GATHERED_BYTES = 1024 * 1024
+GATHERED_BYTES = 512 * 1024
+GATHERED_AHEAD = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,54 +104,99 @@ def announced(
     return Announcement(wishes, size_bytes, digest or stated)
 
 
-def chunks_from_thread(stream: AsyncIterator[bytes], idle_seconds: float) -> Iterator[bytes]:
-    """The bytes of a body, for a worker thread; ``UploadStalled`` if the next take too long.
+async def in_thread(
+    request: Request, resources: Resources, take: Callable[[Iterator[bytes]], TakenT]
+) -> TakenT:
+    """What ``take`` makes of the bytes of a body, in a worker thread, once there is one for it.
 
-    Going to the event loop and back costs as much as checking a small chunk, so chunks are
-    gathered there: the first comes alone, as it may show already that this is no trace. What came
-    before the sender stalled or went away is handed out before that is told.
+    Raises, out of the iterator it is given, UploadStalled if the next bytes take too long, or
+    ClientDisconnect. What came before is handed out first.
     """
-    gathering = _Gathering(stream, idle_seconds)
-    received_bytes = 0
-    while chunk := anyio.from_thread.run(gathering.next):
-        received_bytes += len(chunk)
-        yield chunk
-    if isinstance(gathering.failure, TimeoutError):
-        raise UploadStalled(
-            f"nothing came for {idle_seconds:g} s after byte {received_bytes}; nothing was kept"
-        ) from gathering.failure
-    if gathering.failure is not None:
-        raise gathering.failure
+    gathering = _Gathering(aiter(request.stream()), resources.settings.upload_idle_seconds)
+    try:
+        return await anyio.to_thread.run_sync(
+            take, gathering.chunks(), limiter=resources.upload_slots
+        )
+    finally:
+        await gathering.stop()
 
 
 class _Gathering:
-    """Chunks of a body, joined into few; it ends at the end of the body or with a ``failure``."""
+    """Chunks of a body, joined into few, on their way from the event loop to a worker thread.
+
+    Every hand-over costs as much as checking a small chunk, so they are joined: the first comes
+    alone, as it may show already that this is no trace. Once it has been checked, the next are
+    gathered while the thread checks some, up to :data:`GATHERED_AHEAD` of them.
+    """
 
     def __init__(self, stream: AsyncIterator[bytes], idle_seconds: float) -> None:
         self._stream = stream
         self._idle_seconds = idle_seconds
-        self._ended = False
-        self._wanted_bytes = 1
-        self.failure: Exception | None = None
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Semaphore(1)
+        self._ready: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._task: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
 
-    async def next(self) -> bytes:
-        """The next bytes; none at the end."""
+    def chunks(self) -> Iterator[bytes]:
+        """The body, for a worker thread."""
+        received_bytes = 0
+        anyio.from_thread.run_sync(self._start)
+        room_count = GATHERED_AHEAD
+        while chunk := self._ready.get():
+            received_bytes += len(chunk)
+            yield chunk
+            for _ in range(room_count):
+                self._loop.call_soon_threadsafe(self._room.release)
+            room_count = 1
+        if isinstance(self._failure, TimeoutError):
+            raise UploadStalled(
+                f"nothing came for {self._idle_seconds:g} s after byte {received_bytes};"
+                " nothing was kept"
+            ) from self._failure
+        if self._failure is not None:
+            raise self._failure
+
+    async def stop(self) -> None:
+        """Nobody wants more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._gather())
+
+    async def _gather(self) -> None:
+        """Everything, in its order; an empty chunk is the end, however it came."""
+        wanted_bytes = 1
+        is_more = True
+        try:
+            while is_more:
+                await self._room.acquire()
+                gathered, is_more = await self._next(wanted_bytes)
+                wanted_bytes = GATHERED_BYTES
+                if gathered:
+                    self._ready.put(gathered)
+        finally:
+            self._ready.put(b"")
+
+    async def _next(self, wanted_bytes: int) -> tuple[bytes, bool]:
+        """As many bytes as wanted, or a chunk more, and whether there may be others."""
         gathered: list[bytes] = []
-        wanted_bytes = self._wanted_bytes
-        self._wanted_bytes = GATHERED_BYTES
-        while wanted_bytes > 0 and not self._ended:
+        is_more = True
+        while wanted_bytes > 0 and is_more:
             try:
                 with anyio.fail_after(self._idle_seconds):
                     chunk = await anext(self._stream, None)
             except (TimeoutError, ClientDisconnect) as error:
-                self.failure = error
+                self._failure = error
                 chunk = None
             if chunk is None:
-                self._ended = True
+                is_more = False
             else:
                 gathered.append(chunk)
                 wanted_bytes -= len(chunk)
-        return b"".join(gathered)
+        return b"".join(gathered), is_more
 
 
 def keep(

@@ -12,7 +12,7 @@ from services.api.traces.schemas import TraceDetail
 
 
 def receive(
-    resources: Resources, chunks: Iterator[bytes], announcement: Announcement
+    resources: Resources, announcement: Announcement, chunks: Iterator[bytes]
 ) -> tuple[TraceDetail, bool]:
     """Take an upload; the trace, and whether it is new.
 

@@ -219,11 +219,8 @@ async def override_method(
 
 
 async def _append(request: Request, resources: Resources, upload: uuid.UUID, part: Part) -> Upload:
-    chunks = intake.chunks_from_thread(
-        aiter(request.stream()), resources.settings.upload_idle_seconds
-    )
-    return await anyio.to_thread.run_sync(
-        partial(service.append, resources, upload, part, chunks), limiter=resources.upload_slots
+    return await intake.in_thread(
+        request, resources, partial(service.append, resources, upload, part)
     )
 
 
