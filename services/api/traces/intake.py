@@ -48,7 +48,7 @@ TakenT = TypeVar("TakenT")
 # RFC 9530: a dictionary of algorithm=:base64:
 _DIGEST_ENTRY = re.compile(r"sha-256=:([A-Za-z0-9+/]*={0,2}):")
 _SHA256_BYTES = 32
-GATHERED_BYTES = 512 * 1024
+GATHERED_BYTES = 1024 * 1024
 GATHERED_AHEAD = 4
 
 
