@@ -4,7 +4,7 @@
 
 Asks the API in this process, over ASGI, with Postgres a process of its own, for batches chosen
 by one seed, each of 200 cells: its comparison, its matrix, and what pages and operators ask for
-besides. Prints every query a comparison makes, with its plan as it ran.
+besides. Every query a comparison makes, with its plan as it ran, goes to ``comparison_plans.txt``.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from services.api.app import create_app
 from services.api.settings import Settings
 from services.local.access import Access
 
+PLANS = Path(__file__).with_name("comparison_plans.txt")
 GOAL_MS = 150
 REQUESTS = 200
 MILLISECONDS = 1000
@@ -81,15 +83,15 @@ async def statements_of(
     return seen
 
 
-def print_plans(engine: sa.Engine, statements: list[tuple[str, Any]]) -> None:
-    """EXPLAIN (ANALYZE, BUFFERS) of each statement, run once more."""
+def plans(engine: sa.Engine, statements: list[tuple[str, Any]]) -> Iterator[str]:
+    """EXPLAIN (ANALYZE, BUFFERS) of each statement, run once more, line by line."""
     with engine.connect() as connection:
         for statement, parameters in statements:
             head = " ".join(statement.split())
-            print(f"\n-- {head[:100]} … {head[head.find(' FROM ') :][:200]}")
+            yield f"\n-- {head[:100]} … {head[head.find(' FROM ') :][:200]}"
             explained = f"EXPLAIN (ANALYZE, BUFFERS) {statement}"
             for (line,) in connection.exec_driver_sql(explained, parameters):
-                print(f"   {line}")
+                yield f"   {line}"
 
 
 def percentile(times: list[float], share: int) -> float:
@@ -118,8 +120,9 @@ def main() -> int:
         print(f"{count} results")
         token = Access.ensure(data, engine).token
         times = asyncio.run(measure(site, engine, token))
-        print_plans(engine, asyncio.run(statements_of(site, engine, token, code)))
-        print()
+        statements = asyncio.run(statements_of(site, engine, token, code))
+        text = "\n".join(plans(engine, statements)).lstrip()
+        PLANS.write_text(f"{text}\n", encoding="utf-8")
         for kind, taken in times.items():
             p50, p95 = percentile(taken, 50), percentile(taken, 95)
             print(f"{kind}: median {p50:.1f} ms, p95 {p95:.1f} ms, n={len(taken)}")

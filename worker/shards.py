@@ -53,12 +53,14 @@ class Ending(enum.Enum):
 def take_turn(resources: Resources) -> list[Ending]:
     """Runs waiting shards until :data:`TURN_SECONDS` have passed: what one message is good for.
 
-    Answers what became of each. With nothing waiting, the message was one too many.
+    A shard that came to nothing ends the turn, so that another worker may try it. Answers what
+    became of each. With nothing waiting, the message was one too many.
     """
     until = time.monotonic() + TURN_SECONDS
-    endings = run(resources)
-    while endings and time.monotonic() < until and (more := run(resources)):
-        endings += more
+    endings = latest = run(resources)
+    while latest and set(latest) == {Ending.RECORDED} and time.monotonic() < until:
+        latest = run(resources)
+        endings = endings + latest
     if not endings:
         with transaction(resources.engine) as session:
             operations.count(session, operations.MESSAGES_DROPPED)

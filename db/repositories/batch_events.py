@@ -52,9 +52,3 @@ def after(
         .limit(limit)
     )
     return session.scalars(query).all()
-
-
-def newest_id(session: Session, batch_id: uuid.UUID) -> int:
-    """The id of the batch's last step so far; 0 if it has none."""
-    query = sa.select(sa.func.max(BatchEvent.id)).where(BatchEvent.batch_id == batch_id)
-    return session.scalar(query) or 0

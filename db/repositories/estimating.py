@@ -7,21 +7,10 @@ import dataclasses
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.models import Batch, Run, Shard
-from db.repositories import planning, simulators
+from db.models import Shard
+from db.repositories import planning, simulators, throughput
 from db.repositories.planning import Request
 from db.scope import EVERYWHERE
-
-SHARDS_LOOKED_AT = 200
-"""The last shards that ended tell how fast workers are; older ones say less about today's."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Throughput:
-    """How fast one worker is: events of one variant a second, and from how many shards we know."""
-
-    events_per_second: float
-    shard_count: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +58,7 @@ def estimate(session: Session, request: Request) -> Estimate:
         default=0,
     )
     seconds, basis = _seconds(
-        sum(events), longest, worker_count, throughput(session, request.simulator_digest)
+        sum(events), longest, worker_count, throughput.lately(session, request.simulator_digest)
     )
     to_run_count = sum(open_counts)
     return Estimate(
@@ -89,49 +78,13 @@ def estimate(session: Session, request: Request) -> Estimate:
     )
 
 
-def throughput(session: Session, simulator_digest: str) -> Throughput | None:
-    """What the last shards of that simulator took; None if none has been recorded.
-
-    Of all projects: how fast a worker is, is nobody's secret.
-    """
-    run_count = (
-        sa.select(sa.func.count())
-        .select_from(Run)
-        .where(Run.shard_id == Shard.id, Run.state == "done", Run.found.is_(False))
-        .correlate(Shard)
-        .scalar_subquery()
-    )
-    last = (
-        sa.select(
-            (Shard.events_total * run_count).label("events"),
-            sa.func.extract("epoch", Shard.finished_at - Shard.started_at).label("seconds"),
-        )
-        .join(Batch, Batch.id == Shard.batch_id)
-        .where(
-            Shard.state == "done",
-            Shard.started_at.is_not(None),
-            Batch.simulator_digest == simulator_digest,
-        )
-        .order_by(Shard.finished_at.desc())
-        .limit(SHARDS_LOOKED_AT)
-        .subquery()
-    )
-    query = sa.select(
-        sa.func.sum(last.c.events), sa.func.sum(last.c.seconds), sa.func.count()
-    ).where(last.c.events > 0)
-    events, seconds, shard_count = session.execute(query.execution_options(**EVERYWHERE)).one()
-    if not events or not seconds:
-        return None
-    return Throughput(float(events) / float(seconds), shard_count)
-
-
 def _queued_count(session: Session) -> int:
     query = sa.select(sa.func.count()).select_from(Shard).where(Shard.state == "queued")
     return session.scalar(query.execution_options(**EVERYWHERE)) or 0
 
 
 def _seconds(
-    events: int, longest: int, worker_count: int, known: Throughput | None
+    events: int, longest: int, worker_count: int, known: throughput.Throughput | None
 ) -> tuple[float | None, str]:
     """All work divided by the workers, but no less than the longest shard takes."""
     if not events:

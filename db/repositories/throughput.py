@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.models import Run, Shard, Trace
+from db.models import Batch, Run, Shard
+from db.scope import EVERYWHERE
 
-RECENT_SHARDS = 100
+SHARDS_LOOKED_AT = 200
+"""The last shards that ended tell how fast workers are; older ones say less about today's."""
 
 
-def events_per_second(session: Session) -> float | None:
-    """Events × variants a worker replays in a second, over recent shards of all projects.
+@dataclasses.dataclass(frozen=True)
+class Throughput:
+    """How fast one worker is: events of one variant a second, and from how many shards we know."""
 
-    None while there are none. Waiting in the queue does not count, decoding does.
+    events_per_second: float
+    shard_count: int
+
+
+def lately(session: Session, simulator_digest: str | None = None) -> Throughput | None:
+    """What the last shards took, of that simulator or of any; None if none has been recorded.
+
+    Of all projects: how fast a worker is, is nobody's secret. Waiting in the queue does not
+    count, decoding does.
     """
-    seconds = sa.extract("epoch", Shard.finished_at - Shard.started_at)
-    runs = (
+    run_count = (
         sa.select(sa.func.count())
         .select_from(Run)
-        .where(Run.shard_id == Shard.id)
+        .where(Run.shard_id == Shard.id, Run.state == "done", Run.found.is_(False))
+        .correlate(Shard)
         .scalar_subquery()
     )
-    recent = (
-        sa.select((Trace.event_count * runs).label("events"), seconds.label("seconds"))
-        .select_from(Shard)
-        .join(Trace, Trace.id == Shard.trace_id)
-        .where(Shard.state == "done", Shard.started_at.is_not(None))
+    last = (
+        sa.select(
+            (Shard.events_total * run_count).label("events"),
+            sa.func.extract("epoch", Shard.finished_at - Shard.started_at).label("seconds"),
+        )
+        .join(Batch, Batch.id == Shard.batch_id)
+        .where(
+            Shard.state == "done",
+            Shard.started_at.is_not(None),
+            sa.true() if simulator_digest is None else Batch.simulator_digest == simulator_digest,
+        )
         .order_by(Shard.finished_at.desc())
-        .limit(RECENT_SHARDS)
+        .limit(SHARDS_LOOKED_AT)
         .subquery()
     )
-    row = session.execute(
-        sa.select(sa.func.sum(recent.c.events), sa.func.sum(recent.c.seconds))
-    ).one()
-    events, total_seconds = row
-    return float(events) / float(total_seconds) if events and total_seconds else None
+    query = sa.select(
+        sa.func.sum(last.c.events), sa.func.sum(last.c.seconds), sa.func.count()
+    ).where(last.c.events > 0)
+    events, seconds, shard_count = session.execute(query.execution_options(**EVERYWHERE)).one()
+    if not events or not seconds:
+        return None
+    return Throughput(float(events) / float(seconds), shard_count)

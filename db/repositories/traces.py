@@ -109,6 +109,12 @@ def find_by_digest(session: Session, digest: str) -> Trace | None:
     return session.scalar(sa.select(Trace).where(Trace.digest == digest))
 
 
+def has_any_of_size(session: Session, size_bytes: int) -> bool:
+    """Whether a file of so many bytes may be one of the traces here."""
+    query = sa.select(Trace.id).where(Trace.size_bytes == size_bytes).limit(1)
+    return session.scalar(query) is not None
+
+
 def find_many(session: Session, digests: Collection[str]) -> dict[str, Trace]:
     """Those of the whole digests that are here, in one question however many there are."""
     found = session.scalars(sa.select(Trace).where(Trace.digest.in_(digests)))

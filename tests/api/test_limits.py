@@ -72,6 +72,21 @@ async def test_a_blob_put_over_the_quota_is_refused_and_nothing_of_it_stays(site
     assert [path.name for path in rows.files()] == [hashlib.sha256(one).hexdigest()]
 
 
+async def test_what_cannot_fit_is_refused_before_its_first_byte(site, small):
+    data = trace_bytes(name="one")
+    read = []
+
+    async def body():
+        read.append(True)
+        yield data
+
+    async with in_process(site, small(quota_bytes=len(data) - 1)) as http:
+        headers = {"content-length": str(len(data))}
+        refused = await http.post(TRACES, content=body(), headers=headers)
+    assert (refused.status_code, read) == (507, [])
+    assert refused.json()["type"] == "/problems/quota-exceeded"
+
+
 @pytest.mark.parametrize("quota", ["bytes", "traces"])
 async def test_a_resumable_upload_over_the_quota_is_refused_before_its_first_byte(
     site, rows, small, quota

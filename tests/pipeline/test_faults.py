@@ -23,8 +23,8 @@ from worker.lifecycle import publish
 
 
 @pytest.fixture
-def watched(stack, client, capture):
-    return Watched(stack, client, capture)
+def watched(stack, client, long_capture):
+    return Watched(stack, client, long_capture)
 
 
 def test_undisturbed_a_batch_ends_with_the_results_of_the_engine(watched):
@@ -51,13 +51,13 @@ def test_kill_9_of_the_computing_process_delays_the_batch_and_nothing_else(watch
     watched.expect_exactly_one_result_each()
 
 
-def test_a_worker_that_sees_its_process_die_waits_for_no_lease(tmp_path, capture):
+def test_a_worker_that_sees_its_process_die_waits_for_no_lease(tmp_path, long_capture):
     settings = {**QUICK, "REFAULT_LEASE_SECONDS": "3600", "REFAULT_CACHE": str(cache_folder())}
     with Stack(tmp_path, worker_count=1, settings=settings) as stack:
         for _ in stack.start():
             pass
         with Client(stack.url, token=stack.token) as client:
-            watched = Watched(stack, client, capture)
+            watched = Watched(stack, client, long_capture)
             worker = watched.submit().wait_until_in_the_kernel_loop()
             os.kill(pool_process_of(worker.pid), signal.SIGKILL)
             assert watched.wait_until_over()["state"] == "done"
@@ -132,8 +132,8 @@ def test_messages_delivered_many_times_count_once(watched, sender):
     watched.expect_exactly_one_result_each()
 
 
-def test_an_emptied_broker_is_not_a_loss(watched, stack, client, capture):
-    batches = [watched, *(Watched(stack, client, capture) for _ in range(3))]
+def test_an_emptied_broker_is_not_a_loss(watched, stack, client, long_capture):
+    batches = [watched, *(Watched(stack, client, long_capture) for _ in range(3))]
     pids = [process.pid for process in watched.stack.workers]
     pids += [pool_process_of(pid) for pid in pids]
     for pid in pids:

@@ -55,8 +55,8 @@ def client(stack):
 
 
 @pytest.fixture
-def watched(stack, client, capture):
-    return Watched(stack, client, capture)
+def watched(stack, client, long_capture):
+    return Watched(stack, client, long_capture)
 
 
 @pytest.fixture
@@ -72,8 +72,8 @@ def kill(process, number=signal.SIGKILL):
     process.wait(20)
 
 
-def test_clocks_hours_apart_take_no_shard_from_anybody(stack, client, capture):
-    batches = [Watched(stack, client, capture) for _ in range(3)]
+def test_clocks_hours_apart_take_no_shard_from_anybody(stack, client, long_capture):
+    batches = [Watched(stack, client, long_capture) for _ in range(3)]
     for batch in batches:
         batch.submit()
     for batch in batches:
@@ -150,11 +150,11 @@ def test_kill_9_of_upkeep_delays_healing_until_it_is_back(watched):
     watched.expect_exactly_one_result_each()
 
 
-def test_the_broker_is_killed_and_comes_back(watched, stack, client, capture):
+def test_the_broker_is_killed_and_comes_back(watched, stack, client, long_capture):
     watched.submit().wait_until_in_the_kernel_loop()
     kill(stack.part("valkey"))
     # Accepted all the same: the row is the truth, and the sweep sends the message later.
-    other = Watched(stack, client, capture).submit()
+    other = Watched(stack, client, long_capture).submit()
     stack.revive("valkey")
     for batch in (watched, other):
         assert batch.wait_until_over()["state"] == "done"
@@ -162,7 +162,7 @@ def test_the_broker_is_killed_and_comes_back(watched, stack, client, capture):
 
 
 def test_workers_whose_shards_end_while_the_broker_is_away_connect_anew(
-    watched, stack, client, capture
+    watched, stack, client, long_capture
 ):
     watched.submit().wait_until_in_the_kernel_loop()
     kill(stack.part("valkey"))
@@ -173,7 +173,7 @@ def test_workers_whose_shards_end_while_the_broker_is_away_connect_anew(
     )
     time.sleep(0.5)  # the message cannot be given back
     stack.revive("valkey")
-    other = Watched(stack, client, capture).submit()
+    other = Watched(stack, client, long_capture).submit()
     for batch in (watched, other):
         assert batch.wait_until_over()["state"] == "done"
         batch.expect_exactly_one_result_each()
@@ -211,11 +211,11 @@ def test_messages_out_of_order_and_many_times_count_once(watched, sender):
     assert watched.shard().attempt == 2
 
 
-def test_a_variant_that_crashes_the_interpreter_takes_no_other_along(stack, client, capture):
+def test_a_variant_that_crashes_the_interpreter_takes_no_other_along(stack, client, long_capture):
     limit = next(limits)
     good = [PatchSet(patches=p, parameters=Parameters(page_limit=limit)) for p in PATCHES[:3]]
     bad = PatchSet(parameters=Parameters(page_limit=POISON))
-    watched = Watched(stack, client, capture, wanted=[*good[:2], bad, good[2]]).submit()
+    watched = Watched(stack, client, long_capture, wanted=[*good[:2], bad, good[2]]).submit()
     document = watched.wait_until_over()
     assert (document["state"], document["progress"]["failed"]) == ("failed", 1)
     [failed] = [run for run in document["runs"] if run["state"] == "failed"]

@@ -330,3 +330,10 @@ def test_a_message_of_a_busy_queue_is_worth_one_turn(room, monkeypatch):
     take_each_alone(room)
     assert take_turn(room.resources) == [Ending.RECORDED]
     assert take_turn(room.resources) == [Ending.RECORDED]
+
+
+def test_a_shard_that_came_to_nothing_ends_the_turn(room, sent):
+    room.plan(patches=SEED_SERIES[:2])
+    room.blobs.delete(room.digest)
+    assert take_turn(room.resources) == [Ending.GIVEN_BACK]
+    assert [entry.attempt for entry in sent] == [2]

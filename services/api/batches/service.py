@@ -4,10 +4,12 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import Any
 
 import anyio
 import anyio.to_thread
 from fastapi.sse import ServerSentEvent
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from db import logs, tracing
@@ -191,13 +193,14 @@ def _look(
     """Steps not seen yet, the id of the newest there is, and how things stand."""
     with resources.transaction() as session:
         # The state is read first: a batch seen as over has written its last step.
-        row = batches.row_of(session, batch.id)
-        events = runs.events_of_batch(session, batch.id)
-        steps = list(batch_events.after(session, batch.id, last_seen))
-        newest_id = batch_events.newest_id(session, batch.id)
-    now = StepEvent(
-        kind="progress", state=row.state, at=None, progress=_progress(row, events), detail={}
-    )
+        found = batches.glance(session, batch.id)
+        newest_id: int = found.newest_step
+        steps: list[BatchEvent] = []
+        if newest_id > last_seen:
+            steps += batch_events.after(session, batch.id, last_seen)
+            newest_id = max(newest_id, *(step.id for step in steps[-1:]), 0)
+    progress = _progress(found, (int(found.events_done), int(found.events_total)))
+    now = StepEvent(kind="progress", state=found.state, at=None, progress=progress, detail={})
     return steps, newest_id, now
 
 
@@ -259,7 +262,9 @@ def _fields(session: Session, batch: Batch) -> dict[str, object]:
     }
 
 
-def _progress(batch: Batch, events: tuple[int | None, int | None] = (None, None)) -> Progress:
+def _progress(
+    batch: Batch | Row[Any], events: tuple[int | None, int | None] = (None, None)
+) -> Progress:
     return _counted({name: getattr(batch, name) for name in _COUNTS}, events)
 
 

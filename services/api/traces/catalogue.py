@@ -20,9 +20,10 @@ _log = logging.getLogger("refault.api")
 def describe(session: Session, row: Trace) -> TraceDetail:
     """The trace, with what a replay of it may cost."""
     detail = TraceDetail.model_validate(row)
-    speed = throughput.events_per_second(session)
+    speed = throughput.lately(session)
     if speed is not None:
-        detail.estimated_variant_seconds = float(f"{row.event_count / speed:.3g}")
+        seconds = row.event_count / speed.events_per_second
+        detail.estimated_variant_seconds = float(f"{seconds:.3g}")
     return detail
 
 
