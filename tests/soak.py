@@ -92,7 +92,7 @@ class Faults:
         os.killpg(self.stack.part("api").pid, signal.SIGKILL)
         self._revive("api", fault)
 
-    def beat_dies(self, fault):
+    def upkeep_dies(self, fault):
         kill(self.stack.part("upkeep").pid, signal.SIGKILL)
         time.sleep(fault.lasts_seconds)
 
