@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from typing import NamedTuple
 
 import pytest
 
@@ -15,8 +16,13 @@ from tests.fixtures.issuer import CLIENT_ID, elliptic_key, shared_secret, strang
 pytestmark = pytest.mark.anyio
 
 
-def _hours_ago(hours):
-    return int(time.time()) - 3600 * hours
+class HoursAgo(NamedTuple):
+    """A moment of a token; reckoned when the test runs, or its name would depend on the clock."""
+
+    hours: int
+
+    def seconds(self):
+        return int(time.time()) - 3600 * self.hours
 
 
 @pytest.mark.parametrize(
@@ -24,9 +30,9 @@ def _hours_ago(hours):
     [
         ({"nonce": "another"}, "invalid_claim"),
         ({"nonce": None}, "missing_claim"),
-        ({"exp": _hours_ago(1)}, "expired_token"),
+        ({"exp": HoursAgo(1)}, "expired_token"),
         ({"exp": None}, "missing_claim"),
-        ({"iat": _hours_ago(-1), "exp": _hours_ago(-2)}, "invalid_claim"),
+        ({"iat": HoursAgo(-1), "exp": HoursAgo(-2)}, "invalid_claim"),
         ({"iss": "https://evil.example"}, "invalid_claim"),
         ({"iss": None}, "missing_claim"),
         ({"aud": "somebody else"}, "invalid_claim"),
@@ -45,7 +51,10 @@ def _hours_ago(hours):
 async def test_a_token_that_is_not_for_this_login_lets_nobody_in(
     browser, rows, issuer, invited, claims, reason
 ):
-    issuer.claims = claims
+    issuer.claims = {
+        name: value.seconds() if isinstance(value, HoursAgo) else value
+        for name, value in claims.items()
+    }
     answer = await browser.log_in()
     assert refused(rows, browser, answer, 401, "what the issuer says does not hold")
     assert reason in Page(answer).text
