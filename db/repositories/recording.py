@@ -53,11 +53,12 @@ def record(
         worker=worker,
     )
     now = shards.clock(session)
-    alarms = {
-        shard.trace.digest: alarmed
-        for entry, shard in held
-        if (alarmed := _end(session, batch, shard, entry, written, now))
-    }
+    alarms: dict[str, list[str]] = {}
+    for entry, shard in held:
+        alarmed = _end(session, batch, shard, entry, written, now)
+        if alarmed:
+            # Two shards of one trace may be recorded together.
+            alarms.setdefault(shard.trace.digest, []).extend(alarmed)
     batches.settle(session, batch)
     for trace_digest, variant_digests in alarms.items():
         webhooks.announce(

@@ -170,6 +170,18 @@ def test_computing_again_finds_a_result_that_was_changed(room):
     assert sorted(raised) == [False, True]
 
 
+def test_alarms_of_two_shards_of_one_trace_are_all_told(room):
+    room.plan()
+    run(room.resources)
+    with transaction(room.engine) as session:
+        session.execute(sa.text("UPDATE results SET body_digest = repeat('0', 64)"))
+    room.plan(recompute=True)
+    assert run(room.resources) == [Ending.RECORDED] * 2
+    assert all(row.integrity_alarm for row in room.results())
+    with transaction(room.engine) as session:
+        assert operations.tallies(session)[operations.INTEGRITY_ALARMS] == 5
+
+
 def test_a_trace_that_is_not_here_is_tried_elsewhere_and_then_fails(room, sent):
     batch, [_message] = room.plan(patches=SEED_SERIES[:2])
     room.blobs.delete(room.digest)
