@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.models import Batch, Run, Shard
+from db.models import Batch, Run
 from refault.errors import NotFound
 
 
@@ -29,13 +29,3 @@ def of_batch(session: Session, batch_id: uuid.UUID) -> Sequence[Run]:
     """The batch's runs, by trace and column."""
     query = sa.select(Run).where(Run.batch_id == batch_id).order_by(Run.position)
     return session.scalars(query).unique().all()
-
-
-def events_of_batch(session: Session, batch_id: uuid.UUID) -> tuple[int, int]:
-    """How many events of the batch's shards have been replayed, and how many there are."""
-    query = sa.select(
-        sa.func.coalesce(sa.func.sum(Shard.events_done), 0),
-        sa.func.coalesce(sa.func.sum(Shard.events_total), 0),
-    ).where(Shard.batch_id == batch_id)
-    done, total = session.execute(query).one()
-    return int(done), int(total)

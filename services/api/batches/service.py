@@ -136,7 +136,7 @@ def detail_of(session: Session, batch: Batch) -> BatchDetail:
     return BatchDetail.model_validate(
         _fields(session, batch)
         | {
-            "progress": _progress(batch, runs.events_of_batch(session, batch.id)),
+            "progress": _seen(batches.glance(session, batch.id)),
             "verdict": verdict,
             "runs": [run_summary_of(run) for run in runs.of_batch(session, batch.id)],
         }
@@ -199,8 +199,7 @@ def _look(
         if newest_id > last_seen:
             steps += batch_events.after(session, batch.id, last_seen)
             newest_id = max(newest_id, *(step.id for step in steps[-1:]), 0)
-    progress = _progress(found, (int(found.events_done), int(found.events_total)))
-    now = StepEvent(kind="progress", state=found.state, at=None, progress=progress, detail={})
+    now = StepEvent(kind="progress", state=found.state, at=None, progress=_seen(found), detail={})
     return steps, newest_id, now
 
 
@@ -266,6 +265,10 @@ def _progress(
     batch: Batch | Row[Any], events: tuple[int | None, int | None] = (None, None)
 ) -> Progress:
     return _counted({name: getattr(batch, name) for name in _COUNTS}, events)
+
+
+def _seen(glance: Row[Any]) -> Progress:
+    return _progress(glance, (int(glance.events_done), int(glance.events_total)))
 
 
 def _counted(counts: dict[str, int], events: tuple[int | None, int | None]) -> Progress:
