@@ -1,7 +1,9 @@
 """Traces: the file format, its reader, writer and validator."""
 
 from refault.trace.format import KIND_NAMES, SUFFIX, EventKind, Flag
+from refault.trace.frames import ReadBack
 from refault.trace.model import Block, MemorySlot, TraceHeader, TraceSummary
+from refault.trace.packed import Rooms
 from refault.trace.reader import TraceReader, trace_digest
 from refault.trace.validator import TraceValidator
 from refault.trace.writer import TraceWriter
@@ -13,6 +15,8 @@ __all__ = [
     "EventKind",
     "Flag",
     "MemorySlot",
+    "ReadBack",
+    "Rooms",
     "TraceHeader",
     "TraceReader",
     "TraceSummary",

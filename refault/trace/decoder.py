@@ -9,15 +9,17 @@ from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import Frame, FrameParser, ReadBack
 from refault.trace.header import unpack_header
 from refault.trace.model import Block, TraceHeader, TraceSummary
+from refault.trace.packed import Rooms, read_block
 from refault.trace.rules import EventRules
 from refault.trace.totals import Totals
-from refault.trace.unpacking import BlockUnpacker, read_block
+from refault.trace.unpacking import BlockUnpacker
 
 
 class TraceDecoder:
     """Push parser of a trace: feed it bytes as they come, take the blocks they complete."""
 
-    def __init__(self, read_back: ReadBack | None = None) -> None:
+    def __init__(self, read_back: ReadBack | None = None, rooms: Rooms | None = None) -> None:
+        self._rooms = rooms or Rooms()
         self.header: TraceHeader | None = None
         self._frames = FrameParser(read_back)
         self._totals = Totals()
@@ -60,12 +62,14 @@ class TraceDecoder:
             raise AssertionError("the parser lets nothing pass before the header")
         elif frame.tag == TAG_BLOCK:
             first_event_index = self._totals.event_count
-            unpacker = BlockUnpacker(read_block(frame.body, first_event_index, offset=frame.offset))
+            packed = read_block(frame.body, first_event_index, offset=frame.offset)
+            unpacker = BlockUnpacker(packed, self._rooms)
             self._rules.begin_block((kind for kind, _ in unpacker.kinds), frame.offset)
             for block, places in unpacker.slices():
                 self._rules.check(block, places)
                 self._totals.add_instructions(block)
                 yield block
+                del block, places  # before the next are made
             self._totals.count_block(unpacker.kinds, frame.offset)
         else:
             self._rules.finish(offset=frame.offset)

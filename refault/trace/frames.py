@@ -49,11 +49,11 @@ class Frame(NamedTuple):
     sha256_before: bytes  # of all bytes of the file up to ``offset``; empty unless tag is INDX
 
     @property
-    def body(self) -> memoryview:
+    def body(self) -> bytes | memoryview:
         """The bytes of the body, read back if they were not held."""
         if isinstance(self.held, memoryview):
             return self.held
-        return memoryview(self.held(self.offset + FRAME_PREFIX.size, self.body_bytes))
+        return self.held(self.offset + FRAME_PREFIX.size, self.body_bytes)
 
 
 def preamble() -> bytes:

@@ -1,170 +1,30 @@
-"""Bytes of a block back into events, a hundred thousand at a time, never one by one.
+"""Streams of a block back into events, a hundred thousand at a time, never one by one.
 
-The streams are drawn in ``packing.py``. Everything a block declares is held against its bounds
-before memory is taken, and against the streams before an event leaves.
+The streams are drawn in ``packing.py``. What a block declares is held against them before an event
+leaves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import zstandard
 
-from refault.errors import TraceCorrupt, TraceTooLarge
 from refault.trace.format import (
-    KIND_NAMES,
-    MAX_BLOCK_BYTES,
-    MAX_BLOCK_EVENTS,
-    MAX_UNPACKED_BYTES,
     EventKind,
     Flag,
 )
-from refault.trace.header import unpack_map
 from refault.trace.model import Block
-from refault.trace.packing import DELTA_KINDS, OFFSET_MASK, STREAM_TYPES, WIDE_STREAM_TYPES, Column
+from refault.trace.packed import PackedBlock, Rooms, decompress
+from refault.trace.packing import DELTA_KINDS, OFFSET_MASK, Column
 
-BLOCK_KEYS: Final = frozenset(
-    {
-        "first_event_index",
-        "event_count",
-        "kinds",
-        "token_bytes",
-        "offset_count",
-        "wide_counts",
-        "descriptor_count",
-        "streams",
-    }
-)
 # So many events leave at a time: few enough that one column, a megabyte, stays in the cache while
 # it is put together, and enough that the calls for each kind cost little.
 SLICE_EVENTS: Final = 1 << 17
 # Bare numbers: numpy widens a whole column to int64 to meet a member of an enum.
 ACCESS: Final = int(EventKind.ACCESS)
 FETCH: Final = int(Flag.FETCH)
-
-
-@dataclass(frozen=True)
-class PackedBlock:
-    """What a block declares, held against its bounds and against itself."""
-
-    offset: int  # of its frame in the file
-    first_event_index: int
-    kinds: tuple[tuple[int, int], ...]  # kind, events of it; ascending
-    types: dict[str, np.dtype[Any]]  # of each stream's items, in the order of the streams
-    counts: dict[str, int]  # of each stream's items
-    compressed: bytes
-
-    @property
-    def event_count(self) -> int:
-        """How many events the block declares."""
-        return self.counts["kind"]
-
-    @property
-    def packed_bytes(self) -> int:
-        """How long all streams are together; at most 41 bytes an event, and MAX_UNPACKED_BYTES."""
-        return sum(self.counts[name] * dtype.itemsize for name, dtype in self.types.items())
-
-    def refuse(self, why: str) -> TraceCorrupt:
-        """The error to raise when the block is not what it declares."""
-        return TraceCorrupt(
-            f"the block of event {self.first_event_index} {why}; import or upload the trace anew",
-            offset=self.offset,
-        )
-
-
-def read_block(body: bytes | memoryview, first_event_index: int, *, offset: int) -> PackedBlock:
-    """What the BLCK frame at byte ``offset`` declares, before any of it is unpacked.
-
-    ``first_event_index`` is how many events the blocks before hold.
-
-    Raises:
-        TraceCorrupt: its numbers contradict each other or the blocks before.
-        TraceTooLarge: a number is over its bound.
-    """
-    values = unpack_map(
-        body,
-        BLOCK_KEYS,
-        "block",
-        offset=offset,
-        max_array_len=len(KIND_NAMES),
-        max_bin_len=MAX_BLOCK_BYTES,
-    )
-    if values["first_event_index"] != first_event_index:
-        raise TraceCorrupt(
-            f"the block begins with event {values['first_event_index']!r:.40} where event "
-            f"{first_event_index} must follow: a block is missing, or out of order",
-            offset=offset,
-        )
-    bounds = _Bounds(offset)
-    event_count = bounds.number(values["event_count"], "event_count", 1, MAX_BLOCK_EVENTS)
-    kinds = bounds.kinds(values["kinds"], event_count)
-    value_count = event_count - dict(kinds).get(EventKind.ACCESS, 0)
-    wide16, wide32 = bounds.pair(values["wide_counts"], "wide_counts", event_count)
-    descriptors = bounds.number(values["descriptor_count"], "descriptor_count", 1, event_count)
-    counts = {
-        "kind": event_count,
-        "token": event_count,
-        "offset": bounds.number(values["offset_count"], "offset_count", value_count, event_count),
-        "insns8": event_count,
-        "insns16": wide16,
-        "insns32": wide32,
-        **dict.fromkeys(("vcpu", "flags", "aux", "page", "shift"), descriptors),
-        "value": value_count,
-    }
-    if values["token_bytes"] not in (2, 4):
-        raise TraceCorrupt("the block's token_bytes must be 2 or 4", offset=offset)
-    codes = STREAM_TYPES if values["token_bytes"] == 2 else WIDE_STREAM_TYPES
-    types = {name: np.dtype(code) for name, code in codes.items()}
-    if not isinstance(values["streams"], bytes):
-        raise TraceCorrupt("the block's streams must be bytes", offset=offset)
-    packed = PackedBlock(offset, first_event_index, kinds, types, counts, values["streams"])
-    bounds.number(packed.packed_bytes, "unpacked bytes", 1, MAX_UNPACKED_BYTES)
-    return packed
-
-
-class _Bounds:
-    """The rules for the numbers of a block that begins at byte ``offset``."""
-
-    def __init__(self, offset: int) -> None:
-        self.offset = offset
-
-    def number(self, value: object, name: str, low: int, high: int) -> int:
-        if type(value) is not int or value < low:
-            raise TraceCorrupt(
-                f"the block's {name} must be a number from {low} to {high}, not {value!r:.40}",
-                offset=self.offset,
-            )
-        if value > high:
-            raise TraceTooLarge(
-                f"the block declares {name} {value}, over the bound of {high}", offset=self.offset
-            )
-        return value
-
-    def pair(self, value: object, name: str, high: int) -> tuple[int, int]:
-        if not isinstance(value, list) or len(value) != 2:
-            raise TraceCorrupt(f"the block's {name} must be two numbers", offset=self.offset)
-        return self.number(value[0], name, 0, high), self.number(value[1], name, 0, high)
-
-    def kinds(self, value: object, event_count: int) -> tuple[tuple[int, int], ...]:
-        if not isinstance(value, list):
-            raise TraceCorrupt("the block's kinds must be a list", offset=self.offset)
-        kinds = [self.pair(entry, "kinds", MAX_BLOCK_EVENTS) for entry in value]
-        for kind, _ in kinds:
-            if kind not in KIND_NAMES:
-                raise TraceCorrupt(
-                    f"the block holds events of unknown kind {kind}; "
-                    "it needs a newer refault, or the tool that wrote it is wrong",
-                    offset=self.offset,
-                )
-        numbers = [kind for kind, _ in kinds]
-        if numbers != sorted(set(numbers)) or sum(count for _, count in kinds) != event_count:
-            raise TraceCorrupt(
-                "the block's kinds must ascend and add up to its events", offset=self.offset
-            )
-        return tuple(kinds)
 
 
 class _Descriptors(NamedTuple):
@@ -232,19 +92,16 @@ class _Lane:
 class BlockUnpacker:
     """The events of one block; ``slices`` hands them out once."""
 
-    def __init__(self, packed: PackedBlock) -> None:
+    def __init__(self, packed: PackedBlock, rooms: Rooms | None = None) -> None:
         """Decompresses the block's streams and holds them against what it declares."""
-        streams = _decompress(packed)
+        self._rooms = rooms or Rooms()
+        self._room, streams = decompress(packed, self._rooms)
         # From here on nobody needs the compressed bytes, and they may be as many again.
-        self._packed = packed = replace(packed, compressed=b"")
+        packed.compressed = b""
+        self._packed = packed
         self._kind = streams["kind"]
-        self._descriptors = _Descriptors(
-            streams["vcpu"],
-            streams["flags"],
-            streams["aux"],
-            np.cumsum(streams["page"]),
-            _aligned(streams["shift"]),
-        )
+        np.cumsum(streams["page"], out=streams["page"])
+        self._descriptors = _Descriptors(*(streams[name] for name in _Descriptors._fields))
         self._one_vcpu = not streams["vcpu"].any()
         value_count = len(streams["value"])
         access_offset_count = len(streams["offset"]) - value_count
@@ -263,13 +120,16 @@ class BlockUnpacker:
         Raises:
             TraceCorrupt: the streams contradict each other.
         """
+        # What is handed out are copies, and no view of the room.
         for start in range(0, self._packed.event_count, SLICE_EVENTS):
             kind = self._kind[start : start + SLICE_EVENTS].copy()
             yield self._slice(kind, self._packed.first_event_index + start)
         for cursor in (self._access_offsets, *self._insns):
             cursor.finish()
+        self._rooms.give(self._room)
 
     def _slice(self, kind: Column, first_event_index: int) -> tuple[Block, dict[int, Column]]:
+        insns = self._next_insns(len(kind))
         descriptor = np.empty(len(kind), np.intp)
         offset = np.zeros(len(kind), np.uint16)
         places: dict[int, Column] = {}
@@ -286,8 +146,7 @@ class BlockUnpacker:
         if sum(map(len, places.values())) != len(kind):
             raise self._packed.refuse("holds kinds it does not declare")
         flags = self._descriptors.flags.take(descriptor, mode="clip")
-        data = np.flatnonzero((kind == ACCESS) & ((flags & FETCH) == 0))
-        offset[data] = self._access_offsets.take(len(data))
+        self._fill_access_offsets(offset, (kind == ACCESS) & ((flags & FETCH) == 0))
         a = self._descriptors.page.take(descriptor, mode="clip")
         a += offset
         b = self._descriptors.shift.take(descriptor, mode="clip")
@@ -296,8 +155,11 @@ class BlockUnpacker:
             b[places[lane_kind]] = value
         vcpu = self._vcpus(descriptor)
         aux = self._descriptors.aux.take(descriptor, mode="clip")
-        insns = self._next_insns(len(kind))
         return Block(first_event_index, kind, vcpu, flags, aux, insns, a, b), places
+
+    def _fill_access_offsets(self, offset: Column, is_data: Column) -> None:
+        data = np.flatnonzero(is_data)
+        offset[data] = self._access_offsets.take(len(data))
 
     def _vcpus(self, descriptor: Column) -> Column:
         if self._one_vcpu:
@@ -331,7 +193,7 @@ class BlockUnpacker:
             if kind != EventKind.ACCESS:
                 value = values.view(event_count)
                 if kind in DELTA_KINDS:
-                    value = np.cumsum(value)
+                    np.cumsum(value, out=value)
                 lane.offsets = _Cursor(self._packed, other_offsets.view(event_count))
                 lane.values = _Cursor(self._packed, value)
             lanes.append(lane)
@@ -341,25 +203,3 @@ class BlockUnpacker:
         if int(streams["offset"].max(initial=0)) > OFFSET_MASK:
             raise self._packed.refuse("holds an offset beyond its page")
         return lanes
-
-
-def _decompress(packed: PackedBlock) -> dict[str, Column]:
-    """Every stream by name; memory is taken only for the size that was declared and bounded."""
-    try:
-        frame = zstandard.get_frame_parameters(packed.compressed)
-        if frame.content_size != packed.packed_bytes or not frame.has_checksum:
-            raise packed.refuse(
-                f"declares {packed.packed_bytes} bytes, its zstd frame {frame.content_size}"
-                + ("" if frame.has_checksum else " and no checksum")
-            )
-        raw = zstandard.ZstdDecompressor().decompress(
-            packed.compressed, max_output_size=packed.packed_bytes, allow_extra_data=False
-        )
-    except zstandard.ZstdError as error:
-        raise packed.refuse(f"cannot be decompressed ({error})") from error
-    streams = {}
-    at = 0
-    for name, dtype in packed.types.items():
-        streams[name] = np.frombuffer(raw, dtype, packed.counts[name], at)
-        at += streams[name].nbytes
-    return streams

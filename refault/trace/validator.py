@@ -12,6 +12,7 @@ from refault.trace.decoder import TraceDecoder
 from refault.trace.format import TAG_BLOCK
 from refault.trace.frames import Frame, ReadBack
 from refault.trace.model import TraceHeader, TraceSummary
+from refault.trace.packed import Rooms
 from refault.trace.statistics import TraceStatistics
 
 FRAMES_AHEAD = 4
@@ -24,10 +25,16 @@ class TraceValidator:
     Holds at most one compressed and one decoded block. With ``read_back``, which reads bytes that
     were fed, it holds no compressed block but for the time it is decoded; with ``decoding`` as well
     that is done there, while the next blocks come in, and a bad block is refused a little later.
+    Validators that share ``rooms`` hold as many decoded blocks as they decode at the same time.
     """
 
-    def __init__(self, read_back: ReadBack | None = None, decoding: Executor | None = None) -> None:
-        self._decoder = TraceDecoder(read_back)
+    def __init__(
+        self,
+        read_back: ReadBack | None = None,
+        decoding: Executor | None = None,
+        rooms: Rooms | None = None,
+    ) -> None:
+        self._decoder = TraceDecoder(read_back, rooms)
         self._beside = _Beside(decoding, self._take) if decoding and read_back else None
         self._statistics: TraceStatistics | None = None
 
@@ -92,6 +99,7 @@ class TraceValidator:
     def _take(self, frame: Frame) -> None:
         for block in self._decoder.take(frame):
             self.statistics.add(block)
+            del block  # before the next is made
 
 
 class _Beside:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from db import tracing
@@ -129,10 +129,8 @@ def create_api(settings: Settings) -> FastAPI:
     api.state.request_metrics = metrics.RequestMetrics()
     api.add_middleware(Access, resources=api.state.resources)
     errors.install(api)
-    root = APIRouter(prefix=ROOT)
     for router in _NOUNS:
-        root.include_router(router)
-    api.include_router(root)
+        api.include_router(router, prefix=ROOT)
     api.include_router(health.router)
     api.include_router(metrics.router)
     _describe_problems(api)

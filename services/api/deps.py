@@ -1,7 +1,6 @@
 """What every endpoint may ask for: the database, the blobs, the broker, a page of a list."""
 
 import uuid
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Annotated, cast
@@ -31,8 +30,6 @@ class Resources:
     snapshots: SnapshotStore
     sender: Sender
     upload_slots: anyio.CapacityLimiter
-    # Blocks of uploads are decoded there: each takes memory, so few at a time.
-    decoding: Executor
     validators: Validators
     # On whose behalf; None outside of a request.
     project_id: uuid.UUID | None = None
@@ -40,7 +37,6 @@ class Resources:
     @classmethod
     def open(cls, settings: Settings) -> "Resources":
         """Everything the settings name; connects to nothing yet."""
-        decoding = ThreadPoolExecutor(settings.upload_decode_count, "decoding")
         return cls(
             settings=settings,
             engine=session.create_engine(settings.database_url, pool_size=10),
@@ -50,8 +46,7 @@ class Resources:
             ),
             sender=Sender(settings.broker_url),
             upload_slots=anyio.CapacityLimiter(settings.upload_parallel_count),
-            decoding=decoding,
-            validators=Validators(settings.upload_parallel_count, decoding),
+            validators=Validators(settings.upload_parallel_count, settings.upload_decode_count),
         )
 
     def transaction(self) -> AbstractContextManager[Session]:
@@ -62,7 +57,7 @@ class Resources:
 
     def close(self) -> None:
         """Give every connection back."""
-        self.decoding.shutdown()
+        self.validators.close()
         self.engine.dispose()
         self.sender.close()
 

@@ -118,11 +118,16 @@ def with_block(rows=None, header=CAPTURE, **changes) -> bytes:
     frames = frames_of(trace_bytes(rows or SAMPLE_ROWS))
     body = msgpack.unpackb(dict(frames)[TAG_BLOCK])
     body.update(changes)
+    return with_block_body(msgpack.packb(body), rows, header)
+
+
+def with_block_body(body, rows=None, header=CAPTURE) -> bytes:
+    """A trace whose block has this body; its checksums are right."""
     return assembled(
         [
             (TAG_HEADER, pack_header(header)),
-            (TAG_BLOCK, msgpack.packb(body)),
-            (TAG_INDEX, dict(frames)[TAG_INDEX]),
+            (TAG_BLOCK, body),
+            (TAG_INDEX, dict(frames_of(trace_bytes(rows or SAMPLE_ROWS)))[TAG_INDEX]),
         ]
     )
 

@@ -27,6 +27,7 @@ from tests.trace.files import (
     read_error,
     trace_bytes,
     with_block,
+    with_block_body,
     with_header,
     with_index,
 )
@@ -34,6 +35,8 @@ from tests.trace.strategies import block_of
 
 MIB = 1 << 20
 BLOCK = msgpack.unpackb(dict(frames_of(trace_bytes()))[TAG_BLOCK])
+# RFC 8878, section 3.1.2: whoever decompresses passes over it.
+EMPTY_SKIPPABLE_FRAME = b"\x50\x2a\x4d\x18" + bytes(4)
 BLOCK_OFFSET = 16 + 16 + len(frames_of(trace_bytes())[0][1])
 
 
@@ -113,14 +116,19 @@ def test_a_declared_size_takes_no_memory_before_its_bytes_come():
         ({"kinds": [*BLOCK["kinds"][::-1]]}, "must ascend"),
         ({"kinds": [[1, BLOCK["event_count"]]]}, ""),
         ({"kinds": [[77, 1], *BLOCK["kinds"]]}, "unknown kind 77"),
-        ({"kinds": [[1, 1]] * 100_000}, "within its bounds"),
+        ({"kinds": [[1, 1]] * 1000}, "within its bounds"),
+        ({"kinds": [[1, 1]] * 100_000}, "ends with its streams"),
         ({"streams": b""}, "cannot be decompressed"),
-        ({"streams": "text"}, "must be bytes"),
+        ({"streams": "text"}, "which are bytes"),
+        ({"streams": BLOCK["streams"] + EMPTY_SKIPPABLE_FRAME}, "cannot be decompressed"),
+        ({"streams": BLOCK["streams"] + EMPTY_SKIPPABLE_FRAME[:-1]}, "cannot be decompressed"),
+        ({"streams": EMPTY_SKIPPABLE_FRAME + BLOCK["streams"]}, "zstd frame"),
         ({"streams": b"\x28\xb5\x2f\xfd"}, "cannot be decompressed"),
         ({"streams": BLOCK["streams"] + b"\0"}, "cannot be decompressed"),
         ({"streams": BLOCK["streams"] * 2}, "cannot be decompressed"),
         ({"streams": BLOCK["streams"][:-5]}, "cannot be decompressed"),
-        ({"more": 1}, "must be a map of"),
+        ({"more": 1}, "ends with its streams"),
+        ({"token_bytes": {"more": 1}}, "must be 2 or 4"),
     ],
 )
 def test_a_block_whose_numbers_lie_is_refused_at_its_byte(changes, message):
@@ -129,6 +137,28 @@ def test_a_block_whose_numbers_lie_is_refused_at_its_byte(changes, message):
     assert isinstance(error, TraceCorrupt | TraceTooLarge)
     assert error.offset == BLOCK_OFFSET
     assert message in str(error)
+
+
+def test_a_block_with_a_key_too_many_or_too_few_is_refused():
+    few = {key: value for key, value in BLOCK.items() if key != "token_bytes"}
+    for body in (few, {"more": 1, **BLOCK}):
+        error = read_error(with_block_body(msgpack.packb(body)))
+        assert isinstance(error, TraceCorrupt)
+        assert "must be a map of" in str(error)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 2, len(BLOCK["streams"]) - 1, (1 << 32) - 1])
+def test_streams_that_are_not_as_long_as_they_say_are_refused(size_bytes):
+    whole = msgpack.packb(BLOCK)
+    head = whole[: whole.index(b"streams") + len(b"streams")]
+    for code, width in ((0xC4, 1), (0xC5, 2), (0xC6, 4)):
+        if size_bytes >> 8 * width:
+            continue
+        sized = head + bytes([code]) + size_bytes.to_bytes(width, "big")
+        for body in (sized + BLOCK["streams"], sized, sized[:-1]):
+            error = read_error(with_block_body(body))
+            assert isinstance(error, TraceCorrupt)
+            assert error.offset == BLOCK_OFFSET
 
 
 def compressed(packed, **options):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from refault.errors import TraceCorrupt, TraceError
 from refault.trace import Block, TraceHeader, TraceReader, TraceWriter, trace_digest
 from refault.trace.format import CAPTURE_KINDS, OPERATION_KINDS
+from refault.trace.packed import Rooms, read_block
 from refault.trace.packing import take_apart
-from refault.trace.unpacking import SLICE_EVENTS, BlockUnpacker, read_block
+from refault.trace.unpacking import SLICE_EVENTS, BlockUnpacker
 from tests.trace.files import (
     EVERY_CAPTURE_KIND,
     EVERY_OPERATION_KIND,
@@ -41,6 +42,22 @@ def test_any_columns_of_known_kinds_come_back_bit_by_bit(rows):
     blocks = unpacked(take_apart(block_of(rows)).packed(1))
 
     assert [row for block in blocks for row in rows_of(block)] == rows
+
+
+@given(st.lists(any_rows(), min_size=2, max_size=4))
+def test_events_stay_what_they_are_when_their_room_is_used_again(drawn):
+    rooms = Rooms()
+    bodies = [take_apart(block_of(rows)).packed(1) for rows in drawn]
+    one_by_one = [
+        [block for block, _ in BlockUnpacker(read_block(body, 0, offset=0), rooms).slices()]
+        for body in bodies
+    ]
+    at_once = [BlockUnpacker(read_block(body, 0, offset=0), rooms).slices() for body in bodies]
+    # All of them are open before the first hands out anything.
+    alternating = [[block for block, _ in slices] for slices in at_once]
+
+    for blocks in (one_by_one, alternating):
+        assert [[row for block in each for row in rows_of(block)] for each in blocks] == drawn
 
 
 def test_every_kind_of_event_comes_back():

@@ -48,7 +48,7 @@ TakenT = TypeVar("TakenT")
 # RFC 9530: a dictionary of algorithm=:base64:
 _DIGEST_ENTRY = re.compile(r"sha-256=:([A-Za-z0-9+/]*={0,2}):")
 _SHA256_BYTES = 32
-GATHERED_BYTES = 1024 * 1024
+GATHERED_BYTES = 512 * 1024
 GATHERED_AHEAD = 4
 
 
@@ -112,7 +112,9 @@ async def in_thread(
     Raises, out of the iterator it is given, UploadStalled if the next bytes take too long, or
     ClientDisconnect. What came before is handed out first.
     """
-    gathering = _Gathering(aiter(request.stream()), resources.settings.upload_idle_seconds)
+    gathering = _Gathering(
+        aiter(request.stream()), resources.settings.upload_idle_seconds, resources.upload_slots
+    )
     try:
         return await anyio.to_thread.run_sync(
             take, gathering.chunks(), limiter=resources.upload_slots
@@ -126,12 +128,16 @@ class _Gathering:
 
     Every hand-over costs as much as checking a small chunk, so they are joined: the first comes
     alone, as it may show already that this is no trace. Once it has been checked, the next are
-    gathered while the thread checks some, up to :data:`GATHERED_AHEAD` of them.
+    gathered while the thread checks some, up to :data:`GATHERED_AHEAD` of them. The more uploads
+    hold one of the ``slots``, the smaller they are: together they hold no more than one would.
     """
 
-    def __init__(self, stream: AsyncIterator[bytes], idle_seconds: float) -> None:
+    def __init__(
+        self, stream: AsyncIterator[bytes], idle_seconds: float, slots: anyio.CapacityLimiter
+    ) -> None:
         self._stream = stream
         self._idle_seconds = idle_seconds
+        self._slots = slots
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Semaphore(1)
         self._ready: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -174,7 +180,7 @@ class _Gathering:
             while is_more:
                 await self._room.acquire()
                 gathered, is_more = await self._next(wanted_bytes)
-                wanted_bytes = GATHERED_BYTES
+                wanted_bytes = GATHERED_BYTES // max(1, self._slots.borrowed_tokens)
                 if gathered:
                     self._ready.put(gathered)
         finally:

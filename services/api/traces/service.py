@@ -5,7 +5,6 @@ from contextlib import ExitStack
 
 from db.repositories import projects, traces
 from refault.errors import Unavailable
-from refault.trace import TraceValidator
 from services.api.deps import Resources
 from services.api.traces import intake
 from services.api.traces.intake import Announcement, too_large
@@ -31,7 +30,7 @@ def receive(
     try:
         with ExitStack() as upload:
             incoming = upload.enter_context(resources.blobs.receive())
-            validator = TraceValidator(incoming.read, resources.decoding)
+            validator = resources.validators.new(incoming.read)
             upload.callback(validator.abandon)
             for chunk in chunks:
                 if incoming.size_bytes + len(chunk) > limit_bytes:

@@ -1,26 +1,32 @@
-"""Validators of uploads between two of their requests.
+"""Validators of uploads: new ones, and those between two requests of theirs.
 
-A validator is worth as much as the bytes it was fed, so it is kept for the next part; a few of
-them, as each holds what it counted. Without one, the bytes on disk are read again.
+All of them decode in the same few threads, into the same few rooms, however many uploads run: a
+block takes memory. A validator is worth as much as the bytes it was fed, so it is kept for the next
+part; a few of them, as each holds what it counted. Without one, the bytes on disk are read again.
 """
 
 import threading
 import uuid
 from collections import OrderedDict
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 
 from db.blobs import Partial
-from refault.trace import TraceValidator
+from refault.trace import ReadBack, Rooms, TraceValidator
 
 
 class Validators:
     """The validators of the uploads written to last."""
 
-    def __init__(self, count_max: int, decoding: Executor) -> None:
+    def __init__(self, count_max: int, decode_count: int) -> None:
         self._count_max = count_max
-        self._decoding = decoding
+        self._decoding = ThreadPoolExecutor(decode_count, "decoding")
+        self._rooms = Rooms()
         self._lock = threading.Lock()
         self._kept: OrderedDict[uuid.UUID, TraceValidator] = OrderedDict()
+
+    def new(self, read_back: ReadBack) -> TraceValidator:
+        """One for bytes that are read back from there."""
+        return TraceValidator(read_back, self._decoding, self._rooms)
 
     def take(self, upload_id: uuid.UUID, partial: Partial, offset: int) -> TraceValidator:
         """One that was fed the bytes before ``offset``; it is the caller's from now on.
@@ -32,7 +38,7 @@ class Validators:
         if kept is not None and kept.size_bytes == offset:
             kept.go_on_reading_from(partial.read)
             return kept
-        validator = TraceValidator(partial.read, self._decoding)
+        validator = self.new(partial.read)
         try:
             for chunk in partial.chunks(0, offset):
                 validator.feed(chunk)
@@ -52,3 +58,7 @@ class Validators:
         """Forgets it."""
         with self._lock:
             self._kept.pop(upload_id, None)
+
+    def close(self) -> None:
+        """Ends the threads, once they have done what they were given."""
+        self._decoding.shutdown()
