@@ -126,6 +126,7 @@ def test_a_declared_size_takes_no_memory_before_its_bytes_come():
         ({"streams": b"\x28\xb5\x2f\xfd"}, "cannot be decompressed"),
         ({"streams": BLOCK["streams"] + b"\0"}, "cannot be decompressed"),
         ({"streams": BLOCK["streams"] * 2}, "cannot be decompressed"),
+        ({"streams": BLOCK["streams"][:-1] + bytes([BLOCK["streams"][-1] ^ 1])}, "cannot be decom"),
         ({"streams": BLOCK["streams"][:-5]}, "cannot be decompressed"),
         ({"more": 1}, "ends with its streams"),
         ({"token_bytes": {"more": 1}}, "must be 2 or 4"),
