@@ -14,12 +14,7 @@ import numpy as np
 import zstandard
 
 from refault.errors import TraceCorrupt, TraceTooLarge
-from refault.trace.format import (
-    KIND_NAMES,
-    MAX_BLOCK_EVENTS,
-    MAX_UNPACKED_BYTES,
-    EventKind,
-)
+from refault.trace.format import KIND_NAMES, MAX_BLOCK_EVENTS, MAX_UNPACKED_BYTES, EventKind
 from refault.trace.header import unpack_map
 from refault.trace.packing import STREAM_TYPES, WIDE_STREAM_TYPES, Column
 
@@ -35,13 +30,14 @@ BLOCK_KEYS: Final = frozenset(
         "streams",
     }
 )
-# msgpack: what the streams begin with and, by the first byte, how long the size behind it is.
+# msgpack: the key before the streams, and how long the size of bytes is, by the byte before it.
 STREAMS_KEY: Final[bytes] = msgpack.packb("streams")
 BIN_SIZE_BYTES: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 NO_BYTES: Final[bytes] = msgpack.packb(b"")
 HEAD_BYTES: Final = 4096  # more than all numbers of a block take
 ROOM_MASK: Final = (1 << 20) - 1  # rooms are whole mebibytes, so that one suits many blocks
-# More blocks than a zstd frame of MAX_UNPACKED_BYTES needs; see RFC 8878, section 3.1.1.2.
+# Far more blocks than a zstd frame of MAX_UNPACKED_BYTES needs, and few enough to count in Python;
+# see RFC 8878, section 3.1.1.2.
 MAX_ZSTD_BLOCKS: Final = 1 << 16
 ZSTD_RLE: Final = 1
 ZSTD_CHECKSUM_BYTES: Final = 4
@@ -182,7 +178,8 @@ class _Bounds:
 class Rooms:
     """Memory that blocks were unpacked into, for the next ones: new pages cost as much as decoding.
 
-    Threads may share it. It keeps as many rooms as blocks were open at the same time.
+    Threads may share it. It keeps as many rooms as blocks were open at the same time, each as large
+    as its largest block. Whoever takes one overwrites it before anything in it is read.
     """
 
     def __init__(self) -> None:

@@ -11,10 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from refault.trace.format import (
-    EventKind,
-    Flag,
-)
+from refault.trace.format import EventKind, Flag
 from refault.trace.model import Block
 from refault.trace.packed import PackedBlock, Rooms, decompress
 from refault.trace.packing import DELTA_KINDS, OFFSET_MASK, Column
