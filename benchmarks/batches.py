@@ -33,8 +33,8 @@ from services.local.stack import Stack
 PLANNED_SHARDS, SHARDS_PER_BATCH, PLAN_SECONDS = 100_000, 10_000, 60.0
 EMPTY_RUNS, SHARDS_PER_SECOND = 1000, 300.0
 LONG_TRACES, LONG_EVENTS, SMALL_SECONDS = 8, 32 * MILLION, 1.0
-# Many pages mapped and few allowed: the kernel recycles all the time. Four machines make a shard.
-LONG_LIMITS = (64, 96, 128, 160)
+# Many pages mapped and few allowed: the kernel recycles all the time. Eight machines make a shard.
+LONG_LIMITS = (64, 80, 96, 112, 128, 144, 160, 176)
 DIGEST = "{:064x}"
 
 

@@ -23,8 +23,8 @@ from db.scope import EVERYWHERE
 from refault import catalogue
 from refault.errors import EmptyBatch, InvalidParameter
 
-VARIANTS_PER_SHARD_MAX = 4
-"""One decode serves this many variants; more would be too much to lose with one worker."""
+VARIANTS_PER_SHARD_MAX = 8
+"""One decode serves this many variants; what a lost worker costs is bounded by snapshots."""
 
 RUNS_MAX = 10_000
 

@@ -101,6 +101,7 @@ async def test_traces_are_found_by_name_and_content_in_the_order_they_came(http,
 
 async def test_a_dry_run_says_what_is_known_and_writes_nothing(http, rows):
     digests = rows.ready_for_seed_series()
+    rows.register_simulator("another worker")
     body = {
         "traces": [*digests, rows.add_trace("new", size_bytes=1000, event_count=500)],
         "patch_sets": [await patch_set(http)],
@@ -114,9 +115,9 @@ async def test_a_dry_run_says_what_is_known_and_writes_nothing(http, rows):
     assert answer.status_code == 200
     assert "location" not in answer.headers
     assert (found["traces"], found["cells"], found["cached"], found["to_run"]) == (3, 15, 10, 5)
-    # Five runs are more than one shard holds; each shard reads the trace once.
+    # A shard for each worker, and each reads the trace once.
     assert (found["shards"], found["bytes_to_read"], found["events_to_replay"]) == (2, 2000, 2500)
-    assert found["workers"] == 1
+    assert found["workers"] == 2
     assert found["seconds"] is None
     assert "nothing is known yet" in found["basis"]
     assert rows_of(rows) == before

@@ -4,7 +4,7 @@ import pytest
 
 from db.models import Batch, Run, Shard, Variant
 from db.models import PatchSet as PatchSetRow
-from db.repositories import batches, patch_sets, results, simulators
+from db.repositories import batches, patch_sets, results
 from db.repositories.planning import VARIANTS_PER_SHARD_MAX, shards_per_trace
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES, Parameters, PatchSet, Schedule
@@ -210,7 +210,7 @@ def test_parameters_belong_to_the_variant(store):
 @pytest.mark.parametrize(
     ("open_counts", "worker_count", "shard_counts"),
     [
-        ([5], 1, [2]),
+        ([9], 1, [2]),
         # One trace keeps four workers busy, at the price of four decodes.
         ([4], 4, [4]),
         ([2], 8, [2]),
@@ -218,7 +218,7 @@ def test_parameters_belong_to_the_variant(store):
         ([4] * 8, 4, [1] * 8),
         ([0, 6, 0, 6], 8, [0, 4, 0, 4]),
         # Nobody lives: as few as the size of a shard allows.
-        ([9, 0, 1], 0, [3, 0, 1]),
+        ([17, 0, 1], 0, [3, 0, 1]),
     ],
 )
 def test_shards_are_few_but_no_worker_is_idle(open_counts, worker_count, shard_counts):
@@ -227,9 +227,6 @@ def test_shards_are_few_but_no_worker_is_idle(open_counts, worker_count, shard_c
 
 def test_a_batch_is_cut_for_the_workers_that_live(store):
     for name in ("w2", "w3", "w4", "w5"):
-        with transaction(store.engine) as session:
-            simulators.register(
-                session, name=name, digest=SIMULATOR, semantics_version=1, host="h", pid=1
-            )
+        store.add_worker(name)
     _, messages = store.plan()
     assert len(messages) == 5

@@ -54,7 +54,7 @@ def kinds(store, batch):
 
 
 def test_a_cancelled_batch_goes_on_where_it_was_stopped(store):
-    batch, _ = store.plan()
+    batch, _ = store.plan_two_shards()
     store.record(store.claim_next())
     done_before = counts(store, batch)[0]
     assert cancel(store, batch).state == "cancelled"
@@ -103,7 +103,7 @@ def test_a_shard_that_stopped_for_a_cancel_taken_back_waits_again(store):
 
 
 def test_only_what_failed_is_run_again(store):
-    batch, _ = store.plan()
+    batch, _ = store.plan_two_shards()
     good, bad = store.claim_next(), store.claim_next()
     store.record(good)
     end(store, bad, failure="accesses: 3 is not 2 + 2")
@@ -121,7 +121,7 @@ def test_only_what_failed_is_run_again(store):
 
 
 def test_one_failed_run_of_a_shard_is_retried_without_its_neighbours(store):
-    batch, _ = store.plan()
+    batch, _ = store.plan_two_shards()
     claim = store.claim_next()
     bad, *rest = [run.variant_digest for run in claim.runs]
     outcomes = [results.Outcome(bad, failure="no")]
@@ -193,7 +193,7 @@ def test_what_has_nothing_to_go_on_with_says_so(store, act, reason):
 
 
 def test_a_batch_that_is_being_cancelled_is_not_retried(store):
-    batch, _ = store.plan()
+    batch, _ = store.plan_two_shards()
     end(store, store.claim_next(), failure="no")
     store.claim_next()
     cancel(store, batch)

@@ -237,7 +237,7 @@ def test_results_that_appeared_since_the_planning_are_linked_at_the_claim(store)
 
 
 def test_cancel_ends_what_waits_at_once_and_what_runs_at_its_next_look(store):
-    batch, messages = store.plan()
+    batch, messages = store.plan_two_shards()
     running, waiting = (Fence(message.shard_id, 1) for message in messages)
     claim = store.claim(running)
     assert cancel(store, batch).state == "running"
@@ -276,7 +276,7 @@ def test_a_batch_that_is_over_cannot_be_cancelled(store):
 
 
 def test_lost_messages_are_sent_again_once_they_are_old(store):
-    _, messages = store.plan()
+    _, messages = store.plan_two_shards()
     with transaction(store.engine) as session:
         assert sweeping.stale_messages(session, older_than_seconds=60) == []
         assert set(sweeping.stale_messages(session, older_than_seconds=-1)) == set(messages)
@@ -329,6 +329,9 @@ def test_steps_of_a_batch_are_seen_in_order_by_a_reader_that_follows(store):
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_happens_every_run_ends_once_and_the_counts_add_up(store, seed):
     chance = random.Random(seed)
+    # Four workers: two shards a trace.
+    for name in ("w2", "w3", "w4"):
+        store.add_worker(name)
     batch, messages = store.plan(("a", "b", "c"))
     fences = {message.shard_id: [next_fence(message)] for message in messages}
     claims = []

@@ -1,7 +1,7 @@
 import pytest
 
 from db.blobs import open_store
-from db.repositories import simulators, traces
+from db.repositories import traces
 from db.repositories.shards import Fence
 from refault.mmu.source import simulator_digest
 from refault.trace import TraceReader
@@ -68,15 +68,8 @@ class Room(Store):
     def __init__(self, resources, engine, path):
         super().__init__(engine)
         self.resources = resources
-        with transaction(engine) as session:
-            simulators.register(
-                session,
-                name=resources.name,
-                digest=resources.simulator_digest,
-                semantics_version=1,
-                host="h",
-                pid=1,
-            )
+        self.simulator = resources.simulator_digest
+        self.add_worker(resources.name)
         self.blobs = open_store(resources.settings.blobs)
         self.digest = put_blob(self.blobs, path.read_bytes())
         with TraceReader(path) as reader:
@@ -103,10 +96,6 @@ class Room(Store):
         if name == "boot":
             return self.trace
         return super().add_trace(name, **given)
-
-    def plan(self, *arguments, **given):
-        simulator = {"simulator_digest": self.resources.simulator_digest}
-        return super().plan(*arguments, **(simulator | given))
 
     def fences(self, messages):
         return [Fence(message.shard_id, message.attempt) for message in messages]

@@ -171,11 +171,11 @@ def test_computing_again_finds_a_result_that_was_changed(room):
 
 
 def test_alarms_of_two_shards_of_one_trace_are_all_told(room):
-    room.plan()
+    room.plan_two_shards()
     run(room.resources)
     with transaction(room.engine) as session:
         session.execute(sa.text("UPDATE results SET body_digest = repeat('0', 64)"))
-    room.plan(recompute=True)
+    room.plan_two_shards(recompute=True)
     assert run(room.resources) == [Ending.RECORDED] * 2
     assert all(row.integrity_alarm for row in room.results())
     with transaction(room.engine) as session:
@@ -268,7 +268,7 @@ def test_a_dead_process_gives_its_shard_back_with_its_last_words(room, sent):
 
 
 def test_a_shard_of_a_handful_that_fails_costs_the_others_nothing(room, sent):
-    batch, messages = room.plan()
+    batch, messages = room.plan_two_shards()
     [first, second] = room.fences(messages)
 
     def fail_once(*_):
@@ -286,7 +286,7 @@ def test_a_shard_of_a_handful_that_fails_costs_the_others_nothing(room, sent):
 
 
 def test_a_shard_of_a_handful_that_was_taken_meanwhile_is_dropped_alone(room):
-    _, messages = room.plan()
+    _, messages = room.plan_two_shards()
     [first, second] = room.fences(messages)
 
     def lose_the_first(result):
@@ -306,7 +306,7 @@ def test_a_shard_of_a_handful_that_was_taken_meanwhile_is_dropped_alone(room):
 
 
 def test_a_dead_process_gives_back_its_whole_handful_and_each_is_then_taken_alone(room, sent):
-    _, messages = room.plan()
+    _, messages = room.plan_two_shards()
     fences = room.fences(messages)
 
     def die(*_):
@@ -327,7 +327,7 @@ def take_each_alone(room):
 
 
 def test_a_turn_ends_when_nothing_waits_and_a_message_too_many_is_counted(room):
-    batch, _ = room.plan()
+    batch, _ = room.plan_two_shards()
     take_each_alone(room)
     assert take_turn(room.resources) == [Ending.RECORDED] * 2
     assert take_turn(room.resources) == []
@@ -338,7 +338,7 @@ def test_a_turn_ends_when_nothing_waits_and_a_message_too_many_is_counted(room):
 
 def test_a_message_of_a_busy_queue_is_worth_one_turn(room, monkeypatch):
     monkeypatch.setattr("worker.shards.TURN_SECONDS", 0.0)
-    room.plan()
+    room.plan_two_shards()
     take_each_alone(room)
     assert take_turn(room.resources) == [Ending.RECORDED]
     assert take_turn(room.resources) == [Ending.RECORDED]
