@@ -124,12 +124,28 @@ async def test_a_change_of_what_was_changed_meanwhile_is_refused(http, rows):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"name": ""}, {"tags": ["two words"]}, {"digest": "0" * 64}, {"note": "\0"}, {"tags": "x"}],
+    [
+        {"name": ""},
+        {"tags": ["two words"]},
+        {"tags": ["x" * 51]},
+        {"tags": [""]},
+        {"tags": ["x\n"]},
+        {"tags": "x"},
+        {"digest": "0" * 64},
+        {"note": "\0"},
+    ],
 )
 async def test_a_change_that_cannot_be_is_refused(http, rows, changes):
     place = f"{TRACES}/{rows.add_trace('boot')}"
 
     assert (await http.patch(place, json=changes)).status_code == 422
+
+
+async def test_a_tag_is_a_word_of_any_script_and_at_most_fifty_characters(http, rows):
+    place = f"{TRACES}/{rows.add_trace('boot')}"
+    tags = ["x" * 50, "größe", "v6.1+/a:b-c"]
+
+    assert (await http.patch(place, json={"tags": tags})).json()["tags"] == tags
 
 
 async def test_an_upload_is_known_by_its_address_spaces_and_marks(http):
