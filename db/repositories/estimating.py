@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.models import Shard
-from db.repositories import planning, simulators, throughput
+from db.repositories import cutting, planning, simulators, throughput
 from db.repositories.planning import Request
 from db.scope import EVERYWHERE
 
@@ -38,29 +38,29 @@ class Estimate:
 def estimate(session: Session, request: Request) -> Estimate:
     """What the request would cost now."""
     known = planning.find_known(session, request)
-    open_counts = [
-        sum((trace.digest, variant) not in known for variant in request.variants)
+    # How many events each trace has, and how many runs of it have no result yet.
+    parts = [
+        (
+            trace.event_count,
+            sum((trace.digest, variant) not in known for variant in request.variants),
+        )
         for trace in request.traces
     ]
     worker_count = simulators.worker_count(session, request.simulator_digest)
-    shard_counts = planning.shards_per_trace(open_counts, worker_count)
-    events = [
-        trace.event_count * count for trace, count in zip(request.traces, open_counts, strict=True)
-    ]
+    shard_counts = cutting.shards_per_trace(parts, worker_count)
+    events = sum(event_count * runs for event_count, runs in parts)
     longest = max(
         (
-            trace.event_count * -(-count // shard_count)
-            for trace, count, shard_count in zip(
-                request.traces, open_counts, shard_counts, strict=True
-            )
+            event_count * -(-runs // shard_count)
+            for (event_count, runs), shard_count in zip(parts, shard_counts, strict=True)
             if shard_count
         ),
         default=0,
     )
     seconds, basis = _seconds(
-        sum(events), longest, worker_count, throughput.lately(session, request.simulator_digest)
+        events, longest, worker_count, throughput.lately(session, request.simulator_digest)
     )
-    to_run_count = sum(open_counts)
+    to_run_count = sum(runs for _, runs in parts)
     return Estimate(
         run_count=request.run_count,
         cached_count=request.run_count - to_run_count,
@@ -71,7 +71,7 @@ def estimate(session: Session, request: Request) -> Estimate:
             trace.size_bytes * shard_count
             for trace, shard_count in zip(request.traces, shard_counts, strict=True)
         ),
-        events_to_replay=sum(events),
+        events_to_replay=events,
         queued_ahead_count=_queued_count(session),
         seconds=seconds,
         basis=basis,

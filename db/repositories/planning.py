@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,14 +16,11 @@ from db.identifiers import CODE_LENGTH, batch_code, uuid7
 from db.messages import ShardMessage
 from db.models import Batch, BatchColumn, BatchTrace, PatchSet, Result, Run, Shard, Trace
 from db.models.batches import BATCH_FINAL_STATES, PRIORITY_DEFAULT
-from db.repositories import batch_events, projects, results, simulators
+from db.repositories import batch_events, cutting, projects, results, simulators
 from db.repositories.patch_sets import add_variant, to_catalogue
 from db.scope import EVERYWHERE
 from refault import catalogue
 from refault.errors import EmptyBatch, InvalidParameter
-
-VARIANTS_PER_SHARD_MAX = 8
-"""One decode serves this many variants; what a lost worker costs is bounded by snapshots."""
 
 RUNS_MAX = 10_000
 
@@ -202,25 +198,6 @@ def find_known(session: Session, request: Request) -> dict[tuple[str, str], Resu
     )
 
 
-def shards_per_trace(open_counts: Sequence[int], worker_count: int) -> list[int]:
-    """Into how many shards each trace's open runs are cut.
-
-    The rule: a shard decodes its trace once for all its runs, so as few shards
-    as possible, but
-
-    - never more than :data:`VARIANTS_PER_SHARD_MAX` runs in one, and
-    - no fewer shards in the batch than there are living workers, spread evenly
-      over the traces with open runs: with 4 workers and one trace under 4
-      variants, four shards of one run; with 4 workers and 8 such traces, one
-      shard each.
-
-    ``open_counts`` holds the runs without a known result, one number a trace.
-    """
-    busy = sum(count > 0 for count in open_counts)
-    share = -(-worker_count // busy) if busy else 0
-    return [min(count, max(-(-count // VARIANTS_PER_SHARD_MAX), share)) for count in open_counts]
-
-
 def _find_under_way(session: Session, content_digest: str) -> Batch | None:
     query = sa.select(Batch).where(
         Batch.content_digest == content_digest,
@@ -288,49 +265,10 @@ def _write_runs(session: Session, batch: Batch, request: Request) -> list[Shard]
                 batch.cached_count += 1
             runs.append(run)
     worker_count = simulators.worker_count(session, batch.simulator_digest)
-    shard_counts = shards_per_trace([len(runs) for runs in missing.values()], worker_count)
-    shards = cut(
-        session, batch, zip(request.traces, missing.values(), shard_counts, strict=True), now
-    )
+    parts = list(zip(request.traces, missing.values(), strict=True))
+    shards = cutting.cut(session, batch, parts, worker_count=worker_count, now=now)
     session.bulk_save_objects(runs)
     if not shards:
         batch.state, batch.finished_at = "done", now
     session.flush()
     return shards
-
-
-def cut(
-    session: Session,
-    batch: Batch,
-    parts: Iterable[tuple[Trace, Sequence[Run], int]],
-    now: datetime.datetime,
-) -> list[Shard]:
-    """Shards of nearly equal size; a part is a trace, its runs, and how many shards they make."""
-    shards: list[Shard] = []
-    homes: list[tuple[Run, uuid.UUID]] = []
-    for trace, runs, count in parts:
-        for index in range(count):
-            shard = _shard_of(batch, trace, now)
-            shards.append(shard)
-            homes += ((run, shard.id) for run in runs[index::count])
-    # Without the session's bookkeeping, which would take as long again as the database.
-    session.bulk_save_objects(shards)
-    for run, shard_id in homes:
-        run.shard_id = shard_id
-    return shards
-
-
-def _shard_of(batch: Batch, trace: Trace, now: datetime.datetime) -> Shard:
-    return Shard(
-        id=uuid7(),
-        project_id=batch.project_id,
-        batch_id=batch.id,
-        trace_id=trace.id,
-        state="queued",
-        attempt=1,
-        lost_count=0,
-        events_done=0,
-        events_total=trace.event_count,
-        # The caller publishes right after the commit; the sweep looks after what it lost.
-        published_at=now,
-    )

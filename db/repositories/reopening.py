@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from db.messages import ShardMessage
 from db.models import Batch, Run, Shard
-from db.repositories import batch_events, batches, planning, simulators
+from db.repositories import batch_events, batches, cutting, simulators
 from refault.errors import Conflict
 
 _ENDED = ("done", "failed", "cancelled")
@@ -97,13 +97,12 @@ def _reopen(session: Session, batch: Batch, runs: Sequence[Run]) -> list[ShardMe
         for shard in shards.values():
             _requeue(shard)
     session.flush()
-    counts = [len(found) for found in homeless.values()]
-    worker_count = simulators.worker_count(session, batch.simulator_digest)
-    cuts = planning.shards_per_trace(counts, worker_count)
-    parts = zip(homeless.values(), cuts, strict=True)
-    now = session.scalars(sa.select(sa.func.now())).one()
-    new = planning.cut(
-        session, batch, [(found[0].trace, found, count) for found, count in parts], now
+    new = cutting.cut(
+        session,
+        batch,
+        [(runs[0].trace, runs) for runs in homeless.values()],
+        worker_count=simulators.worker_count(session, batch.simulator_digest),
+        now=session.scalars(sa.select(sa.func.now())).one(),
     )
     return [ShardMessage(shard.id, shard.attempt) for shard in (*shards.values(), *new)]
 

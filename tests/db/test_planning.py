@@ -1,11 +1,13 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from db.models import Batch, Run, Shard, Variant
 from db.models import PatchSet as PatchSetRow
 from db.repositories import batches, patch_sets, results
-from db.repositories.planning import VARIANTS_PER_SHARD_MAX, shards_per_trace
+from db.repositories.cutting import VARIANTS_PER_SHARD_MAX, shards_per_trace
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES, Parameters, PatchSet, Schedule
 from refault.errors import ContradictingPatches, EmptyBatch, InvalidParameter
@@ -208,21 +210,47 @@ def test_parameters_belong_to_the_variant(store):
 
 
 @pytest.mark.parametrize(
-    ("open_counts", "worker_count", "shard_counts"),
+    ("parts", "worker_count", "shard_counts"),
     [
-        ([9], 1, [2]),
+        ([(1000, 9)], 1, [2]),
         # One trace keeps four workers busy, at the price of four decodes.
-        ([4], 4, [4]),
-        ([2], 8, [2]),
+        ([(1000, 4)], 4, [4]),
+        ([(1000, 2)], 8, [2]),
         # Eight traces keep them busy anyway.
-        ([4] * 8, 4, [1] * 8),
-        ([0, 6, 0, 6], 8, [0, 4, 0, 4]),
+        ([(1000, 4)] * 8, 4, [1] * 8),
+        ([(1000, 0), (1000, 6), (1000, 0), (1000, 6)], 8, [0, 4, 0, 4]),
+        # Three for two workers would leave one of them waiting for the third.
+        ([(1000, 8)] * 3, 2, [2, 2, 2]),
+        # Nobody waits for the one long trace.
+        ([(10_000, 8), (1000, 8)], 2, [2, 1]),
         # Nobody lives: as few as the size of a shard allows.
-        ([17, 0, 1], 0, [3, 0, 1]),
+        ([(1000, 17), (1000, 0), (1000, 1)], 0, [3, 0, 1]),
+        ([(0, 3), (0, 9)], 2, [1, 2]),
+        ([], 2, []),
     ],
 )
-def test_shards_are_few_but_no_worker_is_idle(open_counts, worker_count, shard_counts):
-    assert shards_per_trace(open_counts, worker_count) == shard_counts
+def test_shards_are_few_but_no_worker_is_idle(parts, worker_count, shard_counts):
+    assert shards_per_trace(parts, worker_count) == shard_counts
+
+
+@given(
+    parts=st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 40)), max_size=12),
+    worker_count=st.integers(0, 50),
+)
+def test_every_open_run_has_a_shard_and_none_is_too_large(parts, worker_count):
+    counts = shards_per_trace(parts, worker_count)
+
+    for (_, runs), count in zip(parts, counts, strict=True):
+        assert bool(count) == bool(runs)
+        assert -(-runs // VARIANTS_PER_SHARD_MAX) <= count <= runs
+
+
+def test_the_largest_shards_are_taken_first(store):
+    store.add_trace("short", event_count=10)
+    store.add_trace("long", event_count=1000)
+    store.plan(("short", "long"))
+
+    assert [store.claim_next().trace_name for _ in range(2)] == ["long", "short"]
 
 
 def test_a_batch_is_cut_for_the_workers_that_live(store):
