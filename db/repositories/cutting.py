@@ -35,11 +35,14 @@ def shards_per_trace(parts: Sequence[tuple[int, int]], worker_count: int) -> lis
     With 4 workers, one trace under 4 machines makes four shards of one run, eight such traces
     make one shard each; with 2 workers, three traces under 8 machines make two shards each.
     """
-    if not worker_count:
-        return _counts(parts, 0, 1)
+    # Where nobody lives, one will come.
+    worker_count = max(1, worker_count)
     work = sum(events * runs for events, runs in parts)
     ways = [_counts(parts, work, worker_count * portion) for portion in range(1, PORTIONS_MAX + 1)]
-    return min(ways, key=lambda counts: (_end(parts, counts, worker_count), sum(counts)))
+    # Of many traces, most ways cut none: each is looked at once.
+    distinct = dict.fromkeys(map(tuple, ways))
+    best = min(distinct, key=lambda counts: (_end(parts, counts, worker_count), sum(counts)))
+    return list(best)
 
 
 def cut(
@@ -62,9 +65,9 @@ def cut(
     shards = [_shard_of(batch, trace, now) for trace, _ in pieces]
     # Without the session's bookkeeping, which would take as long again as the database.
     session.bulk_save_objects(shards)
-    for shard_id, (_, runs) in zip([shard.id for shard in shards], pieces, strict=True):
+    for shard, (_, runs) in zip(shards, pieces, strict=True):
         for run in runs:
-            run.shard_id = shard_id
+            run.shard_id = shard.id
     return shards
 
 

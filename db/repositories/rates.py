@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -12,24 +14,30 @@ _FORGOTTEN_SECONDS = 24 * 3600
 
 
 def count(session: Session, key: str, window_seconds: int) -> tuple[int, int]:
-    """Counts one more; how many that makes in this window, and seconds until the next one."""
-    now = sa.func.extract("epoch", sa.func.statement_timestamp())
-    start = sa.func.to_timestamp(sa.func.floor(now / window_seconds) * window_seconds)
-    statement = insert(RateWindow).values(key=key, started_at=start, done_count=1)
-    is_same = RateWindow.started_at == statement.excluded.started_at
-    done_count, left = session.execute(
+    """Counts one more; how many that makes in this window, and seconds until it ends.
+
+    A window begins with the first that is counted, not by the clock: how much somebody may do
+    does not depend on when in a minute they begin.
+    """
+    now = sa.func.statement_timestamp()
+    length = sa.func.make_interval(0, 0, 0, 0, 0, 0, window_seconds)
+    statement = insert(RateWindow).values(key=key, started_at=now, done_count=1)
+    is_open = RateWindow.started_at > now - length
+    done_count, seconds_left = session.execute(
         statement.on_conflict_do_update(
             index_elements=[RateWindow.key],
             set_={
-                "started_at": statement.excluded.started_at,
-                "done_count": sa.case((is_same, RateWindow.done_count + 1), else_=1),
+                "started_at": sa.case(
+                    (is_open, RateWindow.started_at), else_=statement.excluded.started_at
+                ),
+                "done_count": sa.case((is_open, RateWindow.done_count + 1), else_=1),
             },
         ).returning(
             RateWindow.done_count,
-            window_seconds - (now - sa.func.extract("epoch", RateWindow.started_at)),
+            sa.func.extract("epoch", RateWindow.started_at + length - now),
         )
     ).one()
-    return done_count, max(1, int(left) + 1)
+    return done_count, max(1, math.ceil(seconds_left))
 
 
 def forget_old(session: Session) -> None:

@@ -170,14 +170,11 @@ async def test_the_quota_of_one_project_is_not_anothers(site, http, small):
 
 async def test_requests_too_many_wait_as_long_as_they_are_told(site, rows, small):
     async with in_process(site, small(requests_per_minute=3)) as http:
-        # So many, because a minute may end in between.
-        answers = [await http.get(TRACES) for _ in range(8)]
-    refused = [answer for answer in answers if answer.status_code == 429]
-    assert len(refused) >= 2
-    for answer in refused:
-        assert 1 <= int(answer.headers["retry-after"]) <= 61
+        answers = [await http.get(TRACES) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    for answer in answers[3:]:
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
         assert answer.json()["type"] == "/problems/rate-limited"
-    assert {answer.status_code for answer in answers} == {200, 429}
 
 
 async def test_one_token_does_not_use_up_what_another_may(site, rows):

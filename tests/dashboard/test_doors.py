@@ -1,8 +1,5 @@
 """Logging in and out with a browser, as far as pages and cookies go."""
 
-import time
-
-import anyio
 import pytest
 
 from refault.client.connection import SESSION_COOKIE
@@ -110,17 +107,6 @@ async def test_a_wrong_login_says_so_and_not_what_was_wrong(browser, name, passw
         assert "no user has this name and this password" in Page(answer).text
 
 
-@pytest.fixture
-async def counted_by_the_day(monkeypatch):
-    """Five minutes by the clock can end in mid-test, and a new count begins; a day hardly does."""
-    day_seconds = 86_400
-    monkeypatch.setattr("services.api.sessions.service._WINDOW_SECONDS", day_seconds)
-    left_seconds = day_seconds - time.time() % day_seconds
-    if left_seconds < 60:
-        await anyio.sleep(left_seconds + 0.1)
-
-
-@pytest.mark.usefixtures("counted_by_the_day")
 async def test_guessing_is_stopped_for_the_account(browser, api_settings):
     for _ in range(api_settings.login_tries):
         assert (await log_in(browser, password="a wrong guess")).status_code == 401
@@ -132,7 +118,6 @@ async def test_guessing_is_stopped_for_the_account(browser, api_settings):
     assert "set-cookie" not in answer.headers
 
 
-@pytest.mark.usefixtures("counted_by_the_day")
 async def test_guessing_is_stopped_for_the_address(browser, api_settings):
     for number in range(api_settings.login_tries):
         assert (await log_in(browser, name=f"user{number}")).status_code == 401
