@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -42,7 +43,7 @@ def stack():
 @pytest.fixture
 def run_compose(tmp_path):
     """What Compose says of the file with the given secrets alone: a .env file is not beside it."""
-    file = shutil.copy(ROOT / "docker-compose.yml", tmp_path)
+    file = Path(shutil.copy(ROOT / "docker-compose.yml", tmp_path))
     return functools.partial(_run_compose, file)
 
 
