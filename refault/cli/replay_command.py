@@ -23,6 +23,7 @@ from refault.catalogue import (
     prefixes,
     resolve,
 )
+from refault.cli.exits import ExitCode
 from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.progress import progress_bars
 from refault.errors import InvalidParameter, ReplayRefused, TraceError, TraceTruncated
@@ -65,7 +66,8 @@ def replay(
 ) -> None:
     """Replay traces under variants and compare them.
 
-    Exit code 1 says that a variant showed the guest something else than the base did, or broke.
+    Exit code 1 says that a variant showed the guest something else than the base did, or that any
+    column, the base included, has a finding; the text below the table names the column and why.
 
     Example: refault replay demo/traces/linux61-boot-1cpu.rft -v base -v p2 -v p3
     """
@@ -96,8 +98,8 @@ def replay(
             comparisons.append(compare(columns, trace_name=path.name))
     out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
     _show(comparisons, traces, as_json=as_json, every_counter=every_counter, out=out)
-    if any(_is_bad(column) for comparison in comparisons for column in comparison.columns):
-        raise typer.Exit(1)
+    if any(each.worst_verdict.is_alarming for each in comparisons):
+        raise typer.Exit(ExitCode.ANSWER_IS_NO)
 
 
 def _show(
@@ -140,11 +142,6 @@ def _refuse_nothing(results: list[RunResult]) -> None:
         raise TraceTruncated(
             "the file ends inside its first block, so there is nothing to replay; copy it again"
         )
-
-
-def _is_bad(column: object) -> bool:
-    result: RunResult | None = getattr(column, "result", None)
-    return result is None or bool(result.disagreement_count) or result.stopped is not None
 
 
 def _column(

@@ -14,8 +14,6 @@ GOOD, BAD, NO_VERDICT = 0, 1, 5
 
 REASONS_MAX = 20
 
-_BAD_FOR_A_BASE = frozenset({Verdict.INTEGRITY, Verdict.CRASHED})
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reason:
@@ -66,26 +64,24 @@ class Overall:
 def overall(comparisons: Sequence[Comparison]) -> Overall:
     """The worst verdict of any cell, in the order of :class:`Verdict`.
 
-    A base is held against nothing: what it does to the guest is no failing of
-    a patch, so only an alarm or a crash of it counts. A cell without a result
-    weighs less than one that is worse than allowed, but more than any that is
-    not: nothing is called good before all of it is known.
+    A base is held against nothing, but a finding in it counts like one in any
+    other column: which of two different outcomes is right is not known from
+    their difference alone. A cell without a result weighs less than one that
+    is worse than allowed, but more than any that is not: nothing is called
+    good before all of it is known.
     """
     cells = list(_cells(comparisons))
     if not cells:
         return Overall(Verdict.MISSING, (), 0, NO_VERDICT)
     status = min((reason.verdict for reason in cells), key=_weight)
     told = [reason for reason in cells if reason.verdict is status]
-    return Overall(status, tuple(told[:REASONS_MAX]), len(told), _exit_code(status))
+    return Overall(status, tuple(told[:REASONS_MAX]), len(told), exit_code_of(status))
 
 
 def _cells(comparisons: Sequence[Comparison]) -> Iterator[Reason]:
     for comparison in comparisons:
         for column in comparison.columns:
-            if column is comparison.base and column.verdict not in {
-                *_BAD_FOR_A_BASE,
-                Verdict.MISSING,
-            }:
+            if column.verdict is Verdict.BASE:
                 continue
             yield _reason(comparison, column)
 
@@ -108,7 +104,8 @@ def _weight(verdict: Verdict) -> float:
     return verdict.rank
 
 
-def _exit_code(status: Verdict) -> int:
+def exit_code_of(status: Verdict) -> int:
+    """The exit code of the worst verdict there is, a missing result not among the worst."""
     if status is Verdict.MISSING:
         return NO_VERDICT
     return BAD if status.rank <= Verdict.REGRESSION.rank else GOOD

@@ -164,8 +164,8 @@ def judge(evidence: Evidence, base: RunResult | None, threshold: Threshold) -> t
         )
     if result.outcome_digest != base.outcome_digest:
         return Verdict.GUEST_VISIBLE_CHANGE, (
-            "the guest sees other outcomes than under base, and the trace does not know which of "
-            "them the real guest saw"
+            "the guest saw something else than under base; which of the two is right, the trace "
+            "does not say"
         )
     return _speed(result, base, threshold)
 
@@ -207,7 +207,8 @@ def _guest_visible(result: RunResult) -> tuple[Verdict, str] | None:
         return Verdict.GUEST_VISIBLE_CHANGE, ", ".join(classes)
     seen = [finding for finding in (result.stopped, *result.findings) if finding is not None]
     if not seen:
-        return None
+        count = result.finding_count
+        return (Verdict.GUEST_VISIBLE_CHANGE, f"{count} findings, none kept") if count else None
     return Verdict.GUEST_VISIBLE_CHANGE, f"{seen[0].kind} at operation {seen[0].operation_index}"
 
 

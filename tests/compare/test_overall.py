@@ -56,9 +56,18 @@ def test_of_several_traces_the_worst_cell_is_named_with_its_inputs():
     assert reason["trace_digest"] == WORSE.result.trace_digest
 
 
-def test_a_base_that_misleads_the_guest_is_no_failing_of_the_patch_that_mends_it():
-    base = column("base", findings=(make_finding(),), semantics={"missed_fault": 1})
-    assert overall([compare([base, GOOD])]).status is Verdict.IMPROVEMENT
+@pytest.mark.parametrize(
+    "defect",
+    [
+        {"findings": (make_finding(),), "semantics": {"missed_fault": 1}},
+        {"findings": (make_finding(kind="livelock"),), "outcomes": "others"},
+        {"findings": (make_finding(kind="assertion"),)},
+        {"stopped": make_finding(kind="use-after-free")},
+    ],
+)
+def test_a_finding_in_the_base_is_a_finding(defect):
+    found = overall([compare([column("base", **defect), GOOD])])
+    assert (found.exit_code, found.reasons[0].label) == (1, "base")
 
 
 def test_a_base_that_crashed_or_cannot_be_trusted_decides():

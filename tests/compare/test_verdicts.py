@@ -87,7 +87,7 @@ def test_no_functional_change_is_the_digest_over_what_the_guest_saw():
     changed = judged(p3(outcomes="others"))
     assert changed.is_same_to_guest is False
     assert changed.verdict is Verdict.GUEST_VISIBLE_CHANGE
-    assert "other outcomes than under base" in changed.reason
+    assert "saw something else than under base" in changed.reason
     assert judged(without_result("queued")).is_same_to_guest is None
 
 
