@@ -23,8 +23,8 @@ from refault.catalogue import (
     prefixes,
     resolve,
 )
-from refault.cli.exits import ExitCode
 from refault.cli.event_file import STANDARD_OUTPUT, event_file
+from refault.cli.exits import ExitCode
 from refault.cli.progress import progress_bars
 from refault.errors import InvalidParameter, ReplayRefused, TraceError, TraceTruncated
 

@@ -164,8 +164,7 @@ def judge(evidence: Evidence, base: RunResult | None, threshold: Threshold) -> t
         )
     if result.outcome_digest != base.outcome_digest:
         return Verdict.GUEST_VISIBLE_CHANGE, (
-            "the guest saw something else than under base; which of the two is right, the trace "
-            "does not say"
+            "the guest saw something else than under base; the trace does not say which is right"
         )
     return _speed(result, base, threshold)
 
