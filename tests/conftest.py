@@ -1,5 +1,11 @@
 """Fixtures of every folder: a real Postgres and broker, the service over ASGI, the whole stack."""
 
+from hypothesis import settings
+
+# How long an example takes depends on the machine: what must be quick is shown in benchmarks/.
+settings.register_profile("refault", deadline=None)
+settings.load_profile("refault")
+
 pytest_plugins = [
     "tests.fixtures.database",
     "tests.fixtures.broker",

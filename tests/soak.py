@@ -34,7 +34,7 @@ from services.local import stack as local
 from services.local.stack import Stack
 
 TRACES = sorted(Path(__file__).parents[1].glob("demo/traces/*.rft"))
-LEASE_SECONDS = 3
+LEASE_SECONDS = 8
 SETTINGS = {
     "REFAULT_LEASE_SECONDS": str(LEASE_SECONDS),
     "REFAULT_HEARTBEAT_SECONDS": "0.2",
@@ -44,8 +44,8 @@ SETTINGS = {
 }
 PATCHES = ((), ("zap-account",), ("zap-account", "parent-stop-bit"))
 OPEN_BATCHES = 3
-SETTLE_SECONDS = 120
-REVIVE_SECONDS = 60
+SETTLE_SECONDS = 600
+REVIVE_SECONDS = 600
 
 
 @dataclasses.dataclass(frozen=True)

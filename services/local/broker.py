@@ -14,7 +14,7 @@ from services.local.errors import StackError
 from services.local.folder import DataFolder
 from services.local.processes import Command, Process, free_port
 
-START_SECONDS = 30.0
+START_SECONDS = 300.0
 START_TRIES = 4
 
 # The password stands in a file with mode 600, never on a command line.

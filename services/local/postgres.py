@@ -30,7 +30,7 @@ ACCOUNTS = ("nobody", "daemon", "bin")
 ADMIN = "postgres"
 ROLE = "refault"
 DATABASE = "refault"
-START_SECONDS = 60.0
+START_SECONDS = 300.0
 START_TRIES = 4
 
 SETTINGS = {
@@ -149,7 +149,7 @@ def _probe(account: Account, paths: list[str]) -> str | None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=START_SECONDS,
     )
     if ended.returncode == 0:
         return None

@@ -33,8 +33,8 @@ from services.local.processes import Command, Process, describe_exit, free_port
 CHECKOUT = Path(__file__).resolve().parents[2]
 WORKER_COUNT = 2
 # The first start compiles the simulator.
-WORKER_START_SECONDS = 600.0
-API_START_SECONDS = 60.0
+WORKER_START_SECONDS = 1800.0
+API_START_SECONDS = 600.0
 API_START_TRIES = 4
 RESTARTS_MAX = 5
 # A part that has not stopped by then is killed, which costs nothing but a lease.

@@ -12,6 +12,7 @@ from db.repositories import batches as batch_rows
 from services.api.app import create_api
 from tests.builders import digest_of, transaction
 from tests.fixtures.api import SEED_TRACES, SERIES, SIMULATOR, in_process
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -279,7 +280,7 @@ async def test_a_stream_waits_for_what_comes_and_ends_with_it(http, rows):
     texts = []
 
     async def watch():
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE_SECONDS):
             texts.append((await http.get(f"{BATCHES}/{code}/events")).text)
 
     async with anyio.create_task_group() as group:

@@ -10,6 +10,7 @@ from services.api.app import ROOT
 from services.api.idempotency import OnceRoute
 from tests.builders import transaction
 from tests.fixtures.api import SEED_TRACES, SERIES, trace_bytes
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -125,7 +126,7 @@ async def test_a_key_whose_request_is_being_answered_is_a_409(http):
 
     async with anyio.create_task_group() as group:
         group.start_soon(upload)
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await begun.wait()
         early = await http.post(TRACES, content=data, headers=KEY)
         proceed.set()

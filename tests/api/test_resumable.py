@@ -19,6 +19,7 @@ from services.api.app import create_api
 from services.api.site import Site
 from tests.api.test_uploads import GOOD, flipped, slowly
 from tests.fixtures.api import in_process, trace_bytes
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -273,7 +274,7 @@ async def test_of_two_parts_at_once_one_is_told_to_wait(http):
 
     async with anyio.create_task_group() as group:
         group.start_soon(first)
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await first_writes.wait()
         answer = await send(http, place, 0, GOOD)
         ended = await http.delete(place, headers=TUS)
@@ -396,9 +397,7 @@ async def test_a_part_that_broke_off_goes_on_where_it_broke_also_in_another_proc
 LONG = trace_bytes(event_count=40_000, name="long")
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cuts=st.lists(st.integers(0, len(LONG)), max_size=6),
     breaks=st.lists(st.booleans(), min_size=7, max_size=7),

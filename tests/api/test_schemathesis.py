@@ -23,7 +23,6 @@ SETTINGS = hypothesis.settings(
     max_examples=EXAMPLES,
     derandomize=True,
     database=None,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[hypothesis.Phase.generate],
 )

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from services.api.settings import Settings
 from tests.fixtures.api import SERIES, bearer
+from tests.patience import PATIENCE_SECONDS
 
 GOOD = {
     "REFAULT_DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d",
@@ -48,7 +49,7 @@ def test_a_start_with_a_bucket_and_no_local_folder_names_the_folder():
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
 
     assert ended.returncode == 2
@@ -101,7 +102,10 @@ def test_the_secret_of_the_issuer_may_stand_in_a_file_and_is_not_printed(monkeyp
 def test_a_server_stops_although_a_batch_is_being_watched(server, rows):
     rows.register_simulator()
     with httpx.Client(
-        base_url=server.address, headers=bearer(server.token), trust_env=False
+        base_url=server.address,
+        headers=bearer(server.token),
+        trust_env=False,
+        timeout=PATIENCE_SECONDS,
     ) as http:
         row = http.post("/api/v1/patch_sets", json=SERIES).json()
         body = {"traces": [rows.add_trace("boot")], "patch_sets": [row["id"]]}

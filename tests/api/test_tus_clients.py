@@ -15,6 +15,7 @@ from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError
 
 from tests.fixtures.api import Server
+from tests.patience import PATIENCE_SECONDS, eventually
 
 SCRIPT = Path(__file__).parents[1] / "fixtures" / "tus.js"
 
@@ -22,7 +23,9 @@ SCRIPT = Path(__file__).parents[1] / "fixtures" / "tus.js"
 @pytest.fixture
 def http(live, token):
     headers = {"authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=live, headers=headers, trust_env=False) as client:
+    with httpx.Client(
+        base_url=live, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS
+    ) as client:
         yield client
 
 
@@ -92,10 +95,7 @@ def test_tuspy_goes_on_after_the_server_was_killed_within_a_chunk(
         writing.start()
         partial = rows.blobs / "partial" / uploader.url.rpartition("/")[2]
         # The server has written beyond what it called safe when it is killed.
-        deadline = time.monotonic() + 20
-        while partial.stat().st_size <= safe:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        eventually(lambda: partial.stat().st_size > safe, "the server's writing")
         server.kill()
         writing.join()
         assert partial.stat().st_size > safe
@@ -127,7 +127,7 @@ def _send_slowly(url, token, path, offset):
         "content-type": "application/offset+octet-stream",
     }
     with pytest.raises(httpx.TransportError):
-        httpx.patch(url, headers=headers, content=body(), trust_env=False)
+        httpx.patch(url, headers=headers, content=body(), trust_env=False, timeout=PATIENCE_SECONDS)
 
 
 def test_tuspy_hears_why_a_bad_trace_is_refused(opened, token, live, rows, large, tmp_path):

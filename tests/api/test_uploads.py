@@ -21,6 +21,7 @@ from services.api.app import create_api
 from services.api.settings import GIB
 from tests.builders import transaction
 from tests.fixtures.api import RAM, Rows, block, in_process, trace_bytes
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -297,7 +298,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(site, rows):
     async def receive():
         if len(messages) == 1:
             # The first half is being checked: it must be on disk by now, or the test shows nothing.
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE_SECONDS):
                 while not rows.files():  # noqa: ASYNC110 - a file appears, nobody tells us
                     await anyio.sleep(0.01)
         return messages.pop(0)
@@ -362,7 +363,7 @@ async def test_other_requests_are_answered_while_an_upload_waits(http):
 
     async def waiting():
         yield GOOD[:500]
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await others_answered.wait()
         yield GOOD[500:]
 

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.fixtures.api import PASSWORD, SERIES, bearer
+from tests.patience import PATIENCE_SECONDS
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -73,6 +74,7 @@ def open_page(chromium, live, rows):
 
     def open_one(**given):
         context = chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | given))
+        context.set_default_timeout(PATIENCE_SECONDS * 1000)
         contexts.append(context)
         log_in(context, live)
         return Watched(context)
@@ -94,7 +96,9 @@ def log_in(context, live, password=PASSWORD):
 
 @pytest.fixture
 def http(live, token):
-    with httpx.Client(base_url=live, headers=bearer(token), trust_env=False) as client:
+    with httpx.Client(
+        base_url=live, headers=bearer(token), trust_env=False, timeout=PATIENCE_SECONDS
+    ) as client:
         yield client
 
 
@@ -208,7 +212,7 @@ def test_a_watched_batch_ends_as_a_comparison_by_itself(open_page, live, http, r
 
     http.post(f"/api/v1/batches/{code}/cancel")
 
-    seen.page.get_by_text("This batch is cancelled").wait_for(timeout=10_000)
+    seen.page.get_by_text("This batch is cancelled").wait_for()
     assert seen.page.locator("progress").count() == 0
     assert seen.was_quiet()
 
@@ -220,7 +224,7 @@ def test_a_running_batch_reloads_itself_without_script(open_page, live, http, ro
     seen.page.goto(f"{live}/batches/{code}")
     http.post(f"/api/v1/batches/{code}/cancel")
 
-    seen.page.get_by_text("This batch is cancelled").wait_for(timeout=15_000)
+    seen.page.get_by_text("This batch is cancelled").wait_for()
 
     assert seen.was_quiet()
 

@@ -8,6 +8,7 @@ import sys
 from typing import NamedTuple
 
 from refault.cli.main import main
+from tests.patience import PATIENCE_SECONDS
 
 
 def environment(folder, **given):
@@ -30,7 +31,7 @@ def run(folder, *arguments, **given):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
 
 

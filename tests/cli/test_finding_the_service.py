@@ -10,6 +10,7 @@ import pytest
 from refault.cli import service
 from refault.errors import InvalidRequest
 from tests.cli.running import command, environment, run
+from tests.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -196,7 +197,7 @@ def test_ctrl_c_is_130_and_one_line(folder, answering):
         assert process.poll() is None
 
     os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=PATIENCE_SECONDS)
 
     assert (process.returncode, said) == (130, "refault: interrupted\n")
 

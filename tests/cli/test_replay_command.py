@@ -8,6 +8,7 @@ import pytest
 import zstandard
 
 from tests.mmu.guests import Guest, P, U, W
+from tests.patience import PATIENCE_SECONDS
 
 BOOT = Path(__file__).parents[2] / "demo" / "traces" / "linux61-boot-1cpu.rft"
 
@@ -18,7 +19,7 @@ def refault(*arguments):
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=PATIENCE_SECONDS,
     )
 
 

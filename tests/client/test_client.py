@@ -10,6 +10,7 @@ from refault.client import AsyncClient, Client, connection
 from refault.errors import NotATrace, Refused, Unavailable
 from tests.builders import digest_of
 from tests.fixtures.api import SERIES, bearer, trace_bytes
+from tests.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ def test_a_watched_batch_survives_broken_connections_without_gap_or_repeat(live,
 
 def _stream_text(live, token, code):
     url = f"{live}/api/v1/batches/{code}/events"
-    return httpx.get(url, headers=bearer(token), trust_env=False).text
+    return httpx.get(url, headers=bearer(token), trust_env=False, timeout=PATIENCE_SECONDS).text
 
 
 def test_a_service_that_is_gone_for_good_ends_the_watch(monkeypatch):
@@ -237,7 +238,7 @@ async def test_the_asynchronous_client_does_what_the_other_does(site, token, row
 async def test_an_asynchronous_watch_of_a_dead_service_ends(monkeypatch):
     monkeypatch.setattr(connection, "reconnect_delay_s", lambda _: 0.0)
     async with AsyncClient("http://127.0.0.1:1") as client:
-        with anyio.fail_after(20), pytest.raises(Unavailable):
+        with anyio.fail_after(PATIENCE_SECONDS), pytest.raises(Unavailable):
             [event async for event in client.watch_batch("b-1")]
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import anyio
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from refault.client import AsyncClient, Client, connection, resumable
 from refault.errors import Refused, Unavailable
 from tests.fixtures.api import Server, trace_bytes
+from tests.patience import PATIENCE_SECONDS, eventually
 
 
 @pytest.fixture
@@ -154,8 +154,8 @@ def push(live, token, *arguments, **given):
 
 def test_push_uploads_files_and_says_so_in_json(token, live, rows, trace_file):
     first = push(live, token, trace_file, "--name", "Boot", "--tag", "x", "--tag", "y", "--json")
-    told, _ = first.communicate(timeout=60)
-    again, _ = push(live, token, trace_file).communicate(timeout=60)
+    told, _ = first.communicate(timeout=PATIENCE_SECONDS)
+    again, _ = push(live, token, trace_file).communicate(timeout=PATIENCE_SECONDS)
 
     assert first.returncode == 0
     [entry] = json.loads(told)
@@ -175,7 +175,7 @@ def test_push_says_what_is_wrong_and_ends_with_its_code(
     elif change == "missing":
         trace_file.unlink()
     process = push("http://127.0.0.1:1" if change == "nobody" else live, token, trace_file)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE_SECONDS)
 
     assert process.returncode == code
     assert words in said
@@ -185,19 +185,20 @@ def test_push_says_what_is_wrong_and_ends_with_its_code(
 def test_push_goes_on_after_ctrl_c(token, live, rows, large):
     process = push(live, token, large)
     partial = rows.blobs / "partial"
-    deadline = time.monotonic() + 60
-    while not any(file.stat().st_size for file in partial.glob("*")):
-        assert time.monotonic() < deadline
+
+    def some_arrived():
         assert process.poll() is None, process.stderr.read()
-        time.sleep(0.005)
+        return any(file.stat().st_size for file in partial.glob("*"))
+
+    eventually(some_arrived, "the first bytes", every_seconds=0.005)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, said
     with Client(live, token=token) as client:
         [unfinished] = client._http.get("/api/v1/uploads").json()["items"]
 
     again = push(live, token, large)
-    told, said = again.communicate(timeout=120)
+    told, said = again.communicate(timeout=PATIENCE_SECONDS)
 
     assert again.returncode == 0, said
     assert "uploaded as" in told

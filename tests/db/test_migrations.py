@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from db import revisions, schema
 from db.session import create_engine
+from tests.patience import PATIENCE_SECONDS
 
 TABLES = {
     "audit",
@@ -93,7 +94,9 @@ def test_two_upgrades_at_once_take_turns(empty, empty_database_url):
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(3)
     ]
-    ended = [(*upgrade.communicate(timeout=60), upgrade.returncode) for upgrade in upgrades]
+    ended = [
+        (*upgrade.communicate(timeout=PATIENCE_SECONDS), upgrade.returncode) for upgrade in upgrades
+    ]
     assert [(error, code) for _, error, code in ended] == [(b"", 0)] * 3
     assert tables(empty) == TABLES
 

@@ -1,7 +1,7 @@
 """Parts of the simulator against a plainer way to say the same."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from refault.catalogue import PatchSet, resolve
@@ -23,7 +23,6 @@ def host():
     return machine.add_slot(m, 0, 0, 1024, 1)
 
 
-@settings(deadline=None)  # the first example compiles
 @given(st.binary(max_size=300))
 def test_the_page_digest_is_fnv1a_64(text):
     state = 0xCBF29CE484222325
@@ -33,7 +32,6 @@ def test_the_page_digest_is_fnv1a_64(text):
     assert got % (1 << 64) == state
 
 
-@settings(deadline=None)  # the first example compiles
 @given(
     st.integers(0, (1 << 64) - 1),
     st.sampled_from([1, 2, 4, 8]),
@@ -49,7 +47,6 @@ def test_a_store_changes_its_own_bytes_only(keep, size, place, value):
     assert (got % (1 << 64)).to_bytes(8, "little") == bytes(expected)
 
 
-@settings(deadline=None)  # the first example compiles
 @given(st.sets(st.integers(0, 511)), st.integers(0, 512))
 def test_the_next_marked_child_is_found(marks, start):
     m = host()
@@ -58,7 +55,6 @@ def test_the_next_marked_child_is_found(marks, start):
     assert next_bit(m, 0, start) == min((bit for bit in marks if bit >= start), default=512)
 
 
-@settings(deadline=None)  # the first example compiles
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 30)), max_size=80))
 def test_back_references_hold_every_parent_once(steps):
     m = host()
@@ -79,7 +75,6 @@ def test_back_references_hold_every_parent_once(steps):
     assert m.vm[x86.BUG] == 0
 
 
-@settings(deadline=None)  # the first example compiles
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=120))
 def test_the_reverse_map_lists_every_leaf_once(steps):
     m = host()

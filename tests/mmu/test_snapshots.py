@@ -170,7 +170,6 @@ def refused(kept, path, data, variants=CHOSEN):
 
 
 anything = settings(
-    deadline=None,
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -371,7 +370,7 @@ def test_a_head_as_large_as_the_world_takes_no_memory(kept, tmp_path):
 # --- The digest of outcomes --------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, BLOCK_BYTES // 32), max_size=12), st.randoms(use_true_random=False))
 def test_the_digest_depends_on_the_stream_and_not_on_its_pieces(pieces, rng):
     digest = OutcomeDigest()

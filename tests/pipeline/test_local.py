@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -17,9 +16,9 @@ import pytest
 
 from refault.mmu.cache import cache_folder
 from services.local.folder import DataFolder
+from tests.patience import PATIENCE_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 240
 
 
 started = []
@@ -84,21 +83,18 @@ def finish(process):
 def wait_until_up(process, data):
     # The address of the service that the process starts there.
 
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
+    def url():
+        assert process.poll() is None, process.communicate()
         with contextlib.suppress(FileNotFoundError):
             service = json.loads((data / "run" / "service.json").read_text())
-            if service["pid"] == process.pid:
-                return service["url"]
-        time.sleep(0.05)
-    raise AssertionError(process.communicate(timeout=10))
+            return service["url"] if service["pid"] == process.pid else None
+        return None
+
+    return eventually(url, "the service's address")
 
 
 def wait_until_nothing_runs(data):
-    deadline = time.monotonic() + 30
-    while left := processes_of(data):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
+    eventually(lambda: not processes_of(data), lambda: f"the end of {processes_of(data)}")
 
 
 def test_the_demo_shows_a_table_stops_everything_and_simulates_nothing_twice(data, traces):
@@ -135,7 +131,7 @@ def test_on_a_terminal_the_demo_stays_until_ctrl_c(data, traces):
         while b"Ctrl-C stops the service" not in seen:
             seen += os.read(terminal, 4096)
         [url] = re.findall(rb"the same as a page: (\S+)", seen)
-        assert httpx.get(url.decode(), trust_env=False).status_code == 200
+        assert httpx.get(url.decode(), trust_env=False, timeout=PATIENCE_SECONDS).status_code == 200
         os.write(terminal, b"\x03")
         # What it still prints must be read, or it waits for us.
         with contextlib.suppress(OSError):
@@ -156,7 +152,10 @@ def test_on_a_terminal_the_demo_stays_until_ctrl_c(data, traces):
 def test_told_to_stop_it_stops_everything(data):
     process = start("serve", data)
     url = wait_until_up(process, data)
-    assert httpx.get(f"{url}/readyz", trust_env=False).json()["worker_count"] >= 1
+    assert (
+        httpx.get(f"{url}/readyz", trust_env=False, timeout=PATIENCE_SECONDS).json()["worker_count"]
+        >= 1
+    )
     assert len(processes_of(data)) > 5
     process.send_signal(signal.SIGTERM)
     code, _, errors = finish(process)
@@ -171,7 +170,7 @@ def test_kill_9_of_the_starter_leaves_no_process_and_a_folder_that_works(data):
     wait_until_nothing_runs(data)
     again = start("serve", data)
     url = wait_until_up(again, data)
-    assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+    assert httpx.get(f"{url}/readyz", trust_env=False, timeout=PATIENCE_SECONDS).status_code == 200
     again.terminate()
     assert finish(again)[0] == 143
 

@@ -1,14 +1,13 @@
 """What an operator sees of the whole service: one id from a request to its shards, and metrics."""
 
 import json
-import time
 
 import httpx
 
 from tests.fixtures.api import bearer
+from tests.patience import PATIENCE_SECONDS, eventually
 
 REQUEST_ID = "ticket-4711.a"
-PATIENCE_SECONDS = 120
 
 
 def lines_of(stack, part):
@@ -27,6 +26,7 @@ def submit(stack, client, capture, page_limit):
         json=body,
         headers={"x-request-id": REQUEST_ID, **bearer(stack.token)},
         trust_env=False,
+        timeout=PATIENCE_SECONDS,
     )
     assert answer.status_code == 201, answer.text
     assert answer.headers["x-request-id"] == REQUEST_ID
@@ -34,17 +34,15 @@ def submit(stack, client, capture, page_limit):
 
 
 def wait_until_over(client, code):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
+    def over():
         batch = client.get_batch(code)
-        if batch["state"] in ("done", "failed", "cancelled"):
-            return batch
-        assert time.monotonic() < deadline, batch
-        time.sleep(0.1)
+        return batch if batch["finished_at"] else None
+
+    return eventually(over, f"the end of {code}")
 
 
 def metrics_of(stack):
-    return httpx.get(f"{stack.url}/metrics", trust_env=False).text
+    return httpx.get(f"{stack.url}/metrics", trust_env=False, timeout=PATIENCE_SECONDS).text
 
 
 def test_one_id_leads_from_the_request_to_every_line_about_its_shard(stack, client, capture):
@@ -60,12 +58,9 @@ def test_one_id_leads_from_the_request_to_every_line_about_its_shard(stack, clie
     assert {line["request_id"] for line in of_shard} == {REQUEST_ID}
     assert {line["room"] for line in in_workers} == {"worker"}
 
-    metrics = metrics_of(stack)
-    deadline = time.monotonic() + PATIENCE_SECONDS
     # The stack is up with its first worker; the second may still be loading the simulator.
-    while "refault_workers 2.0" not in metrics and time.monotonic() < deadline:
-        time.sleep(0.2)
-        metrics = metrics_of(stack)
+    eventually(lambda: "refault_workers 2.0" in metrics_of(stack), "the second worker")
+    metrics = metrics_of(stack)
     assert 'refault_shards{state="queued"} 0.0' in metrics
     assert "refault_workers 2.0" in metrics
     assert "refault_replayed_events_per_second{" in metrics

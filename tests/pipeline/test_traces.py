@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import httpx
 import pytest
@@ -16,6 +15,7 @@ from refault.client import Client
 from refault.mmu.cache import cache_folder
 from services.local.stack import Stack
 from tests.fixtures.stack import DEMO_TRACES, QUICK
+from tests.patience import PATIENCE_SECONDS, eventually
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -53,12 +53,13 @@ class Collector:
 
     def find(self, service, name):
         """Every span of that name, waited for."""
-        for _ in range(300):
-            found = [span for of, span in self.spans if (of, span.name) == (service, name)]
-            if found:
-                return found
-            time.sleep(0.1)
-        raise AssertionError(f"no {name} of {service}: {[(s, x.name) for s, x in self.spans]}")
+
+        def spans():
+            return [span for of, span in self.spans if (of, span.name) == (service, name)]
+
+        return eventually(
+            spans, lambda: f"{name} of {service}: {[(s, x.name) for s, x in self.spans]}"
+        )
 
     def stop(self):
         self.server.shutdown()
@@ -135,8 +136,8 @@ def test_one_trace_leads_from_a_request_to_its_shards(traced, collector):
 
 def test_no_secret_of_an_address_or_a_header_is_exported(traced, collector):
     secret = "rfs_" + "S" * 43
-    httpx.get(f"{traced.url}/s/{secret}?code=hidden", trust_env=False)
-    httpx.get(f"{traced.url}/healthz", trust_env=False)
+    httpx.get(f"{traced.url}/s/{secret}?code=hidden", trust_env=False, timeout=PATIENCE_SECONDS)
+    httpx.get(f"{traced.url}/healthz", trust_env=False, timeout=PATIENCE_SECONDS)
     collector.find("refault-api", "GET page")
     text = str([span for _, span in collector.spans])
     for hidden in (secret, "hidden", traced.token, "healthz"):
@@ -188,7 +189,7 @@ def run(code, **environment):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
 
 

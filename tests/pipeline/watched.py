@@ -1,7 +1,6 @@
 """A batch on a running stack, looked at from outside: through the API and in the rows."""
 
 import itertools
-import time
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -10,6 +9,7 @@ from db.models import Batch, BatchEvent, Result, Run, Shard, Worker
 from db.session import transaction
 from refault.catalogue import Parameters, PatchSet, resolve
 from refault.mmu import engine as simulator
+from tests.patience import eventually
 
 # One shard of four variants: seconds of work, most of it in the kernel loop.
 PATCHES = (
@@ -19,7 +19,6 @@ PATCHES = (
     ("zap-account", "unsync-list-global"),
 )
 RUN_COUNT = len(PATCHES)
-PATIENCE_SECONDS = 120
 # So few shadow pages that the kernel is busy recycling them.
 limits = itertools.count(80)
 
@@ -54,13 +53,12 @@ class Watched:
         return self
 
     def wait(self, is_so, what, *, look_after=True):
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (found := is_so()):
-            assert time.monotonic() < deadline, f"{what} never came; logs: {self.stack.folder.root}"
-            if look_after:
+        def look():
+            if not (found := is_so()) and look_after:
                 self.stack.watch()
-            time.sleep(0.02)
-        return found
+            return found
+
+        return eventually(look, f"{what}; logs: {self.stack.folder.root}")
 
     def rows(self, model):
         batch = sa.select(Batch.id).where(Batch.code == self.code).scalar_subquery()

@@ -7,12 +7,13 @@ import pytest
 import sqlalchemy as sa
 
 from db.models import Result, Shard
-from db.repositories import batches, operations, patch_sets, shards, sweeping
+from db.repositories import batches, operations, patch_sets, shards
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES
 from refault.errors import ReplayCancelled
 from refault.mmu import engine as simulator
 from tests.builders import transaction
+from tests.patience import eventually
 from worker.shards import Ending, process_died, run, take_turn
 
 
@@ -68,21 +69,24 @@ def test_a_message_delivered_twice_at_once_is_computed_once(room):
 
 
 def test_a_long_computation_keeps_its_lease(room):
-    _, [_message] = room.plan(patches=SEED_SERIES[:2])
-    found = []
+    _, [message] = room.plan(patches=SEED_SERIES[:2])
+    ends = []
 
-    def last_longer_than_the_lease(*_):
-        for _ in range(10):
-            time.sleep(0.15)
-            with transaction(room.engine) as session:
-                found.extend(sweeping.abandoned(session))
+    def last_for_several_heartbeats(*_):
+        def moved():
+            end = room.shard(message.shard_id).lease_until
+            if end not in ends:
+                ends.append(end)
+            return len(ends) > 3
+
+        eventually(moved, "a later end of the lease")
 
     ending = run(
         room.resources,
-        replay=replaying(before=last_longer_than_the_lease),
+        replay=replaying(before=last_for_several_heartbeats),
     )
     assert ending == [Ending.RECORDED]
-    assert found == []
+    assert ends == sorted(ends)
 
 
 def test_a_worker_whose_shard_was_taken_stops_and_writes_nothing(room):
@@ -92,10 +96,7 @@ def test_a_worker_whose_shard_was_taken_stops_and_writes_nothing(room):
     def lose_it(_, is_cancelled):
         with transaction(room.engine) as session:
             shards.give_back(session, fence, "taken")
-        deadline = time.monotonic() + 10
-        while not is_cancelled():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        eventually(is_cancelled, "the loss")
 
     assert run(room.resources, replay=replaying(before=lose_it)) == [Ending.LOST]
     assert room.count(Result) == 0
@@ -125,10 +126,7 @@ def test_a_cancelled_batch_stops_the_computation(room):
     def cancel(_, is_cancelled):
         with transaction(room.engine) as session:
             batches.cancel(session, batch.id)
-        deadline = time.monotonic() + 10
-        while not is_cancelled():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        eventually(is_cancelled, "the loss")
         raise ReplayCancelled
 
     ending = run(room.resources, replay=replaying(before=cancel))
@@ -326,7 +324,8 @@ def take_each_alone(room):
             row.attempt = 2
 
 
-def test_a_turn_ends_when_nothing_waits_and_a_message_too_many_is_counted(room):
+def test_a_turn_ends_when_nothing_waits_and_a_message_too_many_is_counted(room, monkeypatch):
+    monkeypatch.setattr("worker.shards.TURN_SECONDS", 3600.0)
     batch, _ = room.plan_two_shards()
     take_each_alone(room)
     assert take_turn(room.resources) == [Ending.RECORDED] * 2

@@ -1,5 +1,3 @@
-import time
-
 from db.repositories import simulators
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES
@@ -39,7 +37,7 @@ def test_two_sweeps_hand_a_shard_on_once(room, sent):
 def test_messages_of_an_emptied_broker_are_sent_again(room, sent):
     _, messages = room.plan()
     assert sweep(room.resources, waiting_message_count=0) == []
-    time.sleep(room.resources.settings.resend_seconds + 0.1)
+    room.let_messages_age(room.resources.settings.resend_seconds + 1)
     assert sorted(sweep(room.resources, waiting_message_count=0), key=str) == sorted(
         messages, key=str
     )
@@ -50,7 +48,7 @@ def test_messages_of_an_emptied_broker_are_sent_again(room, sent):
 
 def test_a_long_queue_does_not_grow_with_every_sweep(room, sent):
     _, messages = room.plan()
-    time.sleep(room.resources.settings.resend_seconds + 0.1)
+    room.let_messages_age(room.resources.settings.resend_seconds + 1)
     assert sweep(room.resources, waiting_message_count=len(messages)) == []
     assert sent == []
 
