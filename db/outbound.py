@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -22,6 +23,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _PORTS = {"http": 80, "https": 443}
 _URL_LENGTH_MAX = 2000
+_HOST_LENGTH_MAX = 253
+# RFC 1035, and the underscore that some hosts have all the same.
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_PRINTABLE = re.compile(r"[!-~]+")
 # IPv6 addresses that carry an IPv4 address to somewhere else: by way of a translator or a tunnel.
 _CARRIERS = tuple(
     ipaddress.ip_network(text)
@@ -56,7 +61,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 def parse_url(url: str) -> Target:
     """The target of a URL; :class:`~refault.errors.InvalidRequest` says what it must not have."""
-    if len(url) > _URL_LENGTH_MAX or not url.isascii() or any(c.isspace() or c < " " for c in url):
+    if len(url) > _URL_LENGTH_MAX or not _PRINTABLE.fullmatch(url):
         raise InvalidRequest(f"url: at most {_URL_LENGTH_MAX} ASCII characters without blanks")
     try:
         parts = urlsplit(url)
@@ -69,8 +74,30 @@ def parse_url(url: str) -> Target:
         raise InvalidRequest("url: no user and no password; the signature says who sends")
     if parts.fragment or port == 0:
         raise InvalidRequest("url: no fragment, and no port 0")
+    _check_host(parts.hostname, is_bracketed="[" in parts.netloc)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], path)
+
+
+def _check_host(host: str, *, is_bracketed: bool) -> None:
+    """Refuses what is neither an address nor a name: no resolver may be asked for it.
+
+    Python's own encodes names, and raises what is no OSError for an empty or a long label.
+    """
+    if is_bracketed:
+        try:
+            # A zone says by which of our interfaces: nobody outside knows them.
+            is_host = ipaddress.IPv6Address(host).scope_id is None
+        except ValueError:
+            is_host = False
+    else:
+        labels = host.removesuffix(".").split(".")
+        is_host = len(host) <= _HOST_LENGTH_MAX and all(map(_LABEL.fullmatch, labels))
+    if not is_host:
+        raise InvalidRequest(
+            f"url: {host[:80]!r} is no host: a name has labels of 1 to 63 of a-z 0-9 - with "
+            f"dots between, {_HOST_LENGTH_MAX} characters in all; an IPv6 address has no zone"
+        )
 
 
 def check_literal(target: Target, allowed: Sequence[Network]) -> None:
@@ -89,11 +116,13 @@ def resolve(target: Target, allowed: Sequence[Network]) -> str:
     Raises:
         InvalidRequest: one of the host's addresses is not public and not listed. All must
             be good: whoever mixes one in has a reason.
-        OSError: the name does not resolve.
+        OSError: the name does not resolve, or to nothing.
     """
     # Old forms of IPv4 addresses (2130706433, 0x7f.1) come out of here as what they are.
     found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    if not addresses:
+        raise OSError(f"{target.host} has no address")
     for address in addresses:
         if not is_permitted(address, allowed):
             raise InvalidRequest(_refusal(target, address))

@@ -22,6 +22,7 @@
 
 from db.models.accounts import (
     AuditEntry,
+    Device,
     Identity,
     LoginFlow,
     LoginSession,
@@ -35,7 +36,7 @@ from db.models.base import Base
 from db.models.batches import Batch, BatchColumn, BatchEvent, BatchTrace
 from db.models.operations import Tally, Webhook, WebhookDelivery
 from db.models.patch_sets import Patch, PatchSet, PatchSetPatch, Variant
-from db.models.projects import FIRST_PROJECT, Owned, Project
+from db.models.projects import FIRST_PROJECT, Made, Owned, Project
 from db.models.requests import IdempotencyKey
 from db.models.runs import Result, Run, Shard
 from db.models.simulators import Simulator, Worker
@@ -52,10 +53,12 @@ __all__ = [
     "BatchEvent",
     "BatchTrace",
     "CounterLimit",
+    "Device",
     "IdempotencyKey",
     "Identity",
     "LoginFlow",
     "LoginSession",
+    "Made",
     "Membership",
     "Owned",
     "Patch",

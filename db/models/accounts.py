@@ -5,6 +5,7 @@
     users ──► memberships (role) ──► projects
       │                                 ▲  ▲
       ├──► identities (whom an OpenID issuer says they are)
+      ├──► devices (browsers they have logged in with)
       ├──► login_sessions ──────────────┘  │   of every secret only the sha256 is kept
       └──► tokens ─────────────────────────┤
            share_links (one batch) ────────┘
@@ -139,6 +140,21 @@ class LoginSession(Base):
     revoked_at: Mapped[datetime.datetime | None]
 
 
+class Device(Base):
+    """A browser in which a user has logged in: strangers' failed tries do not count against it."""
+
+    __tablename__ = "devices"
+    __table_args__ = (is_digest("secret_digest"),)
+
+    id: Mapped[RowId]
+    secret_digest: Mapped[Digest] = mapped_column(unique=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    expires_at: Mapped[datetime.datetime]
+    created_at: Mapped[CreatedAt]
+
+
 class ShareLink(Owned, Base):
     """Lets whoever has its address read one batch, and nothing else."""
 
@@ -151,7 +167,15 @@ class ShareLink(Owned, Base):
     )
     secret_digest: Mapped[Digest] = mapped_column(unique=True)
     made_by: Mapped[str]
+    # It opens nothing that its maker could not share now (``credentials.find``).
+    user_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    token_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("tokens.id", ondelete="CASCADE"), index=True
+    )
     created_at: Mapped[CreatedAt]
+    # Always set; nullable since links of earlier releases had no end.
     expires_at: Mapped[datetime.datetime | None]
     revoked_at: Mapped[datetime.datetime | None]
 

@@ -32,6 +32,8 @@ class Webhook(Owned, Base):
     events: Mapped[list[str]]
     # In the clear: whoever signs needs the secret itself, not its hash.
     secret: Mapped[str]
+    # When one of its messages was last taken: projects and their webhooks take turns by it.
+    taken_at: Mapped[datetime.datetime | None]
     created_at: Mapped[CreatedAt]
 
 
@@ -48,6 +50,12 @@ class WebhookDelivery(Base):
         sa.CheckConstraint("(state = 'waiting') = (next_at IS NOT NULL)", name="waiting_has_time"),
         sa.CheckConstraint("attempt_count >= 0", name="attempts"),
         sa.Index("ix_webhook_deliveries_next_at", "next_at"),
+        sa.Index(
+            "ix_webhook_deliveries_waiting",
+            "webhook_id",
+            "next_at",
+            postgresql_where=sa.text("state = 'waiting'"),
+        ),
     )
 
     id: Mapped[RowId]

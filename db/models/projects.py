@@ -33,6 +33,23 @@ class Project(Base):
     requests_per_minute: Mapped[int | None]
 
 
+class Made:
+    """A row that knows who made it; filled in from the session when the row is new.
+
+    Of a token's doing both are there, if the token is somebody's. Neither: it is not known.
+    """
+
+    @declared_attr
+    def user_id(cls) -> Mapped[uuid.UUID | None]:  # noqa: N805  # SQLAlchemy hands the class
+        """The person."""
+        return mapped_column(sa.ForeignKey("users.id", ondelete="SET NULL"))
+
+    @declared_attr
+    def token_id(cls) -> Mapped[uuid.UUID | None]:  # noqa: N805  # SQLAlchemy hands the class
+        """The token, where it was not a person at a browser."""
+        return mapped_column(sa.ForeignKey("tokens.id", ondelete="SET NULL"))
+
+
 class Owned:
     """A row of one project. A session of a project sees no other's (``db/scope.py``)."""
 

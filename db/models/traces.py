@@ -8,12 +8,12 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
-from db.models.projects import Owned
+from db.models.projects import Made, Owned
 
 TRACE_CONTENTS = ("capture", "operations")
 
 
-class Trace(Owned, Base):
+class Trace(Owned, Made, Base):
     """One immutable trace file, named by its digest."""
 
     __tablename__ = "traces"

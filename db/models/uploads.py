@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
-from db.models.projects import Owned
+from db.models.projects import Made, Owned
 
 UPLOAD_STATES = ("open", "done", "refused")
 
@@ -28,7 +28,7 @@ class Placement(Base):
     created_at: Mapped[CreatedAt] = mapped_column(index=True)
 
 
-class Upload(Owned, Base):
+class Upload(Owned, Made, Base):
     """One upload; its bytes stand in the store's incoming area under ``id``.
 
     ``offset_bytes`` are safe on disk. It reaches ``size_bytes`` only in the transaction that

@@ -16,7 +16,7 @@ from db.identifiers import CODE_LENGTH, batch_code, uuid7
 from db.messages import ShardMessage
 from db.models import Batch, BatchColumn, BatchTrace, PatchSet, Result, Run, Shard, Trace
 from db.models.batches import BATCH_FINAL_STATES, PRIORITY_DEFAULT
-from db.repositories import batch_events, cutting, projects, results, simulators
+from db.repositories import batch_events, cutting, projects, results, simulators, webhooks
 from db.repositories.patch_sets import add_variant, to_catalogue
 from db.scope import EVERYWHERE
 from refault import catalogue
@@ -181,6 +181,9 @@ def write(
     if shards:
         projects.check_room_for_runs(session)
     batch_events.add(session, batch, "batch.planned", shard_count=len(shards))
+    if batch.is_over:
+        # Every result was known. It ends here, and is told of like any other.
+        webhooks.announce(session, "batch.finished", batch)
     return PlannedBatch(
         batch, tuple(ShardMessage(shard.id, shard.attempt) for shard in shards), created=True
     )

@@ -4,7 +4,8 @@
 
     a batch ends, an alarm is raised ──► announce, in the same transaction ──► a row per webhook
                                                                                    │
-    worker.upkeep: take_due (moves next_at on, commits) ──► sends ──► arrived / failed
+    worker.upkeep: take_due (counts the attempt, moves next_at on, commits) ──► sends
+                                                                      ──► arrived / failed
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import datetime
 import json
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,6 +40,12 @@ BACKOFF_MAX_SECONDS = 6 * 3600
 TAKEN_SECONDS = 120
 """A message that was taken is due again after so long, should its sender have died."""
 
+WAITING_MAX = 1000
+"""Of one webhook: a receiver that is away for long hears no more of what happens meanwhile."""
+
+# As many may take at the same moment, each the next turn.
+_SENDERS_MAX = 16
+
 KEPT_SECONDS = 30 * 24 * 3600
 """How long the row of a message that arrived or was given up is kept."""
 
@@ -48,6 +55,7 @@ class Due:
     """A message to send now."""
 
     delivery_id: uuid.UUID
+    project_id: uuid.UUID
     attempt: int
     url: str
     secret: str
@@ -106,10 +114,15 @@ def delete(session: Session, webhook: Webhook) -> None:
 def announce(session: Session, event: str, batch: Batch, **detail: Any) -> int:
     """Leaves a message for every webhook of the batch's project that wants it; how many.
 
-    In the transaction that makes it true: what is rolled back is not told.
+    In the transaction that makes it true: what is rolled back is not told. A webhook for which
+    :data:`WAITING_MAX` wait already is told no more.
     """
+    waiting = sa.select(WebhookDelivery.id).where(
+        WebhookDelivery.webhook_id == Webhook.id, WebhookDelivery.state == "waiting"
+    )
+    is_full = sa.exists(waiting.offset(WAITING_MAX - 1).correlate(Webhook))
     query = sa.select(Webhook).where(
-        Webhook.project_id == batch.project_id, Webhook.events.contains([event])
+        Webhook.project_id == batch.project_id, Webhook.events.contains([event]), ~is_full
     )
     webhooks = session.scalars(query).all()
     now = session.scalar(sa.select(sa.func.clock_timestamp())) if webhooks else None
@@ -145,27 +158,71 @@ def announce(session: Session, event: str, batch: Batch, **detail: Any) -> int:
     return len(webhooks)
 
 
-def take_due(session: Session, *, limit: int = 20) -> list[Due]:
+def take_due(
+    session: Session, *, limit: int = 1, busy_projects: Collection[uuid.UUID] = ()
+) -> list[Due]:
     """Messages that are due, each taken by one sender; commit before sending.
 
-    From then on a sender that dies costs a delay of :data:`TAKEN_SECONDS`, and
-    maybe a second copy under the same id.
+    Projects take turns, and within one its webhooks: the one that was served longest ago is next,
+    so that a thousand messages of one delay another's by one. ``busy_projects`` have to wait.
+
+    The attempt is counted here. From then on a sender that dies costs a delay of
+    :data:`TAKEN_SECONDS`, and maybe a second copy under the same id; dying in the last attempt
+    gives the message up.
     """
-    due = (
-        sa.select(WebhookDelivery)
-        .where(WebhookDelivery.state == "waiting", WebhookDelivery.next_at <= sa.func.now())
-        .order_by(WebhookDelivery.next_at)
-        .limit(limit)
-        .with_for_update(of=WebhookDelivery, skip_locked=True)
-    )
-    taken = []
-    for row in session.scalars(due).unique():
+    taken: list[Due] = []
+    while len(taken) < limit and (row := _next_due(session, busy_projects)) is not None:
+        hook = row.webhook
+        if row.attempt_count >= ATTEMPTS_MAX:
+            row.state, row.next_at, row.ended_at = "given_up", None, sa.func.clock_timestamp()
+            row.last_error = "the last attempt took its sender down"
+            session.flush()
+            continue
         row.attempt_count += 1
         row.next_at = sa.func.clock_timestamp() + _seconds(TAKEN_SECONDS)
-        hook = row.webhook
-        taken.append(Due(row.id, row.attempt_count, hook.url, hook.secret, row.event, row.body))
-    session.flush()
+        hook.taken_at = sa.func.clock_timestamp()
+        session.flush()
+        taken.append(
+            Due(
+                row.id, hook.project_id, row.attempt_count, hook.url, hook.secret, row.event,
+                row.body,
+            )
+        )  # fmt: skip
     return taken
+
+
+def _next_due(session: Session, busy_projects: Collection[uuid.UUID]) -> WebhookDelivery | None:
+    """The message whose turn it is, locked."""
+    is_due = (WebhookDelivery.state == "waiting", WebhookDelivery.next_at <= sa.func.now())
+    first = (
+        sa.select(WebhookDelivery.id)
+        .where(WebhookDelivery.webhook_id == Webhook.id, *is_due)
+        .order_by(WebhookDelivery.next_at)
+        .limit(1)
+        .lateral()
+    )
+    served = (
+        sa.select(Webhook.project_id, sa.func.max(Webhook.taken_at).label("at"))
+        .group_by(Webhook.project_id)
+        .subquery()
+    )
+    turns = (
+        sa.select(first.c.id)
+        .select_from(Webhook)
+        .join(served, served.c.project_id == Webhook.project_id)
+        .join(first, sa.true())
+        .where(Webhook.project_id.not_in(busy_projects))
+        .order_by(served.c.at.nulls_first(), Webhook.taken_at.nulls_first(), Webhook.id)
+        .limit(_SENDERS_MAX)
+    )
+    for row_id in session.scalars(turns).all():
+        query = sa.select(WebhookDelivery).where(WebhookDelivery.id == row_id, *is_due)
+        # Another sender may have it by now.
+        query = query.with_for_update(of=WebhookDelivery, skip_locked=True)
+        row = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+        if row is not None:
+            return row
+    return None
 
 
 def arrived(session: Session, due: Due, status: int) -> None:

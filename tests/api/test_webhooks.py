@@ -73,6 +73,12 @@ async def test_another_projects_webhook_is_not_there(http, rows):
         ("http://[::1]/", "not a public address"),
         ("http://[::ffff:169.254.169.254]/latest", "not a public address"),
         ("https://exämple.org/", "ASCII"),
+        ("http://.../", "is no host"),
+        (f"https://{'a' * 64}.example/", "is no host"),
+        ("https://a..example/", "is no host"),
+        ("https://[v1.x]/", "is no host"),
+        ("https://[2606:4700::1%25eth0]/", "is no host"),
+        ("https://example.org/\x7f", "without blanks"),
     ],
 )
 async def test_an_address_webhooks_may_not_have_is_refused_at_its_place(http, url, reason):

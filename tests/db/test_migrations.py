@@ -17,6 +17,7 @@ TABLES = {
     "batch_traces",
     "batches",
     "counter_limits",
+    "devices",
     "idempotency_keys",
     "identities",
     "login_flows",

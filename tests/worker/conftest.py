@@ -104,12 +104,10 @@ class Room(Store):
 
 @pytest.fixture
 def allowed(resources):
-    """The worker's settings, with loopback allowed."""
-    object.__setattr__(
-        resources,
-        "settings",
-        resources.settings.model_copy(
-            update={"webhook_networks": "127.0.0.0/8", "webhook_timeout_seconds": 0.5}
-        ),
-    )
+    """The worker's settings, with loopback allowed, and patience for a busy machine."""
+    change_settings(resources, webhook_networks="127.0.0.0/8", webhook_timeout_seconds=20)
     return resources
+
+
+def change_settings(resources, **changed):
+    object.__setattr__(resources, "settings", resources.settings.model_copy(update=changed))

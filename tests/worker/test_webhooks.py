@@ -17,6 +17,7 @@ from db.repositories import batches, shards, webhooks
 from db.session import transaction
 from refault.errors import InvalidRequest
 from tests.fixtures.receiver import receiving
+from tests.worker.conftest import change_settings
 from worker import webhooks as sender
 
 
@@ -161,6 +162,7 @@ def test_a_redirect_is_not_followed(room, allowed, engine):
 
 
 def test_a_receiver_that_sends_a_byte_now_and_then_is_cut(room, allowed, engine):
+    change_settings(allowed, webhook_timeout_seconds=0.5)
     stop = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -183,6 +185,7 @@ def test_a_receiver_that_sends_a_byte_now_and_then_is_cut(room, allowed, engine)
 
 
 def test_an_answer_without_end_is_not_read_to_its_end(room, allowed, engine):
+    change_settings(allowed, webhook_timeout_seconds=0.5)
     with receiving((200, {"content-length": str(1 << 40)})) as receiver:
         register(engine, receiver.url)
         finish_a_batch(room)
