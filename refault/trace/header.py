@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final, get_args
 
 import msgpack
 
 from refault.errors import TraceCorrupt, TraceTooLarge
+from refault.printable import first_unprintable, name_of
 from refault.trace.format import (
     MAX_GFN,
+    MAX_GUEST_TEXT,
     MAX_HEADER_BYTES,
     MAX_MAP_ENTRIES,
     MAX_NOTES,
@@ -50,7 +52,7 @@ def pack_header(header: TraceHeader) -> bytes:
             f"the header takes {len(body)} bytes, over the bound of {MAX_HEADER_BYTES}; "
             "shorten its notes"
         )
-    unpack_header(body, offset=0)
+    check_text(unpack_header(body, offset=0), offset=0)
     return body
 
 
@@ -82,6 +84,45 @@ def unpack_header(body: bytes | memoryview, *, offset: int) -> TraceHeader:
     )
     check.layout(header)
     return header
+
+
+def check_text(header: TraceHeader, *, offset: int) -> None:
+    """Refuses text that cannot be shown, and more of it than lists can show.
+
+    For who writes a trace or takes one in. Who reads does without: a trace that was taken in
+    before these rules is as good as ever.
+
+    Raises:
+        TraceCorrupt: a text has a character that may not be shown.
+        TraceTooLarge: ``guest`` says too much.
+    """
+    for name, text in _texts(header):
+        found = first_unprintable(text, lines=name == "notes")
+        if found is not None:
+            raise TraceCorrupt(
+                f"header.{name} has {name_of(text[found])} at character {found + 1}, which cannot "
+                "be shown; capture or import it again without",
+                offset=offset,
+            )
+    size = sum(len(key) + len(value) for key, value in header.guest.items())
+    if size > MAX_GUEST_TEXT:
+        raise TraceTooLarge(
+            f"header.guest has {size} characters, over the bound of {MAX_GUEST_TEXT}; "
+            "say less of the guest, and the rest in notes",
+            offset=offset,
+        )
+
+
+def _texts(header: TraceHeader) -> Iterator[tuple[str, str]]:
+    for name in ("name", "capture_tool", "time_unit"):
+        yield name, getattr(header, name)
+    for note in header.notes:
+        yield "notes", note
+    for name in ("capture_filter", "workload_marks", "guest"):
+        for key, value in getattr(header, name).items():
+            yield name, key
+            if isinstance(value, str):
+                yield name, value
 
 
 def unpack_map(
@@ -120,8 +161,6 @@ class _Checks:
     def text(self, value: object, name: str) -> str:
         if not isinstance(value, str):
             raise self.refuse(name, "text", value)
-        if "\0" in value:
-            raise self.refuse(name, "text without NUL, which databases cannot keep", value)
         if len(value) > MAX_TEXT:
             raise TraceTooLarge(
                 f"header.{name} has {len(value)} characters, over the bound of {MAX_TEXT}",

@@ -9,8 +9,9 @@ from concurrent.futures import Executor
 
 from refault.errors import TraceError
 from refault.trace.decoder import TraceDecoder
-from refault.trace.format import TAG_BLOCK
+from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import Frame, ReadBack
+from refault.trace.header import check_text
 from refault.trace.model import TraceHeader, TraceSummary
 from refault.trace.packed import Rooms
 from refault.trace.statistics import TraceStatistics
@@ -100,6 +101,8 @@ class TraceValidator:
         for block in self._decoder.take(frame):
             self.statistics.add(block)
             del block  # before the next is made
+        if frame.tag == TAG_HEADER and self.header is not None:
+            check_text(self.header, offset=frame.offset)
 
 
 class _Beside:

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from refault import errors
+from services.api.texts import cleaned
 
 MEDIA_TYPE = "application/problem+json"
 # Where the request id of a request is kept in its ASGI scope.
@@ -248,7 +249,7 @@ def problem(
         "request_id": request.scope.get(REQUEST_ID),
         **{name: value for name, value in members.items() if value is not None},
     }
-    return JSONResponse(body, kind.status, headers=headers, media_type=MEDIA_TYPE)
+    return JSONResponse(cleaned(body), kind.status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
@@ -277,6 +278,12 @@ def _headers(error: Exception) -> dict[str, str]:
     if isinstance(error, errors.RateLimited):
         return {"retry-after": str(error.retry_after_seconds)}
     return {}
+
+
+def unprintable(request: Request, parameter: str, wrong: str) -> Response:
+    """The answer to text outside of the body that may neither be stored nor shown."""
+    places = [{"parameter": parameter, "detail": wrong}]
+    return problem(request, _INVALID, f"{parameter}: {wrong}", errors=places)
 
 
 async def _pointed_error(request: Request, error: Exception) -> Response:

@@ -1,9 +1,19 @@
 """What several nouns share: pages of a list, digests, problems."""
 
 import datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from services.api.texts import unprintable_in
 
 ItemT = TypeVar("ItemT")
 
@@ -12,20 +22,19 @@ def _rfc3339(time: datetime.datetime) -> str:
     return time.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _storable(text: str) -> str:
-    if "\0" in text:
-        message = "a NUL character cannot be stored"
-        raise ValueError(message)
-    return text
-
-
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="sha256, lower-case hex")]
 Time = Annotated[
     datetime.datetime,
     PlainSerializer(_rfc3339, return_type=str, when_used="json"),
     Field(description="RFC 3339, UTC"),
 ]
-StorableText = Annotated[str, AfterValidator(_storable)]
+
+
+class _Lines:
+    """Marks a field of a body whose text may have several lines, and tabs."""
+
+
+LINES: Final = _Lines()
 
 
 class Document(BaseModel):
@@ -35,9 +44,29 @@ class Document(BaseModel):
 
 
 class Body(BaseModel):
-    """Base of every request body: a key we do not know is a typing error, not a wish."""
+    """Base of every request body: a key we do not know is a typing error, not a wish.
+
+    All its text is looked at, however deep, and what cannot be shown is refused where it stands. A
+    field whose text may have several lines says so: ``Annotated[str, LINES]``.
+    """
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_printable(cls, given: Any) -> Any:
+        lines_of = {name for name, field in cls.model_fields.items() if LINES in field.metadata}
+        refused = [
+            InitErrorDetails(
+                type=PydanticCustomError("unprintable", "{wrong}", {"wrong": wrong}),
+                loc=place,
+                input=None,
+            )
+            for place, wrong in unprintable_in(given, frozenset(lines_of))
+        ]
+        if refused:
+            raise ValidationError.from_exception_data(cls.__name__, refused)
+        return given
 
 
 class Page(BaseModel, Generic[ItemT]):

@@ -9,12 +9,16 @@ from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db import logs, tracing
+from refault.printable import printable
+from services.api import errors
 from services.api.errors import REQUEST_ID
 from services.api.metrics import RequestMetrics, Stopwatch, route_of
+from services.api.texts import refused_in
 from services.api.uploads import protocol
 
 # Where bodies may be large: they are streamed, and have a limit of their own.
@@ -85,7 +89,7 @@ class Site:
             await send(message)
 
         is_api = self.pages is None or scope["path"].startswith(API_PATHS)
-        answer = self.api if is_api else self.pages
+        answer = _refusal(scope, is_api=is_api) or (self.api if is_api else self.pages)
         if not UPLOAD_PATHS.fullmatch(scope["path"]):
             receive = _bounded(receive)
         # Somebody's own trace goes on here; of addresses it gets the route alone.
@@ -113,8 +117,18 @@ class Site:
         self._counted.observe(scope["method"], route, status, seconds)
         fields = {"route": route, "status": status, "seconds": round(seconds, 4)}
         level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
-        line = "%s %s: %d"
-        _log.log(level, line, scope["method"], scope["path"], status, extra={"fields": fields})
+        line = f"{scope['method']} {printable(scope['path'])}: {status}"
+        _log.log(level, "%s", line, extra={"fields": fields})
+
+
+def _refusal(scope: Scope, *, is_api: bool) -> ASGIApp | None:
+    """The answer to an address or a header with text that may neither be stored nor shown."""
+    found = refused_in(scope)
+    if found is None:
+        return None
+    if is_api:
+        return errors.unprintable(Request(scope), *found)
+    return PlainTextResponse("{}: {}\n".format(*found), 422)
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from refault.client.calls import ComparisonFormat
 from refault.client.connection import SESSION_COOKIE
 from refault.errors import Refused
+from refault.printable import first_unprintable, printable
 from services.dashboard.pages import Pages, whole_number
 from services.dashboard.view import page_of
 
@@ -173,4 +174,7 @@ async def fields_of(request: Request) -> dict[str, str]:
         found = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=20)
     except ValueError as error:
         raise HTTPException(422, "the form cannot be read") from error
+    for name, values in found.items():
+        if any(first_unprintable(text) is not None for text in (name, *values)):
+            raise HTTPException(422, f"{printable(name)}: it has characters that cannot be shown")
     return {name: values[0] for name, values in found.items()}

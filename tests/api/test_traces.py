@@ -16,9 +16,7 @@ async def test_a_trace_is_found_by_id_by_digest_and_by_the_start_of_its_digest(h
     assert by_digest["header"]["capture_tool"] == "qemu plugin"
 
 
-@pytest.mark.parametrize(
-    "name", ["nothing", digest_of("nothing"), "0" * 7, "a%00b", "..%2Fbatches"]
-)
+@pytest.mark.parametrize("name", ["nothing", digest_of("nothing"), "0" * 7, "..%2Fbatches"])
 async def test_a_trace_that_is_not_there_is_a_404(http, name):
     answer = await http.get(f"{TRACES}/{name}")
 

@@ -12,7 +12,7 @@ import zstandard
 
 from db.repositories import traces
 from db.session import create_engine
-from refault.trace import EventKind, TraceHeader, writer
+from refault.trace import EventKind, TraceHeader
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import frame, preamble
 from refault.trace.header import pack_header
@@ -190,19 +190,6 @@ async def test_a_bad_trace_is_refused_before_the_rest_of_it_is_read(http):
 
     assert answer.status_code == 422
     assert not sent
-
-
-async def test_a_header_that_cannot_be_stored_is_refused(http, rows, monkeypatch):
-    # Our writer refuses such a header itself, so its check is stepped over.
-    pack = writer.pack_header
-    monkeypatch.setattr(
-        writer, "pack_header", lambda header: pack(header).replace(b"6.1!", b"6.1\0")
-    )
-    answer = await http.post(TRACES, content=trace_bytes(guest={"kernel": "6.1!"}))
-
-    assert answer.status_code == 422
-    assert "NUL" in answer.json()["detail"]
-    assert rows.nothing_is_left()
 
 
 @pytest.mark.parametrize("name", ["a\0b", "n" * 201])

@@ -240,7 +240,7 @@ async def test_who_refuses_at_the_issuer_is_told_so_and_can_try_again(
 
 
 @pytest.mark.parametrize(
-    "target", ["//evil.test", "https://evil.test", "/\\evil.test", "javascript:alert(1)", "/a\r\nb"]
+    "target", ["//evil.test", "https://evil.test", "/\\evil.test", "javascript:alert(1)"]
 )
 async def test_a_login_by_the_issuer_leads_to_no_other_site(browser, invited, target):
     assert (await browser.log_in(next=target)).headers["location"] == "/"

@@ -260,7 +260,6 @@ def test_a_bomb_that_hides_its_size_is_refused_before_it_inflates():
         ({"vcpu_count": 65}, "header.vcpu_count must be a number from 1 to 64"),
         ({"name": 5}, "header.name must be text"),
         ({"name": "x" * 5000}, "header.name has 5000 characters"),
-        ({"name": "a\0b"}, "without NUL"),
         ({"notes": "text"}, "header.notes must be a list"),
         ({"notes": [1]}, "header.notes must be text"),
         ({"notes": ["n"] * 20_000}, "within its bounds"),

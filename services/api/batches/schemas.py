@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from db.models.batches import PRIORITY_DEFAULT, PRIORITY_MAX
 from services.api.patch_sets.schemas import Schedule, Variant
 from services.api.runs.schemas import RunSummary
-from services.api.schemas import Body, Digest, Document, StorableText, Time
+from services.api.schemas import Body, Digest, Document, Time
 
 TRACES_MAX = 1_000
 PATCH_SETS_MAX = 100
@@ -17,8 +17,8 @@ PATCH_SETS_MAX = 100
 class TraceQuery(Body):
     """Traces by what is known of them; all of it must fit."""
 
-    tags: list[StorableText] = Field(default_factory=list, max_length=20)
-    q: StorableText | None = Field(
+    tags: list[str] = Field(default_factory=list, max_length=20)
+    q: str | None = Field(
         None, min_length=1, description="Part of a name, or the beginning of a digest"
     )
     content: Literal["capture", "operations"] | None = None
@@ -55,7 +55,7 @@ class BatchBody(Body):
         }
     )
 
-    traces: list[StorableText] = Field(
+    traces: list[str] = Field(
         default_factory=list, max_length=TRACES_MAX, description="Ids or digests"
     )
     trace_query: TraceQuery | None = Field(

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.api.schemas import Body, Document, StorableText
+from services.api.schemas import Body, Document
 from services.api.sessions.schemas import OpenedSession
 
-_Short = Annotated[StorableText, Field(max_length=256)]
-_Long = Annotated[StorableText, Field(max_length=4096)]
+_Short = Annotated[str, Field(max_length=256)]
+_Long = Annotated[str, Field(max_length=4096)]
 
 
 class Offer(Document):
@@ -20,7 +20,7 @@ class Offer(Document):
 class BeginBody(Body):
     """A login by the issuer that begins."""
 
-    target: Annotated[StorableText, Field(max_length=2000)] = Field(
+    target: Annotated[str, Field(max_length=2000)] = Field(
         "/", description="The page it leads to in the end; answered again with the session"
     )
 

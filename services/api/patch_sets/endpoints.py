@@ -14,7 +14,7 @@ from services.api.patch_sets.mails import MailReading
 from services.api.patch_sets.schemas import PatchSet, PatchSetBody
 from services.api.patch_sets.service import document_of, to_catalogue
 from services.api.responses import problems
-from services.api.schemas import Page, StorableText
+from services.api.schemas import Page
 
 router = APIRouter(tags=["patch sets"], route_class=OnceRoute)
 
@@ -63,7 +63,7 @@ async def read_patch_set_from_mail(
     resources: WithResources,
     *,
     name: Annotated[
-        StorableText | None,
+        str | None,
         Query(min_length=1, max_length=200, description="Make a patch set of this series"),
     ] = None,
     base: Annotated[str, Query(description="What the patches apply to")] = "v2.6.34-pre",

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from services.api.schemas import Body, Digest, Document, StorableText, Time
+from services.api.schemas import Body, Digest, Document, Time
 
 PATCHES_MAX = 100
 
@@ -45,11 +45,11 @@ class PatchSetBody(Body):
         }
     )
 
-    name: Annotated[StorableText, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
     base: str = "v2.6.34-pre"
     patches: list[str] = Field(default_factory=list, max_length=PATCHES_MAX)
     parameters: Parameters = Field(default_factory=Parameters)
-    series: Annotated[StorableText, Field(min_length=1, max_length=200)] | None = Field(
+    series: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None, description="Links v1, v2, v3 of one series; needs `version`"
     )
     version: int | None = Field(None, ge=1, le=1_000_000)

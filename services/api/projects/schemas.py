@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from services.api.schemas import Body, Document, StorableText, Time
+from services.api.schemas import Body, Document, Time
 
 Role = Literal["viewer", "contributor", "maintainer"]
 Bound = Annotated[int, Field(gt=0, le=2**62)] | None
@@ -13,7 +13,7 @@ Bound = Annotated[int, Field(gt=0, le=2**62)] | None
 class ProjectBody(Body):
     """A project to be made; what is left out is as the settings of the service say."""
 
-    name: Annotated[StorableText, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     quota_bytes: Bound = None
     quota_traces: Bound = None
     quota_queued_runs: Bound = None

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from services.api.passwords import LENGTH_MAX, LENGTH_MIN
-from services.api.schemas import Body, Document, StorableText, Time
+from services.api.schemas import Body, Document, Time
 
 Secret = Annotated[str, Field(max_length=LENGTH_MAX)]
 NewPassword = Annotated[str, Field(min_length=LENGTH_MIN, max_length=LENGTH_MAX)]
-Name = Annotated[StorableText, Field(max_length=63)]
+Name = Annotated[str, Field(max_length=63)]
 
 
 class LoginBody(Body):

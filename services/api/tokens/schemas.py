@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from services.api.schemas import Body, Document, StorableText, Time
+from services.api.schemas import Body, Document, Time
 
 LIFETIME_DAYS_MAX = 3660
 
@@ -13,7 +13,7 @@ LIFETIME_DAYS_MAX = 3660
 class TokenBody(Body):
     """A token to be minted."""
 
-    name: Annotated[StorableText, Field(min_length=1, max_length=100)]
+    name: Annotated[str, Field(min_length=1, max_length=100)]
     scopes: Annotated[
         list[Literal["read", "upload", "submit", "admin"]], Field(min_length=1, max_length=4)
     ]

@@ -9,7 +9,7 @@ from db.repositories import traces
 from services.api.deps import Resources, WithPage, WithResources, unchanged
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
-from services.api.schemas import Page, StorableText
+from services.api.schemas import Page
 from services.api.traces import catalogue, intake, service
 from services.api.traces.intake import Announcement, Wishes
 from services.api.traces.schemas import (
@@ -91,7 +91,7 @@ def list_traces(
     resources: WithResources,
     page: WithPage,
     q: Annotated[
-        StorableText | None,
+        str | None,
         Query(max_length=200, description="In name, note, tags or guest; or how a digest begins"),
     ] = None,
     tag: Annotated[

@@ -20,12 +20,12 @@ import queue
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect, Request
 
@@ -35,12 +35,12 @@ from refault.errors import (
     Conflict,
     DigestMismatch,
     InvalidRequest,
-    TraceCorrupt,
     UploadStalled,
     UploadTooLarge,
 )
 from refault.trace import TraceValidator
 from services.api.deps import Resources
+from services.api.schemas import LINES, Body
 from services.api.traces.schemas import TAGS_MAX, Name, Note, Tag, TraceDetail
 
 TakenT = TypeVar("TakenT")
@@ -61,10 +61,10 @@ class Wishes:
     note: str = ""
 
 
-class _WishedWords(BaseModel):
+class _WishedWords(Body):
     name: Name | None
     tags: list[Tag] = Field(max_length=TAGS_MAX)
-    note: Note
+    note: Annotated[Note, LINES]
 
 
 def as_wishes(*, name: str | None, tags: Sequence[str], note: str) -> Wishes:
@@ -271,8 +271,6 @@ def _drop_orphan(resources: Resources, placement: uuid.UUID, digest: str) -> Non
 def _columns(validator: TraceValidator, wishes: Wishes) -> dict[str, Any]:
     summary, statistics = validator.close(), validator.statistics
     header = dataclasses.asdict(summary.header)
-    if _has_nul(header):
-        raise TraceCorrupt("the header holds a NUL character, which cannot be stored", offset=0)
     meanings = summary.header.workload_marks
     return {
         "digest": summary.digest,
@@ -297,14 +295,6 @@ def _columns(validator: TraceValidator, wishes: Wishes) -> dict[str, Any]:
             ],
         },
     }
-
-
-def _has_nul(value: object) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any(_has_nul(part) for pair in value.items() for part in pair)
-    return isinstance(value, list | tuple) and any(_has_nul(part) for part in value)
 
 
 def _read_content_digest(header: str | None) -> str | None:

@@ -5,20 +5,20 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from services.api.schemas import Body, Digest, Document, StorableText, Time
+from services.api.schemas import LINES, Body, Digest, Document, Time
 
 NAME_LENGTH_MAX = 200
 NOTE_LENGTH_MAX = 10_000
 TAGS_MAX = 50
 GUEST_WORDS_MAX = 50
 
-Name = Annotated[StorableText, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
-Note = Annotated[StorableText, Field(max_length=NOTE_LENGTH_MAX)]
+Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
+Note = Annotated[str, Field(max_length=NOTE_LENGTH_MAX)]
 # A tag is a word: it stands in addresses, and on command lines between others.
 # Its length stands apart: fifty repetitions of a Unicode class in patterns took 4 MiB.
 Tag = Annotated[str, Field(pattern=r"^\w[\w.:+/-]*$", max_length=50, description="One word")]
-GuestWord = Annotated[StorableText, Field(max_length=1000)]
-GuestKey = Annotated[StorableText, Field(min_length=1, max_length=100)]
+GuestWord = Annotated[str, Field(max_length=1000)]
+GuestKey = Annotated[str, Field(min_length=1, max_length=100)]
 
 _EXAMPLE: dict[str, Any] = {
     "id": "019ab5d0-7a3e-7c41-9d0e-3f6b1c2d4e5f",
@@ -114,7 +114,7 @@ class TraceChanges(Body):
 
     name: Name | None = None
     tags: list[Tag] | None = Field(None, max_length=TAGS_MAX)
-    note: Note | None = None
+    note: Annotated[Note | None, LINES] = None
     guest: dict[GuestKey, GuestWord] | None = Field(None, max_length=GUEST_WORDS_MAX)
 
 

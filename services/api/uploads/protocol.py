@@ -85,6 +85,8 @@ def read_metadata(header: str | None) -> tuple[Wishes, str | None]:
     other keys are left alone.
     """
     values: dict[str, str] = {}
+    if header and not header.isascii():
+        raise UploadHeaderInvalid("Upload-Metadata: keys are ASCII, values base64")
     if header and len(header) > _METADATA_MAX:
         raise UploadHeaderInvalid(f"Upload-Metadata has more than {_METADATA_MAX} characters")
     for pair in filter(None, (part.strip() for part in (header or "").split(","))):

@@ -12,7 +12,7 @@ from refault.errors import Forbidden
 from services.api import passwords
 from services.api.deps import WithCaller, WithResources
 from services.api.responses import problems
-from services.api.schemas import Body, Document, Page, StorableText, Time
+from services.api.schemas import Body, Document, Page, Time
 from services.api.sessions.schemas import NewPassword
 
 
@@ -25,7 +25,7 @@ router = APIRouter(tags=["users"], dependencies=[Depends(_admin)])
 
 
 _Email = Annotated[
-    StorableText,
+    str,
     Field(
         max_length=254,
         description="Whoever the OpenID issuer vouches has this address is linked at first login",
@@ -36,7 +36,7 @@ _Email = Annotated[
 class UserBody(Body):
     """A user to be made; without password and e-mail a password is made up and answered once."""
 
-    name: Annotated[StorableText, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,62}$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,62}$")]
     password: NewPassword | None = None
     email: _Email | None = None
     is_admin: bool = False

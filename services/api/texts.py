@@ -1,0 +1,78 @@
+"""Text at the doors of the API: what may neither be stored nor shown is refused, and where it is.
+
+One look per request at everything that is not the body (:func:`refused_in`), and one at every body
+(:class:`services.api.schemas.Body`), so that a new parameter and a new field are looked at as well.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from refault.printable import first_unprintable, name_of, printable
+
+Place = tuple[str | int, ...]
+
+# Parameters of queries whose texts may have several lines.
+_LINES_IN_QUERIES = frozenset({"note"})
+
+
+def complaint(text: str, *, lines: bool = False) -> str | None:
+    """What is wrong with a text, or None."""
+    found = first_unprintable(text, lines=lines)
+    if found is None:
+        return None
+    return f"character {found + 1} is {name_of(text[found])}, which cannot be shown; leave it out"
+
+
+def unprintable_in(
+    value: object, lines_of: frozenset[str] = frozenset()
+) -> Iterator[tuple[Place, str]]:
+    """Each text of a decoded JSON value that is refused: its place, and why.
+
+    ``lines_of`` are the keys of the outermost object whose texts may have several lines. Keys of
+    objects are texts too. Without recursion: the value is as deep as its sender likes.
+    """
+    waiting: list[tuple[Place, object]] = [((), value)]
+    while waiting:
+        place, part = waiting.pop()
+        if isinstance(part, str):
+            wrong = complaint(part, lines=bool(place) and place[0] in lines_of)
+            if wrong is not None:
+                yield place, wrong
+        elif isinstance(part, Mapping):
+            for key, entry in part.items():
+                wrong = complaint(key) if isinstance(key, str) else None
+                if wrong is not None:
+                    yield (*place, printable(key)), f"this name: {wrong}"
+                waiting.append(((*place, key), entry))
+        elif isinstance(part, list | tuple):
+            waiting.extend(((*place, index), entry) for index, entry in enumerate(part))
+
+
+def refused_in(scope: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first place outside of a request's body that holds such a text, and what is wrong."""
+    wrong = complaint(scope["path"])
+    if wrong is not None:
+        return "path", wrong
+    query = scope["query_string"].decode("latin-1")
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        wrong = complaint(name) or complaint(value, lines=name in _LINES_IN_QUERIES)
+        if wrong is not None:
+            return printable(name), wrong
+    for name, value in scope["headers"]:
+        # What is not ASCII is opaque there, and no header of ours takes it.
+        wrong = complaint(value.decode("ascii", "replace"), lines=True)
+        if wrong is not None or b"\n" in value:
+            return name.decode("ascii", "replace"), wrong or "it has more than one line"
+    return None
+
+
+def cleaned(value: Any) -> Any:
+    """An answer's text without what cannot be shown; it may repeat what a caller has sent."""
+    if isinstance(value, str):
+        return printable(value, lines=True)
+    if isinstance(value, Mapping):
+        return {cleaned(key): cleaned(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [cleaned(entry) for entry in value]
+    return value
