@@ -1,4 +1,4 @@
-"""The only place that commits.
+"""The only place that commits, and the only one that knows what a database's errors are.
 
 ::
 
@@ -6,6 +6,10 @@
     with transaction(engine) as session:
         traces.get(session, name)
     # committed here; an exception inside the block rolls everything back
+
+What the driver raises never leaves: it becomes :class:`~refault.errors.Unavailable`, which time
+heals, or :class:`~refault.errors.ServiceFault`, which it does not. Neither says more than the kind
+of error and its SQLSTATE; the statement stands in the cause, for the log.
 """
 
 from __future__ import annotations
@@ -13,20 +17,53 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db import scope
-from refault.errors import Unavailable
+from refault.errors import ServiceFault, Unavailable
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Iterator
 
+    from refault.errors import ServiceError
+
 # A statement or a lock that takes longer than this is a defect, not patience.
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_SECONDS = 5
+
+_PASSING = {
+    "40001": "two transactions could not be put in an order",
+    "40P01": "two transactions waited for each other",
+    "53100": "its disk is full",
+    "53200": "it is out of memory",
+    "53300": "it has too many connections",
+    "55P03": "a lock was not to be had in time",
+    "57014": "a statement took too long",
+    "57P01": "it is being stopped",
+    "57P02": "it was stopped by a crash of another connection",
+    "57P03": "it is starting or stopping",
+    "25006": "it takes no writes at present",
+    "25P03": "a transaction stood idle for too long",
+}
+_PASSING_CLASSES = {
+    "08": "the connection was lost",
+    "40": "it rolled the transaction back",
+    "53": "it is short of something it needs",
+    "55": "something is in use",
+    "57": "an operator, or its own end, came in between",
+}
+_FAULT_CLASSES = {
+    "22": "it was given a value it cannot hold",
+    "23": "a rule of its tables would have been broken",
+    "42": "it was asked for what its schema does not have, or does not allow",
+    "58": "its system reports an error",
+    "XX": "it reports an internal error or damage",
+}
+"""By SQLSTATE, or by its first two characters where the whole is not named."""
 
 
 def create_engine(url: str, *, pool_size: int = 5) -> sa.Engine:
@@ -40,6 +77,8 @@ def create_engine(url: str, *, pool_size: int = 5) -> sa.Engine:
         pool_size=pool_size,
         max_overflow=pool_size * 2,
         pool_pre_ping=True,
+        # A statement may stand in a log, what it was given may not.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": "refault",
@@ -62,31 +101,49 @@ def transaction(engine: sa.Engine, project_id: uuid.UUID | None = None) -> Itera
     Rows stay readable after the commit (nothing is expired), but lazy loading
     then fails, so read what you need inside the block.
 
-    Raises :class:`~refault.errors.Unavailable` when the database cannot be reached.
+    Raises:
+        Unavailable: the database cannot be reached or is too busy. Whoever tries again must know
+            that the commit may have been done, and its answer lost.
+        ServiceFault: the same would come of another try.
     """
-    session = Session(engine, expire_on_commit=False)
-    if project_id is not None:
-        scope.enter(session, project_id)
-    try:
+    with (
+        translated(engine),
+        # Closing rolls back whatever was not committed.
+        Session(engine, expire_on_commit=False) as session,
+    ):
+        if project_id is not None:
+            scope.enter(session, project_id)
         yield session
         session.commit()
-    except sa.exc.OperationalError as error:
-        session.rollback()
-        if error.connection_invalidated or "connection" in str(error.orig).lower():
-            message = f"the database at {_place(engine)} cannot be reached: {_reason(error)}"
-            raise Unavailable(message) from error
-        raise
-    except BaseException:
-        session.rollback()
-        raise
-    finally:
-        session.close()
 
 
-def _place(engine: sa.Engine) -> str:
-    return f"{engine.url.host}:{engine.url.port}"
+@contextlib.contextmanager
+def translated(engine: sa.Engine) -> Iterator[None]:
+    """For a block that uses the database: what the driver raises there becomes ours."""
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
+        raise _ours(engine, error) from error
 
 
-def _reason(error: sa.exc.OperationalError) -> str:
-    lines = str(error.orig).strip().splitlines()
+def _ours(engine: sa.Engine, error: sa.exc.SQLAlchemyError | psycopg.Error) -> ServiceError:
+    place = f"{engine.url.host}:{engine.url.port}"
+    cause: object = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    state = cause.sqlstate if isinstance(cause, psycopg.Error) else None
+    if state is not None:
+        passing = _PASSING.get(state) or _PASSING_CLASSES.get(state[:2])
+        if passing is not None:
+            return Unavailable(f"the database at {place} is busy: {passing} (SQLSTATE {state})")
+        fault = _FAULT_CLASSES.get(state[:2], "it refused a statement")
+        return ServiceFault(f"the database at {place}: {fault} (SQLSTATE {state})")
+    if isinstance(error, sa.exc.TimeoutError):
+        return Unavailable(f"the database at {place} is busy: every connection is in use")
+    if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        # Without an SQLSTATE it is the connection: it could not be made, or has ended.
+        return Unavailable(f"the database at {place} cannot be reached: {_reason(cause)}")
+    return ServiceFault(f"the database at {place} was used in a wrong way: {type(cause).__name__}")
+
+
+def _reason(error: psycopg.Error) -> str:
+    lines = str(error).strip().splitlines()
     return lines[0] if lines else "no reason given"

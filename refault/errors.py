@@ -21,6 +21,7 @@
     ├── ReplayError
     │   ├── ReplayRefused          the trace asks for what the machine cannot have
     │   ├── ReplayCancelled
+    │   ├── SimulatorCrashed       the simulator's own defect under a variant
     │   └── ConservationError      a result breaks a conservation law: no number leaves
     ├── ResultError                a stored result cannot be read
     ├── ComparisonError
@@ -48,11 +49,12 @@
         ├── Forbidden              whoever asks may not do this
         ├── QuotaExceeded          the project has as much as it may have
         ├── RateLimited            too often in too short a time
-        ├── Unavailable            the service cannot be reached
+        ├── Unavailable            the service, or its database, cannot be reached or is too busy
+        ├── ServiceFault           a defect of the service or its database: nobody's request
         └── Refused                the service answered with a problem
 
-The tree knows no HTTP: ``services/api/errors.py`` maps it to statuses, and
-``worker/task.py`` says which of it time can heal. Every message names the
+The tree knows no HTTP: ``services/api/errors.py`` maps it to statuses, and ``worker/shards.py``
+says what each makes of an attempt. Every message names the
 place (file, byte, event, patch) and what to do about it.
 """
 
@@ -137,6 +139,15 @@ class ReplayRefused(ReplayError):
 
 class ReplayCancelled(ReplayError):
     """The caller asked the replay to stop."""
+
+
+class SimulatorCrashed(ReplayError):
+    """The simulator failed while it executed operations under a variant: a defect of its own.
+
+    Raised by the simulated host alone, and by nothing around it: not by callbacks of a replay,
+    not for want of memory. Nothing else may be stored as a variant's crash. ``str()`` is the
+    exception and the tail of its traceback.
+    """
 
 
 class SnapshotRefused(ReplayError):
@@ -256,7 +267,11 @@ class RateLimited(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """The service, its database or its broker cannot be reached."""
+    """The service, its database or its broker cannot be reached, or is too busy for now."""
+
+
+class ServiceFault(ServiceError):
+    """A defect of the service, or damage to its database; whoever asked did nothing wrong."""
 
 
 class Refused(ServiceError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from types import TracebackType
@@ -21,19 +22,21 @@ _log = logging.getLogger(__name__)
 class Lease:
     """A thread that moves the ends of a handful's leases; a context manager.
 
-    Replays run without the interpreter's lock, so the thread gets its turn.
-    The database's clock is the only one asked. A database that cannot be
-    reached for a while is no reason to stop: if the lease runs out meanwhile,
-    the next heartbeat says so.
+    Replays run without the interpreter's lock, so the thread gets its turn. It goes on whatever
+    an attempt to extend raises, and says so in the log. A database that cannot be reached for a
+    while is no reason to stop, since what is recorded is held against the fence; but after a
+    lease's time without an answer the grip says that it is not sure, and the next answer decides.
     """
 
-    def __init__(self, resources: Resources, claims: Sequence[Claim]) -> None:
+    def __init__(self, resources: Resources, claims: Sequence[Claim], *, since: float) -> None:
+        """``since``: on the monotonic clock, not after the claim was asked for."""
         self._resources = resources
         self._fences = [claim.fence for claim in claims]
         self._events_done: dict[uuid.UUID, int] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
-        self.grip = Grip.HELD
+        self._answer = Grip.HELD
+        self._answered_at = since
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -48,9 +51,17 @@ class Lease:
         self._over.set()
         self._thread.join()
 
+    @property
+    def grip(self) -> Grip:
+        """What is known of the shards: HELD only while the last extension has not run out."""
+        age_seconds = time.monotonic() - self._answered_at
+        if self._answer is Grip.HELD and age_seconds > self._resources.settings.lease_seconds:
+            return Grip.UNSURE
+        return self._answer
+
     def is_cancelled(self) -> bool:
-        """Whether to stop: the batch is cancelled, or the shard is somebody else's."""
-        return self.grip is not Grip.HELD
+        """Whether to stop: the batch is cancelled, or the shards are somebody else's."""
+        return self._answer is not Grip.HELD
 
     def report(self, claim: Claim, done: int, total: int) -> None:
         """How far a claim's replay is, in any unit."""
@@ -61,15 +72,25 @@ class Lease:
         pause = min(settings.heartbeat_seconds, settings.lease_seconds / 3)
         while not self._over.wait(pause):
             try:
-                with transaction(self._resources.engine) as session:
-                    self.grip = shards.extend(
-                        session,
-                        self._fences,
-                        lease_seconds=settings.lease_seconds,
-                        events_done=dict(self._events_done),
-                    )
+                self._extend()
             except RefaultError as error:
-                shard_ids = ", ".join(str(fence.shard_id) for fence in self._fences)
-                _log.warning("lease of shard %s not extended: %s", shard_ids, error)
-            if self.grip is not Grip.HELD:
+                _log.warning("lease of %s not extended: %s", self._names(), error)
+            except Exception:  # noqa: BLE001  # the shards must not be left without a heartbeat
+                _log.exception("lease of %s not extended", self._names())
+            if self._answer is not Grip.HELD:
                 return
+
+    def _extend(self) -> None:
+        asked_at = time.monotonic()
+        with transaction(self._resources.engine) as session:
+            answer = shards.extend(
+                session,
+                self._fences,
+                lease_seconds=self._resources.settings.lease_seconds,
+                events_done=dict(self._events_done),
+            )
+        self._answered_at = asked_at
+        self._answer = answer
+
+    def _names(self) -> str:
+        return ", ".join(str(fence.shard_id) for fence in self._fences)

@@ -62,26 +62,30 @@ class Keeper:
             self._keep(snapshot)
         except (OSError, RefaultError) as error:
             _log.warning("no snapshot of shard %s: %s", self._fence.shard_id, error)
+        except Exception:  # noqa: BLE001  # a convenience: the work must not end for it
+            _log.exception("no snapshot of shard %s", self._fence.shard_id)
         ended = time.monotonic()
         pause = max(self._resources.settings.snapshot_seconds, (ended - began) / COST_MAX)
         self._due_at = ended + pause
 
     def forget(self) -> None:
-        """Removes the snapshot; the shard is over, or starts anew."""
+        """Removes the snapshot: the shard is over, or starts anew."""
         if self._digest is not None:
-            self._resources.snapshots.remove(self._fence.shard_id, self._digest)
+            self._remove(self._digest)
             self._digest = None
 
     def _keep(self, snapshot: Snapshot) -> None:
-        store = self._resources.snapshots
-        digest = store.write(self._fence.shard_id, snapshot.write)
-        is_ours = False
+        digest = self._resources.snapshots.write(self._fence.shard_id, snapshot.write)
+        # If this raises, nobody knows which of the two the row names: the sweep removes the other.
+        with transaction(self._resources.engine) as session:
+            is_ours = snapshots.keep(session, self._fence, digest, snapshot.events)
+        old, new = (self._digest, digest) if is_ours else (digest, self._digest)
+        if old is not None and old != new:
+            self._remove(old)
+        self._digest = new
+
+    def _remove(self, digest: str) -> None:
         try:
-            with transaction(self._resources.engine) as session:
-                is_ours = snapshots.keep(session, self._fence, digest, snapshot.events)
-        finally:
-            # The row names the new one now, or still the old one.
-            old, new = (self._digest, digest) if is_ours else (digest, self._digest)
-            if old is not None and old != new:
-                store.remove(self._fence.shard_id, old)
-            self._digest = new
+            self._resources.snapshots.remove(self._fence.shard_id, digest)
+        except (OSError, RefaultError) as error:
+            _log.warning("a snapshot of shard %s is left over: %s", self._fence.shard_id, error)

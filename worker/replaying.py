@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,20 @@ from typing import Any
 from db.repositories.results import Outcome
 from refault import compare
 from refault.catalogue import Variant
-from refault.errors import RefaultError, ReplayCancelled, SnapshotRefused
+from refault.errors import (
+    ConservationError,
+    ReplayRefused,
+    ResultError,
+    SimulatorCrashed,
+    SnapshotRefused,
+    TraceError,
+)
 from refault.mmu import engine
 from refault.results import RunResult
 from worker.putting_aside import Keeper
 
-CRASH_LINES = 12
+NO_RESULT = (TraceError, ReplayRefused, ConservationError, ResultError)
+"""What the engine says of a trace, or what its numbers say: a run that cannot have a result."""
 
 Replay = Callable[..., list[RunResult]]
 
@@ -35,25 +42,23 @@ def outcomes(
     variant's failure costs the others nothing but time. A ``keeper`` says where
     to go on from, and takes snapshots; alone, nobody does.
 
-    Raises:
-        ReplayCancelled: ``is_cancelled`` said so.
-        MemoryError, OSError: not the simulator's doing; another attempt may succeed.
+    Only what the engine says is an outcome: its results, :data:`NO_RESULT`, and the one exception
+    by which a simulated host says that it has a defect. All else that is raised meanwhile, by a
+    callback, the machine or the interpreter, is nothing of the variant's and comes out as it is.
     """
     options: dict[str, Any] = {"progress": progress, "is_cancelled": is_cancelled}
+    found = None
+    if keeper is not None:
+        options["on_snapshot"] = keeper.offer
+        found = keeper.found()
     try:
-        if keeper is None:
-            results = replay(trace, variants, **options)
-        else:
-            results = _kept(trace, variants, options, keeper, replay)
+        results = _from(found, keeper, trace, variants, options, replay)
         return [_checked(result) for result in results]
-    except (ReplayCancelled, MemoryError, OSError):
-        raise
-    except RefaultError as error:
-        if len(variants) == 1:
-            return [Outcome(variants[0].digest, failure=str(error))]
-    except Exception as error:  # noqa: BLE001  # whatever the simulator did wrong is an outcome
-        if len(variants) == 1:
-            return [Outcome(variants[0].digest, crash=_describe(error))]
+    except (SimulatorCrashed, *NO_RESULT) as error:
+        # A state that was read back may be what is wrong, so it is held against a replay from the
+        # beginning.
+        if len(variants) == 1 and found is None:
+            return [_without_result(variants[0], error)]
     return [
         outcome
         for variant in variants
@@ -63,17 +68,16 @@ def outcomes(
     ]
 
 
-def _kept(
+def _from(
+    found: Path | None,
+    keeper: Keeper | None,
     trace: Path,
     variants: Sequence[Variant],
     options: dict[str, Any],
-    keeper: Keeper,
     replay: Replay,
 ) -> list[RunResult]:
     """From the snapshot, if there is one that can be used, or else from the beginning."""
-    options = {**options, "on_snapshot": keeper.offer}
-    found = keeper.found()
-    if found is not None:
+    if found is not None and keeper is not None:
         try:
             return replay(trace, variants, resume_from=found, **options)
         except SnapshotRefused as error:
@@ -87,6 +91,7 @@ def _checked(result: RunResult) -> Outcome:
     return Outcome(result.variant_digest, result=result)
 
 
-def _describe(error: Exception) -> str:
-    lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
-    return "\n".join(lines[-CRASH_LINES:])
+def _without_result(variant: Variant, error: Exception) -> Outcome:
+    if isinstance(error, SimulatorCrashed):
+        return Outcome(variant.digest, crash=str(error))
+    return Outcome(variant.digest, failure=str(error))

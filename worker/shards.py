@@ -2,52 +2,47 @@
 
 from __future__ import annotations
 
-import enum
 import functools
 import logging
-import os
 import time
 from typing import Any
 
-import sqlalchemy as sa
-
 from db import logs, tracing
-from db.repositories import claiming, operations, patch_sets, recording, shards
+from db.repositories import claiming, operations, patch_sets, shards
 from db.repositories.recording import Computed
 from db.repositories.results import Outcome
-from db.repositories.shards import Claim, Fence, Grip
+from db.repositories.shards import Claim, Fence
 from db.session import transaction
-from refault.errors import NotFound, RefaultError, ReplayCancelled, Unavailable
+from refault.errors import (
+    BlobDamaged,
+    CatalogueError,
+    RefaultError,
+    ReplayCancelled,
+    ReplayError,
+    ResultError,
+    TraceError,
+)
 from worker import replaying, stderr
+from worker.endings import Ending, Writer
 from worker.lease import Lease
 from worker.putting_aside import Keeper
 from worker.resources import Resources
 
 _log = logging.getLogger(__name__)
 
-HEALED_BY_TIME = (
-    Unavailable,
-    NotFound,  # the blob may be on its way to this machine's folder
-    sa.exc.OperationalError,
-    MemoryError,
-    OSError,
-)
-"""What another attempt, later or elsewhere, may not meet again. All else is final."""
+FINAL = (TraceError, CatalogueError, ReplayError, ResultError, BlobDamaged)
+"""What every other attempt would meet as well, so that the runs fail with its words.
 
+After all else another attempt, later or elsewhere, may succeed: an outage of the service
+(Unavailable) counts against no shard, what is not known is tried as often as a shard may be lost.
+"""
 
 TURN_SECONDS = 1.0
 """How long one message may go on with small shards: Celery's own work for it weighs as much as some
 of them. A worker that is told to stop, or more urgent work, waits this long and one shard more."""
 
-
-class Ending(enum.Enum):
-    """What became of one attempt at a shard."""
-
-    RECORDED = "recorded"
-    CANCELLED = "cancelled"
-    LOST = "lost"  # somebody else holds the shard by now: nothing was written
-    FAILED = "failed"
-    GIVEN_BACK = "given back"
+OUTAGE_PAUSE_SECONDS = 5.0
+"""After an outage a worker waits, holding nothing, before it takes the next message."""
 
 
 def take_turn(resources: Resources) -> list[Ending]:
@@ -57,13 +52,20 @@ def take_turn(resources: Resources) -> list[Ending]:
     became of each. With nothing waiting, the message was one too many.
     """
     until = time.monotonic() + TURN_SECONDS
-    endings = latest = run(resources)
-    while latest and set(latest) == {Ending.RECORDED} and time.monotonic() < until:
-        latest = run(resources)
-        endings = endings + latest
-    if not endings:
-        with transaction(resources.engine) as session:
-            operations.count(session, operations.MESSAGES_DROPPED)
+    try:
+        endings = latest = run(resources)
+        while latest and set(latest) == {Ending.RECORDED} and time.monotonic() < until:
+            latest = run(resources)
+            endings = endings + latest
+        if not endings:
+            with transaction(resources.engine) as session:
+                operations.count(session, operations.MESSAGES_DROPPED)
+    except RefaultError as error:
+        # The message is done with; the sweep sends another once there is a database.
+        _log.warning("no shard claimed: %s", error)
+        endings = [Ending.PUT_OFF]
+    if Ending.PUT_OFF in endings:
+        time.sleep(OUTAGE_PAUSE_SECONDS)
     return endings
 
 
@@ -71,30 +73,30 @@ def run(resources: Resources, *, replay: replaying.Replay | None = None) -> list
     """Runs the best waiting shard once, and small ones of its batch with it; what became of each.
 
     ``replay`` is the simulator's door unless a test of failures brings another.
+
+    Raises ServiceError if nothing can be claimed for now.
     """
-    with transaction(resources.engine) as session:
-        claims = claiming.claim_handful(
-            session,
-            worker=resources.name,
-            worker_pid=os.getpid(),
-            simulator_digest=resources.simulator_digest,
-            lease_seconds=resources.settings.lease_seconds,
-        )
+    writer = Writer(resources)
+    asked_at = time.monotonic()
+    claims = writer.claim()
     if not claims:
         return []
     keepers = {claim.fence: Keeper(resources, claim) for claim in claims}
-    with Lease(resources, claims) as lease:
-        attempts = [
-            _attempt(resources, claim, lease, keepers[claim.fence], replay) for claim in claims
-        ]
-    recorded = _record(
-        resources, claims[0], [found for found in attempts if isinstance(found, Computed)]
-    )
+    try:
+        with Lease(resources, claims, since=asked_at) as lease:
+            attempts = [
+                _attempt(resources, writer, claim, lease, keepers[claim.fence], replay)
+                for claim in claims
+            ]
+            recorded = writer.record(
+                [found for found in attempts if isinstance(found, Computed)], claims[0], lease
+            )
+    except Exception as error:  # noqa: BLE001  # no thread, say: what is held is not forgotten
+        return [writer.give_back(claim.fence, error) for claim in claims]
     endings = []
     for claim, found in zip(claims, attempts, strict=True):
-        ending = found if isinstance(found, Ending) else Ending.LOST
-        if claim.fence in recorded:
-            ending = Ending.RECORDED
+        ending = recorded.get(claim.fence, Ending.LOST) if isinstance(found, Computed) else found
+        if ending not in (Ending.LOST, Ending.GIVEN_BACK, Ending.PUT_OFF):
             keepers[claim.fence].forget()
         with logs.bound(**_names(resources, claim)):
             shard_id, attempt = claim.fence.shard_id, claim.fence.attempt
@@ -115,6 +117,7 @@ def _names(resources: Resources, claim: Claim) -> dict[str, Any]:
 
 def _attempt(
     resources: Resources,
+    writer: Writer,
     claim: Claim,
     lease: Lease,
     keeper: Keeper,
@@ -130,11 +133,11 @@ def _attempt(
             with stderr.kept(resources.attempts, claim.fence):
                 outcomes = _compute(resources, claim, lease, keeper, replay)
         except ReplayCancelled:
-            ending = _let_go(resources, keeper, claim.fence, lease.grip)
-        except HEALED_BY_TIME as error:
-            ending = _give_back(resources, claim.fence, f"{type(error).__name__}: {error}")
-        except RefaultError as error:
-            ending = _fail(resources, keeper, claim.fence, str(error))
+            ending = writer.let_go(claim.fence, lease.grip)
+        except FINAL as error:
+            ending = writer.fail(claim.fence, str(error))
+        except Exception as error:  # noqa: BLE001  # another attempt may not meet it
+            ending = writer.give_back(claim.fence, error)
         else:
             span.tell({"refault.ending": "computed"})
             return Computed(claim.fence, outcomes, time.monotonic() - began)
@@ -142,40 +145,29 @@ def _attempt(
         return ending
 
 
-def _record(resources: Resources, claim: Claim, computed: list[Computed]) -> list[Fence]:
-    """Writes what was computed for the claim's batch, all at once; those that were still ours."""
-    if not computed:
-        return []
-    told = {"refault.batch": claim.origin.batch_code, "refault.shards": len(computed)}
-    parent = claim.origin.trace_context
-    with (
-        logs.bound(request_id=claim.origin.request_id, batch=claim.origin.batch_code),
-        tracing.span("record", told, parent=parent),
-        transaction(resources.engine) as session,
-    ):
-        return recording.record(
-            session,
-            computed,
-            simulator_digest=resources.simulator_digest,
-            worker=resources.name,
-        )
-
-
 def process_died(resources: Resources, pid: int, error: str) -> None:
     """A pool process is known to be dead: what it held need not wait for its lease to run out."""
     with transaction(resources.engine) as session:
         fences = claiming.held_by(session, resources.name, pid)
     for fence in fences:
-        tail = stderr.take_tail(resources.attempts, fence)
-        with transaction(resources.engine) as session:
-            origin = shards.origin_of(session, fence.shard_id)
-            message = shards.give_back(session, fence, f"{error}\n{tail}".strip(), is_death=True)
-        with logs.bound(
-            request_id=origin.request_id, batch=origin.batch_code, shard=str(fence.shard_id)
-        ):
-            _log.warning("shard %s, attempt %d: %s", fence.shard_id, fence.attempt, error)
-        if message is not None:
-            resources.publish([message])
+        try:
+            _give_back_of_dead(resources, fence, error)
+        except RefaultError as failure:
+            # The others must not wait for it.
+            _log.warning("shard %s waits for its lease to run out: %s", fence.shard_id, failure)
+
+
+def _give_back_of_dead(resources: Resources, fence: Fence, error: str) -> None:
+    tail = stderr.take_tail(resources.attempts, fence)
+    with transaction(resources.engine) as session:
+        origin = shards.origin_of(session, fence.shard_id)
+        message = shards.give_back(session, fence, f"{error}\n{tail}".strip(), is_death=True)
+    with logs.bound(
+        request_id=origin.request_id, batch=origin.batch_code, shard=str(fence.shard_id)
+    ):
+        _log.warning("shard %s, attempt %d: %s", fence.shard_id, fence.attempt, error)
+    if message is not None:
+        resources.publish([message])
 
 
 def _compute(
@@ -199,28 +191,3 @@ def _compute(
             keeper=keeper,
             **options,
         )
-
-
-def _fail(resources: Resources, keeper: Keeper, fence: Fence, error: str) -> Ending:
-    with transaction(resources.engine) as session:
-        failed = shards.fail(session, fence, error)
-    if failed:
-        keeper.forget()
-    return Ending.FAILED
-
-
-def _let_go(resources: Resources, keeper: Keeper, fence: Fence, grip: Grip) -> Ending:
-    if grip is Grip.LOST:
-        return Ending.LOST
-    with transaction(resources.engine) as session:
-        shards.cancelled(session, fence)
-    keeper.forget()
-    return Ending.CANCELLED
-
-
-def _give_back(resources: Resources, fence: Fence, error: str) -> Ending:
-    with transaction(resources.engine) as session:
-        message = shards.give_back(session, fence, error)
-    if message is not None:
-        resources.publish([message])
-    return Ending.GIVEN_BACK

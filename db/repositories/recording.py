@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.models import Batch, Result, Shard
@@ -70,6 +71,14 @@ def record(
         )
         operations.count(session, operations.INTEGRITY_ALARMS, len(variant_digests))
     return [entry.fence for entry, _ in held]
+
+
+def recorded(session: Session, fences: Collection[Fence]) -> set[Fence]:
+    """Those of the fences that have been recorded: after a commit whose answer was lost."""
+    query = sa.select(Shard.id, Shard.attempt).where(
+        Shard.id.in_({fence.shard_id for fence in fences}), Shard.state == "done"
+    )
+    return {Fence(*row) for row in session.execute(query)} & set(fences)
 
 
 def _end(

@@ -58,6 +58,7 @@ class Grip(enum.Enum):
     """What a heartbeat finds out about the shard."""
 
     HELD = "held"
+    UNSURE = "unsure"  # nothing was heard for the length of a lease: it may be somebody else's
     CANCELLED = "cancelled"
     LOST = "lost"
 
@@ -134,8 +135,8 @@ def extend(
 ) -> Grip:
     """The holder lives: moves the ends of its leases and the progress that watchers see.
 
-    Touches no rows but the shards', so that heartbeats never wait for each other. What is held
-    together is of one batch; lost is it when nothing of it is held any more.
+    Touches no rows but the shards', in the order everybody locks them, so that heartbeats never
+    wait for each other. What is held together is of one batch; LOST when no fence still holds.
     """
     cancel_requested_at = (
         sa.select(Batch.cancel_requested_at).where(Batch.id == Shard.batch_id).scalar_subquery()
@@ -145,9 +146,15 @@ def extend(
     progress: dict[str, Any] = {}
     if events_done:
         progress["events_done"] = sa.case(events_done, value=Shard.id, else_=Shard.events_done)
+    held = (
+        sa.select(Shard.id)
+        .where(_is_any_of(fences), Shard.state == "running")
+        .order_by(Shard.id)
+        .with_for_update()
+    )
     rows = session.execute(
         sa.update(Shard)
-        .where(_is_any_of(fences), Shard.state == "running")
+        .where(Shard.id.in_(held.scalar_subquery()))
         .values(lease_until=lease_end, **progress)
         .returning(cancel_requested_at.label("cancel_requested_at"))
         .execution_options(synchronize_session=False)

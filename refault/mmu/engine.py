@@ -73,6 +73,8 @@ def replay(
             asked for together with snapshots.
         ReplayCancelled: ``is_cancelled`` said so.
         SnapshotRefused: the snapshot is damaged, or of something else.
+        SimulatorCrashed: the simulator has a defect under one of the variants; what a callback
+            raises is never made one, and comes out as it is.
     """
     if events is not None and (on_snapshot is not None or resume_from is not None):
         msg = "an event log is written in one go: replay from the beginning, without snapshots"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import traceback
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refault.errors import ReplayRefused
+from refault.errors import ReplayRefused, SimulatorCrashed
 from refault.mmu import layout as x86
 from refault.mmu import machine
 from refault.mmu import operations as op
@@ -19,13 +21,26 @@ from refault.mmu.pageset import page_digest
 from refault.results import COUNTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from refault.catalogue import Variant
     from refault.trace import TraceHeader
 
 #: Rows executed at a time at most, for which a host has room to note outcomes.
 ROWS = 1 << 15
+
+#: What a defect in pure computation raises. Want of memory, of threads, of files or of stack is the
+#: machine's, and is raised as it is.
+DEFECTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    TypeError,
+    ValueError,
+)
+CRASH_LINES = 12
 
 
 class Host:
@@ -125,9 +140,10 @@ class Host:
             stop = end
             if self.sample_every:
                 stop = min(end, at + self.sample_every - self.operation_count % self.sample_every)
-            done = loop.run(self.machine, ops, at, stop, shift, self.log)
-            self.operation_count += done - at
-            self.findings.take(self.log, ops, self.outcomes)
+            with _simulating():
+                done = loop.run(self.machine, ops, at, stop, shift, self.log)
+                self.operation_count += done - at
+                self.findings.take(self.log, ops, self.outcomes)
             if self.events:
                 self.events.take(self.machine)
             bug = int(self.machine.vm[x86.BUG])
@@ -137,7 +153,8 @@ class Host:
                 return done
             at = done
             if at < stop:
-                self._attend(ops, at)
+                with _simulating():
+                    self._attend(ops, at)
             elif self.sample_every and not self.operation_count % self.sample_every:
                 counters = [int(word) for word in self.machine.vm[: x86.COUNTER_COUNT]]
                 digest = page_digest(self.machine)
@@ -221,3 +238,13 @@ class Host:
         return {
             reason: int(word) for reason, word in zip(loop.SKIP_REASONS, words, strict=True) if word
         }
+
+
+@contextlib.contextmanager
+def _simulating() -> Iterator[None]:
+    """The only place a crash is made in; no callback of the caller's runs inside."""
+    try:
+        yield
+    except DEFECTS as error:
+        lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+        raise SimulatorCrashed("\n".join(lines[-CRASH_LINES:])) from error

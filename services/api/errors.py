@@ -140,7 +140,7 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "Start a worker (`python -m worker`), then send the request again.",
     ),
     errors.Unavailable: ProblemType(
-        "unavailable", 503, "Part of the service cannot be reached",
+        "unavailable", 503, "Part of the service cannot be reached or is too busy",
         "Send the request again later; /readyz says which part is missing.",
     ),
     errors.UploadTooLarge: ProblemType(

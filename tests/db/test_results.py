@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from db.models import Result
 from db.repositories import results
 from db.repositories.results import Outcome
+from refault.errors import ServiceFault
 from refault.results import RunResult
 from tests.builders import make_finding, make_result, transaction, write_result
 from tests.fixtures.database import SIMULATOR
@@ -88,7 +89,7 @@ def test_a_result_replaces_a_crash(store):
 )
 def test_the_database_refuses_a_row_that_makes_no_sense(store, change):
     write(store, complete())
-    with pytest.raises(sa.exc.IntegrityError), transaction(store.engine) as session:
+    with pytest.raises(ServiceFault, match="SQLSTATE 23514"), transaction(store.engine) as session:
         session.execute(sa.text(f"UPDATE results SET {change}"))
 
 
@@ -96,7 +97,7 @@ def test_three_digests_have_one_row(store):
     write(store, complete())
     columns = "trace_digest, variant_digest, simulator_digest, outcome, crash, worker"
     with (
-        pytest.raises(sa.exc.IntegrityError, match="uq_results"),
+        pytest.raises(ServiceFault, match="SQLSTATE 23505"),
         transaction(store.engine) as session,
     ):
         session.execute(

@@ -10,7 +10,7 @@ from db.models import Result, Shard
 from db.repositories import batches, operations, patch_sets, shards
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES
-from refault.errors import ReplayCancelled
+from refault.errors import ReplayCancelled, SimulatorCrashed
 from refault.mmu import engine as simulator
 from tests.builders import transaction
 from tests.patience import eventually
@@ -212,7 +212,7 @@ def test_a_crash_under_one_variant_leaves_the_others_their_results(room):
 
     def break_on_it(variants, _):
         if bad in {variant.digest for variant in variants}:
-            raise IndexError("row 7 of the rmap")
+            raise SimulatorCrashed("IndexError: row 7 of the rmap")
 
     endings = run(room.resources, replay=replaying(before=break_on_it))
     assert endings == [Ending.RECORDED] * (1 + len(others))

@@ -1,0 +1,181 @@
+"""How attempts end: recorded, failed, let go or given back, each under its fence.
+
+Nothing here raises because the database is away for a while: what cannot be written waits for the
+lease to run out, and the sweep hands it on.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from db import logs, tracing
+from db.messages import ShardMessage
+from db.repositories import claiming, recording, shards
+from db.repositories.recording import Computed
+from db.repositories.shards import Claim, Fence, Grip
+from db.session import transaction
+from refault.errors import RefaultError, Unavailable
+from refault.printable import printable
+from worker.lease import Lease
+from worker.patience import Patience
+from worker.resources import Resources
+
+_log = logging.getLogger(__name__)
+
+AnswerT = TypeVar("AnswerT")
+
+
+class Ending(enum.Enum):
+    """What became of one attempt at a shard."""
+
+    RECORDED = "recorded"
+    CANCELLED = "cancelled"
+    LOST = "lost"  # somebody else holds the shard by now, or will: nothing was written
+    FAILED = "failed"
+    GIVEN_BACK = "given back"
+    PUT_OFF = "put off"  # given back for an outage of the service, which counts against no shard
+
+
+class Writer:
+    """Writes the ends of what one process holds, for one turn of work."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._patience = Patience()
+
+    def claim(self) -> list[Claim]:
+        """What there is to do; raises ServiceError, and then holds nothing."""
+        return self._patience.call("claim", self._claim)
+
+    def record(
+        self, computed: Sequence[Computed], claim: Claim, lease: Lease, *, first_try: int = 0
+    ) -> dict[Fence, Ending]:
+        """Writes what was computed for the claim's batch, all at once; what became of each.
+
+        What cannot be recorded is given back with the reason. If it is not for an outage, each
+        shard is tried alone, so that what is wrong with one costs the others nothing.
+        """
+        if not computed:
+            return {}
+        tries = itertools.count(first_try)
+        try:
+            told = {"refault.batch": claim.origin.batch_code, "refault.shards": len(computed)}
+            with (
+                logs.bound(request_id=claim.origin.request_id, batch=claim.origin.batch_code),
+                tracing.span("record", told, parent=claim.origin.trace_context),
+            ):
+                recorded = self._patience.call(
+                    "record",
+                    lambda: self._record(computed, is_again=next(tries) > 0),
+                    is_pointless=lambda: lease.grip is Grip.LOST,
+                )
+        except Exception as error:  # noqa: BLE001  # whatever it is, the shards are given back
+            if len(computed) == 1 or isinstance(error, Unavailable):
+                _log.warning("%d computed shards not recorded: %s", len(computed), error)
+                return {
+                    entry.fence: self.give_back(entry.fence, error, "computed, but not recorded: ")
+                    for entry in computed
+                }
+        else:
+            return dict.fromkeys(recorded, Ending.RECORDED)
+        endings: dict[Fence, Ending] = {}
+        for entry in computed:
+            endings |= self.record([entry], claim, lease, first_try=1)
+        return endings
+
+    def give_back(self, fence: Fence, error: Exception, prefix: str = "") -> Ending:
+        """The attempt came to nothing, for a reason another one may not meet."""
+        is_outage = isinstance(error, Unavailable)
+        if not isinstance(error, RefaultError | OSError | MemoryError):
+            _log.error("shard %s: not foreseen", fence.shard_id, exc_info=error)
+
+        def write() -> ShardMessage | None:
+            with transaction(self._resources.engine) as session:
+                return shards.give_back(
+                    session, fence, prefix + described(error), counts_as_loss=not is_outage
+                )
+
+        message = self._written("given back", fence, write)
+        if message is not None:
+            self._resources.publish([message])
+        return Ending.PUT_OFF if is_outage else Ending.GIVEN_BACK
+
+    def fail(self, fence: Fence, error: str) -> Ending:
+        """The same would come of every other attempt."""
+
+        def write() -> bool:
+            with transaction(self._resources.engine) as session:
+                return shards.fail(session, fence, error)
+
+        return Ending.FAILED if self._written("failed", fence, write) else Ending.LOST
+
+    def let_go(self, fence: Fence, grip: Grip) -> Ending:
+        """The replay was told to stop."""
+        if grip is not Grip.CANCELLED:
+            return Ending.LOST
+
+        def write() -> bool:
+            with transaction(self._resources.engine) as session:
+                return shards.cancelled(session, fence)
+
+        return Ending.CANCELLED if self._written("cancelled", fence, write) else Ending.LOST
+
+    def _claim(self) -> list[Claim]:
+        held = self._resources
+        try:
+            with transaction(held.engine) as session:
+                return claiming.claim_handful(
+                    session,
+                    worker=held.name,
+                    worker_pid=os.getpid(),
+                    simulator_digest=held.simulator_digest,
+                    lease_seconds=held.settings.lease_seconds,
+                )
+        except RefaultError as error:
+            self._let_go_of_unknown(f"claimed, but the answer was lost: {error}")
+            raise
+
+    def _let_go_of_unknown(self, reason: str) -> None:
+        """The commit may have been done: what the rows then say this process holds, it does not."""
+        try:
+            with transaction(self._resources.engine) as session:
+                for fence in claiming.held_by(session, self._resources.name, os.getpid()):
+                    shards.give_back(session, fence, reason, counts_as_loss=False)
+        except RefaultError as error:
+            _log.warning("what was claimed, if anything, waits for its lease: %s", error)
+
+    def _record(self, computed: Sequence[Computed], *, is_again: bool) -> set[Fence]:
+        with transaction(self._resources.engine) as session:
+            before: set[Fence] = set()
+            if is_again:
+                before = recording.recorded(session, [entry.fence for entry in computed])
+            left = [entry for entry in computed if entry.fence not in before]
+            written = recording.record(
+                session,
+                left,
+                simulator_digest=self._resources.simulator_digest,
+                worker=self._resources.name,
+            )
+        return before | set(written)
+
+    def _written(self, what: str, fence: Fence, write: Callable[[], AnswerT]) -> AnswerT | None:
+        try:
+            return self._patience.call(what, write)
+        except RefaultError as error:
+            _log.warning(
+                "shard %s is not %s, and waits for its lease: %s", fence.shard_id, what, error
+            )
+            return None
+
+
+def described(error: BaseException) -> str:
+    """An exception for rows: its kind and its words, of one not foreseen only the first line."""
+    text = str(error)
+    if not isinstance(error, RefaultError):
+        text = next(iter(text.splitlines()), "")
+    return printable(f"{type(error).__name__}: {text}", lines=True)
