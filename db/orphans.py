@@ -7,29 +7,52 @@ somebody's whole store. Such blobs are named by ``python -m db verify``.
 
 from __future__ import annotations
 
+import logging
+import uuid
+
 import sqlalchemy as sa
 
 from db.blobs import BlobStore
 from db.repositories import placements, traces
 from db.session import transaction
+from refault.errors import RefaultError
+
+_log = logging.getLogger(__name__)
 
 OVERDUE_SECONDS = 3600
 """Before, the row may still come."""
 
 
 def remove(engine: sa.Engine, blobs: BlobStore) -> list[str]:
-    """Removes what killed processes have put in place; answers the digests.
-
-    Under the lock of the digest, which whoever writes its row takes, too: an upload that comes in
-    between finds its file, or is told to send it again.
-    """
+    """Removes what killed processes have put in place, or left behind; answers the digests."""
     with transaction(engine) as session:
         left = placements.overdue(session, OVERDUE_SECONDS)
     removed = []
     for placement_id, digest in left:
-        with transaction(engine) as session:
-            traces.lock_digest(session, digest)
-            if not traces.is_anywhere(session, digest) and blobs.delete(digest):
+        try:
+            if drop(engine, blobs, placement_id, digest):
                 removed.append(digest)
-            placements.end(session, placement_id)
+        except (RefaultError, OSError) as error:
+            # The next sweep tries again; the others need not wait for it.
+            _log.warning("blob %s is left over and cannot be removed: %s", digest[:12], error)
     return removed
+
+
+def drop(engine: sa.Engine, blobs: BlobStore, placement_id: uuid.UUID, digest: str) -> bool:
+    """Ends a placement; the file goes, if nobody needs it. Answers whether it did."""
+    with transaction(engine) as session:
+        traces.lock_digest(session, digest)
+        placements.end(session, placement_id)
+        removal = placements.begin_removal(session, digest)
+    return removal is not None and finish(engine, blobs, removal, digest)
+
+
+def finish(engine: sa.Engine, blobs: BlobStore, removal_id: uuid.UUID, digest: str) -> bool:
+    """Removes a file whose removal has been begun; answers whether there was one.
+
+    If the store refuses, or the process is killed, the row stays and the sweep tries again.
+    """
+    was_there = blobs.delete(digest)
+    with transaction(engine) as session:
+        placements.end(session, removal_id)
+    return was_there

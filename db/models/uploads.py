@@ -17,7 +17,8 @@ class Placement(Base):
     """A file that is being put in place under its digest: written before, gone with the row.
 
     One that stays was of a process that was killed in between; its file is nobody's, unless a
-    trace has the digest by now.
+    trace has the digest by now. ``is_removal``: no trace had the digest any more, and the file is
+    on its way out, so that nobody may put it in place until it is gone.
     """
 
     __tablename__ = "placements"
@@ -25,6 +26,7 @@ class Placement(Base):
 
     id: Mapped[RowId]
     digest: Mapped[Digest]
+    is_removal: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[CreatedAt] = mapped_column(index=True)
 
 

@@ -1,4 +1,9 @@
-"""Files on their way under their digest: known before they are there, so that none is left over."""
+"""Files on their way in or out under their digest: known before they move, so that none is left.
+
+No lock is held while a store is busy with a file. Instead whoever moves one has said so in a row,
+written under the digest's lock: a file is put in place only while nobody removes it, and removed
+only while nobody puts it in place and no trace needs it.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +15,53 @@ from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
 from db.models import Placement
+from db.repositories import traces
+from refault.errors import Conflict
+
+REMOVAL_SECONDS = 600
+"""A store that has not removed a file within this time has failed to."""
 
 
 def begin(session: Session, digest: str) -> uuid.UUID:
-    """A file of that digest is about to be put in place; commit before it is."""
-    row = Placement(id=uuid7(), digest=digest)
-    session.add(row)
-    session.flush()
-    return row.id
+    """A file of that digest is about to be put in place; commit before it is.
+
+    Raises :class:`~refault.errors.Conflict` while such a file is being removed.
+    """
+    traces.lock_digest(session, digest)
+    leaving = sa.select(Placement.id).where(Placement.digest == digest, Placement.is_removal)
+    if session.scalar(leaving.limit(1)) is not None:
+        raise Conflict(f"trace {digest} is being deleted right now: upload it again in a moment")
+    return _add(session, digest, is_removal=False)
 
 
-def end(session: Session, placement_id: uuid.UUID) -> None:
-    """The file has its row, or is gone."""
-    session.execute(sa.delete(Placement).where(Placement.id == placement_id))
+def begin_removal(session: Session, digest: str) -> uuid.UUID | None:
+    """The file is about to be removed; commit before it is. The digest must be locked.
+
+    None, if it has to stay: a trace has the digest, or somebody is putting it in place and will
+    see to it.
+    """
+    arriving = sa.select(Placement.id).where(Placement.digest == digest, ~Placement.is_removal)
+    is_wanted = session.scalar(arriving.limit(1)) is not None
+    if is_wanted or traces.is_anywhere(session, digest):
+        return None
+    return _add(session, digest, is_removal=True)
+
+
+def end(session: Session, placement_id: uuid.UUID) -> bool:
+    """The file has its row, or is gone; False if somebody has ended it before."""
+    ended = sa.delete(Placement).where(Placement.id == placement_id).returning(Placement.id)
+    return session.scalar(ended) is not None
 
 
 def overdue(
     session: Session, older_than_seconds: float, *, limit: int = 100
 ) -> Sequence[tuple[uuid.UUID, str]]:
-    """Id and digest of those that nobody will end any more."""
-    age = sa.func.make_interval(0, 0, 0, 0, 0, 0, older_than_seconds)
+    """Id and digest of those that nobody will end any more.
+
+    A removal is one sooner: while it is not ended, its file cannot be uploaded again.
+    """
+    patience = sa.case((Placement.is_removal, REMOVAL_SECONDS), else_=older_than_seconds)
+    age = sa.func.make_interval(0, 0, 0, 0, 0, 0, patience)
     query = (
         sa.select(Placement.id, Placement.digest)
         .where(Placement.created_at < sa.func.now() - age)
@@ -37,3 +69,10 @@ def overdue(
         .limit(limit)
     )
     return [(row.id, row.digest) for row in session.execute(query)]
+
+
+def _add(session: Session, digest: str, *, is_removal: bool) -> uuid.UUID:
+    row = Placement(id=uuid7(), digest=digest, is_removal=is_removal)
+    session.add(row)
+    session.flush()
+    return row.id

@@ -28,6 +28,7 @@ class Deletion:
     """
 
     trace_id: uuid.UUID
+    name: str
     digest: str
     size_bytes: int
     is_last: bool
@@ -51,6 +52,7 @@ def preview(session: Session, trace: Trace) -> Deletion:
     is_last = session.scalar(others.limit(1).execution_options(**EVERYWHERE)) is None
     return Deletion(
         trace_id=trace.id,
+        name=trace.name,
         digest=trace.digest,
         size_bytes=trace.size_bytes if is_last else 0,
         is_last=is_last,
@@ -70,8 +72,8 @@ def preview(session: Session, trace: Trace) -> Deletion:
 def delete(session: Session, trace: Trace, *, cascade: bool) -> Deletion:
     """Deletes the trace and all that goes with it, but for files; answers what went.
 
-    The caller holds the digest (``traces.lock_digest``) and removes the file, if nobody else has
-    it, and the snapshots before it lets go.
+    The caller holds the digest (``traces.lock_digest``), and says in the same transaction that the
+    file is to be removed (``placements.begin_removal``).
 
     Raises:
         Conflict: batches have the trace and ``cascade`` does not say that they may lose it, or one
@@ -83,16 +85,7 @@ def delete(session: Session, trace: Trace, *, cascade: bool) -> Deletion:
         .order_by(Batch.id)
         .with_for_update(of=Batch)
     ).all()
-    taken = preview(session, trace)
-    if batches and not cascade:
-        raise Conflict(
-            f"trace {trace.digest[:12]} is part of {_listed([each.code for each in batches])}: "
-            "?dry_run=true says what would go with it, ?cascade=true lets it go"
-        )
-    if taken.open_batches:
-        raise Conflict(
-            f"{_listed(taken.open_batches)} is not over: cancel it or wait, then delete the trace"
-        )
+    taken = check(session, trace, cascade=cascade)
     for batch in batches:
         if batch.code in taken.batches:
             session.execute(sa.delete(Batch).where(Batch.id == batch.id))
@@ -103,6 +96,22 @@ def delete(session: Session, trace: Trace, *, cascade: bool) -> Deletion:
     if taken.is_last:
         session.execute(sa.delete(Result).where(Result.trace_digest == trace.digest))
     session.execute(sa.delete(Trace).where(Trace.id == trace.id))
+    return taken
+
+
+def check(session: Session, trace: Trace, *, cascade: bool) -> Deletion:
+    """What deleting the trace would take along; raises like :func:`delete`."""
+    taken = preview(session, trace)
+    codes = [*taken.batches, *taken.shortened_batches]
+    if codes and not cascade:
+        raise Conflict(
+            f"trace {trace.digest[:12]} is part of {_listed(codes)}: "
+            "?dry_run=true says what would go with it, ?cascade=true lets it go"
+        )
+    if taken.open_batches:
+        raise Conflict(
+            f"{_listed(taken.open_batches)} is not over: cancel it or wait, then delete the trace"
+        )
     return taken
 
 

@@ -7,8 +7,9 @@ import uuid
 
 from sqlalchemy.orm import Session
 
+from db import orphans
 from db.models import Trace
-from db.repositories import throughput, trace_deletion, traces
+from db.repositories import placements, throughput, trace_deletion, traces
 from db.session import transaction
 from refault.errors import Conflict, NotFound, Unavailable, VersionMismatch
 from services.api.deps import Resources
@@ -55,14 +56,12 @@ def change(
 
 def delete(resources: Resources, name: str, *, cascade: bool, dry_run: bool) -> TraceDeletion:
     """Delete a trace with all that is only its own, or say what that would be."""
+    if not dry_run:
+        taken, snapshot_count = _delete(resources, name, cascade=cascade)
+        return _told(taken, snapshot_count, deleted=True)
     with resources.transaction() as session:
-        row = traces.get(session, name)
-        if dry_run:
-            taken = trace_deletion.preview(session, row)
-            snapshot_count = len(resources.snapshots.of_shards(taken.shard_ids))
-        else:
-            taken, snapshot_count = _delete(resources, session, row, cascade=cascade)
-        return _told(taken, snapshot_count, deleted=not dry_run)
+        taken = trace_deletion.preview(session, traces.get(session, name))
+    return _told(taken, len(resources.snapshots.of_shards(taken.shard_ids)), deleted=False)
 
 
 def apply_retention(resources: Resources) -> int:
@@ -73,16 +72,17 @@ def apply_retention(resources: Resources) -> int:
     for project_id, trace_id in found:
         owner = dataclasses.replace(resources, project_id=project_id)
         try:
-            with owner.transaction() as session:
-                row = traces.get(session, trace_id)
-                name = row.name
-                taken, _ = _delete(owner, session, row, cascade=False)
+            taken, _ = _delete(owner, trace_id, cascade=False)
         except (Conflict, NotFound):
             continue  # used or deleted since it was found
+        except Unavailable as error:
+            # The next sweep tries again; the others need not wait for it.
+            _log.warning("retention: trace %s of project %s stays: %s", trace_id, project_id, error)
+            continue
         deleted_count += 1
         _log.info(
             "retention: trace %s (%s) of project %s deleted, %d bytes freed",
-            name,
+            taken.name,
             taken.digest[:12],
             project_id,
             taken.size_bytes,
@@ -91,21 +91,32 @@ def apply_retention(resources: Resources) -> int:
 
 
 def _delete(
-    resources: Resources, session: Session, row: Trace, *, cascade: bool
+    resources: Resources, name: str | uuid.UUID, *, cascade: bool
 ) -> tuple[trace_deletion.Deletion, int]:
-    """Answers what went, and how many snapshots."""
-    traces.lock_digest(session, row.digest)
-    taken = trace_deletion.delete(session, row, cascade=cascade)
-    session.flush()
-    # Before the commit: a row without its file says so when used, a file without a row never.
+    """Answers what went, and how many snapshots. No lock is held while a store removes files."""
+    with resources.transaction() as session:
+        taken = trace_deletion.check(session, traces.get(session, name), cascade=cascade)
+    # Before the rows: a snapshot that is gone costs work, one without a row would be nobody's.
     try:
         snapshot_count = resources.snapshots.erase(taken.shard_ids)
-        if taken.is_last:
-            resources.blobs.delete(taken.digest)
     except OSError as error:
         raise Unavailable(
-            f"the files of trace {row.digest[:12]} cannot be removed: {error.strerror or error}"
+            f"the files of trace {taken.digest[:12]} cannot be removed: {error.strerror or error}"
         ) from error
+    removal = None
+    with resources.transaction() as session:
+        row = traces.get(session, taken.trace_id)
+        traces.lock_digest(session, row.digest)
+        taken = trace_deletion.delete(session, row, cascade=cascade)
+        session.flush()
+        if taken.is_last:
+            removal = placements.begin_removal(session, taken.digest)
+    if removal is not None:
+        try:
+            orphans.finish(resources.engine, resources.blobs, removal, taken.digest)
+        except (OSError, Unavailable) as error:
+            # The trace is gone all the same; tidying up removes what is written down for it.
+            _log.warning("the file of trace %s is removed later: %s", taken.digest[:12], error)
     return taken, snapshot_count
 
 

@@ -29,6 +29,7 @@ from pydantic import Field, ValidationError
 from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect, Request
 
+from db import orphans
 from db.models import Trace
 from db.repositories import operations, placements, traces
 from refault.errors import (
@@ -222,7 +223,7 @@ def keep(
     Raises:
         TraceError: the trace is not whole.
         DigestMismatch: ``digest`` was announced, and another one arrived.
-        Conflict: the same trace was deleted meanwhile.
+        Conflict: the same trace is being deleted right now, or it took too long to be stored.
     """
     summary = validator.close()
     if digest not in {None, summary.digest}:
@@ -240,13 +241,12 @@ def keep(
         put(summary.digest)
         with resources.transaction() as session:
             traces.lock_digest(session, summary.digest)
-            _refuse_if_deleted(resources, summary.digest)
             row, is_new = traces.add(session, **columns)
             also(session, row)
             if is_new:
                 operations.count(session, operations.UPLOADS)
                 operations.count(session, operations.UPLOADED_BYTES, row.size_bytes)
-            placements.end(session, placement)
+            _end(session, placement, summary.digest)
             session.flush()
             return TraceDetail.model_validate(row), is_new
     except BaseException:
@@ -254,18 +254,14 @@ def keep(
         raise
 
 
-def _refuse_if_deleted(resources: Resources, digest: str) -> None:
-    if not resources.blobs.exists(digest):
-        raise Conflict(f"trace {digest} was deleted while it was uploaded: upload it again")
+def _end(session: Session, placement: uuid.UUID, digest: str) -> None:
+    if not placements.end(session, placement):
+        raise Conflict(f"storing trace {digest} took so long that it was given up: upload it again")
 
 
 def _drop_orphan(resources: Resources, placement: uuid.UUID, digest: str) -> None:
     """Remove a file whose row was not written; another upload of the same trace may have one."""
-    with resources.transaction() as session:
-        traces.lock_digest(session, digest)
-        if not traces.is_anywhere(session, digest):
-            resources.blobs.delete(digest)
-        placements.end(session, placement)
+    orphans.drop(resources.engine, resources.blobs, placement, digest)
 
 
 def _columns(validator: TraceValidator, wishes: Wishes) -> dict[str, Any]:
