@@ -20,6 +20,7 @@
     ├── SeriesError                a file of mails holds no series that can be used
     ├── ReplayError
     │   ├── ReplayRefused          the trace asks for what the machine cannot have
+    │   │   └── ReplayTooLarge     it needs more memory than it may take
     │   ├── ReplayCancelled
     │   ├── SimulatorCrashed       the simulator's own defect under a variant
     │   └── ConservationError      a result breaks a conservation law: no number leaves
@@ -135,6 +136,10 @@ class ReplayError(RefaultError):
 
 class ReplayRefused(ReplayError):
     """The trace asks for something the simulated host cannot give."""
+
+
+class ReplayTooLarge(ReplayRefused):
+    """The replay needs more memory than it may take; some of its variants alone may need less."""
 
 
 class ReplayCancelled(ReplayError):

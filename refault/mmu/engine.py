@@ -17,6 +17,7 @@ from refault.errors import ReplayCancelled, ReplayRefused
 from refault.mmu import jit, lanes, snapshot
 from refault.mmu import operations as op
 from refault.mmu import replay as loop
+from refault.mmu.budget import Budget
 from refault.mmu.pageset import page_digest
 from refault.mmu.rows import RowSource, operations_of
 from refault.mmu.source import SEMANTICS_VERSION, simulator_digest
@@ -52,6 +53,7 @@ def replay(
     snapshot_every: int = 0,
     on_snapshot: Callable[[snapshot.Snapshot], object] | None = None,
     resume_from: Path | None = None,
+    memory_bytes: int | None = None,
 ) -> list[RunResult]:
     """Replay one trace under each variant; the results stand in the order of ``variants``.
 
@@ -67,10 +69,14 @@ def replay(
     Resumed from that file, elsewhere or later, a replay of the same trace under the same
     variants gives the same bytes.
 
+    With ``memory_bytes`` the arrays of all variants together never take more; that is asked
+    before they grow. A result does not depend on it.
+
     Raises:
         TraceError: the trace is damaged; nothing of it is used.
         ReplayRefused: the trace asks for what no simulated host can have, or ``events`` are
             asked for together with snapshots.
+        ReplayTooLarge: it would take more than ``memory_bytes``.
         ReplayCancelled: ``is_cancelled`` said so.
         SnapshotRefused: the snapshot is damaged, or of something else.
         SimulatorCrashed: the simulator has a defect under one of the variants; what a callback
@@ -82,11 +88,12 @@ def replay(
     with contextlib.ExitStack() as opened:
         if not isinstance(trace, TraceReader):
             trace = opened.enter_context(TraceReader(trace, allow_truncated=True))
+        budget = Budget(memory_bytes)
         if resume_from is None:
-            source, hosts = _begun(trace.header, variants, events)
+            source, hosts = _begun(trace.header, variants, events, budget)
             blocks = trace.blocks()
         else:
-            resumed = snapshot.read(resume_from, trace.header, variants)
+            resumed = snapshot.read(resume_from, trace.header, variants, budget)
             source, hosts = resumed.source, resumed.hosts
             blocks = resumed.checked(trace)
         due = snapshot.Schedule(source.events, snapshot_every)
@@ -108,12 +115,16 @@ def replay(
 
 
 def _begun(
-    header: TraceHeader, variants: Sequence[Variant], events: Callable[[str], object] | None
+    header: TraceHeader,
+    variants: Sequence[Variant],
+    events: Callable[[str], object] | None,
+    budget: Budget,
 ) -> tuple[RowSource, list[Host]]:
     hosts = [
-        Host(variant, header, events=None if i else events) for i, variant in enumerate(variants)
+        Host(variant, header, events=None if i else events, budget=budget)
+        for i, variant in enumerate(variants)
     ]
-    source = RowSource(header)
+    source = RowSource(header, budget)
     if header.content == "capture":
         for host in hosts:
             host.begin()

@@ -15,9 +15,12 @@ import numpy as np
 
 from refault.errors import ReplayRefused
 from refault.mmu import layout as x86
+from refault.mmu.budget import unbounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from refault.mmu.budget import Ask
 
     Words = MutableSequence[int]
 
@@ -64,7 +67,8 @@ def _zeros(count: int, *, interpreted: bool) -> Any:
     return [0] * count if interpreted else np.zeros(count, np.int64)
 
 
-def _longer(words: Any, count: int) -> Any:
+def _longer(words: Any, count: int, ask: Ask, what: str) -> Any:
+    ask(count, what)
     if isinstance(words, list):
         return words + [0] * (count - len(words))
     grown = np.zeros(count, np.int64)
@@ -73,12 +77,18 @@ def _longer(words: Any, count: int) -> Any:
 
 
 def create(
-    knobs: Mapping[str, int], *, bypass: int, interpreted: bool, with_events: bool = False
+    knobs: Mapping[str, int],
+    *,
+    bypass: int,
+    interpreted: bool,
+    with_events: bool = False,
+    ask: Ask = unbounded,
 ) -> Machine:
     """A host without vCPUs, slots or guest, configured as one variant.
 
     ``knobs`` are the catalogue's, complete; ``bypass`` is VMX's bypass_guest_pf. With
-    events there is room for what :mod:`refault.mmu.tracepoints` writes.
+    events there is room for what :mod:`refault.mmu.tracepoints` writes. ``ask`` is called
+    before an array grows, here and below (:mod:`refault.mmu.budget`).
     """
     m = Machine(
         vm=_zeros(x86.VM_WORDS, interpreted=interpreted),
@@ -96,8 +106,8 @@ def create(
     set_bypass(m, bypass)
     if with_events:
         m.vm[x86.EVENT_NEXT] = x86.VM_WORDS
-        m = _more_events(m)
-    return reserve(m)
+        m = _more_events(m, ask)
+    return reserve(m, ask)
 
 
 def set_bypass(m: Machine, bypass: int) -> None:
@@ -107,19 +117,19 @@ def set_bypass(m: Machine, bypass: int) -> None:
     m.vm[x86.NOTRAP] = 0
 
 
-def add_tlb(m: Machine, vcpu_count: int) -> Machine:
+def add_tlb(m: Machine, vcpu_count: int, ask: Ask = unbounded) -> Machine:
     """The same host with a TLB, empty, in each processor."""
     m.vm[x86.TLB] = 1
-    return m._replace(tlb=_longer(m.tlb, vcpu_count * x86.TLB_WORDS))
+    return m._replace(tlb=_longer(m.tlb, vcpu_count * x86.TLB_WORDS, ask, "TLBs"))
 
 
-def reserve(m: Machine) -> Machine:
+def reserve(m: Machine, ask: Ask = unbounded) -> Machine:
     """The same host with room for any one operation; kernels never allocate."""
     links_wanted = LINKS_PER_OPERATION + int(m.vm[x86.ACTIVE])
     if m.vm[x86.PAGE_FREE_COUNT] < PAGES_PER_OPERATION:
-        m = _more_pages(m)
+        m = _more_pages(m, ask)
     if m.vm[x86.LINK_FREE_COUNT] < links_wanted:
-        m = _more_links(m, links_wanted)
+        m = _more_links(m, links_wanted, ask)
     if len(m.mem) - m.vm[x86.MEM_NEXT] < FRAMES_PER_OPERATION * x86.ENTRIES:
         wanted = 2 * len(m.mem) + 64 * x86.ENTRIES
         if wanted > MEMORY_WORDS_MAX:
@@ -128,16 +138,17 @@ def reserve(m: Machine) -> Machine:
                 "replay a shorter trace"
             )
             raise ReplayRefused(msg)
-        m = m._replace(mem=_longer(m.mem, wanted))
+        m = m._replace(mem=_longer(m.mem, wanted, ask, "what the guest writes"))
     if m.vm[x86.EVENT_END]:
-        m = _more_events(m)
+        m = _more_events(m, ask)
     return m
 
 
-def _more_events(m: Machine) -> Machine:
+def _more_events(m: Machine, ask: Ask) -> Machine:
     rows = EVENTS_PER_OPERATION + EVENTS_PER_PAGE * int(m.vm[x86.ACTIVE])
     if len(m.vm) - x86.VM_WORDS < rows * x86.EVENT_WORDS:
-        m = m._replace(vm=_longer(m.vm, x86.VM_WORDS + 2 * rows * x86.EVENT_WORDS))
+        wanted = x86.VM_WORDS + 2 * rows * x86.EVENT_WORDS
+        m = m._replace(vm=_longer(m.vm, wanted, ask, "its event log"))
         m.vm[x86.EVENT_END] = len(m.vm)
     return m
 
@@ -145,13 +156,14 @@ def _more_events(m: Machine) -> Machine:
 def with_room_of(m: Machine, other: Machine) -> Machine:
     """A copy with at least as much room as ``other``, every page of it touched: for benchmarks."""
     while len(m.page) < len(other.page):
-        m = _more_pages(m)
+        m = _more_pages(m, unbounded)
     while len(m.link) < len(other.link):
-        m = _more_links(m, LINKS_PER_OPERATION)
-    return snapshot(m._replace(mem=_longer(m.mem, max(len(m.mem), len(other.mem)))))
+        m = _more_links(m, LINKS_PER_OPERATION, unbounded)
+    mem = _longer(m.mem, max(len(m.mem), len(other.mem)), unbounded, "")
+    return snapshot(m._replace(mem=mem))
 
 
-def _more_pages(m: Machine) -> Machine:
+def _more_pages(m: Machine, ask: Ask) -> Machine:
     old = len(m.page) // x86.PAGE_WORDS
     new = 2 * old + PAGES_PER_OPERATION
     if new > PAGES_MAX:
@@ -161,8 +173,8 @@ def _more_pages(m: Machine) -> Machine:
         )
         raise ReplayRefused(msg)
     m = m._replace(
-        page=_longer(m.page, new * x86.PAGE_WORDS),
-        spt=_longer(m.spt, new * x86.SPT_WORDS),
+        page=_longer(m.page, new * x86.PAGE_WORDS, ask, "shadow pages"),
+        spt=_longer(m.spt, new * x86.SPT_WORDS, ask, "shadow pages"),
     )
     m.page[old * x86.PAGE_WORDS + x86.FREED :: x86.PAGE_WORDS] = [1] * (new - old)
     _chain(m.page, x86.LIST_NEXT, x86.PAGE_WORDS, old, new, int(m.vm[x86.PAGE_FREE]))
@@ -176,17 +188,24 @@ def _chain(words: Any, place: int, size: int, first: int, end: int, behind: int)
     words[first * size + place :: size] = [*range((first + 1) * size, end * size, size), behind]
 
 
-def _more_links(m: Machine, wanted: int) -> Machine:
+def _more_links(m: Machine, wanted: int, ask: Ask) -> Machine:
     old = len(m.link) // x86.LINK_WORDS
     new = 2 * old + wanted
-    m = m._replace(link=_longer(m.link, new * x86.LINK_WORDS))
+    m = m._replace(link=_longer(m.link, new * x86.LINK_WORDS, ask, "reverse maps"))
     _chain(m.link, x86.LINK_NEXT, x86.LINK_WORDS, old, new, int(m.vm[x86.LINK_FREE]))
     m.vm[x86.LINK_FREE] = old * x86.LINK_WORDS
     m.vm[x86.LINK_FREE_COUNT] += new - old
     return m
 
 
-def add_slot(m: Machine, slot: int, base_gfn: int, page_count: int, host_level: int) -> Machine:
+def add_slot(
+    m: Machine,
+    slot: int,
+    base_gfn: int,
+    page_count: int,
+    host_level: int,
+    ask: Ask = unbounded,
+) -> Machine:
     """The same host with one more memory slot (kvm_main.c: __kvm_set_memory_region).
 
     A slot that was deleted and comes back as it was has what the guest left in it.
@@ -226,7 +245,7 @@ def add_slot(m: Machine, slot: int, base_gfn: int, page_count: int, host_level: 
             "that of deleted slots included"
         )
         raise ReplayRefused(msg)
-    m = m._replace(frame=_longer(m.frame, length))
+    m = m._replace(frame=_longer(m.frame, length, ask, f"memory slot {slot}"))
     at2 = start + x86.FRAME_WORDS * page_count
     at3 = at2 + x86.FRAME_WORDS * large2
     for at, counts in ((at2, counts2), (at3, counts3)):

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from refault.mmu import layout as x86
+from refault.mmu.budget import unbounded
 from refault.mmu.jit import inlined, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from refault.mmu.budget import Ask
     from refault.trace import MemorySlot
 
 # Where a 4-level Linux guest maps all of memory, and its own image (its x86_64/mm.rst).
@@ -78,11 +80,14 @@ class Lowering(NamedTuple):
     memory: Any
 
 
-def create(slots: Sequence[MemorySlot], vcpu_count: int, *, interpreted: bool) -> Lowering:
-    """The state before the first event of a trace."""
+def create(
+    slots: Sequence[MemorySlot], vcpu_count: int, *, interpreted: bool, ask: Ask = unbounded
+) -> Lowering:
+    """The state before the first event of a trace; ``ask`` is called before memory is taken."""
     frames = sum(slot.page_count for slot in slots)
 
     def words(count: int) -> Any:
+        ask(count, "the guest's memory slots")
         return [0] * count if interpreted else np.zeros(count, np.int64)
 
     lowering = Lowering(
@@ -106,11 +111,12 @@ def create(slots: Sequence[MemorySlot], vcpu_count: int, *, interpreted: bool) -
     return lowering
 
 
-def reserve(lowering: Lowering) -> Lowering:
+def reserve(lowering: Lowering, ask: Ask = unbounded) -> Lowering:
     """The same state with room in ``memory`` for some more pages."""
     if has_memory(lowering):
         return lowering
     old = lowering.memory
+    ask(2 * len(old), "the guest's page tables")
     if isinstance(old, list):
         return lowering._replace(memory=old + [0] * len(old))
     return lowering._replace(memory=np.concatenate((old, np.zeros_like(old))))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from refault.errors import ReplayRefused
 from refault.mmu import lower, model
 from refault.mmu import operations as op
+from refault.mmu.budget import Budget
 from refault.mmu.jit import INTERPRETED
 from refault.mmu.variant_host import ROWS
 
@@ -21,20 +22,23 @@ class RowSource:
     """Makes rows of a trace's body, and knows where it stands: ``lowering`` and ``events``.
 
     Those two are all it remembers between two parts, so a source that is given them goes on
-    where another one was.
+    where another one was. What it keeps of the guest's memory stays within ``budget``.
 
     Raises:
         ReplayRefused: a capture of a guest whose tables the rules cannot follow.
     """
 
-    def __init__(self, header: TraceHeader) -> None:
+    def __init__(self, header: TraceHeader, budget: Budget | None = None) -> None:
         if header.content == "capture" and header.guest_mode != "long":
             msg = (
                 f"a capture of a guest in {header.guest_mode} mode: the rules that make operations "
                 "of a capture follow 4-level tables only; write it as a trace of operations"
             )
             raise ReplayRefused(msg)
-        self.lowering = model.create(header.slots, header.vcpu_count, interpreted=INTERPRETED)
+        self.share = (budget or Budget()).share()
+        self.lowering = model.create(
+            header.slots, header.vcpu_count, interpreted=INTERPRETED, ask=self.share.ask
+        )
         self.events = 0
 
     def parts(
@@ -54,7 +58,8 @@ class RowSource:
                 columns = tuple(column.tolist() for column in columns)
             while at < block.event_count:
                 ops = next(ring)
-                self.lowering = model.reserve(self.lowering)
+                self.lowering = model.reserve(self.lowering, self.share.ask)
+                self.share.settle(self.lowering)
                 at = lower.lower(self.lowering, *columns, block.first_event_index, at, ops, ROWS)
                 self.events = block.first_event_index + at
                 yield ops, int(self.lowering.state[model.ROW_COUNT]), self.events

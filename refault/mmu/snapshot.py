@@ -28,6 +28,7 @@ from refault.errors import ResultError, SnapshotRefused
 from refault.mmu import layout as x86
 from refault.mmu import replay as loop
 from refault.mmu import snapshot_checks as checks
+from refault.mmu.budget import Budget
 from refault.mmu.jit import INTERPRETED
 from refault.mmu.machine import Machine
 from refault.mmu.model import Lowering
@@ -162,10 +163,13 @@ def seal_of(path: Path) -> str:
         raise SnapshotRefused(f"the snapshot cannot be read: {error.strerror}") from error
 
 
-def read(path: Path, header: TraceHeader, variants: Sequence[Variant]) -> Resumed:
-    """The replay that was put aside in ``path``.
+def read(
+    path: Path, header: TraceHeader, variants: Sequence[Variant], budget: Budget | None = None
+) -> Resumed:
+    """The replay that was put aside in ``path``; its arrays are within ``budget``, or not made.
 
     Raises:
+        ReplayTooLarge: they would not be.
         SnapshotRefused: it is damaged, or not of this simulator, these variants and such a trace.
     """
     try:
@@ -173,28 +177,34 @@ def read(path: Path, header: TraceHeader, variants: Sequence[Variant]) -> Resume
             body = _Body(file, _check_seal(file))
             decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES_MAX)
             with decompressor.stream_reader(body) as stream:  # type: ignore[arg-type]
-                return _unpacked(stream, header, variants)
+                return _unpacked(stream, header, variants, budget or Budget())
     except OSError as error:
         raise SnapshotRefused(f"the snapshot cannot be read: {error.strerror}") from error
     except zstandard.ZstdError as error:
         raise SnapshotRefused(f"the snapshot cannot be unpacked: {error}") from error
 
 
-def _unpacked(stream: BinaryIO, header: TraceHeader, variants: Sequence[Variant]) -> Resumed:
+def _unpacked(
+    stream: BinaryIO, header: TraceHeader, variants: Sequence[Variant], budget: Budget
+) -> Resumed:
     head = checks.head(_unpack_head(stream), simulator_digest(), [v.digest for v in variants])
-    source = RowSource(header)
+    source = RowSource(header, budget)
     source.events = head["events"]
     checks.lowering_sizes(head["lowering"], source.lowering)
+    source.share.ask(sum(head["lowering"]), "its snapshot")
     arrays = [_words(stream, count) for count in head["lowering"]]
     checks.lowering(Lowering(*arrays), source.lowering, header.vcpu_count)
     source.lowering = Lowering(*map(_native, arrays))
+    source.share.settle(source.lowering)
     hosts = []
     for variant, entry in zip(variants, head["hosts"], strict=True):
-        host = Host(variant, header)
+        host = Host(variant, header, budget=budget)
         checks.machine_sizes(entry["sizes"])
+        host.share.ask(sum(entry["sizes"]), "its snapshot")
         machine = Machine(*(_words(stream, count) for count in entry["sizes"]))
         checks.machine(machine, variant.knobs)
         host.machine = Machine(*map(_native, machine))
+        host.share.settle(host.machine)
         _restore(host, entry)
         hosts.append(host)
     checks.need(stream.read(1) == b"", "bytes follow its end")

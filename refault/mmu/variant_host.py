@@ -13,6 +13,7 @@ from refault.mmu import layout as x86
 from refault.mmu import machine
 from refault.mmu import operations as op
 from refault.mmu import replay as loop
+from refault.mmu.budget import Budget
 from refault.mmu.eventlog import EventLog
 from refault.mmu.findings import FindingLog
 from refault.mmu.jit import INTERPRETED
@@ -49,7 +50,7 @@ class Host:
     With ``sample_every`` n, the page set's digest and all counters are kept after every
     n operations; with ``record_all``, every outcome; with ``rows``, all counters after
     every operation. Those three are for comparison with golden results. ``events`` is given
-    the text of KVM's tracepoints (:mod:`refault.mmu.eventlog`).
+    the text of KVM's tracepoints (:mod:`refault.mmu.eventlog`). Its arrays grow within ``budget``.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Host:
         rows: bool = False,
         sample_every: int = 0,
         events: Callable[[str], object] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.variant = variant
         self.header = header
@@ -69,9 +71,15 @@ class Host:
         self.operation_count = 0
         self.outcomes = OutcomeDigest()
         self.events = EventLog(events, variant.knobs) if events else None
+        self.share = (budget or Budget()).share()
         self.machine = machine.create(
-            variant.knobs, bypass=0, interpreted=INTERPRETED, with_events=events is not None
+            variant.knobs,
+            bypass=0,
+            interpreted=INTERPRETED,
+            with_events=events is not None,
+            ask=self.share.ask,
         )
+        self.share.settle(self.machine)
         self.log = loop.new_log(ROWS, interpreted=INTERPRETED, rows=rows)
         self.log.state[loop.RECORD_ALL] = int(record_all)
         self.log.state[loop.ROWS] = int(rows)
@@ -172,7 +180,7 @@ class Host:
             vm[x86.VCPU_COUNT] = count
             bypass = self.variant.parameters.bypass
             if self.variant.parameters.tlb:
-                self.machine = machine.add_tlb(self.machine, count)
+                self.machine = machine.add_tlb(self.machine, count, self.share.ask)
             machine.set_bypass(self.machine, int(ops.b[row]) & 1 if bypass is None else bypass)
         elif ops.kind[row] == op.MEM and not self._has_slot(int(ops.aux[row])):
             self.machine = machine.add_slot(
@@ -181,12 +189,14 @@ class Host:
                 base_gfn=int(ops.a[row]),
                 page_count=int(ops.b[row]),
                 host_level=min(3, max(1, int(ops.user[row]))),
+                ask=self.share.ask,
             )
             pages = machine.total_slot_pages(self.machine)
             self.machine.vm[x86.DEFAULT_LIMIT] = max(
                 x86.MIN_ALLOC_PAGES, pages * x86.PERMILLE_PAGES // 1000
             )
-        self.machine = machine.reserve(self.machine)
+        self.machine = machine.reserve(self.machine, self.share.ask)
+        self.share.settle(self.machine)
 
     def _has_slot(self, slot: int) -> bool:
         if slot >= x86.SLOTS_MAX:
