@@ -7,6 +7,7 @@ takes its place: what a limit on the process would count.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,11 @@ from refault.errors import ReplayTooLarge
 #: Called with a number of words and what they are for, before they are taken.
 Ask = Callable[[int, str], object]
 WORD_BYTES = 8
+
+
+def machine_bytes() -> int:
+    """How much memory this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def unbounded(words: int, what: str) -> None:

@@ -17,7 +17,7 @@ from refault.errors import ReplayCancelled, ReplayRefused
 from refault.mmu import jit, lanes, snapshot
 from refault.mmu import operations as op
 from refault.mmu import replay as loop
-from refault.mmu.budget import Budget
+from refault.mmu.budget import Budget, machine_bytes
 from refault.mmu.pageset import page_digest
 from refault.mmu.rows import RowSource, operations_of
 from refault.mmu.source import SEMANTICS_VERSION, simulator_digest
@@ -69,14 +69,14 @@ def replay(
     Resumed from that file, elsewhere or later, a replay of the same trace under the same
     variants gives the same bytes.
 
-    With ``memory_bytes`` the arrays of all variants together never take more; that is asked
-    before they grow. A result does not depend on it.
+    The arrays of all variants together never take more than ``memory_bytes``, or than the machine
+    has; that is asked before they grow. A result does not depend on it.
 
     Raises:
         TraceError: the trace is damaged; nothing of it is used.
         ReplayRefused: the trace asks for what no simulated host can have, or ``events`` are
             asked for together with snapshots.
-        ReplayTooLarge: it would take more than ``memory_bytes``.
+        ReplayTooLarge: it would take more memory than it may.
         ReplayCancelled: ``is_cancelled`` said so.
         SnapshotRefused: the snapshot is damaged, or of something else.
         SimulatorCrashed: the simulator has a defect under one of the variants; what a callback
@@ -88,7 +88,7 @@ def replay(
     with contextlib.ExitStack() as opened:
         if not isinstance(trace, TraceReader):
             trace = opened.enter_context(TraceReader(trace, allow_truncated=True))
-        budget = Budget(memory_bytes)
+        budget = Budget(memory_bytes or machine_bytes())
         if resume_from is None:
             source, hosts = _begun(trace.header, variants, events, budget)
             blocks = trace.blocks()
