@@ -65,6 +65,10 @@ class Result(Base):
     # Set when the same three digests once gave other bytes: no number of this row may be trusted.
     integrity_alarm: Mapped[dict[str, Any] | None]
     worker: Mapped[str]
+    # Whose batch it was computed for: another project does not see that it is there before it has
+    # run the same (``results.find_many``). Null: of an earlier release. No foreign key: a result
+    # is everybody's.
+    project_id: Mapped[uuid.UUID | None]
     # Indexed for how much was replayed lately.
     created_at: Mapped[CreatedAt] = mapped_column(index=True)
     recomputed_at: Mapped[datetime.datetime | None]

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from db.models import Shard
 from db.repositories import cutting, planning, simulators, throughput
 from db.repositories.planning import Request
-from db.scope import EVERYWHERE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Estimate:
 
     ``seconds`` is None where nothing is known or nobody works; ``basis`` says
     in a sentence what it rests on. ``bytes_to_read``: every shard reads its
-    trace once. ``queued_ahead_count``: shards of everybody that wait already;
+    trace once. ``queued_ahead_count``: shards of the project that wait already;
     they are not part of ``seconds``.
     """
 
@@ -80,7 +79,7 @@ def estimate(session: Session, request: Request) -> Estimate:
 
 def _queued_count(session: Session) -> int:
     query = sa.select(sa.func.count()).select_from(Shard).where(Shard.state == "queued")
-    return session.scalar(query.execution_options(**EVERYWHERE)) or 0
+    return session.scalar(query) or 0
 
 
 def _seconds(
@@ -95,6 +94,6 @@ def _seconds(
         return None, "no worker with this simulator is alive; the batch would wait for one"
     per_worker = max(events / worker_count, longest)
     return per_worker / known.events_per_second, (
-        f"the last {known.shard_count} shards replayed {known.events_per_second:,.0f} events of a"
+        f"the last shards replayed {known.events_per_second:,.0f} events of a"
         f" variant a second per worker; {worker_count} workers are alive"
     )

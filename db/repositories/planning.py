@@ -18,7 +18,7 @@ from db.models import Batch, BatchColumn, BatchTrace, PatchSet, Result, Run, Sha
 from db.models.batches import BATCH_FINAL_STATES, PRIORITY_DEFAULT
 from db.repositories import batch_events, cutting, projects, results, simulators, webhooks
 from db.repositories.patch_sets import add_variant, to_catalogue
-from db.scope import EVERYWHERE
+from db.scope import EVERYWHERE, project_of
 from refault import catalogue
 from refault.errors import EmptyBatch, InvalidParameter
 
@@ -190,7 +190,10 @@ def write(
 
 
 def find_known(session: Session, request: Request) -> dict[tuple[str, str], Result]:
-    """Results the request need not compute, by (trace digest, variant digest)."""
+    """Results the request need not compute, by (trace digest, variant digest).
+
+    Of those the project may know of: another project's are found when the shard is claimed.
+    """
     if request.recompute:
         return {}
     return results.find_many(
@@ -198,6 +201,7 @@ def find_known(session: Session, request: Request) -> dict[tuple[str, str], Resu
         [trace.digest for trace in request.traces],
         list(request.variants),
         request.simulator_digest,
+        project_id=project_of(session),
     )
 
 

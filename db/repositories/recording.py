@@ -52,6 +52,7 @@ def record(
         ],
         simulator_digest=simulator_digest,
         worker=worker,
+        project_id=batch.project_id,
     )
     now = shards.clock(session)
     alarms: dict[str, list[str]] = {}

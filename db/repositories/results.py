@@ -13,7 +13,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
-from db.models import Result, Run
+from db.models import Result, Run, Trace
+from db.scope import EVERYWHERE
 from refault.errors import NotFound
 from refault.results import RunResult
 
@@ -38,13 +39,31 @@ def find_many(
     trace_digests: Sequence[str],
     variant_digests: Sequence[str],
     simulator_digest: str,
+    *,
+    project_id: uuid.UUID | None = None,
 ) -> dict[tuple[str, str], Result]:
-    """Known results by (trace digest, variant digest)."""
+    """Known results by (trace digest, variant digest).
+
+    With a project only those it may know of: computed for it, linked to one of its runs, or of a
+    trace that nobody else has. That another project has run the same is not its business.
+    """
     query = sa.select(Result).where(
         Result.trace_digest.in_(trace_digests),
         Result.variant_digest.in_(variant_digests),
         Result.simulator_digest == simulator_digest,
     )
+    if project_id is not None:
+        has_run = sa.exists().where(Run.result_id == Result.id, Run.project_id == project_id)
+        is_of_others = sa.exists().where(
+            Trace.digest == Result.trace_digest, Trace.project_id != project_id
+        )
+        query = query.where(
+            sa.or_(
+                Result.project_id == project_id,
+                has_run,
+                sa.and_(Result.project_id.is_(None), ~is_of_others),
+            )
+        ).execution_options(**EVERYWHERE)
     return {(row.trace_digest, row.variant_digest): row for row in session.scalars(query)}
 
 
@@ -86,6 +105,7 @@ def write(
     *,
     simulator_digest: str,
     worker: str,
+    project_id: uuid.UUID | None = None,
 ) -> dict[tuple[str, str], tuple[Result, bool]]:
     """Stores outcomes, each with its trace's digest, under their three digests.
 
@@ -113,6 +133,7 @@ def write(
                 "variant_digest": variant_digest,
                 "simulator_digest": simulator_digest,
                 "worker": worker,
+                "project_id": project_id,
                 **values[trace_digest, variant_digest],
             }
             # In one order for all: two workers with the same cells must not wait for each other.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import functools
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -272,21 +273,29 @@ def _link_known(
     }
     if batch.recompute:
         return open_runs
-    known = results.find_many(
+    find = functools.partial(
+        results.find_many,
         session,
         [shard.trace.digest for shard in waiting],
         [run.variant_digest for runs in open_runs.values() for run in runs if not run.again],
         batch.simulator_digest,
     )
+    known = own = find()
+    if any(row.project_id != batch.project_id for row in known.values()):
+        own = find(project_id=batch.project_id)
     for shard in waiting:
         for run in list(open_runs[shard.id]):
             result = known.get((shard.trace.digest, run.variant_digest))
             if result is None or run.again:
                 continue
             open_runs[shard.id].remove(run)
-            results.link(run, result, found=True, at=now)
+            is_own = (shard.trace.digest, run.variant_digest) in own
+            results.link(run, result, found=is_own, at=now)
             batch.done_count += 1
-            batch.cached_count += 1
+            batch.cached_count += int(is_own)
+            if not is_own:
+                # Done like any other, as far as the project sees; nobody's work for this shard.
+                run.shard = None
             batch_events.add_run(session, batch, run)
     return open_runs
 

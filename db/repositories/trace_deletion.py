@@ -2,7 +2,8 @@
 
 A trace goes with its runs, its shards and what they have put aside. A batch of other traces too
 goes on without it; one that has nothing else goes as well. Results and the file are everybody's:
-they go with the last trace of that digest, in whatever project.
+they go with the last trace of that digest, in whatever project; what is told of a deletion does
+not depend on whether there is another.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -22,7 +24,9 @@ from refault.errors import Conflict
 
 @dataclasses.dataclass(frozen=True)
 class Deletion:
-    """What goes with a trace. ``is_last``: no other project has it, so file and results go too.
+    """What goes with a trace, as its project sees it.
+
+    ``is_last``: no other project has it, so file and results really go. That is not to be told.
 
     Of ``shard_ids`` there may be snapshots; they hold what the guest's tables held.
     """
@@ -54,17 +58,18 @@ def preview(session: Session, trace: Trace) -> Deletion:
         trace_id=trace.id,
         name=trace.name,
         digest=trace.digest,
-        size_bytes=trace.size_bytes if is_last else 0,
+        size_bytes=trace.size_bytes,
         is_last=is_last,
         batches=tuple(batch.code for batch in found if len(batch.traces) == 1),
         shortened_batches=tuple(batch.code for batch in found if len(batch.traces) > 1),
         open_batches=tuple(batch.code for batch in found if not batch.is_over),
         run_count=_count(session, sa.select(Run.id).where(Run.trace_id == trace.id)),
         result_count=_count(
-            session, sa.select(Result.id).where(Result.trace_digest == trace.digest)
-        )
-        if is_last
-        else 0,
+            session,
+            sa.select(Run.result_id)
+            .where(Run.trace_id == trace.id, Run.result_id.is_not(None))
+            .distinct(),
+        ),
         shard_ids=frozenset(session.scalars(sa.select(Shard.id).where(Shard.trace_id == trace.id))),
     )
 
@@ -146,7 +151,7 @@ def _shorten(session: Session, batch: Batch, trace: Trace) -> None:
     session.flush()
 
 
-def _count(session: Session, query: sa.Select[uuid.UUID]) -> int:
+def _count(session: Session, query: sa.Select[Any]) -> int:
     return session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
 
 

@@ -1,4 +1,4 @@
-"""Traces, uploads and share links know who made them; webhooks take turns; browsers are known.
+"""Traces, results and share links know who made them; webhooks take turns; browsers are known.
 
 Revision 0012, after 0010, 2026-11-29 11:00:00.
 """
@@ -28,6 +28,7 @@ UPDATE share_links SET token_id = found.id, user_id = found.user_id
 
 def upgrade() -> None:
     """What is there already was made by nobody known: only maintainers delete such traces."""
+    op.add_column("results", sa.Column("project_id", sa.Uuid(), nullable=True))
     for table, ondelete in (("traces", "SET NULL"), ("uploads", "SET NULL")):
         _add_maker(table, ondelete)
     _add_maker("share_links", "CASCADE")
@@ -85,6 +86,7 @@ def downgrade() -> None:
     op.drop_table("devices")
     op.drop_index("ix_webhook_deliveries_waiting", table_name="webhook_deliveries")
     op.drop_column("webhooks", "taken_at")
+    op.drop_column("results", "project_id")
     for table in ("share_links", "uploads", "traces"):
         for column in ("token_id", "user_id"):
             op.drop_column(table, column)

@@ -136,7 +136,9 @@ class BatchEstimate(Document):
     events_to_replay: int = Field(description="Events × variants that have to be simulated")
     bytes_to_read: int
     workers: int = Field(description="Living workers with the present simulator")
-    queued_ahead: int = Field(description="Shards of everybody that wait; not part of `seconds`")
+    queued_ahead: int = Field(
+        description="Shards of this project that wait already; not part of `seconds`"
+    )
     seconds: float | None = Field(description="null: nothing is known, or nobody works")
     basis: str = Field(description="What `seconds` rests on")
     simulator_digest: Digest

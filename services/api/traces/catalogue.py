@@ -125,7 +125,7 @@ def _told(taken: trace_deletion.Deletion, snapshot_count: int, *, deleted: bool)
         trace=uuid.UUID(str(taken.trace_id)),
         digest=taken.digest,
         deleted=deleted,
-        blob=taken.is_last,
+        blob=True,
         size_bytes=taken.size_bytes,
         batches=list(taken.batches),
         shortened_batches=list(taken.shortened_batches),

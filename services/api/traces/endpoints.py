@@ -152,6 +152,6 @@ def delete_trace(
 ) -> TraceDeletion:
     """Delete a trace for good: its row, its file, its runs and results.
 
-    File and results stay while another project has the same trace.
+    What another project has of the same trace stays there, and is not told of here.
     """
     return catalogue.delete(resources, trace, cascade=cascade, dry_run=dry_run)

@@ -124,12 +124,12 @@ class TraceDeletion(Document):
     trace: uuid.UUID
     digest: Digest
     deleted: bool = Field(description="False after a dry run")
-    blob: bool = Field(description="Whether the file goes too; it stays while others have it")
-    size_bytes: int = Field(description="Of the file, if it goes")
+    blob: bool = Field(description="Whether the project has the file no longer; always")
+    size_bytes: int = Field(description="Of the file")
     batches: list[str] = Field(description="Codes of the batches that have nothing else")
     shortened_batches: list[str] = Field(description="Codes of those that go on without the trace")
     run_count: int
-    result_count: int
+    result_count: int = Field(description="Different results of those runs")
     snapshot_count: int = Field(
         description="Of replays put aside, which hold what the guest's tables held"
     )
