@@ -26,6 +26,7 @@
     │   └── ConservationError      a result breaks a conservation law: no number leaves
     ├── ResultError                a stored result cannot be read
     ├── ComparisonError
+    │   └── DrawingTooLarge        more cells than one drawing may have
     └── ServiceError               the service, as the client and the rooms see it
         ├── NotFound
         ├── Conflict
@@ -51,6 +52,8 @@
         ├── QuotaExceeded          the project has as much as it may have
         ├── RateLimited            too often in too short a time
         ├── Unavailable            the service, or its database, cannot be reached or is too busy
+        │   └── Busy               it has as much of this to do as it takes on at once
+        ├── DrawingFailed          the drawing ended without a picture
         ├── ServiceFault           a defect of the service or its database: nobody's request
         └── Refused                the service answered with a problem
 
@@ -171,6 +174,10 @@ class ComparisonError(RefaultError):
     """Runs cannot be compared with each other."""
 
 
+class DrawingTooLarge(ComparisonError):
+    """A comparison has more cells than one drawing may have."""
+
+
 class ServiceError(RefaultError):
     """The service cannot do what was asked."""
 
@@ -277,6 +284,18 @@ class Unavailable(ServiceError):
 
 class ServiceFault(ServiceError):
     """A defect of the service, or damage to its database; whoever asked did nothing wrong."""
+
+
+class Busy(Unavailable):
+    """As much of this waits already as may; ``retry_after_seconds`` says when to ask again."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 5) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message)
+
+
+class DrawingFailed(ServiceError):
+    """The process that draws ended without a picture, or took too long."""
 
 
 class Refused(ServiceError):

@@ -18,14 +18,21 @@ gives; nothing here draws.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from refault.errors import ComparisonError
+from refault.errors import ComparisonError, DrawingTooLarge
+from refault.printable import printable
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 ROW_HEIGHT = 22
 COLUMN_WIDTH = 104
+CELLS_MAX = 10_000
+"""Of one drawing, all its grids together: time and memory of drawing grow with them."""
+
+# More of a name or a label than a drawing has room for.
+_CHARACTERS_MAX = 200
 
 _DOMAIN = [-100, -10, -1, 0, 1, 10, 100]
 
@@ -69,9 +76,16 @@ def chart(
 
     Raises:
         ComparisonError: there is nothing to draw.
+        DrawingTooLarge: it would have more than :data:`CELLS_MAX` cells.
     """
     if not documents:
         raise ComparisonError("nothing to draw: compare at least one trace")
+    count = sum(map(cell_count, documents))
+    if count > CELLS_MAX:
+        raise DrawingTooLarge(
+            f"the drawing would have {count} cells, and {CELLS_MAX} are the most: draw one trace "
+            "by its digest, or compare fewer columns; the other forms hold all of it"
+        )
     colours = _THEMES[theme]
     return {
         "$schema": SCHEMA,
@@ -84,8 +98,24 @@ def chart(
     }
 
 
+def cell_count(document: Mapping[str, Any]) -> int:
+    """How many cells the grid of one trace has."""
+    semantics = sum(1 for row in document["semantics"] if _is_drawn(row))
+    changed = sum(1 for row in document["counters"] if not row["is_same"])
+    return len(document["columns"]) * (1 + semantics + changed)
+
+
+def _is_drawn(row: Mapping[str, Any]) -> bool:
+    return row["name"] in _SEMANTICS_TITLES and any(row["values"])
+
+
+def _shown(text: str) -> str:
+    """A name or a label from elsewhere, as it may stand in a drawing."""
+    return printable(text[:_CHARACTERS_MAX])
+
+
 def _description(documents: Sequence[Mapping[str, Any]]) -> str:
-    names = ", ".join(document["trace"]["name"] for document in documents)
+    names = ", ".join(_shown(document["trace"]["name"]) for document in documents)
     return f"Change of each counter against the base, per column, for {names}."
 
 
@@ -108,14 +138,14 @@ def _config(colours: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _grid(document: Mapping[str, Any], colours: Mapping[str, Any]) -> dict[str, Any]:
-    columns = [_head(column, place) for place, column in enumerate(document["columns"])]
-    cells = _cells(document, columns)
-    rows = list(dict.fromkeys(cell["row"] for cell in cells))
+    cells = _cells(document, _heads(document["columns"]))
+    # Rows and columns stand in the order of the cells; a list of them as `sort` would become one
+    # condition per entry, asked for every cell.
     place = {
         "x": {
             "field": "column",
             "type": "nominal",
-            "sort": columns,
+            "sort": None,
             "axis": {
                 "orient": "top",
                 "title": None,
@@ -126,13 +156,13 @@ def _grid(document: Mapping[str, Any], colours: Mapping[str, Any]) -> dict[str, 
         "y": {
             "field": "row",
             "type": "nominal",
-            "sort": rows,
+            "sort": None,
             "axis": {"title": None, "labelLimit": 200},
         },
     }
     return {
         "title": {
-            "text": document["trace"]["name"],
+            "text": _shown(document["trace"]["name"]),
             "subtitle": _subtitle(document),
         },
         "width": {"step": COLUMN_WIDTH},
@@ -144,7 +174,7 @@ def _grid(document: Mapping[str, Any], colours: Mapping[str, Any]) -> dict[str, 
 
 def _subtitle(document: Mapping[str, Any]) -> list[str]:
     same = sum(1 for row in document["counters"] if row["is_same"])
-    base = document["columns"][0]["label"]
+    base = _shown(document["columns"][0]["label"])
     lines = [
         f"change against {base}: ▲ orange more, ▼ blue less; {same} more counters are the same"
     ]
@@ -153,10 +183,16 @@ def _subtitle(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _head(column: Mapping[str, Any], place: int) -> str:
-    """A column's label; the place keeps two equal labels apart, invisibly."""
-    mark = "" if column["has_real_code_result"] else "*"
-    return ", ".join(f"{label}{mark}" for label in column["labels"]) + "\u200b" * place
+def _heads(columns: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns' labels; equal ones are kept apart, invisibly."""
+    heads = []
+    seen: Counter[str] = Counter()
+    for column in columns:
+        mark = "" if column["has_real_code_result"] else "*"
+        head = _shown(", ".join(f"{label}{mark}" for label in column["labels"]))
+        heads.append(head + "\u200b" * seen[head])
+        seen[head] += 1
+    return heads
 
 
 def _fills(place: Mapping[str, Any], colours: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,7 +264,7 @@ def _cells(document: Mapping[str, Any], columns: Sequence[str]) -> list[dict[str
     cells += [
         _semantics_cell(_SEMANTICS_TITLES[row["name"]], column, value)
         for row in document["semantics"]
-        if row["name"] in _SEMANTICS_TITLES and any(row["values"])
+        if _is_drawn(row)
         for column, value in zip(columns, row["values"], strict=True)
     ]
     changed = [row for row in document["counters"] if not row["is_same"]]

@@ -14,6 +14,8 @@ from db import session
 from db.blobs import BlobStore, SnapshotStore, open_snapshots, open_store
 from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
 from services.api.access import CALLER, Caller, caller_of
+from services.api.batches.watching import Watchers
+from services.api.comparisons.drawing import Drawings
 from services.api.sender import Sender
 from services.api.settings import Settings
 from services.api.uploads.validators import Validators
@@ -31,6 +33,8 @@ class Resources:
     sender: Sender
     upload_slots: anyio.CapacityLimiter
     validators: Validators
+    drawings: Drawings
+    watchers: Watchers
     # On whose behalf; None outside of a request.
     project_id: uuid.UUID | None = None
 
@@ -47,6 +51,17 @@ class Resources:
             sender=Sender(settings.broker_url),
             upload_slots=anyio.CapacityLimiter(settings.upload_parallel_count),
             validators=Validators(settings.upload_parallel_count, settings.upload_decode_count),
+            drawings=Drawings(
+                settings.drawing_parallel_count,
+                settings.drawing_waiting_count,
+                settings.drawing_seconds,
+            ),
+            watchers=Watchers(
+                per_credential=settings.event_streams_per_caller,
+                in_all=settings.event_streams,
+                poll_seconds=settings.event_poll_seconds,
+                access_seconds=settings.event_access_seconds,
+            ),
         )
 
     def transaction(self) -> AbstractContextManager[Session]:
@@ -58,6 +73,7 @@ class Resources:
     def close(self) -> None:
         """Give every connection back."""
         self.validators.close()
+        self.drawings.close()
         self.engine.dispose()
         self.sender.close()
 

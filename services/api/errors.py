@@ -97,6 +97,15 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "empty-batch", 422, "The batch has nothing to run",
         "Name at least one trace and one patch set.",
     ),
+    errors.DrawingTooLarge: ProblemType(
+        "drawing-too-large", 422, "The drawing would have too many cells",
+        "Draw one trace (`?trace=` and its digest), or compare fewer columns. The other forms of "
+        "the comparison (.json .txt .md .csv) hold all of it.",
+    ),
+    errors.DrawingFailed: ProblemType(
+        "drawing-failed", 500, "The drawing failed",
+        "The other forms of the comparison (.json .txt .md .csv) hold the same numbers.",
+    ),
     errors.ComparisonError: ProblemType(
         "not-comparable", 422, "These runs cannot be compared", "Choose another base column."
     ),
@@ -138,6 +147,9 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.NoSimulator: ProblemType(
         "no-simulator", 503, "No worker has registered a simulator",
         "Start a worker (`python -m worker`), then send the request again.",
+    ),
+    errors.Busy: ProblemType(
+        "busy", 503, "The service has enough of this to do", "Wait as long as Retry-After says."
     ),
     errors.Unavailable: ProblemType(
         "unavailable", 503, "Part of the service cannot be reached or is too busy",
@@ -275,7 +287,7 @@ async def library_error(request: Request, error: Exception) -> Response:
 def _headers(error: Exception) -> dict[str, str]:
     if isinstance(error, errors.Unauthenticated):
         return {"www-authenticate": 'Bearer realm="refault"'}
-    if isinstance(error, errors.RateLimited):
+    if isinstance(error, errors.RateLimited | errors.Busy):
         return {"retry-after": str(error.retry_after_seconds)}
     return {}
 

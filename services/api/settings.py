@@ -56,9 +56,22 @@ class Settings(BaseSettings):
     event_poll_seconds: float = Field(
         0.25, gt=0, description="How often a watched batch is looked at for new events"
     )
-    event_access_seconds: float = Field(
-        5, gt=0, description="How soon watching a batch ends for whoever may not any more"
+    event_streams_per_caller: int = Field(
+        20, gt=0, description="Event streams of one token or login at the same time"
     )
+    event_streams: int = Field(
+        400, gt=0, description="Event streams at the same time; one project has at most half"
+    )
+    event_access_seconds: float = Field(
+        2, gt=0, description="How soon watching a batch ends for whoever may not any more"
+    )
+    drawing_parallel_count: int = Field(
+        2, gt=0, description="Charts drawn at the same time, each in a process of its own"
+    )
+    drawing_waiting_count: int = Field(
+        8, ge=0, description="Charts that may wait for their turn; further ones are a 503"
+    )
+    drawing_seconds: float = Field(60, gt=0, description="A chart that takes longer is given up")
     metrics_open: bool = Field(
         default=False, description="Whether /metrics answers callers from other machines"
     )

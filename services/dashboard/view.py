@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from refault.client import BatchDocument
+from refault.compare.chart import CELLS_MAX, cell_count
 from services.dashboard.conclusion import conclusion
 from services.dashboard.formats import change, counted, grouped
 from services.dashboard.verdicts import shown
@@ -122,6 +123,7 @@ def _trace(
     changed = [row for row in comparison["counters"] if not row["is_same"]]
     trace = comparison["trace"]
     is_charted = bool(changed) and trace["digest"] is not None
+    is_crowded = cell_count(comparison) > CELLS_MAX
     query = f"trace={quote(trace['digest'] or '')}" + (f"&base={base}" if base else "")
     return {
         "anchor": f"trace-{index + 1}",
@@ -151,7 +153,11 @@ def _trace(
             if column["reason"] and not (is_running and verdict == _MISSING)
         ],
         "findings": [found for column in columns if (found := _findings(column))],
-        "chart": f"{address}.svg?{query}" if is_charted else None,
+        "chart": f"{address}.svg?{query}" if is_charted and not is_crowded else None,
+        "no_chart": f"No chart: it would have more than {grouped(CELLS_MAX)} cells. The table "
+        "above has the numbers."
+        if is_charted and is_crowded
+        else None,
     }
 
 

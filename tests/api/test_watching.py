@@ -156,3 +156,100 @@ async def test_being_asked_again_does_not_use_up_the_requests_of_a_minute(
         await anyio.sleep(0.6)
         assert count() == before > 0
         tasks.cancel_scope.cancel()
+
+
+async def eventually(is_so):
+    with anyio.fail_after(60):
+        while not is_so():  # noqa: ASYNC110  # nothing of the service tells when
+            await anyio.sleep(0.01)
+
+
+async def test_a_batch_is_looked_at_once_however_many_watch_it(quick, rows, events, token):
+    watchers = quick.api.state.resources.watchers
+    looks = []
+    count = lambda *given: looks.append(given) if "max(batch_events" in given[2] else None  # noqa: E731
+    async with in_process(quick, token) as http, anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(http.get, events)
+        await eventually(lambda: watchers._streams["all"] == 20)
+        [watched] = watchers._batches.values()
+        [_] = watchers._credentials.values()
+        sa.event.listen(quick.api.state.resources.engine, "before_cursor_execute", count)
+        begun = watched.look_count
+        await eventually(lambda: watched.look_count >= begun + 10)
+        sa.event.remove(quick.api.state.resources.engine, "before_cursor_execute", count)
+        assert len(looks) <= watched.look_count - begun + 1
+        tasks.cancel_scope.cancel()
+    assert watchers._batches == watchers._credentials == {}
+    assert watchers._streams.total() == 0
+
+
+async def test_streams_of_one_credential_are_bounded_and_anothers_go_on(
+    api_settings, rows, events, token
+):
+    api = create_api(api_settings.model_copy(update={"event_streams_per_caller": 3}))
+    watchers = api.state.resources.watchers
+    site = Site(api, None)
+    other = rows.mint_token()
+    async with in_process(site, token) as http, anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(http.get, events)
+        await eventually(lambda: watchers._streams["all"] == 3)
+        refused = await http.get(events)
+        async with in_process(site, other) as second:
+            tasks.start_soon(second.get, events)
+            await eventually(lambda: watchers._streams["all"] == 4)
+            tasks.cancel_scope.cancel()
+    assert refused.status_code == 429
+    assert refused.json()["type"] == "/problems/rate-limited"
+    assert int(refused.headers["retry-after"]) > 0
+    assert watchers._streams.total() == 0
+    api.state.resources.close()
+
+
+async def test_one_project_takes_no_more_than_half_of_the_streams(
+    api_settings, rows, events, token
+):
+    api = create_api(api_settings.model_copy(update={"event_streams": 4}))
+    watchers = api.state.resources.watchers
+    async with in_process(Site(api, None), token) as http, anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(http.get, events)
+        await eventually(lambda: watchers._streams["all"] == 2)
+        refused = await http.get(events)
+        tasks.cancel_scope.cancel()
+    assert refused.status_code == 429
+    assert "this project watches 2 streams" in refused.json()["detail"]
+    api.state.resources.close()
+
+
+async def test_all_streams_of_a_revoked_token_end_by_one_question(quick, rows, events):
+    client = await watching(quick, rows, "token")
+    answers = []
+
+    async def watch():
+        answers.append(await client.get(events))
+
+    with anyio.fail_after(60):
+        async with client, anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(watch)
+            await eventually(lambda: quick.api.state.resources.watchers._streams["all"] == 20)
+            with session.transaction(rows.engine, FIRST_PROJECT) as opened:
+                revoke_token(opened)
+    assert [answer.status_code for answer in answers] == [200] * 20
+
+
+async def test_ordinary_requests_wait_for_no_stream(quick, rows, events, token):
+    """Every thread that looks at batches is held; the others answer as ever."""
+    watchers = quick.api.state.resources.watchers
+    borrowers = [object() for _ in range(int(watchers._threads.total_tokens))]
+    for borrower in borrowers:
+        await watchers._threads.acquire_on_behalf_of(borrower)
+    async with in_process(quick, token) as http, anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(http.get, events)
+        await eventually(lambda: watchers._streams["all"] == 20)
+        with anyio.fail_after(60):
+            assert (await http.get("/api/v1/traces")).status_code == 200
+        tasks.cancel_scope.cancel()

@@ -1,6 +1,6 @@
 """The endpoints under ``/api/v1/batches``."""
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
 from functools import partial
 from typing import Annotated
 
@@ -13,7 +13,8 @@ from refault.errors import InvalidRequest
 from services.api.access import is_still_let_in
 from services.api.batches import service
 from services.api.batches.schemas import BatchBody, BatchDetail, BatchEstimate, BatchSummary
-from services.api.deps import WithPage, WithResources
+from services.api.batches.watching import Stream, Watching
+from services.api.deps import WithCaller, WithPage, WithResources
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
 from services.api.schemas import Page
@@ -123,21 +124,36 @@ def _last_seen(last_event_id: Annotated[str | None, Header()] = None) -> int:
     return int(last_event_id)
 
 
+async def _stream(
+    request: Request,
+    resources: WithResources,
+    caller: WithCaller,
+    batch: Annotated[Batch, Depends(_watched)],
+    last_seen: Annotated[int, Depends(_last_seen)],
+) -> AsyncIterator[Stream]:
+    # Also a dependency: one stream too many is a 429 and not a broken stream.
+    who = Watching(
+        credential=(caller.kind, caller.row_id),
+        name=caller.name,
+        project_id=caller.project_id,
+        may_go_on=partial(is_still_let_in, resources.engine, request),
+    )
+    source = service.watched(resources, batch)
+    async with resources.watchers.stream(who, source, last_seen) as stream:
+        yield stream
+
+
 @router.get(
     "/batches/{batch}/events",
     response_class=EventSourceResponse,
-    responses=problems(404, 422),
+    responses=problems(404, 422, 429),
 )
 async def watch_batch(
-    request: Request,
-    resources: WithResources,
-    batch: Annotated[Batch, Depends(_watched)],
-    last_seen: Annotated[int, Depends(_last_seen)],
+    stream: Annotated[Stream, Depends(_stream)],
 ) -> AsyncIterable[ServerSentEvent]:
     """Watch a batch as server-sent events; `Last-Event-ID` resumes, `finished` is the last.
 
     The stream ends early, within seconds, for whoever may not watch any more.
     """
-    may_go_on = partial(is_still_let_in, resources.engine, request)
-    async for event in service.watch(resources, batch, last_seen, may_go_on):
+    async for event in stream.events():
         yield event

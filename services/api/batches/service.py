@@ -2,20 +2,16 @@
 
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import anyio
-import anyio.to_thread
-from fastapi.sse import ServerSentEvent
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from db import logs, tracing
 from db.messages import ShardMessage
 from db.models import Batch, BatchEvent
-from db.models.batches import BATCH_FINAL_STATES
 from db.repositories import (
     batch_events,
     batches,
@@ -28,7 +24,7 @@ from db.repositories import (
     simulators,
 )
 from refault.compare import overall
-from services.api.batches import requested
+from services.api.batches import requested, watching
 from services.api.batches.schemas import (
     BatchBody,
     BatchDetail,
@@ -46,9 +42,6 @@ from services.api.deps import Resources
 from services.api.runs.service import summary_of as run_summary_of
 
 _log = logging.getLogger(__name__)
-
-POLL_SECONDS_MIN = 0.02
-"""How soon a watched batch is looked at again at first: it may be a short one."""
 
 _COUNTS = ("run_count", "done_count", "cached_count", "failed_count", "cancelled_count")
 
@@ -143,64 +136,39 @@ def detail_of(session: Session, batch: Batch) -> BatchDetail:
     )
 
 
-async def watch(
-    resources: Resources, batch: Batch, last_seen: int, may_go_on: Callable[[], bool]
-) -> AsyncIterator[ServerSentEvent]:
-    """The story of a batch after step ``last_seen``, until it is over.
-
-    Steps carry their number as the event's id. Between them, ``progress``
-    events without one say how far the replays are. The last is ``finished``;
-    without it ends what ``may_go_on``, asked every few seconds, forbids.
-    """
-    events_done = -1
-    began_at = asked_at = anyio.current_time()
-    while True:
-        if anyio.current_time() - asked_at >= resources.settings.event_access_seconds:
-            if not await anyio.to_thread.run_sync(may_go_on):
-                return
-            asked_at = anyio.current_time()
-        look = partial(_look, resources, batch, last_seen)
-        steps, newest_id, now = await anyio.to_thread.run_sync(look)
-        for step in steps:
-            last_seen = step.id
-            # A batch may have ended before, and been resumed or retried since.
-            is_last = step.id == newest_id and step.body["state"] in BATCH_FINAL_STATES
-            yield ServerSentEvent(
-                id=str(step.id),
-                event="finished" if is_last else "step",
-                data=_step_event(step, now.progress).model_dump(mode="json"),
-            )
-            if is_last:
-                return
-        if not steps and now.state in BATCH_FINAL_STATES:
-            # Whoever resumes after the last step is told again that it was the last.
-            yield ServerSentEvent(event="finished", data=now.model_dump(mode="json"))
-            return
-        if not steps and now.progress.events_done != events_done:
-            yield ServerSentEvent(event="progress", data=now.model_dump(mode="json"))
-        events_done = now.progress.events_done or 0
-        if steps and last_seen < newest_id:
-            continue
-        # Short batches are over before a long pause is.
-        elapsed = anyio.current_time() - began_at
-        pause = max(elapsed / 4, POLL_SECONDS_MIN)
-        await anyio.sleep(min(pause, resources.settings.event_poll_seconds))
+def watched(resources: Resources, batch: Batch) -> watching.Source:
+    """How a batch is looked at by those who watch it."""
+    return watching.Source(
+        batch.id,
+        look=partial(_look, resources, batch.id),
+        steps_after=partial(_steps_after, resources, batch.id),
+        told=lambda step, now: _step_event(step, now.progress),
+    )
 
 
-def _look(
-    resources: Resources, batch: Batch, last_seen: int
-) -> tuple[list[BatchEvent], int, StepEvent]:
-    """Steps not seen yet, the id of the newest there is, and how things stand."""
+def _look(resources: Resources, batch_id: uuid.UUID, before: watching.Look | None) -> watching.Look:
     with resources.transaction() as session:
         # The state is read first: a batch seen as over has written its last step.
-        found = batches.glance(session, batch.id)
+        found = batches.glance(session, batch_id)
         newest_id: int = found.newest_step
-        steps: list[BatchEvent] = []
-        if newest_id > last_seen:
-            steps += batch_events.after(session, batch.id, last_seen)
-            newest_id = max(newest_id, *(step.id for step in steps[-1:]), 0)
+        steps = list(before.steps) if before else []
+        known_from = before.known_from if before else newest_id
+        if before and newest_id > before.newest_id:
+            new = batch_events.after(
+                session, batch_id, before.newest_id, limit=watching.STEPS_KEPT + 1
+            )
+            newest_id = max(newest_id, new[-1].id if new else 0)
+            steps += new
+        if len(steps) > watching.STEPS_KEPT:
+            # Who is that far behind reads for itself.
+            steps, known_from = [], newest_id
     now = StepEvent(kind="progress", state=found.state, at=None, progress=_seen(found), detail={})
-    return steps, newest_id, now
+    return watching.Look(newest_id, now, known_from, tuple(steps))
+
+
+def _steps_after(resources: Resources, batch_id: uuid.UUID, last_seen: int) -> Sequence[BatchEvent]:
+    with resources.transaction() as session:
+        return batch_events.after(session, batch_id, last_seen)
 
 
 def _step_event(step: BatchEvent, now: Progress) -> StepEvent:

@@ -1,23 +1,192 @@
-"""Vega-Lite to SVG in this process, without a browser and without a network."""
+"""Vega-Lite to SVG in processes of their own, which may be killed: this one never draws.
 
+::
+
+    request ──► kept? ──► a turn ──► process ──► SVG
+                            │           │ killed by its limits or by the clock, or aborted by
+                            ▼           ▼ the library: DrawingFailed, and the next one is new
+                          Busy        500
+
+A drawing takes a second and a hundred megabytes, and the library that draws has its own opinion of
+what stops a process. So few draw at once, few wait, and one project takes no more than half of the
+places.
+"""
+
+import hashlib
 import json
-from functools import lru_cache
-from typing import Any
+import struct
+import subprocess
+import sys
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
-# A page shows one chart per trace in two themes; this many are kept.
-_KEPT = 64
-_VEGA_LITE = "6.1"
+from refault.errors import Busy, DrawingFailed
+
+_SCRIPT = Path(__file__).with_name("drawing_process.py")
+_KEPT_BYTES = 16 << 20
+_LENGTH = struct.Struct("!Q")
 
 
-def svg_of(spec: dict[str, Any]) -> str:
-    """The drawing of a Vega-Lite specification. The first one takes about a second."""
-    return _draw(json.dumps(spec, sort_keys=True))
+class Drawings:
+    """Draws; closed with the service."""
+
+    def __init__(self, parallel_count: int, waiting_count: int, seconds: float) -> None:
+        self._parallel_count = parallel_count
+        self._places = parallel_count + waiting_count
+        self._seconds = seconds
+        self._changed = threading.Condition()
+        self._asked: Counter[Hashable] = Counter()
+        self._drawing_count = 0
+        self._idle: list[_Process] = []
+        self._kept: OrderedDict[bytes, str] = OrderedDict()
+        self._kept_bytes = 0
+
+    def svg_of(self, spec: Mapping[str, Any], owner: Hashable) -> str:
+        """The drawing of a Vega-Lite specification, for a project.
+
+        Raises:
+            Busy: as many drawings wait as may.
+            DrawingFailed: the process died of it, or took too long.
+        """
+        text = json.dumps(spec, sort_keys=True)
+        key = hashlib.sha256(text.encode()).digest()
+        found = self._find(key)
+        if found is not None:
+            return found
+        with self._turn(owner):
+            # Somebody may have waited for the same one.
+            found = self._find(key)
+            if found is not None:
+                return found
+            svg = self._drawn(text.encode())
+        self._keep(key, svg)
+        return svg
+
+    def close(self) -> None:
+        """Ends the processes."""
+        with self._changed:
+            for process in self._idle:
+                process.end()
+            self._idle.clear()
+
+    @contextmanager
+    def _turn(self, owner: Hashable) -> Iterator[None]:
+        with self._changed:
+            count = self._asked.total()
+            if count >= self._places or self._asked[owner] >= max(1, self._places // 2):
+                raise Busy(
+                    f"{count} drawings are under way or wait, {self._asked[owner]} of them of this "
+                    "project: ask again in a few seconds, or for another form"
+                )
+            self._asked[owner] += 1
+            try:
+                while self._drawing_count >= self._parallel_count:
+                    self._changed.wait()
+            except BaseException:
+                self._asked[owner] -= 1
+                raise
+            self._drawing_count += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._drawing_count -= 1
+                self._asked[owner] -= 1
+                self._asked += Counter()  # forgets who asks for nothing
+                self._changed.notify()
+
+    def _drawn(self, spec: bytes) -> str:
+        with self._changed:
+            process = self._idle.pop() if self._idle else None
+        # One that waited may have ended by itself meanwhile.
+        if process is not None and not process.is_alive:
+            process.end()
+            process = None
+        process = process or _Process()
+        try:
+            svg = process.draw(spec, self._seconds)
+        except BaseException:
+            process.end()
+            raise
+        with self._changed:
+            self._idle.append(process)
+        return svg
+
+    def _find(self, key: bytes) -> str | None:
+        with self._changed:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _keep(self, key: bytes, svg: str) -> None:
+        with self._changed:
+            if len(svg) > _KEPT_BYTES or key in self._kept:
+                return
+            self._kept[key] = svg
+            self._kept_bytes += len(svg)
+            while self._kept_bytes > _KEPT_BYTES:
+                self._kept_bytes -= len(self._kept.popitem(last=False)[1])
 
 
-@lru_cache(maxsize=_KEPT)
-def _draw(spec: str) -> str:
-    # It takes 9 MB; an API that only takes uploads never draws.
-    import vl_convert  # noqa: PLC0415
+class _Process:
+    """One process that draws, one drawing at a time."""
 
-    # The specification carries its data; nothing may be fetched for it.
-    return vl_convert.vegalite_to_svg(spec, vl_version=_VEGA_LITE, allowed_base_urls=[])
+    def __init__(self) -> None:
+        # Nothing of our environment, which holds passwords, and nothing of our path.
+        self._process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-I", str(_SCRIPT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+            start_new_session=True,
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def draw(self, spec: bytes, seconds: float) -> str:
+        is_late = threading.Event()
+
+        def stop() -> None:
+            is_late.set()
+            self._process.kill()
+
+        clock = threading.Timer(seconds, stop)
+        clock.start()
+        try:
+            sent, answered = cast("BinaryIO", self._process.stdin), self._process.stdout
+            sent.write(_LENGTH.pack(len(spec)) + spec)
+            sent.flush()
+            svg = _read(cast("BinaryIO", answered), *_LENGTH.unpack(_read(answered, _LENGTH.size)))
+        except (OSError, EOFError) as error:
+            self.end()
+            reason = (
+                f"took longer than {seconds:g} s"
+                if is_late.is_set()
+                else f"ended its process ({self._process.returncode})"
+            )
+            raise DrawingFailed(
+                f"the drawing {reason}: take another form of the comparison, or fewer columns"
+            ) from error
+        finally:
+            clock.cancel()
+        return svg.decode()
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                cast("BinaryIO", stream).close()
+
+
+def _read(stream: Any, size_bytes: int) -> bytes:
+    found: bytes = stream.read(size_bytes)
+    if len(found) < size_bytes:
+        raise EOFError
+    return found

@@ -10,7 +10,6 @@ from refault.compare import chart, to_csv, to_dict, to_markdown, to_text
 from refault.errors import NotFound
 from services.api.batches.schemas import BatchVerdict
 from services.api.comparisons import service
-from services.api.comparisons.drawing import svg_of
 from services.api.comparisons.schemas import ComparisonDocument
 from services.api.deps import WithResources, unchanged
 from services.api.responses import problems
@@ -54,7 +53,7 @@ _FORMS["application/json"] = {"schema": {"$ref": "#/components/schemas/Compariso
     "/comparisons/{batch}.{form}",
     responses={
         200: {"description": "The comparison in that form", "content": _FORMS},
-        **problems(404, 422),
+        **problems(404, 422, 503),
     },
     response_class=Response,
 )
@@ -75,7 +74,11 @@ def get_comparison_as(
     if form not in set(Form):
         raise NotFound(f"no form .{form} of a comparison: there are {', '.join(Form)}")
     found = service.of_batch(resources, batch, base, trace)
-    body = _body(found, Form(form), theme)
+    if form == Form.SVG:
+        spec = chart([to_dict(comparison) for comparison in found.comparisons], theme=theme)
+        body = resources.drawings.svg_of(spec, resources.project_id)
+    else:
+        body = _body(found, Form(form))
     response = Response(body, media_type=_MEDIA_TYPES[Form(form)])
     tag = hashlib.sha256(body.encode()).hexdigest()
     return unchanged(request, response, tag) or response
@@ -93,7 +96,7 @@ def get_comparison(
     return get_comparison_as(request, resources, batch, Form.JSON, base, trace)
 
 
-def _body(found: service.BatchComparison, form: Form, theme: Theme) -> str:
+def _body(found: service.BatchComparison, form: Form) -> str:
     match form:
         case Form.TEXT:
             return to_text(
@@ -106,10 +109,7 @@ def _body(found: service.BatchComparison, form: Form, theme: Theme) -> str:
             return to_markdown(found.comparisons, title=found.title, command=found.command)
         case Form.CSV:
             return to_csv(found.comparisons)
-        case Form.SVG:
-            documents = [to_dict(comparison) for comparison in found.comparisons]
-            return svg_of(chart(documents, theme=theme))
-        case Form.JSON:
+        case _:
             document = ComparisonDocument(
                 batch=found.batch,
                 title=found.title,
