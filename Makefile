@@ -71,6 +71,10 @@ fuzz: install ## hostile guests, compiled, bounds-checked and interpreted, for M
 soak: install ## random faults on a running service for MINUTES=10 from SEED=0, and does everything add up?
 	@$(BIN)/python -m tests.soak "$(or $(MINUTES),10)" "$(or $(SEED),0)" $(if $(JSON),--json "$(JSON)")
 
+.PHONY: faults
+faults: install ## does any operation take more work than its host is large? for MINUTES=5 from SEED=0 on
+	@$(BIN)/python -m tests.mmu.bounded_work "$(or $(MINUTES),5)" "$(or $(SEED),0)"
+
 .PHONY: bench
 bench: install ## the figures of the README, each a ratio measured in one run
 	@for script in $(filter-out benchmarks/report.py benchmarks/fill.py benchmarks/comparisons.py,$(wildcard benchmarks/*.py)); do \

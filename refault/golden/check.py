@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
@@ -14,12 +15,14 @@ from refault.errors import RefaultError
 from refault.golden.expectations import BUG_CLASSES, Line, deviation, lines_of, outcome
 from refault.golden.folders import Case
 from refault.golden.inputs import opened
+from refault.mmu import lanes
 from refault.mmu import layout as x86
 from refault.mmu import operations as op
 from refault.mmu import replay as loop
-from refault.mmu.engine import Host, operations_of
+from refault.mmu.engine import Host, operations_of, warm_up
 from refault.mmu.pageset import page_digest, page_set
 from refault.results import COUNTERS
+from refault.trace import TraceReader
 
 SAMPLE = 1024
 _OUTCOME_FIELDS = ("a", "pf", "pd", "o")
@@ -167,9 +170,8 @@ def _replay_vector(case: Case) -> list[Line]:
         host = Host(variant, trace.header, record_all=True, rows=True, sample_every=SAMPLE)
         lines: list[Line] = []
         before = np.zeros(x86.COUNTER_COUNT, np.int64)
-        for ops, count, _ in operations_of(trace.header, trace.blocks(), {}):
-            first = host.operation_count
-            host.execute(ops, count)
+        first = 0
+        for ops, _, _ in _executed(host, trace):
             done = host.operation_count - first
             part: list[Line] = [{} for _ in range(done)]
             for record in _records(host):
@@ -178,6 +180,7 @@ def _replay_vector(case: Case) -> list[Line]:
             rows = np.array(host.log.rows[: done * x86.COUNTER_COUNT], np.int64)
             rows = rows.reshape(done, x86.COUNTER_COUNT)
             changes = np.diff(rows, axis=0, prepend=before[None, :])
+            first += done
             if done:
                 before = rows[-1]
             for at in np.flatnonzero(changes.any(axis=1)).tolist():
@@ -192,6 +195,14 @@ def _replay_vector(case: Case) -> list[Line]:
     return lines
 
 
+def _executed(host: Host, trace: TraceReader) -> Iterator[tuple[op.Operations, int, int]]:
+    """Each part of the rows when the host is through with it; a signal ends this at once."""
+    warm_up()
+    rows = operations_of(trace.header, trace.blocks(), {})
+    with contextlib.closing(lanes.execute([host], rows, 1, is_rest=lambda _: True)) as parts:
+        yield from parts
+
+
 def _records(host: Host) -> list[list[int]]:
     raw = host.findings.raw or []
     records = [record for part in raw for record in part.tolist()]
@@ -202,7 +213,7 @@ def _records(host: Host) -> list[list[int]]:
 def _end(host: Host) -> Line:
     stopped = host.findings.stopped
     if stopped is not None:
-        return {"bug": BUG_CLASSES[stopped.kind], "op": stopped.operation_index}
+        return {"bug": BUG_CLASSES.get(stopped.kind, stopped.kind), "op": stopped.operation_index}
     return {
         "final": {
             "ops": host.operation_count,
@@ -236,8 +247,7 @@ def _replay_capture(case: Case) -> list[Line]:
         host = Host(variant, trace.header, sample_every=SAMPLE)
         host.findings.keep_raw()
         host.begin()
-        for ops, count, _ in operations_of(trace.header, trace.blocks(), {}):
-            host.execute(ops, count)
+        for ops, _, _ in _executed(host, trace):
             lines += [deviation(record, ops) for record in _records(host) if record[loop.DEVIATION]]
     before = [0] * x86.COUNTER_COUNT
     for index, digest, counters in host.samples:

@@ -35,7 +35,7 @@ def hardware_walk(m: Machine, cpu: int, gva: int, kind: int, user: int) -> int:
     level = level_of(m, root)
     sptep = entry_of(root, level, gva)
     granted = -1
-    while True:
+    while True:  # one turn a level
         spte = m.spt[sptep]
         if not spte & x86.PRESENT:
             return 0

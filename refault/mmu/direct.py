@@ -36,7 +36,7 @@ def direct_map(m: Machine, cpu: int, gva: int, write: int) -> int:
     sp = shadow_root(m, cpu, linear)
     level = level_of(m, sp)
     sptep = entry_of(sp, level, linear)
-    while level > leaf_level:
+    while level > leaf_level:  # one turn a level
         spte = m.spt[sptep]
         if not is_present(m, spte):
             base = gfn & ~((1 << (9 * (level - 1))) - 1)
@@ -44,7 +44,7 @@ def direct_map(m: Machine, cpu: int, gva: int, write: int) -> int:
             m.spt[sptep] = (child << x86.PAGE_SHIFT) | LINK
         elif spte & x86.LARGE:
             # KVM would take the guest's page for a table here.
-            vm[x86.BUG] = x86.BUG_ASSERTION
+            vm[x86.BUG] = x86.BUG_LARGE_AS_TABLE
             return 0
         level -= 1
         sptep = entry_of(child_of(m.spt[sptep]), level, linear)

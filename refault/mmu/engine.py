@@ -8,6 +8,7 @@ replay, so a result is the same bytes in any company.
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ from refault.results import RunResult
 from refault.trace import Block, TraceHeader, TraceReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from refault.catalogue import Variant
@@ -57,12 +58,12 @@ def replay(
 ) -> list[RunResult]:
     """Replay one trace under each variant; the results stand in the order of ``variants``.
 
-    The trace is decoded once. With several ``threads`` variants are simulated side by side,
-    and the next rows are decoded meanwhile; the results are the same bytes. ``progress`` is
-    told (bytes read, bytes in all), the latter 0 for a stream; ``is_cancelled`` is asked
-    every few thousand operations. A path is read up to its last whole block, and a result
-    says if that was not the end. ``events`` is given the text of KVM's tracepoints under
-    the first variant, some lines at a time.
+    The trace is decoded once, by the calling thread; ``threads`` more simulate variants side by
+    side. The results are the same bytes however many they are. ``progress`` is told (bytes read,
+    bytes in all), the latter 0 for a stream; ``is_cancelled`` is asked several times a second, and
+    signals are heard, also while one operation lasts. A path is read up to its last whole block,
+    and a result says if that was not the end. ``events`` is given the text of KVM's tracepoints
+    under the first variant, some lines at a time.
 
     ``on_snapshot`` is offered the state of everything every few thousand events, or after
     every ``snapshot_every`` of them; it may write it to a file (:mod:`refault.mmu.snapshot`).
@@ -85,6 +86,7 @@ def replay(
     if events is not None and (on_snapshot is not None or resume_from is not None):
         msg = "an event log is written in one go: replay from the beginning, without snapshots"
         raise ReplayRefused(msg)
+    warm_up()
     with contextlib.ExitStack() as opened:
         if not isinstance(trace, TraceReader):
             trace = opened.enter_context(TraceReader(trace, allow_truncated=True))
@@ -97,13 +99,20 @@ def replay(
             source, hosts = resumed.source, resumed.hosts
             blocks = resumed.checked(trace)
         due = snapshot.Schedule(source.events, snapshot_every)
-        executed = _executed(
-            hosts, source, blocks, threads, is_rest=due.has_come if on_snapshot else None
-        )
-        for taken in opened.enter_context(contextlib.closing(executed)):
+
+        def look() -> None:
             if is_cancelled is not None and is_cancelled():
-                msg = f"cancelled after event {taken}"
+                msg = f"cancelled after event {source.events}"
                 raise ReplayCancelled(msg)
+
+        executed = lanes.execute(
+            hosts,
+            source.parts(blocks, buffers=lanes.BUFFERS),
+            threads,
+            is_rest=due.has_come if on_snapshot else None,
+            look=look,
+        )
+        for _, _, taken in opened.enter_context(contextlib.closing(executed)):
             if progress is not None:
                 progress(trace.read_bytes, trace.size_bytes)
             if on_snapshot is not None and due.has_come(taken):
@@ -131,30 +140,6 @@ def _begun(
     return source, hosts
 
 
-def _executed(
-    hosts: Sequence[Host],
-    source: RowSource,
-    blocks: Iterator[Block],
-    threads: int,
-    *,
-    is_rest: Callable[[int], bool] | None,
-) -> Generator[int]:
-    if threads == 1:
-        return _executed_in_turn(hosts, source.parts(blocks))
-    rows = source.parts(blocks, buffers=lanes.BUFFERS)
-    return lanes.execute(hosts, rows, threads, is_rest=is_rest)
-
-
-def _executed_in_turn(
-    hosts: Sequence[Host], rows: Iterator[tuple[op.Operations, int, int]]
-) -> Generator[int]:
-    """Let every host execute all rows; the events taken so far, once for each part of the rows."""
-    for ops, count, events in rows:
-        for host in hosts:
-            host.execute(ops, count)
-        yield events
-
-
 def _result(host: Host, trace: TraceReader, skipped: dict[str, int]) -> RunResult:
     summary = trace.summary
     reasons = dict(skipped)
@@ -180,8 +165,9 @@ def _result(host: Host, trace: TraceReader, skipped: dict[str, int]) -> RunResul
     )
 
 
+@functools.cache
 def warm_up() -> None:
-    """Compile every kernel, or load it from the cache, before the first real replay."""
+    """Compile every kernel, or load it from the cache, in this thread: a signal ends it at once."""
     header = TraceHeader("operations", "warm-up", "long", 1)
     nothing = np.zeros(0, np.uint8)
     words = np.zeros(0, np.int64)

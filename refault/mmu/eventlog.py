@@ -32,6 +32,9 @@ HEADER = """\
 #              | |       |          |         |
 """
 
+#: Lines made before somebody may say that nobody reads them.
+ROWS_AT_ONCE = 4096
+
 _WORD = (1 << 64) - 1
 _ACCESS = ("---", "--x", "w--", "w-x", "-u-", "-ux", "wu-", "wux")
 _CODE_BITS = (
@@ -62,15 +65,19 @@ class EventLog:
         self._host = 0
         write(HEADER)
 
-    def take(self, m: Machine) -> None:
-        """Write and forget the rows there are."""
+    def take(self, m: Machine, *, is_over: Callable[[], bool]) -> None:
+        """Write and forget the rows there are, unless ``is_over`` says that nobody reads them."""
         vm = m.vm
         end = int(vm[x86.EVENT_NEXT])
         if end > x86.VM_WORDS:
             self._host = int(vm[x86.VCPU_COUNT])
             words = np.asarray(vm[x86.VM_WORDS : end], np.int64)
-            rows = words.reshape(-1, x86.EVENT_WORDS).tolist()
-            self._write("".join(map(self._line, rows)))
+            rows = words.reshape(-1, x86.EVENT_WORDS)
+            for first in range(0, len(rows), ROWS_AT_ONCE):
+                if is_over():
+                    return
+                some = rows[first : first + ROWS_AT_ONCE].tolist()
+                self._write("".join(map(self._line, some)))
             vm[x86.EVENT_NEXT] = x86.VM_WORDS
         lost = int(vm[x86.EVENTS_LOST])
         if lost:

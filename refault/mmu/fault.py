@@ -84,7 +84,7 @@ def fetch(
         return
     level = level_of(m, root)
     sptep = entry_of(root, level, gva)
-    while level > leaf_level:
+    while level > leaf_level:  # one turn a level
         spte = m.spt[sptep]
         if (
             vm[x86.KNOB_DIRECT_ACCESS]

@@ -34,6 +34,22 @@ _BUGS = {
         "endless-walk",
         f"marking the ancestors of one page follows {x86.MARKS_MAX} links and is not done",
     ),
+    x86.BUG_ENDLESS_LOOP: (
+        "endless-loop",
+        "the kernel's loops take step after step in one operation and come to no end",
+    ),
+    x86.BUG_ENDLESS_UNMAP: (
+        "endless-loop",
+        "a reverse map lists a leaf that is absent: removing it removes nothing, for ever",
+    ),
+    x86.BUG_LISTED_ABSENT: (
+        "assertion",
+        "a reverse map lists a leaf that is absent: it was overwritten and never taken off",
+    ),
+    x86.BUG_LARGE_AS_TABLE: (
+        "large-as-table",
+        "a guest without paging needs a table where a large leaf stands: its page is taken for one",
+    ),
     x86.BUG_ASSERTION: ("assertion", "a reverse or back reference is not where it must be"),
 }
 _KINDS = {

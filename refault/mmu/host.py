@@ -9,6 +9,7 @@ from refault.mmu.machine import Machine
 from refault.mmu.parents import table_of
 from refault.mmu.requests import flush_remote_tlbs, reload_remote_mmus
 from refault.mmu.rmap import large_region, rmap_age, rmap_host_protect, rmap_unmap
+from refault.mmu.steps import goes_on
 from refault.mmu.tracepoints import AGE_PAGE, trace
 from refault.mmu.zap import change_limit, zap_all
 
@@ -17,7 +18,7 @@ from refault.mmu.zap import change_limit, zap_all
 def slot_remove_write_access(m: Machine, slot: int) -> None:
     """Clear W in every entry, links too, of every page that ever mapped the slot."""
     sp = m.vm[x86.LIST_HEAD]
-    while sp:
+    while sp and goes_on(m, x86.ENTRIES):
         if m.page[sp + x86.SLOT_BITMAP] >> slot & 1:
             table = table_of(sp)
             for sptep in range(table, table + x86.ENTRIES):
@@ -83,9 +84,9 @@ def notifier_unmap(m: Machine, gfn: int) -> int:
     if slot == 0:
         return 0
     small = m.vm[slot + x86.SLOT_FRAMES] + (gfn - m.vm[slot]) * x86.FRAME_WORDS
-    found = rmap_unmap(m, small)
+    found = rmap_unmap(m, small, 0)
     for level in range(2, 4):
-        found |= rmap_unmap(m, large_rmap(m, slot, gfn, level))
+        found |= rmap_unmap(m, large_rmap(m, slot, gfn, level), 0)
     trace(m, AGE_PAGE, gfn, found)
     if found:
         flush_remote_tlbs(m)
@@ -111,7 +112,7 @@ def notifier_age(m: Machine, gfn: int) -> int:
 @kernel
 def change_leaves(m: Machine, rmap: int, writable: int) -> None:
     """Let the leaves of one list follow the host's new page (mmu.c: kvm_set_pte_rmapp)."""
-    if rmap_unmap(m, rmap) if writable else rmap_host_protect(m, rmap):
+    if rmap_unmap(m, rmap, 1) if writable else rmap_host_protect(m, rmap):
         flush_remote_tlbs(m)
 
 

@@ -23,7 +23,7 @@ def drop_leaf(m: Machine, cpu: int, gva: int) -> int:
     if sp == 0:
         return NO_TARGET
     level = level_of(m, sp)
-    while True:
+    while True:  # one turn a level
         sptep = entry_of(sp, level, gva)
         spte = m.spt[sptep]
         if level == 1 or (spte & x86.LARGE and level <= 3):

@@ -21,6 +21,7 @@ from numba import types
 from refault.mmu.cache import cache_folder
 from refault.mmu.source import simulator_digest
 from refault.mmu.words import bare_words
+from refault.mmu.words import shared_word as _shared_word
 
 _Kernel = TypeVar("_Kernel")
 _Arrays = TypeVar("_Arrays")
@@ -128,10 +129,16 @@ def _untouched(arrays: _Arrays) -> _Arrays:
     return arrays
 
 
+def _plain_word(words: Any, place: int) -> Any:
+    return words[place]
+
+
+#: Reads a word of an array that another thread may write meanwhile.
+shared_word: Any = _shared_word
 #: A door's first step for each named tuple it is given: from arrays to :mod:`refault.mmu.words`.
 bare: Any = bare_words
 
 if INTERPRETED:
-    bare = _untouched
+    bare, shared_word = _untouched, _plain_word
 elif BOUNDS_CHECKED:
-    bare = kernel(_untouched)
+    bare, shared_word = kernel(_untouched), kernel(_plain_word)

@@ -123,6 +123,10 @@ HASH_SIZE = 1024
 FLOOD_COUNT = 3
 EXITS_MAX = 64  # one access still faulting after so many exits is a livelock
 MARKS_MAX = 1 << 26  # one walk over so many links to parents holds the lock for ever
+# Steps of one operation's loops (steps.py); one that takes more spins, or is as good as endless:
+# a walk up all paths takes MARKS_MAX, everything else a small multiple of the entries there are.
+STEPS_PER_OPERATION = 1 << 30
+STEPS_PER_PAGE = 32 * ENTRIES  # and for each page in use
 
 # --- vm[]: one host ----------------------------------------------------------------
 # 0..22 the counters, in the order of refault.results.COUNTERS
@@ -156,6 +160,9 @@ MMIO_EXITS = 24
 INSN_EMULATION = 25
 INSN_EMULATION_FAIL = 26
 HYPERCALLS = 27
+
+STEPS_LEFT = 28  # of the operation under way
+ABORTED = 29  # set by another thread: nobody wants the rest
 
 # The variant's knobs (refault.catalogue gives their meaning)
 KNOB_ZAP_RETURN = 32
@@ -346,3 +353,8 @@ BUG_EMPTY_LIST = 2
 BUG_ENDLESS_ZAP = 3
 BUG_ASSERTION = 4
 BUG_ENDLESS_WALK = 5
+BUG_ENDLESS_LOOP = 6
+BUG_LISTED_ABSENT = 7
+BUG_LARGE_AS_TABLE = 8
+BUG_ENDLESS_UNMAP = 9
+BUG_ABORTED = 15  # not the kernel's: ABORTED was set

@@ -302,15 +302,17 @@ def lower(
 ) -> int:
     """Turn the events of one block from ``start`` on into rows 0.. of ``ops``.
 
-    Answers the first event not taken: the end of the block, or where rows or model
-    memory ran out. The number of rows is in ``state[ROW_COUNT]``. The validator has
-    made sure that every vCPU number is below the header's count.
+    Answers the first event not taken: the end of the block, where rows or model memory
+    ran out, or after as many events as there may be rows, so that a call does not last.
+    The number of rows is in ``state[ROW_COUNT]``. The validator has made sure that every
+    vCPU number is below the header's count.
     """
     memory_words = len(t.memory)
     t, ops = bare(t), bare(ops)
     state = t.state
     state[ROW_COUNT] = 0
-    for i in range(start, len(kind)):
+    end = min(len(kind), start + capacity)
+    for i in range(start, end):
         room = memory_words - state[MEMORY_NEXT] >= PAGES_PER_EVENT * x86.ENTRIES
         if capacity - state[ROW_COUNT] < ROWS_PER_EVENT or not room:
             return i
@@ -343,7 +345,7 @@ def lower(
         else:
             release_held(t, ops)
             lower_event(t, ops, first_event + i, kind[i], vcpu[i], flags[i], aux[i], a[i], b[i])
-    return len(kind)
+    return end
 
 
 @door

@@ -100,6 +100,7 @@ def create(
         tlb=_zeros(1, interpreted=interpreted),
     )
     m.vm[x86.MEM_NEXT] = x86.ENTRIES
+    m.vm[x86.STEPS_LEFT] = x86.STEPS_PER_OPERATION
     for knob, value in knobs.items():
         m.vm[KNOB_PLACES[knob]] = int(value)
     m.vm[x86.FORMAT_32] = 0 if m.vm[x86.KNOB_ROLE_LAYOUT] == x86.ROLE_35 else x86.LEGACY_LEVELS
@@ -185,7 +186,12 @@ def _more_pages(m: Machine, ask: Ask) -> Machine:
 
 def _chain(words: Any, place: int, size: int, first: int, end: int, behind: int) -> None:
     """Let each record from ``first`` on name the next one, and the last one ``behind``."""
-    words[first * size + place :: size] = [*range((first + 1) * size, end * size, size), behind]
+    after: Any = range((first + 1) * size, end * size, size)
+    if not isinstance(words, list):
+        after = np.asarray(np.arange(after.start, after.stop, size), np.int64)
+    last = (end - 1) * size + place
+    words[first * size + place : last : size] = after
+    words[last] = behind
 
 
 def _more_links(m: Machine, wanted: int, ask: Ask) -> Machine:

@@ -169,7 +169,7 @@ def model_walk(t: Lowering, vcpu: int, gva: int, user: int) -> int:
         need |= x86.USER
     gpte = t.state[VCPU_TABLE + vcpu * VCPU_TABLE_WORDS + 1]
     level = x86.LONG_LEVELS
-    while True:
+    while True:  # one turn a level
         frame = frame_number(t, (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT)
         if frame < 0:
             return -1

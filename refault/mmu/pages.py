@@ -9,6 +9,7 @@ from refault.mmu.machine import Machine
 from refault.mmu.parents import add_parent, level_of, quadrant_of, table_of
 from refault.mmu.requests import flush_remote_tlbs
 from refault.mmu.rmap import rmap_write_protect
+from refault.mmu.steps import goes_on
 from refault.mmu.sync import FLUSH, sync_page
 from refault.mmu.tracepoints import GET_PAGE, trace_page
 from refault.mmu.unsync import mark_parents_unsync
@@ -88,7 +89,7 @@ def get_page(
     """
     role = role_of(m, cpu, gva, level, direct, access)
     sp = m.vm[hash_of(gfn)]
-    while sp:
+    while sp and goes_on(m, 1):
         after = m.page[sp + x86.HASH_NEXT]
         if m.page[sp + x86.GFN] == gfn:
             zapped = 0

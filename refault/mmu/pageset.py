@@ -9,6 +9,7 @@ import numpy as np
 from refault.mmu import layout as x86
 from refault.mmu.jit import bare, door, kernel
 from refault.mmu.parents import count_parents
+from refault.mmu.steps import begin_steps
 
 if TYPE_CHECKING:
     from refault.mmu.machine import Machine
@@ -54,9 +55,10 @@ def role_word(m: Machine, role: int) -> int:
 def collect(m: Machine, rows: Any) -> int:
     """Write seven words for each active page to ``rows``; answers how many pages there are."""
     m = bare(m)
+    begin_steps(m)
     count = 0
     sp = m.vm[x86.LIST_HEAD]
-    while sp:
+    while sp and count < m.vm[x86.ACTIVE]:  # what ``rows`` has room for
         at = count * 7
         rows[at] = m.page[sp + x86.GFN]
         rows[at + 1] = role_word(m, m.page[sp + x86.ROLE])

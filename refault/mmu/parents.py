@@ -9,6 +9,7 @@ from __future__ import annotations
 from refault.mmu import layout as x86
 from refault.mmu.jit import kernel
 from refault.mmu.machine import Machine
+from refault.mmu.steps import goes_on
 
 
 @kernel
@@ -92,7 +93,7 @@ def add_parent(m: Machine, sp: int, sptep: int) -> None:
         m.link[node] = first
         m.page[sp + x86.PARENTS] = -node
     node = -m.page[sp + x86.PARENTS]
-    while node:
+    while node and goes_on(m, 1):
         if m.link[node + x86.CHAIN_ENTRIES - 1] == 0:
             for i in range(x86.CHAIN_ENTRIES):
                 if m.link[node + i] == 0:
@@ -115,7 +116,7 @@ def remove_parent(m: Machine, sp: int, sptep: int) -> None:
         return
     before = 0
     node = -m.page[sp + x86.PARENTS]
-    while node:
+    while node and goes_on(m, 1):
         for i in range(x86.CHAIN_ENTRIES):
             if m.link[node + i] == 0:
                 break
@@ -124,14 +125,15 @@ def remove_parent(m: Machine, sp: int, sptep: int) -> None:
                 return
         before = node
         node = m.link[node + x86.LINK_NEXT]
-    m.vm[x86.BUG] = x86.BUG_ASSERTION
+    if not m.vm[x86.BUG]:
+        m.vm[x86.BUG] = x86.BUG_ASSERTION
 
 
 @kernel
 def close_hole(m: Machine, sp: int, before: int, node: int, hole: int) -> None:
     """Move the later references of a chain down by one; an empty chain goes away."""
     last = hole
-    while last + 1 < x86.CHAIN_ENTRIES and m.link[node + last + 1]:
+    while last + 1 < x86.CHAIN_ENTRIES and m.link[node + last + 1]:  # CHAIN_ENTRIES
         m.link[node + last] = m.link[node + last + 1]
         last += 1
     m.link[node + last] = 0
@@ -163,7 +165,7 @@ def count_parents(m: Machine, sp: int) -> int:
         return 1 if first else 0
     total = 0
     node = -first
-    while node:
+    while node and goes_on(m, 1):
         for i in range(x86.CHAIN_ENTRIES):
             if m.link[node + i]:
                 total += 1

@@ -10,6 +10,7 @@ from refault.mmu.parents import child_of, level_of, quadrant_of, remove_parent, 
 from refault.mmu.requests import flush_remote_tlbs, flush_tlb
 from refault.mmu.rmap import is_present, rmap_remove
 from refault.mmu.spte import mmu_set_spte, note_global
+from refault.mmu.steps import goes_on
 from refault.mmu.walk import gpte_access
 from refault.mmu.zap import commit_zap, free_some_pages, hash_of, zap_page
 
@@ -189,7 +190,7 @@ def pte_write(m: Machine, cpu: int, gpa: int, size: int, value: int, by_guest: i
     if not once:
         gpte = value
     sp = vm[hash_of(gfn)]
-    while sp:
+    while sp and goes_on(m, 1):
         after = m.page[sp + x86.HASH_NEXT]
         if m.page[sp + x86.GFN] == gfn and not m.page[sp + x86.ROLE] & (
             x86.ROLE_DIRECT | x86.ROLE_INVALID
@@ -220,7 +221,7 @@ def unshadow(m: Machine, gfn: int) -> None:
     the zap may have freed: the bug of patch 2.
     """
     sp = m.vm[hash_of(gfn)]
-    while sp:
+    while sp and goes_on(m, 1):
         if m.page[sp + x86.FREED]:
             m.vm[x86.BUG] = x86.BUG_USE_AFTER_FREE
             return
@@ -244,7 +245,7 @@ def unprotect_page(m: Machine, gfn: int) -> int:
     sp = m.vm[hash_of(gfn)]
     # As in zap_all: a pinned root is met again after every restart.
     bound = 4 * m.vm[x86.ACTIVE] * (m.vm[x86.ACTIVE] + 1) + 4
-    while sp and bound:
+    while sp and bound and goes_on(m, 1):
         bound -= 1
         after = m.page[sp + x86.HASH_NEXT]
         if m.page[sp + x86.GFN] == gfn and not m.page[sp + x86.ROLE] & x86.ROLE_DIRECT:
@@ -253,6 +254,6 @@ def unprotect_page(m: Machine, gfn: int) -> int:
                 after = m.vm[hash_of(gfn)]
         sp = after
     commit_zap(m)
-    if bound == 0:
+    if bound == 0 and not m.vm[x86.BUG]:
         m.vm[x86.BUG] = x86.BUG_ENDLESS_ZAP
     return found

@@ -26,7 +26,7 @@ from refault.mmu.host import (
     start_dirty_log,
 )
 from refault.mmu.invlpg import invlpg
-from refault.mmu.jit import bare, door, kernel
+from refault.mmu.jit import bare, door, kernel, shared_word
 from refault.mmu.machine import (
     FRAMES_PER_OPERATION,
     LINKS_PER_OPERATION,
@@ -37,6 +37,7 @@ from refault.mmu.ptwrite import unprotect_page, unshadow
 from refault.mmu.quick import quick_access
 from refault.mmu.registers import boot, set_cr0, set_cr3, set_cr4, set_efer
 from refault.mmu.requests import cpu_of
+from refault.mmu.steps import begin_steps
 from refault.mmu.tracepoints import events_fit
 from refault.mmu.walk import probe, walk_addr
 from refault.mmu.zap import change_limit, shrink, zap_all
@@ -317,7 +318,8 @@ def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: L
     """Execute rows ``start`` to ``end`` - 1; answers the first row not done.
 
     ``shift`` plus the row's number is its operation index. The loop leaves early before
-    a row that needs the engine or more room, and after one that broke the kernel.
+    a row that needs the engine or more room, after one that broke the kernel, and wherever it is
+    once another thread has set ``ABORTED``; then the host is of no use any more.
     """
     memory_words = len(m.mem)
     m, ops, log = bare(m), bare(ops), bare(log)
@@ -340,6 +342,9 @@ def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: L
             return i
         if vm[x86.EVENT_END] and not events_fit(m, i + shift):
             return i
+        if shared_word(vm, x86.ABORTED):
+            return i
+        begin_steps(m)
         vm[x86.OUT_ADDRESS] = 0
         vm[x86.OUT_VALUE] = 0
         vm[x86.OUT_EMULATED] = 0

@@ -13,12 +13,27 @@ from refault.mmu.jit import inlined, kernel
 from refault.mmu.machine import Machine
 from refault.mmu.parents import free_link, level_of, new_link, page_of
 from refault.mmu.requests import flush_remote_tlbs
+from refault.mmu.steps import goes_on
 
 
 @kernel
 def is_present(m: Machine, spte: int) -> bool:
     """Neither "absent, tell the host" nor "absent in the guest too"."""
     return spte != m.vm[x86.TRAP] and spte != m.vm[x86.NOTRAP]
+
+
+@inlined
+def demand(m: Machine, spte: int, bits: int) -> None:
+    """KVM stops (BUG_ON) where a reverse map lists an entry without those bits."""
+    if spte & bits != bits and not m.vm[x86.BUG]:
+        m.vm[x86.BUG] = x86.BUG_LISTED_ABSENT
+
+
+@kernel
+def demand_whole(m: Machine, spte: int) -> None:
+    """As change_pte tests it: present, and not merely with P set."""
+    if not is_present(m, spte) and not m.vm[x86.BUG]:
+        m.vm[x86.BUG] = x86.BUG_LISTED_ABSENT
 
 
 @inlined
@@ -73,7 +88,7 @@ def rmap_add(m: Machine, sptep: int, gfn: int) -> int:
         return 0
     count = 0
     node = -first
-    while m.link[node + x86.RMAP_EXT - 1] and m.link[node + x86.LINK_NEXT]:
+    while m.link[node + x86.RMAP_EXT - 1] and m.link[node + x86.LINK_NEXT] and goes_on(m, 1):
         node = m.link[node + x86.LINK_NEXT]
         count += x86.RMAP_EXT
     if m.link[node + x86.RMAP_EXT - 1]:
@@ -81,7 +96,7 @@ def rmap_add(m: Machine, sptep: int, gfn: int) -> int:
         m.link[node + x86.LINK_NEXT] = more
         node = more
     i = 0
-    while m.link[node + i]:
+    while m.link[node + i]:  # RMAP_EXT: its last place is free
         i += 1
     m.link[node + i] = sptep
     return count
@@ -101,7 +116,7 @@ def rmap_remove(m: Machine, sptep: int) -> None:
         return
     before = 0
     node = -first
-    while node:
+    while node and goes_on(m, 1):
         for i in range(x86.RMAP_EXT):
             if m.link[node + i] == 0:
                 break
@@ -110,14 +125,15 @@ def rmap_remove(m: Machine, sptep: int) -> None:
                 return
         before = node
         node = m.link[node + x86.LINK_NEXT]
-    m.vm[x86.BUG] = x86.BUG_ASSERTION
+    if not m.vm[x86.BUG]:
+        m.vm[x86.BUG] = x86.BUG_ASSERTION
 
 
 @kernel
 def fill_hole(m: Machine, rmap: int, before: int, node: int, hole: int) -> None:
     """Close a gap with the last leaf of its descriptor; an empty descriptor goes away."""
     last = x86.RMAP_EXT - 1
-    while last > hole and m.link[node + last] == 0:
+    while last > hole and m.link[node + last] == 0:  # RMAP_EXT
         last -= 1
     m.link[node + hole] = m.link[node + last]
     m.link[node + last] = 0
@@ -145,17 +161,20 @@ def write_protect_small(m: Machine, rmap: int) -> int:
     """Take W from every 4 KiB mapping of a list; 1 if one had it."""
     first = m.frame[rmap]
     if first >= 0:
+        if first:
+            demand(m, m.spt[first], x86.PRESENT)
         if first and m.spt[first] & x86.WRITABLE:
             m.spt[first] &= ~x86.WRITABLE
             return 1
         return 0
     changed = 0
     node = -first
-    while node:
+    while node and goes_on(m, 1):
         for i in range(x86.RMAP_EXT):
             sptep = m.link[node + i]
             if sptep == 0:
                 break
+            demand(m, m.spt[sptep], x86.PRESENT)
             if m.spt[sptep] & x86.WRITABLE:
                 m.spt[sptep] &= ~x86.WRITABLE
                 changed = 1
@@ -165,16 +184,19 @@ def write_protect_small(m: Machine, rmap: int) -> int:
 
 @kernel
 def first_writable(m: Machine, rmap: int) -> int:
-    """The first writable leaf of a list, or 0."""
+    """The first writable large leaf of a list, or 0."""
     first = m.frame[rmap]
     if first >= 0:
+        if first:
+            demand(m, m.spt[first], x86.PRESENT | x86.LARGE)
         return first if first and m.spt[first] & x86.WRITABLE else 0
     node = -first
-    while node:
+    while node and goes_on(m, 1):
         for i in range(x86.RMAP_EXT):
             sptep = m.link[node + i]
             if sptep == 0:
                 break
+            demand(m, m.spt[sptep], x86.PRESENT | x86.LARGE)
             if m.spt[sptep] & x86.WRITABLE:
                 return sptep
         node = m.link[node + x86.LINK_NEXT]
@@ -188,7 +210,7 @@ def rmap_write_protect(m: Machine, gfn: int) -> int:
     for level in range(2, 4):
         rmap = large_region(m, gfn, level)
         sptep = first_writable(m, rmap)
-        while sptep:
+        while sptep and goes_on(m, 1):
             rmap_remove(m, sptep)
             m.vm[x86.LPAGES] -= 1
             m.spt[sptep] = m.vm[x86.TRAP]
@@ -198,11 +220,21 @@ def rmap_write_protect(m: Machine, gfn: int) -> int:
 
 
 @kernel
-def rmap_unmap(m: Machine, rmap: int) -> int:
-    """Remove every leaf of a list (mmu.c: kvm_unmap_rmapp). 1 if there was one."""
+def rmap_unmap(m: Machine, rmap: int, for_change: int) -> int:
+    """Remove every leaf of a list (mmu.c: kvm_unmap_rmapp, kvm_set_pte_rmapp). 1 if there was one.
+
+    An absent leaf that is still listed stays so, and KVM takes the first leaf until there is
+    none. Its BUG_ON tests the whole entry ``for_change``, else P alone, which "absent" has under
+    bypass_guest_pf.
+    """
     found = 0
     sptep = first_leaf(m, rmap)
-    while sptep:
+    while sptep and goes_on(m, 1):
+        demand(m, m.spt[sptep], x86.PRESENT)
+        if for_change:
+            demand_whole(m, m.spt[sptep])
+        elif not is_present(m, m.spt[sptep]) and not m.vm[x86.BUG]:
+            m.vm[x86.BUG] = x86.BUG_ENDLESS_UNMAP
         rmap_remove(m, sptep)
         m.spt[sptep] = m.vm[x86.TRAP]
         found = 1
@@ -218,16 +250,19 @@ def rmap_age(m: Machine, rmap: int) -> int:
     young = 0
     first = m.frame[rmap]
     if first >= 0:
+        if first:
+            demand(m, m.spt[first], x86.PRESENT)
         if first and m.spt[first] & x86.ACCESSED:
             m.spt[first] &= ~x86.ACCESSED
             young = 1
         return young
     node = -first
-    while node:
+    while node and goes_on(m, 1):
         for i in range(x86.RMAP_EXT):
             sptep = m.link[node + i]
             if sptep == 0:
                 break
+            demand(m, m.spt[sptep], x86.PRESENT)
             if m.spt[sptep] & x86.ACCESSED:
                 m.spt[sptep] &= ~x86.ACCESSED
                 young = 1
@@ -242,14 +277,16 @@ def rmap_host_protect(m: Machine, rmap: int) -> int:
     if first >= 0:
         if first == 0:
             return 0
+        demand_whole(m, m.spt[first])
         m.spt[first] &= ~(x86.WRITABLE | x86.HOST_WRITABLE)
         return 1
     node = -first
-    while node:
+    while node and goes_on(m, 1):
         for i in range(x86.RMAP_EXT):
             sptep = m.link[node + i]
             if sptep == 0:
                 break
+            demand_whole(m, m.spt[sptep])
             m.spt[sptep] &= ~(x86.WRITABLE | x86.HOST_WRITABLE)
         node = m.link[node + x86.LINK_NEXT]
     return 1
@@ -258,5 +295,5 @@ def rmap_host_protect(m: Machine, rmap: int) -> int:
 @kernel
 def rmap_recycle(m: Machine, sptep: int, gfn: int) -> None:
     """Unmap a frame mapped too often, the mapping just made included."""
-    rmap_unmap(m, rmap_of(m, gfn, level_of(m, page_of(sptep))))
+    rmap_unmap(m, rmap_of(m, gfn, level_of(m, page_of(sptep))), 0)
     flush_remote_tlbs(m)

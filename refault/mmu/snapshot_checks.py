@@ -160,6 +160,7 @@ def machine(m: Machine, knobs: Mapping[str, int]) -> None:
     need(0 <= vcpus <= x86.CPUS_MAX and vm[x86.CURRENT_CPU] < vcpus, "other vCPUs")
     words = vcpus * x86.TLB_WORDS if vm[x86.TLB] else 1
     need(vm[x86.TLB] in (0, 1) and len(m.tlb) == words, "TLBs of other vCPUs")
+    need(not vm[x86.ABORTED], "it is of a replay that was broken off")
     need(vm[x86.EVENT_END] == vm[x86.EVENT_NEXT] == 0, "an event log was kept")
     need(x86.ENTRIES <= vm[x86.MEM_NEXT] <= len(m.mem), "guest memory ends outside")
     counts = (

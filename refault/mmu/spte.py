@@ -9,6 +9,7 @@ from refault.mmu.machine import Machine
 from refault.mmu.parents import child_of, level_of, page_of, remove_parent, table_of
 from refault.mmu.requests import flush_hardware, flush_remote_tlbs
 from refault.mmu.rmap import is_present, large_region, rmap_add, rmap_recycle, rmap_remove
+from refault.mmu.steps import goes_on
 from refault.mmu.tracepoints import UNSYNC_PAGE, trace_page
 from refault.mmu.unsync import mark_parents_unsync
 from refault.mmu.zap import hash_of, oos_push
@@ -21,7 +22,7 @@ def mapping_level(m: Machine, gfn: int) -> int:
     if slot == 0 or m.vm[slot + x86.SLOT_LOG]:
         return 1
     level = 1
-    while (
+    while (  # SLOT_HOST_LEVEL is 3 at most
         level < m.vm[slot + x86.SLOT_HOST_LEVEL]
         and m.frame[large_region(m, gfn, level + 1) + x86.WRITE_COUNT] == 0
     ):
@@ -33,7 +34,7 @@ def mapping_level(m: Machine, gfn: int) -> int:
 def lookup_page(m: Machine, gfn: int) -> int:
     """The newest valid shadow page of a guest table, or 0."""
     sp = m.vm[hash_of(gfn)]
-    while sp:
+    while sp and goes_on(m, 1):
         if m.page[sp + x86.GFN] == gfn and not m.page[sp + x86.ROLE] & (
             x86.ROLE_DIRECT | x86.ROLE_INVALID
         ):
@@ -65,7 +66,7 @@ def unsync_page(m: Machine, sp: int) -> int:
     gfn = m.page[sp + x86.GFN]
     role = m.page[sp + x86.ROLE]
     other = m.vm[hash_of(gfn)]
-    while other:
+    while other and goes_on(m, 1):
         if (
             m.page[other + x86.GFN] == gfn
             and not m.page[other + x86.ROLE] & x86.ROLE_DIRECT

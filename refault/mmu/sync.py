@@ -10,6 +10,7 @@ from refault.mmu.parents import page_of, quadrant_of, table_of
 from refault.mmu.requests import flush_remote_tlbs, flush_tlb
 from refault.mmu.rmap import eight_are, is_present, rmap_remove, rmap_write_protect
 from refault.mmu.spte import note_global, set_spte
+from refault.mmu.steps import goes_on
 from refault.mmu.tracepoints import SYNC_PAGE, trace_page
 from refault.mmu.unsync import clear_parents, next_leaf, reaches_root, start_path, unsync_walk
 from refault.mmu.walk import entry_size, gpte_access
@@ -108,16 +109,16 @@ def sync_page(m: Machine, cpu: int, sp: int, guarded: int, flush: int) -> int:
 def sync_children(m: Machine, cpu: int, parent: int, flush: int) -> None:
     """Sync every unsync page below ``parent`` (mmu.c: mmu_sync_children)."""
     start_path(m, parent)
-    while unsync_walk(m, parent):
+    while unsync_walk(m, parent) and goes_on(m, 1):
         guarded = 0
         i = next_leaf(m, -1)
-        while i < m.vm[x86.VEC_COUNT]:
+        while i < m.vm[x86.VEC_COUNT] and goes_on(m, 1):
             guarded |= rmap_write_protect(m, m.page[m.vm[x86.VEC_SP + i] + x86.GFN])
             i = next_leaf(m, i)
         if guarded:
             flush_guarded(m, flush)
         i = next_leaf(m, -1)
-        while i < m.vm[x86.VEC_COUNT]:
+        while i < m.vm[x86.VEC_COUNT] and goes_on(m, 1):
             sync_page(m, cpu, m.vm[x86.VEC_SP + i], 1, flush)
             clear_parents(m)
             i = next_leaf(m, i)
@@ -133,7 +134,7 @@ def sync_listed(m: Machine, cpu: int, everything: int) -> None:
     """
     guarded = 0
     sp = m.vm[x86.OOS_HEAD]
-    while sp:
+    while sp and goes_on(m, 1):
         if everything or reaches_root(m, cpu, sp):
             guarded |= rmap_write_protect(m, m.page[sp + x86.GFN])
         sp = m.page[sp + x86.OOS_NEXT]
@@ -141,7 +142,7 @@ def sync_listed(m: Machine, cpu: int, everything: int) -> None:
         flush_remote_tlbs(m)
     survived = 0
     sp = m.vm[x86.OOS_HEAD]
-    while sp:
+    while sp and goes_on(m, 1):
         after = m.page[sp + x86.OOS_NEXT]
         if (everything or reaches_root(m, cpu, sp)) and not sync_page(m, cpu, sp, 1, FLUSH_REMOTE):
             survived = 1
@@ -155,7 +156,7 @@ def sync_listed(m: Machine, cpu: int, everything: int) -> None:
 def sync_global(m: Machine, cpu: int) -> None:
     """Sync the unsync pages that loading a root leaves be (2.6.29: kvm_mmu_sync_global)."""
     sp = m.vm[x86.OOS_HEAD]
-    while sp:
+    while sp and goes_on(m, 1):
         after = m.page[sp + x86.OOS_NEXT]
         if m.page[sp + x86.ALL_GLOBAL]:
             sync_page(m, cpu, sp, 0, FLUSH)

@@ -15,6 +15,7 @@ from refault.mmu.jit import INTERPRETED, kernel
 from refault.mmu.machine import Machine
 from refault.mmu.parents import child_of, level_of, page_of, table_of
 from refault.mmu.rmap import is_present
+from refault.mmu.steps import goes_on
 
 # 2**n mod 37 differs for every n below 32, so it tells which single bit is set.
 _BIT_NUMBERS = [0] * 37
@@ -32,7 +33,7 @@ def next_bit(m: Machine, sp: int, start: int) -> int:
         return x86.ENTRIES
     word = start >> 5
     bits = m.page[sp + x86.BITMAP + word] >> (start & 31) << (start & 31)
-    while bits == 0:
+    while bits == 0:  # 16 words
         word += 1
         if word == 16:
             return x86.ENTRIES
@@ -75,7 +76,7 @@ def climb_from(m: Machine, depth: int, sp: int) -> None:
 def next_parent(m: Machine, depth: int) -> int:
     """The next entry that links to the page at that depth of the stack; 0 after the last."""
     vm = m.vm
-    while True:
+    while True:  # two turns: a node of the chain holds one entry at least
         cursor = vm[x86.STACK_SP + depth]
         if cursor >= 0:
             vm[x86.STACK_SP + depth] = 0
@@ -100,14 +101,14 @@ def mark_parents_unsync(m: Machine, sp: int) -> None:
     depth = 0
     last_mark = m.vm[x86.PARENT_MARKS] + x86.MARKS_MAX
     climb_from(m, 0, sp)
-    while depth >= 0 and m.vm[x86.PARENT_MARKS] < last_mark:
+    while depth >= 0 and m.vm[x86.PARENT_MARKS] < last_mark and goes_on(m, 1):
         sptep = next_parent(m, depth)
         if sptep == 0:
             depth -= 1
         elif mark_child(m, sptep):
             depth += 1
             climb_from(m, depth, page_of(sptep))
-    if depth >= 0:
+    if depth >= 0 and not m.vm[x86.BUG]:
         m.vm[x86.BUG] = x86.BUG_ENDLESS_WALK
 
 
@@ -129,7 +130,7 @@ def reaches_root(m: Machine, cpu: int, sp: int) -> bool:
     depth = 0
     left = x86.MARKS_MAX
     climb_from(m, 0, sp)
-    while depth >= 0:
+    while depth >= 0 and goes_on(m, 1):
         sptep = next_parent(m, depth)
         if sptep == 0:
             depth -= 1
@@ -174,6 +175,7 @@ def unsync_walk(m: Machine, parent: int) -> int:
 
     Answers the number of leaves met, 0 if there are none, :data:`NO_SPACE` when the
     vector filled up (then the caller works off what is in it and walks again).
+    Each page met below is put into the vector, so a walk meets at most 15 of them.
     """
     vm = m.vm
     vm[x86.VEC_COUNT] = 0
@@ -184,7 +186,7 @@ def unsync_walk(m: Machine, parent: int) -> int:
     sp = parent
     index = -1
     count = 0
-    while True:
+    while goes_on(m, 1):
         index = next_bit(m, sp, index + 1)
         if index == x86.ENTRIES:
             if next_bit(m, sp, 0) == x86.ENTRIES:
@@ -221,6 +223,7 @@ def unsync_walk(m: Machine, parent: int) -> int:
                 return NO_SPACE
         elif vm[x86.KNOB_UNSYNC_CLEAR]:
             forget_mark(m, sp, index)
+    return 0
 
 
 @kernel
@@ -237,7 +240,7 @@ def next_leaf(m: Machine, i: int) -> int:
     """
     vm = m.vm
     i += 1
-    while i < vm[x86.VEC_COUNT]:
+    while i < vm[x86.VEC_COUNT]:  # at most VECTOR_SIZE
         sp = vm[x86.VEC_SP + i]
         level = level_of(m, sp)
         vm[x86.PATH_INDEX + level - 1] = vm[x86.VEC_INDEX + i]

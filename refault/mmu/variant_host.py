@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refault.errors import ReplayRefused, SimulatorCrashed
+from refault.errors import ReplayCancelled, ReplayRefused, SimulatorCrashed
 from refault.mmu import layout as x86
 from refault.mmu import machine
 from refault.mmu import operations as op
@@ -42,6 +42,7 @@ DEFECTS = (
     ValueError,
 )
 CRASH_LINES = 12
+_ABORTED = "broken off: nobody wants the rest"
 
 
 class Host:
@@ -68,6 +69,7 @@ class Host:
         self.header = header
         self.findings = FindingLog()
         self.stopped = False
+        self._is_aborted = False
         self.operation_count = 0
         self.outcomes = OutcomeDigest()
         self.events = EventLog(events, variant.knobs) if events else None
@@ -135,6 +137,12 @@ class Host:
                 turn = self.body_count // schedule.every
                 self._change_limit(schedule.then if turn % 2 else schedule.first)
 
+    def abort(self) -> None:
+        """Make :meth:`execute`, in another thread, end soon; the host is of no use any more."""
+        self._is_aborted = True
+        # Set in this order, so that a machine that takes the place of this one is not run.
+        self.machine.vm[x86.ABORTED] = 1
+
     def _change_limit(self, limit: int) -> None:
         rows = op.empty(1, interpreted=INTERPRETED)
         rows.kind[0], rows.a[0] = op.NR_PAGES, limit
@@ -144,16 +152,20 @@ class Host:
         """Execute rows ``start`` to ``end`` - 1; answers where it stopped."""
         at = start
         while at < end:
+            if self._is_aborted:
+                raise ReplayCancelled(_ABORTED)
             shift = self.operation_count - at
             stop = end
             if self.sample_every:
                 stop = min(end, at + self.sample_every - self.operation_count % self.sample_every)
             with _simulating():
                 done = loop.run(self.machine, ops, at, stop, shift, self.log)
+                if self._is_aborted:
+                    raise ReplayCancelled(_ABORTED)
                 self.operation_count += done - at
                 self.findings.take(self.log, ops, self.outcomes)
             if self.events:
-                self.events.take(self.machine)
+                self.events.take(self.machine, is_over=lambda: self._is_aborted)
             bug = int(self.machine.vm[x86.BUG])
             if bug:
                 self.stopped = True

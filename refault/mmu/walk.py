@@ -139,7 +139,7 @@ def walk_addr(
             return walk_failed(m, 0, write, user, fetch)
         level -= 1
     pt_access = x86.ACC_ALL
-    while True:
+    while True:  # one turn a level
         table_gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
         index = gva >> (12 + bits * (level - 1)) & ((1 << bits) - 1)
         gpa = (table_gfn << x86.PAGE_SHIFT) + index * size

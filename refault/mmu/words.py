@@ -87,6 +87,23 @@ def _set(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 
 @intrinsic
+def shared_word(typing_context: Any, words: Any, place: Any) -> Any:
+    """A word that another thread may set meanwhile: no loop keeps it in a register.
+
+    ``words`` may be an array as well, where kernels are tested by themselves.
+    """
+    del typing_context, place
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = args[0]
+        if isinstance(sig.args[0], types.Array):
+            data = context.make_array(sig.args[0])(context, builder, data).data
+        return builder.load_atomic(builder.gep(data, [args[1]]), "monotonic", 8)
+
+    return signature(types.int64, words, types.int64), generate
+
+
+@intrinsic
 def bare_words(typing_context: Any, record: Any) -> Any:
     """The same named tuple with each one-dimensional array as :class:`Words`."""
     del typing_context

@@ -8,6 +8,7 @@ from refault.mmu.machine import Machine
 from refault.mmu.parents import child_of, first_parent, level_of, remove_parent, table_of
 from refault.mmu.requests import cpu_of, flush_remote_tlbs, reload_remote_mmus
 from refault.mmu.rmap import eight_are, is_present, large_region, rmap_remove
+from refault.mmu.steps import goes_on
 from refault.mmu.tracepoints import SYNC_PAGE, ZAP_PAGE, trace_page
 from refault.mmu.unsync import clear_parents, next_leaf, start_path, unsync_walk
 
@@ -144,7 +145,7 @@ def unlink_eight(m: Machine, sp: int, first: int) -> None:
 def unlink_parents(m: Machine, sp: int) -> None:
     """Make every entry that links here absent; the parents' unsync marks stay as they are."""
     sptep = first_parent(m, sp)
-    while sptep:
+    while sptep and goes_on(m, 1):
         remove_parent(m, sp, sptep)
         m.spt[sptep] = m.vm[x86.TRAP]
         sptep = first_parent(m, sp)
@@ -172,7 +173,7 @@ def commit_zap(m: Machine) -> None:
         return
     m.vm[x86.INVALID_HEAD] = 0
     flush_remote_tlbs(m)
-    while sp:
+    while sp and goes_on(m, 1):
         after = m.page[sp + x86.LIST_NEXT]
         free_page(m, sp)
         sp = after
@@ -182,6 +183,7 @@ def commit_zap(m: Machine) -> None:
 def drop_page(m: Machine, sp: int) -> None:
     """Zap one page, its unsync children apart: unlink it and free it, unless a vCPU runs on it."""
     m.vm[x86.SHADOW_ZAPPED] += 1
+    goes_on(m, x86.ENTRIES // 8)  # so that a loop of zaps has its steps
     unlink_children(m, sp)
     unlink_parents(m, sp)
     if not m.vm[x86.KNOB_ZAP_COMMIT]:
@@ -230,10 +232,10 @@ def zap_unsync_children(m: Machine, parent: int) -> int:
         return 0
     zapped = 0
     start_path(m, parent)
-    while unsync_walk(m, parent):
+    while unsync_walk(m, parent) and goes_on(m, 1):
         leaves = 0
         i = next_leaf(m, -1)
-        while i < vm[x86.VEC_COUNT]:
+        while i < vm[x86.VEC_COUNT] and goes_on(m, 1):
             if keep:
                 set_aside(m, vm[x86.VEC_SP + i])
             else:
@@ -280,14 +282,14 @@ def reclaim_pages(m: Machine) -> None:
     """
     idle = 0
     coming = 0
-    while m.vm[x86.N_FREE] + coming < x86.REFILL_PAGES and m.vm[x86.LIST_TAIL]:
+    while m.vm[x86.N_FREE] + coming < x86.REFILL_PAGES and m.vm[x86.LIST_TAIL] and goes_on(m, 1):
         before = m.vm[x86.ACTIVE]
         zapped = zap_tail(m)
         if m.vm[x86.KNOB_ZAP_COMMIT]:
             coming += zapped
         m.vm[x86.RECYCLED] += 1
         idle = idle + 1 if m.vm[x86.ACTIVE] == before else 0
-        if idle > m.vm[x86.ACTIVE]:
+        if idle > m.vm[x86.ACTIVE] and not m.vm[x86.BUG]:
             m.vm[x86.BUG] = x86.BUG_ENDLESS_ZAP
         if m.vm[x86.BUG]:
             return
@@ -319,7 +321,7 @@ def change_limit(m: Machine, limit: int) -> None:
         vm[x86.N_ALLOC] = limit
         return
     idle = 0
-    while (used & x86.U32) > limit:
+    while (used & x86.U32) > limit and goes_on(m, 1):
         if loop >= 2 and vm[x86.LIST_TAIL] == 0:
             break
         before = vm[x86.ACTIVE]
@@ -329,7 +331,7 @@ def change_limit(m: Machine, limit: int) -> None:
         if not self_counted:
             used -= 1
         idle = idle + 1 if vm[x86.ACTIVE] == before else 0
-        if (used < 0 or self_counted) and idle > vm[x86.ACTIVE]:
+        if (used < 0 or self_counted) and idle > vm[x86.ACTIVE] and not vm[x86.BUG]:
             vm[x86.BUG] = x86.BUG_ENDLESS_ZAP
         if vm[x86.BUG]:
             return
@@ -344,13 +346,13 @@ def zap_all(m: Machine) -> None:
     sp = m.vm[x86.LIST_HEAD]
     # A pinned root moves to the head: without a bound, restarts over it never end.
     bound = 4 * m.vm[x86.ACTIVE] * (m.vm[x86.ACTIVE] + 1) + 4
-    while sp and bound:
+    while sp and bound and goes_on(m, 1):
         bound -= 1
         after = m.page[sp + x86.LIST_NEXT]
         if zap_page(m, sp):
             after = m.vm[x86.LIST_HEAD]
         sp = after
-    if bound == 0:
+    if bound == 0 and not m.vm[x86.BUG]:
         m.vm[x86.BUG] = x86.BUG_ENDLESS_ZAP
     if m.vm[x86.KNOB_ZAP_COMMIT]:
         commit_zap(m)
