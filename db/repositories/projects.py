@@ -79,6 +79,20 @@ def check_room_for_trace(
         )
 
 
+def bytes_left(session: Session, *, under_way_bytes: int) -> int | None:
+    """How many bytes of traces the project may have besides; None without a quota."""
+    quota = session.scalar(sa.select(Project.quota_bytes).where(Project.id == project_of(session)))
+    if quota is None:
+        return None
+    held = session.scalar(sa.select(sa.func.coalesce(sa.func.sum(Trace.size_bytes), 0)))
+    return max(0, int(quota) - int(held or 0) - under_way_bytes)
+
+
+def take_turn(session: Session) -> None:
+    """Waits until no other transaction counts what this project has."""
+    _locked(session)
+
+
 def _and(count: int, what: str) -> str:
     return f" and {count} {what}" if count else ""
 

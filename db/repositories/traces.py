@@ -115,6 +115,11 @@ def has_any_of_size(session: Session, size_bytes: int) -> bool:
     return session.scalar(query) is not None
 
 
+def largest_bytes(session: Session) -> int:
+    """The size of the project's largest trace; 0 without any."""
+    return session.scalar(sa.select(sa.func.max(Trace.size_bytes))) or 0
+
+
 def find_many(session: Session, digests: Collection[str]) -> dict[str, Trace]:
     """Those of the whole digests that are here, in one question however many there are."""
     found = session.scalars(sa.select(Trace).where(Trace.digest.in_(digests)))

@@ -15,6 +15,8 @@ STOP_SECONDS = 3
 # What a connection may hold of a body before it is asked for. The server's own 400 KiB make uploads
 # no faster.
 RECEIVED_BYTES = 192 * 1024
+# How long the head of a request may take; of bodies see bodies.py.
+HEADER_MILLISECONDS = 10_000
 
 
 def main() -> int:
@@ -36,7 +38,9 @@ def main() -> int:
         port=settings.port,
         interface=Interfaces.ASGI,
         websockets=False,
-        http1_settings=HTTP1Settings(max_buffer_size=RECEIVED_BYTES),
+        http1_settings=HTTP1Settings(
+            max_buffer_size=RECEIVED_BYTES, header_read_timeout=HEADER_MILLISECONDS
+        ),
         # In every process it starts.
         log_dictconfig=log,
         # Watched batches are answers without an end; stopping does not wait for theirs.

@@ -107,7 +107,7 @@ def create_app(settings: Settings | None = None) -> Site:
     # hold up every seventh comparison for a tenth of a second.
     gc.collect()
     gc.freeze()
-    return Site(api, pages, api.state.request_metrics)
+    return Site(api, pages)
 
 
 def create_api(settings: Settings) -> FastAPI:

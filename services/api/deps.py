@@ -15,9 +15,11 @@ from db.blobs import BlobStore, SnapshotStore, open_snapshots, open_store
 from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
 from services.api.access import CALLER, Caller, caller_of
 from services.api.batches.watching import Watchers
+from services.api.bodies import Bodies
 from services.api.comparisons.drawing import Drawings
 from services.api.sender import Sender
 from services.api.settings import Settings
+from services.api.traces.room import OpenUploads
 from services.api.uploads.validators import Validators
 
 
@@ -31,7 +33,9 @@ class Resources:
     # Those of a deleted trace's shards go with it.
     snapshots: SnapshotStore
     sender: Sender
+    bodies: Bodies
     upload_slots: anyio.CapacityLimiter
+    open_uploads: OpenUploads
     validators: Validators
     drawings: Drawings
     watchers: Watchers
@@ -49,7 +53,13 @@ class Resources:
                 settings.blobs, settings.snapshots, staging=settings.blobs_staging
             ),
             sender=Sender(settings.broker_url),
+            bodies=Bodies(
+                wait_seconds=settings.body_wait_seconds,
+                bytes_per_second=settings.body_bytes_per_second,
+                count_max=settings.body_count,
+            ),
             upload_slots=anyio.CapacityLimiter(settings.upload_parallel_count),
+            open_uploads=OpenUploads(),
             validators=Validators(settings.upload_parallel_count, settings.upload_decode_count),
             drawings=Drawings(
                 settings.drawing_parallel_count,

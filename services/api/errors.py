@@ -160,7 +160,8 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "Capture less, or raise REFAULT_UPLOAD_LIMIT_BYTES on the service.",
     ),
     errors.UploadStalled: ProblemType(
-        "upload-stalled", 408, "The upload stopped", "Send it again; nothing of it was kept."
+        "upload-stalled", 408, "The body came too slowly",
+        "Send it again, faster. Of a resumable upload what came is kept: ask for the offset.",
     ),
     errors.DigestMismatch: ProblemType(
         "digest-mismatch", 422, "The bytes changed on the way",
@@ -206,6 +207,8 @@ _FRAMEWORK: Mapping[int, ProblemType] = {
     405: ProblemType(
         "method-not-allowed", 405, "Not with this method", "The Allow header lists those it has."
     ),
+    408: TABLE[errors.UploadStalled],
+    429: TABLE[errors.RateLimited],
     413: ProblemType(
         "content-too-large", 413, "The body is too large", "Send less at once, in several requests."
     ),

@@ -38,8 +38,19 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the API listens on")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on")
     upload_limit_bytes: int = Field(4 * GIB, gt=0, description="The largest trace taken, in bytes")
-    upload_idle_seconds: float = Field(
-        60, gt=0, description="An upload that sends nothing for so long is refused"
+    body_wait_seconds: float = Field(
+        20, gt=0, description="How long a request's body may keep the API waiting in all"
+    )
+    body_bytes_per_second: int = Field(
+        16 * 1024, gt=0, description="What a body must send for each further second"
+    )
+    body_count: int = Field(
+        256,
+        gt=0,
+        description="Bodies on their way at once; a project has a quarter, a credential an eighth",
+    )
+    upload_open_count: int = Field(
+        100, gt=0, description="Resumable uploads a project may have begun and not finished"
     )
     upload_parallel_count: int = Field(
         8, gt=0, description="Uploads checked at the same time; further ones wait their turn"

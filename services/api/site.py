@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from http import HTTPStatus
 
+from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from db import logs, tracing
 from refault.printable import printable
 from services.api import errors
+from services.api.bodies import Bodies
 from services.api.errors import REQUEST_ID
 from services.api.metrics import RequestMetrics, Stopwatch, route_of
 from services.api.texts import refused_in
@@ -24,8 +25,6 @@ from services.api.uploads import protocol
 # Where bodies may be large: they are streamed, and have a limit of their own.
 UPLOAD_PATHS = re.compile(r"/api/v1/(traces|blobs/[^/]*|uploads(/[^/]*)?|patch_sets/from_mail)")
 RESUMABLE_PATH = "/api/v1/uploads"
-# A body of the largest batch is a tenth of it; uploads have a limit of their own.
-BODY_BYTES_MAX = 1024 * 1024
 API_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
 # Asked every few seconds by machines: worth a line only to somebody who looks closely.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -52,12 +51,11 @@ class Site:
     id follows a request through several services.
     """
 
-    def __init__(
-        self, api: ASGIApp, pages: ASGIApp | None, counted: RequestMetrics | None = None
-    ) -> None:
+    def __init__(self, api: FastAPI, pages: ASGIApp | None) -> None:
         self.api = api
         self.pages = pages
-        self._counted = counted or RequestMetrics()
+        self._counted: RequestMetrics = api.state.request_metrics
+        self._bodies: Bodies = api.state.resources.bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run the lifespan of the API."""
@@ -90,8 +88,8 @@ class Site:
 
         is_api = self.pages is None or scope["path"].startswith(API_PATHS)
         answer = _refusal(scope, is_api=is_api) or (self.api if is_api else self.pages)
-        if not UPLOAD_PATHS.fullmatch(scope["path"]):
-            receive = _bounded(receive)
+        is_upload = UPLOAD_PATHS.fullmatch(scope["path"]) is not None
+        body = self._bodies.of(scope, receive, is_bounded=not is_upload)
         # Somebody's own trace goes on here; of addresses it gets the route alone.
         span = tracing.span(
             scope["method"],
@@ -102,8 +100,9 @@ class Site:
         is_told = scope["path"] not in _QUIET
         with logs.bound(request_id=request_id), span if is_told else nullcontext() as opened:
             try:
-                await answer(scope, receive, send_marked)  # type: ignore[misc]
+                await answer(scope, body.receive, send_marked)  # type: ignore[misc]
             finally:
+                body.close()
                 route = route_of(scope) if is_api else "page"
                 self._tell(scope, route, status, watch.seconds)
                 if opened is not None:
@@ -129,18 +128,3 @@ def _refusal(scope: Scope, *, is_api: bool) -> ASGIApp | None:
     if is_api:
         return errors.unprintable(Request(scope), *found)
     return PlainTextResponse("{}: {}\n".format(*found), 422)
-
-
-def _bounded(receive: Receive) -> Receive:
-    """``receive``, refusing a body of more than BODY_BYTES_MAX before it is kept."""
-    received_bytes = 0
-
-    async def receive_bounded() -> Message:
-        nonlocal received_bytes
-        message = await receive()
-        received_bytes += len(message.get("body", b""))
-        if received_bytes > BODY_BYTES_MAX:
-            raise HTTPException(413, f"the body has more than {BODY_BYTES_MAX} bytes")
-        return message
-
-    return receive_bounded

@@ -2,8 +2,14 @@
 
 import hashlib
 
+import anyio
 import pytest
+import sqlalchemy as sa
 
+from db import session
+from db.models import Project
+from services.api.app import create_api
+from services.api.site import Site
 from tests.api.test_resumable import TUS, UPLOADS, begin, metadata, send
 from tests.fixtures.api import SERIES, in_process, trace_bytes
 
@@ -105,10 +111,12 @@ async def test_a_resumable_upload_over_the_quota_is_refused_before_its_first_byt
 
 async def test_a_resumable_upload_whose_room_was_taken_meanwhile_leaves_nothing(site, rows, small):
     one, two = trace_bytes(name="one"), trace_bytes(name="two")
-    async with in_process(site, small(quota_traces=1)) as http:
+    async with in_process(site, small(quota_traces=2)) as http:
         place = await begin(http, two)
         assert (await send(http, place, 0, two[:1000])).status_code == 204
         assert (await put(http, one)).status_code == 201
+        with session.transaction(rows.engine) as opened:
+            opened.execute(sa.update(Project).values(quota_traces=1))
         refused = await send(http, place, 1000, two[1000:])
         after = await http.head(place, headers=TUS)
         told = (await http.get(place)).json()
@@ -144,6 +152,96 @@ async def test_a_trace_that_is_there_takes_no_further_room_in_parts(site, rows, 
         place = await begin(http, data, upload_metadata=metadata(sha256=digest))
         assert (await send(http, place, 0, data)).status_code == 204
     assert len(rows.files()) == 1
+
+
+async def test_the_digest_of_a_small_trace_opens_no_large_upload(site, rows, small):
+    """Whoever announced a digest that is here was asked for no room, whatever the length."""
+    data = trace_bytes(name="one")
+    digest = hashlib.sha256(data).hexdigest()
+    large = str(10 * len(data))
+    async with in_process(site, small(quota_bytes=2 * len(data))) as http:
+        assert (await put(http, data)).status_code == 201
+        given = TUS | {"upload-metadata": metadata(sha256=digest)}
+        refused = await http.post(UPLOADS, headers=given | {"upload-length": large})
+        whole = await http.put(
+            f"/api/v1/blobs/{digest}", content=endless(), headers={"content-length": large}
+        )
+        taken = await http.post(UPLOADS, headers=given | {"upload-length": str(len(data))})
+        listed = (await http.get(UPLOADS)).json()["items"]
+    assert (refused.status_code, whole.status_code, taken.status_code) == (422, 422, 201)
+    assert refused.json()["type"] == "/problems/digest-mismatch"
+    assert f"has {len(data)} bytes; the sender announced {large}" in refused.json()["detail"]
+    assert len(listed) == 1
+
+
+async def test_open_uploads_of_a_project_are_bounded_also_those_of_a_trace_that_is_here(
+    api_settings, rows, small
+):
+    data = trace_bytes(name="one")
+    api = create_api(api_settings.model_copy(update={"upload_open_count": 2}))
+    async with in_process(Site(api, None), small()) as http:
+        assert (await put(http, data)).status_code == 201
+        given = TUS | {
+            "upload-length": str(len(data)),
+            "upload-metadata": metadata(sha256=hashlib.sha256(data).hexdigest()),
+        }
+        answers = [await http.post(UPLOADS, headers=given) for _ in range(3)]
+        assert (await http.delete(answers[0].headers["location"], headers=TUS)).status_code == 204
+        again = await http.post(UPLOADS, headers=given)
+    api.state.resources.close()
+    assert [answer.status_code for answer in answers] == [201, 201, 507]
+    assert "has 2 uploads begun and not finished" in answers[2].json()["detail"]
+    assert again.status_code == 201
+
+
+async def endless():
+    while True:
+        yield bytes(1000)
+
+
+async def test_an_upload_of_unknown_length_is_refused_where_the_room_ends(site, rows, small):
+    """It was taken whole, up to the limit of the service, and then measured."""
+    data = trace_bytes(name="one", event_count=50_000)
+
+    async def chunks():
+        for start in range(0, len(data), 1000):
+            yield data[start : start + 1000]
+
+    async with in_process(site, small(quota_bytes=2000)) as http:
+        refused = await http.post(TRACES, content=chunks())
+    assert refused.status_code == 507
+    assert refused.json()["type"] == "/problems/quota-exceeded"
+    assert "room for 2000 bytes" in refused.json()["detail"]
+    assert rows.files() == []
+
+
+async def test_uploads_of_one_request_that_are_on_their_way_count(site, rows, small):
+    data = trace_bytes(name="one")
+    other = trace_bytes(name="other")
+    begun, may_end = anyio.Event(), anyio.Event()
+    answers = []
+
+    async def slow():
+        yield data[:100]
+        begun.set()
+        await may_end.wait()
+        yield data[100:]
+
+    async with in_process(site, small(quota_bytes=len(data) + 10)) as http:
+
+        async def send_slowly():
+            headers = {"content-length": str(len(data))}
+            answers.append(await http.post(TRACES, content=slow(), headers=headers))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send_slowly)
+            await begun.wait()
+            refused = await upload(http, "other")
+            in_parts = await http.post(UPLOADS, headers=TUS | {"upload-length": str(len(other))})
+            may_end.set()
+    assert answers[0].status_code == 201
+    assert (refused.status_code, in_parts.status_code) == (507, 507)
+    assert f"and {len(data)} under way" in refused.json()["detail"]
 
 
 async def test_runs_too_many_are_refused_and_none_is_queued(site, rows, small):

@@ -129,7 +129,7 @@ async def test_requests_are_counted_by_route_and_status_without_their_ids(
     api_settings, rows, token
 ):
     api = create_api(api_settings)
-    async with in_process(Site(api, None, api.state.request_metrics), token) as http:
+    async with in_process(Site(api, None), token) as http:
         for name in ("b-2222", "b-3333"):
             await http.get(f"/api/v1/batches/{name}")
         await http.get("/nowhere")

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from db.models import Upload
 from db.session import transaction
+from refault.trace import TraceValidator
 from services.api import housekeeping
 from services.api.app import create_api
 from services.api.site import Site
@@ -382,7 +383,7 @@ async def test_a_part_that_broke_off_goes_on_where_it_broke_also_in_another_proc
         yield GOOD[:600]
         await anyio.sleep(30)
 
-    async with service(api_settings, token, upload_idle_seconds=0.05) as http:
+    async with service(api_settings, token, body_wait_seconds=0.05) as http:
         place = await begin(http)
         answer = await send(http, place, 0, broken())
         assert answer.status_code == 408
@@ -431,3 +432,40 @@ async def breaking(part):
     """A body whose sender goes away behind its last byte: what the server is told then."""
     yield part
     raise ClientDisconnect
+
+
+async def test_parts_of_a_few_bytes_read_no_more_again_than_parts_of_many(
+    api_settings, rows, token, monkeypatch
+):
+    """Two uploads that take turns, where one validator is kept: each part read all before it."""
+    fed_bytes = []
+    feed = TraceValidator.feed
+
+    def counted(self, data):
+        fed_bytes.append(len(data))
+        feed(self, data)
+
+    monkeypatch.setattr(TraceValidator, "feed", counted)
+    async with service(api_settings, token, upload_parallel_count=1) as http:
+        places = [await begin(http), await begin(http)]
+        for start in range(0, len(GOOD), 20):
+            for place in places:
+                assert (await send(http, place, start, GOOD[start : start + 20])).status_code == 204
+    assert sum(fed_bytes) <= 2 * 3 * len(GOOD)
+    assert len(rows.files()) == 1
+
+
+async def test_bytes_that_were_not_checked_in_their_part_are_checked_before_they_are_a_trace(
+    api_settings, rows, token
+):
+    bad = GOOD[:-100] + bytes([GOOD[-100] ^ 1]) + GOOD[-99:]
+    async with service(api_settings, token) as http:
+        place = await begin(http, bad)
+        assert (await send(http, place, 0, bad[:-200])).status_code == 204
+    async with service(api_settings, token) as http:
+        # No validator is kept here; this part has the wrong byte and crosses no doubling.
+        first = await send(http, place, len(bad) - 200, bad[-200:-50])
+        last = await send(http, place, len(bad) - 50, bad[-50:])
+    assert {first.status_code, last.status_code} <= {204, 422, 410}
+    assert 422 in {first.status_code, last.status_code}
+    assert rows.nothing_is_left()

@@ -19,6 +19,7 @@ from refault.trace.header import pack_header
 from refault.trace.packing import take_apart
 from services.api.app import create_api
 from services.api.settings import GIB
+from services.api.site import Site
 from tests.builders import transaction
 from tests.fixtures.api import RAM, Rows, block, in_process, trace_bytes
 from tests.patience import PATIENCE_SECONDS
@@ -236,7 +237,7 @@ async def service(settings, **changed):
     engine = create_engine(settings.database_url, pool_size=1)
     token = Rows(engine, settings.blobs).mint_token()
     engine.dispose()
-    async with in_process(api, token) as http:
+    async with in_process(Site(api, None), token) as http:
         yield http
     api.state.resources.close()
 
@@ -267,11 +268,11 @@ async def test_an_upload_that_stops_coming_is_refused(api_settings, rows):
         yield GOOD[:1000]
         await anyio.sleep(30)
 
-    async with service(api_settings, upload_idle_seconds=0.05) as http:
+    async with service(api_settings, body_wait_seconds=0.05) as http:
         answer = await http.post(TRACES, content=stalled())
 
     assert answer.status_code == 408
-    assert "after byte 1000" in answer.json()["detail"]
+    assert "1000 bytes in" in answer.json()["detail"]
     assert rows.nothing_is_left()
 
 

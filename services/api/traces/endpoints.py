@@ -1,6 +1,5 @@
 """The endpoints under ``/api/v1/traces``."""
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -10,7 +9,7 @@ from services.api.deps import Resources, WithPage, WithResources, unchanged
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
 from services.api.schemas import Page
-from services.api.traces import catalogue, intake, service
+from services.api.traces import catalogue, intake, service, taking
 from services.api.traces.intake import Announcement, Wishes
 from services.api.traces.schemas import (
     TAGS_MAX,
@@ -78,9 +77,7 @@ async def take(
     request: Request, response: Response, resources: Resources, announcement: Announcement
 ) -> TraceDetail:
     """The body of a request as a trace; the answer says where it is and whether it is new."""
-    trace, is_new = await intake.in_thread(
-        request, resources, partial(service.receive, resources, announcement)
-    )
+    trace, is_new = await taking.take(request, resources, service.receive(resources, announcement))
     response.headers["location"] = f"/api/v1/traces/{trace.id}"
     response.status_code = 201 if is_new else 200
     return trace

@@ -8,26 +8,19 @@
                        413 / 422 with the byte     file in place, then the row, in one
                        nothing stays behind        transaction under the digest's lock
 
-Everything here runs in a worker thread; only waiting for the next chunk goes
-back to the event loop.
+Everything here runs in a worker thread; how the chunks come there stands in ``taking.py``.
 """
 
-import asyncio
 import base64
 import binascii
 import dataclasses
-import queue
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
-import anyio
-import anyio.from_thread
-import anyio.to_thread
 from pydantic import Field, ValidationError
 from sqlalchemy.orm import Session
-from starlette.requests import ClientDisconnect, Request
 
 from db import orphans
 from db.models import Trace
@@ -36,21 +29,16 @@ from refault.errors import (
     Conflict,
     DigestMismatch,
     InvalidRequest,
-    UploadStalled,
     UploadTooLarge,
 )
 from refault.trace import TraceValidator
 from services.api.deps import Resources
 from services.api.schemas import LINES, Body
-from services.api.traces.schemas import TAGS_MAX, Name, Note, Tag, TraceDetail
-
-TakenT = TypeVar("TakenT")
+from services.api.traces.schemas import NAME_LENGTH_MAX, TAGS_MAX, Name, Note, Tag, TraceDetail
 
 # RFC 9530: a dictionary of algorithm=:base64:
 _DIGEST_ENTRY = re.compile(r"sha-256=:([A-Za-z0-9+/]*={0,2}):")
 _SHA256_BYTES = 32
-GATHERED_BYTES = 512 * 1024
-GATHERED_AHEAD = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,107 +91,6 @@ def announced(
     if digest is not None and stated not in {None, digest}:
         raise InvalidRequest(f"Content-Digest says {stated}, the address says {digest}")
     return Announcement(wishes, size_bytes, digest or stated)
-
-
-async def in_thread(
-    request: Request, resources: Resources, take: Callable[[Iterator[bytes]], TakenT]
-) -> TakenT:
-    """What ``take`` makes of the bytes of a body, in a worker thread, once there is one for it.
-
-    Raises, out of the iterator it is given, UploadStalled if the next bytes take too long, or
-    ClientDisconnect. What came before is handed out first.
-    """
-    gathering = _Gathering(
-        aiter(request.stream()), resources.settings.upload_idle_seconds, resources.upload_slots
-    )
-    try:
-        return await anyio.to_thread.run_sync(
-            take, gathering.chunks(), limiter=resources.upload_slots
-        )
-    finally:
-        await gathering.stop()
-
-
-class _Gathering:
-    """Chunks of a body, joined into few, on their way from the event loop to a worker thread.
-
-    Every hand-over costs as much as checking a small chunk, so they are joined: the first comes
-    alone, as it may show already that this is no trace. Once it has been checked, the next are
-    gathered while the thread checks some, up to :data:`GATHERED_AHEAD` of them. The more uploads
-    hold one of the ``slots``, the smaller they are: together they hold no more than one would.
-    """
-
-    def __init__(
-        self, stream: AsyncIterator[bytes], idle_seconds: float, slots: anyio.CapacityLimiter
-    ) -> None:
-        self._stream = stream
-        self._idle_seconds = idle_seconds
-        self._slots = slots
-        self._loop = asyncio.get_running_loop()
-        self._room = asyncio.Semaphore(1)
-        self._ready: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._task: asyncio.Task[None] | None = None
-        self._failure: Exception | None = None
-
-    def chunks(self) -> Iterator[bytes]:
-        """The body, for a worker thread."""
-        received_bytes = 0
-        anyio.from_thread.run_sync(self._start)
-        room_count = GATHERED_AHEAD
-        while chunk := self._ready.get():
-            received_bytes += len(chunk)
-            yield chunk
-            for _ in range(room_count):
-                self._loop.call_soon_threadsafe(self._room.release)
-            room_count = 1
-        if isinstance(self._failure, TimeoutError):
-            raise UploadStalled(
-                f"nothing came for {self._idle_seconds:g} s after byte {received_bytes};"
-                " nothing was kept"
-            ) from self._failure
-        if self._failure is not None:
-            raise self._failure
-
-    async def stop(self) -> None:
-        """Nobody wants more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    def _start(self) -> None:
-        self._task = self._loop.create_task(self._gather())
-
-    async def _gather(self) -> None:
-        """Everything, in its order; an empty chunk is the end, however it came."""
-        wanted_bytes = 1
-        is_more = True
-        try:
-            while is_more:
-                await self._room.acquire()
-                gathered, is_more = await self._next(wanted_bytes)
-                wanted_bytes = GATHERED_BYTES // max(1, self._slots.borrowed_tokens)
-                if gathered:
-                    self._ready.put(gathered)
-        finally:
-            self._ready.put(b"")
-
-    async def _next(self, wanted_bytes: int) -> tuple[bytes, bool]:
-        """As many bytes as wanted, or a chunk more, and whether there may be others."""
-        gathered: list[bytes] = []
-        is_more = True
-        while wanted_bytes > 0 and is_more:
-            try:
-                with anyio.fail_after(self._idle_seconds):
-                    chunk = await anext(self._stream, None)
-            except (TimeoutError, ClientDisconnect) as error:
-                self._failure = error
-                chunk = None
-            if chunk is None:
-                is_more = False
-            else:
-                gathered.append(chunk)
-                wanted_bytes -= len(chunk)
-        return b"".join(gathered), is_more
 
 
 def keep(
@@ -270,7 +157,7 @@ def _columns(validator: TraceValidator, wishes: Wishes) -> dict[str, Any]:
     meanings = summary.header.workload_marks
     return {
         "digest": summary.digest,
-        "name": wishes.name or summary.header.name or summary.digest[:12],
+        "name": wishes.name or summary.header.name[:NAME_LENGTH_MAX] or summary.digest[:12],
         "content": summary.header.content,
         "guest_mode": summary.header.guest_mode,
         "vcpu_count": summary.vcpu_count,

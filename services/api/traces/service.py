@@ -1,40 +1,36 @@
 """An upload in one request: checked while it comes in, kept whole or not at all."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 
-from db.repositories import projects, traces
-from refault.errors import Unavailable
+from db.repositories import traces
+from refault.errors import QuotaExceeded, Unavailable
 from services.api.deps import Resources
-from services.api.traces import intake
+from services.api.traces import intake, room
 from services.api.traces.intake import Announcement, too_large
+from services.api.traces.room import OpenUpload
 from services.api.traces.schemas import TraceDetail
+from services.api.traces.taking import Taking
 
 
-def receive(
-    resources: Resources, announcement: Announcement, chunks: Iterator[bytes]
-) -> tuple[TraceDetail, bool]:
+def receive(resources: Resources, announcement: Announcement) -> Taking[tuple[TraceDetail, bool]]:
     """Take an upload; the trace, and whether it is new.
 
     Raises:
         TraceError: the bytes are no good trace; ``offset`` says from where on.
         QuotaExceeded: the project has no room for it.
-        UploadTooLarge, UploadStalled, DigestMismatch: see their names.
+        UploadTooLarge, DigestMismatch: see their names.
         Unavailable: the file could not be written, or the database not reached.
     """
-    limit_bytes = resources.settings.upload_limit_bytes
-    if announcement.size_bytes is not None and announcement.size_bytes > limit_bytes:
-        raise too_large(f"it has {announcement.size_bytes} bytes", limit_bytes)
-    if announcement.size_bytes is not None:
-        _check_room(resources, announcement.size_bytes)
     try:
         with ExitStack() as upload:
+            mine = upload.enter_context(resources.open_uploads.one(resources.project_id))
+            left_bytes = _room(resources, announcement, mine)
             incoming = upload.enter_context(resources.blobs.receive())
             validator = resources.validators.new(incoming.read)
             upload.callback(validator.abandon)
-            for chunk in chunks:
-                if incoming.size_bytes + len(chunk) > limit_bytes:
-                    raise too_large(f"it goes on after byte {limit_bytes}", limit_bytes)
+            while chunk := (yield):
+                _bound(resources, incoming.size_bytes + len(chunk), left_bytes)
+                mine.grow_to(incoming.size_bytes + len(chunk))
                 incoming.write(chunk)
                 validator.feed(chunk)
 
@@ -55,8 +51,28 @@ def receive(
         ) from error
 
 
-def _check_room(resources: Resources, size_bytes: int) -> None:
-    """Refuses before the first byte what is over the quota, and cannot be a trace that is here."""
+def _room(resources: Resources, announcement: Announcement, mine: OpenUpload) -> int | None:
+    """Refuses before the first byte what has no room; how many bytes there may be, if not any."""
+    size_bytes, limit_bytes = announcement.size_bytes, resources.settings.upload_limit_bytes
+    if size_bytes is not None and size_bytes > limit_bytes:
+        raise too_large(f"it has {size_bytes} bytes", limit_bytes)
+    count, coming_bytes = resources.open_uploads.of(resources.project_id)
+    others = (count - 1, coming_bytes)
     with resources.transaction() as session:
-        if not traces.has_any_of_size(session, size_bytes):
-            projects.check_room_for_trace(session, size_bytes)
+        if size_bytes is None:
+            return room.bytes_left(session, announcement.digest, others)
+        # With no digest announced it may still be one of those that are here.
+        if announcement.digest is not None or not traces.has_any_of_size(session, size_bytes):
+            room.check_announced(session, size_bytes, announcement.digest, others)
+    mine.grow_to(size_bytes)
+    return None
+
+
+def _bound(resources: Resources, size_bytes: int, left_bytes: int | None) -> None:
+    limit_bytes = resources.settings.upload_limit_bytes
+    if size_bytes > limit_bytes:
+        raise too_large(f"it goes on after byte {limit_bytes}", limit_bytes)
+    if left_bytes is not None and size_bytes > left_bytes:
+        raise QuotaExceeded(
+            f"the project has room for {left_bytes} bytes, and the upload goes on; nothing was kept"
+        )

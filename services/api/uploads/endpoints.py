@@ -18,7 +18,7 @@ from refault.errors import UploadHeaderInvalid
 from services.api.deps import Resources, WithPage, WithResources
 from services.api.responses import problems
 from services.api.schemas import Digest, Page
-from services.api.traces import intake
+from services.api.traces import taking
 from services.api.uploads import protocol, service
 from services.api.uploads.protocol import Checksum
 from services.api.uploads.schemas import UploadDocument
@@ -219,9 +219,7 @@ async def override_method(
 
 
 async def _append(request: Request, resources: Resources, upload: uuid.UUID, part: Part) -> Upload:
-    return await intake.in_thread(
-        request, resources, partial(service.append, resources, upload, part)
-    )
+    return await taking.take(request, resources, service.append(resources, upload, part))
 
 
 async def _in_thread(do: Callable[..., AnswerT], *arguments: Any, **given: Any) -> AnswerT:

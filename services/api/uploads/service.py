@@ -16,11 +16,12 @@ import contextlib
 import dataclasses
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import cast
 
 from db.blobs import Partial
 from db.models import Upload
-from db.repositories import projects, traces, uploads
+from db.repositories import uploads
 from db.session import transaction
 from refault.errors import (
     DigestMismatch,
@@ -33,8 +34,9 @@ from refault.errors import (
 )
 from refault.trace import TraceValidator
 from services.api.deps import Resources
-from services.api.traces import intake
+from services.api.traces import intake, room
 from services.api.traces.intake import Wishes
+from services.api.traces.taking import Taking
 from services.api.uploads.protocol import Checksum
 
 # How much a killed server may have to be sent again; each time costs a flush and a transaction.
@@ -69,8 +71,9 @@ def create(
     if size_bytes > limit_bytes:
         raise intake.too_large(f"it has {size_bytes} bytes", limit_bytes)
     with resources.transaction() as session:
-        if digest is None or traces.find_by_digest(session, digest) is None:
-            projects.check_room_for_trace(session, size_bytes, under_way=uploads.under_way(session))
+        room.check_open_count(session, resources.settings.upload_open_count)
+        coming = resources.open_uploads.of(resources.project_id)
+        room.check_announced(session, size_bytes, digest, coming)
         row = uploads.add(
             session,
             size_bytes=size_bytes,
@@ -99,9 +102,7 @@ def find(resources: Resources, upload_id: uuid.UUID) -> Upload:
     return row
 
 
-def append(
-    resources: Resources, upload_id: uuid.UUID, part: Part, chunks: Iterator[bytes]
-) -> Upload:
+def append(resources: Resources, upload_id: uuid.UUID, part: Part) -> Taking[Upload]:
     """Take a part; the upload as it is then.
 
     Raises:
@@ -111,7 +112,8 @@ def append(
         ChecksumMismatch: it changed on the way, and was dropped.
         TraceError, DigestMismatch: the bytes are no good trace; the upload is over.
         QuotaExceeded: the project has no room for it any more; it is over, too.
-        UploadStalled, ClientDisconnect: what came is kept, unless the part has a checksum.
+        HTTPException, ClientDisconnect: the bytes stopped coming; what came is kept, unless the
+            part has a checksum.
     """
     row = find(resources, upload_id)
     if row.state == "done":
@@ -123,7 +125,7 @@ def append(
             row = find(resources, upload_id)
             _check_place(row, part)
             partial.cut(row.offset_bytes)
-            _Appending(resources, row, partial).take(part, chunks)
+            yield from _Appending(resources, row, partial).take(part)
     except OSError as error:
         raise _no_room(error) from error
     return find(resources, upload_id)
@@ -175,74 +177,94 @@ class _Appending:
         self._resources = resources
         self._row = row
         self._partial = partial
-        self._safe = self._written = row.offset_bytes
+        # Of the file: what is safe, what was counted here, and where a part with a checksum ends.
+        self._safe = self._written = self._end = row.offset_bytes
+        # None: what came before would have to be read again for it, which waits (:meth:`_check`).
+        self._validator = resources.validators.take(row.id, partial, row.offset_bytes)
 
-    def take(self, part: Part, chunks: Iterator[bytes]) -> None:
+    def take(self, part: Part) -> Generator[None, bytes, None]:
         """The bytes of the part, into the file and through the validator."""
-        if part.checksum is not None:
-            self._write_checked(part.checksum, chunks)
-            chunks = self._partial.chunks(self._row.offset_bytes, self._written)
-            self._written = self._row.offset_bytes
-        with self._refusing():
-            # What a killed server had counted, but not checked to the end, may be no good.
-            validator = self._resources.validators.take(
-                self._row.id, self._partial, self._row.offset_bytes
-            )
         try:
-            for chunk in chunks:
-                self._feed(validator, chunk, is_written=part.checksum is not None)
+            if part.checksum is None:
+                yield from self._feed_all()
+            else:
+                yield from self._write_checked(part.checksum)
+                for chunk in self._partial.chunks(self._written, self._end):
+                    self._feed(chunk)
         except (TraceError, OSError):
             raise
         except BaseException:
             # The sender went away or said too much: what came before that is good.
-            self._settle(validator)
+            self._settle()
             raise
         else:
-            self._settle(validator)
+            self._settle()
         finally:
-            validator.abandon()
+            if self._validator is not None:
+                self._validator.abandon()
 
-    def _feed(self, validator: TraceValidator, chunk: bytes, *, is_written: bool) -> None:
-        self._bound(len(chunk))
-        if not is_written:
+    def _feed_all(self) -> Generator[None, bytes, None]:
+        while chunk := (yield):
+            self._bound(self._written + len(chunk))
             self._partial.write(chunk)
-        with self._refusing():
-            validator.feed(chunk)
-        self._written += len(chunk)
+            self._feed(chunk)
+
+    def _feed(self, chunk: bytes) -> None:
+        """Counts and checks what is in the file."""
+        before, self._written = self._written, self._written + len(chunk)
+        if self._validator is not None:
+            with self._refusing():
+                self._validator.feed(chunk)
+        elif self._written.bit_length() > before.bit_length():
+            self._check()
         if self._row.size_bytes > self._written >= self._safe + SAFE_EVERY_BYTES:
             self._make_safe()
 
-    def _write_checked(self, checksum: Checksum, chunks: Iterator[bytes]) -> None:
+    def _check(self) -> None:
+        """Checks the file from its beginning, where no validator was kept for it.
+
+        Done once for each doubling of what came, and at the end: so the reading of all parts
+        together grows with the bytes, however small the parts are.
+        """
+        with self._refusing():
+            # What a killed server had counted, but not checked to the end, may be no good.
+            self._validator = self._resources.validators.again(self._partial, self._written)
+
+    def _write_checked(self, checksum: Checksum) -> Generator[None, bytes, None]:
         """Into the file only: the validator must not judge what may have changed on the way."""
         summed = checksum.begin()
-        for chunk in chunks:
-            self._bound(len(chunk))
+        while chunk := (yield):
+            self._bound(self._end + len(chunk))
             summed.update(chunk)
             self._partial.write(chunk)
-            self._written += len(chunk)
+            self._end += len(chunk)
         checksum.check(summed)
 
-    def _bound(self, chunk_bytes: int) -> None:
-        if self._written + chunk_bytes > self._row.size_bytes:
+    def _bound(self, end: int) -> None:
+        if end > self._row.size_bytes:
             raise intake.too_large(
                 f"the part goes on after byte {self._row.size_bytes}, which is the upload's length",
                 self._row.size_bytes,
             )
 
-    def _settle(self, validator: TraceValidator) -> None:
+    def _settle(self) -> None:
         """Makes safe what came; a trace of it, if that is all."""
         if self._written < self._row.size_bytes:
-            with self._refusing():
-                validator.settle()
+            if self._validator is not None:
+                with self._refusing():
+                    self._validator.settle()
             self._make_safe()
-            self._resources.validators.give(self._row.id, validator)
+            if self._validator is not None:
+                self._resources.validators.give(self._row.id, self._validator)
             return
+        if self._validator is None:
+            self._check()
         self._partial.sync()
         wishes = self._row.wishes
         with self._refusing():
             intake.keep(
                 self._resources,
-                validator,
+                cast("TraceValidator", self._validator),
                 Wishes(wishes["name"], tuple(wishes["tags"]), wishes["note"]),
                 digest=self._row.digest,
                 put=lambda digest: self._resources.blobs.put(self._partial.path, digest),

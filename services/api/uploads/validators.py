@@ -2,7 +2,8 @@
 
 All of them decode in the same few threads, into the same few rooms, however many uploads run: a
 block takes memory. A validator is worth as much as the bytes it was fed, so it is kept for the next
-part; a few of them, as each holds what it counted. Without one, the bytes on disk are read again.
+part; a few of them, as each holds what it counted. Without one, the bytes on disk are read again,
+but not for every part: see ``service.py``.
 """
 
 import threading
@@ -28,16 +29,23 @@ class Validators:
         """One for bytes that are read back from there."""
         return TraceValidator(read_back, self._decoding, self._rooms)
 
-    def take(self, upload_id: uuid.UUID, partial: Partial, offset: int) -> TraceValidator:
+    def take(self, upload_id: uuid.UUID, partial: Partial, offset: int) -> TraceValidator | None:
         """One that was fed the bytes before ``offset``; it is the caller's from now on.
 
-        Raises TraceError if these bytes, read again, are no good.
+        None where none was kept: see :meth:`again`.
         """
         with self._lock:
             kept = self._kept.pop(upload_id, None)
         if kept is not None and kept.size_bytes == offset:
             kept.go_on_reading_from(partial.read)
             return kept
+        return None if offset else self.new(partial.read)
+
+    def again(self, partial: Partial, offset: int) -> TraceValidator:
+        """A new one that was fed the bytes before ``offset``, read again.
+
+        Raises TraceError if they are no good.
+        """
         validator = self.new(partial.read)
         try:
             for chunk in partial.chunks(0, offset):
