@@ -1,6 +1,7 @@
 """What several nouns share: pages of a list, digests, problems."""
 
 import datetime
+from itertools import islice
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from pydantic import (
@@ -28,6 +29,9 @@ Time = Annotated[
     PlainSerializer(_rfc3339, return_type=str, when_used="json"),
     Field(description="RFC 3339, UTC"),
 ]
+
+
+_COMPLAINTS_MAX = 20
 
 
 class _Lines:
@@ -62,7 +66,7 @@ class Body(BaseModel):
                 loc=place,
                 input=None,
             )
-            for place, wrong in unprintable_in(given, frozenset(lines_of))
+            for place, wrong in islice(unprintable_in(given, frozenset(lines_of)), _COMPLAINTS_MAX)
         ]
         if refused:
             raise ValidationError.from_exception_data(cls.__name__, refused)

@@ -12,6 +12,9 @@ from refault.printable import first_unprintable, name_of, printable
 
 Place = tuple[str | int, ...]
 
+# Of one body. The largest batch has a tenth of it, and more would hold up everybody's requests.
+VALUES_MAX = 20_000
+
 # Parameters of queries whose texts may have several lines.
 _LINES_IN_QUERIES = frozenset({"note"})
 
@@ -33,20 +36,37 @@ def unprintable_in(
     objects are texts too. Without recursion: the value is as deep as its sender likes.
     """
     waiting: list[tuple[Place, object]] = [((), value)]
+    count = 1
     while waiting:
         place, part = waiting.pop()
         if isinstance(part, str):
             wrong = complaint(part, lines=bool(place) and place[0] in lines_of)
             if wrong is not None:
                 yield place, wrong
-        elif isinstance(part, Mapping):
-            for key, entry in part.items():
-                wrong = complaint(key) if isinstance(key, str) else None
-                if wrong is not None:
-                    yield (*place, printable(key)), f"this name: {wrong}"
-                waiting.append(((*place, key), entry))
-        elif isinstance(part, list | tuple):
-            waiting.extend(((*place, index), entry) for index, entry in enumerate(part))
+            continue
+        if isinstance(part, Mapping):
+            yield from _keys(place, part)
+        inner = _inner(place, part)
+        count += len(inner)
+        if count > VALUES_MAX:
+            yield (), f"it has more than {VALUES_MAX} values: send less at once"
+            return
+        waiting += inner
+
+
+def _keys(place: Place, part: Mapping[Any, Any]) -> Iterator[tuple[Place, str]]:
+    for key in part:
+        wrong = complaint(key) if isinstance(key, str) else None
+        if wrong is not None:
+            yield (*place, printable(key)), f"this name: {wrong}"
+
+
+def _inner(place: Place, part: object) -> list[tuple[Place, object]]:
+    if isinstance(part, Mapping):
+        return [((*place, key), entry) for key, entry in part.items()]
+    if isinstance(part, list | tuple):
+        return [((*place, index), entry) for index, entry in enumerate(part[: VALUES_MAX + 1])]
+    return []
 
 
 def refused_in(scope: Mapping[str, Any]) -> tuple[str, str] | None:

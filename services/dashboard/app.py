@@ -100,7 +100,9 @@ def _told(request: Request, error: Exception) -> tuple[int, str, str]:
         return 503, "The service cannot answer", str(error)
     if isinstance(error, HTTPException):
         detail = f"{request.url.path}: {error.detail}"
-        return error.status_code, "There is no such page", detail
+        is_missing = error.status_code == HTTPStatus.NOT_FOUND
+        title = "There is no such page" if is_missing else HTTPStatus(error.status_code).phrase
+        return error.status_code, title, detail
     return 500, "This page failed", "A defect of the service; its log has the reason."
 
 

@@ -1,6 +1,9 @@
 import pytest
 
+from refault.errors import TraceTooLarge
+from refault.trace import header
 from tests.builders import digest_of
+from tests.fixtures.api import trace_bytes
 
 pytestmark = pytest.mark.anyio
 
@@ -57,3 +60,32 @@ async def test_a_trace_that_was_not_changed_is_not_sent_again(http, rows):
 
     assert again.status_code == 304
     assert not again.content
+
+
+async def test_a_list_stays_small_whatever_headers_and_notes_say(http, rows):
+    """A guest of a MiB, from before there was a bound, stood in every list."""
+    words = {f"word {index}": "g" * 4000 for index in range(250)}
+    marks = [{"number": index, "count": 1, "meaning": "m" * 4000} for index in range(250)]
+    digest = rows.add_trace("n" * 4000, guest=words, note="t" * 10_000, statistics={"marks": marks})
+    listed = await http.get(TRACES)
+    whole = await http.get(f"{TRACES}/{digest}")
+    [entry] = listed.json()["items"]
+    assert len(listed.content) < 20_000
+    assert entry["guest"]["word 0"] == "g" * 199 + "…"
+    assert len(entry["guest"]) == len(entry["statistics"]["marks"]) == 20
+    assert whole.json()["guest"] == words
+    assert whole.json()["note"] == "t" * 10_000
+
+
+async def test_a_guest_that_says_too_much_is_refused_at_the_header(http, rows, monkeypatch):
+    guest = {f"word {index}": "g" * 4000 for index in range(5)}
+    with pytest.raises(TraceTooLarge, match=r"header.guest has \d+ characters, over the bound"):
+        trace_bytes(guest=guest)
+    monkeypatch.setattr(header, "check_text", lambda *_args, **_given: None)
+    data = trace_bytes(guest=guest)
+    monkeypatch.undo()
+    answer = await http.post(TRACES, content=data)
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "/problems/trace-out-of-bounds"
+    assert "header.guest" in answer.json()["detail"]
+    assert rows.nothing_is_left()

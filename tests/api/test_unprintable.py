@@ -139,6 +139,13 @@ async def test_a_body_as_deep_as_the_decoder_takes_is_answered(administrator):
         assert answer.status_code in {400, 422}, answer.text
 
 
+async def test_a_body_of_very_many_values_is_refused_before_each_is_looked_at(administrator):
+    for body in ({"traces": [[]] * 300_000}, {"traces": [{"a": [1] * 10}] * 20_000}):
+        answer = await administrator.post("/api/v1/batches", json=body)
+        assert answer.status_code == 422
+        assert "more than 20000 values" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("kind", IN_ADDRESSES)
 async def test_every_parameter_of_every_route_is_refused_by_name(walk, http, kind):
     bad = IN_ADDRESSES[kind]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import logging
 import uuid
 
@@ -13,7 +14,10 @@ from db.repositories import placements, throughput, trace_deletion, traces
 from db.session import transaction
 from refault.errors import Conflict, NotFound, Unavailable, VersionMismatch
 from services.api.deps import Resources
-from services.api.traces.schemas import TraceChanges, TraceDeletion, TraceDetail
+from services.api.traces.schemas import TraceChanges, TraceDeletion, TraceDetail, TraceSummary
+
+LISTED_CHARACTERS_MAX = 200
+LISTED_WORDS_MAX = 20
 
 _log = logging.getLogger("refault.api")
 
@@ -26,6 +30,28 @@ def describe(session: Session, row: Trace) -> TraceDetail:
         seconds = row.event_count / speed.events_per_second
         detail.estimated_variant_seconds = float(f"{seconds:.3g}")
     return detail
+
+
+def listed(row: Trace) -> TraceSummary:
+    """The trace as lists show it: a page of them stays small, whatever their headers say."""
+    summary = TraceSummary.model_validate(row)
+    words = itertools.islice(summary.guest.items(), LISTED_WORDS_MAX)
+    marks = [
+        mark.model_copy(update={"meaning": _cut(mark.meaning)})
+        for mark in summary.statistics.marks[:LISTED_WORDS_MAX]
+    ]
+    return summary.model_copy(
+        update={
+            "name": _cut(summary.name),
+            "note": _cut(summary.note),
+            "guest": {_cut(key): _cut(value) for key, value in words},
+            "statistics": summary.statistics.model_copy(update={"marks": marks}),
+        }
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LISTED_CHARACTERS_MAX else text[: LISTED_CHARACTERS_MAX - 1] + "…"
 
 
 def version(detail: TraceDetail) -> str:

@@ -102,13 +102,17 @@ def list_traces(
         traces.Sort, Query(description="`size` and `events`: the largest first")
     ] = "newest",
 ) -> Page[TraceSummary]:
-    """List the traces that fit, newest first unless said otherwise."""
+    """List the traces that fit, newest first unless said otherwise.
+
+    Long texts are cut short here, with `…`, and of many words about a guest and many marks the
+    first are listed; the trace itself has all of it.
+    """
     wanted = traces.Filter(q, tuple(tag or ()), content, guest_mode)
     with resources.transaction() as session:
         found = traces.list_page(
             session, after=page.cursor, limit=page.limit, wanted=wanted, sort=sort
         )
-        items = [TraceSummary.model_validate(row) for row in found.rows]
+        items = [catalogue.listed(row) for row in found.rows]
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
 
 
