@@ -20,6 +20,8 @@ guest frame reached.
 
 from __future__ import annotations
 
+from refault.trace.format import MAX_SLOTS, MAX_VCPUS
+
 # --- Page-table entry bits -------------------------------------------------------
 PRESENT = 1
 WRITABLE = 2
@@ -255,7 +257,7 @@ HIT_GRANTED = 165  # of P A W U what all levels grant; bit 63: may be executed
 HASH = 192  # HASH_SIZE bucket heads
 SLOTS = HASH + HASH_SIZE
 SLOT_WORDS = 8
-SLOTS_MAX = 36
+SLOTS_MAX = MAX_SLOTS
 SLOT_BASE = 0  # first gfn
 SLOT_PAGES = 1
 SLOT_HOST_LEVEL = 2
@@ -267,7 +269,7 @@ SLOT_USED = 7
 
 CPUS = SLOTS + SLOTS_MAX * SLOT_WORDS
 CPU_WORDS = 32
-CPUS_MAX = 64
+CPUS_MAX = MAX_VCPUS
 CR0 = 0
 CR3 = 1
 CR4 = 2

@@ -16,6 +16,7 @@ import numpy as np
 from refault.errors import ReplayRefused
 from refault.mmu import layout as x86
 from refault.mmu.budget import unbounded
+from refault.trace.format import MAX_GFN, MAX_GUEST_PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ EVENTS_PER_PAGE = 4
 #: Bounds on what a trace may make the host take (bytes, frames).
 PAGES_MAX = 1 << 17
 MEMORY_WORDS_MAX = 1 << 29
-SLOT_FRAMES_MAX = 1 << 24
+SLOT_FRAMES_MAX = MAX_GUEST_PAGES + MAX_GUEST_PAGES // 256  # and the records of large regions
 
 #: Where each knob of the catalogue lies in ``vm[]``.
 KNOB_PLACES = {
@@ -223,7 +224,7 @@ def add_slot(
     if not 0 <= slot < x86.SLOTS_MAX:
         msg = f"memory slot {slot} is not one of 0..{x86.SLOTS_MAX - 1}"
         raise ReplayRefused(msg)
-    if page_count < 1 or base_gfn < 0 or base_gfn + page_count > 1 << 28:
+    if page_count < 1 or base_gfn < 0 or base_gfn + page_count > MAX_GFN:
         msg = f"memory slot {slot}: {page_count} pages from frame {base_gfn:#x} lie outside 40 bits"
         raise ReplayRefused(msg)
     place = x86.SLOTS + slot * x86.SLOT_WORDS
@@ -247,7 +248,7 @@ def add_slot(
     length = start + x86.FRAME_WORDS * (page_count + large2 + large3)
     if length > x86.FRAME_WORDS * SLOT_FRAMES_MAX:
         msg = (
-            f"memory slot {slot}: more than {SLOT_FRAMES_MAX >> 8} MiB of guest memory in all, "
+            f"memory slot {slot}: more than {MAX_GUEST_PAGES >> 8} MiB of guest memory in all, "
             "that of deleted slots included"
         )
         raise ReplayRefused(msg)

@@ -26,6 +26,7 @@ from refault.mmu.machine import (
     large_region_count,
 )
 from refault.mmu.model import Lowering
+from refault.trace.format import MAX_GFN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -213,7 +214,7 @@ def _slots(m: Machine) -> None:
             need(not any(slot), "a memory slot without pages")
             continue
         places = [slot[p] for p in (x86.SLOT_FRAMES, x86.SLOT_LARGE2, x86.SLOT_LARGE3)]
-        need(base >= 0 and pages > 0 and base + pages <= 1 << 28, "a memory slot outside memory")
+        need(base >= 0 and pages > 0 and base + pages <= MAX_GFN, "a memory slot outside memory")
         lengths = [pages, *(large_region_count(base, pages, level) for level in (2, 3))]
         at = places[0]
         for place, length in zip(places, lengths, strict=True):

@@ -2,7 +2,8 @@
 
 Results are keyed by this digest. It covers the syntax trees of every module in
 ``refault/mmu`` without docstrings (comments are not in a syntax tree), so an
-edited explanation leaves every stored result valid.
+edited explanation leaves every stored result valid; and the limits of a host,
+which stand with those of a trace.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import ast
 import functools
 import hashlib
 from pathlib import Path
+
+from refault.trace.format import MAX_GFN, MAX_GUEST_PAGES, MAX_SLOTS, MAX_VCPUS
 
 #: Raised by hand when a change outside ``refault/mmu`` changes what a replay means.
 SEMANTICS_VERSION = 1
@@ -32,7 +35,8 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 def digest_of(folder: Path) -> str:
     """sha256 (hex) of the meaning of every ``.py`` file directly in ``folder``."""
-    total = hashlib.sha256(f"semantics {SEMANTICS_VERSION}\n".encode())
+    limits = MAX_SLOTS, MAX_VCPUS, MAX_GFN, MAX_GUEST_PAGES
+    total = hashlib.sha256(f"semantics {SEMANTICS_VERSION}, limits {limits}\n".encode())
     for path in sorted(folder.glob("*.py")):
         tree = _without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
         total.update(f"{path.name}\n{ast.dump(tree)}\n".encode())

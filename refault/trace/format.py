@@ -51,9 +51,13 @@ MAX_NOTES: Final = 1 << 14
 MAX_TEXT: Final = 1 << 12  # characters of one
 MAX_GUEST_TEXT: Final = 1 << 14  # characters of all that ``guest`` says: lists show it
 MAX_MAP_ENTRIES: Final = 1 << 10
-MAX_SLOTS: Final = 64
+
+# What a simulated host can have. Here and nowhere else, so that an upload is refused for what no
+# replay could do; refault.mmu reads them, and its digest covers them.
+MAX_SLOTS: Final = 36  # of memory: KVM's own 32 and its private ones
 MAX_VCPUS: Final = 64
-MAX_GFN: Final = 1 << 40
+MAX_GFN: Final = 1 << 28  # guest-physical addresses have 40 bits
+MAX_GUEST_PAGES: Final = 1 << 24  # 64 GiB, of all slots together
 
 BODY_LIMITS: Final = {
     TAG_HEADER: MAX_HEADER_BYTES,

@@ -12,6 +12,7 @@ from refault.errors import TraceCorrupt, TraceTooLarge
 from refault.printable import first_unprintable, name_of
 from refault.trace.format import (
     MAX_GFN,
+    MAX_GUEST_PAGES,
     MAX_GUEST_TEXT,
     MAX_HEADER_BYTES,
     MAX_MAP_ENTRIES,
@@ -221,5 +222,8 @@ class _Checks:
         end = 0
         for slot in sorted(header.slots, key=lambda slot: slot.base_gfn):
             if slot.base_gfn < end or slot.base_gfn + slot.page_count > MAX_GFN:
-                raise self.refuse("slots", "apart from each other and below 2^52 bytes", slot)
+                raise self.refuse("slots", "apart from each other and below 2^40 bytes", slot)
             end = slot.base_gfn + slot.page_count
+        page_count = sum(slot.page_count for slot in header.slots)
+        if page_count > MAX_GUEST_PAGES:
+            raise self.refuse("slots", f"at most {MAX_GUEST_PAGES} pages in all", page_count)

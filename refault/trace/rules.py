@@ -16,6 +16,7 @@ from refault.trace.format import (
     CAPTURE_KINDS,
     KIND_NAMES,
     MAX_GFN,
+    MAX_GUEST_PAGES,
     MAX_SLOTS,
     MEM_LEVEL_MASK,
     OPERATION_KINDS,
@@ -151,12 +152,12 @@ RULES: Final[dict[int, tuple[_Rule, ...]]] = {
         UNKNOWN_SLOT,
         _Rule("host levels are 1 to 3", lambda rows: rows.flags & MEM_LEVEL_MASK == 0),
         _Rule(
-            f"memory ends at frame {MAX_GFN}",
+            f"memory ends at frame {MAX_GFN}, and a guest has at most {MAX_GUEST_PAGES} pages",
             lambda rows: (
                 (rows.a < 0)
                 | (rows.b < 1)
                 | (rows.a > MAX_GFN)
-                | (rows.b > MAX_GFN)
+                | (rows.b > MAX_GUEST_PAGES)
                 | (rows.a + rows.b > MAX_GFN)
             ),
         ),

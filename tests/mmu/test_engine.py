@@ -5,6 +5,7 @@ import pytest
 
 from refault.catalogue import Parameters, PatchSet, resolve, variant_from_golden_name
 from refault.errors import ReplayCancelled, ReplayRefused, TraceCorrupt
+from refault.mmu import machine
 from refault.mmu.engine import replay
 from refault.results import WORK, RunResult
 from refault.trace import EventKind, MemorySlot, TraceHeader, TraceReader, TraceWriter
@@ -132,10 +133,13 @@ def test_a_truncated_file_is_replayed_to_its_last_whole_block_and_says_so(tmp_pa
     assert 0 < result.event_count < len(rows)
 
 
-def test_a_slot_larger_than_a_host_may_be_is_refused():
+def test_a_slot_larger_than_a_host_may_be_is_refused_by_file_and_machine():
     guest = Guest(pages=1 << 27)
-    with pytest.raises(ReplayRefused, match="MiB of guest memory"):
+    with pytest.raises(TraceCorrupt, match="a guest has at most 16777216 pages"):
         replay(guest.trace(), [BASE])
+    host = machine.create(BASE.knobs, bypass=0, interpreted=False)
+    with pytest.raises(ReplayRefused, match="MiB of guest memory"):
+        machine.add_slot(host, 0, 0, 1 << 27, 1)
 
 
 def test_overlapping_slots_are_refused():

@@ -68,7 +68,7 @@ EVERY_OPERATION = [
     '["st1",0,15,1,7]',
     '["invlpg",0,1]',
     '["nr_pages",0]',
-    '["dirtylog",63]',
+    '["dirtylog",35]',
     f'["unmap",{U64}]',
     '["age",5]',
     '["shrink",100]',
@@ -105,7 +105,7 @@ def test_an_operation_is_the_event_the_format_says(tmp_path):
     assert rows[9] == (K.OP_BOOT, 3, 0, 0, 0, 0x20, 0x500)
     assert rows[14] == (K.OP_LD, 0, 4, 0, 0, U64 - 7, 0)
     assert rows[16] == (K.OP_ST, 2, 4, 0, 0, 8, U64)
-    assert rows[22] == (K.OP_DIRTYLOG, 0, 0, 63, 0, 0, 0)
+    assert rows[22] == (K.OP_DIRTYLOG, 0, 0, 35, 0, 0, 0)
     assert rows[-3] == (K.OP_CHANGE_PTE, 0, 0, 0, 0, 5, 1)
 
 

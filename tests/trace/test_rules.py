@@ -65,7 +65,7 @@ BROKEN_CAPTURES = {
     "a drop of level 9": (row(K.TABLE_DROP, aux=1, b=9), "levels 1 to 4"),
     "an invpcid of type 4": (row(K.INVPCID, aux=4), "types are 0 to 3"),
     "an entry without snapshot": (row(K.TABLE_ENTRY, a=8, b=1), "behind a snapshot stand all"),
-    "a slot beyond all": (row(K.OP_DIRTYLOG, aux=64), "slots are numbered 0 to 63"),
+    "a slot beyond all": (row(K.OP_DIRTYLOG, aux=36), "slots are numbered 0 to 35"),
     "an operation of a vCPU": (row(K.OP_LD, a=8), "cannot have"),
 }
 
@@ -86,10 +86,14 @@ BROKEN_OPERATIONS = {
     "another number of vCPUs": (row(K.OP_VM, a=3), "not the header's"),
     "a second machine": (VM, "OP_VM comes but once"),
     "a note that is not there": (row(K.OP_NOTE, a=1), "no such note"),
-    "a slot beyond all": (row(K.OP_MEM, aux=64, flags=1, b=1), "slots are numbered"),
+    "a slot beyond all": (row(K.OP_MEM, aux=36, flags=1, b=1), "slots are numbered 0 to 35"),
     "memory of host level 0": (row(K.OP_MEM, b=1), "host levels are 1 to 3"),
     "memory of no pages": (row(K.OP_MEM, flags=1), "memory ends at frame"),
-    "memory beyond all": (row(K.OP_MEM, flags=1, a=1 << 40, b=1), "memory ends at frame"),
+    "memory beyond all": (row(K.OP_MEM, flags=1, a=1 << 28, b=1), "memory ends at frame 268435456"),
+    "more memory than a host has": (
+        row(K.OP_MEM, flags=1, b=(1 << 24) + 1),
+        "a guest has at most 16777216 pages",
+    ),
     "memory that wraps": (
         row(K.OP_MEM, flags=1, a=1 << 62, b=(1 << 63) - 1),
         "memory ends at frame",
