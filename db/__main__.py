@@ -94,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
         "verify", help="read every row and byte of the installation, or of a backup"
     )
     verified.add_argument("--backup", type=Path, help="the folder of a backup to read instead")
+    verified.add_argument(
+        "--drop-false-crashes",
+        action="store_true",
+        help="first drop results that are called crashes and are faults of the service; their runs"
+        " have then failed, and `refault batches retry` computes them",
+    )
     return parser
 
 
@@ -134,6 +140,9 @@ def _keep(options: argparse.Namespace, engine: sa.Engine) -> int:
     blobs = open_store(options.blobs, staging=Path(tempfile.gettempdir()) / "refault-blobs")
     with _Bars() as bars:
         if options.command == "verify":
+            if options.drop_false_crashes:
+                result_count, run_count = verify.drop_false_crashes(engine)
+                sys.stdout.write(f"dropped: {result_count} results of {run_count} runs\n")
             found = list(verify.live(engine, blobs, bars.show))
         elif options.command == "backup":
             manifest = backup.write(

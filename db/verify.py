@@ -12,6 +12,7 @@ from db.backup import Progress
 from db.blobs import BlobStore
 from db.blobs.incoming import ABANDONED_AFTER_SECONDS
 from db.models import Result, Trace
+from db.repositories import dropping
 from db.session import transaction
 from refault.errors import BlobDamaged, NotFound, RefaultError
 from refault.results import RunResult
@@ -89,8 +90,24 @@ def live(engine: sa.Engine, blobs: BlobStore, progress: Progress) -> Iterator[st
                 yield sentence.format(*row)
         progress("questions to the rows", len(_CONTRADICTIONS), len(_CONTRADICTIONS))
         yield from _results(session, progress)
+        for result_id in dropping.foreign_crashes(session):
+            yield (
+                f"result {result_id}: it is called a crash, and is a fault of the service: "
+                "`python -m db verify --drop-false-crashes` drops it"
+            )
         yield from _traces(session, blobs, progress)
         yield from _orphans(session, blobs)
+
+
+def drop_false_crashes(engine: sa.Engine) -> tuple[int, int]:
+    """Drops what are no crashes of the simulator, each by itself; how many results and runs."""
+    with transaction(engine) as session:
+        found = list(dropping.foreign_crashes(session))
+    run_count = 0
+    for result_id in found:
+        with transaction(engine) as session:
+            run_count += dropping.drop(session, result_id)
+    return len(found), run_count
 
 
 def _traces(session: Session, blobs: BlobStore, progress: Progress) -> Iterator[str]:

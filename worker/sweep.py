@@ -6,7 +6,7 @@ import logging
 
 from db import logs
 from db.messages import ShardMessage
-from db.repositories import shards, snapshots, sweeping
+from db.repositories import reopening, shards, snapshots, sweeping
 from db.session import transaction
 from refault.errors import Unavailable
 from worker import stderr
@@ -15,6 +15,9 @@ from worker.resources import Resources
 _log = logging.getLogger(__name__)
 
 YOUNG_SECONDS = 60
+
+BATCHES_PER_SWEEP = 20
+"""What was abandoned in the meantime does not wait for a whole backlog."""
 
 
 def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMessage]:
@@ -26,10 +29,7 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
     """
     sent = _hand_on(resources)
     _remove_snapshots(resources)
-    with transaction(resources.engine) as session:
-        failed_count = sweeping.fail_orphans(session)
-    if failed_count:
-        _log.warning("%d shards failed: no worker has their simulator any more", failed_count)
+    sent += _move_on(resources)
     with transaction(resources.engine) as session:
         lost: list[ShardMessage] = []
         if sweeping.queued_count(session) > waiting_message_count:
@@ -40,6 +40,23 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
         _log.info("%d messages sent again", len(lost))
         resources.publish(lost)
     return sent + lost
+
+
+def _move_on(resources: Resources) -> list[ShardMessage]:
+    """Batches whose simulator nobody has any more go on with the present one, one at a time."""
+    messages: list[ShardMessage] = []
+    for _ in range(BATCHES_PER_SWEEP):
+        with transaction(resources.engine) as session:
+            found = sweeping.orphan(session)
+            if found is None:
+                break
+            batch, simulator = found
+            old, code = batch.simulator_digest, batch.code
+            waiting = reopening.move_on(session, batch, simulator)
+        _log.warning("batch %s goes on with %s: nobody has %s", code, simulator[:12], old[:12])
+        messages += waiting
+        resources.publish(waiting)
+    return messages
 
 
 def _remove_snapshots(resources: Resources) -> None:

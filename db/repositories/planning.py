@@ -72,15 +72,14 @@ class Request:
     @property
     def content_digest(self) -> str:
         """Names what the batch computes and shows; how urgent it is does not belong to it."""
-        document = [
+        return _content_digest(
             [trace.digest for trace in self.traces],
             [
-                [column.label, str(column.patch_set_id), column.variant.digest]
+                (column.label, str(column.patch_set_id), column.variant.digest)
                 for column in self.columns
             ],
-            [self.plan, self.simulator_digest, self.recompute],
-        ]
-        return hashlib.sha256(json.dumps(document).encode()).hexdigest()
+            (self.plan, self.simulator_digest, self.recompute),
+        )
 
 
 def expand(
@@ -187,6 +186,35 @@ def write(
     return PlannedBatch(
         batch, tuple(ShardMessage(shard.id, shard.attempt) for shard in shards), created=True
     )
+
+
+def content_digest_of(session: Session, batch: Batch) -> str:
+    """What :attr:`Request.content_digest` would be of a request for the batch as it is now."""
+    digests = session.scalars(
+        sa.select(Trace.digest)
+        .join(BatchTrace, BatchTrace.trace_id == Trace.id)
+        .where(BatchTrace.batch_id == batch.id)
+        .order_by(BatchTrace.position)
+    )
+    columns = session.execute(
+        sa.select(BatchColumn.label, BatchColumn.patch_set_id, BatchColumn.variant_digest)
+        .where(BatchColumn.batch_id == batch.id)
+        .order_by(BatchColumn.position)
+    )
+    return _content_digest(
+        list(digests),
+        [(row.label, str(row.patch_set_id), row.variant_digest) for row in columns],
+        (batch.plan, batch.simulator_digest, batch.recompute),
+    )
+
+
+def _content_digest(
+    trace_digests: Sequence[str],
+    columns: Sequence[tuple[str, str, str]],
+    kind: tuple[str, str, bool],
+) -> str:
+    document = json.dumps([trace_digests, columns, kind])
+    return hashlib.sha256(document.encode()).hexdigest()
 
 
 def find_known(session: Session, request: Request) -> dict[tuple[str, str], Result]:

@@ -1,4 +1,4 @@
-"""Batches that go on: resumed after a cancel, or retried where they failed.
+"""Batches that go on: resumed after a cancel, retried where they failed, or moved on.
 
 What goes on keeps its runs; only those that go on count as open again. A shard
 that is run again gets its next attempt, so whoever held it before finds the
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from db.messages import ShardMessage
 from db.models import Batch, Run, Shard
-from db.repositories import batch_events, batches, cutting, simulators
+from db.repositories import batch_events, batches, cutting, planning, simulators
 from refault.errors import Conflict
 
 _ENDED = ("done", "failed", "cancelled")
@@ -66,6 +66,38 @@ def retry(
     messages = _reopen(session, batch, runs)
     batch_events.add(session, batch, "batch.retried", run_count=len(runs))
     return batch, messages
+
+
+def move_on(session: Session, batch: Batch, simulator_digest: str) -> list[ShardMessage]:
+    """The whole batch goes on with another simulator; the messages to send. It must be locked.
+
+    All its cells are of one simulator, so what has a result of the old one is computed again, or
+    found. What has failed stays failed. No shard of it may be running.
+    """
+    runs = _runs(session, batch, ("done", "cached", "crashed"))
+    old = batch.simulator_digest
+    batch.simulator_digest = simulator_digest
+    batch.content_digest = planning.content_digest_of(session, batch)
+    # What was put aside is of the old simulator.
+    session.execute(
+        sa.update(Shard)
+        .where(Shard.batch_id == batch.id, Shard.state == "queued")
+        .values(snapshot_digest=None, snapshot_events=None, published_at=None)
+        .execution_options(synchronize_session=False)
+    )
+    messages = _reopen(session, batch, runs)
+    for run in runs:
+        # A crash of the old one says nothing of the new one's.
+        run.again = False
+    batch_events.add(
+        session,
+        batch,
+        "batch.moved_on",
+        run_count=len(runs),
+        old_simulator=old,
+        simulator=simulator_digest,
+    )
+    return messages
 
 
 def _runs(session: Session, batch: Batch, states: Sequence[str]) -> list[Run]:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import dataclasses
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, lazyload
 
 from db.messages import ShardMessage
 from db.models import Batch, Shard, Worker
-from db.repositories import operations, shards
+from db.repositories import operations, shards, simulators
 from db.repositories.shards import Fence
-from db.repositories.simulators import is_alive
 
 SIMULATOR_ABSENT_SECONDS = 120
-"""How long a shard waits for a worker with the simulator it was planned for."""
+"""How long a batch waits for a worker with the simulator it was planned for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,37 +93,39 @@ def stale_messages(
     return [ShardMessage(row.id, row.attempt) for row in rows]
 
 
-def fail_orphans(session: Session, *, after_seconds: float = SIMULATOR_ABSENT_SECONDS) -> int:
-    """Fails queued shards planned for a simulator that no living worker has had for a while.
+def orphan(
+    session: Session, *, after_seconds: float = SIMULATOR_ABSENT_SECONDS
+) -> tuple[Batch, str] | None:
+    """The oldest batch that waits for a simulator no worker has had for a while, locked.
 
-    Answers how many. Without living workers nothing fails: they may come yet.
+    With the simulator it can go on with: that of the worker that started last, if it lives.
+    None, if there is no such batch, or nobody is alive who could compute it: they may come yet.
+    One that is locked by somebody else, or that a worker has a part of, is left to the next sweep.
     """
+    if not simulators.alive_workers(session):
+        return None
+    successor = simulators.current(session).digest
     oldest = sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, after_seconds)
-    served = sa.select(Worker.simulator_digest).where(is_alive())
+    served = sa.select(Worker.simulator_digest).where(Worker.heartbeat_at > oldest)
+    part = sa.select(Shard.id).where(Shard.batch_id == Batch.id).correlate(Batch)
     query = (
-        sa.select(Shard.id, Shard.attempt)
-        .join(Batch, Batch.id == Shard.batch_id)
+        sa.select(Batch)
         .where(
-            Shard.state == "queued",
-            Shard.created_at < oldest,
-            sa.exists(served),
+            Batch.state.in_(("queued", "running")),
+            Batch.created_at < oldest,
+            Batch.cancel_requested_at.is_(None),
+            Batch.simulator_digest != successor,
             Batch.simulator_digest.not_in(served),
+            sa.exists(part.where(Shard.state == "queued")),
+            ~sa.exists(part.where(Shard.state == "running")),
         )
+        .order_by(Batch.id)
+        .limit(1)
+        .options(lazyload(Batch.traces), lazyload(Batch.columns))
+        .with_for_update(of=Batch, skip_locked=True)
     )
-    failed_count = 0
-    for row in session.execute(query).all():
-        batch, shard = shards.locked(session, Fence(row.id, row.attempt))
-        if batch is None or shard is None or shard.state != "queued":
-            continue
-        shards.fail_locked(
-            session,
-            batch,
-            shard,
-            f"planned for simulator {batch.simulator_digest[:12]}, which no worker has any more:"
-            " submit the batch again",
-        )
-        failed_count += 1
-    return failed_count
+    batch = session.scalars(query).one_or_none()
+    return None if batch is None else (batch, successor)
 
 
 def _is_abandoned() -> sa.ColumnElement[bool]:

@@ -285,25 +285,6 @@ def test_lost_messages_are_sent_again_once_they_are_old(store):
         assert sweeping.stale_messages(session, older_than_seconds=-1) == [messages[1]]
 
 
-def test_shards_of_a_simulator_nobody_has_any_more_fail_with_the_remedy(store):
-    batch, fence = store.plan_one_shard()
-    with transaction(store.engine) as session:
-        # Its own simulator lives: nothing to do.
-        assert sweeping.fail_orphans(session, after_seconds=-1) == 0
-        simulators.ended(session, "w1", in_order=True)
-    with transaction(store.engine) as session:
-        # Nobody lives: somebody may yet come.
-        assert sweeping.fail_orphans(session, after_seconds=-1) == 0
-        simulators.register(
-            session, name="w9", digest=digest_of("new"), semantics_version=2, host="h", pid=9
-        )
-    with transaction(store.engine) as session:
-        assert sweeping.fail_orphans(session, after_seconds=60) == 0
-        assert sweeping.fail_orphans(session, after_seconds=-1) == 1
-    assert "submit the batch again" in store.runs(batch.id)[0].error
-    assert store.shard(fence.shard_id).state == "failed"
-
-
 def test_steps_of_a_batch_are_seen_in_order_by_a_reader_that_follows(store):
     batch, messages = store.plan(("a", "b", "c"))
     fences = [Fence(message.shard_id, 1) for message in messages]
