@@ -25,7 +25,6 @@ from typing import Any
 
 import celery
 from celery import bootsteps, signals
-from kombu.exceptions import OperationalError
 
 from db import logs, tracing
 from db.messages import ONE_MORE_TRY, TASK_SHARD_RUN, ShardMessage
@@ -68,7 +67,7 @@ def publish(app: celery.Celery, messages: Sequence[ShardMessage]) -> int:
                         retry=False,
                     )
                     sent_count += 1
-    except (OperationalError, OSError) as error:
+    except Exception as error:  # noqa: BLE001  # a broker short of memory has errors of its own
         _log.warning("the broker took %d of %d messages: %s", sent_count, len(messages), error)
     return sent_count
 
@@ -106,6 +105,8 @@ class Heartbeat(bootsteps.StartStopStep):
                 simulators.heartbeat(session, held.name)
         except RefaultError as error:
             _log.warning("no heartbeat: %s", error)
+        except Exception:  # noqa: BLE001  # the consumer loop must not end for it
+            _log.exception("no heartbeat")
 
 
 def install(app: celery.Celery) -> None:

@@ -27,8 +27,8 @@ class Patience:
     used up, every further step is tried once.
     """
 
-    def __init__(self, seconds: float = PATIENCE_SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
+        self._seconds = PATIENCE_SECONDS
         self._until: float | None = None
 
     def call(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from db import logs
 from db.messages import ShardMessage
 from db.repositories import reopening, shards, snapshots, sweeping
 from db.session import transaction
-from refault.errors import Unavailable
+from refault.errors import RefaultError, Unavailable
 from worker import stderr
 from worker.resources import Resources
 
@@ -27,19 +28,33 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
     Rows older than ``resend_seconds`` are sent again only if fewer messages
     wait than rows, so that a long queue does not grow with every sweep.
     """
-    sent = _hand_on(resources)
-    _remove_snapshots(resources)
-    sent += _move_on(resources)
+    sent: list[ShardMessage] = []
+    duties: tuple[Callable[[], list[ShardMessage]], ...] = (
+        lambda: _hand_on(resources),
+        lambda: _move_on(resources),
+        lambda: _remove_snapshots(resources),
+        lambda: _send_again(resources, waiting_message_count),
+    )
+    for duty in duties:
+        try:
+            sent += duty()
+        except (RefaultError, OSError) as error:
+            # What one of them cannot do now, it does the next time; the others go on.
+            _log.warning("a part of the sweep was interrupted: %s", error)
+    return sent
+
+
+def _send_again(resources: Resources, waiting_message_count: int) -> list[ShardMessage]:
     with transaction(resources.engine) as session:
-        lost: list[ShardMessage] = []
-        if sweeping.queued_count(session) > waiting_message_count:
-            lost = sweeping.stale_messages(
-                session, older_than_seconds=resources.settings.resend_seconds
-            )
+        if sweeping.queued_count(session) <= waiting_message_count:
+            return []
+        lost = sweeping.stale_messages(
+            session, older_than_seconds=resources.settings.resend_seconds
+        )
     if lost:
         _log.info("%d messages sent again", len(lost))
         resources.publish(lost)
-    return sent + lost
+    return lost
 
 
 def _move_on(resources: Resources) -> list[ShardMessage]:
@@ -59,17 +74,16 @@ def _move_on(resources: Resources) -> list[ShardMessage]:
     return messages
 
 
-def _remove_snapshots(resources: Resources) -> None:
-    """Removes snapshots nobody will go on from.
+def _remove_snapshots(resources: Resources) -> list[ShardMessage]:
+    """Removes snapshots nobody will go on from; sends nothing.
 
     One that was just written may not be registered yet, so the young are spared.
     """
     try:
         kept = list(resources.snapshots.kept())
     except (OSError, Unavailable) as error:
-        # The sweep has more to do than this.
         _log.warning("no look at the snapshots: %s", error)
-        return
+        return []
     if kept:
         with transaction(resources.engine) as session:
             wanted = snapshots.wanted(session, {each.shard_id for each in kept})
@@ -77,6 +91,7 @@ def _remove_snapshots(resources: Resources) -> None:
             if wanted.get(each.shard_id) != each.seal and each.age_seconds > YOUNG_SECONDS:
                 resources.snapshots.remove(each.shard_id, each.seal)
     resources.snapshots.sweep_incoming()
+    return []
 
 
 def _hand_on(resources: Resources) -> list[ShardMessage]:
@@ -84,19 +99,30 @@ def _hand_on(resources: Resources) -> list[ShardMessage]:
         found = sweeping.abandoned(session)
     messages = []
     for entry in found:
-        tail = stderr.take_tail(resources.attempts, entry.fence)
-        reason = f"worker {entry.worker} was not heard of any more"
-        with transaction(resources.engine) as session:
-            origin = shards.origin_of(session, entry.fence.shard_id)
-            message = sweeping.take_from_lost(
-                session, entry.fence, f"{reason}; it said last:\n{tail}" if tail else reason
-            )
+        try:
+            message = _take_from_lost(resources, entry)
+        except RefaultError as error:
+            # It is still abandoned at the next sweep; the others need not wait for it.
+            _log.warning("shard %s is not handed on: %s", entry.fence.shard_id, error)
+            continue
         if message is not None:
-            with logs.bound(
-                request_id=origin.request_id, batch=origin.batch_code, shard=str(message.shard_id)
-            ):
-                _log.warning("shard %s goes to its attempt %d", message.shard_id, message.attempt)
             messages.append(message)
     if messages:
         resources.publish(messages)
     return messages
+
+
+def _take_from_lost(resources: Resources, entry: sweeping.Abandoned) -> ShardMessage | None:
+    tail = stderr.take_tail(resources.attempts, entry.fence)
+    reason = f"worker {entry.worker} was not heard of any more"
+    with transaction(resources.engine) as session:
+        origin = shards.origin_of(session, entry.fence.shard_id)
+        message = sweeping.take_from_lost(
+            session, entry.fence, f"{reason}; it said last:\n{tail}" if tail else reason
+        )
+    if message is not None:
+        with logs.bound(
+            request_id=origin.request_id, batch=origin.batch_code, shard=str(message.shard_id)
+        ):
+            _log.warning("shard %s goes to its attempt %d", message.shard_id, message.attempt)
+    return message

@@ -70,6 +70,8 @@ class ShardRequest(Request):
             shards.process_died(lifecycle.resources(), pid, reason)
         except RefaultError as error:
             _log.warning("what process %d held waits for its lease to run out: %s", pid, error)
+        except Exception:  # noqa: BLE001  # the main process must not end with its child
+            _log.exception("what process %d held waits for its lease to run out", pid)
 
 
 class Task(celery.Task):

@@ -23,11 +23,21 @@ async def tidy_up_for_ever(resources: Resources) -> None:
 
 def tidy_up(resources: Resources) -> None:
     """One sweep: uploads of dead processes, expired ones, traces past their time, orphans."""
-    try:
-        resources.blobs.sweep_incoming()
-        uploads.sweep(resources)
-        catalogue.apply_retention(resources)
-        for digest in orphans.remove(resources.engine, resources.blobs):
-            _log.warning("blob %s was left by a process that died: removed", digest[:12])
-    except (RefaultError, OSError):
-        _log.warning("tidying up was interrupted; the next sweep goes on", exc_info=True)
+    duties = (
+        resources.blobs.sweep_incoming,
+        lambda: uploads.sweep(resources),
+        lambda: catalogue.apply_retention(resources),
+        lambda: _remove_orphans(resources),
+    )
+    for duty in duties:
+        try:
+            duty()
+        except (RefaultError, OSError):
+            _log.warning("tidying up was interrupted; the next sweep goes on", exc_info=True)
+        except Exception:  # noqa: BLE001  # a defect of one duty must end neither the others nor the loop
+            _log.exception("tidying up failed")
+
+
+def _remove_orphans(resources: Resources) -> None:
+    for digest in orphans.remove(resources.engine, resources.blobs):
+        _log.warning("blob %s was left by a process that died: removed", digest[:12])
