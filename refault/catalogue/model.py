@@ -23,6 +23,19 @@ TLB_VALUES = (0, 1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Beginning:
+    """How a diff begins whose only copies are cut off, and how much it changes by its diffstat.
+
+    ``digest`` covers its first ``count`` changed lines.
+    """
+
+    count: int
+    digest: str
+    added: int
+    removed: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Patch:
     """One proposed change to the MMU, with its story.
 
@@ -34,9 +47,17 @@ class Patch:
     guessed, or is empty. ``merged_in`` names bases that have it already, and
     as what; ``not_on`` those it makes no sense on, and why: on both it is
     refused. ``layout`` names the layout it gives struct kvm_mmu_page
-    (:mod:`refault.catalogue.layouts`), or is empty. ``subjects`` are those it
-    was mailed under, without tags, and ``diff_ids`` name what its diffs change
-    (:func:`refault.series.diff_id`): a mail is known by either.
+    (:mod:`refault.catalogue.layouts`), or is empty.
+
+    The rest is what a mail of it is known by: digests, never a line of the diff.
+    ``diff_ids`` name what its diffs change (:func:`refault.series.diff_id`), one for
+    each form it was mailed or merged in; of several commits that only together are
+    the patch, ``parts`` has the ids of each. ``places`` holds the neighbours of the
+    changed lines (``refault.series.diffs.Diff.places``) for ids that could stand
+    elsewhere too; ``elsewhere`` names patches that are the same lines there.
+    ``beginning`` is what is left of a mail that every copy cuts off. ``files`` are
+    those its diffs touch, ``subjects`` those it was mailed under, without tags: a
+    subject alone makes a candidate, never a match.
     """
 
     id: str
@@ -58,6 +79,11 @@ class Patch:
     layout: str = ""
     subjects: tuple[str, ...] = ()
     diff_ids: tuple[str, ...] = ()
+    parts: tuple[tuple[str, ...], ...] = ()
+    places: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    elsewhere: tuple[str, ...] = ()
+    beginning: Beginning | None = None
+    files: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The patch as JSON, with the sizes its layout comes to."""
@@ -66,6 +92,10 @@ class Patch:
             "requires": list(self.requires),
             "subjects": list(self.subjects),
             "diff_ids": list(self.diff_ids),
+            "parts": [list(part) for part in self.parts],
+            "places": dict(self.places),
+            "elsewhere": list(self.elsewhere),
+            "files": list(self.files),
             "merged_in": dict(self.merged_in),
             "not_on": dict(self.not_on),
             "layout": layout_document(self.layout) if self.layout else None,

@@ -14,11 +14,12 @@ import typer
 from refault import catalogue, series
 from refault.catalogue.layouts import LONG_BYTES, layout_document
 from refault.cli.exits import ExitCode
+from refault.cli.mail_files import contents
 from refault.compare.layout import clean
-from refault.errors import SeriesError
+from refault.errors import InvalidRequest
 
 WIDTH = 72
-SEPARATOR = b"From refault Mon Sep 17 00:00:00 2001\n"
+_INDEX_DIGITS = 6
 
 
 app = typer.Typer(name="patches", invoke_without_command=True)
@@ -50,56 +51,131 @@ def patches(
 
 @app.command("read")
 def read(
-    files: Annotated[list[Path], typer.Argument(help="mbox or `git format-patch` files.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="mbox, mails or patch files, also gzip; folders of them, maildirs; - is "
+            "standard input.",
+            show_default=False,
+        ),
+    ],
     *,
     version: Annotated[
-        int | None, typer.Option(help="Of several in the files; the newest if left out.")
+        int | None, typer.Option(help="Of several in the files; default: the newest whole one.")
     ] = None,
+    mapping: Annotated[
+        list[str],
+        typer.Option(
+            "--map",
+            help="INDEX=PATCH: which patch a mail is; INDEX=- leaves it out. May be repeated.",
+            metavar="INDEX=PATCH",
+        ),
+    ] = [],  # noqa: B006 - Typer copies it
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Mails may be missing; they are still named.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Read a series from mails, and match it to the catalogue. Nothing leaves this machine.
 
-    Ends with 1 if the catalogue lacks a patch. Example: refault patches read 000*.patch
+    A mail is known by what its diff changes and where; a subject alone only makes a candidate.
+    Ends with 1 if a patch is not matched, or the series is not whole.
+
+    Example: refault patches read 000*.patch
+
+    Example: curl -s https://lore.example.org/kvm/ID/t.mbox.gz | refault patches read -
     """
-    reading = series.read(_joined(files), version)
-    matches = series.match(reading.patches)
+    reading = series.read(contents(files), version)
+    given = dict(map(_mapped, mapping))
+    matches = series.apply_mapping(series.match(reading.patches), given)
+    remedies = list(series.remedies(matches, "--map "))
+    if reading.problems and not partial:
+        remedies.append("if some mails are missing on purpose, say --partial")
     if as_json:
-        document = dataclasses.asdict(reading) | {
-            "patches": [dataclasses.asdict(found) for found in matches]
-        }
-        print(json.dumps(document, indent=2))
+        print(json.dumps(_document(reading, matches, remedies), indent=2))
     else:
-        _print_series(reading, matches)
-    if any(found.patch is None for found in matches):
+        _print_series(reading, matches, remedies)
+    if remedies:
         raise typer.Exit(ExitCode.ANSWER_IS_NO)
 
 
-def _joined(files: list[Path]) -> bytes:
-    """The files as one mbox: a patch file without a separator gets one."""
-    parts = []
-    for path in files:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise SeriesError(f"{path}: {error.strerror}") from error
-        parts.append(data if data.startswith(b"From ") else SEPARATOR + data)
-    return b"\n\n".join(parts)
+def _mapped(word: str) -> tuple[int, str]:
+    """``0=zap-account`` as index and patch."""
+    index, _, patch_id = word.partition("=")
+    if not (patch_id and index.isascii() and index.isdecimal() and len(index) <= _INDEX_DIGITS):
+        raise InvalidRequest(f"--map {word}: expected INDEX=PATCH, such as 0=zap-account, or 0=-")
+    return int(index), patch_id
 
 
-def _print_series(reading: series.Reading, matches: tuple[series.Match, ...]) -> None:
+def _document(
+    reading: series.Reading, matches: tuple[series.Match, ...], remedies: list[str]
+) -> dict[str, Any]:
+    return {
+        "title": reading.title,
+        "version": reading.version,
+        "patches": [
+            {
+                "index": found.index,
+                "mail": {
+                    field.name: getattr(found.mail, field.name)
+                    for field in dataclasses.fields(found.mail)
+                    if field.name != "diff"
+                },
+                "patch": found.patch,
+                "by": found.by,
+                "candidates": list(found.candidates),
+                "why": found.why or None,
+                "places": found.mail.diff.places,
+            }
+            for found in matches
+        ],
+        "skipped": [dataclasses.asdict(skipped) for skipped in reading.skipped],
+        "problems": list(reading.problems),
+        "remedies": remedies,
+    }
+
+
+def _print_series(
+    reading: series.Reading, matches: tuple[series.Match, ...], remedies: list[str]
+) -> None:
     if reading.title:
         print(f"{clean(reading.title)} (v{reading.version})")
     for found in matches:
         mail = found.mail
         place = f"{mail.number}/{mail.total}" if mail.number else f"#{found.index}"
-        known = f"{found.patch} (by {found.by})" if found.patch else "not in the catalogue"
-        if found.candidates:
-            known += f"; perhaps {' or '.join(found.candidates)}"
-        print(textwrap.shorten(f"{place:<6}{clean(mail.subject)}", WIDTH, placeholder=" ..."))
-        print(textwrap.fill(known, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 8))
+        known = f"{found.patch} (by {found.by})" if found.patch else found.by or _unmatched(found)
+        subject = clean(mail.subject) or "(no subject)"
+        print(textwrap.shorten(f"{place:<6}{subject}", WIDTH, placeholder=" ..."))
+        _fill(known, " " * 6, " " * 8)
     for skipped in reading.skipped:
-        line = f"left out: {clean(skipped.subject)}: {skipped.reason}"
-        print(textwrap.fill(line, WIDTH, subsequent_indent=" " * 6))
+        subject = clean(skipped.subject) or "(no subject)"
+        remedy = f"; {skipped.remedy}" if skipped.remedy else ""
+        _fill(f"left out: {subject}: {skipped.reason}{remedy}", "", " " * 6)
+    for problem in reading.problems:
+        _fill(f"not whole: {clean(problem)}", "", " " * 6)
+    if remedies:
+        print("what can be done:")
+    for remedy in remedies:
+        _fill(remedy, "- ", "  ")
+
+
+def _unmatched(found: series.Match) -> str:
+    perhaps = f"; perhaps {' or '.join(found.candidates)}" if found.candidates else ""
+    return f"not matched: {found.why}{perhaps}"
+
+
+def _fill(text: str, first: str, indent: str) -> None:
+    # A patch's name or a command in two pieces could not be copied.
+    print(
+        textwrap.fill(
+            text,
+            WIDTH,
+            initial_indent=first,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+    )
 
 
 def _lines(patch: catalogue.Patch) -> Iterator[str]:

@@ -1,12 +1,10 @@
-"""Reads mails that carry patches: mbox, single mails, ``git format-patch`` files.
+"""Reads mails that carry patches, and says of each other mail why it was left out.
 
 ::
 
-    [PATCH v2 3/6] KVM MMU: one line
-     │     │  │ │  └── subject, what git log would show
-     │     │  └─┴───── number, total
-     │     └────────── version (1 if it is not named)
-     └──────────────── tags
+    files ── mailbox.cut ──► mails ── mime.unpack ──► text ── diffs.parse ──► Mail
+                               ▲                       │
+                               └── attached mails ─────┘     order.chosen ──► Reading
 
 Only the standard library; nothing is executed, fetched or written.
 """
@@ -14,24 +12,23 @@ Only the standard library; nothing is executed, fetched or written.
 from __future__ import annotations
 
 import dataclasses
-import email.message
-import email.policy
-import email.utils
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from refault.errors import SeriesError
-from refault.series.diffs import diff_id
+from refault.printable import printable
+from refault.series import diffs, mailbox, mime, subjects
+from refault.series.budget import BYTES_MAX, Budget
+from refault.series.diffs import Diff
+from refault.series.order import chosen
+from refault.series.subjects import Subject
 
-MAILS_MAX = 1_000
-
-# As git does: a mail that quotes "From here on" must not be cut there.
-_SEPARATOR = re.compile(rb"(?m)^From \S+ .*\d\d:\d\d:\d\d.* \d{4}.*\r?$\n?")
-_REPLY = re.compile(r"(?i)^(re|aw|antw|fwd?|sv)(\[\d+\])?:")
-_TAGS = re.compile(r"^\s*\[([^\]]*)\]\s*")
-_NUMBER = re.compile(r"(\d+)/(\d+)")
-_VERSION = re.compile(r"(?i)\bv(\d+)\b|\bv(\d+)$")
-_IN_BODY_FROM = re.compile(r"\s*From: *(.+?) *$", re.MULTILINE)
+_AUTHOR_MAX = 320
+_ID_MAX = 500
+_TOLD_MAX = 10
+_SCISSORS = re.compile(r"[ \t]{0,20}(?:-{1,40}[ \t]{0,20})?(?:>8|8<|>%|%<)[ \t]{0,20}-")
+_IN_BODY = re.compile(r"(From|Subject|Date):[ \t]{0,20}(.*)")
+_PATCH_LINE = re.compile(r"\[[^\]]{0,100}PATCH[^\]]{0,100}\]")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,182 +44,242 @@ class Mail:
     date: str | None
     message_id: str | None
     diff_id: str
+    diff: Diff = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Skipped:
-    """A mail that is no patch, and why it was left out."""
+    """A mail that is no patch of the series, why it was left out, and what can be done."""
 
     subject: str
     reason: str
+    remedy: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reading:
-    """What a file held. ``patches`` are those of the newest version, in the order they apply."""
+    """What a file held. ``patches`` are those of one version, in the order they apply.
+
+    ``problems`` are sentences on what is missing or mixed: with any of them, what was read may
+    not be the series.
+    """
 
     title: str | None
     version: int
     patches: tuple[Mail, ...]
     skipped: tuple[Skipped, ...]
+    problems: tuple[str, ...] = ()
 
 
-def read(data: bytes, version: int | None = None) -> Reading:
-    """The patches of a file of mails; of several versions the newest, or the one asked for.
+def read(data: bytes | Sequence[bytes], version: int | None = None) -> Reading:
+    """The patches of a file of mails, or of several; of several versions the newest complete one.
 
-    Cover letters (0/n), replies, mails without a diff, copies and other
-    versions stand in ``skipped``. ``title`` is the cover letter's subject.
+    ``version`` asks for another. Cover letters (0/n), replies, mails without a diff, copies and
+    other versions stand in ``skipped``. ``title`` is the cover letter's subject.
 
     Raises:
-        SeriesError: nothing in the file is a patch, that version is not there, two different
-            mails claim one number, or there are more than 1,000 mails.
+        SeriesError: nothing there is a patch (each mail is named, with the reason), that version
+            is not there, two different mails claim one number, or a bound is reached.
     """
-    skipped: list[Skipped] = []
-    patches: list[Mail] = []
-    titles: dict[int, str] = {}
-    for message in _messages(data):
-        subject = _header(message, "subject")
-        number, found_version = _numbered(subject), _version_of(subject)
-        plain = _bare(subject)
-        text = _text(message)
-        identity = diff_id(text)
-        if _REPLY.match(subject):
-            skipped.append(Skipped(subject, "a reply"))
-        elif number is not None and number[0] == 0:
-            titles[found_version] = plain
-            skipped.append(Skipped(subject, "a cover letter"))
-        elif identity is None:
-            skipped.append(Skipped(subject, "no diff in it"))
-        else:
-            patches.append(_mail(message, subject, text, identity))
-    if not patches:
-        raise SeriesError("no patch in this file: expected mails with diffs, as mbox or patch file")
-    versions = sorted({mail.version for mail in patches})
-    chosen = versions[-1] if version is None else version
-    if chosen not in versions:
-        listed = ", ".join(f"v{number}" for number in versions)
-        raise SeriesError(f"no version v{chosen} in this file; there is {listed}")
-    skipped += [
-        Skipped(mail.subject, f"of v{mail.version}, not v{chosen}")
-        for mail in patches
-        if mail.version != chosen
-    ]
-    ordered = _ordered([mail for mail in patches if mail.version == chosen], skipped)
-    return Reading(titles.get(chosen), chosen, tuple(ordered), tuple(skipped))
+    files = [data] if isinstance(data, bytes) else data
+    if sum(map(len, files)) > BYTES_MAX:
+        raise SeriesError(f"more than {BYTES_MAX} bytes of mail: read one series at a time")
+    shelf = _Shelf()
+    for file in files:
+        shelf.take_file(file)
+    if not shelf.patches:
+        raise SeriesError(f"no patch in this file: {_told(shelf.skipped)}")
+    version, patches, left_out, problems = chosen(shelf.patches, shelf.claimed, version)
+    skipped = (*shelf.skipped, *(Skipped(mail.subject, reason) for mail, reason in left_out))
+    return Reading(shelf.titles.get(version), version, tuple(patches), skipped, tuple(problems))
 
 
-def _messages(data: bytes) -> Iterator[email.message.EmailMessage]:
-    starts = [found for found in _SEPARATOR.finditer(data) if _begins_a_mail(data, found.start())]
-    if len(starts) > MAILS_MAX:
-        raise SeriesError(f"more than {MAILS_MAX} mails in one file: split it")
-    if not starts:
-        yield email.message_from_bytes(data, policy=email.policy.default)
-        return
-    ends = [*(found.start() for found in starts[1:]), len(data)]
-    for found, end in zip(starts, ends, strict=True):
-        part = re.sub(rb"(?m)^>(>*From )", rb"\1", data[found.end() : end])
-        yield email.message_from_bytes(part, policy=email.policy.default)
+class _Shelf:
+    """Where each mail is put: among the patches, or among what is left out."""
 
+    def __init__(self) -> None:
+        self.patches: list[Mail] = []
+        self.skipped: list[Skipped] = []
+        self.titles: dict[int, str] = {}
+        self.claimed: dict[tuple[int, int], str] = {}
+        self._budget = Budget()
 
-def _begins_a_mail(data: bytes, place: int) -> bool:
-    return (
-        place == 0
-        or data[:place].rstrip(b"\r\n") == b""
-        or data[place - 2 : place]
-        in {
-            b"\n\n",
-            b"\r\n",
-        }
-    )
+    def take_file(self, data: bytes, depth: int = 0, within: Subject | None = None) -> None:
+        """Every mail of a file. ``within``: the subject of the mail it was attached to."""
+        mails = list(mailbox.cut(data, self._budget))
+        for lines in mails:
+            self._take(lines, depth, within if len(mails) == 1 else None)
 
-
-def _header(message: email.message.EmailMessage, name: str) -> str:
-    try:
-        value = message.get(name, "")
-    except (ValueError, IndexError, AttributeError, TypeError):
-        # The standard library's parser gives up on some headers that do occur.
-        return ""
-    return " ".join(str(value).split()).replace("\0", "")
-
-
-def _text(message: email.message.EmailMessage) -> str:
-    """Every part of text, decoded; a charset nobody knows is read as Latin-1."""
-    texts = []
-    for part in message.walk():
-        if part.get_content_maintype() != "text" or part.get_content_subtype() == "html":
-            continue
-        payload = part.get_payload(decode=True)
-        if not isinstance(payload, bytes):
-            continue
-        charset = part.get_content_charset() or "utf-8"
+    def _take(self, lines: list[bytes], depth: int, within: Subject | None) -> None:
         try:
-            texts.append(payload.decode(charset, errors="replace"))
-        except LookupError:
-            texts.append(payload.decode("latin-1"))
-    return "\n".join(texts).replace("\r\n", "\n")
-
-
-def _mail(message: email.message.EmailMessage, subject: str, text: str, identity: str) -> Mail:
-    number = _numbered(subject)
-    # Who sends a patch of somebody else's puts the author's line first.
-    in_body = _IN_BODY_FROM.match(text)
-    return Mail(
-        subject=_bare(subject),
-        tags=_tags(subject),
-        version=_version_of(subject),
-        number=number and number[0],
-        total=number and number[1],
-        author=in_body[1] if in_body else _header(message, "from"),
-        date=_date(_header(message, "date")),
-        message_id=_header(message, "message-id") or None,
-        diff_id=identity,
-    )
-
-
-def _date(text: str) -> str | None:
-    try:
-        return email.utils.parsedate_to_datetime(text).isoformat()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-
-
-def _tags(subject: str) -> str:
-    found = _TAGS.match(subject)
-    return found[1] if found else ""
-
-
-def _bare(subject: str) -> str:
-    while found := _TAGS.match(subject):
-        subject = subject[found.end() :]
-    return subject.strip()
-
-
-def _numbered(subject: str) -> tuple[int, int] | None:
-    found = _NUMBER.search(_tags(subject))
-    return (int(found[1][:6]), int(found[2][:6])) if found else None
-
-
-def _version_of(subject: str) -> int:
-    found = _VERSION.search(_tags(subject))
-    return max(1, int((found[1] or found[2])[:6])) if found else 1
-
-
-def _ordered(patches: list[Mail], skipped: list[Skipped]) -> list[Mail]:
-    """In the order of their numbers; those without one stay where they stood, at the end."""
-    kept: list[Mail] = []
-    for mail in patches:
-        twin = next((other for other in kept if other.diff_id == mail.diff_id), None)
-        if twin is not None:
-            skipped.append(Skipped(mail.subject, "a copy of another mail here"))
-            continue
-        rival = next(
-            (other for other in kept if mail.number is not None and other.number == mail.number),
-            None,
-        )
-        if rival is not None:
-            raise SeriesError(
-                f"two different mails are number {mail.number}: {rival.subject!r} and "
-                f"{mail.subject!r}; upload one series at a time"
+            found = mime.unpack(lines, self._budget, depth)
+        except mime.Refused as error:
+            subject = _subject_of(lines)
+            self.skipped.append(Skipped(subject.text, str(error)))
+            return
+        text, diff = _diff_of(found)
+        head, body = _in_body(text)
+        words = head.get("Subject") or found.headers.get("subject")
+        if not found.headers.values and not words and diff is not None:
+            words = _first_line(text)
+        subject = subjects.take_apart(printable(words[: subjects.LENGTH_MAX]))
+        if within is not None and subject.number is None and within.number is not None:
+            subject = dataclasses.replace(
+                subject, number=within.number, total=within.total, version=within.version
             )
-        kept.append(mail)
-    return sorted(kept, key=lambda mail: (mail.number is None, mail.number or 0))
+        attached = [data for data in found.attached if _is_mail(data)]
+        before = len(self.patches)
+        for data in attached if diff is None else ():
+            self.take_file(data, depth + 1, subject if len(attached) == 1 else None)
+        if len(self.patches) > before:
+            reason = "its patches are attached: they are read"
+            self.skipped.append(Skipped(subject.text, reason))
+            return
+        self._put(found, subject, diff, head, body)
+
+    def _put(
+        self,
+        found: mime.Unpacked,
+        subject: Subject,
+        diff: Diff | None,
+        head: dict[str, str],
+        body: str,
+    ) -> None:
+        skipped = self._why_not(found, subject, diff, body)
+        if skipped is not None or diff is None:
+            if skipped is not None:
+                self.skipped.append(skipped)
+            return
+        author = head.get("From") or found.headers.get("from")
+        date = mailbox.date_of(head.get("Date") or found.headers.get("date"))
+        message_id = printable(found.headers.get("message-id")[:_ID_MAX])
+        self.patches.append(
+            Mail(
+                subject=subject.bare,
+                tags=subject.tags,
+                version=subject.version,
+                number=subject.number,
+                total=subject.total,
+                author=printable(author) if len(author) <= _AUTHOR_MAX else "",
+                date=date.isoformat() if date is not None else None,
+                message_id=message_id or None,
+                diff_id=diff.digest,
+                diff=diff,
+            )
+        )
+
+    def _why_not(
+        self, found: mime.Unpacked, subject: Subject, diff: Diff | None, body: str
+    ) -> Skipped | None:
+        """Why a mail is no patch; None: it is one."""
+        if subject.is_answer:
+            remedy = (
+                "its diff is read if a line 'Subject: [PATCH] ...' stands first in its body"
+                if diff is not None
+                else ""
+            )
+            return Skipped(subject.text, "a reply", remedy)
+        if subject.number == 0:
+            self.titles[subject.version] = subject.bare
+            return Skipped(subject.text, "a cover letter")
+        if diff is not None:
+            return None
+        if subject.number is not None:
+            self.claimed[subject.version, subject.number] = subject.text
+        return Skipped(subject.text, *_nothing_in(found, body))
+
+
+def _nothing_in(found: mime.Unpacked, body: str) -> tuple[str, str]:
+    """Why a mail has no diff, and what can be done."""
+    if found.is_html_only:
+        return "HTML only", "ask for it as plain text"
+    if not found.headers.values:
+        return "no mail and no diff", ""
+    if any(line.startswith("> diff ") for line in body.split("\n")):
+        return "only a quoted diff in it", ""
+    return "no diff in it", ""
+
+
+def _diff_of(found: mime.Unpacked) -> tuple[str, Diff | None]:
+    """The text of a mail with the bare diffs attached to it, and what they change."""
+    text = _below_scissors(found.text)
+    diff = diffs.parse(text)
+    if found.text != found.stuffed and (diff is None or not diff.is_whole):
+        # Some programs say format=flowed of a text that they did not fold.
+        plain = diffs.parse(found.stuffed)
+        if plain is not None and plain.is_whole:
+            text, diff = found.stuffed, plain
+    seen = {diff and diff.digest}
+    for data in found.attached:
+        more = "" if _is_mail(data) else mime.in_charset(data, "")
+        digest = diffs.diff_id(more)
+        if digest not in seen and digest is not None:
+            seen.add(digest)
+            text = f"{text}\n{more}"
+            diff = diffs.parse(text)
+    return text, diff
+
+
+def _below_scissors(text: str) -> str:
+    """What stands below ``-- >8 --``, unless a diff stands above it."""
+    place = 0
+    for line in text.split("\n"):
+        if line.startswith(("diff ", "--- ", "@@ ")):
+            return text
+        place += len(line) + 1
+        if _SCISSORS.match(line):
+            return text[place:]
+    return text
+
+
+def _in_body(text: str) -> tuple[dict[str, str], str]:
+    """The headers that stand first in a body, as git takes them, and the rest.
+
+    Who sends a patch of somebody else's puts the author's line there.
+    """
+    head: dict[str, str] = {}
+    name = ""
+    lines = text.lstrip().split("\n")
+    for index, line in enumerate(lines):
+        if found := _IN_BODY.match(line):
+            name = found[1]
+            head.setdefault(name, " ".join(found[2].split()))
+        elif name and line.startswith((" ", "\t")) and line.strip():
+            head[name] += f" {line.strip()}"[:_ID_MAX]
+        elif index == 0 and _PATCH_LINE.match(line):
+            head["Subject"] = line
+        else:
+            return head, "\n".join(lines[index:])
+    return head, ""
+
+
+def _first_line(text: str) -> str:
+    """What a bare patch file says of itself, if words stand above its diff."""
+    line = text.lstrip().partition("\n")[0]
+    is_diff = line.startswith(("diff ", "--- ", "+++ ", "@@ ", "Index: ", "index ", "====", "# "))
+    return "" if is_diff else line
+
+
+def _is_mail(data: bytes) -> bool:
+    return data.startswith(mailbox.GZIP) or mailbox.is_mail(data.split(b"\n"))
+
+
+def _subject_of(lines: list[bytes]) -> Subject:
+    """The subject of a mail that is not read."""
+    for line in lines[:200]:
+        if line[:8].lower() == b"subject:":
+            return subjects.take_apart(printable(mime.in_charset(line[8:1_000], "")))
+    return subjects.take_apart("")
+
+
+def _told(skipped: Sequence[Skipped]) -> str:
+    """Each mail and why it was left out, on one line."""
+    if not skipped:
+        return "it is empty"
+    words = [
+        f"{entry.subject!r}: {entry.reason}{entry.remedy and f' ({entry.remedy})'}"
+        for entry in skipped[:_TOLD_MAX]
+    ]
+    if len(skipped) > _TOLD_MAX:
+        words.append(f"and {len(skipped) - _TOLD_MAX} more")
+    return "; ".join(words)

@@ -26,4 +26,15 @@ PATCH = Patch(
         "Written from a description of what 5.16 does, not from its code; 5.16's other "
         "changes are left out."
     ),
+    subjects=("KVM: X86: Don't reset mmu context when toggling X86_CR4_PGE",),
+    diff_ids=("76873fe25b226a74cf2d9d55bd01ee6962ab157def7f713f849659f9ffad0a1e",),
+    places={
+        "76873fe25b226a74cf2d9d55bd01ee6962ab157def7f713f849659f9ffad0a1e": (
+            "0c067ae2:a186c060 c09c0d6f:1c7d8963"
+        ),
+    },
+    files=(
+        "arch/x86/kvm/mmu.h",
+        "arch/x86/kvm/x86.c",
+    ),
 )

@@ -26,4 +26,16 @@ PATCH = Patch(
     short="p4n",
     form_of="cr4-posted",
     merged_in={"v2.6.35.6": "as 87bc3bf972a"},
+    subjects=("KVM: MMU: Drop cr4.pge from shadow page role",),
+    diff_ids=("1320e8972c8d596f1183e3a454224c4de5d8c5635657d6c9d0eff238d4e694af",),
+    places={
+        "1320e8972c8d596f1183e3a454224c4de5d8c5635657d6c9d0eff238d4e694af": (
+            "c72f1a63:eab3597a e2ce2751:c976fe56 0e5f4930:bdd32c10 9a64a58e:c09c0d6f"
+        ),
+    },
+    files=(
+        "arch/x86/include/asm/kvm_host.h",
+        "arch/x86/kvm/mmutrace.h",
+        "arch/x86/kvm/x86.c",
+    ),
 )

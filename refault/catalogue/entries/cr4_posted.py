@@ -34,4 +34,9 @@ PATCH = Patch(
     short="p4",
     subjects=("KVM MMU: optimize for writing cr4",),
     diff_ids=("cec312295e1b6c7ff363a3e7de1953f426724435d540bf4bab514471bc3f3ebc",),
+    places={
+        "cec312295e1b6c7ff363a3e7de1953f426724435d540bf4bab514471bc3f3ebc": ("3e30268b:64d86ae4"),
+    },
+    elsewhere=("cr4-store",),
+    files=("arch/x86/kvm/x86.c",),
 )

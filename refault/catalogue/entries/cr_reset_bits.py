@@ -23,4 +23,13 @@ PATCH = Patch(
     source="aad827034e4",
     short="p4b",
     form_of="cr4-posted",
+    subjects=("KVM: VMX: Only reset MMU when necessary",),
+    diff_ids=("2ceea979c20a816dbd2902f0e91c2aedf194ca9cb1b11bdcbbe6b0652fdd8138",),
+    places={
+        "2ceea979c20a816dbd2902f0e91c2aedf194ca9cb1b11bdcbbe6b0652fdd8138": (
+            "62f5d6ab:2aa68dd5 df574eb4:71450af6 b9fd39c7:71450af6 "
+            "d9b01c8a:9afae33e c09c0d6f:71450af6"
+        ),
+    },
+    files=("arch/x86/kvm/x86.c",),
 )

@@ -23,4 +23,10 @@ PATCH = Patch(
     short="p6d",
     form_of="unsync-list-global",
     reconstruction="The flush after a refused write stays at once and uncounted, as on the bases.",
+    subjects=("KVM: MMU: delay local tlb flush",),
+    diff_ids=("a10e719d20482f4c91e2a8c5585ea16e4a94a1f37a527dbf0d64565243881ba7",),
+    places={
+        "a10e719d20482f4c91e2a8c5585ea16e4a94a1f37a527dbf0d64565243881ba7": ("4358a6c8:69fbcc84"),
+    },
+    files=("arch/x86/kvm/mmu.c",),
 )

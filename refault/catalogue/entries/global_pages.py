@@ -39,4 +39,31 @@ PATCH = Patch(
         "Rebuilt on code two years younger. It needs every write to CR4 and CR0 to reset, so "
         "it contradicts each patch that avoids that."
     ),
+    subjects=(
+        "KVM: MMU: skip global pgtables on sync due to cr3 switch",
+        "KVM: MMU: Segregate mmu pages created with different cr4.pge settings",
+        "KVM: MMU: Initialize a shadow page's global attribute from cr4.pge",
+        "KVM: MMU: Don't treat a global pte as such if cr4.pge is cleared",
+    ),
+    parts=(
+        ("495e5b598517bcfb9d7b1f511f5e8da9ec36a30dd84fab248fc3cdc5cc7df984",),
+        ("6d9063f8431d5094068be2a3fa8c1a9060c6afb144f43a1fc736d52fd25e64ec",),
+        ("df7379edb8118288412d3fe43355a9ffaab29e0d89fcbd7e0df81d209e0e71b1",),
+        ("e9a9627661dfea73fe235c89dc3aa830448d053f595edddd9ae230bf8a1a4191",),
+    ),
+    places={
+        "6d9063f8431d5094068be2a3fa8c1a9060c6afb144f43a1fc736d52fd25e64ec": (
+            "c72f1a63: 9a64a58e:64787858"
+        ),
+        "df7379edb8118288412d3fe43355a9ffaab29e0d89fcbd7e0df81d209e0e71b1": (
+            "f9754dcb:675faba5 792754ff:7f78d597 314bf220:6f34750d"
+        ),
+        "e9a9627661dfea73fe235c89dc3aa830448d053f595edddd9ae230bf8a1a4191": ("314bf220:6f34750d"),
+    },
+    files=(
+        "arch/x86/include/asm/kvm_host.h",
+        "arch/x86/kvm/mmu.c",
+        "arch/x86/kvm/paging_tmpl.h",
+        "arch/x86/kvm/x86.c",
+    ),
 )

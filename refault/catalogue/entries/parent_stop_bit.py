@@ -8,7 +8,7 @@ bases a mark can stay set below a parent whose own mark was cleared.
 
 from __future__ import annotations
 
-from refault.catalogue.model import Patch
+from refault.catalogue.model import Beginning, Patch
 
 PATCH = Patch(
     id="parent-stop-bit",
@@ -40,4 +40,8 @@ PATCH = Patch(
         "from its description."
     ),
     subjects=("KVM MMU: optimize/cleanup for marking parent unsync",),
+    beginning=Beginning(
+        23, "b67d28f4d60ef3e61716c39e95fec08f0164316fe8dfe22f168b59e6eea1841c", added=23, removed=46
+    ),
+    files=("arch/x86/kvm/mmu.c",),
 )

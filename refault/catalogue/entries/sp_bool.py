@@ -23,4 +23,12 @@ PATCH = Patch(
     form_of="sp-flags-word",
     merged_in={"v2.6.35.6": "as 0571d366e0b"},
     layout="bool",
+    subjects=("KVM: MMU: reduce 'struct kvm_mmu_page' size",),
+    diff_ids=("4591df7e3ca1bb368efc7282f48b3433f19e5ff41c0179c5b2fb916909d76057",),
+    places={
+        "4591df7e3ca1bb368efc7282f48b3433f19e5ff41c0179c5b2fb916909d76057": (
+            "5eb1bd8a:b6736743 b6736743:28657449"
+        ),
+    },
+    files=("arch/x86/include/asm/kvm_host.h",),
 )

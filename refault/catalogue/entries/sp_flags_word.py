@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refault.catalogue.model import Patch
+from refault.catalogue.model import Beginning, Patch
 
 PATCH = Patch(
     id="sp-flags-word",
@@ -26,4 +26,13 @@ PATCH = Patch(
     merged_in={"v2.6.35.6": "as bool fields, 0571d366e0b"},
     layout="flag word",
     subjects=("KVM MMU: reduce kvm_mmu_page size",),
+    beginning=Beginning(
+        32, "c10ff819340754dc8e247b7f5dd8d1a2a9105bbe5ac3baec4b475e41a8535f6c", added=55, removed=24
+    ),
+    files=(
+        "arch/x86/include/asm/kvm_host.h",
+        "arch/x86/kvm/mmu.c",
+        "arch/x86/kvm/mmutrace.h",
+        "arch/x86/kvm/paging_tmpl.h",
+    ),
 )

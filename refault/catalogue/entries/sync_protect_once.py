@@ -25,4 +25,21 @@ PATCH = Patch(
     source="f918b443527, 36a2e6774bf",
     short="p6s",
     form_of="unsync-list-global",
+    subjects=(
+        "KVM: MMU: avoid double write protected in sync page path",
+        "KVM: MMU: fix writable sync sp mapping",
+    ),
+    parts=(
+        ("4baf3022f6ac7c4dbf743e529d320a54403ef2030d6626c0c9cd4ab634dd35b4",),
+        ("06ce30d258bc0981251f0c36272a91e4fda350dcd0f96fa32b4f82d69c5ee6b0",),
+    ),
+    places={
+        "4baf3022f6ac7c4dbf743e529d320a54403ef2030d6626c0c9cd4ab634dd35b4": (
+            "c8a38aac:e10966c1 31a0a6cc:5cf16699 5cf16699:8193c1ae"
+        ),
+        "06ce30d258bc0981251f0c36272a91e4fda350dcd0f96fa32b4f82d69c5ee6b0": (
+            "764be861:e70c3a92 eebd0278:31a0a6cc"
+        ),
+    },
+    files=("arch/x86/kvm/mmu.c",),
 )

@@ -21,4 +21,18 @@ PATCH = Patch(
     source="7a8f1a74e41",
     short="p3m2",
     form_of="parent-stop-bit",
+    subjects=("KVM: MMU: clear unsync_child_bitmap completely",),
+    diff_ids=(
+        "b1c272f34444590248cdaa2a4f2d504e93e1d309211024ac071f2eff97942940",
+        "811a0593046834caf6a7dbc10b2c513f168b0d988ceed99811216ae0f817445d",
+    ),
+    places={
+        "b1c272f34444590248cdaa2a4f2d504e93e1d309211024ac071f2eff97942940": (
+            "42ee4615:a3cd05c5 a3cd05c5: :"
+        ),
+        "811a0593046834caf6a7dbc10b2c513f168b0d988ceed99811216ae0f817445d": (
+            "42ee4615:a3cd05c5 a3cd05c5: : : :"
+        ),
+    },
+    files=("arch/x86/kvm/mmu.c",),
 )

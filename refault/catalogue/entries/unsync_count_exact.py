@@ -21,4 +21,12 @@ PATCH = Patch(
     source="ebdea638df0",
     short="p3m1",
     form_of="parent-stop-bit",
+    subjects=("KVM: MMU: cleanup for __mmu_unsync_walk()",),
+    diff_ids=("74f7e07fb71d47efbe309c6a914b6c3778c01d3aa2ff00796debda57c463b2cc",),
+    places={
+        "74f7e07fb71d47efbe309c6a914b6c3778c01d3aa2ff00796debda57c463b2cc": (
+            "321e3b9c:56283d6c 56283d6c:08eb040a :aa76b693"
+        ),
+    },
+    files=("arch/x86/kvm/mmu.c",),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refault.catalogue.model import Patch
+from refault.catalogue.model import Beginning, Patch
 
 PATCH = Patch(
     id="unsync-list-global",
@@ -34,4 +34,11 @@ PATCH = Patch(
         "that synchronises is reconstructed from its description."
     ),
     subjects=("KVM MMU: optimize synchronization shadow pages",),
+    beginning=Beginning(
+        4, "f1299e9f27b64176284f1fbcb92c206f83346afd5f533518d96c83d16d34ee58", added=39, removed=44
+    ),
+    files=(
+        "arch/x86/include/asm/kvm_host.h",
+        "arch/x86/kvm/mmu.c",
+    ),
 )

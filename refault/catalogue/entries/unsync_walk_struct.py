@@ -18,6 +18,13 @@ PATCH = Patch(
     source="kvm mailing list, 12 April 2010, mail of 12:59 am; complete in the thread",
     short="p1",
     merged_in={"v2.6.35.6": "as 1b8c7934a40"},
-    subjects=("KVM MMU: remove unused struct",),
+    subjects=(
+        "KVM MMU: remove unused struct",
+        "KVM: MMU: remove unused struct kvm_unsync_walk",
+    ),
     diff_ids=("fab79743eae38dd2a42370e5ae9bd6d5a5434083bf8b6239f610a81e46c05477",),
+    places={
+        "fab79743eae38dd2a42370e5ae9bd6d5a5434083bf8b6239f610a81e46c05477": ("958a990a:06849526"),
+    },
+    files=("arch/x86/kvm/mmu.c",),
 )

@@ -22,4 +22,14 @@ PATCH = Patch(
     source="0671a8e75d8",
     short="p6w",
     form_of="unsync-list-global",
+    subjects=("KVM: MMU: reduce remote tlb flush in kvm_mmu_pte_write()",),
+    diff_ids=("9736e9b669b12219467701f1dc927439bddcab57d82a964a102d2f604b7772d2",),
+    places={
+        "9736e9b669b12219467701f1dc927439bddcab57d82a964a102d2f604b7772d2": (
+            "823daf0f: :fa01d396 fa01d396:079b54ad fb074da2:70972690 "
+            "9cc9efb3:21708f64 0bf37874:62ad4825 0479bb6c:adc88a69 "
+            "adc88a69:6ecd97fe"
+        ),
+    },
+    files=("arch/x86/kvm/mmu.c",),
 )

@@ -42,4 +42,10 @@ PATCH = Patch(
     merged_in={"v2.6.35.6": "as 77662e0028c and 3246af0ece6"},
     subjects=("KVM MMU: fix kvm_mmu_zap_page() and its calling path",),
     diff_ids=("b5c27ae139fea2c3df3d9ffb727a76a49d9bd102eb2502be0f9418c5fe80fc7a",),
+    places={
+        "b5c27ae139fea2c3df3d9ffb727a76a49d9bd102eb2502be0f9418c5fe80fc7a": (
+            "2ef75f40: :b70a7d60 d71a10d4:61edb694 d695f797:"
+        ),
+    },
+    files=("arch/x86/kvm/mmu.c",),
 )

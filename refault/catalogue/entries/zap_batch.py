@@ -27,4 +27,18 @@ PATCH = Patch(
     short="p2batch",
     form_of="zap-account",
     reconstruction="Which walks look at invalid pages stays as the base has it.",
+    subjects=(
+        "KVM: MMU: split the operations of kvm_mmu_zap_page()",
+        "KVM: MMU: gather remote tlb flush which occurs during page zapped",
+        "KVM: MMU: traverse sp hlish safely",
+    ),
+    parts=(
+        ("b95e0e5294862bcc78ddfa35b7d22a113bcd381e6057f17d266375dc795885be",),
+        ("f884447527d31827a6488ac3cc89014aa030ee415ebce764c084fadb696dd045",),
+        ("7eb0b134d8470ee202af255ad4c09548bf3679d2ec195b86609d1141a97550d4",),
+    ),
+    files=(
+        "arch/x86/kvm/mmu.c",
+        "arch/x86/kvm/mmutrace.h",
+    ),
 )

@@ -25,4 +25,12 @@ PATCH = Patch(
     short="p2merged",
     form_of="zap-account",
     merged_in={"v2.6.35.6": "as 77662e0028c and 3246af0ece6"},
+    subjects=("KVM: MMU: fix kvm_mmu_zap_page() and its calling path",),
+    diff_ids=("cbb202c1826ed0cf8bc613c84d403d82afb1bcb694f5a6dd32b2c5369bb5d51c",),
+    places={
+        "cbb202c1826ed0cf8bc613c84d403d82afb1bcb694f5a6dd32b2c5369bb5d51c": (
+            "2ef75f40: :b70a7d60 65ef77c1:86215a50 d71a10d4:61edb694 61edb694:a0df23f2 d695f797:"
+        ),
+    },
+    files=("arch/x86/kvm/mmu.c",),
 )

@@ -25,4 +25,14 @@ PATCH = Patch(
     form_of="zap-account",
     reconstruction="On its own it was never a patch: the commit came on top of zap-merged.",
     merged_in={"v2.6.35.6": "as 3246af0ece6"},
+    subjects=("KVM: MMU: cleanup for hlist walk restart",),
+    diff_ids=("009ad34b314f9bbfe18d17ce85582efa219cf8f4dadab4f90a51951a810383f8",),
+    places={
+        "009ad34b314f9bbfe18d17ce85582efa219cf8f4dadab4f90a51951a810383f8": (
+            "10e590fc:b5579434 133ca05b:6281c530 10e590fc:734130b7 133ca05b: "
+            "4aab2fe6:ef03795b 8381bbf1:0cc8c480 ab50bc0a:8acc7dbe "
+            "133ca05b:14c26b6f"
+        ),
+    },
+    files=("arch/x86/kvm/mmu.c",),
 )

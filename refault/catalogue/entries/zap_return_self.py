@@ -30,4 +30,12 @@ PATCH = Patch(
     source="54a4f0239f2",
     short="p2self",
     form_of="zap-account",
+    subjects=("KVM: MMU: make kvm_mmu_zap_page() return the number of pages it actually freed",),
+    diff_ids=("48d234463e42a4ac3ce099759b678d129d5b2f50d5a63901b72e4461f1c705ac",),
+    places={
+        "48d234463e42a4ac3ce099759b678d129d5b2f50d5a63901b72e4461f1c705ac": (
+            "2da385ca:e948bb3b f05c7829:0aeb105c d71a10d4:a3aed674"
+        ),
+    },
+    files=("arch/x86/kvm/mmu.c",),
 )

@@ -73,18 +73,23 @@ async def read_patch_set_from_mail(
     mapping: Annotated[
         list[str], Query(alias="map", description="INDEX=PATCH by hand, or INDEX=- to leave out")
     ] = [],  # noqa: B006  # FastAPI copies it
+    partial: Annotated[
+        bool, Query(description="Make the patch set although mails of the series are missing")
+    ] = False,
 ) -> MailReading:
-    """Read a series from an mbox or from `git format-patch` files.
+    """Read a series from an mbox, mails or patch files, also packed by gzip.
 
-    Each mail is matched to the catalogue by what its diff changes, else by its
-    subject; what is not known is listed. Without `name` nothing is written.
+    Each mail is matched to the catalogue by what its diff changes and where. What is not
+    matched, left out, missing or mixed is listed with its reason. Without `name` nothing is
+    written.
     """
     data = await mails.bounded(aiter(request.stream()))
-    reading = await anyio.to_thread.run_sync(
-        mails.reading_of, data, version, mails.mapping_of(mapping)
+    reading, ids = await anyio.to_thread.run_sync(
+        mails.reading_of, data, version, mails.mapping_of(mapping), limiter=mails.readers()
     )
     if name is not None:
-        is_new = await anyio.to_thread.run_sync(mails.make, resources, reading, name, base)
+        mails.check_whole(reading, partial=partial)
+        is_new = await anyio.to_thread.run_sync(mails.make, resources, reading, ids, name, base)
         response.status_code = 201 if is_new else 200
         if reading.patch_set is not None:
             response.headers["location"] = f"/api/v1/patch_sets/{reading.patch_set.id}"

@@ -14,6 +14,7 @@ from services.api.patch_sets.service import document_of
 from services.api.schemas import Document
 
 MAIL_BYTES_MAX = 8 * 1024 * 1024
+READERS_MAX = 2
 
 
 class MailedPatch(Document):
@@ -27,8 +28,12 @@ class MailedPatch(Document):
     date: str | None
     diff_id: str = Field(description="sha256 over what its diff changes")
     patch: str | None = Field(description="Its id in the catalogue; null: not known, or left out")
-    matched_by: str | None = Field(description="diff, subject, mapping, left out; null: not known")
-    candidates: list[str] = Field(description="Patches whose subjects look alike")
+    matched_by: str | None = Field(
+        description="diff, subject (with the beginning of the diff, where no more of it is known), "
+        "mapping, left out; null: not matched"
+    )
+    candidates: list[str] = Field(description="Patches it might be, where it is not matched")
+    why: str | None = Field(description="Why it is not matched")
 
 
 class SkippedMail(Document):
@@ -36,6 +41,7 @@ class SkippedMail(Document):
 
     subject: str
     reason: str
+    remedy: str = Field(description="What can be done, if anything")
 
 
 class MailReading(Document):
@@ -46,6 +52,8 @@ class MailReading(Document):
     patches: list[MailedPatch]
     unmatched: list[int] = Field(description="Indexes that have to be mapped by hand")
     skipped: list[SkippedMail]
+    problems: list[str] = Field(description="What is missing or mixed: it may not be the series")
+    remedies: list[str] = Field(description="What can be done with what is not matched")
     patch_set: PatchSet | None = None
 
 
@@ -70,8 +78,10 @@ def mapping_of(words: list[str]) -> dict[int, str]:
     return mapping
 
 
-def reading_of(data: bytes, version: int | None, mapping: Mapping[int, str]) -> MailReading:
-    """What the mails are; raises SeriesError or UnknownPatch."""
+def reading_of(
+    data: bytes, version: int | None, mapping: Mapping[int, str]
+) -> tuple[MailReading, tuple[str, ...]]:
+    """What the mails are, and the patches they come to; raises SeriesError or UnknownPatch."""
     found = series.read(data, version)
     matches = series.apply_mapping(series.match(found.patches), mapping)
     return MailReading(
@@ -89,27 +99,43 @@ def reading_of(data: bytes, version: int | None, mapping: Mapping[int, str]) -> 
                 patch=entry.patch,
                 matched_by=entry.by,
                 candidates=list(entry.candidates),
+                why=entry.why or None,
             )
             for entry in matches
         ],
         unmatched=[entry.index for entry in matches if entry.by is None],
         skipped=[SkippedMail.model_validate(entry) for entry in found.skipped],
-    )
+        problems=list(found.problems),
+        remedies=list(series.remedies(matches, "map=")),
+    ), series.patch_ids(matches)
 
 
-def make(resources: Resources, reading: MailReading, name: str, base: str) -> bool:
+def check_whole(reading: MailReading, *, partial: bool) -> None:
+    """Refuses to make a patch set of what is not matched, or not the whole series.
+
+    Raises:
+        SeriesError: with each mail, and what can be done.
+    """
+    if reading.unmatched:
+        listed = ", ".join(
+            f"{at} ({reading.patches[at].subject}): {reading.patches[at].why}"
+            for at in reading.unmatched
+        )
+        raise SeriesError(f"not matched: {listed}; map each by map=INDEX=PATCH, or to -")
+    if reading.problems and not partial:
+        raise SeriesError(f"{'; '.join(reading.problems)}; send the whole series, or partial=true")
+
+
+def make(
+    resources: Resources, reading: MailReading, ids: tuple[str, ...], name: str, base: str
+) -> bool:
     """Makes the patch set of a reading and puts it in; whether it is new.
 
     It belongs to the series of that name, under the version of the mails.
 
     Raises:
-        SeriesError: a mail is neither matched nor mapped.
         CatalogueError: the patches make no machine on that base.
     """
-    if reading.unmatched:
-        listed = ", ".join(f"{at} ({reading.patches[at].subject})" for at in reading.unmatched)
-        raise SeriesError(f"not in the catalogue: {listed}; map each by map=INDEX=PATCH, or to -")
-    ids = tuple(entry.patch for entry in reading.patches if entry.patch is not None)
     wanted = catalogue.PatchSet(base, ids)
     title = f"{name} v{reading.version}" if reading.version > 1 else name
     with resources.transaction() as session:

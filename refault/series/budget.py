@@ -1,0 +1,65 @@
+"""How much one reading may take: every bound, checked before the work it bounds is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+
+from refault.errors import SeriesError
+
+BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of all files together, and of what is unpacked from them."""
+
+MAILS_MAX = 1_000
+PARTS_MAX = 5_000
+DEPTH_MAX = 20
+
+_STEP = 1 << 16
+
+
+@dataclasses.dataclass(slots=True)
+class Budget:
+    """What is left of the bounds of one reading."""
+
+    mails: int = MAILS_MAX
+    parts: int = PARTS_MAX
+    unpacked: int = BYTES_MAX
+
+    def take_mail(self) -> None:
+        """Count a mail; raises SeriesError past the bound."""
+        self.mails -= 1
+        if self.mails < 0:
+            raise SeriesError(f"more than {MAILS_MAX} mails in one file: split it")
+
+    def take_part(self) -> None:
+        """Count a part of a mail; raises SeriesError past the bound."""
+        self.parts -= 1
+        if self.parts < 0:
+            raise SeriesError(f"the mails have more than {PARTS_MAX} parts: send one series")
+
+    def gunzip(self, data: bytes) -> bytes:
+        """What gzip packed, member after member.
+
+        Raises:
+            SeriesError: it is damaged, cut off, or larger than the bound.
+        """
+        found = bytearray()
+        rest = data
+        while rest:
+            unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+            try:
+                while not unpacker.eof and rest:
+                    piece = unpacker.decompress(rest, _STEP)
+                    self.unpacked -= len(piece)
+                    if self.unpacked < 0:
+                        raise SeriesError(f"gzip: more than {BYTES_MAX} bytes when unpacked")
+                    found += piece
+                    rest = unpacker.unconsumed_tail
+                    if not piece and not rest:
+                        break
+            except zlib.error as error:
+                raise SeriesError("gzip: damaged; unpack it by hand to see where") from error
+            if not unpacker.eof:
+                raise SeriesError("gzip: the file ends too early; copy it again")
+            rest = unpacker.unused_data.lstrip(b"\0")
+        return bytes(found)
