@@ -149,8 +149,7 @@ def _print_series(
         _fill(known, " " * 6, " " * 8)
     for skipped in reading.skipped:
         subject = clean(skipped.subject) or "(no subject)"
-        remedy = f"; {skipped.remedy}" if skipped.remedy else ""
-        _fill(f"left out: {subject}: {skipped.reason}{remedy}", "", " " * 6)
+        _fill(f"left out: {subject}: {skipped.reason}", "", " " * 6)
     for problem in reading.problems:
         _fill(f"not whole: {clean(problem)}", "", " " * 6)
     if remedies:

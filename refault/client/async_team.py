@@ -78,10 +78,13 @@ class AsyncTeam(abc.ABC):
         base: str | None = None,
         version: int | None = None,
         mapping: Sequence[str] = (),
+        partial: bool = False,
     ) -> dict[str, Any]:
         """A series as read from an mbox or patch files; with ``name`` it becomes a patch set."""
         return await self._send(
-            team_calls.read_mail(mail, name=name, base=base, version=version, mapping=mapping)
+            team_calls.read_mail(
+                mail, name=name, base=base, version=version, mapping=mapping, partial=partial
+            )
         )
 
     async def get_retention(self) -> dict[str, Any]:

@@ -71,12 +71,17 @@ def read_mail(
     base: str | None = None,
     version: int | None = None,
     mapping: Sequence[str] = (),
+    partial: bool = False,
 ) -> Call[dict[str, Any]]:
-    """A series as read from an mbox or patch files; with ``name`` it becomes a patch set."""
+    """A series as read from an mbox or patch files; with ``name`` it becomes a patch set.
+
+    With ``partial`` it does so although mails are missing.
+    """
     return calls.ask(
         "POST",
         ("patch_sets", "from_mail"),
-        query={"name": name, "base": base, "version": version, "map": list(mapping)},
+        query={"name": name, "base": base, "version": version, "map": list(mapping)}
+        | ({"partial": "true"} if partial else {}),
         content=mail,
     )
 

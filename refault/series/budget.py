@@ -10,6 +10,9 @@ from refault.errors import SeriesError
 BYTES_MAX = 64 * 1024 * 1024
 """Bytes of all files together, and of what is unpacked from them."""
 
+LINES_MAX = 500_000
+"""Lines of all files and of what is unpacked: short lines cost as much as long ones."""
+
 MAILS_MAX = 1_000
 PARTS_MAX = 5_000
 DEPTH_MAX = 20
@@ -23,7 +26,14 @@ class Budget:
 
     mails: int = MAILS_MAX
     parts: int = PARTS_MAX
+    lines: int = LINES_MAX
     unpacked: int = BYTES_MAX
+
+    def take_lines(self, data: bytes) -> None:
+        """Count lines before a text is cut into them; raises SeriesError past the bound."""
+        self.lines -= data.count(b"\n")
+        if self.lines < 0:
+            raise SeriesError(f"more than {LINES_MAX} lines of mail: read one series at a time")
 
     def take_mail(self) -> None:
         """Count a mail; raises SeriesError past the bound."""

@@ -26,7 +26,9 @@ from refault.series.subjects import Subject
 _AUTHOR_MAX = 320
 _ID_MAX = 500
 _TOLD_MAX = 10
-_SCISSORS = re.compile(r"[ \t]{0,20}(?:-{1,40}[ \t]{0,20})?(?:>8|8<|>%|%<)[ \t]{0,20}-")
+_TOLD_LENGTH_MAX = 100
+_SCISSORS = (">8", "8<", ">%", "%<")
+_SCISSORS_LENGTH_MAX = 200
 _IN_BODY = re.compile(r"(From|Subject|Date):[ \t]{0,20}(.*)")
 _PATCH_LINE = re.compile(r"\[[^\]]{0,100}PATCH[^\]]{0,100}\]")
 
@@ -227,9 +229,19 @@ def _below_scissors(text: str) -> str:
         if line.startswith(("diff ", "--- ", "@@ ")):
             return text
         place += len(line) + 1
-        if _SCISSORS.match(line):
+        if _is_scissors(line):
             return text[place:]
     return text
+
+
+def _is_scissors(line: str) -> bool:
+    """Whether a line is one to cut at: scissors, and dashes for a third of the rest, as in git."""
+    if not (
+        line[:1] in {"-", *(mark[0] for mark in _SCISSORS)} and len(line) < _SCISSORS_LENGTH_MAX
+    ):
+        return False
+    visible = "".join(line.split())
+    return any(mark in visible for mark in _SCISSORS) and 3 * visible.count("-") > len(visible)
 
 
 def _in_body(text: str) -> tuple[dict[str, str], str]:
@@ -245,7 +257,8 @@ def _in_body(text: str) -> tuple[dict[str, str], str]:
             name = found[1]
             head.setdefault(name, " ".join(found[2].split()))
         elif name and line.startswith((" ", "\t")) and line.strip():
-            head[name] += f" {line.strip()}"[:_ID_MAX]
+            if len(head[name]) < subjects.LENGTH_MAX:
+                head[name] += f" {line.strip()}"
         elif index == 0 and _PATCH_LINE.match(line):
             head["Subject"] = line
         else:
@@ -276,10 +289,10 @@ def _told(skipped: Sequence[Skipped]) -> str:
     """Each mail and why it was left out, on one line."""
     if not skipped:
         return "it is empty"
-    words = [
-        f"{entry.subject!r}: {entry.reason}{entry.remedy and f' ({entry.remedy})'}"
-        for entry in skipped[:_TOLD_MAX]
-    ]
+    words = []
+    for entry in skipped[:_TOLD_MAX]:
+        remedy = f" ({entry.remedy})" if entry.remedy else ""
+        words.append(f"{entry.subject[:_TOLD_LENGTH_MAX]!r}: {entry.reason}{remedy}")
     if len(skipped) > _TOLD_MAX:
         words.append(f"and {len(skipped) - _TOLD_MAX} more")
     return "; ".join(words)

@@ -88,6 +88,7 @@ def _lines(data: bytes, budget: Budget) -> list[bytes]:
     data = data.removeprefix(codecs.BOM_UTF8)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         data = data.decode("utf-16", "replace").encode("utf-8", "replace")
+    budget.take_lines(data)
     lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
     first = next((index for index, line in enumerate(lines) if line.strip()), len(lines))
     return lines[first:]

@@ -50,7 +50,7 @@ class Match:
 def match(mails: Sequence[Mail]) -> tuple[Match, ...]:
     """Each mail with its patch, where the catalogue knows it."""
     known = _Known(catalogue.patches())
-    return _whole([known.find(index, mail) for index, mail in enumerate(mails)])
+    return known.whole([known.find(index, mail) for index, mail in enumerate(mails)])
 
 
 def apply_mapping(matches: Sequence[Match], mapping: Mapping[int, str]) -> tuple[Match, ...]:
@@ -120,6 +120,7 @@ class _Known:
             for number, names in enumerate((patch.diff_ids, *patch.parts))
             for name in names
         }
+        self._part_counts = {patch.id: len(patch.parts) for patch in patches}
         self._files: dict[str, list[str]] = {}
         for file in sorted({file for patch in patches for file in patch.files}):
             self._files.setdefault(file.rpartition("/")[2], []).append(file)
@@ -137,6 +138,23 @@ class _Known:
             return self._by_lines(index, mail, diff) or self._by_words(index, mail, diff)
         why = f"no changed lines: {'; '.join(diff.notes[:2])}"
         return Match(index, mail, None, None, self._like(mail.subject), why)
+
+    def whole(self, matches: Sequence[Match]) -> tuple[Match, ...]:
+        """The matches; where parts of a patch are missing, those that are there do not match."""
+        parts: dict[str, list[int]] = {}
+        for found in matches:
+            if found.part and found.patch is not None:
+                parts.setdefault(found.patch, []).append(found.part)
+        checked = []
+        for found in matches:
+            count = self._part_counts.get(found.patch or "", 0) if found.part else 0
+            if not count or sorted(parts[found.patch or ""]) == list(range(1, count + 1)):
+                checked.append(found)
+                continue
+            why = f"part {found.part} of {count} of {found.patch}; the others are not here"
+            candidates = (found.patch or "",)
+            checked.append(Match(found.index, found.mail, None, None, candidates, why))
+        return tuple(checked)
 
     def _by_lines(self, index: int, mail: Mail, diff: Diff) -> Match | None:
         """The patch whose lines these are; None if none is known to have them."""
@@ -210,26 +228,6 @@ def _goes_on(patch: Patch, diff: Diff) -> bool:
 def _is_cut_off(patch: Patch, diff: Diff) -> bool:
     begins = patch.beginning
     return begins is not None and diff.beginning(begins.count) == begins.digest
-
-
-def _whole(matches: Sequence[Match]) -> tuple[Match, ...]:
-    """The matches; where parts of a patch are missing, those that are there do not match."""
-    parts: dict[str, list[int]] = {}
-    for found in matches:
-        if found.part and found.patch is not None:
-            parts.setdefault(found.patch, []).append(found.part)
-    checked = []
-    for found in matches:
-        if not found.part or found.patch is None:
-            checked.append(found)
-            continue
-        count = len(catalogue.get_patch(found.patch).parts)
-        if sorted(parts[found.patch]) == list(range(1, count + 1)):
-            checked.append(found)
-        else:
-            why = f"part {found.part} of {count} of {found.patch}; the others are not here"
-            checked.append(Match(found.index, found.mail, None, None, (found.patch,), why))
-    return tuple(checked)
 
 
 def _trigrams(text: str) -> frozenset[str]:

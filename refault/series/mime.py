@@ -133,11 +133,14 @@ def split(mail: list[bytes]) -> tuple[Headers, list[bytes]]:
             break
     else:
         at = len(mail)
+    if not raw:
+        # Words such as "pond: other frogs" look like a header.
+        return Headers({}), mail
     values = {
         name.decode("ascii"): _header_text(b" ".join(value)[:HEADER_BYTES_MAX])
         for name, value in raw.items()
     }
-    return Headers(values), mail[at:]
+    return Headers(values), mail[at + 1 :] if mail[at : at + 1] == [b""] else mail[at:]
 
 
 def _leaves(
@@ -191,6 +194,7 @@ def _add_leaf(
             return
     if b"\0" in data[:_BINARY_LOOK]:
         return
+    budget.take_lines(data)
     parameters = headers.parameters("content-type")
     is_attached = headers.kind != "text/plain" or headers.get(
         "content-disposition"

@@ -22,6 +22,8 @@ from services.api.settings import Settings
 from services.api.traces.room import OpenUploads
 from services.api.uploads.validators import Validators
 
+MAILS_AT_ONCE = 2
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -36,6 +38,8 @@ class Resources:
     bodies: Bodies
     upload_slots: anyio.CapacityLimiter
     open_uploads: OpenUploads
+    # Mails read at once, each in a thread of its own.
+    mail_slots: anyio.CapacityLimiter
     validators: Validators
     drawings: Drawings
     watchers: Watchers
@@ -60,6 +64,7 @@ class Resources:
             ),
             upload_slots=anyio.CapacityLimiter(settings.upload_parallel_count),
             open_uploads=OpenUploads(),
+            mail_slots=anyio.CapacityLimiter(MAILS_AT_ONCE),
             validators=Validators(settings.upload_parallel_count, settings.upload_decode_count),
             drawings=Drawings(
                 settings.drawing_parallel_count,

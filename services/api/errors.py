@@ -91,7 +91,8 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     ),
     errors.SeriesError: ProblemType(
         "unreadable-series", 422, "The mails are no series that can be used",
-        "Send an mbox or `git format-patch` files of one series; map what is not known by hand.",
+        "The detail names each mail and why it was left out. Send an mbox, mails or patch files of "
+        "one series, whole; map by hand what is not matched.",
     ),
     errors.EmptyBatch: ProblemType(
         "empty-batch", 422, "The batch has nothing to run",

@@ -5,9 +5,16 @@ import pytest
 from refault import catalogue
 from refault.catalogue import SEED_SERIES
 from services.api.patch_sets.mails import MAIL_BYTES_MAX
+from tests.series.known import teach
 from tests.series.mails import diff, mail, mbox
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def _known_by_made_up_diffs(monkeypatch):
+    teach(monkeypatch, {patch: diff(patch) for patch in SEED_SERIES})
+
 
 FROM_MAIL = "/api/v1/patch_sets/from_mail"
 
@@ -31,7 +38,7 @@ async def test_mails_are_read_and_matched_and_nothing_is_written(http, rows):
     found = answer.json()
     assert answer.status_code == 200
     assert [entry["patch"] for entry in found["patches"]] == list(SEED_SERIES)
-    assert {entry["matched_by"] for entry in found["patches"]} == {"subject"}
+    assert {entry["matched_by"] for entry in found["patches"]} == {"diff"}
     assert (found["series"], found["version"], found["unmatched"]) == ("better shadows", 1, [])
     assert found["skipped"][0]["reason"] == "a cover letter"
     assert found["patch_set"] is None
@@ -57,7 +64,7 @@ async def test_what_is_not_known_must_be_mapped_by_hand(http, rows):
     refused = await http.post(FROM_MAIL, params={"name": "mine"}, content=data)
     assert refused.status_code == 422
     assert refused.json()["type"] == "/problems/unreadable-series"
-    assert "0 (q), 1 (a test for it)" in refused.json()["detail"]
+    assert "0 (q): not in the catalogue, 1 (a test for it)" in refused.json()["detail"]
     assert (await http.get("/api/v1/patch_sets")).json()["items"] == []
 
     made = await http.post(
@@ -88,3 +95,64 @@ async def test_mails_that_cannot_be_used_are_refused(http, rows, params, content
 async def test_a_series_without_a_version_is_refused(http, rows):
     body = {"name": "n", "patches": [], "series": "s"}
     assert (await http.post("/api/v1/patch_sets", json=body)).status_code == 422
+
+
+async def test_a_subject_without_its_diff_is_told_as_a_candidate_with_what_can_be_done(http, rows):
+    subject = catalogue.get_patch("cr4-posted").subjects[0]
+    answer = await http.post(FROM_MAIL, content=mail(f"[PATCH] {subject}", diff("other")))
+
+    [found] = answer.json()["patches"]
+    assert (answer.json()["unmatched"], found["patch"], found["matched_by"]) == ([0], None, None)
+    assert found["candidates"] == ["cr4-posted"]
+    assert found["why"] == "its subject is that of cr4-posted, its diff is not"
+    assert "map=0=cr4-posted" in answer.json()["remedies"][0]
+
+
+async def test_a_series_that_is_not_whole_makes_no_patch_set_unless_that_is_meant(http, rows):
+    data = mbox(
+        mail("[PATCH 1/3] a", diff(SEED_SERIES[0])), mail("[PATCH 3/3] c", diff(SEED_SERIES[3]))
+    )
+    read = await http.post(FROM_MAIL, content=data)
+    assert read.json()["problems"] == ["2/3 is missing"]
+
+    refused = await http.post(FROM_MAIL, params={"name": "mine"}, content=data)
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/unreadable-series")
+    assert "2/3 is missing; send the whole series, or partial=true" in refused.json()["detail"]
+    assert (await http.get("/api/v1/patch_sets")).json()["items"] == []
+
+    made = await http.post(FROM_MAIL, params={"name": "mine", "partial": "true"}, content=data)
+    assert made.json()["patch_set"]["patches"] == [SEED_SERIES[0], SEED_SERIES[3]]
+
+
+async def test_a_file_without_a_patch_is_answered_with_each_mail_and_its_reason(http, rows):
+    data = mbox(mail("Re: [PATCH] a", "words\n"), mail("[PATCH 1/2] b", "words\n"))
+    answer = await http.post(FROM_MAIL, content=data)
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/unreadable-series")
+    assert "'Re: [PATCH] a': a reply; '[PATCH 1/2] b': no diff in it" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ('Content-Type: text/plain; charset="u\0d"', 200),
+        ("Content-Type: text/plain; charset=idna", 200),
+        ("Content-Type: text/plain; charset=utf-7", 200),
+        ("Date: Mon, 12 Apr 99999999999 16:01:00 +0800", 200),
+        ("From: " + "(" * 2_000 + ")" * 2_000, 200),
+        ("Subject: [PATCH] \ud800", 200),
+        (
+            "".join(
+                f"Content-Type: multipart/mixed; boundary=b{i}\n\n--b{i}\n" for i in range(1_000)
+            ),
+            422,
+        ),
+    ],
+    ids=["a NUL", "idna", "half a character", "a year", "comments", "a surrogate", "nested parts"],
+)
+async def test_no_mail_makes_the_service_fail(http, rows, headers, status):
+    body = diff()
+    if "utf-7" in headers:
+        body = body.replace("+", "+-").replace("one", "+2AA-")
+    data = f"{headers}\nSubject: [PATCH] a\n\nWords.\n---\n{body}".encode("utf-8", "surrogatepass")
+    answer = await http.post(FROM_MAIL, content=data)
+    assert answer.status_code == status

@@ -125,3 +125,55 @@ def test_no_bytes_break_the_reader(pieces):
     except RefaultError:
         return
     assert all(len(entry.diff_id) == 64 for entry in reading.patches)
+
+
+def test_headers_that_stand_first_in_a_body_are_those_of_the_patch():
+    body = "From: Real <real@example.org>\nDate: Tue, 13 Apr 2010 10:00:00 +0200\n"
+    body += "Subject: [PATCH v2 2/2] pond: a subject\n that goes on\n\nWords.\n---\n" + diff()
+    [found] = read(b"From: b@example.org\nSubject: a talk\n\n" + body.encode()).patches
+    assert (found.subject, found.version, found.number) == ("pond: a subject that goes on", 2, 2)
+    assert (found.author, found.date) == ("Real <real@example.org>", "2010-04-13T10:00:00+02:00")
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        "",
+        "I think it should be like this:\n\n-- >8 --\n",
+        "On Monday Ann wrote:\n> words\n\n- - - 8< - - - 8< - - -\n",
+        "Try this.\n---->8----\n",
+    ],
+)
+def test_a_reply_that_brings_a_patch_of_its_own_is_that_patch(above):
+    body = f"{above}Subject: [PATCH] pond: one\n\nWords.\n---\n{diff()}"
+    [found] = read(b"From: b@example.org\nSubject: Re: a talk\n\n" + body.encode()).patches
+    assert found.subject == "pond: one"
+
+
+def test_a_file_without_a_patch_names_each_mail_and_why_it_was_left_out():
+    html = b"From: a@b\nSubject: [PATCH] h\nContent-Type: text/html\n\n<pre>" + diff().encode()
+    data = mbox(
+        mail("[PATCH 0/2] better", "words\n"),
+        mail("[PATCH 1/2] one", "words\n"),
+        mail("Re: [PATCH 1/2] one", diff()),
+        mail("AW: x", "words\n"),
+        mail("x", "> diff --git a/x b/x\n> --- a/x\n> +++ b/x\n> @@ -1 +1 @@\n> -a\n> +b\n"),
+        html,
+    )
+    with pytest.raises(SeriesError) as caught:
+        read(data)
+    assert str(caught.value) == (
+        "no patch in this file: "
+        "'[PATCH 0/2] better': a cover letter; "
+        "'[PATCH 1/2] one': no diff in it; "
+        "'Re: [PATCH 1/2] one': a reply (its diff is read if a line 'Subject: [PATCH] ...' stands "
+        "first in its body); "
+        "'AW: x': a reply; "
+        "'x': only a quoted diff in it; "
+        "'[PATCH] h': HTML only (ask for it as plain text)"
+    )
+    with pytest.raises(SeriesError, match="it is empty"):
+        read(b"\n\n")
+    many = mbox(*(mail(f"x{at}", "words\n") for at in range(12)))
+    with pytest.raises(SeriesError, match="'x9': no diff in it; and 2 more"):
+        read(many)

@@ -85,7 +85,7 @@ async def read_patch_set_from_mail(
     """
     data = await mails.bounded(aiter(request.stream()))
     reading, ids = await anyio.to_thread.run_sync(
-        mails.reading_of, data, version, mails.mapping_of(mapping), limiter=mails.readers()
+        mails.reading_of, data, version, mails.mapping_of(mapping), limiter=resources.mail_slots
     )
     if name is not None:
         mails.check_whole(reading, partial=partial)

@@ -14,7 +14,6 @@ from services.api.patch_sets.service import document_of
 from services.api.schemas import Document
 
 MAIL_BYTES_MAX = 8 * 1024 * 1024
-READERS_MAX = 2
 
 
 class MailedPatch(Document):
