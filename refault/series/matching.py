@@ -209,6 +209,8 @@ def _doubt(patch: Patch, digest: str, diff: Diff) -> str:
     if not diff.is_whole:
         return f"the lines of {patch.id}, but its hunks are damaged or cut off"
     places = patch.places.get(digest)
+    if places is not None and not diff.places.strip(": "):
+        return f"the lines of {patch.id}, but without lines around them that tell the place"
     if places is not None and not same_places(places, diff.places):
         return f"the lines of {patch.id}, but in another place"
     return ""

@@ -20,7 +20,7 @@ def named(old, new):
         ("a/fish/pond.c", "b/fish/pond.c"),
         ("fish/pond.c", "fish/pond.c"),
         ("kvm.orig/fish/pond.c", "kvm/fish/pond.c"),
-        ("/home/ann/linux.old/fish/pond.c", "/home/ann/linux/fish/pond.c"),
+        ("/src/ann/linux.old/fish/pond.c", "/src/ann/linux/fish/pond.c"),
         ("i/fish/pond.c", "w/fish/pond.c"),
         ("c/fish/pond.c", "w/fish/pond.c"),
         ("o/fish/pond.c", "i/fish/pond.c"),

@@ -92,7 +92,8 @@ def test_what_git_log_prints_is_read_with_the_oldest_first():
     def commit(name, day, line):
         return (
             f"commit {name * 40}\nAuthor: Ann <ann@example.org>\n"
-            f"Date:   Mon Apr {day} 16:01:00 2010 +0800\n\n    {line}\n    \n    Words.\n\n{diff(line)}\n"
+            f"Date:   Mon Apr {day} 16:01:00 2010 +0800\n\n"
+            f"    {line}\n    \n    Words.\n\n{diff(line)}\n"
         )
 
     newest_first = (commit("b", 13, "two") + commit("a", 12, "one")).encode()

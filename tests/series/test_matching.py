@@ -132,6 +132,14 @@ def test_the_same_lines_in_another_place_are_another_patch(monkeypatch):
     assert found.why == "the lines of cr4-posted, but in another place"
 
 
+def test_a_diff_without_context_is_a_candidate_for_its_place_is_not_told(monkeypatch):
+    teach(monkeypatch, {"cr4-posted": POSTED})
+    bare = "--- a/arch/x86/kvm/pond.c\n+++ b/arch/x86/kvm/pond.c\n@@ -22,0 +23,2 @@\n"
+    [found] = matched(mail("[PATCH] x", bare + "+\tif (depth == shore)\n+\t\treturn;\n"))
+    assert (found.patch, found.candidates[-1]) == (None, "cr4-posted")
+    assert found.why.endswith("but without lines around them that tell the place")
+
+
 def test_a_path_is_known_whatever_stands_before_it_or_is_missing(monkeypatch):
     teach(monkeypatch, {"cr4-posted": POSTED})
     for path in ("arch/x86/kvm/pond.c", "linux/arch/x86/kvm/pond.c", "kvm/pond.c", "pond.c"):
