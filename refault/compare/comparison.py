@@ -17,9 +17,9 @@ from refault.compare.verdicts import (
     Verdict,
     is_same_to_guest,
     judge,
-    judge_base,
 )
 from refault.errors import ComparisonError
+from refault.facts import facts_of
 from refault.results import COUNTERS, SEMANTICS, WORK, RunResult
 
 
@@ -226,39 +226,47 @@ def _grouped(columns: Sequence[Column]) -> list[list[Column]]:
 
 
 def _judged(groups: Sequence[Sequence[Column]], threshold: Threshold) -> tuple[ComparedColumn, ...]:
-    compared: list[ComparedColumn] = []
-    base_result: RunResult | None = None
-    for place, group in enumerate(groups):
-        told = next((column for column in group if column.result is not None), group[0])
-        alarm = _alarm(group)
-        evidence = Evidence(told.result, told.state, alarm, told.error)
-        if place == 0:
-            base_result = told.result if alarm is None else None
-            verdict, reason = judge_base(evidence)
-        else:
-            verdict, reason = judge(evidence, base_result, threshold)
-        compared.append(
-            ComparedColumn(
-                labels=tuple(dict.fromkeys(column.label for column in group)),
-                variant_names=tuple(dict.fromkeys(column.variant_name for column in group)),
-                variant_digest=told.key,
-                golden_name=told.golden_name,
-                result=told.result,
-                state=told.state,
-                error=told.error,
-                verdict=verdict,
-                reason=reason,
-                is_same_to_guest=is_same_to_guest(told.result, base_result),
-            )
+    told = [
+        next((column for column in group if column.result is not None), group[0])
+        for group in groups
+    ]
+    evidence = [
+        Evidence(
+            None if column.result is None else facts_of(column.result),
+            column.state,
+            _alarm(group),
+            column.error,
         )
-    return tuple(compared)
+        for column, group in zip(told, groups, strict=True)
+    ]
+    base_result = told[0].result if evidence[0].alarm is None else None
+    return tuple(
+        ComparedColumn(
+            labels=tuple(dict.fromkeys(each.label for each in group)),
+            variant_names=tuple(dict.fromkeys(each.variant_name for each in group)),
+            variant_digest=column.key,
+            golden_name=column.golden_name,
+            result=column.result,
+            state=column.state,
+            error=column.error,
+            verdict=verdict,
+            reason=reason,
+            is_same_to_guest=is_same_to_guest(column.result, base_result),
+        )
+        for column, group, (verdict, reason) in zip(
+            told, groups, judge(evidence, threshold), strict=True
+        )
+    )
 
 
 def _alarm(group: Sequence[Column]) -> str | None:
     told = next((column.alarm for column in group if column.alarm is not None), None)
     if told is not None:
         return told
-    digests = dict.fromkeys(column.result.digest for column in group if column.result is not None)
+    results = [column.result for column in group if column.result is not None]
+    if all(result is results[0] for result in results):
+        return None
+    digests = dict.fromkeys(result.digest for result in results)
     if len(digests) > 1:
         return (
             "the same trace, variant and simulator gave different results: "

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from refault.compare.percent import change_text, percent_text
-from refault.results import RunResult
+from refault.facts import Facts
+from refault.results import COUNTERS, DISAGREEMENTS, RunResult
 
 #: Counters that stand for work of the host: less is better. The others say how, not how much.
 COSTS = (
@@ -133,22 +134,31 @@ class Threshold:
 class Evidence(NamedTuple):
     """All there is to judge one column by."""
 
-    result: RunResult | None
+    facts: Facts | None
     state: str
     alarm: str | None
     error: str | None
 
 
-def judge_base(evidence: Evidence) -> tuple[Verdict, str]:
-    """The verdict on the base column: what can be said without anything to compare it to."""
-    return _absolute(evidence) or (Verdict.BASE, "")
+Judgement = tuple[Verdict, str]
+"""A verdict, and its reason as a sentence without its full stop."""
 
 
-def judge(evidence: Evidence, base: RunResult | None, threshold: Threshold) -> tuple[Verdict, str]:
-    """The verdict on a column, with its reason as a sentence without its full stop."""
+def judge(columns: Sequence[Evidence], threshold: Threshold) -> list[Judgement]:
+    """What each column of one trace is worth; the first is the base the others are held against."""
+    base, *others = columns
+    # An alarm says that the base's numbers may be wrong: nothing is held against them.
+    facts = base.facts if base.alarm is None else None
+    return [
+        _absolute(base) or (Verdict.BASE, ""),
+        *(_held_against(each, facts, threshold) for each in others),
+    ]
+
+
+def _held_against(evidence: Evidence, base: Facts | None, threshold: Threshold) -> Judgement:
     found = _absolute(evidence)
-    result = evidence.result
-    if found or result is None:
+    facts = evidence.facts
+    if found or facts is None:
         return found or (Verdict.MISSING, "there is no result")
     if base is None:
         return Verdict.MISSING, "the base has no result that could be compared with"
@@ -157,16 +167,16 @@ def judge(evidence: Evidence, base: RunResult | None, threshold: Threshold) -> t
             f"runs to the end, where base stops at operation {base.stopped.operation_index} "
             f"({base.stopped.kind}); the counters cannot be compared"
         )
-    if base.disagreement_count:
+    if any(base.disagreements):
         return Verdict.IMPROVEMENT, (
             "the guest sees what the real one saw, where base is wrong in "
-            f"{base.disagreement_count} accesses"
+            f"{sum(base.disagreements)} accesses"
         )
-    if result.outcome_digest != base.outcome_digest:
+    if facts.outcome_digest != base.outcome_digest:
         return Verdict.GUEST_VISIBLE_CHANGE, (
             "the guest saw something else than under base; the trace does not say which is right"
         )
-    return _speed(result, base, threshold)
+    return _speed(facts, base, threshold)
 
 
 def is_same_to_guest(result: RunResult | None, base: RunResult | None) -> bool | None:
@@ -176,76 +186,66 @@ def is_same_to_guest(result: RunResult | None, base: RunResult | None) -> bool |
     return result.outcome_digest == base.outcome_digest
 
 
-def _absolute(evidence: Evidence) -> tuple[Verdict, str] | None:
-    result, state, alarm, error = evidence
+def _absolute(evidence: Evidence) -> Judgement | None:
+    """What can be said of a column without anything to compare it to."""
+    facts, state, alarm, error = evidence
     if alarm is not None:
         return Verdict.INTEGRITY, alarm
-    if result is None:
+    if facts is None:
         if state in BROKEN_STATES:
             return Verdict.CRASHED, error or f"the run {state.replace('-', ' ')}"
         return Verdict.MISSING, error or f"the run is {state}"
-    return _broken_invariant(result) or _guest_visible(result)
+    return _broken_invariant(facts) or _guest_visible(facts)
 
 
-def _broken_invariant(result: RunResult) -> tuple[Verdict, str] | None:
-    broken = [finding for finding in result.findings if not finding.is_guest_visible]
-    if result.stopped is not None and not result.stopped.is_guest_visible:
-        broken.insert(0, result.stopped)
-    if not broken:
+def _broken_invariant(facts: Facts) -> Judgement | None:
+    stopped = facts.stopped
+    broken = facts.broken if stopped is None or stopped.is_guest_visible else stopped
+    if broken is None:
         return None
-    return Verdict.BROKEN_INVARIANT, f"{broken[0].kind} at operation {broken[0].operation_index}"
+    return Verdict.BROKEN_INVARIANT, f"{broken.kind} at operation {broken.operation_index}"
 
 
-def _guest_visible(result: RunResult) -> tuple[Verdict, str] | None:
-    classes = [
-        f"{count} {_CLASS_TITLES[name][count != 1]}"
-        for name, count in result.semantics.items()
-        if count and name in _CLASS_TITLES
-    ]
-    if classes:
+def _guest_visible(facts: Facts) -> Judgement | None:
+    if any(facts.disagreements):
+        classes = [
+            f"{count} {_CLASS_TITLES[name][count != 1]}"
+            for name, count in zip(DISAGREEMENTS, facts.disagreements, strict=True)
+            if count
+        ]
         return Verdict.GUEST_VISIBLE_CHANGE, ", ".join(classes)
-    seen = [finding for finding in (result.stopped, *result.findings) if finding is not None]
-    if not seen:
-        count = result.finding_count
+    seen = facts.stopped or facts.seen
+    if seen is None:
+        count = facts.finding_count
         return (Verdict.GUEST_VISIBLE_CHANGE, f"{count} findings, none kept") if count else None
-    return Verdict.GUEST_VISIBLE_CHANGE, f"{seen[0].kind} at operation {seen[0].operation_index}"
+    return Verdict.GUEST_VISIBLE_CHANGE, f"{seen.kind} at operation {seen.operation_index}"
 
 
-def _speed(result: RunResult, base: RunResult, threshold: Threshold) -> tuple[Verdict, str]:
-    if result.counters == base.counters and result.page_digest == base.page_digest:
+def _speed(facts: Facts, base: Facts, threshold: Threshold) -> Judgement:
+    if facts.counters == base.counters and facts.page_digest == base.page_digest:
         return Verdict.IDENTICAL, "every outcome, every counter and every shadow page as under base"
-    changes = {
-        name: result.counters[name] - base.counters[name]
-        for name in COSTS
-        if threshold.is_passed_by(
-            result.counters[name] - base.counters[name],
-            base.counters[name],
-            base.operation_count,
-            name,
-        )
-    }
-
-    def listed(names: list[str]) -> str:
-        return ", ".join(f"{name} {_change(result, base, name)}" for name in names)
-
-    worse = [name for name in changes if changes[name] > 0]
-    better = [name for name in changes if changes[name] < 0]
+    worse: list[str] = []
+    better: list[str] = []
+    for name, place in _COST_PLACES:
+        value = base.counters[place]
+        delta = facts.counters[place] - value
+        if delta and threshold.is_passed_by(delta, value, base.operation_count, name):
+            told = f"{name} {percent_text(delta, value) or change_text(delta)}"
+            (worse if delta > 0 else better).append(told)
     if worse:
-        less = f"; but {listed(better)}" if better else ""
-        return Verdict.REGRESSION, f"{listed(worse)}{less}"
+        less = f"; but {', '.join(better)}" if better else ""
+        return Verdict.REGRESSION, f"{', '.join(worse)}{less}"
     if better:
-        return Verdict.IMPROVEMENT, listed(better)
+        return Verdict.IMPROVEMENT, ", ".join(better)
     beyond = f"no cost moved by more than {_threshold_text(threshold.permille)}"
     if threshold.limits:
         beyond += " or the project's limits"
     return Verdict.UNCHANGED, f"{beyond}; the guest sees the same"
 
 
-def _change(result: RunResult, base: RunResult, name: str) -> str:
-    delta = result.counters[name] - base.counters[name]
-    return percent_text(delta, base.counters[name]) or change_text(delta)
-
-
 def _threshold_text(permille: int) -> str:
     whole, tenth = divmod(permille, 10)
     return f"{whole}.{tenth} %" if tenth else f"{whole} %"
+
+
+_COST_PLACES = tuple((name, COUNTERS.index(name)) for name in COSTS)

@@ -1,0 +1,96 @@
+"""What a verdict rests on, and nothing else of a result.
+
+A whole batch is judged at once, and its results are megabytes. Their facts are a few hundred bytes
+each: the database keeps them beside every result (``to_bytes()``), so that judging a batch reads
+no result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import msgpack
+
+from refault.errors import ResultError
+from refault.results import (
+    COUNTERS,
+    DISAGREEMENTS,
+    GUEST_VISIBLE_KINDS,
+    Finding,
+    RunResult,
+)
+
+# Facts of other lists, or of other findings that a guest can see, are no facts: they are made anew
+# from the result.
+_RULES = hashlib.sha256(repr((1, COUNTERS, DISAGREEMENTS, GUEST_VISIBLE_KINDS)).encode()).digest()[
+    :4
+]
+
+
+class Place(NamedTuple):
+    """A finding as verdicts tell of it: its kind, and the operation at which it was made."""
+
+    kind: str
+    operation_index: int
+    is_guest_visible: bool
+
+
+class Facts(NamedTuple):
+    """The facts of one result. ``counters`` follow COUNTERS, ``disagreements`` DISAGREEMENTS.
+
+    ``stopped`` is where the simulated kernel broke, ``broken`` the first broken invariant and
+    ``seen`` the first finding of any kind; None where there is none.
+    """
+
+    outcome_digest: str
+    page_digest: str
+    operation_count: int
+    counters: tuple[int, ...]
+    disagreements: tuple[int, ...]
+    finding_count: int
+    stopped: Place | None
+    broken: Place | None
+    seen: Place | None
+
+    def to_bytes(self) -> bytes:
+        """The facts for a row of the database."""
+        packed = msgpack.packb([_RULES, *self])
+        if not isinstance(packed, bytes):  # pragma: no cover - msgpack publishes no types
+            raise TypeError("msgpack gave no bytes")
+        return packed
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Facts | None:
+        """The facts ``to_bytes()`` packed; None if they were packed by other rules than today's."""
+        try:
+            rules, *fields = msgpack.unpackb(data, use_list=False)
+            if rules != _RULES:
+                return None
+            *numbers, stopped, broken, seen = fields
+            places = [None if each is None else Place(*each) for each in (stopped, broken, seen)]
+            return cls._make([*numbers, *places])
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise ResultError(f"facts: not what this program packs: {error}") from error
+
+
+def facts_of(result: RunResult) -> Facts:
+    """The facts of a result."""
+    broken = next((found for found in result.findings if not found.is_guest_visible), None)
+    return Facts(
+        outcome_digest=result.outcome_digest,
+        page_digest=result.page_digest,
+        operation_count=result.operation_count,
+        counters=tuple(result.counters[name] for name in COUNTERS),
+        disagreements=tuple(result.semantics[name] for name in DISAGREEMENTS),
+        finding_count=result.finding_count,
+        stopped=_place_of(result.stopped),
+        broken=_place_of(broken),
+        seen=_place_of(result.findings[0] if result.findings else None),
+    )
+
+
+def _place_of(finding: Finding | None) -> Place | None:
+    if finding is None:
+        return None
+    return Place(finding.kind, finding.operation_index, finding.is_guest_visible)
