@@ -21,8 +21,8 @@ from refault.results import (
     RunResult,
 )
 
-# Facts of other lists, or of other findings that a guest can see, are no facts: they are made anew
-# from the result.
+# Facts packed by other rules are none: who reads them goes back to the result. The release that
+# changes a rule sets the column to null, and upkeep fills it again.
 _RULES = hashlib.sha256(repr((1, COUNTERS, DISAGREEMENTS, GUEST_VISIBLE_KINDS)).encode()).digest()[
     :4
 ]

@@ -80,11 +80,12 @@ class Batch(Owned, Base):
     created_at: Mapped[CreatedAt]
     finished_at: Mapped[datetime.datetime | None]
 
+    # Thousands, maybe: they come when they are asked for.
     columns: Mapped[list["BatchColumn"]] = relationship(
-        order_by="BatchColumn.position", cascade="all, delete-orphan", lazy="selectin"
+        order_by="BatchColumn.position", cascade="all, delete-orphan"
     )
     traces: Mapped[list["BatchTrace"]] = relationship(
-        order_by="BatchTrace.position", cascade="all, delete-orphan", lazy="selectin"
+        order_by="BatchTrace.position", cascade="all, delete-orphan"
     )
 
     @property

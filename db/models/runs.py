@@ -50,6 +50,12 @@ class Result(Base):
         sa.Index(
             "ix_results_alarmed", "id", postgresql_where=sa.text("integrity_alarm IS NOT NULL")
         ),
+        # What upkeep has yet to add facts to.
+        sa.Index(
+            "ix_results_without_facts",
+            "id",
+            postgresql_where=sa.text("facts IS NULL AND body IS NOT NULL"),
+        ),
     )
 
     id: Mapped[RowId]
@@ -60,6 +66,9 @@ class Result(Base):
     # refault.results.RunResult.to_dict(); body_digest is the sha256 of its to_bytes().
     body: Mapped[dict[str, Any] | None]
     body_digest: Mapped[Digest | None]
+    # refault.facts.Facts.to_bytes() of the body: a batch is judged without reading its bodies.
+    # Null in rows of before, until upkeep has come by.
+    facts: Mapped[bytes | None]
     # The simulator's own failure: exception and the tail of its traceback.
     crash: Mapped[str | None]
     # Set when the same three digests once gave other bytes: no number of this row may be trusted.
@@ -164,6 +173,7 @@ class Run(Owned, Base):
     finished_at: Mapped[datetime.datetime | None]
 
     shard: Mapped[Shard | None] = relationship(back_populates="runs")
-    result: Mapped[Result | None] = relationship(lazy="joined")
+    # A result has a body of kilobytes: it comes when it is asked for.
+    result: Mapped[Result | None] = relationship()
     trace: Mapped[Trace] = relationship(lazy="joined")
     variant: Mapped[Variant] = relationship(lazy="joined")

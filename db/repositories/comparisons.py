@@ -1,41 +1,140 @@
-"""What a batch's comparison is made of: per trace, the columns with their runs and results."""
+"""What a batch's comparison is made of: its cells with the facts of their results, or with all."""
 
 from __future__ import annotations
 
-import dataclasses
+import uuid
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.models import Batch, BatchColumn, Run, Trace
-from db.repositories import runs
+from db.models import BatchTrace, Result, Run, Trace
+from refault.errors import InvalidRequest
+from refault.facts import Facts, facts_of
+from refault.results import RunResult
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """A column of one trace; ``run.result`` is None while there is no result."""
+class TraceName(NamedTuple):
+    """A trace of a batch, as far as a comparison names it."""
 
-    column: BatchColumn
-    run: Run
-
-
-@dataclasses.dataclass(frozen=True)
-class TraceCells:
-    """All columns of one trace, the base first."""
-
-    trace: Trace
-    cells: tuple[Cell, ...]
+    id: uuid.UUID
+    digest: str
+    name: str
 
 
-def of_batch(session: Session, batch: Batch) -> tuple[TraceCells, ...]:
-    """The batch's cells; two columns with one variant share a run."""
-    by_key = {(run.trace_id, run.variant_digest): run for run in runs.of_batch(session, batch.id)}
-    return tuple(
-        TraceCells(
-            entry.trace,
-            tuple(
-                Cell(column, by_key[entry.trace_id, column.variant_digest])
-                for column in batch.columns
-            ),
-        )
-        for entry in batch.traces
+class Cell(NamedTuple):
+    """A run with the facts of its result; None while there is no result."""
+
+    facts: Facts | None
+    state: str
+    error: str | None
+    alarm: dict[str, Any] | None
+
+
+class FullCell(NamedTuple):
+    """A run with its whole result; None while there is no result."""
+
+    result: RunResult | None
+    state: str
+    error: str | None
+    alarm: dict[str, Any] | None
+
+
+Key = tuple[uuid.UUID, str]
+"""Ids of trace and digest of variant: columns with one variant share a run."""
+
+
+def traces_of(session: Session, batch_id: uuid.UUID) -> Sequence[TraceName]:
+    """The batch's traces, in its order."""
+    query = (
+        sa.select(Trace.id, Trace.digest, Trace.name)
+        .join(BatchTrace, BatchTrace.trace_id == Trace.id)
+        .where(BatchTrace.batch_id == batch_id)
+        .order_by(BatchTrace.position)
     )
+    return [TraceName(row.id, row.digest, row.name) for row in session.execute(query)]
+
+
+def page_of(
+    traces: Sequence[TraceName], *, after: uuid.UUID | None, limit: int
+) -> tuple[Sequence[TraceName], uuid.UUID | None]:
+    """Some of the traces, and the id to ask from for more; None when there are no more.
+
+    Raises:
+        InvalidRequest: the trace to go on from is no longer there.
+    """
+    first = 0
+    if after is not None:
+        places = [place for place, trace in enumerate(traces) if trace.id == after]
+        if not places:
+            message = f"cursor {after}: that trace is gone; begin with the first page again"
+            raise InvalidRequest(message)
+        first = places[0] + 1
+    found = traces[first : first + limit]
+    is_last = first + limit >= len(traces)
+    return found, None if is_last or not found else found[-1].id
+
+
+def cells(
+    session: Session, batch_id: uuid.UUID, trace_id: uuid.UUID | None = None
+) -> dict[Key, Cell]:
+    """What the batch is judged by, or one trace of it; no body is read that has facts."""
+    query = sa.select(
+        Run.trace_id,
+        Run.variant_digest,
+        Run.state,
+        Run.error,
+        Result.id.label("result_id"),
+        Result.facts,
+        Result.outcome,
+        Result.integrity_alarm,
+    ).where(Run.batch_id == batch_id)
+    if trace_id is not None:
+        query = query.where(Run.trace_id == trace_id)
+    found: dict[Key, Cell] = {}
+    without: dict[uuid.UUID, Key] = {}
+    for row in session.execute(query.outerjoin(Result, Result.id == Run.result_id)):
+        key = (row.trace_id, row.variant_digest)
+        facts = None if row.facts is None else Facts.from_bytes(row.facts)
+        if facts is None and row.outcome == "complete":
+            without[row.result_id] = key
+        found[key] = Cell(facts, row.state, row.error, row.integrity_alarm)
+    for row in _bodies(session, without):
+        key = without[row.id]
+        found[key] = found[key]._replace(facts=facts_of(RunResult.from_dict(row.body)))
+    return found
+
+
+def full_cells(
+    session: Session, batch_id: uuid.UUID, trace_ids: Collection[uuid.UUID]
+) -> dict[Key, FullCell]:
+    """The cells of some of the batch's traces with their whole results."""
+    query = (
+        sa.select(
+            Run.trace_id,
+            Run.variant_digest,
+            Run.state,
+            Run.error,
+            Result.body,
+            Result.integrity_alarm,
+        )
+        .outerjoin(Result, Result.id == Run.result_id)
+        .where(Run.batch_id == batch_id, Run.trace_id.in_(trace_ids))
+    )
+    return {
+        (row.trace_id, row.variant_digest): FullCell(
+            None if row.body is None else RunResult.from_dict(row.body),
+            row.state,
+            row.error,
+            row.integrity_alarm,
+        )
+        for row in session.execute(query)
+    }
+
+
+def _bodies(session: Session, result_ids: Collection[uuid.UUID]) -> Sequence[sa.Row[Any]]:
+    """Bodies of results that have no facts yet."""
+    if not result_ids:
+        return ()
+    return session.execute(sa.select(Result.id, Result.body).where(Result.id.in_(result_ids))).all()

@@ -103,17 +103,43 @@ def get_many(session: Session, row_ids: Sequence[uuid.UUID]) -> list[PatchSet]:
     Those whose rows somebody deleted are missing.
     """
     wanted = list(dict.fromkeys(row_ids))
+    if not wanted:
+        return []
     query = sa.select(PatchSet).where(PatchSet.id.in_(wanted))
     found = {row.id: row for row in session.scalars(query).unique()}
     return [found[row_id] for row_id in wanted if row_id in found]
 
 
-def siblings(session: Session, row: PatchSet) -> Sequence[PatchSet]:
-    """The other patch sets of its series, by version and age; none if it belongs to none."""
-    if row.series is None:
-        return ()
-    query = sa.select(PatchSet).where(PatchSet.series == row.series, PatchSet.id != row.id)
-    return session.scalars(query.order_by(PatchSet.version, PatchSet.id)).unique().all()
+SIBLINGS_MAX = 20
+
+
+def siblings(session: Session, rows: Sequence[PatchSet]) -> dict[uuid.UUID, Sequence[sa.Row[Any]]]:
+    """The other patch sets of each row's series: id, name and version, by version and age.
+
+    The newest 20 of each, in one query for all rows; none for a row that belongs to no series.
+    """
+    series = {row.series for row in rows if row.series is not None}
+    if not series:
+        return {row.id: () for row in rows}
+    place = sa.func.row_number().over(
+        partition_by=PatchSet.series, order_by=(PatchSet.version.desc(), PatchSet.id.desc())
+    )
+    ranked = (
+        sa.select(PatchSet.id, PatchSet.name, PatchSet.version, PatchSet.series, place.label("at"))
+        .where(PatchSet.series.in_(series))
+        .subquery()
+    )
+    # One more than are shown: the row itself is among them, if it is new enough.
+    query = sa.select(ranked).where(ranked.c.at <= SIBLINGS_MAX + 1).order_by(ranked.c.at.desc())
+    by_series: dict[str, list[sa.Row[Any]]] = {}
+    for found in session.execute(query):
+        by_series.setdefault(found.series, []).append(found)
+    return {
+        row.id: [each for each in by_series.get(row.series or "", ()) if each.id != row.id][
+            -SIBLINGS_MAX:
+        ]
+        for row in rows
+    }
 
 
 def list_page(

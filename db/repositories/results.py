@@ -16,6 +16,7 @@ from db.identifiers import uuid7
 from db.models import Result, Run, Trace
 from db.scope import EVERYWHERE
 from refault.errors import NotFound
+from refault.facts import facts_of
 from refault.results import RunResult
 
 
@@ -75,15 +76,42 @@ def get(session: Session, row_id: uuid.UUID) -> Result:
     return found
 
 
-def alarm_count(session: Session, batch_id: uuid.UUID) -> int:
-    """How many of the batch's cells hold a result that may not be trusted."""
+def alarm_counts(session: Session, batch_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """How many cells of each batch hold a result that may not be trusted; batches of none left out.
+
+    One query for all of them.
+    """
     query = (
-        sa.select(sa.func.count())
-        .select_from(Run)
+        sa.select(Run.batch_id, sa.func.count().label("alarm_count"))
         .join(Result, Result.id == Run.result_id)
-        .where(Run.batch_id == batch_id, Result.integrity_alarm.is_not(None))
+        .where(Run.batch_id.in_(batch_ids), Result.integrity_alarm.is_not(None))
+        .group_by(Run.batch_id)
     )
-    return session.scalar(query) or 0
+    return {row.batch_id: row.alarm_count for row in session.execute(query)}
+
+
+FACTS_AT_ONCE = 500
+
+
+def add_facts(session: Session, *, limit: int = FACTS_AT_ONCE) -> int:
+    """Gives results that have none their facts, some at a time; answers how many it found."""
+    query = (
+        sa.select(Result.id, Result.body)
+        .where(Result.facts.is_(None), Result.body.is_not(None))
+        .order_by(Result.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    found = session.execute(query).all()
+    if found:
+        session.execute(
+            sa.update(Result),
+            [
+                {"id": row.id, "facts": facts_of(RunResult.from_dict(row.body)).to_bytes()}
+                for row in found
+            ],
+        )
+    return len(found)
 
 
 def link(run: Run, result: Result, *, found: bool, at: datetime.datetime | None = None) -> None:
@@ -188,10 +216,17 @@ def _write_again(
 def _values(outcome: Outcome) -> dict[str, Any]:
     if outcome.result is None:
         crash = outcome.crash or "the simulator ended without a result and without a reason"
-        return {"outcome": "crashed", "body": None, "body_digest": None, "crash": crash}
+        return {
+            "outcome": "crashed",
+            "body": None,
+            "body_digest": None,
+            "facts": None,
+            "crash": crash,
+        }
     return {
         "outcome": "complete",
         "body": outcome.result.to_dict(),
         "body_digest": outcome.result.digest,
+        "facts": facts_of(outcome.result).to_bytes(),
         "crash": None,
     }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.models import Batch, Run
+from db.models import Batch, Result, Run, Trace
+from db.repositories.pages import PAGE_SIZE, Page, sorted_page
 from refault.errors import NotFound
 
 
@@ -16,7 +18,7 @@ def get(session: Session, row_id: uuid.UUID) -> Run:
     """The run of that id, with its result; raises :class:`~refault.errors.NotFound`."""
     found = session.get(Run, row_id)
     if found is None:
-        raise NotFound(f"no run {row_id}: GET the batch for its runs")
+        raise NotFound(f"no run {row_id}: GET the runs of its batch")
     return found
 
 
@@ -25,7 +27,42 @@ def simulator_of(session: Session, run: Run) -> str:
     return session.scalars(sa.select(Batch.simulator_digest).where(Batch.id == run.batch_id)).one()
 
 
-def of_batch(session: Session, batch_id: uuid.UUID) -> Sequence[Run]:
-    """The batch's runs, by trace and column."""
-    query = sa.select(Run).where(Run.batch_id == batch_id).order_by(Run.position)
-    return session.scalars(query).unique().all()
+@dataclasses.dataclass(frozen=True)
+class Filter:
+    """Which runs of a batch are wanted; what is None or empty excludes none."""
+
+    states: tuple[str, ...] = ()
+    trace_digest: str | None = None
+    variant_digest: str | None = None
+
+
+def list_page(
+    session: Session,
+    batch_id: uuid.UUID,
+    *,
+    after: uuid.UUID | None = None,
+    limit: int = PAGE_SIZE,
+    wanted: Filter = Filter(),
+) -> Page[Run]:
+    """Runs of a batch by trace and column, without results; ``after`` is the last one seen."""
+    query = sa.select(Run).where(Run.batch_id == batch_id)
+    if wanted.states:
+        query = query.where(Run.state.in_(wanted.states))
+    if wanted.trace_digest is not None:
+        query = query.join(Trace, Trace.id == Run.trace_id).where(
+            Trace.digest == wanted.trace_digest
+        )
+    if wanted.variant_digest is not None:
+        query = query.where(Run.variant_digest == wanted.variant_digest)
+    place = (Run.position, False)
+    return sorted_page(session, query, Run.id, place, after=after, limit=limit)
+
+
+def alarmed(session: Session, run_ids: Sequence[uuid.UUID]) -> frozenset[uuid.UUID]:
+    """Which of these runs have a result that may not be trusted."""
+    query = (
+        sa.select(Run.id)
+        .join(Result, Result.id == Run.result_id)
+        .where(Run.id.in_(run_ids), Result.integrity_alarm.is_not(None))
+    )
+    return frozenset(session.scalars(query))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from refault.client.connection import TIMEOUT_S
 from refault.compare.layout import clean
 
 if TYPE_CHECKING:
-    from refault.client import BatchDocument
+    from refault.client import BatchDocument, RunDocument
 
 batches = typer.Typer(help="Batches of the service.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -46,8 +47,9 @@ def list_batches(
                 batch["state"],
                 f"{batch['progress']['finished']}/{batch['progress']['total']}",
                 batch["plan"],
-                len(batch["traces"]),
-                ", ".join(patch_set["name"] for patch_set in batch["patch_sets"]),
+                batch["trace_count"],
+                ", ".join(patch_set["name"] for patch_set in batch["patch_sets"])
+                + (", …" if batch["patch_set_count"] > len(batch["patch_sets"]) else ""),
                 batch["created_at"][:16].replace("T", " "),
             )
             for batch in found
@@ -71,10 +73,11 @@ def show_batch(
     """
     with connect(url, token, timeout) as client:
         found = client.get_batch(batch)
+        runs = list(names.all_of(partial(client.list_runs, found["code"])))
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps({**found, "runs": runs}, indent=2))
         return
-    _show(found)
+    _show(found, runs)
 
 
 @batches.command("cancel")
@@ -140,7 +143,7 @@ def _tell(batch: BatchDocument, *, as_json: bool) -> None:
     print(f"{batch['code']}: {batch['state']}, {progress['done']} of {progress['total']} runs done")
 
 
-def _show(batch: BatchDocument) -> None:
+def _show(batch: BatchDocument, runs: list[RunDocument]) -> None:
     progress = batch["progress"]
     print(f"{batch['code']}: {batch['state']}, plan {batch['plan']}, ", end="")
     print(f"{progress['finished']} of {progress['total']} runs finished")
@@ -162,6 +165,6 @@ def _show(batch: BatchDocument) -> None:
                 run["id"],
                 (run["error"] or "").strip().rpartition("\n")[2],
             )
-            for run in batch.get("runs", [])
+            for run in runs
         ],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,14 +44,13 @@ def load(word: str, client: Callable[[], Client]) -> list[Cell]:
     trace_digest, variant_digest = _selected(batch, rest)
     cells = []
     for column in _distinct(batch):
-        for run in batch["runs"]:
-            if run["variant"]["digest"] != column["variant"]["digest"]:
-                continue
-            if trace_digest in {None, run["trace_digest"]} and variant_digest in {
-                None,
-                run["variant"]["digest"],
-            }:
-                cells.append(_cell(client(), batch, run, f"{code}/{column['label']}"))
+        digest = column["variant"]["digest"]
+        if variant_digest in {None, digest}:
+            label = f"{code}/{column['label']}"
+            cells += [
+                _cell(client(), batch, run, label)
+                for run in _runs(client(), code, trace_digest, digest)
+            ]
     return cells
 
 
@@ -61,18 +61,21 @@ def run_of(client: Client, word: str) -> RunDocument:
     code, _, rest = word.partition("/")
     batch = client.get_batch(code)
     trace_digest, variant_digest = _selected(batch, rest)
-    found = [
-        run
-        for run in batch["runs"]
-        if trace_digest in {None, run["trace_digest"]}
-        and variant_digest in {None, run["variant"]["digest"]}
-    ]
+    found = _runs(client, code, trace_digest, variant_digest)
     if len(found) != 1:
         raise NotFound(
             f"{word} is {len(found)} runs; name one as {code}/TRACE/COLUMN, "
             f"`refault batches show {code}` lists them"
         )
     return client.get_run(found[0]["id"])
+
+
+def _runs(
+    client: Client, code: str, trace_digest: str | None, variant_digest: str | None
+) -> list[RunDocument]:
+    """The runs of a batch, or those of one trace or one variant."""
+    list_page = partial(client.list_runs, code, trace=trace_digest, variant=variant_digest)
+    return list(names.all_of(list_page))
 
 
 def _selected(batch: BatchDocument, rest: str) -> tuple[str | None, str | None]:

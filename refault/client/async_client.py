@@ -20,11 +20,11 @@ from refault.client.documents import (
     ParametersDocument,
     PatchDocument,
     PatchSetDocument,
-    RunDocument,
     TraceDocument,
     Upload,
 )
 from refault.client.event_stream import EventStreamParser
+from refault.client.results import AsyncBatchResults
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class AsyncClient(AsyncTeam):
+class AsyncClient(AsyncTeam, AsyncBatchResults):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``
@@ -283,30 +283,8 @@ class AsyncClient(AsyncTeam):
         return await self._send(calls.list_batches(limit=limit, cursor=cursor))
 
     async def get_batch(self, batch: str) -> BatchDocument:
-        """One batch with its runs, by id or code."""
+        """One batch, by id or code."""
         return await self._send(calls.get_batch(batch))
-
-    async def get_run(self, run: str) -> RunDocument:
-        """One run with its result."""
-        return await self._send(calls.get_run(run))
-
-    async def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
-        """The comparison of a batch."""
-        return await self._send(calls.comparison(batch, base=base))
-
-    async def comparison_text(
-        self,
-        batch: str,
-        *,
-        base: int | None = None,
-        form: calls.ComparisonFormat = "txt",
-        trace: str | None = None,
-        theme: str | None = None,
-    ) -> str:
-        """The comparison of a batch, or of one trace in it, as text in one of its forms."""
-        return await self._send(
-            calls.comparison_text(batch, base=base, form=form, trace=trace, theme=theme)
-        )
 
     async def watch_batch(
         self, batch: str, *, last_event_id: str = ""

@@ -150,8 +150,26 @@ def list_batches(
 
 
 def get_batch(batch: str) -> Call[BatchDocument]:
-    """One batch with its runs, by id or code."""
+    """One batch, by id or code."""
     return Call("GET", _path("batches", batch), answers.document)
+
+
+def list_runs(
+    batch: str,
+    *,
+    state: Sequence[str] = (),
+    trace: str | None = None,
+    variant: str | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+) -> Call[Page[RunDocument]]:
+    """One page of a batch's runs, by trace and column; trace and variant by digest."""
+    query: dict[str, str | int | list[str]] = {
+        **_query(trace=trace, variant=variant, limit=limit, cursor=cursor)
+    }
+    if state:
+        query["state"] = list(state)
+    return Call("GET", _path("batches", batch, "runs"), answers.document, query=query)
 
 
 def cancel_batch(batch: str) -> Call[BatchDocument]:
@@ -226,11 +244,20 @@ def share_batch(batch: str, *, lifetime_days: int | None = 90) -> Call[ShareDocu
     return Call("POST", _path("batches", batch, "shares"), answers.document, body=body)
 
 
-def comparison(batch: str, *, base: int | None = None) -> Call[dict[str, Any]]:
-    """The comparison of a batch; ``base`` is the column the others are held against."""
-    return Call(
-        "GET", _path("comparisons", f"{batch}.json"), answers.document, query=_query(base=base)
-    )
+def comparison_page(
+    batch: str,
+    *,
+    base: int | None = None,
+    trace: str | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+) -> Call[dict[str, Any]]:
+    """The verdicts on a batch, and the comparisons of some of its traces, or of one.
+
+    ``base`` is the column the others are held against.
+    """
+    query = _query(base=base, trace=trace, limit=limit, cursor=cursor)
+    return Call("GET", _path("comparisons", f"{batch}.json"), answers.document, query=query)
 
 
 def comparison_text(

@@ -19,11 +19,11 @@ from refault.client.documents import (
     ParametersDocument,
     PatchDocument,
     PatchSetDocument,
-    RunDocument,
     TraceDocument,
     Upload,
 )
 from refault.client.event_stream import EventStreamParser
+from refault.client.results import BatchResults
 from refault.client.team import Team
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class Client(Team):
+class Client(Team, BatchResults):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``
@@ -260,30 +260,8 @@ class Client(Team):
         return self._send(calls.list_batches(limit=limit, cursor=cursor))
 
     def get_batch(self, batch: str) -> BatchDocument:
-        """One batch with its runs, by id or code."""
+        """One batch, by id or code."""
         return self._send(calls.get_batch(batch))
-
-    def get_run(self, run: str) -> RunDocument:
-        """One run with its result."""
-        return self._send(calls.get_run(run))
-
-    def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
-        """The comparison of a batch."""
-        return self._send(calls.comparison(batch, base=base))
-
-    def comparison_text(
-        self,
-        batch: str,
-        *,
-        base: int | None = None,
-        form: calls.ComparisonFormat = "txt",
-        trace: str | None = None,
-        theme: str | None = None,
-    ) -> str:
-        """The comparison of a batch, or of one trace in it, as text in one of its forms."""
-        return self._send(
-            calls.comparison_text(batch, base=base, form=form, trace=trace, theme=theme)
-        )
 
     def watch_batch(self, batch: str, *, last_event_id: str = "") -> Iterator[BatchEvent]:
         """The events of a batch until it has finished; reconnects by itself where it left off.

@@ -171,7 +171,11 @@ class RunDocument(TypedDict):
 
 
 class BatchDocument(TypedDict):
-    """Traces × patch sets; ``runs`` only when fetched by itself, ``notice`` says what is odd."""
+    """Traces × patch sets; ``notice`` says what is odd.
+
+    By itself it has all traces, patch sets and columns; in lists the first five traces and patch
+    sets, and no columns.
+    """
 
     id: str
     code: str
@@ -184,6 +188,9 @@ class BatchDocument(TypedDict):
     simulator_digest: str
     is_stale: bool
     integrity_alarms: int
+    trace_count: int
+    column_count: int
+    patch_set_count: int
     traces: list[TraceReferenceDocument]
     patch_sets: list[PatchSetReferenceDocument]
     columns: list[ColumnDocument]
@@ -191,7 +198,6 @@ class BatchDocument(TypedDict):
     progress: ProgressDocument
     links: dict[str, str]
     notice: NotRequired[str | None]
-    runs: NotRequired[list[RunDocument]]
 
 
 class EstimateDocument(TypedDict):

@@ -18,15 +18,17 @@ from refault.compare.comparison import (
 )
 from refault.compare.documents import to_csv, to_dict, to_markdown
 from refault.compare.laws import check
-from refault.compare.overall import Overall, Reason, overall
+from refault.compare.overall import JudgedTrace, Overall, Reason, overall, overall_of, worst_known
 from refault.compare.text import to_text
-from refault.compare.verdicts import COSTS, Limit, Threshold, Verdict
+from refault.compare.verdicts import COSTS, Evidence, Limit, Threshold, Verdict, judge
 
 __all__ = [
     "COSTS",
     "Column",
     "ComparedColumn",
     "Comparison",
+    "Evidence",
+    "JudgedTrace",
     "Limit",
     "Overall",
     "Reason",
@@ -37,9 +39,12 @@ __all__ = [
     "chart",
     "check",
     "compare",
+    "judge",
     "overall",
+    "overall_of",
     "to_csv",
     "to_dict",
     "to_markdown",
     "to_text",
+    "worst_known",
 ]

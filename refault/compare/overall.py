@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from refault.compare.comparison import ComparedColumn, Comparison
-from refault.compare.verdicts import Verdict
+from refault.compare.comparison import Comparison
+from refault.compare.verdicts import Judgement, Verdict
 
 GOOD, BAD, NO_VERDICT = 0, 1, 5
 """Exit codes: nothing is worse than allowed; the answer is no; some cell has no result."""
 
 REASONS_MAX = 20
+
+_UNTOLD = frozenset({Verdict.BASE, Verdict.MISSING})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,6 +27,10 @@ class Reason:
     label: str
     variant_digest: str | None
     text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The reason as JSON."""
+        return dataclasses.asdict(self) | {"verdict": self.verdict.value}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,10 +49,7 @@ class Overall:
             "title": self.status.title,
             "exit_code": self.exit_code,
             "reason_count": self.reason_count,
-            "reasons": [
-                dataclasses.asdict(reason) | {"verdict": reason.verdict.value}
-                for reason in self.reasons
-            ],
+            "reasons": [reason.to_dict() for reason in self.reasons],
         }
 
     @property
@@ -61,7 +64,28 @@ class Overall:
         return f"{self.status.title} ({code}): {first.label} on {first.trace_name}{because}{more}"
 
 
+class JudgedTrace(NamedTuple):
+    """The verdicts on one trace of a batch, the base's first; all have the same columns."""
+
+    name: str
+    digest: str | None
+    labels: Sequence[str]
+    variant_digests: Sequence[str | None]
+    judgements: Sequence[Judgement]
+
+    def reason(self, place: int) -> Reason:
+        """Why a column got its verdict."""
+        verdict, text = self.judgements[place]
+        variant_digest = self.variant_digests[place]
+        return Reason(verdict, self.name, self.digest, self.labels[place], variant_digest, text)
+
+
 def overall(comparisons: Sequence[Comparison]) -> Overall:
+    """What the comparisons of a batch come to; see :func:`overall_of`."""
+    return overall_of([_judged(comparison) for comparison in comparisons])
+
+
+def overall_of(traces: Sequence[JudgedTrace]) -> Overall:
     """The worst verdict of any cell, in the order of :class:`Verdict`.
 
     A base is held against nothing, but a finding in it counts like one in any
@@ -70,31 +94,42 @@ def overall(comparisons: Sequence[Comparison]) -> Overall:
     is worse than allowed, but more than any that is not: nothing is called
     good before all of it is known.
     """
-    cells = list(_cells(comparisons))
+    cells = [
+        (trace, place, verdict)
+        for trace in traces
+        for place, (verdict, _) in enumerate(trace.judgements)
+        if verdict is not Verdict.BASE
+    ]
     if not cells:
         return Overall(Verdict.MISSING, (), 0, NO_VERDICT)
-    status = min((reason.verdict for reason in cells), key=_weight)
-    told = [reason for reason in cells if reason.verdict is status]
-    return Overall(status, tuple(told[:REASONS_MAX]), len(told), exit_code_of(status))
+    status = min({verdict for _, _, verdict in cells}, key=_weight)
+    told = [(trace, place) for trace, place, verdict in cells if verdict is status]
+    reasons = tuple(trace.reason(place) for trace, place in told[:REASONS_MAX])
+    return Overall(status, reasons, len(told), exit_code_of(status))
 
 
-def _cells(comparisons: Sequence[Comparison]) -> Iterator[Reason]:
-    for comparison in comparisons:
-        for column in comparison.columns:
-            if column.verdict is Verdict.BASE:
-                continue
-            yield _reason(comparison, column)
+def worst_known(traces: Sequence[JudgedTrace]) -> Reason | None:
+    """The first of the worst cells that have a result and are held against a base."""
+    known = [
+        (verdict, trace, place)
+        for trace in traces
+        for place, (verdict, _) in enumerate(trace.judgements)
+        if verdict not in _UNTOLD
+    ]
+    if not known:
+        return None
+    worst = min({verdict for verdict, _, _ in known}, key=lambda verdict: verdict.rank)
+    return next(trace.reason(place) for verdict, trace, place in known if verdict is worst)
 
 
-def _reason(comparison: Comparison, column: ComparedColumn) -> Reason:
-    trace = comparison.trace
-    return Reason(
-        column.verdict,
-        trace.name,
-        trace.digest,
-        column.label,
-        column.variant_digest,
-        column.reason,
+def _judged(comparison: Comparison) -> JudgedTrace:
+    columns = comparison.columns
+    return JudgedTrace(
+        comparison.trace.name,
+        comparison.trace.digest,
+        [column.label for column in columns],
+        [column.variant_digest for column in columns],
+        [(column.verdict, column.reason) for column in columns],
     )
 
 

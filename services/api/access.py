@@ -305,7 +305,8 @@ def _check(request: Request, caller: Caller, need: Need) -> None:
 def _is_shared(path: str, batch: str | None) -> bool:
     """Whether a link to ``batch`` opens ``path``: the batch, its comparison in every form."""
     comparison = f"{ROOT}/comparisons/{batch}"
-    whole = {f"{ROOT}/me", f"{ROOT}/batches/{batch}", comparison}
+    of_batch = f"{ROOT}/batches/{batch}"
+    whole = {f"{ROOT}/me", of_batch, f"{of_batch}/runs", comparison}
     form = path.removeprefix(f"{comparison}.")
     return path in whole or (form != path and "/" not in form)
 

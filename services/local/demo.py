@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from refault.catalogue import SEED_SERIES, bases
-from refault.client import BatchDocument, Client
+from refault.client import BatchDocument, Client, RunDocument
 from refault.errors import ServiceError
 from services.local.progress import Reporter
 
@@ -66,7 +66,8 @@ def run(url: str, token: str, report: Reporter, traces: Sequence[Path]) -> Shown
         batch = client.get_batch(batch["code"])
         progress = batch["progress"]
         if batch["state"] != "done":
-            raise DemoFailed(_failure(batch))
+            failed = client.list_runs(batch["code"], state=["failed", "crashed"])
+            raise DemoFailed(_failure(batch, failed["items"]))
         return Shown(
             table=client.comparison_text(batch["code"]),
             # So that the page opens without a login; it shows this batch and nothing else.
@@ -104,11 +105,10 @@ def _watch(client: Client, batch: BatchDocument, report: Reporter) -> None:
     report.close_bar()
 
 
-def _failure(batch: BatchDocument) -> str:
+def _failure(batch: BatchDocument, runs: Sequence[RunDocument]) -> str:
     lines = [f"batch {batch['code']} is {batch['state']}"]
     lines += [
         f"  {run['variant']['name']} on trace {run['trace_digest'][:12]}: {run['error']}"
-        for run in batch.get("runs", [])
-        if run["error"]
+        for run in runs
     ]
     return "\n".join(lines)

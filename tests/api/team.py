@@ -5,7 +5,7 @@ import dataclasses
 from db import session
 from db.models import FIRST_PROJECT
 from db.repositories import credentials
-from tests.fixtures.api import Rows, in_process, trace_bytes
+from tests.fixtures.api import Rows, in_process, runs_of, trace_bytes
 
 TRACE = "confidential-boot"
 SERIES = "unpublished-series"
@@ -34,6 +34,7 @@ async def fill(site, rows: Rows) -> Owned:
         batch = (await http.post("/api/v1/batches", json=body)).json()
         # Over, so that its events end.
         batch = (await http.post(f"/api/v1/batches/{batch['code']}/cancel")).json()
+        runs = await runs_of(http, batch["code"])
         share = (await http.post(f"/api/v1/batches/{batch['code']}/shares", json={})).json()
     with session.transaction(rows.engine, FIRST_PROJECT) as opened:
         token, _ = credentials.mint_token(opened, "token-of-first", scopes=["read"])
@@ -44,7 +45,7 @@ async def fill(site, rows: Rows) -> Owned:
             "blob": trace["digest"],
             "patch_set": patch_set["id"],
             "batch": batch["code"],
-            "run": batch["runs"][0]["id"],
+            "run": runs[0]["id"],
             "share": share["id"],
             "token": str(token.id),
             "user": "member-of-first",

@@ -11,7 +11,7 @@ from db.models import Shard
 from db.repositories import batches as batch_rows
 from services.api.app import create_api
 from tests.builders import digest_of, transaction
-from tests.fixtures.api import SEED_TRACES, SERIES, SIMULATOR, in_process
+from tests.fixtures.api import SEED_TRACES, SERIES, SIMULATOR, in_process, runs_of
 from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +42,7 @@ async def test_a_batch_of_known_results_is_done_at_once_and_simulates_nothing(ht
         "total": 10, "done": 10, "cached": 10, "failed": 0, "cancelled": 0, "finished": 10,
         "events_done": 0, "events_total": 0,
     }  # fmt: skip
-    assert {run["state"] for run in batch["runs"]} == {"cached"}
+    assert {run["state"] for run in await runs_of(http, batch["code"])} == {"cached"}
     assert (await http.get(answer.headers["location"])).json() == batch
 
 
@@ -51,7 +51,8 @@ async def test_a_run_has_its_result_and_the_result_its_digest(http, rows):
     body = {"traces": digests[1:], "patch_sets": [await patch_set(http)], "plan": "series"}
     batch = (await http.post(BATCHES, json=body)).json()
 
-    run = (await http.get(f"/api/v1/runs/{batch['runs'][0]['id']}")).json()
+    [listed, *_] = await runs_of(http, batch["code"])
+    run = (await http.get(f"/api/v1/runs/{listed['id']}")).json()
 
     assert run["result"]["counters"]["exits"] == 96185
     assert run["trace_digest"] == digest_of("linux61-boot-1cpu")
@@ -303,7 +304,7 @@ async def test_an_event_id_that_is_none_is_refused(http, rows):
     assert "Last-Event-ID" in answer.json()["detail"]
 
 
-async def test_batches_are_listed_newest_first_without_their_runs(http, rows):
+async def test_batches_are_listed_newest_first_without_their_columns(http, rows):
     rows.register_simulator()
     sets = [await patch_set(http)]
     codes = [
@@ -315,7 +316,7 @@ async def test_batches_are_listed_newest_first_without_their_runs(http, rows):
     items = (await http.get(BATCHES)).json()["items"]
 
     assert [item["code"] for item in items] == codes[::-1]
-    assert all("runs" not in item for item in items)
+    assert all("columns" not in item for item in items)
 
 
 async def test_a_batch_is_found_by_its_id_too(http, rows):

@@ -15,7 +15,7 @@ from refault.trace import EventKind
 from services.api import housekeeping
 from tests.api.test_uploads import GOOD
 from tests.builders import digest_of
-from tests.fixtures.api import SERIES, block, trace_bytes
+from tests.fixtures.api import SERIES, block, runs_of, trace_bytes
 
 pytestmark = pytest.mark.anyio
 
@@ -263,7 +263,7 @@ async def test_a_trace_of_batches_goes_only_on_request_and_takes_its_part_of_the
     boot, workload = rows.ready_for_seed_series()
     both = await submit(http, [boot, workload])
     alone = await submit(http, [boot])
-    kept = (await http.get(f"/api/v1/batches/{both['code']}")).json()
+    kept = await runs_of(http, both["code"])
 
     refused = await http.delete(f"{TRACES}/{boot}")
     preview = (await http.delete(f"{TRACES}/{boot}", params={"dry_run": True})).json()
@@ -280,7 +280,9 @@ async def test_a_trace_of_batches_goes_only_on_request_and_takes_its_part_of_the
     left = (await http.get(f"/api/v1/batches/{both['code']}")).json()
     assert [trace["digest"] for trace in left["traces"]] == [workload]
     assert left["progress"]["total"] == left["progress"]["done"] == both["progress"]["total"] // 2
-    assert left["runs"] == [run for run in kept["runs"] if run["trace_digest"] == workload]
+    assert await runs_of(http, both["code"]) == [
+        run for run in kept if run["trace_digest"] == workload
+    ]
     assert (await http.get(f"/api/v1/comparisons/{both['code']}.txt")).status_code == 200
     with transaction(rows.engine) as session:
         digests = set(session.scalars(sa.select(Result.trace_digest)))

@@ -164,7 +164,7 @@ def test_batches_are_listed_and_shown_with_their_runs(refault, client, code):
     shown = refault("batches", "show", code).stdout
 
     assert listed[1].split()[:3] == [code, "done", "10/10"]
-    for run_ in client.get_batch(code)["runs"]:
+    for run_ in client.list_runs(code)["items"]:
         assert run_["id"] in shown
 
 
@@ -243,7 +243,7 @@ def test_a_batch_is_compared_in_every_format(refault, code, form):
 def test_cells_runs_and_files_of_them_are_the_same_thing(refault, client, code, tmp_path):
     run_ = next(
         each
-        for each in client.get_batch(code)["runs"]
+        for each in client.list_runs(code)["items"]
         if each["trace_digest"] == digest_of("linux61-boot-1cpu")
     )
     file = tmp_path / "kept.json"

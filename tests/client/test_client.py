@@ -74,7 +74,7 @@ def test_a_series_goes_from_catalogue_to_comparison(client, rows):
     assert client.get_patch_set(patch_set["id"]) == patch_set
     assert client.list_patch_sets()["items"] == [patch_set]
     assert [entry["code"] for entry in client.list_batches()["items"]] == [batch["code"]]
-    run = client.get_run(batch["runs"][0]["id"])
+    run = client.get_run(client.list_runs(batch["code"])["items"][0]["id"])
     assert run["result"]["counters"]["exits"] == 47334
     assert len(client.comparison(batch["code"])["comparisons"]) == 2
     assert "No real-code result exists" in client.comparison_text(batch["code"])

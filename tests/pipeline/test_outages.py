@@ -218,7 +218,7 @@ def test_a_variant_that_crashes_the_interpreter_takes_no_other_along(stack, clie
     watched = Watched(stack, client, long_capture, wanted=[*good[:2], bad, good[2]]).submit()
     document = watched.wait_until_over()
     assert (document["state"], document["progress"]["failed"]) == ("failed", 1)
-    [failed] = [run for run in document["runs"] if run["state"] == "failed"]
+    [failed] = client.list_runs(watched.code, state=["failed"])["items"]
     assert "given up after 3 attempts" in failed["error"]
     assert "Fatal Python error: Aborted" in failed["error"]
     assert len(watched.told("shard.taken_apart")) == 1

@@ -8,16 +8,20 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from db.models import Batch
-from db.repositories import batches
+from db.models.runs import RUN_STATES
+from db.repositories import batches, runs
 from refault.errors import InvalidRequest
 from services.api.access import is_still_let_in
 from services.api.batches import service
+from services.api.batches.documents import detail_of, summaries_of
 from services.api.batches.schemas import BatchBody, BatchDetail, BatchEstimate, BatchSummary
 from services.api.batches.watching import Stream, Watching
 from services.api.deps import WithCaller, WithPage, WithResources
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
-from services.api.schemas import Page
+from services.api.runs.schemas import RunState, RunSummary
+from services.api.runs.service import summaries_of as run_summaries_of
+from services.api.schemas import Digest, Page
 
 router = APIRouter(tags=["batches"], route_class=OnceRoute)
 
@@ -63,15 +67,38 @@ def list_batches(resources: WithResources, page: WithPage) -> Page[BatchSummary]
     """List batches, newest first."""
     with resources.transaction() as session:
         found = batches.list_page(session, after=page.cursor, limit=page.limit)
-        items = [service.summary_of(session, row) for row in found.rows]
+        items = summaries_of(session, found.rows)
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
 
 
 @router.get("/batches/{batch}", responses=problems(404))
 def get_batch(resources: WithResources, batch: str) -> BatchDetail:
-    """Get one batch with its runs, by id or code."""
+    """Get one batch, by id or code; its runs are a list of their own."""
     with resources.transaction() as session:
-        return service.detail_of(session, batches.get(session, batch))
+        return detail_of(session, batches.get(session, batch))
+
+
+@router.get("/batches/{batch}/runs", responses=problems(404, 422))
+def list_runs(
+    resources: WithResources,
+    batch: str,
+    page: WithPage,
+    state: Annotated[
+        list[RunState] | None,
+        Query(max_length=len(RUN_STATES), description="May be repeated: any of them"),
+    ] = None,
+    trace: Annotated[Digest | None, Query(description="Digest of a trace")] = None,
+    variant: Annotated[Digest | None, Query(description="Digest of a variant")] = None,
+) -> Page[RunSummary]:
+    """List the runs of a batch that fit, by trace and then by column."""
+    wanted = runs.Filter(tuple(state or ()), trace, variant)
+    with resources.transaction() as session:
+        batch_id = batches.get(session, batch).id
+        found = runs.list_page(
+            session, batch_id, after=page.cursor, limit=page.limit, wanted=wanted
+        )
+        items = run_summaries_of(session, found.rows)
+    return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
 
 
 @router.post("/batches/{batch}/cancel", responses=problems(404, 409))
@@ -82,7 +109,7 @@ def cancel_batch(resources: WithResources, batch: str) -> BatchDetail:
     """
     with resources.transaction() as session:
         row = batches.cancel(session, batches.get(session, batch).id)
-        return service.detail_of(session, row)
+        return detail_of(session, row)
 
 
 @router.post("/batches/{batch}/resume", responses=problems(404, 409))

@@ -7,7 +7,6 @@ from pydantic import ConfigDict, Field
 
 from db.models.batches import PRIORITY_DEFAULT, PRIORITY_MAX
 from services.api.patch_sets.schemas import Schedule, Variant
-from services.api.runs.schemas import RunSummary
 from services.api.schemas import Body, Digest, Document, Time
 
 TRACES_MAX = 1_000
@@ -145,7 +144,7 @@ class BatchEstimate(Document):
 
 
 class BatchSummary(Document):
-    """A batch as lists show it."""
+    """A batch as lists show it: it names the first five traces and patch sets of each."""
 
     id: uuid.UUID
     code: str = Field(description="Short name, good wherever an id is")
@@ -162,12 +161,20 @@ class BatchSummary(Document):
     integrity_alarms: int = Field(
         description="Cells whose result, computed again, gave other bytes: trust none of them"
     )
+    trace_count: int
+    column_count: int
+    patch_set_count: int
     traces: list[TraceReference]
     patch_sets: list[PatchSetReference]
-    columns: list[Column]
-    refused: list[Refusal] = Field(description="What the plan asked for and makes no machine")
     progress: Progress
     links: dict[str, str]
+
+
+class BatchContents(BatchSummary):
+    """A batch with all its traces, patch sets and columns."""
+
+    columns: list[Column]
+    refused: list[Refusal] = Field(description="What the plan asked for and makes no machine")
 
 
 class VerdictReason(Document):
@@ -196,11 +203,10 @@ class BatchVerdict(Document):
     reasons: list[VerdictReason] = Field(description="The first of them")
 
 
-class BatchDetail(BatchSummary):
-    """A batch with its runs."""
+class BatchDetail(BatchContents):
+    """A batch by itself; `links.runs` lists its runs."""
 
     verdict: BatchVerdict | None = Field(None, description="null while the batch is not over")
-    runs: list[RunSummary]
     notice: str | None = Field(None, description="What is out of the ordinary about this answer")
 
 

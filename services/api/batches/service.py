@@ -4,9 +4,7 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from db import logs, tracing
@@ -16,34 +14,22 @@ from db.repositories import (
     batch_events,
     batches,
     estimating,
-    patch_sets,
     planning,
     reopening,
-    results,
-    runs,
-    simulators,
 )
-from refault.compare import overall
 from services.api.batches import requested, watching
+from services.api.batches.documents import COUNTS, counted, detail_of, progress_of
 from services.api.batches.schemas import (
     BatchBody,
     BatchDetail,
     BatchEstimate,
-    BatchSummary,
-    Column,
-    PatchSetReference,
     Progress,
     Refusal,
     StepEvent,
-    TraceReference,
 )
-from services.api.comparisons.judging import comparisons_of
 from services.api.deps import Resources
-from services.api.runs.service import summary_of as run_summary_of
 
 _log = logging.getLogger(__name__)
-
-_COUNTS = ("run_count", "done_count", "cached_count", "failed_count", "cancelled_count")
 
 
 def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
@@ -118,24 +104,6 @@ def estimate(resources: Resources, body: BatchBody) -> BatchEstimate:
     )
 
 
-def summary_of(session: Session, batch: Batch) -> BatchSummary:
-    """A batch as lists show it."""
-    return BatchSummary.model_validate(_fields(session, batch) | {"progress": _progress(batch)})
-
-
-def detail_of(session: Session, batch: Batch) -> BatchDetail:
-    """A batch with its runs, and its verdict once it is over."""
-    verdict = overall(comparisons_of(session, batch)).to_dict() if batch.is_over else None
-    return BatchDetail.model_validate(
-        _fields(session, batch)
-        | {
-            "progress": _seen(batches.glance(session, batch.id)),
-            "verdict": verdict,
-            "runs": [run_summary_of(run) for run in runs.of_batch(session, batch.id)],
-        }
-    )
-
-
 def watched(resources: Resources, batch: Batch) -> watching.Source:
     """How a batch is looked at by those who watch it."""
     return watching.Source(
@@ -162,7 +130,9 @@ def _look(resources: Resources, batch_id: uuid.UUID, before: watching.Look | Non
         if len(steps) > watching.STEPS_KEPT:
             # Who is that far behind reads for itself.
             steps, known_from = [], newest_id
-    now = StepEvent(kind="progress", state=found.state, at=None, progress=_seen(found), detail={})
+    now = StepEvent(
+        kind="progress", state=found.state, at=None, progress=progress_of(found), detail={}
+    )
     return watching.Look(newest_id, now, known_from, tuple(steps))
 
 
@@ -172,13 +142,13 @@ def _steps_after(resources: Resources, batch_id: uuid.UUID, last_seen: int) -> S
 
 
 def _step_event(step: BatchEvent, now: Progress) -> StepEvent:
-    counts = {name: step.body[name] for name in _COUNTS}
-    detail = {name: value for name, value in step.body.items() if name not in (*_COUNTS, "state")}
+    counts = {name: step.body[name] for name in COUNTS}
+    detail = {name: value for name, value in step.body.items() if name not in (*COUNTS, "state")}
     return StepEvent(
         kind=step.kind,
         state=step.body["state"],
         at=step.created_at,
-        progress=_counted(counts, (now.events_done, now.events_total)),
+        progress=counted(counts, (now.events_done, now.events_total)),
         detail=detail,
     )
 
@@ -195,58 +165,4 @@ def _notice_of_broker(message_count: int, sent_count: int) -> str | None:
     return (
         f"the broker took {sent_count} of {message_count} messages; the batch is "
         "accepted, and the sweep sends the rest when the broker is back"
-    )
-
-
-def _fields(session: Session, batch: Batch) -> dict[str, object]:
-    return {
-        "id": batch.id,
-        "code": batch.code,
-        "state": batch.state,
-        "plan": batch.plan,
-        "recompute": batch.recompute,
-        "priority": batch.priority,
-        "created_at": batch.created_at,
-        "finished_at": batch.finished_at,
-        "simulator_digest": batch.simulator_digest,
-        "is_stale": simulators.is_stale(session, batch.simulator_digest),
-        "integrity_alarms": results.alarm_count(session, batch.id),
-        "refused": batch.refused,
-        "traces": [TraceReference.model_validate(entry.trace) for entry in batch.traces],
-        "patch_sets": [
-            PatchSetReference.model_validate(row)
-            for row in patch_sets.get_many(
-                session, [column.patch_set_id for column in batch.columns]
-            )
-        ],
-        "columns": [Column.model_validate(column) for column in batch.columns],
-        "links": {
-            "self": f"/api/v1/batches/{batch.code}",
-            "events": f"/api/v1/batches/{batch.code}/events",
-            "comparison": f"/api/v1/comparisons/{batch.code}",
-            "page": f"/batches/{batch.code}",
-        },
-    }
-
-
-def _progress(
-    batch: Batch | Row[Any], events: tuple[int | None, int | None] = (None, None)
-) -> Progress:
-    return _counted({name: getattr(batch, name) for name in _COUNTS}, events)
-
-
-def _seen(glance: Row[Any]) -> Progress:
-    return _progress(glance, (int(glance.events_done), int(glance.events_total)))
-
-
-def _counted(counts: dict[str, int], events: tuple[int | None, int | None]) -> Progress:
-    return Progress(
-        total=counts["run_count"],
-        done=counts["done_count"],
-        cached=counts["cached_count"],
-        failed=counts["failed_count"],
-        cancelled=counts["cancelled_count"],
-        finished=counts["done_count"] + counts["failed_count"] + counts["cancelled_count"],
-        events_done=events[0],
-        events_total=events[1],
     )

@@ -1,18 +1,28 @@
 """The endpoints under ``/api/v1/comparisons``: one comparison, five forms."""
 
 import hashlib
+import uuid
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from refault.compare import chart, to_csv, to_dict, to_markdown, to_text
+from db.repositories.planning import RUNS_MAX
+from refault.compare import chart, to_csv, to_dict, to_markdown, to_text, worst_known
 from refault.errors import NotFound
-from services.api.batches.schemas import BatchVerdict
+from services.api.batches.schemas import BatchVerdict, VerdictReason
 from services.api.comparisons import service
-from services.api.comparisons.schemas import ComparisonDocument
+from services.api.comparisons.judging import Judged
+from services.api.comparisons.schemas import (
+    ComparisonDocument,
+    Overview,
+    OverviewColumn,
+    OverviewTrace,
+)
+from services.api.comparisons.service import CELLS_MAX
 from services.api.deps import WithResources, unchanged
 from services.api.responses import problems
+from services.api.schemas import Digest
 
 router = APIRouter(tags=["comparisons"])
 
@@ -36,10 +46,15 @@ _MEDIA_TYPES = {
     Form.SVG: "image/svg+xml",
 }
 _WithBase = Annotated[
-    int, Query(ge=0, description="The column the others are read against, counted from 0")
+    int,
+    Query(ge=0, lt=RUNS_MAX, description="The column the others are read against, counted from 0"),
 ]
 _WithTrace = Annotated[
-    str | None, Query(description="Digest of the one trace to show; all of them if left out")
+    Digest | None, Query(description="Digest of the one trace to show; all of them if left out")
+]
+_WithLimit = Annotated[int, Query(ge=1, le=CELLS_MAX, description="JSON: how many traces at most")]
+_WithCursor = Annotated[
+    uuid.UUID | None, Query(description="JSON: `next_cursor` of the page before")
 ]
 _FORMS: dict[str, Any] = {
     media_type.partition(";")[0]: {"schema": {"type": "string"}}
@@ -65,20 +80,26 @@ def get_comparison_as(
     base: _WithBase = 0,
     trace: _WithTrace = None,
     theme: Annotated[Theme, Query(description="Colours of the drawing")] = "light",
+    limit: _WithLimit = CELLS_MAX,
+    cursor: _WithCursor = None,
 ) -> Response:
     """Get the comparison of a batch as .json .txt .md .csv or .svg.
 
     It holds what there is: cells without a result yet say so. `base` chooses
-    the column the others are read against.
+    the column the others are read against. JSON comes in pages of at most 200
+    cells, each with the verdicts over all of them; the other forms are whole.
     """
     if form not in set(Form):
         raise NotFound(f"no form .{form} of a comparison: there are {', '.join(Form)}")
-    found = service.of_batch(resources, batch, base, trace)
-    if form == Form.SVG:
+    if form == Form.JSON:
+        part = service.Part(trace, cursor, limit)
+        body = _json(service.of_batch(resources, batch, base, part))
+    elif form == Form.SVG:
+        found = service.whole(resources, batch, base, trace)
         spec = chart([to_dict(comparison) for comparison in found.comparisons], theme=theme)
         body = resources.drawings.svg_of(spec, resources.project_id)
     else:
-        body = _body(found, Form(form))
+        body = _body(service.whole(resources, batch, base, trace), Form(form))
     response = Response(body, media_type=_MEDIA_TYPES[Form(form)])
     tag = hashlib.sha256(body.encode()).hexdigest()
     return unchanged(request, response, tag) or response
@@ -91,9 +112,43 @@ def get_comparison(
     batch: str,
     base: _WithBase = 0,
     trace: _WithTrace = None,
+    limit: _WithLimit = CELLS_MAX,
+    cursor: _WithCursor = None,
 ) -> Response:
-    """Get the comparison of a batch as JSON."""
-    return get_comparison_as(request, resources, batch, Form.JSON, base, trace)
+    """Get the comparison of a batch as JSON, its verdicts whole and its traces page by page."""
+    return get_comparison_as(
+        request, resources, batch, Form.JSON, base, trace, limit=limit, cursor=cursor
+    )
+
+
+def _json(found: service.BatchComparison) -> str:
+    judged = found.judged
+    document = ComparisonDocument(
+        batch=found.batch,
+        title=found.title,
+        command=list(found.command),
+        verdict=BatchVerdict.model_validate(judged.overall.to_dict()),
+        overview=Overview(
+            columns=[OverviewColumn.model_validate(group) for group in judged.groups],
+            traces=[
+                OverviewTrace.model_construct(
+                    name=trace.name,
+                    digest=trace.digest or "",
+                    verdicts=[verdict.value for verdict, _ in trace.judgements],
+                )
+                for trace in judged.traces
+            ],
+            worst=_worst(judged),
+        ),
+        comparisons=[to_dict(comparison) for comparison in found.comparisons],
+        next_cursor=found.next_cursor and str(found.next_cursor),
+    )
+    return document.model_dump_json()
+
+
+def _worst(judged: Judged) -> VerdictReason | None:
+    reason = worst_known(judged.traces)
+    return None if reason is None else VerdictReason.model_validate(reason.to_dict())
 
 
 def _body(found: service.BatchComparison, form: Form) -> str:
@@ -103,18 +158,9 @@ def _body(found: service.BatchComparison, form: Form) -> str:
                 found.comparisons,
                 title=found.title,
                 command=found.command,
-                verdict=found.verdict,
+                verdict=found.judged.overall,
             )
         case Form.MARKDOWN:
             return to_markdown(found.comparisons, title=found.title, command=found.command)
-        case Form.CSV:
-            return to_csv(found.comparisons)
         case _:
-            document = ComparisonDocument(
-                batch=found.batch,
-                title=found.title,
-                command=list(found.command),
-                comparisons=[to_dict(comparison) for comparison in found.comparisons],
-                verdict=BatchVerdict.model_validate(found.verdict.to_dict()),
-            )
-            return document.model_dump_json()
+            return to_csv(found.comparisons)

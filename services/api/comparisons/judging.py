@@ -1,38 +1,119 @@
-"""The comparisons of a batch, judged by the thresholds of its project."""
+"""A batch judged by the thresholds of its project: whole by facts, trace by trace by results.
 
-from typing import Any
+Judging needs the facts of every cell and no result (``refault/facts.py``), so that it is done for
+a whole batch at once. Results are read for the traces that are shown, and once each.
+"""
+
+import dataclasses
+from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from db.models import Batch, Result
+from db.models import Batch, BatchColumn
 from db.repositories import comparisons, simulators, thresholds
-from db.repositories.comparisons import Cell
-from refault.compare import Column, Comparison, Limit, Threshold, compare
-from refault.results import RunResult
+from db.repositories.comparisons import Cell, FullCell, TraceName
+from refault.compare import (
+    Column,
+    Comparison,
+    Evidence,
+    JudgedTrace,
+    Limit,
+    Overall,
+    Threshold,
+    compare,
+    judge,
+    overall_of,
+)
+from refault.errors import ComparisonError
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The columns of a batch that are one machine, under all their labels."""
+
+    labels: tuple[str, ...]
+    variant_digest: str
+
+    @property
+    def label(self) -> str:
+        """All labels in one line, as in :class:`~refault.compare.ComparedColumn`."""
+        return ", ".join(self.labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """The verdicts on a batch, trace by trace, the base first."""
+
+    groups: tuple[Group, ...]
+    traces: tuple[JudgedTrace, ...]
+    overall: Overall
+
+
+def judged(
+    session: Session,
+    batch: Batch,
+    traces: Sequence[TraceName],
+    base: int = 0,
+    *,
+    only: TraceName | None = None,
+) -> Judged:
+    """What the cells of a batch come to against its column ``base``; ``only`` leaves one trace.
+
+    Raises:
+        ComparisonError: there is no such column.
+    """
+    groups = _grouped(batch.columns, base)
+    cells = comparisons.cells(session, batch.id, None if only is None else only.id)
+    threshold = _threshold(session)
+    labels = [group.label for group in groups]
+    digests = [group.variant_digest for group in groups]
+    found = tuple(
+        JudgedTrace(
+            trace.name,
+            trace.digest,
+            labels,
+            digests,
+            judge([_evidence(cells[trace.id, digest]) for digest in digests], threshold),
+        )
+        for trace in (traces if only is None else [only])
+    )
+    return Judged(groups, found, overall_of(found))
 
 
 def comparisons_of(
-    session: Session, batch: Batch, base: int = 0, trace_digest: str | None = None
+    session: Session, batch: Batch, traces: Sequence[TraceName], base: int = 0
 ) -> tuple[Comparison, ...]:
-    """One comparison per trace of the batch; ``trace_digest`` leaves only that trace.
+    """One comparison for each of the traces, which are the batch's, or some of them.
 
     Raises:
         ComparisonError: there is no such column.
     """
     present = simulators.current(session)
     threshold = _threshold(session)
+    cells = comparisons.full_cells(session, batch.id, [trace.id for trace in traces])
     return tuple(
         compare(
-            [_column(cell) for cell in of_trace.cells],
+            [_column(column, cells[trace.id, column.variant_digest]) for column in batch.columns],
             base=base,
-            trace_name=of_trace.trace.name,
-            trace_digest=of_trace.trace.digest,
+            trace_name=trace.name,
+            trace_digest=trace.digest,
             threshold=threshold,
             present_simulator=present.digest,
         )
-        for of_trace in comparisons.of_batch(session, batch)
-        if trace_digest in {None, of_trace.trace.digest}
+        for trace in traces
     )
+
+
+def _grouped(columns: Sequence[BatchColumn], base: int) -> tuple[Group, ...]:
+    """The machines of the columns, the base's first; the same as ``compare`` makes of a trace."""
+    if not 0 <= base < len(columns):
+        raise ComparisonError(
+            f"base column {base} does not exist; the {len(columns)} columns count from 0"
+        )
+    labels: dict[str, dict[str, None]] = {}
+    for column in [columns[base], *columns[:base], *columns[base + 1 :]]:
+        labels.setdefault(column.variant_digest, {})[column.label] = None
+    return tuple(Group(tuple(told), digest) for digest, told in labels.items())
 
 
 def _threshold(session: Session) -> Threshold:
@@ -44,25 +125,27 @@ def _threshold(session: Session) -> Threshold:
     )
 
 
-def _column(cell: Cell) -> Column:
-    column, run = cell.column, cell.run
-    stored = run.result
+def _evidence(cell: Cell) -> Evidence:
+    return Evidence(cell.facts, cell.state, _alarm(cell), _last_line(cell.error))
+
+
+def _column(column: BatchColumn, cell: FullCell) -> Column:
     return Column(
         label=column.label,
         variant_name=column.variant.name,
         golden_name=column.variant.golden_name,
-        result=None if stored is None or stored.body is None else RunResult.from_dict(stored.body),
-        state=run.state,
+        result=cell.result,
+        state=cell.state,
         variant_digest=column.variant_digest,
-        alarm=_alarm(stored),
-        error=_last_line(run.error),
+        alarm=_alarm(cell),
+        error=_last_line(cell.error),
     )
 
 
-def _alarm(stored: Result | None) -> str | None:
-    if stored is None or stored.integrity_alarm is None:
+def _alarm(cell: Cell | FullCell) -> str | None:
+    alarm = cell.alarm
+    if alarm is None:
         return None
-    alarm: dict[str, Any] = stored.integrity_alarm
     other = str(alarm.get("other_digest") or "a crash")[:12]
     return (
         f"run again, the same trace, variant and simulator gave {other} "

@@ -4,18 +4,48 @@ from typing import Any
 
 from pydantic import Field
 
-from services.api.batches.schemas import BatchSummary, BatchVerdict
-from services.api.schemas import Document
+from services.api.batches.schemas import BatchContents, BatchVerdict, VerdictReason
+from services.api.schemas import Digest, Document
+
+
+class OverviewColumn(Document):
+    """A column of the comparison: one machine, under all labels it has in the batch."""
+
+    label: str
+    labels: list[str]
+    variant_digest: Digest
+
+
+class OverviewTrace(Document):
+    """The verdicts on one trace, column by column."""
+
+    name: str
+    digest: Digest
+    verdicts: list[str]
+
+
+class Overview(Document):
+    """The verdict on every cell, whichever traces are compared on this page."""
+
+    columns: list[OverviewColumn] = Field(description="The base first")
+    traces: list[OverviewTrace]
+    worst: VerdictReason | None = Field(
+        description="The worst cell that has a result; null while there is none"
+    )
 
 
 class ComparisonDocument(Document):
-    """What a batch came to so far: one comparison per trace."""
+    """What a batch came to so far: its verdicts, and the comparisons of one page of its traces."""
 
-    batch: BatchSummary
+    batch: BatchContents
     title: str
     command: list[str] = Field(description="Gives the same numbers without the service; as words")
     verdict: BatchVerdict
+    overview: Overview
     comparisons: list[dict[str, Any]] = Field(
         description="Per trace: columns with verdicts (the base first), then rows of semantics "
         "and counters whose lists follow the columns; null where there is no result yet"
+    )
+    next_cursor: str | None = Field(
+        description="Send it as `cursor` for the next traces; null on the last page"
     )

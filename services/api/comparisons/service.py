@@ -2,67 +2,108 @@
 
 import dataclasses
 import re
+import uuid
+from collections.abc import Sequence
 
-from db.models import Batch, Trace
-from db.repositories import batches
-from refault.compare import Comparison, Overall, overall
+from db.models import Batch
+from db.repositories import batches, comparisons
+from db.repositories.comparisons import TraceName
+from refault.compare import Comparison
 from refault.errors import NotFound
-from services.api.batches.schemas import BatchSummary
-from services.api.batches.service import summary_of
-from services.api.comparisons.judging import comparisons_of
+from services.api.batches.documents import contents_of
+from services.api.batches.schemas import BatchContents
+from services.api.comparisons.judging import Judged, comparisons_of, judged
 from services.api.deps import Resources
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+CELLS_MAX = 200
+"""Of one page of comparisons: a cell takes a quarter of a millisecond, and 2 KB."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Which of the batch's traces are wanted: one, or ``limit`` after one."""
+
+    trace_digest: str | None = None
+    after: uuid.UUID | None = None
+    limit: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchComparison:
-    """What a batch came to so far. ``command`` gives the same numbers without the service."""
+    """What a batch came to so far. ``command`` gives the same numbers without the service.
 
-    batch: BatchSummary
+    ``comparisons`` are those of the part that was asked for; ``next_cursor`` is where the next
+    part begins, None on the last one.
+    """
+
+    batch: BatchContents
     title: str
     command: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
-    verdict: Overall
+    judged: Judged
+    next_cursor: uuid.UUID | None
+
+
+def whole(
+    resources: Resources, name: str, base: int = 0, trace_digest: str | None = None
+) -> BatchComparison:
+    """The comparison of a batch with all its traces, or with one, for forms that have no pages."""
+    return of_batch(resources, name, base, Part(trace_digest), is_paged=False)
 
 
 def of_batch(
-    resources: Resources, name: str, base: int = 0, trace_digest: str | None = None
+    resources: Resources, name: str, base: int, part: Part, *, is_paged: bool = True
 ) -> BatchComparison:
     """The comparison of a batch against its column ``base``, counted from 0.
 
-    ``trace_digest`` leaves only that trace in it.
+    A part has no more than 200 cells, but at least one trace. The verdicts are over
+    the whole batch, or over the one trace that was asked for.
 
     Raises:
         NotFound: there is no such batch, or the trace is not part of it.
         ComparisonError: there is no such column.
+        InvalidRequest: the part begins after a trace that is not there.
     """
     with resources.transaction() as session:
         batch = batches.get(session, name)
-        found = comparisons_of(session, batch, base, trace_digest)
-        if not found:
-            raise NotFound(f"batch {batch.code} has no trace {trace_digest}")
-        document = summary_of(session, batch)
+        traces = comparisons.traces_of(session, batch.id)
+        only = _only(batch, traces, part.trace_digest)
+        found = judged(session, batch, traces, base, only=only)
+        shown, next_cursor = traces if only is None else [only], None
+        if is_paged:
+            limit = max(1, min(part.limit or CELLS_MAX, CELLS_MAX // len(found.groups)))
+            shown, next_cursor = comparisons.page_of(shown, after=part.after, limit=limit)
+        document = contents_of(session, batch, traces)
         names = " and ".join(entry.name for entry in document.patch_sets)
         return BatchComparison(
             batch=document,
             title=f"{names}: batch {batch.code}",
-            command=_command(batch, base),
-            comparisons=found,
-            verdict=overall(found),
+            command=_command(batch, traces, base),
+            comparisons=comparisons_of(session, batch, shown, base),
+            judged=found,
+            next_cursor=next_cursor,
         )
 
 
-def _command(batch: Batch, base: int) -> tuple[str, ...]:
+def _only(batch: Batch, traces: Sequence[TraceName], trace_digest: str | None) -> TraceName | None:
+    if trace_digest is None:
+        return None
+    for trace in traces:
+        if trace.digest == trace_digest:
+            return trace
+    raise NotFound(f"batch {batch.code} has no trace {trace_digest}")
+
+
+def _command(batch: Batch, traces: Sequence[TraceName], base: int) -> tuple[str, ...]:
     """``refault replay`` over the same traces and machines, the base first, as words."""
-    columns = [batch.columns[base], *batch.columns] if base < len(batch.columns) else batch.columns
+    columns = [batch.columns[base], *batch.columns]
     variants = dict.fromkeys(column.variant.text for column in columns)
-    traces = [_file_name(entry.trace) for entry in batch.traces]
     options = [word for text in variants for word in ("-v", text)]
-    return ("refault", "replay", *traces, *options)
+    return ("refault", "replay", *map(_file_name, traces), *options)
 
 
-def _file_name(trace: Trace) -> str:
+def _file_name(trace: TraceName) -> str:
     """What the file is likely called; a name no shell would like is replaced by the digest."""
     name = trace.name if _PLAIN_NAME.fullmatch(trace.name) else trace.digest[:12]
     return f"{name}.rft"

@@ -12,7 +12,7 @@ from services.api.idempotency import OnceRoute
 from services.api.patch_sets import mails
 from services.api.patch_sets.mails import MailReading
 from services.api.patch_sets.schemas import PatchSet, PatchSetBody
-from services.api.patch_sets.service import document_of, to_catalogue
+from services.api.patch_sets.service import document_of, documents_of, to_catalogue
 from services.api.responses import problems
 from services.api.schemas import Page
 
@@ -101,7 +101,7 @@ def list_patch_sets(resources: WithResources, page: WithPage) -> Page[PatchSet]:
     """List patch sets, newest first."""
     with resources.transaction() as session:
         found = patch_sets.list_page(session, after=page.cursor, limit=page.limit)
-        items = [document_of(session, row) for row in found.rows]
+        items = documents_of(session, found.rows)
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
 
 
@@ -113,6 +113,7 @@ def get_patch_set(
     with resources.transaction() as session:
         found = document_of(session, patch_sets.get(session, patch_set))
     # A patch set never changes, but its series may grow.
-    tag = f"{found.id}-{len(found.siblings)}"
+    newest = max((sibling.id for sibling in found.siblings), default=found.id)
+    tag = f"{found.id}-{len(found.siblings)}-{newest}"
     keep = FOREVER if found.series is None else REVALIDATE
     return unchanged(request, response, tag, keep=keep) or found

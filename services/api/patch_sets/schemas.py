@@ -118,6 +118,6 @@ class PatchSet(Document):
     series: str | None = None
     version: int | None = None
     siblings: list[Sibling] = Field(
-        default_factory=list, description="The other versions of its series"
+        default_factory=list, description="The other versions of its series, the newest 20"
     )
     created_at: Time

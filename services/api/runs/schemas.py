@@ -1,12 +1,14 @@
 """Runs as JSON."""
 
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from services.api.patch_sets.schemas import Variant
 from services.api.schemas import Digest, Document, Time
+
+RunState = Literal["queued", "running", "done", "cached", "crashed", "failed", "cancelled"]
 
 
 class RunSummary(Document):

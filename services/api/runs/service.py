@@ -1,5 +1,7 @@
 """Rows of runs as documents."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from db.models import Run
@@ -7,23 +9,29 @@ from db.repositories import runs, simulators
 from services.api.runs.schemas import RunDetail, RunSummary
 
 
-def summary_of(run: Run) -> RunSummary:
-    """A run as a batch lists it."""
-    return RunSummary.model_validate(_fields(run))
+def summaries_of(session: Session, rows: Sequence[Run]) -> list[RunSummary]:
+    """Runs as a batch lists them; as many queries for all of them as for one."""
+    alarmed = runs.alarmed(session, [row.id for row in rows])
+    return [
+        RunSummary.model_validate(_fields(row) | {"has_integrity_alarm": row.id in alarmed})
+        for row in rows
+    ]
 
 
 def detail_of(session: Session, run: Run) -> RunDetail:
     """A run with its result."""
     result = run.result
+    alarm = result and result.integrity_alarm
     simulator_digest = runs.simulator_of(session, run)
     return RunDetail.model_validate(
         _fields(run)
         | {
+            "has_integrity_alarm": alarm is not None,
             "simulator_digest": simulator_digest,
             "is_stale": simulators.is_stale(session, simulator_digest),
             "result": result and result.body,
             "result_digest": result and result.body_digest,
-            "integrity_alarm": result and result.integrity_alarm,
+            "integrity_alarm": alarm,
         }
     )
 
@@ -37,7 +45,6 @@ def _fields(run: Run) -> dict[str, object]:
         "variant": run.variant,
         "state": run.state,
         "error": run.error,
-        "has_integrity_alarm": run.result is not None and run.result.integrity_alarm is not None,
         "created_at": run.created_at,
         "finished_at": run.finished_at,
     }

@@ -1,0 +1,120 @@
+"""Rows of batches as documents: lists of them, and each by itself."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from db.models import Batch
+from db.repositories import batch_lists, batches, comparisons, patch_sets, results, simulators
+from db.repositories.comparisons import TraceName
+from services.api.batches.schemas import (
+    BatchContents,
+    BatchDetail,
+    BatchSummary,
+    BatchVerdict,
+    Progress,
+)
+from services.api.comparisons.judging import judged
+
+COUNTS = ("run_count", "done_count", "cached_count", "failed_count", "cancelled_count")
+
+
+def summaries_of(session: Session, rows: Sequence[Batch]) -> list[BatchSummary]:
+    """Batches as lists show them; as many queries for all of them as for one."""
+    if not rows:
+        return []
+    ids = [row.id for row in rows]
+    present = simulators.current(session).digest
+    alarm_counts = results.alarm_counts(session, ids)
+    contents = batch_lists.contents(session, ids)
+    return [
+        BatchSummary.model_validate(
+            _own_fields(row)
+            | vars(contents[row.id])
+            | {
+                "is_stale": row.simulator_digest != present,
+                "integrity_alarms": alarm_counts.get(row.id, 0),
+                "progress": _progress(row),
+            }
+        )
+        for row in rows
+    ]
+
+
+def detail_of(session: Session, batch: Batch) -> BatchDetail:
+    """A batch by itself, with its verdict once it is over."""
+    traces = comparisons.traces_of(session, batch.id)
+    verdict = None
+    if batch.is_over:
+        found = judged(session, batch, traces).overall
+        verdict = BatchVerdict.model_validate(found.to_dict())
+    return BatchDetail(**dict(contents_of(session, batch, traces)), verdict=verdict)
+
+
+def contents_of(session: Session, batch: Batch, traces: Sequence[TraceName]) -> BatchContents:
+    """A batch with all it consists of; ``traces`` are its own."""
+    row_ids = [column.patch_set_id for column in batch.columns]
+    sets = patch_sets.get_many(session, row_ids)
+    return BatchContents.model_validate(
+        _own_fields(batch)
+        | {
+            "is_stale": simulators.is_stale(session, batch.simulator_digest),
+            "integrity_alarms": results.alarm_counts(session, [batch.id]).get(batch.id, 0),
+            "trace_count": len(traces),
+            "column_count": len(batch.columns),
+            "patch_set_count": len(sets),
+            "traces": traces,
+            "patch_sets": sets,
+            "columns": batch.columns,
+            "refused": batch.refused,
+            "progress": progress_of(batches.glance(session, batch.id)),
+        }
+    )
+
+
+def progress_of(glance: Row[Any]) -> Progress:
+    """How far a batch is, with its events."""
+    return _progress(glance, (int(glance.events_done), int(glance.events_total)))
+
+
+def counted(counts: dict[str, int], events: tuple[int | None, int | None]) -> Progress:
+    """Counts of a batch as its progress."""
+    return Progress(
+        total=counts["run_count"],
+        done=counts["done_count"],
+        cached=counts["cached_count"],
+        failed=counts["failed_count"],
+        cancelled=counts["cancelled_count"],
+        finished=counts["done_count"] + counts["failed_count"] + counts["cancelled_count"],
+        events_done=events[0],
+        events_total=events[1],
+    )
+
+
+def _progress(
+    batch: Batch | Row[Any], events: tuple[int | None, int | None] = (None, None)
+) -> Progress:
+    return counted({name: getattr(batch, name) for name in COUNTS}, events)
+
+
+def _own_fields(batch: Batch) -> dict[str, object]:
+    return {
+        "id": batch.id,
+        "code": batch.code,
+        "state": batch.state,
+        "plan": batch.plan,
+        "recompute": batch.recompute,
+        "priority": batch.priority,
+        "created_at": batch.created_at,
+        "finished_at": batch.finished_at,
+        "simulator_digest": batch.simulator_digest,
+        "links": {
+            "self": f"/api/v1/batches/{batch.code}",
+            "runs": f"/api/v1/batches/{batch.code}/runs",
+            "events": f"/api/v1/batches/{batch.code}/events",
+            "comparison": f"/api/v1/comparisons/{batch.code}",
+            "page": f"/batches/{batch.code}",
+        },
+    }
