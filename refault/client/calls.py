@@ -267,13 +267,14 @@ def comparison_text(
     form: ComparisonFormat = "txt",
     trace: str | None = None,
     theme: str | None = None,
+    cursor: str | None = None,
 ) -> Call[str]:
-    """The comparison of a batch as text in one of its forms."""
+    """The comparison of a batch as text in one of its forms; only JSON has pages."""
     return Call(
         "GET",
         _path("comparisons", f"{batch}.{form}"),
         answers.text,
-        query=_query(base=base, trace=trace, theme=theme),
+        query=_query(base=base, trace=trace, theme=theme, cursor=cursor),
     )
 
 

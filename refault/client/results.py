@@ -73,10 +73,13 @@ class BatchResults(abc.ABC):
         form: calls.ComparisonFormat = "txt",
         trace: str | None = None,
         theme: str | None = None,
+        cursor: str | None = None,
     ) -> str:
         """The comparison of a batch, or of one trace in it, as text in one of its forms."""
         return self._send(
-            calls.comparison_text(batch, base=base, form=form, trace=trace, theme=theme)
+            calls.comparison_text(
+                batch, base=base, form=form, trace=trace, theme=theme, cursor=cursor
+            )
         )
 
 
@@ -138,8 +141,11 @@ class AsyncBatchResults(abc.ABC):
         form: calls.ComparisonFormat = "txt",
         trace: str | None = None,
         theme: str | None = None,
+        cursor: str | None = None,
     ) -> str:
         """The comparison of a batch, or of one trace in it, as text in one of its forms."""
         return await self._send(
-            calls.comparison_text(batch, base=base, form=form, trace=trace, theme=theme)
+            calls.comparison_text(
+                batch, base=base, form=form, trace=trace, theme=theme, cursor=cursor
+            )
         )

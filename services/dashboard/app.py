@@ -46,6 +46,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
         routes=[
             Route("/", pages.home),
             Route("/batches/{batch}", pages.batch),
+            Route("/batches/{batch}/parts", pages.batch_parts),
             Route("/batches/{batch}/cancel", actions.cancel, methods=["POST"]),
             Route("/batches/{batch}/resume", actions.resume, methods=["POST"]),
             Route("/batches/{batch}/retry", actions.retry, methods=["POST"]),

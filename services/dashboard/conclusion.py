@@ -6,7 +6,7 @@ decides nothing.
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import shorten
 from typing import Any
 
@@ -16,89 +16,72 @@ from services.dashboard.verdicts import EXITS, SENTENCES, TALLIES, shown
 
 REASONS_SHOWN = 6
 _REASON_MAX = 160
-# The verdict on a cell, its column, and the name of its trace.
-_Judged = tuple[Verdict, Mapping[str, Any], str]
 # Labels of a series: so many of its first patches.
 _PREFIX = re.compile(r"[0-9]+(-[0-9]+)?")
 
 
-def conclusion(document: Mapping[str, Any], *, is_running: bool) -> dict[str, Any] | None:
-    """What the comparison ``document`` of a batch comes to; None while there is nothing to say."""
-    comparisons, verdict = document["comparisons"], document["verdict"]
-    judged = [
-        (Verdict(column["verdict"]["name"]), column, entry["trace"]["name"])
-        for entry in comparisons
-        for column in entry["columns"]
-    ]
-    known = [entry for entry in judged if entry[0] not in {Verdict.BASE, Verdict.MISSING}]
+def conclusion(
+    document: Mapping[str, Any], link_to: Callable[[str], str], *, is_running: bool
+) -> dict[str, Any] | None:
+    """What the comparison ``document`` of a batch comes to; None while there is nothing to say.
+
+    ``link_to`` gives the address of what is shown of a trace.
+    """
+    overview, verdict = document["overview"], document["verdict"]
+    counts = Counter(name for trace in overview["traces"] for name in trace["verdicts"])
+    known = {
+        Verdict(name): count
+        for name, count in counts.items()
+        if Verdict(name) not in {Verdict.BASE, Verdict.MISSING}
+    }
     status = Verdict(verdict["status"])
     if is_running and not known:
         return None
-    worst: _Judged | None
-    if status is Verdict.MISSING and known:
-        # What the others say is worth more than that some are missing.
-        worst = min(known, key=lambda entry: entry[0].rank)
-    else:
-        worst = _first(verdict["reasons"], comparisons)
+    # What the others say is worth more than that some are missing.
+    is_told_otherwise = status is Verdict.MISSING and known
+    worst = overview["worst"] if is_told_otherwise else next(iter(verdict["reasons"]), None)
     return {
-        "tone": shown((worst[0] if worst else status).value).tone,
-        "sentence": _sentence(worst),
+        "tone": shown(worst["verdict"] if worst else status.value).tone,
+        "sentence": _sentence(worst, overview["columns"]),
         "more": _tally(known, is_running=is_running),
         "badge": shown(status.value),
         "cells": counted(verdict["reason_count"], "cell"),
         "exit_code": verdict["exit_code"],
         "exit": EXITS[verdict["exit_code"]],
         "is_final": not is_running,
-        **_reasons(verdict, comparisons),
+        **_reasons(verdict, link_to),
     }
 
 
-def _first(
-    reasons: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]]
-) -> _Judged | None:
-    """The first cell that the verdict rests on."""
-    for reason in reasons:
-        for entry in comparisons:
-            for column in entry["columns"]:
-                if entry["trace"]["digest"] == reason["trace_digest"] and (
-                    column["label"] == reason["label"]
-                ):
-                    return Verdict(reason["verdict"]), column, entry["trace"]["name"]
-    return None
-
-
-def _sentence(worst: _Judged | None) -> str:
+def _sentence(worst: Mapping[str, Any] | None, columns: Sequence[Mapping[str, Any]]) -> str:
     """The worst verdict, where it is and why."""
     if worst is None:
         return "There is nothing to compare."
-    verdict, column, trace_name = worst
     # An error may be long; the trace's own section has all of it.
-    reason = shorten(column["reason"] or "", _REASON_MAX, placeholder=" …")
+    reason = shorten(worst["text"] or "", _REASON_MAX, placeholder=" …")
     why = f": {reason}" if reason else ""
-    sentence = f"{_subject(column['labels'])} {SENTENCES[verdict]} on {trace_name}{why}"
+    labels = {column["label"]: column["labels"] for column in columns}[worst["label"]]
+    does = SENTENCES[Verdict(worst["verdict"])]
+    sentence = f"{_subject(labels)} {does} on {worst['trace_name']}{why}"
     return sentence if sentence.endswith("…") else f"{sentence}."
 
 
-def _tally(known: Sequence[_Judged], *, is_running: bool) -> str:
+def _tally(known: Mapping[Verdict, int], *, is_running: bool) -> str:
     """How many cells of each kind there are."""
     if not known:
         return ""
-    counts = Counter(verdict for verdict, _, _ in known)
-    listed = ", ".join(f"{count} {TALLIES[verdict]}" for verdict, count in counts.items())
+    listed = ", ".join(f"{count} {TALLIES[verdict]}" for verdict, count in known.items())
     lead = "So far, of" if is_running else "Of"
-    return f"{lead} {counted(len(known), 'cell')} held against the base: {listed}."
+    return f"{lead} {counted(sum(known.values()), 'cell')} held against the base: {listed}."
 
 
-def _reasons(
-    verdict: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """The cells that made the verdict, each with the place on the page where it is explained."""
-    anchors = {entry["trace"]["digest"]: number for number, entry in enumerate(comparisons, 1)}
+def _reasons(verdict: Mapping[str, Any], link_to: Callable[[str], str]) -> dict[str, Any]:
+    """The cells that made the verdict, each with what leads to its explanation."""
     told = [
         {
             "label": reason["label"],
             "trace": reason["trace_name"],
-            "anchor": f"trace-{anchors.get(reason['trace_digest'], 1)}",
+            "href": link_to(reason["trace_digest"]),
             "text": reason["text"],
         }
         for reason in verdict["reasons"][:REASONS_SHOWN]

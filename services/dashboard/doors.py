@@ -1,9 +1,11 @@
 """The pages of who comes and goes: logging in and out, choosing a project, a shared batch."""
 
+from functools import partial
 from http import HTTPStatus
 from typing import cast, get_args
 from urllib.parse import parse_qs, quote, urlsplit
 
+import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -13,7 +15,7 @@ from refault.client.connection import SESSION_COOKIE
 from refault.errors import Refused
 from refault.printable import first_unprintable, printable
 from services.dashboard.pages import Pages, whole_number
-from services.dashboard.view import page_of
+from services.dashboard.view import Place
 
 _FORM_BYTES_MAX = 16_384
 _MEDIA_TYPES = {
@@ -64,16 +66,30 @@ class Doors:
 
     async def shared(self, request: Request) -> Response:
         """The comparison of a shared batch, for whoever has the link."""
-        secret = request.path_params["secret"]
-        base = whole_number(request.query_params.get("base", "0"), "base")
-        async with self._pages.client(request, token=secret) as client:
-            code = await self._shared_batch(request, secret)
-            batch = await client.get_batch(code)
-            document = await client.comparison(code, base=base)
-        page = page_of(batch, document, base, address=f"/s/{quote(secret)}")
-        return self._pages.page(
-            "batch.html", me=None, batch=batch, page=page, may_act=False, is_shared=True
+        secret, query = request.path_params["secret"], request.query_params
+        place = Place(
+            f"/s/{quote(secret)}",
+            whole_number(query.get("base", "0"), "base"),
+            query.get("trace"),
+            query.get("cursor"),
         )
+        code = await self._shared_batch(request, secret)
+        async with self._pages.client(request, token=secret) as client:
+            document = await client.comparison_page(
+                code, base=place.base, trace=place.trace, cursor=place.cursor
+            )
+        text = await anyio.to_thread.run_sync(
+            partial(
+                self._pages.batch_text,
+                "batch.html",
+                document,
+                place,
+                me=None,
+                may_act=False,
+                is_shared=True,
+            )
+        )
+        return HTMLResponse(text)
 
     async def shared_form(self, request: Request) -> Response:
         """The same as .txt .md .csv .json or .svg."""
@@ -89,6 +105,7 @@ class Doors:
                 form=cast("ComparisonFormat", form),
                 trace=query.get("trace"),
                 theme=query.get("theme"),
+                cursor=query.get("cursor"),
             )
         return Response(body, media_type=_MEDIA_TYPES[form])
 

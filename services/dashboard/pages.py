@@ -1,10 +1,15 @@
 """One method per page: ask the API, shape the answer, fill the template."""
 
-from collections.abc import Mapping
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+import anyio.to_thread
 import jinja2
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -13,9 +18,13 @@ from starlette.types import ASGIApp
 from refault.client import AsyncClient, BatchDocument, Page, TraceDocument
 from refault.client.connection import FORM_KEY_HEADER
 from services.dashboard.verdicts import state_sign
-from services.dashboard.view import page_of
+from services.dashboard.view import Place, page_of
 
 ROWS = 20
+_VERSION_LENGTH = 12
+# A page has at most 200 sections.
+_HAVE_MAX = 200 * (_VERSION_LENGTH + 1)
+_DIGITS_MAX = 9
 _FRAME_BYTES = 4096
 _GUESTS = {
     "long": "64-bit guest",
@@ -49,20 +58,74 @@ class Pages:
 
     async def batch(self, request: Request) -> Response:
         """The comparison of a batch; ``?base=`` chooses the column it is read against."""
-        name = request.path_params["batch"]
-        base = whole_number(request.query_params.get("base", "0"), "base")
+        return HTMLResponse(await self._batch(request, "batch.html"))
+
+    async def batch_parts(self, request: Request) -> Response:
+        """The same without what never changes, and without the sections in ``?have=``."""
+        known = request.query_params.get("have", "")
+        if len(known) > _HAVE_MAX:
+            raise HTTPException(422, f"have is longer than {_HAVE_MAX} characters")
+        return HTMLResponse(
+            await self._batch(request, "batch_parts.html", known=frozenset(known.split(".")))
+        )
+
+    async def _batch(self, request: Request, template: str, **values: Any) -> str:
+        query = request.query_params
+        place = Place(
+            "",
+            whole_number(query.get("base", "0"), "base"),
+            query.get("trace"),
+            query.get("cursor"),
+        )
         async with self.client(request) as client:
             me = await client.get_me()
-            batch = await client.get_batch(name)
-            document = await client.comparison(batch["code"], base=base)
+            document = await client.comparison_page(
+                request.path_params["batch"],
+                base=place.base,
+                trace=place.trace,
+                cursor=place.cursor,
+            )
+            code = document["batch"]["code"]
             # Forms write with the key of a login; a token has none, and none is shown a form.
             may_act = bool(me["form_key"]) and "submit" in me["scopes"]
-            shares = (await client.list_shares(batch["code"]))["items"] if may_act else []
-        page = page_of(batch, document, base, address=f"/api/v1/comparisons/{batch['code']}")
-        page["shares"] = [share for share in shares if _opens(share)]
-        return self.page(
-            "batch.html", me=me, batch=batch, page=page, may_act=may_act, is_shared=False
+            shares = (await client.list_shares(code))["items"] if may_act else []
+        place = dataclasses.replace(place, address=f"/api/v1/comparisons/{code}")
+        return await anyio.to_thread.run_sync(
+            partial(
+                self.batch_text,
+                template,
+                document,
+                place,
+                me=me,
+                may_act=may_act,
+                is_shared=False,
+                shares=[share for share in shares if _opens(share)],
+                **values,
+            )
         )
+
+    def batch_text(
+        self,
+        template: str,
+        document: Mapping[str, Any],
+        place: Place,
+        *,
+        is_shared: bool,
+        shares: Sequence[Mapping[str, Any]] = (),
+        **values: Any,
+    ) -> str:
+        """The page of a batch, or parts of it; takes too long for the event loop."""
+        page = page_of(document, place) | {"shares": shares}
+        page["sections"] = [self._section(trace, is_shared=is_shared) for trace in page["traces"]]
+        return self.text(
+            template, batch=document["batch"], page=page, is_shared=is_shared, **values
+        )
+
+    def _section(self, trace: Mapping[str, Any], *, is_shared: bool) -> dict[str, Any]:
+        """What is shown of one trace, and a version by which it is known again."""
+        text = self.text("batch_trace.html", trace=trace, is_shared=is_shared)
+        version = hashlib.sha256(text.encode()).hexdigest()[:_VERSION_LENGTH]
+        return {"anchor": trace["anchor"], "version": version, "text": Markup(text)}  # noqa: S704  # a template's
 
     async def trace(self, request: Request) -> Response:
         """What is known of a trace."""
@@ -127,13 +190,20 @@ def _batch_row(batch: BatchDocument) -> dict[str, Any]:
         "tone": tone,
         "is_stale": batch["is_stale"],
         "alarm_count": batch["integrity_alarms"],
-        "patch_sets": ", ".join(entry["name"] for entry in batch["patch_sets"]),
-        "traces": ", ".join(entry["name"] for entry in batch["traces"]),
+        "patch_sets": _named_some(batch["patch_sets"], batch["patch_set_count"]),
+        "traces": _named_some(batch["traces"], batch["trace_count"]),
         "finished": batch["progress"]["finished"],
         "total": batch["progress"]["total"],
         "cached": batch["progress"]["cached"],
         "created_at": batch["created_at"],
     }
+
+
+def _named_some(entries: Sequence[Mapping[str, Any]], count: int) -> str:
+    """The names of the first ones, and how many more there are."""
+    names = ", ".join(entry["name"] for entry in entries)
+    left = count - len(entries)
+    return f"{names} and {left} more" if left > 0 else names
 
 
 def _trace_row(trace: TraceDocument) -> dict[str, Any]:
@@ -185,7 +255,7 @@ def _guest(trace: TraceDocument) -> str:
 
 
 def whole_number(text: str, name: str) -> int:
-    """A number of a query; a 422 for anything else."""
-    if not (text.isascii() and text.isdecimal()):
-        raise HTTPException(422, f"{name} must be a whole number")
+    """A number of a query; a 422 for anything else, and for more digits than any needs."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX):
+        raise HTTPException(422, f"{name} must be a whole number of at most {_DIGITS_MAX} digits")
     return int(text)

@@ -4,10 +4,11 @@ The document holds numbers and names; here they become cells, sentences and
 anchors. Nothing is computed that the document does not say.
 """
 
+import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from refault.client import BatchDocument
 from refault.compare.chart import CELLS_MAX, cell_count
@@ -17,6 +18,7 @@ from services.dashboard.verdicts import shown
 
 FINDINGS_SHOWN = 5
 _FINAL_STATES = ("done", "failed", "cancelled")
+_WAITING_STATES = ("queued", "running")
 
 # Rows of the semantics that say what went wrong, as the table calls them.
 _WRONG = {
@@ -45,50 +47,98 @@ class Cell(NamedTuple):
     is_wrong: bool = False
 
 
-def page_of(
-    batch: BatchDocument, document: Mapping[str, Any], base: int, *, address: str
-) -> dict[str, Any]:
-    """Everything the template of the batch page needs; ``address`` is the comparison's."""
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where on the pages of a batch somebody is.
+
+    ``address`` is the comparison's. ``base`` is the column the others are read against, ``trace``
+    the digest of the one trace that is shown, ``cursor`` where this page of traces begins.
+    """
+
+    address: str
+    base: int = 0
+    trace: str | None = None
+    cursor: str | None = None
+
+    def query(self, **changed: Any) -> str:
+        """A query that leads to this place, but for what is ``changed``; what is usual is left out.
+
+        A bare ``?`` where nothing is left to be said: it still leads to the page's own address.
+        """
+        told = {"base": self.base or None, "trace": self.trace, "cursor": self.cursor} | changed
+        return "?" + urlencode({name: value for name, value in told.items() if value})
+
+    def of_trace(self, digest: str, anchors: Mapping[str, str]) -> str:
+        """What leads to a trace: its place on this page, or the page of it alone."""
+        if digest in anchors:
+            return f"#{anchors[digest]}"
+        return self.query(trace=digest, cursor=None)
+
+
+def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """Everything the template of the batch page needs."""
+    batch, overview = document["batch"], document["overview"]
     comparisons = document["comparisons"]
     is_running = batch["state"] not in _FINAL_STATES
-    traces = [
-        _trace(entry, index, address, base, is_running=is_running)
-        for index, entry in enumerate(comparisons)
-    ]
+    numbers = {trace["digest"]: number for number, trace in enumerate(overview["traces"], 1)}
+    shown_digests = [entry["trace"]["digest"] for entry in comparisons]
+    anchors = {digest: f"trace-{numbers[digest]}" for digest in shown_digests}
     progress = batch["progress"]
     events_total = progress.get("events_total") or 0
     return {
         "title": " and ".join(entry["name"] for entry in batch["patch_sets"]),
-        "verdict": conclusion(document, is_running=is_running),
+        "verdict": conclusion(
+            document, lambda digest: place.of_trace(digest, anchors), is_running=is_running
+        ),
         "is_running": is_running,
-        "address": address,
+        "address": place.address,
+        "parts": f"/batches/{batch['code']}/parts{place.query()}",
         "bar": {
             "total": events_total or progress["total"],
             "done": (progress.get("events_done") or 0) if events_total else progress["finished"],
         },
-        "counted": counted(len(comparisons), "trace")
+        "counted": counted(batch["trace_count"], "trace")
         + " × "
-        + counted(len(batch["columns"]), "column"),
+        + counted(batch["column_count"], "column"),
         "simulator": batch["simulator_digest"],
         "is_stale": batch["is_stale"],
         "alarms": counted(batch["integrity_alarms"], "cell") if batch["integrity_alarms"] else "",
         "going_on": _going_on(batch),
         "shares": [],
-        "base_query": f"?base={base}" if base else "",
-        "overview": _overview(comparisons, traces),
-        "traces": traces,
+        "is_other_base": place.base > 0,
+        "query": place.query(cursor=None).removesuffix("?"),
+        "overview": _overview(overview, place, anchors),
+        "traces": [
+            _trace(entry, anchors[digest], place, is_running=is_running)
+            for digest, entry in zip(shown_digests, comparisons, strict=True)
+        ],
+        **_paging(document, place, [numbers[digest] for digest in shown_digests]),
         "columns": [
             {
                 "index": index,
-                "is_base": index == base,
+                "is_base": index == place.base,
                 "label": column["label"],
                 "name": column["variant"]["name"],
                 "golden_name": column["variant"]["golden_name"],
                 "digest": column["variant"]["digest"],
+                "href": f"?base={index}" + (f"&trace={place.trace}" if place.trace else ""),
             }
             for index, column in enumerate(batch["columns"])
         ],
         "command": shlex.join(document["command"]),
+    }
+
+
+def _paging(document: Mapping[str, Any], place: Place, numbers: Sequence[int]) -> dict[str, Any]:
+    """Which of the batch's traces the page shows, and what leads to the others."""
+    cursor = document["next_cursor"]
+    return {
+        "only": document["comparisons"][0]["trace"]["name"] if place.trace else None,
+        "whole": place.query(trace=None, cursor=None),
+        "first": min(numbers, default=0),
+        "last": max(numbers, default=0),
+        "previous": f"{place.query(cursor=None)}#traces" if place.cursor else None,
+        "next": f"{place.query(cursor=cursor)}#traces" if cursor else None,
     }
 
 
@@ -116,17 +166,19 @@ def _going_on(batch: BatchDocument) -> dict[str, Any] | None:
 
 
 def _trace(
-    comparison: Mapping[str, Any], index: int, address: str, base: int, *, is_running: bool
+    comparison: Mapping[str, Any], anchor: str, place: Place, *, is_running: bool
 ) -> dict[str, Any]:
     columns = comparison["columns"]
     verdicts = [shown(column["verdict"]["name"]) for column in columns]
     changed = [row for row in comparison["counters"] if not row["is_same"]]
     trace = comparison["trace"]
-    is_charted = bool(changed) and trace["digest"] is not None
+    # Not while cells are still to come: it would be drawn anew for each.
+    is_whole = all(column["state"] not in _WAITING_STATES for column in columns)
+    is_charted = bool(changed) and is_whole
     is_crowded = cell_count(comparison) > CELLS_MAX
-    query = f"trace={quote(trace['digest'] or '')}" + (f"&base={base}" if base else "")
+    query = place.query(trace=trace["digest"], cursor=None)
     return {
-        "anchor": f"trace-{index + 1}",
+        "anchor": anchor,
         "name": trace["name"],
         "digest": trace["digest"],
         "facts": _facts(trace),
@@ -153,7 +205,7 @@ def _trace(
             if column["reason"] and not (is_running and verdict == _MISSING)
         ],
         "findings": [found for column in columns if (found := _findings(column))],
-        "chart": f"{address}.svg?{query}" if is_charted and not is_crowded else None,
+        "chart": f"{place.address}.svg{query}" if is_charted and not is_crowded else None,
         "no_chart": f"No chart: it would have more than {grouped(CELLS_MAX)} cells. The table "
         "above has the numbers."
         if is_charted and is_crowded
@@ -266,24 +318,22 @@ def _findings(column: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _overview(
-    comparisons: Sequence[Mapping[str, Any]], traces: Sequence[Mapping[str, Any]]
+    overview: Mapping[str, Any], place: Place, anchors: Mapping[str, str]
 ) -> dict[str, Any]:
-    labels = list(
-        dict.fromkeys(column["label"] for entry in comparisons for column in entry["columns"])
-    )
+    """The table of all verdicts: for each trace the kinds it has, and which of them each column."""
     rows = []
-    for entry, trace in zip(comparisons, traces, strict=True):
-        by_label = {
-            column["label"]: shown(column["verdict"]["name"]) for column in entry["columns"]
-        }
+    for trace in overview["traces"]:
+        kinds = list(dict.fromkeys(trace["verdicts"]))
+        places = {kind: number for number, kind in enumerate(kinds)}
         rows.append(
             {
                 "name": trace["name"],
-                "anchor": trace["anchor"],
-                "verdicts": [by_label.get(label) for label in labels],
+                "href": place.of_trace(trace["digest"], anchors),
+                "kinds": [shown(kind) for kind in kinds],
+                "places": [places[verdict] for verdict in trace["verdicts"]],
             }
         )
-    return {"labels": labels, "rows": rows}
+    return {"labels": [column["label"] for column in overview["columns"]], "rows": rows}
 
 
 _NO_CHANGE = Change("", "")

@@ -1,27 +1,80 @@
 // Live progress of a batch. The page works without: it then reloads itself every few seconds.
 "use strict";
 
-const box = document.querySelector("[data-events]");
-if (box && window.EventSource) {
-  const bar = box.querySelector("progress");
-  const runs = box.querySelector("[data-runs]");
-  const events = box.querySelector("[data-replayed]");
+const live = document.querySelector("[data-events]");
+if (live && window.EventSource) {
+  const PAUSE_MS = 1000;
   const number = new Intl.NumberFormat("en");
-  const source = new EventSource(box.dataset.events);
+  const source = new EventSource(live.dataset.events);
+  let finished = Number(live.dataset.finished);
+  let isFetching = false;
+  let isWanted = false;
+
+  const replace = (next) => {
+    const now = document.querySelector(`[data-part="${CSS.escape(next.dataset.part)}"]`);
+    if (!now || now.isEqualNode(next)) return;
+    // What was opened or scrolled stays so.
+    const details = now.querySelectorAll("details");
+    next.querySelectorAll("details").forEach((each, place) => {
+      each.open = Boolean(details[place]?.open);
+    });
+    const scrolled = [...now.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
+    now.replaceWith(next);
+    next.querySelectorAll(".scroll").forEach((each, place) => {
+      each.scrollLeft = scrolled[place] ?? 0;
+    });
+  };
+
+  // Fetches what changed. One at a time, and a pause after each: what comes meanwhile is in the next.
+  const refresh = async () => {
+    isFetching = true;
+    isWanted = false;
+    const began = performance.now();
+    try {
+      const sections = [...document.querySelectorAll("[data-version]")];
+      const address = new URL(live.dataset.parts, window.location.href);
+      address.searchParams.set("have", sections.map((each) => each.dataset.version).join("."));
+      const answer = await fetch(address);
+      if (answer.redirected) {
+        // To the form to log in.
+        window.location.reload();
+        return;
+      }
+      isWanted ||= !answer.ok;
+      if (answer.ok) {
+        const parts = new DOMParser().parseFromString(await answer.text(), "text/html");
+        for (const part of parts.querySelectorAll("[data-part]")) replace(part);
+      }
+    } catch {
+      isWanted = true;
+    }
+    // A page that takes the service long is asked for less often.
+    const pause = Math.max(PAUSE_MS, 4 * (performance.now() - began));
+    setTimeout(() => {
+      isFetching = false;
+      if (isWanted) refresh();
+    }, pause);
+  };
+
+  const want = () => {
+    isWanted = true;
+    if (!isFetching) refresh();
+  };
 
   const show = (message) => {
     const progress = JSON.parse(message.data).progress;
-    if (progress.finished > Number(box.dataset.finished)) {
-      // There are new results: the table below has them after a reload.
-      source.close();
-      window.location.reload();
-      return;
+    if (progress.finished !== finished) {
+      finished = progress.finished;
+      want();
     }
+    const runs = document.querySelector("[data-runs]");
+    if (!runs) return;
     runs.textContent = `${progress.finished} of ${progress.total} runs finished`;
     if (progress.events_total) {
+      const bar = document.querySelector(".progress progress");
       bar.max = progress.events_total;
       bar.value = progress.events_done;
-      events.textContent =
+      document.querySelector("[data-replayed]").textContent =
         `${number.format(progress.events_done)} of ${number.format(progress.events_total)} events replayed`;
     }
   };
@@ -30,6 +83,6 @@ if (box && window.EventSource) {
   source.addEventListener("progress", show);
   source.addEventListener("finished", () => {
     source.close();
-    window.location.reload();
+    want();
   });
 }
