@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, lazyload
+from sqlalchemy.orm import Session
 
 from db.identifiers import CODE_ALPHABET
 from db.models import Batch, BatchEvent, Run, Shard
@@ -82,8 +82,6 @@ def lock(session: Session, batch_id: uuid.UUID) -> Batch:
     deadlocks, and the steps of the batch's story get their numbers in order.
     """
     query = sa.select(Batch).where(Batch.id == batch_id).with_for_update(of=Batch)
-    # Without its traces and columns, of which there can be thousands; they come when asked for.
-    query = query.options(lazyload(Batch.traces), lazyload(Batch.columns))
     return session.scalars(query.execution_options(populate_existing=True)).one()
 
 

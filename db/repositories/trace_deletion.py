@@ -52,6 +52,12 @@ def preview(session: Session, trace: Trace) -> Deletion:
         .where(BatchTrace.trace_id == trace.id)
         .order_by(Batch.id)
     ).all()
+    counts = (
+        sa.select(BatchTrace.batch_id, sa.func.count().label("trace_count"))
+        .where(BatchTrace.batch_id.in_([batch.id for batch in found]))
+        .group_by(BatchTrace.batch_id)
+    )
+    trace_counts = {row.batch_id: row.trace_count for row in session.execute(counts)}
     others = sa.select(Trace.id).where(Trace.digest == trace.digest, Trace.id != trace.id)
     is_last = session.scalar(others.limit(1).execution_options(**EVERYWHERE)) is None
     return Deletion(
@@ -60,8 +66,8 @@ def preview(session: Session, trace: Trace) -> Deletion:
         digest=trace.digest,
         size_bytes=trace.size_bytes,
         is_last=is_last,
-        batches=tuple(batch.code for batch in found if len(batch.traces) == 1),
-        shortened_batches=tuple(batch.code for batch in found if len(batch.traces) > 1),
+        batches=tuple(batch.code for batch in found if trace_counts[batch.id] == 1),
+        shortened_batches=tuple(batch.code for batch in found if trace_counts[batch.id] > 1),
         open_batches=tuple(batch.code for batch in found if not batch.is_over),
         run_count=_count(session, sa.select(Run.id).where(Run.trace_id == trace.id)),
         result_count=_count(
