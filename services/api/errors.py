@@ -324,7 +324,7 @@ def _place(entry: Mapping[str, Any]) -> dict[str, str]:
     """Where one validation error lies: a JSON pointer of the body, or a parameter's name."""
     part, *path = entry["loc"]
     if part != "body":
-        return {"parameter": str(path[-1]) if path else str(part), "detail": entry["msg"]}
+        return {"parameter": str(path[0]) if path else str(part), "detail": entry["msg"]}
     if entry["type"] == "json_invalid":
         return {
             "pointer": "",
