@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from db import secrets
 from db.identifiers import uuid7
-from db.models import Batch, LoginSession, Project, ShareLink, Token, User
+from db.models import Batch, LoginSession, Membership, Project, ShareLink, Token, User
 from db.models.accounts import SCOPES
 from db.scope import project_of
 from refault.errors import InvalidRequest, NotFound
@@ -35,6 +35,8 @@ class Shown:
     row: Token | LoginSession | ShareLink
     user: User | None
     project: Project | None
+    # Held here, the session has it at hand for whoever asks for the role.
+    membership: Membership | None
 
 
 def mint_token(
@@ -109,11 +111,30 @@ def find(session: Session, secret: str) -> Shown | None:
     if row is None:
         return None
     user_id = None if isinstance(row, ShareLink) else row.user_id
-    user = session.get(User, user_id) if user_id else None
+    user, project, membership = _belonging(session, user_id, row.project_id)
     if user is not None and user.disabled_at is not None:
         return None
-    project = session.get(Project, row.project_id) if row.project_id else None
-    return Shown(row, user, project)
+    return Shown(row, user, project, membership)
+
+
+def _belonging(
+    session: Session, user_id: uuid.UUID | None, project_id: uuid.UUID | None
+) -> tuple[User | None, Project | None, Membership | None]:
+    """User and project of a secret, and what ties them: one query, as every request asks it."""
+    if user_id is None:
+        return None, session.get(Project, project_id) if project_id else None, None
+    query = (
+        sa.select(User, Project, Membership)
+        .select_from(User)
+        .outerjoin(Project, Project.id == project_id)
+        .outerjoin(
+            Membership,
+            sa.and_(Membership.user_id == User.id, Membership.project_id == Project.id),
+        )
+        .where(User.id == user_id)
+    )
+    found = session.execute(query).one_or_none()
+    return (None, None, None) if found is None else (found[0], found[1], found[2])
 
 
 def note_use(session: Session, token: Token) -> None:

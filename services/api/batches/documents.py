@@ -16,7 +16,7 @@ from services.api.batches.schemas import (
     BatchVerdict,
     Progress,
 )
-from services.api.comparisons.judging import judged
+from services.api.comparisons.judging import judged, threshold_of
 
 COUNTS = ("run_count", "done_count", "cached_count", "failed_count", "cancelled_count")
 
@@ -46,22 +46,33 @@ def summaries_of(session: Session, rows: Sequence[Batch]) -> list[BatchSummary]:
 def detail_of(session: Session, batch: Batch) -> BatchDetail:
     """A batch by itself, with its verdict once it is over."""
     traces = comparisons.traces_of(session, batch.id)
+    present = simulators.current(session).digest
     verdict = None
     if batch.is_over:
-        found = judged(session, batch, traces).overall
-        verdict = BatchVerdict.model_validate(found.to_dict())
-    return BatchDetail(**dict(contents_of(session, batch, traces)), verdict=verdict)
+        found = judged(session, batch, traces, threshold_of(session))
+        verdict = BatchVerdict.model_validate(found.overall.to_dict())
+        alarm_count = found.alarm_count
+    else:
+        alarm_count = results.alarm_counts(session, [batch.id]).get(batch.id, 0)
+    contents = contents_of(session, batch, traces, present, alarm_count)
+    return BatchDetail(**dict(contents), verdict=verdict)
 
 
-def contents_of(session: Session, batch: Batch, traces: Sequence[TraceName]) -> BatchContents:
+def contents_of(
+    session: Session,
+    batch: Batch,
+    traces: Sequence[TraceName],
+    present_simulator: str,
+    alarm_count: int,
+) -> BatchContents:
     """A batch with all it consists of; ``traces`` are its own."""
     row_ids = [column.patch_set_id for column in batch.columns]
     sets = patch_sets.get_many(session, row_ids)
     return BatchContents.model_validate(
         _own_fields(batch)
         | {
-            "is_stale": simulators.is_stale(session, batch.simulator_digest),
-            "integrity_alarms": results.alarm_counts(session, [batch.id]).get(batch.id, 0),
+            "is_stale": batch.simulator_digest != present_simulator,
+            "integrity_alarms": alarm_count,
             "trace_count": len(traces),
             "column_count": len(batch.columns),
             "patch_set_count": len(sets),

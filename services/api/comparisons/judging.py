@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from db.models import Batch, BatchColumn
-from db.repositories import comparisons, simulators, thresholds
+from db.repositories import comparisons, thresholds
 from db.repositories.comparisons import Cell, FullCell, TraceName
 from refault.compare import (
     Column,
@@ -47,24 +47,25 @@ class Judged:
     groups: tuple[Group, ...]
     traces: tuple[JudgedTrace, ...]
     overall: Overall
+    # Cells whose result may not be trusted; two columns of one machine share a cell.
+    alarm_count: int
 
 
 def judged(
     session: Session,
     batch: Batch,
     traces: Sequence[TraceName],
+    threshold: Threshold,
     base: int = 0,
-    *,
-    only: TraceName | None = None,
 ) -> Judged:
-    """What the cells of a batch come to against its column ``base``; ``only`` leaves one trace.
+    """What the cells of a batch, or of one trace of it, come to against the column ``base``.
 
     Raises:
         ComparisonError: there is no such column.
     """
     groups = _grouped(batch.columns, base)
-    cells = comparisons.cells(session, batch.id, None if only is None else only.id)
-    threshold = _threshold(session)
+    only = traces[0].id if len(traces) == 1 else None
+    cells = comparisons.cells(session, batch.id, only)
     labels = [group.label for group in groups]
     digests = [group.variant_digest for group in groups]
     found = tuple(
@@ -75,21 +76,25 @@ def judged(
             digests,
             judge([_evidence(cells[trace.id, digest]) for digest in digests], threshold),
         )
-        for trace in (traces if only is None else [only])
+        for trace in traces
     )
-    return Judged(groups, found, overall_of(found))
+    alarm_count = sum(cell.alarm is not None for cell in cells.values())
+    return Judged(groups, found, overall_of(found), alarm_count)
 
 
 def comparisons_of(
-    session: Session, batch: Batch, traces: Sequence[TraceName], base: int = 0
+    session: Session,
+    batch: Batch,
+    traces: Sequence[TraceName],
+    threshold: Threshold,
+    base: int,
+    present_simulator: str,
 ) -> tuple[Comparison, ...]:
     """One comparison for each of the traces, which are the batch's, or some of them.
 
     Raises:
         ComparisonError: there is no such column.
     """
-    present = simulators.current(session)
-    threshold = _threshold(session)
     cells = comparisons.full_cells(session, batch.id, [trace.id for trace in traces])
     return tuple(
         compare(
@@ -98,7 +103,7 @@ def comparisons_of(
             trace_name=trace.name,
             trace_digest=trace.digest,
             threshold=threshold,
-            present_simulator=present.digest,
+            present_simulator=present_simulator,
         )
         for trace in traces
     )
@@ -116,7 +121,8 @@ def _grouped(columns: Sequence[BatchColumn], base: int) -> tuple[Group, ...]:
     return tuple(Group(tuple(told), digest) for digest, told in labels.items())
 
 
-def _threshold(session: Session) -> Threshold:
+def threshold_of(session: Session) -> Threshold:
+    """How much may worsen in the session's project."""
     return Threshold(
         limits={
             name: Limit(row.permille, row.absolute)

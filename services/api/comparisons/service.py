@@ -6,13 +6,13 @@ import uuid
 from collections.abc import Sequence
 
 from db.models import Batch
-from db.repositories import batches, comparisons
+from db.repositories import batches, comparisons, results, simulators
 from db.repositories.comparisons import TraceName
 from refault.compare import Comparison
 from refault.errors import NotFound
 from services.api.batches.documents import contents_of
 from services.api.batches.schemas import BatchContents
-from services.api.comparisons.judging import Judged, comparisons_of, judged
+from services.api.comparisons.judging import Judged, comparisons_of, judged, threshold_of
 from services.api.deps import Resources
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -69,18 +69,22 @@ def of_batch(
         batch = batches.get(session, name)
         traces = comparisons.traces_of(session, batch.id)
         only = _only(batch, traces, part.trace_digest)
-        found = judged(session, batch, traces, base, only=only)
+        threshold, present = threshold_of(session), simulators.current(session).digest
         shown, next_cursor = traces if only is None else [only], None
+        found = judged(session, batch, shown, threshold, base)
         if is_paged:
             limit = max(1, min(part.limit or CELLS_MAX, CELLS_MAX // len(found.groups)))
             shown, next_cursor = comparisons.page_of(shown, after=part.after, limit=limit)
-        document = contents_of(session, batch, traces)
+        alarm_count = found.alarm_count
+        if only is not None:
+            alarm_count = results.alarm_counts(session, [batch.id]).get(batch.id, 0)
+        document = contents_of(session, batch, traces, present, alarm_count)
         names = " and ".join(entry.name for entry in document.patch_sets)
         return BatchComparison(
             batch=document,
             title=f"{names}: batch {batch.code}",
             command=_command(batch, traces, base),
-            comparisons=comparisons_of(session, batch, shown, base),
+            comparisons=comparisons_of(session, batch, shown, threshold, base, present),
             judged=found,
             next_cursor=next_cursor,
         )

@@ -89,12 +89,10 @@ def _person(caller: Caller) -> User:
 
 def _described(resources: Resources, caller: Caller) -> Me:
     with transaction(resources.engine) as session:
-        choices = []
-        if caller.kind == "session" and caller.user is not None:
-            choices = [
-                ProjectChoice(name=project.name, role=role)
-                for project, role in accounts.projects_of(session, caller.user)
-            ]
+        is_person = caller.kind == "session" and caller.user is not None
+        # Held until the end, so that its own project is not asked for again.
+        found = accounts.projects_of(session, caller.user) if is_person and caller.user else []
+        choices = [ProjectChoice(name=project.name, role=role) for project, role in found]
         project = projects.by_id(session, caller.project_id) if caller.project_id else None
     return Me(
         kind=caller.kind,
