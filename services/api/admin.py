@@ -20,6 +20,7 @@ from db.repositories import accounts, audit, credentials, identities, projects
 from db.scope import enter
 from db.session import create_engine, transaction
 from refault.errors import RefaultError
+from refault.printable import first_unprintable, name_of
 from services.api import passwords
 
 _NO_BOUND = 0
@@ -28,6 +29,14 @@ _NO_BOUND = 0
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; answers the exit code."""
     options = _parser().parse_args(arguments)
+    for name, value in vars(options).items():
+        found = first_unprintable(value) if isinstance(value, str) else None
+        if found is not None:
+            sys.stderr.write(
+                f"{name}: character {found + 1} is {name_of(value[found])}, which cannot be shown; "
+                "leave it out\n"
+            )
+            return 2
     url = options.database_url or os.environ.get("REFAULT_DATABASE_URL")
     if not url:
         sys.stderr.write("no database: set REFAULT_DATABASE_URL or give --database-url\n")

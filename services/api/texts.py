@@ -14,6 +14,7 @@ Place = tuple[str | int, ...]
 
 # Of one body. The largest batch has a tenth of it, and more would hold up everybody's requests.
 VALUES_MAX = 20_000
+DIGITS_MAX = 18
 
 # Parameters of queries whose texts may have several lines.
 _LINES_IN_QUERIES = frozenset({"note"})
@@ -67,6 +68,12 @@ def _inner(place: Place, part: object) -> list[tuple[Place, object]]:
     if isinstance(part, list | tuple):
         return [((*place, index), entry) for index, entry in enumerate(part[: VALUES_MAX + 1])]
     return []
+
+
+def number_in(text: str | None) -> int | None:
+    """A number of a header: None for what is none, or larger than anything we count."""
+    is_number = text is not None and text.isascii() and text.isdecimal()
+    return int(text) if text is not None and is_number and len(text) <= DIGITS_MAX else None
 
 
 def refused_in(scope: Mapping[str, Any]) -> tuple[str, str] | None:

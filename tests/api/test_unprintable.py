@@ -7,11 +7,14 @@ is in there.
 import base64
 import json
 import re
+import threading
 
 import pytest
 
 from refault.client.connection import FORM_KEY_HEADER, SESSION_COOKIE
 from refault.trace import header
+from services.api import admin
+from services.dashboard import pages
 from tests.api.team import fill
 from tests.api.test_every_route import METHODS, Walk
 from tests.api.test_resumable import TUS, UPLOADS
@@ -230,3 +233,43 @@ async def test_the_pages_refuse_it_too(site, stranger):
     for answer in answers:
         assert answer.status_code == 422, (str(answer.url), answer.text)
         assert "\x1b" not in answer.text
+
+
+async def test_numbers_of_five_thousand_digits_are_refused_wherever_one_is_read(walk, http, site):
+    digits = "9" * 5000
+    events = await http.get(
+        f"/api/v1/batches/{walk.ids['batch']}/events", headers={"last-event-id": digits}
+    )
+    begun = await http.post(UPLOADS, headers=TUS | {"upload-length": digits})
+    answers = [
+        events,
+        begun,
+        await http.get(f"/batches/{walk.ids['batch']}?base={digits}"),
+        await http.get(f"/api/v1/comparisons/{walk.ids['batch']}?base={digits}"),
+        await http.post("/api/v1/traces", content=b"x", headers={"content-length": digits}),
+    ]
+    assert [answer.status_code for answer in answers] == [422, 400, 422, 422, 422]
+    assert max(len(answer.content) for answer in answers) < 7000
+
+
+def test_names_on_the_command_line_are_held_to_the_same(api_settings, rows, capsys):
+    arguments = ["--database-url", api_settings.database_url]
+    for name in ("a\x1b", "a\udc80"):
+        assert admin.main([*arguments, "create-token", "main", name, "--scope", "read"]) == 2
+        assert "name: character 2 is U+" in capsys.readouterr().err
+
+
+async def test_a_page_that_grows_with_its_batch_is_made_beside_the_event_loop(
+    walk, http, monkeypatch
+):
+    threads = []
+    made = pages.page_of
+
+    def noted(*given, **also):
+        threads.append(threading.current_thread())
+        return made(*given, **also)
+
+    monkeypatch.setattr(pages, "page_of", noted)
+    assert (await http.get(f"/batches/{walk.ids['batch']}")).status_code == 200
+    assert threads
+    assert threading.current_thread() not in threads

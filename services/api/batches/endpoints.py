@@ -22,6 +22,7 @@ from services.api.responses import problems
 from services.api.runs.schemas import RunState, RunSummary
 from services.api.runs.service import summaries_of as run_summaries_of
 from services.api.schemas import Digest, Page
+from services.api.texts import number_in
 
 router = APIRouter(tags=["batches"], route_class=OnceRoute)
 
@@ -146,9 +147,12 @@ def _watched(resources: WithResources, batch: str) -> Batch:
 def _last_seen(last_event_id: Annotated[str | None, Header()] = None) -> int:
     if not last_event_id:
         return 0
-    if not (last_event_id.isascii() and last_event_id.isdecimal()):
-        raise InvalidRequest(f"Last-Event-ID: expected the id of an event, got {last_event_id!r}")
-    return int(last_event_id)
+    found = number_in(last_event_id)
+    if found is None:
+        raise InvalidRequest(
+            f"Last-Event-ID: expected the id of an event, got {last_event_id!r:.100}"
+        )
+    return found
 
 
 async def _stream(

@@ -34,6 +34,7 @@ from refault.errors import (
 from refault.trace import TraceValidator
 from services.api.deps import Resources
 from services.api.schemas import LINES, Body
+from services.api.texts import number_in
 from services.api.traces.schemas import NAME_LENGTH_MAX, TAGS_MAX, Name, Note, Tag, TraceDetail
 
 # RFC 9530: a dictionary of algorithm=:base64:
@@ -86,7 +87,7 @@ def announced(
 
     ``digest`` is the one in the address, if there is one; the header must not contradict it.
     """
-    size_bytes = int(content_length) if content_length and content_length.isdecimal() else None
+    size_bytes = number_in(content_length)
     stated = _read_content_digest(content_digest)
     if digest is not None and stated not in {None, digest}:
         raise InvalidRequest(f"Content-Digest says {stated}, the address says {digest}")

@@ -18,6 +18,7 @@ from refault.errors import UploadHeaderInvalid
 from services.api.deps import Resources, WithPage, WithResources
 from services.api.responses import problems
 from services.api.schemas import Digest, Page
+from services.api.texts import number_in
 from services.api.traces import taking
 from services.api.uploads import protocol, service
 from services.api.uploads.protocol import Checksum
@@ -90,7 +91,7 @@ async def create_upload(
     has_body = content_type == protocol.PART_TYPE
     if not has_body and content_length not in {None, "0"}:
         raise HTTPException(415, f"the first bytes come as {protocol.PART_TYPE}")
-    part = Part(0, _size(content_length), Checksum.read(upload_checksum)) if has_body else None
+    part = Part(0, number_in(content_length), Checksum.read(upload_checksum)) if has_body else None
     row = await _in_thread(
         service.create,
         resources,
@@ -163,7 +164,7 @@ async def append_to_upload(
         raise HTTPException(415, f"bytes of an upload come as {protocol.PART_TYPE}")
     part = Part(
         protocol.number("Upload-Offset", upload_offset),
-        _size(content_length),
+        number_in(content_length),
         Checksum.read(upload_checksum),
     )
     row = await _append(request, resources, upload, part)
@@ -224,7 +225,3 @@ async def _append(request: Request, resources: Resources, upload: uuid.UUID, par
 
 async def _in_thread(do: Callable[..., AnswerT], *arguments: Any, **given: Any) -> AnswerT:
     return await anyio.to_thread.run_sync(partial(do, *arguments, **given))
-
-
-def _size(content_length: str | None) -> int | None:
-    return int(content_length) if content_length and content_length.isdecimal() else None

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from db.models import Upload
 from refault.errors import ChecksumMismatch, ProtocolMismatch, UploadHeaderInvalid
+from services.api.texts import number_in
 from services.api.traces.intake import Wishes, as_wishes
 
 VERSION: Final = "1.0.0"
@@ -41,9 +42,10 @@ def check_version(header: str | None) -> None:
 
 def number(name: str, header: str | None) -> int:
     """A header that must be there and count bytes."""
-    if header is None or not header.isascii() or not header.isdecimal() or len(header) > 18:  # noqa: PLR2004
-        raise UploadHeaderInvalid(f"{name}: expected a number of bytes, got {header!r}")
-    return int(header)
+    found = number_in(header)
+    if found is None:
+        raise UploadHeaderInvalid(f"{name}: expected a number of bytes, got {header!r:.100}")
+    return found
 
 
 @dataclasses.dataclass
