@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from refault.errors import TraceTruncated
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
@@ -10,7 +10,7 @@ from refault.trace.frames import Frame, FrameParser, ReadBack
 from refault.trace.header import unpack_header
 from refault.trace.model import Block, TraceHeader, TraceSummary
 from refault.trace.packed import Rooms, read_block
-from refault.trace.rules import EventRules
+from refault.trace.rules import Column, EventRules
 from refault.trace.totals import Totals
 from refault.trace.unpacking import BlockUnpacker
 
@@ -55,6 +55,13 @@ class TraceDecoder:
 
     def take(self, frame: Frame) -> Iterator[Block]:
         """The events of a frame, if it has any; what it holds is checked while they are taken."""
+        for block, places in self.slices(frame):
+            del places
+            yield block
+            del block  # before the next is made
+
+    def slices(self, frame: Frame) -> Iterator[tuple[Block, Mapping[int, Column]]]:
+        """What ``take`` gives, and for each kind among the events where they are, ascending."""
         if frame.tag == TAG_HEADER:
             self.header = unpack_header(frame.body, offset=frame.offset)
             self._rules = EventRules(self.header)
@@ -68,7 +75,7 @@ class TraceDecoder:
             for block, places in unpacker.slices():
                 self._rules.check(block, places)
                 self._totals.add_instructions(block)
-                yield block
+                yield block, places
                 del block, places  # before the next are made
             self._totals.count_block(unpacker.kinds, frame.offset)
         else:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 
 from refault.trace.format import EventKind
 from refault.trace.model import Block, GuestMode
+from refault.trace.rules import NOWHERE, Column
 
 ADDRESS_SPACES_MAX: Final = 65536
 MARKS_MAX: Final = 1024
@@ -33,15 +35,16 @@ class TraceStatistics:
         """How many distinct roots were seen."""
         return len(self._roots)
 
-    def add(self, block: Block) -> None:
-        """Takes the next events."""
-        loads = block.kind == EventKind.OP_CR3
-        loads |= (block.kind == EventKind.CR) & (block.aux == 3)
-        if loads.any() and len(self._roots) < ADDRESS_SPACES_MAX:
-            found = np.unique(block.a[loads] & self._root_mask)
+    def add(self, block: Block, places: Mapping[int, Column]) -> None:
+        """Takes the next events; ``places`` says for each kind among them where they are."""
+        loads = places.get(EventKind.OP_CR3, NOWHERE)
+        written = places.get(EventKind.CR, NOWHERE)
+        roots = np.append(block.a[loads], block.a[written[block.aux[written] == 3]])
+        if len(roots) and len(self._roots) < ADDRESS_SPACES_MAX:
+            found = np.unique(roots & self._root_mask)
             self._roots.update(found[: ADDRESS_SPACES_MAX - len(self._roots)].tolist())
-        marked = block.kind == EventKind.MARK
-        if marked.any():
+        marked = places.get(EventKind.MARK, NOWHERE)
+        if len(marked):
             numbers, counts = np.unique(block.a[marked], return_counts=True)
             for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
                 if number in self.marks or len(self.marks) < MARKS_MAX:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from refault.errors import TraceError
+from refault.trace.costs import TraceCosts
 from refault.trace.decoder import TraceDecoder
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import Frame, ReadBack
@@ -38,6 +39,7 @@ class TraceValidator:
         self._decoder = TraceDecoder(read_back, rooms)
         self._beside = _Beside(decoding, self._take) if decoding and read_back else None
         self._statistics: TraceStatistics | None = None
+        self._costs: TraceCosts | None = None
 
     @property
     def statistics(self) -> TraceStatistics:
@@ -45,6 +47,13 @@ class TraceValidator:
         if self._statistics is None:
             self._statistics = TraceStatistics(self.header.guest_mode if self.header else "long")
         return self._statistics
+
+    @property
+    def costs(self) -> TraceCosts | None:
+        """What a replay of the blocks so far takes, once there is a header."""
+        if self._costs is None and self.header is not None:
+            self._costs = TraceCosts(self.header)
+        return self._costs
 
     @property
     def header(self) -> TraceHeader | None:
@@ -98,9 +107,11 @@ class TraceValidator:
         return self._decoder.finish()
 
     def _take(self, frame: Frame) -> None:
-        for block in self._decoder.take(frame):
-            self.statistics.add(block)
-            del block  # before the next is made
+        for block, places in self._decoder.slices(frame):
+            self.statistics.add(block, places)
+            if self.costs is not None:
+                self.costs.add(block, places)
+            del block, places  # before the next are made
         if frame.tag == TAG_HEADER and self.header is not None:
             check_text(self.header, offset=frame.offset)
 
