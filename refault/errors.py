@@ -8,7 +8,8 @@
     │   ├── UnsupportedTraceVersion
     │   ├── TraceCorrupt           a checksum, a size or an event is wrong
     │   ├── TraceTruncated         the file ends before its closing index
-    │   └── TraceTooLarge          a declared size is over its bound
+    │   ├── TraceTooLarge          a declared size is over its bound
+    │   └── TraceTooCostly         a replay of it takes more than the service gives
     ├── ImportFailed               a foreign file cannot become a trace
     ├── CatalogueError
     │   ├── UnknownPatch
@@ -22,6 +23,7 @@
     │   ├── ReplayRefused          the trace asks for what the machine cannot have
     │   │   └── ReplayTooLarge     it needs more memory than it may take
     │   ├── ReplayCancelled
+    │   ├── ReplayOutOfTime        it took longer than it may
     │   ├── SimulatorCrashed       the simulator's own defect under a variant
     │   └── ConservationError      a result breaks a conservation law: no number leaves
     ├── ResultError                a stored result cannot be read
@@ -97,6 +99,10 @@ class TraceTooLarge(TraceError):
     """A declared size is over the bound that is checked before memory is taken."""
 
 
+class TraceTooCostly(TraceError):
+    """A replay of the trace takes more time or memory than the service gives."""
+
+
 class ImportFailed(RefaultError):
     """A foreign file cannot be turned into a trace."""
 
@@ -156,6 +162,10 @@ class SimulatorCrashed(ReplayError):
     not for want of memory. Nothing else may be stored as a variant's crash. ``str()`` is the
     exception and the tail of its traceback.
     """
+
+
+class ReplayOutOfTime(ReplayError):
+    """The replay took longer than it may, so it was stopped."""
 
 
 class SnapshotRefused(ReplayError):

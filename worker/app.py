@@ -11,7 +11,8 @@ from typing import Any
 
 from celery import Celery
 
-from db.messages import BROKER_SETTINGS, HARD_LIMIT_SECONDS
+from db.limits import SLACK_SECONDS
+from db.messages import BROKER_SETTINGS
 from worker import lifecycle
 from worker.settings import load
 
@@ -26,7 +27,8 @@ def configuration() -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
-        "task_time_limit": HARD_LIMIT_SECONDS,
+        # The last resort: a shard is held to its time by whoever computes it.
+        "task_time_limit": settings.shard_seconds + SLACK_SECONDS,
         # Told to stop, a worker finishes its shard if it can in this time; else it is handed on.
         "worker_soft_shutdown_timeout": settings.stop_seconds,
         "worker_max_memory_per_child": settings.memory_limit_kib,

@@ -29,6 +29,9 @@ _log = logging.getLogger(__name__)
 
 AnswerT = TypeVar("AnswerT")
 
+WORDS_MAX = 4_000
+"""What rows keep of a reason, in characters: some come with a traceback."""
+
 
 class Ending(enum.Enum):
     """What became of one attempt at a shard."""
@@ -110,7 +113,7 @@ class Writer:
 
         def write() -> bool:
             with transaction(self._resources.engine) as session:
-                return shards.fail(session, fence, error)
+                return shards.fail(session, fence, error[:WORDS_MAX])
 
         return Ending.FAILED if self._written("failed", fence, write) else Ending.LOST
 
@@ -178,4 +181,4 @@ def described(error: BaseException) -> str:
     text = str(error)
     if not isinstance(error, RefaultError):
         text = next(iter(text.splitlines()), "")
-    return printable(f"{type(error).__name__}: {text}", lines=True)
+    return printable(f"{type(error).__name__}: {text}"[:WORDS_MAX], lines=True)

@@ -18,6 +18,9 @@ from worker.resources import Resources
 
 _log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 0.5
+"""How often it is looked whether to stop, between two extensions."""
+
 
 class Lease:
     """A thread that moves the ends of a handful's leases; a context manager.
@@ -70,8 +73,13 @@ class Lease:
     def _run(self) -> None:
         settings = self._resources.settings
         pause = min(settings.heartbeat_seconds, settings.lease_seconds / 3)
-        while not self._over.wait(pause):
+        due_at = time.monotonic() + pause
+        while not self._over.wait(min(pause, LOOK_SECONDS)):
             try:
+                if time.monotonic() < due_at:
+                    self._look()
+                    continue
+                due_at = time.monotonic() + pause
                 self._extend()
             except RefaultError as error:
                 _log.warning("lease of %s not extended: %s", self._names(), error)
@@ -79,6 +87,10 @@ class Lease:
                 _log.exception("lease of %s not extended", self._names())
             if self._answer is not Grip.HELD:
                 return
+
+    def _look(self) -> None:
+        with transaction(self._resources.engine) as session:
+            self._answer = shards.glance(session, self._fences)
 
     def _extend(self) -> None:
         asked_at = time.monotonic()

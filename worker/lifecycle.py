@@ -32,6 +32,7 @@ from db.repositories import simulators
 from db.session import transaction
 from refault.errors import RefaultError
 from refault.mmu.cache import cache_folder
+from worker import memory
 from worker.resources import Resources
 from worker.settings import load
 
@@ -160,6 +161,7 @@ def _start(app: celery.Celery) -> None:
 
 def _start_pool_process(**_: Any) -> None:
     resources().after_fork()
+    memory.limit(resources().limits)
     tracing.start("worker", resources().settings.otel_endpoint)
     # By number: Celery has put a logger in the place of sys.stderr.
     faulthandler.enable(file=2)

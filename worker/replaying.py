@@ -19,6 +19,7 @@ from refault.errors import (
 )
 from refault.mmu import engine
 from refault.results import RunResult
+from worker.endings import WORDS_MAX
 from worker.putting_aside import Keeper
 
 NO_RESULT = (TraceError, ReplayRefused, ConservationError, ResultError)
@@ -33,20 +34,27 @@ def outcomes(
     *,
     progress: Callable[[int, int], None],
     is_cancelled: Callable[[], bool],
+    memory_bytes: int | None = None,
     keeper: Keeper | None = None,
     replay: Replay = engine.replay,
 ) -> list[Outcome]:
     """One outcome per variant, in order.
 
     If the replay of all together fails, each is replayed alone, so that one
-    variant's failure costs the others nothing but time. A ``keeper`` says where
+    variant's failure costs the others nothing but time, and what is too much
+    for all together is not for each. A ``keeper`` says where
     to go on from, and takes snapshots; alone, nobody does.
 
     Only what the engine says is an outcome: its results, :data:`NO_RESULT`, and the one exception
     by which a simulated host says that it has a defect. All else that is raised meanwhile, by a
     callback, the machine or the interpreter, is nothing of the variant's and comes out as it is.
     """
-    options: dict[str, Any] = {"progress": progress, "is_cancelled": is_cancelled}
+    given: dict[str, Any] = {
+        "progress": progress,
+        "is_cancelled": is_cancelled,
+        "memory_bytes": memory_bytes,
+    }
+    options = dict(given)
     found = None
     if keeper is not None:
         options["on_snapshot"] = keeper.offer
@@ -62,9 +70,7 @@ def outcomes(
     return [
         outcome
         for variant in variants
-        for outcome in outcomes(
-            trace, [variant], progress=progress, is_cancelled=is_cancelled, replay=replay
-        )
+        for outcome in outcomes(trace, [variant], **given, replay=replay)
     ]
 
 
@@ -93,5 +99,5 @@ def _checked(result: RunResult) -> Outcome:
 
 def _without_result(variant: Variant, error: Exception) -> Outcome:
     if isinstance(error, SimulatorCrashed):
-        return Outcome(variant.digest, crash=str(error))
-    return Outcome(variant.digest, failure=str(error))
+        return Outcome(variant.digest, crash=str(error)[:WORDS_MAX])
+    return Outcome(variant.digest, failure=str(error)[:WORDS_MAX])

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from db import session
 from db.blobs import BlobStore, SnapshotStore, open_snapshots, open_store
+from db.limits import Limits
 from db.messages import ShardMessage
 from worker.settings import Settings
 
@@ -29,6 +30,8 @@ class Resources:
     publish: Callable[[Sequence[ShardMessage]], int]
     # Where long shards put their state aside, for whoever goes on with them.
     snapshots: SnapshotStore
+    # What a shard may take.
+    limits: Limits
     # Where the stderr of an attempt stands until the attempt has ended well.
     attempts: Path
 
@@ -54,6 +57,7 @@ class Resources:
             simulator_digest=simulator_digest,
             publish=publish,
             snapshots=open_snapshots(settings.blobs, settings.snapshots, staging=staging),
+            limits=Limits.of(settings.shard_seconds, settings.memory_limit_kib),
             attempts=attempts,
         )
 

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db import outbound, tracing
+from db.limits import MEMORY_LIMIT_KIB, SHARD_SECONDS, SHARD_SECONDS_MAX
 
 
 class Settings(BaseSettings):
@@ -66,7 +67,15 @@ class Settings(BaseSettings):
         description="Where traces go, by OTLP over HTTP: http://host:4318; empty: nowhere",
     )
     memory_limit_kib: int = Field(
-        4 * 1024 * 1024, gt=0, description="A pool process larger than this is replaced, in KiB"
+        MEMORY_LIMIT_KIB,
+        gt=0,
+        description="What a pool process may hold, in KiB: replays are refused beyond it",
+    )
+    shard_seconds: float = Field(
+        SHARD_SECONDS,
+        gt=0,
+        le=SHARD_SECONDS_MAX,
+        description="How long a shard may take before its runs fail; projects may set less",
     )
 
     @field_validator("otel_endpoint")

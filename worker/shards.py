@@ -23,6 +23,7 @@ from refault.errors import (
     TraceError,
 )
 from worker import replaying, stderr
+from worker.deadline import Deadline
 from worker.endings import Ending, Writer
 from worker.lease import Lease
 from worker.putting_aside import Keeper
@@ -182,12 +183,20 @@ def _compute(
         trace = resources.blobs.fetch(claim.trace_digest)
     _log.info("%s under %d variants", claim.trace_name, len(variants))
     options = {} if replay is None else {"replay": replay}
+    limits = resources.limits.within(claim.shard_seconds)
+    deadline = Deadline(limits)
     with tracing.span("replay", {"refault.variants": len(variants)}):
-        return replaying.outcomes(
-            trace,
-            variants,
-            progress=functools.partial(lease.report, claim),
-            is_cancelled=lease.is_cancelled,
-            keeper=keeper,
-            **options,
-        )
+        try:
+            return replaying.outcomes(
+                trace,
+                variants,
+                progress=functools.partial(lease.report, claim),
+                is_cancelled=lambda: lease.is_cancelled() or deadline.is_over(),
+                memory_bytes=limits.memory_bytes,
+                keeper=keeper,
+                **options,
+            )
+        except ReplayCancelled:
+            if not lease.is_cancelled():
+                deadline.check()
+            raise

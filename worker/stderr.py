@@ -38,22 +38,24 @@ def kept(folder: Path, fence: Fence) -> Iterator[None]:
         os.dup2(before, 2)
         os.close(before)
         with contextlib.suppress(FileNotFoundError):
-            text = path.read_bytes()
-            path.unlink()
-            os.write(2, text)
+            os.write(2, _take_ends(path))
 
 
 def take_tail(folder: Path, fence: Fence) -> str:
     """The first and last words of a dead attempt, or nothing; they are said once."""
-    path = path_of(folder, fence)
     try:
-        with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            text = stream.read(HEAD_BYTES + TAIL_BYTES)
-            if size > len(text):
-                stream.seek(-TAIL_BYTES, os.SEEK_END)
-                text = text[:HEAD_BYTES] + b"\n[...]\n" + stream.read()
-        path.unlink(missing_ok=True)
+        return _take_ends(path_of(folder, fence)).decode(errors="replace").strip()
     except FileNotFoundError:
         return ""
-    return text.decode(errors="replace").strip()
+
+
+def _take_ends(path: Path) -> bytes:
+    """How a file begins and ends; it is removed."""
+    with path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        text = stream.read(HEAD_BYTES + TAIL_BYTES)
+        if size > len(text):
+            stream.seek(-TAIL_BYTES, os.SEEK_END)
+            text = text[:HEAD_BYTES] + b"\n[...]\n" + stream.read(TAIL_BYTES)
+    path.unlink(missing_ok=True)
+    return text

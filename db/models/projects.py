@@ -18,6 +18,7 @@ class Project(Base):
     __table_args__ = (
         sa.CheckConstraint("name ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="name_is_plain"),
         sa.CheckConstraint("retention_days > 0", name="retention_days"),
+        sa.CheckConstraint("shard_seconds > 0", name="shard_seconds"),
     )
 
     id: Mapped[RowId]
@@ -31,6 +32,8 @@ class Project(Base):
     quota_traces: Mapped[int | None]
     quota_queued_runs: Mapped[int | None]
     requests_per_minute: Mapped[int | None]
+    # How long a shard of it may take; null or more than the service gives: as long as that.
+    shard_seconds: Mapped[int | None]
 
 
 class Made:

@@ -41,7 +41,8 @@ class Trace(Owned, Made, Base):
     truncated: Mapped[bool] = mapped_column(default=False)
     events_by_kind: Mapped[dict[str, int]]
     header: Mapped[dict[str, Any]]
-    # Seen while it was uploaded: address spaces and marks. Empty for traces of before that.
+    # Seen while it was uploaded: address spaces, marks, and what a replay takes, as
+    # refault/trace/costs.py tells it. Parts are missing from traces of before that.
     statistics: Mapped[dict[str, Any]] = mapped_column(server_default=sa.text("'{}'::jsonb"))
     # What people say of it, and may change. The guest's description begins as the header's.
     tags: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), server_default=sa.text("'{}'::text[]"))
@@ -50,6 +51,16 @@ class Trace(Owned, Made, Base):
     created_at: Mapped[CreatedAt]
     # When name, tags, note or guest last changed.
     updated_at: Mapped[datetime.datetime] = mapped_column(server_default=sa.func.now())
+
+    @property
+    def work(self) -> int:
+        """About as many ordinary events it weighs under one variant."""
+        return int(self.statistics.get("work", self.event_count))
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a replay of it under one variant holds at least, as far as is known."""
+        return int(self.statistics.get("memory_bytes", 0))
 
     def __repr__(self) -> str:
         return f"<Trace {self.name} {self.digest[:12]}>"

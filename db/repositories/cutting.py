@@ -54,14 +54,14 @@ def cut(
     now: datetime.datetime,
 ) -> list[Shard]:
     """Shards of the traces' open runs; they are taken in order, so the largest come first."""
-    sizes = [(trace.event_count, len(runs)) for trace, runs in parts]
+    sizes = [(trace.work, len(runs)) for trace, runs in parts]
     counts = shards_per_trace(sizes, worker_count)
     pieces = [
         (trace, runs[index::count])
         for (trace, runs), count in zip(parts, counts, strict=True)
         for index in range(count)
     ]
-    pieces.sort(key=lambda piece: _cost(piece[0].event_count, len(piece[1])), reverse=True)
+    pieces.sort(key=lambda piece: _cost(piece[0].work, len(piece[1])), reverse=True)
     shards = [_shard_of(batch, trace, now) for trace, _ in pieces]
     # Without the session's bookkeeping, which would take as long again as the database.
     session.bulk_save_objects(shards)

@@ -18,8 +18,9 @@ class Estimate:
 
     ``seconds`` is None where nothing is known or nobody works; ``basis`` says
     in a sentence what it rests on. ``bytes_to_read``: every shard reads its
-    trace once. ``queued_ahead_count``: shards of the project that wait already;
-    they are not part of ``seconds``.
+    trace once. ``work``: about as many ordinary events all of it weighs; ``memory_bytes``:
+    what one of the runs holds at least. ``queued_ahead_count``: shards of the project that wait
+    already; they are not part of ``seconds``.
     """
 
     run_count: int
@@ -29,6 +30,8 @@ class Estimate:
     worker_count: int
     bytes_to_read: int
     events_to_replay: int
+    work: int
+    memory_bytes: int
     queued_ahead_count: int
     seconds: float | None
     basis: str
@@ -37,27 +40,27 @@ class Estimate:
 def estimate(session: Session, request: Request) -> Estimate:
     """What the request would cost now."""
     known = planning.find_known(session, request)
-    # How many events each trace has, and how many runs of it have no result yet.
+    # How many events each trace weighs, and how many runs of it have no result yet.
     parts = [
         (
-            trace.event_count,
+            trace.work,
             sum((trace.digest, variant) not in known for variant in request.variants),
         )
         for trace in request.traces
     ]
     worker_count = simulators.worker_count(session, request.simulator_digest)
     shard_counts = cutting.shards_per_trace(parts, worker_count)
-    events = sum(event_count * runs for event_count, runs in parts)
+    work = sum(weight * runs for weight, runs in parts)
     longest = max(
         (
-            event_count * -(-runs // shard_count)
-            for (event_count, runs), shard_count in zip(parts, shard_counts, strict=True)
+            weight * -(-runs // shard_count)
+            for (weight, runs), shard_count in zip(parts, shard_counts, strict=True)
             if shard_count
         ),
         default=0,
     )
     seconds, basis = _seconds(
-        events, longest, worker_count, throughput.lately(session, request.simulator_digest)
+        work, longest, worker_count, throughput.lately(session, request.simulator_digest)
     )
     to_run_count = sum(runs for _, runs in parts)
     return Estimate(
@@ -70,7 +73,11 @@ def estimate(session: Session, request: Request) -> Estimate:
             trace.size_bytes * shard_count
             for trace, shard_count in zip(request.traces, shard_counts, strict=True)
         ),
-        events_to_replay=events,
+        events_to_replay=sum(
+            trace.event_count * runs for trace, (_, runs) in zip(request.traces, parts, strict=True)
+        ),
+        work=work,
+        memory_bytes=max((trace.memory_bytes for trace in request.traces), default=0),
         queued_ahead_count=_queued_count(session),
         seconds=seconds,
         basis=basis,
@@ -83,16 +90,16 @@ def _queued_count(session: Session) -> int:
 
 
 def _seconds(
-    events: int, longest: int, worker_count: int, known: throughput.Throughput | None
+    work: int, longest: int, worker_count: int, known: throughput.Throughput | None
 ) -> tuple[float | None, str]:
     """All work divided by the workers, but no less than the longest shard takes."""
-    if not events:
+    if not work:
         return 0.0, "every result is known: nothing is simulated"
     if known is None:
         return None, "nothing is known yet: no result of this simulator has been recorded"
     if not worker_count:
         return None, "no worker with this simulator is alive; the batch would wait for one"
-    per_worker = max(events / worker_count, longest)
+    per_worker = max(work / worker_count, longest)
     return per_worker / known.events_per_second, (
         f"the last shards replayed {known.events_per_second:,.0f} events of a"
         f" variant a second per worker; {worker_count} workers are alive"

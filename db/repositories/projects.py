@@ -14,7 +14,13 @@ from db.scope import project_of
 from refault.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-QUOTAS = ("quota_bytes", "quota_traces", "quota_queued_runs", "requests_per_minute")
+QUOTAS = (
+    "quota_bytes",
+    "quota_traces",
+    "quota_queued_runs",
+    "requests_per_minute",
+    "shard_seconds",
+)
 
 
 def add(session: Session, name: str, **quotas: int | None) -> Project:

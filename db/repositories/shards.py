@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, selectinload
 
 from db.messages import ShardMessage
-from db.models import Batch, Run, Shard
+from db.models import Batch, Project, Run, Shard
 from db.repositories import batch_events, batches, results
 
 LOSSES_MAX = 3
@@ -53,6 +53,8 @@ class Claim:
     runs: tuple[Run, ...]
     # The seal of the snapshot that an earlier attempt left, if one did.
     snapshot_digest: str | None = None
+    # The project's own time limit, if it has one.
+    shard_seconds: int | None = None
 
 
 class Grip(enum.Enum):
@@ -113,6 +115,7 @@ def take(
         )
     session.flush()
     origin = Origin(batch.code, batch.request_id, batch.trace_context)
+    shard_seconds = session.get_one(Project, batch.project_id).shard_seconds
     return [
         Claim(
             Fence(shard.id, shard.attempt),
@@ -122,6 +125,7 @@ def take(
             shard.trace.event_count,
             tuple(runs[shard.id]),
             shard.snapshot_digest,
+            shard_seconds,
         )
         for shard in taken
     ]
@@ -160,9 +164,20 @@ def extend(
         .returning(cancel_requested_at.label("cancel_requested_at"))
         .execution_options(synchronize_session=False)
     ).all()
-    if not rows:
+    return _grip([row.cancel_requested_at for row in rows])
+
+
+def glance(session: Session, fences: Sequence[Fence]) -> Grip:
+    """What :func:`extend` would find out; writes nothing, and so can be asked more often."""
+    query = sa.select(Batch.cancel_requested_at).join(Shard, Shard.batch_id == Batch.id)
+    found = session.scalars(query.where(_is_any_of(fences), Shard.state == "running").limit(1))
+    return _grip(found.all())
+
+
+def _grip(cancels: Sequence[datetime.datetime | None]) -> Grip:
+    if not cancels:
         return Grip.LOST
-    return Grip.HELD if rows[0].cancel_requested_at is None else Grip.CANCELLED
+    return Grip.HELD if cancels[0] is None else Grip.CANCELLED
 
 
 def cancelled(session: Session, fence: Fence) -> bool:

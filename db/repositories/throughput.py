@@ -7,7 +7,7 @@ import dataclasses
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.models import Batch, Run, Shard
+from db.models import Batch, Run, Shard, Trace
 from db.scope import EVERYWHERE
 
 SHARDS_LOOKED_AT = 200
@@ -35,12 +35,15 @@ def lately(session: Session, simulator_digest: str | None = None) -> Throughput 
         .correlate(Shard)
         .scalar_subquery()
     )
+    # Uploads of before it was told weigh as many as they have.
+    work = sa.func.coalesce(Trace.statistics["work"].astext.cast(sa.BigInteger), Shard.events_total)
     last = (
         sa.select(
-            (Shard.events_total * run_count).label("events"),
+            (work * run_count).label("events"),
             sa.func.extract("epoch", Shard.finished_at - Shard.started_at).label("seconds"),
         )
         .join(Batch, Batch.id == Shard.batch_id)
+        .join(Trace, Trace.id == Shard.trace_id)
         .where(
             Shard.state == "done",
             Shard.started_at.is_not(None),

@@ -260,6 +260,14 @@ class AsyncTeam(abc.ABC):
         )
         return await self._send(calls.estimate_batch(call))
 
+    async def get_limits(self) -> dict[str, Any]:
+        """What a shard of this project may take."""
+        return await self._send(team_calls.get_limits())
+
+    async def set_limits(self, shard_seconds: int | None) -> dict[str, Any]:
+        """Set how long a shard of this project may take; None: as long as the service gives."""
+        return await self._send(team_calls.set_limits(shard_seconds))
+
     async def get_thresholds(self) -> dict[str, Any]:
         """How much each counter may worsen in this project before a batch's verdict says so."""
         return await self._send(team_calls.get_thresholds())

@@ -212,6 +212,8 @@ class EstimateDocument(TypedDict):
     to_run: int
     shards: int
     events_to_replay: int
+    work: int
+    memory_bytes: int
     bytes_to_read: int
     workers: int
     queued_ahead: int

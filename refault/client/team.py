@@ -256,6 +256,14 @@ class Team(abc.ABC):
         )
         return self._send(calls.estimate_batch(call))
 
+    def get_limits(self) -> dict[str, Any]:
+        """What a shard of this project may take."""
+        return self._send(team_calls.get_limits())
+
+    def set_limits(self, shard_seconds: int | None) -> dict[str, Any]:
+        """Set how long a shard of this project may take; None: as long as the service gives."""
+        return self._send(team_calls.set_limits(shard_seconds))
+
     def get_thresholds(self) -> dict[str, Any]:
         """How much each counter may worsen in this project before a batch's verdict says so."""
         return self._send(team_calls.get_thresholds())

@@ -198,6 +198,16 @@ def list_audit(
     return calls.ask("GET", ("audit",), query={"limit": limit, "cursor": cursor})
 
 
+def get_limits() -> Call[dict[str, Any]]:
+    """What a shard of this project may take."""
+    return calls.ask("GET", ("limits",))
+
+
+def set_limits(shard_seconds: int | None) -> Call[dict[str, Any]]:
+    """Set how long a shard of this project may take; None: as long as the service gives."""
+    return calls.ask("PUT", ("limits",), body={"shard_seconds": shard_seconds})
+
+
 def get_thresholds() -> Call[dict[str, Any]]:
     """How much each counter may worsen in this project before a batch's verdict says so."""
     return calls.ask("GET", ("thresholds",))

@@ -28,6 +28,7 @@ from services.api.blobs.download import router as blob_downloads
 from services.api.blobs.endpoints import router as blobs
 from services.api.comparisons.endpoints import router as comparisons
 from services.api.deps import Resources
+from services.api.limits.endpoints import router as limits
 from services.api.oidc.endpoints import router as oidc
 from services.api.patch_sets.endpoints import router as patch_sets
 from services.api.patches.endpoints import router as patches
@@ -60,6 +61,7 @@ _NOUNS = (
     runs,
     comparisons,
     thresholds,
+    limits,
     webhooks,
     problem_types,
     sessions,

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from db import session
 from db.blobs import BlobStore, SnapshotStore, open_snapshots, open_store
+from db.limits import Limits
 from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
 from services.api.access import CALLER, Caller, caller_of
 from services.api.batches.watching import Watchers
@@ -43,6 +44,8 @@ class Resources:
     validators: Validators
     drawings: Drawings
     watchers: Watchers
+    # What the service gives a shard.
+    limits: Limits
     # On whose behalf; None outside of a request.
     project_id: uuid.UUID | None = None
 
@@ -77,6 +80,7 @@ class Resources:
                 poll_seconds=settings.event_poll_seconds,
                 access_seconds=settings.event_access_seconds,
             ),
+            limits=Limits.of(settings.shard_seconds, settings.memory_limit_kib),
         )
 
     def transaction(self) -> AbstractContextManager[Session]:

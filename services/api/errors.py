@@ -75,6 +75,11 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.TraceTooLarge: ProblemType(
         "trace-out-of-bounds", 422, "The trace declares a size beyond its bound", _TRACE_REMEDY
     ),
+    errors.TraceTooCostly: ProblemType(
+        "trace-too-costly", 422, "A replay of the trace takes more than it may",
+        "The detail names the limit. Capture less, or ask a maintainer of the project or whoever "
+        "runs the service to raise it.",
+    ),
     errors.TraceError: ProblemType("trace-corrupt", 422, "The trace is damaged", _TRACE_REMEDY),
     errors.UnknownPatch: ProblemType("unknown-patch", 422, "No such patch", _CATALOGUE_REMEDY),
     errors.UnknownBase: ProblemType("unknown-base", 422, "No such base", _CATALOGUE_REMEDY),

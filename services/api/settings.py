@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db import outbound, tracing
 from db.blobs import is_bucket
+from db.limits import MEMORY_LIMIT_KIB, SHARD_SECONDS, SHARD_SECONDS_MAX
 
 GIB = 1024**3
 
@@ -142,6 +143,15 @@ class Settings(BaseSettings):
     )
     project_requests_per_minute: int | None = Field(
         1200, gt=0, description="Requests a minute of each token or login of a new project"
+    )
+    shard_seconds: float = Field(
+        SHARD_SECONDS,
+        gt=0,
+        le=SHARD_SECONDS_MAX,
+        description="How long a shard may take, as the workers have it; projects may set less",
+    )
+    memory_limit_kib: int = Field(
+        MEMORY_LIMIT_KIB, gt=0, description="What a pool process of the workers may hold, in KiB"
     )
     # By name, as tasks are: the API imports no pages, and runs without them if this is empty.
     pages: str = Field(

@@ -5,16 +5,18 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from db.limits import Limits
 from db.models import PatchSet, Trace
-from db.repositories import patch_sets, planning, simulators, traces
+from db.repositories import patch_sets, planning, projects, simulators, traces
+from db.scope import project_of
 from refault import catalogue
 from refault.errors import CatalogueError, EmptyBatch, InvalidParameter, UnknownBase
 from services.api.batches.schemas import Axes, BatchBody
 from services.api.errors import PointedError, pointing_at
 
 
-def expanded(session: Session, body: BatchBody) -> planning.Request:
-    """What the body asks for, planned; writes nothing.
+def expanded(session: Session, body: BatchBody, limits: Limits) -> planning.Request:
+    """What the body asks for, planned; writes nothing. ``limits`` are the service's.
 
     Raises:
         PointedError: with the JSON pointers of what is wrong.
@@ -22,6 +24,7 @@ def expanded(session: Session, body: BatchBody) -> planning.Request:
     """
     _refuse_empty(body)
     found_traces = _traces(session, body)
+    _refuse_too_costly(session, found_traces, limits)
     found_sets = _patch_sets(session, body)
     simulator = simulators.current(session)
     try:
@@ -61,6 +64,14 @@ def _patch_sets(session: Session, body: BatchBody) -> list[PatchSet]:
         with pointing_at(f"/patch_sets/{index}"):
             found.append(patch_sets.get(session, row_id))
     return found
+
+
+def _refuse_too_costly(session: Session, found: Sequence[Trace], limits: Limits) -> None:
+    """Held against today's limits: a trace may be older than they are, or another project's."""
+    limits = limits.within(projects.by_id(session, project_of(session)).shard_seconds)
+    with pointing_at("/traces"):
+        for trace in found:
+            limits.check(f"trace {trace.name}", work=trace.work, memory_bytes=trace.memory_bytes)
 
 
 def _axes(axes: Axes | None) -> dict[str, Sequence[catalogue.AxisValue]] | None:

@@ -133,6 +133,10 @@ class BatchEstimate(Document):
     to_run: int
     shards: int = Field(description="Pieces of work; each decodes its trace once")
     events_to_replay: int = Field(description="Events × variants that have to be simulated")
+    work: int = Field(
+        description="About as many ordinary events that weighs: some walk all shadow pages"
+    )
+    memory_bytes: int = Field(description="What one of the runs holds at least")
     bytes_to_read: int
     workers: int = Field(description="Living workers with the present simulator")
     queued_ahead: int = Field(

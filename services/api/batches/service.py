@@ -41,7 +41,7 @@ def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
     with resources.transaction() as session:
         planned = planning.write(
             session,
-            requested.expanded(session, body),
+            requested.expanded(session, body, resources.limits),
             request_id=logs.field("request_id"),
             trace_context=tracing.context(),
         )
@@ -84,7 +84,7 @@ def _reopened(
 def estimate(resources: Resources, body: BatchBody) -> BatchEstimate:
     """What a batch would come to; writes nothing and sends nothing."""
     with resources.transaction() as session:
-        request = requested.expanded(session, body)
+        request = requested.expanded(session, body, resources.limits)
         found = estimating.estimate(session, request)
     return BatchEstimate(
         traces=len(request.traces),
@@ -95,6 +95,8 @@ def estimate(resources: Resources, body: BatchBody) -> BatchEstimate:
         to_run=found.to_run_count,
         shards=found.shard_count,
         events_to_replay=found.events_to_replay,
+        work=found.work,
+        memory_bytes=found.memory_bytes,
         bytes_to_read=found.bytes_to_read,
         workers=found.worker_count,
         queued_ahead=found.queued_ahead_count,

@@ -18,6 +18,7 @@ class ProjectBody(Body):
     quota_traces: Bound = None
     quota_queued_runs: Bound = None
     requests_per_minute: Bound = None
+    shard_seconds: Annotated[int, Field(gt=0, le=2**31 - 1)] | None = None
 
 
 class Project(Document):
@@ -29,6 +30,7 @@ class Project(Document):
     quota_traces: int | None
     quota_queued_runs: int | None
     requests_per_minute: int | None
+    shard_seconds: int | None = Field(description="How long a shard may take; see /limits")
 
 
 class MemberBody(Body):

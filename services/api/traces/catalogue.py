@@ -27,7 +27,7 @@ def describe(session: Session, row: Trace) -> TraceDetail:
     detail = TraceDetail.model_validate(row)
     speed = throughput.lately(session)
     if speed is not None:
-        seconds = row.event_count / speed.events_per_second
+        seconds = row.work / speed.events_per_second
         detail.estimated_variant_seconds = float(f"{seconds:.3g}")
     return detail
 

@@ -109,7 +109,7 @@ def keep(
     that writes the row. Where either fails, nothing of the upload stays.
 
     Raises:
-        TraceError: the trace is not whole.
+        TraceError: the trace is not whole, or a replay of it would take more than it may.
         DigestMismatch: ``digest`` was announced, and another one arrived.
         Conflict: the same trace is being deleted right now, or it took too long to be stored.
     """
@@ -120,6 +120,11 @@ def keep(
             f"the sender announced {digest}"
         )
     columns = _columns(validator, wishes)
+    resources.limits.check(
+        "the trace",
+        work=columns["statistics"]["work"],
+        memory_bytes=columns["statistics"]["memory_bytes"],
+    )
     # Known before it is in place: were we killed in between, the API takes it away again. Without
     # a database nothing is put anywhere.
     with resources.transaction() as session:
@@ -153,7 +158,7 @@ def _drop_orphan(resources: Resources, placement: uuid.UUID, digest: str) -> Non
 
 
 def _columns(validator: TraceValidator, wishes: Wishes) -> dict[str, Any]:
-    summary, statistics = validator.close(), validator.statistics
+    summary, statistics, costs = validator.close(), validator.statistics, validator.costs
     header = dataclasses.asdict(summary.header)
     meanings = summary.header.workload_marks
     return {
@@ -173,6 +178,8 @@ def _columns(validator: TraceValidator, wishes: Wishes) -> dict[str, Any]:
         "note": wishes.note,
         "statistics": {
             "address_space_count": statistics.address_space_count,
+            "work": costs.work if costs else summary.event_count,
+            "memory_bytes": costs.memory_bytes if costs else 0,
             "marks": [
                 {"number": number, "count": count, "meaning": meanings.get(str(number), "")}
                 for number, count in sorted(statistics.marks.items())

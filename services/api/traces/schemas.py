@@ -38,6 +38,8 @@ _EXAMPLE: dict[str, Any] = {
     "statistics": {
         "address_space_count": 37,
         "marks": [{"number": 1, "count": 2, "meaning": "the build begins"}],
+        "work": 4812733,
+        "memory_bytes": 9437184,
     },
     "created_at": "2026-11-24T11:21:07.412Z",
     "updated_at": "2026-11-24T11:25:40.118Z",
@@ -59,6 +61,12 @@ class Statistics(Document):
         None, description="Distinct roots that CR3 was seen to hold"
     )
     marks: list[Mark] = Field(default_factory=list)
+    work: int | None = Field(
+        None, description="About as many ordinary events a replay under one variant weighs"
+    )
+    memory_bytes: int | None = Field(
+        None, description="What a replay under one variant holds at least"
+    )
 
 
 class TraceSummary(Document):

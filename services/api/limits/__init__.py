@@ -1,0 +1,1 @@
+"""Limits: how long a shard of a project may take."""

@@ -1,0 +1,44 @@
+"""The endpoints under ``/api/v1/limits``."""
+
+from fastapi import APIRouter
+
+from db.repositories import projects
+from db.scope import project_of
+from refault.errors import InvalidRequest
+from services.api.deps import Resources, WithResources
+from services.api.errors import pointing_at
+from services.api.limits.schemas import Limits, LimitsBody
+from services.api.responses import problems
+
+router = APIRouter(tags=["limits"])
+
+
+@router.get("/limits")
+def get_limits(resources: WithResources) -> Limits:
+    """Get what a shard of this project may take."""
+    with resources.transaction() as session:
+        project = projects.by_id(session, project_of(session))
+        return _document(resources, project.shard_seconds)
+
+
+@router.put("/limits", responses=problems(403, 422))
+def put_limits(resources: WithResources, body: LimitsBody) -> Limits:
+    """Set how long a shard of this project may take; for maintainers. What runs keeps its limit."""
+    most = resources.limits.seconds
+    if body.shard_seconds is not None and body.shard_seconds > most:
+        with pointing_at("/shard_seconds"):
+            raise InvalidRequest(
+                f"shard_seconds: {body.shard_seconds} is more than the {most:g} s that this "
+                "service gives (REFAULT_SHARD_SECONDS)"
+            )
+    with resources.transaction() as session:
+        projects.by_id(session, project_of(session)).shard_seconds = body.shard_seconds
+    return _document(resources, body.shard_seconds)
+
+
+def _document(resources: Resources, shard_seconds: int | None) -> Limits:
+    return Limits(
+        shard_seconds=shard_seconds,
+        shard_seconds_max=resources.limits.seconds,
+        replay_memory_bytes=resources.limits.memory_bytes,
+    )

@@ -1,0 +1,28 @@
+"""The end of a shard's time: an attempt that reaches it fails, as every other one would."""
+
+from __future__ import annotations
+
+import time
+
+from db.limits import Limits
+from refault.errors import ReplayOutOfTime
+
+
+class Deadline:
+    """Begins when it is made. Only this machine's clock is asked, which nobody sets."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._ends_at = time.monotonic() + limits.seconds
+
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self._ends_at
+
+    def check(self) -> None:
+        """Raise ReplayOutOfTime if it is."""
+        if self.is_over():
+            raise ReplayOutOfTime(
+                f"out of time after {self._limits.named_seconds} for a shard: capture less, submit "
+                "fewer variants at once, or have the limit raised"
+            )
