@@ -104,7 +104,7 @@ def _handful(waiting: Sequence[Shard]) -> list[Shard]:
     taken: list[Shard] = []
     events = 0
     for shard in waiting:
-        events += shard.trace.work * len(shard.runs)
+        events += max(shard.events_total, shard.trace.work) * len(shard.runs)
         if taken and (events > HANDFUL_EVENTS or shard.lost_count):
             break
         taken.append(shard)

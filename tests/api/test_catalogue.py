@@ -164,6 +164,8 @@ async def test_an_upload_is_known_by_its_address_spaces_and_marks(http):
     assert trace["guest"] == {"kernel": "6.1"}
     assert trace["statistics"] == {
         "address_space_count": 2,
+        "work": 8,
+        "memory_bytes": 640,
         "marks": [
             {"number": 7, "count": 2, "meaning": "the build begins"},
             {"number": 9, "count": 1, "meaning": ""},

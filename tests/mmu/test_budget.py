@@ -8,6 +8,7 @@ from refault.catalogue import SEED_SERIES, Parameters, PatchSet, resolve
 from refault.errors import ReplayTooLarge
 from refault.mmu.budget import Budget
 from refault.mmu.engine import replay
+from refault.trace import TraceValidator
 from tests.mmu import exhausting
 
 MIB = 1 << 20
@@ -77,3 +78,14 @@ def test_memory_that_was_given_back_can_be_taken_again():
         with pytest.raises(ReplayTooLarge):
             share.ask(100, "and another")
         share.settle([[0] * 20])
+
+
+@pytest.mark.parametrize(
+    "rows", [exhausting.written(60_000), exhausting.tables(4_000)], ids=["written", "tables"]
+)
+def test_what_an_upload_is_told_to_hold_is_no_more_than_what_a_replay_needs(rows):
+    validator = TraceValidator()
+    validator.feed(rows.bytes())
+    validator.close()
+    with pytest.raises(ReplayTooLarge):
+        replay(rows.trace(), [PLAIN], memory_bytes=validator.costs.memory_bytes)

@@ -16,7 +16,7 @@ depends_on = None
 
 def upgrade() -> None:
     """No project has one yet. The previous release does not look at it."""
-    op.add_column("projects", sa.Column("shard_seconds", sa.Integer(), nullable=True))
+    op.add_column("projects", sa.Column("shard_seconds", sa.BigInteger(), nullable=True))
     op.create_check_constraint(op.f("ck_projects_shard_seconds"), "projects", "shard_seconds > 0")
 
 
