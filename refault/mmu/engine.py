@@ -70,8 +70,7 @@ def replay(
     Resumed from that file, elsewhere or later, a replay of the same trace under the same
     variants gives the same bytes.
 
-    The arrays of all variants together never take more than ``memory_bytes``, or than the machine
-    has; that is asked before they grow. A result does not depend on it.
+    The arrays of all together never take more than ``memory_bytes``, or than the machine has.
 
     Raises:
         TraceError: the trace is damaged; nothing of it is used.
@@ -96,21 +95,14 @@ def replay(
             blocks = trace.blocks()
         else:
             resumed = snapshot.read(resume_from, trace.header, variants, budget)
-            source, hosts = resumed.source, resumed.hosts
-            blocks = resumed.checked(trace)
+            source, hosts, blocks = resumed.source, resumed.hosts, resumed.checked(trace)
         due = snapshot.Schedule(source.events, snapshot_every)
-
-        def look() -> None:
-            if is_cancelled is not None and is_cancelled():
-                msg = f"cancelled after event {source.events}"
-                raise ReplayCancelled(msg)
-
         executed = lanes.execute(
             hosts,
             source.parts(blocks, buffers=lanes.BUFFERS),
             threads,
             is_rest=due.has_come if on_snapshot else None,
-            look=look,
+            look=functools.partial(_look, source, is_cancelled),
         )
         for _, _, taken in opened.enter_context(contextlib.closing(executed)):
             if progress is not None:
@@ -121,6 +113,12 @@ def replay(
         if progress is not None:
             progress(trace.size_bytes, trace.size_bytes)
         return [_result(host, trace, source.skipped()) for host in hosts]
+
+
+def _look(source: RowSource, is_cancelled: Callable[[], bool] | None) -> None:
+    """Asked several times a second."""
+    if is_cancelled is not None and is_cancelled():
+        raise ReplayCancelled(f"cancelled after event {source.events}")
 
 
 def _begun(

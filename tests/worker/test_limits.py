@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import sqlalchemy as sa
@@ -132,6 +133,43 @@ def test_other_shards_of_a_handful_go_on_after_one_that_was_too_much(room):
     assert run(room.resources, replay=too_long_once) == [Ending.FAILED, Ending.RECORDED]
     [_, second] = room.fences(messages)
     assert room.shard(second.shard_id).state == "done"
+
+
+@pytest.fixture(scope="module")
+def days_of_dirty_logs():
+    """Less than 8 KiB, and one part of its rows alone takes longer than a test may."""
+    rows = exhausting.dirty_logs(1 << 22, pages=16_000)
+    assert len(rows.bytes()) < 8 << 10
+    return rows
+
+
+def test_a_trace_that_would_take_days_is_cancelled_in_the_midst_of_its_operations(
+    room, days_of_dirty_logs
+):
+    bring(room, days_of_dirty_logs)
+    batch, [_message] = room.plan(patches=SEED_SERIES[:2])
+
+    def cancel_when_it_runs():
+        eventually(lambda: room.batch(batch.id).state == "running", "the run")
+        with transaction(room.engine) as session:
+            batches.cancel(session, batch.id)
+
+    canceller = threading.Thread(target=cancel_when_it_runs)
+    canceller.start()
+    assert run(room.resources) == [Ending.CANCELLED]
+    canceller.join()
+    assert room.batch(batch.id).state == "cancelled"
+    assert room.count(Result) == 0
+
+
+def test_a_trace_that_would_take_days_fails_when_its_time_is_over(room, days_of_dirty_logs, sent):
+    bring(room, days_of_dirty_logs)
+    limit_project(room, 1)
+    batch, [_message] = room.plan(patches=SEED_SERIES[:2])
+    assert run(room.resources) == [Ending.FAILED]
+    assert all("out of time after 1 s" in row.error for row in room.runs(batch.id))
+    assert room.count(Result) == 0
+    assert sent == []
 
 
 def test_a_glance_finds_out_what_an_extension_would(room):
