@@ -2,22 +2,23 @@
 
 ``transaction(engine, project_id)`` opens one. Every statement it executes, whatever wrote it,
 is limited to the project's rows of each :class:`~db.models.projects.Owned` table, and new rows of
-those tables get the project. A query that forgets to ask for the project is thereby as safe as
-one that asks. Without a project a session sees everything: workers and upkeep, never the API on
-behalf of somebody.
+those tables get the project, and their maker where they keep one. A query that forgets to ask for
+the project is thereby as safe as one that asks. Without a project a session sees everything:
+workers and upkeep, never the API on behalf of somebody.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import event
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, with_loader_criteria
 
-from db.models.projects import Owned
+from db.models.projects import Made, Owned
 
 _PROJECT = "project_id"
+_MAKER = "maker"
 EVERYWHERE = {"everywhere": True}
 """Execution options of a statement that must see all projects: is a name free, is a file used?"""
 
@@ -25,6 +26,28 @@ EVERYWHERE = {"everywhere": True}
 def enter(session: Session, project_id: uuid.UUID) -> None:
     """Makes it a session of this project, for good."""
     session.info[_PROJECT] = project_id
+
+
+class Maker(NamedTuple):
+    """On whose behalf rows are made: a person, a token, or a token of a person."""
+
+    user_id: uuid.UUID | None = None
+    token_id: uuid.UUID | None = None
+
+
+NOBODY = Maker()
+"""Nobody who is known."""
+
+
+def sign(session: Session, maker: Maker) -> None:
+    """From now on new rows of the session are that maker's."""
+    session.info[_MAKER] = maker
+
+
+def maker_of(session: Session) -> Maker:
+    """Who makes the session's new rows; nobody known, unless it was signed."""
+    found = session.info.get(_MAKER)
+    return found if isinstance(found, Maker) else NOBODY
 
 
 def project_of(session: Session) -> uuid.UUID:
@@ -59,3 +82,5 @@ def _give(session: Session, context: UOWTransaction, instances: Any) -> None:
     for row in session.new:
         if isinstance(row, Owned) and row.project_id is None:
             row.project_id = project_of(session)
+        if isinstance(row, Made) and row.user_id is None and row.token_id is None:
+            row.user_id, row.token_id = maker_of(session)

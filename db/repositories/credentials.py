@@ -10,7 +10,7 @@ import dataclasses
 import datetime
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -19,11 +19,19 @@ from db import secrets
 from db.identifiers import uuid7
 from db.models import Batch, LoginSession, Membership, Project, ShareLink, Token, User
 from db.models.accounts import SCOPES
-from db.scope import project_of
-from refault.errors import InvalidRequest, NotFound
+from db.scope import Maker, maker_of, project_of
+from refault.errors import Conflict, InvalidRequest, NotFound
 
 # A write per request would be a row of contention; nobody needs it to the second.
 _USE_NOTED_SECONDS = 60
+
+TOKENS_MAX = 50
+"""Of one person in one project, that hold at the same time."""
+
+LINKS_MAX = 50
+"""Of one person, or one token, that hold at the same time."""
+
+LINK_LIFETIME = datetime.timedelta(days=90)
 
 RowT = TypeVar("RowT", Token, LoginSession, ShareLink)
 
@@ -47,10 +55,23 @@ def mint_token(
     user_id: uuid.UUID | None = None,
     lifetime: datetime.timedelta | None = None,
 ) -> tuple[Token, str]:
-    """A new token of the session's project and its secret, which is nowhere else."""
+    """A new token of the session's project and its secret, which is nowhere else.
+
+    Raises:
+        InvalidRequest: the scopes are none.
+        Conflict: the user has :data:`TOKENS_MAX` already.
+    """
     wanted = [scope for scope in SCOPES if scope in set(scopes)]
     if not wanted or set(scopes) - set(SCOPES):
         raise InvalidRequest(f"scopes: one or more of {', '.join(SCOPES)}")
+    if user_id is not None:
+        # One after the other: two at once do not share the last place.
+        session.execute(sa.select(User.id).where(User.id == user_id).with_for_update())
+        query = sa.select(sa.func.count(Token.id)).where(Token.user_id == user_id, *_holding(Token))
+        if (session.scalar(query) or 0) >= TOKENS_MAX:
+            raise Conflict(
+                f"one person has {TOKENS_MAX} tokens of a project at most: revoke one first"
+            )
     secret, digest = secrets.new(secrets.TOKEN)
     row = Token(
         id=uuid7(),
@@ -83,17 +104,44 @@ def open_session(
 def share(
     session: Session, batch: Batch, made_by: str, lifetime: datetime.timedelta | None
 ) -> tuple[ShareLink, str]:
-    """A new link to one batch of the session's project and its secret."""
+    """A new link to one batch of the session's project and its secret.
+
+    It is the session's maker's, and never outlives the token it was made with. Without a lifetime
+    it has :data:`LINK_LIFETIME`.
+
+    Raises:
+        Conflict: its maker has :data:`LINKS_MAX` in this project already.
+    """
     secret, digest = secrets.new(secrets.SHARE_LINK)
+    maker = maker_of(session)
+    if maker != (None, None):
+        _check_room_for_link(session, maker)
+    expires_at = _now(session) + (lifetime or LINK_LIFETIME)
+    if maker.token_id is not None:
+        token = session.get_one(Token, maker.token_id)
+        expires_at = min(expires_at, token.expires_at or expires_at)
     row = ShareLink(
         id=uuid7(),
         project_id=project_of(session),
         batch_id=batch.id,
         secret_digest=digest,
         made_by=made_by,
-        expires_at=_after(session, lifetime),
+        user_id=maker.user_id,
+        token_id=maker.token_id,
+        expires_at=expires_at,
     )
     return _kept(session, row), secret
+
+
+def _check_room_for_link(session: Session, maker: Maker) -> None:
+    is_theirs = (
+        ShareLink.token_id == maker.token_id
+        if maker.token_id is not None
+        else ShareLink.user_id == maker.user_id
+    )
+    query = sa.select(sa.func.count(ShareLink.id)).where(is_theirs, *_holding(ShareLink))
+    if (session.scalar(query) or 0) >= LINKS_MAX:
+        raise Conflict(f"one caller has {LINKS_MAX} links at most at a time: revoke one first")
 
 
 def find(session: Session, secret: str) -> Shown | None:
@@ -192,12 +240,23 @@ def revoke_sessions(session: Session, user: User) -> None:
 
 def _that_holds(session: Session, model: type[RowT], secret: str) -> RowT | None:
     return session.scalar(
-        sa.select(model).where(
-            model.secret_digest == secrets.digest_of(secret),
-            model.revoked_at.is_(None),
-            sa.or_(model.expires_at.is_(None), model.expires_at > sa.func.now()),
-        )
+        sa.select(model).where(model.secret_digest == secrets.digest_of(secret), *_holding(model))
     )
+
+
+def holds(session: Session, row: RowT) -> bool:
+    """Whether it is neither revoked nor expired, by the database's clock."""
+    model = type(row)
+    query = sa.select(model.id).where(model.id == row.id, *_holding(model))
+    return session.scalar(query) is not None
+
+
+def _holding(model: type[RowT]) -> tuple[sa.ColumnElement[bool], ...]:
+    expires_at: sa.ColumnElement[Any] = sa.type_coerce(model.expires_at, sa.DateTime(timezone=True))
+    if model is ShareLink:
+        # The previous release may still make some without an end.
+        expires_at = sa.func.coalesce(expires_at, ShareLink.created_at + LINK_LIFETIME)
+    return model.revoked_at.is_(None), sa.or_(expires_at.is_(None), expires_at > sa.func.now())
 
 
 def _kept(session: Session, row: RowT) -> RowT:

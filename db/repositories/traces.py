@@ -15,7 +15,7 @@ from db.identifiers import uuid7
 from db.models import Trace
 from db.repositories import projects
 from db.repositories.pages import PAGE_SIZE, Page, sorted_page
-from db.scope import EVERYWHERE, project_of
+from db.scope import EVERYWHERE, maker_of, project_of
 from refault.errors import Conflict, InvalidRequest, NotFound
 
 SHORT_DIGEST_LENGTH = 8
@@ -83,7 +83,7 @@ def add(session: Session, **columns: Any) -> tuple[Trace, bool]:
         projects.check_room_for_trace(session, columns["size_bytes"])
     statement = (
         insert(Trace)
-        .values(id=uuid7(), project_id=project_id, **columns)
+        .values(id=uuid7(), project_id=project_id, **(maker_of(session)._asdict() | columns))
         .on_conflict_do_nothing(index_elements=[Trace.project_id, Trace.digest])
         .returning(Trace.id)
     )

@@ -164,7 +164,7 @@ class AsyncTeam(abc.ABC):
         return await self._send(team_calls.list_tokens())
 
     async def mint_token(
-        self, name: str, *, scopes: Sequence[str], lifetime_days: int | None = 90
+        self, name: str, *, scopes: Sequence[str], lifetime_days: int = 90
     ) -> dict[str, Any]:
         """A new token; its secret is shown only here."""
         return await self._send(
@@ -209,7 +209,7 @@ class AsyncTeam(abc.ABC):
         """Looks at another project with the login whose cookie is shown."""
         return await self._send(calls.choose_project(project))
 
-    async def share_batch(self, batch: str, *, lifetime_days: int | None = 90) -> ShareDocument:
+    async def share_batch(self, batch: str, *, lifetime_days: int = 90) -> ShareDocument:
         """A link by which anybody may read a batch."""
         return await self._send(calls.share_batch(batch, lifetime_days=lifetime_days))
 

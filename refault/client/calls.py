@@ -238,7 +238,7 @@ def choose_project(project: str) -> Call[MeDocument]:
     return Call("PUT", _path("sessions", "current"), answers.document, body=body)
 
 
-def share_batch(batch: str, *, lifetime_days: int | None = 90) -> Call[ShareDocument]:
+def share_batch(batch: str, *, lifetime_days: int = 90) -> Call[ShareDocument]:
     """A link by which anybody may read a batch."""
     body = {"lifetime_days": lifetime_days}
     return Call("POST", _path("batches", batch, "shares"), answers.document, body=body)

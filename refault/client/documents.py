@@ -286,6 +286,7 @@ class ShareDocument(TypedDict):
     created_at: str
     expires_at: str | None
     revoked_at: str | None
+    is_open: bool
     path: str
 
 

@@ -162,7 +162,7 @@ class Team(abc.ABC):
         return self._send(team_calls.list_tokens())
 
     def mint_token(
-        self, name: str, *, scopes: Sequence[str], lifetime_days: int | None = 90
+        self, name: str, *, scopes: Sequence[str], lifetime_days: int = 90
     ) -> dict[str, Any]:
         """A new token; its secret is shown only here."""
         return self._send(team_calls.mint_token(name, scopes=scopes, lifetime_days=lifetime_days))
@@ -205,7 +205,7 @@ class Team(abc.ABC):
         """Looks at another project with the login whose cookie is shown."""
         return self._send(calls.choose_project(project))
 
-    def share_batch(self, batch: str, *, lifetime_days: int | None = 90) -> ShareDocument:
+    def share_batch(self, batch: str, *, lifetime_days: int = 90) -> ShareDocument:
         """A link by which anybody may read a batch."""
         return self._send(calls.share_batch(batch, lifetime_days=lifetime_days))
 

@@ -176,7 +176,7 @@ def list_tokens() -> Call[Page[dict[str, Any]]]:
 
 
 def mint_token(
-    name: str, *, scopes: Sequence[str], lifetime_days: int | None = 90
+    name: str, *, scopes: Sequence[str], lifetime_days: int = 90
 ) -> Call[dict[str, Any]]:
     """A new token; its secret is shown only here."""
     return calls.ask(

@@ -9,10 +9,8 @@
                           401 / 403              429          403               │
                                        written down, if it was a write ◄────────┘
 
-A route that nobody thought of here is refused to whoever has no token, and its writes to whoever
-is no maintainer: :func:`need_of` goes by the noun in the address, and what it does not know needs
-the most. Another project's things are no matter of this file: the session does not see them
-(``db/scope.py``), so they are 404.
+What a request needs stands in :mod:`services.api.needs`. Another project's things are no matter of
+this file: the session does not see them (``db/scope.py``), so they are 404.
 """
 
 from __future__ import annotations
@@ -33,42 +31,35 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from db import secrets
 from db.models import Batch, LoginSession, ShareLink, Token, User
 from db.models.accounts import SCOPES
+from db.models.projects import Made
 from db.repositories import accounts, audit, credentials, rates
+from db.scope import Maker
 from db.session import transaction
 from refault.client.connection import FORM_KEY_HEADER, SESSION_COOKIE
 from refault.errors import Forbidden, NotFound, RateLimited, RefaultError, Unauthenticated
 from services.api import errors
+from services.api.needs import (
+    ROOT,
+    SAFE_METHODS,
+    WITHOUT_PROJECT,
+    Need,
+    need_of,
+    noun_of,
+    scopes_for,
+)
 
 if TYPE_CHECKING:
     from services.api.deps import Resources
 
-ROOT = "/api/v1"
+__all__ = ["ROOT", "SAFE_METHODS", "Access", "Caller", "caller_of", "need_of"]
+
 CALLER = "refault.caller"
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 SCOPES_OF_ROLE: Mapping[str, frozenset[str]] = {
     "viewer": frozenset({"read"}),
     "contributor": frozenset({"read", "upload", "submit"}),
     "maintainer": frozenset(SCOPES),
 }
-Need = Literal["nothing", "login", "read", "upload", "submit", "admin"]
-
-# The only routes that are answered to strangers. Problems explain refusals, also theirs; metrics
-# are for this machine, and look closer themselves.
-_PUBLIC_PATHS = frozenset(
-    {"/healthz", "/readyz", "/metrics", f"{ROOT}/openapi.json", f"{ROOT}/sessions/oidc"}
-)
-_PUBLIC_CALLS = frozenset(
-    ("POST", f"{ROOT}/sessions{rest}") for rest in ("", "/oidc", "/oidc/finish")
-)
-_PUBLIC_NOUN = "problems"
-# About the caller, whoever it is; its endpoints look closer.
-_OWN = frozenset({"me", "sessions", "projects", "tokens"})
-_UPLOADED = frozenset({"traces", "blobs", "uploads"})
-_SUBMITTED = frozenset({"patch_sets", "batches", "runs", "comparisons", "shares"})
-# Not even to be read by everybody in the project: who does what, and secrets.
-_GUARDED = frozenset({"audit", "users", "webhooks"})
-# What can be called without a project: by who is a member of none yet, or chooses one.
-_WITHOUT_PROJECT = frozenset({"me", "sessions", "projects", "users"})
+SCOPES_OF_SHARING = frozenset({"read", "submit"})
 _RATE_SECONDS = 60
 
 
@@ -90,24 +81,33 @@ class Caller:
     form_key: str | None = None
 
     @property
+    def maker(self) -> Maker:
+        """Who has made what this request makes."""
+        return Maker(
+            None if self.user is None else self.user.id,
+            self.row_id if self.kind == "token" else None,
+        )
+
+    def has_made(self, row: Made) -> bool:
+        """Whether it is this caller's: this person's, by whatever token, or this very token's."""
+        if self.kind == "token":
+            return row.token_id == self.row_id
+        return self.user is not None and row.user_id == self.user.id
+
+    def check_has(self, scope: str, what: str) -> None:
+        """Refuses what needs a scope that the caller lacks."""
+        if scope not in self.scopes:
+            raise Forbidden(f"{what} needs the scope {scope!r}, which {self.name} lacks")
+
+    def check_own(self, row: Made, what: str) -> None:
+        """Refuses to do to others' what only their makers and maintainers may."""
+        if not ("admin" in self.scopes or self.has_made(row)):
+            raise Forbidden(f"{what} was made by another caller: its maker or a maintainer may")
+
+    @property
     def is_admin(self) -> bool:
         """Whether a person calls who may do everything; a token never is."""
         return self.kind == "session" and self.user is not None and self.user.is_admin
-
-
-def need_of(method: str, path: str) -> Need:
-    """What a caller must have for a request; unknown addresses need the most."""
-    noun = _noun(path)
-    is_public = path in _PUBLIC_PATHS or noun == _PUBLIC_NOUN
-    if (is_public and method in SAFE_METHODS) or (method, path) in _PUBLIC_CALLS:
-        return "nothing"
-    if noun in _OWN:
-        return "login"
-    if method in SAFE_METHODS:
-        return "admin" if noun in _GUARDED else "read"
-    if noun in _UPLOADED:
-        return "upload"
-    return "submit" if noun in _SUBMITTED else "admin"
 
 
 class Access:
@@ -229,6 +229,8 @@ def _identify(session: Session, secret: str) -> Caller | None:
     rate = found.project.requests_per_minute if found.project else None
     match row:
         case ShareLink():
+            if not may_share(session, row):
+                return None
             return Caller(
                 "link", f"share link {row.id}", row.id, row.project_id, frozenset({"read"}),
                 batch=session.get_one(Batch, row.batch_id).code, requests_per_minute=rate,
@@ -246,6 +248,26 @@ def _identify(session: Session, secret: str) -> Caller | None:
                 user=user, requests_per_minute=rate,
             )  # fmt: skip
     return _logged_in(session, row, user, rate, secret)
+
+
+def may_share(session: Session, link: ShareLink) -> bool:
+    """Whether who made a link could make it now; else it opens nothing.
+
+    One of an earlier release whose maker is not known lasts until it expires.
+    """
+    scopes = frozenset(SCOPES)
+    if link.token_id is not None:
+        token = session.get(Token, link.token_id)
+        if token is None or not credentials.holds(session, token):
+            return False
+        scopes &= frozenset(token.scopes)
+    if link.user_id is not None:
+        user = session.get(User, link.user_id)
+        role = _role(session, user, link.project_id) if user is not None else None
+        if user is None or user.disabled_at is not None or role is None:
+            return False
+        scopes &= SCOPES_OF_ROLE[role]
+    return scopes >= SCOPES_OF_SHARING
 
 
 def _logged_in(
@@ -292,14 +314,14 @@ def _check(request: Request, caller: Caller, need: Need) -> None:
         check_origin(request)
         if request.headers.get(FORM_KEY_HEADER) != caller.form_key:
             raise Forbidden(f"a login writes with its form key in {FORM_KEY_HEADER} only")
-    if need == "login" and _noun(path) in _WITHOUT_PROJECT:
+    if need == "login" and noun_of(path) in WITHOUT_PROJECT:
         return
-    if caller.is_admin and _noun(path) in _WITHOUT_PROJECT:
+    if caller.is_admin and noun_of(path) in WITHOUT_PROJECT:
         return
     if caller.project_id is None:
         raise Forbidden(f"{caller.name} is a member of no project, or has chosen none")
-    if need in SCOPES and need not in caller.scopes:
-        raise Forbidden(f"{method} {path} needs the scope {need!r}, which {caller.name} lacks")
+    for scope in scopes_for(method, path):
+        caller.check_has(scope, f"{method} {path}")
 
 
 def _is_shared(path: str, batch: str | None) -> bool:
@@ -309,11 +331,6 @@ def _is_shared(path: str, batch: str | None) -> bool:
     whole = {f"{ROOT}/me", of_batch, f"{of_batch}/runs", comparison}
     form = path.removeprefix(f"{comparison}.")
     return path in whole or (form != path and "/" not in form)
-
-
-def _noun(path: str) -> str:
-    """``traces`` of ``/api/v1/traces/1``; empty outside of the API."""
-    return path.removeprefix(f"{ROOT}/").partition("/")[0] if path.startswith(f"{ROOT}/") else ""
 
 
 def _note(engine: sa.Engine, request: Request, caller: Caller, message: Message) -> None:

@@ -1,7 +1,8 @@
 """What every endpoint may ask for: the database, the blobs, the broker, a page of a list."""
 
 import uuid
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, cast
 
@@ -10,10 +11,11 @@ import sqlalchemy as sa
 from fastapi import Depends, Query, Request, Response
 from sqlalchemy.orm import Session
 
-from db import session
+from db import scope, session
 from db.blobs import BlobStore, SnapshotStore, open_snapshots, open_store
 from db.limits import Limits
 from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
+from db.scope import NOBODY, Maker
 from services.api.access import CALLER, Caller, caller_of
 from services.api.batches.watching import Watchers
 from services.api.bodies import Bodies
@@ -48,6 +50,7 @@ class Resources:
     limits: Limits
     # On whose behalf; None outside of a request.
     project_id: uuid.UUID | None = None
+    maker: Maker = NOBODY
 
     @classmethod
     def open(cls, settings: Settings) -> "Resources":
@@ -83,11 +86,14 @@ class Resources:
             limits=Limits.of(settings.shard_seconds, settings.memory_limit_kib),
         )
 
-    def transaction(self) -> AbstractContextManager[Session]:
-        """A transaction that sees the caller's project and no other (``db/scope.py``)."""
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A transaction that sees the caller's project and no other, and signs what it makes."""
         if self.project_id is None:
             raise RuntimeError("no project: only a request has one")
-        return session.transaction(self.engine, self.project_id)
+        with session.transaction(self.engine, self.project_id) as opened:
+            scope.sign(opened, self.maker)
+            yield opened
 
     def close(self) -> None:
         """Give every connection back."""
@@ -101,7 +107,9 @@ def resources_of(request: Request) -> Resources:
     """What the API holds, on behalf of the caller."""
     held = cast("Resources", request.app.state.resources)
     caller = request.scope.get(CALLER)
-    return replace(held, project_id=caller.project_id if isinstance(caller, Caller) else None)
+    if not isinstance(caller, Caller):
+        return held
+    return replace(held, project_id=caller.project_id, maker=caller.maker)
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,7 @@ class Actions:
     async def share(self, request: Request) -> Response:
         """Makes a link, and shows it this once."""
         fields = await fields_of(request)
-        asked = fields.get(_DAYS_ASKED, "90")
-        days = whole_number(asked, _DAYS_ASKED) if asked else None
+        days = whole_number(fields.get(_DAYS_ASKED) or "90", _DAYS_ASKED)
         batch = request.path_params["batch"]
         async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
             me = await client.get_me()

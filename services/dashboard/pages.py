@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -99,7 +98,7 @@ class Pages:
                 me=me,
                 may_act=may_act,
                 is_shared=False,
-                shares=[share for share in shares if _opens(share)],
+                shares=[share for share in shares if share["is_open"]],
                 **values,
             )
         )
@@ -165,13 +164,6 @@ class Pages:
     def text(self, template: str, **values: Any) -> str:
         """A filled template."""
         return self._templates.get_template(template).render(values)
-
-
-def _opens(share: Mapping[str, Any]) -> bool:
-    """Whether a link opens its batch now."""
-    expires_at = share["expires_at"]
-    is_over = expires_at is not None and datetime.fromisoformat(expires_at) <= datetime.now(UTC)
-    return share["revoked_at"] is None and not is_over
 
 
 def _rows(page: Page[Any], shape: Any) -> dict[str, Any]:

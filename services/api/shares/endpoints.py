@@ -6,23 +6,28 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 from pydantic import Field
+from sqlalchemy.orm import Session
 
 from db.models import ShareLink
 from db.repositories import batches, credentials
+from db.repositories.credentials import LINK_LIFETIME
+from services.api.access import may_share
 from services.api.deps import WithCaller, WithResources
 from services.api.responses import problems
 from services.api.schemas import Body, Document, Page, Time
 
 router = APIRouter(tags=["shares"])
 
-LIFETIME_DAYS_MAX = 3660
+LIFETIME_DAYS_MAX = 365
 
 
 class ShareBody(Body):
     """How long a link is to last."""
 
-    lifetime_days: Annotated[int, Field(ge=1, le=LIFETIME_DAYS_MAX)] | None = Field(
-        90, description="Null for a link that does not expire"
+    lifetime_days: Annotated[int, Field(ge=1, le=LIFETIME_DAYS_MAX)] = Field(
+        LINK_LIFETIME.days,
+        description="It ends sooner with the token it was made with, with its maker's membership "
+        "or role, or when somebody revokes it",
     )
 
 
@@ -35,6 +40,7 @@ class Share(Document):
     created_at: Time
     expires_at: Time | None
     revoked_at: Time | None
+    is_open: bool = Field(description="Whether it opens the batch now")
 
 
 class MadeShare(Share):
@@ -43,16 +49,18 @@ class MadeShare(Share):
     path: str = Field(repr=False)
 
 
-@router.post("/batches/{batch}/shares", status_code=201, responses=problems(401, 403, 404, 422))
+@router.post(
+    "/batches/{batch}/shares", status_code=201, responses=problems(401, 403, 404, 409, 422)
+)
 def share_batch(
     resources: WithResources, caller: WithCaller, batch: str, body: ShareBody
 ) -> MadeShare:
     """Make a link by which anybody may read this batch and its comparison."""
-    lifetime = body.lifetime_days and datetime.timedelta(days=body.lifetime_days)
+    lifetime = datetime.timedelta(days=body.lifetime_days)
     with resources.transaction() as session:
         row = batches.get(session, batch)
-        link, secret = credentials.share(session, row, caller.name, lifetime or None)
-        return MadeShare(**_fields(link, row.code), path=f"/s/{secret}")
+        link, secret = credentials.share(session, row, caller.name, lifetime)
+        return MadeShare(**_fields(session, link, row.code), path=f"/s/{secret}")
 
 
 @router.get("/batches/{batch}/shares", responses=problems(401, 403, 404))
@@ -60,7 +68,8 @@ def list_shares(resources: WithResources, batch: str) -> Page[Share]:
     """List the links to a batch, newest first."""
     with resources.transaction() as session:
         row = batches.get(session, batch)
-        items = [Share(**_fields(link, row.code)) for link in credentials.links(session, row)]
+        links = credentials.links(session, row)
+        items = [Share(**_fields(session, link, row.code)) for link in links]
     return Page(items=items, next_cursor=None)
 
 
@@ -72,8 +81,10 @@ def revoke_share(resources: WithResources, share: uuid.UUID) -> Response:
     return Response(status_code=204)
 
 
-def _fields(link: ShareLink, batch: str) -> dict[str, object]:
+def _fields(session: Session, link: ShareLink, batch: str) -> dict[str, object]:
+    is_open = credentials.holds(session, link) and may_share(session, link)
     return {
+        "is_open": is_open,
         "id": link.id,
         "batch": batch,
         "made_by": link.made_by,

@@ -16,7 +16,7 @@ from services.api.tokens.schemas import MintedToken, Token, TokenBody
 router = APIRouter(tags=["tokens"])
 
 
-@router.post("/tokens", status_code=201, responses=problems(401, 403, 422))
+@router.post("/tokens", status_code=201, responses=problems(401, 403, 409, 422))
 def mint_token(resources: WithResources, caller: WithCaller, body: TokenBody) -> MintedToken:
     """Mint a token for this project; only who is logged in can, and for what they may do."""
     if caller.kind != "session" or caller.user is None:
@@ -24,24 +24,27 @@ def mint_token(resources: WithResources, caller: WithCaller, body: TokenBody) ->
     missing = set(body.scopes) - caller.scopes
     if missing:
         raise Forbidden(f"a {caller.role} cannot give away: {', '.join(sorted(missing))}")
-    lifetime = body.lifetime_days and datetime.timedelta(days=body.lifetime_days)
     with resources.transaction() as session:
         row, secret = credentials.mint_token(
             session,
             body.name,
             scopes=body.scopes,
             user_id=caller.user.id,
-            lifetime=lifetime or None,
+            lifetime=datetime.timedelta(days=body.lifetime_days),
         )
         return MintedToken(**Token.model_validate(row).model_dump(), secret=secret)
 
 
 @router.get("/tokens", responses=problems(401, 403))
 def list_tokens(resources: WithResources, caller: WithCaller) -> Page[Token]:
-    """List one's own tokens in this project; all of them for a maintainer."""
+    """List one's own tokens in this project; all of them for a maintainer, itself for a token."""
     with resources.transaction() as session:
         rows = credentials.tokens(session)
-        items = [Token.model_validate(row) for row in rows if _is_theirs(caller, row.user_id)]
+        if caller.kind == "token" and "admin" not in caller.scopes:
+            rows = [row for row in rows if row.id == caller.row_id]
+        else:
+            rows = [row for row in rows if _is_theirs(caller, row.user_id)]
+        items = [Token.model_validate(row) for row in rows]
     return Page(items=items, next_cursor=None)
 
 
@@ -50,9 +53,10 @@ def revoke_token(resources: WithResources, caller: WithCaller, token: uuid.UUID)
     """Revoke a token: one's own, or any of the project for a maintainer."""
     with resources.transaction() as session:
         row = credentials.get_token(session, token)
-        if not _is_theirs(caller, row.user_id):
+        is_itself = caller.kind == "token" and caller.row_id == row.id
+        if not (is_itself or _is_theirs(caller, row.user_id)):
             raise NotFound(f"no token {token}")
-        if caller.kind == "token" and caller.row_id != row.id and "admin" not in caller.scopes:
+        if caller.kind == "token" and not is_itself and "admin" not in caller.scopes:
             raise Forbidden("a token revokes itself only, unless it has the scope 'admin'")
         credentials.revoke(session, row)
     return Response(status_code=204)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from services.api.schemas import Body, Document, Time
 
-LIFETIME_DAYS_MAX = 3660
+LIFETIME_DAYS_MAX = 365
 
 
 class TokenBody(Body):
@@ -17,9 +17,7 @@ class TokenBody(Body):
     scopes: Annotated[
         list[Literal["read", "upload", "submit", "admin"]], Field(min_length=1, max_length=4)
     ]
-    lifetime_days: Annotated[int, Field(ge=1, le=LIFETIME_DAYS_MAX)] | None = Field(
-        90, description="Null for a token that does not expire"
-    )
+    lifetime_days: Annotated[int, Field(ge=1, le=LIFETIME_DAYS_MAX)] = 90
 
 
 class Token(Document):

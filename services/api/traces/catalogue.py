@@ -13,6 +13,7 @@ from db.models import Trace
 from db.repositories import placements, throughput, trace_deletion, traces
 from db.session import transaction
 from refault.errors import Conflict, NotFound, Unavailable, VersionMismatch
+from services.api.access import Caller
 from services.api.deps import Resources
 from services.api.traces.schemas import TraceChanges, TraceDeletion, TraceDetail, TraceSummary
 
@@ -80,14 +81,47 @@ def change(
         return describe(session, row)
 
 
-def delete(resources: Resources, name: str, *, cascade: bool, dry_run: bool) -> TraceDeletion:
-    """Delete a trace with all that is only its own, or say what that would be."""
-    if not dry_run:
-        taken, snapshot_count = _delete(resources, name, cascade=cascade)
-        return _told(taken, snapshot_count, deleted=True)
+def as_uploaded(trace: TraceDetail) -> TraceDetail:
+    """The trace without what people have said of it, for who may not read that."""
+    return trace.model_copy(
+        update={
+            "name": trace.header.get("name") or trace.digest[:12],
+            "guest": trace.header.get("guest") or {},
+            "tags": [],
+            "note": "",
+        }
+    )
+
+
+def delete(
+    resources: Resources, caller: Caller, name: str, *, cascade: bool, dry_run: bool
+) -> TraceDeletion:
+    """Delete a trace with all that is only its own, or say what that would be.
+
+    Raises:
+        Forbidden: the caller has not uploaded it, or ``cascade`` takes batches along, and is no
+            maintainer; or may not read what a dry run says.
+        Conflict: see ``trace_deletion.delete``.
+    """
+    if dry_run:
+        caller.check_has("read", "a dry run")
+        with resources.transaction() as session:
+            taken = trace_deletion.preview(session, traces.get(session, name))
+        snapshot_count = len(resources.snapshots.of_shards(taken.shard_ids))
+        return _told(taken, snapshot_count, deleted=False)
+    if cascade:
+        caller.check_has("admin", "?cascade=true, which takes batches along,")
     with resources.transaction() as session:
-        taken = trace_deletion.preview(session, traces.get(session, name))
-    return _told(taken, len(resources.snapshots.of_shards(taken.shard_ids)), deleted=False)
+        row = traces.get(session, name)
+        caller.check_own(row, f"trace {row.digest[:12]}")
+    try:
+        taken, snapshot_count = _delete(resources, name, cascade=cascade)
+    except Conflict:
+        if "read" in caller.scopes:
+            raise
+        # Which batches they are is not for everybody.
+        raise Conflict(f"trace {row.digest[:12]} is part of batches: it stays") from None
+    return _told(taken, snapshot_count, deleted=True)
 
 
 def apply_retention(resources: Resources) -> int:

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from db.repositories import traces
-from services.api.deps import Resources, WithPage, WithResources, unchanged
+from services.api.access import caller_of
+from services.api.deps import Resources, WithCaller, WithPage, WithResources, unchanged
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
 from services.api.schemas import Page
@@ -78,6 +79,8 @@ async def take(
 ) -> TraceDetail:
     """The body of a request as a trace; the answer says where it is and whether it is new."""
     trace, is_new = await taking.take(request, resources, service.receive(resources, announcement))
+    if not is_new and "read" not in caller_of(request).scopes:
+        trace = catalogue.as_uploaded(trace)
     response.headers["location"] = f"/api/v1/traces/{trace.id}"
     response.status_code = 201 if is_new else 200
     return trace
@@ -142,9 +145,10 @@ def change_trace(
     return changed
 
 
-@router.delete("/traces/{trace}", responses=problems(404, 409, 422))
+@router.delete("/traces/{trace}", responses=problems(403, 404, 409, 422))
 def delete_trace(
     resources: WithResources,
+    caller: WithCaller,
     trace: str,
     cascade: Annotated[
         bool, Query(description="Also where batches have it: their part of it goes too")
@@ -153,6 +157,7 @@ def delete_trace(
 ) -> TraceDeletion:
     """Delete a trace for good: its row, its file, its runs and results.
 
-    What another project has of the same trace stays there, and is not told of here.
+    Its uploader may, unless batches have it; with `cascade`, or where somebody else has uploaded
+    it, a maintainer. What another project has of the same trace stays there, and is not told of.
     """
-    return catalogue.delete(resources, trace, cascade=cascade, dry_run=dry_run)
+    return catalogue.delete(resources, caller, trace, cascade=cascade, dry_run=dry_run)

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from db.models import Upload
 from db.repositories import uploads
 from refault.errors import UploadHeaderInvalid
-from services.api.deps import Resources, WithPage, WithResources
+from services.api.deps import Resources, WithCaller, WithPage, WithResources
 from services.api.responses import problems
 from services.api.schemas import Digest, Page
 from services.api.texts import number_in
@@ -32,8 +32,17 @@ def _speaks(tus_resumable: Annotated[str | None, Header(description="1.0.0")] = 
     protocol.check_version(tus_resumable)
 
 
+def _may_go_on(resources: WithResources, caller: WithCaller, upload: uuid.UUID) -> None:
+    """Refuses to send bytes for, or to end, what another caller has begun."""
+    with resources.transaction() as session:
+        row = uploads.get(session, upload)
+    if (row.user_id, row.token_id) != (None, None):
+        caller.check_own(row, f"upload {upload}")
+
+
 router = APIRouter(tags=["uploads"])
 SPEAKS = [Depends(_speaks)]
+GOES_ON = [*SPEAKS, Depends(_may_go_on)]
 
 ContentLength = Annotated[str | None, Header(include_in_schema=False)]
 ContentType = Annotated[str | None, Header(include_in_schema=False)]
@@ -142,7 +151,7 @@ def upload_offset(resources: WithResources, upload: uuid.UUID) -> Response:
     "/uploads/{upload}",
     status_code=204,
     response_class=Response,
-    dependencies=SPEAKS,
+    dependencies=GOES_ON,
     openapi_extra=_PART,
     responses=problems(400, 404, 408, 409, 410, 412, 413, 415, 422, 423, 503, 507),
 )
@@ -175,7 +184,7 @@ async def append_to_upload(
     "/uploads/{upload}",
     status_code=204,
     response_class=Response,
-    dependencies=SPEAKS,
+    dependencies=GOES_ON,
     responses=problems(404, 410, 412, 422, 423),
 )
 def end_upload(resources: WithResources, upload: uuid.UUID) -> Response:
@@ -188,7 +197,7 @@ def end_upload(resources: WithResources, upload: uuid.UUID) -> Response:
     "/uploads/{upload}",
     status_code=204,
     response_class=Response,
-    dependencies=SPEAKS,
+    dependencies=GOES_ON,
     openapi_extra=_PART,
     responses=problems(400, 404, 405, 408, 409, 410, 412, 413, 415, 422, 423, 503, 507),
 )
