@@ -9,6 +9,9 @@ A request has an id; a batch keeps that of the request that planned it, and
 whoever works on one of its shards logs under it. So one id leads from a
 refusal or a submission to every line about it, whichever process wrote it.
 
+Whatever line it is, secrets of ours are cut out of it (``db/secrets.py``): a share link stands in
+its address, and addresses stand in lines.
+
 Standard error is left to what is not a log: the last words of a process that
 dies, which end up in its shard's row (:mod:`worker.stderr`).
 """
@@ -23,6 +26,8 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from db import secrets
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -67,7 +72,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return secrets.hidden(json.dumps(line, ensure_ascii=False, default=str))
 
 
 def configuration(room: str, level: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from db import secrets
 from db.identifiers import uuid7
 from db.models import AuditEntry
 from db.repositories.pages import PAGE_SIZE, Page, newest_first
@@ -31,8 +32,11 @@ def note(
             project_id=project_id,
             actor=actor,
             action=action,
-            subject=subject,
-            detail=detail,
+            subject=secrets.hidden(subject),
+            detail={
+                name: secrets.hidden(value) if isinstance(value, str) else value
+                for name, value in detail.items()
+            },
             address=address,
         )
     )

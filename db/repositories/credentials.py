@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from db import secrets
 from db.identifiers import uuid7
-from db.models import Batch, LoginSession, Membership, Project, ShareLink, Token, User
+from db.models import Batch, Device, LoginSession, Membership, Project, ShareLink, Token, User
 from db.models.accounts import SCOPES
 from db.scope import Maker, maker_of, project_of
 from refault.errors import Conflict, InvalidRequest, NotFound
@@ -31,6 +31,11 @@ TOKENS_MAX = 50
 LINKS_MAX = 50
 """Of one person, or one token, that hold at the same time."""
 
+SESSIONS_MAX = 50
+"""Logins of one person that are open at the same time; a further one ends the oldest."""
+
+DEVICES_MAX = 10
+DEVICE_LIFETIME = datetime.timedelta(days=180)
 LINK_LIFETIME = datetime.timedelta(days=90)
 
 RowT = TypeVar("RowT", Token, LoginSession, ShareLink)
@@ -88,7 +93,11 @@ def mint_token(
 def open_session(
     session: Session, user: User, project_id: uuid.UUID | None, lifetime: datetime.timedelta
 ) -> tuple[LoginSession, str]:
-    """A new login session of a user and its secret."""
+    """A new login session of a user and its secret; ends the oldest where there are many.
+
+    Rows of sessions that ended are forgotten here: who logs in again and again leaves no more.
+    """
+    _make_room_for_session(session, user)
     secret, digest = secrets.new(secrets.SESSION)
     expires_at = _now(session) + lifetime
     row = LoginSession(
@@ -99,6 +108,57 @@ def open_session(
         expires_at=expires_at,
     )
     return _kept(session, row), secret
+
+
+def _make_room_for_session(session: Session, user: User) -> None:
+    newest = (
+        sa.select(LoginSession.id)
+        .where(LoginSession.user_id == user.id, *_holding(LoginSession))
+        .order_by(LoginSession.id.desc())
+        .limit(SESSIONS_MAX - 1)
+    )
+    session.execute(
+        sa.delete(LoginSession)
+        .where(LoginSession.user_id == user.id, LoginSession.id.not_in(newest))
+        .execution_options(synchronize_session=False)
+    )
+
+
+def remember_device(session: Session, user: User) -> str:
+    """A new secret by which the browser that keeps it is known as one of the user's."""
+    newest = (
+        sa.select(Device.id)
+        .where(Device.user_id == user.id, Device.expires_at > sa.func.now())
+        .order_by(Device.id.desc())
+        .limit(DEVICES_MAX - 1)
+    )
+    session.execute(
+        sa.delete(Device)
+        .where(Device.user_id == user.id, Device.id.not_in(newest))
+        .execution_options(synchronize_session=False)
+    )
+    secret, digest = secrets.new(secrets.DEVICE)
+    session.add(
+        Device(
+            id=uuid7(),
+            secret_digest=digest,
+            user_id=user.id,
+            expires_at=_now(session) + DEVICE_LIFETIME,
+        )
+    )
+    session.flush()
+    return secret
+
+
+def find_device(session: Session, user: User, secret: str) -> uuid.UUID | None:
+    """The browser that shows this secret, if it is one of the user's."""
+    return session.scalar(
+        sa.select(Device.id).where(
+            Device.secret_digest == secrets.digest_of(secret),
+            Device.user_id == user.id,
+            Device.expires_at > sa.func.now(),
+        )
+    )
 
 
 def share(

@@ -40,6 +40,19 @@ def count(session: Session, key: str, window_seconds: int) -> tuple[int, int]:
     return done_count, max(1, math.ceil(seconds_left))
 
 
+def standing(session: Session, key: str, window_seconds: int) -> tuple[int, int]:
+    """As :func:`count`, without counting one more; (0, 0) where no window is open."""
+    length = sa.func.make_interval(0, 0, 0, 0, 0, 0, window_seconds)
+    now = sa.func.statement_timestamp()
+    row = session.execute(
+        sa.select(
+            RateWindow.done_count,
+            sa.func.extract("epoch", RateWindow.started_at + length - now),
+        ).where(RateWindow.key == key, RateWindow.started_at > now - length)
+    ).one_or_none()
+    return (0, 0) if row is None else (row[0], max(1, math.ceil(row[1])))
+
+
 def forget_old(session: Session) -> None:
     """Deletes windows nobody asks for any more."""
     age = sa.func.now() - RateWindow.started_at

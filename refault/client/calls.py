@@ -205,9 +205,9 @@ def get_me() -> Call[MeDocument]:
     return Call("GET", _path("me"), answers.document)
 
 
-def log_in(name: str, password: str) -> Call[SessionDocument]:
+def log_in(name: str, password: str, *, device: str | None = None) -> Call[SessionDocument]:
     """A login of a person; programs use tokens."""
-    body = {"name": name, "password": password}
+    body = {"name": name, "password": password} | ({"device": device} if device else {})
     return Call("POST", _path("sessions"), answers.document, body=body)
 
 

@@ -270,9 +270,10 @@ class MeDocument(TypedDict):
 
 
 class SessionDocument(TypedDict):
-    """A login; ``secret`` is the value of its cookie."""
+    """A login; ``secret`` is the value of its cookie, ``device`` is for the next login."""
 
     secret: str
+    device: str | None
     user: str
     expires_at: str
 

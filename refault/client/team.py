@@ -181,9 +181,9 @@ class Team(abc.ABC):
         """Who the caller is to the service: project, scopes, and so on."""
         return self._send(calls.get_me())
 
-    def log_in(self, name: str, password: str) -> SessionDocument:
-        """A login of a person, for the pages; programs use tokens."""
-        return self._send(calls.log_in(name, password))
+    def log_in(self, name: str, password: str, *, device: str | None = None) -> SessionDocument:
+        """A login of a person, for the pages; ``device`` is what an earlier one answered."""
+        return self._send(calls.log_in(name, password, device=device))
 
     def get_oidc(self) -> dict[str, Any]:
         """By which issuer people may log in, if by any."""

@@ -15,8 +15,9 @@ this file: the session does not see them (``db/scope.py``), so they are 404.
 
 from __future__ import annotations
 
+import ipaddress
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,7 +29,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from db import secrets
+from db import outbound, secrets
 from db.models import Batch, LoginSession, ShareLink, Token, User
 from db.models.accounts import SCOPES
 from db.models.projects import Made
@@ -176,8 +177,53 @@ def path_of(request: Request) -> str:
 
 
 def address_of(request: Request) -> str:
-    """Where a request comes from; behind a proxy, the proxy."""
-    return request.client.host if request.client else "unknown"
+    """Where a request comes from: the peer, or whom a proxy of ours says it speaks for.
+
+    Only what was added by a proxy that is named (REFAULT_PROXIES) is believed: read from the right
+    end, up to the first address that is none of them. What stands before it is anybody's word.
+    """
+    address = request.client.host if request.client else "unknown"
+    proxies = outbound.parse_networks(request.app.state.settings.proxies)
+    told = [
+        hop.strip()
+        for line in request.headers.getlist("x-forwarded-for")
+        for hop in line.split(",")
+    ]
+    while told and _is_in(address, proxies):
+        hop = told.pop()
+        if _address(hop) is None:
+            break
+        address = hop
+    return address
+
+
+def _is_in(address: str, networks: Sequence[outbound.Network]) -> bool:
+    found = _address(address)
+    return found is not None and any(
+        found.version == network.version and found in network for network in networks
+    )
+
+
+def _address(text: str) -> outbound.Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def is_operator(engine: sa.Engine, request: Request) -> bool:
+    """Whether who asks looks after the whole service: an administrator, or who has its database.
+
+    Asked by routes that are open to strangers; a token made on the command line is nobody's.
+    """
+    secret = _secret(request)
+    if not secret:
+        return False
+    with transaction(engine) as session:
+        caller = _identify(session, secret)
+    if caller is None or "admin" not in caller.scopes:
+        return False
+    return caller.user is None or caller.user.is_admin
 
 
 def check_origin(request: Request) -> None:

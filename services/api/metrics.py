@@ -5,7 +5,7 @@ that every process answers the same; requests are counted by the process that
 answers them, which is what Prometheus expects of an instance.
 """
 
-import ipaddress
+import hmac
 import time
 from collections.abc import Iterator
 from typing import cast
@@ -22,6 +22,7 @@ from starlette.types import Scope
 from db.repositories import operations, simulators
 from db.session import transaction
 from refault.errors import Forbidden
+from services.api.access import is_operator
 from services.api.deps import Resources, WithResources
 from services.api.responses import problems
 
@@ -30,8 +31,6 @@ router = APIRouter(tags=["health"])
 API_ROOT = "/api/v1"
 # Half as many lines, and nobody reads when a series began.
 disable_created_metrics()  # type: ignore[no-untyped-call]
-
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
 class RequestMetrics:
@@ -116,11 +115,15 @@ class _FromRows(Collector):
 def metrics(request: Request, resources: WithResources) -> Response:
     """Get the service in numbers, as Prometheus text.
 
-    For callers on this machine, and for all if REFAULT_METRICS_OPEN says so.
+    For who shows REFAULT_METRICS_TOKEN or a token of whoever runs the service, and for all if
+    REFAULT_METRICS_OPEN says so.
     """
-    if not (resources.settings.metrics_open or _is_local(request)):
+    # Where a request comes from says nothing: behind a proxy all come from this machine.
+    is_open = resources.settings.metrics_open or _has_token(request, resources)
+    if not (is_open or is_operator(resources.engine, request)):
         raise Forbidden(
-            "metrics are for callers on this machine: set REFAULT_METRICS_OPEN=true to open them"
+            "metrics are for whoever runs the service: show REFAULT_METRICS_TOKEN as a bearer "
+            "token, or set REFAULT_METRICS_OPEN=true where no stranger reaches this address"
         )
     return Response(_text(request, resources), headers={"content-type": CONTENT_TYPE_LATEST})
 
@@ -135,14 +138,10 @@ def _text(request: Request, resources: Resources) -> bytes:
     return from_rows + generate_latest(counted.registry)
 
 
-def _is_local(request: Request) -> bool:
-    """Whether the caller is on this machine, and not somebody a proxy here speaks for."""
-    if request.client is None or any(name in request.headers for name in _FORWARDED):
-        return False
-    try:
-        return ipaddress.ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False
+def _has_token(request: Request, resources: Resources) -> bool:
+    wanted = resources.settings.metrics_token
+    shown = request.headers.get("authorization", "").encode(errors="replace")
+    return bool(wanted) and hmac.compare_digest(shown, f"Bearer {wanted}".encode())
 
 
 class Stopwatch:

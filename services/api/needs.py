@@ -16,7 +16,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 Need = Literal["nothing", "login", "read", "upload", "submit", "admin"]
 
 # The only routes that are answered to strangers. Problems explain refusals, also theirs; metrics
-# are for this machine, and look closer themselves.
+# look closer themselves.
 _PUBLIC_PATHS = frozenset(
     {"/healthz", "/readyz", "/metrics", f"{ROOT}/openapi.json", f"{ROOT}/sessions/oidc"}
 )

@@ -11,7 +11,8 @@ LENGTH_MIN = 12
 LENGTH_MAX = 200
 # OWASP's parameters for argon2id; each hash takes that much memory, so few are made at once.
 _HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-_AT_ONCE = threading.Semaphore(2)
+AT_ONCE = 2
+_TURN = threading.Semaphore(AT_ONCE)
 # Checked where there is no such account, so that it takes as long as where there is.
 _NOBODY = _HASHER.hash(secrets.token_urlsafe(32))
 
@@ -20,14 +21,14 @@ def hashed(password: str) -> str:
     """What is kept of a password; raises ``InvalidRequest`` for one that is too short."""
     if not LENGTH_MIN <= len(password) <= LENGTH_MAX:
         raise InvalidRequest(f"password: {LENGTH_MIN} to {LENGTH_MAX} characters")
-    with _AT_ONCE:
+    with _TURN:
         return _HASHER.hash(password)
 
 
 def is_right(password: str, kept: str | None) -> bool:
     """Whether a password is the kept one; takes as long where nothing is kept."""
     try:
-        with _AT_ONCE:
+        with _TURN:
             _HASHER.verify(kept or _NOBODY, password)
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False

@@ -1,6 +1,7 @@
 """What the API is told by its environment: ``REFAULT_`` and the name in capitals."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from db.blobs import is_bucket
 from db.limits import MEMORY_LIMIT_KIB, SHARD_SECONDS, SHARD_SECONDS_MAX
 
 GIB = 1024**3
+_LONG_TOKEN = re.compile(r"[!-~]{16,}")
 
 
 class Settings(BaseSettings):
@@ -85,7 +87,18 @@ class Settings(BaseSettings):
     )
     drawing_seconds: float = Field(60, gt=0, description="A chart that takes longer is given up")
     metrics_open: bool = Field(
-        default=False, description="Whether /metrics answers callers from other machines"
+        default=False, description="Whether /metrics answers whoever can reach it"
+    )
+    metrics_token: str = Field(
+        "",
+        repr=False,
+        description="What /metrics answers to as `Authorization: Bearer`, 16 characters or more; "
+        "empty: to operators' own tokens only",
+    )
+    proxies: str = Field(
+        "",
+        description="Networks of our reverse proxies, whose X-Forwarded-For is believed; commas "
+        "between",
     )
     webhook_networks: str = Field(
         "",
@@ -101,7 +114,10 @@ class Settings(BaseSettings):
     )
     session_hours: float = Field(12, gt=0, description="How long a login lasts, in hours")
     login_tries: int = Field(
-        10, gt=0, description="Logins tried within five minutes, for one account or one address"
+        10,
+        gt=0,
+        description="Logins that may fail within five minutes, for an account from an address, and "
+        "from an address",
     )
     # Logins by an OpenID issuer; none unless the first is set.
     oidc_issuer: str = Field(
@@ -166,7 +182,14 @@ class Settings(BaseSettings):
             raise ValueError("where blobs are in a bucket, uploads need a local folder to stand in")
         return staging
 
-    @field_validator("webhook_networks")
+    @field_validator("metrics_token")
+    @classmethod
+    def _is_no_guess(cls, token: str) -> str:
+        if token and not _LONG_TOKEN.fullmatch(token):
+            raise ValueError("expected 16 or more visible ASCII characters without blanks")
+        return token
+
+    @field_validator("webhook_networks", "proxies")
     @classmethod
     def _are_networks(cls, text: str) -> str:
         outbound.parse_networks(text)

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db import logs, tracing
+from db import secrets as redaction
 from refault.printable import printable
 from services.api import errors
 from services.api.bodies import Bodies
@@ -116,7 +117,9 @@ class Site:
         self._counted.observe(scope["method"], route, status, seconds)
         fields = {"route": route, "status": status, "seconds": round(seconds, 4)}
         level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
-        line = f"{scope['method']} {printable(scope['path'])}: {status}"
+        # The address of a shared page is its secret.
+        place = printable(redaction.hidden(scope["path"]))
+        line = f"{scope['method']} {place}: {status}"
         _log.log(level, "%s", line, extra={"fields": fields})
 
 

@@ -119,13 +119,16 @@ class _Guarded:
                 headers = MutableHeaders(scope=message)
                 headers["content-security-policy"] = POLICY
                 # To other sites nothing; without our own name in it, a form of ours could not be
-                # told from one of theirs.
-                headers["referrer-policy"] = "same-origin"
+                # told from one of theirs. A shared page has none that writes, and its address is
+                # a secret: what asks for its style sheet does not say where from.
+                is_shared = scope["path"].startswith("/s/")
+                headers["referrer-policy"] = "no-referrer" if is_shared else "same-origin"
                 # Pages name each static file together with the digest of all of them.
                 is_fixed = scope["path"].startswith("/static/") and scope["query_string"]
                 is_there = message["status"] == HTTPStatus.OK
                 # The answer to a form may hold a secret that is shown this once.
-                shown = "no-store" if scope["method"] == "POST" else "private, no-cache"
+                is_secret = scope["method"] == "POST" or is_shared
+                shown = "no-store" if is_secret else "private, no-cache"
                 headers["cache-control"] = FOREVER if is_fixed and is_there else shown
             await send(message)
 

@@ -18,6 +18,9 @@ from services.dashboard.pages import Pages, whole_number
 from services.dashboard.view import Place
 
 _FORM_BYTES_MAX = 16_384
+DEVICE_COOKIE = "refault_device"
+_DEVICE_SECONDS = 180 * 24 * 3600
+_DEVICE_LENGTH_MAX = 100
 _MEDIA_TYPES = {
     "json": "application/json",
     "txt": "text/plain; charset=utf-8",
@@ -41,10 +44,26 @@ class Doors:
         target = way_on(fields.get("next", "/"))
         try:
             async with self._pages.client(request) as client:
-                opened = await client.log_in(fields.get("name", ""), fields.get("password", ""))
+                # Strangers' failed tries do not count against a browser that is known.
+                opened = await client.log_in(
+                    fields.get("name", ""),
+                    fields.get("password", ""),
+                    device=request.cookies.get(DEVICE_COOKIE, "")[:_DEVICE_LENGTH_MAX] or None,
+                )
         except Refused as refused:
             return await self.form(request, target, fields.get("name", ""), refused)
-        return logged_in(request, opened["secret"], target)
+        response = logged_in(request, opened["secret"], target)
+        if opened["device"]:
+            response.set_cookie(
+                DEVICE_COOKIE,
+                opened["device"],
+                max_age=_DEVICE_SECONDS,
+                path="/login",
+                httponly=True,
+                samesite="lax",
+                secure=is_encrypted(request),
+            )
+        return response
 
     async def logout(self, request: Request) -> Response:
         """Ends the login here and in the service."""

@@ -150,6 +150,9 @@ class Pages:
         headers = {
             name: request.headers[name] for name in (*shown, "origin") if name in request.headers
         }
+        # Every line of it, in its order: the last is what the nearest proxy has added.
+        if told := request.headers.getlist("x-forwarded-for"):
+            headers["x-forwarded-for"] = ", ".join(told)
         if form_key is not None:
             headers[FORM_KEY_HEADER] = form_key
         address = (request.client.host, request.client.port) if request.client else ("unknown", 0)

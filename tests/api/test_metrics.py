@@ -3,8 +3,8 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
-from db.models import Shard
-from db.repositories import operations, simulators, sweeping
+from db.models import FIRST_PROJECT, Shard
+from db.repositories import accounts, credentials, operations, simulators, sweeping
 from db.repositories.shards import Fence
 from db.session import transaction
 from services.api.app import create_api
@@ -89,13 +89,13 @@ async def test_a_late_result_and_a_second_message_are_counted_as_dropped(http, r
     assert found["refault_results_dropped_total",] == 1
 
 
-async def test_two_processes_show_the_same_uploads(api_settings, http, rows):
+async def test_two_processes_show_the_same_uploads(api_settings, http, rows, token):
     data = trace_bytes()
     for _ in range(2):
         answer = await http.post("/api/v1/traces", content=data)
         assert answer.is_success
     other = create_api(api_settings)
-    async with in_process(Site(other, None)) as second:
+    async with in_process(Site(other, None), token) as second:
         found = await numbers(second)
     other.state.resources.close()
     assert found["refault_uploads_total",] == 1
@@ -141,27 +141,60 @@ async def test_requests_are_counted_by_route_and_status_without_their_ids(
     assert found["refault_request_seconds_count", "GET", route] == 2
 
 
+METRICS_TOKEN = "scrape-me-0123456789"
+
+
+@pytest.mark.parametrize("client", ["127.0.0.1", "::1", "10.0.0.7"])
+@pytest.mark.parametrize("forwarded", [{}, {"x-forwarded-proto": "https"}, {"host": "localhost"}])
 @pytest.mark.parametrize(
-    ("client", "headers", "is_open", "status"),
+    ("settings", "shown", "status"),
     [
-        ("127.0.0.1", {}, False, 200),
-        ("::1", {}, False, 200),
-        ("10.0.0.7", {}, False, 403),
-        ("10.0.0.7", {}, True, 200),
-        ("127.0.0.1", {"x-forwarded-for": "203.0.113.9"}, False, 403),
+        ({}, None, 403),
+        ({}, "", 403),
+        ({"metrics_token": METRICS_TOKEN}, None, 403),
+        ({"metrics_token": METRICS_TOKEN}, METRICS_TOKEN[:-1], 403),
+        ({"metrics_token": METRICS_TOKEN}, "\xe9" * 20, 403),
+        ({"metrics_token": METRICS_TOKEN}, METRICS_TOKEN, 200),
+        ({"metrics_open": True}, None, 200),
     ],
 )
-async def test_metrics_are_for_this_machine_unless_opened(
-    api_settings, rows, client, headers, is_open, status
+async def test_metrics_are_for_who_shows_their_token_unless_opened_wherever_it_comes_from(
+    api_settings, rows, client, forwarded, settings, shown, status
 ):
-    api = create_api(api_settings.model_copy(update={"metrics_open": is_open}))
+    """Behind a proxy every peer is this machine, and not every proxy says that it is one."""
+    api = create_api(api_settings.model_copy(update=settings))
+    headers = dict(forwarded)
+    if shown is not None:
+        headers["authorization"] = f"Bearer {shown}"
+    encoded = {name: value.encode("latin-1") for name, value in headers.items()}
     transport = httpx.ASGITransport(Site(api, None), client=(client, 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://refault.test") as http:
-        answer = await http.get("/metrics", headers=headers)
+        answer = await http.get("/metrics", headers=encoded)
     api.state.resources.close()
     assert answer.status_code == status
     if status == 403:
-        assert "REFAULT_METRICS_OPEN" in answer.json()["detail"]
+        assert "REFAULT_METRICS_TOKEN" in answer.json()["detail"]
+
+
+async def test_metrics_of_all_projects_are_for_operators_and_not_for_maintainers(site, rows):
+    rows.add_user("anna", "maintainer")
+    rows.add_user("root", is_admin=True)
+    ids = {}
+    with transaction(rows.engine, FIRST_PROJECT) as opened:
+        for name in ("anna", "root"):
+            user = accounts.get_user(opened, name)
+            given = {"scopes": ["read", "admin"], "user_id": user.id}
+            ids[name] = credentials.mint_token(opened, name, **given)[1]
+    expected = {
+        rows.mint_token(): 200,
+        rows.mint_token(["read", "upload", "submit"]): 403,
+        ids["anna"]: 403,
+        ids["root"]: 200,
+        "rft_" + "A" * 43: 403,
+    }
+    for secret, status in expected.items():
+        async with in_process(site, secret) as http:
+            assert (await http.get("/metrics")).status_code == status
 
 
 async def test_readiness_says_which_migration_is_missing_and_what_to_run(http, rows):

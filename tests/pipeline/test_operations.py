@@ -42,7 +42,10 @@ def wait_until_over(client, code):
 
 
 def metrics_of(stack):
-    return httpx.get(f"{stack.url}/metrics", trust_env=False, timeout=PATIENCE_SECONDS).text
+    # Of the first account: whoever runs the service.
+    headers = {"authorization": f"Bearer {stack.access.token}"}
+    url = f"{stack.url}/metrics"
+    return httpx.get(url, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS).text
 
 
 def test_one_id_leads_from_the_request_to_every_line_about_its_shard(stack, client, capture):

@@ -18,7 +18,7 @@ from db.session import transaction
 from refault.errors import Forbidden, NotFound, RateLimited, RefaultError, Unauthenticated
 from services.api.deps import Resources
 from services.api.oidc.schemas import BegunLogin, FinishBody, IssuedSession
-from services.api.sessions.service import open_session
+from services.api.sessions.service import audit_refusal, open_session, place_of
 
 if TYPE_CHECKING:
     from services.api.oidc.issuer import Issuer
@@ -44,7 +44,9 @@ def begin(resources: Resources, target: str, address: str) -> BegunLogin:
     issuer = _issuer(resources)
     with transaction(resources.engine) as session:
         rates.forget_old(session)
-        count, seconds_left = rates.count(session, f"oidc:address:{address}", _WINDOW_SECONDS)
+        count, seconds_left = rates.count(
+            session, f"oidc:address:{place_of(address)}", _WINDOW_SECONDS
+        )
     if count > _BEGUN_MAX:
         raise RateLimited(
             "too many logins were begun from this address", retry_after_seconds=seconds_left
@@ -123,13 +125,11 @@ def _check(user: User) -> None:
 
 def _refuse(resources: Resources, refusal: RefaultError, address: str) -> NoReturn:
     _log.warning("a login by the issuer is refused: %s", refusal)
-    with transaction(resources.engine) as session:
-        audit.note(
-            session,
-            actor="nobody",
-            action="login refused",
-            address=address,
-            issuer=resources.settings.oidc_issuer,
-            reason=str(refusal),
-        )
+    audit_refusal(
+        resources,
+        "nobody",
+        address,
+        issuer=resources.settings.oidc_issuer,
+        reason=str(refusal),
+    )
     raise refusal

@@ -28,7 +28,7 @@ router = APIRouter(tags=["sessions"])
 @router.post("/sessions", status_code=201, responses=problems(401, 403, 422, 429))
 def log_in(request: Request, resources: WithResources, body: LoginBody) -> OpenedSession:
     """Log in with a name and a password; programs use tokens instead."""
-    return service.log_in(resources, body.name, body.password, address_of(request))
+    return service.log_in(resources, body, address_of(request))
 
 
 @router.delete("/sessions/current", status_code=204, responses=problems(401, 403))
@@ -65,14 +65,13 @@ def get_me(resources: WithResources, caller: WithCaller) -> Me:
 
 
 @router.put("/me/password", status_code=204, responses=problems(401, 403, 422))
-def change_password(
-    request: Request, resources: WithResources, caller: WithCaller, body: PasswordBody
-) -> Response:
+def change_password(resources: WithResources, caller: WithCaller, body: PasswordBody) -> Response:
     """Change one's own password; every login of the account ends."""
     user = _person(caller)
-    service.count_try(resources, user.name, address_of(request))
-    if not passwords.is_right(body.old, user.password_hash):
-        raise Forbidden("the old password is another one")
+    with service.Tries(resources, [f"password:{user.id}"]) as tries:
+        if not passwords.is_right(body.old, user.password_hash):
+            tries.fail()
+            raise Forbidden("the old password is another one")
     password_hash = passwords.hashed(body.new)
     with transaction(resources.engine) as session:
         row = session.get_one(User, user.id)

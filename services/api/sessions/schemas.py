@@ -18,12 +18,20 @@ class LoginBody(Body):
 
     name: Name
     password: Secret
+    device: Annotated[str, Field(max_length=100)] | None = Field(
+        None,
+        repr=False,
+        description="`device` of an earlier login from here: failed tries of others do not count",
+    )
 
 
 class OpenedSession(Document):
     """A login; `secret` is the value of the cookie and is shown once."""
 
     secret: str = Field(repr=False)
+    device: str | None = Field(
+        None, repr=False, description="By which this place is known at the next login; shown once"
+    )
     user: str
     expires_at: Time
 
