@@ -1,6 +1,6 @@
 """Projects have a time limit of their own for a shard.
 
-Revision 0015, after 0011, 2026-11-29 12:00:00.
+Revision 0015, after 0014, 2026-11-29 12:00:00.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0015"
-down_revision = "0011"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
