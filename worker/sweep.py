@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from db import logs
 from db.messages import ShardMessage
-from db.repositories import reopening, shards, snapshots, sweeping
+from db.repositories import reopening, results, shards, snapshots, sweeping
 from db.session import transaction
 from refault.errors import RefaultError, Unavailable
 from worker import stderr
@@ -16,6 +16,8 @@ from worker.resources import Resources
 _log = logging.getLogger(__name__)
 
 YOUNG_SECONDS = 60
+
+FACTS_ROUNDS = 4
 
 BATCHES_PER_SWEEP = 20
 """What was abandoned in the meantime does not wait for a whole backlog."""
@@ -34,6 +36,7 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
         lambda: _move_on(resources),
         lambda: _remove_snapshots(resources),
         lambda: _send_again(resources, waiting_message_count),
+        lambda: _add_facts(resources),
     )
     for duty in duties:
         try:
@@ -42,6 +45,15 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
             # What one of them cannot do now, it does the next time; the others go on.
             _log.warning("a part of the sweep was interrupted: %s", error)
     return sent
+
+
+def _add_facts(resources: Resources) -> list[ShardMessage]:
+    """Results of an earlier release get their facts, some thousand a sweep."""
+    for _ in range(FACTS_ROUNDS):
+        with transaction(resources.engine) as session:
+            if results.add_facts(session) < results.FACTS_AT_ONCE:
+                break
+    return []
 
 
 def _send_again(resources: Resources, waiting_message_count: int) -> list[ShardMessage]:
