@@ -3,7 +3,8 @@
     python benchmarks/fill.py FOLDER [--results 1000000]
 
 Postgres of the embedded stack, in FOLDER; rows by COPY. 1000 traces × 100 variants × 10
-simulators, and a batch for every 20 traces and 10 variants: 5000 batches of 200 cells. Bodies
+simulators, a batch for every 20 traces and 10 variants, 5000 batches of 200 cells, and one batch
+of 200 traces and 40 variants, which is the newest. Bodies
 are as large as real ones. Their digests are of the text that was copied, not of canonical bytes,
 so `python -m db verify` would object to this database, rightly.
 """
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 
@@ -27,12 +29,14 @@ from db.models import FIRST_PROJECT
 from db.repositories import catalogue as patches
 from db.session import create_engine, transaction
 from refault import catalogue
+from refault.facts import facts_of
 from refault.results import COUNTERS, SEMANTICS, WORK, RunResult
 from services.local import postgres
 from services.local.folder import DataFolder
 
 TRACES, VARIANTS = 1000, 100
 BATCH_TRACES, BATCH_COLUMNS = 20, 10
+LARGE_TRACES, LARGE_COLUMNS = 200, 40
 # A crash of the machine costs this database, which is made to be thrown away.
 HASTY = {"fsync": "off", "synchronous_commit": "off", "max_wal_size": "4GB"}
 
@@ -52,10 +56,22 @@ def variants() -> list[catalogue.Variant]:
     return made
 
 
-def body_of(number: int) -> dict[str, object]:
-    """A result's body, without digests of its own yet."""
+class Plan(NamedTuple):
+    """A batch: so many traces and columns, from these on."""
+
+    row_id: str
+    code: str
+    simulator: str
+    first_trace: int
+    first_column: int
+    trace_count: int = BATCH_TRACES
+    column_count: int = BATCH_COLUMNS
+
+
+def result_of(number: int) -> RunResult:
+    """A result, without digests of its own yet."""
     hexadecimal = digest("body", number)
-    result = RunResult(
+    return RunResult(
         trace_digest=hexadecimal,
         variant_digest=hexadecimal,
         simulator_digest=hexadecimal,
@@ -73,7 +89,6 @@ def body_of(number: int) -> dict[str, object]:
         skipped={},
         work=dict.fromkeys(WORK, number),
     )
-    return result.to_dict()
 
 
 class Filler:
@@ -149,16 +164,18 @@ class Filler:
         self.copy(
             "results",
             "id, trace_digest, variant_digest, simulator_digest, outcome, body, body_digest,"
-            " worker, created_at",
+            " facts, worker, created_at",
             self.result_rows(),
         )
         self.fill_batches()
 
     def result_rows(self) -> Iterator[tuple[object, ...]]:
         """Bodies by text replacement: building each anew would take longer than storing it."""
-        templates = []
+        templates, facts = [], []
         for number in range(VARIANTS):
-            body = body_of(number)
+            result = result_of(number)
+            facts.append(facts_of(result).to_bytes())
+            body = result.to_dict()
             old = str(body["trace_digest"])
             body |= {"trace_digest": "@T", "variant_digest": "@V", "simulator_digest": "@S"}
             assert old not in json.dumps(body)
@@ -173,14 +190,14 @@ class Filler:
                 text = text.replace("@V", variant.digest, 1).replace("@S", simulator, 1)
                 yield (
                     row_id, trace, variant.digest, simulator, "complete", text,
-                    hashlib.sha256(text.encode()).hexdigest(), "w1", moment_of(len(self.results)),
+                    hashlib.sha256(text.encode()).hexdigest(), facts[number], "w1",
+                    moment_of(len(self.results)),
                 )  # fmt: skip
 
     def fill_batches(self) -> None:
         """Batches that are over, their columns, traces and runs."""
-        cells = BATCH_TRACES * BATCH_COLUMNS
         plans = [
-            (str(uuid7()), code_of(number), simulator, first_trace, first_column)
+            Plan(str(uuid7()), code_of(number), simulator, first_trace, first_column)
             for number, (simulator, first_trace, first_column) in enumerate(
                 itertools.product(
                     self.simulators,
@@ -189,37 +206,38 @@ class Filler:
                 )
             )
         ]
+        code = code_of(len(plans))
+        large = Plan(str(uuid7()), code, self.simulators[0], 0, 0, LARGE_TRACES, LARGE_COLUMNS)
+        plans.append(large)
         self.copy(
             "batches",
             "id, project_id, code, plan, state, recompute, simulator_digest, content_digest,"
             " run_count, done_count, cached_count, failed_count, cancelled_count, finished_at",
             (
                 (
-                    row_id,
+                    plan.row_id,
                     self.project,
-                    code,
+                    plan.code,
                     "each",
                     "done",
                     False,
-                    simulator,
-                    digest(code),
-                    cells,
-                    cells,
-                    cells,
+                    plan.simulator,
+                    digest(plan.code),
+                    *[plan.trace_count * plan.column_count] * 3,
                     0,
                     0,
                     "now",
                 )
-                for row_id, code, simulator, _, _ in plans
+                for plan in plans
             ),
         )
         self.copy(
             "batch_traces",
             "batch_id, position, trace_id",
             (
-                (plan[0], position, self.traces[plan[3] + position][0])
+                (plan.row_id, position, self.traces[plan.first_trace + position][0])
                 for plan in plans
-                for position in range(BATCH_TRACES)
+                for position in range(plan.trace_count)
             ),
         )
         self.copy(
@@ -227,14 +245,14 @@ class Filler:
             "batch_id, position, label, patch_set_id, variant_digest",
             (
                 (
-                    plan[0],
+                    plan.row_id,
                     position,
-                    f"set {plan[4] + position}",
-                    self.sets[plan[4] + position],
-                    self.variants[plan[4] + position].digest,
+                    f"set {plan.first_column + position}",
+                    self.sets[plan.first_column + position],
+                    self.variants[plan.first_column + position].digest,
                 )
                 for plan in plans
-                for position in range(BATCH_COLUMNS)
+                for position in range(plan.column_count)
             ),
         )
         self.copy(
@@ -244,16 +262,16 @@ class Filler:
             self.run_rows(plans),
         )
 
-    def run_rows(self, plans: list[tuple[str, str, str, int, int]]) -> Iterator[tuple[object, ...]]:
+    def run_rows(self, plans: list[Plan]) -> Iterator[tuple[object, ...]]:
         """One run per cell, linked to its result."""
-        for batch, _, simulator, first_trace, first_column in plans:
-            grid = itertools.product(range(BATCH_TRACES), range(BATCH_COLUMNS))
+        for plan in plans:
+            grid = itertools.product(range(plan.trace_count), range(plan.column_count))
             for position, (row, column) in enumerate(grid):
-                trace_id, trace = self.traces[first_trace + row]
-                variant = self.variants[first_column + column].digest
-                result = self.results[trace, variant, simulator]
+                trace_id, trace = self.traces[plan.first_trace + row]
+                variant = self.variants[plan.first_column + column].digest
+                result = self.results[trace, variant, plan.simulator]
                 yield (
-                    str(uuid7()), self.project, batch, trace_id, variant, position, "cached",
+                    str(uuid7()), self.project, plan.row_id, trace_id, variant, position, "cached",
                     result, "now",
                 )  # fmt: skip
 

@@ -1,0 +1,244 @@
+"""What every read costs, with the largest batch and everything else there is in Postgres.
+
+    python benchmarks/fill.py /tmp/scale && python benchmarks/reads.py /tmp/scale
+
+Every GET route of the OpenAPI document and every page, each asked about the newest batch of
+``fill.py``, 200 traces × 40 variants: the 95th percentile of its time, how many queries it makes,
+and how far above its beginning the memory of this process rises (``VmHWM``). The goals are for
+answers in JSON and HTML.
+"""
+
+import argparse
+import asyncio
+import re
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import sqlalchemy as sa
+from fill import open_database
+from report import record
+from starlette.routing import Route
+
+from db.models import FIRST_PROJECT
+from db.repositories import accounts, batches
+from db.session import transaction
+from refault.client.connection import SESSION_COOKIE
+from services.api.app import create_app
+from services.api.passwords import hashed
+from services.api.settings import Settings
+from services.api.site import Site
+from services.local.access import Access
+
+GOAL_MS, GOAL_QUERIES, GOAL_MIB = 300, 20, 64
+PASSWORD = "a password of this benchmark"  # noqa: S105  # of a scratch database
+MILLISECONDS, KIB = 1000, 1024
+PERCENT = 95
+
+
+class Read(NamedTuple):
+    """One route, as it is asked."""
+
+    name: str
+    address: str
+    headers: dict[str, str]
+
+
+class Cost(NamedTuple):
+    """What one route took."""
+
+    status: int
+    media_type: str
+    p95_ms: float
+    query_count: int
+    memory_mib: float
+    size_bytes: int
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the goals are for it."""
+        return self.media_type in {"application/json", "text/html"}
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it keeps to them."""
+        return (
+            self.p95_ms <= GOAL_MS
+            and self.query_count <= GOAL_QUERIES
+            and self.memory_mib <= GOAL_MIB
+        )
+
+
+async def reads(site: Site, token: str) -> list[Read]:
+    """Every GET of the API, and every page, with the ids of the newest batch in the address."""
+    async with client(site) as http:
+        http.headers["authorization"] = f"Bearer {token}"
+        document = (await http.get("/api/v1/openapi.json")).json()
+        batch = (await http.get("/api/v1/batches?limit=1")).json()["items"][0]
+        runs = (await http.get(f"/api/v1/batches/{batch['code']}/runs?limit=1")).json()["items"]
+        share = (await http.post(f"/api/v1/batches/{batch['code']}/shares", json={})).json()
+    ids = {
+        "batch": batch["code"],
+        "trace": batch["traces"][0]["id"],
+        "digest": batch["traces"][0]["digest"],
+        "patch_set": batch["patch_sets"][0]["id"],
+        "run": runs[0]["id"],
+        "patch": "zap-account",
+        "form": "json",
+        "name": "not-found",
+        "secret": share["path"].rpartition("/")[2],
+    }
+    async with client(site) as http:
+        body = {"name": "reader", "password": PASSWORD}
+        opened = (await http.post("/api/v1/sessions", json=body)).json()
+    bearer = {"authorization": f"Bearer {token}"}
+    cookie = {"cookie": f"{SESSION_COOKIE}={opened['secret']}"}
+    found = [
+        Read(f"GET {template}", filled(template, ids), bearer)
+        for template, operations in document["paths"].items()
+        if "get" in operations
+    ]
+    # The longest pages of the lists.
+    found += [
+        Read(f"GET {read.name[4:]}?limit=500", f"{read.address}?limit=500", bearer)
+        for read in found
+        if any(
+            parameter["name"] == "limit" and parameter["schema"].get("maximum", 0) > KIB // 4
+            for parameter in document["paths"][read.name[4:]]["get"].get("parameters", [])
+        )
+    ]
+    pages: Any = site.pages
+    return found + [
+        Read(f"page {route.path}", filled(route.path, ids), cookie)
+        for route in pages._app.routes  # noqa: SLF001  # the table of all pages
+        if isinstance(route, Route) and "GET" in (route.methods or ())
+    ]
+
+
+def filled(template: str, ids: dict[str, str]) -> str:
+    """An address with ids in the place of names."""
+    return re.sub(r"\{(\w+)\}", lambda match: ids.get(match[1], ids["trace"]), template)
+
+
+def client(site: Site) -> httpx.AsyncClient:
+    """Somebody who asks in this process."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://refault.test")
+
+
+async def measured(site: Site, engine: sa.Engine, read: Read, count: int) -> Cost:
+    """What a read takes: ``count`` times, then once more for its queries and its memory."""
+    seen: list[str] = []
+
+    def see(*given: Any) -> None:
+        seen.append(given[2])
+
+    async with client(site) as http:
+        times = []
+        for number in range(count + 2):
+            began = time.perf_counter()
+            answer = await http.get(read.address, headers=read.headers)
+            # The first ones import modules and fill connection pools.
+            if number > 1:
+                times.append((time.perf_counter() - began) * MILLISECONDS)
+        before = begin_peak()
+        sa.event.listen(engine, "before_cursor_execute", see)
+        answer = await http.get(read.address, headers=read.headers)
+        sa.event.remove(engine, "before_cursor_execute", see)
+        memory_kib = memory("VmHWM") - before
+    return Cost(
+        answer.status_code,
+        answer.headers.get("content-type", "").partition(";")[0],
+        statistics.quantiles(times, n=100)[PERCENT - 1],
+        len(seen),
+        memory_kib / KIB,
+        len(answer.content),
+    )
+
+
+def begin_peak() -> int:
+    """Forgets the highest memory so far; how much there is now, in KiB."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return memory("VmRSS")
+
+
+def memory(name: str) -> int:
+    """A line of this process' status, in KiB."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise LookupError(name)
+
+
+def lines(costs: dict[str, Cost]) -> Iterator[str]:
+    """The table that is printed."""
+    yield f"{'read':52} status   p95 ms queries  MiB more      size"
+    for name, cost in costs.items():
+        told = "" if not cost.is_judged else "met" if cost.is_met else "NOT MET"
+        yield (
+            f"{name:52} {cost.status:6} {cost.p95_ms:8.1f} {cost.query_count:7} "
+            f"{cost.memory_mib:9.1f} {cost.size_bytes:9} {told}"
+        )
+
+
+async def measure(site: Site, engine: sa.Engine, token: str, count: int) -> dict[str, Cost]:
+    """Every read, one after the other."""
+    costs = {}
+    for read in await reads(site, token):
+        if not read.name.endswith("/events"):
+            costs[read.name] = await measured(site, engine, read, count)
+    return costs
+
+
+def main() -> int:
+    """Measure, print the table, keep the worst."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=40, help="how often each is asked")
+    options = parser.parse_args()
+    data, server = open_database(options.folder)
+    try:
+        settings = Settings(
+            database_url=server.url(),
+            broker_url="redis://127.0.0.1:1/0",
+            blobs=options.folder / "blobs",
+        )
+        site = create_app(settings)
+        resources = site.api.state.resources
+        engine = resources.engine
+        with transaction(engine) as session:
+            if accounts.find_user(session, "reader") is None:
+                user = accounts.add_user(session, "reader", password_hash=hashed(PASSWORD))
+                accounts.set_role(session, FIRST_PROJECT, user, "maintainer")
+            count = session.scalar(sa.text("SELECT count(*) FROM results"))
+            assert batches.list_page(session, limit=1).rows
+        print(f"{count} results")
+        token = Access.ensure(data, engine).token
+        costs = asyncio.run(measure(site, engine, token, options.count))
+        print("\n".join(lines(costs)))
+        judged = {name: cost for name, cost in costs.items() if cost.is_judged}
+        worst = max(judged, key=lambda name: judged[name].p95_ms)
+        record(
+            "reads_p95",
+            ratio=judged[worst].p95_ms / GOAL_MS,
+            what=f"p95 of the slowest read with {count} results, {worst}, over the goal",
+            ours={
+                "p95_ms": judged[worst].p95_ms,
+                "queries": max(cost.query_count for cost in judged.values()),
+                "memory_mib": max(cost.memory_mib for cost in judged.values()),
+                "not_met": sum(not cost.is_met for cost in judged.values()),
+            },
+            theirs={"goal_ms": GOAL_MS, "queries": GOAL_QUERIES, "memory_mib": GOAL_MIB},
+        )
+        resources.close()
+    finally:
+        server.process.stop()
+        data.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
