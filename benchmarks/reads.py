@@ -14,7 +14,6 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -173,23 +172,23 @@ def memory(name: str) -> int:
     raise LookupError(name)
 
 
-def lines(costs: dict[str, Cost]) -> Iterator[str]:
-    """The table that is printed."""
-    yield f"{'read':52} status   p95 ms queries  MiB more      size"
-    for name, cost in costs.items():
-        told = "" if not cost.is_judged else "met" if cost.is_met else "NOT MET"
-        yield (
-            f"{name:52} {cost.status:6} {cost.p95_ms:8.1f} {cost.query_count:7} "
-            f"{cost.memory_mib:9.1f} {cost.size_bytes:9} {told}"
-        )
+def line(name: str, cost: Cost) -> str:
+    """A line of the table that is printed."""
+    told = "" if not cost.is_judged else "met" if cost.is_met else "NOT MET"
+    return (
+        f"{name:52} {cost.status:6} {cost.p95_ms:8.1f} {cost.query_count:7} "
+        f"{cost.memory_mib:9.1f} {cost.size_bytes:9} {told}"
+    )
 
 
 async def measure(site: Site, engine: sa.Engine, token: str, count: int) -> dict[str, Cost]:
     """Every read, one after the other."""
     costs = {}
+    print(f"{'read':52} status   p95 ms queries  MiB more      size")
     for read in await reads(site, token):
         if not read.name.endswith("/events"):
             costs[read.name] = await measured(site, engine, read, count)
+            print(line(read.name, costs[read.name]), flush=True)
     return costs
 
 
@@ -218,7 +217,6 @@ def main() -> int:
         print(f"{count} results")
         token = Access.ensure(data, engine).token
         costs = asyncio.run(measure(site, engine, token, options.count))
-        print("\n".join(lines(costs)))
         judged = {name: cost for name, cost in costs.items() if cost.is_judged}
         worst = max(judged, key=lambda name: judged[name].p95_ms)
         record(
