@@ -8,6 +8,7 @@ who shows no credential (by address), and all together.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Hashable
 
@@ -19,6 +20,8 @@ from services.api.access import CALLER, Caller
 
 # A body of the largest batch is a tenth of it; uploads have a limit of their own.
 BYTES_MAX = 1024 * 1024
+# Until then, and for a moment, a body takes no place.
+SMALL_BYTES = 64 * 1024
 _RETRY_SECONDS = 5
 
 
@@ -102,8 +105,7 @@ class Body:
             raise HTTPException(413, f"the body has more than {BYTES_MAX} bytes")
         if not message.get("more_body", False):
             self.close()
-        elif not self._places:
-            # Not whole with its head, as the small ones are: from here on it takes a place.
+        elif not self._places and self._received_bytes > SMALL_BYTES:
             self._places = self._bodies.begin(self._scope)
         return message
 
@@ -117,10 +119,20 @@ class Body:
         """Only time that is spent waiting for the sender counts, none of ours."""
         allowed = self._bodies.seconds_for(self._received_bytes)
         began_at = anyio.current_time()
-        with anyio.move_on_after(allowed - self._waited_seconds):
-            message = await self._receive()
-            self._waited_seconds += anyio.current_time() - began_at
-            return message
+        coming = asyncio.ensure_future(self._receive())
+        try:
+            left = allowed - self._waited_seconds
+            if not self._places:
+                # A small one is mostly here by now, and needs none.
+                await asyncio.wait({coming}, timeout=min(left, allowed / 10))
+                if not coming.done():
+                    self._places = self._bodies.begin(self._scope)
+            await asyncio.wait({coming}, timeout=max(0, left + began_at - anyio.current_time()))
+            if coming.done():
+                self._waited_seconds += anyio.current_time() - began_at
+                return coming.result()
+        finally:
+            coming.cancel()
         raise HTTPException(
             408,
             f"the body came too slowly: {self._received_bytes} bytes in {allowed:.3g} s of "
