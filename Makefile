@@ -72,7 +72,9 @@ soak: install ## random faults on a running service for MINUTES=10 from SEED=0, 
 	@$(BIN)/python -m tests.soak "$(or $(MINUTES),10)" "$(or $(SEED),0)" $(if $(JSON),--json "$(JSON)")
 
 .PHONY: faults
-faults: install ## does any operation take more work than its host is large? for MINUTES=5 from SEED=0 on
+faults: install ## every error of the database at every statement, then operations without end: MINUTES=5 each, SEED=0
+	@FAULTS_MINUTES="$(or $(MINUTES),5)" FAULTS_SEED="$(or $(SEED),0)" \
+	  $(BIN)/python -m pytest -q --show-capture=no tests/worker/test_database_faults.py
 	@$(BIN)/python -m tests.mmu.bounded_work "$(or $(MINUTES),5)" "$(or $(SEED),0)"
 
 .PHONY: bench
