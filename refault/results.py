@@ -86,6 +86,11 @@ WORK = (
     "hypercalls",
 )
 
+#: What operations that are no accesses answered, in all: register writes refused with #GP; unmaps
+#: that found a mapping; frames the host was told are young; shadow pages the shrinker reported;
+#: frames that stopped being tables when an address was unprotected.
+ANSWERS = ("gp_refused", "unmap_found", "age_young", "shrink_reported", "unprotect_found")
+
 #: Kinds of finding that say the guest saw something it should not have seen.
 GUEST_VISIBLE_KINDS = (
     "wrong-address",
@@ -184,13 +189,14 @@ class RunResult:
 
     Digests are sha256 in lower-case hex. ``counters`` holds every name of
     COUNTERS, ``semantics`` every name of SEMANTICS, in that order.
+    ``answers`` every name of ANSWERS, or nothing where nobody noted them.
     ``findings`` are the first ones only; ``finding_count`` counts all.
     ``stopped`` is the defect at which the simulated kernel broke, as the real
-    one did, and at which the counters end. ``outcome_digest`` covers what the
-    guest saw of every operation, in order: equal digests prove that two
-    variants show a guest the same thing. ``page_digest`` covers the shadow
-    pages left at the end. ``skipped`` says how many events were not replayed,
-    by reason. ``work`` holds every name of WORK, or nothing where nobody counted.
+    one did, and at which the counters end. ``outcome_digest`` covers what
+    guest and host saw of every operation, in order: equal digests prove that two
+    variants show them the same thing. ``page_digest`` covers the shadow
+    pages left at the end. ``skipped`` says how many events were not replayed, or
+    not as they were, by reason. ``work`` holds every name of WORK, or nothing where nobody counted.
     """
 
     trace_digest: str
@@ -209,6 +215,7 @@ class RunResult:
     page_digest: str
     skipped: dict[str, int]
     work: dict[str, int] = dataclasses.field(default_factory=dict)
+    answers: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("trace_digest", "variant_digest", "simulator_digest"):
@@ -225,6 +232,8 @@ class RunResult:
         object.__setattr__(self, "semantics", _numbers(self.semantics, SEMANTICS, "semantics"))
         if self.work:
             object.__setattr__(self, "work", _numbers(self.work, WORK, "work"))
+        if self.answers:
+            object.__setattr__(self, "answers", _numbers(self.answers, ANSWERS, "answers"))
         skipped = {name: self.skipped[name] for name in sorted(self.skipped)}
         for name, number in skipped.items():
             _count(number, f"skipped.{name}")
@@ -260,7 +269,7 @@ class RunResult:
             "page_digest": self.page_digest,
             "skipped": dict(self.skipped),
             "work": dict(self.work),
-        }
+        } | ({"answers": dict(self.answers)} if self.answers else {})
 
     @classmethod
     def from_dict(cls, body: object) -> RunResult:
@@ -277,12 +286,13 @@ class RunResult:
                 f"{body.get('version')!r}; run it again to get one"
             )
         names = tuple(field.name for field in dataclasses.fields(cls))
-        rest = {"work": {}} | {name: value for name, value in body.items() if name != "version"}
+        rest = {name: value for name, value in body.items() if name != "version"}
+        rest = {"work": {}, "answers": {}, **rest}
         fields = _fields(rest, names, "result")
         findings, stopped = fields["findings"], fields["stopped"]
         if not isinstance(findings, list | tuple):
             raise ResultError(f"findings: expected a list, got {type(findings).__name__}")
-        for name in ("counters", "semantics", "skipped", "work"):
+        for name in ("counters", "semantics", "skipped", "work", "answers"):
             if not isinstance(fields[name], Mapping):
                 raise ResultError(f"{name}: expected an object, got {type(fields[name]).__name__}")
         fields["findings"] = tuple(Finding.from_dict(finding) for finding in findings)

@@ -20,7 +20,7 @@ from refault.compare.verdicts import (
 )
 from refault.errors import ComparisonError
 from refault.facts import facts_of
-from refault.results import COUNTERS, SEMANTICS, WORK, RunResult
+from refault.results import ANSWERS, COUNTERS, SEMANTICS, WORK, RunResult
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ def compare(
         simulator_digest=simulator,
         columns=compared,
         semantics=_rows(compared, SEMANTICS, lambda result: result.semantics),
-        counters=_rows(compared, _counted(results), lambda result: result.counters | result.work),
+        counters=_rows(compared, _counted(results), _all_counts),
         threshold=limits,
         present_simulator=present_simulator,
     )
@@ -276,8 +276,17 @@ def _alarm(group: Sequence[Column]) -> str | None:
 
 
 def _counted(results: Sequence[RunResult]) -> tuple[str, ...]:
-    """What every result counts."""
-    return (*COUNTERS, *WORK) if all(result.work for result in results) else COUNTERS
+    """What every result counts; answers only where one of them is more than 0."""
+    names: tuple[str, ...] = COUNTERS
+    if all(result.work for result in results):
+        names += WORK
+    if all(result.answers for result in results):
+        names += tuple(name for name in ANSWERS if any(r.answers[name] for r in results))
+    return names
+
+
+def _all_counts(result: RunResult) -> dict[str, int]:
+    return result.counters | result.work | result.answers
 
 
 def _rows(

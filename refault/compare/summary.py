@@ -105,10 +105,20 @@ def notes_of(comparisons: Sequence[Comparison]) -> list[str]:
             if column.result is not None:
                 for name, count in column.result.skipped.items():
                     skipped[name] = max(skipped.get(name, 0), count)
+        answers = _answers_of(comparison)
+        if answers:
+            notes.append(f"{comparison.trace.name}: answered under the base: {answers}.")
         if any(skipped.values()):
             listed = ", ".join(f"{count} {name}" for name, count in skipped.items() if count)
-            notes.append(f"{comparison.trace.name}: not replayed: {listed}.")
+            notes.append(f"{comparison.trace.name}: not replayed, or not as it was: {listed}.")
     return notes
+
+
+def _answers_of(comparison: Comparison) -> str:
+    """What register writes, notifiers and the shrinker answered; nothing if all answered 0."""
+    base = comparison.columns[0].result
+    found = base.answers if base is not None else {}
+    return ", ".join(f"{count} {name}" for name, count in found.items() if count)
 
 
 def _stale_note(comparison: Comparison) -> str:

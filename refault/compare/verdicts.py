@@ -174,7 +174,8 @@ def _held_against(evidence: Evidence, base: Facts | None, threshold: Threshold) 
         )
     if facts.outcome_digest != base.outcome_digest:
         return Verdict.GUEST_VISIBLE_CHANGE, (
-            "the guest saw something else than under base; the trace does not say which is right"
+            "the guest or the host saw something else than under base; the trace does not say "
+            "which is right"
         )
     return _speed(facts, base, threshold)
 

@@ -16,6 +16,8 @@ from refault.mmu.machine import Machine
 from refault.mmu.parents import child_of, entry_of, level_of, shadow_root
 from refault.mmu.ptwrite import pte_write
 from refault.mmu.requests import cpu_of
+from refault.mmu.rmap import is_present
+from refault.mmu.spte import lookup_page, need_write_protect
 from refault.mmu.tlb import fill, lookup, needed
 from refault.mmu.tracepoints import PAGE_FAULT, trace
 from refault.mmu.walk import walk_addr
@@ -37,6 +39,7 @@ def hardware_walk(m: Machine, cpu: int, gva: int, kind: int, user: int) -> int:
     granted = -1
     while True:  # one turn a level
         spte = m.spt[sptep]
+        m.vm[x86.HIT_LEVEL] = level
         if not spte & x86.PRESENT:
             return 0
         if spte == x86.TRAP_WITH_BYPASS:
@@ -53,11 +56,26 @@ def hardware_walk(m: Machine, cpu: int, gva: int, kind: int, user: int) -> int:
         if level == 1 or spte & x86.LARGE:
             inside = (1 << (3 + 9 * level)) - 1
             m.vm[x86.OUT_ADDRESS] = (spte & x86.FRAME_MASK & ~inside) | (gva & inside)
-            m.vm[x86.HIT_LEVEL] = level
             m.vm[x86.HIT_GRANTED] = granted
             return HIT
         level -= 1
         sptep = entry_of(child_of(spte), level, gva)
+
+
+@kernel
+def refusal(m: Machine, cpu: int, gva: int) -> int:
+    """What refused the latest walk: the level of an entry, and from bit 12 on its low bits."""
+    root = shadow_root(m, cpu, gva)
+    if root == 0:
+        return 0
+    level = level_of(m, root)
+    sptep = entry_of(root, level, gva)
+    while level > m.vm[x86.HIT_LEVEL]:  # one turn a level
+        level -= 1
+        sptep = entry_of(child_of(m.spt[sptep]), level, gva)
+    spte = m.spt[sptep]
+    bits = spte & 0xFFF if is_present(m, spte) else 0
+    return level | bits << x86.PAGE_SHIFT
 
 
 @kernel
@@ -99,6 +117,30 @@ def emulate_store(m: Machine, cpu: int, gva: int, user: int, size: int, value: i
     m.vm[x86.OUT_ADDRESS] = gpa
     m.vm[x86.OUT_EMULATED] = 1
     return x86.OUT_OK
+
+
+@kernel
+def store_unmapped(m: Machine, vcpu: int, gpa: int, size: int, value: int) -> int:
+    """A guest's store through a mapping that nobody knows.
+
+    A table in sync is read-only in every mapping, so KVM sees the store whichever it came
+    through: the table goes out of sync, or the store is emulated. Other frames change unseen.
+    """
+    gfn = gpa >> x86.PAGE_SHIFT
+    if lookup_page(m, gfn) == 0:
+        write_guest(m, gpa, size, value)
+        return x86.OUT_NONE
+    cpu = cpu_of(vcpu)
+    pending = x86.OUT_NONE
+    if m.vm[cpu + x86.BOOTED]:
+        pending = enter_guest(m, vcpu)
+    if m.vm[x86.BUG]:
+        return x86.OUT_NONE
+    guarded = need_write_protect(m, gfn, 1)
+    write_guest(m, gpa, size, value)
+    if guarded:
+        pte_write(m, cpu, gpa, size, value, 1)
+    return pending
 
 
 @kernel
@@ -157,4 +199,5 @@ def access(m: Machine, vcpu: int, gva: int, kind: int, user: int, size: int, val
             return inject(m, vm[x86.WALK_ERROR])
         if done == EMULATE:
             return emulate(m, cpu, gva, kind, user, size, value)
+    vm[x86.OUT_ADDRESS] = refusal(m, cpu, gva)
     return x86.OUT_LIVELOCK

@@ -160,6 +160,7 @@ def _result(host: Host, trace: TraceReader, skipped: dict[str, int]) -> RunResul
         page_digest=f"{page_digest(host.machine):016x}",
         skipped=reasons,
         work=host.work(),
+        answers=host.answers(),
     )
 
 

@@ -76,7 +76,23 @@ def _outcome(code: int, address: int) -> str:
         return f"reached {address:#x}"
     if code in (x86.OUT_PF, x86.OUT_PF_DIRECT):
         return f"#PF {address}"
+    if code == x86.OUT_LIVELOCK:
+        return f"{_OUTCOMES[code]}: {_refusal(address)}"
     return _OUTCOMES[code]
+
+
+def _refusal(what: int) -> str:
+    """The entry that refuses again after every exit (mmu/access.py: refusal)."""
+    level, bits = what & 7, what >> x86.PAGE_SHIFT
+    if not level:
+        return "its vCPU has no root"
+    is_leaf = level == 1 or bits & x86.LARGE
+    entry = f"the {'leaf' if is_leaf else 'link'} at level {level} of its shadow"
+    if not bits & x86.PRESENT:
+        return f"{entry} is absent again each time"
+    grants = "".join(name for name, bit in (("w", x86.WRITABLE), ("u", x86.USER)) if bits & bit)
+    why = "and no fault gives a link more" if not is_leaf else "and each fault leaves it so"
+    return f"{entry} grants {grants or 'reading'} only, {why}"
 
 
 class FindingLog:
@@ -104,9 +120,7 @@ class FindingLog:
         if self.raw is not None:
             self.raw.append(_unfolded(packed, shift))
         codes = (packed[:, 0] >> loop.CODE_SHIFT) & 15
-        seen = codes != x86.OUT_RETURN
-        if seen.any():
-            outcomes.update(_guest_view(packed[seen], codes[seen], ops).tobytes())
+        outcomes.update(_seen(packed, codes, ops).tobytes())
         deviating = packed[packed[:, 0] & (7 << loop.DEVIATION_SHIFT) != 0]
         self.count += len(deviating)
         for record in _unfolded(deviating[: max(0, KEPT - len(self.kept))], shift):
@@ -146,8 +160,11 @@ def _unfolded(packed: Any, shift: int) -> Any:
     return records
 
 
-def _guest_view(packed: Any, codes: Any, ops: op.Operations) -> Any:
-    """(event, outcome, address or code, value) of each record, without how the host managed it."""
+def _seen(packed: Any, codes: Any, ops: op.Operations) -> Any:
+    """What guest and host saw of each record, without how the host managed it.
+
+    (event, outcome, address or code or answer, value).
+    """
     events: Sequence[int] = ops.event
     view = np.empty((len(packed), 4), "<i8")
     view[:, 0] = np.asarray(events)[packed[:, 0] >> loop.ROW_SHIFT]
@@ -175,7 +192,7 @@ def _finding(record: list[int], ops: op.Operations) -> Finding:
         operation_index=record[loop.INDEX],
         vcpu=int(ops.vcpu[row]),
         gva=int(ops.a[row]) & _WORD,
-        got=address & _WORD,
+        got=None if code == x86.OUT_LIVELOCK else address & _WORD,
         want=None if cls in (op.WITNESS_NONE, op.WITNESS_UNSEEN) else want & _WORD,
         message=f"{_ACCESSES[int(ops.kind[row])]} {who} {_outcome(code, address)}{real}",
     )

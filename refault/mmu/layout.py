@@ -251,7 +251,7 @@ OUT_ADDRESS = 161
 OUT_VALUE = 162
 OUT_EMULATED = 163
 # What the latest hardware walk found, for the TLB
-HIT_LEVEL = 164
+HIT_LEVEL = 164  # and where one was refused
 HIT_GRANTED = 165  # of P A W U what all levels grant; bit 63: may be executed
 
 HASH = 192  # HASH_SIZE bucket heads

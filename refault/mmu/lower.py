@@ -19,6 +19,7 @@ from refault.mmu import layout as x86
 from refault.mmu import operations as op
 from refault.mmu.jit import bare, door, inlined, kernel
 from refault.mmu.model import (
+    APPLIED_INVPCID,
     AT_START,
     BOOT_CR0,
     BOOT_CR3,
@@ -76,6 +77,9 @@ FLAG_INIT = 32
 
 CR3_KEPT = 0x000F_FFFF_FFFF_F018  # no PCID, no keep-TLB bit
 CR4_KEPT = 0x07FF | 0x2000  # what a 2.6.34 host lets a guest set
+CR4_SMEP = 1 << 20
+CR4_SMAP = 1 << 21
+PF_KEY = 1 << 5  # of an error code: a protection key forbade it
 MSR_EFER = 0xC000_0080
 
 
@@ -133,12 +137,27 @@ def lower_access(
 
 
 @kernel
+def needs_later_processor(t: Lowering, vcpu: int, code: int) -> bool:
+    """May a fault be one that only SMEP, SMAP or a protection key makes? No host here has them."""
+    if code & PF_KEY:
+        return True
+    if code & (x86.PF_PRESENT | x86.PF_USER | x86.PF_RSVD) != x86.PF_PRESENT:
+        return False
+    guard = CR4_SMEP if code & x86.PF_FETCH else CR4_SMAP
+    return t.state[VCPU_TABLE + vcpu * VCPU_TABLE_WORDS + 5] & guard != 0
+
+
+@kernel
 def lower_fault(
     t: Lowering, ops: op.Operations, event: int, vcpu: int, flags: int, a: int, b: int
 ) -> None:
     """An access the real guest took a #PF for, and so must the simulated one."""
     t.state[AT_START] = 0
     if not t.state[VCPU_TABLE + vcpu * VCPU_TABLE_WORDS + 4]:
+        t.state[SKIPPED + SKIP_NOT_BOOTED] += 1
+        return
+    if needs_later_processor(t, vcpu, b):
+        t.state[SKIPPED + SKIP_UNSUPPORTED] += 1
         return
     gva = a & ~7
     user = 1 if flags & FLAG_USER else 0
@@ -192,6 +211,7 @@ def lower_register(
         state[cpu + 1] = value
     elif number == 4:
         kind = op.SET_CR4
+        state[cpu + 5] = value
         value &= CR4_KEPT
         state[cpu + 2] = value
     else:
@@ -200,6 +220,25 @@ def lower_register(
         emit(t, ops, event, kind, vcpu, 0, value, 0)
     elif state[cpu] & x86.CR0_PG and number == (3 if initial else 0):
         emit_boot(t, ops, event, vcpu)
+
+
+@kernel
+def lower_invpcid(
+    t: Lowering, ops: op.Operations, event: int, vcpu: int, kind: int, a: int
+) -> None:
+    """What a guest does that has no INVPCID: INVLPG for one address (type 0), else reload CR3.
+
+    Either drops at least as much, so nothing stale is left that the real guest had dropped.
+    """
+    cpu = VCPU_TABLE + vcpu * VCPU_TABLE_WORDS
+    t.state[AT_START] = 0
+    if not t.state[cpu + 4]:
+        return
+    t.state[SKIPPED + APPLIED_INVPCID] += 1
+    if kind == 0:
+        emit(t, ops, event, op.INVLPG, vcpu, 0, a, 0)
+    else:
+        emit(t, ops, event, op.SET_CR3, vcpu, 0, t.state[cpu + 1], 0)
 
 
 @kernel
@@ -281,7 +320,7 @@ def lower_event(
     elif kind == MARK:
         emit(t, ops, event, op.NOTE, 0, 0, a, 0)
     elif kind == INVPCID:
-        state[SKIPPED + SKIP_UNSUPPORTED] += 1
+        lower_invpcid(t, ops, event, vcpu, aux, a)
     elif kind >= op.VM:
         lower_operation(t, ops, event, kind, vcpu, flags, aux, a, b)
 

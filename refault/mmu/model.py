@@ -50,6 +50,8 @@ SKIP_STORE_UNKNOWN = 3
 SKIP_WOULD_HIT_TABLE = 4
 SKIP_OUTSIDE_MEMORY = 5
 SKIP_UNSUPPORTED = 6
+APPLIED_UNMAPPED = 7  # applied, but without the fault and the mapping the guest's store had
+APPLIED_INVPCID = 8  # applied as INVLPG, or as a reload of CR3
 SKIP_REASONS = (
     "device",
     "vcpu-not-booted",
@@ -58,11 +60,13 @@ SKIP_REASONS = (
     "store-would-damage-table",
     "outside-memory",
     "unsupported",
+    "table-store-applied-without-mapping",
+    "invpcid-applied-as-flush",
 )
 SLOT_TABLE = 32  # base, pages, first frame number of each
 SLOT_TABLE_WORDS = 3
 VCPU_TABLE = SLOT_TABLE + SLOT_TABLE_WORDS * x86.SLOTS_MAX
-VCPU_TABLE_WORDS = 5  # cr0 cr3 cr4 efer up
+VCPU_TABLE_WORDS = 6  # cr0 cr3 cr4 efer up, and cr4 as the real guest had it
 STATE_WORDS = VCPU_TABLE + VCPU_TABLE_WORDS * x86.CPUS_MAX
 
 ROWS_PER_EVENT = x86.ENTRIES + 2
@@ -160,7 +164,15 @@ def set_model_word(t: Lowering, frame: int, index: int, value: int) -> None:
 
 @kernel
 def model_walk(t: Lowering, vcpu: int, gva: int, user: int) -> int:
-    """Address of a writable mapping of ``gva`` in the model, or -1."""
+    """Address of a writable mapping of ``gva`` in the model, or -1.
+
+    Without paging that is the linear address; with other than 4-level tables nobody knows.
+    """
+    cpu = VCPU_TABLE + vcpu * VCPU_TABLE_WORDS
+    if not t.state[cpu] & x86.CR0_PG:
+        return gva & x86.U32
+    if not t.state[cpu + 3] & x86.EFER_LME:
+        return -1
     top = gva >> 47
     if top != 0 and top != -1:
         return -1

@@ -46,6 +46,9 @@ UNSHADOW = int(EventKind.OP_UNSHADOW)
 UNPROTECT = int(EventKind.OP_UNPROTECT)
 CHANGE_PTE = int(EventKind.OP_CHANGE_PTE)
 MEM_DELETE = int(EventKind.OP_MEM_DELETE)
+#: Of captures alone, and of no event's number: a store to a table whose mapping the trace does not
+#: know. ``a`` is its gpa, ``b`` the value, ``aux`` its size.
+TABLE_WRITE = 200
 
 # How the trace knows what the real guest did there; NONE: it succeeded, at an unknown address
 WITNESS_NONE = 0

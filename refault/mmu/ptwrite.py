@@ -11,7 +11,7 @@ from refault.mmu.requests import flush_remote_tlbs, flush_tlb
 from refault.mmu.rmap import is_present, rmap_remove
 from refault.mmu.spte import mmu_set_spte, note_global
 from refault.mmu.steps import goes_on
-from refault.mmu.walk import gpte_access
+from refault.mmu.walk import gpte_access, walk_addr
 from refault.mmu.zap import commit_zap, free_some_pages, hash_of, zap_page
 
 
@@ -257,3 +257,11 @@ def unprotect_page(m: Machine, gfn: int) -> int:
     if bound == 0 and not m.vm[x86.BUG]:
         m.vm[x86.BUG] = x86.BUG_ENDLESS_ZAP
     return found
+
+
+@kernel
+def unprotect(m: Machine, cpu: int, gva: int) -> int:
+    """Give up the shadows of what an address maps to (mmu.c: kvm_mmu_unprotect_page_virt)."""
+    if not walk_addr(m, cpu, gva, 0, 0, 0, 1):
+        return 0
+    return unprotect_page(m, m.vm[x86.WALK_GFN])

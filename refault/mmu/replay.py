@@ -13,7 +13,7 @@ import numpy as np
 
 from refault.mmu import layout as x86
 from refault.mmu import operations as op
-from refault.mmu.access import FETCH, READ, WRITE, access
+from refault.mmu.access import FETCH, READ, WRITE, access, store_unmapped
 from refault.mmu.entry import enter_guest
 from refault.mmu.guest import read_word, slot_of, write_word
 from refault.mmu.host import (
@@ -26,20 +26,20 @@ from refault.mmu.host import (
     start_dirty_log,
 )
 from refault.mmu.invlpg import invlpg
-from refault.mmu.jit import bare, door, kernel, shared_word
+from refault.mmu.jit import bare, door, inlined, kernel, shared_word
 from refault.mmu.machine import (
     FRAMES_PER_OPERATION,
     LINKS_PER_OPERATION,
     PAGES_PER_OPERATION,
     Machine,
 )
-from refault.mmu.ptwrite import unprotect_page, unshadow
+from refault.mmu.ptwrite import unprotect, unshadow
 from refault.mmu.quick import quick_access
 from refault.mmu.registers import boot, set_cr0, set_cr3, set_cr4, set_efer
 from refault.mmu.requests import cpu_of
 from refault.mmu.steps import begin_steps
 from refault.mmu.tracepoints import events_fit
-from refault.mmu.walk import probe, walk_addr
+from refault.mmu.walk import probe
 from refault.mmu.zap import change_limit, shrink, zap_all
 
 # log.state[]
@@ -56,6 +56,13 @@ WRONG_CODE = 4
 OTHER = 5
 STALE = 6
 NOT_STALE = 7
+ANSWERS = 64  # what the host was told and what was refused, in the order of results.ANSWERS
+REFUSED_WRITES = 0  # register writes with #GP
+UNMAP_FOUND = 1
+AGE_YOUNG = 2
+SHRINK_LEFT = 3  # pages, over all calls
+UNPROTECT_FOUND = 4
+ANSWER_COUNT = 5
 FIRST_STALE = 72  # operation index + 1, 0: none
 FIRST_OTHER = 73
 SKIPPED = 76  # operations that could not be executed, by SKIP_*
@@ -126,6 +133,14 @@ def needs_engine(m: Machine, kind: int, aux: int) -> bool:
     return aux >= x86.SLOTS_MAX or not m.vm[x86.SLOTS + aux * x86.SLOT_WORDS + x86.SLOT_USED]
 
 
+@inlined
+def is_of_host(kind: int) -> bool:
+    """Is an operation one of no vCPU?"""
+    if kind == op.TABLE_WRITE:
+        return False
+    return kind < op.BOOT or op.NR_PAGES <= kind <= op.ZAPALL or kind > op.UNPROTECT
+
+
 @kernel
 def store_size(kind: int) -> int:
     """Bytes a store operation writes."""
@@ -134,15 +149,6 @@ def store_size(kind: int) -> int:
     if kind == op.ST4:
         return 4
     return 2 if kind == op.ST2 else 1
-
-
-@kernel
-def unprotect(m: Machine, vcpu: int, gva: int) -> int:
-    """Give up the shadows of what an address maps to (mmu.c: kvm_mmu_unprotect_page_virt)."""
-    cpu = cpu_of(vcpu)
-    if not walk_addr(m, cpu, gva, 0, 0, 0, 1):
-        return 0
-    return unprotect_page(m, m.vm[x86.WALK_GFN])
 
 
 @kernel
@@ -195,13 +201,17 @@ def host_operation(m: Machine, kind: int, aux: int, a: int, b: int) -> int:
 
 
 @kernel
-def guest_operation(m: Machine, kind: int, vcpu: int, user: int, a: int, b: int, want: int) -> int:
+def guest_operation(
+    m: Machine, kind: int, vcpu: int, user: int, aux: int, a: int, b: int, want: int
+) -> int:
     """Execute an operation of a vCPU: boot it, or enter the guest first and then do it."""
     cpu = cpu_of(vcpu)
     m.vm[x86.CURRENT_CPU] = vcpu
     if kind == op.BOOT:
         boot(m, cpu, a & x86.U32, b, a >> 32 & x86.U32, want)
         return x86.OUT_NONE
+    if kind == op.TABLE_WRITE:
+        return store_unmapped(m, vcpu, a, aux, b)
     if not m.vm[cpu + x86.BOOTED]:
         return -1 - SKIP_NOT_BOOTED
     if op.LD <= kind <= op.ST1:
@@ -214,7 +224,7 @@ def guest_operation(m: Machine, kind: int, vcpu: int, user: int, a: int, b: int,
     if pending or m.vm[x86.BUG]:
         return pending
     if kind == op.UNPROTECT:
-        m.vm[x86.OUT_ADDRESS] = unprotect(m, vcpu, a)
+        m.vm[x86.OUT_ADDRESS] = unprotect(m, cpu, a)
         return x86.OUT_RETURN
     m.vm[x86.INTERCEPTS] += 1
     if kind == op.SET_CR3:
@@ -290,6 +300,22 @@ def account(m: Machine, ops: op.Operations, i: int, index: int, code: int, log: 
 
 
 @kernel
+def note_answer(m: Machine, log: Log, kind: int, code: int) -> None:
+    """Count what an operation that is no access answered."""
+    if code == x86.OUT_GP:
+        log.state[ANSWERS + REFUSED_WRITES] += 1
+    elif code == x86.OUT_RETURN:
+        which = UNPROTECT_FOUND
+        if kind == op.UNMAP:
+            which = UNMAP_FOUND
+        elif kind == op.AGE:
+            which = AGE_YOUNG
+        elif kind == op.SHRINK:
+            which = SHRINK_LEFT
+        log.state[ANSWERS + which] += max(0, m.vm[x86.OUT_ADDRESS])
+
+
+@kernel
 def write_row(m: Machine, log: Log, i: int) -> None:
     """Keep all counters as they are after row ``i``."""
     for c in range(x86.COUNTER_COUNT):
@@ -349,10 +375,11 @@ def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: L
         vm[x86.OUT_VALUE] = 0
         vm[x86.OUT_EMULATED] = 0
         vcpu = ops.vcpu[i]
-        if kind < op.BOOT or op.NR_PAGES <= kind <= op.ZAPALL or kind > op.UNPROTECT:
+        if is_of_host(kind):
             code = host_operation(m, kind, aux, ops.a[i], ops.b[i])
         elif vcpu < vm[x86.VCPU_COUNT]:
-            code = guest_operation(m, kind, vcpu, ops.user[i], ops.a[i], ops.b[i], ops.want[i])
+            user, want = ops.user[i], ops.want[i]
+            code = guest_operation(m, kind, vcpu, user, aux, ops.a[i], ops.b[i], want)
         else:
             code = -1 - SKIP_NOT_BOOTED
         if vm[x86.BUG]:
@@ -362,6 +389,7 @@ def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: L
         elif op.LD <= kind <= op.ST1:
             account(m, ops, i, i + shift, code, log)
         elif code != x86.OUT_NONE:
+            note_answer(m, log, kind, code)
             write_record(m, log, i, code, 0, 0, 0)
         if log.state[ROWS]:
             write_row(m, log, i)

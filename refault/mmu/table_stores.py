@@ -7,6 +7,7 @@ from refault.mmu import operations as op
 from refault.mmu.guest import merged_word
 from refault.mmu.jit import inlined, kernel
 from refault.mmu.model import (
+    APPLIED_UNMAPPED,
     AT_START,
     HELD,
     HELD_EVENT,
@@ -68,7 +69,11 @@ def emit_table_store(
     value: int,
     cls: int,
 ) -> None:
-    """A store to a page table: through a mapping of the guest's, or straight into memory."""
+    """A store to a page table: through a mapping of the guest's if one is known.
+
+    Without one the store is applied at its gpa, where KVM sees it as it does any other; that is
+    counted, because the fault and the mapping of the guest's are missing from the counters.
+    """
     frame = frame_number(t, gpa >> x86.PAGE_SHIFT)
     if frame < 0:
         t.state[SKIPPED + SKIP_OUTSIDE_MEMORY] += 1
@@ -77,7 +82,9 @@ def emit_table_store(
     index = (gpa >> 3) & 511
     word = merged_word(model_word(t, frame, index), gpa, size, value)
     if gva == 1:
-        emit(t, ops, event, op.POKE, 0, 0, gpa & ~7, word)
+        row = emit(t, ops, event, op.TABLE_WRITE, vcpu, 0, gpa, value)
+        ops.aux[row] = size
+        t.state[SKIPPED + APPLIED_UNMAPPED] += 1
     else:
         row = emit(t, ops, event, store_kind(size), vcpu, 0, gva, value)
         ops.cls[row] = cls

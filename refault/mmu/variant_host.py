@@ -19,7 +19,7 @@ from refault.mmu.findings import FindingLog
 from refault.mmu.jit import INTERPRETED
 from refault.mmu.outcomes import OutcomeDigest
 from refault.mmu.pageset import page_digest
-from refault.results import COUNTERS
+from refault.results import ANSWERS, COUNTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -253,6 +253,11 @@ class Host:
             "insn_emulation_fail": int(vm[x86.INSN_EMULATION_FAIL]),
             "hypercalls": int(vm[x86.HYPERCALLS]),
         }
+
+    def answers(self) -> dict[str, int]:
+        """What operations that are no accesses answered (:data:`refault.results.ANSWERS`)."""
+        words = self.log.state[loop.ANSWERS : loop.ANSWERS + loop.ANSWER_COUNT]
+        return {name: int(word) for name, word in zip(ANSWERS, words, strict=True)}
 
     def skipped(self) -> dict[str, int]:
         """Operations that could not be executed, by reason."""
