@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from refault.compare.comparison import ComparedColumn, Comparison
 from refault.results import Finding
 
 #: The counter that stands for what a guest pays: every exit interrupts it.
 HEADLINE = "exits"
+
+#: Marks, among the reasons why events were left out, what was done in another way instead.
+APPLIED = "-applied-"
 
 _TRACES_FOR_A_MEAN = 2
 
@@ -108,17 +111,21 @@ def notes_of(comparisons: Sequence[Comparison]) -> list[str]:
         answers = _answers_of(comparison)
         if answers:
             notes.append(f"{comparison.trace.name}: answered under the base: {answers}.")
-        if any(skipped.values()):
-            listed = ", ".join(f"{count} {name}" for name, count in skipped.items() if count)
-            notes.append(f"{comparison.trace.name}: not replayed, or not as it was: {listed}.")
+        for what, is_applied in (("not replayed", False), ("replayed, but not as it was", True)):
+            listed = _listed({n: c for n, c in skipped.items() if (APPLIED in n) == is_applied})
+            if listed:
+                notes.append(f"{comparison.trace.name}: {what}: {listed}.")
     return notes
 
 
 def _answers_of(comparison: Comparison) -> str:
     """What register writes, notifiers and the shrinker answered; nothing if all answered 0."""
     base = comparison.columns[0].result
-    found = base.answers if base is not None else {}
-    return ", ".join(f"{count} {name}" for name, count in found.items() if count)
+    return _listed(base.answers) if base is not None else ""
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
 def _stale_note(comparison: Comparison) -> str:
