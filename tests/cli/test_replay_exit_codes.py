@@ -57,7 +57,10 @@ def test_a_column_that_shows_the_guest_something_else_is_exit_code_1_without_a_w
     assert told(answer)["base"] == ("base", "")
     assert told(answer)["apr"] == (
         "guest-visible-change",
-        "the guest or the host saw something else than under base; the trace does not say which is right",
+        (
+            "the guest or the host saw something else than under base; the trace does not say "
+            "which is right"
+        ),
     )
 
 
