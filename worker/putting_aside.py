@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from db.repositories import snapshots
 from db.repositories.shards import Claim
 from db.session import transaction
-from refault.errors import RefaultError, SnapshotRefused, Unavailable
+from refault.errors import RefaultError, ReplayCancelled, SnapshotRefused, Unavailable
 from refault.mmu.snapshot import Snapshot, seal_of
 from worker.resources import Resources
 
@@ -31,6 +33,8 @@ class Keeper:
         self._fence = claim.fence
         self._digest = claim.snapshot_digest
         self._due_at = time.monotonic() + resources.settings.snapshot_seconds
+        # Whether the shard is given up; asked while a snapshot is written.
+        self.is_cancelled: Callable[[], bool] = lambda: False
 
     def found(self) -> Path | None:
         """The snapshot to go on from, if there is one that is what the row says it is."""
@@ -75,7 +79,10 @@ class Keeper:
             self._digest = None
 
     def _keep(self, snapshot: Snapshot) -> None:
-        digest = self._resources.snapshots.write(self._fence.shard_id, snapshot.write)
+        digest = self._resources.snapshots.write(
+            self._fence.shard_id,
+            lambda file: snapshot.write(cast("BinaryIO", _Heard(file, self.is_cancelled))),
+        )
         # If this raises, nobody knows which of the two the row names: the sweep removes the other.
         with transaction(self._resources.engine) as session:
             is_ours = snapshots.keep(session, self._fence, digest, snapshot.events)
@@ -89,3 +96,17 @@ class Keeper:
             self._resources.snapshots.remove(self._fence.shard_id, digest)
         except (OSError, RefaultError) as error:
             _log.warning("a snapshot of shard %s is left over: %s", self._fence.shard_id, error)
+
+
+class _Heard:
+    """A file that is given up when the shard is: a large state takes many seconds to write."""
+
+    def __init__(self, file: BinaryIO, is_cancelled: Callable[[], bool]) -> None:
+        self._file = file
+        self._is_cancelled = is_cancelled
+
+    def write(self, data: bytes) -> int:
+        """Write some of it; raises ReplayCancelled."""
+        if self._is_cancelled():
+            raise ReplayCancelled("cancelled while a snapshot was written")
+        return self._file.write(data)

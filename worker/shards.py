@@ -185,13 +185,14 @@ def _compute(
     options = {} if replay is None else {"replay": replay}
     limits = resources.limits.within(claim.shard_seconds)
     deadline = Deadline(limits)
+    keeper.is_cancelled = lambda: lease.is_cancelled() or deadline.is_over()
     with tracing.span("replay", {"refault.variants": len(variants)}):
         try:
             return replaying.outcomes(
                 trace,
                 variants,
                 progress=functools.partial(lease.report, claim),
-                is_cancelled=lambda: lease.is_cancelled() or deadline.is_over(),
+                is_cancelled=keeper.is_cancelled,
                 memory_bytes=limits.memory_bytes,
                 keeper=keeper,
                 **options,

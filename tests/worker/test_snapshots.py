@@ -10,11 +10,12 @@ import sqlalchemy as sa
 
 from db.blobs import snapshots as snapshot_store
 from db.models import Result, Shard
-from db.repositories import patch_sets, shards
+from db.repositories import batches, patch_sets, shards
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES
 from refault.mmu import engine as simulator
 from tests.builders import transaction
+from tests.patience import eventually
 from worker import sweep as sweeping
 from worker.shards import Ending, run
 from worker.sweep import sweep
@@ -163,6 +164,20 @@ def test_a_full_disk_costs_the_snapshot_and_nothing_else(eager, small_trace, mon
     assert run(eager.resources) == [Ending.RECORDED]
     assert "No space left on device" in caplog.text
     assert results_of(eager, batch) == expected_digests(eager, batch, small_trace)
+    assert [p for p in eager.resources.snapshots.folder.rglob("*") if p.is_file()] == []
+
+
+def test_a_cancel_is_heard_while_a_snapshot_is_written(eager, monkeypatch, caplog):
+    batch, _ = eager.plan(patches=PATCHES)
+
+    def without_end(_, file):
+        with transaction(eager.engine) as session:
+            batches.cancel(session, batch.id)
+        eventually(lambda: not file.write(b"more of it"), "the end of the snapshot")
+
+    monkeypatch.setattr("refault.mmu.snapshot.Snapshot.write", without_end)
+    run(eager.resources)
+    assert "cancelled while a snapshot was written" in caplog.text
     assert [p for p in eager.resources.snapshots.folder.rglob("*") if p.is_file()] == []
 
 
