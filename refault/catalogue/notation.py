@@ -24,6 +24,8 @@ from refault.catalogue.named import NAMED
 from refault.catalogue.resolve import get_patch
 from refault.errors import InvalidParameter, UnknownPatch
 
+# Any number of a parameter is shorter; Python itself refuses to read one of 5,000 digits.
+_DIGITS_MAX = 20
 _SCHEDULE_PARTS = 3
 _SHORT = {patch.short: patch.id for patch in PATCHES}
 
@@ -93,6 +95,7 @@ def _limit(value: str) -> object:
 
 def _number(value: str, field: str) -> int:
     digits = value.strip()
-    if not (digits.isascii() and digits.isdigit()):
-        raise InvalidParameter(f"{field}: expected a whole number, got {value!r}")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX):
+        shown = value if len(value) <= _DIGITS_MAX else f"{value[:_DIGITS_MAX]}..."
+        raise InvalidParameter(f"{field}: expected a whole number, got {shown!r}")
     return int(digits)

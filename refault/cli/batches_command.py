@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from refault.cli import names, tables
+from refault.cli.files import no_file
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.cli.terminal import print_json
 from refault.client.connection import TIMEOUT_S
 from refault.compare.layout import clean
 
@@ -37,7 +38,7 @@ def list_batches(
     with connect(url, token, timeout) as client:
         found = list(names.all_of(client.list_batches, limit=limit))
     if as_json:
-        print(json.dumps(found, indent=2))
+        print_json(found)
         return
     tables.show(
         ("batch", "state", "runs", "plan", "traces", "patch sets", "created"),
@@ -72,10 +73,10 @@ def show_batch(
     Example: refault batches show b-7k3f
     """
     with connect(url, token, timeout) as client:
-        found = client.get_batch(batch)
+        found = client.get_batch(no_file(batch))
         runs = list(names.all_of(partial(client.list_runs, found["code"])))
     if as_json:
-        print(json.dumps({**found, "runs": runs}, indent=2))
+        print_json({**found, "runs": runs})
         return
     _show(found, runs)
 
@@ -94,7 +95,7 @@ def cancel_batch(
     Example: refault batches cancel b-7k3f
     """
     with connect(url, token, timeout) as client:
-        _tell(client.cancel_batch(batch), as_json=as_json)
+        _tell(client.cancel_batch(no_file(batch)), as_json=as_json)
 
 
 @batches.command("resume")
@@ -111,7 +112,7 @@ def resume_batch(
     Example: refault batches resume b-7k3f
     """
     with connect(url, token, timeout) as client:
-        _tell(client.resume_batch(batch), as_json=as_json)
+        _tell(client.resume_batch(no_file(batch)), as_json=as_json)
 
 
 @batches.command("retry")
@@ -131,13 +132,13 @@ def retry_batch(
     Example: refault batches retry b-7k3f
     """
     with connect(url, token, timeout) as client:
-        _tell(client.retry_batch(batch, crashed=crashed), as_json=as_json)
+        _tell(client.retry_batch(no_file(batch), crashed=crashed), as_json=as_json)
 
 
 def _tell(batch: BatchDocument, *, as_json: bool) -> None:
     """How a batch stands after it was asked for something."""
     if as_json:
-        print(json.dumps(batch, indent=2))
+        print_json(batch)
         return
     progress = batch["progress"]
     print(f"{batch['code']}: {batch['state']}, {progress['done']} of {progress['total']} runs done")

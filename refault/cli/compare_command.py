@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ import typer
 from refault.cli.exits import ExitCode
 from refault.cli.operands import Cell, load
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.cli.terminal import print_json
 from refault.client.connection import TIMEOUT_S
 from refault.compare import Comparison, Verdict, compare, to_csv, to_dict, to_markdown, to_text
 from refault.errors import ComparisonError, InvalidRequest
@@ -66,7 +66,7 @@ def compare_runs(
     command = ["refault", *sys.argv[1:]]
     title = f"refault comparison: {', '.join(things)}"
     if as_json or form == "json":
-        print(json.dumps([to_dict(comparison) for comparison in comparisons], indent=2))
+        print_json([to_dict(comparison) for comparison in comparisons])
     elif form == "md":
         print(to_markdown(comparisons, title=title, command=shlex.join(command)), end="")
     elif form == "csv":

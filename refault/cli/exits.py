@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
     REFUSED = 4
     UNFINISHED = 5
     INTERRUPTED = 130
-    OUTPUT_CLOSED = 141
+    OUTPUT_LOST = 141
     TERMINATED = 143
 
 
@@ -33,7 +33,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.REFUSED: "the service refused: the token, or something that is not there",
     ExitCode.UNFINISHED: "the batch was cancelled or some of its runs failed: no verdict",
     ExitCode.INTERRUPTED: "Ctrl-C",
-    ExitCode.OUTPUT_CLOSED: "whoever read the output went away",
+    ExitCode.OUTPUT_LOST: "the output was lost: whoever read it went away, or its disk is full",
     ExitCode.TERMINATED: "told to stop",
 }
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
 import multiprocessing
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from refault.cli.files import required
 from refault.cli.progress import progress_bars
+from refault.cli.terminal import print_error, print_json
+from refault.trace.importers.recognition import Kind
 
 if TYPE_CHECKING:
     from refault.golden import Case, Verdict
@@ -44,15 +45,16 @@ def golden(
     """
     from refault.golden import cases_in
 
+    for folder in (*folders, *([traces] if traces else [])):
+        required(folder, Kind.GOLDEN, Kind.FOLDER)
     cases = [
         case for folder in folders for case in cases_in(folder, traces=traces, variants=variant)
     ]
     if not cases:
         places = ", ".join(map(str, folders))
-        print(
-            f"refault: nothing to compare: no MANIFEST.json in {places} names a result"
-            f"{' of ' + ', '.join(variant) if variant else ''}",
-            file=sys.stderr,
+        print_error(
+            f"nothing to compare: no MANIFEST.json in {places} names a result"
+            f"{' of ' + ', '.join(variant) if variant else ''}"
         )
     verdicts = []
     with progress_bars(enabled=not as_json) as progress:
@@ -60,7 +62,7 @@ def golden(
             verdicts.append(verdict)
             if not verdict.agrees and not as_json:
                 why = verdict.difference or verdict.refused
-                print(f"{verdict.name} {verdict.variant}: {why}", flush=True)
+                progress.say(f"{verdict.name} {verdict.variant}: {why}")
     runs = sum(verdict.agrees for verdict in verdicts)
     operations = sum(verdict.operations for verdict in verdicts)
     agreeing = sum(verdict.agreeing for verdict in verdicts)
@@ -72,7 +74,7 @@ def golden(
             "operations_agreeing": agreeing,
             "cases": [verdict.to_dict() for verdict in verdicts],
         }
-        print(json.dumps(summary, indent=2))
+        print_json(summary)
     else:
         print(f"{runs} of {len(verdicts)} runs agree, {agreeing} of {operations} operations")
     if runs < len(verdicts) or not verdicts:

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
-from collections.abc import Callable
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from refault.cli.files import required
+from refault.cli.progress import transfer_bars
+from refault.cli.terminal import print_json
 from refault.errors import ImportFailed
+from refault.printable import first_unprintable, printable
 from refault.trace import SUFFIX, TraceSummary
+from refault.trace.format import MAX_GFN
 from refault.trace.importers.golden import import_golden
-from refault.trace.importers.ptt import import_ptt
+from refault.trace.importers.ptt import import_ptt, trace_name
+from refault.trace.importers.recognition import Kind
+from refault.trace.model import PAGE_BYTES
 
-PTT = (".ptt", ".ptt.zst")
-OPERATIONS = (".ops.jsonl", ".ops.jsonl.zst")
+STANDARD_INPUT = Path("-")
+RAM_MIB_MAX = MAX_GFN * PAGE_BYTES >> 20
+_COPY_BYTES = 1 << 20
 
 
 def import_trace(
     sources: Annotated[
         list[Path],
-        typer.Argument(help=f"Files ending in {', '.join(PTT + OPERATIONS)}.", show_default=False),
+        typer.Argument(
+            help="ptt captures and operation vectors, plain or compressed by zstd, gzip, xz or "
+            "bzip2; - is standard input. Their content says what they are.",
+            show_default=False,
+        ),
     ],
     *,
     out: Annotated[
@@ -32,7 +45,11 @@ def import_trace(
     ] = Path(),
     ram_mib: Annotated[
         int | None,
-        typer.Option(help="Memory of a captured guest in MiB; a ptt file does not say.", min=1),
+        typer.Option(
+            help="Memory of a captured guest in MiB; a ptt file does not say.",
+            min=1,
+            max=RAM_MIB_MAX,
+        ),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the trace; default: the file's.")] = "",
     level: Annotated[int, typer.Option(help="zstd level.", min=1, max=22)] = 19,
@@ -51,72 +68,90 @@ def import_trace(
         raise ImportFailed(
             f"{out} cannot be made: {error.strerror}; choose another --out"
         ) from error
+    kinds = {source: _kind(source, ram_mib) for source in targets if source != STANDARD_INPUT}
     summaries: list[dict[str, object]] = []
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=as_json or not console.is_terminal,
-    ) as progress:
-        for source, (target, is_capture) in targets.items():
-            total = source.stat().st_size if source.exists() else None
-            task = progress.add_task(source.name, total=total)
+    with transfer_bars(enabled=not as_json) as bars:
+        for source, target in targets.items():
+            task = bars.add_task(source.name, total=None)
 
             def advance(done: int, task: object = task) -> None:
-                progress.update(task, completed=done)  # type: ignore[arg-type]
+                bars.update(task, completed=done)  # type: ignore[arg-type]
 
-            summary = _imported(source, target, is_capture, ram_mib, name, level, advance)
+            with _on_disk(source) as path:
+                bars.update(task, total=path.stat().st_size if path.is_file() else None)
+                kind = kinds.get(source) or _kind(path, ram_mib)
+                summary = _imported(path, kind, target, ram_mib or 0, level, advance)
             summaries.append({"source": str(source), "trace": str(target), **_told(summary)})
             if not as_json:
-                print(
+                bars.say(
                     f"{target}: {summary.event_count} events, {summary.size_bytes} bytes, "
                     f"sha256 {summary.digest[:12]}"
                 )
     if as_json:
-        print(json.dumps(summaries, indent=2))
+        print_json(summaries)
 
 
-def _targets(sources: list[Path], out: Path, name: str) -> dict[Path, tuple[Path, bool]]:
-    """Where the trace of each source goes, and whether the source is a capture."""
-    targets: dict[Path, tuple[Path, bool]] = {}
+def _targets(sources: list[Path], out: Path, name: str) -> dict[Path, Path]:
+    """Where the trace of each source goes."""
+    targets: dict[Path, Path] = {}
+    if first_unprintable(name) is not None:
+        raise ImportFailed(f"--name {name}: a name of a trace holds nothing unprintable")
     for source in dict.fromkeys(sources):
-        stem, is_capture = _recognised(source)
+        stem = "stdin" if source == STANDARD_INPUT else trace_name(source)
+        if not name and first_unprintable(stem) is not None:
+            raise ImportFailed(
+                f"{printable(str(source))}: no trace is called so; give it a name by --name"
+            )
         target = out / f"{name or stem}{SUFFIX}"
-        for other, (taken, _) in targets.items():
+        for other, taken in targets.items():
             if taken == target:
                 raise ImportFailed(f"{other} and {source} would both become {target}; use --name")
-        targets[source] = (target, is_capture)
+        targets[source] = target
     return targets
 
 
-def _recognised(source: Path) -> tuple[str, bool]:
-    """The file's name without its ending, and whether it is a capture."""
-    for endings, is_capture in ((PTT, True), (OPERATIONS, False)):
-        for ending in endings:
-            if source.name.endswith(ending):
-                return source.name.removesuffix(ending), is_capture
-    raise ImportFailed(f"{source}: not one of {', '.join(PTT + OPERATIONS)}; rename or convert it")
+@contextlib.contextmanager
+def _on_disk(source: Path) -> Iterator[Path]:
+    """The source as a file: standard input is kept in one as long, for vectors are read twice."""
+    if source != STANDARD_INPUT:
+        yield source
+        return
+    with tempfile.NamedTemporaryFile(prefix="refault-") as kept:
+        try:
+            shutil.copyfileobj(sys.stdin.buffer, kept, _COPY_BYTES)
+            kept.flush()
+        except (OSError, AttributeError) as error:
+            raise ImportFailed(f"standard input cannot be read: {error}") from error
+        try:
+            yield Path(kept.name)
+        except ImportFailed as error:
+            raise ImportFailed(str(error).replace(kept.name, "standard input")) from error
+
+
+def _kind(source: Path, ram_mib: int | None) -> Kind:
+    """What the source is; ``ImportFailed`` if nothing can be made of it, or more must be known."""
+    kind = required(source, Kind.CAPTURE, Kind.VECTOR, Kind.PIPE, packed=True, error=ImportFailed)
+    if kind is Kind.CAPTURE and ram_mib is None:
+        raise ImportFailed(
+            f"{source}: a ptt file does not say how much memory the guest has; add --ram-mib"
+        )
+    return kind
 
 
 def _imported(
     source: Path,
+    kind: Kind,
     target: Path,
-    is_capture: bool,
-    ram_mib: int | None,
-    name: str,
+    ram_mib: int,
     level: int,
     progress: Callable[[int], None],
 ) -> TraceSummary:
-    if not is_capture:
-        return import_golden(source, target, name=name, level=level, progress=progress)
-    if ram_mib is None:
-        raise ImportFailed(
-            f"{source}: a ptt file does not say how much memory the guest has; add --ram-mib"
+    name = target.stem
+    if kind is Kind.CAPTURE:
+        return import_ptt(
+            source, target, ram_mib=ram_mib, name=name, level=level, progress=progress
         )
-    return import_ptt(source, target, ram_mib=ram_mib, name=name, level=level, progress=progress)
+    return import_golden(source, target, name=name, level=level, progress=progress)
 
 
 def _told(summary: TraceSummary) -> dict[str, object]:

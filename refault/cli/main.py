@@ -20,6 +20,7 @@ from refault.cli.replay_command import replay
 from refault.cli.report_command import report
 from refault.cli.repro_command import repro
 from refault.cli.submit_command import submit
+from refault.cli.terminal import OutputLost, clean_output, print_error
 from refault.cli.traces_command import traces
 from refault.cli.watch_command import watch
 from refault.errors import RefaultError
@@ -50,6 +51,11 @@ app.command("repro")(repro)
 def main() -> None:
     """Run the command; what went wrong on purpose is one line on standard error."""
     signal.signal(signal.SIGTERM, _stop)
+    with clean_output():
+        _run()
+
+
+def _run() -> None:
     try:
         try:
             app()
@@ -57,36 +63,27 @@ def main() -> None:
             # A full buffer or a closed pipe shows here, not after the last line of ours.
             sys.stdout.flush()
     except RefaultError as error:
-        _say(str(error))
+        print_error(str(error))
         sys.exit(code_of(error))
     except KeyboardInterrupt:
-        _say("interrupted")
+        print_error("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        _leave_closed_output()
+    except OutputLost as lost:
+        if str(lost):
+            print_error(f"the output cannot be written: {lost}")
+        _leave_lost_output()
     except SystemExit as ended:
-        # The framework makes 1 of a closed pipe, which means something else here.
-        if isinstance(ended.__context__, BrokenPipeError):
-            _leave_closed_output()
         if ended.code == ExitCode.INTERRUPTED:
-            _say("interrupted")
+            print_error("interrupted")
         raise
 
 
-def _say(message: str) -> None:
-    try:
-        print(f"refault: {message}", file=sys.stderr)
-    except OSError:
-        # Nobody is left to be told; the exit code says it.
-        return
-
-
-def _leave_closed_output() -> None:
+def _leave_lost_output() -> None:
     """Ends without the interpreter trying to write what nobody reads."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
-    sys.exit(ExitCode.OUTPUT_CLOSED)
+    sys.exit(ExitCode.OUTPUT_LOST)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -23,12 +23,19 @@ Every verb is a part of `refault`. Those that ask the service find it by `--url`
 `REFAULT_URL`, else as the service that `make serve` or `make demo` runs in the data folder here
 (`REFAULT_DATA`, by default `.refault`), else at `http://127.0.0.1:8000`. They say who asks by
 `--token`, else `REFAULT_TOKEN`, else the file `~/.config/refault/token`, which nobody else may be
-able to read:
+able to read. Each of its lines is the address of a service and the token that was made for it,
+pasted here so that no shell keeps it:
 
 ```sh
 install -m 700 -d ~/.config/refault
-(umask 077; cat > ~/.config/refault/token)       # paste the token, then Ctrl-D: no shell keeps it
+(umask 077; cat >> ~/.config/refault/token)      # http://lab:8000 TOKEN, Enter, Ctrl-D
 ```
+
+A token goes to no other address than its own. That of a line goes to the address before it;
+`REFAULT_TOKEN` goes to `REFAULT_URL`, and where that is not set to the address of `--url` or the
+usual one, but to none that was found in a folder; `--token` goes where the command goes. What a
+data folder names must be an address of this machine: the folder may have come with somebody's
+repository. Redirects are not followed.
 
 A service that is busy and says for how long is waited for, up to a minute; a request whose answer
 was lost is sent once more and is still done only once. Progress is shown on a terminal only;

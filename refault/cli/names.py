@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from refault.cli.files import no_file, required
 from refault.errors import NotATrace, NotFound, Refused
 from refault.trace import SUFFIX
+from refault.trace.importers.recognition import Kind
 
 if TYPE_CHECKING:
     from refault.client import (
@@ -53,8 +56,10 @@ def trace(client: Client, word: str) -> TraceDocument:
     ``NotFound`` with what to do: push a file, or choose between traces of one name.
     """
     path = Path(word)
-    if path.suffix == SUFFIX and path.is_file():
+    if path.suffix == SUFFIX or os.sep in word:
+        required(path, Kind.TRACE)
         return _of_file(client, path)
+    no_file(word)
     if is_id(word) or _DIGEST.fullmatch(word):
         try:
             return client.get_trace(word)
@@ -93,8 +98,10 @@ def column(batch: BatchDocument, word: str) -> ColumnDocument:
     for found in columns:
         if found["label"] == word:
             return found
-    if word.isascii() and word.isdecimal() and 1 <= int(word) <= len(columns):
-        return columns[int(word) - 1]
+    # No longer number is one of a column; Python itself refuses to read one of 5,000 digits.
+    number = int(word) if re.fullmatch("[0-9]{1,9}", word) else 0
+    if 1 <= number <= len(columns):
+        return columns[number - 1]
     labels = ", ".join(found["label"] for found in columns)
     raise NotFound(f"batch {batch['code']} has no column {word!r}; it has {labels}")
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refault.cli import names
+from refault.cli.files import no_file
 from refault.compare import Column
 from refault.errors import NotFound, ResultError
 from refault.results import RunResult
+from refault.trace.importers.recognition import Kind, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,10 +37,13 @@ def load(word: str, client: Callable[[], Client]) -> list[Cell]:
 
     ``client`` is asked for only where the service is needed.
     """
-    if Path(word).is_file():
-        return [_of_file(Path(word))]
     if names.is_id(word):
         return [_of_run(client(), word)]
+    if look(Path(word)).kind is Kind.RESULT:
+        return [_of_file(Path(word))]
+    no_file(word)
+    if word.endswith(".json"):
+        raise ResultError(look(Path(word)).refusal())
     code, _, rest = word.partition("/")
     batch = client().get_batch(code)
     trace_digest, variant_digest = _selected(batch, rest)
@@ -58,7 +63,7 @@ def run_of(client: Client, word: str) -> RunDocument:
     """The one run a word means: its id, or ``BATCH/TRACE/COLUMN``."""
     if names.is_id(word):
         return client.get_run(word)
-    code, _, rest = word.partition("/")
+    code, _, rest = no_file(word).partition("/")
     batch = client.get_batch(code)
     trace_digest, variant_digest = _selected(batch, rest)
     found = _runs(client, code, trace_digest, variant_digest)
@@ -132,13 +137,14 @@ def _of_file(path: Path) -> Cell:
         body = json.loads(path.read_text(encoding="utf-8"))
         held = body.get("result", body)
         result = RunResult.from_dict(held)
-    except (OSError, ValueError, TypeError, AttributeError, ResultError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, ResultError, RecursionError) as error:
         raise ResultError(f"{path}: not the JSON of a run or a result: {error}") from error
-    variant = body.get("variant") or {}
+    variant = body.get("variant")
+    variant = variant if isinstance(variant, dict) else {}
     column = Column(
         label=path.stem,
-        variant_name=variant.get("name") or path.stem,
-        golden_name=variant.get("golden_name"),
+        variant_name=str(variant.get("name") or path.stem),
+        golden_name=str(variant["golden_name"]) if variant.get("golden_name") else None,
         result=result,
     )
     return Cell(result.trace_digest[:12], result.trace_digest, column)

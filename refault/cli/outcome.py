@@ -7,14 +7,61 @@ project; only the worst cell of each column is looked for here, to be shown.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from refault.cli import tables
 from refault.cli.exits import ExitCode
+from refault.client import shapes
 from refault.compare import Verdict
+from refault.errors import Refused
+from refault.printable import printable
 
 if TYPE_CHECKING:
     from refault.client import BatchDocument, Client
+
+
+class _Links(TypedDict):
+    page: str
+
+
+class _Batch(TypedDict):
+    code: str
+    state: str
+    progress: dict[str, int | None]
+    links: _Links
+
+
+class _Word(TypedDict):
+    name: str
+    word: str
+
+
+class _Column(TypedDict):
+    label: str
+    verdict: _Word
+    reason: str
+
+
+class _Trace(TypedDict):
+    name: str
+
+
+class _Comparison(TypedDict):
+    trace: _Trace
+    columns: list[_Column]
+
+
+class _Verdict(TypedDict):
+    status: str
+    exit_code: int
+
+
+class _Document(TypedDict):
+    """What is read of the comparison of a batch."""
+
+    batch: _Batch
+    verdict: _Verdict
+    comparisons: list[_Comparison]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +87,8 @@ class Outcome:
     def show(self) -> None:
         """Print it for people."""
         batch, progress = self.batch, self.batch["progress"]
-        told = [f"{progress['done']} of {progress['total']} runs"]
-        counts = {name: progress[name] for name in ("cached", "failed", "cancelled")}
+        told = [f"{progress.get('done')} of {progress.get('total')} runs"]
+        counts = {name: progress.get(name) for name in ("cached", "failed", "cancelled")}
         told.extend(f"{count} {name}" for name, count in counts.items() if count)
         print(f"{batch['code']}: {batch['state']}, {', '.join(told)}")
         print(f"verdict: {self.verdict.title}")
@@ -62,7 +109,20 @@ def outcome_of(client: Client, code: str) -> Outcome:
 
 
 def judged(document: dict[str, Any]) -> Outcome:
-    """The outcome of a batch from its comparison document."""
+    """The outcome of a batch from its comparison document; ``Refused`` if it is none."""
+    wrong = shapes.misfit(document, _Document)
+    try:
+        if wrong is not None:
+            raise ValueError(wrong)  # noqa: TRY301 - told with the words no enumeration knows
+        return _judged(document)
+    except ValueError as error:
+        message = f"the comparison of the batch cannot be used: {printable(str(error))}"
+        raise Refused(
+            f"{message}; is the service of this version?", status=200, problem={}
+        ) from error
+
+
+def _judged(document: dict[str, Any]) -> Outcome:
     worst: dict[str, dict[str, Any]] = {}
     for comparison in document["comparisons"]:
         for column in comparison["columns"]:

@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from refault.cli.terminal import terminal_of
+from refault.printable import printable
 
 
-def progress_bars(*, enabled: bool) -> Progress:
+class Description(ProgressColumn):
+    """What a bar is about, as plain text: a name is no markup and moves no cursor."""
+
+    def render(self, task: Task) -> Text:
+        """The description of the task."""
+        return Text(printable(task.description))
+
+
+class Bars(Progress):
     """Bars on standard error, so that what a command prints can be piped; none off a terminal."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
+
+    def say(self, text: str) -> None:
+        """Print a line of the command's output, above the bars where both are on a terminal."""
+        if self.disable or not sys.stdout.isatty():
+            print(text, flush=True)
+        else:
+            self.console.print(Text(printable(text, lines=True)), soft_wrap=True)
+
+
+def progress_bars(*, enabled: bool) -> Bars:
+    """Bars of work that is counted in shares of the whole."""
+    return _bars(Description(), BarColumn(), TaskProgressColumn(), enabled=enabled)
+
+
+def transfer_bars(*, enabled: bool) -> Bars:
+    """Bars of work that is counted in bytes."""
+    columns = (Description(), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return _bars(*columns, enabled=enabled)
+
+
+def _bars(*columns: ProgressColumn, enabled: bool) -> Bars:
+    console = Console(file=terminal_of(sys.stderr))
+    return Bars(
+        *columns,
         TimeRemainingColumn(),
         console=console,
         disable=not (enabled and console.is_terminal),
+        redirect_stdout=False,
+        redirect_stderr=False,
     )

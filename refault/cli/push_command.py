@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
+from refault.cli.files import required
+from refault.cli.progress import transfer_bars
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.cli.terminal import print_json
 from refault.errors import InvalidRequest
+from refault.trace.importers.recognition import Kind
 
 if TYPE_CHECKING:
     from refault.client.documents import Upload
@@ -48,38 +42,28 @@ def push(
     """
     if name and len(files) > 1:
         raise InvalidRequest("--name names one trace: push the others by themselves")
-    console = Console(stderr=True)
+    for file in files:
+        required(file, Kind.TRACE)
     pushed: list[dict[str, object]] = []
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    is_shown = not as_json and console.is_terminal
-    with (
-        connect(url, token, timeout) as client,
-        Progress(*columns, console=console, disable=not is_shown) as progress,
-    ):
+    with connect(url, token, timeout) as client, transfer_bars(enabled=not as_json) as bars:
         for file in dict.fromkeys(files):
-            task = progress.add_task(file.name, total=None)
+            task = bars.add_task(file.name, total=None)
 
             def advance(sent: int, total: int, task: object = task) -> None:
-                progress.update(task, completed=sent, total=total)  # type: ignore[arg-type]
+                bars.update(task, completed=sent, total=total)  # type: ignore[arg-type]
 
             upload = client.upload_trace(
                 file, name=name or None, tags=tags or [], note=note, progress=advance
             )
             size = upload.trace["size_bytes"]
-            progress.update(task, completed=size, total=size)
+            bars.update(task, completed=size, total=size)
             pushed.append({"file": str(file), **_told(upload)})
             if not as_json:
                 found = "already there" if upload.was_present else "uploaded"
                 trace = upload.trace
-                print(f"{file}: {found} as {trace['name']}, sha256 {trace['digest'][:12]}")
+                bars.say(f"{file}: {found} as {trace['name']}, sha256 {trace['digest'][:12]}")
     if as_json:
-        print(json.dumps(pushed, indent=2))
+        print_json(pushed)
 
 
 def _told(upload: Upload) -> dict[str, object]:

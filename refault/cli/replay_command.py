@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shlex
 import sys
@@ -25,8 +24,11 @@ from refault.catalogue import (
 )
 from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.exits import ExitCode
+from refault.cli.files import required
 from refault.cli.progress import progress_bars
+from refault.cli.terminal import print_json
 from refault.errors import InvalidParameter, ReplayRefused, TraceError, TraceTruncated
+from refault.trace.importers.recognition import Kind
 
 if TYPE_CHECKING:
     from refault.catalogue import Variant
@@ -74,6 +76,8 @@ def replay(
     from refault.compare import Column, compare
     from refault.mmu import engine
 
+    for path in traces:
+        required(path, Kind.TRACE, Kind.PIPE)
     labelled = _variants(variant, page_limit=page_limit, bypass=bypass)
     unique = {each.digest: each for _, each in labelled}
     variants = list(unique.values())
@@ -114,7 +118,7 @@ def _show(
     from refault.compare import to_dict, to_text
 
     if as_json:
-        print(json.dumps([to_dict(comparison) for comparison in comparisons], indent=2), file=out)
+        print_json([to_dict(comparison) for comparison in comparisons], file=out)
         return
     text = to_text(
         comparisons,

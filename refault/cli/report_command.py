@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
+from refault.cli.files import no_file
 from refault.cli.outcome import judged
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.cli.terminal import print_json
 from refault.client.connection import TIMEOUT_S
 from refault.compare.mail import to_mail
 
@@ -31,11 +32,12 @@ def report(
 
     Example: refault report b-7k3f --mail
     """
+    no_file(batch)
     with connect(url, token, timeout) as client:
         document = client.comparison(batch)
         told = judged(document)
         if as_json:
-            print(json.dumps({"outcome": told.to_dict(), "comparison": document}, indent=2))
+            print_json({"outcome": told.to_dict(), "comparison": document})
         elif mail:
             link = f"{client.base_url}{document['batch']['links']['page']}"
             print(to_mail(document, link=link), end="")

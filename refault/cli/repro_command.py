@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,13 +12,16 @@ import typer
 
 from refault.catalogue import Variant, patch_set_from_text, resolve
 from refault.cli.exits import ExitCode
+from refault.cli.files import required
 from refault.cli.operands import run_of
 from refault.cli.progress import progress_bars
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.cli.terminal import print_error, print_json
 from refault.client.connection import TIMEOUT_S
-from refault.errors import NotATrace, ReplayRefused
+from refault.errors import NotATrace, ReplayRefused, ResultError
 from refault.results import RunResult
 from refault.trace import SUFFIX
+from refault.trace.importers.recognition import Kind
 
 if TYPE_CHECKING:
     from refault.client import Client, RunDocument
@@ -53,13 +54,20 @@ def repro(
     """
     from refault.mmu import engine
 
+    if trace:
+        required(trace, Kind.TRACE)
     with connect(url, token, timeout) as client:
         run = run_of(client, cell)
         body = run.get("result")
         if body is None:
-            print(f"refault: run {run['id']} is {run['state']}: no result yet", file=sys.stderr)
+            print_error(f"run {run['id']} is {run['state']}: no result yet")
             raise typer.Exit(ExitCode.UNFINISHED)
         theirs = RunResult.from_dict(body)
+        if theirs.trace_digest != run["trace_digest"]:
+            raise ResultError(
+                f"the result of run {run['id']} is of another trace than the run: "
+                f"{theirs.trace_digest[:12]}, not {run['trace_digest'][:12]}"
+            )
         ours = engine.simulator_digest()
         if ours != theirs.simulator_digest and not force:
             raise ReplayRefused(
@@ -164,7 +172,7 @@ def _show(
                 for place, there, ours in differences
             ],
         }
-        print(json.dumps(document, indent=2))
+        print_json(document)
         return
     if not differences:
         but = "" if here.digest == theirs.digest else ", but for the simulator"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -10,6 +10,7 @@ import typer
 from refault.catalogue import patch_set_from_text, resolve
 from refault.cli import names
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.cli.terminal import print_json
 from refault.cli.watch_command import follow
 from refault.client.calls import Plan
 from refault.client.connection import TIMEOUT_S
@@ -90,13 +91,14 @@ def submit(
     if plan not in PLANS:
         raise InvalidRequest(f"--plan {plan}: there are {', '.join(PLANS)}")
     _check(patches, sets, name)
+    varied = _axes(axes)
     with connect(url, token, timeout) as client:
         trace_ids = list(dict.fromkeys(names.trace(client, word)["id"] for word in traces))
         set_ids = [_made(client, text, name)["id"] for text in patches]
         set_ids += [names.patch_set(client, word)["id"] for word in sets]
         told: dict[str, Any] = {
             "plan": plan,
-            "axes": _axes(axes),
+            "axes": varied,
             "priority": priority,
             "recompute": recompute,
         }
@@ -137,9 +139,9 @@ def _axis_value(name: str, value: str) -> Any:
         return value
     if value == "none":
         return None
-    if value.isascii() and value.isdecimal():
+    if re.fullmatch("[0-9]{1,18}", value):
         return int(value)
-    raise InvalidRequest(f"--axis {name}: expected a number or none, got {value!r}")
+    raise InvalidRequest(f"--axis {name}: expected a number or none, got {value[:40]!r}")
 
 
 def _made(client: Client, text: str, name: str) -> Any:
@@ -155,7 +157,7 @@ def _made(client: Client, text: str, name: str) -> Any:
 
 def _show(client: Client, batch: BatchDocument, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(batch, indent=2))
+        print_json(batch)
         return
     progress = batch["progress"]
     print(
@@ -169,7 +171,7 @@ def _show(client: Client, batch: BatchDocument, *, as_json: bool) -> None:
 
 def _show_estimate(estimate: EstimateDocument, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(estimate, indent=2))
+        print_json(estimate)
         return
     seconds = estimate["seconds"]
     print(

@@ -9,6 +9,7 @@ import typer
 
 from refault.cli import names, tables
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.cli.terminal import print_json
 from refault.client.connection import TIMEOUT_S
 from refault.compare.layout import clean
 
@@ -31,7 +32,7 @@ def list_traces(
     with connect(url, token, timeout) as client:
         found = list(names.all_of(client.list_traces, limit=limit))
     if as_json:
-        print(json.dumps(found, indent=2))
+        print_json(found)
         return
     tables.show(
         ("digest", "name", "mode", "vcpus", "events", "bytes", "created"),
@@ -70,7 +71,7 @@ def show_trace(
     with connect(url, token, timeout) as client:
         found = client.get_trace(names.trace(client, trace)["id"])
     if as_json:
-        print(json.dumps(found, indent=2))
+        print_json(found)
         return
     kinds = found["events_by_kind"]
     for name, value in found.items():

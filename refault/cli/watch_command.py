@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
+from refault.cli.files import no_file
 from refault.cli.outcome import outcome_of
 from refault.cli.progress import progress_bars
 from refault.cli.service import WithTimeout, WithToken, WithUrl, connect
+from refault.cli.terminal import print_error, print_json
+from refault.client import shapes
 from refault.client.connection import TIMEOUT_S
+from refault.client.documents import ProgressDocument
+from refault.errors import Refused
+from refault.printable import printable
 
 if TYPE_CHECKING:
     from refault.client import BatchEvent, Client
+
+
+class _Event(TypedDict):
+    """What is read of each event of a batch."""
+
+    state: str
+    progress: ProgressDocument
 
 
 def watch(
@@ -34,6 +45,7 @@ def watch(
 
     Example: refault watch b-7k3f
     """
+    no_file(batch)
     with connect(url, token, timeout) as client:
         raise typer.Exit(follow(client, batch, as_json=as_json))
 
@@ -49,30 +61,33 @@ def follow(client: Client, batch: str, *, as_json: bool) -> int:
             for event in client.watch_batch(batch):
                 if as_json:
                     _print_event(event)
+                wrong = shapes.misfit(event.data, _Event, "event")
+                if wrong is not None:
+                    message = f"the events of {batch} cannot be used: {printable(wrong)}"
+                    raise Refused(message, status=200, problem={})
                 progress = event.data["progress"]
                 done, total = _place(progress)
                 text = f"{batch} {event.data['state']} {progress['finished']}/{progress['total']}"
                 bars.update(task, description=text, completed=done, total=total)
     except KeyboardInterrupt:
-        print(
-            f"refault: the batch goes on; `refault watch {batch}` follows it again, "
-            f"`refault batches cancel {batch}` stops it",
-            file=sys.stderr,
+        print_error(
+            f"the batch goes on; `refault watch {batch}` follows it again, "
+            f"`refault batches cancel {batch}` stops it"
         )
         raise
     outcome = outcome_of(client, batch)
     if as_json:
-        print(json.dumps(outcome.to_dict()))
+        print_json(outcome.to_dict(), indent=None)
     else:
         outcome.show()
     return outcome.exit_code
 
 
 def _print_event(event: BatchEvent) -> None:
-    print(json.dumps({"event": event.event, "id": event.id, **event.data}), flush=True)
+    print_json({"event": event.event, "id": event.id, **event.data}, indent=None)
 
 
-def _place(progress: dict[str, int | None]) -> tuple[float, float | None]:
+def _place(progress: ProgressDocument) -> tuple[float, float | None]:
     """How far the batch is: by events where they are known, else by runs."""
     done, total = progress.get("events_done"), progress.get("events_total")
     if total:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from refault.errors import Refused, Unavailable
+import httpx
+
+from refault.client import shapes
+from refault.errors import InvalidRequest, Refused, Unavailable
+from refault.printable import printable
 
 if TYPE_CHECKING:
-    import httpx
+    from collections.abc import AsyncIterator, Iterator
+    from typing import NoReturn
 
+# The longest answer that is held in memory: far more than any document of the service has.
+MAX_ANSWER_BYTES = 128 << 20
 _PROBLEM = "application/problem+json"
+_LOCATION_LENGTH = 200
 _GATEWAY_STATUSES = (
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -22,14 +30,22 @@ def raise_for_problem(response: httpx.Response) -> None:
     """Raise what a refusal says; ``response`` has been read whole.
 
     ``Refused`` carries the problem; a gateway's own 502, 503 or 504 (no
-    problem document: nothing of ours answered) is ``Unavailable``.
+    problem document: nothing of ours answered) is ``Unavailable``. A redirect
+    is refused: the token is not for whoever is named there.
     """
-    if response.status_code < HTTPStatus.BAD_REQUEST:
+    if response.status_code < HTTPStatus.MULTIPLE_CHOICES:
         return
+    if response.status_code < HTTPStatus.BAD_REQUEST:
+        target = printable(response.headers.get("location", "nowhere"))[:_LOCATION_LENGTH]
+        message = (
+            f"{response.request.url} answered {response.status_code} and sends on to {target}; "
+            "redirects are not followed: give the address of the service itself"
+        )
+        raise Refused(message, status=response.status_code, problem={})
     problem = _problem(response)
     if problem is None:
         url = response.request.url
-        said = f"{response.status_code} {response.reason_phrase}".strip()
+        said = f"{response.status_code} {printable(response.reason_phrase)}".strip()
         if response.status_code in _GATEWAY_STATUSES:
             message = f"{url} answered {said}: the service behind it is down; try again later"
             raise Unavailable(message)
@@ -42,23 +58,85 @@ def document(response: httpx.Response) -> Any:
     """The JSON body of a good answer."""
     raise_for_problem(response)
     try:
-        return response.json()
-    except ValueError as error:
-        message = f"{response.request.url} did not answer with JSON; is a refault service there?"
-        raise Refused(message, status=response.status_code, problem={}) from error
+        return response.json(parse_constant=_not_json)
+    except (ValueError, RecursionError) as error:
+        raise not_ours(response, "did not answer with JSON") from error
+
+
+def shaped(response: httpx.Response, shape: Any) -> Any:
+    """The JSON body of a good answer, ``Refused`` if it has another shape."""
+    return fitting(response, document(response), shape)
+
+
+def fitting(response: httpx.Response, body: Any, shape: Any) -> Any:
+    """The body of an answer, ``Refused`` if it has another shape than this one."""
+    wrong = None if shape is None else shapes.misfit(body, shape)
+    if wrong is not None:
+        raise not_ours(response, f"answered what cannot be used: {printable(wrong)}")
+    return body
+
+
+def not_ours(response: httpx.Response, what: str) -> Refused:
+    """The exception for an answer that no refault service gives."""
+    message = f"{response.request.url} {what}; is a refault service of this version there?"
+    return Refused(message, status=response.status_code, problem={})
+
+
+def whole(response: httpx.Response, parts: Iterator[bytes]) -> httpx.Response:
+    """The answer read to its end, ``Refused`` if that is too far; ``parts`` are of it."""
+    body = bytearray()
+    for part in parts:
+        body += part
+        _check_length(response, body)
+    return _of(response, body)
+
+
+async def whole_async(response: httpx.Response, parts: AsyncIterator[bytes]) -> httpx.Response:
+    """As :func:`whole`."""
+    body = bytearray()
+    async for part in parts:
+        body += part
+        _check_length(response, body)
+    return _of(response, body)
+
+
+def _check_length(response: httpx.Response, body: bytearray) -> None:
+    if len(body) > MAX_ANSWER_BYTES:
+        raise not_ours(response, f"answered more than {MAX_ANSWER_BYTES >> 20} MiB")
+
+
+def _of(response: httpx.Response, body: bytearray) -> httpx.Response:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise not_ours(response, "answered in an encoding that was not asked for")
+    kept = {"content-length", "transfer-encoding"}
+    headers = [(name, value) for name, value in response.headers.multi_items() if name not in kept]
+    return httpx.Response(
+        response.status_code,
+        headers=headers,
+        content=bytes(body),
+        request=response.request,
+        extensions=response.extensions,
+    )
+
+
+def _not_json(word: str) -> NoReturn:
+    raise ValueError(word)
 
 
 def readiness(response: httpx.Response) -> Any:
     """What ``/readyz`` says: its 503 is an answer as good as its 200, unless it is a gateway's."""
-    if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE and _json(response) is not None:
-        return response.json()
+    if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+        body = _json(response)
+        if body is not None:
+            return body
     return document(response)
 
 
 def text(response: httpx.Response) -> str:
     """The body of a good answer, as text."""
     raise_for_problem(response)
-    return response.text
+    # Not by the charset of its header, which may name any codec there is.
+    return response.content.decode("utf-8", "replace")
 
 
 def is_present(response: httpx.Response) -> bool:
@@ -78,6 +156,12 @@ def unreachable(error: httpx.TransportError, base_url: object) -> Unavailable:
     )
 
 
+def unsendable(error: UnicodeEncodeError) -> InvalidRequest:
+    """The exception for a text that no request can carry."""
+    text = printable(str(error.object[error.start : error.end]))
+    return InvalidRequest(f"what is to be sent holds {text}, half a character: no request has that")
+
+
 def _problem(response: httpx.Response) -> dict[str, object] | None:
     return _json(response, _PROBLEM)
 
@@ -90,21 +174,22 @@ def _json(
         return None
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
 
 
 def _sentence(problem: dict[str, object]) -> str:
     """The detail of a problem, then one line for each of its errors that says more."""
-    detail = str(problem.get("detail") or problem.get("title") or "refused without a reason")
+    told = problem.get("detail") or problem.get("title") or "refused without a reason"
+    detail = printable(str(told))
     lines = [detail]
     errors = problem.get("errors")
     entries = (
         [entry for entry in errors if isinstance(entry, dict)] if isinstance(errors, list) else []
     )
     lines.extend(
-        f"  {entry.get('pointer', '')}: {entry.get('detail', '')}"
+        printable(f"  {entry.get('pointer', '')}: {entry.get('detail', '')}")
         for entry in entries
         if str(entry.get("detail", "")) not in detail
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -133,7 +132,7 @@ class AsyncClient(AsyncTeam, AsyncBatchResults):
         self, method: str, path: str, file: uploads.TraceFile, progress: Progress | None
     ) -> Upload:
         with self._reaching():
-            response = await self._http.request(
+            response = await self._ask(
                 method,
                 path,
                 params=file.query,
@@ -152,7 +151,7 @@ class AsyncClient(AsyncTeam, AsyncBatchResults):
             await anyio.sleep(step.delay_s)
             outcome: httpx.Response | httpx.TransportError
             try:
-                outcome = await self._http.request(
+                outcome = await self._ask(
                     step.method,
                     step.path,
                     params=step.query,
@@ -201,9 +200,8 @@ class AsyncClient(AsyncTeam, AsyncBatchResults):
         async with request as response:
             if download.has_all(response):
                 return
-            if response.is_error:
-                await response.aread()
-            answers.raise_for_problem(response)
+            if not response.is_success:
+                answers.raise_for_problem(await answers.whole_async(response, response.aiter_raw()))
             download.begin(response)
             async for chunk in response.aiter_bytes(downloads.CHUNK_BYTES):
                 await anyio.to_thread.run_sync(download.write, chunk)
@@ -318,12 +316,11 @@ class AsyncClient(AsyncTeam, AsyncBatchResults):
             call.method, call.path, headers=call.headers, timeout=connection.STREAM_TIMEOUT
         )
         async with request as response:
-            if response.is_error:
-                await response.aread()
-            answers.raise_for_problem(response)
-            async for text in response.aiter_text():
-                for event in parser.feed(text):
-                    yield BatchEvent(event.id, event.event, json.loads(event.data))
+            if not response.is_success:
+                answers.raise_for_problem(await answers.whole_async(response, response.aiter_raw()))
+            async for data in response.aiter_raw():
+                for event in parser.batch_events(data):
+                    yield event
 
     async def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
         headers = connection.headers_of(call.method, call.headers)
@@ -345,7 +342,7 @@ class AsyncClient(AsyncTeam, AsyncBatchResults):
             return await self._request(call, headers)
 
     async def _request(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
-        return await self._http.request(
+        return await self._ask(
             call.method,
             call.path,
             params=call.query,
@@ -354,9 +351,16 @@ class AsyncClient(AsyncTeam, AsyncBatchResults):
             headers=headers,
         )
 
+    async def _ask(self, method: str, path: str, **told: Any) -> httpx.Response:
+        """One request and its answer, read to its end unless that is too far."""
+        async with self._http.stream(method, path, **told) as response:
+            return await answers.whole_async(response, response.aiter_raw())
+
     @contextmanager
     def _reaching(self) -> Iterator[None]:
         try:
             yield
         except httpx.TransportError as error:
             raise answers.unreachable(error, self.base_url) from error
+        except UnicodeEncodeError as error:
+            raise answers.unsendable(error) from error

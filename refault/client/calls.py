@@ -27,6 +27,8 @@ from refault.client.documents import (
     ShareDocument,
     TraceDocument,
 )
+from refault.errors import InvalidRequest
+from refault.printable import first_unprintable, name_of, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +44,10 @@ ComparisonFormat = Literal["json", "txt", "md", "csv", "svg"]
 
 @dataclass(frozen=True)
 class Call(Generic[AnswerT]):
-    """One request; ``read`` turns its answer into what the caller wants or raises."""
+    """One request; ``read`` turns its answer into what the caller wants or raises.
+
+    ``shape`` is what that must look like, where a caller far from the service relies on it.
+    """
 
     method: str
     path: str
@@ -51,6 +56,7 @@ class Call(Generic[AnswerT]):
     body: Mapping[str, Any] | None = None
     content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    shape: Any = None
 
 
 def has_blob(digest: str) -> Call[bool]:
@@ -67,27 +73,33 @@ def list_traces(
     *, limit: int | None = None, cursor: str | None = None
 ) -> Call[Page[TraceDocument]]:
     """One page of traces, newest first."""
-    return Call("GET", _path("traces"), answers.document, query=_query(limit=limit, cursor=cursor))
+    return Call(
+        "GET",
+        _path("traces"),
+        answers.document,
+        shape=Page[TraceDocument],
+        query=_query(limit=limit, cursor=cursor),
+    )
 
 
 def get_trace(trace: str) -> Call[TraceDocument]:
     """One trace by id or digest."""
-    return Call("GET", _path("traces", trace), answers.document)
+    return Call("GET", _path("traces", trace), answers.document, shape=TraceDocument)
 
 
 def list_patches() -> Call[Page[PatchDocument]]:
     """The whole catalogue."""
-    return Call("GET", _path("patches"), answers.document)
+    return Call("GET", _path("patches"), answers.document, shape=Page[PatchDocument])
 
 
 def get_patch(patch: str) -> Call[PatchDocument]:
     """One patch by id."""
-    return Call("GET", _path("patches", patch), answers.document)
+    return Call("GET", _path("patches", patch), answers.document, shape=PatchDocument)
 
 
 def list_bases() -> Call[Page[BaseDocument]]:
     """Every base of the catalogue."""
-    return Call("GET", _path("bases"), answers.document)
+    return Call("GET", _path("bases"), answers.document, shape=Page[BaseDocument])
 
 
 def create_patch_set(
@@ -95,7 +107,7 @@ def create_patch_set(
 ) -> Call[PatchSetDocument]:
     """A new patch set; the same content under the same name is the same patch set."""
     body = {"name": name, "base": base, "patches": list(patches), "parameters": parameters or {}}
-    return Call("POST", _path("patch_sets"), answers.document, body=body)
+    return Call("POST", _path("patch_sets"), answers.document, shape=PatchSetDocument, body=body)
 
 
 def list_patch_sets(
@@ -103,13 +115,17 @@ def list_patch_sets(
 ) -> Call[Page[PatchSetDocument]]:
     """One page of patch sets, newest first."""
     return Call(
-        "GET", _path("patch_sets"), answers.document, query=_query(limit=limit, cursor=cursor)
+        "GET",
+        _path("patch_sets"),
+        answers.document,
+        shape=Page[PatchSetDocument],
+        query=_query(limit=limit, cursor=cursor),
     )
 
 
 def get_patch_set(patch_set: str) -> Call[PatchSetDocument]:
     """One patch set by id."""
-    return Call("GET", _path("patch_sets", patch_set), answers.document)
+    return Call("GET", _path("patch_sets", patch_set), answers.document, shape=PatchSetDocument)
 
 
 def submit_batch(
@@ -132,13 +148,18 @@ def submit_batch(
     # Left out where nothing was said: the service has its own defaults.
     told = {"axes": axes, "trace_query": trace_query, "priority": priority}
     body |= {name: value for name, value in told.items() if value is not None}
-    return Call("POST", _path("batches"), answers.document, body=body)
+    return Call("POST", _path("batches"), answers.document, shape=BatchDocument, body=body)
 
 
 def estimate_batch(submission: Call[BatchDocument]) -> Call[EstimateDocument]:
     """The dry run of a submission: what it would come to, and nothing is written."""
     return Call(
-        "POST", submission.path, answers.document, query={"dry_run": "true"}, body=submission.body
+        "POST",
+        submission.path,
+        answers.document,
+        shape=EstimateDocument,
+        query={"dry_run": "true"},
+        body=submission.body,
     )
 
 
@@ -146,12 +167,18 @@ def list_batches(
     *, limit: int | None = None, cursor: str | None = None
 ) -> Call[Page[BatchDocument]]:
     """One page of batches, newest first."""
-    return Call("GET", _path("batches"), answers.document, query=_query(limit=limit, cursor=cursor))
+    return Call(
+        "GET",
+        _path("batches"),
+        answers.document,
+        shape=Page[BatchDocument],
+        query=_query(limit=limit, cursor=cursor),
+    )
 
 
 def get_batch(batch: str) -> Call[BatchDocument]:
     """One batch, by id or code."""
-    return Call("GET", _path("batches", batch), answers.document)
+    return Call("GET", _path("batches", batch), answers.document, shape=BatchDocument)
 
 
 def list_runs(
@@ -169,12 +196,18 @@ def list_runs(
     }
     if state:
         query["state"] = list(state)
-    return Call("GET", _path("batches", batch, "runs"), answers.document, query=query)
+    return Call(
+        "GET",
+        _path("batches", batch, "runs"),
+        answers.document,
+        shape=Page[RunDocument],
+        query=query,
+    )
 
 
 def cancel_batch(batch: str) -> Call[BatchDocument]:
     """Ask what has not finished to stop."""
-    return Call("POST", _path("batches", batch, "cancel"), answers.document)
+    return Call("POST", _path("batches", batch, "cancel"), answers.document, shape=BatchDocument)
 
 
 def watch_batch(batch: str, *, last_event_id: str) -> Call[str]:
@@ -187,28 +220,28 @@ def watch_batch(batch: str, *, last_event_id: str) -> Call[str]:
 
 def get_run(run: str) -> Call[RunDocument]:
     """One run with its result, by id."""
-    return Call("GET", _path("runs", run), answers.document)
+    return Call("GET", _path("runs", run), answers.document, shape=RunDocument)
 
 
 def list_problems() -> Call[Page[ProblemTypeDocument]]:
     """Every kind of problem."""
-    return Call("GET", _path("problems"), answers.document)
+    return Call("GET", _path("problems"), answers.document, shape=Page[ProblemTypeDocument])
 
 
 def get_problem(name: str) -> Call[ProblemTypeDocument]:
     """One kind of problem, by the last part of its ``type``."""
-    return Call("GET", _path("problems", name), answers.document)
+    return Call("GET", _path("problems", name), answers.document, shape=ProblemTypeDocument)
 
 
 def get_me() -> Call[MeDocument]:
     """Who the caller is to the service."""
-    return Call("GET", _path("me"), answers.document)
+    return Call("GET", _path("me"), answers.document, shape=MeDocument)
 
 
 def log_in(name: str, password: str, *, device: str | None = None) -> Call[SessionDocument]:
     """A login of a person; programs use tokens."""
     body = {"name": name, "password": password} | ({"device": device} if device else {})
-    return Call("POST", _path("sessions"), answers.document, body=body)
+    return Call("POST", _path("sessions"), answers.document, shape=SessionDocument, body=body)
 
 
 def get_oidc() -> Call[dict[str, Any]]:
@@ -235,13 +268,15 @@ def log_out() -> Call[None]:
 def choose_project(project: str) -> Call[MeDocument]:
     """Looks at another project with the login whose cookie is shown."""
     body = {"project": project}
-    return Call("PUT", _path("sessions", "current"), answers.document, body=body)
+    return Call("PUT", _path("sessions", "current"), answers.document, shape=MeDocument, body=body)
 
 
 def share_batch(batch: str, *, lifetime_days: int = 90) -> Call[ShareDocument]:
     """A link by which anybody may read a batch."""
     body = {"lifetime_days": lifetime_days}
-    return Call("POST", _path("batches", batch, "shares"), answers.document, body=body)
+    return Call(
+        "POST", _path("batches", batch, "shares"), answers.document, shape=ShareDocument, body=body
+    )
 
 
 def comparison_page(
@@ -285,10 +320,11 @@ def ask(
     query: Mapping[str, str | int | list[str] | None] | None = None,
     body: Mapping[str, Any] | None = None,
     content: bytes | None = None,
+    shape: Any = None,
 ) -> Call[Any]:
     """A request answered by a document; a None of the query is left out."""
     asked = {name: value for name, value in (query or {}).items() if value is not None}
-    return Call(method, _path(*path), answers.document, asked, body, content)
+    return Call(method, _path(*path), answers.document, asked, body, content, shape=shape)
 
 
 def done(
@@ -309,7 +345,7 @@ def metrics() -> Call[str]:
 
 def is_alive() -> Call[HealthDocument]:
     """Whether the process answers at all."""
-    return Call("GET", "/healthz", answers.document)
+    return Call("GET", "/healthz", answers.document, shape=HealthDocument)
 
 
 def is_ready() -> Call[ReadinessDocument]:
@@ -319,7 +355,16 @@ def is_ready() -> Call[ReadinessDocument]:
 
 def _path(*segments: str) -> str:
     # A caller's word may hold "/" or "..": quoted, it stays one segment.
-    return "/".join((ROOT, *(quote(segment, safe="") for segment in segments)))
+    return "/".join((ROOT, *(quote(_sendable(segment), safe="") for segment in segments)))
+
+
+def _sendable(word: str) -> str:
+    """The word, ``InvalidRequest`` if it is nothing's name: it holds what no name holds."""
+    place = first_unprintable(word)
+    if place is not None:
+        message = f"{printable(word)}: nothing has a name with {name_of(word[place])} in it"
+        raise InvalidRequest(message)
+    return word
 
 
 def _query(**values: str | int | None) -> dict[str, str | int]:

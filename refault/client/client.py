@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -112,7 +111,7 @@ class Client(Team, BatchResults):
         self, method: str, path: str, file: uploads.TraceFile, progress: Progress | None
     ) -> Upload:
         with self._reaching():
-            response = self._http.request(
+            response = self._ask(
                 method,
                 path,
                 params=file.query,
@@ -121,7 +120,8 @@ class Client(Team, BatchResults):
                 timeout=connection.UPLOAD_TIMEOUT,
             )
         return Upload(
-            answers.document(response), was_present=response.status_code == httpx.codes.OK
+            answers.shaped(response, TraceDocument),
+            was_present=response.status_code == httpx.codes.OK,
         )
 
     def _push(self, file: uploads.TraceFile, progress: Progress | None) -> str:
@@ -131,7 +131,7 @@ class Client(Team, BatchResults):
             time.sleep(step.delay_s)
             outcome: httpx.Response | httpx.TransportError
             try:
-                outcome = self._http.request(
+                outcome = self._ask(
                     step.method,
                     step.path,
                     params=step.query,
@@ -178,9 +178,8 @@ class Client(Team, BatchResults):
         with request as response:
             if download.has_all(response):
                 return
-            if response.is_error:
-                response.read()
-            answers.raise_for_problem(response)
+            if not response.is_success:
+                answers.raise_for_problem(answers.whole(response, response.iter_raw()))
             download.begin(response)
             for chunk in response.iter_bytes(downloads.CHUNK_BYTES):
                 download.write(chunk)
@@ -293,12 +292,10 @@ class Client(Team, BatchResults):
             call.method, call.path, headers=call.headers, timeout=connection.STREAM_TIMEOUT
         )
         with request as response:
-            if response.is_error:
-                response.read()
-            answers.raise_for_problem(response)
-            for text in response.iter_text():
-                for event in parser.feed(text):
-                    yield BatchEvent(event.id, event.event, json.loads(event.data))
+            if not response.is_success:
+                answers.raise_for_problem(answers.whole(response, response.iter_raw()))
+            for data in response.iter_raw():
+                yield from parser.batch_events(data)
 
     def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
         headers = connection.headers_of(call.method, call.headers)
@@ -307,7 +304,8 @@ class Client(Team, BatchResults):
             response = self._answer(call, headers)
             delay_s = connection.retry_delay_s(response, waited_s)
             if delay_s is None:
-                return call.read(response)
+                answers.fitting(response, answer := call.read(response), call.shape)
+                return answer
             time.sleep(delay_s)
             waited_s += delay_s
 
@@ -320,7 +318,7 @@ class Client(Team, BatchResults):
             return self._request(call, headers)
 
     def _request(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
-        return self._http.request(
+        return self._ask(
             call.method,
             call.path,
             params=call.query,
@@ -329,9 +327,16 @@ class Client(Team, BatchResults):
             headers=headers,
         )
 
+    def _ask(self, method: str, path: str, **told: Any) -> httpx.Response:
+        """One request and its answer, read to its end unless that is too far."""
+        with self._http.stream(method, path, **told) as response:
+            return answers.whole(response, response.iter_raw())
+
     @contextmanager
     def _reaching(self) -> Iterator[None]:
         try:
             yield
         except httpx.TransportError as error:
             raise answers.unreachable(error, self.base_url) from error
+        except UnicodeEncodeError as error:
+            raise answers.unsendable(error) from error

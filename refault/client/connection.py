@@ -34,6 +34,8 @@ PATIENCE_S = 60.0
 TIMEOUT_S = 60.0
 
 _CONNECT_TIMEOUT_S = 5.0
+_PORTS = {"http": 80, "https": 443}
+_PORT_LIMIT = 1 << 16
 _BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -44,6 +46,7 @@ class ConnectionOptions(TypedDict):
     headers: dict[str, str]
     timeout: httpx.Timeout
     trust_env: bool
+    follow_redirects: bool
 
 
 def options(
@@ -53,20 +56,18 @@ def options(
 
     ``InvalidRequest`` for an address or a token that no request could carry.
     """
-    headers = {"user-agent": "refault-client"}
+    # As they are: how far a compressed answer goes shows only when it is there.
+    headers = {"user-agent": "refault-client", "accept-encoding": "identity"}
     if token is not None:
         if not (token.isascii() and token.isprintable() and " " not in token and token):
             raise InvalidRequest("the token holds characters no token has; copy it again")
         headers["authorization"] = f"Bearer {token}"
-    try:
-        host = httpx.URL(base_url).host
-    except httpx.InvalidURL as error:
-        raise InvalidRequest(f"{base_url}: not an address: {error}") from error
     return ConnectionOptions(
         base_url=base_url,
         headers=headers,
         timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S)),
-        trust_env=not _is_loopback(host),
+        trust_env=not is_loopback(base_url),
+        follow_redirects=False,  # or the token would go wherever an answer says
     )
 
 
@@ -90,7 +91,7 @@ def retry_delay_s(response: httpx.Response, waited_s: float) -> float | None:
     else:
         try:
             delay_s = parsedate_to_datetime(told).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError, OSError):
             return None
     delay_s = max(delay_s, 0.1)
     return delay_s if waited_s + delay_s <= PATIENCE_S else None
@@ -109,8 +110,27 @@ def stream_ended(batch: str) -> Unavailable:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(base_url: str) -> bool:
+    """Whether the address is one of this machine; ``InvalidRequest`` if it is none."""
+    host = address_of(base_url)[1]
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def address_of(base_url: str) -> tuple[str, str, int, str]:
+    """Scheme, host, port and path of an address, so that two spellings of one are equal.
+
+    It is read by what will send the request, so nobody can write one that is
+    two different ones to two readers. ``InvalidRequest`` if it is none.
+    """
+    try:
+        url = httpx.URL(base_url)
+        port = url.port or _PORTS.get(url.scheme, 0)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise InvalidRequest(f"{base_url}: not an address: {error}") from error
+    is_more = bool(url.userinfo or url.query or url.fragment)
+    if not url.host or is_more or not 0 < port < _PORT_LIMIT:
+        raise InvalidRequest(f"{base_url}: not an address; it looks like http://HOST:PORT")
+    return url.scheme, url.host, port, url.path.rstrip("/")

@@ -9,17 +9,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+import shutil
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from refault.errors import DigestMismatch, InvalidRequest
+from refault.client import answers
+from refault.errors import DigestMismatch, InvalidRequest, Refused
+from refault.printable import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SIZE_DIGITS = 18
 CHUNK_BYTES = 256 * 1024
 
 
@@ -30,13 +37,17 @@ class Download:
     """
 
     def __init__(self, target: Path, digest: str) -> None:
+        if not _DIGEST.fullmatch(digest):
+            raise InvalidRequest(f"{printable(digest)[:80]}: not a sha256 in lower-case hex")
         self.target = target
         self.digest = digest
         self.total_bytes: int | None = None
         self._part = target.with_name(f"{target.name}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = self._part.open("ab+")
+            # Through no link that somebody else has put there.
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+            self._stream = os.fdopen(os.open(self._part, flags, 0o666), "ab+")
             self._stream.seek(0)
             self._hash = hashlib.file_digest(self._stream, "sha256")
         except OSError as error:
@@ -60,11 +71,20 @@ class Download:
         if response.status_code != HTTPStatus.PARTIAL_CONTENT:
             self._restart()
         length = response.headers.get("content-length", "")
-        if length.isdecimal():
-            self.total_bytes = self.size_bytes + int(length)
+        if not (length.isascii() and length.isdecimal() and len(length) <= _SIZE_DIGITS):
+            raise answers.not_ours(response, "sends a file and does not say how long it is")
+        self.total_bytes = self.size_bytes + int(length)
+        free_bytes = shutil.disk_usage(self.target.parent).free
+        if int(length) > free_bytes:
+            raise InvalidRequest(
+                f"{self._part}: {length} bytes are to come, and its disk has room for {free_bytes}"
+            )
 
     def write(self, chunk: bytes) -> None:
-        """Keep the next bytes."""
+        """Keep the next bytes; ``Refused`` if they are more than were announced."""
+        if self.size_bytes + len(chunk) > (self.total_bytes or 0):
+            message = f"more than the {self.total_bytes} bytes came that were announced"
+            raise Refused(message, status=HTTPStatus.OK, problem={})
         try:
             self._stream.write(chunk)
         except OSError as error:

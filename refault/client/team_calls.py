@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from refault.client import calls, resumable
 from refault.client.calls import Call
+from refault.client.documents import BatchDocument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from refault.client.documents import BatchDocument, Page
+    from refault.client.documents import Page
 
 
 def change_trace(trace: str, **fields: Any) -> Call[dict[str, Any]]:
@@ -46,12 +47,17 @@ def end_upload(upload: str) -> Call[None]:
 
 def resume_batch(batch: str) -> Call[BatchDocument]:
     """Go on with what was cancelled."""
-    return calls.ask("POST", ("batches", batch, "resume"))
+    return calls.ask("POST", ("batches", batch, "resume"), shape=BatchDocument)
 
 
 def retry_batch(batch: str, *, crashed: bool = False) -> Call[BatchDocument]:
     """Run what failed again; with ``crashed`` also what crashed."""
-    return calls.ask("POST", ("batches", batch, "retry"), query={"crashed": str(crashed).lower()})
+    return calls.ask(
+        "POST",
+        ("batches", batch, "retry"),
+        query={"crashed": str(crashed).lower()},
+        shape=BatchDocument,
+    )
 
 
 def list_shares(batch: str) -> Call[Page[dict[str, Any]]]:

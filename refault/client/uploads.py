@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from refault.client.calls import ROOT
 from refault.errors import NotATrace
+from refault.printable import first_unprintable, name_of, printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -45,6 +46,12 @@ class TraceFile:
         except OSError as error:
             message = f"{path}: cannot be read: {error.strerror}"
             raise NotATrace(message) from error
+        place = first_unprintable(path.stem) if name is None else None
+        if place is not None:
+            raise NotATrace(
+                f"{printable(str(path))}: no trace is called by {name_of(path.stem[place])}; give "
+                "the trace a name of its own"
+            )
         name = name if name is not None else path.stem
         return cls(path, name, size_bytes, digest, tuple(tags), note)
 

@@ -171,8 +171,8 @@ class FrameParser:
         head = bytes(self._pending[: len(MAGIC)])
         if not MAGIC.startswith(head):
             raise NotATrace(
-                f"the file begins with {head!r}, not like a refault trace; "
-                "turn captures of other tools into traces with `refault import`",
+                f"the file begins with {head!r}, not like a refault trace; of a ptt capture or an "
+                "operation vector `refault import` makes one",
                 offset=0,
             )
 

@@ -41,7 +41,7 @@ def test_without_a_word_it_is_the_usual_port_and_no_token():
 
 def test_the_service_of_the_data_folder_brings_its_token_along(folder):
     serve_here(folder, url="http://127.0.0.1:4711", token="local")
-    keep_token(folder, "mine\n")
+    keep_token(folder, "http://lab mine\n")
 
     assert service.find() == ("http://127.0.0.1:4711", "local")
     assert service.find("http://127.0.0.1:4711/") == ("http://127.0.0.1:4711", "local")
@@ -58,21 +58,89 @@ def test_a_data_folder_with_nonsense_in_it_is_no_service(folder, text):
 
 
 def test_a_token_others_may_read_is_refused_with_the_remedy(folder):
-    keep_token(folder, "mine", 0o644)
+    keep_token(folder, "http://lab mine", 0o644)
 
     with pytest.raises(InvalidRequest, match=r"run: chmod 600 .*/refault/token"):
         service.find()
 
 
-@pytest.mark.parametrize("text", ["", "two words"])
-def test_a_token_file_that_is_none_says_so(folder, text):
-    keep_token(folder, text)
+@pytest.mark.parametrize("text", ["mine", "two words", "http://lab one two", "ftp://lab mine"])
+def test_a_token_without_its_address_is_refused_with_the_remedy(folder, text):
+    keep_token(folder, f"\n{text}\n")
 
-    with pytest.raises(InvalidRequest, match="expected one token"):
+    with pytest.raises(InvalidRequest, match=r"token: line 2:?.* http://127.0.0.1:8000"):
         service.find()
 
 
-@pytest.mark.parametrize("url", ["lab", "ftp://lab", "http://", "http://lab:port", "http://[::1"])
+def test_a_kept_token_goes_to_its_own_address_and_to_no_other(folder):
+    keep_token(folder, "http://lab:80/ of-lab\nhttps://lab of-tls\nhttp://lab:81/a of-a\n")
+
+    assert service.find("http://LAB").token == "of-lab"
+    assert service.find("https://lab:443").token == "of-tls"
+    assert service.find("http://lab:81/a/").token == "of-a"
+    for other in ("http://lab:81", "http://lab:443", "http://lab.example", "http://127.0.0.1"):
+        assert service.find(other).token is None
+
+
+def test_a_token_of_the_environment_is_that_of_the_address_beside_it(monkeypatch, folder):
+    serve_here(folder, url="http://127.0.0.1:4711", token="local")
+    monkeypatch.setenv("REFAULT_TOKEN", "theirs")
+
+    assert service.find() == ("http://127.0.0.1:4711", "local")
+    assert service.find("http://other").token == "theirs"
+    monkeypatch.setenv("REFAULT_URL", "http://lab")
+    assert service.find() == ("http://lab", "theirs")
+    assert service.find("http://lab:80/").token == "theirs"
+    assert service.find("http://other").token is None
+    assert service.find("http://other", "given").token == "given"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://203.0.113.7:8000", "http://lab", "http://127.0.0.1@203.0.113.7", "http://0.0.0.0"],
+)
+def test_nothing_is_sent_to_another_machine_that_a_folder_names(folder, url):
+    serve_here(folder, url=url, token="theirs")
+
+    if "@" in url:
+        assert service.find().url == service.DEFAULT_URL
+        return
+    with pytest.raises(InvalidRequest, match="is not an address of this machine"):
+        service.find()
+    assert service.find("http://127.0.0.1:8000") == ("http://127.0.0.1:8000", None)
+
+
+@pytest.mark.parametrize("what", ["pipe", "folder", "huge", "deep"])
+def test_what_lies_where_the_data_folder_describes_its_service_may_be_anything(folder, what):
+    path = folder / "data" / "run" / "service.json"
+    path.parent.mkdir(parents=True)
+    match what:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "huge":
+            path.write_text('{"url": "http://127.0.0.1:1"}' + " " * (1 << 20))
+        case "deep":
+            path.write_text("[" * 60_000)
+
+    assert service.find().url == service.DEFAULT_URL
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "lab",
+        "ftp://lab",
+        "http://",
+        "http://lab:port",
+        "http://[::1",
+        "http://lab:65536",
+        "http://me:secret@lab",
+        "http://lab?x=1",
+        f"http://lab:{'9' * 5000}",
+    ],
+)
 def test_an_address_that_is_none_is_bad_input(folder, url):
     answer = run(folder, "traces", "list", "--url", url)
 
@@ -176,6 +244,41 @@ def test_a_connection_that_keeps_breaking_is_one_line(folder, answering):
     assert answer.returncode == 3
     assert answer.stderr.startswith(f"refault: cannot reach the service at {answering.url}: ")
     assert "Traceback" not in answer.stderr
+
+
+def test_a_planted_folder_gets_neither_the_kept_token_nor_that_of_the_environment(
+    folder, answering
+):
+    serve_here(folder, url=answering.url)
+    keep_token(folder, "http://lab:8000 kept\n")
+
+    answer = run(folder, "traces", "list", "--json", REFAULT_TOKEN="secret")
+
+    assert answer.returncode == 0, answer.stderr
+    assert ["authorization" in headers for headers in answering.seen] == [False]
+
+
+def test_a_refusal_says_why_a_token_was_not_sent(folder, answering):
+    answering.answers = [(401, {})]
+    elsewhere = {"REFAULT_TOKEN": "secret", "REFAULT_URL": "http://127.0.0.1:1"}
+
+    answer = run(folder, "traces", "list", "--url", answering.url, **elsewhere)
+
+    assert answer.stderr == (
+        "refault: refused with 401\n"
+        "  REFAULT_TOKEN was not sent: it is the token of REFAULT_URL, http://127.0.0.1:1\n"
+    )
+    assert "authorization" not in answering.seen[0]
+
+
+def test_a_redirect_is_not_followed_and_says_where_it_leads(folder, answering):
+    answering.answers = [(307, {"location": "http://127.0.0.1:1/elsewhere"})]
+
+    answer = run(folder, "traces", "list", "--url", answering.url, "--token", "t0")
+
+    assert answer.returncode == 4
+    assert "answered 307 and sends on to http://127.0.0.1:1/elsewhere; redirects" in answer.stderr
+    assert len(answering.seen) == 1
 
 
 def test_a_token_no_header_can_carry_is_bad_input(folder):

@@ -8,6 +8,7 @@ is read twice: once for the header, once for the events.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -62,6 +63,12 @@ LAYOUTS: Final[dict[str, tuple[EventKind, tuple[str, ...]]]] = {
     "mem_delete": (EventKind.OP_MEM_DELETE, ("aux",)),
 }
 NAMES: Final = {kind: name for name, (kind, _) in LAYOUTS.items()}
+
+
+def recognises(first: bytes) -> bool:
+    """Whether a file that begins so is a vector: an array whose first value names an operation."""
+    found = re.match(rb'\s*\[\s*"(\w+)"\s*[,\]]', first)
+    return found is not None and found[1].decode() in {"vm", "boot", "mem", "note", *LAYOUTS}
 
 
 def import_golden(

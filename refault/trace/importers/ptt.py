@@ -102,9 +102,15 @@ def import_ptt(
             return writer.close(recorded)
 
 
+def recognises(first: bytes) -> bool:
+    """Whether a file that begins so is a capture."""
+    return first.startswith(MAGIC)
+
+
 def trace_name(path: Path) -> str:
     """The name a capture gives its trace: its file name without the endings."""
-    return re.sub(r"\.(ptt|ops\.jsonl|ops|jsonl)(\.zst)?$|\.zst$", "", path.name)
+    name = re.sub(r"\.(zst|gz|xz|bz2)$", "", path.name)
+    return re.sub(r"(?<=.)\.(ptt|ops\.jsonl|ops|jsonl)$", "", name)
 
 
 def _read_header(source: Source, name: str, ram_mib: int) -> TraceHeader:

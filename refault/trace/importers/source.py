@@ -1,20 +1,30 @@
-"""A foreign file being read, compressed with zstd or not, with its progress told."""
+"""A foreign file being read, compressed or not, with its progress told."""
 
 from __future__ import annotations
 
+import bz2
+import lzma
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import zstandard
 
 from refault.errors import ImportFailed, TraceCorrupt, TraceTooLarge
 
-ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+# The compressions that are undone here, each with its first bytes.
+PACKINGS: Final = {
+    "zstd": b"\x28\xb5\x2f\xfd",
+    "gzip": b"\x1f\x8b\x08",
+    "xz": b"\xfd7zXZ\0",
+    "bzip2": b"BZh",
+}
 MAX_WINDOW_BYTES: Final = 128 << 20
+LZMA_MEMORY_BYTES: Final = 256 << 20  # what the highest level of xz needs is 65 MiB
 MAX_LINE_BYTES: Final = 1 << 16
-# One KiB of zstd can stand for 32 MiB at most, so a bomb is met in small bites.
+# One KiB of any of them stands for 32 MiB at most, so a bomb is met in small bites.
 COMPRESSED_CHUNK_BYTES: Final = 1 << 10
 PLAIN_CHUNK_BYTES: Final = 1 << 18
 
@@ -74,15 +84,17 @@ def open_source(path: Path, progress: Callable[[int], None] | None = None) -> It
         raise ImportFailed(f"{path} cannot be opened: {error.strerror}") from error
     with file:
         try:
-            compressed = file.read(len(ZSTD_MAGIC)) == ZSTD_MAGIC
+            first = file.read(max(map(len, PACKINGS.values())))
             file.seek(0)
         except OSError as error:
             raise ImportFailed(
-                f"{path} cannot be read: {error.strerror or error}; import from a file on disk"
+                f"{path} cannot be read: {error.strerror or error}; import from a file on disk, or "
+                "by - from standard input"
             ) from error
-        chunk_bytes = COMPRESSED_CHUNK_BYTES if compressed else PLAIN_CHUNK_BYTES
+        packing = next((name for name, magic in PACKINGS.items() if first.startswith(magic)), "")
+        chunk_bytes = COMPRESSED_CHUNK_BYTES if packing else PLAIN_CHUNK_BYTES
         chunks = _chunks(file, chunk_bytes, progress)
-        yield Source(path, _decompress(path, chunks) if compressed else chunks)
+        yield Source(path, _decompress(path, packing, chunks) if packing else chunks)
 
 
 @contextmanager
@@ -104,22 +116,34 @@ def _chunks(
         yield data
 
 
-def _decompress(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    zstd = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
-    frame = zstd.decompressobj()
+def _decompress(path: Path, packing: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The content of a file of one or several compressed streams, in bites."""
+    stream = _stream(packing)
     try:
         for chunk in chunks:
             data = chunk
             while data:
-                if frame.eof:
-                    frame = zstd.decompressobj()
-                content = frame.decompress(data)
-                data = frame.unused_data if frame.eof else b""
+                if stream.eof:
+                    stream = _stream(packing)
+                content = stream.decompress(data)
+                data = stream.unused_data if stream.eof else b""
                 if content:
                     yield content
-    except zstandard.ZstdError as error:
+    except (zlib.error, lzma.LZMAError, OSError, EOFError, zstandard.ZstdError) as error:
         raise ImportFailed(
-            f"{path}: its zstd stream is damaged ({error}); copy it again"
+            f"{path}: its {packing} stream is damaged ({error}); copy it again"
         ) from error
-    if not frame.eof:
-        raise ImportFailed(f"{path}: its zstd stream is cut off; copy it again")
+    if not stream.eof:
+        raise ImportFailed(f"{path}: its {packing} stream is cut off; copy it again")
+
+
+def _stream(packing: str) -> Any:
+    """A decompressor that takes a bounded amount of memory, at the beginning of a stream."""
+    match packing:
+        case "gzip":
+            return zlib.decompressobj(wbits=31)
+        case "xz":
+            return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=LZMA_MEMORY_BYTES)
+        case "bzip2":
+            return bz2.BZ2Decompressor()
+    return zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()

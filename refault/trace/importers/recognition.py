@@ -1,0 +1,180 @@
+"""What is this file? Answered by its first bytes, once for all verbs; its name says nothing.
+
+::
+
+    look(path) ──► Found(kind, packing)
+                     │
+                     ├── kind.reads   which verb reads it, None if none does
+                     └── refusal()    what it is and what to do, for every other verb
+"""
+
+from __future__ import annotations
+
+import bz2
+import enum
+import json
+import lzma
+import re
+import shlex
+import stat
+import zlib
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import zstandard
+
+from refault.printable import printable
+from refault.trace.format import MAGIC
+from refault.trace.importers import golden, ptt
+from refault.trace.importers.foreign import FOREIGN
+from refault.trace.importers.source import LZMA_MEMORY_BYTES, MAX_WINDOW_BYTES, PACKINGS
+
+LOOK_BYTES: Final = 1 << 16
+_BZIP2_BLOCK_BYTES: Final = 1 << 20
+READABLE: Final = (
+    "what can be read: refault traces, ptt captures and operation vectors (both also compressed by "
+    "zstd, gzip, xz or bzip2), mailed patches"
+)
+_MAIL = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?(?:>?From |(?:Return-Path|Received|From|To|Cc|"
+    rb"Subject|Date|Reply-To|Message-ID|In-Reply-To|Delivered-To|MIME-Version|List-Id|Sender|"
+    rb"X-[\w-]+): )",
+    re.IGNORECASE,
+)
+_DAMAGED_MAGIC = (b"\x89RFT", b"\xefRFT", b"\tRFT", b"\xc2\x89RFT", b"\xef\xbf\xbdRFT")
+
+
+class Kind(enum.Enum):
+    """The kinds of file there are to a verb, each with what it is called."""
+
+    TRACE = "a refault trace"
+    DAMAGED_TRACE = "a refault trace that a transfer as text has damaged"
+    CAPTURE = "a ptt capture"
+    VECTOR = "an operation vector"
+    MAIL = "a mail, or an mbox of them"
+    RESULT = "the JSON of a run or a result"
+    GOLDEN = "a folder of golden results"
+    FOLDER = "a folder"
+    EMPTY = "an empty file"
+    PIPE = "a pipe or a device"
+    MISSING = ""
+    FOREIGN = "of another format"
+
+
+class Found(NamedTuple):
+    """What a file is; ``detail`` names a foreign format, or why a file cannot be opened.
+
+    ``packing`` is the compression round it, or empty.
+    """
+
+    path: Path
+    kind: Kind
+    detail: str = ""
+    packing: str = ""
+
+    def refusal(self) -> str:
+        """What it is, and what reads it or else is to be done; a line that begins with its name."""
+        name = printable(str(self.path))
+        if self.kind is Kind.MISSING:
+            return f"{name} cannot be opened: {self.detail}"
+        if self.kind is Kind.PIPE:
+            return f"{name} cannot be read: it is {self.kind.value}; write it to a file first"
+        if self.kind in {Kind.FOLDER, Kind.GOLDEN, Kind.EMPTY}:
+            return f"{name}: this is {self.kind.value}; {self._remedy()}"
+        what = self.detail or self.kind.value
+        packed = f", compressed by {self.packing}" if self.packing else ""
+        return f"{name}: byte 0: this is {what}{packed}; {self._remedy()}"
+
+    def _remedy(self) -> str:
+        file = shlex.quote(printable(str(self.path)))
+        is_read_packed = self.kind in {Kind.CAPTURE, Kind.VECTOR}
+        if self.packing and self.kind is not Kind.FOREIGN and not is_read_packed:
+            tool = {"gzip": "gunzip", "xz": "unxz", "bzip2": "bunzip2", "zstd": "unzstd"}
+            return f"decompress it first: {tool[self.packing]} {file}"
+        return {
+            Kind.TRACE: f"`refault replay {file}` replays it, `refault push {file}` uploads it",
+            Kind.DAMAGED_TRACE: "copy it again, as binary",
+            Kind.CAPTURE: f"`refault import {file} --ram-mib MIB` makes a trace of it",
+            Kind.VECTOR: f"`refault import {file}` makes a trace of it",
+            Kind.MAIL: f"`refault patches read {file}` reads it",
+            Kind.RESULT: f"`refault compare {file}` reads it",
+            Kind.GOLDEN: f"`refault golden {file}` replays what is in it",
+            Kind.FOLDER: "name a file in it",
+            Kind.EMPTY: "copy it again",
+        }.get(self.kind, READABLE)
+
+
+def look(path: Path) -> Found:
+    """What a file is, by its first bytes. Of a pipe none are taken: they come only once."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            manifests = (path.glob(place) for place in ("MANIFEST.json", "*/MANIFEST.json"))
+            is_golden = any(next(found, None) is not None for found in manifests)
+            return Found(path, Kind.GOLDEN if is_golden else Kind.FOLDER)
+        if not stat.S_ISREG(mode):
+            return Found(path, Kind.PIPE)
+        with path.open("rb") as file:
+            first = file.read(LOOK_BYTES)
+            if first.startswith(PACKINGS["bzip2"]):
+                first += file.read(_BZIP2_BLOCK_BYTES)  # nothing of a block shows before its end
+    except OSError as error:
+        remedy = "check its name" if isinstance(error, FileNotFoundError) else "see who may read it"
+        return Found(path, Kind.MISSING, f"{error.strerror}; {remedy}")
+    except ValueError as error:
+        return Found(path, Kind.MISSING, f"{error}; no file has such a name")
+    packing = next((name for name, magic in PACKINGS.items() if first.startswith(magic)), "")
+    if packing:
+        first = _unpacked(first, packing)
+        if not first:
+            return Found(path, Kind.FOREIGN, f"nothing, or damaged data of {packing}")
+    kind, detail = recognised(first)
+    return Found(path, kind, detail, packing)
+
+
+def recognised(first: bytes) -> tuple[Kind, str]:
+    """The kind of a content that begins so, and the name of a foreign format."""
+    for kind, is_it in (
+        (Kind.EMPTY, not first),
+        (Kind.TRACE, first.startswith(MAGIC)),
+        (Kind.CAPTURE, ptt.recognises(first)),
+        (Kind.VECTOR, golden.recognises(first)),
+        (Kind.DAMAGED_TRACE, first.startswith(_DAMAGED_MAGIC)),
+        (Kind.MAIL, _MAIL.match(first) is not None),
+        (Kind.RESULT, _is_result(first)),
+    ):
+        if is_it:
+            return kind, ""
+    return Kind.FOREIGN, next(name for name, is_it in FOREIGN if is_it(first))
+
+
+def _is_result(first: bytes) -> bool:
+    """Whether it is what ``refault compare`` reads; of a long one only the beginning is here."""
+    if not first.lstrip().startswith(b"{"):
+        return False
+    if len(first) == LOOK_BYTES:
+        return b'"outcome_digest"' in first or b'"trace_digest"' in first[:4096]
+    try:
+        body = json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    held = body.get("result", body)
+    return isinstance(held, dict) and "outcome_digest" in held
+
+
+def _unpacked(first: bytes, packing: str) -> bytes:
+    """The beginning of what a compressed file holds; empty if it cannot be told."""
+    try:
+        match packing:
+            case "gzip":
+                return zlib.decompressobj(wbits=31).decompress(first, LOOK_BYTES)
+            case "xz":
+                xz = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=LZMA_MEMORY_BYTES)
+                return xz.decompress(first, LOOK_BYTES)
+            case "bzip2":
+                return bz2.BZ2Decompressor().decompress(first, LOOK_BYTES)
+        zstd = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+        with zstd.stream_reader(first, read_across_frames=True) as stream:
+            return stream.read(LOOK_BYTES)
+    except (zlib.error, lzma.LZMAError, OSError, EOFError, zstandard.ZstdError):
+        return b""

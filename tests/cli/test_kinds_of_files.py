@@ -1,0 +1,226 @@
+"""Every verb that takes a file, given every kind of file: what it is, and which verb reads it."""
+
+import bz2
+import gzip
+import json
+import lzma
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from refault.cli.exits import ExitCode
+from refault.trace import TraceReader
+from refault.trace.importers.recognition import Kind, look
+from tests.builders import make_result
+from tests.cli.running import command, environment, run_here
+from tests.cli.test_import_command import capture
+from tests.fixtures.api import trace_bytes
+
+VECTOR = b'["vm",1,0]\n["mem",0,0,64]\n'
+MAIL = b"From: A <a@example.org>\nSubject: [PATCH] x\n\nnothing\n"
+EVENTS = b"# tracer: nop\n#\n qemu-42 [000] 1.000001: kvm_cr: cr_write 0 = 0x1\n"
+CHAMPSIM = b"".join(n.to_bytes(8, "little") + b"\1\0" + bytes(54) for n in (0x401000, 0x401003))
+PERF = b" qemu-system-x86    4242 [000]     1.000001:      kvm:kvm_cr: cr_write 0 = 0x80050033\n"
+PACKERS = {
+    "gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress,
+    "zst": zstandard.ZstdCompressor().compress,
+}  # fmt: skip
+#: The content of a file, and what it is called.
+FOREIGN = {
+    "trace.dat": (b"\x17\x08\x44tracing6\0\0\x08\0\x10\0\0", "a trace.dat of trace-cmd"),
+    "perf.data": (b"PERFILE2" + bytes(96), "a perf.data of perf"),
+    "ftrace": (EVENTS, "a text of ftrace"),
+    "report": (b"cpus=2\n qemu-42 [000] 1.1: kvm_cr: x\n", "a text of trace-cmd report"),
+    "script": (PERF, "a text of perf script"),
+    "gem5": (b"gem5\x21\n", "a packet trace of gem5"),
+    "dr": (b"\x19\0\0\0\x07" + bytes(7), "a memory trace of DynamoRIO (drmemtrace)"),
+    "champsim": (CHAMPSIM, "a trace of ChampSim"),
+    "lackey": (b"==7== Lackey, an example Valgrind tool\n", "a log of valgrind's lackey"),
+    "cachelab": (b"I  0401b770,1\n S 1fff000760,8\n", "a log of valgrind's lackey"),
+    "pin": (b"0x7f12a0001093: W 0x7ffe3c2f1e48\n", "a log of Pin's pinatrace"),
+    "execlog": (b'0, 0xff, 0x48c7c0, "mov rax, 0"\n', "a log of QEMU's execlog"),
+    "kvm_stat": (b"Event  Total %Total CurAvg/s\n", "a list of counters of kvm_stat"),
+    "elf": (b"\x7fELF\2\1\1", "an ELF file"),
+    "zip": (b"PK\3\4", "a zip archive"),
+    "json": (b'{"a": 1}', "JSON, and none that is read here"),
+    "text": (b"hello\n", "a text that is not known here"),
+    "binary": (bytes(range(256)), "a file of a format that is not known here"),
+    "diff": (b"diff --git a/x b/x\n", "a diff, without the mail it came in"),
+}
+
+
+@pytest.fixture
+def files(tmp_path):
+    """One file of every kind there is, whatever it is called."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    contents = {name: content for name, (content, _) in FOREIGN.items()}
+    contents |= {
+        "trace.txt": trace_bytes(),
+        "vector.rft": VECTOR,
+        "capture.mbox": capture(tmp_path).read_bytes(),
+        "mail.rft": MAIL,
+        "result": json.dumps(make_result().to_dict()).encode(),
+        "empty.rft": b"",
+        "damaged.rft": trace_bytes().replace(b"\r\n", b"\n"),
+    }
+    for ending, pack in PACKERS.items():
+        for name in ("trace.txt", "vector.rft", "capture.mbox", "text"):
+            contents[f"{name}.{ending}"] = pack(contents[name])
+    contents["cut.gz"] = gzip.compress(b"x")[:5]
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    (folder / "folder").mkdir()
+    (folder / "golden").mkdir()
+    (folder / "golden" / "MANIFEST.json").write_text("{}")
+    (folder / "link").symlink_to(folder / "nowhere")
+    (folder / "loop").symlink_to(folder / "loop")
+    return [
+        *sorted(folder.iterdir()),
+        folder / "missing.rft",
+        folder / "missing",
+        Path("/dev/null"),
+    ]
+
+
+#: What comes before a file and after it; each refuses some kinds before it looks for the service.
+VERBS = {
+    "replay": ((), ("-v", "base")),
+    "import": ((), ("--ram-mib", "16", "--out", "out")),
+    "push": ((), ()),
+    "golden": ((), ()),
+    "compare": ((), ()),
+    "report": ((), ()),
+    "watch": ((), ()),
+    "repro": ((), ()),
+    "repro --trace": (("b-1/x/1", "--trace"), ()),
+    "submit": ((), ("-p", "base")),
+    "traces show": ((), ()),
+    "batches show": ((), ()),
+    "batches cancel": ((), ()),
+}
+_SUGGESTED = re.compile(r"`refault ([^`]*)`")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_a_file_is_and_which_verb_reads_it_is_said_by_every_verb(
+    verb, files, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    given = {"REFAULT_URL": "http://127.0.0.1:1", "REFAULT_INTERPRETED": "1"}
+    before, after = VERBS[verb]
+
+    def run(*arguments):
+        return run_here(monkeypatch, tmp_path, *arguments, **given)
+
+    for file in files:
+        answer = run(*verb.split(" --")[0].split(), *before, file, *after)
+        where = (verb, file.name, answer.stderr)
+        assert answer.returncode in {0, 1, 2, 3}, where
+        if answer.returncode in {0, 1}:
+            continue
+        if answer.returncode == 3:
+            # It was no file of this machine to be refused, so the service was asked.
+            assert verb in READS[look(file).kind], where
+            continue
+        assert answer.stdout == "", where
+        assert answer.stderr.startswith("refault: "), where
+        assert answer.stderr.count("\n") == 1, where
+        assert str(file) in answer.stderr, where
+        for suggestion in _SUGGESTED.findall(answer.stderr):
+            words = shlex.split(suggestion.replace("MIB", "16"))
+            assert words[0] != verb.split()[0], where
+            if words[:2] == ["patches", "read"]:
+                continue
+            again = run(*words)
+            assert again.returncode != ExitCode.BAD_INPUT, (where, again.stderr)
+
+
+READS = {
+    Kind.TRACE: {"push", "submit", "traces show", "repro --trace"},
+    Kind.MISSING: {"compare", "report", "watch", "repro", "batches show", "batches cancel"},
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_foreign_format_is_called_by_its_name(tmp_path, name):
+    content, title = FOREIGN[name]
+    (tmp_path / "x").write_bytes(content)
+    (tmp_path / "x.gz").write_bytes(gzip.compress(content))
+
+    assert look(tmp_path / "x").refusal().startswith(f"{tmp_path}/x: byte 0: this is {title}; ")
+    assert f"this is {title}, compressed by gzip; " in look(tmp_path / "x.gz").refusal()
+
+
+@pytest.mark.parametrize("ending", ["", *PACKERS])
+def test_a_vector_is_imported_whatever_it_is_called_and_compressed_by(
+    monkeypatch, tmp_path, ending
+):
+    pack = PACKERS.get(ending, bytes)
+    file = tmp_path / "no.rft"
+    file.write_bytes(pack(VECTOR[:11]) + pack(VECTOR[11:]))
+
+    answer = run_here(monkeypatch, tmp_path, "import", file, "--out", tmp_path / "out")
+
+    assert answer.returncode == 0, answer.stderr
+    with TraceReader(tmp_path / "out" / "no.rft.rft") as reader:
+        assert [kind for block in reader.blocks() for kind in block.kind] != []
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+@pytest.mark.parametrize("harm", ["cut", "flipped"])
+def test_damaged_compression_is_named_and_leaves_nothing(monkeypatch, tmp_path, ending, harm):
+    lines = VECTOR + b"".join(b'["ld",0,%d,0]\n' % (n * n * 4096) for n in range(40_000))
+    data = bytearray(PACKERS[ending](lines))
+    if harm == "cut":
+        del data[-9:]
+    else:
+        data[-20] ^= 0xFF
+    file = tmp_path / f"v.ops.jsonl.{ending}"
+    file.write_bytes(data)
+
+    answer = run_here(monkeypatch, tmp_path, "import", file, "--out", tmp_path / "out")
+
+    assert answer.returncode == ExitCode.BAD_INPUT
+    assert answer.stderr.count("\n") == 1
+    assert "v.ops.jsonl" in answer.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def imported_by(folder, data, *arguments):
+    return subprocess.run(
+        command("import", "-", "--out", folder, *arguments),
+        env=environment(folder), input=data, capture_output=True, check=False,
+    )  # fmt: skip
+
+
+def test_standard_input_is_imported_by_a_dash(tmp_path):
+    answer = imported_by(tmp_path, gzip.compress(VECTOR), "--name", "piped")
+
+    assert (answer.returncode, answer.stderr) == (0, b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["piped.rft"]
+
+
+def test_standard_input_of_another_format_is_called_by_its_name(tmp_path):
+    answer = imported_by(tmp_path, MAIL)
+
+    assert answer.returncode == ExitCode.BAD_INPUT
+    assert answer.stderr.startswith(b"refault: standard input: byte 0: this is a mail")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_foreign_file_among_good_ones_is_refused_before_any_is_turned(monkeypatch, tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(VECTOR)
+    (tmp_path / "b.jsonl").write_bytes(MAIL)
+
+    answer = run_here(
+        monkeypatch, tmp_path, "import", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--out",
+        tmp_path / "out",
+    )  # fmt: skip
+
+    assert answer.returncode == ExitCode.BAD_INPUT
+    assert list((tmp_path / "out").iterdir()) == []
