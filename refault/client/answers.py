@@ -84,6 +84,8 @@ def not_ours(response: httpx.Response, what: str) -> Refused:
 
 def whole(response: httpx.Response, parts: Iterator[bytes]) -> httpx.Response:
     """The answer read to its end, ``Refused`` if that is too far; ``parts`` are of it."""
+    if response.is_stream_consumed:
+        return response  # its transport has read it, which one over a network does not
     body = bytearray()
     for part in parts:
         body += part
@@ -93,6 +95,8 @@ def whole(response: httpx.Response, parts: Iterator[bytes]) -> httpx.Response:
 
 async def whole_async(response: httpx.Response, parts: AsyncIterator[bytes]) -> httpx.Response:
     """As :func:`whole`."""
+    if response.is_stream_consumed:
+        return response
     body = bytearray()
     async for part in parts:
         body += part

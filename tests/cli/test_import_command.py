@@ -100,7 +100,7 @@ def test_a_capture_without_memory_size_is_refused(tmp_path, monkeypatch, capsys)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["some.txt"], "some.txt: not one of .ptt"),
+        (["some.txt"], "some.txt cannot be opened: No such file"),
         (["missing.ptt", "--ram-mib", "16"], "missing.ptt cannot be opened: No such file"),
         (["missing.ops.jsonl"], "missing.ops.jsonl cannot be opened: No such file"),
         (["a.ptt", "b.ptt", "--name", "n"], "--name names one trace"),

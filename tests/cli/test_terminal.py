@@ -1,5 +1,6 @@
 """Nothing that is printed moves a cursor, is taken for markup, or ends in a traceback."""
 
+import errno
 import io
 import json
 import subprocess
@@ -11,6 +12,13 @@ from refault.cli.exits import ExitCode
 from refault.cli.progress import Description
 from refault.cli.terminal import CleanStream, OutputLost, print_error, print_json
 from tests.cli.running import command, environment, run_here
+
+
+class Full(io.StringIO):
+    """A file whose disk is full."""
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def cleaned(text, encoding="utf-8"):
@@ -35,11 +43,9 @@ def test_a_stream_writes_what_its_encoding_lacks_as_an_escape(encoding):
 def test_a_stream_that_is_closed_or_full_says_so():
     with pytest.raises(OutputLost):
         CleanStream(None).write("x")
-    full = CleanStream(open("/dev/full", "w"))  # noqa: PTH123, SIM115
-    full.write("x")
+    full = CleanStream(Full())
     with pytest.raises(OutputLost, match="No space left"):
         full.flush()
-    full.raw.detach()
     full = io.StringIO()
     full.close()
     with pytest.raises(OutputLost):
