@@ -13,6 +13,8 @@ from refault.client import answers
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
+    BatchSummaryDocument,
+    ComparisonPageDocument,
     EstimateDocument,
     HealthDocument,
     MeDocument,
@@ -148,7 +150,7 @@ def submit_batch(
     # Left out where nothing was said: the service has its own defaults.
     told = {"axes": axes, "trace_query": trace_query, "priority": priority}
     body |= {name: value for name, value in told.items() if value is not None}
-    return Call("POST", _path("batches"), answers.document, shape=BatchDocument, body=body)
+    return Call("POST", _path("batches"), answers.document, shape=BatchSummaryDocument, body=body)
 
 
 def estimate_batch(submission: Call[BatchDocument]) -> Call[EstimateDocument]:
@@ -171,7 +173,7 @@ def list_batches(
         "GET",
         _path("batches"),
         answers.document,
-        shape=Page[BatchDocument],
+        shape=Page[BatchSummaryDocument],
         query=_query(limit=limit, cursor=cursor),
     )
 
@@ -207,7 +209,9 @@ def list_runs(
 
 def cancel_batch(batch: str) -> Call[BatchDocument]:
     """Ask what has not finished to stop."""
-    return Call("POST", _path("batches", batch, "cancel"), answers.document, shape=BatchDocument)
+    return Call(
+        "POST", _path("batches", batch, "cancel"), answers.document, shape=BatchSummaryDocument
+    )
 
 
 def watch_batch(batch: str, *, last_event_id: str) -> Call[str]:
@@ -292,7 +296,13 @@ def comparison_page(
     ``base`` is the column the others are held against.
     """
     query = _query(base=base, trace=trace, limit=limit, cursor=cursor)
-    return Call("GET", _path("comparisons", f"{batch}.json"), answers.document, query=query)
+    return Call(
+        "GET",
+        _path("comparisons", f"{batch}.json"),
+        answers.document,
+        shape=ComparisonPageDocument,
+        query=query,
+    )
 
 
 def comparison_text(

@@ -170,12 +170,8 @@ class RunDocument(TypedDict):
     integrity_alarm: NotRequired[dict[str, Any] | None]
 
 
-class BatchDocument(TypedDict):
-    """Traces × patch sets; ``notice`` says what is odd.
-
-    By itself it has all traces, patch sets and columns; in lists the first five traces and patch
-    sets, and no columns.
-    """
+class BatchSummaryDocument(TypedDict):
+    """A batch as lists have it: the first five traces and patch sets, and no columns."""
 
     id: str
     code: str
@@ -193,11 +189,23 @@ class BatchDocument(TypedDict):
     patch_set_count: int
     traces: list[TraceReferenceDocument]
     patch_sets: list[PatchSetReferenceDocument]
-    columns: list[ColumnDocument]
-    refused: list[dict[str, str]]
     progress: ProgressDocument
     links: dict[str, str]
     notice: NotRequired[str | None]
+
+
+class BatchDocument(BatchSummaryDocument):
+    """Traces × patch sets, all of them; ``notice`` says what is odd."""
+
+    columns: list[ColumnDocument]
+    refused: list[dict[str, str]]
+
+
+class ComparisonPageDocument(TypedDict):
+    """What is relied on in a page of a comparison."""
+
+    comparisons: list[dict[str, Any]]
+    next_cursor: str | None
 
 
 class EstimateDocument(TypedDict):

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from refault.client import calls, resumable
 from refault.client.calls import Call
-from refault.client.documents import BatchDocument
+from refault.client.documents import BatchSummaryDocument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from refault.client.documents import Page
+    from refault.client.documents import BatchDocument, Page
 
 
 def change_trace(trace: str, **fields: Any) -> Call[dict[str, Any]]:
@@ -47,7 +47,7 @@ def end_upload(upload: str) -> Call[None]:
 
 def resume_batch(batch: str) -> Call[BatchDocument]:
     """Go on with what was cancelled."""
-    return calls.ask("POST", ("batches", batch, "resume"), shape=BatchDocument)
+    return calls.ask("POST", ("batches", batch, "resume"), shape=BatchSummaryDocument)
 
 
 def retry_batch(batch: str, *, crashed: bool = False) -> Call[BatchDocument]:
@@ -56,7 +56,7 @@ def retry_batch(batch: str, *, crashed: bool = False) -> Call[BatchDocument]:
         "POST",
         ("batches", batch, "retry"),
         query={"crashed": str(crashed).lower()},
-        shape=BatchDocument,
+        shape=BatchSummaryDocument,
     )
 
 

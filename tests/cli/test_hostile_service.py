@@ -74,6 +74,7 @@ def test_a_text_of_a_service_reaches_the_terminal_without_its_escapes(stranger, 
         "batch": {"code": "b", "state": "done", "progress": {}, "links": {"page": "/"}},
         "verdict": {"status": "identical", "exit_code": 0},
         "comparisons": [],
+        "next_cursor": None,
     }
 
     def answer(head):
