@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from refault import catalogue, series
 from refault.catalogue.layouts import LONG_BYTES, layout_document
 from refault.cli.exits import ExitCode
 from refault.cli.mail_files import contents
+from refault.cli.terminal import print_json
 from refault.compare.layout import clean
 from refault.errors import InvalidRequest
 
@@ -39,7 +39,7 @@ def patches(
         return
     if as_json:
         documents = [catalogue.patch_document(patch) for patch in catalogue.patches()]
-        print(json.dumps(documents, indent=2))
+        print_json(documents)
         return
     for patch in catalogue.patches():
         print(f"{patch.id:<22}{patch.author}, {patch.date}")
@@ -92,7 +92,7 @@ def read(
     if reading.problems and not partial:
         remedies.append("if some mails are missing on purpose, say --partial")
     if as_json:
-        print(json.dumps(_document(reading, matches, remedies), indent=2))
+        print_json(_document(reading, matches, remedies))
     else:
         _print_series(reading, matches, remedies)
     if remedies:
