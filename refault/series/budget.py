@@ -17,7 +17,10 @@ MAILS_MAX = 1_000
 PARTS_MAX = 5_000
 DEPTH_MAX = 20
 
+_GZIP = 16 + zlib.MAX_WBITS
+_PIECE = 1 << 12
 _STEP = 1 << 16
+_MEMBER = 1 << 10  # what a member of gzip takes at least, though it be empty
 
 
 @dataclasses.dataclass(slots=True)
@@ -54,22 +57,29 @@ class Budget:
             SeriesError: it is damaged, cut off, or larger than the bound.
         """
         found = bytearray()
-        rest = data
-        while rest:
-            unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-            try:
-                while not unpacker.eof and rest:
-                    piece = unpacker.decompress(rest, _STEP)
-                    self.unpacked -= len(piece)
-                    if self.unpacked < 0:
-                        raise SeriesError(f"gzip: more than {BYTES_MAX} bytes when unpacked")
-                    found += piece
-                    rest = unpacker.unconsumed_tail
-                    if not piece and not rest:
+        unpacker = zlib.decompressobj(_GZIP)
+        # In pieces: what is left over of the input is a copy each time.
+        for at in range(0, len(data), _PIECE):
+            rest = data[at : at + _PIECE]
+            while rest:
+                if unpacker.eof:
+                    rest = rest.lstrip(b"\0")
+                    if not rest:
                         break
-            except zlib.error as error:
-                raise SeriesError("gzip: damaged; unpack it by hand to see where") from error
-            if not unpacker.eof:
-                raise SeriesError("gzip: the file ends too early; copy it again")
-            rest = unpacker.unused_data.lstrip(b"\0")
+                    unpacker = zlib.decompressobj(_GZIP)
+                    self._take_unpacked(_MEMBER)
+                try:
+                    piece = unpacker.decompress(rest, _STEP)
+                except zlib.error as error:
+                    raise SeriesError("gzip: damaged; unpack it by hand to see where") from error
+                self._take_unpacked(len(piece))
+                found += piece
+                rest = unpacker.unused_data or unpacker.unconsumed_tail
+        if not unpacker.eof:
+            raise SeriesError("gzip: the file ends too early; copy it again")
         return bytes(found)
+
+    def _take_unpacked(self, size: int) -> None:
+        self.unpacked -= size
+        if self.unpacked < 0:
+            raise SeriesError(f"gzip: more than {BYTES_MAX} bytes when unpacked")

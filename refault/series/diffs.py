@@ -20,6 +20,7 @@ _HUNK = re.compile(r"@@ -\d{1,9}(?:,(\d{1,9}))? \+\d{1,9}(?:,(\d{1,9}))? @@")
 _PREFIX = re.compile(r"(?:[abciow12]|old|new)/")
 _BACKUP = (".orig", ".old", ".bak", "~")
 _PLACE_DIGITS = 8
+_CONTEXT = 3  # lines around a change, unless somebody asked for more
 _NOWHERE = "/dev/null"
 
 
@@ -48,8 +49,8 @@ class Diff:
     """What a unified diff changes.
 
     ``files`` maps a path, without the prefix a tool wrote before it, to its blocks. ``notes``
-    say what changes no line: a rename, a mode, a binary file. ``is_whole`` is False where the
-    lines of a hunk and the numbers in its header disagree on what is changed.
+    say what changes no line: a rename, a mode, a binary file. ``is_whole`` is False where a change
+    may be missing: the numbers in a hunk's header tell of other lines, or cannot be read.
     """
 
     files: dict[str, tuple[Block, ...]]
@@ -166,7 +167,7 @@ class _Parser:
         self._name = self._old = self._moved_to = ""
         self._in_header = False
         self._before = self._after = 0
-        self._in_hunk = self._is_past = False
+        self._in_hunk = self._is_past = self._is_hunk_of_changes = False
         self._removed: list[str] = []
         self._added: list[str] = []
         self._neighbour = self._near = ""
@@ -188,6 +189,7 @@ class _Parser:
                 1 if word is None else int(word) for word in found.groups()
             )
             self._in_hunk, self._is_past, self._in_header = True, False, False
+            self._is_hunk_of_changes = False
         elif line.startswith("diff "):
             self._end_hunk()
             self._in_header, self._old, self._moved_to, self._name = True, "", "", ""
@@ -197,6 +199,9 @@ class _Parser:
         elif line.startswith("+++ ") and self._old:
             self._name = self._moved_to or _joined(_path(self._old), _path(line[4:]))
             self._old = ""
+        elif line.startswith("@@") and self._name:
+            # A hunk's header that is damaged, or one of a merge: its lines are not known.
+            self._is_whole = False
         elif self._in_header:
             self._note(line)
 
@@ -227,6 +232,7 @@ class _Parser:
         if not self._removed and not self._added:
             self._near, self._neighbour = self._neighbour, ""
         self._awaits_after = False
+        self._is_hunk_of_changes = True
         if sign == "+":
             self._added.append(rest)
             self._after -= 1
@@ -257,7 +263,9 @@ class _Parser:
             self._awaits_after = True
 
     def _end_hunk(self) -> None:
-        if self._in_hunk and self._before != self._after:
+        """A hunk may lack lines of its last context, which some programs trim, and no others."""
+        is_short = self._before != self._after or self._before > _CONTEXT
+        if self._in_hunk and (is_short or not self._is_hunk_of_changes):
             self._is_whole = False
         self._end_block()
         self._in_hunk, self._awaits_after, self._neighbour = False, False, ""

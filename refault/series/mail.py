@@ -199,6 +199,8 @@ def _nothing_in(found: mime.Unpacked, body: str) -> tuple[str, str]:
         return "no mail and no diff", ""
     if any(line.startswith("> diff ") for line in body.split("\n")):
         return "only a quoted diff in it", ""
+    if any(line.startswith("@@ -") for line in body.split("\n")):
+        return "its diff is damaged or cut off", "ask for it as an attachment"
     return "no diff in it", ""
 
 
@@ -211,14 +213,17 @@ def _diff_of(found: mime.Unpacked) -> tuple[str, Diff | None]:
         plain = diffs.parse(found.stuffed)
         if plain is not None and plain.is_whole:
             text, diff = found.stuffed, plain
-    seen = {diff and diff.digest}
+    seen = {None, diff and diff.digest}
+    texts = [text]
     for data in found.attached:
         more = "" if _is_mail(data) else mime.in_charset(data, "")
         digest = diffs.diff_id(more)
-        if digest not in seen and digest is not None:
+        if digest not in seen:
             seen.add(digest)
-            text = f"{text}\n{more}"
-            diff = diffs.parse(text)
+            texts.append(more)
+    if len(texts) > 1:
+        text = "\n".join(texts)
+        diff = diffs.parse(text)
     return text, diff
 
 

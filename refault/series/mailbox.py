@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from refault.errors import SeriesError
-from refault.series.budget import Budget
+from refault.series.budget import DEPTH_MAX, Budget
 
 GZIP = b"\x1f\x8b"
 _PACKED = {
@@ -80,8 +80,9 @@ def is_from_line(line: bytes) -> bool:
 
 
 def _lines(data: bytes, budget: Budget) -> list[bytes]:
-    while data.startswith(GZIP):
-        data = budget.gunzip(data)
+    for _ in range(DEPTH_MAX):
+        if data.startswith(GZIP):
+            data = budget.gunzip(data)
     for magic, name in _PACKED.items():
         if data.startswith(magic):
             raise SeriesError(f"the file is packed by {name}: unpack it first")

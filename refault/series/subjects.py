@@ -56,15 +56,18 @@ def take_apart(text: str) -> Subject:
     text = text[:LENGTH_MAX].strip()
     rest, is_answer = text, False
     brackets: list[str] = []
+    of_patch: list[str] = []
     while rest:
-        if not any(map(_IS_PATCH.search, brackets)) and (found := _ANSWER.match(rest)):
+        if not of_patch and (found := _ANSWER.match(rest)):
             is_answer = True
         elif found := _BRACKET.match(rest):
             brackets.append(found[1].strip())
+            if _IS_PATCH.search(found[1]):
+                of_patch.append(brackets[-1])
         else:
             break
         rest = rest[found.end() :]
-    tags = " ".join([word for word in brackets if _IS_PATCH.search(word)] or brackets)
+    tags = " ".join(of_patch or brackets)
     version, bare = _version(tags, rest.strip(" :\t"))
     number, total = _number(tags)
     return Subject(text, bare, tags, version, number, total, is_answer)

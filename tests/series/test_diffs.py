@@ -72,8 +72,24 @@ def test_line_ends_and_form_feeds_within_a_line_do_not_end_it():
         (lambda text: text + "-- \n2.39.5\n", True),
         (lambda text: text.replace("-10,3 +10,3", "-10,4 +10,4") + "-- \n2.39.5\n", True),
         (lambda text: text + "-- \n", True),
+        (lambda text: text + "@@ -40,4 +40,4 @@\n \tsand();\n", False),
+        (lambda text: text + "@@ -40,4 +40,4 @@\n\tsand();\n-\ta();\n+\tb();\n", False),
+        (lambda text: text + "@@ -40,4\n+40,4 @@\n \tsand();\n-\ta();\n+\tb();\n", False),
+        (lambda text: text.replace("-10,3 +10,3", "-10,9 +10,9"), False),
     ],
-    ids=["context short", "an addition short", "cut off", "longer", "signed", "short", "bare"],
+    ids=[
+        "context short",
+        "an addition short",
+        "cut off",
+        "longer",
+        "signed",
+        "short",
+        "bare",
+        "cut off above the changes",
+        "without its first column",
+        "a folded hunk header",
+        "cut off below a change",
+    ],
 )
 def test_a_diff_whose_changes_are_not_as_many_as_it_says_is_not_whole(damage, is_whole):
     assert parse(damage(diff())).is_whole is is_whole

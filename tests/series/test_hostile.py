@@ -1,6 +1,7 @@
 """Mail from somebody who wishes ill: every byte is a reading or a refusal, and work grows no
 faster than the mail."""
 
+import gzip
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from refault.errors import RefaultError, SeriesError
 from refault.printable import first_unprintable
 from refault.series import Reading, match, read
+from refault.series.budget import Budget
 from tests.series.mails import diff, mail, mbox
 
 HEAD = b"From: a@b\nSubject: [PATCH] x\n"
@@ -75,6 +77,24 @@ def steps(data):
 def test_twice_the_mail_is_at_most_twice_the_work(head, piece):
     small, large = (steps(head + piece * count) for count in (300, 600))
     assert large <= 2 * small + 200
+
+
+def attached(count):
+    """A mail with so many diffs attached, each of its own."""
+    parts = (
+        b"--x\nContent-Type: application/octet-stream\n\n" + diff(f"toad{number}").encode()
+        for number in range(count)
+    )
+    return HEAD + MULTI + b"".join(parts)
+
+
+def test_twice_the_attached_diffs_are_at_most_twice_the_work():
+    assert steps(attached(100)) <= 2 * steps(attached(50)) + 200
+
+
+def test_members_of_gzip_that_hold_nothing_are_bounded():
+    with pytest.raises(SeriesError, match="when unpacked"):
+        Budget(unpacked=10_000).gunzip(gzip.compress(b"") * 20)
 
 
 PIECES = [
