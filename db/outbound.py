@@ -144,7 +144,9 @@ def is_permitted(address: Address, allowed: Sequence[Network]) -> bool:
 
 
 def _refusal(target: Target, address: Address) -> str:
+    is_literal = target.host == str(address)
+    where = target.host if is_literal else f"{target.host} is {address}, which"
     return (
-        f"{target.host} is {address}, which is not a public address; an operator can allow its "
-        "network with REFAULT_WEBHOOK_NETWORKS"
+        f"{where} is not a public address; an operator can allow its network with "
+        "REFAULT_WEBHOOK_NETWORKS"
     )

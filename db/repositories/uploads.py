@@ -44,7 +44,7 @@ def list_page(
     after: uuid.UUID | None = None,
     limit: int = PAGE_SIZE,
 ) -> Page[Upload]:
-    """Uploads that can be gone on with, newest first; of the file of that digest only, if given."""
+    """Open resumable uploads, newest first; of the file of that digest only, if given."""
     query = sa.select(Upload).where(Upload.state == "open", Upload.expires_at > sa.func.now())
     if digest is not None:
         query = query.where(Upload.digest == digest)

@@ -43,7 +43,7 @@ class Team(abc.ABC):
         return self._send(team_calls.delete_trace(trace, cascade=cascade, dry_run=dry_run))
 
     def list_uploads(self, digest: str | None = None) -> Page[dict[str, Any]]:
-        """Uploads that can be gone on with: ``upload_trace`` does that by itself."""
+        """Open resumable uploads; ``upload_trace`` resumes its own by itself."""
         return self._send(team_calls.list_uploads(digest))
 
     def get_upload(self, upload: str) -> dict[str, Any]:

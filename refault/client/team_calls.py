@@ -31,7 +31,7 @@ def delete_trace(
 
 
 def list_uploads(digest: str | None = None) -> Call[Page[dict[str, Any]]]:
-    """Uploads that can be gone on with, newest first."""
+    """Open resumable uploads, newest first."""
     return calls.ask("GET", ("uploads",), query={"digest": digest})
 
 

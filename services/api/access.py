@@ -112,7 +112,7 @@ class Caller:
 
 
 class Access:
-    """Middleware of the API: lets in whom the rule lets in, and writes down what they change."""
+    """Middleware of the API: authorises requests and writes the audit log."""
 
     def __init__(self, app: ASGIApp, resources: Resources) -> None:
         self._app = app

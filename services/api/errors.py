@@ -26,6 +26,10 @@ MEDIA_TYPE = "application/problem+json"
 # Where the request id of a request is kept in its ASGI scope.
 REQUEST_ID = "refault.request_id"
 
+# What a refusal tells of a body: it may have very many places that are wrong, each very deep.
+_PLACES_MAX = 20
+_POINTER_LENGTH_MAX = 1000
+
 log = logging.getLogger("refault.api")
 
 
@@ -116,7 +120,7 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "not-comparable", 422, "These runs cannot be compared", "Choose another base column."
     ),
     errors.NotFound: ProblemType(
-        "not-found", 404, "There is nothing of that name", "Check the address or the id."
+        "not-found", 404, "Not found", "Check the address or the id."
     ),
     errors.Conflict: ProblemType(
         "conflict", 409, "The request contradicts what is there",
@@ -135,16 +139,16 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "An Idempotency-Key names one request for 24 hours. Take a new one.",
     ),
     errors.Unauthenticated: ProblemType(
-        "unauthenticated", 401, "Nobody we know asks",
+        "unauthenticated", 401, "Not authenticated",
         "Send `Authorization: Bearer rft_...` with a token that is neither expired nor revoked, "
         "or log in.",
     ),
     errors.Forbidden: ProblemType(
-        "forbidden", 403, "This is not allowed to you",
+        "forbidden", 403, "Not permitted",
         "Ask a maintainer of the project for a role, or for a token with the scope it needs.",
     ),
     errors.QuotaExceeded: ProblemType(
-        "quota-exceeded", 507, "The project has as much as it may have",
+        "quota-exceeded", 507, "The project’s quota is used up",
         "Delete what is no longer needed, or ask an administrator for a larger quota.",
     ),
     errors.RateLimited: ProblemType(
@@ -155,7 +159,7 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "Start a worker (`python -m worker`), then send the request again.",
     ),
     errors.Busy: ProblemType(
-        "busy", 503, "The service has enough of this to do", "Wait as long as Retry-After says."
+        "busy", 503, "Too much of this is under way", "Wait as long as Retry-After says."
     ),
     errors.Unavailable: ProblemType(
         "unavailable", 503, "Part of the service cannot be reached or is too busy",
@@ -209,16 +213,24 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
 
 # What the framework refuses by itself.
 _FRAMEWORK: Mapping[int, ProblemType] = {
+    400: ProblemType(
+        "unreadable-body",
+        400,
+        "The body cannot be read",
+        "Send JSON that is not nested hundreds deep, with no number of thousands of digits.",
+    ),
     404: TABLE[errors.NotFound],
     405: ProblemType(
-        "method-not-allowed", 405, "Not with this method", "The Allow header lists those it has."
+        "method-not-allowed", 405, "Method not allowed", "The Allow header lists those it has."
     ),
     408: TABLE[errors.UploadStalled],
     429: TABLE[errors.RateLimited],
     413: ProblemType(
         "content-too-large", 413, "The body is too large", "Send less at once, in several requests."
     ),
-    415: ProblemType("unsupported-media-type", 415, "Not in this form", "Send application/json."),
+    415: ProblemType(
+        "unsupported-media-type", 415, "Unsupported media type", "Send application/json."
+    ),
 }
 
 TYPES: Mapping[str, ProblemType] = {
@@ -316,12 +328,13 @@ async def _pointed_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  as above
-    places = [_place(entry) for entry in error.errors()]
+    found = error.errors()
+    places = [_place(entry) for entry in found[:_PLACES_MAX]]
     first = places[0]
     where = first.get("pointer") or first.get("parameter") or "the body"
     detail = f"{where}: {first['detail']}"
-    if len(places) > 1:
-        detail += f" (and {len(places) - 1} more)"
+    if len(found) > 1:
+        detail += f" (and {len(found) - 1} more)"
     return problem(request, _INVALID, detail, errors=places)
 
 
@@ -336,7 +349,10 @@ def _place(entry: Mapping[str, Any]) -> dict[str, str]:
             "detail": f"not JSON at character {path[0]}: {entry['ctx']['error']}",
         }
     escaped = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
-    return {"pointer": "".join(f"/{step}" for step in escaped), "detail": entry["msg"]}
+    pointer = "".join(f"/{step}" for step in escaped)
+    if len(pointer) > _POINTER_LENGTH_MAX:
+        pointer = pointer[:_POINTER_LENGTH_MAX] + "…"
+    return {"pointer": pointer, "detail": entry["msg"]}
 
 
 async def _framework_error(request: Request, error: Exception) -> Response:

@@ -29,6 +29,7 @@ from services.api.responses import problems
 router = APIRouter(tags=["health"])
 
 API_ROOT = "/api/v1"
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 # Half as many lines, and nobody reads when a series began.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -53,7 +54,11 @@ class RequestMetrics:
         )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts one answer; ``route`` is the template, so that ids make no new series."""
+        """Counts one answer; ``route`` is the template, so that ids make no new series.
+
+        HTTP lets a caller invent methods: all that no route has are counted as one.
+        """
+        method = method if method in _METHODS else "other"
         self._count.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 

@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl
 from refault.printable import first_unprintable, name_of, printable
 
 Place = tuple[str | int, ...]
+# The last step to a place, and what leads to it.
+_Link = tuple["_Link | None", str | int]
 
 # Of one body. The largest batch has a tenth of it, and more would hold up everybody's requests.
 VALUES_MAX = 20_000
@@ -34,40 +36,52 @@ def unprintable_in(
     """Each text of a decoded JSON value that is refused: its place, and why.
 
     ``lines_of`` are the keys of the outermost object whose texts may have several lines. Keys of
-    objects are texts too. Without recursion: the value is as deep as its sender likes.
+    objects are texts too. Without recursion: the value is as deep as its sender likes. For the same
+    reason a place is written out only where there is something to say of it.
     """
-    waiting: list[tuple[Place, object]] = [((), value)]
+    waiting: list[tuple[_Link | None, bool, object]] = [(None, False, value)]
     count = 1
     while waiting:
-        place, part = waiting.pop()
+        link, lines, part = waiting.pop()
         if isinstance(part, str):
-            wrong = complaint(part, lines=bool(place) and place[0] in lines_of)
+            wrong = complaint(part, lines=lines)
             if wrong is not None:
-                yield place, wrong
+                yield _place_of(link), wrong
             continue
         if isinstance(part, Mapping):
-            yield from _keys(place, part)
-        inner = _inner(place, part)
+            yield from _keys(link, part)
+        inner = _inner(part)
         count += len(inner)
         if count > VALUES_MAX:
             yield (), f"it has more than {VALUES_MAX} values: send less at once"
             return
-        waiting += inner
+        waiting += (
+            ((link, step), lines or (link is None and step in lines_of), entry)
+            for step, entry in inner
+        )
 
 
-def _keys(place: Place, part: Mapping[Any, Any]) -> Iterator[tuple[Place, str]]:
+def _keys(link: _Link | None, part: Mapping[Any, Any]) -> Iterator[tuple[Place, str]]:
     for key in part:
         wrong = complaint(key) if isinstance(key, str) else None
         if wrong is not None:
-            yield (*place, printable(key)), f"this name: {wrong}"
+            yield _place_of((link, printable(key))), f"this name: {wrong}"
 
 
-def _inner(place: Place, part: object) -> list[tuple[Place, object]]:
+def _inner(part: object) -> list[tuple[str | int, object]]:
     if isinstance(part, Mapping):
-        return [((*place, key), entry) for key, entry in part.items()]
+        return list(part.items())
     if isinstance(part, list | tuple):
-        return [((*place, index), entry) for index, entry in enumerate(part[: VALUES_MAX + 1])]
+        return list(enumerate(part[: VALUES_MAX + 1]))
     return []
+
+
+def _place_of(link: _Link | None) -> Place:
+    steps = []
+    while link is not None:
+        link, step = link
+        steps.append(step)
+    return tuple(reversed(steps))
 
 
 def number_in(text: str | None) -> int | None:

@@ -53,6 +53,15 @@ def claim(rows, fence):
         return found
 
 
+async def test_methods_that_strangers_invent_make_no_new_series(http, stranger):
+    for number in range(5):
+        answer = await stranger.request(f"INVENTED{number}", "/healthz")
+        assert answer.status_code == 401
+    text = (await http.get("/metrics")).text
+    assert "INVENTED" not in text
+    assert 'refault_requests_total{method="other",route="other",status="401"} 5.0' in text
+
+
 async def test_a_quiet_service_counts_nothing_and_says_so(http):
     found = await numbers(http)
     assert found["refault_shards", "queued"] == 0

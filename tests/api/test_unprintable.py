@@ -5,15 +5,18 @@ is in there.
 """
 
 import base64
+import itertools
 import json
 import re
 import threading
+import tracemalloc
 
 import pytest
 
 from refault.client.connection import FORM_KEY_HEADER, SESSION_COOKIE
 from refault.trace import header
 from services.api import admin
+from services.api.texts import unprintable_in
 from services.dashboard import pages
 from tests.api.team import fill
 from tests.api.test_every_route import METHODS, Walk
@@ -147,6 +150,43 @@ async def test_a_body_of_very_many_values_is_refused_before_each_is_looked_at(ad
         answer = await administrator.post("/api/v1/batches", json=body)
         assert answer.status_code == 422
         assert "more than 20000 values" in answer.json()["detail"]
+
+
+def test_looking_at_a_deep_and_wide_body_takes_little_more_memory_than_the_body():
+    body = [["\ud800"] * 10_000]
+    for _ in range(2000):
+        body = [body]
+    tracemalloc.start()
+    try:
+        places = list(itertools.islice(unprintable_in(body), 20))
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert all(len(place) == 2002 for place, _ in places)
+    assert peak_bytes < 8 << 20
+
+
+async def test_a_refusal_stays_small_however_much_of_the_body_is_wrong(administrator):
+    unknown = {f"key{number}": 1 for number in range(15_000)}
+    deep = '{"' + "k" * 1000 + '":'
+    for body in (json.dumps(unknown), deep * 900 + '"\\ud800"' + "}" * 900):
+        answer = await administrator.post(
+            "/api/v1/patch_sets", content=body, headers={"content-type": "application/json"}
+        )
+        assert answer.status_code == 422
+        assert len(answer.content) < 10_000
+    unknown["name"] = "x"
+    detail = (await administrator.post("/api/v1/patch_sets", json=unknown)).json()["detail"]
+    assert "and 14999 more" in detail
+
+
+async def test_a_body_that_no_decoder_takes_is_refused_with_what_to_send(administrator):
+    for body in (b'{"version":' + b"9" * 5000 + b"}", b"[" * 100_000):
+        answer = await administrator.post(
+            "/api/v1/patch_sets", content=body, headers={"content-type": "application/json"}
+        )
+        assert answer.status_code == 400
+        assert answer.json()["type"] == "/problems/unreadable-body"
 
 
 @pytest.mark.parametrize("kind", IN_ADDRESSES)

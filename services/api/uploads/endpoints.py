@@ -121,7 +121,7 @@ def list_uploads(
     page: WithPage,
     digest: Annotated[Digest | None, Query(description="Only uploads of this file")] = None,
 ) -> Page[UploadDocument]:
-    """List the uploads that can be gone on with, newest first."""
+    """List resumable uploads that are open, newest first."""
     with resources.transaction() as session:
         found = uploads.list_page(session, digest=digest, after=page.cursor, limit=page.limit)
         items = [UploadDocument.model_validate(row) for row in found.rows]

@@ -1,9 +1,9 @@
 """Validators of uploads: new ones, and those between two requests of theirs.
 
 All of them decode in the same few threads, into the same few rooms, however many uploads run: a
-block takes memory. A validator is worth as much as the bytes it was fed, so it is kept for the next
-part; a few of them, as each holds what it counted. Without one, the bytes on disk are read again,
-but not for every part: see ``service.py``.
+block takes memory. A validator is kept for the next part, since rebuilding it re-reads the file; a
+few of them are, as each holds what it counted. Without one, the bytes on disk are read again, but
+not for every part: see ``service.py``.
 """
 
 import threading
