@@ -79,6 +79,13 @@ def is_from_line(line: bytes) -> bool:
     )
 
 
+def without_mark(data: bytes) -> bytes:
+    """Bytes that begin with a byte order mark, in UTF-8 and without it; others as they are."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace").encode("utf-8", "replace")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
 def _lines(data: bytes, budget: Budget) -> list[bytes]:
     for _ in range(DEPTH_MAX):
         if data.startswith(GZIP):
@@ -86,9 +93,7 @@ def _lines(data: bytes, budget: Budget) -> list[bytes]:
     for magic, name in _PACKED.items():
         if data.startswith(magic):
             raise SeriesError(f"the file is packed by {name}: unpack it first")
-    data = data.removeprefix(codecs.BOM_UTF8)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        data = data.decode("utf-16", "replace").encode("utf-8", "replace")
+    data = without_mark(data)
     budget.take_lines(data)
     lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
     first = next((index for index, line in enumerate(lines) if line.strip()), len(lines))

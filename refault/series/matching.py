@@ -86,14 +86,14 @@ def patch_ids(matches: Sequence[Match]) -> tuple[str, ...]:
 
 def remedies(matches: Sequence[Match], option: str) -> tuple[str, ...]:
     """What can be done with the mails that are not matched; none if all are."""
-    open_indexes = [found.index for found in matches if found.by is None]
-    if not open_indexes:
+    unknown = [found for found in matches if found.by is None]
+    if not unknown:
         return ()
-    first = open_indexes[0]
-    guess = next((found.candidates[0] for found in matches if found.candidates), "zap-account")
+    first = next((found for found in unknown if found.candidates), unknown[0])
+    name = first.candidates[0] if first.candidates else "ID"
     return (
-        f"if you know which patch of the catalogue it is, say so: {option}{first}={guess}",
-        f"if it is no part of what you compare, leave it out: {option}{first}=-",
+        f"if you know which patch of the catalogue it is, say so: {option}{first.index}={name}",
+        f"if it is no part of what you compare, leave it out: {option}{first.index}=-",
         "if it is new, it needs a model first: docs/howto/add-a-variant.md",
     )
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from refault.errors import SeriesError
 from refault.series.budget import DEPTH_MAX, Budget
-from refault.series.mailbox import GZIP, is_from_line, is_header, is_mail
+from refault.series.mailbox import GZIP, is_from_line, is_header, is_mail, without_mark
 
 HEADER_BYTES_MAX = 1 << 20
 _VALUE_MAX = 4_000
@@ -40,6 +40,7 @@ _NO_CHARSETS = frozenset(
 )
 _UNREAD = ("image/", "audio/", "video/", "font/", "text/html", "text/calendar", "text/css")
 _BINARY_LOOK = 8_192
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Refused(Exception):
@@ -192,17 +193,24 @@ def _add_leaf(
             if budget.unpacked < 0:
                 raise
             return
+    parameters = headers.parameters("content-type")
+    charset = parameters.get("charset", "")
+    if data.startswith(_MARKS):
+        data, charset = without_mark(data), "utf-8"
+    elif charset.lower().startswith(("utf-16", "utf-32")):
+        if b"\0" in data[:_BINARY_LOOK]:
+            data = in_charset(data, charset).encode()
+        charset = "utf-8"
     if b"\0" in data[:_BINARY_LOOK]:
         return
     budget.take_lines(data)
-    parameters = headers.parameters("content-type")
     is_attached = headers.kind != "text/plain" or headers.get(
         "content-disposition"
     ).lower().startswith("attachment")
     if is_attached and (texts or is_mail(data.split(b"\n"))):
         found.attached.append(data)
         return
-    text = in_charset(data, parameters.get("charset", "")).replace("\r\n", "\n")
+    text = in_charset(data, charset).replace("\r\n", "\n")
     if parameters.get("format", "").lower() == "flowed":
         is_dropped = parameters.get("delsp", "").lower() == "yes"
         texts.append((unfolded(text, drop_space=is_dropped), text))
@@ -213,9 +221,10 @@ def _add_leaf(
 def _decoded(headers: Headers, lines: list[bytes]) -> bytes:
     data = b"\n".join(lines)
     encoding = headers.get("content-transfer-encoding").lower()
-    if encoding == "base64":
+    # Some programs write a comment or a semicolon behind it.
+    if "base64" in encoding:
         return _base64(data)
-    return quopri.decodestring(data) if encoding == "quoted-printable" else data
+    return quopri.decodestring(data) if "quoted-printable" in encoding else data
 
 
 def _base64(data: bytes) -> bytes:

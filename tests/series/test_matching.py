@@ -191,9 +191,16 @@ def test_a_patch_that_only_renames_says_so_and_is_not_matched():
 def test_what_can_be_done_is_said_of_what_is_not_matched(monkeypatch):
     teach(monkeypatch, {"cr4-posted": POSTED})
     open_one = matched(mail("[PATCH] new"))
-    assert remedies(open_one, "--map ")[0].endswith("say so: --map 0=zap-account")
+    assert remedies(open_one, "--map ")[0].endswith("say so: --map 0=ID")
     assert remedies(apply_mapping(open_one, {0: "-"}), "--map ") == ()
     assert remedies(matched(mail("[PATCH] new", POSTED)), "--map ") == ()
+
+
+def test_a_guess_is_made_of_the_mail_it_is_for_and_no_other():
+    data = mbox(
+        mail("[PATCH 1/2] zzz", diff("q")), mail("[PATCH 2/2] KVM MMU: optimise for writing cr4")
+    )
+    assert remedies(match(read(data).patches), "--map ")[0].endswith("--map 1=cr4-posted")
 
 
 def test_a_subject_is_known_however_its_area_is_written():

@@ -130,6 +130,29 @@ def test_a_mail_within_a_mail_is_read(data):
             "Content-Transfer-Encoding: base64",
             body=base64.b64encode(diff().encode() + b"\n\n").rstrip(b"="),
         ),
+        headed(
+            "Content-Transfer-Encoding: BASE64;",
+            body=base64.encodebytes(diff().encode()),
+        ),
+        headed(
+            "Content-Transfer-Encoding: quoted-printable (by hand)",
+            body=quopri.encodestring(diff().encode(), quotetabs=True),
+        ),
+        headed(
+            "Content-Type: text/plain; charset=utf-16",
+            "Content-Transfer-Encoding: base64",
+            body=base64.encodebytes(diff().encode("utf-16")),
+        ),
+        headed(
+            "Content-Type: text/plain; charset=UTF-16BE",
+            "Content-Transfer-Encoding: base64",
+            body=base64.encodebytes(diff().encode("utf-16-be")),
+        ),
+        headed("Content-Type: text/plain; charset=utf-16", body=diff()),
+        parts(
+            WORDS,
+            attachment("application/octet-stream", diff().encode("utf-16"), "base64"),
+        ),
         headed("Date: Mon, 12 Apr 99999999999 16:01:00 +0800", body=diff()),
         headed("Date: Mon, 12 Apr 2010 16:01:00 +9999", body=diff()),
         headed("Date: " + "(" * 5000, body=diff()),
