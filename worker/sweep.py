@@ -49,10 +49,12 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
 
 def _add_facts(resources: Resources) -> list[ShardMessage]:
     """Results of an earlier release get their facts, some thousand a sweep."""
+    after = None
     for _ in range(FACTS_ROUNDS):
         with transaction(resources.engine) as session:
-            if results.add_facts(session) < results.FACTS_AT_ONCE:
-                break
+            after = results.add_facts(session, after=after)
+        if after is None:
+            break
     return []
 
 

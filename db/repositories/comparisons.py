@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -13,6 +13,8 @@ from db.models import BatchTrace, Result, Run, Trace
 from refault.errors import InvalidRequest
 from refault.facts import Facts, facts_of
 from refault.results import RunResult
+
+_BODIES_AT_ONCE = 200
 
 
 class TraceName(NamedTuple):
@@ -133,8 +135,9 @@ def full_cells(
     }
 
 
-def _bodies(session: Session, result_ids: Collection[uuid.UUID]) -> Sequence[sa.Row[Any]]:
-    """Bodies of results that have no facts yet."""
+def _bodies(session: Session, result_ids: Collection[uuid.UUID]) -> Iterable[sa.Row[Any]]:
+    """Bodies of results that have no facts yet; few are held at a time."""
     if not result_ids:
         return ()
-    return session.execute(sa.select(Result.id, Result.body).where(Result.id.in_(result_ids))).all()
+    query = sa.select(Result.id, Result.body).where(Result.id.in_(result_ids))
+    return session.execute(query.execution_options(yield_per=_BODIES_AT_ONCE))

@@ -44,11 +44,7 @@ def drop(session: Session, result_id: uuid.UUID) -> int:
     """Removes a result; its runs have failed, and can be retried. Answers how many there were."""
     wanted = sa.select(Run.batch_id).where(Run.result_id == result_id)
     locked = session.scalars(
-        sa.select(Batch)
-        .where(Batch.id.in_(wanted))
-        .order_by(Batch.id)
-        .options(lazyload(Batch.traces), lazyload(Batch.columns))
-        .with_for_update(of=Batch)
+        sa.select(Batch).where(Batch.id.in_(wanted)).order_by(Batch.id).with_for_update(of=Batch)
     ).all()
     run_count = 0
     for batch in locked:
@@ -56,7 +52,7 @@ def drop(session: Session, result_id: uuid.UUID) -> int:
             sa.select(Run)
             .where(Run.batch_id == batch.id, Run.result_id == result_id)
             .order_by(Run.id)
-            .options(lazyload(Run.result), lazyload(Run.variant), lazyload(Run.trace))
+            .options(lazyload(Run.variant), lazyload(Run.trace))
         ).all()
         with session.no_autoflush:
             batch.cached_count -= sum(run.found for run in runs)

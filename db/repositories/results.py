@@ -94,8 +94,10 @@ def alarm_counts(session: Session, batch_ids: Sequence[uuid.UUID]) -> dict[uuid.
 FACTS_AT_ONCE = 500
 
 
-def add_facts(session: Session, *, limit: int = FACTS_AT_ONCE) -> int:
-    """Gives results that have none their facts, some at a time; answers how many got theirs.
+def add_facts(
+    session: Session, *, after: uuid.UUID | None = None, limit: int = FACTS_AT_ONCE
+) -> uuid.UUID | None:
+    """Gives some results that have no facts theirs; the id to go on after, None at the end.
 
     What is no result any more keeps none, and ``python -m db verify`` says so.
     """
@@ -106,14 +108,17 @@ def add_facts(session: Session, *, limit: int = FACTS_AT_ONCE) -> int:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
+    if after is not None:
+        query = query.where(Result.id > after)
     found = []
-    for row in session.execute(query):
+    rows = session.execute(query).all()
+    for row in rows:
         with contextlib.suppress(ResultError):
             facts = facts_of(RunResult.from_dict(row.body)).to_bytes()
             found.append({"id": row.id, "facts": facts})
     if found:
         session.execute(sa.update(Result), found)
-    return len(found)
+    return rows[-1].id if len(rows) == limit else None
 
 
 def link(run: Run, result: Result, *, found: bool, at: datetime.datetime | None = None) -> None:

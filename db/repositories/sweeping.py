@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, lazyload
+from sqlalchemy.orm import Session
 
 from db.messages import ShardMessage
 from db.models import Batch, Shard, Worker
@@ -121,7 +121,6 @@ def orphan(
         )
         .order_by(Batch.id)
         .limit(1)
-        .options(lazyload(Batch.traces), lazyload(Batch.columns))
         .with_for_update(of=Batch, skip_locked=True)
     )
     batch = session.scalars(query).one_or_none()

@@ -15,6 +15,7 @@ from refault.errors import Busy, DrawingFailed, DrawingTooLarge
 from services.api.comparisons.drawing import Drawings
 from tests.builders import seed_series_columns
 from tests.fixtures.api import SERIES, bearer
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +42,7 @@ def wide(column_count):
 
 @pytest.fixture
 def drawings():
-    made = Drawings(1, 1, 120)
+    made = Drawings(1, 1, PATIENCE_SECONDS)
     yield made
     made.close()
 
@@ -139,7 +140,9 @@ def test_a_name_from_before_stops_no_server_whoever_has_the_link(server, rows):
     rows.register_simulator()
     trace = rows.add_trace("a\u0001")
     rows.know_base(trace)
-    with httpx.Client(base_url=server.address, trust_env=False, timeout=120) as anybody:
+    with httpx.Client(
+        base_url=server.address, trust_env=False, timeout=PATIENCE_SECONDS
+    ) as anybody:
         owner = bearer(server.token)
         row = anybody.post("/api/v1/patch_sets", json={"name": "none"}, headers=owner).json()
         body = {"traces": [trace], "patch_sets": [row["id"]]}

@@ -13,6 +13,7 @@ from db import session as sessions
 from db.models import AuditEntry
 from tests.api.test_access_table import batch_of
 from tests.fixtures.api import in_process
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -91,8 +92,8 @@ def test_what_is_no_secret_stays_in_a_line(text):
 
 
 def test_a_server_writes_no_share_link_to_its_log(server):
-    httpx.get(f"{server.address}/s/rfs_{'A' * 43}", trust_env=False)
-    httpx.get(f"{server.address}/s/rfs%5F{'A' * 43}.txt", trust_env=False)
+    httpx.get(f"{server.address}/s/rfs_{'A' * 43}", trust_env=False, timeout=PATIENCE_SECONDS)
+    httpx.get(f"{server.address}/s/rfs%5F{'A' * 43}.txt", trust_env=False, timeout=PATIENCE_SECONDS)
     server.stop()
     text = server.log.read_text()
     assert "/s/rfs_..." in text

@@ -12,6 +12,7 @@ from services.api.app import create_api
 from services.api.site import Site
 from tests.api.test_resumable import TUS, UPLOADS
 from tests.fixtures.api import Server, bearer, in_process, trace_bytes
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -68,7 +69,7 @@ async def test_a_body_that_stops_is_refused_wherever_it_goes(
     api_settings, rows, token, method, path, headers
 ):
     async with service(api_settings, token, body_wait_seconds=0.05) as http:
-        with anyio.fail_after(120):
+        with anyio.fail_after(PATIENCE_SECONDS):
             answer = await http.request(method, path, content=stalled(), headers=headers)
         assert http.resources.bodies.coming_count == 0
     if path == "/api/v1/traces" or "blobs" in path:
@@ -85,7 +86,7 @@ async def test_a_body_that_comes_byte_by_byte_is_refused_as_well(api_settings, r
     async with service(
         api_settings, token, body_wait_seconds=0.05, body_bytes_per_second=10**6
     ) as http:
-        with anyio.fail_after(120):
+        with anyio.fail_after(PATIENCE_SECONDS):
             answer = await http.post("/api/v1/patch_sets", content=trickled())
     assert answer.status_code == 408, answer.text
 
@@ -95,7 +96,9 @@ async def test_uploads_whose_senders_wait_hold_no_place_of_those_that_send(
 ):
     """Eight trickled ones stopped all."""
     held = [Held(GOOD) for _ in range(4)]
-    async with service(api_settings, token, upload_parallel_count=1) as http:
+    async with service(
+        api_settings, token, upload_parallel_count=1, body_wait_seconds=PATIENCE_SECONDS
+    ) as http:
         statuses = []
 
         async def send(body):
@@ -107,7 +110,7 @@ async def test_uploads_whose_senders_wait_hold_no_place_of_those_that_send(
                 tasks.start_soon(send, body)
             for body in held:
                 await body.begun.wait()
-            with anyio.fail_after(120):
+            with anyio.fail_after(PATIENCE_SECONDS):
                 other = trace_bytes(name="another")
                 assert (await http.post("/api/v1/traces", content=other)).status_code == 201
             assert statuses == []
@@ -122,14 +125,14 @@ async def test_one_credential_has_so_many_bodies_on_their_way_and_no_more(
     held = [Held(GOOD) for _ in range(2)]
     other = rows.mint_token()
     async with (
-        service(api_settings, token, body_count=16, body_wait_seconds=30) as http,
+        service(api_settings, token, body_count=16, body_wait_seconds=PATIENCE_SECONDS) as http,
         anyio.create_task_group() as tasks,
     ):
         for body in held:
             tasks.start_soon(lambda body=body: http.post("/api/v1/traces", content=body))
         for body in held:
             await body.begun.wait()
-        with anyio.fail_after(120):
+        with anyio.fail_after(PATIENCE_SECONDS):
             while http.resources.bodies.coming_count < 2:  # noqa: ASYNC110  # nothing tells
                 await anyio.sleep(0.01)
         third = Held(GOOD)
@@ -147,7 +150,7 @@ async def test_one_credential_has_so_many_bodies_on_their_way_and_no_more(
 
 
 async def test_a_part_that_comes_too_slowly_keeps_what_came(api_settings, rows, token):
-    async with service(api_settings, token, body_wait_seconds=0.05) as http:
+    async with service(api_settings, token, body_wait_seconds=2) as http:
         begun = await http.post(UPLOADS, headers=TUS | {"upload-length": str(len(GOOD))})
         place = begun.headers["location"]
 
@@ -183,14 +186,17 @@ def test_hundreds_of_bodies_of_one_byte_leave_the_service_to_others(
             for each in sockets:
                 each.sendall(head)
             with httpx.Client(
-                base_url=server.address, trust_env=False, timeout=60, headers=bearer(token)
+                base_url=server.address,
+                trust_env=False,
+                timeout=PATIENCE_SECONDS,
+                headers=bearer(token),
             ) as http:
                 assert http.get("/healthz").status_code == 200
                 assert http.get("/api/v1/traces").status_code == 200
                 assert http.post("/api/v1/traces", content=GOOD).status_code == 201
             statuses = set()
             for each in sockets:
-                each.settimeout(60)
+                each.settimeout(PATIENCE_SECONDS)
                 statuses.add(int(each.recv(65536).split()[1]))
                 while each.recv(65536):  # until the server closes it
                     pass
@@ -205,13 +211,16 @@ def test_bodies_that_come_with_their_head_take_no_place(api_settings, rows, toke
         api_settings,
         tmp_path / "server.log",
         REFAULT_BODY_COUNT="32",
-        REFAULT_BODY_WAIT_SECONDS="100",
+        REFAULT_BODY_WAIT_SECONDS=str(PATIENCE_SECONDS),
     )
     try:
         server.wait_until_it_answers()
         with (
             httpx.Client(
-                base_url=server.address, trust_env=False, timeout=120, headers=bearer(token)
+                base_url=server.address,
+                trust_env=False,
+                timeout=PATIENCE_SECONDS,
+                headers=bearer(token),
             ) as http,
             ThreadPoolExecutor(40) as threads,
         ):

@@ -19,6 +19,7 @@ from refault.trace import EventKind
 from tests.mmu.bounded_work import excess_of
 from tests.mmu.guests import PS, A, D, Guest, P, U, W
 from tests.mmu.test_extremes import host_after
+from tests.patience import PATIENCE_SECONDS
 
 BASE = resolve(PatchSet())
 BASES = ["base", "apr", "rel35"]
@@ -213,7 +214,7 @@ def test_ctrl_c_ends_a_replay_inside_an_operation(interpreted, tmp_path):
     try:
         assert child.stdout.readline() == "begun\n"
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=100)
+        out, err = child.communicate(timeout=PATIENCE_SECONDS)
     finally:
         child.kill()
     assert "KeyboardInterrupt" in err

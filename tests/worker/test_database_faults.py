@@ -26,6 +26,7 @@ from refault.errors import RefaultError
 from refault.mmu import engine as simulator
 from tests.builders import transaction
 from tests.fixtures.database_faults import KINDS, SECRET, DatabaseFaults
+from tests.patience import PATIENCE_SECONDS
 from worker import lifecycle, shards
 from worker.lease import Lease
 from worker.sweep import sweep
@@ -69,7 +70,7 @@ class Story:
         def replay_until_the_lease_was_extended(*given, **options):
             self.asked.clear()
             found = replay(*given, **options)
-            assert self.asked.wait(60), "the thread of the lease is dead"
+            assert self.asked.wait(PATIENCE_SECONDS), "the thread of the lease is dead"
             return found
 
         monkeypatch.setattr(Lease, "_extend", extend_and_tell)

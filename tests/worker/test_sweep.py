@@ -1,4 +1,7 @@
-from db.repositories import simulators
+import sqlalchemy as sa
+
+from db.models import Result
+from db.repositories import results, simulators
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES
 from tests.builders import transaction
@@ -62,3 +65,16 @@ def test_what_a_stopped_worker_held_needs_no_patience(room, sent):
     [again] = sweep(room.resources, waiting_message_count=1)
     assert again.attempt == 2
     assert room.shard(fence.shard_id).lost_count == 0
+
+
+def test_a_result_whose_body_is_damaged_keeps_no_other_from_its_facts(room):
+    room.plan(patches=SEED_SERIES[:3])
+    run(room.resources)
+    damaged, *others = sorted(row.id for row in room.results())
+    with transaction(room.engine) as session:
+        session.execute(sa.update(Result).values(facts=None))
+        session.execute(sa.update(Result).where(Result.id == damaged).values(body={}))
+        after = results.add_facts(session, limit=1)
+        while after is not None:
+            after = results.add_facts(session, after=after, limit=1)
+    assert {row.id for row in room.results() if row.facts is not None} == set(others)

@@ -15,6 +15,7 @@ from db.repositories import webhooks
 from db.session import transaction
 from refault.errors import InvalidRequest
 from tests.fixtures.receiver import receiving
+from tests.patience import PATIENCE_SECONDS
 from tests.worker.conftest import change_settings
 from tests.worker.test_webhooks import finish_a_batch, make_due, register, rows
 from worker import webhooks as sender
@@ -212,13 +213,13 @@ def test_an_answer_of_the_resolver_that_is_none_ends_that_attempt_alone(
 def test_a_resolver_that_never_answers_is_left_behind_and_takes_no_more_than_its_share(
     room, allowed, engine, monkeypatch
 ):
-    change_settings(allowed, webhook_timeout_seconds=2)
+    change_settings(allowed, webhook_timeout_seconds=15)
     release = threading.Event()
     real = socket.getaddrinfo
 
     def answers(host, *arguments, **options):
         if host == "stuck.example":
-            release.wait(60)
+            release.wait(PATIENCE_SECONDS)
             raise OSError("at last")
         return real(host, *arguments, **options)
 
@@ -269,10 +270,10 @@ def test_a_project_with_many_slow_receivers_does_not_delay_another_projects_mess
                 while asked.readline().strip():
                     pass
                 asked.read(len("{}"))
-                arrived.wait(60)
+                arrived.wait(PATIENCE_SECONDS)
                 connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
-    change_settings(allowed, webhook_timeout_seconds=60)
+    change_settings(allowed, webhook_timeout_seconds=PATIENCE_SECONDS)
     with socket.create_server(("127.0.0.1", 0)) as listener, receiving() as receiver:
         Slow(listener).start()
         place = f"http://127.0.0.1:{listener.getsockname()[1]}/"
