@@ -1,6 +1,6 @@
 """Files on their way out are known, so that no lock is held while a store removes them.
 
-Revision 0011, after 0012, 2026-11-29 11:30:00.
+Revision 0012, after 0011, 2026-11-29 11:30:00.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0012"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 

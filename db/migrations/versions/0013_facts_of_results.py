@@ -1,6 +1,6 @@
 """Beside each result what verdicts rest on, so that a whole batch is judged without its bodies.
 
-Revision 0014, after 0011, 2026-11-29 11:00:00.
+Revision 0013, after 0012, 2026-11-29 11:45:00.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0014"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

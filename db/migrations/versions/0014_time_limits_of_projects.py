@@ -1,6 +1,6 @@
 """Projects have a time limit of their own for a shard.
 
-Revision 0015, after 0014, 2026-11-29 12:00:00.
+Revision 0014, after 0013, 2026-11-29 12:00:00.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0015"
-down_revision = "0014"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,6 @@
 """Traces, results and share links know who made them; webhooks take turns; browsers are known.
 
-Revision 0012, after 0010, 2026-11-29 11:00:00.
+Revision 0011, after 0010, 2026-11-29 11:00:00.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0012"
+revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
