@@ -1,4 +1,4 @@
-"""Who calls, and may they? The one place that asks, before any endpoint is reached.
+"""Who may do what? The one place that asks, before any endpoint is reached.
 
 ::
 
@@ -9,18 +9,17 @@
                           401 / 403              429          403               │
                                        written down, if it was a write ◄────────┘
 
-What a request needs stands in :mod:`services.api.needs`. Another project's things are no matter of
-this file: the session does not see them (``db/scope.py``), so they are 404.
+Who calls is found by :mod:`services.api.callers`; what a request needs stands in
+:mod:`services.api.needs`. Another project's things are no matter of this file: the session does
+not see them (``db/scope.py``), so they are 404.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import sqlalchemy as sa
@@ -29,16 +28,13 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from db import outbound, secrets
-from db.models import Batch, LoginSession, ShareLink, Token, User
-from db.models.accounts import SCOPES
-from db.models.projects import Made
-from db.repositories import accounts, audit, credentials, rates
-from db.scope import Maker
+from db import outbound
+from db.repositories import audit, rates
 from db.session import transaction
-from refault.client.connection import FORM_KEY_HEADER, SESSION_COOKIE
+from refault.client.connection import FORM_KEY_HEADER
 from refault.errors import Forbidden, NotFound, RateLimited, RefaultError, Unauthenticated
 from services.api import errors
+from services.api.callers import CALLER, Caller, identify, secret_of
 from services.api.needs import (
     ROOT,
     SAFE_METHODS,
@@ -52,63 +48,7 @@ from services.api.needs import (
 if TYPE_CHECKING:
     from services.api.deps import Resources
 
-__all__ = ["ROOT", "SAFE_METHODS", "Access", "Caller", "caller_of", "need_of"]
-
-CALLER = "refault.caller"
-SCOPES_OF_ROLE: Mapping[str, frozenset[str]] = {
-    "viewer": frozenset({"read"}),
-    "contributor": frozenset({"read", "upload", "submit"}),
-    "maintainer": frozenset(SCOPES),
-}
-SCOPES_OF_SHARING = frozenset({"read", "submit"})
 _RATE_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Caller:
-    """On whose behalf a request is answered."""
-
-    kind: Literal["token", "session", "link"]
-    # As the audit names them: ``user anna``, ``token ci``.
-    name: str
-    row_id: uuid.UUID
-    project_id: uuid.UUID | None
-    scopes: frozenset[str]
-    user: User | None = None
-    role: str | None = None
-    # Of a share link: the code of the batch it opens.
-    batch: str | None = None
-    requests_per_minute: int | None = None
-    form_key: str | None = None
-
-    @property
-    def maker(self) -> Maker:
-        """Who has made what this request makes."""
-        return Maker(
-            None if self.user is None else self.user.id,
-            self.row_id if self.kind == "token" else None,
-        )
-
-    def has_made(self, row: Made) -> bool:
-        """Whether it is this caller's: this person's, by whatever token, or this very token's."""
-        if self.kind == "token":
-            return row.token_id == self.row_id
-        return self.user is not None and row.user_id == self.user.id
-
-    def check_has(self, scope: str, what: str) -> None:
-        """Refuses what needs a scope that the caller lacks."""
-        if scope not in self.scopes:
-            raise Forbidden(f"{what} needs the scope {scope!r}, which {self.name} lacks")
-
-    def check_own(self, row: Made, what: str) -> None:
-        """Refuses to do to others' what only their makers and maintainers may."""
-        if not ("admin" in self.scopes or self.has_made(row)):
-            raise Forbidden(f"{what} was made by another caller: its maker or a maintainer may")
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether a person calls who may do everything; a token never is."""
-        return self.kind == "session" and self.user is not None and self.user.is_admin
 
 
 class Access:
@@ -158,7 +98,7 @@ def is_still_let_in(engine: sa.Engine, request: Request) -> bool:
     """Whether an answer without an end may go on: asked anew, and not counted as a request."""
     before = caller_of(request)
     with transaction(engine) as session:
-        now = _identify(session, _secret(request))
+        now = identify(session, secret_of(request))
     if now is None or now.project_id != before.project_id:
         return False
     try:
@@ -216,11 +156,11 @@ def is_operator(engine: sa.Engine, request: Request) -> bool:
 
     Asked by routes that are open to strangers; a token made on the command line is nobody's.
     """
-    secret = _secret(request)
+    secret = secret_of(request)
     if not secret:
         return False
     with transaction(engine) as session:
-        caller = _identify(session, secret)
+        caller = identify(session, secret)
     if caller is None or "admin" not in caller.scopes:
         return False
     return caller.user is None or caller.user.is_admin
@@ -240,13 +180,13 @@ def _admit(engine: sa.Engine, request: Request) -> Caller | None:
     if need == "nothing":
         # Nobody is asked for: it is answered even while the database is away.
         return None
-    secret = _secret(request)
+    secret = secret_of(request)
     if not secret:
         raise Unauthenticated(
             f"{path_of(request)} needs a token (Authorization: Bearer rft_...) or a login"
         )
     with transaction(engine) as session:
-        caller = _identify(session, secret)
+        caller = identify(session, secret)
         over = _over_rate(session, caller) if caller else None
     if caller is None:
         raise Unauthenticated("the token or login is unknown, expired or revoked")
@@ -254,83 +194,6 @@ def _admit(engine: sa.Engine, request: Request) -> Caller | None:
         raise over
     _check(request, caller, need)
     return caller
-
-
-def _secret(request: Request) -> str:
-    given = request.headers.getlist("authorization")
-    if given:
-        scheme, _, secret = given[0].partition(" ")
-        is_bearer = len(given) == 1 and scheme.lower() == "bearer"
-        secret = secret.strip()
-        return secret if is_bearer and not secret.startswith(secrets.SESSION) else "?"
-    cookie = request.cookies.get(SESSION_COOKIE, "")
-    return cookie if not cookie or cookie.startswith(secrets.SESSION) else "?"
-
-
-def _identify(session: Session, secret: str) -> Caller | None:
-    found = credentials.find(session, secret)
-    if found is None:
-        return None
-    row, user = found.row, found.user
-    rate = found.project.requests_per_minute if found.project else None
-    match row:
-        case ShareLink():
-            if not may_share(session, row):
-                return None
-            return Caller(
-                "link", f"share link {row.id}", row.id, row.project_id, frozenset({"read"}),
-                batch=session.get_one(Batch, row.batch_id).code, requests_per_minute=rate,
-            )  # fmt: skip
-        case Token():
-            scopes = frozenset(row.scopes)
-            if user is not None:
-                role = _role(session, user, row.project_id)
-                if role is None:
-                    return None
-                scopes &= SCOPES_OF_ROLE[role]
-            credentials.note_use(session, row)
-            return Caller(
-                "token", f"token {row.name}", row.id, row.project_id, scopes,
-                user=user, requests_per_minute=rate,
-            )  # fmt: skip
-    return _logged_in(session, row, user, rate, secret)
-
-
-def may_share(session: Session, link: ShareLink) -> bool:
-    """Whether who made a link could make it now; else it opens nothing.
-
-    One of an earlier release whose maker is not known lasts until it expires.
-    """
-    scopes = frozenset(SCOPES)
-    if link.token_id is not None:
-        token = session.get(Token, link.token_id)
-        if token is None or not credentials.holds(session, token):
-            return False
-        scopes &= frozenset(token.scopes)
-    if link.user_id is not None:
-        user = session.get(User, link.user_id)
-        role = _role(session, user, link.project_id) if user is not None else None
-        if user is None or user.disabled_at is not None or role is None:
-            return False
-        scopes &= SCOPES_OF_ROLE[role]
-    return scopes >= SCOPES_OF_SHARING
-
-
-def _logged_in(
-    session: Session, row: LoginSession, user: User | None, rate: int | None, secret: str
-) -> Caller | None:
-    if user is None:
-        return None
-    role = _role(session, user, row.project_id) if row.project_id else None
-    return Caller(
-        "session", f"user {user.name}", row.id, row.project_id if role else None,
-        SCOPES_OF_ROLE[role] if role else frozenset(),
-        user=user, role=role, requests_per_minute=rate, form_key=secrets.form_key(secret),
-    )  # fmt: skip
-
-
-def _role(session: Session, user: User, project_id: uuid.UUID) -> str | None:
-    return "maintainer" if user.is_admin else accounts.role_in(session, user.id, project_id)
 
 
 def _over_rate(session: Session, caller: Caller) -> RateLimited | None:

@@ -16,7 +16,7 @@ import anyio
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope
 
-from services.api.access import CALLER, Caller
+from services.api.callers import CALLER, Caller
 
 # A body of the largest batch is a tenth of it; uploads have a limit of their own.
 BYTES_MAX = 1024 * 1024

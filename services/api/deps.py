@@ -16,9 +16,10 @@ from db.blobs import BlobStore, SnapshotStore, open_snapshots, open_store
 from db.limits import Limits
 from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
 from db.scope import NOBODY, Maker
-from services.api.access import CALLER, Caller, caller_of
+from services.api.access import caller_of
 from services.api.batches.watching import Watchers
 from services.api.bodies import Bodies
+from services.api.callers import CALLER, Caller
 from services.api.comparisons.drawing import Drawings
 from services.api.sender import Sender
 from services.api.settings import Settings

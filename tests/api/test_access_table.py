@@ -9,7 +9,7 @@ from db import session as sessions
 from db.models import FIRST_PROJECT
 from db.models.accounts import SCOPES
 from db.repositories import accounts, credentials
-from services.api.access import SCOPES_OF_ROLE
+from services.api.callers import SCOPES_OF_ROLE
 from tests.api.test_resumable import PART, TUS, UPLOADS, metadata
 from tests.api.test_tokens import logged_in
 from tests.fixtures.api import SERIES, in_process, trace_bytes

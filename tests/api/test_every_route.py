@@ -11,7 +11,7 @@ import pytest
 from db import session
 from db.models import FIRST_PROJECT
 from db.repositories import credentials
-from services.api.access import need_of
+from services.api.needs import need_of
 from tests.api.team import NAMES, SERIES, fill
 from tests.fixtures.api import in_process
 

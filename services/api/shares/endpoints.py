@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from db.models import ShareLink
 from db.repositories import batches, credentials
 from db.repositories.credentials import LINK_LIFETIME
-from services.api.access import may_share
+from services.api.callers import may_share
 from services.api.deps import WithCaller, WithResources
 from services.api.responses import problems
 from services.api.schemas import Body, Document, Page, Time

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 
 from db.repositories import credentials
 from refault.errors import Forbidden, NotFound
-from services.api.access import Caller
+from services.api.callers import Caller
 from services.api.deps import WithCaller, WithResources
 from services.api.responses import problems
 from services.api.schemas import Page

@@ -13,7 +13,7 @@ from db.models import Trace
 from db.repositories import placements, throughput, trace_deletion, traces
 from db.session import transaction
 from refault.errors import Conflict, NotFound, Unavailable, VersionMismatch
-from services.api.access import Caller
+from services.api.callers import Caller
 from services.api.deps import Resources
 from services.api.traces.schemas import TraceChanges, TraceDeletion, TraceDetail, TraceSummary
 
