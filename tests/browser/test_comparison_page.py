@@ -1,6 +1,7 @@
 """The pages in a real Chromium, from a server in a process of its own."""
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -215,6 +216,22 @@ def test_a_watched_batch_ends_as_a_comparison_by_itself(open_page, live, http, r
     seen.page.get_by_text("This batch is cancelled").wait_for()
     assert seen.page.locator("progress").count() == 0
     assert seen.was_quiet()
+
+
+def test_a_page_that_gets_no_stream_of_events_reloads_itself(open_page, live, http, rows):
+    rows.register_simulator()
+    code = submit(http, [rows.add_trace("boot")])
+    seen = open_page()
+    events = f"{live}/api/v1/batches/{code}/events"
+    cookies = {cookie["name"]: cookie["value"] for cookie in seen.page.context.cookies()}
+    with ExitStack() as streams:
+        others = streams.enter_context(httpx.Client(cookies=cookies, trust_env=False))
+        while streams.enter_context(others.stream("GET", events)).is_success:
+            pass  # until this login watches as many streams as it may
+        seen.page.goto(f"{live}/batches/{code}")
+        http.post(f"/api/v1/batches/{code}/cancel")
+
+        seen.page.get_by_text("This batch is cancelled").wait_for()
 
 
 def test_a_running_batch_reloads_itself_without_script(open_page, live, http, rows):

@@ -4,6 +4,7 @@
 const live = document.querySelector("[data-events]");
 if (live && window.EventSource) {
   const PAUSE_MS = 1000;
+  const RELOAD_MS = 5000;
   const number = new Intl.NumberFormat("en");
   const source = new EventSource(live.dataset.events);
   let finished = Number(live.dataset.finished);
@@ -81,6 +82,10 @@ if (live && window.EventSource) {
 
   source.addEventListener("step", show);
   source.addEventListener("progress", show);
+  // Refused: too many pages are watched at once, or the login is over. As without script, then.
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => window.location.reload(), RELOAD_MS);
+  });
   source.addEventListener("finished", () => {
     source.close();
     want();
