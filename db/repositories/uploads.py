@@ -51,6 +51,14 @@ def list_page(
     return newest_first(session, query, Upload.id, after=after, limit=limit)
 
 
+def is_under_way(session: Session, digest: str) -> bool:
+    """Whether an upload that is not finished says it is the file of that digest."""
+    query = sa.select(Upload.id).where(
+        Upload.digest == digest, Upload.state == "open", Upload.expires_at > sa.func.now()
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
 def under_way(session: Session) -> tuple[int, int]:
     """How many uploads of the project are not finished, and their bytes once they are."""
     query = sa.select(

@@ -174,6 +174,23 @@ async def test_the_digest_of_a_small_trace_opens_no_large_upload(site, rows, sma
     assert len(listed) == 1
 
 
+async def test_a_trace_that_is_here_comes_in_parts_many_times_only_where_there_is_room(
+    site, rows, small
+):
+    data = trace_bytes(name="one")
+    given = TUS | {
+        "upload-length": str(len(data)),
+        "upload-metadata": metadata(sha256=hashlib.sha256(data).hexdigest()),
+    }
+    async with in_process(site, small(quota_bytes=2 * len(data))) as http:
+        assert (await put(http, data)).status_code == 201
+        first, second = [await http.post(UPLOADS, headers=given) for _ in range(2)]
+        assert (await http.delete(first.headers["location"], headers=TUS)).status_code == 204
+        third = await http.post(UPLOADS, headers=given)
+    assert (first.status_code, second.status_code, third.status_code) == (201, 507, 201)
+    assert second.json()["type"] == "/problems/quota-exceeded"
+
+
 async def test_open_uploads_of_a_project_are_bounded_also_those_of_a_trace_that_is_here(
     api_settings, rows, small
 ):

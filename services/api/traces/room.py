@@ -68,6 +68,8 @@ class OpenUpload:
 def check_announced(session: Session, size_bytes: int, digest: str | None, coming: Counted) -> None:
     """Refuses an upload of so many bytes that is over the quota and no trace that is here.
 
+    A trace that is here may come once more; while it does in parts, further ones need room.
+
     Raises:
         QuotaExceeded: there is no room for it.
         DigestMismatch: the trace of that digest is here, and has another size.
@@ -75,7 +77,7 @@ def check_announced(session: Session, size_bytes: int, digest: str | None, comin
     found = None if digest is None else traces.find_by_digest(session, digest)
     if found is not None:
         _check_size(found, size_bytes)
-    else:
+    if found is None or uploads.is_under_way(session, found.digest):
         under_way = _sum(uploads.under_way(session), coming)
         projects.check_room_for_trace(session, size_bytes, under_way=under_way)
 
