@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
+import multiprocessing.resource_tracker
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -91,10 +94,30 @@ def _checked(cases: list[Case], jobs: int) -> Iterator[Verdict]:
             yield from _check_group(group)
         return
     warm_up()  # once, so that the processes find compiled kernels
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(min(jobs, len(groups))) as pool:
+    with _deaf_to_ctrl_c():
+        pool = multiprocessing.get_context("spawn").Pool(min(jobs, len(groups)))
+    with pool:
         for verdicts in pool.imap(_check_group, groups):
             yield from verdicts
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes started inside never hear Ctrl-C; this one hears it at the end, and ends them.
+
+    A terminal sends it to all of them. They inherit the mask; here another thread may take it.
+    """
+    multiprocessing.resource_tracker.ensure_running()  # it unblocks the signal when it starts
+    taken: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: taken.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if taken:
+        raise KeyboardInterrupt
 
 
 def _same_input(cases: list[Case]) -> Iterator[list[Case]]:
