@@ -34,6 +34,9 @@ LINKS_MAX = 50
 SESSIONS_MAX = 50
 """Logins of one person that are open at the same time; a further one ends the oldest."""
 
+ENDED_LISTED_MAX = 50
+"""Tokens, and links of a batch, that ended and are listed all the same: the newest."""
+
 DEVICES_MAX = 10
 DEVICE_LIFETIME = datetime.timedelta(days=180)
 LINK_LIFETIME = datetime.timedelta(days=90)
@@ -260,17 +263,29 @@ def note_use(session: Session, token: Token) -> None:
 
 
 def tokens(session: Session, user_id: uuid.UUID | None = None) -> Sequence[Token]:
-    """The project's tokens, or one user's of them, newest first."""
-    query = sa.select(Token).order_by(Token.id.desc())
+    """The project's tokens, or one user's of them, newest first.
+
+    Of those that ended the newest :data:`ENDED_LISTED_MAX`: there is no bound to how many do.
+    """
+    whose = Token.project_id == project_of(session)
     if user_id is not None:
-        query = query.where(Token.user_id == user_id)
-    return session.scalars(query).all()
+        whose = sa.and_(whose, Token.user_id == user_id)
+    return session.scalars(
+        sa.select(Token).where(_listed(Token, whose)).order_by(Token.id.desc())
+    ).all()
 
 
-def links(session: Session, batch: Batch) -> Sequence[ShareLink]:
-    """The links to a batch, newest first."""
-    query = sa.select(ShareLink).where(ShareLink.batch_id == batch.id)
-    return session.scalars(query.order_by(ShareLink.id.desc())).all()
+def links(session: Session, batch: Batch) -> Sequence[tuple[ShareLink, bool]]:
+    """The links to a batch and whether each holds, newest first; of ended ones the newest."""
+    holds = sa.and_(*_holding(ShareLink)).label("holds")
+    query = sa.select(ShareLink, holds).where(_listed(ShareLink, ShareLink.batch_id == batch.id))
+    return [(row[0], row.holds) for row in session.execute(query.order_by(ShareLink.id.desc()))]
+
+
+def _listed(model: type[RowT], whose: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    holds = sa.and_(*_holding(model))
+    ended = sa.select(model.id).where(whose, ~holds).order_by(model.id.desc())
+    return sa.and_(whose, sa.or_(holds, model.id.in_(ended.limit(ENDED_LISTED_MAX))))
 
 
 def get_token(session: Session, row_id: uuid.UUID) -> Token:

@@ -9,6 +9,7 @@ from db import session as sessions
 from db.models import FIRST_PROJECT, ShareLink, Token, User
 from db.repositories import accounts, credentials
 from tests.api.test_access_table import batch_of
+from tests.api.test_growth import queries
 from tests.api.test_tokens import logged_in
 from tests.fixtures.api import in_process
 
@@ -196,3 +197,53 @@ async def test_one_person_has_so_many_tokens_of_a_project_and_no_more(site, rows
         again = await vera.post("/api/v1/tokens", json=body)
     assert (refused.status_code, again.status_code) == (409, 201)
     assert "revoke one" in refused.json()["detail"]
+
+
+async def test_tokens_that_ended_are_listed_only_as_far_as_they_are_the_newest(
+    site, http, monkeypatch, rows
+):
+    monkeypatch.setattr(credentials, "ENDED_LISTED_MAX", 2)
+    rows.add_user("vera", "viewer")
+    rows.add_user("bert", "viewer")
+    async with logged_in(site, "vera") as vera, logged_in(site, "bert") as bert:
+        mine = await minted(bert, "bert's")
+        kept = await minted(vera, "kept")
+        ended = [await minted(vera, f"ended {number}") for number in range(4)]
+        for token in ended:
+            assert (await vera.delete(f"/api/v1/tokens/{token}")).status_code == 204
+        seen_by_vera = await listed(vera)
+        seen_by_bert = await listed(bert)
+    assert seen_by_vera == [ended[3], ended[2], kept]
+    assert seen_by_bert == [mine]
+    seen_by_all = await listed(http)
+    assert {*seen_by_vera, mine} <= set(seen_by_all)
+    assert not set(ended[:2]) & set(seen_by_all)
+
+
+async def minted(caller, name):
+    body = {"name": name, "scopes": ["read"]}
+    return (await caller.post("/api/v1/tokens", json=body)).json()["id"]
+
+
+async def listed(caller):
+    return [token["id"] for token in (await caller.get("/api/v1/tokens")).json()["items"]]
+
+
+async def test_links_are_listed_with_as_many_queries_however_many_there_are(
+    site, carl, http, code, monkeypatch
+):
+    monkeypatch.setattr(credentials, "ENDED_LISTED_MAX", 2)
+    counts = []
+    async with in_process(site, carl) as program:
+        made = [(await shared(program, code))["id"]]
+        for _ in range(2):
+            with queries(site) as seen:
+                found = (await http.get(f"/api/v1/batches/{code}/shares")).json()["items"]
+            counts.append(len(seen))
+            made += [(await shared(program, code))["id"] for _ in range(9)]
+        for share in made[:5]:
+            assert (await program.delete(f"/api/v1/shares/{share}")).status_code == 204
+    assert [len(found), counts[1] <= counts[0]] == [10, True]
+    listed_now = (await http.get(f"/api/v1/batches/{code}/shares")).json()["items"]
+    assert [link["id"] for link in listed_now] == [*reversed(made[5:]), made[4], made[3]]
+    assert [link["is_open"] for link in listed_now] == [True] * 14 + [False] * 2
