@@ -46,6 +46,7 @@ FOREIGN = {
     "kvm_stat": (b"Event  Total %Total CurAvg/s\n", "a list of counters of kvm_stat"),
     "elf": (b"\x7fELF\2\1\1", "an ELF file"),
     "zip": (b"PK\3\4", "a zip archive"),
+    "html": (b"<!doctype html>\n", "an HTML page"),
     "json": (b'{"a": 1}', "JSON, and none that is read here"),
     "text": (b"hello\n", "a text that is not known here"),
     "binary": (bytes(range(256)), "a file of a format that is not known here"),

@@ -1,5 +1,7 @@
+import bz2
 import io
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -214,3 +216,15 @@ def test_a_line_without_end_takes_bounded_memory(tmp_path):
     path.write_bytes(b'["vm",1,0]\n' + b" " * (1 << 20))
     with pytest.raises(ImportFailed, match=f"line 1 is longer than {MAX_LINE_BYTES} bytes"):
         import_golden(path, tmp_path / "long.rft")
+
+
+def test_a_bomb_of_bzip2_takes_bounded_memory(tmp_path):
+    path = tmp_path / "bomb.ops.jsonl.bz2"
+    path.write_bytes(bz2.compress(bytes(90 << 20)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImportFailed, match=f"longer than {MAX_LINE_BYTES} bytes"):
+            import_golden(path, tmp_path / "bomb.rft")
+        assert tracemalloc.get_traced_memory()[1] < 30 << 20
+    finally:
+        tracemalloc.stop()

@@ -57,7 +57,7 @@ FOREIGN: Final[tuple[tuple[str, Callable[[bytes], bool]], ...]] = (
     ("an SQLite database", _begins(b"SQLite format 3\0")),
     ("a PDF", _begins(b"%PDF-")),
     ("a picture", _begins(b"\x89PNG", b"\xff\xd8\xff", b"GIF8")),
-    ("an HTML page", _like(rb"\A\s*<(?:!DOCTYPE html|html)\b(?i:)")),
+    ("an HTML page", _like(rb"\A\s*(?i:<(?:!doctype html|html)\b)")),
     ("a list of counters of perf stat", _like(rb"^\s*Performance counter stats for ")),
     ("a list of counters of kvm_stat", _like(rb"\A\s*Event\s+Total\s+%Total")),
     (

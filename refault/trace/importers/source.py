@@ -24,8 +24,10 @@ PACKINGS: Final = {
 MAX_WINDOW_BYTES: Final = 128 << 20
 LZMA_MEMORY_BYTES: Final = 256 << 20  # what the highest level of xz needs is 65 MiB
 MAX_LINE_BYTES: Final = 1 << 16
-# One KiB of any of them stands for 32 MiB at most, so a bomb is met in small bites.
+# One KiB of zstd or gzip stands for 32 MiB at most, so a bomb is met in small bites; of bzip2 it
+# may stand for a GiB, which is given in pieces.
 COMPRESSED_CHUNK_BYTES: Final = 1 << 10
+PIECE_BYTES: Final = 1 << 20
 PLAIN_CHUNK_BYTES: Final = 1 << 18
 
 
@@ -125,16 +127,23 @@ def _decompress(path: Path, packing: str, chunks: Iterator[bytes]) -> Iterator[b
             while data:
                 if stream.eof:
                     stream = _stream(packing)
-                content = stream.decompress(data)
+                yield from filter(None, _pieces(stream, data))
                 data = stream.unused_data if stream.eof else b""
-                if content:
-                    yield content
     except (zlib.error, lzma.LZMAError, OSError, EOFError, zstandard.ZstdError) as error:
         raise ImportFailed(
             f"{path}: its {packing} stream is damaged ({error}); copy it again"
         ) from error
     if not stream.eof:
         raise ImportFailed(f"{path}: its {packing} stream is cut off; copy it again")
+
+
+def _pieces(stream: Any, data: bytes) -> Iterator[bytes]:
+    if not isinstance(stream, (bz2.BZ2Decompressor, lzma.LZMADecompressor)):
+        yield stream.decompress(data)
+        return
+    yield stream.decompress(data, PIECE_BYTES)
+    while not (stream.eof or stream.needs_input):
+        yield stream.decompress(b"", PIECE_BYTES)
 
 
 def _stream(packing: str) -> Any:
