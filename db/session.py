@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from db import scope
 from refault.errors import ServiceFault, Unavailable
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_SECONDS = 5
+
+_CONNECTIONS = "connections"
 
 _PASSING = {
     "40001": "two transactions could not be put in an order",
@@ -106,15 +108,35 @@ def transaction(engine: sa.Engine, project_id: uuid.UUID | None = None) -> Itera
             that the commit may have been done, and its answer lost.
         ServiceFault: the same would come of another try.
     """
-    with (
-        translated(engine),
-        # Closing rolls back whatever was not committed.
-        Session(engine, expire_on_commit=False) as session,
-    ):
+    with translated(engine), _session(engine) as session:
         if project_id is not None:
             scope.enter(session, project_id)
         yield session
         session.commit()
+
+
+@contextlib.contextmanager
+def _session(engine: sa.Engine) -> Iterator[Session]:
+    """Closing rolls back whatever was not committed, or else takes its connection down.
+
+    Rolling back to a savepoint is a statement, and may fail like any other. The connection would
+    then stay in its transaction, locks and all, for as long as somebody keeps the exception.
+    """
+    session = Session(engine, expire_on_commit=False)
+    try:
+        with session:
+            yield session
+    finally:
+        for connection in session.info.pop(_CONNECTIONS, ()):
+            if not connection.closed:
+                connection.invalidate()
+
+
+@sa.event.listens_for(Session, "after_begin")
+def _remember(
+    session: Session, _transaction: SessionTransaction, connection: sa.Connection
+) -> None:
+    session.info.setdefault(_CONNECTIONS, []).append(connection)
 
 
 @contextlib.contextmanager

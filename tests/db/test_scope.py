@@ -71,7 +71,7 @@ def test_no_row_of_another_project_is_changed_or_removed(other, store):
 def test_a_batch_of_another_project_is_unknown_by_id_and_by_code(other, store):
     with sessions.transaction(store.engine, FIRST_PROJECT) as session:
         batch = session.scalars(sa.select(Batch)).one()
-        run = runs.of_batch(session, batch.id)[0]
+        run = runs.list_page(session, batch.id).rows[0]
     with other() as session:
         for name in (batch.id, batch.code):
             with pytest.raises(NotFound):

@@ -7,6 +7,7 @@ from psycopg import errors
 
 from db.session import create_engine, transaction
 from refault.errors import ServiceFault, Unavailable
+from tests.fixtures.database_faults import DatabaseFaults
 
 EVERY = sorted(
     {kind for kind in vars(errors).values() if isinstance(kind, type)} - {errors.Error},
@@ -94,3 +95,24 @@ def test_a_database_that_is_not_there_is_an_outage_with_its_place(nowhere):
         transaction(nowhere) as session,
     ):
         session.execute(sa.text("SELECT 1"))
+
+
+def test_a_connection_that_cannot_roll_back_keeps_no_lock(engine):
+    """It would have been in its transaction for as long as a log keeps the exception."""
+
+    def kind_of(_number, statement):
+        return "deadlock" if statement.startswith(("SELECT 'fails'", "ROLLBACK TO")) else None
+
+    def fail():
+        with transaction(engine) as session:
+            session.begin_nested()
+            session.execute(sa.text("LOCK TABLE traces"))
+            session.execute(sa.text("SELECT 'fails'"))
+
+    with DatabaseFaults(engine).injected(kind_of), pytest.raises(Unavailable) as kept:
+        fail()
+    assert kept.value.__traceback__ is not None
+    assert engine.pool.checkedout() == 0
+    with transaction(engine) as session:
+        # Its server process may need a moment to see that nobody is there.
+        session.execute(sa.text("LOCK TABLE traces"))
