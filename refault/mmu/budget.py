@@ -25,7 +25,7 @@ def machine_bytes() -> int:
 
 
 def unbounded(words: int, what: str) -> None:
-    """Whoever is alone on a machine may take what there is."""
+    """No limit, for callers that set none."""
 
 
 class Budget:
