@@ -55,6 +55,17 @@ class Shown:
     membership: Membership | None
 
 
+@dataclasses.dataclass(frozen=True)
+class MadeLink:
+    """A link, whether it holds, and what its maker has now; no token that does not hold."""
+
+    row: ShareLink
+    holds: bool
+    token: Token | None
+    user: User | None
+    membership: Membership | None
+
+
 def mint_token(
     session: Session,
     name: str,
@@ -275,11 +286,30 @@ def tokens(session: Session, user_id: uuid.UUID | None = None) -> Sequence[Token
     ).all()
 
 
-def links(session: Session, batch: Batch) -> Sequence[tuple[ShareLink, bool]]:
-    """The links to a batch and whether each holds, newest first; of ended ones the newest."""
-    holds = sa.and_(*_holding(ShareLink)).label("holds")
-    query = sa.select(ShareLink, holds).where(_listed(ShareLink, ShareLink.batch_id == batch.id))
-    return [(row[0], row.holds) for row in session.execute(query.order_by(ShareLink.id.desc()))]
+def links(session: Session, batch: Batch) -> Sequence[MadeLink]:
+    """The links to a batch, newest first; of those that ended as of tokens."""
+    return _made_links(session, _listed(ShareLink, ShareLink.batch_id == batch.id))
+
+
+def with_maker(session: Session, link: ShareLink) -> MadeLink:
+    """A link with what its maker has now."""
+    return _made_links(session, ShareLink.id == link.id)[0]
+
+
+def _made_links(session: Session, which: sa.ColumnElement[bool]) -> Sequence[MadeLink]:
+    """One query, however many makers there are."""
+    is_theirs = sa.and_(
+        Membership.user_id == ShareLink.user_id, Membership.project_id == ShareLink.project_id
+    )
+    query = (
+        sa.select(ShareLink, sa.and_(*_holding(ShareLink)).label("holds"), Token, User, Membership)
+        .outerjoin(Token, sa.and_(Token.id == ShareLink.token_id, *_holding(Token)))
+        .outerjoin(User, User.id == ShareLink.user_id)
+        .outerjoin(Membership, is_theirs)
+        .where(which)
+        .order_by(ShareLink.id.desc())
+    )
+    return [MadeLink(*row) for row in session.execute(query)]
 
 
 def _listed(model: type[RowT], whose: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
@@ -317,13 +347,6 @@ def _that_holds(session: Session, model: type[RowT], secret: str) -> RowT | None
     return session.scalar(
         sa.select(model).where(model.secret_digest == secrets.digest_of(secret), *_holding(model))
     )
-
-
-def holds(session: Session, row: RowT) -> bool:
-    """Whether it is neither revoked nor expired, by the database's clock."""
-    model = type(row)
-    query = sa.select(model.id).where(model.id == row.id, *_holding(model))
-    return session.scalar(query) is not None
 
 
 def _holding(model: type[RowT]) -> tuple[sa.ColumnElement[bool], ...]:

@@ -15,6 +15,7 @@ from db.models import Batch, LoginSession, ShareLink, Token, User
 from db.models.accounts import SCOPES
 from db.models.projects import Made
 from db.repositories import accounts, credentials
+from db.repositories.credentials import MadeLink
 from db.scope import Maker
 from refault.client.connection import SESSION_COOKIE
 from refault.errors import Forbidden
@@ -97,7 +98,7 @@ def identify(session: Session, secret: str) -> Caller | None:
     rate = found.project.requests_per_minute if found.project else None
     match row:
         case ShareLink():
-            if not may_share(session, row):
+            if not may_share(credentials.with_maker(session, row)):
                 return None
             return Caller(
                 "link", f"share link {row.id}", row.id, row.project_id, frozenset({"read"}),
@@ -118,23 +119,22 @@ def identify(session: Session, secret: str) -> Caller | None:
     return _logged_in(session, row, user, rate, secret)
 
 
-def may_share(session: Session, link: ShareLink) -> bool:
+def may_share(made: MadeLink) -> bool:
     """Whether who made a link could make it now; else it opens nothing.
 
     One of an earlier release whose maker is not known lasts until it expires.
     """
     scopes = frozenset(SCOPES)
-    if link.token_id is not None:
-        token = session.get(Token, link.token_id)
-        if token is None or not credentials.holds(session, token):
+    if made.row.token_id is not None:
+        if made.token is None:
             return False
-        scopes &= frozenset(token.scopes)
-    if link.user_id is not None:
-        user = session.get(User, link.user_id)
-        role = _role(session, user, link.project_id) if user is not None else None
-        if user is None or user.disabled_at is not None or role is None:
+        scopes &= frozenset(made.token.scopes)
+    if made.row.user_id is not None:
+        if made.user is None or made.user.disabled_at is not None:
             return False
-        scopes &= SCOPES_OF_ROLE[role]
+        role = made.membership.role if made.membership else None
+        role = "maintainer" if made.user.is_admin else role
+        scopes &= SCOPES_OF_ROLE[role] if role else frozenset()
     return scopes >= SCOPES_OF_SHARING
 
 

@@ -178,7 +178,8 @@ async def test_no_read_needs_more_queries_because_more_is_stored(reader, store):
     grown = {
         name: (before[name][1], after[name][1])
         for name in after
-        if after[name][1] > before[name][1]
+        # A stream looks again and again until it has told all.
+        if after[name][1] > before[name][1] and not name.endswith("/events")
     }
     assert grown == {}
     many = {name: count for name, (_, count, _) in after.items() if count > QUERIES_MAX}

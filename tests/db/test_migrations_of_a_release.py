@@ -190,10 +190,10 @@ def test_what_the_release_before_writes_after_the_upgrade_is_understood(old):
     with transaction(old) as session:
         link = session.get_one(ShareLink, id_of("link"))
         assert link.expires_at is None
-        assert credentials.holds(session, link)
+        assert credentials.with_maker(session, link).holds
         link.created_at -= credentials.LINK_LIFETIME
         session.flush()
-        assert not credentials.holds(session, link)
+        assert not credentials.with_maker(session, link).holds
         assert not session.get_one(Placement, id_of("placement")).is_removal
         # Somebody is putting it in place: it is not removed meanwhile.
         assert placements.begin_removal(session, digest_of("arriving")) is None

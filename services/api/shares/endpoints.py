@@ -2,14 +2,13 @@
 
 import datetime
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from db.models import ShareLink
 from db.repositories import batches, credentials
-from db.repositories.credentials import LINK_LIFETIME
+from db.repositories.credentials import LINK_LIFETIME, MadeLink
 from services.api.callers import may_share
 from services.api.deps import WithCaller, WithResources
 from services.api.responses import problems
@@ -59,24 +58,16 @@ def share_batch(
     with resources.transaction() as session:
         row = batches.get(session, batch)
         link, secret = credentials.share(session, row, caller.name, lifetime)
-        fields = _fields(link, row.code, is_open=may_share(session, link))
-        return MadeShare(**fields, path=f"/s/{secret}")
+        share = _described(credentials.with_maker(session, link), row.code)
+        return MadeShare(**dict(share), path=f"/s/{secret}")
 
 
 @router.get("/batches/{batch}/shares", responses=problems(401, 403, 404))
 def list_shares(resources: WithResources, batch: str) -> Page[Share]:
     """List the links to a batch, newest first; of those that ended the newest 50."""
-    may: dict[tuple[uuid.UUID | None, uuid.UUID | None], bool] = {}
-    items = []
     with resources.transaction() as session:
         row = batches.get(session, batch)
-        for link, holds in credentials.links(session, row):
-            maker = (link.user_id, link.token_id)
-            if holds and maker not in may:
-                # Asked once for each maker: they may have made many.
-                may[maker] = may_share(session, link)
-            is_open = holds and may[maker]
-            items.append(Share(**_fields(link, row.code, is_open=is_open)))
+        items = [_described(link, row.code) for link in credentials.links(session, row)]
     return Page(items=items, next_cursor=None)
 
 
@@ -88,13 +79,14 @@ def revoke_share(resources: WithResources, share: uuid.UUID) -> Response:
     return Response(status_code=204)
 
 
-def _fields(link: ShareLink, batch: str, *, is_open: bool) -> dict[str, Any]:
-    return {
-        "is_open": is_open,
-        "id": link.id,
-        "batch": batch,
-        "made_by": link.made_by,
-        "created_at": link.created_at,
-        "expires_at": link.expires_at,
-        "revoked_at": link.revoked_at,
-    }
+def _described(made: MadeLink, batch: str) -> Share:
+    link = made.row
+    return Share(
+        id=link.id,
+        batch=batch,
+        made_by=link.made_by,
+        created_at=link.created_at,
+        expires_at=link.expires_at,
+        revoked_at=link.revoked_at,
+        is_open=made.holds and may_share(made),
+    )
