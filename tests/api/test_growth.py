@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from starlette.routing import Route
 
-from db import session
+from db import scope, session
 from db.models import FIRST_PROJECT, Trace
 from db.repositories import batches, credentials, patch_sets, results
 from refault import catalogue
@@ -75,6 +75,16 @@ class Store:
             opened, f"limit {number}", wanted, series=SERIES, version=self.versions
         )
         return row
+
+    def add_links(self, code, count) -> None:
+        """Share links to a batch, each made with a token of its own."""
+        for number in range(count):
+            with session.transaction(self.rows.engine, FIRST_PROJECT) as opened:
+                token, _ = credentials.mint_token(
+                    opened, f"sharer-{number}", scopes=["read", "submit"]
+                )
+                scope.sign(opened, scope.Maker(token_id=token.id))
+                credentials.share(opened, batches.get(opened, code), "tests", None)
 
     def add_people(self, count) -> None:
         """Users and tokens, as many as that."""
@@ -168,6 +178,7 @@ async def test_no_read_needs_more_queries_because_more_is_stored(reader, store):
         store.add_batch(1 + trace_count % 3, 3)
     large = store.add_batch(12, 6)
     store.add_people(10)
+    store.add_links(large, 10)
     await reader.look_at(large)
     after = await reader.costs()
 

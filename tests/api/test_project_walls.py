@@ -10,7 +10,7 @@ from db.models import FIRST_PROJECT, Run
 from db.repositories import results, traces
 from tests.api.test_resumable import TUS, UPLOADS, metadata
 from tests.builders import claim_shard, make_result, record_shard
-from tests.fixtures.api import SERIES, SIMULATOR, in_process, trace_bytes
+from tests.fixtures.api import SERIES, SIMULATOR, in_process, runs_of, trace_bytes
 
 pytestmark = pytest.mark.anyio
 
@@ -134,7 +134,7 @@ async def test_a_batch_another_project_has_run_is_linked_by_a_worker_and_called_
         5,
         0,
     )
-    assert {run["state"] for run in batch["runs"]} == {"done"}
+    assert {run["state"] for run in await runs_of(second, batch["code"])} == {"done"}
     forms = [
         (await client.get(f"/api/v1/comparisons/{each['code']}.csv")).text
         for client, each in ((http, first), (second, batch))

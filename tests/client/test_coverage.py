@@ -61,6 +61,7 @@ CALLS = {
     "revoke_share": lambda _: (("s",), {}),
     "read_mail": lambda _: ((b"From x",), {"mapping": ["1=-"]}),
     "set_thresholds": lambda _: (({"mmu_pte_updated": {"permille": 5}},), {}),
+    "set_limits": lambda _: ((60,), {}),
     "set_retention": lambda _: ((30,), {}),
     "create_webhook": lambda _: (("http://x",), {}),
     "get_webhook": lambda _: (("w",), {}),

@@ -165,7 +165,11 @@ def test_push_uploads_files_and_says_so_in_json(token, live, rows, trace_file):
 
 @pytest.mark.parametrize(
     ("change", "code", "words"),
-    [("bad", 2, "byte "), ("missing", 2, "cannot be read"), ("nobody", 3, "cannot reach")],
+    [
+        ("bad", 2, "byte "),
+        ("missing", 2, "cannot be opened: No such file"),
+        ("nobody", 3, "cannot reach"),
+    ],
 )
 def test_push_says_what_is_wrong_and_ends_with_its_code(
     token, live, trace_file, change, code, words
