@@ -8,12 +8,14 @@ a walk has to set a bit, is not the question.
 
 import random
 
+import numpy as np
 import pytest
 
 from refault.catalogue import MERGED, PatchSet, bases, resolve
 from refault.errors import ReplayRefused
 from refault.mmu import layout as x86
 from refault.mmu.engine import Host, operations_of
+from refault.mmu.outcomes import OutcomeDigest
 from refault.trace import EventKind
 from tests.mmu.guests import Guest
 from tests.mmu.variants import ROOT, SELF, link, synced_by_lookup
@@ -105,9 +107,18 @@ def host_act(guest, rng, vcpu):
     guest.add(kind, vcpu=vcpu, a=value)
 
 
+class SeenByTheGuest(OutcomeDigest):
+    """Leaves out what the host is answered: a zap that counts itself tells the shrinker more."""
+
+    def update(self, data):
+        rows = np.frombuffer(data, "<i8").reshape(-1, 4)
+        super().update(rows[rows[:, 1] != x86.OUT_RETURN].tobytes())
+
+
 def seen(guest, base, patch_ids):
     """What the guest saw and the host it ran on; None if the kernel broke or the host gave up."""
     host = Host(resolve(PatchSet(base, patch_ids)), guest.header())
+    host.outcomes = SeenByTheGuest()
     try:
         for ops, count, _ in operations_of(guest.header(), iter([guest.block()]), {}):
             host.execute(ops, count)
