@@ -146,5 +146,5 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         text=True,
         check=False,
     )
-    assert done.stderr.endswith("none: no such folder\n")
+    assert "none cannot be opened: No such file or directory" in done.stderr
     assert done.returncode == 2

@@ -51,13 +51,13 @@ def receiver():
         yield receiver
 
 
-def test_sweeps_and_webhooks_do_not_wait_behind_a_long_shard(lonely, capture, receiver):
+def test_sweeps_and_webhooks_do_not_wait_behind_a_long_shard(lonely, long_capture, receiver):
     stack, client = lonely
     client.create_webhook(receiver.url, events=["batch.failed", "batch.finished"])
-    long_one = Watched(stack, client, capture)
+    long_one = Watched(stack, client, long_capture)
     worker = long_one.submit().wait_until_in_the_kernel_loop()
     with held(pool_process_of(worker.pid)):
-        abandoned = Watched(stack, client, capture).submit()
+        abandoned = Watched(stack, client, long_capture).submit()
         with transaction(stack.engine) as session:
             of_batch = Shard.batch_id == abandoned.shard().batch_id
             past = sa.func.now() - sa.text("interval '1 hour'")
@@ -69,7 +69,7 @@ def test_sweeps_and_webhooks_do_not_wait_behind_a_long_shard(lonely, capture, re
             runs = sa.update(Run).where(Run.batch_id == abandoned.shard().batch_id)
             session.execute(runs.values(state="running"))
         abandoned.wait(lambda: abandoned.shard().attempt == 2, "the sweep")
-        other = Watched(stack, client, capture).submit()
+        other = Watched(stack, client, long_capture).submit()
         client.cancel_batch(other.code)
         other.wait(lambda: receiver.messages, "the webhook")
 
