@@ -53,8 +53,7 @@ def test_patch_files_are_read_as_one_series_and_named(tmp_path):
         "      not matched: not in the catalogue",
         "left out: Re: [PATCH] x: a reply",
         "what can be done:",
-        "- if you know which patch of the catalogue it is, say so: --map",
-        "  1=zap-account",
+        "- if you know which patch of the catalogue it is, say so: --map 1=ID",
         "- if it is no part of what you compare, leave it out: --map 1=-",
         "- if it is new, it needs a model first: docs/howto/add-a-variant.md",
     ]
