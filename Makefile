@@ -45,7 +45,7 @@ test: install browser ## everything: linters, then every test
 # While one core lints, the other compiles what every test and every worker of the tests loads.
 .PHONY: kernels
 kernels: install
-	@$(BIN)/python -c "from refault.mmu.engine import warm_up; warm_up()"
+	@$(BIN)/python -c "from refault.replay.session import warm_up; warm_up()"
 
 .PHONY: lint
 lint: install ## ruff, mypy and the import contracts
@@ -65,7 +65,7 @@ golden: install ## hold the simulator against the counters of the real kernel co
 
 .PHONY: fuzz
 fuzz: install ## hostile guests, compiled, bounds-checked and interpreted, for MINUTES=5 from guest SEED=0 on
-	@$(BIN)/python -m tests.mmu.fuzz "$(or $(MINUTES),5)" "$(or $(SEED),0)"
+	@$(BIN)/python -m tests.engines.fuzz "$(or $(MINUTES),5)" "$(or $(SEED),0)"
 
 .PHONY: soak
 soak: install ## random faults on a running service for MINUTES=10 from SEED=0, and does everything add up?
@@ -75,7 +75,7 @@ soak: install ## random faults on a running service for MINUTES=10 from SEED=0, 
 faults: install ## every error of the database at every statement, then operations without end: MINUTES=5 each, SEED=0
 	@FAULTS_MINUTES="$(or $(MINUTES),5)" FAULTS_SEED="$(or $(SEED),0)" \
 	  $(BIN)/python -m pytest -q --show-capture=no tests/worker/test_database_faults.py
-	@$(BIN)/python -m tests.mmu.bounded_work "$(or $(MINUTES),5)" "$(or $(SEED),0)"
+	@$(BIN)/python -m tests.engines.bounded_work "$(or $(MINUTES),5)" "$(or $(SEED),0)"
 
 .PHONY: bench
 bench: install ## the figures of the README, each a ratio measured in one run

@@ -23,8 +23,8 @@ from db.repositories import batches, catalogue, patch_sets, simulators, traces
 from db.session import create_engine, transaction
 from refault.catalogue import Parameters, PatchSet, resolve
 from refault.client import Client
-from refault.mmu import engine
-from refault.mmu.cache import cache_folder
+from refault.replay import session
+from refault.replay.compile.cache import cache_folder
 from refault.trace import Block, EventKind, TraceHeader, TraceWriter
 from services.local import postgres
 from services.local.folder import DataFolder
@@ -155,11 +155,11 @@ def long_runs(folder: Path) -> None:
     """A batch of shards of seconds, with one worker and with two."""
     parameters = [Parameters(page_limit=limit) for limit in LONG_LIMITS]
     paths = list(_long_traces(folder))
-    engine.warm_up()
+    session.warm_up()
     variants = [resolve(PatchSet(parameters=each)) for each in parameters]
     begun = time.perf_counter()
     for path in paths:
-        engine.replay(path, variants)
+        session.replay(path, variants)
     simulated = time.perf_counter() - begun
     wall = {}
     for workers in (1, 2):

@@ -23,8 +23,8 @@ from kit.runs import MILLION, RUNS, Replay, after_boot, lowered
 from report import record
 
 from refault.catalogue import Parameters, variant_from_golden_name
+from refault.engines.shadow.state.machine import with_room_of
 from refault.errors import ReplayRefused
-from refault.mmu.machine import with_room_of
 from refault.trace import SUFFIX, TraceReader
 from refault.trace.importers.golden import import_golden
 from refault.trace.importers.ptt import import_ptt

@@ -4,7 +4,7 @@ from kit import generator, yardsticks
 from kit.runs import MILLION, Replay, after_boot, lowered, part, side_by_side, timed
 from report import record
 
-from refault.mmu import operations as op
+from refault.replay import operations as op
 
 EVENTS = 2 * MILLION
 
@@ -26,13 +26,13 @@ def main() -> None:
 
         ours = Replay("base,tlb=1", capture.header, ops, first)
         ours.rest()
-        seen, counters = ours.host.semantics(), ours.host.counters()
+        seen, counters = ours.host.notes.semantics(), ours.host.counters()
         library.mmu_reset()
         yardsticks.mmu_loop(library, before)
         accesses, _, faults, wrong, _, _ = yardsticks.mmu_loop(library, rest)
         assert accesses == seen["accesses"] == seen["witnessed"]
         assert faults == counters["pf_guest"]
-        assert wrong == ours.host.findings.count == 0
+        assert wrong == ours.host.notes.findings.count == 0
         mine, yardstick = side_by_side(
             lambda: Replay("base,tlb=1", capture.header, ops, first).rest(), theirs
         )

@@ -17,7 +17,7 @@ COMPILE_SECONDS, WARM_SECONDS, MEMORY_MIB = 45.0, 1.5, 200.0
 _START = """
 import time
 begun = time.perf_counter(), time.process_time()
-from refault.mmu.engine import warm_up
+from refault.replay.session import warm_up
 warm_up()
 print(time.process_time() - begun[1], time.perf_counter() - begun[0])
 """
@@ -26,14 +26,15 @@ _REPLAY = """
 import sys
 from pathlib import Path
 from refault.catalogue import PatchSet, resolve
-from refault.mmu import engine
+from refault.engines.shadow.host import Host
+from refault.replay.session import replay
 host = []
-create = engine.Host.__init__
+create = Host.__init__
 def remember(self, *given, **named):
     create(self, *given, **named)
     host.append(self)
-engine.Host.__init__ = remember
-engine.replay(Path(sys.argv[1]), [resolve(PatchSet())])
+Host.__init__ = remember
+replay(Path(sys.argv[1]), [resolve(PatchSet())])
 tables = sum(words.nbytes for words in host[0].machine)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(int(status["VmHWM"].split()[0]) / 1024, tables / 2**20)

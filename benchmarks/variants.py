@@ -21,7 +21,8 @@ from kit.runs import MILLION, RUNS, timed
 from report import record
 
 from refault.catalogue import Variant, variant_from_golden_name
-from refault.mmu import engine
+from refault.replay.lowering.rows import operations_of
+from refault.replay.session import replay
 from refault.trace import TraceReader, TraceWriter
 
 CAPTURE = Path(__file__).resolve().parents[1] / "demo/traces/linux61-boot-1cpu.rft"
@@ -39,27 +40,27 @@ def decode(path: Path) -> None:
 def decode_and_lower(path: Path) -> None:
     """Read a trace and make its operations, for nobody."""
     with TraceReader(path) as trace:
-        for _ in engine.operations_of(trace.header, trace.blocks(), {}):
+        for _ in operations_of(trace.header, trace.blocks(), {}):
             pass
 
 
 def wall(path: Path, variants: list[Variant], threads: int) -> float:
     """Seconds by the clock on the wall."""
     begun = time.perf_counter()
-    engine.replay(path, variants, threads=threads)
+    replay(path, variants, threads=threads)
     return time.perf_counter() - begun
 
 
 def measure(path: Path) -> None:
     """All that one core does, in rounds, so that a busy machine hits all alike."""
     variants = [variant_from_golden_name(name) for name in NAMES]
-    engine.replay(path, variants)
+    replay(path, variants)
     rounds = []
     for _ in range(RUNS):
         decoding = timed(lambda: decode(path))
         once = timed(lambda: decode_and_lower(path))
-        one = statistics.fmean(timed(lambda v=v: engine.replay(path, [v])) for v in variants)
-        eight = timed(lambda: engine.replay(path, variants))
+        one = statistics.fmean(timed(lambda v=v: replay(path, [v])) for v in variants)
+        eight = timed(lambda: replay(path, variants))
         rounds.append((decoding, once, one, eight))
     decoding, once, one, eight = (statistics.median(column) for column in zip(*rounds, strict=True))
     record(
@@ -92,7 +93,7 @@ def measure_two_cores(path: Path) -> None:
         print("eight_variants_two_cores: skipped, one core here")
         return
     variants = [variant_from_golden_name(name) for name in NAMES]
-    alone, threaded = (engine.replay(path, variants, threads=threads) for threads in (1, 2))
+    alone, threaded = (replay(path, variants, threads=threads) for threads in (1, 2))
     assert alone == threaded
     rounds = [[wall(path, variants, threads) for threads in (1, 2)] for _ in range(RUNS)]
     slow, fast = (statistics.median(column) for column in zip(*rounds, strict=True))

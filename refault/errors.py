@@ -14,6 +14,7 @@
     ├── CatalogueError
     │   ├── UnknownPatch
     │   ├── UnknownBase
+    │   ├── UnknownEngine
     │   ├── ContradictingPatches   two patches set one knob
     │   ├── MissingRequirement     a patch sits on another that is not in the set
     │   ├── WrongBase              a base has the patch already, or it makes no sense there
@@ -117,6 +118,10 @@ class UnknownPatch(CatalogueError):
 
 class UnknownBase(CatalogueError):
     """No base of that id is in the catalogue."""
+
+
+class UnknownEngine(CatalogueError):
+    """There is no engine of that name."""
 
 
 class ContradictingPatches(CatalogueError):

@@ -17,6 +17,7 @@ from refault.results import (
     COUNTERS,
     DISAGREEMENTS,
     GUEST_VISIBLE_KINDS,
+    SHADOW,
     Finding,
     RunResult,
 )
@@ -39,6 +40,8 @@ class Place(NamedTuple):
 class Facts(NamedTuple):
     """The facts of one result. ``counters`` follow COUNTERS, ``disagreements`` DISAGREEMENTS.
 
+    A counter that the result's engine lacks is None.
+
     ``stopped`` is where the simulated kernel broke, ``broken`` the first broken invariant and
     ``seen`` the first finding of any kind; None where there is none.
     """
@@ -46,16 +49,18 @@ class Facts(NamedTuple):
     outcome_digest: str
     page_digest: str
     operation_count: int
-    counters: tuple[int, ...]
+    counters: tuple[int | None, ...]
     disagreements: tuple[int, ...]
     finding_count: int
     stopped: Place | None
     broken: Place | None
     seen: Place | None
+    engine: str = SHADOW
 
     def to_bytes(self) -> bytes:
-        """The facts for a row of the database."""
-        packed = msgpack.packb([_RULES, *self])
+        """The facts for a row of the database; those of shadow do not name it."""
+        *fields, engine = self
+        packed = msgpack.packb([_RULES, *fields, *([] if engine == SHADOW else [engine])])
         if not isinstance(packed, bytes):  # pragma: no cover - msgpack publishes no types
             raise TypeError("msgpack gave no bytes")
         return packed
@@ -67,10 +72,11 @@ class Facts(NamedTuple):
             rules, *fields = msgpack.unpackb(data, use_list=False)
             if rules != _RULES:
                 return None
+            engine = fields.pop() if isinstance(fields[-1], str) else SHADOW
             *numbers, stopped, broken, seen = fields
             places = [None if each is None else Place(*each) for each in (stopped, broken, seen)]
-            return cls._make([*numbers, *places])
-        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            return cls._make([*numbers, *places, engine])
+        except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
             raise ResultError(f"facts: not what this program packs: {error}") from error
 
 
@@ -81,12 +87,13 @@ def facts_of(result: RunResult) -> Facts:
         outcome_digest=result.outcome_digest,
         page_digest=result.page_digest,
         operation_count=result.operation_count,
-        counters=tuple(result.counters[name] for name in COUNTERS),
+        counters=tuple(result.counters.get(name) for name in COUNTERS),
         disagreements=tuple(result.semantics[name] for name in DISAGREEMENTS),
         finding_count=result.finding_count,
         stopped=_place_of(result.stopped),
         broken=_place_of(broken),
         seen=_place_of(result.findings[0] if result.findings else None),
+        engine=result.engine,
     )
 
 

@@ -28,8 +28,8 @@ from db.session import transaction
 from refault.catalogue import Parameters, PatchSet, resolve
 from refault.client import Client
 from refault.errors import Conflict, RefaultError, Refused
-from refault.mmu import engine as simulator
-from refault.mmu.cache import cache_folder
+from refault.replay import session as simulator
+from refault.replay.compile.cache import cache_folder
 from services.local import stack as local
 from services.local.stack import Stack
 

@@ -30,8 +30,10 @@ from db import logs, tracing
 from db.messages import ONE_MORE_TRY, TASK_SHARD_RUN, ShardMessage
 from db.repositories import simulators
 from db.session import transaction
+from refault.engines import ENGINES
 from refault.errors import RefaultError
-from refault.mmu.cache import cache_folder
+from refault.replay.compile.cache import cache_folder
+from refault.replay.source import SEMANTICS_VERSION
 from worker import memory
 from worker.resources import Resources
 from worker.settings import load
@@ -132,12 +134,12 @@ def _start_logging(**_: Any) -> None:
 
 def _start(app: celery.Celery) -> None:
     # Here and not above: upkeep and health checks load this module without a compiler.
-    from refault.mmu import engine  # noqa: PLC0415
+    from refault.replay.session import warm_up  # noqa: PLC0415
 
-    engine.warm_up()
+    warm_up(ENGINES)
     held = Resources.open(
         load(),
-        simulator_digest=engine.simulator_digest(),
+        simulator_digest=ENGINES["shadow"].digest,
         publish=lambda messages: publish(app, messages),
         cache=cache_folder(),
     )
@@ -149,7 +151,7 @@ def _start(app: celery.Celery) -> None:
             session,
             name=held.name,
             digest=held.simulator_digest,
-            semantics_version=engine.SEMANTICS_VERSION,
+            semantics_version=SEMANTICS_VERSION,
             host=socket.gethostname(),
             pid=os.getpid(),
         )

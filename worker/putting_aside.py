@@ -12,7 +12,7 @@ from db.repositories import snapshots
 from db.repositories.shards import Claim
 from db.session import transaction
 from refault.errors import RefaultError, ReplayCancelled, SnapshotRefused, Unavailable
-from refault.mmu.snapshot import Snapshot, seal_of
+from refault.replay.snapshot import Snapshot, seal_of
 from worker.resources import Resources
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from refault.errors import (
     SnapshotRefused,
     TraceError,
 )
-from refault.mmu import engine
+from refault.replay import session
 from refault.results import RunResult
 from worker.endings import WORDS_MAX
 from worker.putting_aside import Keeper
@@ -36,7 +36,7 @@ def outcomes(
     is_cancelled: Callable[[], bool],
     memory_bytes: int | None = None,
     keeper: Keeper | None = None,
-    replay: Replay = engine.replay,
+    replay: Replay = session.replay,
 ) -> list[Outcome]:
     """One outcome per variant, in order.
 

@@ -26,7 +26,7 @@ from kombu.exceptions import OperationalError
 from db import logs
 from db.messages import ONE_MORE_TRY, QUEUE_SHARDS
 from refault.errors import RefaultError
-from refault.mmu.cache import cache_folder
+from refault.replay.compile.cache import cache_folder
 from worker import webhooks
 from worker.app import app
 from worker.lifecycle import publish

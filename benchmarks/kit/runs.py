@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from refault.catalogue import Variant, patch_set_from_text, resolve
-from refault.mmu import engine, machine
-from refault.mmu import layout as x86
-from refault.mmu import operations as op
-from refault.mmu import replay as loop
+from refault.engines.base import Watch
+from refault.engines.shadow import loop
+from refault.engines.shadow.host import Host
+from refault.engines.shadow.state import machine, words
+from refault.replay import operations as op
+from refault.replay import records as rec
+from refault.replay.budget import Budget
+from refault.replay.lowering.rows import ROWS, operations_of
 from refault.trace import Block, TraceHeader
 
 RUNS = 5
@@ -24,7 +28,7 @@ def lowered(header: TraceHeader, blocks: Iterator[Block]) -> op.Operations:
     """Every operation of a trace, column by column."""
     parts = [
         [np.array(column[:count]) for column in ops]
-        for ops, count, _ in engine.operations_of(header, blocks, {})
+        for ops, count, _ in operations_of(header, blocks, {})
     ]
     return op.Operations(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
@@ -46,7 +50,7 @@ class Replay:
         self, variant: str | Variant, header: TraceHeader, ops: op.Operations, first: int
     ) -> None:
         chosen = resolve(patch_set_from_text(variant)) if isinstance(variant, str) else variant
-        self.host = engine.Host(chosen, header)
+        self.host = Host(chosen, header, Budget(), Watch())
         if header.content == "capture":
             self.host.begin()
         self._execute(_pieces(ops, 0, first))
@@ -64,22 +68,22 @@ class Replay:
 
     def rest_without_findings(self) -> float:
         """The same, kernels only: no outcome is worked off, no digest made."""
-        log = self.host.log
+        log = self.host.notes.log
         begun = time.thread_time()
         for piece in self._rest:
             at, end = 0, len(piece.kind)
             while at < end:
                 done = loop.run(self.host.machine, piece, at, end, 0, log)
-                log.state[loop.NEXT] = 0
+                log.state[rec.NEXT] = 0
                 if done < end:
-                    assert not self.host.machine.vm[x86.BUG]
+                    assert not self.host.machine.vm[words.BUG]
                     self.host.machine = machine.reserve(self.host.machine)
                 at = done
         return time.thread_time() - begun
 
 
 def _pieces(ops: op.Operations, start: int, stop: int) -> list[op.Operations]:
-    return [part(ops, at, min(stop, at + engine.ROWS)) for at in range(start, stop, engine.ROWS)]
+    return [part(ops, at, min(stop, at + ROWS)) for at in range(start, stop, ROWS)]
 
 
 def side_by_side(*measure: Callable[[], float]) -> list[float]:
@@ -89,7 +93,7 @@ def side_by_side(*measure: Callable[[], float]) -> list[float]:
 
 
 def timed(function: Callable[[], Any]) -> float:
-    """Seconds of processor time a call takes in this thread."""
-    begun = time.thread_time()
+    """Seconds of processor time a call takes, in all threads: a replay executes in its own."""
+    begun = time.process_time()
     function()
-    return time.thread_time() - begun
+    return time.process_time() - begun

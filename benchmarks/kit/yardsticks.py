@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from refault.mmu.operations import Operations
+from refault.replay.operations import Operations
 
 HERE = Path(__file__).parent
 COUNTS = 6

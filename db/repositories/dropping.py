@@ -19,7 +19,8 @@ from db.repositories import batch_events
 REASON = "its result was dropped, as it told of a fault of the service: retry the batch"
 
 _FRAME = re.compile(r'^\s*File "([^"]+)"', re.MULTILINE)
-_SIMULATOR = "/refault/mmu/"
+# Where the simulator is, and was before engines were plural.
+_SIMULATOR = ("/refault/engines/", "/refault/replay/", "/refault/mmu/")
 _DATABASE = ("sqlalche", "psycopg")
 
 
@@ -35,7 +36,7 @@ def is_foreign(crash: str) -> bool:
     """Whether the text of a crash is none of the simulator's own."""
     frames = _FRAME.findall(crash)
     if frames:
-        return _SIMULATOR not in frames[-1]
+        return not any(folder in frames[-1] for folder in _SIMULATOR)
     # A long statement leaves no room for frames.
     return any(word in crash for word in _DATABASE)
 

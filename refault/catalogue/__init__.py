@@ -8,6 +8,7 @@ Nothing here knows the simulator.
 
 from __future__ import annotations
 
+from refault.catalogue.bases import ARCHITECTURE
 from refault.catalogue.knobs import KNOBS, Knob
 from refault.catalogue.model import (
     Base,
@@ -43,6 +44,7 @@ from refault.catalogue.resolve import (
 )
 
 __all__ = [
+    "ARCHITECTURE",
     "AXES",
     "GOLDEN",
     "KNOBS",

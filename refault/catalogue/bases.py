@@ -78,3 +78,13 @@ BASES: tuple[Base, ...] = (
         knobs=_V2_6_35,
     ),
 )
+
+#: What no patch changes: a base of its own engine.
+ARCHITECTURE = Base(
+    id="walk",
+    title="The architecture alone: every access walks the guest's own tables, no hypervisor",
+    date="2010-04-12",
+    commit="Intel SDM 3A, chapter 4",
+    knobs={},
+    engine="walk",
+)

@@ -104,13 +104,17 @@ class Patch:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Base:
-    """The code a patch set is applied to. ``knobs`` holds a value for every knob."""
+    """The code a patch set is applied to, and the engine that executes it.
+
+    ``knobs`` holds a value for every knob of the shadow MMU, or none for another engine.
+    """
 
     id: str
     title: str
     date: str
     commit: str
     knobs: Mapping[str, int]
+    engine: str = "shadow"
 
     def to_dict(self) -> dict[str, Any]:
         """The base as JSON."""
@@ -229,14 +233,14 @@ class PatchSet:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Variant:
-    """What a patch set resolves to: a complete MMU configuration, named by ``digest``.
+    """What a patch set resolves to: an engine and a complete configuration of it.
 
-    The digest covers knobs and parameters only, so two patch sets that make
-    the same machine are one variant, whatever patches they list. ``name`` is
-    for people (``v2.6.34-pre +zap-account``), ``short_name`` for narrow
-    places (``p2``). ``golden_name`` is what the golden results call these
-    knobs; None means that the real kernel code was never run with them, and
-    every place that shows a number of this variant says so.
+    ``digest`` names it, and covers the engine (where it is not shadow, once the only one), knobs
+    and parameters, so two patch sets that make the same machine are one variant, whatever patches
+    they list. ``name`` is for people (``v2.6.34-pre +zap-account``), ``short_name`` for narrow
+    places (``p2``). ``golden_name`` is what the golden results call these knobs; None means that
+    the real kernel code was never run with them, and every place that shows a number of this
+    variant says so.
     """
 
     base: str
@@ -247,6 +251,7 @@ class Variant:
     name: str
     short_name: str
     golden_name: str | None
+    engine: str = "shadow"
 
     @property
     def patch_set(self) -> PatchSet:
@@ -264,6 +269,7 @@ class Variant:
             "name": self.name,
             "short_name": self.short_name,
             "golden_name": self.golden_name,
+            "engine": self.engine,
         }
 
 

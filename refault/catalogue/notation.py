@@ -8,16 +8,18 @@
     zap-account+parent-stop-bit,page-limit=128,bypass=1
     series,page-limit=400/64/32768
     p3,tlb=1
+    walk
 
 First a golden name or a point as merged (``merged-2.6.36``), or patches joined
 by ``+``, each by its id or its short name (a base in front if it is not the
-usual one); then parameters. A page limit of three numbers is a schedule: the
-first limit, the second, and after how many operations they take turns.
+usual one; the base ``walk`` alone is the architecture without KVM); then
+parameters. A page limit of three numbers is a schedule: the first limit, the
+second, and after how many operations they take turns.
 """
 
 from __future__ import annotations
 
-from refault.catalogue.bases import BASES
+from refault.catalogue.bases import ARCHITECTURE, BASES
 from refault.catalogue.entries import PATCHES
 from refault.catalogue.model import Parameters, PatchSet
 from refault.catalogue.named import NAMED
@@ -53,7 +55,8 @@ def _code(code: str) -> tuple[str, tuple[str, ...]]:
     if code in NAMED:
         return NAMED[code].base, NAMED[code].patches
     words = [word.strip() for word in code.split("+")]
-    base = words.pop(0) if words[0] in {known.id for known in BASES} else BASES[0].id
+    known = {base.id for base in (*BASES, ARCHITECTURE)}
+    base = words.pop(0) if words[0] in known else BASES[0].id
     return base, tuple(_patch_id(word) for word in words)
 
 

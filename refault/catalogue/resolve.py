@@ -11,7 +11,7 @@ from typing import Any
 
 import msgpack
 
-from refault.catalogue.bases import BASES
+from refault.catalogue.bases import ARCHITECTURE, BASES
 from refault.catalogue.entries import PATCHES
 from refault.catalogue.knobs import KNOBS
 from refault.catalogue.model import Base, Parameters, Patch, PatchSet, Schedule, Variant
@@ -19,6 +19,7 @@ from refault.catalogue.named import GOLDEN, NAMED, SEED_SERIES
 from refault.errors import (
     CatalogueError,
     ContradictingPatches,
+    InvalidParameter,
     MissingRequirement,
     UnknownBase,
     UnknownPatch,
@@ -26,7 +27,7 @@ from refault.errors import (
 )
 
 _PATCHES = {patch.id: patch for patch in PATCHES}
-_BASES = {base.id: base for base in BASES}
+_BASES = {base.id: base for base in (*BASES, ARCHITECTURE)}
 
 
 def patches() -> tuple[Patch, ...]:
@@ -46,7 +47,7 @@ def _place(patch: Patch) -> tuple[int, bool, str, str]:
 
 
 def bases() -> tuple[Base, ...]:
-    """Every base of the catalogue."""
+    """Every base that patches are applied to; ARCHITECTURE is none of them."""
     return BASES
 
 
@@ -81,9 +82,12 @@ def resolve(patch_set: PatchSet) -> Variant:
             two forms of one change cannot both be applied).
         MissingRequirement: a patch without the one it sits on before it, or in the base.
         WrongBase: a patch on a base that has it already, or that it makes no sense on.
+        InvalidParameter: a parameter of a hypervisor for an engine that has none.
     """
     base = get_base(patch_set.base)
     chosen = [get_patch(patch_id) for patch_id in patch_set.patches]
+    if base.engine != "shadow":
+        return _without_patches(base, chosen, patch_set.parameters)
     _refuse_duplicates(chosen)
     _refuse_base(chosen, base)
     knobs = dict(base.knobs)
@@ -101,6 +105,29 @@ def resolve(patch_set: PatchSet) -> Variant:
         name=" ".join((base.id, *(f"+{patch.id}" for patch in chosen), *parameters.to_words())),
         short_name=_short_name(base, chosen, knobs, parameters),
         golden_name=golden_name,
+    )
+
+
+def _without_patches(base: Base, chosen: Sequence[Patch], parameters: Parameters) -> Variant:
+    """The one machine of an engine that no patch and no parameter changes."""
+    if chosen:
+        raise WrongBase(
+            f"patch {chosen[0].id} changes KVM, and base {base.id} is no KVM; take it out"
+        )
+    if words := parameters.to_words():
+        raise InvalidParameter(f"{words[0]} means nothing to base {base.id}, which is no KVM")
+    body = {"engine": base.engine, "base": base.id}
+    digest = hashlib.sha256(msgpack.packb(body, use_bin_type=True)).hexdigest()
+    return Variant(
+        base=base.id,
+        patches=(),
+        parameters=parameters,
+        knobs={},
+        digest=digest,
+        name=base.id,
+        short_name=base.id,
+        golden_name=None,
+        engine=base.engine,
     )
 
 

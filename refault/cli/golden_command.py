@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import multiprocessing
 import multiprocessing.resource_tracker
@@ -17,6 +18,7 @@ import typer
 from refault.cli.files import required
 from refault.cli.progress import progress_bars
 from refault.cli.terminal import print_error, print_json
+from refault.engines import ENGINES, get_engine
 from refault.trace.importers.recognition import Kind
 
 if TYPE_CHECKING:
@@ -37,9 +39,18 @@ def golden(
         Path | None, typer.Option(help="Folder of the captures; default: beside their results.")
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes; 0: one a processor.")] = 0,
+    engine: Annotated[
+        str, typer.Option(help=f"The engine to check: {', '.join(ENGINES)}.")
+    ] = "shadow",
+    against: Annotated[
+        str | None,
+        typer.Option(help="Another engine to hold it against, instead of recorded results."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Replay golden cases and compare every field of every operation.
+
+    Compared is what the engine has: one that counts nothing is held to what the guest sees.
 
     The last line says how many runs and operations agree. Exit code 1 unless all do, and
     if there was nothing to compare.
@@ -48,6 +59,8 @@ def golden(
     """
     from refault.golden import cases_in
 
+    for name in (engine, against or engine):
+        get_engine(name)
     for folder in (*folders, *([traces] if traces else [])):
         required(folder, Kind.GOLDEN, Kind.FOLDER)
     cases = [
@@ -61,7 +74,9 @@ def golden(
         )
     verdicts = []
     with progress_bars(enabled=not as_json) as progress:
-        for verdict in progress.track(_checked(cases, jobs or os.cpu_count() or 1), len(cases)):
+        for verdict in progress.track(
+            _checked(cases, engine, against, jobs or os.cpu_count() or 1), len(cases)
+        ):
             verdicts.append(verdict)
             if not verdict.agrees and not as_json:
                 why = verdict.difference or verdict.refused
@@ -84,20 +99,21 @@ def golden(
         raise typer.Exit(1)
 
 
-def _checked(cases: list[Case], jobs: int) -> Iterator[Verdict]:
+def _checked(cases: list[Case], engine: str, against: str | None, jobs: int) -> Iterator[Verdict]:
     """The verdicts in the order of the cases, worked out side by side as soon as each is there."""
-    from refault.mmu.engine import warm_up
+    from refault.replay.session import warm_up
 
     groups = list(_same_input(cases))
+    check_group = functools.partial(_check_group, engine=engine, against=against)
     if min(jobs, len(groups)) <= 1:
         for group in groups:
-            yield from _check_group(group)
+            yield from check_group(group)
         return
-    warm_up()  # once, so that the processes find compiled kernels
+    warm_up({engine, against or engine})  # once, so that the processes find compiled kernels
     with _deaf_to_ctrl_c():
         pool = multiprocessing.get_context("spawn").Pool(min(jobs, len(groups)))
     with pool:
-        for verdicts in pool.imap(_check_group, groups):
+        for verdicts in pool.imap(check_group, groups):
             yield from verdicts
 
 
@@ -128,7 +144,7 @@ def _same_input(cases: list[Case]) -> Iterator[list[Case]]:
             yield same[start : start + GROUP_MAX]
 
 
-def _check_group(cases: Sequence[Case]) -> list[Verdict]:
+def _check_group(cases: Sequence[Case], engine: str, against: str | None) -> list[Verdict]:
     from refault.golden import check
 
-    return [check(case) for case in cases]
+    return [check(case, engine, against) for case in cases]

@@ -74,7 +74,7 @@ def replay(
     Example: refault replay demo/traces/linux61-boot-1cpu.rft -v base -v p2 -v p3
     """
     from refault.compare import Column, compare
-    from refault.mmu import engine
+    from refault.replay import session
 
     for path in traces:
         required(path, Kind.TRACE, Kind.PIPE)
@@ -93,7 +93,7 @@ def replay(
                 progress.update(task, completed=done, total=total or None)  # type: ignore[arg-type]
 
             with _naming(path):
-                results = engine.replay(
+                results = session.replay(
                     path, variants, threads=threads, progress=advance, events=write_event
                 )
                 _refuse_nothing(results)

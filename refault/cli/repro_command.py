@@ -18,6 +18,7 @@ from refault.cli.progress import progress_bars
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
 from refault.cli.terminal import print_error, print_json
 from refault.client.connection import TIMEOUT_S
+from refault.engines import get_engine
 from refault.errors import NotATrace, ReplayRefused, ResultError
 from refault.results import RunResult
 from refault.trace import SUFFIX
@@ -52,7 +53,7 @@ def repro(
 
     Example: refault repro b-7k3f/linux61-boot-1cpu/1-6
     """
-    from refault.mmu import engine
+    from refault.replay.session import replay
 
     if trace:
         required(trace, Kind.TRACE)
@@ -68,7 +69,7 @@ def repro(
                 f"the result of run {run['id']} is of another trace than the run: "
                 f"{theirs.trace_digest[:12]}, not {run['trace_digest'][:12]}"
             )
-        ours = engine.simulator_digest()
+        ours = get_engine(theirs.engine).digest
         if ours != theirs.simulator_digest and not force:
             raise ReplayRefused(
                 f"the result was made by simulator {theirs.simulator_digest[:12]}, here is "
@@ -82,7 +83,7 @@ def repro(
         def advance(done: int, total: int) -> None:
             bars.update(task, completed=done, total=total or None)
 
-        (here,) = engine.replay(path, [variant], progress=advance)
+        (here,) = replay(path, [variant], progress=advance)
     differences = [
         entry
         for entry in _differences(theirs.to_dict(), here.to_dict())

@@ -7,7 +7,7 @@ all their labels. The base comes first; every other column is read against it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from refault.compare.percent import percent_text
 from refault.compare.verdicts import (
@@ -20,7 +20,8 @@ from refault.compare.verdicts import (
 )
 from refault.errors import ComparisonError
 from refault.facts import facts_of
-from refault.results import ANSWERS, COUNTERS, SEMANTICS, WORK, RunResult
+from refault.lineage import present_name
+from refault.results import ANSWERS, COUNTERS, SEMANTICS, SHADOW, WORK, RunResult
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,13 +76,18 @@ class ComparedColumn:
 
     @property
     def has_real_code_result(self) -> bool:
-        """Whether the real kernel code was ever run in this configuration."""
-        return self.golden_name is not None
+        """Whether the real kernel code was ever run so; the architecture is no kernel code."""
+        return self.golden_name is not None or self.engine != SHADOW
+
+    @property
+    def engine(self) -> str:
+        """The engine that made the result, or would make it."""
+        return self.result.engine if self.result else SHADOW
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """One counter across the columns; None where a column has no result.
+    """One counter across the columns; None where there is no result, or its engine lacks it.
 
     ``deltas`` are against the base, exact; ``percents`` the same as text,
     None from a base of zero.
@@ -112,18 +118,24 @@ class TraceInfo:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two or more runs of one trace under one simulator. ``columns[0]`` is the base.
+    """Two or more runs of one trace. ``columns[0]`` is the base.
 
-    ``present_simulator`` is the one a new batch would be run with, where that is known.
+    ``simulators`` are the digests of the engines that made the results, by the engine's name;
+    ``present`` those a new batch would be run with, where that is known.
     """
 
     trace: TraceInfo
-    simulator_digest: str | None
+    simulators: Mapping[str, str]
     columns: tuple[ComparedColumn, ...]
     semantics: tuple[Row, ...]
     counters: tuple[Row, ...]
     threshold: Threshold
-    present_simulator: str | None = None
+    present: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def simulator_digest(self) -> str | None:
+        """The digest of the base's engine, or of the only one there is."""
+        return self.simulators.get(self.base.engine) or next(iter(self.simulators.values()), None)
 
     @property
     def base(self) -> ComparedColumn:
@@ -132,16 +144,24 @@ class Comparison:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the results are of an older simulator than the one that would be used now."""
-        known = (self.simulator_digest, self.present_simulator)
-        return None not in known and known[0] != known[1]
+        """Whether results are of an older version of their engine than would be used now."""
+        return bool(self.stale_engines)
+
+    @property
+    def stale_engines(self) -> tuple[str, ...]:
+        """The engines of which that is so."""
+        return tuple(
+            name
+            for name, digest in self.simulators.items()
+            if name in self.present and present_name(self.present[name]) != present_name(digest)
+        )
 
     @property
     def counters_as_read(self) -> tuple[Row, ...]:
         """The counters in the order tables show them: the costs first, exits leading."""
         by_name = {row.name: row for row in self.counters}
         rest = (row for row in self.counters if row.name not in COSTS)
-        return (*(by_name[name] for name in COSTS), *rest)
+        return (*(by_name[name] for name in COSTS if name in by_name), *rest)
 
     @property
     def worst_verdict(self) -> Verdict:
@@ -156,15 +176,15 @@ def compare(
     trace_name: str = "",
     trace_digest: str | None = None,
     threshold: Threshold | None = None,
-    present_simulator: str | None = None,
+    present: Mapping[str, str] | None = None,
 ) -> Comparison:
     """The comparison of runs of one trace; ``base`` is the index of the column to read against.
 
-    ``present_simulator`` only marks the comparison as stale where its results are of another.
+    ``present`` only marks the comparison as stale where results are of an older engine.
 
     Raises:
         ComparisonError: nothing to compare, a base that is not there, or results of different
-            traces or simulators, whose numbers do not belong in one table.
+            traces, or of two versions of one engine, whose numbers do not belong in one table.
     """
     if not columns:
         raise ComparisonError("nothing to compare: give at least one run")
@@ -179,7 +199,14 @@ def compare(
             f"the results are of trace {_short(digest)}, not of {_short(trace_digest)}; "
             "compare runs of one trace"
         )
-    simulator = _only(results, lambda result: result.simulator_digest, "simulators")
+    simulators = {
+        engine: _only(
+            [result for result in results if result.engine == engine],
+            lambda result: present_name(result.simulator_digest),
+            f"versions of engine {engine}",
+        )
+        for engine in dict.fromkeys(result.engine for result in results)
+    }
     groups = _grouped([columns[base], *columns[:base], *columns[base + 1 :]])
     limits = Threshold() if threshold is None else threshold
     compared = _judged(groups, limits)
@@ -193,12 +220,12 @@ def compare(
             instruction_count=first.instruction_count if first else None,
             is_truncated=any(result.truncated for result in results),
         ),
-        simulator_digest=simulator,
+        simulators={name: found for name, found in simulators.items() if found},
         columns=compared,
         semantics=_rows(compared, SEMANTICS, lambda result: result.semantics),
         counters=_rows(compared, _counted(results), _all_counts),
         threshold=limits,
-        present_simulator=present_simulator,
+        present=present or {},
     )
 
 
@@ -209,7 +236,7 @@ def _only(
     if len(digests) > 1:
         raise ComparisonError(
             f"the results come from different {things} ({', '.join(map(_short, digests))}); "
-            "compare runs of one trace, made by one simulator"
+            "compare runs of one trace, made by one version of each engine"
         )
     return digests[0] if digests else None
 
@@ -269,17 +296,19 @@ def _alarm(group: Sequence[Column]) -> str | None:
     digests = dict.fromkeys(result.digest for result in results)
     if len(digests) > 1:
         return (
-            "the same trace, variant and simulator gave different results: "
+            "the same trace, variant and engine gave different results: "
             f"{', '.join(map(_short, digests))}"
         )
     return None
 
 
 def _counted(results: Sequence[RunResult]) -> tuple[str, ...]:
-    """What every result counts; answers only where one of them is more than 0."""
-    names: tuple[str, ...] = COUNTERS
-    if all(result.work for result in results):
-        names += WORK
+    """What any engine counts; answers only where one of them is more than 0."""
+    counted = {name for result in results for name in result.counters}
+    names = tuple(name for name in COUNTERS if name in counted or not results)
+    names += tuple(sorted(counted.difference(COUNTERS)))
+    if all(result.work for result in results if result.engine == SHADOW):
+        names += tuple(name for name in WORK if any(name in result.work for result in results))
     if all(result.answers for result in results):
         names += tuple(name for name in ANSWERS if any(r.answers[name] for r in results))
     return names
@@ -297,7 +326,8 @@ def _rows(
     rows = []
     for name in names:
         values = tuple(
-            None if column.result is None else numbers_of(column.result)[name] for column in columns
+            None if column.result is None else numbers_of(column.result).get(name)
+            for column in columns
         )
         base = values[0]
         deltas = tuple(None if value is None or base is None else value - base for value in values)

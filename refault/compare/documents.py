@@ -12,7 +12,7 @@ from typing import Any
 from refault.compare.comparison import ComparedColumn, Comparison, Row
 from refault.compare.layout import clean
 from refault.compare.percent import change_text
-from refault.compare.summary import costs_summary, findings_of, notes_of, semantics_note
+from refault.compare.summary import costs_summary, engines_of, findings_of, notes_of, semantics_note
 from refault.compare.verdicts import COSTS, Verdict
 from refault.errors import ComparisonError
 from refault.results import GAUGES
@@ -63,6 +63,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
             "is_truncated": trace.is_truncated,
         },
         "simulator_digest": comparison.simulator_digest,
+        "simulators": dict(comparison.simulators),
         "is_stale": comparison.is_stale,
         "threshold": {
             "permille": comparison.threshold.permille,
@@ -102,6 +103,7 @@ def _column(column: ComparedColumn) -> dict[str, Any]:
         "variant_names": list(column.variant_names),
         "variant_digest": column.variant_digest,
         "golden_name": column.golden_name,
+        "engine": column.engine,
         "has_real_code_result": column.has_real_code_result,
         "state": column.state,
         "error": column.error,
@@ -152,7 +154,7 @@ def _csv_row(
     return [
         _cell(comparison.trace.name),
         comparison.trace.digest,
-        comparison.simulator_digest,
+        column.result.simulator_digest if column.result else None,
         _cell(column.label),
         _cell(column.variant_names[0]),
         column.variant_digest,
@@ -194,9 +196,8 @@ def to_markdown(
         lines += _markdown_trace(comparison, every_counter=every_counter)
     for note in notes_of(comparisons):
         lines += [f"Note: {_plain(note)}", ""]
-    digests = dict.fromkeys(c.simulator_digest for c in comparisons if c.simulator_digest)
-    if digests:
-        lines += [f"Simulator {', '.join(f'`{digest[:12]}`' for digest in digests)}.", ""]
+    if engines := engines_of(comparisons):
+        lines += [f"Engine {', '.join(f'{name} `{digest}`' for name, digest in engines)}.", ""]
     shown = clean(command if isinstance(command, str) else shlex.join(command))
     return "\n".join([*lines, "Reproduce with:", "", f"    {shown}"]) + "\n"
 

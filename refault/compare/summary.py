@@ -76,8 +76,9 @@ def costs_summary(comparisons: Sequence[Comparison]) -> list[str]:
             result = column.result
             if result is None or base is None or column.verdict.is_alarming:
                 continue
-            if base.counters[HEADLINE] > 0 and result.counters[HEADLINE] > 0:
-                ratio = result.counters[HEADLINE] / base.counters[HEADLINE]
+            before, now = base.counters.get(HEADLINE, 0), result.counters.get(HEADLINE, 0)
+            if before > 0 and now > 0:
+                ratio = now / before
                 ratios.setdefault(column.label, []).append((ratio, comparison.trace.name))
     lines = []
     for label, found in ratios.items():
@@ -118,6 +119,12 @@ def notes_of(comparisons: Sequence[Comparison]) -> list[str]:
     return notes
 
 
+def engines_of(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
+    """Name and short digest of each engine that made a result of theirs."""
+    found = [item for comparison in comparisons for item in comparison.simulators.items()]
+    return [(name, digest[:12]) for name, digest in dict.fromkeys(found)]
+
+
 def _answers_of(comparison: Comparison) -> str:
     """What register writes, notifiers and the shrinker answered; nothing if all answered 0."""
     base = comparison.columns[0].result
@@ -129,8 +136,11 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def _stale_note(comparison: Comparison) -> str:
+    engines = [
+        f"{name} {comparison.simulators[name][:12]} (now {comparison.present[name][:12]})"
+        for name in comparison.stale_engines
+    ]
     return (
-        f"STALE: these results are of simulator {(comparison.simulator_digest or '')[:12]}; the "
-        f"service now runs {(comparison.present_simulator or '')[:12]}. Submit the batch again for "
-        "present ones."
+        f"STALE: these results are of an older version of engine {', '.join(engines)}. Submit the "
+        "batch again for present ones."
     )

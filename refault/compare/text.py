@@ -22,7 +22,7 @@ from refault.compare.comparison import ComparedColumn, Comparison, Row
 from refault.compare.grid import CELL_WIDTH, LABEL_WIDTH, Table
 from refault.compare.overall import Overall
 from refault.compare.percent import change_text
-from refault.compare.summary import costs_summary, findings_of, notes_of, semantics_note
+from refault.compare.summary import costs_summary, engines_of, findings_of, notes_of, semantics_note
 from refault.compare.verdicts import COSTS, Verdict
 from refault.errors import ComparisonError
 from refault.results import DISAGREEMENTS
@@ -359,10 +359,9 @@ def _closing(
     lines = ["-" * width]
     for note in notes_of(comparisons):
         lines += layout.wrap(note, width, first="Note: ", indent="  ")
-    simulators = dict.fromkeys(c.simulator_digest for c in comparisons if c.simulator_digest)
-    if simulators:
-        shown = ", ".join(digest[:DIGEST_LENGTH] for digest in simulators)
-        lines += layout.wrap(f"Simulator {shown}. Reproduce with:", width)
+    if engines := engines_of(comparisons):
+        shown = ", ".join(f"{name} {digest}" for name, digest in engines)
+        lines += layout.wrap(f"Engine {shown}. Reproduce with:", width)
     else:
         lines.append("Reproduce with:")
     try:

@@ -53,6 +53,7 @@ class Verdict(enum.Enum):
     IMPROVEMENT = "improvement"
     UNCHANGED = "unchanged"
     IDENTICAL = "identical"
+    WITNESSED = "witnessed"
     MISSING = "missing"
     BASE = "base"
 
@@ -86,6 +87,7 @@ _TITLES = {
     Verdict.IMPROVEMENT: ("improvement", "better"),
     Verdict.UNCHANGED: ("unchanged", "unchanged"),
     Verdict.IDENTICAL: ("identical", "identical"),
+    Verdict.WITNESSED: ("as witnessed", "witnessed"),
     Verdict.MISSING: ("missing", "missing"),
     Verdict.BASE: ("base", "base"),
 }
@@ -162,6 +164,16 @@ def _held_against(evidence: Evidence, base: Facts | None, threshold: Threshold) 
         return found or (Verdict.MISSING, "there is no result")
     if base is None:
         return Verdict.MISSING, "the base has no result that could be compared with"
+    return _of_two(facts, base, threshold)
+
+
+def _of_two(facts: Facts, base: Facts, threshold: Threshold) -> Judgement:
+    """What a sound result is worth beside the base's."""
+    if facts.engine != base.engine:
+        return Verdict.WITNESSED, (
+            f"nothing contradicts the real guest; engine {facts.engine} is not engine "
+            f"{base.engine}, so outcomes and counters are not held against each other"
+        )
     if base.stopped is not None:
         return Verdict.IMPROVEMENT, (
             f"runs to the end, where base stops at operation {base.stopped.operation_index} "
@@ -181,8 +193,8 @@ def _held_against(evidence: Evidence, base: Facts | None, threshold: Threshold) 
 
 
 def is_same_to_guest(result: RunResult | None, base: RunResult | None) -> bool | None:
-    """Whether every outcome is the base's; None if one of them has no result."""
-    if result is None or base is None:
+    """Whether every outcome is the base's; None if one has no result, or another engine."""
+    if result is None or base is None or result.engine != base.engine:
         return None
     return result.outcome_digest == base.outcome_digest
 
@@ -228,8 +240,10 @@ def _speed(facts: Facts, base: Facts, threshold: Threshold) -> Judgement:
     worse: list[str] = []
     better: list[str] = []
     for name, place in _COST_PLACES:
-        value = base.counters[place]
-        delta = facts.counters[place] - value
+        value, now = base.counters[place], facts.counters[place]
+        if value is None or now is None:
+            continue
+        delta = now - value
         if delta and threshold.is_passed_by(delta, value, base.operation_count, name):
             told = f"{name} {percent_text(delta, value) or change_text(delta)}"
             (worse if delta > 0 else better).append(told)

@@ -1,31 +1,38 @@
-"""Replaying one golden case and finding its first difference from the real code."""
+"""Replaying one golden case and finding its first difference from what it is held against.
+
+That is what the real kernel code gave, as recorded, or another engine. An engine is held to what
+it has: where it counts nothing, only what the guest saw is compared.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from refault.catalogue import GOLDEN, variant_from_golden_name
+from refault.catalogue import GOLDEN, PatchSet, Variant, resolve, variant_from_golden_name
+from refault.engines import get_engine
+from refault.engines.base import Engine, Host, Watch
 from refault.errors import RefaultError
 from refault.golden.expectations import BUG_CLASSES, Line, deviation, lines_of, outcome
 from refault.golden.folders import Case
 from refault.golden.inputs import opened
-from refault.mmu import lanes
-from refault.mmu import layout as x86
-from refault.mmu import operations as op
-from refault.mmu import replay as loop
-from refault.mmu.engine import Host, operations_of, warm_up
-from refault.mmu.pageset import page_digest, page_set
-from refault.results import COUNTERS
+from refault.replay import lanes
+from refault.replay import operations as op
+from refault.replay import records as rec
+from refault.replay.budget import Budget
+from refault.replay.lowering.rows import operations_of
+from refault.replay.session import warm_up
 from refault.trace import TraceReader
 
 SAMPLE = 1024
 _OUTCOME_FIELDS = ("a", "pf", "pd", "o")
+#: Of a line: what the guest saw, and where it ends.
+_SEEN = frozenset((*_OUTCOME_FIELDS, "v", "final", "op"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,15 +77,16 @@ class Verdict:
         return {**dataclasses.asdict(self), "agrees": self.agrees}
 
 
-def check(case: Case) -> Verdict:
-    """Replay a case and compare every field of its expectation.
+def check(case: Case, engine: str = "shadow", against: str | None = None) -> Verdict:
+    """Replay a case on an engine and compare every field of its expectation, or another engine's.
 
     What cannot be read or replayed is refused, with the reason.
     """
     try:
         if case.variant not in GOLDEN:
             return _refused(case, "this variant is not simulated")
-        return _check_capture(case) if case.is_capture else _check_vector(case)
+        engines = [get_engine(name) for name in (engine, against) if name is not None]
+        return _check_capture(case, engines) if case.is_capture else _check_vector(case, engines)
     except RefaultError as error:
         return _refused(case, str(error))
 
@@ -135,14 +143,39 @@ def _difference(operation: int | None, expected: Line | None, got: Line | None) 
     return Difference(operation, "line", expected, got)
 
 
+def _variant_on(engine: Engine, case: Case) -> Variant:
+    """The case's variant, or the one machine an engine without variants is."""
+    if engine.name == "shadow":
+        return variant_from_golden_name(case.variant, case.parameters)
+    return resolve(PatchSet(engine.name))
+
+
+def _fields_of(engines: Sequence[Engine]) -> frozenset[str] | None:
+    """The fields that all of them give of an operation; None: all there are."""
+    return None if all(engine.counters for engine in engines) else _SEEN
+
+
+def _only(lines: Iterable[Line], fields: frozenset[str] | None) -> Iterator[Line]:
+    if fields is None:
+        yield from lines
+        return
+    for line in lines:
+        kept = {name: value for name, value in line.items() if name in fields}
+        if "final" in kept:
+            kept["final"] = {"ops": line["final"]["ops"]}
+        yield kept
+
+
 # --- vectors ---------------------------------------------------------------------------
 
 
-def _check_vector(case: Case) -> Verdict:
-    lines = _replay_vector(case)
-    expected = list(_completed(case, lines))
+def _check_vector(case: Case, engines: Sequence[Engine]) -> Verdict:
+    lines = _replay_vector(case, engines[0])
+    others = _completed(case, lines) if len(engines) == 1 else _replay_vector(case, engines[1])
+    fields = _fields_of(engines)
+    expected = list(_only(others, fields))
     operations = _operations(expected)
-    agreeing, want, have = _first_difference(expected, lines)
+    agreeing, want, have = _first_difference(expected, _only(lines, fields))
     difference = None
     if want is not None or have is not None:
         difference = _difference(agreeing if agreeing < operations else None, want, have)
@@ -163,55 +196,60 @@ def _completed(case: Case, lines: list[Line]) -> Iterator[Line]:
         yield line
 
 
-def _replay_vector(case: Case) -> list[Line]:
-    """Our result in the golden format: a line an operation, and the final one."""
-    variant = variant_from_golden_name(case.variant, case.parameters)
+def _replay_vector(case: Case, engine: Engine) -> list[Line]:
+    """Its result in the golden format: a line an operation, and the final one."""
+    watch = Watch(record_all=True, rows=bool(engine.counters), sample_every=SAMPLE)
     with opened(case) as trace:
-        host = Host(variant, trace.header, record_all=True, rows=True, sample_every=SAMPLE)
+        host = engine.open(_variant_on(engine, case), trace.header, Budget(), watch)
         lines: list[Line] = []
-        before = np.zeros(x86.COUNTER_COUNT, np.int64)
+        before = np.zeros(len(engine.counters), np.int64)
         first = 0
         for ops, _, _ in _executed(host, trace):
             done = host.operation_count - first
             part: list[Line] = [{} for _ in range(done)]
             for record in _records(host):
-                at = record[loop.INDEX] - first
+                at = record[rec.INDEX] - first
                 part[at] = outcome(record, is_load=ops.kind[at] == op.LD)
-            rows = np.array(host.log.rows[: done * x86.COUNTER_COUNT], np.int64)
-            rows = rows.reshape(done, x86.COUNTER_COUNT)
-            changes = np.diff(rows, axis=0, prepend=before[None, :])
             first += done
-            if done:
-                before = rows[-1]
-            for at in np.flatnonzero(changes.any(axis=1)).tolist():
-                part[at]["c"] = {
-                    COUNTERS[c]: int(changes[at, c]) for c in np.flatnonzero(changes[at])
-                }
+            if done and engine.counters:
+                before = _add_changes(part, host, engine.counters, before)
             lines += part
     for index, digest, counters in host.samples:
-        lines[index]["t"] = dict(zip(COUNTERS, counters, strict=True))
+        lines[index]["t"] = dict(zip(engine.counters, counters, strict=True))
         lines[index]["d"] = f"{digest:016x}"
     lines.append(_end(host))
     return lines
 
 
+def _add_changes(part: list[Line], host: Host, names: Sequence[str], before: Any) -> Any:
+    """What each operation of a part added to the counters; answers them after its last."""
+    rows = np.array(host.notes.log.rows[: len(part) * len(names)], np.int64)
+    rows = rows.reshape(len(part), len(names))
+    changes = np.diff(rows, axis=0, prepend=before[None, :])
+    for at in np.flatnonzero(changes.any(axis=1)).tolist():
+        part[at]["c"] = {
+            names[c]: int(changes[at, c]) for c in np.flatnonzero(changes[at]).tolist()
+        }
+    return rows[-1]
+
+
 def _executed(host: Host, trace: TraceReader) -> Iterator[tuple[op.Operations, int, int]]:
     """Each part of the rows when the host is through with it; a signal ends this at once."""
-    warm_up()
+    warm_up({host.variant.engine})
     rows = operations_of(trace.header, trace.blocks(), {})
     with contextlib.closing(lanes.execute([host], rows, 1, is_rest=lambda _: True)) as parts:
         yield from parts
 
 
 def _records(host: Host) -> list[list[int]]:
-    raw = host.findings.raw or []
+    raw = host.notes.findings.raw or []
     records = [record for part in raw for record in part.tolist()]
     raw.clear()
     return records
 
 
 def _end(host: Host) -> Line:
-    stopped = host.findings.stopped
+    stopped = host.notes.findings.stopped
     if stopped is not None:
         return {"bug": BUG_CLASSES.get(stopped.kind, stopped.kind), "op": stopped.operation_index}
     return {
@@ -219,8 +257,8 @@ def _end(host: Host) -> Line:
             "ops": host.operation_count,
             "counters": host.counters(),
             "warns": 0,
-            "digest": f"{page_digest(host.machine):016x}",
-            "pages": page_set(host.machine),
+            "digest": host.page_digest(),
+            "pages": host.page_set(),
         }
     }
 
@@ -228,10 +266,15 @@ def _end(host: Host) -> Line:
 # --- captures --------------------------------------------------------------------------
 
 
-def _check_capture(case: Case) -> Verdict:
+def _check_capture(case: Case, engines: Sequence[Engine]) -> Verdict:
     expected = list(lines_of(case.expectation))
     operations = _capture_operations(expected)
-    agreeing, want, have = _first_difference(expected, _replay_capture(case))
+    lines = _replay_capture(case, engines[0])
+    if len(engines) > 1:
+        expected = _replay_capture(case, engines[1])
+    if _fields_of(engines) is not None:
+        expected, lines = _guest_visible(expected), _guest_visible(lines)
+    agreeing, want, have = _first_difference(expected, lines)
     if want is None and have is None:
         return Verdict(case.name, case.variant, operations, operations)
     reached = int(expected[agreeing - 1].get("i", 0)) if agreeing else 0
@@ -239,17 +282,29 @@ def _check_capture(case: Case) -> Verdict:
     return Verdict(case.name, case.variant, operations, reached, difference)
 
 
-def _replay_capture(case: Case) -> list[Line]:
-    """Our result in the words of an expectation of a capture, a line each."""
-    variant = variant_from_golden_name(case.variant, case.parameters)
+def _guest_visible(lines: Iterable[Line]) -> list[Line]:
+    """The accesses that came out otherwise than on the real guest, in order of the operations.
+
+    Operations are numbered by engine (a page limit is one), so a line tells the access.
+    """
+    return [
+        {name: line[name] for name in ("op", *_OUTCOME_FIELDS) if name in line}
+        for line in lines
+        if isinstance(line.get("op"), list)
+    ]
+
+
+def _replay_capture(case: Case, engine: Engine) -> list[Line]:
+    """Its result in the words of an expectation of a capture, a line each."""
     lines: list[Line] = []
     with opened(case) as trace:
-        host = Host(variant, trace.header, sample_every=SAMPLE)
-        host.findings.keep_raw()
+        watch = Watch(sample_every=SAMPLE)
+        host = engine.open(_variant_on(engine, case), trace.header, Budget(), watch)
+        host.notes.findings.keep_raw()
         host.begin()
         for ops, _, _ in _executed(host, trace):
-            lines += [deviation(record, ops) for record in _records(host) if record[loop.DEVIATION]]
-    before = [0] * x86.COUNTER_COUNT
+            lines += [deviation(record, ops) for record in _records(host) if record[rec.DEVIATION]]
+    before = [0] * len(engine.counters)
     for index, digest, counters in host.samples:
         changes = [now - then for now, then in zip(counters, before, strict=True)]
         lines.append({"i": index, "d": f"{digest:016x}", "dt": changes})
@@ -257,8 +312,9 @@ def _replay_capture(case: Case) -> list[Line]:
     # An outcome stands before the sample taken after the same operation.
     lines.sort(key=lambda line: (line["i"], "dt" in line))
     lines.append(_end(host))
-    check_line: Line = {name: host.tally(cls) for cls, name in enumerate(op.WITNESS_CLASSES)}
-    check_line["first_stale"] = int(host.log.state[loop.FIRST_STALE]) - 1
-    check_line["first_other"] = int(host.log.state[loop.FIRST_OTHER]) - 1
+    notes = host.notes
+    check_line: Line = {name: notes.tally(cls) for cls, name in enumerate(op.WITNESS_CLASSES)}
+    check_line["first_stale"] = int(notes.log.state[rec.FIRST_STALE]) - 1
+    check_line["first_other"] = int(notes.log.state[rec.FIRST_OTHER]) - 1
     lines.append({"check": check_line})
     return lines

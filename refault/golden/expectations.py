@@ -12,9 +12,9 @@ from typing import Any
 import zstandard
 
 from refault.errors import RefaultError
-from refault.mmu import layout as x86
-from refault.mmu import operations as op
-from refault.mmu import replay as loop
+from refault.replay import operations as op
+from refault.replay import outcomes as out
+from refault.replay import records as rec
 
 Line = dict[str, Any]
 
@@ -22,11 +22,11 @@ LINES_AT_ONCE = 4096
 
 _WORD = (1 << 64) - 1
 _OTHER_OUTCOMES = {
-    x86.OUT_MMIO: "mmio",
-    x86.OUT_FAIL: "fail",
-    x86.OUT_GP: "gp",
-    x86.OUT_LIVELOCK: "livelock",
-    x86.OUT_TRIPLE: "triple",
+    out.MMIO: "mmio",
+    out.FAIL: "fail",
+    out.GP: "gp",
+    out.LIVELOCK: "livelock",
+    out.TRIPLE: "triple",
 }
 #: Kinds of finding under which the expectations know a bug by another name.
 BUG_CLASSES = {"use-after-free": "use-after-free:shadow-page-header"}
@@ -67,40 +67,40 @@ def _parsed(lines: list[str], path: Path, first: int) -> list[Line]:
 
 def outcome(record: list[int], *, is_load: bool) -> Line:
     """One of the loop's records in the golden format's words."""
-    code, address = record[loop.CODE], record[loop.ADDRESS]
-    if code == x86.OUT_OK:
+    code, address = record[rec.CODE], record[rec.ADDRESS]
+    if code == out.OK:
         line: Line = {"a": address & _WORD}
-        if is_load and record[loop.VALUE]:
-            line["v"] = record[loop.VALUE] & _WORD
-        if record[loop.EMULATED]:
+        if is_load and record[rec.VALUE]:
+            line["v"] = record[rec.VALUE] & _WORD
+        if record[rec.EMULATED]:
             line["e"] = 1
         return line
-    if code == x86.OUT_PF:
+    if code == out.PF:
         return {"pf": address}
-    if code == x86.OUT_PF_DIRECT:
+    if code == out.PF_DIRECT:
         return {"pd": address}
-    if code == x86.OUT_RETURN:
+    if code == out.RETURN:
         return {"r": address}
     return {"o": _OTHER_OUTCOMES[code]}
 
 
 def deviation(record: list[int], ops: op.Operations) -> Line:
     """An access that came out otherwise than on the real guest, as the capture files tell it."""
-    row = record[loop.ROW]
+    row = record[rec.ROW]
     kind, cls = int(ops.kind[row]), int(ops.cls[row])
     name = {op.LD: "ld", op.EX: "ex", op.ST: "st", op.ST4: "st4", op.ST2: "st2"}.get(kind, "st1")
-    line: Line = {"i": record[loop.INDEX], **outcome(record, is_load=False)}
+    line: Line = {"i": record[rec.INDEX], **outcome(record, is_load=False)}
     line.pop("e", None)
     if cls == op.WITNESS_FAULT:
         line["want_pf"] = int(ops.want[row])
     elif cls != op.WITNESS_NONE:
         line["want"] = int(ops.want[row])
-    walked = record[loop.PROBE]
+    walked = record[rec.PROBE]
     if walked >= 0:
         line["walk"] = walked
     else:
         line["walk_pf"] = -1 - walked
-    if record[loop.IS_STALE]:
+    if record[rec.IS_STALE]:
         line["stale"] = 1
     line["op"] = [name, int(ops.vcpu[row]), int(ops.a[row]) & _WORD, int(ops.user[row])]
     return line

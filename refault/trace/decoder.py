@@ -11,7 +11,7 @@ from refault.trace.header import unpack_header
 from refault.trace.model import Block, TraceHeader, TraceSummary
 from refault.trace.packed import Rooms, read_block
 from refault.trace.rules import Column, EventRules
-from refault.trace.totals import Totals
+from refault.trace.totals import Index, Totals
 from refault.trace.unpacking import BlockUnpacker
 
 
@@ -81,6 +81,17 @@ class TraceDecoder:
         else:
             self._rules.finish(offset=frame.offset)
             self._recorded = self._totals.check_index(frame)
+
+    def pass_over(self, data: bytes | memoryview) -> None:
+        """Takes bytes of whole blocks that nobody wants; the header must be there."""
+        self._frames.pass_over(data)
+
+    def begin_at(self, index: Index, block: int) -> None:
+        """All blocks before that one were passed over, as the closing index says where they end."""
+        if self._rules is None:
+            raise AssertionError("the header comes first")
+        self._rules.begin_amid()
+        self._totals.begin_at(index, block)
 
     def finish(self, *, allow_truncated: bool = False) -> TraceSummary:
         """What the trace held, once all its bytes were fed.

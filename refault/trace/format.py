@@ -53,7 +53,7 @@ MAX_GUEST_TEXT: Final = 1 << 14  # characters of all that ``guest`` says: lists 
 MAX_MAP_ENTRIES: Final = 1 << 10
 
 # What a simulated host can have. Here and nowhere else, so that an upload is refused for what no
-# replay could do; refault.mmu reads them, and its digest covers them.
+# replay could do; the engines read them, and their digests cover this file.
 MAX_SLOTS: Final = 36  # of memory: KVM's own 32 and its private ones
 MAX_VCPUS: Final = 64
 MAX_GFN: Final = 1 << 28  # guest-physical addresses have 40 bits

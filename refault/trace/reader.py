@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from refault.errors import TraceError
+from refault.errors import TraceCorrupt, TraceError, TraceTruncated
 from refault.trace.decoder import TraceDecoder
+from refault.trace.format import FRAME_PREFIX, MAX_INDEX_BYTES, TRAILER, TRAILER_MAGIC
 from refault.trace.model import Block, TraceHeader, TraceSummary
+from refault.trace.totals import Index, read_index
 
 CHUNK_BYTES: Final = 1 << 18
 
 
 class TraceReader:
-    """A trace opened for one pass over its blocks; a context manager.
+    """A trace opened for one pass over its blocks, or over the last of them; a context manager.
 
     The header is read at once. ``source`` is a path, whose file is closed at the end, or a binary
     file at its start, which stays open. With ``allow_truncated`` a file that stops early is read up
@@ -34,6 +37,7 @@ class TraceReader:
         self._summary: TraceSummary | None = None
         self._started = False
         self._owned = isinstance(source, Path)
+        self._end = 0
         try:
             self._file = source.open("rb") if isinstance(source, Path) else source
         except OSError as error:
@@ -94,8 +98,11 @@ class TraceReader:
         """Whether the file ended before its closing index; known after the last block."""
         return self.summary.truncated
 
-    def blocks(self) -> Iterator[Block]:
-        """Every block in order; can be asked for once.
+    def blocks(self, first_event: int = 0) -> Iterator[Block]:
+        """Every block in order, from that with ``first_event`` on; can be asked for once.
+
+        The bytes before it are hashed and not decoded, where the file has a closing index that
+        says which they are: the summary is the same. Without one, blocks come from the first on.
 
         Raises:
             TraceError: the trace is wrong from some byte on, or blocks were asked for before.
@@ -103,10 +110,51 @@ class TraceReader:
         if self._started:
             raise TraceError(f"{self.name} is read in one pass; open it again for another")
         self._started = True
-        yield from self._first_blocks
+        if first_event and (index := self._index()) is not None:
+            self._seek(index, index.block_of(first_event))
+        else:
+            yield from self._first_blocks
         while data := self._file.read(CHUNK_BYTES):
             yield from self._decoder.feed(data)
         self._summary = self._decoder.finish(allow_truncated=self._allow_truncated)
+
+    def _index(self) -> Index | None:
+        """The closing index, if the file can be read there and ends with one."""
+        if self.size_bytes < 2 * TRAILER.size:
+            return None
+        here = self._file.tell()
+        try:
+            self._file.seek(self._end - TRAILER.size)
+            magic, frame_bytes, _ = TRAILER.unpack(self._file.read(TRAILER.size))
+            body_bytes = frame_bytes - FRAME_PREFIX.size
+            if magic != TRAILER_MAGIC or not 0 < body_bytes <= MAX_INDEX_BYTES:
+                return None
+            offset = self.size_bytes - TRAILER.size - frame_bytes
+            self._file.seek(self._end - TRAILER.size - body_bytes)
+            index = read_index(self._file.read(body_bytes), offset)
+        except (TraceError, OSError, struct.error):
+            return None  # whoever reads on finds what is wrong, and where
+        finally:
+            self._file.seek(here)
+        return index if index.blocks else None
+
+    def _seek(self, index: Index, block: int) -> None:
+        """Begin anew with that block; the bytes before it are only hashed."""
+        self._decoder = TraceDecoder()
+        self._file.seek(self._end - self.size_bytes)
+        first, target = index.blocks[0][0], index.blocks[block][0]
+        for _ in self._decoder.feed(self._file.read(first)):
+            raise TraceCorrupt("the closing index says otherwise where blocks begin", offset=first)
+        if self._decoder.header is None:
+            raise TraceCorrupt("the closing index says otherwise where blocks begin", offset=first)
+        left = target - first
+        while left:
+            data = self._file.read(min(CHUNK_BYTES, left))
+            if not data:
+                raise TraceTruncated("the file became shorter", offset=target - left)
+            self._decoder.pass_over(data)
+            left -= len(data)
+        self._decoder.begin_at(index, block)
 
     def _read_header(self) -> Iterator[Block]:
         """Feeds chunks until the header is there; what those chunks hold beyond it comes back."""
@@ -124,9 +172,9 @@ class TraceReader:
         if not self._file.seekable():
             return 0
         here = self._file.tell()
-        end = self._file.seek(0, os.SEEK_END)
+        self._end = self._file.seek(0, os.SEEK_END)
         self._file.seek(here)
-        return end - here
+        return self._end - here
 
 
 def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:

@@ -188,6 +188,11 @@ class EventRules:
         self._table_gpa = 0
         self._last_entry_gpa = -1
         self._booting_vcpu: int | None = None
+        self._is_begun_amid = False
+
+    def begin_amid(self) -> None:
+        """The next block is not the first: what it goes on with is taken as due."""
+        self._is_begun_amid = True
 
     def begin_block(self, kinds: Iterable[int], offset: int) -> None:
         """The next events belong to a block that holds these kinds and begins at byte ``offset``.
@@ -226,6 +231,8 @@ class EventRules:
                     raise self._refuse(block, int(events[broken.argmax()]), rule.message)
         if self._header.content == "operations":
             self._check_first(block, places.get(K["OP_VM"], NOWHERE))
+        if self._is_begun_amid:
+            self._take_as_due(block)
         snapshots, entries = (places.get(K[name], NOWHERE) for name in SNAPSHOT_KINDS)
         if self._entries_due or len(snapshots) or len(entries):
             self._check_snapshots(block, snapshots, entries)
@@ -246,6 +253,17 @@ class EventRules:
             )
         if self._booting_vcpu is not None:
             raise TraceCorrupt("the trace ends between OP_BOOT_CR and OP_BOOT", offset=offset)
+
+    def _take_as_due(self, block: Block) -> None:
+        """Entries or a boot that a block begins with belong to what the block before began."""
+        others = np.flatnonzero(block.kind != K["TABLE_ENTRY"])
+        due = int(others[0]) if len(others) else block.event_count
+        self._is_begun_amid = due == block.event_count
+        if due:
+            self._entries_due = due
+            self._table_gpa = int(block.a[0]) & -PAGE_BYTES
+        if int(block.kind[0]) == K["OP_BOOT"]:
+            self._booting_vcpu = int(block.vcpu[0])
 
     def _check_first(self, block: Block, machines: Column) -> None:
         """OP_VM is the first event of operations and comes but once."""

@@ -2,27 +2,74 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgpack
 import numpy as np
 
 from refault.errors import TraceCorrupt, TraceTooLarge
-from refault.trace.format import KIND_NAMES, MAX_BLOCKS, MAX_EVENTS
+from refault.trace.format import KIND_NAMES, MAX_BLOCKS, MAX_EVENTS, EventKind
 from refault.trace.frames import Frame
 from refault.trace.header import unpack_map
 from refault.trace.model import Block
 
+SHA256_BYTES: Final = 32
 INDEX_KEYS: Final = frozenset(
     {"event_count", "instruction_count", "events_by_kind", "blocks", "recorded", "sha256"}
 )
+
+
+class Index(NamedTuple):
+    """A closing index as it states itself; it is only true once the file was read to its end."""
+
+    event_count: int
+    instruction_count: int
+    events_by_kind: dict[str, int]
+    blocks: list[list[int]]  # [byte offset, first event index, event count]
+
+    def block_of(self, event: int) -> int:
+        """Which block holds that event; the last one, if none does."""
+        firsts = [first for _, first, _ in self.blocks]
+        return max(0, bisect.bisect_right(firsts, event) - 1)
+
+
+def read_index(body: bytes, offset: int) -> Index:
+    """What the body of an INDX frame states.
+
+    Raises:
+        TraceCorrupt: no trace could have such an index.
+    """
+    values = unpack_map(
+        body,
+        INDEX_KEYS,
+        "closing index",
+        offset=offset,
+        max_array_len=MAX_BLOCKS,
+        max_bin_len=SHA256_BYTES,
+    )
+    index = Index(*(values[name] for name in Index._fields))
+    counts = (index.event_count, index.instruction_count)
+    is_one = all(type(count) is int and count >= 0 for count in counts)
+    is_one &= isinstance(index.events_by_kind, dict) and isinstance(index.blocks, list)
+    end, events = 0, 0
+    for block in index.blocks if is_one else ():
+        if not (isinstance(block, list) and [type(n) for n in block] == [int, int, int]):
+            is_one = False
+            break
+        is_one &= block[0] > end and block[1] == events and block[2] > 0
+        end, events = block[0], block[1] + block[2]
+    if not is_one or end >= offset or events != index.event_count:
+        raise TraceCorrupt("the closing index is that of no trace", offset=offset)
+    return index
 
 
 class Totals:
     """Running counts over the blocks of one trace."""
 
     def __init__(self) -> None:
+        self._passed: Index | None = None
         self.event_count = 0
         self.instruction_count = 0
         self.blocks: list[list[int]] = []  # [byte offset, first event index, event count]
@@ -50,6 +97,12 @@ class Totals:
     def add_instructions(self, block: Block) -> None:
         """Counts the time that passed in some events of the block begun last."""
         self.instruction_count += int(block.insns.sum(dtype=np.uint64))
+
+    def begin_at(self, index: Index, block: int) -> None:
+        """Blocks before that one are passed over; what they hold is taken from the index."""
+        self._passed = index
+        self.blocks = list(index.blocks[:block])
+        self.event_count = index.blocks[block][1]
 
     @property
     def events_by_kind(self) -> dict[str, int]:
@@ -84,6 +137,11 @@ class Totals:
                     f"the file holds {_shown(counted)}; import or upload the trace anew",
                     offset=frame.offset,
                 )
+        if self._passed is not None:
+            self.instruction_count = self._passed.instruction_count
+            self._by_kind = {
+                int(EventKind[name]): count for name, count in self._passed.events_by_kind.items()
+            }
         recorded = index["recorded"]
         if not isinstance(recorded, dict) or not all(
             isinstance(name, str) and type(value) is int for name, value in recorded.items()
@@ -94,6 +152,8 @@ class Totals:
         return recorded
 
     def _stated(self) -> dict[str, object]:
+        if self._passed is not None:
+            return {"event_count": self.event_count, "blocks": self.blocks}
         return {
             "event_count": self.event_count,
             "instruction_count": self.instruction_count,

@@ -7,8 +7,8 @@ from refault.trace import EventKind
 from services.api.app import create_api
 from services.api.site import Site
 from tests.api.test_batches import BATCHES
+from tests.engines import exhausting
 from tests.fixtures.api import in_process
-from tests.mmu import exhausting
 
 pytestmark = pytest.mark.anyio
 

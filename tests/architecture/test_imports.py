@@ -51,13 +51,13 @@ def test_traces_and_comparisons_need_numpy_msgpack_and_zstandard_only():
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("refault.trace", {"numba", "pydantic", "httpx", "sqlalchemy", "refault.mmu"}),
-        ("refault.compare", {"numba", "pydantic", "httpx", "sqlalchemy", "refault.mmu"}),
-        ("refault.catalogue", {"numba", "pydantic", "httpx", "sqlalchemy", "refault.mmu"}),
-        ("refault.client", {"numba", "fastapi", "sqlalchemy", "celery", "refault.mmu"}),
+        ("refault.trace", {"numba", "pydantic", "httpx", "sqlalchemy"}),
+        ("refault.compare", {"numba", "pydantic", "httpx", "sqlalchemy"}),
+        ("refault.catalogue", {"numba", "pydantic", "httpx", "sqlalchemy"}),
+        ("refault.client", {"numba", "fastapi", "sqlalchemy", "celery"}),
         ("refault.cli.main", {"numba", "fastapi", "sqlalchemy", "celery"}),
-        ("services.api.app", {"numba", "refault.mmu", "worker", "services.dashboard"}),
-        ("services.dashboard", {"numba", "refault.mmu", "worker", "sqlalchemy", "services.api"}),
+        ("services.api.app", {"numba", "worker", "services.dashboard"}),
+        ("services.dashboard", {"numba", "worker", "sqlalchemy", "services.api"}),
         ("worker.app", {"fastapi", "services"}),
     ],
 )

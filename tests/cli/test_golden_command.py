@@ -11,7 +11,7 @@ from pathlib import Path
 import zstandard
 
 from refault.trace.importers.golden import to_lines
-from tests.mmu.exhausting import dirty_logs
+from tests.engines.exhausting import dirty_logs
 
 PROGRAM = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"

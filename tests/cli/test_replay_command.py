@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tests.mmu.guests import Guest, P, U, W
+from tests.engines.guests import Guest, P, U, W
 from tests.patience import PATIENCE_SECONDS
 
 BOOT = Path(__file__).parents[2] / "demo" / "traces" / "linux61-boot-1cpu.rft"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from refault.client import Client
-from refault.mmu.cache import cache_folder
+from refault.replay.compile.cache import cache_folder
 from tests.builders import digest_of
 from tests.cli.running import run, run_here
 from tests.fixtures.api import SERIES, trace_bytes

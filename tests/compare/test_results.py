@@ -121,7 +121,7 @@ def setting(*path, value):
         (setting("colour", value=1), "result: colour unknown"),
         (setting("trace_digest", value="12ab"), "trace_digest: expected a sha256"),
         (setting("trace_digest", value="A" * 64), "trace_digest: expected a sha256"),
-        (setting("outcome_digest", value=""), "outcome_digest: expected a digest"),
+        (setting("outcome_digest", value=""), "outcome_digest: expected a word"),
         (setting("event_count", value=-1), "event_count: expected a count, got -1"),
         (setting("event_count", value=1.0), r"event_count: expected a count, got 1\.0"),
         (setting("event_count", value=True), "event_count: expected a count, got True"),

@@ -164,7 +164,7 @@ def test_digests_of_trace_variants_and_simulator_are_shown_with_twelve_digits():
     comparison = seed_series("linux61-boot-1cpu")
     text = text_of(comparison)
     assert f" {comparison.trace.digest[:12]}\n" in text
-    assert f"Simulator {comparison.simulator_digest[:12]}." in text
+    assert f"Engine shadow {comparison.simulator_digest[:12]}." in text
     for column in comparison.columns:
         assert f" {column.variant_digest[:12]}\n" in text
 

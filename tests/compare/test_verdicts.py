@@ -41,10 +41,11 @@ def test_verdicts_stand_in_the_order_they_are_decided_in():
         "improvement",
         "unchanged",
         "identical",
+        "witnessed",
         "missing",
         "base",
     ]
-    assert [verdict.rank for verdict in Verdict] == list(range(10))
+    assert [verdict.rank for verdict in Verdict] == list(range(11))
     assert all(len(verdict.word) <= 10 for verdict in Verdict)
 
 
@@ -245,7 +246,7 @@ def test_runs_that_do_not_belong_together_are_refused():
         compare([make_column("base"), make_column("p3")], base=2)
     with pytest.raises(ComparisonError, match="different traces"):
         compare([make_column("base"), p3(trace="other")])
-    with pytest.raises(ComparisonError, match="different simulators"):
+    with pytest.raises(ComparisonError, match="different versions of engine shadow"):
         compare([make_column("base"), p3(simulator="older")])
     with pytest.raises(ComparisonError, match="are of trace"):
         compare([make_column("base")], trace_digest=digest_of("other"))

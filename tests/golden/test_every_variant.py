@@ -6,7 +6,7 @@ import pytest
 
 from refault.catalogue import NAMED, PatchSet, bases, get_patch, patches, resolve
 from refault.errors import WrongBase
-from refault.mmu.engine import replay
+from refault.replay.session import replay
 
 TRACES = Path(__file__).parents[2] / "demo" / "traces"
 STOPS_EARLY = {"parent-stop-bit", "parent-stop-count", "parent-stop-merged"}

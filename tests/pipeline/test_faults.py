@@ -14,7 +14,7 @@ import redis
 from db.messages import ShardMessage
 from db.models import BatchEvent, Run, Shard
 from refault.client import Client
-from refault.mmu.cache import cache_folder
+from refault.replay.compile.cache import cache_folder
 from services.local.stack import Stack
 from tests.fixtures.stack import QUICK
 from tests.pipeline.watched import RUN_COUNT, Watched, pool_process_of

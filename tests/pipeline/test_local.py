@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from refault.mmu.cache import cache_folder
+from refault.replay.compile.cache import cache_folder
 from services.local.folder import DataFolder
 from tests.patience import PATIENCE_SECONDS, eventually
 

@@ -18,7 +18,7 @@ from db.models import Shard
 from refault.catalogue import Parameters, PatchSet
 from refault.client import Client
 from refault.errors import RefaultError, Refused, Unavailable
-from refault.mmu.cache import cache_folder
+from refault.replay.compile.cache import cache_folder
 from services.local import stack as local
 from services.local.stack import Stack
 from tests.fixtures.stack import QUICK

@@ -9,7 +9,7 @@ from db.models import Result, Run
 from db.session import transaction
 from refault.cli.exits import ExitCode
 from refault.client import Client
-from refault.mmu.cache import cache_folder
+from refault.replay.compile.cache import cache_folder
 from tests.cli.running import run
 from tests.fixtures.stack import DEMO_TRACES
 from tests.pipeline.watched import Watched

@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from db import tracing
 from refault.client import Client
-from refault.mmu.cache import cache_folder
+from refault.replay.compile.cache import cache_folder
 from services.local.stack import Stack
 from tests.fixtures.stack import DEMO_TRACES, QUICK
 from tests.patience import PATIENCE_SECONDS, eventually

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from db.models import Run, Shard
 from db.session import transaction
 from refault.client import Client
-from refault.mmu.cache import cache_folder
+from refault.replay.compile.cache import cache_folder
 from services.local.stack import Stack
 from tests.fixtures.receiver import receiving
 from tests.fixtures.stack import QUICK

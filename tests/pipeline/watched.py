@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from db.models import Batch, BatchEvent, Result, Run, Shard, Worker
 from db.session import transaction
 from refault.catalogue import Parameters, PatchSet, resolve
-from refault.mmu import engine as simulator
+from refault.replay import session as simulator
 from tests.patience import eventually
 
 # One shard of four variants: seconds of work, most of it in the kernel loop.

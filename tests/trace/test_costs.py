@@ -5,10 +5,10 @@ import io
 import numpy as np
 import pytest
 
-from refault.mmu import machine
+from refault.engines.shadow.state import machine
 from refault.trace import EventKind, TraceHeader, TraceReader, TraceValidator, TraceWriter, costs
-from tests.mmu import exhausting
-from tests.mmu.exhausting import GIB_FRAMES, Rows
+from tests.engines import exhausting
+from tests.engines.exhausting import GIB_FRAMES, Rows
 from tests.trace.files import BOOT, WORKLOAD
 
 PAGE = costs.PAGE_EVENTS

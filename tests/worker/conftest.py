@@ -3,11 +3,11 @@ import pytest
 from db.blobs import open_store
 from db.repositories import traces
 from db.repositories.shards import Fence
-from refault.mmu.source import simulator_digest
+from refault.engines import ENGINES
 from refault.trace import TraceReader
 from tests.builders import put_blob, transaction
+from tests.engines.guests import A, D, Guest, P, U, W
 from tests.fixtures.database import Store
-from tests.mmu.guests import A, D, Guest, P, U, W
 from worker.resources import Resources
 from worker.settings import Settings
 
@@ -53,7 +53,10 @@ def resources(database_url, tmp_path, sent):
         return len(messages)
 
     held = Resources.open(
-        settings, simulator_digest=simulator_digest(), publish=publish, cache=tmp_path / "cache"
+        settings,
+        simulator_digest=ENGINES["shadow"].digest,
+        publish=publish,
+        cache=tmp_path / "cache",
     )
     yield held
     held.close()

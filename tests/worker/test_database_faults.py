@@ -24,7 +24,7 @@ from db.models import BatchEvent, Result, Run, Shard
 from db.repositories import sweeping
 from refault.catalogue import SEED_SERIES
 from refault.errors import RefaultError
-from refault.mmu import engine as simulator
+from refault.replay import session as simulator
 from tests.builders import transaction
 from tests.fixtures.database_faults import KINDS, SECRET, DatabaseFaults
 from tests.patience import PATIENCE_SECONDS

@@ -15,9 +15,9 @@ from db.models import FIRST_PROJECT, Project, Result, Trace
 from db.repositories import batches, reopening, shards
 from refault.catalogue import SEED_SERIES
 from refault.errors import ReplayCancelled, TraceTooCostly
-from refault.mmu import engine as simulator
+from refault.replay import session as simulator
 from tests.builders import put_blob, transaction
-from tests.mmu import exhausting
+from tests.engines import exhausting
 from tests.patience import eventually
 from worker.shards import Ending, run
 

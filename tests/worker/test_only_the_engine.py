@@ -6,9 +6,10 @@ import sqlalchemy as sa
 
 from db.models import Result
 from refault.catalogue import SEED_SERIES, PatchSet, resolve
+from refault.engines.shadow import host as variant_host
+from refault.engines.shadow import loop
 from refault.errors import NotFound, ServiceFault, SimulatorCrashed, Unavailable
-from refault.mmu import engine, variant_host
-from refault.mmu import replay as loop
+from refault.replay import session as engine
 from tests.builders import transaction
 from tests.fixtures.database_faults import LOST, DatabaseFaults, where
 from worker import replaying

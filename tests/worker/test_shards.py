@@ -11,7 +11,7 @@ from db.repositories import batches, operations, patch_sets, shards
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES
 from refault.errors import ReplayCancelled, SimulatorCrashed
-from refault.mmu import engine as simulator
+from refault.replay import session as simulator
 from tests.builders import transaction
 from tests.patience import eventually
 from worker.shards import Ending, process_died, run, take_turn

@@ -13,7 +13,7 @@ from db.models import Result, Shard
 from db.repositories import batches, patch_sets, shards
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES
-from refault.mmu import engine as simulator
+from refault.replay import session as simulator
 from tests.builders import transaction
 from tests.patience import eventually
 from worker import sweep as sweeping
@@ -146,7 +146,7 @@ def test_a_harmed_snapshot_means_the_beginning_and_the_batch_says_why(
 
 def test_another_simulator_does_not_go_on_with_it(eager, small_trace, monkeypatch):
     batch, [message] = eager.plan(patches=PATCHES)
-    monkeypatch.setattr("refault.mmu.snapshot.simulator_digest", lambda: "0" * 64)
+    monkeypatch.setattr("refault.replay.snapshot.simulator_digest", lambda: "0" * 64)
     lose(eager, Fence(message.shard_id, 1))
     monkeypatch.undo()
     assert run(eager.resources) == [Ending.RECORDED]
@@ -160,7 +160,7 @@ def test_a_full_disk_costs_the_snapshot_and_nothing_else(eager, small_trace, mon
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("refault.mmu.snapshot.Snapshot.write", full)
+    monkeypatch.setattr("refault.replay.snapshot.Snapshot.write", full)
     assert run(eager.resources) == [Ending.RECORDED]
     assert "No space left on device" in caplog.text
     assert results_of(eager, batch) == expected_digests(eager, batch, small_trace)
@@ -175,7 +175,7 @@ def test_a_cancel_is_heard_while_a_snapshot_is_written(eager, monkeypatch, caplo
             batches.cancel(session, batch.id)
         eventually(lambda: not file.write(b"more of it"), "the end of the snapshot")
 
-    monkeypatch.setattr("refault.mmu.snapshot.Snapshot.write", without_end)
+    monkeypatch.setattr("refault.replay.snapshot.Snapshot.write", without_end)
     run(eager.resources)
     assert "cancelled while a snapshot was written" in caplog.text
     assert [p for p in eager.resources.snapshots.folder.rglob("*") if p.is_file()] == []
@@ -233,7 +233,7 @@ def test_writing_takes_a_small_part_of_the_time(eager, monkeypatch):
         file.write(b"x")
         return "a" * 64
 
-    monkeypatch.setattr("refault.mmu.snapshot.Snapshot.write", slow)
+    monkeypatch.setattr("refault.replay.snapshot.Snapshot.write", slow)
 
     def replay(trace, variants, *, on_snapshot, **options):
         def often(offer):

@@ -25,6 +25,7 @@ from refault.compare import (
     overall_of,
 )
 from refault.errors import ComparisonError
+from refault.results import SHADOW
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +104,7 @@ def comparisons_of(
             trace_name=trace.name,
             trace_digest=trace.digest,
             threshold=threshold,
-            present_simulator=present_simulator,
+            present={SHADOW: present_simulator},
         )
         for trace in traces
     )

@@ -12,7 +12,7 @@ import time
 
 POISON = 4321
 HOUR = 3600
-TARGET = "refault.mmu.variant_host"
+TARGET = "refault.engines.shadow.host"
 
 
 def shift_clock(seconds):

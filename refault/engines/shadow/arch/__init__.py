@@ -1,0 +1,1 @@
+"""The simulated processor: guest memory, accesses, TLB."""

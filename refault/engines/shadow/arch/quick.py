@@ -1,0 +1,101 @@
+"""The short way through an access that needs nothing from the host.
+
+Nearly every access finds its translation in the TLB or in the shadow tables. It is
+answered here with what the processor does and no more; for anything else
+:func:`quick_access` changes nothing and answers -1, and the long way
+(:mod:`refault.engines.shadow.arch.access`) is taken from the beginning. Both ways come to the same.
+"""
+
+from __future__ import annotations
+
+from refault.engines.shadow.arch.guest import frame_of
+from refault.engines.shadow.arch.tlb import (
+    FRAME_MASK,
+    data_of,
+    fill,
+    frame_at,
+    needed,
+    page_key,
+    set_of,
+)
+from refault.engines.shadow.state import words
+from refault.engines.shadow.state.machine import Machine
+from refault.replay import operations as op
+from refault.replay import x86
+from refault.replay.compile.jit import inlined
+from refault.replay.memory import merged_word
+
+
+@inlined
+def quick_store(m: Machine, frame: int, gpa: int, kind: int, value: int) -> bool:
+    """Store 8, 4, 2 or 1 bytes, unless the frame would need memory first."""
+    page = m.frame[frame + words.MEMORY]
+    if page == 0:
+        return value == 0
+    place = page + ((gpa >> 3) & 511)
+    if kind != op.ST:
+        value = merged_word(m.mem[place], gpa, 8 >> (kind - op.ST), value)
+    m.mem[place] = value
+    return True
+
+
+@inlined
+def quick_walk(m: Machine, cpu: int, gva: int, need: int) -> int:
+    """The leaf level of a walk that meets nothing to be set or refused, or 0.
+
+    Leaves the address and what was granted in ``OUT_ADDRESS`` and ``HIT_GRANTED``. An
+    absent PAE root is handle 0, whose table is nobody's and has no present entry.
+    """
+    vm = m.vm
+    granted = -1
+    top = x86.LONG_LEVELS
+    sptep = (vm[cpu + words.ROOT] << 5) + ((gva >> 39) & 511)
+    if vm[cpu + words.ROOT] == words.PAE_LOADED:
+        top = words.PAE_ROOT_LEVEL
+        sptep = (vm[cpu + words.PAE_ROOTS + ((gva >> 30) & 3)] << 5) + ((gva >> 21) & 511)
+    for level in (4, 3, 2, 1):
+        if level > top:
+            continue
+        spte = m.spt[sptep]
+        granted &= spte ^ x86.NX
+        if granted & need != need:
+            return 0
+        if level == 1 or spte & x86.LARGE:
+            inside = (1 << (3 + 9 * level)) - 1
+            vm[words.OUT_ADDRESS] = (spte & x86.FRAME_MASK & ~inside) | (gva & inside)
+            vm[words.HIT_GRANTED] = granted
+            return level
+        sptep = ((spte & x86.FRAME_MASK) >> 7) + ((gva >> (9 * level - 6)) & 511)
+    return 0
+
+
+@inlined
+def quick_access(m: Machine, cpu: int, kind: int, user: int, gva: int, value: int) -> int:
+    """The address reached by a load, fetch or store, or -1 for the long way."""
+    vm = m.vm
+    if vm[cpu + words.REQUESTS] or vm[cpu + words.ROOT] == 0:
+        return -1
+    need = needed(kind >= op.ST, user, kind == op.EX)
+    if vm[words.TLB]:
+        key = vm[cpu + words.TLB_KEY] | page_key(gva, 1)
+        data = data_of(m, set_of(cpu, gva, 1), key)
+        if data & need == need:
+            gpa = (data & FRAME_MASK) | (gva & 0xFFF)
+            if kind >= op.ST and not quick_store(m, frame_at(m, data, gpa), gpa, kind, value):
+                return -1
+            vm[words.TLB_HITS] += 1
+            return gpa
+        if data or vm[cpu + words.TLB_SIZES] & ~2:
+            return -1
+    level = quick_walk(m, cpu, gva, need)
+    if level == 0:
+        return -1
+    gpa = vm[words.OUT_ADDRESS]
+    if kind >= op.ST:
+        frame = frame_of(m, gpa >> x86.PAGE_SHIFT)
+        if not quick_store(m, frame, gpa, kind, value):
+            return -1
+    vm[words.WALKS] += 1
+    if vm[words.TLB]:
+        fill(m, cpu, gva, gpa, level, vm[words.HIT_GRANTED])
+    return gpa

@@ -1,0 +1,1 @@
+"""What KVM does, in functions under KVM's names."""

@@ -1,0 +1,77 @@
+"""INVLPG (paging_tmpl.h: invlpg)."""
+
+from __future__ import annotations
+
+from refault.engines.shadow.kvm.parents import (
+    child_of,
+    entry_of,
+    level_of,
+    page_of,
+    quadrant_of,
+    shadow_root,
+)
+from refault.engines.shadow.kvm.ptwrite import pte_write
+from refault.engines.shadow.kvm.requests import flush_remote_tlbs, flush_tlb
+from refault.engines.shadow.kvm.rmap import is_present, rmap_remove
+from refault.engines.shadow.kvm.walk import entry_size
+from refault.engines.shadow.state import words
+from refault.engines.shadow.state.machine import Machine
+from refault.replay import x86
+from refault.replay.compile.jit import kernel
+
+NO_TARGET = 0
+# Values of the knob invlpg_write
+WRITE_IGNORES_QUADRANT = 1
+
+
+@kernel
+def drop_leaf(m: Machine, cpu: int, gva: int) -> int:
+    """Make the leaf entry for ``gva`` absent, with the flush it needs; answers it, or NO_TARGET."""
+    sp = shadow_root(m, cpu, gva)
+    if sp == 0:
+        return NO_TARGET
+    level = level_of(m, sp)
+    while True:  # one turn a level
+        sptep = entry_of(sp, level, gva)
+        spte = m.spt[sptep]
+        if level == 1 or (spte & x86.LARGE and level <= 3):
+            if is_present(m, spte):
+                rmap_remove(m, sptep)
+                if spte & x86.LARGE:
+                    m.vm[words.LPAGES] -= 1
+            m.spt[sptep] = m.vm[words.TRAP]
+            if is_present(m, spte):
+                flush_remote_tlbs(m)
+            return sptep
+        if not is_present(m, spte):
+            return NO_TARGET
+        level -= 1
+        sp = child_of(spte)
+
+
+@kernel
+def write_target(m: Machine, cpu: int, sptep: int) -> None:
+    """Let the table write of April 2010 take the guest's entry over anew.
+
+    The entry's address is worked out from the shadow's place. For a 32-bit guest April
+    leaves out which part of the table that is (fixed by 22c9b2d166a); for a direct page
+    it names a word of the data.
+    """
+    sp = page_of(sptep)
+    size = entry_size(m, cpu)
+    gpa = (m.page[sp + words.GFN] << x86.PAGE_SHIFT) + (sptep & 511) * size
+    if size == 4 and m.vm[words.KNOB_INVLPG_WRITE] != WRITE_IGNORES_QUADRANT:
+        # Nine bits of address a level, of the ten a guest's table resolves.
+        gpa += quadrant_of(m, sp) << (x86.PAGE_SHIFT - level_of(m, sp))
+    pte_write(m, cpu, gpa, size, 0, 0)
+
+
+@kernel
+def invlpg(m: Machine, cpu: int, gva: int) -> None:
+    """The guest invalidates one page (mmu.c: kvm_mmu_invlpg)."""
+    if m.vm[cpu + words.ROOT_LEVEL] != x86.NONPAGING:
+        target = drop_leaf(m, cpu, gva)
+        if target != NO_TARGET and m.vm[words.KNOB_INVLPG_WRITE]:
+            write_target(m, cpu, target)
+    flush_tlb(m)
+    m.vm[words.INVLPG] += 1

@@ -1,0 +1,332 @@
+"""The operation loop: the only hot loop.
+
+:func:`run` executes rows until the block ends, the simulated kernel breaks, or the
+engine must lend a hand (a new slot, more room). It writes a record of every outcome
+worth keeping and tallies each access against what the real guest did there.
+"""
+
+from __future__ import annotations
+
+from refault.engines.shadow.arch.access import FETCH, READ, WRITE, access, store_unmapped
+from refault.engines.shadow.arch.guest import read_word, slot_of, write_word
+from refault.engines.shadow.arch.quick import quick_access
+from refault.engines.shadow.kvm.entry import enter_guest
+from refault.engines.shadow.kvm.invlpg import invlpg
+from refault.engines.shadow.kvm.ptwrite import unprotect, unshadow
+from refault.engines.shadow.kvm.registers import boot, set_cr0, set_cr3, set_cr4, set_efer
+from refault.engines.shadow.kvm.requests import cpu_of
+from refault.engines.shadow.kvm.slots import (
+    commit_slot,
+    delete_slot,
+    notifier_age,
+    notifier_change,
+    notifier_unmap,
+    slot_remove_write_access,
+    start_dirty_log,
+)
+from refault.engines.shadow.kvm.tracepoints import events_fit
+from refault.engines.shadow.kvm.walk import probe
+from refault.engines.shadow.kvm.zap import change_limit, shrink, zap_all
+from refault.engines.shadow.state import words
+from refault.engines.shadow.state.machine import (
+    FRAMES_PER_OPERATION,
+    LINKS_PER_OPERATION,
+    PAGES_PER_OPERATION,
+    Machine,
+)
+from refault.engines.shadow.state.steps import begin_steps
+from refault.replay import operations as op
+from refault.replay import outcomes as out
+from refault.replay import x86
+from refault.replay.compile.jit import bare, door, inlined, kernel, shared_word
+from refault.replay.records import (
+    AGE_YOUNG,
+    ANSWERS,
+    AS_WITNESSED,
+    CODE_SHIFT,
+    DEVIATION_SHIFT,
+    FIRST_OTHER,
+    FIRST_STALE,
+    NOT_STALE,
+    RECORD_ALL,
+    REFUSED_WRITES,
+    ROWS,
+    SHIFT,
+    SHRINK_LEFT,
+    SKIP_NOT_BOOTED,
+    SKIP_OUTSIDE_MEMORY,
+    SKIP_UNSUPPORTED,
+    SKIPPED,
+    STALE,
+    TALLY,
+    TALLY_WORDS,
+    UNMAP_FOUND,
+    UNPROTECT_FOUND,
+    Log,
+    judge,
+    write_record,
+)
+
+
+@kernel
+def has_room(m: Machine, memory_words: int) -> bool:
+    """Is there enough of everything for any one operation?"""
+    vm = m.vm
+    return (
+        vm[words.PAGE_FREE_COUNT] >= PAGES_PER_OPERATION
+        and vm[words.LINK_FREE_COUNT] >= LINKS_PER_OPERATION + vm[words.ACTIVE]
+        and memory_words - vm[words.MEM_NEXT] >= FRAMES_PER_OPERATION * x86.ENTRIES
+    )
+
+
+@kernel
+def needs_engine(m: Machine, kind: int, aux: int) -> bool:
+    """Only the engine can size arrays: vCPUs and slots are its work."""
+    if kind == op.VM:
+        return m.vm[words.VCPU_COUNT] == 0
+    if kind != op.MEM:
+        return False
+    return (
+        aux >= words.SLOTS_MAX or not m.vm[words.SLOTS + aux * words.SLOT_WORDS + words.SLOT_USED]
+    )
+
+
+@inlined
+def is_of_host(kind: int) -> bool:
+    """Is an operation one of no vCPU?"""
+    if kind == op.TABLE_WRITE:
+        return False
+    return kind < op.BOOT or op.NR_PAGES <= kind <= op.ZAPALL or kind > op.UNPROTECT
+
+
+@kernel
+def store_size(kind: int) -> int:
+    """Bytes a store operation writes."""
+    if kind == op.ST:
+        return 8
+    if kind == op.ST4:
+        return 4
+    return 2 if kind == op.ST2 else 1
+
+
+@kernel
+def host_operation(m: Machine, kind: int, aux: int, a: int, b: int) -> int:
+    """Execute an operation of no vCPU; answers an OUT_* code, or -1 - SKIP_* when it cannot be."""
+    vm = m.vm
+    vm[words.CURRENT_CPU] = -1
+    if kind == op.VM or kind == op.NOTE or kind == op.BOOT_CR:
+        return out.NONE
+    if kind == op.POKE:
+        if slot_of(m, a >> x86.PAGE_SHIFT) == 0:
+            return -1 - SKIP_OUTSIDE_MEMORY
+        write_word(m, a & ~7, b)
+        return out.NONE
+    if kind == op.NR_PAGES:
+        change_limit(m, a & x86.U32)
+        vm[words.LIMIT_REQUESTED] = 1
+        return out.NONE
+    if kind == op.ZAPALL:
+        zap_all(m)
+        return out.NONE
+    if kind == op.SHRINK:
+        vm[words.OUT_ADDRESS] = shrink(m, a)
+        return out.RETURN
+    if kind == op.UNMAP:
+        vm[words.OUT_ADDRESS] = notifier_unmap(m, a)
+        return out.RETURN
+    if kind == op.AGE:
+        vm[words.OUT_ADDRESS] = notifier_age(m, a)
+        return out.RETURN
+    if kind == op.CHANGE_PTE:
+        notifier_change(m, a, b & 1)
+        return out.NONE
+    if kind == op.MEM or kind == op.LOG or kind == op.DIRTYLOG or kind == op.MEM_DELETE:
+        slot = words.SLOTS + aux * words.SLOT_WORDS
+        if aux >= words.SLOTS_MAX or not vm[slot + words.SLOT_USED]:
+            return -1 - SKIP_OUTSIDE_MEMORY
+        if kind == op.MEM:
+            if a != vm[slot + words.SLOT_BASE] or b != vm[slot + words.SLOT_PAGES]:
+                return -1 - SKIP_UNSUPPORTED  # KVM refuses another size; moving is not simulated
+            commit_slot(m, aux, vm[words.DEFAULT_LIMIT])
+        elif kind == op.MEM_DELETE:
+            delete_slot(m, aux)
+        elif kind == op.LOG:
+            start_dirty_log(m, aux, vm[words.DEFAULT_LIMIT])
+        else:
+            slot_remove_write_access(m, aux)
+        return out.NONE
+    return -1 - SKIP_UNSUPPORTED
+
+
+@kernel
+def guest_operation(
+    m: Machine, kind: int, vcpu: int, user: int, aux: int, a: int, b: int, want: int
+) -> int:
+    """Execute an operation of a vCPU: boot it, or enter the guest first and then do it."""
+    cpu = cpu_of(vcpu)
+    m.vm[words.CURRENT_CPU] = vcpu
+    if kind == op.BOOT:
+        boot(m, cpu, a & x86.U32, b, a >> 32 & x86.U32, want)
+        return out.NONE
+    if kind == op.TABLE_WRITE:
+        return store_unmapped(m, vcpu, a, aux, b)
+    if not m.vm[cpu + words.BOOTED]:
+        return -1 - SKIP_NOT_BOOTED
+    if op.LD <= kind <= op.ST1:
+        if kind == op.LD:
+            return access(m, vcpu, a, READ, user, 8, 0)
+        if kind == op.EX:
+            return access(m, vcpu, a, FETCH, user, 8, 0)
+        return access(m, vcpu, a, WRITE, user, store_size(kind), b)
+    pending = enter_guest(m, vcpu)
+    if pending or m.vm[words.BUG]:
+        return pending
+    if kind == op.UNPROTECT:
+        m.vm[words.OUT_ADDRESS] = unprotect(m, cpu, a)
+        return out.RETURN
+    m.vm[words.INTERCEPTS] += 1
+    if kind == op.SET_CR3:
+        return set_cr3(m, cpu, a)
+    if kind == op.INVLPG:
+        invlpg(m, cpu, a)
+        return out.NONE
+    if kind == op.SET_CR0:
+        return set_cr0(m, cpu, a)
+    if kind == op.SET_CR4:
+        return set_cr4(m, cpu, a)
+    if kind == op.SET_EFER:
+        return set_efer(m, cpu, a)
+    if kind == op.UNSHADOW:
+        m.vm[words.HYPERCALLS] += 1
+        unshadow(m, a >> x86.PAGE_SHIFT)
+        return out.NONE
+    return -1 - SKIP_UNSUPPORTED
+
+
+@kernel
+def record(m: Machine, log: Log, row: int, code: int, deviation: int, walked: int) -> None:
+    """Append a record of the operation under way; ``deviation`` in the bits of its first word."""
+    vm = m.vm
+    what = (code << CODE_SHIFT) | deviation | vm[words.OUT_EMULATED]
+    write_record(log, row, what, vm[words.OUT_ADDRESS], vm[words.OUT_VALUE], walked)
+
+
+@kernel
+def account(m: Machine, ops: op.Operations, i: int, index: int, code: int, log: Log) -> None:
+    """Tally an access and keep a record of it if it says more than "as the real guest did"."""
+    cls = ops.cls[i]
+    column = judge(code, m.vm[words.OUT_ADDRESS], cls, ops.want[i])
+    place = TALLY + cls * TALLY_WORDS
+    log.state[place + column] += 1
+    if column == AS_WITNESSED:
+        if cls in (op.WITNESS_NONE, op.WITNESS_UNSEEN) or log.state[RECORD_ALL]:
+            record(m, log, i, code, 0, 0)
+        return
+    kind = ops.kind[i]
+    walked = probe(m, cpu_of(ops.vcpu[i]), ops.a[i], kind >= op.ST, ops.user[i], kind == op.EX)
+    agrees = (code == out.OK and walked == m.vm[words.OUT_ADDRESS]) or (
+        code in (out.PF, out.PF_DIRECT) and walked == -1 - m.vm[words.OUT_ADDRESS]
+    )
+    stale = 0 if agrees else 1
+    log.state[place + (STALE if stale else NOT_STALE)] += 1
+    first = FIRST_STALE if stale else FIRST_OTHER
+    if log.state[first] == 0:
+        log.state[first] = index + 1
+    record(m, log, i, code, (column + 1) << DEVIATION_SHIFT | stale << 1, walked)
+
+
+@kernel
+def note_answer(m: Machine, log: Log, kind: int, code: int) -> None:
+    """Count what an operation that is no access answered."""
+    if code == out.GP:
+        log.state[ANSWERS + REFUSED_WRITES] += 1
+    elif code == out.RETURN:
+        which = UNPROTECT_FOUND
+        if kind == op.UNMAP:
+            which = UNMAP_FOUND
+        elif kind == op.AGE:
+            which = AGE_YOUNG
+        elif kind == op.SHRINK:
+            which = SHRINK_LEFT
+        log.state[ANSWERS + which] += max(0, m.vm[words.OUT_ADDRESS])
+
+
+@kernel
+def write_row(m: Machine, log: Log, i: int) -> None:
+    """Keep all counters as they are after row ``i``."""
+    for c in range(words.COUNTER_COUNT):
+        log.rows[i * words.COUNTER_COUNT + c] = m.vm[c]
+
+
+@kernel
+def after_quick_access(
+    m: Machine, ops: op.Operations, i: int, index: int, gpa: int, log: Log
+) -> None:
+    """Account for an access that took the short way and reached ``gpa``."""
+    m.vm[words.OUT_ADDRESS] = gpa
+    m.vm[words.OUT_VALUE] = read_word(m, gpa & ~7) if ops.kind[i] == op.LD else 0
+    m.vm[words.OUT_EMULATED] = 0
+    if ops.cls[i] == op.WITNESS_UNSEEN:
+        log.state[TALLY + op.WITNESS_UNSEEN * TALLY_WORDS + AS_WITNESSED] += 1
+        record(m, log, i, out.OK, 0, 0)
+    else:
+        account(m, ops, i, index, out.OK, log)
+    if log.state[ROWS]:
+        write_row(m, log, i)
+
+
+@door
+def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: Log) -> int:
+    """Execute rows ``start`` to ``end`` - 1; answers the first row not done.
+
+    ``shift`` plus the row's number is its operation index. The loop leaves early before
+    a row that needs the engine or more room, after one that broke the kernel, and wherever it is
+    once another thread has set ``ABORTED``; then the host is of no use any more.
+    """
+    memory_words = len(m.mem)
+    m, ops, log = bare(m), bare(ops), bare(log)
+    vm = m.vm
+    log.state[SHIFT] = shift
+    tells_all = log.state[RECORD_ALL] or log.state[ROWS]
+    for i in range(start, end):
+        kind = ops.kind[i]
+        if op.LD <= kind <= op.ST1 and ops.vcpu[i] < vm[words.VCPU_COUNT]:
+            cpu = cpu_of(ops.vcpu[i])
+            gpa = quick_access(m, cpu, kind, ops.user[i], ops.a[i], ops.b[i])
+            if gpa >= 0:
+                if gpa == ops.want[i] and ops.cls[i] == op.WITNESS_ACCESS and not tells_all:
+                    log.state[TALLY + op.WITNESS_ACCESS * TALLY_WORDS] += 1
+                else:
+                    after_quick_access(m, ops, i, i + shift, gpa, log)
+                continue
+        aux = ops.aux[i]
+        if not has_room(m, memory_words) or needs_engine(m, kind, aux):
+            return i
+        if vm[words.EVENT_END] and not events_fit(m, i + shift):
+            return i
+        if shared_word(vm, words.ABORTED):
+            return i
+        begin_steps(m)
+        vm[words.OUT_ADDRESS] = 0
+        vm[words.OUT_VALUE] = 0
+        vm[words.OUT_EMULATED] = 0
+        vcpu = ops.vcpu[i]
+        if is_of_host(kind):
+            code = host_operation(m, kind, aux, ops.a[i], ops.b[i])
+        elif vcpu < vm[words.VCPU_COUNT]:
+            user, want = ops.user[i], ops.want[i]
+            code = guest_operation(m, kind, vcpu, user, aux, ops.a[i], ops.b[i], want)
+        else:
+            code = -1 - SKIP_NOT_BOOTED
+        if vm[words.BUG]:
+            return i
+        if code < 0:
+            log.state[SKIPPED - 1 - code] += 1
+        elif op.LD <= kind <= op.ST1:
+            account(m, ops, i, i + shift, code, log)
+        elif code != out.NONE:
+            note_answer(m, log, kind, code)
+            record(m, log, i, code, 0, 0)
+        if log.state[ROWS]:
+            write_row(m, log, i)
+    return end

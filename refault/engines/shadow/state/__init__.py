@@ -1,0 +1,1 @@
+"""What a simulated host remembers: words, arrays, pages."""

@@ -1,0 +1,305 @@
+"""All state of one simulated host: seven flat arrays of ``int64``.
+
+Nothing else is remembered between two operations, so a snapshot is a copy and
+two hosts in the same state are equal byte for byte. Compiled kernels take numpy
+arrays; the interpreted twin takes lists, which Python indexes several times
+faster than arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableSequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from refault.engines.shadow.state import words
+from refault.errors import ReplayRefused
+from refault.replay import x86
+from refault.replay.budget import unbounded
+from refault.trace.format import MAX_GFN, MAX_GUEST_PAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from refault.replay.budget import Ask
+
+    Words = MutableSequence[int]
+
+# What one operation can use up at most. An access takes up to EXITS_MAX exits, and before
+# each the roots may be loaded anew. Pages: four roots and one level below them, or one root
+# and three levels (long mode). Every other operation only enters the guest.
+PAGES_PER_OPERATION = 5 * words.EXITS_MAX
+# Nodes, for each exit: one for the parents of each of three pages linked, one for the leaf's
+# reverse map. A table write adds one leaf to every shadow page of the table at most; those
+# may be all there are, the new ones included.
+LINKS_PER_OPERATION = 4 * words.EXITS_MAX + PAGES_PER_OPERATION  # and one for each page in use
+# A and D are set in entries that are not zero, so only the store itself can need a frame.
+FRAMES_PER_OPERATION = 1
+# Rows of the event log: two walks an exit, its pages, and the zap and sync of any page.
+EVENTS_PER_OPERATION = 64 * words.EXITS_MAX
+EVENTS_PER_PAGE = 4
+
+#: Bounds on what a trace may make the host take (bytes, frames).
+PAGES_MAX = 1 << 17
+MEMORY_WORDS_MAX = 1 << 29
+SLOT_FRAMES_MAX = MAX_GUEST_PAGES + MAX_GUEST_PAGES // 256  # and the records of large regions
+
+#: Where each knob of the catalogue lies in ``vm[]``.
+KNOB_PLACES = {
+    name.removeprefix("KNOB_").lower(): place
+    for name, place in vars(words).items()
+    if name.startswith("KNOB_")
+}
+
+
+class Machine(NamedTuple):
+    """One host. Word meanings: :mod:`refault.engines.shadow.state.words`."""
+
+    vm: Any
+    page: Any
+    spt: Any
+    link: Any
+    frame: Any
+    mem: Any
+    tlb: Any  # empty without a TLB
+
+
+def _zeros(count: int, *, interpreted: bool) -> Any:
+    return [0] * count if interpreted else np.zeros(count, np.int64)
+
+
+def _longer(words: Any, count: int, ask: Ask, what: str) -> Any:
+    ask(count, what)
+    if isinstance(words, list):
+        return words + [0] * (count - len(words))
+    grown = np.zeros(count, np.int64)
+    grown[: len(words)] = words
+    return grown
+
+
+def create(
+    knobs: Mapping[str, int],
+    *,
+    bypass: int,
+    interpreted: bool,
+    with_events: bool = False,
+    ask: Ask = unbounded,
+) -> Machine:
+    """A host without vCPUs, slots or guest, configured as one variant.
+
+    ``knobs`` are the catalogue's, complete; ``bypass`` is VMX's bypass_guest_pf. With
+    events there is room for what kvm/tracepoints.py writes. ``ask`` is called before an array
+    grows, here and below (:mod:`refault.replay.budget`).
+    """
+    m = Machine(
+        vm=_zeros(words.VM_WORDS, interpreted=interpreted),
+        page=_zeros(words.PAGE_WORDS, interpreted=interpreted),
+        spt=_zeros(words.SPT_WORDS, interpreted=interpreted),
+        link=_zeros(words.LINK_WORDS, interpreted=interpreted),
+        frame=_zeros(words.FRAME_WORDS, interpreted=interpreted),
+        mem=_zeros(x86.ENTRIES, interpreted=interpreted),
+        tlb=_zeros(1, interpreted=interpreted),
+    )
+    m.vm[words.MEM_NEXT] = x86.ENTRIES
+    m.vm[words.STEPS_LEFT] = words.STEPS_PER_OPERATION
+    for knob, value in knobs.items():
+        m.vm[KNOB_PLACES[knob]] = int(value)
+    m.vm[words.FORMAT_32] = (
+        0 if m.vm[words.KNOB_ROLE_LAYOUT] == words.ROLE_35 else x86.LEGACY_LEVELS
+    )
+    set_bypass(m, bypass)
+    if with_events:
+        m.vm[words.EVENT_NEXT] = words.VM_WORDS
+        m = _more_events(m, ask)
+    return reserve(m, ask)
+
+
+def set_bypass(m: Machine, bypass: int) -> None:
+    """Choose what an absent shadow entry looks like (VMX's bypass_guest_pf)."""
+    m.vm[words.BYPASS] = bypass
+    m.vm[words.TRAP] = words.TRAP_WITH_BYPASS if bypass else 0
+    m.vm[words.NOTRAP] = 0
+
+
+def add_tlb(m: Machine, vcpu_count: int, ask: Ask = unbounded) -> Machine:
+    """The same host with a TLB, empty, in each processor."""
+    m.vm[words.TLB] = 1
+    return m._replace(tlb=_longer(m.tlb, vcpu_count * words.TLB_WORDS, ask, "TLBs"))
+
+
+def reserve(m: Machine, ask: Ask = unbounded) -> Machine:
+    """The same host with room for any one operation; kernels never allocate."""
+    links_wanted = LINKS_PER_OPERATION + int(m.vm[words.ACTIVE])
+    if m.vm[words.PAGE_FREE_COUNT] < PAGES_PER_OPERATION:
+        m = _more_pages(m, ask)
+    if m.vm[words.LINK_FREE_COUNT] < links_wanted:
+        m = _more_links(m, links_wanted, ask)
+    if len(m.mem) - m.vm[words.MEM_NEXT] < FRAMES_PER_OPERATION * x86.ENTRIES:
+        wanted = 2 * len(m.mem) + 64 * x86.ENTRIES
+        if wanted > MEMORY_WORDS_MAX:
+            msg = (
+                f"the guest writes more than {MEMORY_WORDS_MAX >> 17} MiB of memory; "
+                "replay a shorter trace"
+            )
+            raise ReplayRefused(msg)
+        m = m._replace(mem=_longer(m.mem, wanted, ask, "what the guest writes"))
+    if m.vm[words.EVENT_END]:
+        m = _more_events(m, ask)
+    return m
+
+
+def _more_events(m: Machine, ask: Ask) -> Machine:
+    rows = EVENTS_PER_OPERATION + EVENTS_PER_PAGE * int(m.vm[words.ACTIVE])
+    if len(m.vm) - words.VM_WORDS < rows * words.EVENT_WORDS:
+        wanted = words.VM_WORDS + 2 * rows * words.EVENT_WORDS
+        m = m._replace(vm=_longer(m.vm, wanted, ask, "its event log"))
+        m.vm[words.EVENT_END] = len(m.vm)
+    return m
+
+
+def with_room_of(m: Machine, other: Machine) -> Machine:
+    """A copy with at least as much room as ``other``, every page of it touched: for benchmarks."""
+    while len(m.page) < len(other.page):
+        m = _more_pages(m, unbounded)
+    while len(m.link) < len(other.link):
+        m = _more_links(m, LINKS_PER_OPERATION, unbounded)
+    mem = _longer(m.mem, max(len(m.mem), len(other.mem)), unbounded, "")
+    return snapshot(m._replace(mem=mem))
+
+
+def _more_pages(m: Machine, ask: Ask) -> Machine:
+    old = len(m.page) // words.PAGE_WORDS
+    new = 2 * old + PAGES_PER_OPERATION
+    if new > PAGES_MAX:
+        msg = (
+            f"more than {PAGES_MAX} shadow pages are in use; "
+            "replay with a lower page limit (--page-limit)"
+        )
+        raise ReplayRefused(msg)
+    m = m._replace(
+        page=_longer(m.page, new * words.PAGE_WORDS, ask, "shadow pages"),
+        spt=_longer(m.spt, new * words.SPT_WORDS, ask, "shadow pages"),
+    )
+    m.page[old * words.PAGE_WORDS + words.FREED :: words.PAGE_WORDS] = [1] * (new - old)
+    _chain(m.page, words.LIST_NEXT, words.PAGE_WORDS, old, new, int(m.vm[words.PAGE_FREE]))
+    m.vm[words.PAGE_FREE] = old * words.PAGE_WORDS
+    m.vm[words.PAGE_FREE_COUNT] += new - old
+    return m
+
+
+def _chain(words: Any, place: int, size: int, first: int, end: int, behind: int) -> None:
+    """Let each record from ``first`` on name the next one, and the last one ``behind``."""
+    after: Any = range((first + 1) * size, end * size, size)
+    if not isinstance(words, list):
+        after = np.asarray(np.arange(after.start, after.stop, size), np.int64)
+    last = (end - 1) * size + place
+    words[first * size + place : last : size] = after
+    words[last] = behind
+
+
+def _more_links(m: Machine, wanted: int, ask: Ask) -> Machine:
+    old = len(m.link) // words.LINK_WORDS
+    new = 2 * old + wanted
+    m = m._replace(link=_longer(m.link, new * words.LINK_WORDS, ask, "reverse maps"))
+    _chain(m.link, words.LINK_NEXT, words.LINK_WORDS, old, new, int(m.vm[words.LINK_FREE]))
+    m.vm[words.LINK_FREE] = old * words.LINK_WORDS
+    m.vm[words.LINK_FREE_COUNT] += new - old
+    return m
+
+
+def add_slot(
+    m: Machine,
+    slot: int,
+    base_gfn: int,
+    page_count: int,
+    host_level: int,
+    ask: Ask = unbounded,
+) -> Machine:
+    """The same host with one more memory slot (kvm_main.c: __kvm_set_memory_region).
+
+    A slot that was deleted and comes back as it was has what the guest left in it.
+
+    Raises :class:`ReplayRefused` for a slot that overlaps another, exists already,
+    or is larger than a host of ours may be.
+    """
+    vm = m.vm
+    if not 0 <= slot < words.SLOTS_MAX:
+        msg = f"memory slot {slot} is not one of 0..{words.SLOTS_MAX - 1}"
+        raise ReplayRefused(msg)
+    if page_count < 1 or base_gfn < 0 or base_gfn + page_count > MAX_GFN:
+        msg = f"memory slot {slot}: {page_count} pages from frame {base_gfn:#x} lie outside 40 bits"
+        raise ReplayRefused(msg)
+    place = words.SLOTS + slot * words.SLOT_WORDS
+    if vm[place + words.SLOT_USED]:
+        msg = f"memory slot {slot} is already in use"
+        raise ReplayRefused(msg)
+    for other in range(words.SLOTS_MAX):
+        at = words.SLOTS + other * words.SLOT_WORDS
+        base, pages = vm[at + words.SLOT_BASE], vm[at + words.SLOT_PAGES]
+        if vm[at + words.SLOT_USED] and base < base_gfn + page_count and base_gfn < base + pages:
+            msg = f"memory slot {slot} overlaps slot {other}"
+            raise ReplayRefused(msg)
+    same = base_gfn == vm[place + words.SLOT_BASE] and page_count == vm[place + words.SLOT_PAGES]
+    if same:
+        vm[place + words.SLOT_HOST_LEVEL], vm[place + words.SLOT_LOG] = host_level, 0
+        vm[place + words.SLOT_USED] = 1
+        return m
+    start = len(m.frame)
+    large2, counts2 = _large_regions(base_gfn, page_count, 2)
+    large3, counts3 = _large_regions(base_gfn, page_count, 3)
+    length = start + words.FRAME_WORDS * (page_count + large2 + large3)
+    if length > words.FRAME_WORDS * SLOT_FRAMES_MAX:
+        msg = (
+            f"memory slot {slot}: more than {MAX_GUEST_PAGES >> 8} MiB of guest memory in all, "
+            "that of deleted slots included"
+        )
+        raise ReplayRefused(msg)
+    m = m._replace(frame=_longer(m.frame, length, ask, f"memory slot {slot}"))
+    at2 = start + words.FRAME_WORDS * page_count
+    at3 = at2 + words.FRAME_WORDS * large2
+    for at, counts in ((at2, counts2), (at3, counts3)):
+        for index in counts:
+            m.frame[at + index * words.FRAME_WORDS + words.WRITE_COUNT] += 1
+    for word, value in (
+        (words.SLOT_BASE, base_gfn),
+        (words.SLOT_PAGES, page_count),
+        (words.SLOT_HOST_LEVEL, host_level),
+        (words.SLOT_LOG, 0),
+        (words.SLOT_FRAMES, start),
+        (words.SLOT_LARGE2, at2),
+        (words.SLOT_LARGE3, at3),
+        (words.SLOT_USED, 1),
+    ):
+        vm[place + word] = value
+    vm[words.SLOT_COUNT] = max(vm[words.SLOT_COUNT], slot + 1)
+    return m
+
+
+def _large_regions(base_gfn: int, page_count: int, level: int) -> tuple[int, list[int]]:
+    """Number of ``level``-sized regions of a slot, and the ones its edges forbid to be large."""
+    pages = 1 << (9 * (level - 1))
+    count = large_region_count(base_gfn, page_count, level)
+    forbidden = []
+    if base_gfn % pages:
+        forbidden.append(0)
+    if (base_gfn + page_count) % pages:
+        forbidden.append(count - 1)
+    return count, forbidden
+
+
+def large_region_count(base_gfn: int, page_count: int, level: int) -> int:
+    """How many ``level``-sized regions a slot touches."""
+    pages = 1 << (9 * (level - 1))
+    return (base_gfn + page_count - 1) // pages - base_gfn // pages + 1
+
+
+def total_slot_pages(m: Machine) -> int:
+    """Pages in all slots: what KVM's default page limit is computed from."""
+    places = [words.SLOTS + i * words.SLOT_WORDS for i in range(words.SLOTS_MAX)]
+    return sum(int(m.vm[at + words.SLOT_PAGES]) for at in places if m.vm[at + words.SLOT_USED])
+
+
+def snapshot(m: Machine) -> Machine:
+    """An independent copy of everything."""
+    return Machine(*(words.copy() for words in m))

@@ -1,0 +1,127 @@
+"""All that the architecture remembers of a guest: its processors' registers, and its memory.
+
+Four flat arrays of ``int64``: ``state`` (drawn below), ``frames`` (per frame of a slot: where its
+content begins in ``mem``, 0: all zero), ``mem``, and ``result`` of the walk under way. A slot that
+was deleted keeps its frames, for when it comes back as it was.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from refault.errors import ReplayRefused
+from refault.replay.x86 import ENTRIES
+from refault.trace.format import MAX_GFN, MAX_GUEST_PAGES, MAX_SLOTS, MAX_VCPUS
+
+if TYPE_CHECKING:
+    from refault.replay.budget import Ask
+
+# state[]
+VCPU_COUNT = 0
+SLOT_COUNT = 1
+MEM_NEXT = 2  # first unused word of mem[]
+ABORTED = 3  # set by another thread: nobody wants the rest
+SLOTS = 8
+SLOT_WORDS = 4
+SLOT_BASE = 0  # first gfn
+SLOT_PAGES = 1
+SLOT_FRAMES = 2  # offset of its frames in frames[]
+SLOT_USED = 3
+CPUS = SLOTS + SLOT_WORDS * MAX_SLOTS
+CPU_WORDS = 16
+CR0 = 0
+CR3 = 1
+CR4 = 2
+EFER = 3
+BOOTED = 4
+PDPTES = 8  # the four cached ones
+STATE_WORDS = CPUS + CPU_WORDS * MAX_VCPUS
+
+# result[]
+ADDRESS = 0  # reached, or the #PF code
+VALUE = 1  # what a load read
+RESULT_WORDS = 2
+
+MEMORY_WORDS_MAX = 1 << 29
+# The frames one operation may give content to: that of its store. A and D are set in tables, which
+# have content.
+FRAMES_PER_OPERATION = 1
+
+
+class Machine(NamedTuple):
+    """One guest on bare hardware."""
+
+    state: Any
+    frames: Any
+    mem: Any
+    result: Any
+
+
+def _zeros(count: int, *, interpreted: bool) -> Any:
+    return [0] * count if interpreted else np.zeros(count, np.int64)
+
+
+def _longer(words: Any, count: int, ask: Ask, what: str) -> Any:
+    ask(count, what)
+    if isinstance(words, list):
+        return words + [0] * (count - len(words))
+    grown = np.zeros(count, np.int64)
+    grown[: len(words)] = words
+    return grown
+
+
+def create(*, interpreted: bool) -> Machine:
+    """Hardware without processors, memory or guest."""
+    sizes = (STATE_WORDS, 1, 64 * ENTRIES, RESULT_WORDS)
+    m = Machine(*(_zeros(size, interpreted=interpreted) for size in sizes))
+    m.state[MEM_NEXT] = ENTRIES
+    return m
+
+
+def reserve(m: Machine, ask: Ask) -> Machine:
+    """The same with room for any one operation; kernels never allocate."""
+    if len(m.mem) - m.state[MEM_NEXT] >= FRAMES_PER_OPERATION * ENTRIES:
+        return m
+    wanted = 2 * len(m.mem)
+    if wanted > MEMORY_WORDS_MAX:
+        raise ReplayRefused(
+            f"the guest writes more than {MEMORY_WORDS_MAX >> 17} MiB of memory; "
+            "replay a shorter trace"
+        )
+    return m._replace(mem=_longer(m.mem, wanted, ask, "what the guest writes"))
+
+
+def add_slot(m: Machine, slot: int, base_gfn: int, page_count: int, ask: Ask) -> Machine:
+    """The same with one more memory slot.
+
+    Raises:
+        ReplayRefused: it overlaps another, exists already, or is larger than a guest may be.
+    """
+    if not 0 <= slot < MAX_SLOTS:
+        raise ReplayRefused(f"memory slot {slot} is not one of 0..{MAX_SLOTS - 1}")
+    if page_count < 1 or base_gfn < 0 or base_gfn + page_count > MAX_GFN:
+        raise ReplayRefused(
+            f"memory slot {slot}: {page_count} pages from frame {base_gfn:#x} lie outside 40 bits"
+        )
+    state, place = m.state, SLOTS + slot * SLOT_WORDS
+    for other in range(MAX_SLOTS):
+        at = SLOTS + other * SLOT_WORDS
+        base, pages = state[at + SLOT_BASE], state[at + SLOT_PAGES]
+        if state[at + SLOT_USED] and base < base_gfn + page_count and base_gfn < base + pages:
+            raise ReplayRefused(f"memory slot {slot} overlaps slot {other}")
+    same = state[place + SLOT_BASE] == base_gfn and state[place + SLOT_PAGES] == page_count
+    if not same:
+        start = len(m.frames)
+        if start + page_count > MAX_GUEST_PAGES + 1:
+            raise ReplayRefused(
+                f"memory slot {slot}: more than {MAX_GUEST_PAGES >> 8} MiB of guest memory in all, "
+                "that of deleted slots included"
+            )
+        frames = _longer(m.frames, start + page_count, ask, f"memory slot {slot}")
+        m = m._replace(frames=frames)
+        state[place : place + SLOT_USED] = [base_gfn, page_count, start]
+    state[place + SLOT_USED] = 1
+    state[SLOT_COUNT] = max(state[SLOT_COUNT], slot + 1)
+    return m

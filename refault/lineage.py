@@ -1,0 +1,32 @@
+"""Digests of one engine before and after a change that left its meaning alone.
+
+An engine is named by the digest of its source (:mod:`refault.replay.source`), and its results by
+that name. Moving files changes the digest and nothing else. Here the old names stand beside the
+new one, so that results made under an old name stay current, and may stand beside new ones.
+
+An entry is made only when every golden case agrees and no result changes a byte but for the name.
+"""
+
+from __future__ import annotations
+
+#: Old digest → the present one of the same engine.
+SAME_AS: dict[str, str] = dict.fromkeys(
+    (
+        # refault/mmu, before engines were plural, as Python 3.11, 3.12 and 3.13 told its syntax tree
+        "9ca3a6b58ca31c76e84dfdffdadefb89dd831d626d5f94b346425e88927a2f72",
+        "76c9125a12e37f430f3fc13aa22226e46f3e7c63b4c09a46321035e21c4ed50a",
+        "f76cb7caa5e69c622269c2eb44cecf4453c0c777b155c161a203baaefaf7bcfb",
+    ),
+    "35de643d7b59b926b966cda4331db9f2086a2a5c923e0fba9de348219e72c743",
+)
+
+
+def present_name(digest: str) -> str:
+    """The latest digest of the engine that digest names."""
+    return SAME_AS.get(digest, digest)
+
+
+def names_of(digest: str) -> tuple[str, ...]:
+    """Every digest that names the same engine, the latest first."""
+    latest = present_name(digest)
+    return (latest, *(old for old, new in SAME_AS.items() if new == latest))

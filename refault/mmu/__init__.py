@@ -1,1 +1,0 @@
-"""The simulator: a model of KVM's shadow MMU."""

@@ -1,0 +1,1 @@
+"""From what a capture recorded to operations that every engine executes."""

@@ -1,0 +1,105 @@
+"""The trace's events as rows of operations, some thousand at a time, once for all variants."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from refault.errors import ReplayRefused
+from refault.replay import operations as op
+from refault.replay.budget import Budget
+from refault.replay.compile.jit import INTERPRETED
+from refault.replay.lowering import events as lower
+from refault.replay.lowering import known_memory as model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from refault.trace import Block, TraceHeader
+
+#: Rows executed at a time at most, for which a host has room to note outcomes.
+ROWS = 1 << 15
+
+
+class RowSource:
+    """Makes rows of a trace's body, and knows where it stands: ``lowering`` and ``events``.
+
+    Those two are all it remembers between two parts, so a source that is given them goes on
+    where another one was. What it keeps of the guest's memory stays within ``budget``. No part
+    goes beyond event ``stop_at`` - 1, unless all before are taken.
+
+    Raises:
+        ReplayRefused: a capture of a guest whose tables the rules cannot follow.
+    """
+
+    def __init__(self, header: TraceHeader, budget: Budget | None = None) -> None:
+        if header.content == "capture" and header.guest_mode != "long":
+            msg = (
+                f"a capture of a guest in {header.guest_mode} mode: the rules that make operations "
+                "of a capture follow 4-level tables only; write it as a trace of operations"
+            )
+            raise ReplayRefused(msg)
+        self.share = (budget or Budget()).share()
+        self.lowering = model.create(
+            header.slots, header.vcpu_count, interpreted=INTERPRETED, ask=self.share.ask
+        )
+        self.events = 0
+        self.stop_at = 0
+
+    def parts(
+        self, blocks: Iterator[Block], *, buffers: int = 1
+    ) -> Iterator[tuple[op.Operations, int, int]]:
+        """``(rows, how many, events taken so far)``, over and over; skips events taken before.
+
+        Rows are overwritten when ``buffers`` more parts were asked for.
+        """
+        ring = itertools.cycle([op.empty(ROWS, interpreted=INTERPRETED) for _ in range(buffers)])
+        for block in blocks:
+            at = max(0, self.events - block.first_event_index)
+            if at >= block.event_count:
+                continue
+            columns = (block.kind, block.vcpu, block.flags, block.aux, block.a, block.b)
+            if INTERPRETED:
+                columns = tuple(column.tolist() for column in columns)
+            while at < block.event_count:
+                ops = next(ring)
+                self.lowering = model.reserve(self.lowering, self.share.ask)
+                self.share.settle(self.lowering)
+                end = self.stop_at - block.first_event_index
+                kind, vcpu, flags, aux, a, b = (
+                    [column[:end] for column in columns] if at < end else columns
+                )
+                first = block.first_event_index
+                at = lower.lower(self.lowering, kind, vcpu, flags, aux, a, b, first, at, ops, ROWS)
+                self.events = block.first_event_index + at
+                yield ops, int(self.lowering.state[model.ROW_COUNT]), self.events
+        ops = next(ring)
+        count = lower.lower_end(self.lowering, ops)
+        if count:
+            yield ops, int(count), self.events
+
+    def skipped(self) -> dict[str, int]:
+        """How many events became no operation though one might expect it, by reason."""
+        words = self.lowering.state[model.SKIPPED : model.SKIPPED + len(model.SKIP_REASONS)]
+        return {
+            reason: int(word)
+            for reason, word in zip(model.SKIP_REASONS, words, strict=True)
+            if word
+        }
+
+
+def operations_of(
+    header: TraceHeader, blocks: Iterator[Block], skipped: dict[str, int]
+) -> Iterator[tuple[op.Operations, int, int]]:
+    """The trace's body as ``(rows, how many, events taken so far)``, some thousand rows at a time.
+
+    Rows are overwritten by the next part. ``skipped`` gains, by reason, the events that became no
+    operation though one might expect it.
+
+    Raises:
+        ReplayRefused: a capture of a guest whose tables the rules cannot follow.
+    """
+    source = RowSource(header)
+    yield from source.parts(blocks)
+    for reason, count in source.skipped().items():
+        skipped[reason] = skipped.get(reason, 0) + count

@@ -1,0 +1,129 @@
+"""What a run has shown so far: outcomes, findings, tallies. Every engine's host keeps one.
+
+Its loop fills ``log``; :meth:`Notes.take` works the log off after each call of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refault.errors import ResultError, SimulatorCrashed, SnapshotRefused
+from refault.replay import operations as op
+from refault.replay import records as rec
+from refault.replay.compile.jit import INTERPRETED
+from refault.replay.findings import FindingLog
+from refault.replay.lowering.rows import ROWS
+from refault.replay.outcomes import DigestState, OutcomeDigest
+from refault.results import ANSWERS, Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+#: What a defect in pure computation raises. Want of memory, of threads, of files or of stack is the
+#: machine's, and is raised as it is.
+DEFECTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    TypeError,
+    ValueError,
+)
+CRASH_LINES = 12
+
+
+class Notes:
+    """One run's. ``counter_count`` counters are kept after every operation, if it is not 0.
+
+    With ``record_all`` every outcome is kept, and with ``keep_raw`` the records themselves.
+    ``tell_livelock`` as in :class:`FindingLog`.
+    """
+
+    def __init__(
+        self,
+        tell_livelock: Callable[[int], str],
+        *,
+        record_all: bool = False,
+        counter_count: int = 0,
+    ) -> None:
+        self.log = rec.new_log(ROWS, interpreted=INTERPRETED, counter_count=counter_count)
+        self.log.state[rec.RECORD_ALL] = int(record_all)
+        self.findings = FindingLog(tell_livelock)
+        if record_all:
+            self.findings.keep_raw()
+        self.outcomes = OutcomeDigest()
+
+    def take(self, ops: op.Operations) -> None:
+        """Work off what the rows just executed left."""
+        self.findings.take(self.log, ops, self.outcomes)
+
+    def tally(self, cls: int) -> list[int]:
+        """The eight numbers of a witness class: as witnessed, then each way it was not."""
+        place = rec.TALLY + cls * rec.TALLY_WORDS
+        return [int(word) for word in self.log.state[place : place + rec.TALLY_WORDS]]
+
+    def semantics(self) -> dict[str, int]:
+        """How often the guest saw what the real one saw (:data:`refault.results.SEMANTICS`)."""
+        witnessed = np.sum([self.tally(cls) for cls in range(op.WITNESS_UNSEEN)], axis=0)
+        unseen = self.tally(op.WITNESS_UNSEEN)
+        columns = int(rec.STALE)
+        return {
+            "accesses": int(witnessed[:columns].sum()) + sum(unseen[:columns]),
+            "witnessed": int(witnessed[:columns].sum()),
+            "wrong_address": int(witnessed[rec.WRONG_ADDRESS]),
+            "missed_fault": int(witnessed[rec.MISSED_FAULT]),
+            "spurious_fault": int(witnessed[rec.SPURIOUS_FAULT]),
+            "wrong_error_code": int(witnessed[rec.WRONG_CODE]),
+            "other": int(witnessed[rec.OTHER]),
+            "stale": int(witnessed[rec.STALE]),
+        }
+
+    def answers(self) -> dict[str, int]:
+        """What operations that are no accesses answered (:data:`refault.results.ANSWERS`)."""
+        words = self.log.state[rec.ANSWERS : rec.ANSWERS + rec.ANSWER_COUNT]
+        return {name: int(word) for name, word in zip(ANSWERS, words, strict=True)}
+
+    def skipped(self) -> dict[str, int]:
+        """Operations that could not be executed, by reason."""
+        words = self.log.state[rec.SKIPPED : rec.SKIPPED + len(rec.SKIP_REASONS)]
+        return {
+            reason: int(word) for reason, word in zip(rec.SKIP_REASONS, words, strict=True) if word
+        }
+
+    def pack(self) -> dict[str, Any]:
+        """All of it, for the head of a snapshot."""
+        stopped = self.findings.stopped
+        return {
+            "tally": [int(word) for word in self.log.state[rec.TALLY : rec.SHIFT]],
+            "findings": [finding.to_dict() for finding in self.findings.kept],
+            "finding_count": self.findings.count,
+            "stopped": None if stopped is None else stopped.to_dict(),
+            "outcomes": list(self.outcomes.state),
+        }
+
+    def restore(self, head: Mapping[str, Any]) -> None:
+        """Take up what ``pack`` gave; raises SnapshotRefused if no run leads there."""
+        self.log.state[rec.TALLY : rec.SHIFT] = head["tally"]
+        self.outcomes = OutcomeDigest.from_state(DigestState(*head["outcomes"]))
+        try:
+            kept = [Finding.from_dict(finding) for finding in head["findings"]]
+            stopped = None if head["stopped"] is None else Finding.from_dict(head["stopped"])
+        except ResultError as error:
+            raise SnapshotRefused(f"the snapshot cannot be used: {error}") from error
+        self.findings.kept, self.findings.count = kept, head["finding_count"]
+        self.findings.stopped = stopped
+
+
+@contextlib.contextmanager
+def simulating() -> Iterator[None]:
+    """The only place a crash is made in; no callback of the caller's runs inside."""
+    try:
+        yield
+    except DEFECTS as error:
+        lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+        raise SimulatorCrashed("\n".join(lines[-CRASH_LINES:])) from error

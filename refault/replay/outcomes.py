@@ -1,0 +1,89 @@
+"""Codes of outcomes, and the digest of what a guest saw, which a resumed replay goes on with.
+
+A SHA-256 under way cannot be stored. So the stream is cut into blocks of a fixed size, each
+hashed behind the digest of all before it; what is under way is then one digest and less than
+a block of bytes::
+
+    link 0 = nothing      link n+1 = sha256(link n ‖ block n)
+
+    digest = sha256(rest)                        up to one block: plain SHA-256
+             sha256(link ‖ rest ‖ length)        beyond
+
+Rows have 32 bytes, so the length of 8 keeps the second form from ever being one of the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+from refault.errors import SnapshotRefused
+
+# --- How an operation came out: the code of a record ------------------------------------
+NONE = 0  # nothing to tell
+OK = 1  # an access reached an address
+PF = 2  # the guest got a #PF
+PF_DIRECT = 3  # and the host did not see it
+MMIO = 4
+FAIL = 5  # a fetch from no memory
+GP = 6
+LIVELOCK = 7
+TRIPLE = 8
+RETURN = 9  # a host operation's answer
+
+BLOCK_BYTES = 1 << 18
+ROW_BYTES = 32
+
+
+class DigestState(NamedTuple):
+    """All that an :class:`OutcomeDigest` remembers."""
+
+    link: bytes
+    rest: bytes
+    size_bytes: int
+
+
+class OutcomeDigest:
+    """Takes the stream of outcomes in pieces of any size; the digest does not depend on them."""
+
+    def __init__(self) -> None:
+        self._link = b""
+        self._rest = bytearray()
+        self._size_bytes = 0
+
+    def update(self, data: bytes) -> None:
+        """Append ``data``."""
+        self._size_bytes += len(data)
+        self._rest += data
+        # A block is folded once something follows it, so that one whole block is plain SHA-256.
+        while len(self._rest) > BLOCK_BYTES:
+            self._link = hashlib.sha256(self._link + self._rest[:BLOCK_BYTES]).digest()
+            del self._rest[:BLOCK_BYTES]
+
+    def hexdigest(self) -> str:
+        """The digest of everything so far."""
+        length = self._size_bytes.to_bytes(8, "little") if self._link else b""
+        return hashlib.sha256(self._link + self._rest + length).hexdigest()
+
+    @property
+    def state(self) -> DigestState:
+        """What :meth:`from_state` goes on from."""
+        return DigestState(self._link, bytes(self._rest), self._size_bytes)
+
+    @classmethod
+    def from_state(cls, state: DigestState) -> OutcomeDigest:
+        """The digest as it was; raises SnapshotRefused if no stream leads there."""
+        link, rest, size_bytes = state
+        folded = size_bytes - len(rest)
+        is_one = (
+            size_bytes >= 0
+            and size_bytes % ROW_BYTES == 0
+            and len(rest) <= BLOCK_BYTES
+            and folded % BLOCK_BYTES == 0
+            and (len(link), bool(rest)) == ((32, True) if folded else (0, size_bytes > 0))
+        )
+        if not is_one:
+            raise SnapshotRefused("the digest of outcomes is in a state no outcomes lead to")
+        found = cls()
+        found._link, found._rest, found._size_bytes = link, bytearray(rest), size_bytes
+        return found

@@ -1,0 +1,339 @@
+"""A session: one trace under some variants, advanced as far as one likes.
+
+::
+
+    with Session(trace, variants) as session:
+        session.advance(to_event=1_340_566)      rows are made once, every host executes them
+        session.state()                          what a debugger would show, a host each
+        session.snapshot().write(file)           to be taken up again elsewhere
+        session.advance()
+        session.results()                        a result a variant
+
+:func:`replay` is a loop over one. One decode serves every variant: a block of events becomes
+operations once, and each variant's host executes the same rows. Nothing depends on how many
+variants share a session, so a result is the same bytes in any company.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from refault.engines import get_engine
+from refault.engines.base import Watch
+from refault.errors import ReplayCancelled, ReplayRefused
+from refault.replay import lanes, snapshot
+from refault.replay.budget import Budget, machine_bytes
+from refault.replay.compile import jit
+from refault.replay.lowering.rows import RowSource
+from refault.results import RunResult
+from refault.trace import Block, TraceHeader, TraceReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import TracebackType
+
+    from refault.catalogue import Variant
+    from refault.engines.base import Host
+    from refault.replay.operations import Operations
+
+    Part = tuple[Operations, int, int]
+
+#: Later than any event or operation.
+_END = 1 << 62
+
+
+class Session:
+    """One trace under some variants; a context manager.
+
+    The trace is decoded once, by the calling thread; ``threads`` more simulate variants side by
+    side. ``is_cancelled`` is asked several times a second, and signals are heard, also while one
+    operation lasts. A path is read up to its last whole block, and a result says if that was not
+    the end. ``events`` is given the text of KVM's tracepoints under the first variant, some lines
+    at a time. With ``resume_from`` it begins where that snapshot was taken. The arrays of all
+    together never take more than ``memory_bytes``, or than the machine has.
+
+    Raises:
+        TraceError: the trace is damaged; nothing of it is used.
+        ReplayRefused: the trace asks for what an engine cannot do, or ``events`` are asked for
+            together with a snapshot.
+        ReplayTooLarge: it would take more memory than it may.
+        SnapshotRefused: the snapshot is damaged, or of something else.
+    """
+
+    def __init__(
+        self,
+        trace: Path | TraceReader,
+        variants: Sequence[Variant],
+        *,
+        threads: int = 1,
+        is_cancelled: Callable[[], bool] | None = None,
+        events: Callable[[str], object] | None = None,
+        resume_from: Path | None = None,
+        memory_bytes: int | None = None,
+    ) -> None:
+        if events is not None and resume_from is not None:
+            raise ReplayRefused(_ONE_GO)
+        warm_up({variant.engine for variant in variants})
+        with contextlib.ExitStack() as opened:
+            if not isinstance(trace, TraceReader):
+                trace = opened.enter_context(TraceReader(trace, allow_truncated=True))
+            self.trace = trace
+            budget = Budget(memory_bytes or machine_bytes())
+            if resume_from is None:
+                blocks: Iterator[Block] = trace.blocks()
+                self._source = RowSource(trace.header, budget)
+                self._hosts = _begun(trace.header, variants, Watch(events=events), budget)
+            else:
+                resumed = snapshot.read(resume_from, trace.header, variants, budget)
+                self._source, self._hosts = resumed.source, resumed.hosts
+                blocks = resumed.checked(trace)
+            self._events_target = self._operations_target = _END
+            self._is_inside_event = False
+            self._is_due: Callable[[int], bool] = lambda taken: False  # noqa: ARG005
+            self._parts = opened.enter_context(
+                contextlib.closing(
+                    lanes.execute(
+                        self._hosts,
+                        self._cut(self._source.parts(blocks, buffers=lanes.BUFFERS)),
+                        threads,
+                        is_rest=self._is_there,
+                        look=functools.partial(_look, self._source, is_cancelled),
+                    )
+                )
+            )
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End its threads, and close the trace if it was opened here; once more does nothing."""
+        self._opened.close()
+
+    @property
+    def events(self) -> int:
+        """How many events of the trace were taken."""
+        return self._source.events
+
+    @property
+    def operations(self) -> int:
+        """How many operations the first variant's host executed."""
+        return self._hosts[0].operation_count if self._hosts else 0
+
+    def steps(self) -> Iterator[int]:
+        """Advance to the end, some thousand events at a time; how many were taken after each.
+
+        The hosts are not all through with a step when it is handed out, unless ``rest_when`` says
+        so.
+        """
+        for _, _, taken in self._parts:
+            yield taken
+
+    def rest_when(self, is_due: Callable[[int], bool]) -> None:
+        """Let all hosts be through with a step when ``is_due`` says so of the events taken."""
+        self._is_due = is_due
+
+    def advance(self, *, to_event: int | None = None, to_operation: int | None = None) -> bool:
+        """Go on until so many events are taken, or operations done by the first variant's host.
+
+        Both count from the beginning of the trace; without either it goes to the end. Answers
+        False if the trace ended before. An operation that the variant's own page limit adds counts
+        as one, so it may stop one further on. All hosts are through with the same rows then.
+
+        Raises:
+            ReplayCancelled: ``is_cancelled`` said so.
+            SimulatorCrashed: an engine has a defect under one of the variants.
+        """
+        self._events_target = _END if to_event is None else to_event
+        self._operations_target = _END if to_operation is None else to_operation
+        self._source.stop_at = 0 if to_event is None else to_event
+        if self._has_arrived():
+            return True
+        return any(self._has_arrived() for _ in self._parts)
+
+    def state(self) -> list[dict[str, Any]]:
+        """The words of each host under their names, in the order of the variants."""
+        return [host.state() for host in self._hosts]
+
+    def snapshot(self) -> snapshot.Snapshot:
+        """The state of everything, to be written to a file before the session advances.
+
+        Raises:
+            ReplayRefused: it stands between two operations of one event.
+        """
+        if self._is_inside_event:
+            raise ReplayRefused("a snapshot is taken between two events: advance to one first")
+        return snapshot.Snapshot(self._source, self._hosts, self.trace)
+
+    def results(self) -> list[RunResult]:
+        """One result a variant, in their order; the trace must be at its end."""
+        skipped = self._source.skipped()
+        return [_result(host, self.trace, skipped) for host in self._hosts]
+
+    # --- between decoding and the lanes ---------------------------------------------------
+
+    def _has_arrived(self) -> bool:
+        return self.events >= self._events_target or self.operations >= self._operations_target
+
+    def _is_there(self, taken: int) -> bool:
+        """Whether all hosts must be through with this part when it is handed out."""
+        wants_operations = self._operations_target != _END
+        return wants_operations or taken >= self._events_target or self._is_due(taken)
+
+    def _cut(self, parts: Iterator[Part]) -> Iterator[Part]:
+        """Parts no longer than what is left to the operation asked for."""
+        for ops, count, taken in parts:
+            at = 0
+            while self._operations_target - self.operations < count - at:
+                end = at + max(1, self._operations_target - self.operations)
+                self._is_inside_event = True
+                yield _rows(ops, at, end), end - at, taken
+                at = end
+            self._is_inside_event = False
+            yield (ops, count, taken) if at == 0 else (_rows(ops, at, count), count - at, taken)
+
+
+_ONE_GO = "an event log is written in one go: replay from the beginning, without snapshots"
+
+
+def _rows(ops: Operations, start: int, end: int) -> Operations:
+    return type(ops)(*(column[start:end] for column in ops))
+
+
+def replay(
+    trace: Path | TraceReader,
+    variants: Sequence[Variant],
+    *,
+    threads: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
+    events: Callable[[str], object] | None = None,
+    snapshot_every: int = 0,
+    on_snapshot: Callable[[snapshot.Snapshot], object] | None = None,
+    resume_from: Path | None = None,
+    memory_bytes: int | None = None,
+) -> list[RunResult]:
+    """Replay one trace under each variant; the results stand in the order of ``variants``.
+
+    Parameters as of :class:`Session`. ``progress`` is told (bytes read, bytes in all), the latter
+    0 for a stream. ``on_snapshot`` is offered the state of everything every few thousand events,
+    or after every ``snapshot_every`` of them; it may write it to a file
+    (:mod:`refault.replay.snapshot`). Resumed from that file, elsewhere or later, a replay of the
+    same trace under the same variants gives the same bytes.
+
+    Raises:
+        ReplayCancelled: ``is_cancelled`` said so.
+        SimulatorCrashed: an engine has a defect under one of the variants; what a callback raises
+            is never made one, and comes out as it is.
+        RefaultError: as of :class:`Session`.
+    """
+    if events is not None and on_snapshot is not None:
+        raise ReplayRefused(_ONE_GO)
+    with Session(
+        trace,
+        variants,
+        threads=threads,
+        is_cancelled=is_cancelled,
+        events=events,
+        resume_from=resume_from,
+        memory_bytes=memory_bytes,
+    ) as session:
+        due = snapshot.Schedule(session.events, snapshot_every)
+        if on_snapshot is not None:
+            session.rest_when(due.has_come)
+        reader = session.trace
+        for taken in session.steps():
+            if progress is not None:
+                progress(reader.read_bytes, reader.size_bytes)
+            if on_snapshot is not None and due.has_come(taken):
+                on_snapshot(session.snapshot())
+                due.advance(taken)
+        if progress is not None:
+            progress(reader.size_bytes, reader.size_bytes)
+        return session.results()
+
+
+def _look(source: RowSource, is_cancelled: Callable[[], bool] | None) -> None:
+    """Asked several times a second."""
+    if is_cancelled is not None and is_cancelled():
+        raise ReplayCancelled(f"cancelled after event {source.events}")
+
+
+def _begun(
+    header: TraceHeader, variants: Sequence[Variant], watch: Watch, budget: Budget
+) -> list[Host]:
+    hosts = []
+    for place, variant in enumerate(variants):
+        engine = get_engine(variant.engine)
+        if reason := engine.refuses(header, variant):
+            raise ReplayRefused(f"engine {engine.name} cannot replay this: {reason}")
+        hosts.append(engine.open(variant, header, budget, Watch() if place else watch))
+    if header.content == "capture":
+        for host in hosts:
+            host.begin()
+    return hosts
+
+
+def _result(host: Host, trace: TraceReader, skipped: dict[str, int]) -> RunResult:
+    summary, notes = trace.summary, host.notes
+    engine = get_engine(host.variant.engine)
+    reasons = dict(skipped)
+    for reason, count in notes.skipped().items():
+        reasons[reason] = reasons.get(reason, 0) + count
+    return RunResult(
+        trace_digest=summary.digest,
+        variant_digest=host.variant.digest,
+        simulator_digest=engine.digest,
+        event_count=summary.event_count,
+        operation_count=host.operation_count,
+        instruction_count=summary.instruction_count,
+        truncated=summary.truncated,
+        counters=host.counters(),
+        semantics=notes.semantics(),
+        findings=tuple(notes.findings.kept),
+        finding_count=notes.findings.count,
+        stopped=notes.findings.stopped,
+        outcome_digest=notes.outcomes.hexdigest(),
+        page_digest=host.page_digest(),
+        skipped=reasons,
+        work=host.work(),
+        answers=notes.answers(),
+        engine=engine.name,
+    )
+
+
+_warm: set[str] = set()
+
+
+def warm_up(engines: Iterable[str] = ("shadow",)) -> None:
+    """Compile the kernels of these engines, or load them from the cache, in this thread.
+
+    A signal ends it at once.
+    """
+    wanted = sorted(set(engines) - _warm)
+    if not wanted:
+        return
+    header = TraceHeader("operations", "warm-up", "long", 1)
+    nothing = np.zeros(0, np.uint8)
+    words = np.zeros(0, np.int64)
+    block = Block(0, nothing, nothing, nothing, nothing, np.zeros(0, np.uint32), words, words)
+    with jit.compiling_alone():
+        for _ in RowSource(header).parts(iter([block])):
+            pass
+        for name in wanted:
+            get_engine(name).warm_up()
+    _warm.update(wanted)

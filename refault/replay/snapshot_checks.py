@@ -1,0 +1,131 @@
+"""What a snapshot must keep to before anything is taken up from it, whatever engine wrote it.
+
+What a host remembers is held against its own bounds by its engine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refault.errors import SnapshotRefused
+from refault.replay import records as rec
+from refault.replay import x86
+from refault.replay.findings import KEPT
+from refault.replay.lowering import known_memory as model
+from refault.replay.lowering.known_memory import Lowering
+from refault.trace.format import MAX_SLOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_COUNT_MAX = 1 << 62
+_MEMORY_WORDS_MAX = 1 << 29
+_TALLY_WORDS = rec.SHIFT - rec.TALLY
+#: What a head holds, and of what type; the same for each host; and for what its run has shown.
+_HEAD = {"events": int, "trace_so_far": str, "lowering": list, "hosts": list}
+_HOST = {
+    "variant": str,
+    "engine": str,
+    "operation_count": int,
+    "sizes": list,
+    "state": dict,
+    "notes": dict,
+}
+_NOTES = {
+    "tally": list,
+    "findings": list,
+    "finding_count": int,
+    "stopped": (dict, type(None)),
+    "outcomes": list,
+}
+
+
+def need(condition: bool, what: str) -> None:  # an assertion with its reason
+    """Raise SnapshotRefused, saying ``what`` is wrong, unless the condition holds."""
+    if not condition:
+        raise SnapshotRefused(f"the snapshot cannot be used: {what}")
+
+
+def head(found: object, hosts: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The head, if it has every field and is of these hosts: digests of variant and engine."""
+    checked = typed(found, _HEAD)
+    counts([checked["events"]], 1)
+    counts(checked["lowering"], len(Lowering._fields))
+    entries = [typed(entry, _HOST) for entry in checked["hosts"]]
+    need(
+        [entry["variant"] for entry in entries] == [v for v, _ in hosts], "it is of other variants"
+    )
+    need(
+        [entry["engine"] for entry in entries] == [digest for _, digest in hosts],
+        "another version of the engine wrote it",
+    )
+    for entry in entries:
+        notes = typed(entry["notes"], _NOTES)
+        counts(notes["tally"], _TALLY_WORDS)
+        counts([entry["operation_count"], notes["finding_count"]], 2)
+        kept = len(notes["findings"])
+        need(kept <= min(KEPT + 1, notes["finding_count"]), f"it keeps {kept} findings")
+        types = [type(part) for part in notes["outcomes"]]
+        need(types == [bytes, bytes, int], "a digest of outcomes is none")
+    return checked
+
+
+def typed(found: object, types: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found, if it has these fields and no others, each of its type."""
+    if not isinstance(found, dict) or found.keys() != types.keys():
+        raise SnapshotRefused("the snapshot cannot be used: its head lacks fields, or has others")
+    for name, kind in types.items():
+        wrong = not isinstance(found[name], kind) or (kind is int and isinstance(found[name], bool))
+        need(not wrong, f"{name} is {type(found[name]).__name__}")
+    return found
+
+
+def counts(found: Sequence[object], length: int) -> None:
+    """So many numbers stand there, and none below 0."""
+    need(len(found) == length, f"{len(found)} numbers stand where {length} must")
+    need(all(type(n) is int and 0 <= n < _COUNT_MAX for n in found), "a count is none")
+
+
+def lowering_sizes(sizes: Sequence[int], fresh: Lowering) -> None:
+    """Before memory is taken: all arrays but ``memory`` are as long as the trace makes them."""
+    *fixed, memory = sizes
+    need(fixed == [len(words) for words in fresh[:-1]], "its memory slots are not the trace's")
+    fits = len(fresh.memory) <= memory <= 2 * _MEMORY_WORDS_MAX and memory % x86.ENTRIES == 0
+    need(fits, f"guest memory of {memory} words")
+
+
+def lowering(found: Lowering, fresh: Lowering, vcpu_count: int) -> None:
+    """The state of the rules that make rows."""
+    state = found.state
+    fixed = [
+        model.FRAME_COUNT,
+        model.SLOT_COUNT,
+        *range(model.SLOT_TABLE, model.SLOT_TABLE + model.SLOT_TABLE_WORDS * MAX_SLOTS),
+    ]
+    need(all(state[i] == fresh.state[i] for i in fixed), "its memory slots are not the trace's")
+    end = int(state[model.MEMORY_NEXT])
+    need(x86.ENTRIES <= end <= len(found.memory), "its guest memory ends outside")
+    in_range(found.pages, 0, end - x86.ENTRIES + 1, "a frame's content")
+    need(not np.any(found.pages % x86.ENTRIES), "a frame's content begins inside another")
+    for place in (model.HELD_VCPU, model.SNAP_VCPU):
+        need(0 <= state[place] < max(1, vcpu_count), "it names a vCPU the trace lacks")
+    need(state[model.HELD_SIZE] in (0, 1, 2, 4, 8), "it holds a store of no size")
+    reachable = np.asarray([state[model.HELD_GPA] >> x86.PAGE_SHIFT, state[model.SNAP_GFN]])
+    for i, in_use in enumerate((state[model.HELD], state[model.SNAP_LEFT])):
+        need(not in_use or _in_slots(int(reachable[i]), state), "it is amid a table of no memory")
+
+
+def _in_slots(gfn: int, state: Any) -> bool:
+    for i in range(int(state[model.SLOT_COUNT])):
+        base, pages = state[model.SLOT_TABLE + i * model.SLOT_TABLE_WORDS :][:2]
+        if base <= gfn < base + pages:
+            return True
+    return False
+
+
+def in_range(words: Any, start: int, end: int, what: str) -> None:
+    """Every word is from ``start`` to ``end`` - 1."""
+    if words.size:
+        need(start <= int(words.min()) and int(words.max()) < end, f"{what} lies outside")
