@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from refault.catalogue import KNOBS, bases, resolve
+from refault.engines.shadow.state import words
 from refault.replay import x86
 from refault.results import COUNTERS
 from tests.engines import traffic
