@@ -12,7 +12,7 @@ from __future__ import annotations
 #: Old digest → the present one of the same engine.
 SAME_AS: dict[str, str] = dict.fromkeys(
     (
-        # refault/mmu, before engines were plural, as Python 3.11, 3.12 and 3.13 told its syntax tree
+        # refault/mmu, before engines were plural, under Python 3.11, 3.12 and 3.13
         "9ca3a6b58ca31c76e84dfdffdadefb89dd831d626d5f94b346425e88927a2f72",
         "76c9125a12e37f430f3fc13aa22226e46f3e7c63b4c09a46321035e21c4ed50a",
         "f76cb7caa5e69c622269c2eb44cecf4453c0c777b155c161a203baaefaf7bcfb",

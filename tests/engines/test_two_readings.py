@@ -1,5 +1,6 @@
 """The same source, compiled, interpreted and with every index checked, gives the same bytes."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -17,13 +18,9 @@ GUESTS = {"tests.engines.traffic": 90, "tests.engines.variant_traffic": 60}
 pytestmark = pytest.mark.timeout(900)  # each reading is compiled first if its source is new
 
 
-@pytest.fixture(scope="module", params=GUESTS)
-def source(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
+@functools.cache
 def compiled(source):
+    """What compiled kernels make of the guests."""
     return _lines(source)
 
 
@@ -39,21 +36,23 @@ def _lines(source, **environment):
     return done.stdout.splitlines()
 
 
-def test_interpreted_kernels_come_to_the_same(source, compiled):
-    assert _lines(source, REFAULT_INTERPRETED="1") == compiled
+@pytest.mark.parametrize("source", GUESTS)
+def test_interpreted_kernels_come_to_the_same(source):
+    assert _lines(source, REFAULT_INTERPRETED="1") == compiled(source)
 
 
-def test_no_kernel_leaves_its_arrays_and_checked_kernels_come_to_the_same(source, compiled):
-    assert _lines(source, REFAULT_BOUNDSCHECK="1") == compiled
+@pytest.mark.parametrize("source", GUESTS)
+def test_no_kernel_leaves_its_arrays_and_checked_kernels_come_to_the_same(source):
+    assert _lines(source, REFAULT_BOUNDSCHECK="1") == compiled(source)
 
 
-@pytest.mark.parametrize("source", ["tests.engines.traffic"], scope="module")
-def test_the_traffic_is_worth_comparing(source, compiled):
+def test_the_traffic_is_worth_comparing():
     """Most guests run, variants differ, every mode is met, and every counter but one moves.
 
     mmu_recycled needs a page limit, mmu_unsync a table that maps itself: random guests have both.
     """
-    rows = [line.split()[1:] for line in compiled]
+    source = "tests.engines.traffic"
+    rows = [line.split()[1:] for line in compiled(source)]
     assert sum("ReplayRefused" not in row for row in rows) > GUESTS[source] * 2 // 3
     assert sum(len(set(row)) > 1 for row in rows) > GUESTS[source] // 5
     seen, levels = set(), set()
@@ -67,9 +66,9 @@ def test_the_traffic_is_worth_comparing(source, compiled):
     assert set(COUNTERS) - seen == set()
 
 
-@pytest.mark.parametrize("source", ["tests.engines.variant_traffic"], scope="module")
-def test_the_variants_differ_and_set_every_knob_that_no_base_sets(source, compiled):
-    words = [line.split()[1:] for line in compiled]
+def test_the_variants_differ_and_set_every_knob_that_no_base_sets():
+    source = "tests.engines.variant_traffic"
+    words = [line.split()[1:] for line in compiled(source)]
     assert sum(len(set(row)) == len(PATCH_SETS) for row in words) > GUESTS[source] // 3
     of_bases = {knob.name: {base.knobs[knob.name] for base in bases()} for knob in KNOBS}
     new = {knob.name for knob in KNOBS[-8:]}
