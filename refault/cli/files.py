@@ -6,19 +6,19 @@ import os
 from pathlib import Path
 
 from refault.errors import NotATrace, NotFound, RefaultError
-from refault.trace.importers.recognition import Kind, look
+from refault.trace.importers.recognition import Found, Kind, look
 
 
 def required(
     path: Path, *kinds: Kind, packed: bool = False, error: type[RefaultError] = NotATrace
-) -> Kind:
-    """The kind of a file, which must be one of these; ``packed`` if it may be compressed.
+) -> Found:
+    """What a file is, which must be one of these kinds; ``packed`` if it may be compressed.
 
     Any other file is refused with what it is and which verb reads it, if any does.
     """
     found = look(path)
     if found.kind in kinds and (packed or not found.packing):
-        return found.kind
+        return found
     raise error(found.refusal())
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -20,9 +20,9 @@ from refault.errors import ImportFailed
 from refault.printable import first_unprintable, printable
 from refault.trace import SUFFIX, TraceSummary
 from refault.trace.format import MAX_GFN
-from refault.trace.importers.golden import import_golden
-from refault.trace.importers.ptt import import_ptt, trace_name
+from refault.trace.importers.ptt import trace_name
 from refault.trace.importers.recognition import Kind
+from refault.trace.importers.registry import Importer, Wanted
 from refault.trace.model import PAGE_BYTES
 
 STANDARD_INPUT = Path("-")
@@ -68,7 +68,10 @@ def import_trace(
         raise ImportFailed(
             f"{out} cannot be made: {error.strerror}; choose another --out"
         ) from error
-    kinds = {source: _kind(source, ram_mib) for source in targets if source != STANDARD_INPUT}
+    wanted = Wanted(ram_mib=ram_mib, level=level)
+    for source in targets:
+        if source != STANDARD_INPUT:
+            _importer(source, wanted)
     summaries: list[dict[str, object]] = []
     with transfer_bars(enabled=not as_json) as bars:
         for source, target in targets.items():
@@ -79,8 +82,8 @@ def import_trace(
 
             with _on_disk(source) as path:
                 bars.update(task, total=path.stat().st_size if path.is_file() else None)
-                kind = kinds.get(source) or _kind(path, ram_mib)
-                summary = _imported(path, kind, target, ram_mib or 0, level, advance)
+                said = dataclasses.replace(wanted, name=target.stem, progress=advance)
+                summary = _importer(path, said).convert(path, target, said)
             summaries.append({"source": str(source), "trace": str(target), **_told(summary)})
             if not as_json:
                 bars.say(
@@ -128,30 +131,18 @@ def _on_disk(source: Path) -> Iterator[Path]:
             raise ImportFailed(str(error).replace(kept.name, "standard input")) from error
 
 
-def _kind(source: Path, ram_mib: int | None) -> Kind:
-    """What the source is; ``ImportFailed`` if nothing can be made of it, or more must be known."""
-    kind = required(source, Kind.CAPTURE, Kind.VECTOR, Kind.PIPE, packed=True, error=ImportFailed)
-    if kind is Kind.CAPTURE and ram_mib is None:
-        raise ImportFailed(
-            f"{source}: a ptt file does not say how much memory the guest has; add --ram-mib"
-        )
-    return kind
+def _importer(source: Path, wanted: Wanted) -> Importer:
+    """What makes a trace of the source.
 
-
-def _imported(
-    source: Path,
-    kind: Kind,
-    target: Path,
-    ram_mib: int,
-    level: int,
-    progress: Callable[[int], None],
-) -> TraceSummary:
-    name = target.stem
-    if kind is Kind.CAPTURE:
-        return import_ptt(
-            source, target, ram_mib=ram_mib, name=name, level=level, progress=progress
-        )
-    return import_golden(source, target, name=name, level=level, progress=progress)
+    Raises:
+        ImportFailed: nothing does, or more must be known.
+    """
+    found = required(source, Kind.IMPORTABLE, packed=True, error=ImportFailed)
+    if found.importer is None:
+        raise AssertionError("what is importable has an importer")
+    if reason := found.importer.refuses(wanted):
+        raise ImportFailed(f"{source}: {reason}")
+    return found.importer
 
 
 def _told(summary: TraceSummary) -> dict[str, object]:

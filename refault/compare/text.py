@@ -262,6 +262,13 @@ def _trace(comparison: Comparison, names: _Names, width: int, *, every_counter: 
     return [*lines, *_explained(comparison, names, width)]
 
 
+def _that_counts(comparison: Comparison) -> str:
+    """A word for columns of an engine that lacks counters the others have."""
+    results = [column.result for column in comparison.columns if column.result is not None]
+    lacking = any(len(result.counters) < len(results[0].counters) for result in results)
+    return " that counts them" if lacking else ""
+
+
 def _after_table(comparison: Comparison, shown: Sequence[Row], width: int) -> list[str]:
     """What the table does not show: what was checked, and the counters that are the same."""
     lines = [""]
@@ -273,11 +280,11 @@ def _after_table(comparison: Comparison, shown: Sequence[Row], width: int) -> li
         if len(comparison.columns) == 1:
             text = ""
         elif not shown:
-            text = f"All {same} counters are the same in every column."
+            text = f"All {same} counters are the same in every column{_that_counts(comparison)}."
         elif same:
             text = (
                 "Counters: the base's value, then the change against it. "
-                f"{same} more are the same in every column."
+                f"{same} more are the same in every column{_that_counts(comparison)}."
             )
         else:
             text = "Counters: the base's value, then the change against it."

@@ -170,10 +170,7 @@ def _held_against(evidence: Evidence, base: Facts | None, threshold: Threshold) 
 def _of_two(facts: Facts, base: Facts, threshold: Threshold) -> Judgement:
     """What a sound result is worth beside the base's."""
     if facts.engine != base.engine:
-        return Verdict.WITNESSED, (
-            f"nothing contradicts the real guest; engine {facts.engine} is not engine "
-            f"{base.engine}, so outcomes and counters are not held against each other"
-        )
+        return Verdict.WITNESSED, _beside_another_engine(facts, base)
     if base.stopped is not None:
         return Verdict.IMPROVEMENT, (
             f"runs to the end, where base stops at operation {base.stopped.operation_index} "
@@ -192,11 +189,25 @@ def _of_two(facts: Facts, base: Facts, threshold: Threshold) -> Judgement:
     return _speed(facts, base, threshold)
 
 
+def _beside_another_engine(facts: Facts, base: Facts) -> str:
+    """Equal outcomes are equal under any engine; others may be those of a host that one lacks."""
+    if facts.outcome_digest == base.outcome_digest:
+        return f"every outcome is the base's, though engine {facts.engine} made it"
+    return (
+        f"nothing contradicts the real guest; engine {facts.engine} is not engine {base.engine}, "
+        "so other outcomes and counters are not held against each other"
+    )
+
+
 def is_same_to_guest(result: RunResult | None, base: RunResult | None) -> bool | None:
-    """Whether every outcome is the base's; None if one has no result, or another engine."""
-    if result is None or base is None or result.engine != base.engine:
+    """Whether every outcome is the base's; None if one has no result.
+
+    None too if they differ under another engine: they may be answers to a host that one lacks.
+    """
+    if result is None or base is None:
         return None
-    return result.outcome_digest == base.outcome_digest
+    is_same = result.outcome_digest == base.outcome_digest
+    return None if not is_same and result.engine != base.engine else is_same
 
 
 def _absolute(evidence: Evidence) -> Judgement | None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refault.trace import SUFFIX, TraceReader
-from refault.trace.importers.golden import import_golden
-from refault.trace.importers.ptt import import_ptt
+from refault.trace.importers.registry import PTT, VECTOR, Wanted
 
 if TYPE_CHECKING:
     from refault.golden.folders import Case
@@ -40,8 +39,6 @@ def _converted(source: Path, ram_mib: int | None) -> bytes:
     The last one is kept, because a folder's cases come input by input.
     """
     converted = io.BytesIO()
-    if ram_mib is None:
-        import_golden(source, converted, level=1)
-    else:
-        import_ptt(source, converted, ram_mib=ram_mib, level=1)
+    importer = VECTOR if ram_mib is None else PTT
+    importer.convert(source, converted, Wanted(ram_mib=ram_mib, level=1))
     return converted.getvalue()

@@ -5,7 +5,6 @@ import signal
 import struct
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -93,7 +92,7 @@ def test_a_capture_without_memory_size_is_refused(tmp_path, monkeypatch, capsys)
     code, told = failure(monkeypatch, capsys, capture(tmp_path), "--out", tmp_path)
 
     assert code == ExitCode.BAD_INPUT
-    assert "tiny.ptt: a ptt file does not say how much memory the guest has; add --ram-mib" in told
+    assert "tiny.ptt: a ptt capture does not say how much memory the guest has; add --ram-mib" in told
     assert not list(tmp_path.glob("*.rft*"))
 
 
@@ -159,11 +158,8 @@ def test_an_import_that_is_stopped_leaves_nothing(number, tmp_path):
 
 def test_a_pipe_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
     pipe = tmp_path / "pipe.ptt"
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=lambda: pipe.write_bytes(b"PTTRACE\0"))
-    writer.start()
+    os.mkfifo(pipe)  # nobody writes to it: whoever opens it waits for ever
     code, told = failure(monkeypatch, capsys, pipe, "--out", tmp_path, "--ram-mib", 16)
-    writer.join()
 
     assert code == ExitCode.BAD_INPUT
     assert "pipe.ptt cannot be read: " in told

@@ -25,15 +25,16 @@ import zstandard
 
 from refault.printable import printable
 from refault.trace.format import MAGIC
-from refault.trace.importers import golden, ptt
 from refault.trace.importers.foreign import FOREIGN
+from refault.trace.importers.registry import IMPORTERS, Importer, importer_of
 from refault.trace.importers.source import LZMA_MEMORY_BYTES, MAX_WINDOW_BYTES, PACKINGS
 
 LOOK_BYTES: Final = 1 << 16
 _BZIP2_BLOCK_BYTES: Final = 1 << 20
 READABLE: Final = (
-    "what can be read: refault traces, ptt captures and operation vectors (both also compressed by "
-    "zstd, gzip, xz or bzip2), mailed patches"
+    "what can be read: refault traces; "
+    f"{', '.join(each.title for each in IMPORTERS)} (also compressed by "
+    f"{', '.join(PACKINGS)}); mailed patches"
 )
 _MAIL = re.compile(
     rb"\A(?:\xef\xbb\xbf)?(?:>?From |(?:Return-Path|Received|From|To|Cc|"
@@ -49,8 +50,7 @@ class Kind(enum.Enum):
 
     TRACE = "a refault trace"
     DAMAGED_TRACE = "a refault trace that a transfer as text has damaged"
-    CAPTURE = "a ptt capture"
-    VECTOR = "an operation vector"
+    IMPORTABLE = "of a format that becomes a trace"
     MAIL = "a mail, or an mbox of them"
     RESULT = "the JSON of a run or a result"
     GOLDEN = "a folder of golden results"
@@ -64,13 +64,14 @@ class Kind(enum.Enum):
 class Found(NamedTuple):
     """What a file is; ``detail`` names a foreign format, or why a file cannot be opened.
 
-    ``packing`` is the compression round it, or empty.
+    ``packing`` is the compression round it, or empty; ``importer`` makes a trace of it.
     """
 
     path: Path
     kind: Kind
     detail: str = ""
     packing: str = ""
+    importer: Importer | None = None
 
     def refusal(self) -> str:
         """What it is, and what reads it or else is to be done; a line that begins with its name."""
@@ -81,21 +82,21 @@ class Found(NamedTuple):
             return f"{name} cannot be read: it is {self.kind.value}; write it to a file first"
         if self.kind in {Kind.FOLDER, Kind.GOLDEN, Kind.EMPTY}:
             return f"{name}: this is {self.kind.value}; {self._remedy()}"
-        what = self.detail or self.kind.value
+        what = self.importer.title if self.importer else self.detail or self.kind.value
         packed = f", compressed by {self.packing}" if self.packing else ""
         return f"{name}: byte 0: this is {what}{packed}; {self._remedy()}"
 
     def _remedy(self) -> str:
         file = shlex.quote(printable(str(self.path)))
-        is_read_packed = self.kind in {Kind.CAPTURE, Kind.VECTOR}
-        if self.packing and self.kind is not Kind.FOREIGN and not is_read_packed:
+        if self.importer is not None:
+            command = " ".join(filter(None, ("refault import", file, self.importer.options)))
+            return f"`{command}` makes a trace of it"
+        if self.packing and self.kind is not Kind.FOREIGN:
             tool = {"gzip": "gunzip", "xz": "unxz", "bzip2": "bunzip2", "zstd": "unzstd"}
             return f"decompress it first: {tool[self.packing]} {file}"
         return {
             Kind.TRACE: f"`refault replay {file}` replays it, `refault push {file}` uploads it",
             Kind.DAMAGED_TRACE: "copy it again, as binary",
-            Kind.CAPTURE: f"`refault import {file} --ram-mib MIB` makes a trace of it",
-            Kind.VECTOR: f"`refault import {file}` makes a trace of it",
             Kind.MAIL: f"`refault patches read {file}` reads it",
             Kind.RESULT: f"`refault compare {file}` reads it",
             Kind.GOLDEN: f"`refault golden {file}` replays what is in it",
@@ -129,7 +130,8 @@ def look(path: Path) -> Found:
         if not first:
             return Found(path, Kind.FOREIGN, f"nothing, or damaged data of {packing}")
     kind, detail = recognised(first)
-    return Found(path, kind, detail, packing)
+    importer = importer_of(first) if kind is Kind.IMPORTABLE else None
+    return Found(path, kind, detail, packing, importer)
 
 
 def recognised(first: bytes) -> tuple[Kind, str]:
@@ -137,8 +139,7 @@ def recognised(first: bytes) -> tuple[Kind, str]:
     for kind, is_it in (
         (Kind.EMPTY, not first),
         (Kind.TRACE, first.startswith(MAGIC)),
-        (Kind.CAPTURE, ptt.recognises(first)),
-        (Kind.VECTOR, golden.recognises(first)),
+        (Kind.IMPORTABLE, importer_of(first) is not None),
         (Kind.DAMAGED_TRACE, first.startswith(_DAMAGED_MAGIC)),
         (Kind.MAIL, _MAIL.match(first) is not None),
         (Kind.RESULT, _is_result(first)),
