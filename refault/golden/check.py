@@ -161,6 +161,8 @@ def _only(lines: Iterable[Line], fields: frozenset[str] | None) -> Iterator[Line
         return
     for line in lines:
         kept = {name: value for name, value in line.items() if name in fields}
+        if "pd" in kept:  # the guest gets the same #PF, whether the host saw it or not
+            kept["pf"] = kept.pop("pd")
         if "final" in kept:
             kept["final"] = {"ops": line["final"]["ops"]}
         yield kept
