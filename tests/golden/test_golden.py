@@ -156,7 +156,7 @@ NOT_THE_ARCHITECTURE = {
     "g24_2cpu_bypass_release_30k": "the kernel breaks: mmu_unshadow goes on at a freed page",
     "s05_invlpg": "a translation the guest has not invalidated yet is still used",
     "s10a_bucket_bug": "the kernel breaks: mmu_unshadow goes on at a freed page",
-    "s17_permissions": "KVM refuses at the level that lacks the right, before a reserved bit below it",
+    "s17_permissions": "KVM refuses where a right lacks, before it reads the reserved bit below",
     "s19a_shrink_limit_in_use": "the kernel breaks: reclaim zaps pinned roots for ever",
     "s19b_shrink_limit_idle": "the kernel breaks: reclaim zaps pinned roots for ever",
     "s19d_limit_below_refill": "the kernel breaks: reclaim zaps pinned roots for ever",
