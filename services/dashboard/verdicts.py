@@ -22,6 +22,7 @@ _SHOWN = {
     Verdict.IMPROVEMENT: Shown("Improvement", "▼", "less"),
     Verdict.UNCHANGED: Shown("Unchanged", "≈", "same"),
     Verdict.IDENTICAL: Shown("Identical", "=", "same"),
+    Verdict.WITNESSED: Shown("As witnessed", "◇", "same"),
     Verdict.MISSING: Shown("No result", "…", "missing"),
     Verdict.BASE: Shown("Base", "○", "base"),
 }
@@ -35,6 +36,7 @@ SENTENCES = {
     Verdict.IMPROVEMENT: "do better",
     Verdict.UNCHANGED: "change nothing of note",
     Verdict.IDENTICAL: "change nothing at all",
+    Verdict.WITNESSED: "show what the real guest saw",
     Verdict.MISSING: "have no result",
 }
 """What a column does, after its name and before the trace's."""
@@ -48,6 +50,7 @@ TALLIES = {
     Verdict.IMPROVEMENT: "better",
     Verdict.UNCHANGED: "unchanged",
     Verdict.IDENTICAL: "identical",
+    Verdict.WITNESSED: "as witnessed",
 }
 """What a cell is, after how many there are."""
 

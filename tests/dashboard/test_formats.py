@@ -1,6 +1,8 @@
 import pytest
 
+from refault.compare import Verdict
 from services.dashboard import formats
+from services.dashboard.verdicts import SENTENCES, TALLIES, shown
 
 
 @pytest.mark.parametrize(
@@ -40,3 +42,11 @@ def test_times_are_utc_to_the_minute():
 )
 def test_changes_have_an_arrow_a_sign_and_a_percentage(delta, percent, text):
     assert formats.change(delta, percent) == text
+
+
+def test_every_verdict_has_a_word_a_sign_and_a_sentence():
+    for verdict in Verdict:
+        assert all(shown(verdict.value))
+    told = set(Verdict) - {Verdict.BASE}
+    assert set(SENTENCES) == told
+    assert set(TALLIES) == told - {Verdict.MISSING}
