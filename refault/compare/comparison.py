@@ -100,8 +100,8 @@ class Row:
 
     @property
     def is_same(self) -> bool:
-        """Whether every column that has a result has the base's value."""
-        return all(delta in {0, None} for delta in self.deltas)
+        """Whether every column that has a value has the same."""
+        return len({value for value in self.values if value is not None}) <= 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -265,8 +265,7 @@ def _trace(comparison: Comparison, names: _Names, width: int, *, every_counter: 
 def _that_counts(comparison: Comparison) -> str:
     """A word for columns of an engine that lacks counters the others have."""
     results = [column.result for column in comparison.columns if column.result is not None]
-    lacking = any(len(result.counters) < len(results[0].counters) for result in results)
-    return " that counts them" if lacking else ""
+    return " that counts them" if len({len(result.counters) for result in results}) > 1 else ""
 
 
 def _after_table(comparison: Comparison, shown: Sequence[Row], width: int) -> list[str]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from refault.catalogue import PatchSet, resolve
-from refault.compare import Column, Verdict, check, compare
+from refault.catalogue import PatchSet, resolve, variant_from_golden_name
+from refault.compare import Column, Verdict, check, compare, to_text
 from refault.engines import get_engine
 from refault.engines.base import Watch
 from refault.engines.walk import paging
@@ -137,3 +137,14 @@ def test_a_host_that_is_aborted_executes_nothing():
     with pytest.raises(ReplayCancelled):
         host.execute(ops, count)
     assert host.operation_count == 0
+
+
+def test_beside_an_engine_that_counts_nothing_the_counters_of_others_are_shown():
+    variants = [WALK, BASE, variant_from_golden_name("series")]
+    results = replay(guest().trace(), variants)
+    columns = [Column(str(i), str(i), None, result) for i, result in enumerate(results)]
+    found = compare(columns)
+    moved = [row for row in found.counters if not row.is_same]
+    assert all(row.values[0] is row.deltas[1] is None for row in moved)
+    text = to_text([found], title="t", command="refault replay t.rft")
+    assert "in every column that counts them" in text
