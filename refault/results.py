@@ -168,8 +168,7 @@ class Finding:
     @classmethod
     def from_dict(cls, body: object) -> Finding:
         """The finding ``to_dict()`` made; raises ResultError naming the field that is wrong."""
-        names = tuple(field.name for field in dataclasses.fields(cls))
-        fields = _fields(body, names, "finding")
+        fields = _fields(body, _FINDING_FIELDS, "finding")
         for name in ("gva", "got", "want"):
             fields[name] = _unhex(fields[name], f"finding.{name}")
         return cls(**fields)
@@ -285,10 +284,9 @@ class RunResult:
                 f"result.version: this program reads version {RESULT_VERSION}, the result says "
                 f"{body.get('version')!r}; run it again to get one"
             )
-        names = tuple(field.name for field in dataclasses.fields(cls))
         rest = {name: value for name, value in body.items() if name != "version"}
         rest = {"work": {}, "answers": {}, "engine": SHADOW, **rest}
-        fields = _fields(rest, names, "result")
+        fields = _fields(rest, _RESULT_FIELDS, "result")
         findings, stopped = fields["findings"], fields["stopped"]
         if not isinstance(findings, list | tuple):
             raise ResultError(f"findings: expected a list, got {type(findings).__name__}")
@@ -334,23 +332,28 @@ def _digest(value: object, place: str) -> None:
     if (
         not isinstance(value, str)
         or len(value) != _DIGEST_LENGTH
-        or set(value) - set("0123456789abcdef")
+        or value.strip("0123456789abcdef")
     ):
         raise ResultError(f"{place}: expected a sha256 in lower-case hex, got {value!r}")
 
 
 def _numbers(given: Mapping[str, int], names: tuple[str, ...], place: str) -> dict[str, int]:
     _same_names(given, names, place)
-    for name in names:
-        if not (_is_int(given[name]) and given[name] in _INT64):
-            raise ResultError(f"{place}.{name}: expected a 64-bit integer, got {given[name]!r}")
-    return {name: given[name] for name in names}
+    numbers = {name: given[name] for name in names}
+    for name, value in numbers.items():
+        if not (_is_int(value) and value in _INT64):
+            raise ResultError(f"{place}.{name}: expected a 64-bit integer, got {value!r}")
+    return numbers
 
 
 def _in_order(names: Mapping[str, int]) -> tuple[str, ...]:
     """Known names first, as everywhere; then the rest by name."""
     known = [name for name in COUNTERS if name in names]
     return (*known, *sorted(str(name) for name in names if name not in COUNTERS))
+
+
+_FINDING_FIELDS = tuple(field.name for field in dataclasses.fields(Finding))
+_RESULT_FIELDS = tuple(field.name for field in dataclasses.fields(RunResult))
 
 
 def _fields(body: object, names: tuple[str, ...], place: str) -> dict[str, Any]:
@@ -361,6 +364,8 @@ def _fields(body: object, names: tuple[str, ...], place: str) -> dict[str, Any]:
 
 
 def _same_names(given: Mapping[Any, Any], names: tuple[str, ...], place: str) -> None:
+    if given.keys() == set(names):
+        return
     absent = [name for name in names if name not in given]
     if absent:
         raise ResultError(f"{place}: {', '.join(absent)} absent")

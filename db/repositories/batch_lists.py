@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Batch, BatchColumn, BatchTrace, PatchSet, Trace
 from db.repositories import patch_sets
+from db.repositories.pages import among
 
 NAMED_MAX = 5
 
@@ -65,7 +66,7 @@ def _counts(batch_ids: Sequence[uuid.UUID]) -> sa.Select[Any]:
         traces.scalar_subquery().label("trace_count"),
         columns.scalar_subquery().label("column_count"),
         sets.scalar_subquery().label("patch_set_count"),
-    ).where(Batch.id.in_(batch_ids))
+    ).where(among(Batch.id, batch_ids))
 
 
 def _first_traces(batch_ids: Sequence[uuid.UUID]) -> sa.Select[uuid.UUID, uuid.UUID, str, str]:
@@ -82,7 +83,7 @@ def _first_traces(batch_ids: Sequence[uuid.UUID]) -> sa.Select[uuid.UUID, uuid.U
         .select_from(Batch)
         .join(first, sa.true())
         .join(Trace, Trace.id == first.c.trace_id)
-        .where(Batch.id.in_(batch_ids))
+        .where(among(Batch.id, batch_ids))
         .order_by(Batch.id, first.c.position)
     )
 
@@ -102,7 +103,7 @@ def _first_patch_sets(batch_ids: Sequence[uuid.UUID]) -> sa.Select[Any]:
         sa.select(Batch.id.label("batch_id"), first.c.patch_set_id)
         .select_from(Batch)
         .join(first, sa.true())
-        .where(Batch.id.in_(batch_ids))
+        .where(among(Batch.id, batch_ids))
         .order_by(Batch.id, first.c.position)
     )
 

@@ -15,6 +15,7 @@ from refault.facts import Facts, facts_of
 from refault.results import RunResult
 
 _BODIES_AT_ONCE = 200
+_ROWS_AT_ONCE = 500
 
 
 class TraceName(NamedTuple):
@@ -35,16 +36,19 @@ class Cell(NamedTuple):
 
 
 class FullCell(NamedTuple):
-    """A run with its whole result; None while there is no result."""
+    """A run with its whole result, and the digest of that; None while there is no result."""
 
     result: RunResult | None
+    result_digest: str | None
     state: str
     error: str | None
     alarm: dict[str, Any] | None
 
 
-Key = tuple[uuid.UUID, str]
-"""Ids of trace and digest of variant: columns with one variant share a run."""
+Cells = dict[uuid.UUID, dict[str, Cell]]
+"""By id of the trace, then by digest of the variant: columns with one variant share a run."""
+
+FullCells = dict[uuid.UUID, dict[str, FullCell]]
 
 
 def traces_of(session: Session, batch_id: uuid.UUID) -> Sequence[TraceName]:
@@ -78,39 +82,39 @@ def page_of(
     return found, None if is_last or not found else found[-1].id
 
 
-def cells(
-    session: Session, batch_id: uuid.UUID, trace_id: uuid.UUID | None = None
-) -> dict[Key, Cell]:
+def cells(session: Session, batch_id: uuid.UUID, trace_id: uuid.UUID | None = None) -> Cells:
     """What the batch is judged by, or one trace of it; no body is read that has facts."""
+    # Ids as text: to make and to hash an UUID takes as long as to judge a cell.
     query = sa.select(
-        Run.trace_id,
+        sa.cast(Run.trace_id, sa.Text),
         Run.variant_digest,
         Run.state,
         Run.error,
-        Result.id.label("result_id"),
+        sa.cast(Run.result_id, sa.Text),
         Result.facts,
-        Result.outcome,
         Result.integrity_alarm,
     ).where(Run.batch_id == batch_id)
     if trace_id is not None:
         query = query.where(Run.trace_id == trace_id)
-    found: dict[Key, Cell] = {}
-    without: dict[uuid.UUID, Key] = {}
-    for row in session.execute(query.outerjoin(Result, Result.id == Run.result_id)):
-        key = (row.trace_id, row.variant_digest)
-        facts = None if row.facts is None else Facts.from_bytes(row.facts)
-        if facts is None and row.outcome == "complete":
-            without[row.result_id] = key
-        found[key] = Cell(facts, row.state, row.error, row.integrity_alarm)
+    found: dict[str, dict[str, Cell]] = {}
+    without: dict[uuid.UUID, tuple[str, str]] = {}
+    rows = session.execute(query.outerjoin(Result, Result.id == Run.result_id))
+    # Some at a time: what is held at once, the collector looks through again and again.
+    for trace, variant, state, error, result, packed, alarm in rows.yield_per(_ROWS_AT_ONCE):
+        facts = None if packed is None else Facts.from_bytes(packed)
+        if facts is None and result is not None:
+            without[uuid.UUID(result)] = trace, variant
+        found.setdefault(trace, {})[variant] = Cell(facts, state, error, alarm)
     for row in _bodies(session, without):
-        key = without[row.id]
-        found[key] = found[key]._replace(facts=facts_of(RunResult.from_dict(row.body)))
-    return found
+        trace, variant = without[row.id]
+        facts = facts_of(RunResult.from_dict(row.body))
+        found[trace][variant] = found[trace][variant]._replace(facts=facts)
+    return {uuid.UUID(trace): cells_of_trace for trace, cells_of_trace in found.items()}
 
 
 def full_cells(
     session: Session, batch_id: uuid.UUID, trace_ids: Collection[uuid.UUID]
-) -> dict[Key, FullCell]:
+) -> FullCells:
     """The cells of some of the batch's traces with their whole results."""
     query = (
         sa.select(
@@ -119,25 +123,29 @@ def full_cells(
             Run.state,
             Run.error,
             Result.body,
+            Result.body_digest,
             Result.integrity_alarm,
         )
         .outerjoin(Result, Result.id == Run.result_id)
         .where(Run.batch_id == batch_id, Run.trace_id.in_(trace_ids))
     )
-    return {
-        (row.trace_id, row.variant_digest): FullCell(
+    found: FullCells = {}
+    for row in session.execute(query):
+        found.setdefault(row.trace_id, {})[row.variant_digest] = FullCell(
             None if row.body is None else RunResult.from_dict(row.body),
+            row.body_digest,
             row.state,
             row.error,
             row.integrity_alarm,
         )
-        for row in session.execute(query)
-    }
+    return found
 
 
 def _bodies(session: Session, result_ids: Collection[uuid.UUID]) -> Iterable[sa.Row[Any]]:
     """Bodies of results that have no facts yet; few are held at a time."""
     if not result_ids:
         return ()
-    query = sa.select(Result.id, Result.body).where(Result.id.in_(result_ids))
+    query = sa.select(Result.id, Result.body).where(
+        Result.id.in_(result_ids), Result.outcome == "complete"
+    )
     return session.execute(query.execution_options(yield_per=_BODIES_AT_ONCE))

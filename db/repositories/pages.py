@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.models import Base
@@ -69,6 +70,16 @@ def sorted_page(
         return Page(rows, None)
     kept = rows[:limit]
     return Page(kept, getattr(kept[-1], row_id.key))
+
+
+def among(
+    column: InstrumentedAttribute[uuid.UUID], row_ids: Sequence[uuid.UUID]
+) -> sa.ColumnElement[bool]:
+    """Whether the column is one of the ids, which go as one parameter.
+
+    ``in_`` sends one for each: to write such a statement of 500 takes longer than to execute it.
+    """
+    return column == sa.any_(sa.literal(list(row_ids), ARRAY(sa.Uuid)))
 
 
 def _value_of(

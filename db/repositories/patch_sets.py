@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
 from db.models import PatchSet, PatchSetPatch, Variant
-from db.repositories.pages import PAGE_SIZE, Page, newest_first
+from db.repositories.pages import PAGE_SIZE, Page, among, newest_first
 from db.scope import project_of
 from refault import catalogue
 from refault.errors import CatalogueError, NotFound
@@ -105,7 +105,7 @@ def get_many(session: Session, row_ids: Sequence[uuid.UUID]) -> list[PatchSet]:
     wanted = list(dict.fromkeys(row_ids))
     if not wanted:
         return []
-    query = sa.select(PatchSet).where(PatchSet.id.in_(wanted))
+    query = sa.select(PatchSet).where(among(PatchSet.id, wanted))
     found = {row.id: row for row in session.scalars(query).unique()}
     return [found[row_id] for row_id in wanted if row_id in found]
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
 from db.models import Result, Run, Trace
+from db.repositories.pages import among
 from db.scope import EVERYWHERE
 from refault.errors import NotFound, ResultError
 from refault.facts import facts_of
@@ -85,7 +86,7 @@ def alarm_counts(session: Session, batch_ids: Sequence[uuid.UUID]) -> dict[uuid.
     query = (
         sa.select(Run.batch_id, sa.func.count().label("alarm_count"))
         .join(Result, Result.id == Run.result_id)
-        .where(Run.batch_id.in_(batch_ids), Result.integrity_alarm.is_not(None))
+        .where(among(Run.batch_id, batch_ids), Result.integrity_alarm.is_not(None))
         .group_by(Run.batch_id)
     )
     return {row.batch_id: row.alarm_count for row in session.execute(query)}

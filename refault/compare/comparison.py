@@ -31,7 +31,8 @@ class Column:
     ``state`` is the run's (``done``, ``cached``, ``queued``, ``running``,
     ``crashed``, ``failed``, ``cancelled``); ``alarm`` says why the result may
     not be trusted, ``error`` why there is none. ``variant_digest`` may be left
-    out where there is a result.
+    out where there is a result. ``stored_digest`` is the digest of the result,
+    where somebody has kept it.
     """
 
     label: str
@@ -42,6 +43,12 @@ class Column:
     variant_digest: str | None = None
     alarm: str | None = None
     error: str | None = None
+    stored_digest: str | None = None
+
+    @property
+    def result_digest(self) -> str | None:
+        """The digest of the result, if there is one."""
+        return self.stored_digest or (self.result.digest if self.result else None)
 
     @property
     def key(self) -> str | None:
@@ -63,6 +70,7 @@ class ComparedColumn:
     variant_digest: str | None
     golden_name: str | None
     result: RunResult | None
+    stored_digest: str | None
     state: str
     error: str | None
     verdict: Verdict
@@ -73,6 +81,11 @@ class ComparedColumn:
     def label(self) -> str:
         """All labels in one line: ``1-4, 1-5``."""
         return ", ".join(self.labels)
+
+    @property
+    def result_digest(self) -> str | None:
+        """The digest of the result, if there is one."""
+        return self.stored_digest or (self.result.digest if self.result else None)
 
     @property
     def has_real_code_result(self) -> bool:
@@ -222,8 +235,8 @@ def compare(
         ),
         simulators={name: found for name, found in simulators.items() if found},
         columns=compared,
-        semantics=_rows(compared, SEMANTICS, lambda result: result.semantics),
-        counters=_rows(compared, _counted(results), _all_counts),
+        semantics=_rows(SEMANTICS, _numbers(compared, lambda result: result.semantics)),
+        counters=_rows(_counted(results), _numbers(compared, _all_counts)),
         threshold=limits,
         present=present or {},
     )
@@ -274,6 +287,7 @@ def _judged(groups: Sequence[Sequence[Column]], threshold: Threshold) -> tuple[C
             variant_digest=column.key,
             golden_name=column.golden_name,
             result=column.result,
+            stored_digest=column.stored_digest,
             state=column.state,
             error=column.error,
             verdict=verdict,
@@ -290,10 +304,10 @@ def _alarm(group: Sequence[Column]) -> str | None:
     told = next((column.alarm for column in group if column.alarm is not None), None)
     if told is not None:
         return told
-    results = [column.result for column in group if column.result is not None]
-    if all(result is results[0] for result in results):
+    known = [column for column in group if column.result is not None]
+    if all(column.result is known[0].result for column in known):
         return None
-    digests = dict.fromkeys(result.digest for result in results)
+    digests = dict.fromkeys(column.result_digest for column in known)
     if len(digests) > 1:
         return (
             "the same trace, variant and engine gave different results: "
@@ -318,21 +332,26 @@ def _all_counts(result: RunResult) -> dict[str, int]:
     return result.counters | result.work | result.answers
 
 
-def _rows(
-    columns: Sequence[ComparedColumn],
-    names: Sequence[str],
-    numbers_of: Callable[[RunResult], dict[str, int]],
-) -> tuple[Row, ...]:
+def _numbers(
+    columns: Sequence[ComparedColumn], numbers_of: Callable[[RunResult], dict[str, int]]
+) -> list[dict[str, int]]:
+    """Of each column its numbers, none where there is no result."""
+    return [{} if column.result is None else numbers_of(column.result) for column in columns]
+
+
+def _rows(names: Sequence[str], numbers: Sequence[Mapping[str, int]]) -> tuple[Row, ...]:
     rows = []
     for name in names:
-        values = tuple(
-            None if column.result is None else numbers_of(column.result).get(name)
-            for column in columns
-        )
+        values = tuple([of_column.get(name) for of_column in numbers])
         base = values[0]
-        deltas = tuple(None if value is None or base is None else value - base for value in values)
+        deltas = tuple(
+            [None if value is None or base is None else value - base for value in values]
+        )
         percents = tuple(
-            None if delta is None or base is None else percent_text(delta, base) for delta in deltas
+            [
+                None if delta is None or base is None else percent_text(delta, base)
+                for delta in deltas
+            ]
         )
         rows.append(Row(name, values, deltas, percents))
     return tuple(rows)

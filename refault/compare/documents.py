@@ -112,7 +112,7 @@ def _column(column: ComparedColumn) -> dict[str, Any]:
         "is_same_to_guest": column.is_same_to_guest,
         "outcome_digest": result.outcome_digest if result else None,
         "page_digest": result.page_digest if result else None,
-        "result_digest": result.digest if result else None,
+        "result_digest": column.result_digest,
         "operation_count": result.operation_count if result else None,
         "finding_count": result.finding_count if result else None,
         "findings": [finding.to_dict() for finding in result.findings] if result else [],

@@ -100,11 +100,11 @@ class Limit:
     permille: int | None = None
     absolute: int | None = None
 
-    def is_passed_by(self, delta: int, base_value: int) -> bool:
-        """Whether it has worsened by more than that."""
+    def room(self, base_value: int) -> int:
+        """How much more than the base's it may be."""
         if self.absolute is not None:
-            return delta > self.absolute
-        return delta * 1000 > (self.permille or 0) * abs(base_value)
+            return self.absolute
+        return (self.permille or 0) * abs(base_value) // 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,16 +121,12 @@ class Threshold:
     operations: int = 10_000
     limits: Mapping[str, Limit] = dataclasses.field(default_factory=dict)
 
-    def is_passed_by(
-        self, delta: int, base_value: int, operation_count: int, name: str = ""
-    ) -> bool:
-        """Whether the change counts; ``name`` is the counter's, where it may have a limit."""
-        if delta > 0 and name in self.limits:
-            return self.limits[name].is_passed_by(delta, base_value)
-        return (
-            abs(delta) * 1000 > self.permille * abs(base_value)
-            and abs(delta) * self.operations >= operation_count
-        )
+    def room(self, base_value: int, operation_count: int, name: str) -> tuple[int, int]:
+        """How much less than the base's, and how much more, a counter may be unremarked."""
+        share = self.permille * abs(base_value) // 1000
+        both = max(share, (operation_count - 1) // self.operations)
+        limit = self.limits.get(name)
+        return both, both if limit is None else limit.room(base_value)
 
 
 class Evidence(NamedTuple):
@@ -146,29 +142,64 @@ Judgement = tuple[Verdict, str]
 """A verdict, and its reason as a sentence without its full stop."""
 
 
+class _Cost(NamedTuple):
+    """A cost under the base: its place among the counters, and between what it is unchanged."""
+
+    name: str
+    place: int
+    base_value: int
+    least: int
+    most: int
+
+
+class _Base(NamedTuple):
+    """What the columns of a trace are held against, worked out once for all of them."""
+
+    facts: Facts
+    costs: tuple[_Cost, ...]
+    unchanged: Judgement
+
+    @classmethod
+    def of(cls, facts: Facts, threshold: Threshold) -> _Base:
+        """The base with these facts."""
+        costs = []
+        for name, place in _COST_PLACES:
+            value = facts.counters[place]
+            if value is not None:
+                less, more = threshold.room(value, facts.operation_count, name)
+                costs.append(_Cost(name, place, value, value - less, value + more))
+        beyond = f"no cost moved by more than {_threshold_text(threshold.permille)}"
+        if threshold.limits:
+            beyond += " or the project's limits"
+        unchanged = Verdict.UNCHANGED, f"{beyond}; the guest sees the same"
+        return cls(facts, tuple(costs), unchanged)
+
+
 def judge(columns: Sequence[Evidence], threshold: Threshold) -> list[Judgement]:
     """What each column of one trace is worth; the first is the base the others are held against."""
-    base, *others = columns
+    first, *others = columns
     # An alarm says that the base's numbers may be wrong: nothing is held against them.
-    facts = base.facts if base.alarm is None else None
+    facts = first.facts if first.alarm is None else None
+    base = None if facts is None else _Base.of(facts, threshold)
     return [
-        _absolute(base) or (Verdict.BASE, ""),
-        *(_held_against(each, facts, threshold) for each in others),
+        _absolute(first) or (Verdict.BASE, ""),
+        *(_held_against(each, base) for each in others),
     ]
 
 
-def _held_against(evidence: Evidence, base: Facts | None, threshold: Threshold) -> Judgement:
+def _held_against(evidence: Evidence, base: _Base | None) -> Judgement:
     found = _absolute(evidence)
     facts = evidence.facts
     if found or facts is None:
         return found or (Verdict.MISSING, "there is no result")
     if base is None:
         return Verdict.MISSING, "the base has no result that could be compared with"
-    return _of_two(facts, base, threshold)
+    return _of_two(facts, base)
 
 
-def _of_two(facts: Facts, base: Facts, threshold: Threshold) -> Judgement:
+def _of_two(facts: Facts, against: _Base) -> Judgement:
     """What a sound result is worth beside the base's."""
+    base = against.facts
     if facts.engine != base.engine:
         return Verdict.WITNESSED, _beside_another_engine(facts, base)
     if base.stopped is not None:
@@ -186,7 +217,7 @@ def _of_two(facts: Facts, base: Facts, threshold: Threshold) -> Judgement:
             "the guest or the host saw something else than under base; the trace does not say "
             "which is right"
         )
-    return _speed(facts, base, threshold)
+    return _speed(facts, against)
 
 
 def _beside_another_engine(facts: Facts, base: Facts) -> str:
@@ -245,28 +276,25 @@ def _guest_visible(facts: Facts) -> Judgement | None:
     return Verdict.GUEST_VISIBLE_CHANGE, f"{seen.kind} at operation {seen.operation_index}"
 
 
-def _speed(facts: Facts, base: Facts, threshold: Threshold) -> Judgement:
-    if facts.counters == base.counters and facts.page_digest == base.page_digest:
+def _speed(facts: Facts, against: _Base) -> Judgement:
+    base, counters = against.facts, facts.counters
+    if counters == base.counters and facts.page_digest == base.page_digest:
         return Verdict.IDENTICAL, "every outcome, every counter and every shadow page as under base"
     worse: list[str] = []
     better: list[str] = []
-    for name, place in _COST_PLACES:
-        value, now = base.counters[place], facts.counters[place]
-        if value is None or now is None:
+    for name, place, value, least, most in against.costs:
+        now = counters[place]
+        if now is None or least <= now <= most:
             continue
         delta = now - value
-        if delta and threshold.is_passed_by(delta, value, base.operation_count, name):
-            told = f"{name} {percent_text(delta, value) or change_text(delta)}"
-            (worse if delta > 0 else better).append(told)
+        told = f"{name} {percent_text(delta, value) or change_text(delta)}"
+        (worse if delta > 0 else better).append(told)
     if worse:
         less = f"; but {', '.join(better)}" if better else ""
         return Verdict.REGRESSION, f"{', '.join(worse)}{less}"
     if better:
         return Verdict.IMPROVEMENT, ", ".join(better)
-    beyond = f"no cost moved by more than {_threshold_text(threshold.permille)}"
-    if threshold.limits:
-        beyond += " or the project's limits"
-    return Verdict.UNCHANGED, f"{beyond}; the guest sees the same"
+    return against.unchanged
 
 
 def _threshold_text(permille: int) -> str:

@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refault.errors import InvalidRequest, Refused, ServiceError
-from services.dashboard import formats
+from services.dashboard import cells, formats
 from services.dashboard.actions import Actions
 from services.dashboard.doors import Doors, to_login
 from services.dashboard.issuer_door import IssuerDoor
@@ -148,6 +148,8 @@ def _templates() -> jinja2.Environment:
         "grouped": formats.grouped,
         "size": formats.size,
         "moment": formats.moment,
+        "counts": cells.counts,
+        "picked": cells.picked,
     }
     environment.globals["assets"] = _digest_of_assets()
     return environment

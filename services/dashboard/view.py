@@ -7,11 +7,12 @@ anchors. Nothing is computed that the document does not say.
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 from refault.client import BatchDocument
 from refault.compare.chart import CELLS_MAX, cell_count
+from services.dashboard.cells import Cell, Change
 from services.dashboard.conclusion import conclusion
 from services.dashboard.formats import change, counted, grouped
 from services.dashboard.verdicts import shown
@@ -29,22 +30,6 @@ _WRONG = {
     "other": "Other outcome",
     "stale": "… of these, stale shadow",
 }
-
-
-class Change(NamedTuple):
-    """A change against the base: its text, and ``more`` or ``less`` where that costs or saves."""
-
-    text: str
-    tone: str
-
-
-class Cell(NamedTuple):
-    """One cell of a comparison table."""
-
-    value: str
-    change: Change
-    is_quiet: bool = False
-    is_wrong: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,13 +238,13 @@ def _outcome_row(columns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Whether every outcome of every access is the base's: the proof of "no functional change"."""
     words = {True: "same as base", False: "differ", None: "–"}
     cells = [
-        Cell(words[column["is_same_to_guest"]], _NO_CHANGE, is_quiet=True)
+        Cell(words[column["is_same_to_guest"]], is_quiet=True)
         if column["is_same_to_guest"] is not False
-        else Cell(words[False], _NO_CHANGE, is_wrong=True)
+        else Cell(words[False], is_wrong=True)
         for column in columns
     ]
     if columns[0]["is_same_to_guest"] is not None:
-        cells[0] = Cell("base", _NO_CHANGE, is_quiet=True)
+        cells[0] = Cell("base", is_quiet=True)
     return {"name": "All outcomes", "cells": cells}
 
 
@@ -273,10 +258,7 @@ def _semantics_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _semantics_row(name: str, values: Sequence[int | None]) -> dict[str, Any]:
-    cells = [
-        Cell(grouped(value), _NO_CHANGE, is_quiet=not value, is_wrong=bool(value))
-        for value in values
-    ]
+    cells = [Cell(grouped(value), is_quiet=not value, is_wrong=bool(value)) for value in values]
     return {"name": name, "cells": cells}
 
 
@@ -287,13 +269,13 @@ def _counter_row(
     numbers = zip(row["values"], row["changes"], row["percents"], columns, strict=True)
     for place, (value, delta, percent, column) in enumerate(numbers):
         if place == 0 or delta is None:
-            cells.append(Cell(grouped(value), _NO_CHANGE))
+            cells.append(Cell(grouped(value)))
             continue
         # No speed is praised or blamed where the guest was misled.
         is_judged = is_cost and delta != 0 and not column["verdict"]["is_alarming"]
         tone = ("more" if delta > 0 else "less") if is_judged else ""
         if delta == 0:
-            cells.append(Cell("=", _NO_CHANGE, is_quiet=True))
+            cells.append(Cell("=", is_quiet=True))
         else:
             cells.append(Cell(grouped(value), Change(change(delta, percent), tone)))
     return {"name": row["name"], "cells": cells}
@@ -336,5 +318,4 @@ def _overview(
     return {"labels": [column["label"] for column in overview["columns"]], "rows": rows}
 
 
-_NO_CHANGE = Change("", "")
 _MISSING = shown("missing")

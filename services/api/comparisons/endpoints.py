@@ -19,7 +19,7 @@ from services.api.comparisons.schemas import (
     OverviewColumn,
     OverviewTrace,
 )
-from services.api.comparisons.service import CELLS_MAX
+from services.api.comparisons.service import LIMIT_MAX
 from services.api.deps import WithResources, unchanged
 from services.api.responses import problems
 from services.api.schemas import Digest
@@ -52,7 +52,7 @@ _WithBase = Annotated[
 _WithTrace = Annotated[
     Digest | None, Query(description="Digest of the one trace to show; all of them if left out")
 ]
-_WithLimit = Annotated[int, Query(ge=1, le=CELLS_MAX, description="JSON: how many traces at most")]
+_WithLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="JSON: how many traces at most")]
 _WithCursor = Annotated[
     uuid.UUID | None, Query(description="JSON: `next_cursor` of the page before")
 ]
@@ -80,13 +80,13 @@ def get_comparison_as(
     base: _WithBase = 0,
     trace: _WithTrace = None,
     theme: Annotated[Theme, Query(description="Colours of the drawing")] = "light",
-    limit: _WithLimit = CELLS_MAX,
+    limit: _WithLimit = LIMIT_MAX,
     cursor: _WithCursor = None,
 ) -> Response:
     """Get the comparison of a batch as .json .txt .md .csv or .svg.
 
     It holds what there is: cells without a result yet say so. `base` chooses
-    the column the others are read against. JSON comes in pages of at most 200
+    the column the others are read against. JSON comes in pages of at most 120
     cells, each with the verdicts over all of them; the other forms are whole.
     """
     if form not in set(Form):
@@ -112,7 +112,7 @@ def get_comparison(
     batch: str,
     base: _WithBase = 0,
     trace: _WithTrace = None,
-    limit: _WithLimit = CELLS_MAX,
+    limit: _WithLimit = LIMIT_MAX,
     cursor: _WithCursor = None,
 ) -> Response:
     """Get the comparison of a batch as JSON, its verdicts whole and its traces page by page."""

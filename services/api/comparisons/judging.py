@@ -75,11 +75,13 @@ def judged(
             trace.digest,
             labels,
             digests,
-            judge([_evidence(cells[trace.id, digest]) for digest in digests], threshold),
+            judge([_evidence(cells[trace.id][digest]) for digest in digests], threshold),
         )
         for trace in traces
     )
-    alarm_count = sum(cell.alarm is not None for cell in cells.values())
+    alarm_count = sum(
+        cell.alarm is not None for of_trace in cells.values() for cell in of_trace.values()
+    )
     return Judged(groups, found, overall_of(found), alarm_count)
 
 
@@ -99,7 +101,7 @@ def comparisons_of(
     cells = comparisons.full_cells(session, batch.id, [trace.id for trace in traces])
     return tuple(
         compare(
-            [_column(column, cells[trace.id, column.variant_digest]) for column in batch.columns],
+            [_column(column, cells[trace.id][column.variant_digest]) for column in batch.columns],
             base=base,
             trace_name=trace.name,
             trace_digest=trace.digest,
@@ -146,6 +148,7 @@ def _column(column: BatchColumn, cell: FullCell) -> Column:
         variant_digest=column.variant_digest,
         alarm=_alarm(cell),
         error=_last_line(cell.error),
+        stored_digest=cell.result_digest,
     )
 
 
@@ -162,5 +165,5 @@ def _alarm(cell: Cell | FullCell) -> str | None:
 
 def _last_line(error: str | None) -> str | None:
     """The end of a traceback is the sentence; the rest is in the run."""
-    lines = (error or "").strip().splitlines()
+    lines = error.strip().splitlines() if error else []
     return lines[-1] if lines else None
