@@ -63,7 +63,7 @@ def plan(folder: Path) -> None:
                     traces=rows,
                     patch_sets=[chosen],
                     plan="each",
-                    simulator_digest=DIGEST.format(1),
+                    simulators={"shadow": DIGEST.format(1)},
                 )
             # The commit is part of it.
             seconds += time.perf_counter() - begun
@@ -86,7 +86,12 @@ def _many_traces(database: sa.Engine) -> list[traces.Trace]:
     with transaction(database, FIRST_PROJECT) as session:
         catalogue.copy_catalogue(session)
         simulators.register(
-            session, name="w", digest=DIGEST.format(1), semantics_version=1, host="h", pid=1
+            session,
+            name="w",
+            simulators={"shadow": DIGEST.format(1)},
+            semantics_version=1,
+            host="h",
+            pid=1,
         )
         return [
             traces.add(

@@ -168,21 +168,23 @@ def claim_shard(opened, *, worker="w1", worker_pid=1, simulator_digest, lease_se
         opened,
         worker=worker,
         worker_pid=worker_pid,
-        simulator_digest=simulator_digest,
+        simulators=[simulator_digest],
         lease_seconds=lease_seconds,
         shards_max=1,
     )
     return claims[0] if claims else None
 
 
-def record_shard(opened, fence, outcomes, **given) -> bool:
+def record_shard(opened, fence, outcomes, *, simulator_digest, **given) -> bool:
     """Records one shard's outcomes; whether its fence still held."""
+    given["simulators"] = {"shadow": simulator_digest}
     return recording.record(opened, [Computed(fence, outcomes, 0.5)], **given) == [fence]
 
 
-def write_result(opened, outcome, *, trace_digest, **given):
+def write_result(opened, outcome, *, trace_digest, simulator_digest, **given):
     """Stores one outcome: its row, and whether the alarm was raised."""
-    [written] = results.write(opened, [(trace_digest, outcome)], **given).values()
+    outcomes = [(trace_digest, simulator_digest, outcome)]
+    [written] = results.write(opened, outcomes, **given).values()
     return written
 
 

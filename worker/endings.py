@@ -136,7 +136,7 @@ class Writer:
                     session,
                     worker=held.name,
                     worker_pid=os.getpid(),
-                    simulator_digest=held.simulator_digest,
+                    simulators=held.simulators.values(),
                     lease_seconds=held.settings.lease_seconds,
                 )
         except RefaultError as error:
@@ -161,7 +161,7 @@ class Writer:
             written = recording.record(
                 session,
                 left,
-                simulator_digest=self._resources.simulator_digest,
+                simulators=self._resources.simulators,
                 worker=self._resources.name,
             )
         return before | set(written)

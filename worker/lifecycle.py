@@ -6,7 +6,7 @@
                                                           │
     pool process                    worker_process_init ──┘ drops inherited connections
 
-The simulator is compiled before the pool forks, so its processes and their
+The engines are compiled before the pool forks, so its processes and their
 replacements share the compiled kernels.
 """
 
@@ -139,7 +139,7 @@ def _start(app: celery.Celery) -> None:
     warm_up(ENGINES)
     held = Resources.open(
         load(),
-        simulator_digest=ENGINES["shadow"].digest,
+        simulators={name: engine.digest for name, engine in ENGINES.items()},
         publish=lambda messages: publish(app, messages),
         cache=cache_folder(),
     )
@@ -150,7 +150,7 @@ def _start(app: celery.Celery) -> None:
         simulators.register(
             session,
             name=held.name,
-            digest=held.simulator_digest,
+            simulators=held.simulators,
             semantics_version=SEMANTICS_VERSION,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -158,7 +158,8 @@ def _start(app: celery.Celery) -> None:
     # Pool processes share what is here by now, and none of them looks through it for garbage.
     gc.collect()
     gc.freeze()
-    _log.info("worker %s has simulator %s", held.name, held.simulator_digest[:12])
+    offered = (f"{engine} {digest[:12]}" for engine, digest in held.simulators.items())
+    _log.info("worker %s has %s", held.name, ", ".join(offered))
 
 
 def _start_pool_process(**_: Any) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -26,7 +26,8 @@ class Resources:
     engine: sa.Engine
     blobs: BlobStore
     name: str
-    simulator_digest: str
+    # The digest of each engine, by name.
+    simulators: Mapping[str, str]
     publish: Callable[[Sequence[ShardMessage]], int]
     # Where long shards put their state aside, for whoever goes on with them.
     snapshots: SnapshotStore
@@ -40,7 +41,7 @@ class Resources:
         cls,
         settings: Settings,
         *,
-        simulator_digest: str,
+        simulators: Mapping[str, str],
         publish: Callable[[Sequence[ShardMessage]], int],
         cache: Path,
     ) -> Resources:
@@ -54,7 +55,7 @@ class Resources:
             blobs=open_store(settings.blobs, staging=staging),
             # New at every start, so that nobody takes a dead worker for its successor.
             name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
-            simulator_digest=simulator_digest,
+            simulators=simulators,
             publish=publish,
             snapshots=open_snapshots(settings.blobs, settings.snapshots, staging=staging),
             limits=Limits.of(settings.shard_seconds, settings.memory_limit_kib),

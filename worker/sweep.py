@@ -72,17 +72,21 @@ def _send_again(resources: Resources, waiting_message_count: int) -> list[ShardM
 
 
 def _move_on(resources: Resources) -> list[ShardMessage]:
-    """Batches whose simulator nobody has any more go on with the present one, one at a time."""
+    """Batches that need a simulator nobody has any more go on with the present one, one by one."""
     messages: list[ShardMessage] = []
     for _ in range(BATCHES_PER_SWEEP):
         with transaction(resources.engine) as session:
             found = sweeping.orphan(session)
             if found is None:
                 break
-            batch, simulator = found
-            old, code = batch.simulator_digest, batch.code
-            waiting = reopening.move_on(session, batch, simulator)
-        _log.warning("batch %s goes on with %s: nobody has %s", code, simulator[:12], old[:12])
+            batch, successors = found
+            code = batch.code
+            moves = [
+                f"{digest[:12]} of {engine}: nobody has {batch.simulator_of(engine)[:12]}"
+                for engine, digest in successors.items()
+            ]
+            waiting = reopening.move_on(session, batch, successors)
+        _log.warning("batch %s goes on with %s", code, "; ".join(moves))
         messages += waiting
         resources.publish(waiting)
     return messages

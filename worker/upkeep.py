@@ -49,7 +49,7 @@ def main() -> int:
         signal.signal(number, lambda *_: told_to_stop.set())
     held = Resources.open(
         settings,
-        simulator_digest="",
+        simulators={},
         publish=lambda messages: publish(app, messages),
         # Where the workers of this host leave what an attempt said last.
         cache=cache_folder(),

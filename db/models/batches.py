@@ -12,6 +12,7 @@ from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
 from db.models.patch_sets import Variant
 from db.models.projects import Owned
 from db.models.traces import Trace
+from refault.results import SHADOW
 
 BATCH_PLANS = ("each", "series", "ablation", "matrix")
 PRIORITY_DEFAULT = 5
@@ -62,7 +63,11 @@ class Batch(Owned, Base):
     claimed_at: Mapped[datetime.datetime | None]
     # Combinations of the plan that make no machine: label and reason, in the plan's order.
     refused: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
+    # The engine of the base column, and its version.
+    engine: Mapped[str] = mapped_column(server_default=SHADOW)
     simulator_digest: Mapped[str] = mapped_column(sa.ForeignKey("simulators.digest"), index=True)
+    # The versions of the other columns' engines, by name.
+    other_simulators: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
     # What was asked for; an equal request while this one is under way is this batch.
     content_digest: Mapped[Digest] = mapped_column(index=True)
     run_count: Mapped[int]
@@ -87,6 +92,15 @@ class Batch(Owned, Base):
     traces: Mapped[list["BatchTrace"]] = relationship(
         order_by="BatchTrace.position", cascade="all, delete-orphan"
     )
+
+    @property
+    def simulators(self) -> dict[str, str]:
+        """The digest of each of its engines, by name, the base's first."""
+        return {self.engine: self.simulator_digest, **dict(sorted(self.other_simulators.items()))}
+
+    def simulator_of(self, engine: str) -> str:
+        """The digest of one of its engines."""
+        return self.other_simulators.get(engine, self.simulator_digest)
 
     @property
     def is_over(self) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest
 from db.models.projects import Owned
 from refault import catalogue
+from refault.results import SHADOW
 
 
 class Patch(Base):
@@ -22,13 +23,14 @@ class Patch(Base):
 
 
 class Variant(Base):
-    """A complete configuration of the simulated MMU: knobs and parameters, named by digest."""
+    """An engine and a complete configuration of it: knobs and parameters, named by digest."""
 
     __tablename__ = "variants"
     __table_args__ = (is_digest("digest"),)
 
     digest: Mapped[Digest] = mapped_column(primary_key=True)
     name: Mapped[str]
+    engine: Mapped[str] = mapped_column(server_default=SHADOW)
     base: Mapped[str]
     # Of the first patch set that resolved to this variant; others may reach it too.
     patches: Mapped[list[str]]

@@ -30,7 +30,7 @@ RESULT_OUTCOMES = ("complete", "crashed")
 
 
 class Result(Base):
-    """What replaying one trace under one variant with one simulator gave. Never computed twice."""
+    """What replaying one trace under one variant with its engine gave. Never computed twice."""
 
     __tablename__ = "results"
     __table_args__ = (
@@ -84,7 +84,7 @@ class Result(Base):
 
 
 class Shard(Owned, Base):
-    """The unit of work: one trace under a few variants, decoded once."""
+    """The unit of work: one trace under a few variants of one engine, decoded once."""
 
     __tablename__ = "shards"
     __table_args__ = (
@@ -111,6 +111,8 @@ class Shard(Owned, Base):
         sa.ForeignKey("batches.id", ondelete="CASCADE"), index=True
     )
     trace_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("traces.id"), index=True)
+    # Which version of which engine is to compute it; null: that of the batch's base.
+    simulator_digest: Mapped[str | None] = mapped_column(sa.ForeignKey("simulators.digest"))
     state: Mapped[str] = mapped_column(default="queued")
     # The fence: only the holder of this number may write results for the shard.
     attempt: Mapped[int] = mapped_column(default=1)
@@ -135,6 +137,11 @@ class Shard(Owned, Base):
 
     runs: Mapped[list["Run"]] = relationship(back_populates="shard", order_by="Run.position")
     trace: Mapped[Trace] = relationship(lazy="joined")
+
+    @property
+    def engine(self) -> str:
+        """The engine of all its runs."""
+        return self.runs[0].variant.engine
 
 
 class Run(Owned, Base):

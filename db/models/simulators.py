@@ -3,18 +3,21 @@
 import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base, CreatedAt, Digest, is_digest
+from refault.results import SHADOW
 
 
 class Simulator(Base):
-    """A version of the simulator, named by the digest of its source; workers register it."""
+    """A version of an engine, named by the digest of its source; workers register it."""
 
     __tablename__ = "simulators"
     __table_args__ = (is_digest("digest"),)
 
     digest: Mapped[Digest] = mapped_column(primary_key=True)
+    engine: Mapped[str] = mapped_column(server_default=SHADOW)
     semantics_version: Mapped[int]
     registered_at: Mapped[CreatedAt]
     # Moves each time a worker with this simulator starts.
@@ -31,6 +34,8 @@ class Worker(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     simulator_digest: Mapped[str] = mapped_column(sa.ForeignKey("simulators.digest"), index=True)
+    # Those of its other engines; of a worker of an earlier release none.
+    other_simulators: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), server_default="{}")
     host: Mapped[str]
     pid: Mapped[int]
     started_at: Mapped[datetime.datetime] = mapped_column(server_default=sa.func.now())

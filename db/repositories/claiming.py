@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session, selectinload
 from db.models import Batch, Shard
 from db.repositories import batches, shards
 from db.repositories.shards import Claim
+from db.repositories.simulators import all_names, needed
 
 HANDFUL_SHARDS = 16
 HANDFUL_EVENTS = 2**18
@@ -39,25 +40,26 @@ def claim_handful(
     *,
     worker: str,
     worker_pid: int,
-    simulator_digest: str,
+    simulators: Collection[str],
     lease_seconds: float,
     shards_max: int = HANDFUL_SHARDS,
 ) -> list[Claim]:
-    """Takes the best waiting shard this simulator may compute, for a lease.
+    """Takes the best waiting shard that one of these simulators may compute, for a lease.
 
     If it is small, the next small ones of its batch come with it, at most ``shards_max``. A shard
     that was lost before is taken alone, so that poison takes nobody along twice.
 
     Empty: nothing waits; or the results of the shards that did have appeared
-    since, so that they are done without computing. Batches planned for another
+    since, so that they are done without computing. Shards planned for another
     simulator are left to workers that have it.
     """
+    names = all_names(simulators)
     exhausted: set[uuid.UUID] = set()
-    while (batch_id := _best_batch(session, simulator_digest, exhausted)) is not None:
+    while (batch_id := _best_batch(session, names, exhausted)) is not None:
         savepoint = session.begin_nested()
         # Batch before shard, like everybody; a claim that comes second waits here and looks anew.
         batch = batches.lock(session, batch_id)
-        waiting = _first_waiting(session, batch, shards_max)
+        waiting = _first_waiting(session, batch, names, shards_max)
         if waiting:
             claims = shards.take(
                 session,
@@ -84,12 +86,18 @@ def held_by(session: Session, worker: str, worker_pid: int) -> list[shards.Fence
     return [shards.Fence(row.id, row.attempt) for row in session.execute(query)]
 
 
-def _first_waiting(session: Session, batch: Batch, shards_max: int) -> list[Shard]:
+def _first_waiting(
+    session: Session, batch: Batch, names: Collection[str], shards_max: int
+) -> list[Shard]:
     if batch.is_over or batch.cancel_requested_at is not None:
         return []
     query = (
         sa.select(Shard)
-        .where(Shard.batch_id == batch.id, Shard.state == "queued")
+        .where(
+            Shard.batch_id == batch.id,
+            Shard.state == "queued",
+            sa.func.coalesce(Shard.simulator_digest, batch.simulator_digest).in_(names),
+        )
         .order_by(Shard.id)
         .limit(shards_max)
         .options(selectinload(Shard.runs))
@@ -114,7 +122,7 @@ def _handful(waiting: Sequence[Shard]) -> list[Shard]:
 
 
 def _best_batch(
-    session: Session, simulator_digest: str, exhausted: Collection[uuid.UUID]
+    session: Session, names: Collection[str], exhausted: Collection[uuid.UUID]
 ) -> uuid.UUID | None:
     running = (
         sa.select(Shard.project_id, sa.func.count().label("count"))
@@ -129,7 +137,11 @@ def _best_batch(
         .group_by(Batch.project_id)
         .subquery()
     )
-    waits = sa.exists().where(Shard.batch_id == Batch.id, Shard.state == "queued")
+    waits = sa.exists().where(
+        Shard.batch_id == Batch.id,
+        Shard.state == "queued",
+        needed().in_(names),
+    )
     query = (
         sa.select(Batch.id)
         .outerjoin(running, running.c.project_id == Batch.project_id)
@@ -137,7 +149,6 @@ def _best_batch(
         .where(
             is_open,
             Batch.cancel_requested_at.is_(None),
-            Batch.simulator_digest == simulator_digest,
             Batch.id.not_in(exhausted),
             waits,
         )

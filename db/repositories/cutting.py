@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import heapq
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -24,8 +25,16 @@ PORTIONS_MAX = 4
 """How finely the work of one worker may be cut, so that all end together."""
 
 
-def shards_per_trace(parts: Sequence[tuple[int, int]], worker_count: int) -> list[int]:
-    """Into how many shards each trace's open runs are cut; ``parts``: (events, open runs) a trace.
+class Part(NamedTuple):
+    """Open runs of one trace under one engine: what is cut into shards."""
+
+    trace: Trace
+    engine: str
+    runs: list[Run]
+
+
+def shards_per_part(parts: Sequence[tuple[int, int]], worker_count: int) -> list[int]:
+    """Into how many shards each part is cut; ``parts``: (events, open runs) of each.
 
     A shard decodes its trace once for all its runs, at most :data:`VARIANTS_PER_SHARD_MAX`. So
     few shards cost least, but the batch ends with its last worker. Of some ways to cut, from one
@@ -48,25 +57,25 @@ def shards_per_trace(parts: Sequence[tuple[int, int]], worker_count: int) -> lis
 def cut(
     session: Session,
     batch: Batch,
-    parts: Sequence[tuple[Trace, Sequence[Run]]],
+    parts: Sequence[Part],
     *,
     worker_count: int,
     now: datetime.datetime,
 ) -> list[Shard]:
-    """Shards of the traces' open runs; they are taken in order, so the largest come first."""
-    sizes = [(trace.work, len(runs)) for trace, runs in parts]
-    counts = shards_per_trace(sizes, worker_count)
+    """Shards of the open runs; they are taken in order, so the largest come first."""
+    sizes = [(part.trace.work, len(part.runs)) for part in parts]
+    counts = shards_per_part(sizes, worker_count)
     pieces = [
-        (trace, runs[index::count])
-        for (trace, runs), count in zip(parts, counts, strict=True)
+        part._replace(runs=part.runs[index::count])
+        for part, count in zip(parts, counts, strict=True)
         for index in range(count)
     ]
-    pieces.sort(key=lambda piece: _cost(piece[0].work, len(piece[1])), reverse=True)
-    shards = [_shard_of(batch, trace, now) for trace, _ in pieces]
+    pieces.sort(key=lambda piece: _cost(piece.trace.work, len(piece.runs)), reverse=True)
+    shards = [_shard_of(batch, piece, now) for piece in pieces]
     # Without the session's bookkeeping, which would take as long again as the database.
     session.bulk_save_objects(shards)
-    for shard, (_, runs) in zip(shards, pieces, strict=True):
-        for run in runs:
+    for shard, piece in zip(shards, pieces, strict=True):
+        for run in piece.runs:
             run.shard_id = shard.id
     return shards
 
@@ -97,17 +106,18 @@ def _cost(events: int, runs: int) -> int:
     return events * (runs + DECODING_RUNS)
 
 
-def _shard_of(batch: Batch, trace: Trace, now: datetime.datetime) -> Shard:
+def _shard_of(batch: Batch, piece: Part, now: datetime.datetime) -> Shard:
     return Shard(
         id=uuid7(),
         project_id=batch.project_id,
         batch_id=batch.id,
-        trace_id=trace.id,
+        trace_id=piece.trace.id,
+        simulator_digest=batch.other_simulators.get(piece.engine),
         state="queued",
         attempt=1,
         lost_count=0,
         events_done=0,
-        events_total=trace.event_count,
+        events_total=piece.trace.event_count,
         # The caller publishes right after the commit; the sweep looks after what it lost.
         published_at=now,
     )

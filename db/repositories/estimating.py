@@ -40,16 +40,19 @@ class Estimate:
 def estimate(session: Session, request: Request) -> Estimate:
     """What the request would cost now."""
     known = planning.find_known(session, request)
-    # How many events each trace weighs, and how many runs of it have no result yet.
-    parts = [
-        (
-            trace.work,
-            sum((trace.digest, variant) not in known for variant in request.variants),
-        )
+    each = [
+        (trace, variants)
         for trace in request.traces
+        for variants in request.variants_by_engine.values()
     ]
-    worker_count = simulators.worker_count(session, request.simulator_digest)
-    shard_counts = cutting.shards_per_trace(parts, worker_count)
+    # How many events each trace weighs, and how many runs of it under an engine have no result yet.
+    parts = [
+        (trace.work, sum((trace.digest, variant) not in known for variant in variants))
+        for trace, variants in each
+    ]
+    digests = request.simulators.values()
+    worker_count = simulators.worker_count(session, digests)
+    shard_counts = cutting.shards_per_part(parts, worker_count)
     work = sum(weight * runs for weight, runs in parts)
     longest = max(
         (
@@ -59,9 +62,7 @@ def estimate(session: Session, request: Request) -> Estimate:
         ),
         default=0,
     )
-    seconds, basis = _seconds(
-        work, longest, worker_count, throughput.lately(session, request.simulator_digest)
-    )
+    seconds, basis = _seconds(work, longest, worker_count, throughput.lately(session, digests))
     to_run_count = sum(runs for _, runs in parts)
     return Estimate(
         run_count=request.run_count,
@@ -71,10 +72,10 @@ def estimate(session: Session, request: Request) -> Estimate:
         worker_count=worker_count,
         bytes_to_read=sum(
             trace.size_bytes * shard_count
-            for trace, shard_count in zip(request.traces, shard_counts, strict=True)
+            for (trace, _), shard_count in zip(each, shard_counts, strict=True)
         ),
         events_to_replay=sum(
-            trace.event_count * runs for trace, (_, runs) in zip(request.traces, parts, strict=True)
+            trace.event_count * runs for (trace, _), (_, runs) in zip(each, parts, strict=True)
         ),
         work=work,
         memory_bytes=max((trace.memory_bytes for trace in request.traces), default=0),

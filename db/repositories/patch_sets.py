@@ -79,6 +79,7 @@ def add_variant(session: Session, variant: catalogue.Variant) -> None:
         .values(
             digest=variant.digest,
             name=variant.name,
+            engine=variant.engine,
             base=variant.base,
             patches=list(variant.patches),
             parameters=variant.parameters.to_dict(),

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +20,8 @@ from db.repositories import batch_events, cutting, projects, results, simulators
 from db.repositories.patch_sets import add_variant, to_catalogue
 from db.scope import EVERYWHERE, project_of
 from refault import catalogue
-from refault.errors import EmptyBatch, InvalidParameter
+from refault.errors import EmptyBatch, InvalidParameter, NoSimulator
+from refault.lineage import present_name
 
 RUNS_MAX = 10_000
 
@@ -55,7 +56,8 @@ class Request:
     plan: str
     columns: tuple[Column, ...]
     refused: tuple[catalogue.Refusal, ...]
-    simulator_digest: str
+    # The digest of each engine of the columns, by name, the base's first.
+    simulators: Mapping[str, str]
     recompute: bool
     priority: int
 
@@ -63,6 +65,19 @@ class Request:
     def variants(self) -> dict[str, catalogue.Variant]:
         """The distinct machines of the columns, by digest."""
         return {column.variant.digest: column.variant for column in self.columns}
+
+    @property
+    def variants_by_engine(self) -> dict[str, list[str]]:
+        """Their digests, by engine: a shard holds variants of one."""
+        found: dict[str, list[str]] = {engine: [] for engine in self.simulators}
+        for digest, variant in self.variants.items():
+            found[variant.engine].append(digest)
+        return found
+
+    @property
+    def simulator_digest(self) -> str:
+        """The simulator of the base column."""
+        return next(iter(self.simulators.values()))
 
     @property
     def run_count(self) -> int:
@@ -78,7 +93,7 @@ class Request:
                 (column.label, str(column.patch_set_id), column.variant.digest)
                 for column in self.columns
             ],
-            (self.plan, self.simulator_digest, self.recompute),
+            (self.plan, self.simulators, self.recompute),
         )
 
 
@@ -87,15 +102,18 @@ def expand(
     traces: Sequence[Trace],
     patch_sets: Sequence[PatchSet],
     plan: str,
-    simulator_digest: str,
+    simulators: Mapping[str, str],
     axes: Mapping[str, Sequence[catalogue.AxisValue]] | None = None,
     recompute: bool = False,
     priority: int = PRIORITY_DEFAULT,
 ) -> Request:
     """Works out what a batch consists of, and writes nothing.
 
+    ``simulators`` are those that workers offer: digests by engine.
+
     Raises:
         EmptyBatch: there is no trace or no patch set.
+        NoSimulator: no worker has registered the engine of one of the columns.
         InvalidParameter: the plan or an axis is unknown, or there are more than 10,000 runs.
     """
     distinct = {trace.id: trace for trace in traces}
@@ -114,7 +132,7 @@ def expand(
             for column in expansion.columns
         ),
         refused=expansion.refused,
-        simulator_digest=simulator_digest,
+        simulators=_chosen([column.variant.engine for column in expansion.columns], simulators),
         recompute=recompute,
         priority=priority,
     )
@@ -124,6 +142,20 @@ def expand(
             f" {RUNS_MAX} runs: submit several batches"
         )
     return request
+
+
+def _chosen(engines: Iterable[str], offered: Mapping[str, str]) -> dict[str, str]:
+    """The simulators of these engines: the first one's, and the others by name."""
+    first, *others = dict.fromkeys(engines)
+    chosen = {}
+    for engine in (first, *sorted(others)):
+        if engine not in offered:
+            raise NoSimulator(
+                f"no worker has registered engine {engine!r} yet: start one of this release "
+                f"with `python -m worker`; there are {', '.join(sorted(offered))}"
+            )
+        chosen[engine] = offered[engine]
+    return chosen
 
 
 def plan_batch(session: Session, **wanted: Any) -> PlannedBatch:
@@ -155,6 +187,7 @@ def write(
         session.flush()
         return PlannedBatch(present, (), created=False)
 
+    (engine, simulator_digest), *others = request.simulators.items()
     batch = Batch(
         id=uuid7(),
         code=_free_code(session),
@@ -165,7 +198,9 @@ def write(
         request_id=request_id,
         trace_context=trace_context,
         state="queued",
-        simulator_digest=request.simulator_digest,
+        engine=engine,
+        simulator_digest=simulator_digest,
+        other_simulators=dict(others),
         content_digest=content_digest,
         run_count=request.run_count,
         done_count=0,
@@ -204,16 +239,19 @@ def content_digest_of(session: Session, batch: Batch) -> str:
     return _content_digest(
         list(digests),
         [(row.label, str(row.patch_set_id), row.variant_digest) for row in columns],
-        (batch.plan, batch.simulator_digest, batch.recompute),
+        (batch.plan, batch.simulators, batch.recompute),
     )
 
 
 def _content_digest(
     trace_digests: Sequence[str],
     columns: Sequence[tuple[str, str, str]],
-    kind: tuple[str, str, bool],
+    kind: tuple[str, Mapping[str, str], bool],
 ) -> str:
-    document = json.dumps([trace_digests, columns, kind])
+    plan, simulators, recompute = kind
+    # Under their present names, so that a request of a release with other ones is the same.
+    names = [present_name(digest) for digest in simulators.values()]
+    document = json.dumps([trace_digests, columns, (plan, *names, recompute)])
     return hashlib.sha256(document.encode()).hexdigest()
 
 
@@ -228,7 +266,7 @@ def find_known(session: Session, request: Request) -> dict[tuple[str, str], Resu
         session,
         [trace.digest for trace in request.traces],
         list(request.variants),
-        request.simulator_digest,
+        request.simulators.values(),
         project_id=project_of(session),
     )
 
@@ -279,9 +317,13 @@ def _write_runs(session: Session, batch: Batch, request: Request) -> list[Shard]
     # A value and no expression: rows with expressions are sent one by one.
     now = session.scalars(sa.select(sa.func.now())).one()
     runs: list[Run] = []
-    missing: dict[uuid.UUID, list[Run]] = {trace.id: [] for trace in request.traces}
+    parts: dict[tuple[uuid.UUID, str], cutting.Part] = {
+        (trace.id, engine): cutting.Part(trace, engine, [])
+        for trace in request.traces
+        for engine in request.simulators
+    }
     for trace in request.traces:
-        for variant_digest in request.variants:
+        for variant_digest, variant in request.variants.items():
             result = known.get((trace.digest, variant_digest))
             run = Run(
                 id=uuid7(),
@@ -293,15 +335,14 @@ def _write_runs(session: Session, batch: Batch, request: Request) -> list[Shard]
                 state="queued",
             )
             if result is None:
-                missing[trace.id].append(run)
+                parts[trace.id, variant.engine].runs.append(run)
             else:
                 results.link(run, result, found=True, at=now)
                 batch.done_count += 1
                 batch.cached_count += 1
             runs.append(run)
-    worker_count = simulators.worker_count(session, batch.simulator_digest)
-    parts = list(zip(request.traces, missing.values(), strict=True))
-    shards = cutting.cut(session, batch, parts, worker_count=worker_count, now=now)
+    worker_count = simulators.worker_count(session, batch.simulators.values())
+    shards = cutting.cut(session, batch, list(parts.values()), worker_count=worker_count, now=now)
     session.bulk_save_objects(runs)
     if not shards:
         batch.state, batch.finished_at = "done", now

@@ -24,9 +24,11 @@ class Computed:
 
 
 def record(
-    session: Session, computed: Sequence[Computed], *, simulator_digest: str, worker: str
+    session: Session, computed: Sequence[Computed], *, simulators: Mapping[str, str], worker: str
 ) -> list[Fence]:
     """Writes what the runs of shards of one batch came to and ends them.
+
+    ``simulators`` are the worker's, by engine: what it computed is theirs.
 
     Answers those whose fence still held; nothing of the others is written. Results, runs, shards,
     counts and the batch's end are one transaction, so a shard delivered or computed twice counts
@@ -45,12 +47,11 @@ def record(
     written = results.write(
         session,
         [
-            (shard.trace.digest, outcome)
+            (shard.trace.digest, simulators[shard.engine], outcome)
             for entry, shard in held
             for outcome in entry.outcomes
             if outcome.failure is None
         ],
-        simulator_digest=simulator_digest,
         worker=worker,
         project_id=batch.project_id,
     )

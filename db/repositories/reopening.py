@@ -8,7 +8,7 @@ fence closed.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -68,20 +68,44 @@ def retry(
     return batch, messages
 
 
-def move_on(session: Session, batch: Batch, simulator_digest: str) -> list[ShardMessage]:
-    """The whole batch goes on with another simulator; the messages to send. It must be locked.
+def move_on(
+    session: Session, batch: Batch, simulators_by_engine: Mapping[str, str]
+) -> list[ShardMessage]:
+    """The batch goes on with other simulators of these engines; the messages to send.
 
-    All its cells are of one simulator, so what has a result of the old one is computed again, or
-    found. What has failed stays failed. No shard of it may be running.
+    It must be locked. All its cells of one engine are of one simulator, so what has a result of the
+    old one is computed again, or found. What has failed stays failed. No shard may be running.
     """
-    runs = _runs(session, batch, ("done", "cached", "crashed"))
-    old = batch.simulator_digest
-    batch.simulator_digest = simulator_digest
+    return [
+        message
+        for engine, digest in simulators_by_engine.items()
+        for message in _move_on(session, batch, engine, digest)
+    ]
+
+
+def _move_on(
+    session: Session, batch: Batch, engine: str, simulator_digest: str
+) -> list[ShardMessage]:
+    found = _runs(session, batch, ("done", "cached", "crashed"))
+    runs = [run for run in found if run.variant.engine == engine]
+    old = batch.simulator_of(engine)
+    if engine == batch.engine:
+        batch.simulator_digest = simulator_digest
+        is_of_engine: sa.ColumnElement[bool] = Shard.simulator_digest.is_(None)
+    else:
+        batch.other_simulators = {**batch.other_simulators, engine: simulator_digest}
+        session.execute(
+            sa.update(Shard)
+            .where(Shard.batch_id == batch.id, Shard.simulator_digest == old)
+            .values(simulator_digest=simulator_digest)
+            .execution_options(synchronize_session=False)
+        )
+        is_of_engine = Shard.simulator_digest == simulator_digest
     batch.content_digest = planning.content_digest_of(session, batch)
     # What was put aside is of the old simulator.
     session.execute(
         sa.update(Shard)
-        .where(Shard.batch_id == batch.id, Shard.state == "queued")
+        .where(Shard.batch_id == batch.id, Shard.state == "queued", is_of_engine)
         .values(snapshot_digest=None, snapshot_events=None, published_at=None)
         .execution_options(synchronize_session=False)
     )
@@ -94,6 +118,7 @@ def move_on(session: Session, batch: Batch, simulator_digest: str) -> list[Shard
         batch,
         "batch.moved_on",
         run_count=len(runs),
+        engine=engine,
         old_simulator=old,
         simulator=simulator_digest,
     )
@@ -107,17 +132,19 @@ def _runs(session: Session, batch: Batch, states: Sequence[str]) -> list[Run]:
 
 
 def _refuse_stale(session: Session, batch: Batch) -> None:
-    if simulators.is_stale(session, batch.simulator_digest):
-        raise Conflict(
-            f"batch {batch.code} was planned for simulator {batch.simulator_digest[:12]}, which is"
-            " not the present one: submit it again"
-        )
+    present = simulators.current(session)
+    for engine, digest in batch.simulators.items():
+        if simulators.is_stale({engine: digest}, present):
+            raise Conflict(
+                f"batch {batch.code} was planned for simulator {digest[:12]} of engine {engine},"
+                " which is not the present one: submit it again"
+            )
 
 
 def _reopen(session: Session, batch: Batch, runs: Sequence[Run]) -> list[ShardMessage]:
     """Puts the runs and their shards back into the queue; the batch must be locked."""
     shards = _lock_shards(session, batch, runs)
-    homeless: dict[uuid.UUID, list[Run]] = {}
+    homeless: dict[tuple[uuid.UUID, str], cutting.Part] = {}
     with session.no_autoflush:
         batch.cancel_requested_at = None
         if runs and batch.is_over:
@@ -125,15 +152,17 @@ def _reopen(session: Session, batch: Batch, runs: Sequence[Run]) -> list[ShardMe
         for run in runs:
             _open(batch, run)
             if run.shard_id not in shards:
-                homeless.setdefault(run.trace_id, []).append(run)
+                engine = run.variant.engine
+                part = cutting.Part(run.trace, engine, [])
+                homeless.setdefault((run.trace_id, engine), part).runs.append(run)
         for shard in shards.values():
             _requeue(shard)
     session.flush()
     new = cutting.cut(
         session,
         batch,
-        [(runs[0].trace, runs) for runs in homeless.values()],
-        worker_count=simulators.worker_count(session, batch.simulator_digest),
+        list(homeless.values()),
+        worker_count=simulators.worker_count(session, batch.simulators.values()),
         now=session.scalars(sa.select(sa.func.now())).one(),
     )
     return [ShardMessage(shard.id, shard.attempt) for shard in (*shards.values(), *new)]

@@ -1,4 +1,4 @@
-"""Results by their three digests: found, written once, and compared when computed again."""
+"""Results by the digests of trace, variant and engine: found, written once, compared again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,9 +16,11 @@ from sqlalchemy.orm import Session
 from db.identifiers import uuid7
 from db.models import Result, Run, Trace
 from db.repositories.pages import among
+from db.repositories.simulators import all_names
 from db.scope import EVERYWHERE
 from refault.errors import NotFound, ResultError
 from refault.facts import facts_of
+from refault.lineage import present_name
 from refault.results import RunResult
 
 
@@ -41,19 +43,21 @@ def find_many(
     session: Session,
     trace_digests: Sequence[str],
     variant_digests: Sequence[str],
-    simulator_digest: str,
+    simulators: Collection[str],
     *,
     project_id: uuid.UUID | None = None,
 ) -> dict[tuple[str, str], Result]:
-    """Known results by (trace digest, variant digest).
+    """Known results of these simulators by (trace digest, variant digest).
 
+    A variant has one engine, so of several simulators only one can have its results. Those made
+    under an earlier name of it count, after one of the present name.
     With a project only those it may know of: computed for it, linked to one of its runs, or of a
     trace that nobody else has. That another project has run the same is not its business.
     """
     query = sa.select(Result).where(
         Result.trace_digest.in_(trace_digests),
         Result.variant_digest.in_(variant_digests),
-        Result.simulator_digest == simulator_digest,
+        Result.simulator_digest.in_(all_names(simulators)),
     )
     if project_id is not None:
         has_run = sa.exists().where(Run.result_id == Result.id, Run.project_id == project_id)
@@ -67,7 +71,10 @@ def find_many(
                 sa.and_(Result.project_id.is_(None), ~is_of_others),
             )
         ).execution_options(**EVERYWHERE)
-    return {(row.trace_digest, row.variant_digest): row for row in session.scalars(query)}
+    rows = session.scalars(query).all()
+    # The present names last: of two rows the later one stays.
+    rows = sorted(rows, key=lambda row: present_name(row.simulator_digest) == row.simulator_digest)
+    return {(row.trace_digest, row.variant_digest): row for row in rows}
 
 
 def get(session: Session, row_id: uuid.UUID) -> Result:
@@ -137,25 +144,44 @@ def link(run: Run, result: Result, *, found: bool, at: datetime.datetime | None 
 
 def write(
     session: Session,
-    outcomes: Sequence[tuple[str, Outcome]],
+    outcomes: Sequence[tuple[str, str, Outcome]],
     *,
-    simulator_digest: str,
     worker: str,
     project_id: uuid.UUID | None = None,
 ) -> dict[tuple[str, str], tuple[Result, bool]]:
-    """Stores outcomes, each with its trace's digest, under their three digests.
+    """Stores outcomes, each with the digests of its trace and its simulator.
 
     Answers, by (trace digest, variant digest), each row and whether the alarm was raised. The first
     complete result stays. A later one with other bytes is no second opinion but a defect (of the
     simulator, the machine or the disk): the row keeps its body and gets an integrity alarm with
-    both digests.
+    both digests. A row under an earlier name of the simulator is the first one like any other.
     """
     values = {
         (trace_digest, outcome.variant_digest): _values(outcome)
-        for trace_digest, outcome in outcomes
+        | {"simulator_digest": simulator_digest}
+        for trace_digest, simulator_digest, outcome in outcomes
     }
     if not values:
         return {}
+    older = _under_older_names(session, values)
+    # In one order for all: two workers with the same cells must not wait for each other.
+    new = sorted(values.keys() - older.keys())
+    written = {}
+    if new:
+        written = _write_new(session, new, values, worker, project_id)
+    for place in sorted(values.keys() - written.keys()):
+        written[place] = _write_again(session, place, values[place], older.get(place), worker)
+    return written
+
+
+def _write_new(
+    session: Session,
+    places: Sequence[tuple[str, str]],
+    values: Mapping[tuple[str, str], Mapping[str, Any]],
+    worker: str,
+    project_id: uuid.UUID | None,
+) -> dict[tuple[str, str], tuple[Result, bool]]:
+    """Rows for those of the cells that have none."""
     created = session.scalars(
         insert(Result)
         .on_conflict_do_nothing(
@@ -167,35 +193,53 @@ def write(
                 "id": uuid7(),
                 "trace_digest": trace_digest,
                 "variant_digest": variant_digest,
-                "simulator_digest": simulator_digest,
                 "worker": worker,
                 "project_id": project_id,
                 **values[trace_digest, variant_digest],
             }
-            # In one order for all: two workers with the same cells must not wait for each other.
-            for trace_digest, variant_digest in sorted(values)
+            for trace_digest, variant_digest in places
         ],
     )
-    written = {(row.trace_digest, row.variant_digest): (row, False) for row in created}
-    for place in sorted(values.keys() - written.keys()):
-        written[place] = _write_again(session, place, values[place], simulator_digest, worker)
-    return written
+    return {(row.trace_digest, row.variant_digest): (row, False) for row in created}
+
+
+def _under_older_names(
+    session: Session, values: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> dict[tuple[str, str], str]:
+    """Which of these cells have a result under an earlier name only: that name."""
+    digests = {entry["simulator_digest"] for entry in values.values()}
+    if len(all_names(digests)) == len(digests):
+        return {}
+    known = find_many(
+        session,
+        sorted({trace_digest for trace_digest, _ in values}),
+        sorted({variant_digest for _, variant_digest in values}),
+        digests,
+    )
+    return {
+        place: known[place].simulator_digest
+        for place, entry in values.items()
+        if place in known and known[place].simulator_digest != entry["simulator_digest"]
+    }
 
 
 def _write_again(
     session: Session,
     place: tuple[str, str],
     values: dict[str, Any],
-    simulator_digest: str,
+    older_name: str | None,
     worker: str,
 ) -> tuple[Result, bool]:
-    """What to make of an outcome where there is one: the row, and whether the alarm was raised."""
+    """What to make of an outcome where there is one: the row, and whether the alarm was raised.
+
+    ``older_name``: the row has an earlier name of the simulator.
+    """
     row = session.scalars(
         sa.select(Result)
         .where(
             Result.trace_digest == place[0],
             Result.variant_digest == place[1],
-            Result.simulator_digest == simulator_digest,
+            Result.simulator_digest == (older_name or values["simulator_digest"]),
         )
         .with_for_update()
         .execution_options(populate_existing=True)
@@ -207,7 +251,7 @@ def _write_again(
         for column, value in values.items():
             setattr(row, column, value)
         row.worker = worker
-    elif row.body_digest != values["body_digest"]:
+    elif _renamed_digest(row, values["simulator_digest"]) != values["body_digest"]:
         alarmed = True
         row.integrity_alarm = {
             "stored_digest": row.body_digest,
@@ -219,6 +263,19 @@ def _write_again(
     session.flush()
     session.refresh(row)
     return row, alarmed
+
+
+def _renamed_digest(row: Result, simulator_digest: str) -> str | None:
+    """The digest the stored body would have under that name of its simulator."""
+    if row.simulator_digest == simulator_digest:
+        return row.body_digest
+    try:
+        stored = RunResult.from_dict(row.body)
+    except ResultError:
+        return row.body_digest
+    if stored.digest != row.body_digest:
+        return row.body_digest
+    return dataclasses.replace(stored, simulator_digest=simulator_digest).digest
 
 
 def _values(outcome: Outcome) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def get(session: Session, row_id: uuid.UUID) -> Run:
 
 def simulator_of(session: Session, run: Run) -> str:
     """The simulator the run was planned for, and so the one its result is of."""
-    return session.scalars(sa.select(Batch.simulator_digest).where(Batch.id == run.batch_id)).one()
+    return session.get_one(Batch, run.batch_id).simulator_of(run.variant.engine)
 
 
 @dataclasses.dataclass(frozen=True)

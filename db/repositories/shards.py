@@ -293,7 +293,7 @@ def _link_known(
         session,
         [shard.trace.digest for shard in waiting],
         [run.variant_digest for runs in open_runs.values() for run in runs if not run.again],
-        batch.simulator_digest,
+        batch.simulators.values(),
     )
     known = own = find()
     if any(row.project_id != batch.project_id for row in known.values()):
@@ -373,6 +373,7 @@ def _take_apart(session: Session, batch: Batch, shard: Shard) -> None:
             project_id=shard.project_id,
             batch_id=batch.id,
             trace_id=shard.trace_id,
+            simulator_digest=shard.simulator_digest,
             attempt=shard.attempt + 1,
             lost_count=LOSSES_MAX - 1,
             events_total=shard.events_total,

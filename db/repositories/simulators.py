@@ -1,32 +1,46 @@
-"""Which simulators there are and which workers live."""
+"""Which simulators there are, of which engines, and which workers live.
+
+A simulator is one version of an engine. Rows keep the digest it had when they were written; where
+two digests name one engine's same meaning (:mod:`refault.lineage`), each finds what the other did.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from db.models import Simulator, Worker
+from db.models import Batch, Shard, Simulator, Worker
 from refault.errors import NoSimulator
+from refault.lineage import names_of, present_name
 
 WORKER_LOST_AFTER_SECONDS = 30
 
 
 def register(
-    session: Session, *, name: str, digest: str, semantics_version: int, host: str, pid: int
+    session: Session,
+    *,
+    name: str,
+    simulators: Mapping[str, str],
+    semantics_version: int,
+    host: str,
+    pid: int,
 ) -> None:
-    """A worker has started with this simulator."""
-    session.execute(
-        insert(Simulator)
-        .values(digest=digest, semantics_version=semantics_version)
-        .on_conflict_do_update(
-            index_elements=[Simulator.digest], set_={"last_started_at": sa.func.now()}
+    """A worker has started with these simulators: their digests by engine."""
+    for engine, digest in simulators.items():
+        session.execute(
+            insert(Simulator)
+            .values(digest=digest, engine=engine, semantics_version=semantics_version)
+            .on_conflict_do_update(
+                index_elements=[Simulator.digest], set_={"last_started_at": sa.func.now()}
+            )
         )
-    )
+    first, *others = simulators.values()
     values = {
-        "simulator_digest": digest,
+        "simulator_digest": first,
+        "other_simulators": others,
         "host": host,
         "pid": pid,
         "started_at": sa.func.now(),
@@ -76,8 +90,8 @@ def name_of_pid(session: Session, pid: int) -> str | None:
     ).first()
 
 
-def current(session: Session) -> Simulator:
-    """The simulator new batches are planned for: that of the worker that started last.
+def current(session: Session) -> dict[str, str]:
+    """The digest of each engine that new batches are planned for: of the worker started last.
 
     Living workers count before those that have ended, so a fleet that is being replaced
     plans for the new simulator from the first new worker on.
@@ -85,19 +99,33 @@ def current(session: Session) -> Simulator:
     Raises:
         NoSimulator: no worker has ever registered one.
     """
-    alive = sa.exists().where(Worker.simulator_digest == Simulator.digest, is_alive())
-    query = sa.select(Simulator).order_by(alive.desc(), Simulator.last_started_at.desc()).limit(1)
-    found = session.scalars(query).first()
-    if found is None:
+    alive = sa.exists().where(_has(Simulator.digest), is_alive())
+    query = (
+        # The best of each engine last.
+        sa.select(Simulator.engine, Simulator.digest).order_by(alive, Simulator.last_started_at)
+    )
+    found = {row.engine: row.digest for row in session.execute(query)}
+    if not found:
         raise NoSimulator(
             "no worker has registered a simulator yet: start one with `python -m worker`"
         )
     return found
 
 
-def is_stale(session: Session, simulator_digest: str) -> bool:
-    """Whether results of that simulator are no longer what a new batch would give."""
-    return current(session).digest != simulator_digest
+def is_stale(simulators: Mapping[str, str], present: Mapping[str, str]) -> bool:
+    """Whether a new batch of those engines would be run with another version of any of them.
+
+    Both are digests by engine, ``present`` those of :func:`current`.
+    """
+    return any(
+        engine in present and present_name(present[engine]) != present_name(digest)
+        for engine, digest in simulators.items()
+    )
+
+
+def all_names(digests: Iterable[str]) -> list[str]:
+    """Every digest that one of these simulators goes or went by."""
+    return list(dict.fromkeys(name for digest in digests for name in names_of(digest)))
 
 
 def alive_workers(session: Session) -> Sequence[Worker]:
@@ -105,11 +133,32 @@ def alive_workers(session: Session) -> Sequence[Worker]:
     return session.scalars(sa.select(Worker).where(is_alive()).order_by(Worker.name)).all()
 
 
-def worker_count(session: Session, simulator_digest: str) -> int:
-    """How many living workers have that simulator; each computes one shard at a time."""
+def worker_count(session: Session, digests: Collection[str]) -> int:
+    """How many living workers have one of these simulators; each computes one shard at a time."""
+    names = all_names(digests)
     query = sa.select(sa.func.count()).select_from(Worker)
-    query = query.where(Worker.simulator_digest == simulator_digest, is_alive())
+    query = query.where(
+        sa.or_(Worker.simulator_digest.in_(names), Worker.other_simulators.overlap(names)),
+        is_alive(),
+    )
     return session.scalar(query) or 0
+
+
+def of_workers(session: Session, *which: sa.ColumnElement[bool]) -> set[str]:
+    """The simulators, under all their names, that these workers have."""
+    query = sa.select(Worker.simulator_digest, Worker.other_simulators).where(*which)
+    rows = session.execute(query)
+    return set(all_names(digest for first, others in rows for digest in (first, *others)))
+
+
+def needed() -> sa.ColumnElement[str]:
+    """What is to compute a shard; of a query over shards and their batches."""
+    return sa.func.coalesce(Shard.simulator_digest, Batch.simulator_digest)
+
+
+def _has(digest: sa.SQLColumnExpression[str]) -> sa.ColumnElement[bool]:
+    """A condition on workers: it has that simulator."""
+    return sa.or_(Worker.simulator_digest == digest, digest == sa.any_(Worker.other_simulators))
 
 
 def is_alive() -> sa.ColumnElement[bool]:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.messages import ShardMessage
-from db.models import Batch, Shard, Worker
+from db.models import Batch, Shard, Simulator, Worker
 from db.repositories import operations, shards, simulators
 from db.repositories.shards import Fence
 
@@ -95,18 +95,21 @@ def stale_messages(
 
 def orphan(
     session: Session, *, after_seconds: float = SIMULATOR_ABSENT_SECONDS
-) -> tuple[Batch, str] | None:
+) -> tuple[Batch, dict[str, str]] | None:
     """The oldest batch that waits for a simulator no worker has had for a while, locked.
 
-    With the simulator it can go on with: that of the worker that started last, if it lives.
+    With those it can go on with, by engine: of the worker that started last, if it lives.
     None, if there is no such batch, or nobody is alive who could compute it: they may come yet.
     One that is locked by somebody else, or that a worker has a part of, is left to the next sweep.
     """
-    if not simulators.alive_workers(session):
+    alive = simulators.of_workers(session, simulators.is_alive())
+    if not alive:
         return None
-    successor = simulators.current(session).digest
+    present = simulators.current(session).items()
+    successors = {engine: digest for engine, digest in present if digest in alive}
     oldest = sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, after_seconds)
-    served = sa.select(Worker.simulator_digest).where(Worker.heartbeat_at > oldest)
+    served = simulators.of_workers(session, Worker.heartbeat_at > oldest)
+    served.update(simulators.all_names(successors.values()))
     part = sa.select(Shard.id).where(Shard.batch_id == Batch.id).correlate(Batch)
     query = (
         sa.select(Batch)
@@ -114,9 +117,13 @@ def orphan(
             Batch.state.in_(("queued", "running")),
             Batch.created_at < oldest,
             Batch.cancel_requested_at.is_(None),
-            Batch.simulator_digest != successor,
-            Batch.simulator_digest.not_in(served),
-            sa.exists(part.where(Shard.state == "queued")),
+            sa.exists(
+                part.join(Simulator, Simulator.digest == simulators.needed()).where(
+                    Shard.state == "queued",
+                    Simulator.digest.not_in(served),
+                    Simulator.engine.in_(successors),
+                )
+            ),
             ~sa.exists(part.where(Shard.state == "running")),
         )
         .order_by(Batch.id)
@@ -124,7 +131,13 @@ def orphan(
         .with_for_update(of=Batch, skip_locked=True)
     )
     batch = session.scalars(query).one_or_none()
-    return None if batch is None else (batch, successor)
+    if batch is None:
+        return None
+    return batch, {
+        engine: successors[engine]
+        for engine, digest in batch.simulators.items()
+        if digest not in served and engine in successors
+    }
 
 
 def _is_abandoned() -> sa.ColumnElement[bool]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.models import Batch, Run, Shard, Trace
+from db.repositories.simulators import all_names, needed
 from db.scope import EVERYWHERE
 
 SHARDS_LOOKED_AT = 200
@@ -22,8 +24,8 @@ class Throughput:
     shard_count: int
 
 
-def lately(session: Session, simulator_digest: str | None = None) -> Throughput | None:
-    """What the last shards took, of that simulator or of any; None if none has been recorded.
+def lately(session: Session, digests: Collection[str] | None = None) -> Throughput | None:
+    """What the last shards took, of these simulators or of any; None if none has been recorded.
 
     Of all projects: how fast a worker is, is nobody's secret. Waiting in the queue does not
     count, decoding does.
@@ -47,7 +49,7 @@ def lately(session: Session, simulator_digest: str | None = None) -> Throughput 
         .where(
             Shard.state == "done",
             Shard.started_at.is_not(None),
-            sa.true() if simulator_digest is None else Batch.simulator_digest == simulator_digest,
+            sa.true() if digests is None else needed().in_(all_names(digests)),
         )
         .order_by(Shard.finished_at.desc())
         .limit(SHARDS_LOOKED_AT)

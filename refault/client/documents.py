@@ -75,6 +75,7 @@ class BaseDocument(TypedDict):
     date: str
     commit: str
     knobs: dict[str, Any]
+    engine: str
 
 
 class ParametersDocument(TypedDict, total=False):
@@ -94,6 +95,7 @@ class VariantDocument(TypedDict):
 
     digest: str
     name: str
+    engine: str
     golden_name: str | None
     text: str
 
@@ -182,6 +184,7 @@ class BatchSummaryDocument(TypedDict):
     created_at: str
     finished_at: str | None
     simulator_digest: str
+    simulators: dict[str, str]
     is_stale: bool
     integrity_alarms: int
     trace_count: int
@@ -228,6 +231,7 @@ class EstimateDocument(TypedDict):
     seconds: float | None
     basis: str
     simulator_digest: str
+    simulators: dict[str, str]
 
 
 class ProblemTypeDocument(TypedDict):

@@ -85,7 +85,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "counted": counted(batch["trace_count"], "trace")
         + " × "
         + counted(batch["column_count"], "column"),
-        "simulator": batch["simulator_digest"],
+        "simulators": batch["simulators"],
         "is_stale": batch["is_stale"],
         "alarms": counted(batch["integrity_alarms"], "cell") if batch["integrity_alarms"] else "",
         "going_on": _going_on(batch),

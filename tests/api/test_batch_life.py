@@ -78,7 +78,12 @@ async def test_results_of_an_older_simulator_are_marked_stale_everywhere(http, r
     with transaction(rows.engine) as session:
         simulators.ended(session, "worker", in_order=True)
         simulators.register(
-            session, name="w2", digest=digest_of("newer"), semantics_version=2, host="h", pid=2
+            session,
+            name="w2",
+            simulators={"shadow": digest_of("newer")},
+            semantics_version=2,
+            host="h",
+            pid=2,
         )
 
     assert (await http.get(f"{BATCHES}/{code}")).json()["is_stale"] is True
@@ -100,7 +105,12 @@ async def test_a_new_batch_never_takes_a_result_of_an_older_simulator(http, rows
     with transaction(rows.engine) as session:
         simulators.ended(session, "worker", in_order=True)
         simulators.register(
-            session, name="w2", digest=digest_of("newer"), semantics_version=2, host="h", pid=2
+            session,
+            name="w2",
+            simulators={"shadow": digest_of("newer")},
+            semantics_version=2,
+            host="h",
+            pid=2,
         )
     body = {
         "traces": [trace["digest"] for trace in old["traces"]],

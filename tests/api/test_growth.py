@@ -55,14 +55,18 @@ class Store:
         with transaction(self.rows.engine) as opened:
             sets = [self._patch_set(opened, number) for number in range(column_count)]
             outcomes = [
-                (digest, results.Outcome(row.variant_digest, _result(digest, row.variant_digest)))
+                (
+                    digest,
+                    SIMULATOR,
+                    results.Outcome(row.variant_digest, _result(digest, row.variant_digest)),
+                )
                 for digest in digests
                 for row in sets
             ]
-            results.write(opened, outcomes, simulator_digest=SIMULATOR, worker="worker")
+            results.write(opened, outcomes, worker="worker")
             found = opened.scalars(sa.select(Trace).where(Trace.digest.in_(digests))).all()
             planned = batches.plan_batch(
-                opened, traces=found, patch_sets=sets, plan="each", simulator_digest=SIMULATOR
+                opened, traces=found, patch_sets=sets, plan="each", simulators={"shadow": SIMULATOR}
             )
             assert planned.batch.state == "done"
             return planned.batch.code

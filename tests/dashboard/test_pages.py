@@ -202,7 +202,7 @@ async def test_an_integrity_alarm_comes_before_everything_else(http, rows, code)
                     session,
                     [digest_of("linux61-boot-1cpu")],
                     [_variant_of(await _batch(http, code), "1-6")],
-                    SIMULATOR,
+                    [SIMULATOR],
                 ).values()
             )
         )

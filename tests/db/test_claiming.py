@@ -54,7 +54,7 @@ def planned(store, shard_count, *, project=FIRST_PROJECT, priority=5):
             traces=found.all(),
             patch_sets=[chosen],
             plan="each",
-            simulator_digest=SIMULATOR,
+            simulators={"shadow": SIMULATOR},
             priority=priority,
         ).batch.code
 
@@ -142,7 +142,7 @@ def handful(store, **given):
             session,
             worker="w1",
             worker_pid=1,
-            simulator_digest=SIMULATOR,
+            simulators=[SIMULATOR],
             lease_seconds=60,
             **given,
         )

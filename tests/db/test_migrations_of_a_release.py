@@ -165,7 +165,9 @@ def test_what_was_there_has_no_known_maker_and_is_everybodys(old):
     with transaction(old, FIRST_PROJECT) as session:
         trace = session.scalars(sa.select(Trace)).one()
         assert Maker(trace.user_id, trace.token_id) == Maker()
-        known = results.find_many(session, [TRACE], [VARIANT], SIMULATOR, project_id=FIRST_PROJECT)
+        known = results.find_many(
+            session, [TRACE], [VARIANT], [SIMULATOR], project_id=FIRST_PROJECT
+        )
         assert set(known) == {(TRACE, VARIANT)}
 
 

@@ -18,7 +18,12 @@ def upgrade(store, digest=NEW):
     with transaction(store.engine) as session:
         simulators.all_ended(session)
         simulators.register(
-            session, name=f"w-{digest[:6]}", digest=digest, semantics_version=2, host="h", pid=9
+            session,
+            name=f"w-{digest[:6]}",
+            simulators={"shadow": digest},
+            semantics_version=2,
+            host="h",
+            pid=9,
         )
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from db.models import Batch, Run, Shard, Variant
 from db.models import PatchSet as PatchSetRow
 from db.repositories import batches, patch_sets, results
-from db.repositories.cutting import VARIANTS_PER_SHARD_MAX, shards_per_trace
+from db.repositories.cutting import VARIANTS_PER_SHARD_MAX, shards_per_part
 from db.repositories.shards import Fence
 from refault.catalogue import SEED_SERIES, Parameters, PatchSet, Schedule
 from refault.errors import ContradictingPatches, EmptyBatch, InvalidParameter
@@ -96,7 +96,7 @@ def test_a_result_of_another_simulator_is_not_used(store):
             session,
             [digest_of("boot")],
             [run.variant_digest for run in store.runs(first.id)],
-            digest_of("another simulator"),
+            [digest_of("another simulator")],
         )
     assert known == {}
 
@@ -141,7 +141,7 @@ def test_a_batch_with_nothing_to_run_is_refused_and_leaves_no_row(
         transaction(store.engine) as session,
     ):
         batches.plan_batch(
-            session, traces=rows, patch_sets=chosen, plan="each", simulator_digest=SIMULATOR
+            session, traces=rows, patch_sets=chosen, plan="each", simulators={"shadow": SIMULATOR}
         )
     assert store.count(Batch) == store.count(Run) == 0
 
@@ -169,7 +169,7 @@ def test_two_series_share_one_base_column(store):
             traces=[store.add_trace()],
             patch_sets=rows,
             plan="series",
-            simulator_digest=SIMULATOR,
+            simulators={"shadow": SIMULATOR},
         ).batch
     labels = [column.label for column in store.batch(batch.id).columns]
     assert labels.count("base") == 1
@@ -185,7 +185,7 @@ def test_a_trace_named_twice_is_run_once(store):
             traces=[trace, trace],
             patch_sets=[store.add_patch_set()],
             plan="each",
-            simulator_digest=SIMULATOR,
+            simulators={"shadow": SIMULATOR},
         ).batch
     assert batch.run_count == 1
 
@@ -230,7 +230,7 @@ def test_parameters_belong_to_the_variant(store):
     ],
 )
 def test_shards_are_few_but_no_worker_is_idle(parts, worker_count, shard_counts):
-    assert shards_per_trace(parts, worker_count) == shard_counts
+    assert shards_per_part(parts, worker_count) == shard_counts
 
 
 @given(
@@ -238,7 +238,7 @@ def test_shards_are_few_but_no_worker_is_idle(parts, worker_count, shard_counts)
     worker_count=st.integers(0, 50),
 )
 def test_every_open_run_has_a_shard_and_none_is_too_large(parts, worker_count):
-    counts = shards_per_trace(parts, worker_count)
+    counts = shards_per_part(parts, worker_count)
 
     for (_, runs), count in zip(parts, counts, strict=True):
         assert bool(count) == bool(runs)

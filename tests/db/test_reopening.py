@@ -207,7 +207,12 @@ def test_a_batch_of_an_older_simulator_is_not_taken_up_again(store):
     with transaction(store.engine) as session:
         simulators.ended(session, "w1", in_order=True)
         simulators.register(
-            session, name="w9", digest=digest_of("new"), semantics_version=2, host="h", pid=9
+            session,
+            name="w9",
+            simulators={"shadow": digest_of("new")},
+            semantics_version=2,
+            host="h",
+            pid=9,
         )
     with pytest.raises(Conflict, match="submit it again"):
         resume(store, batch)

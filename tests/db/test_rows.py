@@ -121,12 +121,14 @@ def test_without_any_worker_there_is_no_simulator(engine):
 
 def register(store, name, digest):
     with transaction(store.engine) as session:
-        simulators.register(session, name=name, digest=digest, semantics_version=1, host="h", pid=2)
+        simulators.register(
+            session, name=name, simulators={"shadow": digest}, semantics_version=1, host="h", pid=2
+        )
 
 
 def current(store):
     with transaction(store.engine) as session:
-        return simulators.current(session).digest
+        return simulators.current(session)["shadow"]
 
 
 def test_batches_are_planned_for_the_worker_that_started_last(store):

@@ -54,7 +54,7 @@ def resources(database_url, tmp_path, sent):
 
     held = Resources.open(
         settings,
-        simulator_digest=ENGINES["shadow"].digest,
+        simulators={name: engine.digest for name, engine in ENGINES.items()},
         publish=publish,
         cache=tmp_path / "cache",
     )
@@ -72,7 +72,7 @@ class Room(Store):
     def __init__(self, resources, engine, path):
         super().__init__(engine)
         self.resources = resources
-        self.simulator = resources.simulator_digest
+        self.simulator = resources.simulators["shadow"]
         self.add_worker(resources.name)
         self.blobs = open_store(resources.settings.blobs)
         self.digest = put_blob(self.blobs, path.read_bytes())

@@ -122,7 +122,7 @@ def test_a_host_is_healthy_while_its_worker_is_heard_of(configuration, store):
         simulators.register(
             session,
             name="here",
-            digest=SIMULATOR,
+            simulators={"shadow": SIMULATOR},
             semantics_version=1,
             host=os.uname().nodename,
             pid=1,

@@ -177,7 +177,7 @@ def test_a_trace_that_would_take_days_fails_when_its_time_is_over(room, days_of_
 
 def test_a_glance_finds_out_what_an_extension_would(room):
     batch, [_message] = room.plan(patches=SEED_SERIES[:2])
-    held = {"worker": room.resources.name, "simulator": room.resources.simulator_digest}
+    held = {"worker": room.resources.name, "simulator": room.resources.simulators["shadow"]}
     fence = room.claim_next(**held, worker_pid=1).fence
 
     def seen():

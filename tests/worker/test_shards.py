@@ -253,7 +253,7 @@ def test_what_time_may_heal_is_tried_three_times(room, sent, error):
 def test_a_dead_process_gives_its_shard_back_with_its_last_words(room, sent):
     _, [message] = room.plan(patches=SEED_SERIES[:2])
     fence = Fence(message.shard_id, 1)
-    held = {"worker": room.resources.name, "simulator": room.resources.simulator_digest}
+    held = {"worker": room.resources.name, "simulator": room.resources.simulators["shadow"]}
     assert room.claim_next(**held, worker_pid=4711).fence == fence
     # Another process of the same worker is alive, and so is its like elsewhere.
     process_died(room.resources, 4712, "signal 9")

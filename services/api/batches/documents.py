@@ -1,6 +1,6 @@
 """Rows of batches as documents: lists of them, and each by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row
@@ -26,7 +26,7 @@ def summaries_of(session: Session, rows: Sequence[Batch]) -> list[BatchSummary]:
     if not rows:
         return []
     ids = [row.id for row in rows]
-    present = simulators.current(session).digest
+    present = simulators.current(session)
     alarm_counts = results.alarm_counts(session, ids)
     contents = batch_lists.contents(session, ids)
     return [
@@ -34,7 +34,7 @@ def summaries_of(session: Session, rows: Sequence[Batch]) -> list[BatchSummary]:
             _own_fields(row)
             | vars(contents[row.id])
             | {
-                "is_stale": row.simulator_digest != present,
+                "is_stale": simulators.is_stale(row.simulators, present),
                 "integrity_alarms": alarm_counts.get(row.id, 0),
                 "progress": _progress(row),
             }
@@ -46,7 +46,7 @@ def summaries_of(session: Session, rows: Sequence[Batch]) -> list[BatchSummary]:
 def detail_of(session: Session, batch: Batch) -> BatchDetail:
     """A batch by itself, with its verdict once it is over."""
     traces = comparisons.traces_of(session, batch.id)
-    present = simulators.current(session).digest
+    present = simulators.current(session)
     verdict = None
     if batch.is_over:
         found = judged(session, batch, traces, threshold_of(session))
@@ -62,7 +62,7 @@ def contents_of(
     session: Session,
     batch: Batch,
     traces: Sequence[TraceName],
-    present_simulator: str,
+    present: Mapping[str, str],
     alarm_count: int,
 ) -> BatchContents:
     """A batch with all it consists of; ``traces`` are its own."""
@@ -71,7 +71,7 @@ def contents_of(
     return BatchContents.model_validate(
         _own_fields(batch)
         | {
-            "is_stale": batch.simulator_digest != present_simulator,
+            "is_stale": simulators.is_stale(batch.simulators, present),
             "integrity_alarms": alarm_count,
             "trace_count": len(traces),
             "column_count": len(batch.columns),
@@ -121,6 +121,7 @@ def _own_fields(batch: Batch) -> dict[str, object]:
         "created_at": batch.created_at,
         "finished_at": batch.finished_at,
         "simulator_digest": batch.simulator_digest,
+        "simulators": batch.simulators,
         "links": {
             "self": f"/api/v1/batches/{batch.code}",
             "runs": f"/api/v1/batches/{batch.code}/runs",

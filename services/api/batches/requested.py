@@ -20,20 +20,20 @@ def expanded(session: Session, body: BatchBody, limits: Limits) -> planning.Requ
 
     Raises:
         PointedError: with the JSON pointers of what is wrong.
-        NoSimulator: no worker has registered one.
+        NoSimulator: no worker has registered one, or none of an engine that is asked for.
     """
     _refuse_empty(body)
     found_traces = _traces(session, body)
     _refuse_too_costly(session, found_traces, limits)
     found_sets = _patch_sets(session, body)
-    simulator = simulators.current(session)
+    offered = simulators.current(session)
     try:
         return planning.expand(
             traces=found_traces,
             patch_sets=found_sets,
             plan=body.plan,
             axes=_axes(body.axes),
-            simulator_digest=simulator.digest,
+            simulators=offered,
             recompute=body.recompute,
             priority=body.priority,
         )

@@ -138,13 +138,16 @@ class BatchEstimate(Document):
     )
     memory_bytes: int = Field(description="What one of the runs holds at least")
     bytes_to_read: int
-    workers: int = Field(description="Living workers with the present simulator")
+    workers: int = Field(description="Living workers that can run some of it")
     queued_ahead: int = Field(
         description="Shards of this project that wait already; not part of `seconds`"
     )
     seconds: float | None = Field(description="null: nothing is known, or nobody works")
     basis: str = Field(description="What `seconds` rests on")
-    simulator_digest: Digest
+    simulator_digest: Digest = Field(description="Of the base column's engine")
+    simulators: dict[str, Digest] = Field(
+        description="The digest of each engine of the columns, by name, the base's first"
+    )
 
 
 class BatchSummary(Document):
@@ -158,9 +161,13 @@ class BatchSummary(Document):
     priority: int
     created_at: Time
     finished_at: Time | None
-    simulator_digest: Digest
+    simulator_digest: Digest = Field(description="Of the base column's engine")
+    simulators: dict[str, Digest] = Field(
+        description="The digest of each engine of the columns, by name, the base's first"
+    )
     is_stale: bool = Field(
-        description="The workers run another simulator by now: a new batch may give other numbers"
+        description="The workers run another version of one of its engines by now: "
+        "a new batch may give other numbers"
     )
     integrity_alarms: int = Field(
         description="Cells whose result, computed again, gave other bytes: trust none of them"

@@ -103,6 +103,7 @@ def estimate(resources: Resources, body: BatchBody) -> BatchEstimate:
         seconds=found.seconds,
         basis=found.basis,
         simulator_digest=request.simulator_digest,
+        simulators=dict(request.simulators),
     )
 
 

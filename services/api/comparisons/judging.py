@@ -5,7 +5,7 @@ a whole batch at once. Results are read for the traces that are shown, and once 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
@@ -25,7 +25,6 @@ from refault.compare import (
     overall_of,
 )
 from refault.errors import ComparisonError
-from refault.results import SHADOW
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +90,11 @@ def comparisons_of(
     traces: Sequence[TraceName],
     threshold: Threshold,
     base: int,
-    present_simulator: str,
+    present: Mapping[str, str],
 ) -> tuple[Comparison, ...]:
     """One comparison for each of the traces, which are the batch's, or some of them.
+
+    ``present`` are the digests of the engines that a new batch would be run with.
 
     Raises:
         ComparisonError: there is no such column.
@@ -106,7 +107,7 @@ def comparisons_of(
             trace_name=trace.name,
             trace_digest=trace.digest,
             threshold=threshold,
-            present={SHADOW: present_simulator},
+            present=present,
         )
         for trace in traces
     )

@@ -71,7 +71,7 @@ def of_batch(
         batch = batches.get(session, name)
         traces = comparisons.traces_of(session, batch.id)
         only = _only(batch, traces, part.trace_digest)
-        threshold, present = threshold_of(session), simulators.current(session).digest
+        threshold, present = threshold_of(session), simulators.current(session)
         shown, next_cursor = traces if only is None else [only], None
         found = judged(session, batch, shown, threshold, base)
         if is_paged:

@@ -71,10 +71,11 @@ class Sibling(Document):
 
 
 class Variant(Document):
-    """What a patch set resolves to: a complete MMU configuration."""
+    """What a patch set resolves to: an engine and a complete configuration of it."""
 
     digest: Digest
     name: str
+    engine: str = Field(description="`shadow` or `walk`; the base decides it")
     golden_name: str | None = Field(
         description="Its name among the results of the real kernel code; null if there is none"
     )
@@ -101,6 +102,7 @@ class PatchSet(Document):
                     "variant": {
                         "digest": "4e1d" * 16,
                         "name": "v2.6.34-pre +zap-account +cr4-posted",
+                        "engine": "shadow",
                         "golden_name": "p4",
                     },
                     "created_at": "2026-11-24T11:22:31.094Z",

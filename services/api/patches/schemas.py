@@ -90,3 +90,4 @@ class Base(Document):
     date: str
     commit: str
     knobs: dict[str, int]
+    engine: str = Field(description="What executes a trace under it: `shadow` or `walk`")

@@ -31,8 +31,8 @@ class RunSummary(Document):
 class RunDetail(RunSummary):
     """One run with what it yielded."""
 
-    simulator_digest: Digest
-    is_stale: bool = Field(description="The workers run another simulator by now")
+    simulator_digest: Digest = Field(description="The version of the variant's engine")
+    is_stale: bool = Field(description="The workers run another version of that engine by now")
     result: dict[str, Any] | None = Field(description="Counters, semantics, findings, digests")
     result_digest: Digest | None = Field(description="Equal for equal results")
     integrity_alarm: dict[str, Any] | None = Field(

@@ -28,7 +28,9 @@ def detail_of(session: Session, run: Run) -> RunDetail:
         | {
             "has_integrity_alarm": alarm is not None,
             "simulator_digest": simulator_digest,
-            "is_stale": simulators.is_stale(session, simulator_digest),
+            "is_stale": simulators.is_stale(
+                {run.variant.engine: simulator_digest}, simulators.current(session)
+            ),
             "result": result and result.body,
             "result_digest": result and result.body_digest,
             "integrity_alarm": alarm,
