@@ -12,7 +12,7 @@ async def test_the_catalogue_is_listed_whole_and_in_order(http):
     bases = (await http.get("/api/v1/bases")).json()["items"]
 
     assert [patch["id"] for patch in patches] == [patch.id for patch in catalogue.patches()]
-    assert [base["id"] for base in bases] == ["v2.6.34-pre", "kvm-2010-04", "v2.6.35.6"]
+    assert [base["id"] for base in bases] == ["v2.6.34-pre", "kvm-2010-04", "v2.6.35.6", "walk"]
     for field in ("title", "author", "date", "claim", "fate", "source"):
         assert all(patch[field] for patch in patches), field
 
