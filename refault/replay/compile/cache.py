@@ -14,7 +14,7 @@ def cache_folder() -> Path:
     named = os.environ.get("REFAULT_CACHE")
     if named:
         return Path(named)
-    checkout = Path(__file__).resolve().parents[2]
+    checkout = Path(__file__).resolve().parents[3]
     if (checkout / "pyproject.toml").is_file():
         return checkout / ".refault" / "cache"
     return Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "refault"
