@@ -17,7 +17,7 @@ SAME_AS: dict[str, str] = dict.fromkeys(
         "76c9125a12e37f430f3fc13aa22226e46f3e7c63b4c09a46321035e21c4ed50a",
         "f76cb7caa5e69c622269c2eb44cecf4453c0c777b155c161a203baaefaf7bcfb",
     ),
-    "68e153121a6fde35e9a6360909f7f0f80de2a5385759fe4dbbf2c26801ff567e",
+    "4c0bd16e4e5a9f88fb97bd2911f7f156bb8a29d4d7e1549859e2a24a23b9e523",
 )
 
 

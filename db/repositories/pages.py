@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -73,13 +73,14 @@ def sorted_page(
 
 
 def among(
-    column: InstrumentedAttribute[uuid.UUID], row_ids: Sequence[uuid.UUID]
+    column: InstrumentedAttribute[Value], values: Collection[Value]
 ) -> sa.ColumnElement[bool]:
-    """Whether the column is one of the ids, which go as one parameter.
+    """Whether the column is one of the values, which go as one parameter.
 
-    ``in_`` sends one for each: to write such a statement of 500 takes longer than to execute it.
+    ``in_`` sends one for each: to write such a statement of 500 takes longer than to execute it,
+    and it is another statement for each number of them.
     """
-    return column == sa.any_(sa.literal(list(row_ids), ARRAY(sa.Uuid)))
+    return column == sa.any_(sa.literal(list(values), ARRAY(column.type)))
 
 
 def _value_of(

@@ -55,9 +55,9 @@ def find_many(
     trace that nobody else has. That another project has run the same is not its business.
     """
     query = sa.select(Result).where(
-        Result.trace_digest.in_(trace_digests),
-        Result.variant_digest.in_(variant_digests),
-        Result.simulator_digest.in_(all_names(simulators)),
+        among(Result.trace_digest, trace_digests),
+        among(Result.variant_digest, variant_digests),
+        among(Result.simulator_digest, all_names(simulators)),
     )
     if project_id is not None:
         has_run = sa.exists().where(Run.result_id == Result.id, Run.project_id == project_id)

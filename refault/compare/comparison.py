@@ -70,7 +70,7 @@ class ComparedColumn:
     variant_digest: str | None
     golden_name: str | None
     result: RunResult | None
-    stored_digest: str | None
+    result_digest: str | None
     state: str
     error: str | None
     verdict: Verdict
@@ -81,11 +81,6 @@ class ComparedColumn:
     def label(self) -> str:
         """All labels in one line: ``1-4, 1-5``."""
         return ", ".join(self.labels)
-
-    @property
-    def result_digest(self) -> str | None:
-        """The digest of the result, if there is one."""
-        return self.stored_digest or (self.result.digest if self.result else None)
 
     @property
     def has_real_code_result(self) -> bool:
@@ -287,7 +282,7 @@ def _judged(groups: Sequence[Sequence[Column]], threshold: Threshold) -> tuple[C
             variant_digest=column.key,
             golden_name=column.golden_name,
             result=column.result,
-            stored_digest=column.stored_digest,
+            result_digest=column.result_digest,
             state=column.state,
             error=column.error,
             verdict=verdict,

@@ -17,6 +17,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from refault.replay.guests import cannot_lower
 from refault.replay.source import engine_digest
 
 if TYPE_CHECKING:
@@ -110,6 +111,11 @@ class _HostModule(Protocol):
     def warm_up(self) -> None: ...
 
 
+def _what_no_engine_can(header: TraceHeader, variant: Variant) -> str:
+    del variant
+    return cannot_lower(header)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Engine:
     """What executes operations: its name, what it counts, and what it refuses.
@@ -123,7 +129,7 @@ class Engine:
     title: str
     package: str
     counters: tuple[str, ...]
-    refuses: Callable[[TraceHeader, Variant], str] = lambda header, variant: ""  # noqa: ARG005
+    refuses: Callable[[TraceHeader, Variant], str] = _what_no_engine_can
 
     @property
     def digest(self) -> str:

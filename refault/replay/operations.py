@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refault.trace import EventKind
+from refault.trace import EventKind, TraceHeader
 
 VM = int(EventKind.OP_VM)
 NOTE = int(EventKind.OP_NOTE)
@@ -80,3 +80,17 @@ def empty(capacity: int, *, interpreted: bool) -> Operations:
         return Operations(*([0] * capacity for _ in range(9)))
     small = [np.zeros(capacity, np.uint8) for _ in range(5)]
     return Operations(*small, *(np.zeros(capacity, np.int64) for _ in range(4)))
+
+
+def opening(header: TraceHeader, *, host_level: int = 1, interpreted: bool) -> Operations:
+    """What comes before a capture's first event: its vCPUs and memory.
+
+    The host's pages are at least of ``host_level``.
+    """
+    rows = empty(1 + len(header.slots), interpreted=interpreted)
+    rows.kind[0], rows.a[0] = VM, header.vcpu_count
+    for i, slot in enumerate(header.slots, 1):
+        rows.kind[i], rows.aux[i] = MEM, slot.slot
+        rows.a[i], rows.b[i] = slot.base_gfn, slot.page_count
+        rows.user[i] = max(slot.host_level, host_level)
+    return rows

@@ -16,6 +16,7 @@ variants share a session, so a result is the same bytes in any company.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import functools
 from collections.abc import Callable
@@ -94,7 +95,8 @@ class Session:
                 self._source, self._hosts = resumed.source, resumed.hosts
                 blocks = resumed.checked(trace)
             self._events_target = self._operations_target = _END
-            self._is_inside_event = False
+            # While hosts are amid the rows that were made last: the event of the next one.
+            self._next_event: int | None = None
             self._is_due: Callable[[int], bool] = lambda taken: False  # noqa: ARG005
             self._parts = opened.enter_context(
                 contextlib.closing(
@@ -126,8 +128,8 @@ class Session:
 
     @property
     def events(self) -> int:
-        """How many events of the trace were taken."""
-        return self._source.events
+        """How many events of the trace are done: all before this one have been executed."""
+        return self._source.events if self._next_event is None else self._next_event
 
     @property
     def operations(self) -> int:
@@ -148,7 +150,7 @@ class Session:
         self._is_due = is_due
 
     def advance(self, *, to_event: int | None = None, to_operation: int | None = None) -> bool:
-        """Go on until so many events are taken, or operations done by the first variant's host.
+        """Go on until so many events are done, or operations by the first variant's host.
 
         Both count from the beginning of the trace; without either it goes to the end. Answers
         False if the trace ended before. An operation that the variant's own page limit adds counts
@@ -173,10 +175,12 @@ class Session:
         """The state of everything, to be written to a file before the session advances.
 
         Raises:
-            ReplayRefused: it stands between two operations of one event.
+            ReplayRefused: it was advanced to an operation, and rows are made for more.
         """
-        if self._is_inside_event:
-            raise ReplayRefused("a snapshot is taken between two events: advance to one first")
+        if self._next_event is not None:
+            raise ReplayRefused(
+                "a snapshot is not taken at an operation: advance to an event further on first"
+            )
         return snapshot.Snapshot(self._source, self._hosts, self.trace)
 
     def results(self) -> list[RunResult]:
@@ -195,16 +199,22 @@ class Session:
         return wants_operations or taken >= self._events_target or self._is_due(taken)
 
     def _cut(self, parts: Iterator[Part]) -> Iterator[Part]:
-        """Parts no longer than what is left to the operation asked for."""
+        """Parts no longer than what is left to the event or the operation asked for."""
         for ops, count, taken in parts:
             at = 0
-            while self._operations_target - self.operations < count - at:
-                end = at + max(1, self._operations_target - self.operations)
-                self._is_inside_event = True
-                yield _rows(ops, at, end), end - at, taken
+            while (end := self._end_of_step(ops, at, count, taken)) < count:
+                self._next_event = int(ops.event[end])
+                yield _rows(ops, at, end), end - at, self._next_event
                 at = end
-            self._is_inside_event = False
+            self._next_event = None
             yield (ops, count, taken) if at == 0 else (_rows(ops, at, count), count - at, taken)
+
+    def _end_of_step(self, ops: Operations, at: int, count: int, taken: int) -> int:
+        """The row before which a stop is asked for, or ``count``."""
+        end = min(count, at + max(1, self._operations_target - self.operations))
+        if self._events_target < taken:
+            end = min(end, bisect.bisect_left(ops.event, self._events_target, at, count))
+        return end
 
 
 _ONE_GO = "an event log is written in one go: replay from the beginning, without snapshots"

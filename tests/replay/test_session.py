@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from refault.catalogue import Parameters, PatchSet, resolve, variant_from_golden_name
+from refault.engines import get_engine
 from refault.engines.shadow.state import machine
 from refault.errors import ReplayCancelled, ReplayRefused, TraceCorrupt
 from refault.replay.session import Session, replay
@@ -266,7 +267,7 @@ def test_the_state_is_that_of_the_operation_it_stopped_at():
         assert json.loads(json.dumps(session.state())) is not None
 
 
-def test_a_snapshot_is_refused_between_two_operations_of_an_event_and_taken_at_one(tmp_path):
+def test_a_snapshot_is_refused_at_an_operation_and_taken_at_an_event(tmp_path):
     (wanted,) = replay(small().trace(), [BASE])
     path = tmp_path / "snapshot"
     with session_of() as session:
@@ -274,7 +275,7 @@ def test_a_snapshot_is_refused_between_two_operations_of_an_event_and_taken_at_o
         with path.open("wb") as file:
             session.snapshot().write(file)
         session.advance(to_operation=session.operations + 1)
-        with pytest.raises(ReplayRefused, match="between two events"):
+        with pytest.raises(ReplayRefused, match="not taken at an operation"):
             session.snapshot()
     with session_of(resume_from=path) as resumed:
         assert resumed.events == 60
@@ -287,3 +288,24 @@ def test_a_session_that_is_closed_early_leaves_no_thread():
     with session_of(threads=3) as session:
         session.advance(to_event=10)
     assert threading.active_count() == before
+
+
+def test_after_an_operation_it_goes_on_to_the_very_event():
+    """Rows are made thousands ahead of the operation it stopped at; none of them is done yet."""
+    with session_of() as one, session_of() as other:
+        one.advance(to_operation=3)
+        assert one.events < 10
+        for event in (20, 75, 150):
+            assert one.advance(to_event=event)
+            assert other.advance(to_event=event)
+            assert one.events == other.events == event
+            assert one.operations == other.operations
+            assert one.state() == other.state()
+
+
+@pytest.mark.parametrize("engine", ["shadow", "walk"])
+def test_an_engine_says_without_a_compiler_why_it_refuses_a_trace(engine):
+    header = TraceHeader("capture", "old", "pae", 1, slots=(MemorySlot(0, 0, 16),))
+    variant = BASE if engine == "shadow" else resolve(PatchSet("walk"))
+    assert "pae mode" in get_engine(engine).refuses(header, variant)
+    assert not get_engine(engine).refuses(small().header(), variant)

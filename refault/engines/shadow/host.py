@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from refault.catalogue import PatchSet, resolve
@@ -11,11 +10,12 @@ from refault.engines.shadow import loop
 from refault.engines.shadow.defects import BUGS, tell_livelock
 from refault.engines.shadow.eventlog import EventLog
 from refault.engines.shadow.state import checks, fields, machine, pageset, words
-from refault.errors import ReplayCancelled, ReplayRefused
+from refault.errors import ReplayCancelled
 from refault.replay import operations as op
 from refault.replay.budget import Budget
 from refault.replay.compile import jit
 from refault.replay.compile.jit import INTERPRETED
+from refault.replay.guests import check_slot_number, check_vcpu_count
 from refault.replay.notes import Notes, simulating
 from refault.replay.snapshot_checks import need
 from refault.results import COUNTERS
@@ -34,7 +34,6 @@ def open_host(variant: Variant, header: TraceHeader, budget: Budget, watch: Watc
     return Host(variant, header, budget, watch)
 
 
-@functools.cache
 def warm_up() -> None:
     """Compile every kernel, or load it from the cache."""
     variant = resolve(PatchSet())
@@ -77,14 +76,9 @@ class Host:
 
     def begin(self) -> None:
         """Execute what comes before a capture's first event: vCPUs and memory."""
-        parameters = self.variant.parameters
-        rows = op.empty(1 + len(self.header.slots), interpreted=INTERPRETED)
-        rows.kind[0], rows.a[0] = op.VM, self.header.vcpu_count
-        for i, slot in enumerate(self.header.slots, 1):
-            rows.kind[i], rows.aux[i] = op.MEM, slot.slot
-            rows.a[i], rows.b[i] = slot.base_gfn, slot.page_count
-            rows.user[i] = max(slot.host_level, parameters.host_page_level)
-        self._run(rows, 0, 1 + len(self.header.slots))
+        level = self.variant.parameters.host_page_level
+        rows = op.opening(self.header, host_level=level, interpreted=INTERPRETED)
+        self._run(rows, 0, len(rows.kind))
         if self.limit_is_due:
             self._set_first_limit()
 
@@ -169,11 +163,7 @@ class Host:
         vm = self.machine.vm
         if ops.kind[row] == op.VM and not vm[words.VCPU_COUNT]:
             count = int(ops.a[row])
-            if not 1 <= count <= words.CPUS_MAX:
-                msg = (
-                    f"event {int(ops.event[row])}: {count} vCPUs; a host has 1 to {words.CPUS_MAX}"
-                )
-                raise ReplayRefused(msg)
+            check_vcpu_count(count, int(ops.event[row]))
             vm[words.VCPU_COUNT] = count
             bypass = self.variant.parameters.bypass
             if self.variant.parameters.tlb:
@@ -196,9 +186,7 @@ class Host:
         self.share.settle(self.machine)
 
     def _has_slot(self, slot: int) -> bool:
-        if slot >= words.SLOTS_MAX:
-            msg = f"memory slot {slot} is not one of 0..{words.SLOTS_MAX - 1}"
-            raise ReplayRefused(msg)
+        check_slot_number(slot)
         return bool(self.machine.vm[words.SLOTS + slot * words.SLOT_WORDS + words.SLOT_USED])
 
     def counters(self) -> dict[str, int]:

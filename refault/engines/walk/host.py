@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from refault.catalogue import PatchSet, resolve
@@ -13,6 +12,7 @@ from refault.replay import operations as op
 from refault.replay import x86
 from refault.replay.budget import Budget
 from refault.replay.compile.jit import INTERPRETED, native
+from refault.replay.guests import check_vcpu_count
 from refault.replay.notes import Notes, simulating
 from refault.replay.snapshot_checks import counts, in_range, need, typed
 from refault.trace import TraceHeader
@@ -31,7 +31,6 @@ def open_host(variant: Variant, header: TraceHeader, budget: Budget, watch: Watc
     return Host(variant, header, budget, watch)
 
 
-@functools.cache
 def warm_up() -> None:
     """Compile every kernel, or load it from the cache."""
     variant = resolve(PatchSet("walk"))
@@ -61,18 +60,13 @@ class Host:
         self.samples: list[tuple[int, int, list[int]]] = []
         self._is_aborted = False
         self._share = budget.share()
-        self.machine = words.create(interpreted=INTERPRETED)
+        self.machine = words.create()
         self._share.settle(self.machine)
 
     def begin(self) -> None:
         """Make the processors and memory of a capture."""
-        slots = self.header.slots
-        rows = op.empty(1 + len(slots), interpreted=INTERPRETED)
-        rows.kind[0], rows.a[0] = op.VM, self.header.vcpu_count
-        for i, slot in enumerate(slots, 1):
-            rows.kind[i], rows.aux[i] = op.MEM, slot.slot
-            rows.a[i], rows.b[i] = slot.base_gfn, slot.page_count
-        self.execute(rows, 1 + len(slots))
+        rows = op.opening(self.header, interpreted=INTERPRETED)
+        self.execute(rows, len(rows.kind))
 
     def execute(self, ops: op.Operations, count: int) -> None:
         """Execute the first ``count`` rows."""
@@ -102,9 +96,7 @@ class Host:
         state = self.machine.state
         if ops.kind[row] == op.VM and not state[words.VCPU_COUNT]:
             count = int(ops.a[row])
-            if not 1 <= count <= MAX_VCPUS:
-                msg = f"event {int(ops.event[row])}: {count} vCPUs; a host has 1 to {MAX_VCPUS}"
-                raise ReplayRefused(msg)
+            check_vcpu_count(count, int(ops.event[row]))
             state[words.VCPU_COUNT] = count
         elif ops.kind[row] == op.MEM and not self._has_slot(int(ops.aux[row])):
             self.machine = words.add_slot(

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from refault.errors import ReplayRefused
+from refault.replay.arrays import longer, zeros
+from refault.replay.guests import check_slot
 from refault.replay.x86 import ENTRIES
-from refault.trace.format import MAX_GFN, MAX_GUEST_PAGES, MAX_SLOTS, MAX_VCPUS
+from refault.trace.format import MAX_GUEST_PAGES, MAX_SLOTS, MAX_VCPUS
 
 if TYPE_CHECKING:
     from refault.replay.budget import Ask
@@ -59,23 +59,10 @@ class Machine(NamedTuple):
     result: Any
 
 
-def _zeros(count: int, *, interpreted: bool) -> Any:
-    return [0] * count if interpreted else np.zeros(count, np.int64)
-
-
-def _longer(words: Any, count: int, ask: Ask, what: str) -> Any:
-    ask(count, what)
-    if isinstance(words, list):
-        return words + [0] * (count - len(words))
-    grown = np.zeros(count, np.int64)
-    grown[: len(words)] = words
-    return grown
-
-
-def create(*, interpreted: bool) -> Machine:
+def create() -> Machine:
     """Hardware without processors, memory or guest."""
     sizes = (STATE_WORDS, 1, 64 * ENTRIES, RESULT_WORDS)
-    m = Machine(*(_zeros(size, interpreted=interpreted) for size in sizes))
+    m = Machine(*(zeros(size) for size in sizes))
     m.state[MEM_NEXT] = ENTRIES
     return m
 
@@ -90,7 +77,7 @@ def reserve(m: Machine, ask: Ask) -> Machine:
             f"the guest writes more than {MEMORY_WORDS_MAX >> 17} MiB of memory; "
             "replay a shorter trace"
         )
-    return m._replace(mem=_longer(m.mem, wanted, ask, "what the guest writes"))
+    return m._replace(mem=longer(m.mem, wanted, ask, "what the guest writes"))
 
 
 def add_slot(m: Machine, slot: int, base_gfn: int, page_count: int, ask: Ask) -> Machine:
@@ -99,18 +86,13 @@ def add_slot(m: Machine, slot: int, base_gfn: int, page_count: int, ask: Ask) ->
     Raises:
         ReplayRefused: it overlaps another, exists already, or is larger than a guest may be.
     """
-    if not 0 <= slot < MAX_SLOTS:
-        raise ReplayRefused(f"memory slot {slot} is not one of 0..{MAX_SLOTS - 1}")
-    if page_count < 1 or base_gfn < 0 or base_gfn + page_count > MAX_GFN:
-        raise ReplayRefused(
-            f"memory slot {slot}: {page_count} pages from frame {base_gfn:#x} lie outside 40 bits"
-        )
     state, place = m.state, SLOTS + slot * SLOT_WORDS
-    for other in range(MAX_SLOTS):
-        at = SLOTS + other * SLOT_WORDS
-        base, pages = state[at + SLOT_BASE], state[at + SLOT_PAGES]
-        if state[at + SLOT_USED] and base < base_gfn + page_count and base_gfn < base + pages:
-            raise ReplayRefused(f"memory slot {slot} overlaps slot {other}")
+    used = (
+        (other, int(state[at + SLOT_BASE]), int(state[at + SLOT_PAGES]))
+        for other, at in enumerate(range(SLOTS, CPUS, SLOT_WORDS))
+        if state[at + SLOT_USED]
+    )
+    check_slot(slot, base_gfn, page_count, used)
     same = state[place + SLOT_BASE] == base_gfn and state[place + SLOT_PAGES] == page_count
     if not same:
         start = len(m.frames)
@@ -119,7 +101,7 @@ def add_slot(m: Machine, slot: int, base_gfn: int, page_count: int, ask: Ask) ->
                 f"memory slot {slot}: more than {MAX_GUEST_PAGES >> 8} MiB of guest memory in all, "
                 "that of deleted slots included"
             )
-        frames = _longer(m.frames, start + page_count, ask, f"memory slot {slot}")
+        frames = longer(m.frames, start + page_count, ask, f"memory slot {slot}")
         m = m._replace(frames=frames)
         state[place : place + SLOT_USED] = [base_gfn, page_count, start]
     state[place + SLOT_USED] = 1

@@ -9,6 +9,7 @@ from refault.errors import ReplayRefused
 from refault.replay import operations as op
 from refault.replay.budget import Budget
 from refault.replay.compile.jit import INTERPRETED
+from refault.replay.guests import cannot_lower
 from refault.replay.lowering import events as lower
 from refault.replay.lowering import known_memory as model
 
@@ -33,12 +34,8 @@ class RowSource:
     """
 
     def __init__(self, header: TraceHeader, budget: Budget | None = None) -> None:
-        if header.content == "capture" and header.guest_mode != "long":
-            msg = (
-                f"a capture of a guest in {header.guest_mode} mode: the rules that make operations "
-                "of a capture follow 4-level tables only; write it as a trace of operations"
-            )
-            raise ReplayRefused(msg)
+        if reason := cannot_lower(header):
+            raise ReplayRefused(reason)
         self.share = (budget or Budget()).share()
         self.lowering = model.create(
             header.slots, header.vcpu_count, interpreted=INTERPRETED, ask=self.share.ask

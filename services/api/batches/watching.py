@@ -10,6 +10,7 @@ Looks run in a few threads of their own, so that nobody's request waits behind t
 streams there may be is bounded per credential, per project and in all.
 """
 
+import abc
 import asyncio
 import dataclasses
 import itertools
@@ -215,7 +216,7 @@ class Stream:
                 yield step, newest_id
 
 
-class _Shared:
+class _Shared(abc.ABC):
     """Something that several streams wait for, done by one task while there is any of them."""
 
     def __init__(self) -> None:
@@ -249,8 +250,9 @@ class _Shared:
         with self._scope:
             await self._run()
 
+    @abc.abstractmethod
     async def _run(self) -> None:
-        raise NotImplementedError
+        """Look until nobody watches any more."""
 
 
 class _Watched(_Shared):

@@ -16,8 +16,10 @@ import numpy as np
 from refault.engines.shadow.state import words
 from refault.errors import ReplayRefused
 from refault.replay import x86
+from refault.replay.arrays import longer, zeros
 from refault.replay.budget import unbounded
-from refault.trace.format import MAX_GFN, MAX_GUEST_PAGES
+from refault.replay.guests import check_slot
+from refault.trace.format import MAX_GUEST_PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,19 +67,6 @@ class Machine(NamedTuple):
     tlb: Any  # empty without a TLB
 
 
-def _zeros(count: int, *, interpreted: bool) -> Any:
-    return [0] * count if interpreted else np.zeros(count, np.int64)
-
-
-def _longer(words: Any, count: int, ask: Ask, what: str) -> Any:
-    ask(count, what)
-    if isinstance(words, list):
-        return words + [0] * (count - len(words))
-    grown = np.zeros(count, np.int64)
-    grown[: len(words)] = words
-    return grown
-
-
 def create(
     knobs: Mapping[str, int],
     *,
@@ -93,13 +82,13 @@ def create(
     grows, here and below (:mod:`refault.replay.budget`).
     """
     m = Machine(
-        vm=_zeros(words.VM_WORDS, interpreted=interpreted),
-        page=_zeros(words.PAGE_WORDS, interpreted=interpreted),
-        spt=_zeros(words.SPT_WORDS, interpreted=interpreted),
-        link=_zeros(words.LINK_WORDS, interpreted=interpreted),
-        frame=_zeros(words.FRAME_WORDS, interpreted=interpreted),
-        mem=_zeros(x86.ENTRIES, interpreted=interpreted),
-        tlb=_zeros(1, interpreted=interpreted),
+        vm=zeros(words.VM_WORDS, interpreted=interpreted),
+        page=zeros(words.PAGE_WORDS, interpreted=interpreted),
+        spt=zeros(words.SPT_WORDS, interpreted=interpreted),
+        link=zeros(words.LINK_WORDS, interpreted=interpreted),
+        frame=zeros(words.FRAME_WORDS, interpreted=interpreted),
+        mem=zeros(x86.ENTRIES, interpreted=interpreted),
+        tlb=zeros(1, interpreted=interpreted),
     )
     m.vm[words.MEM_NEXT] = x86.ENTRIES
     m.vm[words.STEPS_LEFT] = words.STEPS_PER_OPERATION
@@ -125,7 +114,7 @@ def set_bypass(m: Machine, bypass: int) -> None:
 def add_tlb(m: Machine, vcpu_count: int, ask: Ask = unbounded) -> Machine:
     """The same host with a TLB, empty, in each processor."""
     m.vm[words.TLB] = 1
-    return m._replace(tlb=_longer(m.tlb, vcpu_count * words.TLB_WORDS, ask, "TLBs"))
+    return m._replace(tlb=longer(m.tlb, vcpu_count * words.TLB_WORDS, ask, "TLBs"))
 
 
 def reserve(m: Machine, ask: Ask = unbounded) -> Machine:
@@ -143,7 +132,7 @@ def reserve(m: Machine, ask: Ask = unbounded) -> Machine:
                 "replay a shorter trace"
             )
             raise ReplayRefused(msg)
-        m = m._replace(mem=_longer(m.mem, wanted, ask, "what the guest writes"))
+        m = m._replace(mem=longer(m.mem, wanted, ask, "what the guest writes"))
     if m.vm[words.EVENT_END]:
         m = _more_events(m, ask)
     return m
@@ -153,7 +142,7 @@ def _more_events(m: Machine, ask: Ask) -> Machine:
     rows = EVENTS_PER_OPERATION + EVENTS_PER_PAGE * int(m.vm[words.ACTIVE])
     if len(m.vm) - words.VM_WORDS < rows * words.EVENT_WORDS:
         wanted = words.VM_WORDS + 2 * rows * words.EVENT_WORDS
-        m = m._replace(vm=_longer(m.vm, wanted, ask, "its event log"))
+        m = m._replace(vm=longer(m.vm, wanted, ask, "its event log"))
         m.vm[words.EVENT_END] = len(m.vm)
     return m
 
@@ -164,7 +153,7 @@ def with_room_of(m: Machine, other: Machine) -> Machine:
         m = _more_pages(m, unbounded)
     while len(m.link) < len(other.link):
         m = _more_links(m, LINKS_PER_OPERATION, unbounded)
-    mem = _longer(m.mem, max(len(m.mem), len(other.mem)), unbounded, "")
+    mem = longer(m.mem, max(len(m.mem), len(other.mem)), unbounded, "")
     return snapshot(m._replace(mem=mem))
 
 
@@ -178,8 +167,8 @@ def _more_pages(m: Machine, ask: Ask) -> Machine:
         )
         raise ReplayRefused(msg)
     m = m._replace(
-        page=_longer(m.page, new * words.PAGE_WORDS, ask, "shadow pages"),
-        spt=_longer(m.spt, new * words.SPT_WORDS, ask, "shadow pages"),
+        page=longer(m.page, new * words.PAGE_WORDS, ask, "shadow pages"),
+        spt=longer(m.spt, new * words.SPT_WORDS, ask, "shadow pages"),
     )
     m.page[old * words.PAGE_WORDS + words.FREED :: words.PAGE_WORDS] = [1] * (new - old)
     _chain(m.page, words.LIST_NEXT, words.PAGE_WORDS, old, new, int(m.vm[words.PAGE_FREE]))
@@ -201,7 +190,7 @@ def _chain(words: Any, place: int, size: int, first: int, end: int, behind: int)
 def _more_links(m: Machine, wanted: int, ask: Ask) -> Machine:
     old = len(m.link) // words.LINK_WORDS
     new = 2 * old + wanted
-    m = m._replace(link=_longer(m.link, new * words.LINK_WORDS, ask, "reverse maps"))
+    m = m._replace(link=longer(m.link, new * words.LINK_WORDS, ask, "reverse maps"))
     _chain(m.link, words.LINK_NEXT, words.LINK_WORDS, old, new, int(m.vm[words.LINK_FREE]))
     m.vm[words.LINK_FREE] = old * words.LINK_WORDS
     m.vm[words.LINK_FREE_COUNT] += new - old
@@ -224,22 +213,13 @@ def add_slot(
     or is larger than a host of ours may be.
     """
     vm = m.vm
-    if not 0 <= slot < words.SLOTS_MAX:
-        msg = f"memory slot {slot} is not one of 0..{words.SLOTS_MAX - 1}"
-        raise ReplayRefused(msg)
-    if page_count < 1 or base_gfn < 0 or base_gfn + page_count > MAX_GFN:
-        msg = f"memory slot {slot}: {page_count} pages from frame {base_gfn:#x} lie outside 40 bits"
-        raise ReplayRefused(msg)
+    used = (
+        (other, int(vm[at + words.SLOT_BASE]), int(vm[at + words.SLOT_PAGES]))
+        for other, at in enumerate(_slot_places())
+        if vm[at + words.SLOT_USED]
+    )
+    check_slot(slot, base_gfn, page_count, used)
     place = words.SLOTS + slot * words.SLOT_WORDS
-    if vm[place + words.SLOT_USED]:
-        msg = f"memory slot {slot} is already in use"
-        raise ReplayRefused(msg)
-    for other in range(words.SLOTS_MAX):
-        at = words.SLOTS + other * words.SLOT_WORDS
-        base, pages = vm[at + words.SLOT_BASE], vm[at + words.SLOT_PAGES]
-        if vm[at + words.SLOT_USED] and base < base_gfn + page_count and base_gfn < base + pages:
-            msg = f"memory slot {slot} overlaps slot {other}"
-            raise ReplayRefused(msg)
     same = base_gfn == vm[place + words.SLOT_BASE] and page_count == vm[place + words.SLOT_PAGES]
     if same:
         vm[place + words.SLOT_HOST_LEVEL], vm[place + words.SLOT_LOG] = host_level, 0
@@ -255,7 +235,7 @@ def add_slot(
             "that of deleted slots included"
         )
         raise ReplayRefused(msg)
-    m = m._replace(frame=_longer(m.frame, length, ask, f"memory slot {slot}"))
+    m = m._replace(frame=longer(m.frame, length, ask, f"memory slot {slot}"))
     at2 = start + words.FRAME_WORDS * page_count
     at3 = at2 + words.FRAME_WORDS * large2
     for at, counts in ((at2, counts2), (at3, counts3)):
@@ -296,8 +276,15 @@ def large_region_count(base_gfn: int, page_count: int, level: int) -> int:
 
 def total_slot_pages(m: Machine) -> int:
     """Pages in all slots: what KVM's default page limit is computed from."""
-    places = [words.SLOTS + i * words.SLOT_WORDS for i in range(words.SLOTS_MAX)]
-    return sum(int(m.vm[at + words.SLOT_PAGES]) for at in places if m.vm[at + words.SLOT_USED])
+    return sum(
+        int(m.vm[at + words.SLOT_PAGES]) for at in _slot_places() if m.vm[at + words.SLOT_USED]
+    )
+
+
+def _slot_places() -> range:
+    """Where each memory slot lies in ``vm[]``."""
+    end = words.SLOTS + words.SLOTS_MAX * words.SLOT_WORDS
+    return range(words.SLOTS, end, words.SLOT_WORDS)
 
 
 def snapshot(m: Machine) -> Machine:
