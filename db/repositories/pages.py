@@ -18,6 +18,7 @@ PAGE_SIZE = 50
 PAGE_SIZE_MAX = 500
 
 RowT = TypeVar("RowT", bound=Base)
+Value = TypeVar("Value")
 
 
 @dataclasses.dataclass(frozen=True)
