@@ -1,7 +1,7 @@
 """What a kernel sees of an array: a bare pointer to its words, of one kind an array.
 
 numba hands an array to a callee as seven values and takes every index for one that may
-count from the end. A host is six arrays, so each call between kernels moved 42 values,
+count from the end. A host is seven arrays, so each call between kernels moved 49 values,
 each access tested a sign, and each store to one array made the compiler read the others
 anew. A door therefore begins with ``m = bare(m)``::
 
