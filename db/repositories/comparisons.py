@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +17,9 @@ from refault.results import RunResult
 
 _BODIES_AT_ONCE = 200
 _ROWS_AT_ONCE = 500
+# A page that is watched is judged again and again by the same facts. The largest batch fits, and
+# takes 25 MB.
+_facts_from = functools.lru_cache(maxsize=10_000)(Facts.from_bytes)
 
 
 class TraceName(NamedTuple):
@@ -101,7 +105,7 @@ def cells(session: Session, batch_id: uuid.UUID, trace_id: uuid.UUID | None = No
     rows = session.execute(query.outerjoin(Result, Result.id == Run.result_id))
     # Some at a time: what is held at once, the collector looks through again and again.
     for trace, variant, state, error, result, packed, alarm in rows.yield_per(_ROWS_AT_ONCE):
-        facts = None if packed is None else Facts.from_bytes(packed)
+        facts = None if packed is None else _facts_from(packed)
         if facts is None and result is not None:
             without[uuid.UUID(result)] = trace, variant
         found.setdefault(trace, {})[variant] = Cell(facts, state, error, alarm)

@@ -16,7 +16,7 @@ from services.api.comparisons.judging import Judged, comparisons_of, judged, thr
 from services.api.deps import Resources
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-CELLS_MAX = 120
+CELLS_MAX = 80
 """Of one page of comparisons: a cell takes half a millisecond as HTML, and 2 KB as JSON."""
 LIMIT_MAX = 200
 """The largest limit that may be asked for."""
@@ -59,7 +59,7 @@ def of_batch(
 ) -> BatchComparison:
     """The comparison of a batch against its column ``base``, counted from 0.
 
-    A part has no more than 120 cells, but at least one trace. The verdicts are over
+    A part has no more than 80 cells, but at least one trace. The verdicts are over
     the whole batch, or over the one trace that was asked for.
 
     Raises:
