@@ -1,4 +1,8 @@
-"""Where ``--events`` writes: a file, compressed if it is called so, or standard output."""
+"""Where ``--events`` writes: a file, compressed if it is called so, or standard output.
+
+The last line is the key of the log (:mod:`refault.documents`). It comes last because a trace's
+digest is known once the trace has been read; a log without it is not whole.
+"""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from refault.cli.exits import ExitCode
 from refault.cli.files import required
 from refault.cli.progress import progress_bars
 from refault.cli.terminal import print_json
+from refault.documents import event_log_key
 from refault.errors import InvalidParameter, ReplayRefused, TraceError, TraceTruncated
 from refault.trace.importers.recognition import Kind
 
@@ -97,6 +98,8 @@ def replay(
                     path, variants, threads=threads, progress=advance, events=write_event
                 )
                 _refuse_nothing(results)
+            if write_event is not None:
+                write_event(event_log_key(results[0]).to_line())
             by_digest = dict(zip(unique, results, strict=True))
             columns = [_column(Column, label, each, by_digest) for label, each in labelled]
             comparisons.append(compare(columns, trace_name=path.name))

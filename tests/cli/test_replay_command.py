@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from refault.catalogue import PatchSet, resolve
+from refault.documents import event_log_key
+from refault.replay.session import replay
 from tests.engines.guests import Guest, P, U, W
 from tests.patience import PATIENCE_SECONDS
 
@@ -154,7 +157,9 @@ def test_the_event_log_goes_to_a_file_and_the_table_stays(small_trace, tmp_path)
     assert done.stdout.startswith("refault comparison: small.rft")
     lines = log.read_text().splitlines()
     assert lines[0] == "# tracer: nop"
-    assert lines[-1].endswith(": kvm_mmu_set_dirty_bit: gpa 4008")
+    assert lines[-2].endswith(": kvm_mmu_set_dirty_bit: gpa 4008")
+    [result] = replay(small_trace, [resolve(PatchSet())])
+    assert lines[-1] + "\n" == event_log_key(result).to_line()
     assert [path.name for path in tmp_path.iterdir() if "events" in path.name] == ["events.txt"]
 
 
