@@ -48,9 +48,10 @@ kernels: install
 	@$(BIN)/python -c "from refault.replay.session import warm_up; warm_up()"
 
 .PHONY: lint
-lint: install ## ruff, mypy and the import contracts
+lint: install ## ruff, mypy, import contracts, generated files
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/python -m tools.client --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
 
@@ -58,6 +59,10 @@ lint: install ## ruff, mypy and the import contracts
 format: install ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+.PHONY: client
+client: install ## generate the synchronous client from refault/client/asynchronous
+	@$(BIN)/python -m tools.client
 
 .PHONY: golden
 golden: install ## hold the simulator against the counters of the real kernel code, case by case

@@ -1,7 +1,6 @@
 """The HTTP client of the service, synchronous and asynchronous."""
 
 from refault.client.async_client import AsyncClient
-from refault.client.client import Client
 from refault.client.documents import (
     BaseDocument,
     BatchDocument,
@@ -23,6 +22,7 @@ from refault.client.documents import (
     Upload,
     VariantDocument,
 )
+from refault.client.synchronous.client import Client
 
 __all__ = [
     "AsyncClient",

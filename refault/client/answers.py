@@ -12,7 +12,6 @@ from refault.errors import InvalidRequest, Refused, Unavailable
 from refault.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
     from typing import NoReturn
 
 # The longest answer that is held in memory: far more than any document of the service has.
@@ -82,34 +81,14 @@ def not_ours(response: httpx.Response, what: str) -> Refused:
     return Refused(message, status=response.status_code, problem={})
 
 
-def whole(response: httpx.Response, parts: Iterator[bytes]) -> httpx.Response:
-    """The answer read to its end, ``Refused`` if that is too far; ``parts`` are of it."""
-    if response.is_stream_consumed:
-        return response  # its transport has read it, which one over a network does not
-    body = bytearray()
-    for part in parts:
-        body += part
-        _check_length(response, body)
-    return _of(response, body)
-
-
-async def whole_async(response: httpx.Response, parts: AsyncIterator[bytes]) -> httpx.Response:
-    """As :func:`whole`."""
-    if response.is_stream_consumed:
-        return response
-    body = bytearray()
-    async for part in parts:
-        body += part
-        _check_length(response, body)
-    return _of(response, body)
-
-
-def _check_length(response: httpx.Response, body: bytearray) -> None:
+def check_length(response: httpx.Response, body: bytearray) -> None:
+    """``Refused`` for an answer longer than may be held in memory."""
     if len(body) > MAX_ANSWER_BYTES:
         raise not_ours(response, f"answered more than {MAX_ANSWER_BYTES >> 20} MiB")
 
 
-def _of(response: httpx.Response, body: bytearray) -> httpx.Response:
+def with_body(response: httpx.Response, body: bytearray) -> httpx.Response:
+    """The answer with its whole body; ``Refused`` if that is compressed, which nobody asked for."""
     if response.headers.get("content-encoding", "identity") != "identity":
         raise not_ours(response, "answered in an encoding that was not asked for")
     kept = {"content-length", "transfer-encoding"}

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
 from refault.client.calls import ROOT
 from refault.errors import NotATrace
 from refault.printable import first_unprintable, name_of, printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     Progress = Callable[[int, int], None]
 
@@ -82,11 +80,3 @@ class TraceFile:
                 sent_bytes += len(chunk)
                 if progress is not None:
                     progress(sent_bytes, self.size_bytes)
-
-    async def chunks_async(
-        self, progress: Progress | None, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[bytes]:
-        """As :meth:`chunks`, without holding up the event loop."""
-        chunks = self.chunks(progress, start, stop)
-        while chunk := await anyio.to_thread.run_sync(next, chunks, b""):
-            yield chunk

@@ -161,7 +161,8 @@ def test_every_endpoint_has_a_method_that_asks_it(seen, endpoint):
     pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path))
 
     assert [asked for asked in seen if asked[0] == method and re.fullmatch(pattern, asked[1])], (
-        f"no method of the client asks {method} {path}; add one to both clients and to CALLS"
+        f"no method of the client asks {method} {path}; add one to refault/client/asynchronous "
+        "and to CALLS, then run `make client`"
     )
 
 

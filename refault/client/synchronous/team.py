@@ -1,3 +1,4 @@
+# Generated from refault/client/asynchronous/team.py by `make client`: change it there.
 """What a project is run by: members, tokens, webhooks, retention; what changes traces."""
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ AnswerT = TypeVar("AnswerT")
 
 
 class Team(abc.ABC):
-    """Part of ``Client``, which sends what is described here."""
+    """Part of a client, which sends what is described here."""
 
     @abc.abstractmethod
     def _send(self, call: calls.Call[AnswerT]) -> AnswerT:

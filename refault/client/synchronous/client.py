@@ -1,8 +1,8 @@
-"""The service from Python, one call at a time."""
+# Generated from refault/client/asynchronous/client.py by `make client`: change it there.
+"""The client of the service: uploads, downloads, batches, and how requests are sent."""
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,8 +22,10 @@ from refault.client.documents import (
     Upload,
 )
 from refault.client.event_stream import EventStreamParser
-from refault.client.results import BatchResults
-from refault.client.team import Team
+from refault.client.synchronous import bodies
+from refault.client.synchronous.results import BatchResults
+from refault.client.synchronous.team import Team
+from refault.client.waits import blocking, sleep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +56,7 @@ class Client(Team, BatchResults):
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.base_url = base_url
+        self._checks_shapes = True
         self._http = httpx.Client(
             **connection.options(base_url, token, timeout_s), transport=transport
         )
@@ -88,7 +91,7 @@ class Client(Team, BatchResults):
         upload of it broke off, also by itself while this call lasts. ``NotATrace`` if the file
         cannot be read here. The bytes are streamed.
         """
-        file = uploads.TraceFile.open(Path(path), name, tags, note)
+        file = blocking(uploads.TraceFile.open, Path(path), name, tags, note)
         if self._send(calls.has_blob(file.digest)):
             return Upload(self.get_trace(file.digest), was_present=True)
         if file.size_bytes >= resumable.LARGE_BYTES:
@@ -104,7 +107,7 @@ class Client(Team, BatchResults):
         progress: Progress | None = None,
     ) -> Upload:
         """Upload a trace file under its digest, even if the service has it: mends a damaged one."""
-        file = uploads.TraceFile.open(Path(path), name)
+        file = blocking(uploads.TraceFile.open, Path(path), name)
         return self._upload("PUT", calls.get_blob(file.digest).path, file, progress)
 
     def _upload(
@@ -116,7 +119,7 @@ class Client(Team, BatchResults):
                 path,
                 params=file.query,
                 headers=file.headers,
-                content=file.chunks(progress),
+                content=bodies.chunks(file, progress),
                 timeout=connection.UPLOAD_TIMEOUT,
             )
         return Upload(
@@ -128,7 +131,7 @@ class Client(Team, BatchResults):
         steps = resumable.steps(file, self.base_url)
         step = next(steps)
         while True:
-            time.sleep(step.delay_s)
+            sleep(step.delay_s)
             outcome: httpx.Response | httpx.TransportError
             try:
                 outcome = self._ask(
@@ -136,7 +139,9 @@ class Client(Team, BatchResults):
                     step.path,
                     params=step.query,
                     headers=step.headers,
-                    content=file.chunks(progress, step.start, step.stop) if step.stop else None,
+                    content=bodies.chunks(file, progress, step.start, step.stop)
+                    if step.stop
+                    else None,
                     timeout=connection.UPLOAD_TIMEOUT,
                 )
             except httpx.TransportError as error:
@@ -154,7 +159,7 @@ class Client(Team, BatchResults):
         ``path`` appears complete and checked, or not at all; ``DigestMismatch`` if the bytes are
         not those of the digest. ``progress(received, total)`` in bytes.
         """
-        download = downloads.Download(Path(path), digest)
+        download = blocking(downloads.Download, Path(path), digest)
         broken_count = 0
         try:
             while True:
@@ -166,9 +171,9 @@ class Client(Team, BatchResults):
                     broken_count = 0 if download.size_bytes > size_bytes else broken_count
                     if broken_count >= connection.RECONNECT_COUNT:
                         raise answers.unreachable(error, self.base_url) from error
-                time.sleep(connection.reconnect_delay_s(broken_count))
+                sleep(connection.reconnect_delay_s(broken_count))
                 broken_count += 1
-            download.finish()
+            blocking(download.finish)
         finally:
             download.close()
 
@@ -179,10 +184,10 @@ class Client(Team, BatchResults):
             if download.has_all(response):
                 return
             if not response.is_success:
-                answers.raise_for_problem(answers.whole(response, response.iter_raw()))
+                answers.raise_for_problem(bodies.whole(response))
             download.begin(response)
             for chunk in response.iter_bytes(downloads.CHUNK_BYTES):
-                download.write(chunk)
+                blocking(download.write, chunk)
                 if progress is not None:
                     progress(download.size_bytes, download.total_bytes or download.size_bytes)
 
@@ -282,7 +287,7 @@ class Client(Team, BatchResults):
                     raise answers.unreachable(error, self.base_url) from error
             if broken_count >= connection.RECONNECT_COUNT:
                 raise connection.stream_ended(batch)
-            time.sleep(connection.reconnect_delay_s(broken_count))
+            sleep(connection.reconnect_delay_s(broken_count))
             broken_count += 1
 
     def _events(self, batch: str, last_event_id: str) -> Iterator[BatchEvent]:
@@ -293,7 +298,7 @@ class Client(Team, BatchResults):
         )
         with request as response:
             if not response.is_success:
-                answers.raise_for_problem(answers.whole(response, response.iter_raw()))
+                answers.raise_for_problem(bodies.whole(response))
             for data in response.iter_raw():
                 yield from parser.batch_events(data)
 
@@ -304,9 +309,11 @@ class Client(Team, BatchResults):
             response = self._answer(call, headers)
             delay_s = connection.retry_delay_s(response, waited_s)
             if delay_s is None:
-                answers.fitting(response, answer := call.read(response), call.shape)
+                answer = call.read(response)
+                if self._checks_shapes:
+                    answers.fitting(response, answer, call.shape)
                 return answer
-            time.sleep(delay_s)
+            sleep(delay_s)
             waited_s += delay_s
 
     def _answer(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
@@ -330,7 +337,7 @@ class Client(Team, BatchResults):
     def _ask(self, method: str, path: str, **told: Any) -> httpx.Response:
         """One request and its answer, read to its end unless that is too far."""
         with self._http.stream(method, path, **told) as response:
-            return answers.whole(response, response.iter_raw())
+            return bodies.whole(response)
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What a project is run by, from asynchronous Python; see :mod:`refault.client.team`."""
+"""What a project is run by: members, tokens, webhooks, retention; what changes traces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AnswerT = TypeVar("AnswerT")
 
 
 class AsyncTeam(abc.ABC):
-    """Part of ``AsyncClient``, which sends what is described here."""
+    """Part of a client, which sends what is described here."""
 
     @abc.abstractmethod
     async def _send(self, call: calls.Call[AnswerT]) -> AnswerT:

@@ -1,0 +1,1 @@
+"""The source of both clients; ``make client`` generates the synchronous one from it."""

@@ -1,0 +1,351 @@
+"""The client of the service: uploads, downloads, batches, and how requests are sent."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+
+from refault.client import answers, calls, connection, downloads, resumable, uploads
+from refault.client.asynchronous import bodies
+from refault.client.asynchronous.results import AsyncBatchResults
+from refault.client.asynchronous.team import AsyncTeam
+from refault.client.documents import (
+    BaseDocument,
+    BatchDocument,
+    BatchEvent,
+    Page,
+    ParametersDocument,
+    PatchDocument,
+    PatchSetDocument,
+    TraceDocument,
+    Upload,
+)
+from refault.client.event_stream import EventStreamParser
+from refault.client.waits import async_blocking, async_sleep
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from os import PathLike
+    from types import TracebackType
+    from typing import Self
+
+    from refault.client.uploads import Progress
+
+AnswerT = TypeVar("AnswerT")
+
+
+class AsyncServiceClient(AsyncTeam, AsyncBatchResults):
+    """A connection to one service; a context manager.
+
+    Every method raises ``Refused`` when the service says no (its ``problem``
+    is the RFC 9457 document) and ``Unavailable`` when nothing answers. A busy
+    service that names a time (``Retry-After``) is waited for, a request whose
+    answer was lost is sent again; POSTs carry keys, so that none is done twice.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = connection.TIMEOUT_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.base_url = base_url
+        self._checks_shapes = True
+        self._http = httpx.AsyncClient(
+            **connection.options(base_url, token, timeout_s), transport=transport
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._http.aclose()
+
+    async def upload_trace(
+        self,
+        path: str | PathLike[str],
+        *,
+        name: str | None = None,
+        tags: Sequence[str] = (),
+        note: str = "",
+        progress: Progress | None = None,
+    ) -> Upload:
+        """Upload a trace file, unless the service has it; ``progress(sent, total)`` in bytes.
+
+        Name, tags and note are kept if the trace is new. A large file goes on where an earlier
+        upload of it broke off, also by itself while this call lasts. ``NotATrace`` if the file
+        cannot be read here. The bytes are streamed.
+        """
+        file = await async_blocking(uploads.TraceFile.open, Path(path), name, tags, note)
+        if await self._send(calls.has_blob(file.digest)):
+            return Upload(await self.get_trace(file.digest), was_present=True)
+        if file.size_bytes >= resumable.LARGE_BYTES:
+            trace_id = await self._push(file, progress)
+            return Upload(await self.get_trace(trace_id), was_present=False)
+        return await self._upload("POST", uploads.PATH, file, progress)
+
+    async def put_blob(
+        self,
+        path: str | PathLike[str],
+        *,
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> Upload:
+        """Upload a trace file under its digest, even if the service has it: mends a damaged one."""
+        file = await async_blocking(uploads.TraceFile.open, Path(path), name)
+        return await self._upload("PUT", calls.get_blob(file.digest).path, file, progress)
+
+    async def _upload(
+        self, method: str, path: str, file: uploads.TraceFile, progress: Progress | None
+    ) -> Upload:
+        with self._reaching():
+            response = await self._ask(
+                method,
+                path,
+                params=file.query,
+                headers=file.headers,
+                content=bodies.chunks(file, progress),
+                timeout=connection.UPLOAD_TIMEOUT,
+            )
+        return Upload(
+            answers.shaped(response, TraceDocument),
+            was_present=response.status_code == httpx.codes.OK,
+        )
+
+    async def _push(self, file: uploads.TraceFile, progress: Progress | None) -> str:
+        steps = resumable.steps(file, self.base_url)
+        step = next(steps)
+        while True:
+            await async_sleep(step.delay_s)
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = await self._ask(
+                    step.method,
+                    step.path,
+                    params=step.query,
+                    headers=step.headers,
+                    content=bodies.chunks(file, progress, step.start, step.stop)
+                    if step.stop
+                    else None,
+                    timeout=connection.UPLOAD_TIMEOUT,
+                )
+            except httpx.TransportError as error:
+                outcome = error
+            try:
+                step = steps.send(outcome)
+            except StopIteration as done:
+                return str(done.value)
+
+    async def download_trace(
+        self, digest: str, path: str | PathLike[str], *, progress: Progress | None = None
+    ) -> None:
+        """Download a trace file by its whole digest, going on where an earlier attempt broke off.
+
+        ``path`` appears complete and checked, or not at all; ``DigestMismatch`` if the bytes are
+        not those of the digest. ``progress(received, total)`` in bytes.
+        """
+        download = await async_blocking(downloads.Download, Path(path), digest)
+        broken_count = 0
+        try:
+            while True:
+                size_bytes = download.size_bytes
+                try:
+                    await self._receive(download, progress)
+                    break
+                except httpx.TransportError as error:
+                    broken_count = 0 if download.size_bytes > size_bytes else broken_count
+                    if broken_count >= connection.RECONNECT_COUNT:
+                        raise answers.unreachable(error, self.base_url) from error
+                await async_sleep(connection.reconnect_delay_s(broken_count))
+                broken_count += 1
+            await async_blocking(download.finish)
+        finally:
+            download.close()
+
+    async def _receive(self, download: downloads.Download, progress: Progress | None) -> None:
+        call = calls.get_blob(download.digest)
+        request = self._http.stream(call.method, call.path, headers=download.headers)
+        async with request as response:
+            if download.has_all(response):
+                return
+            if not response.is_success:
+                answers.raise_for_problem(await bodies.whole(response))
+            download.begin(response)
+            async for chunk in response.aiter_bytes(downloads.CHUNK_BYTES):
+                await async_blocking(download.write, chunk)
+                if progress is not None:
+                    progress(download.size_bytes, download.total_bytes or download.size_bytes)
+
+    async def list_traces(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[TraceDocument]:
+        """One page of traces, newest first."""
+        return await self._send(calls.list_traces(limit=limit, cursor=cursor))
+
+    async def get_trace(self, trace: str) -> TraceDocument:
+        """One trace by id or digest."""
+        return await self._send(calls.get_trace(trace))
+
+    async def list_patches(self) -> Page[PatchDocument]:
+        """The whole patch catalogue."""
+        return await self._send(calls.list_patches())
+
+    async def get_patch(self, patch: str) -> PatchDocument:
+        """One patch by id."""
+        return await self._send(calls.get_patch(patch))
+
+    async def list_bases(self) -> Page[BaseDocument]:
+        """Every base of the catalogue."""
+        return await self._send(calls.list_bases())
+
+    async def create_patch_set(
+        self,
+        name: str,
+        *,
+        base: str,
+        patches: Sequence[str],
+        parameters: ParametersDocument | None = None,
+    ) -> PatchSetDocument:
+        """A patch set; the one that is there if its content is."""
+        return await self._send(calls.create_patch_set(name, base, patches, parameters))
+
+    async def list_patch_sets(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[PatchSetDocument]:
+        """One page of patch sets, newest first."""
+        return await self._send(calls.list_patch_sets(limit=limit, cursor=cursor))
+
+    async def get_patch_set(self, patch_set: str) -> PatchSetDocument:
+        """One patch set by id."""
+        return await self._send(calls.get_patch_set(patch_set))
+
+    async def submit_batch(
+        self,
+        traces: Sequence[str],
+        patch_sets: Sequence[str],
+        *,
+        plan: calls.Plan = "each",
+        axes: Mapping[str, Sequence[Any]] | None = None,
+        trace_query: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        recompute: bool = False,
+    ) -> BatchDocument:
+        """Plan and start a batch: traces by id or digest × patch sets by id."""
+        call = calls.submit_batch(
+            traces,
+            patch_sets,
+            plan=plan,
+            axes=axes,
+            trace_query=trace_query,
+            priority=priority,
+            recompute=recompute,
+        )
+        return await self._send(call)
+
+    async def list_batches(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[BatchDocument]:
+        """One page of batches, newest first."""
+        return await self._send(calls.list_batches(limit=limit, cursor=cursor))
+
+    async def get_batch(self, batch: str) -> BatchDocument:
+        """One batch, by id or code."""
+        return await self._send(calls.get_batch(batch))
+
+    async def watch_batch(
+        self, batch: str, *, last_event_id: str = ""
+    ) -> AsyncIterator[BatchEvent]:
+        """The events of a batch until it has finished; reconnects by itself where it left off.
+
+        ``Unavailable`` after ``connection.RECONNECT_COUNT`` broken
+        connections in a row that brought nothing.
+        """
+        broken_count = 0
+        while True:
+            try:
+                async for event in self._events(batch, last_event_id):
+                    broken_count = 0
+                    last_event_id = event.id
+                    yield event
+                    if event.event == connection.LAST_EVENT:
+                        return
+            except httpx.TransportError as error:
+                if broken_count >= connection.RECONNECT_COUNT:
+                    raise answers.unreachable(error, self.base_url) from error
+            if broken_count >= connection.RECONNECT_COUNT:
+                raise connection.stream_ended(batch)
+            await async_sleep(connection.reconnect_delay_s(broken_count))
+            broken_count += 1
+
+    async def _events(self, batch: str, last_event_id: str) -> AsyncIterator[BatchEvent]:
+        call = calls.watch_batch(batch, last_event_id=last_event_id)
+        parser = EventStreamParser()
+        request = self._http.stream(
+            call.method, call.path, headers=call.headers, timeout=connection.STREAM_TIMEOUT
+        )
+        async with request as response:
+            if not response.is_success:
+                answers.raise_for_problem(await bodies.whole(response))
+            async for data in response.aiter_raw():
+                for event in parser.batch_events(data):
+                    yield event
+
+    async def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
+        headers = connection.headers_of(call.method, call.headers)
+        waited_s = 0.0
+        while True:
+            response = await self._answer(call, headers)
+            delay_s = connection.retry_delay_s(response, waited_s)
+            if delay_s is None:
+                answer = call.read(response)
+                if self._checks_shapes:
+                    answers.fitting(response, answer, call.shape)
+                return answer
+            await async_sleep(delay_s)
+            waited_s += delay_s
+
+    async def _answer(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
+        """The answer to one request, sent again if the connection broke under it."""
+        with self._reaching():
+            for _ in range(connection.RESEND_COUNT):
+                with suppress(httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+                    return await self._request(call, headers)
+            return await self._request(call, headers)
+
+    async def _request(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
+        return await self._ask(
+            call.method,
+            call.path,
+            params=call.query,
+            json=call.body,
+            content=call.content,
+            headers=headers,
+        )
+
+    async def _ask(self, method: str, path: str, **told: Any) -> httpx.Response:
+        """One request and its answer, read to its end unless that is too far."""
+        async with self._http.stream(method, path, **told) as response:
+            return await bodies.whole(response)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise answers.unreachable(error, self.base_url) from error
+        except UnicodeEncodeError as error:
+            raise answers.unsendable(error) from error

@@ -1,0 +1,84 @@
+# Generated from refault/client/asynchronous/results.py by `make client`: change it there.
+"""What batches came to: their runs and comparisons."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from refault.client import calls
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from refault.client.documents import Page, RunDocument
+
+AnswerT = TypeVar("AnswerT")
+
+
+class BatchResults(abc.ABC):
+    """Part of a client, which sends what is described here."""
+
+    @abc.abstractmethod
+    def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
+        """Ask the service, and read its answer."""
+
+    def list_runs(
+        self,
+        batch: str,
+        *,
+        state: Sequence[str] = (),
+        trace: str | None = None,
+        variant: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[RunDocument]:
+        """One page of a batch's runs that fit; trace and variant by digest."""
+        call = calls.list_runs(
+            batch, state=state, trace=trace, variant=variant, limit=limit, cursor=cursor
+        )
+        return self._send(call)
+
+    def get_run(self, run: str) -> RunDocument:
+        """One run with its result."""
+        return self._send(calls.get_run(run))
+
+    def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
+        """The comparison of a batch with all its traces, fetched page by page."""
+        document = self.comparison_page(batch, base=base)
+        comparisons = document["comparisons"]
+        while document["next_cursor"] is not None:
+            cursor = document["next_cursor"]
+            document = self.comparison_page(batch, base=base, cursor=cursor)
+            comparisons += document["comparisons"]
+        return document | {"comparisons": comparisons}
+
+    def comparison_page(
+        self,
+        batch: str,
+        *,
+        base: int | None = None,
+        trace: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> dict[str, Any]:
+        """The verdicts on a batch, and the comparisons of some of its traces, or of one."""
+        call = calls.comparison_page(batch, base=base, trace=trace, limit=limit, cursor=cursor)
+        return self._send(call)
+
+    def comparison_text(
+        self,
+        batch: str,
+        *,
+        base: int | None = None,
+        form: calls.ComparisonFormat = "txt",
+        trace: str | None = None,
+        theme: str | None = None,
+        cursor: str | None = None,
+    ) -> str:
+        """The comparison of a batch, or of one trace in it, as text in one of its forms."""
+        return self._send(
+            calls.comparison_text(
+                batch, base=base, form=form, trace=trace, theme=theme, cursor=cursor
+            )
+        )
