@@ -33,5 +33,7 @@ RUN python -m pip install --require-hashes --only-binary :all: -r requirements-w
 COPY refault refault
 COPY db db
 COPY worker worker
+COPY services/__init__.py services/__init__.py
+COPY services/shared services/shared
 USER refault
 CMD ["python", "-m", "worker"]

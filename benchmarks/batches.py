@@ -19,8 +19,9 @@ from report import record
 
 from db import schema
 from db.models.projects import FIRST_PROJECT
-from db.repositories import batches, catalogue, patch_sets, simulators, traces
+from db.repositories import catalogue, patch_sets, simulators, traces
 from db.session import create_engine, transaction
+from db.shards import planning
 from refault.catalogue import Parameters, PatchSet, resolve
 from refault.client import Client
 from refault.replay import session
@@ -58,12 +59,14 @@ def plan(folder: Path) -> None:
                 wanted = PatchSet(parameters=Parameters(page_limit=100 + number))
                 chosen = patch_sets.add(session, f"limit {100 + number}", wanted)[0]
                 begun = time.perf_counter()
-                planned = batches.plan_batch(
+                planned = planning.write(
                     session,
-                    traces=rows,
-                    patch_sets=[chosen],
-                    plan="each",
-                    simulators={"shadow": DIGEST.format(1)},
+                    planning.expand(
+                        traces=rows,
+                        patch_sets=[chosen],
+                        plan="each",
+                        simulators={"shadow": DIGEST.format(1)},
+                    ),
                 )
             # The commit is part of it.
             seconds += time.perf_counter() - begun

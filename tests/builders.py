@@ -5,8 +5,9 @@ import hashlib
 
 from db import session
 from db.models import FIRST_PROJECT
-from db.repositories import claiming, recording, results, shards
-from db.repositories.recording import Computed
+from db.repositories import results
+from db.shards import claiming, leases, recording
+from db.shards.recording import Computed
 from refault.catalogue import SEED_SERIES, PatchSet, prefix_label, prefixes, resolve
 from refault.compare import Column
 from refault.results import COUNTERS, SEMANTICS, Finding, RunResult
@@ -191,4 +192,4 @@ def write_result(opened, outcome, *, trace_digest, simulator_digest, **given):
 def extend_lease(opened, fence, *, lease_seconds=60, events_done=0):
     """A heartbeat of one shard's holder: its grip."""
     progress = {fence.shard_id: events_done}
-    return shards.extend(opened, [fence], lease_seconds=lease_seconds, events_done=progress)
+    return leases.extend(opened, [fence], lease_seconds=lease_seconds, events_done=progress)

@@ -22,9 +22,9 @@ from pathlib import Path
 import redis
 import sqlalchemy as sa
 
-from db.messages import ShardMessage
 from db.models import Batch, BatchEvent, Result, Run, Shard
 from db.session import transaction
+from db.shards.messages import ShardMessage
 from refault.catalogue import Parameters, PatchSet, resolve
 from refault.client import Client
 from refault.errors import Conflict, RefaultError, Refused

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from db.messages import QUEUE_SHARDS
+from db.shards.messages import QUEUE_SHARDS
 
 
 def main() -> int:

@@ -11,8 +11,8 @@ from typing import Any
 
 from celery import Celery
 
-from db.limits import SLACK_SECONDS
-from db.messages import BROKER_SETTINGS
+from db.shards.messages import BROKER_SETTINGS
+from services.shared.limits import SLACK_SECONDS
 from worker import lifecycle
 from worker.settings import load
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from db.limits import Limits
 from refault.errors import ReplayOutOfTime
+from services.shared.limits import Limits
 
 
 class Deadline:

@@ -13,14 +13,15 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from db import logs, tracing
-from db.messages import ShardMessage
-from db.repositories import claiming, recording, shards
-from db.repositories.recording import Computed
-from db.repositories.shards import Claim, Fence, Grip
 from db.session import transaction
+from db.shards import claiming, endings, recording
+from db.shards.fences import Fence
+from db.shards.leases import Claim, Grip
+from db.shards.messages import ShardMessage
+from db.shards.recording import Computed
 from refault.errors import RefaultError, Unavailable
 from refault.printable import printable
+from services.shared import logs, tracing
 from worker.lease import Lease
 from worker.patience import Patience
 from worker.resources import Resources
@@ -99,7 +100,7 @@ class Writer:
 
         def write() -> ShardMessage | None:
             with transaction(self._resources.engine) as session:
-                return shards.give_back(
+                return endings.give_back(
                     session, fence, prefix + described(error), counts_as_loss=not is_outage
                 )
 
@@ -113,7 +114,7 @@ class Writer:
 
         def write() -> bool:
             with transaction(self._resources.engine) as session:
-                return shards.fail(session, fence, error[:WORDS_MAX])
+                return endings.fail(session, fence, error[:WORDS_MAX])
 
         return Ending.FAILED if self._written("failed", fence, write) else Ending.LOST
 
@@ -124,7 +125,7 @@ class Writer:
 
         def write() -> bool:
             with transaction(self._resources.engine) as session:
-                return shards.cancelled(session, fence)
+                return endings.cancelled(session, fence)
 
         return Ending.CANCELLED if self._written("cancelled", fence, write) else Ending.LOST
 
@@ -148,7 +149,7 @@ class Writer:
         try:
             with transaction(self._resources.engine) as session:
                 for fence in claiming.held_by(session, self._resources.name, os.getpid()):
-                    shards.give_back(session, fence, reason, counts_as_loss=False)
+                    endings.give_back(session, fence, reason, counts_as_loss=False)
         except RefaultError as error:
             _log.warning("what was claimed, if anything, waits for its lease: %s", error)
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from db.repositories import shards
-from db.repositories.shards import Claim, Grip
 from db.session import transaction
+from db.shards import leases
+from db.shards.leases import Claim, Grip
 from refault.errors import RefaultError
 from worker.resources import Resources
 
@@ -90,12 +90,12 @@ class Lease:
 
     def _look(self) -> None:
         with transaction(self._resources.engine) as session:
-            self._answer = shards.glance(session, self._fences)
+            self._answer = leases.glance(session, self._fences)
 
     def _extend(self) -> None:
         asked_at = time.monotonic()
         with transaction(self._resources.engine) as session:
-            answer = shards.extend(
+            answer = leases.extend(
                 session,
                 self._fences,
                 lease_seconds=self._resources.settings.lease_seconds,

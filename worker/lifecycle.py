@@ -26,14 +26,14 @@ from typing import Any
 import celery
 from celery import bootsteps, signals
 
-from db import logs, tracing
-from db.messages import ONE_MORE_TRY, TASK_SHARD_RUN, ShardMessage
 from db.repositories import simulators
 from db.session import transaction
+from db.shards.messages import ONE_MORE_TRY, TASK_SHARD_RUN, ShardMessage
 from refault.engines import ENGINES
 from refault.errors import RefaultError
 from refault.replay.compile.cache import cache_folder
 from refault.replay.source import SEMANTICS_VERSION
+from services.shared import logs, tracing
 from worker import memory
 from worker.resources import Resources
 from worker.settings import load

@@ -12,7 +12,7 @@ import logging
 import resource
 from pathlib import Path
 
-from db.limits import BASE_BYTES, Limits
+from services.shared.limits import BASE_BYTES, Limits
 
 _log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from db.repositories import snapshots
-from db.repositories.shards import Claim
 from db.session import transaction
+from db.shards import snapshots
+from db.shards.leases import Claim
 from refault.errors import RefaultError, ReplayCancelled, SnapshotRefused, Unavailable
 from refault.replay.snapshot import Snapshot, seal_of
 from worker.resources import Resources

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from db import session
 from db.blobs import BlobStore, SnapshotStore, open_snapshots, open_store
-from db.limits import Limits
-from db.messages import ShardMessage
+from db.shards.messages import ShardMessage
+from services.shared.limits import Limits
 from worker.settings import Settings
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db import outbound, tracing
-from db.limits import MEMORY_LIMIT_KIB, SHARD_SECONDS, SHARD_SECONDS_MAX
+from services.shared import outbound, tracing
+from services.shared.limits import MEMORY_LIMIT_KIB, SHARD_SECONDS, SHARD_SECONDS_MAX
 
 
 class Settings(BaseSettings):

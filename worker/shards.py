@@ -7,12 +7,13 @@ import logging
 import time
 from typing import Any
 
-from db import logs, tracing
-from db.repositories import claiming, operations, patch_sets, shards
-from db.repositories.recording import Computed
+from db.repositories import operations, patch_sets
 from db.repositories.results import Outcome
-from db.repositories.shards import Claim, Fence
 from db.session import transaction
+from db.shards import claiming, endings, leases
+from db.shards.fences import Fence
+from db.shards.leases import Claim
+from db.shards.recording import Computed
 from refault.errors import (
     BlobDamaged,
     CatalogueError,
@@ -22,6 +23,7 @@ from refault.errors import (
     ResultError,
     TraceError,
 )
+from services.shared import logs, tracing
 from worker import replaying, stderr
 from worker.deadline import Deadline
 from worker.endings import Ending, Writer
@@ -161,8 +163,8 @@ def process_died(resources: Resources, pid: int, error: str) -> None:
 def _give_back_of_dead(resources: Resources, fence: Fence, error: str) -> None:
     tail = stderr.take_tail(resources.attempts, fence)
     with transaction(resources.engine) as session:
-        origin = shards.origin_of(session, fence.shard_id)
-        message = shards.give_back(session, fence, f"{error}\n{tail}".strip(), is_death=True)
+        origin = leases.origin_of(session, fence.shard_id)
+        message = endings.give_back(session, fence, f"{error}\n{tail}".strip(), is_death=True)
     with logs.bound(
         request_id=origin.request_id, batch=origin.batch_code, shard=str(fence.shard_id)
     ):

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from db.repositories.shards import Fence
+from db.shards.fences import Fence
 
 TAIL_BYTES = 4096
 # What the interpreter names its death by stands before the tracebacks of all threads.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from db import logs
-from db.messages import ShardMessage
-from db.repositories import reopening, results, shards, snapshots, sweeping
+from db.repositories import results
 from db.session import transaction
+from db.shards import leases, reopening, snapshots, sweeping
+from db.shards.messages import ShardMessage
 from refault.errors import RefaultError, Unavailable
+from services.shared import logs
 from worker import stderr
 from worker.resources import Resources
 
@@ -134,7 +135,7 @@ def _take_from_lost(resources: Resources, entry: sweeping.Abandoned) -> ShardMes
     tail = stderr.take_tail(resources.attempts, entry.fence)
     reason = f"worker {entry.worker} was not heard of any more"
     with transaction(resources.engine) as session:
-        origin = shards.origin_of(session, entry.fence.shard_id)
+        origin = leases.origin_of(session, entry.fence.shard_id)
         message = sweeping.take_from_lost(
             session, entry.fence, f"{reason}; it said last:\n{tail}" if tail else reason
         )

@@ -15,7 +15,7 @@ from celery.exceptions import WorkerLostError
 from celery.worker import state
 from celery.worker.request import Request
 
-from db.messages import TASK_SHARD_RUN
+from db.shards.messages import TASK_SHARD_RUN
 from refault.errors import RefaultError
 from worker import lifecycle
 

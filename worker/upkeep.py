@@ -23,10 +23,10 @@ import celery
 import sqlalchemy as sa
 from kombu.exceptions import OperationalError
 
-from db import logs
-from db.messages import ONE_MORE_TRY, QUEUE_SHARDS
+from db.shards.messages import ONE_MORE_TRY, QUEUE_SHARDS
 from refault.errors import RefaultError
 from refault.replay.compile.cache import cache_folder
+from services.shared import logs
 from worker import webhooks
 from worker.app import app
 from worker.lifecycle import publish

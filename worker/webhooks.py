@@ -33,13 +33,13 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from db import outbound
-from db.outbound import Network, Target
 from db.repositories import webhooks
 from db.repositories.webhooks import Due
 from db.session import transaction
 from refault.errors import InvalidRequest
 from refault.printable import printable
+from services.shared import outbound
+from services.shared.outbound import Network, Target
 from worker.resources import Resources
 
 _log = logging.getLogger(__name__)

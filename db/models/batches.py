@@ -80,7 +80,7 @@ class Batch(Owned, Base):
     cancel_requested_at: Mapped[datetime.datetime | None]
     # Of the request that planned it; every log line about its shards carries it.
     request_id: Mapped[str | None]
-    # Of the same request, for traces (``db/tracing.py``): its shards' spans hang on it.
+    # Of the same request (``services/shared/tracing.py``): its shards' spans hang on it.
     trace_context: Mapped[str | None]
     created_at: Mapped[CreatedAt]
     finished_at: Mapped[datetime.datetime | None]

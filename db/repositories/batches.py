@@ -1,4 +1,4 @@
-"""Batches: found, listed, locked, settled and cancelled. Planning is in ``planning.py``."""
+"""Batches: found, listed, locked and settled. Their shards are in ``db/shards``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.identifiers import CODE_ALPHABET
-from db.models import Batch, BatchEvent, Run, Shard
+from db.models import Batch, BatchEvent, Shard
 from db.repositories import batch_events, webhooks
 from db.repositories.pages import PAGE_SIZE, Page, newest_first
-from db.repositories.planning import PlannedBatch, plan_batch
-from refault.errors import Conflict, NotFound
-
-__all__ = ["PlannedBatch", "cancel", "get", "glance", "list_page", "lock", "plan_batch", "settle"]
+from refault.errors import NotFound
 
 _CODE = re.compile(f"b-[{CODE_ALPHABET}]+")
 
@@ -104,53 +101,6 @@ def settle(session: Session, batch: Batch) -> None:
     webhooks.announce(
         session, "batch.failed" if batch.state == "failed" else "batch.finished", batch
     )
-
-
-def cancel(session: Session, batch_id: uuid.UUID) -> Batch:
-    """Stops a batch: waiting shards at once, running ones at their next look at the flag.
-
-    Raises:
-        NotFound: there is no such batch.
-        Conflict: it is over, so there is nothing to cancel.
-    """
-    get(session, batch_id)
-    batch = lock(session, batch_id)
-    if batch.state == "cancelled":
-        return batch
-    if batch.is_over:
-        raise Conflict(f"batch {batch.code} is {batch.state} already: nothing to cancel")
-    if batch.cancel_requested_at is None:
-        batch.cancel_requested_at = session.scalar(sa.select(sa.func.now()))
-        batch_events.add(session, batch, "batch.cancel_requested")
-    waiting = sa.select(Shard).where(Shard.batch_id == batch_id, Shard.state == "queued")
-    for shard in session.scalars(waiting.with_for_update(of=Shard)).unique():
-        cancel_shard(session, batch, shard)
-    settle(session, batch)
-    return batch
-
-
-def cancel_shard(session: Session, batch: Batch, shard: Shard) -> None:
-    """Ends a shard and its open runs as cancelled; batch and shard must be locked."""
-    shard.state = "cancelled"
-    shard.lease_until = None
-    # It may never be resumed, and what is put aside holds what the guest's tables held.
-    shard.snapshot_digest = shard.snapshot_events = None
-    shard.finished_at = sa.func.now()
-    batch.cancelled_count += end_open_runs(session, shard, "cancelled", None)
-    session.flush()
-    batch_events.add(session, batch, "shard.cancelled", shard_id=str(shard.id))
-
-
-def end_open_runs(session: Session, shard: Shard, state: str, error: str | None) -> int:
-    """Gives the shard's runs that have not ended this state; answers how many there were."""
-    ended = session.scalars(
-        sa.update(Run)
-        .where(Run.shard_id == shard.id, Run.state.in_(("queued", "running")))
-        .values(state=state, error=error, finished_at=sa.func.now())
-        .returning(Run.id)
-        .execution_options(synchronize_session="fetch")
-    ).all()
-    return len(ended)
 
 
 def _unknown(name: str | uuid.UUID) -> NotFound:

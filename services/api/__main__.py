@@ -8,8 +8,8 @@ from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from pydantic import ValidationError
 
-from db import logs
 from services.api.settings import Settings
+from services.shared import logs
 
 STOP_SECONDS = 3
 # What a connection may hold of a body before it is asked for. The server's own 400 KiB make uploads

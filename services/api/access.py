@@ -28,7 +28,6 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from db import outbound
 from db.repositories import audit, rates
 from db.session import transaction
 from refault.client.connection import FORM_KEY_HEADER
@@ -44,6 +43,7 @@ from services.api.needs import (
     noun_of,
     scopes_for,
 )
+from services.shared import outbound
 
 if TYPE_CHECKING:
     from services.api.deps import Resources

@@ -18,7 +18,6 @@ import anyio.to_thread
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from db import tracing
 from refault.client.connection import SESSION_COOKIE
 from services.api import errors, health, housekeeping, idempotency, metrics
 from services.api.access import Access
@@ -49,6 +48,7 @@ from services.api.traces.endpoints import router as traces
 from services.api.uploads.endpoints import router as uploads
 from services.api.users.endpoints import router as users
 from services.api.webhooks.endpoints import router as webhooks
+from services.shared import tracing
 
 _NOUNS = (
     traces,

@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 
 from db import scope, session
 from db.blobs import BlobStore, SnapshotStore, open_snapshots, open_store
-from db.limits import Limits
 from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
 from db.scope import NOBODY, Maker
 from services.api.access import caller_of
@@ -25,6 +24,7 @@ from services.api.sender import Sender
 from services.api.settings import Settings
 from services.api.traces.room import OpenUploads
 from services.api.uploads.validators import Validators
+from services.shared.limits import Limits
 
 MAILS_AT_ONCE = 2
 

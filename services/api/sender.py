@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import celery
 from kombu.exceptions import OperationalError
 
-from db.messages import BROKER_SETTINGS, ONE_MORE_TRY, TASK_SHARD_RUN, ShardMessage
+from db.shards.messages import BROKER_SETTINGS, ONE_MORE_TRY, TASK_SHARD_RUN, ShardMessage
 
 
 class Sender:

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db import outbound, tracing
 from db.blobs import is_bucket
-from db.limits import MEMORY_LIMIT_KIB, SHARD_SECONDS, SHARD_SECONDS_MAX
+from services.shared import outbound, tracing
+from services.shared.limits import MEMORY_LIMIT_KIB, SHARD_SECONDS, SHARD_SECONDS_MAX
 
 GIB = 1024**3
 _LONG_TOKEN = re.compile(r"[!-~]{16,}")

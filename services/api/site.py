@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from db import logs, tracing
 from db import secrets as redaction
 from refault.printable import printable
 from services.api import errors
@@ -22,6 +21,7 @@ from services.api.errors import REQUEST_ID
 from services.api.metrics import RequestMetrics, Stopwatch, route_of
 from services.api.texts import refused_in
 from services.api.uploads import protocol
+from services.shared import logs, tracing
 
 # Where bodies may be large: they are streamed, and have a limit of their own.
 UPLOAD_PATHS = re.compile(r"/api/v1/(traces|blobs/[^/]*|uploads(/[^/]*)?|patch_sets/from_mail)")

@@ -4,7 +4,8 @@ import pytest
 import sqlalchemy as sa
 
 from db.models import Result
-from db.repositories import shards, simulators
+from db.repositories import simulators
+from db.shards import endings
 from tests.api.test_batches import BATCHES, events_of, patch_set, queued_batch
 from tests.builders import claim_shard, digest_of, transaction
 from tests.fixtures.api import SIMULATOR, runs_of
@@ -17,7 +18,7 @@ def fail_what_waits(rows):
         claim = claim_shard(
             session, worker="worker", worker_pid=1, simulator_digest=SIMULATOR, lease_seconds=60
         )
-        shards.fail(session, claim.fence, "byte 17: not a trace")
+        endings.fail(session, claim.fence, "byte 17: not a trace")
 
 
 async def seed_batch(http, rows):

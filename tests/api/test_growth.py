@@ -14,6 +14,7 @@ from starlette.routing import Route
 from db import scope, session
 from db.models import FIRST_PROJECT, Trace
 from db.repositories import batches, credentials, patch_sets, results
+from db.shards import planning
 from refault import catalogue
 from refault.client.connection import SESSION_COOKIE
 from services.api.comparisons.service import CELLS_MAX
@@ -65,8 +66,15 @@ class Store:
             ]
             results.write(opened, outcomes, worker="worker")
             found = opened.scalars(sa.select(Trace).where(Trace.digest.in_(digests))).all()
-            planned = batches.plan_batch(
-                opened, traces=found, patch_sets=sets, plan="each", simulators={"shadow": SIMULATOR}
+            planned = planning.write(
+                session,
+                planning.expand(
+                    opened,
+                    traces=found,
+                    patch_sets=sets,
+                    plan="each",
+                    simulators={"shadow": SIMULATOR},
+                ),
             )
             assert planned.batch.state == "done"
             return planned.batch.code

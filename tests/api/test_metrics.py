@@ -4,9 +4,10 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from db.models import FIRST_PROJECT, Shard
-from db.repositories import accounts, credentials, operations, simulators, sweeping
-from db.repositories.shards import Fence
+from db.repositories import accounts, credentials, operations, simulators
 from db.session import transaction
+from db.shards import sweeping
+from db.shards.fences import Fence
 from services.api.app import create_api
 from services.api.site import Site
 from tests.builders import claim_shard, digest_of, record_shard

@@ -8,9 +8,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from db import logs, secrets
+from db import secrets
 from db import session as sessions
 from db.models import AuditEntry
+from services.shared import logs
 from tests.api.test_access_table import batch_of
 from tests.fixtures.api import in_process
 from tests.patience import PATIENCE_SECONDS

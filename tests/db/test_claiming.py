@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from db.identifiers import uuid7
 from db.models import FIRST_PROJECT, Project, Shard, Trace
-from db.repositories import batch_events, batches, claiming, patch_sets
+from db.repositories import batch_events, batches, patch_sets
 from db.session import transaction as in_project
+from db.shards import cancelling, claiming, endings, planning
 from refault.catalogue import PatchSet
 from tests.builders import digest_of, transaction
 from tests.fixtures.database import SIMULATOR
@@ -49,13 +50,15 @@ def planned(store, shard_count, *, project=FIRST_PROJECT, priority=5):
         wanted = [row["id"] for row in rows]
         found = session.scalars(sa.select(Trace).where(Trace.id.in_(wanted)).order_by(Trace.id))
         chosen, _ = patch_sets.add(session, "bare", PatchSet())
-        return batches.plan_batch(
+        return planning.write(
             session,
-            traces=found.all(),
-            patch_sets=[chosen],
-            plan="each",
-            simulators={"shadow": SIMULATOR},
-            priority=priority,
+            planning.expand(
+                traces=found.all(),
+                patch_sets=[chosen],
+                plan="each",
+                simulators={"shadow": SIMULATOR},
+                priority=priority,
+            ),
         ).batch.code
 
 
@@ -129,7 +132,7 @@ def test_a_claim_that_waited_for_the_last_shard_of_a_batch_takes_one_of_the_next
         late.join(0.5)
         assert late.is_alive()
         shard = session.scalars(sa.select(Shard).where(Shard.batch_id == batch.id)).one()
-        batches.cancel_shard(session, batch, shard)
+        endings.cancel_shard(session, batch, shard)
         batches.settle(session, batch)
     late.join()
     assert [claim.origin.batch_code for claim in claims] == [second]
@@ -199,5 +202,5 @@ def test_a_cancelled_batch_gives_nothing_to_anybody(store):
     code = planned(store, 2)
     store.claim_next()
     with transaction(store.engine) as session:
-        batches.cancel(session, batches.get(session, code).id)
+        cancelling.cancel(session, batches.get(session, code).id)
     assert store.claim_next() is None

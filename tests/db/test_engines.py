@@ -3,8 +3,9 @@
 import pytest
 
 from db.models import Batch
-from db.repositories import batches, claiming, estimating, planning, recording, results, simulators
-from db.repositories.recording import Computed
+from db.repositories import results, simulators
+from db.shards import claiming, estimating, planning, recording
+from db.shards.recording import Computed
 from refault.errors import Conflict, NoSimulator
 from tests.builders import digest_of, make_result, transaction
 from tests.db.test_moving_on import move_on
@@ -28,7 +29,7 @@ def plan(store, **given):
     asked = wanted(store, **given)
     with transaction(store.engine) as session:
         offered = simulators.current(session)
-        return batches.plan_batch(session, **asked, simulators=offered).batch
+        return planning.write(session, planning.expand(**asked, simulators=offered)).batch
 
 
 def compute(store, offered, worker="w1"):

@@ -5,8 +5,9 @@ import pytest
 from db import verify
 from db.blobs import FolderStore
 from db.models import Result
-from db.repositories import reopening, results
+from db.repositories import results
 from db.repositories.dropping import is_foreign
+from db.shards import reopening
 from tests.builders import record_shard, transaction
 from tests.fixtures.database import SIMULATOR
 

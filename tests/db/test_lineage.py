@@ -5,7 +5,8 @@ import pytest
 from db import verify
 from db.blobs.folder import FolderStore
 from db.models import Result, Shard
-from db.repositories import comparisons, results, simulators, sweeping
+from db.repositories import comparisons, results, simulators
+from db.shards import sweeping
 from refault.catalogue import SEED_SERIES
 from refault.compare import Threshold
 from refault.lineage import SAME_AS

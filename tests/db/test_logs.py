@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from db import logs
+from services.shared import logs
 
 
 @pytest.fixture

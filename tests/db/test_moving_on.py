@@ -4,8 +4,9 @@ import pytest
 import sqlalchemy as sa
 
 from db.models import Batch, Run, Shard
-from db.repositories import batches, reopening, simulators, sweeping
-from db.repositories.shards import Fence
+from db.repositories import simulators
+from db.shards import cancelling, reopening, sweeping
+from db.shards.fences import Fence
 from refault.catalogue import SEED_SERIES
 from tests.builders import digest_of, transaction
 from tests.fixtures.database import SIMULATOR
@@ -131,7 +132,7 @@ def test_a_batch_that_is_worked_on_or_cancelled_is_left_alone(store, state):
         store.claim(Fence(message.shard_id, 1))
     else:
         with transaction(store.engine) as session:
-            batches.cancel(session, batch.id)
+            cancelling.cancel(session, batch.id)
     upgrade(store)
     assert move_on(store) is None
 

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from db.models import Batch, Run, Shard, Variant
 from db.models import PatchSet as PatchSetRow
-from db.repositories import batches, patch_sets, results
-from db.repositories.cutting import VARIANTS_PER_SHARD_MAX, shards_per_part
-from db.repositories.shards import Fence
+from db.repositories import patch_sets, results
+from db.shards import cancelling, planning
+from db.shards.cutting import VARIANTS_PER_SHARD_MAX, shards_per_part
+from db.shards.fences import Fence
 from refault.catalogue import SEED_SERIES, Parameters, PatchSet, Schedule
 from refault.errors import ContradictingPatches, EmptyBatch, InvalidParameter
 from tests.builders import digest_of, make_result, transaction, write_result
@@ -123,7 +124,7 @@ def test_an_equal_batch_under_way_is_answered_instead(store):
 def test_a_cancelled_batch_is_not_answered_instead_of_a_new_one(store):
     first, _ = store.plan()
     with transaction(store.engine) as session:
-        batches.cancel(session, first.id)
+        cancelling.cancel(session, first.id)
     second, _ = store.plan()
     assert second.id != first.id
 
@@ -140,8 +141,11 @@ def test_a_batch_with_nothing_to_run_is_refused_and_leaves_no_row(
         pytest.raises(EmptyBatch, match=f"at least one {missing}"),
         transaction(store.engine) as session,
     ):
-        batches.plan_batch(
-            session, traces=rows, patch_sets=chosen, plan="each", simulators={"shadow": SIMULATOR}
+        planning.write(
+            session,
+            planning.expand(
+                traces=rows, patch_sets=chosen, plan="each", simulators={"shadow": SIMULATOR}
+            ),
         )
     assert store.count(Batch) == store.count(Run) == 0
 
@@ -164,12 +168,14 @@ def test_a_contradicting_patch_set_leaves_no_row(store):
 def test_two_series_share_one_base_column(store):
     rows = [store.add_patch_set(), store.add_patch_set(SEED_SERIES[:2], "short")]
     with transaction(store.engine) as session:
-        batch = batches.plan_batch(
+        batch = planning.write(
             session,
-            traces=[store.add_trace()],
-            patch_sets=rows,
-            plan="series",
-            simulators={"shadow": SIMULATOR},
+            planning.expand(
+                traces=[store.add_trace()],
+                patch_sets=rows,
+                plan="series",
+                simulators={"shadow": SIMULATOR},
+            ),
         ).batch
     labels = [column.label for column in store.batch(batch.id).columns]
     assert labels.count("base") == 1
@@ -180,12 +186,14 @@ def test_two_series_share_one_base_column(store):
 def test_a_trace_named_twice_is_run_once(store):
     trace = store.add_trace()
     with transaction(store.engine) as session:
-        batch = batches.plan_batch(
+        batch = planning.write(
             session,
-            traces=[trace, trace],
-            patch_sets=[store.add_patch_set()],
-            plan="each",
-            simulators={"shadow": SIMULATOR},
+            planning.expand(
+                traces=[trace, trace],
+                patch_sets=[store.add_patch_set()],
+                plan="each",
+                simulators={"shadow": SIMULATOR},
+            ),
         ).batch
     assert batch.run_count == 1
 

@@ -6,8 +6,10 @@ import random
 import pytest
 
 from db.models import Result, Run
-from db.repositories import batches, reopening, results, shards, simulators
-from db.repositories.shards import Fence, Grip
+from db.repositories import results, simulators
+from db.shards import cancelling, endings, reopening
+from db.shards.fences import Fence
+from db.shards.leases import Grip
 from refault.errors import Conflict
 from tests.builders import digest_of, extend_lease, make_result, record_shard, transaction
 from tests.fixtures.database import SIMULATOR
@@ -15,7 +17,7 @@ from tests.fixtures.database import SIMULATOR
 
 def cancel(store, batch):
     with transaction(store.engine) as session:
-        return batches.cancel(session, batch.id)
+        return cancelling.cancel(session, batch.id)
 
 
 def resume(store, batch):
@@ -94,7 +96,7 @@ def test_a_shard_that_stopped_for_a_cancel_taken_back_waits_again(store):
     resume(store, batch)
     assert grip is Grip.CANCELLED
     with transaction(store.engine) as session:
-        assert shards.cancelled(session, claim.fence) is True
+        assert endings.cancelled(session, claim.fence) is True
     again = store.claim_next()
     assert again.fence == Fence(claim.fence.shard_id, 2)
     assert store.record(claim) is False
@@ -172,10 +174,10 @@ def test_a_crash_that_was_found_and_never_had_a_shard_gets_one(store):
 def test_a_shard_given_up_after_three_losses_may_be_tried_three_times_more(store):
     batch, _ = store.plan_one_shard()
     for _ in range(2):
-        for _ in range(shards.LOSSES_MAX):
+        for _ in range(endings.LOSSES_MAX):
             fence = store.claim_next().fence
             with transaction(store.engine) as session:
-                shards.give_back(session, fence, "Segmentation fault")
+                endings.give_back(session, fence, "Segmentation fault")
         assert store.batch(batch.id).state == "failed"
         retry(store, batch)
     store.record(store.claim_next())

@@ -5,8 +5,11 @@ import time
 import pytest
 
 from db.models import Result, Run, Shard
-from db.repositories import batches, results, shards, simulators, sweeping
-from db.repositories.shards import LOSSES_MAX, Fence, Grip
+from db.repositories import results, simulators
+from db.shards import cancelling, endings, sweeping
+from db.shards.endings import LOSSES_MAX
+from db.shards.fences import Fence
+from db.shards.leases import Grip
 from refault.errors import Conflict
 from tests.builders import digest_of, extend_lease, make_result, record_shard, transaction
 from tests.fixtures.database import SIMULATOR
@@ -14,12 +17,12 @@ from tests.fixtures.database import SIMULATOR
 
 def give_back(store, fence, error="no reason", **options):
     with transaction(store.engine) as session:
-        return shards.give_back(session, fence, error, **options)
+        return endings.give_back(session, fence, error, **options)
 
 
 def cancel(store, batch):
     with transaction(store.engine) as session:
-        return batches.cancel(session, batch.id)
+        return cancelling.cancel(session, batch.id)
 
 
 def next_fence(message):
@@ -179,7 +182,7 @@ def test_a_permanent_failure_is_not_tried_again(store):
     batch, fence = store.plan_one_shard()
     store.claim(fence)
     with transaction(store.engine) as session:
-        assert shards.fail(session, fence, "byte 17: not a trace") is True
+        assert endings.fail(session, fence, "byte 17: not a trace") is True
     assert store.runs(batch.id)[0].error == "byte 17: not a trace"
     assert store.batch(batch.id).state == "failed"
 
@@ -246,7 +249,7 @@ def test_cancel_ends_what_waits_at_once_and_what_runs_at_its_next_look(store):
     with transaction(store.engine) as session:
         assert extend_lease(session, running, lease_seconds=9, events_done=0) is Grip.CANCELLED
     with transaction(store.engine) as session:
-        assert shards.cancelled(session, running) is True
+        assert endings.cancelled(session, running) is True
     after = store.batch(batch.id)
     assert (after.state, after.cancelled_count) == ("cancelled", 5)
     assert store.record(claim) is False

@@ -2,8 +2,9 @@
 
 import pytest
 
-from db.repositories import shards, sweeping
-from db.repositories.shards import LOSSES_MAX, Fence
+from db.shards import endings, sweeping
+from db.shards.endings import LOSSES_MAX
+from db.shards.fences import Fence
 from refault.catalogue import SEED_SERIES
 from tests.builders import transaction
 
@@ -12,7 +13,7 @@ def lose(store, fence, *, is_death=True):
     """Claims and loses; the next attempt's fence, or None."""
     assert store.claim(fence)
     with transaction(store.engine) as session:
-        again = shards.give_back(session, fence, "signal 6", is_death=is_death)
+        again = endings.give_back(session, fence, "signal 6", is_death=is_death)
     return again and Fence(again.shard_id, again.attempt)
 
 

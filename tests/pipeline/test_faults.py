@@ -11,8 +11,8 @@ import time
 import pytest
 import redis
 
-from db.messages import ShardMessage
 from db.models import BatchEvent, Run, Shard
+from db.shards.messages import ShardMessage
 from refault.client import Client
 from refault.replay.compile.cache import cache_folder
 from services.local.stack import Stack

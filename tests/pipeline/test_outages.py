@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from db.messages import ShardMessage
 from db.models import Shard
+from db.shards.messages import ShardMessage
 from refault.catalogue import Parameters, PatchSet
 from refault.client import Client
 from refault.errors import RefaultError, Refused, Unavailable

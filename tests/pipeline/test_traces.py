@@ -10,10 +10,10 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from db import tracing
 from refault.client import Client
 from refault.replay.compile.cache import cache_folder
 from services.local.stack import Stack
+from services.shared import tracing
 from tests.fixtures.stack import DEMO_TRACES, QUICK
 from tests.patience import PATIENCE_SECONDS, eventually
 

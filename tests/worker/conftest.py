@@ -2,7 +2,7 @@ import pytest
 
 from db.blobs import open_store
 from db.repositories import traces
-from db.repositories.shards import Fence
+from db.shards.fences import Fence
 from refault.engines import ENGINES
 from refault.trace import TraceReader
 from tests.builders import put_blob, transaction

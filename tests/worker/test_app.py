@@ -7,8 +7,8 @@ import pytest
 from celery.exceptions import QueueNotFound
 from kombu.exceptions import ContentDisallowed
 
-from db import messages
 from db.repositories import simulators
+from db.shards import messages
 from tests.builders import transaction
 from tests.fixtures.database import SIMULATOR
 from worker import app as worker_app
@@ -136,7 +136,7 @@ def test_the_last_words_of_a_process_survive_it(tmp_path, store):
     program = f"""
 import faulthandler, os, uuid
 from pathlib import Path
-from db.repositories.shards import Fence
+from db.shards.fences import Fence
 from worker import stderr
 from tests.builders import transaction
 faulthandler.enable(file=2)

@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 
 from db.models import BatchEvent, Result, Run, Shard
-from db.repositories import sweeping
+from db.shards import sweeping
 from refault.catalogue import SEED_SERIES
 from refault.errors import RefaultError
 from refault.replay import session as simulator

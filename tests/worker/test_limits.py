@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 import sqlalchemy as sa
 
-from db.limits import Limits
 from db.models import FIRST_PROJECT, Project, Result, Trace
-from db.repositories import batches, reopening, shards
+from db.shards import cancelling, endings, leases, reopening
 from refault.catalogue import SEED_SERIES
 from refault.errors import ReplayCancelled, TraceTooCostly
 from refault.replay import session as simulator
+from services.shared.limits import Limits
 from tests.builders import put_blob, transaction
 from tests.engines import exhausting
 from tests.patience import eventually
@@ -113,7 +113,7 @@ def test_a_cancel_is_no_lack_of_time(room):
 
     def cancel(*arguments, **options):
         with transaction(room.engine) as session:
-            batches.cancel(session, batch.id)
+            cancelling.cancel(session, batch.id)
         wait_until_told_to_stop(*arguments, **options)
 
     limit_project(room, 3600)
@@ -155,7 +155,7 @@ def test_a_trace_that_would_take_days_is_cancelled_in_the_midst_of_its_operation
     def cancel_when_it_runs():
         eventually(lambda: room.batch(batch.id).state == "running", "the run")
         with transaction(room.engine) as session:
-            batches.cancel(session, batch.id)
+            cancelling.cancel(session, batch.id)
 
     canceller = threading.Thread(target=cancel_when_it_runs)
     canceller.start()
@@ -182,21 +182,21 @@ def test_a_glance_finds_out_what_an_extension_would(room):
 
     def seen():
         with transaction(room.engine) as session:
-            return shards.glance(session, [fence])
+            return leases.glance(session, [fence])
 
-    assert seen() is shards.Grip.HELD
+    assert seen() is leases.Grip.HELD
     with transaction(room.engine) as session:
-        batches.cancel(session, batch.id)
-    assert seen() is shards.Grip.CANCELLED
+        cancelling.cancel(session, batch.id)
+    assert seen() is leases.Grip.CANCELLED
     with transaction(room.engine) as session:
-        shards.cancelled(session, fence)
-    assert seen() is shards.Grip.LOST
+        endings.cancelled(session, fence)
+    assert seen() is leases.Grip.LOST
 
 
 ALLOCATE = """
 import sys
 import numpy as np
-from db.limits import Limits
+from services.shared.limits import Limits
 from worker import memory
 
 memory.limit(Limits.of(3600, int(sys.argv[1])))

@@ -7,8 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from db.models import Result, Shard
-from db.repositories import batches, operations, patch_sets, shards
-from db.repositories.shards import Fence
+from db.repositories import operations, patch_sets
+from db.shards import cancelling, endings
+from db.shards.fences import Fence
 from refault.catalogue import SEED_SERIES
 from refault.errors import ReplayCancelled, SimulatorCrashed
 from refault.replay import session as simulator
@@ -95,7 +96,7 @@ def test_a_worker_whose_shard_was_taken_stops_and_writes_nothing(room):
 
     def lose_it(_, is_cancelled):
         with transaction(room.engine) as session:
-            shards.give_back(session, fence, "taken")
+            endings.give_back(session, fence, "taken")
         eventually(is_cancelled, "the loss")
 
     assert run(room.resources, replay=replaying(before=lose_it)) == [Ending.LOST]
@@ -110,7 +111,7 @@ def test_a_result_that_comes_after_the_shard_was_taken_is_dropped(room):
 
     def wrong(result):
         with transaction(room.engine) as session:
-            shards.give_back(session, fence, "taken")
+            endings.give_back(session, fence, "taken")
         return dataclasses.replace(result, outcome_digest="0" * 64)
 
     assert run(room.resources, replay=replaying(after=wrong)) == [Ending.LOST]
@@ -125,7 +126,7 @@ def test_a_cancelled_batch_stops_the_computation(room):
 
     def cancel(_, is_cancelled):
         with transaction(room.engine) as session:
-            batches.cancel(session, batch.id)
+            cancelling.cancel(session, batch.id)
         eventually(is_cancelled, "the loss")
         raise ReplayCancelled
 
@@ -291,7 +292,7 @@ def test_a_shard_of_a_handful_that_was_taken_meanwhile_is_dropped_alone(room):
         if not taken:
             taken.append(True)
             with transaction(room.engine) as session:
-                shards.give_back(session, first, "taken")
+                endings.give_back(session, first, "taken")
         return result
 
     taken = []

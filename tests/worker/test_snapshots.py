@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from db.blobs import snapshots as snapshot_store
 from db.models import Result, Shard
-from db.repositories import batches, patch_sets, shards
-from db.repositories.shards import Fence
+from db.repositories import patch_sets
+from db.shards import cancelling, endings
+from db.shards.fences import Fence
 from refault.catalogue import SEED_SERIES
 from refault.replay import session as simulator
 from tests.builders import transaction
@@ -57,7 +58,7 @@ def lose(room, fence):
     with pytest.raises(Killed):
         run(room.resources, replay=replay)
     with transaction(room.engine) as session:
-        again = shards.give_back(session, fence, "the worker died")
+        again = endings.give_back(session, fence, "the worker died")
     return Fence(again.shard_id, again.attempt)
 
 
@@ -172,7 +173,7 @@ def test_a_cancel_is_heard_while_a_snapshot_is_written(eager, monkeypatch, caplo
 
     def without_end(_, file):
         with transaction(eager.engine) as session:
-            batches.cancel(session, batch.id)
+            cancelling.cancel(session, batch.id)
         eventually(lambda: not file.write(b"more of it"), "the end of the snapshot")
 
     monkeypatch.setattr("refault.replay.snapshot.Snapshot.write", without_end)
@@ -189,7 +190,7 @@ def test_a_worker_that_lost_its_shard_registers_nothing(eager):
         def late(offer):
             if eager.shard(fence.shard_id).attempt == 1:
                 with transaction(eager.engine) as session:
-                    shards.give_back(session, fence, "taken")
+                    endings.give_back(session, fence, "taken")
             on_snapshot(offer)
 
         return simulator.replay(trace, variants, on_snapshot=late, **options)

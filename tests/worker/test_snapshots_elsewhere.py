@@ -8,8 +8,8 @@ import pytest
 
 from db.blobs import open_snapshots, open_store
 from db.blobs.objects import Objects
-from db.repositories import batches, shards
-from db.repositories.shards import Fence
+from db.shards import cancelling, endings
+from db.shards.fences import Fence
 from refault.errors import ReplayCancelled, Unavailable
 from tests.builders import put_blob, transaction
 from tests.worker.test_snapshots import (
@@ -202,7 +202,7 @@ def test_a_cancelled_shard_leaves_nothing_aside(host):
     def replay(_trace, _variants, **options):
         asked.append(options["resume_from"])
         with transaction(first.engine) as session:
-            batches.cancel(session, batch.id)
+            cancelling.cancel(session, batch.id)
         while not options["is_cancelled"]():
             time.sleep(0.01)
         raise ReplayCancelled
@@ -222,7 +222,7 @@ def test_a_shard_that_is_handed_on_again_keeps_its_snapshot(host):
     before = objects(first)
     first.claim(again)
     with transaction(first.engine) as session:
-        shards.give_back(session, again, "the second one died, too")
+        endings.give_back(session, again, "the second one died, too")
 
     assert objects(first) == before
     assert snapshot_of(first, again.shard_id)[0] in before[0]

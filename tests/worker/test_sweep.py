@@ -2,7 +2,7 @@ import sqlalchemy as sa
 
 from db.models import Result
 from db.repositories import results, simulators
-from db.repositories.shards import Fence
+from db.shards.fences import Fence
 from refault.catalogue import SEED_SERIES
 from tests.builders import transaction
 from worker.shards import Ending, run

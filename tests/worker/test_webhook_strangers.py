@@ -9,11 +9,11 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from db import outbound
 from db.models import Project, Webhook, WebhookDelivery
 from db.repositories import webhooks
 from db.session import transaction
 from refault.errors import InvalidRequest
+from services.shared import outbound
 from tests.fixtures.receiver import receiving
 from tests.patience import PATIENCE_SECONDS
 from tests.worker.conftest import change_settings

@@ -11,11 +11,12 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from db import outbound
 from db.models import FIRST_PROJECT, Project, WebhookDelivery
-from db.repositories import batches, shards, webhooks
+from db.repositories import webhooks
 from db.session import transaction
+from db.shards import cancelling, endings
 from refault.errors import InvalidRequest
+from services.shared import outbound
 from tests.fixtures.receiver import receiving
 from tests.worker.conftest import change_settings
 from worker import webhooks as sender
@@ -30,7 +31,7 @@ def finish_a_batch(room):
     """Cancelled at once: a batch that is over, without a worker."""
     batch, _ = room.plan_one_shard()
     with transaction(room.engine) as session:
-        batches.cancel(session, batch.id)
+        cancelling.cancel(session, batch.id)
     return batch
 
 
@@ -75,7 +76,7 @@ def test_a_failed_batch_and_an_alarm_have_events_of_their_own(room, engine):
     _, fence = room.plan_one_shard()
     room.claim(fence)
     with transaction(engine) as session:
-        shards.fail(session, fence, "it cannot be replayed")
+        endings.fail(session, fence, "it cannot be replayed")
     finish_a_batch(room)
     assert [row.event for row in rows(engine)] == ["batch.failed"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from db.messages import TASK_SHARD_RUN
+from db.shards.messages import TASK_SHARD_RUN
 from worker import lifecycle, shards
 from worker.app import app
 

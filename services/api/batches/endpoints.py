@@ -10,6 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from db.models import Batch
 from db.models.runs import RUN_STATES
 from db.repositories import batches, runs
+from db.shards import cancelling
 from refault.errors import InvalidRequest
 from services.api.access import is_still_let_in
 from services.api.batches import service
@@ -109,7 +110,7 @@ def cancel_batch(resources: WithResources, batch: str) -> BatchDetail:
     Cancelling a cancelled batch changes nothing; one that is over otherwise is a 409.
     """
     with resources.transaction() as session:
-        row = batches.cancel(session, batches.get(session, batch).id)
+        row = cancelling.cancel(session, batches.get(session, batch).id)
         return detail_of(session, row)
 
 

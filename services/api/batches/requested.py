@@ -5,14 +5,15 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db.limits import Limits
 from db.models import PatchSet, Trace
-from db.repositories import patch_sets, planning, projects, simulators, traces
+from db.repositories import patch_sets, projects, simulators, traces
 from db.scope import project_of
+from db.shards import planning
 from refault import catalogue
 from refault.errors import CatalogueError, EmptyBatch, InvalidParameter, UnknownBase
 from services.api.batches.schemas import Axes, BatchBody
 from services.api.errors import PointedError, pointing_at
+from services.shared.limits import Limits
 
 
 def expanded(session: Session, body: BatchBody, limits: Limits) -> planning.Request:

@@ -7,16 +7,10 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from db import logs, tracing
-from db.messages import ShardMessage
 from db.models import Batch, BatchEvent
-from db.repositories import (
-    batch_events,
-    batches,
-    estimating,
-    planning,
-    reopening,
-)
+from db.repositories import batch_events, batches
+from db.shards import estimating, planning, reopening
+from db.shards.messages import ShardMessage
 from services.api.batches import requested, watching
 from services.api.batches.documents import COUNTS, counted, detail_of, progress_of
 from services.api.batches.schemas import (
@@ -28,6 +22,7 @@ from services.api.batches.schemas import (
     StepEvent,
 )
 from services.api.deps import Resources
+from services.shared import logs, tracing
 
 _log = logging.getLogger(__name__)
 
@@ -59,12 +54,12 @@ def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
 
 
 def resume(resources: Resources, name: str) -> BatchDetail:
-    """Take a cancel back; see :func:`db.repositories.reopening.resume`."""
+    """Take a cancel back; see :func:`db.shards.reopening.resume`."""
     return _reopened(resources, name, reopening.resume)
 
 
 def retry(resources: Resources, name: str, *, crashed: bool) -> BatchDetail:
-    """Run again what failed; see :func:`db.repositories.reopening.retry`."""
+    """Run again what failed; see :func:`db.shards.reopening.retry`."""
     return _reopened(resources, name, partial(reopening.retry, crashed=crashed))
 
 
@@ -156,7 +151,7 @@ def _step_event(step: BatchEvent, now: Progress) -> StepEvent:
     )
 
 
-def _notice(planned: batches.PlannedBatch, sent_count: int) -> str | None:
+def _notice(planned: planning.PlannedBatch, sent_count: int) -> str | None:
     if not planned.created:
         return "an equal batch was under way already: this is that one"
     return _notice_of_broker(len(planned.messages), sent_count)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from db.repositories.planning import RUNS_MAX
+from db.shards.planning import RUNS_MAX
 from refault.compare import chart, to_csv, to_dict, to_markdown, to_text, worst_known
 from refault.errors import NotFound
 from services.api.batches.schemas import BatchVerdict, VerdictReason

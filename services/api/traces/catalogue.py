@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from db import orphans
 from db.models import Trace
-from db.repositories import placements, throughput, trace_deletion, traces
+from db.repositories import placements, trace_deletion, traces
 from db.session import transaction
+from db.shards import throughput
 from refault.errors import Conflict, NotFound, Unavailable, VersionMismatch
 from services.api.callers import Caller
 from services.api.deps import Resources

@@ -4,7 +4,6 @@ import uuid
 
 from fastapi import APIRouter, Response
 
-from db import outbound
 from db.repositories import webhooks
 from services.api.deps import WithPage, WithResources
 from services.api.errors import pointing_at
@@ -17,6 +16,7 @@ from services.api.webhooks.schemas import (
     WebhookDetail,
     WebhookSummary,
 )
+from services.shared import outbound
 
 router = APIRouter(tags=["webhooks"])
 

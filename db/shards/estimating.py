@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.models import Shard
-from db.repositories import cutting, planning, simulators, throughput
-from db.repositories.planning import Request
+from db.repositories import simulators
+from db.shards import cutting, planning, states, throughput
+from db.shards.planning import Request
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +87,7 @@ def estimate(session: Session, request: Request) -> Estimate:
 
 
 def _queued_count(session: Session) -> int:
-    query = sa.select(sa.func.count()).select_from(Shard).where(Shard.state == "queued")
+    query = sa.select(sa.func.count()).select_from(Shard).where(Shard.state == states.QUEUED)
     return session.scalar(query) or 0
 
 

@@ -80,7 +80,7 @@ def configuration(room: str, level: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": "db.logs.JsonLines", "room": room}},
+        "formatters": {"json": {"()": "services.shared.logs.JsonLines", "room": room}},
         "handlers": {
             "lines": {
                 "class": "logging.StreamHandler",

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.models import Batch, Result, Shard
-from db.repositories import batch_events, batches, operations, results, shards, webhooks
-from db.repositories.shards import Fence
+from db.repositories import batch_events, batches, operations, results, webhooks
+from db.shards import fences, states
+from db.shards.fences import Fence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +35,11 @@ def record(
     counts and the batch's end are one transaction, so a shard delivered or computed twice counts
     once.
     """
-    batch, found = shards.locked_together(session, [entry.fence for entry in computed])
+    batch, found = fences.locked_together(session, [entry.fence for entry in computed])
     held = [
         (entry, shard)
         for entry in computed
-        if (shard := found.get(entry.fence)) is not None and shard.state == "running"
+        if (shard := found.get(entry.fence)) is not None and shard.state == states.RUNNING
     ]
     if len(held) < len(computed):
         operations.count(session, operations.RESULTS_DROPPED, len(computed) - len(held))
@@ -55,7 +56,7 @@ def record(
         worker=worker,
         project_id=batch.project_id,
     )
-    now = shards.clock(session)
+    now = fences.clock(session)
     alarms: dict[str, list[str]] = {}
     for entry, shard in held:
         alarmed = _end(session, batch, shard, entry, written, now)
@@ -78,7 +79,7 @@ def record(
 def recorded(session: Session, fences: Collection[Fence]) -> set[Fence]:
     """Those of the fences that have been recorded: after a commit whose answer was lost."""
     query = sa.select(Shard.id, Shard.attempt).where(
-        Shard.id.in_({fence.shard_id for fence in fences}), Shard.state == "done"
+        Shard.id.in_({fence.shard_id for fence in fences}), Shard.state == states.DONE
     )
     return {Fence(*row) for row in session.execute(query)} & set(fences)
 
@@ -111,13 +112,13 @@ def _end(
     if by_variant:
         missing = ", ".join(sorted(digest[:12] for digest in by_variant))
         raise RuntimeError(f"shard {shard.id}: no outcome for variants {missing}")
-    shard.state = "done"
-    shard.lease_until = None
-    shard.snapshot_digest = shard.snapshot_events = None
-    shard.error = None
-    shard.events_done = shard.events_total
-    # Shards taken together began one after the other; estimates rest on how long each took.
-    shard.started_at = now - datetime.timedelta(seconds=entry.seconds)
-    shard.finished_at = now
+    states.take_step(
+        shard,
+        states.RECORD,
+        events_done=shard.events_total,
+        # Shards taken together began one after the other; estimates rest on how long each took.
+        started_at=now - datetime.timedelta(seconds=entry.seconds),
+        finished_at=now,
+    )
     batch_events.add(session, batch, "shard.done", shard_id=str(shard.id))
     return alarms

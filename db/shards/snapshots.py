@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.models import Shard
-from db.repositories import batch_events, shards
-from db.repositories.shards import Fence
+from db.repositories import batch_events
+from db.shards import states
+from db.shards.fences import Fence, held, is_any_of
 
 
 def keep(session: Session, fence: Fence, digest: str, events: int) -> bool:
@@ -20,7 +21,7 @@ def keep(session: Session, fence: Fence, digest: str, events: int) -> bool:
     """
     found = session.execute(
         sa.update(Shard)
-        .where(Shard.id == fence.shard_id, Shard.attempt == fence.attempt, Shard.state == "running")
+        .where(is_any_of([fence]), Shard.state == states.RUNNING)
         .values(snapshot_digest=digest, snapshot_events=events)
         .returning(Shard.id)
         .execution_options(synchronize_session=False)
@@ -30,9 +31,10 @@ def keep(session: Session, fence: Fence, digest: str, events: int) -> bool:
 
 def refuse(session: Session, fence: Fence, reason: str) -> None:
     """The snapshot cannot be used: the attempt starts from the beginning, and watchers hear why."""
-    batch, shard = shards.locked(session, fence)
-    if batch is None or shard is None or shard.state != "running":
+    found = held(session, fence)
+    if found is None:
         return
+    batch, shard = found
     shard.snapshot_digest = shard.snapshot_events = None
     session.flush()
     batch_events.add(session, batch, "shard.snapshot_refused", shard_id=str(shard.id), error=reason)
@@ -42,7 +44,7 @@ def wanted(session: Session, shard_ids: Collection[uuid.UUID]) -> dict[uuid.UUID
     """The snapshots that those of the shards which are not over would go on from."""
     query = sa.select(Shard.id, Shard.snapshot_digest).where(
         Shard.id.in_(shard_ids),
-        Shard.state.in_(("queued", "running")),
+        Shard.state.in_(states.OPEN),
         Shard.snapshot_digest.is_not(None),
     )
     return {row.id: row.snapshot_digest for row in session.execute(query)}

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from db.models import Batch, Run, Shard, Trace
 from db.repositories.simulators import all_names, needed
 from db.scope import EVERYWHERE
+from db.shards import states
 
 SHARDS_LOOKED_AT = 200
 """The last shards that ended tell how fast workers are; older ones say less about today's."""
@@ -47,7 +48,7 @@ def lately(session: Session, digests: Collection[str] | None = None) -> Throughp
         .join(Batch, Batch.id == Shard.batch_id)
         .join(Trace, Trace.id == Shard.trace_id)
         .where(
-            Shard.state == "done",
+            Shard.state == states.DONE,
             Shard.started_at.is_not(None),
             sa.true() if digests is None else needed().in_(all_names(digests)),
         )

@@ -11,10 +11,11 @@ import dataclasses
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.messages import ShardMessage
 from db.models import Batch, Shard, Simulator, Worker
-from db.repositories import operations, shards, simulators
-from db.repositories.shards import Fence
+from db.repositories import operations, simulators
+from db.shards import endings, states
+from db.shards.fences import Fence, held
+from db.shards.messages import ShardMessage
 
 SIMULATOR_ABSENT_SECONDS = 120
 """How long a batch waits for a worker with the simulator it was planned for."""
@@ -32,7 +33,7 @@ def abandoned(session: Session, *, limit: int = 100) -> list[Abandoned]:
     """Running shards whose lease has run out, or whose worker is known to have ended."""
     query = (
         sa.select(Shard.id, Shard.attempt, Shard.worker)
-        .where(Shard.state == "running", _is_abandoned())
+        .where(Shard.state == states.RUNNING, _is_abandoned())
         .order_by(Shard.lease_until)
         .limit(limit)
     )
@@ -43,16 +44,17 @@ def abandoned(session: Session, *, limit: int = 100) -> list[Abandoned]:
 
 def take_from_lost(session: Session, fence: Fence, error: str) -> ShardMessage | None:
     """Gives an abandoned shard back, if it is still abandoned now that it is locked."""
-    batch, shard = shards.locked(session, fence)
-    if batch is None or shard is None or shard.state != "running":
+    found = held(session, fence)
+    if found is None:
         return None
+    batch, shard = found
     still = session.scalar(sa.select(_is_abandoned()).where(Shard.id == shard.id))
     if not still:
         return None
     told_to_stop = session.scalar(
         sa.select(Worker.ended_in_order).where(Worker.name == shard.worker)
     )
-    message = shards.requeue(
+    message = endings.requeue(
         session, batch, shard, error, counts_as_loss=not told_to_stop, is_death=True
     )
     operations.count(session, operations.LEASES_EXPIRED)
@@ -61,7 +63,7 @@ def take_from_lost(session: Session, fence: Fence, error: str) -> ShardMessage |
 
 def queued_count(session: Session) -> int:
     """How many shards wait for a worker."""
-    query = sa.select(sa.func.count()).select_from(Shard).where(Shard.state == "queued")
+    query = sa.select(sa.func.count()).select_from(Shard).where(Shard.state == states.QUEUED)
     return session.scalar(query) or 0
 
 
@@ -76,7 +78,7 @@ def stale_messages(
     wanted = (
         sa.select(Shard.id)
         .where(
-            Shard.state == "queued",
+            Shard.state == states.QUEUED,
             sa.or_(Shard.published_at.is_(None), Shard.published_at < oldest),
         )
         .order_by(Shard.id)
@@ -119,12 +121,12 @@ def orphan(
             Batch.cancel_requested_at.is_(None),
             sa.exists(
                 part.join(Simulator, Simulator.digest == simulators.needed()).where(
-                    Shard.state == "queued",
+                    Shard.state == states.QUEUED,
                     Simulator.digest.not_in(served),
                     Simulator.engine.in_(successors),
                 )
             ),
-            ~sa.exists(part.where(Shard.state == "running")),
+            ~sa.exists(part.where(Shard.state == states.RUNNING)),
         )
         .order_by(Batch.id)
         .limit(1)

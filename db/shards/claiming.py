@@ -26,9 +26,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, selectinload
 
 from db.models import Batch, Shard
-from db.repositories import batches, shards
-from db.repositories.shards import Claim
+from db.repositories import batches
 from db.repositories.simulators import all_names, needed
+from db.shards import fences, leases, states
+from db.shards.leases import Claim
 
 HANDFUL_SHARDS = 16
 HANDFUL_EVENTS = 2**18
@@ -61,7 +62,7 @@ def claim_handful(
         batch = batches.lock(session, batch_id)
         waiting = _first_waiting(session, batch, names, shards_max)
         if waiting:
-            claims = shards.take(
+            claims = leases.take(
                 session,
                 batch,
                 waiting,
@@ -78,12 +79,12 @@ def claim_handful(
     return []
 
 
-def held_by(session: Session, worker: str, worker_pid: int) -> list[shards.Fence]:
+def held_by(session: Session, worker: str, worker_pid: int) -> list[fences.Fence]:
     """What that process of that worker has taken and not given back."""
     query = sa.select(Shard.id, Shard.attempt).where(
-        Shard.state == "running", Shard.worker == worker, Shard.worker_pid == worker_pid
+        Shard.state == states.RUNNING, Shard.worker == worker, Shard.worker_pid == worker_pid
     )
-    return [shards.Fence(row.id, row.attempt) for row in session.execute(query)]
+    return [fences.Fence(row.id, row.attempt) for row in session.execute(query)]
 
 
 def _first_waiting(
@@ -95,7 +96,7 @@ def _first_waiting(
         sa.select(Shard)
         .where(
             Shard.batch_id == batch.id,
-            Shard.state == "queued",
+            Shard.state == states.QUEUED,
             sa.func.coalesce(Shard.simulator_digest, batch.simulator_digest).in_(names),
         )
         .order_by(Shard.id)
@@ -126,7 +127,7 @@ def _best_batch(
 ) -> uuid.UUID | None:
     running = (
         sa.select(Shard.project_id, sa.func.count().label("count"))
-        .where(Shard.state == "running")
+        .where(Shard.state == states.RUNNING)
         .group_by(Shard.project_id)
         .subquery()
     )
@@ -139,7 +140,7 @@ def _best_batch(
     )
     waits = sa.exists().where(
         Shard.batch_id == Batch.id,
-        Shard.state == "queued",
+        Shard.state == states.QUEUED,
         needed().in_(names),
     )
     query = (

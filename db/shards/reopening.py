@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.messages import ShardMessage
 from db.models import Batch, Run, Shard
-from db.repositories import batch_events, batches, cutting, planning, simulators
+from db.repositories import batch_events, batches, simulators
+from db.shards import cutting, planning, states
+from db.shards.messages import ShardMessage
 from refault.errors import Conflict
-
-_ENDED = ("done", "failed", "cancelled")
 
 
 def resume(session: Session, batch_id: uuid.UUID) -> tuple[Batch, list[ShardMessage]]:
@@ -105,7 +104,7 @@ def _move_on(
     # What was put aside is of the old simulator.
     session.execute(
         sa.update(Shard)
-        .where(Shard.batch_id == batch.id, Shard.state == "queued", is_of_engine)
+        .where(Shard.batch_id == batch.id, Shard.state == states.QUEUED, is_of_engine)
         .values(snapshot_digest=None, snapshot_events=None, published_at=None)
         .execution_options(synchronize_session=False)
     )
@@ -156,7 +155,8 @@ def _reopen(session: Session, batch: Batch, runs: Sequence[Run]) -> list[ShardMe
                 part = cutting.Part(run.trace, engine, [])
                 homeless.setdefault((run.trace_id, engine), part).runs.append(run)
         for shard in shards.values():
-            _requeue(shard)
+            # The caller publishes right after the commit.
+            states.take_step(shard, states.REOPEN, published_at=sa.func.now())
     session.flush()
     new = cutting.cut(
         session,
@@ -173,7 +173,7 @@ def _lock_shards(session: Session, batch: Batch, runs: Sequence[Run]) -> dict[uu
     wanted = {run.shard_id for run in runs if run.shard_id is not None}
     query = (
         sa.select(Shard)
-        .where(Shard.batch_id == batch.id, Shard.id.in_(wanted), Shard.state.in_(_ENDED))
+        .where(Shard.batch_id == batch.id, Shard.id.in_(wanted), Shard.state.in_(states.ENDED))
         .order_by(Shard.id)
         .with_for_update(of=Shard)
         .execution_options(populate_existing=True)
@@ -197,18 +197,3 @@ def _open(batch: Batch, run: Run) -> None:
     run.error = None
     run.found = False
     run.finished_at = None
-
-
-def _requeue(shard: Shard) -> None:
-    # A snapshot holds all the variants of the shard; only some of them are run again.
-    shard.snapshot_digest = shard.snapshot_events = None
-    shard.state = "queued"
-    shard.attempt += 1
-    # Somebody has looked at it and wants it tried: its old losses are forgiven.
-    shard.lost_count = 0
-    shard.events_done = 0
-    shard.error = None
-    shard.started_at = None
-    shard.finished_at = None
-    # The caller publishes right after the commit.
-    shard.published_at = sa.func.now()

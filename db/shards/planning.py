@@ -7,18 +7,18 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.identifiers import CODE_LENGTH, batch_code, uuid7
-from db.messages import ShardMessage
 from db.models import Batch, BatchColumn, BatchTrace, PatchSet, Result, Run, Shard, Trace
 from db.models.batches import BATCH_FINAL_STATES, PRIORITY_DEFAULT
-from db.repositories import batch_events, cutting, projects, results, simulators, webhooks
+from db.repositories import batch_events, projects, results, simulators, webhooks
 from db.repositories.patch_sets import add_variant, to_catalogue
 from db.scope import EVERYWHERE, project_of
+from db.shards import cutting
+from db.shards.messages import ShardMessage
 from refault import catalogue
 from refault.errors import EmptyBatch, InvalidParameter, NoSimulator
 from refault.lineage import present_name
@@ -156,11 +156,6 @@ def _chosen(engines: Iterable[str], offered: Mapping[str, str]) -> dict[str, str
             )
         chosen[engine] = offered[engine]
     return chosen
-
-
-def plan_batch(session: Session, **wanted: Any) -> PlannedBatch:
-    """Plans what :func:`expand` makes of ``wanted``; see :func:`write`."""
-    return write(session, expand(**wanted))
 
 
 def write(

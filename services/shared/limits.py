@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from db.messages import HARD_LIMIT_SECONDS
+from db.shards.messages import HARD_LIMIT_SECONDS
 from refault.errors import TraceTooCostly
 
 MIB: Final = 1 << 20
