@@ -22,7 +22,7 @@ from services.api.callers import CALLER, Caller
 from services.api.comparisons.drawing import Drawings
 from services.api.sender import Sender
 from services.api.settings import Settings
-from services.api.traces.room import OpenUploads
+from services.api.traces.quota import OpenUploads
 from services.api.uploads.validators import Validators
 from services.shared.limits import Limits
 

@@ -8,7 +8,7 @@ import anyio.to_thread
 from db import orphans
 from refault.errors import RefaultError
 from services.api.deps import Resources
-from services.api.traces import catalogue
+from services.api.traces import editing
 from services.api.uploads import service as uploads
 
 _log = logging.getLogger("refault.api")
@@ -26,7 +26,7 @@ def tidy_up(resources: Resources) -> None:
     duties = (
         resources.blobs.sweep_incoming,
         lambda: uploads.sweep(resources),
-        lambda: catalogue.apply_retention(resources),
+        lambda: editing.apply_retention(resources),
         lambda: _remove_orphans(resources),
     )
     for duty in duties:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from db.repositories import placements
 from refault.errors import Conflict
 from services.api import housekeeping
-from services.api.traces import intake
+from services.api.traces import keeping
 from tests.builders import put_blob, transaction
 from tests.fixtures.api import trace_bytes
 
@@ -27,13 +27,13 @@ async def test_a_file_whose_row_was_never_written_is_taken_away(
     """The API killed in between once left a blob that nobody knew of."""
     resources = site.api.state.resources
     kept = await http.post(TRACES, content=trace_bytes(name="kept"))
-    monkeypatch.setattr(intake, "_drop_orphan", lambda *_: None)
 
     def die(*_, **__):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(intake.traces, "add", die)
+        patch.setattr(keeping.orphans, "drop", lambda *_: None)
+        patch.setattr(keeping.traces, "add", die)
         with pytest.raises(BaseException):  # noqa: B017, PT011  # the loop wraps it
             await http.post(TRACES, content=trace_bytes(name="lost"))
     assert len(rows.files()) == 2
@@ -77,7 +77,7 @@ async def test_an_upload_that_fails_leaves_no_placement(http, rows, monkeypatch)
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(intake.traces, "add", fail)
+    monkeypatch.setattr(keeping.traces, "add", fail)
     answer = await http.post(TRACES, content=trace_bytes())
 
     assert answer.status_code == 503
@@ -112,7 +112,7 @@ async def test_no_store_is_waited_for_within_a_transaction(http, site, rows, mon
     await http.delete(f"{TRACES}/{digest}", params={"dry_run": True})
     assert (await http.delete(f"{TRACES}/{digest}", params={"cascade": True})).status_code == 200
     with monkeypatch.context() as patch:
-        patch.setattr(intake.traces, "add", refuse)
+        patch.setattr(keeping.traces, "add", refuse)
         await http.post(TRACES, content=trace_bytes(name="lost"))
     with transaction(rows.engine) as session:
         placements.begin(session, put_blob(resources.blobs, trace_bytes(name="killed")))

@@ -10,9 +10,8 @@ from services.api.deps import WithResources
 from services.api.responses import problems
 from services.api.schemas import Digest
 from services.api.traces import endpoints as trace_endpoints
-from services.api.traces import intake
+from services.api.traces.announcement import Wishes, announced
 from services.api.traces.endpoints import WishedName, WishedNote, WishedTags
-from services.api.traces.intake import Wishes
 from services.api.traces.schemas import TraceDetail
 
 router = APIRouter(tags=["blobs"])
@@ -61,7 +60,7 @@ async def put_blob(
     It is checked as by `POST /api/v1/traces`. A blob that is here is replaced by the same bytes,
     which mends one whose file was damaged.
     """
-    announcement = intake.announced(
+    announcement = announced(
         Wishes(name, tuple(tag or ()), note),
         content_length=request.headers.get("content-length"),
         content_digest=content_digest,

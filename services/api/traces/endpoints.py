@@ -10,8 +10,8 @@ from services.api.deps import Resources, WithCaller, WithPage, WithResources, un
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
 from services.api.schemas import Page
-from services.api.traces import catalogue, intake, service, taking
-from services.api.traces.intake import Announcement, Wishes
+from services.api.traces import editing, one_request, streaming
+from services.api.traces.announcement import Announcement, Wishes, announced
 from services.api.traces.schemas import (
     TAGS_MAX,
     Name,
@@ -66,7 +66,7 @@ async def upload_trace(
     It is checked while it comes in. A bad one is refused with the byte at which
     it goes wrong (`offset`), and nothing of it is kept.
     """
-    announcement = intake.announced(
+    announcement = announced(
         Wishes(name, tuple(tag or ()), note),
         content_length=request.headers.get("content-length"),
         content_digest=content_digest,
@@ -78,9 +78,11 @@ async def take(
     request: Request, response: Response, resources: Resources, announcement: Announcement
 ) -> TraceDetail:
     """The body of a request as a trace; the answer says where it is and whether it is new."""
-    trace, is_new = await taking.take(request, resources, service.receive(resources, announcement))
+    trace, is_new = await streaming.take(
+        request, resources, one_request.receive(resources, announcement)
+    )
     if not is_new and "read" not in caller_of(request).scopes:
-        trace = catalogue.as_uploaded(trace)
+        trace = editing.as_uploaded(trace)
     response.headers["location"] = f"/api/v1/traces/{trace.id}"
     response.status_code = 201 if is_new else 200
     return trace
@@ -115,7 +117,7 @@ def list_traces(
         found = traces.list_page(
             session, after=page.cursor, limit=page.limit, wanted=wanted, sort=sort
         )
-        items = [catalogue.listed(row) for row in found.rows]
+        items = [editing.listed(row) for row in found.rows]
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
 
 
@@ -125,8 +127,8 @@ def get_trace(
 ) -> TraceDetail | Response:
     """Get one trace by id, digest, or the first 8 or more characters of its digest."""
     with resources.transaction() as session:
-        found = catalogue.describe(session, traces.get(session, trace))
-    return unchanged(request, response, catalogue.version(found)) or found
+        found = editing.describe(session, traces.get(session, trace))
+    return unchanged(request, response, editing.version(found)) or found
 
 
 @router.patch("/traces/{trace}", responses=problems(404, 409, 412, 422))
@@ -140,8 +142,8 @@ def change_trace(
     ] = None,
 ) -> TraceDetail:
     """Change a trace's name, tags, note or the description of its guest."""
-    changed = catalogue.change(resources, trace, changes, if_match)
-    response.headers["etag"] = f'"{catalogue.version(changed)}"'
+    changed = editing.change(resources, trace, changes, if_match)
+    response.headers["etag"] = f'"{editing.version(changed)}"'
     return changed
 
 
@@ -160,4 +162,4 @@ def delete_trace(
     Its uploader may, unless batches have it; with `cascade`, or where somebody else has uploaded
     it, a maintainer. What another project has of the same trace stays there, and is not told of.
     """
-    return catalogue.delete(resources, caller, trace, cascade=cascade, dry_run=dry_run)
+    return editing.delete(resources, caller, trace, cascade=cascade, dry_run=dry_run)

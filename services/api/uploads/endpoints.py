@@ -19,7 +19,7 @@ from services.api.deps import Resources, WithCaller, WithPage, WithResources
 from services.api.responses import problems
 from services.api.schemas import Digest, Page
 from services.api.texts import number_in
-from services.api.traces import taking
+from services.api.traces import streaming
 from services.api.uploads import protocol, service
 from services.api.uploads.protocol import Checksum
 from services.api.uploads.schemas import UploadDocument
@@ -229,7 +229,7 @@ async def override_method(
 
 
 async def _append(request: Request, resources: Resources, upload: uuid.UUID, part: Part) -> Upload:
-    return await taking.take(request, resources, service.append(resources, upload, part))
+    return await streaming.take(request, resources, service.append(resources, upload, part))
 
 
 async def _in_thread(do: Callable[..., AnswerT], *arguments: Any, **given: Any) -> AnswerT:

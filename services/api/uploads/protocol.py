@@ -13,7 +13,7 @@ from typing import Any, Final
 from db.models import Upload
 from refault.errors import ChecksumMismatch, ProtocolMismatch, UploadHeaderInvalid
 from services.api.texts import number_in
-from services.api.traces.intake import Wishes, as_wishes
+from services.api.traces.announcement import Wishes, as_wishes
 
 VERSION: Final = "1.0.0"
 EXTENSIONS: Final = "creation,creation-with-upload,checksum,expiration,termination"

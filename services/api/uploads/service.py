@@ -34,9 +34,9 @@ from refault.errors import (
 )
 from refault.trace import TraceValidator
 from services.api.deps import Resources
-from services.api.traces import intake, room
-from services.api.traces.intake import Wishes
-from services.api.traces.taking import Taking
+from services.api.traces import keeping, quota
+from services.api.traces.announcement import Wishes, too_large
+from services.api.traces.streaming import Taking
 from services.api.uploads.protocol import Checksum
 
 # How much a killed server may have to be sent again; each time costs a flush and a transaction.
@@ -65,15 +65,15 @@ def create(
     """A new upload; a row first, so that no file is ever without one.
 
     Refused at once where the project has no room for it: what is under way counts as if it were
-    there already, or many that are never finished could take any room.
+    there already, or many that are never finished could take any quota.
     """
     limit_bytes = resources.settings.upload_limit_bytes
     if size_bytes > limit_bytes:
-        raise intake.too_large(f"it has {size_bytes} bytes", limit_bytes)
+        raise too_large(f"it has {size_bytes} bytes", limit_bytes)
     with resources.transaction() as session:
-        room.check_open_count(session, resources.settings.upload_open_count)
+        quota.check_open_count(session, resources.settings.upload_open_count)
         coming = resources.open_uploads.of(resources.project_id)
-        room.check_announced(session, size_bytes, digest, coming)
+        quota.check_announced(session, size_bytes, digest, coming)
         row = uploads.add(
             session,
             size_bytes=size_bytes,
@@ -242,7 +242,7 @@ class _Appending:
 
     def _bound(self, end: int) -> None:
         if end > self._row.size_bytes:
-            raise intake.too_large(
+            raise too_large(
                 f"the part goes on after byte {self._row.size_bytes}, which is the upload's length",
                 self._row.size_bytes,
             )
@@ -262,12 +262,16 @@ class _Appending:
         self._partial.sync()
         wishes = self._row.wishes
         with self._refusing():
-            intake.keep(
+            placed = keeping.place(
                 self._resources,
                 cast("TraceValidator", self._validator),
                 Wishes(wishes["name"], tuple(wishes["tags"]), wishes["note"]),
                 digest=self._row.digest,
                 put=lambda digest: self._resources.blobs.put(self._partial.path, digest),
+            )
+            keeping.write_row(
+                self._resources,
+                placed,
                 also=lambda session, trace: uploads.finish(session, self._row, trace),
             )
 
@@ -300,7 +304,7 @@ def _check_place(row: Upload, part: Part) -> None:
             f"the part begins at byte {part.offset}, upload {row.id} goes on at {row.offset_bytes}"
         )
     if part.size_bytes is not None and part.offset + part.size_bytes > row.size_bytes:
-        raise intake.too_large(
+        raise too_large(
             f"the part ends at byte {part.offset + part.size_bytes}, the upload was announced "
             f"with {row.size_bytes}",
             row.size_bytes,

@@ -5,11 +5,11 @@ from contextlib import ExitStack
 from db.repositories import traces
 from refault.errors import QuotaExceeded, Unavailable
 from services.api.deps import Resources
-from services.api.traces import intake, room
-from services.api.traces.intake import Announcement, too_large
-from services.api.traces.room import OpenUpload
+from services.api.traces import keeping, quota
+from services.api.traces.announcement import Announcement, too_large
+from services.api.traces.quota import OpenUpload
 from services.api.traces.schemas import TraceDetail
-from services.api.traces.taking import Taking
+from services.api.traces.streaming import Taking
 
 
 def receive(resources: Resources, announcement: Announcement) -> Taking[tuple[TraceDetail, bool]]:
@@ -33,18 +33,15 @@ def receive(resources: Resources, announcement: Announcement) -> Taking[tuple[Tr
                 mine.grow_to(incoming.size_bytes + len(chunk))
                 incoming.write(chunk)
                 validator.feed(chunk)
-
-            def put(digest: str) -> None:
-                incoming.keep(digest)
-                upload.close()
-
-            return intake.keep(
+            placed = keeping.place(
                 resources,
                 validator,
                 announcement.wishes,
                 digest=announcement.digest,
-                put=put,
+                put=incoming.keep,
             )
+        # No longer on its way: from here on its row counts against the quota.
+        return keeping.write_row(resources, placed)
     except OSError as error:
         raise Unavailable(
             f"the trace cannot be stored: {error.strerror or error}; nothing was kept"
@@ -60,10 +57,10 @@ def _room(resources: Resources, announcement: Announcement, mine: OpenUpload) ->
     others = (count - 1, coming_bytes)
     with resources.transaction() as session:
         if size_bytes is None:
-            return room.bytes_left(session, announcement.digest, others)
+            return quota.bytes_left(session, announcement.digest, others)
         # With no digest announced it may still be one of those that are here.
         if announcement.digest is not None or not traces.has_any_of_size(session, size_bytes):
-            room.check_announced(session, size_bytes, announcement.digest, others)
+            quota.check_announced(session, size_bytes, announcement.digest, others)
     mine.grow_to(size_bytes)
     return None
 
