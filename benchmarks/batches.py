@@ -19,7 +19,7 @@ from report import record
 
 from db import schema
 from db.models.projects import FIRST_PROJECT
-from db.repositories import catalogue, patch_sets, simulators, traces
+from db.repositories import patch_sets, patches, simulators, traces
 from db.session import create_engine, transaction
 from db.shards import planning
 from refault.catalogue import Parameters, PatchSet, resolve
@@ -87,7 +87,7 @@ def plan(folder: Path) -> None:
 
 def _many_traces(database: sa.Engine) -> list[traces.Trace]:
     with transaction(database, FIRST_PROJECT) as session:
-        catalogue.copy_catalogue(session)
+        patches.copy_catalogue(session)
         simulators.register(
             session,
             name="w",

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp
 
 from services.api.app import create_app
 from services.api.settings import Settings
-from services.local.access import Access
+from services.local.first_account import Access
 
 PLANS = Path(__file__).with_name("comparison_plans.txt")
 GOAL_MS = 150

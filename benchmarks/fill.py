@@ -26,7 +26,7 @@ import psycopg
 from db import schema
 from db.identifiers import CODE_ALPHABET, uuid7
 from db.models import FIRST_PROJECT
-from db.repositories import catalogue as patches
+from db.repositories import patches
 from db.session import create_engine, transaction
 from refault import catalogue
 from refault.facts import facts_of

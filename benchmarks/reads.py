@@ -31,7 +31,7 @@ from services.api.app import create_app
 from services.api.passwords import hashed
 from services.api.settings import Settings
 from services.api.site import Site
-from services.local.access import Access
+from services.local.first_account import Access
 
 GOAL_MS, GOAL_QUERIES, GOAL_MIB = 300, 20, 64
 PASSWORD = "a password of this benchmark"  # noqa: S105  # of a scratch database

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from db import backup, revisions, schema, session, verify
 from db.blobs import open_store
 from db.manifest import Manifest
-from db.repositories import catalogue
+from db.repositories import patches
 from refault.errors import RefaultError
 
 _EXAMPLES = """
@@ -122,7 +122,7 @@ def _change(options: argparse.Namespace, engine: sa.Engine) -> int:
     if options.command == "upgrade":
         schema.upgrade(engine)
         with session.transaction(engine) as opened:
-            catalogue.copy_catalogue(opened)
+            patches.copy_catalogue(opened)
         sys.stdout.write(f"database at revision {revisions.current(engine)}\n")
     elif options.command == "draft":
         schema.write_revision(engine, options.message)

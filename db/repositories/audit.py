@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from db import secrets
 from db.identifiers import uuid7
 from db.models import AuditEntry
-from db.repositories.pages import PAGE_SIZE, Page, newest_first
+from db.repositories.paging import PAGE_SIZE, Page, newest_first
 from db.scope import project_of
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Batch, BatchColumn, BatchTrace, PatchSet, Trace
 from db.repositories import patch_sets
-from db.repositories.pages import among
+from db.repositories.paging import among
 
 NAMED_MAX = 5
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db.identifiers import CODE_ALPHABET
 from db.models import Batch, BatchEvent, Shard
 from db.repositories import batch_events, webhooks
-from db.repositories.pages import PAGE_SIZE, Page, newest_first
+from db.repositories.paging import PAGE_SIZE, Page, newest_first
 from refault.errors import NotFound
 
 _CODE = re.compile(f"b-[{CODE_ALPHABET}]+")

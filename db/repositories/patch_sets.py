@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
 from db.models import PatchSet, PatchSetPatch, Variant
-from db.repositories.pages import PAGE_SIZE, Page, among, newest_first
+from db.repositories.paging import PAGE_SIZE, Page, among, newest_first
 from db.scope import project_of
 from refault import catalogue
 from refault.errors import CatalogueError, NotFound

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
 from db.models import Result, Run, Trace
-from db.repositories.pages import among
+from db.repositories.paging import among
 from db.repositories.simulators import all_names
 from db.scope import EVERYWHERE
 from refault.errors import NotFound, ResultError

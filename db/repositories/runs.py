@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.models import Batch, Result, Run, Trace
-from db.repositories.pages import PAGE_SIZE, Page, sorted_page
+from db.repositories.paging import PAGE_SIZE, Page, sorted_page
 from refault.errors import NotFound
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from db.identifiers import uuid7
 from db.models import Trace
 from db.repositories import projects
-from db.repositories.pages import PAGE_SIZE, Page, sorted_page
+from db.repositories.paging import PAGE_SIZE, Page, sorted_page
 from db.scope import EVERYWHERE, maker_of, project_of
 from refault.errors import Conflict, InvalidRequest, NotFound
 

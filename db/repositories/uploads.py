@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.models import Trace, Upload
-from db.repositories.pages import PAGE_SIZE, Page, newest_first
+from db.repositories.paging import PAGE_SIZE, Page, newest_first
 from refault.errors import NotFound, UploadGone
 
 

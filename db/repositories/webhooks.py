@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
 from db.models import Batch, Webhook, WebhookDelivery
-from db.repositories.pages import PAGE_SIZE, Page, newest_first
+from db.repositories.paging import PAGE_SIZE, Page, newest_first
 from refault.errors import Conflict, NotFound
 
 EVENTS = ("batch.finished", "batch.failed", "integrity.alarm")

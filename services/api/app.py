@@ -20,13 +20,13 @@ from starlette.types import ASGIApp
 
 from refault.client.connection import SESSION_COOKIE
 from services.api import errors, health, housekeeping, idempotency, metrics
-from services.api.access import Access
 from services.api.audit.endpoints import router as audit
 from services.api.batches.endpoints import router as batches
 from services.api.blobs.download import router as blob_downloads
 from services.api.blobs.endpoints import router as blobs
 from services.api.comparisons.endpoints import router as comparisons
 from services.api.deps import Resources
+from services.api.door import Access
 from services.api.limits.endpoints import router as limits
 from services.api.needs import ROOT, need_of
 from services.api.oidc.endpoints import router as oidc

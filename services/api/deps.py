@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 
 from db import scope, session
 from db.blobs import BlobStore, SnapshotStore, open_snapshots, open_store
-from db.repositories.pages import PAGE_SIZE, PAGE_SIZE_MAX
+from db.repositories.paging import PAGE_SIZE, PAGE_SIZE_MAX
 from db.scope import NOBODY, Maker
-from services.api.access import caller_of
 from services.api.batches.watching import Watchers
 from services.api.bodies import Bodies
 from services.api.callers import CALLER, Caller
 from services.api.comparisons.drawing import Drawings
+from services.api.door import caller_of
 from services.api.sender import Sender
 from services.api.settings import Settings
 from services.api.traces.quota import OpenUploads

@@ -22,8 +22,8 @@ from starlette.types import Scope
 from db.repositories import operations, simulators
 from db.session import transaction
 from refault.errors import Forbidden
-from services.api.access import is_operator
 from services.api.deps import Resources, WithResources
+from services.api.door import is_operator
 from services.api.responses import problems
 
 router = APIRouter(tags=["health"])

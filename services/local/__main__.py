@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from refault.errors import RefaultError
 from services.local import demo
-from services.local.access import FILE
+from services.local.first_account import FILE
 from services.local.progress import reporter
 from services.local.stack import Stack, pause
 

@@ -23,10 +23,10 @@ from typing import Self
 import sqlalchemy as sa
 
 from db import schema, session
-from db.repositories import catalogue, simulators
+from db.repositories import patches, simulators
 from services.local import broker, postgres
-from services.local.access import Access
 from services.local.errors import StackError
+from services.local.first_account import Access
 from services.local.folder import DataFolder
 from services.local.processes import Command, Process, describe_exit, free_port
 
@@ -201,7 +201,7 @@ class Stack:
         self.engine = session.create_engine(self.postgres.url(), pool_size=2)
         schema.upgrade(self.engine)
         with session.transaction(self.engine) as opened:
-            catalogue.copy_catalogue(opened)
+            patches.copy_catalogue(opened)
             # We hold the folder's lock, so whoever is still registered is gone.
             simulators.all_ended(opened)
         self.access = Access.ensure(self.folder, self.engine)

@@ -12,12 +12,12 @@ from db.models.runs import RUN_STATES
 from db.repositories import batches, runs
 from db.shards import cancelling
 from refault.errors import InvalidRequest
-from services.api.access import is_still_let_in
 from services.api.batches import service
 from services.api.batches.documents import detail_of, summaries_of
 from services.api.batches.schemas import BatchBody, BatchDetail, BatchEstimate, BatchSummary
 from services.api.batches.watching import Stream, Watching
 from services.api.deps import WithCaller, WithPage, WithResources
+from services.api.door import is_still_let_in
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
 from services.api.runs.schemas import RunState, RunSummary

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Request
 
-from services.api.access import address_of
 from services.api.deps import WithResources
+from services.api.door import address_of
 from services.api.oidc import service
 from services.api.oidc.schemas import BeginBody, BegunLogin, FinishBody, IssuedSession, Offer
 from services.api.responses import problems

@@ -9,9 +9,9 @@ from db.repositories import accounts, credentials, projects
 from db.session import transaction
 from refault.errors import Forbidden, NotFound
 from services.api import passwords
-from services.api.access import address_of
 from services.api.callers import SCOPES_OF_ROLE, Caller
 from services.api.deps import Resources, WithCaller, WithResources
+from services.api.door import address_of
 from services.api.responses import problems
 from services.api.sessions import service
 from services.api.sessions.schemas import (

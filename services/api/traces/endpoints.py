@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from db.repositories import traces
-from services.api.access import caller_of
 from services.api.deps import Resources, WithCaller, WithPage, WithResources, unchanged
+from services.api.door import caller_of
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
 from services.api.schemas import Page
