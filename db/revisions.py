@@ -43,11 +43,6 @@ def current(engine: sa.Engine) -> str | None:
         return connection.scalar(sa.select(_TABLE.c.version_num))
 
 
-def is_current(engine: sa.Engine) -> bool:
-    """Whether the database has the schema this code was written for."""
-    return current(engine) == head()
-
-
 def _parents() -> Mapping[str, str | None]:
     """Each revision, and the one it follows."""
     found: dict[str, str | None] = {}

@@ -162,8 +162,8 @@ def send(stack, messages):
     for name, value in stack.environment().items():
         if name.startswith("REFAULT_"):
             os.environ[name] = value
+    from services.shared.nudging import publish  # noqa: PLC0415
     from worker.app import app  # noqa: PLC0415
-    from worker.lifecycle import publish  # noqa: PLC0415
 
     publish(app, messages)
 

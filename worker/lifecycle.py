@@ -20,7 +20,6 @@ import logging.config
 import os
 import socket
 import threading
-from collections.abc import Sequence
 from typing import Any
 
 import celery
@@ -28,12 +27,11 @@ from celery import bootsteps, signals
 
 from db.repositories import simulators
 from db.session import transaction
-from db.shards.messages import ONE_MORE_TRY, TASK_SHARD_RUN, ShardMessage
 from refault.engines import ENGINES
 from refault.errors import RefaultError
 from refault.replay.compile.cache import cache_folder
 from refault.replay.source import SEMANTICS_VERSION
-from services.shared import logs, tracing
+from services.shared import logs, nudging, tracing
 from worker import memory
 from worker.resources import Resources
 from worker.settings import load
@@ -50,29 +48,6 @@ def resources() -> Resources:
     if not _opened:
         raise RuntimeError("no worker runs in this process: start one with `python -m worker`")
     return _opened[-1]
-
-
-def publish(app: celery.Celery, messages: Sequence[ShardMessage]) -> int:
-    """Sends one message per shard, after the commit; answers how many the broker took.
-
-    An unreachable broker is no error: the rows are queued and the next sweep sends them.
-    """
-    sent_count = 0
-    try:
-        with app.connection_for_write() as connection:
-            connection.ensure_connection(**ONE_MORE_TRY)
-            with app.amqp.Producer(connection, auto_declare=False) as producer:
-                for message in messages:
-                    app.send_task(
-                        TASK_SHARD_RUN,
-                        kwargs=message.to_arguments(),
-                        producer=producer,
-                        retry=False,
-                    )
-                    sent_count += 1
-    except Exception as error:  # noqa: BLE001  # a broker short of memory has errors of its own
-        _log.warning("the broker took %d of %d messages: %s", sent_count, len(messages), error)
-    return sent_count
 
 
 class Heartbeat(bootsteps.StartStopStep):
@@ -140,7 +115,7 @@ def _start(app: celery.Celery) -> None:
     held = Resources.open(
         load(),
         simulators={name: engine.digest for name, engine in ENGINES.items()},
-        publish=lambda messages: publish(app, messages),
+        publish=lambda messages: nudging.publish(app, messages),
         cache=cache_folder(),
     )
     _opened.append(held)

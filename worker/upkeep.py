@@ -27,9 +27,9 @@ from db.shards.messages import ONE_MORE_TRY, QUEUE_SHARDS
 from refault.errors import RefaultError
 from refault.replay.compile.cache import cache_folder
 from services.shared import logs
+from services.shared.nudging import publish
 from worker import webhooks
 from worker.app import app
-from worker.lifecycle import publish
 from worker.resources import Resources
 from worker.settings import load
 from worker.sweep import sweep

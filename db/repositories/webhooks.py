@@ -26,9 +26,6 @@ from db.models import Batch, Webhook, WebhookDelivery
 from db.repositories.paging import PAGE_SIZE, Page, newest_first
 from refault.errors import Conflict, NotFound
 
-EVENTS = ("batch.finished", "batch.failed", "integrity.alarm")
-"""What a webhook may hear of. A cancelled batch is a finished one; its ``state`` says so."""
-
 WEBHOOKS_MAX = 20
 """Per project: each of them costs a connection per event."""
 

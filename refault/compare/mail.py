@@ -14,7 +14,7 @@ read that can write the mail.
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -139,7 +139,7 @@ def _ratio(comparisons: Sequence[Mapping[str, Any]], one: str | None, other: str
             ratios.append(after / before)
     if not ratios:
         return "-"
-    return f"{math.exp(math.fsum(map(math.log, ratios)) / len(ratios)):.3f}"
+    return f"{statistics.geometric_mean(ratios):.3f}"
 
 
 def _moved(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:

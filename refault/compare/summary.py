@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections.abc import Mapping, Sequence
 
 from refault.compare.comparison import ComparedColumn, Comparison
@@ -84,7 +84,7 @@ def costs_summary(comparisons: Sequence[Comparison]) -> list[str]:
     for label, found in ratios.items():
         if len(found) < _TRACES_FOR_A_MEAN or all(ratio == 1 for ratio, _ in found):
             continue
-        mean = math.exp(math.fsum(math.log(ratio) for ratio, _ in found) / len(found))
+        mean = statistics.geometric_mean(ratio for ratio, _ in found)
         best, worst = min(found), max(found)
         lines.append(
             f"{label}: {HEADLINE} x {mean:.3f} (geometric mean of {len(found)} traces; best "

@@ -58,10 +58,10 @@ def tables(engine):
 
 
 def test_an_empty_database_gets_every_table(empty):
-    assert not revisions.is_current(empty)
+    assert revisions.current(empty) is None
     schema.upgrade(empty)
     assert tables(empty) == TABLES
-    assert revisions.is_current(empty)
+    assert revisions.current(empty) == revisions.head()
 
 
 def test_models_and_migrations_agree(engine):

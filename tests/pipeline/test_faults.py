@@ -16,10 +16,10 @@ from db.shards.messages import ShardMessage
 from refault.client import Client
 from refault.replay.compile.cache import cache_folder
 from services.local.stack import Stack
+from services.shared.nudging import publish
 from tests.fixtures.stack import QUICK
 from tests.pipeline.watched import RUN_COUNT, Watched, pool_process_of
 from worker.app import app
-from worker.lifecycle import publish
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ from refault.errors import RefaultError, Refused, Unavailable
 from refault.replay.compile.cache import cache_folder
 from services.local import stack as local
 from services.local.stack import Stack
+from services.shared.nudging import publish
 from tests.fixtures.stack import QUICK
 from tests.pipeline.planted.sitecustomize import HOUR, POISON
 from tests.pipeline.watched import PATCHES, RUN_COUNT, Watched, limits, pool_process_of
 from worker.app import app
-from worker.lifecycle import publish
 
 PLANTED = Path(__file__).with_name("planted")
 

@@ -9,11 +9,11 @@ from kombu.exceptions import ContentDisallowed
 
 from db.repositories import simulators
 from db.shards import messages
+from services.shared.nudging import publish
 from tests.builders import transaction
 from tests.fixtures.database import SIMULATOR
 from worker import app as worker_app
 from worker import stderr
-from worker.lifecycle import publish
 
 
 @pytest.fixture
