@@ -58,7 +58,7 @@ def test_traces_and_comparisons_need_numpy_msgpack_and_zstandard_only():
         ("refault.cli.main", {"numba", "fastapi", "sqlalchemy", "celery"}),
         ("services.api.app", {"numba", "worker", "services.dashboard"}),
         ("services.dashboard", {"numba", "worker", "sqlalchemy", "services.api"}),
-        ("worker.app", {"fastapi", "services"}),
+        ("worker.app", {"fastapi", "services.api", "services.dashboard", "services.local"}),
     ],
 )
 def test_importing_a_room_loads_nothing_it_must_not_know(module, unwanted):

@@ -55,7 +55,7 @@ def test_the_traceback_is_part_of_the_line(lines):
 
 def test_lines_go_to_standard_output_and_leave_standard_error_to_crashes():
     code = (
-        "import logging.config; from db import logs;"
+        "import logging.config; from services.shared import logs;"
         "logging.config.dictConfig(logs.configuration('api', 'info'));"
         "logging.getLogger('x').warning('seen'); logging.getLogger('x').debug('not seen')"
     )

@@ -54,17 +54,17 @@ def test_a_message_delivered_twice_counts_once(room):
 def test_a_message_delivered_twice_at_once_is_computed_once(room):
     batch, [message] = room.plan(patches=SEED_SERIES[:2])
     Fence(message.shard_id, 1)
-    endings, computed = [], []
+    ended, computed = [], []
     slow = replaying(before=lambda *_: (computed.append(1), time.sleep(0.3)))
     threads = [
-        threading.Thread(target=lambda: endings.extend(run(room.resources, replay=slow)))
+        threading.Thread(target=lambda: ended.extend(run(room.resources, replay=slow)))
         for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert endings == [Ending.RECORDED]
+    assert ended == [Ending.RECORDED]
     assert computed == [1]
     assert room.batch(batch.id).done_count == 2
 
@@ -215,8 +215,8 @@ def test_a_crash_under_one_variant_leaves_the_others_their_results(room):
         if bad in {variant.digest for variant in variants}:
             raise SimulatorCrashed("IndexError: row 7 of the rmap")
 
-    endings = run(room.resources, replay=replaying(before=break_on_it))
-    assert endings == [Ending.RECORDED] * (1 + len(others))
+    ended = run(room.resources, replay=replaying(before=break_on_it))
+    assert ended == [Ending.RECORDED] * (1 + len(others))
     rows = [row for row in room.runs(batch.id) if row.shard_id == message.shard_id]
     assert {row.state for row in rows if row.variant_digest != bad} == {"done"}
     [crashed] = [row for row in rows if row.variant_digest == bad]
@@ -276,8 +276,8 @@ def test_a_shard_of_a_handful_that_fails_costs_the_others_nothing(room, sent):
             raise OSError("of the machine")
 
     failed = []
-    endings = run(room.resources, replay=replaying(before=fail_once))
-    assert endings == [Ending.GIVEN_BACK, Ending.RECORDED]
+    ended = run(room.resources, replay=replaying(before=fail_once))
+    assert ended == [Ending.GIVEN_BACK, Ending.RECORDED]
     assert [(entry.shard_id, entry.attempt) for entry in sent] == [(first.shard_id, 2)]
     assert room.shard(second.shard_id).state == "done"
     assert run(room.resources) == [Ending.RECORDED]
@@ -296,8 +296,8 @@ def test_a_shard_of_a_handful_that_was_taken_meanwhile_is_dropped_alone(room):
         return result
 
     taken = []
-    endings = run(room.resources, replay=replaying(after=lose_the_first))
-    assert endings == [Ending.LOST, Ending.RECORDED]
+    ended = run(room.resources, replay=replaying(after=lose_the_first))
+    assert ended == [Ending.LOST, Ending.RECORDED]
     assert (room.shard(first.shard_id).state, room.shard(first.shard_id).attempt) == ("queued", 2)
     assert room.shard(second.shard_id).state == "done"
     with transaction(room.engine) as session:
