@@ -212,7 +212,7 @@ def test_without_an_endpoint_nothing_of_it_is_imported():
     done = run(
         "import sys\n"
         "import services.api.app, worker.app, worker.shards\n"
-        "from db import tracing\n"
+        "from services.shared import tracing\n"
         "tracing.start('api', '')\n"
         "with tracing.span('x', {'a': 1}, parent='y') as span:\n"
         "    span.tell({'b': 2}, name='z', is_error=True)\n"
