@@ -28,6 +28,7 @@ NAMES = {
     "aclose": "close",
     "aiter_bytes": "iter_bytes",
     "aiter_raw": "iter_raw",
+    "aiter_sse": "iter_sse",
     "async_blocking": "blocking",
     "async_sleep": "sleep",
     "asynchronous": "synchronous",
@@ -35,7 +36,7 @@ NAMES = {
 _DOOR = '"""What :mod:`refault.client.asynchronous` does, one call at a time."""\n'
 # Else ruff sorts an import by whether its file exists yet.
 _SORT = ("check", "--config", "lint.isort.known-first-party = ['refault']")
-# A nested loop becomes `yield from`, which is lost without `async`; ruff calls the fix unsafe.
+# Without `async` a loop that yields is a `yield from`; ruff calls that fix unsafe.
 _TIDY = (
     (*_SORT, "--select", "I,UP028", "--fix", "--unsafe-fixes", "--quiet"),
     ("format", "--quiet"),

@@ -1,109 +1,68 @@
-"""Server-sent events, read from chunks of text as they arrive.
+"""The events of a batch: what httpx-sse reads, with a bound on what it holds.
 
-Lines end at CR, LF or CRLF only (HTML standard, 9.2.6). ``str.splitlines``
-also splits at U+2028 and its like, which JSON may carry, so it is not used.
+httpx-sse ends lines at CR, LF or CRLF only (HTML standard, 9.2.6), as of 0.4.2. ``str.splitlines``
+also splits at U+2028, which JSON may contain.
 """
 
 from __future__ import annotations
 
-import codecs
 import json
-import re
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from refault.client import answers
 from refault.client.documents import BatchEvent
 from refault.errors import Refused
 
-# No event of the service comes near it; without a bound a stream without a line end fills memory.
-MAX_EVENT_LENGTH = 1 << 20
-_LINE_COST = 64  # what keeping a line takes besides its text
-_RETRY_DIGITS = 9
-_LINE_END = re.compile(r"\r\n|\n|\r")
+if TYPE_CHECKING:
+    import httpx
+    from httpx_sse import ServerSentEvent
+
+# Far more than any event of the service. httpx-sse has no bound, so one without end would fill
+# memory.
+MAX_EVENT_BYTES = 1 << 20
+MEDIA_TYPE = "text/event-stream"
+# What ends an event, and after which nothing of it is held.
+_BLANK_LINES = (b"\n\n", b"\r\r", b"\n\r\n")
 
 
-@dataclass(frozen=True)
-class ServerSentEvent:
-    """One event; ``id`` is the last one the stream has named so far."""
-
-    event: str
-    data: str
-    id: str
-
-
-class EventStreamParser:
-    """Turns the text of a ``text/event-stream`` into events.
-
-    ``retry_ms`` is how long the server asked to wait before connecting again.
-    """
+class EventBound:
+    """Counts the bytes of an unfinished event."""
 
     def __init__(self) -> None:
-        self.retry_ms: int | None = None
-        self._last_id = ""
-        self._pending = ""
-        self._event = ""
-        self._data: list[str] = []
-        self._held = 0
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held_bytes = 0
+        self._last = b""
 
-    def batch_events(self, data: bytes) -> list[BatchEvent]:
-        """The events of a batch that ``data`` completes; ``Refused`` if they are none."""
-        try:
-            return [
-                BatchEvent(event.id, event.event, _json_object(event.data))
-                for event in self.feed(self._decoder.decode(data))
-            ]
-        except (ValueError, RecursionError) as error:
-            raise _not_ours("holds something else than JSON") from error
-
-    def feed(self, text: str) -> list[ServerSentEvent]:
-        """The events that ``text`` completes. An unfinished one waits for the next call."""
-        events: list[ServerSentEvent] = []
-        # Of what waited, only a CR at its end can be a line end.
-        start = max(len(self._pending) - 1, 0)
-        self._pending += text
-        position = 0
-        for match in _LINE_END.finditer(self._pending, start):
-            # A CR at the very end may be the first half of a CRLF.
-            if match.group() == "\r" and match.end() == len(self._pending):
-                break
-            event = self._line(self._pending[position : match.start()])
-            if event is not None:
-                events.append(event)
-            position = match.end()
-        self._pending = self._pending[position:]
-        if len(self._pending) + self._held > MAX_EVENT_LENGTH:
-            raise _not_ours(f"holds an event of more than {MAX_EVENT_LENGTH} characters")
-        return events
-
-    def _line(self, line: str) -> ServerSentEvent | None:
-        if not line:
-            return self._dispatch()
-        field, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if field == "event":
-            self._event = value
-        elif field == "data":
-            self._data.append(value)
-            self._held += len(value) + _LINE_COST
-        elif field == "id" and value.isascii() and (value.isprintable() or not value):
-            self._last_id = value
-        elif field == "retry" and value.isascii() and value.isdigit():
-            self.retry_ms = int(value[:_RETRY_DIGITS])
-        return None
-
-    def _dispatch(self) -> ServerSentEvent | None:
-        event, data = self._event, self._data
-        self._event, self._data, self._held = "", [], 0
-        if not data:
-            return None
-        return ServerSentEvent(event or "message", "\n".join(data), self._last_id)
+    def take(self, part: bytes) -> bytes:
+        """The part, if it may be read; ``Refused`` if the event it belongs to is too long."""
+        seen = self._last + part  # a blank line may be cut in two
+        ends = [seen.rfind(blank) + len(blank) for blank in _BLANK_LINES if blank in seen]
+        self._held_bytes = len(seen) - max(ends) if ends else self._held_bytes + len(part)
+        self._last = seen[-2:]
+        if self._held_bytes > MAX_EVENT_BYTES:
+            raise _not_ours(f"holds an event of more than {MAX_EVENT_BYTES} bytes")
+        return part
 
 
-def _json_object(text: str) -> dict[str, object]:
-    body = json.loads(text)
+def check_type(response: httpx.Response) -> None:
+    """``Refused`` for a good answer that is no stream of events."""
+    if response.headers.get("content-type", "").partition(";")[0].strip().lower() != MEDIA_TYPE:
+        raise answers.not_ours(response, "did not answer with a stream of events")
+
+
+def batch_event(event: ServerSentEvent) -> BatchEvent | None:
+    """The event of a batch; None for one without data. ``Refused`` if it is of something else."""
+    if not event.data:
+        return None  # a comment that keeps the connection open
+    # Reconnecting sends the id in a header.
+    if not (event.id.isascii() and event.id.isprintable()):
+        raise _not_ours("has an event whose id is not printable ASCII")
+    try:
+        body = json.loads(event.data)
+    except (ValueError, RecursionError) as error:
+        raise _not_ours("holds something else than JSON") from error
     if not isinstance(body, dict):
-        raise ValueError("no object")  # noqa: TRY004 - what the caller catches of all bad JSON
-    return body
+        raise _not_ours("holds something else than JSON objects")
+    return BatchEvent(event.id, event.event, body)
 
 
 def _not_ours(what: str) -> Refused:

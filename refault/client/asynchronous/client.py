@@ -23,7 +23,6 @@ from refault.client.documents import (
     TraceDocument,
     Upload,
 )
-from refault.client.event_stream import EventStreamParser
 from refault.client.waits import async_blocking, async_sleep
 
 if TYPE_CHECKING:
@@ -293,16 +292,14 @@ class AsyncServiceClient(AsyncTeam, AsyncBatchResults):
 
     async def _events(self, batch: str, last_event_id: str) -> AsyncIterator[BatchEvent]:
         call = calls.watch_batch(batch, last_event_id=last_event_id)
-        parser = EventStreamParser()
         request = self._http.stream(
             call.method, call.path, headers=call.headers, timeout=connection.STREAM_TIMEOUT
         )
         async with request as response:
             if not response.is_success:
                 answers.raise_for_problem(await bodies.whole(response))
-            async for data in response.aiter_raw():
-                for event in parser.batch_events(data):
-                    yield event
+            async for event in bodies.events(response):
+                yield event
 
     async def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
         headers = connection.headers_of(call.method, call.headers)

@@ -21,7 +21,6 @@ from refault.client.documents import (
     TraceDocument,
     Upload,
 )
-from refault.client.event_stream import EventStreamParser
 from refault.client.synchronous import bodies
 from refault.client.synchronous.results import BatchResults
 from refault.client.synchronous.team import Team
@@ -292,15 +291,13 @@ class Client(Team, BatchResults):
 
     def _events(self, batch: str, last_event_id: str) -> Iterator[BatchEvent]:
         call = calls.watch_batch(batch, last_event_id=last_event_id)
-        parser = EventStreamParser()
         request = self._http.stream(
             call.method, call.path, headers=call.headers, timeout=connection.STREAM_TIMEOUT
         )
         with request as response:
             if not response.is_success:
                 answers.raise_for_problem(bodies.whole(response))
-            for data in response.iter_raw():
-                yield from parser.batch_events(data)
+            yield from bodies.events(response)
 
     def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
         headers = connection.headers_of(call.method, call.headers)
