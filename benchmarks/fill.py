@@ -117,7 +117,7 @@ class Filler:
         self.copy("simulators", "digest, semantics_version", ((d, 1) for d in self.simulators))
         self.copy(
             "variants",
-            "digest, name, base, patches, parameters, knobs",
+            "digest, name, base, patches, parameters",
             (
                 (
                     variant.digest,
@@ -125,7 +125,6 @@ class Filler:
                     variant.base,
                     json.dumps(list(variant.patches)),
                     json.dumps(variant.parameters.to_dict()),
-                    json.dumps(dict(variant.knobs)),
                 )
                 for variant in self.variants
             ),

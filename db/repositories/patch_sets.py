@@ -83,7 +83,6 @@ def add_variant(session: Session, variant: catalogue.Variant) -> None:
             base=variant.base,
             patches=list(variant.patches),
             parameters=variant.parameters.to_dict(),
-            knobs=dict(variant.knobs),
             golden_name=variant.golden_name,
         )
         .on_conflict_do_nothing(index_elements=[Variant.digest])

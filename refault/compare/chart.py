@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from refault.compare import titles
 from refault.errors import ComparisonError, DrawingTooLarge
 from refault.printable import printable
 
@@ -57,15 +58,6 @@ _THEMES: dict[str, dict[str, Any]] = {
         "turned_from": 30,
         "scale": ["#79c0ff", "#2f6db3", "#1c3350", "#21262d", "#4a2f16", "#b0601c", "#ffa657"],
     },
-}
-
-_SEMANTICS_TITLES = {
-    "wrong_address": "wrong address",
-    "missed_fault": "missed fault",
-    "spurious_fault": "spurious fault",
-    "wrong_error_code": "wrong error code",
-    "other": "other outcome",
-    "stale": "of these, stale",
 }
 
 
@@ -106,7 +98,7 @@ def cell_count(document: Mapping[str, Any]) -> int:
 
 
 def _is_drawn(row: Mapping[str, Any]) -> bool:
-    return row["name"] in _SEMANTICS_TITLES and any(row["values"])
+    return row["name"] in titles.WRONG and any(row["values"])
 
 
 def _shown(text: str) -> str:
@@ -262,7 +254,7 @@ def _cells(document: Mapping[str, Any], columns: Sequence[str]) -> list[dict[str
         for head, column in zip(columns, document["columns"], strict=True)
     ]
     cells += [
-        _semantics_cell(_SEMANTICS_TITLES[row["name"]], column, value)
+        _semantics_cell(titles.WRONG[row["name"]], column, value)
         for row in document["semantics"]
         if _is_drawn(row)
         for column, value in zip(columns, row["values"], strict=True)

@@ -17,7 +17,7 @@ import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from refault.compare import layout
+from refault.compare import layout, titles
 from refault.compare.comparison import ComparedColumn, Comparison, Row
 from refault.compare.grid import CELL_WIDTH, LABEL_WIDTH, Table
 from refault.compare.overall import Overall
@@ -35,17 +35,6 @@ MARK_LEGEND = (
     "the numbers are the model's alone."
 )
 NOTHING = "-"
-
-_SEMANTICS_TITLES = {
-    "accesses": "accesses",
-    "witnessed": "witnessed",
-    "wrong_address": "wrong address",
-    "missed_fault": "missed fault",
-    "spurious_fault": "spurious fault",
-    "wrong_error_code": "wrong error code",
-    "other": "other outcome",
-    "stale": "of these, stale",
-}
 
 
 def to_text(
@@ -305,7 +294,7 @@ def _add_semantics(table: Table, comparison: Comparison) -> None:
         if row.name not in {*DISAGREEMENTS, "stale"} or not any(row.values):
             continue
         cells = [NOTHING if value is None else str(value) for value in row.values]
-        table.add(_SEMANTICS_TITLES[row.name], cells)
+        table.add(titles.SEMANTICS[row.name], cells)
 
 
 def _add_counter(table: Table, row: Row) -> None:

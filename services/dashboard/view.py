@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from refault.client import BatchDocument
 from refault.compare.chart import CELLS_MAX, cell_count
+from refault.compare.titles import WRONG
 from services.dashboard.cells import Cell, Change
 from services.dashboard.conclusion import conclusion
 from services.dashboard.formats import change, counted, grouped
@@ -20,16 +21,6 @@ from services.dashboard.verdicts import shown
 FINDINGS_SHOWN = 5
 _FINAL_STATES = ("done", "failed", "cancelled")
 _WAITING_STATES = ("queued", "running")
-
-# Rows of the semantics that say what went wrong, as the table calls them.
-_WRONG = {
-    "wrong_address": "Wrong address",
-    "missed_fault": "Missed fault",
-    "spurious_fault": "Spurious fault",
-    "wrong_error_code": "Wrong error code",
-    "other": "Other outcome",
-    "stale": "… of these, stale shadow",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,11 +241,11 @@ def _outcome_row(columns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _semantics_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The ways the guest was misled; one row of zeros if there are none."""
-    wrong = [row for row in rows if row["name"] in _WRONG]
+    wrong = [row for row in rows if row["name"] in WRONG]
     found = [row for row in wrong if any(row["values"])]
     if not found and wrong:
         return [_semantics_row("Wrong outcomes", wrong[0]["values"])]
-    return [_semantics_row(_WRONG[row["name"]], row["values"]) for row in found]
+    return [_semantics_row(WRONG[row["name"]].capitalize(), row["values"]) for row in found]
 
 
 def _semantics_row(name: str, values: Sequence[int | None]) -> dict[str, Any]:
