@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -38,32 +40,43 @@ class Estimate:
     basis: str
 
 
+class _Piece(NamedTuple):
+    """The open runs of one trace under one engine; ``work`` is that of one run, in events."""
+
+    engine: str
+    work: int
+    runs: int
+    shard_count: int
+
+
 def estimate(session: Session, request: Request) -> Estimate:
     """What the request would cost now."""
     known = planning.find_known(session, request)
     each = [
-        (trace, variants)
+        (trace, engine, variants)
         for trace in request.traces
-        for variants in request.variants_by_engine.values()
+        for engine, variants in request.variants_by_engine.items()
     ]
     # How many events each trace weighs, and how many runs of it under an engine have no result yet.
     parts = [
         (trace.work, sum((trace.digest, variant) not in known for variant in variants))
-        for trace, variants in each
+        for trace, _, variants in each
     ]
-    digests = request.simulators.values()
-    worker_count = simulators.worker_count(session, digests)
+    worker_count = simulators.worker_count(session, request.simulators.values())
     shard_counts = cutting.shards_per_part(parts, worker_count)
-    work = sum(weight * runs for weight, runs in parts)
-    longest = max(
-        (
-            weight * -(-runs // shard_count)
-            for (weight, runs), shard_count in zip(parts, shard_counts, strict=True)
-            if shard_count
-        ),
-        default=0,
-    )
-    seconds, basis = _seconds(work, longest, worker_count, throughput.lately(session, digests))
+    pieces = [
+        _Piece(engine, weight, runs, shard_count)
+        for (_, engine, _), (weight, runs), shard_count in zip(
+            each, parts, shard_counts, strict=True
+        )
+        if runs
+    ]
+    # One engine replays several times as many events a second as another.
+    speeds = {
+        engine: throughput.lately(session, [request.simulators[engine]])
+        for engine in dict.fromkeys(piece.engine for piece in pieces)
+    }
+    seconds, basis = _seconds(pieces, speeds, worker_count)
     to_run_count = sum(runs for _, runs in parts)
     return Estimate(
         run_count=request.run_count,
@@ -73,12 +86,12 @@ def estimate(session: Session, request: Request) -> Estimate:
         worker_count=worker_count,
         bytes_to_read=sum(
             trace.size_bytes * shard_count
-            for (trace, _), shard_count in zip(each, shard_counts, strict=True)
+            for (trace, _, _), shard_count in zip(each, shard_counts, strict=True)
         ),
         events_to_replay=sum(
-            trace.event_count * runs for (trace, _), (_, runs) in zip(each, parts, strict=True)
+            trace.event_count * runs for (trace, _, _), (_, runs) in zip(each, parts, strict=True)
         ),
-        work=work,
+        work=sum(weight * runs for weight, runs in parts),
         memory_bytes=max((trace.memory_bytes for trace in request.traces), default=0),
         queued_ahead_count=_queued_count(session),
         seconds=seconds,
@@ -92,17 +105,31 @@ def _queued_count(session: Session) -> int:
 
 
 def _seconds(
-    work: int, longest: int, worker_count: int, known: throughput.Throughput | None
+    pieces: Sequence[_Piece],
+    speeds: Mapping[str, throughput.Throughput | None],
+    worker_count: int,
 ) -> tuple[float | None, str]:
     """All work divided by the workers, but no less than the longest shard takes."""
-    if not work:
+    if not pieces:
         return 0.0, "every result is known: nothing is simulated"
-    if known is None:
-        return None, "nothing is known yet: no result of this simulator has been recorded"
+    if unknown := [engine for engine, speed in speeds.items() if speed is None]:
+        return (
+            None,
+            f"nothing is known yet: no result of {_simulators_of(unknown)} has been recorded",
+        )
     if not worker_count:
-        return None, "no worker with this simulator is alive; the batch would wait for one"
-    per_worker = max(work / worker_count, longest)
-    return per_worker / known.events_per_second, (
-        f"the last shards replayed {known.events_per_second:,.0f} events of a"
-        f" variant a second per worker; {worker_count} workers are alive"
+        return None, f"no worker with {_simulators_of(speeds)} is alive; the batch would wait"
+    known = {engine: speed.events_per_second for engine, speed in speeds.items() if speed}
+    total = sum(piece.work * piece.runs / known[piece.engine] for piece in pieces)
+    longest = max(
+        piece.work * -(-piece.runs // piece.shard_count) / known[piece.engine] for piece in pieces
     )
+    told = " and ".join(f"{speed:,.0f} events under {engine}" for engine, speed in known.items())
+    return max(total / worker_count, longest), (
+        f"the last shards replayed, of a variant a second per worker, {told}; "
+        f"{worker_count} workers are alive"
+    )
+
+
+def _simulators_of(engines: Iterable[str]) -> str:
+    return "the present simulator of " + " and ".join(engines)

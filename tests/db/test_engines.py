@@ -1,8 +1,9 @@
 """Several engines in one database: each result is of its engine, and a batch may hold several."""
 
 import pytest
+import sqlalchemy as sa
 
-from db.models import Batch
+from db.models import Batch, Shard
 from db.repositories import results, simulators
 from db.shards import claiming, estimating, planning, recording
 from db.shards.recording import Computed
@@ -107,6 +108,34 @@ def test_known_results_of_both_engines_are_found(store_of_both):
         pass
     again = store_of_both.batch(plan(store_of_both).id)
     assert (again.state, again.cached_count) == ("done", 3)
+
+
+def test_an_estimate_takes_each_engine_at_its_own_speed(store_of_both):
+    """The walk alone replays several times as many events a second as the shadow MMU."""
+    plan(store_of_both, bases=("v2.6.34-pre", "walk"))
+    while compute(store_of_both, BOTH):
+        pass
+    seconds = sa.case((Shard.simulator_digest == WALK, 1), else_=10)
+    with transaction(store_of_both.engine) as session:
+        started = Shard.finished_at - sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+        session.execute(sa.update(Shard).values(started_at=started))
+        asked = wanted(store_of_both, bases=("v2.6.34-pre", "walk"), traces=("gcc",))
+        found = estimating.estimate(session, planning.expand(**asked, simulators=BOTH))
+    [trace] = asked["traces"]
+    # One worker: ten seconds of the one and one of the other, for as many events as before.
+    assert found.seconds == pytest.approx(11)
+    assert f"{trace.event_count / 10:,.0f} events under shadow" in found.basis
+    assert f"{trace.event_count:,.0f} events under walk" in found.basis
+
+
+def test_an_estimate_names_the_engine_of_which_nothing_is_known(store_of_both):
+    asked = wanted(store_of_both)
+    plan(store_of_both, bases=("v2.6.34-pre",))
+    assert compute(store_of_both, {"shadow": SIMULATOR})
+    with transaction(store_of_both.engine) as session:
+        found = estimating.estimate(session, planning.expand(**asked, simulators=BOTH))
+    assert found.seconds is None
+    assert "no result of the present simulator of walk" in found.basis
 
 
 def test_an_estimate_counts_shards_by_engine(store_of_both):
