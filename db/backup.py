@@ -33,9 +33,10 @@ from psycopg import sql
 
 from db import revisions, schema
 from db.blobs import BlobStore, FolderStore
+from db.errors import BlobDamaged
 from db.manifest import MANIFEST, BackupError, Manifest, TableEntry, sha256_of
 from db.models import Base
-from refault.errors import BlobDamaged, NotFound
+from refault.errors import NotFound
 
 ARCHIVE = "database.tar"
 # `python -m db upgrade` has put rows there, and the backup brings its own.

@@ -8,7 +8,7 @@
     # committed here; an exception inside the block rolls everything back
 
 What the driver raises never leaves: it becomes :class:`~refault.errors.Unavailable`, which time
-heals, or :class:`~refault.errors.ServiceFault`, which it does not. Neither says more than the kind
+heals, or :class:`~db.errors.ServiceFault`, which it does not. Neither says more than the kind
 of error and its SQLSTATE; the statement stands in the cause, for the log.
 """
 
@@ -22,7 +22,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, SessionTransaction
 
 from db import scope
-from refault.errors import ServiceFault, Unavailable
+from db.errors import ServiceFault
+from refault.errors import Unavailable
 
 if TYPE_CHECKING:
     import uuid

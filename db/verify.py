@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 from db.backup import Progress
 from db.blobs import BlobStore
 from db.blobs.incoming import ABANDONED_AFTER_SECONDS
+from db.errors import BlobDamaged
 from db.models import Result, Trace
 from db.repositories import dropping
 from db.session import transaction
-from refault.errors import BlobDamaged, NotFound, RefaultError
+from refault.errors import NotFound, RefaultError
 from refault.lineage import SAME_AS
 from refault.results import RunResult
 

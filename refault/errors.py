@@ -8,8 +8,7 @@
     │   ├── UnsupportedTraceVersion
     │   ├── TraceCorrupt           a checksum, a size or an event is wrong
     │   ├── TraceTruncated         the file ends before its closing index
-    │   ├── TraceTooLarge          a declared size is over its bound
-    │   └── TraceTooCostly         a replay of it takes more than the service gives
+    │   └── TraceTooLarge          a declared size is over its bound
     ├── ImportFailed               a foreign file cannot become a trace
     ├── CatalogueError
     │   ├── UnknownPatch
@@ -24,44 +23,23 @@
     │   ├── ReplayRefused          the trace asks for what the machine cannot have
     │   │   └── ReplayTooLarge     it needs more memory than it may take
     │   ├── ReplayCancelled
-    │   ├── ReplayOutOfTime        it took longer than it may
     │   ├── SimulatorCrashed       the simulator's own defect under a variant
+    │   ├── SnapshotRefused        a snapshot is damaged, or of another replay
     │   └── ConservationError      a result breaks a conservation law: no number leaves
     ├── ResultError                a stored result cannot be read
     ├── ComparisonError
     │   └── DrawingTooLarge        more cells than one drawing may have
-    └── ServiceError               the service, as the client and the rooms see it
+    └── ServiceError               the service, as its clients see it
         ├── NotFound
-        ├── Conflict
-        │   ├── VersionMismatch        it was changed since the caller saw it
-        │   └── RequestUnderWay    its Idempotency-Key is in use right now
         ├── EmptyBatch             a batch with nothing to run
-        ├── NoSimulator            no worker has registered a simulator
         ├── InvalidRequest         a request says what cannot be
-        │   └── KeyReused          another request had this Idempotency-Key
-        ├── UploadRefused
-        │   ├── UploadTooLarge         more bytes than the service takes
-        │   ├── UploadStalled          the bytes stopped coming
-        │   ├── DigestMismatch         the bytes that came are not those that were sent
-        │   ├── ChecksumMismatch       the same of one part of an upload, which was dropped
-        │   ├── UploadBusy             another request writes to the same upload
-        │   ├── UploadGone             it expired, was refused, or its bytes were lost
-        │   ├── UploadHeaderInvalid    a header of the upload protocol cannot be read
-        │   ├── WrongOffset            a part that does not begin where the last one ended
-        │   └── ProtocolMismatch       another version of the upload protocol
-        ├── BlobDamaged            a stored file is not what its name says
-        ├── Unauthenticated        nobody we know asks: no secret, or one that does not hold
-        ├── Forbidden              whoever asks may not do this
-        ├── QuotaExceeded          the project has as much as it may have
-        ├── RateLimited            too often in too short a time
-        ├── Unavailable            the service, or its database, cannot be reached or is too busy
-        │   └── Busy               it has as much of this to do as it takes on at once
-        ├── DrawingFailed          the drawing ended without a picture
-        ├── ServiceFault           a defect of the service or its database: nobody's request
+        ├── DigestMismatch         the bytes that came are not those that were sent
+        ├── Unavailable            the service, or part of it, cannot be reached or is too busy
         └── Refused                the service answered with a problem
 
-The tree knows no HTTP: ``services/api/errors.py`` maps it to statuses, and ``worker/shards.py``
-says what each makes of an attempt. Every message names the
+What only the service raises is in ``db/errors.py`` and ``services/api/refusals.py``, with
+``ServiceError`` as its root. Neither tree knows HTTP: ``services/api/errors.py`` maps both to
+statuses, and ``worker/shards.py`` says what each means for an attempt. Every message names the
 place (file, byte, event, patch) and what to do about it.
 """
 
@@ -98,10 +76,6 @@ class TraceTruncated(TraceError):
 
 class TraceTooLarge(TraceError):
     """A declared size is over the bound that is checked before memory is taken."""
-
-
-class TraceTooCostly(TraceError):
-    """A replay of the trace takes more time or memory than the service gives."""
 
 
 class ImportFailed(RefaultError):
@@ -169,10 +143,6 @@ class SimulatorCrashed(ReplayError):
     """
 
 
-class ReplayOutOfTime(ReplayError):
-    """The replay took longer than it may, so it was stopped."""
-
-
 class SnapshotRefused(ReplayError):
     """A snapshot is damaged, or of another replay: start from the beginning."""
 
@@ -201,116 +171,20 @@ class NotFound(ServiceError):
     """No such trace, patch set, batch or run."""
 
 
-class Conflict(ServiceError):
-    """The request contradicts what is already there."""
-
-
-class VersionMismatch(Conflict):
-    """The resource was changed since the caller saw it."""
-
-
-class RequestUnderWay(Conflict):
-    """A request with the same Idempotency-Key has no answer yet."""
-
-
 class EmptyBatch(ServiceError):
     """The batch has nothing to run."""
-
-
-class NoSimulator(ServiceError):
-    """No worker has registered a simulator yet, so nothing can be planned."""
 
 
 class InvalidRequest(ServiceError):
     """A request says what cannot be: a field, a header or a cursor the service cannot read."""
 
 
-class KeyReused(InvalidRequest):
-    """An Idempotency-Key came with another request than the one it was used for."""
-
-
-class UploadRefused(ServiceError):
-    """An upload was refused for a reason that is not in the trace itself."""
-
-
-class UploadTooLarge(UploadRefused):
-    """The upload has more bytes than the service takes."""
-
-
-class UploadStalled(UploadRefused):
-    """The bytes of an upload stopped coming."""
-
-
-class DigestMismatch(UploadRefused):
+class DigestMismatch(ServiceError):
     """The bytes that came do not have the digest the sender named."""
-
-
-class ChecksumMismatch(UploadRefused):
-    """One part of an upload does not have the checksum the sender named; it was dropped."""
-
-
-class UploadBusy(UploadRefused):
-    """Another request writes to the same upload right now."""
-
-
-class UploadGone(UploadRefused):
-    """The upload cannot go on: it expired, was refused, or its bytes were lost."""
-
-
-class UploadHeaderInvalid(UploadRefused):
-    """A header of the upload protocol is missing or cannot be read."""
-
-
-class WrongOffset(UploadRefused):
-    """A part of an upload does not begin where the last one ended."""
-
-
-class ProtocolMismatch(UploadRefused):
-    """The sender speaks another version of the upload protocol."""
-
-
-class BlobDamaged(ServiceError):
-    """A stored file does not have the sha256 that is its name: none of it may be used."""
-
-
-class Unauthenticated(ServiceError):
-    """The request shows no secret that holds, so nobody is known to ask."""
-
-
-class Forbidden(ServiceError):
-    """Whoever asks is known, and may not do this."""
-
-
-class QuotaExceeded(ServiceError):
-    """The project has as much as it may have."""
-
-
-class RateLimited(ServiceError):
-    """Too many requests in too short a time; ``retry_after_seconds`` says when there is room."""
-
-    def __init__(self, message: str, *, retry_after_seconds: int = 60) -> None:
-        self.retry_after_seconds = retry_after_seconds
-        super().__init__(message)
 
 
 class Unavailable(ServiceError):
     """The service, its database or its broker cannot be reached, or is too busy for now."""
-
-
-class ServiceFault(ServiceError):
-    """A defect of the service, or damage to its database; whoever asked did nothing wrong."""
-
-
-class Busy(Unavailable):
-    """As much of this waits already as may; ``retry_after_seconds`` says when to ask again."""
-
-    def __init__(self, message: str, *, retry_after_seconds: int = 5) -> None:
-        self.retry_after_seconds = retry_after_seconds
-        super().__init__(message)
-
-
-class DrawingFailed(ServiceError):
-    """The process that draws ended without a picture, or took too long."""
 
 
 class Refused(ServiceError):

@@ -22,12 +22,13 @@ from pathlib import Path
 import redis
 import sqlalchemy as sa
 
+from db.errors import Conflict
 from db.models import Batch, BatchEvent, Result, Run, Shard
 from db.session import transaction
 from db.shards.messages import ShardMessage
 from refault.catalogue import Parameters, PatchSet, resolve
 from refault.client import Client
-from refault.errors import Conflict, RefaultError, Refused
+from refault.errors import RefaultError, Refused
 from refault.replay import session as simulator
 from refault.replay.compile.cache import cache_folder
 from services.local import stack as local

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 
-from refault.errors import ReplayOutOfTime
+from refault.errors import ReplayError
 from services.shared.limits import Limits
+
+
+class ReplayOutOfTime(ReplayError):
+    """The replay took longer than it may, so it was stopped."""
 
 
 class Deadline:

@@ -7,6 +7,7 @@ import logging
 import time
 from typing import Any
 
+from db.errors import BlobDamaged
 from db.repositories import operations, patch_sets
 from db.repositories.results import Outcome
 from db.session import transaction
@@ -15,7 +16,6 @@ from db.shards.fences import Fence
 from db.shards.leases import Claim
 from db.shards.recording import Computed
 from refault.errors import (
-    BlobDamaged,
     CatalogueError,
     RefaultError,
     ReplayCancelled,

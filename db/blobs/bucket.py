@@ -23,7 +23,7 @@ from pathlib import Path
 
 from db.blobs.objects import Objects
 from db.blobs.store import BlobStore, is_digest, missing, verify
-from refault.errors import BlobDamaged
+from db.errors import BlobDamaged
 
 FETCHED_BYTES_MAX = 64 * 1024**3
 

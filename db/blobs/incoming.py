@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from refault.errors import UploadBusy, UploadGone
+from db.errors import UploadBusy, UploadGone
 
 # An upload that has not been written to for this long belongs to a dead process.
 ABANDONED_AFTER_SECONDS = 24 * 3600
@@ -68,7 +68,7 @@ class Partial:
     def cut(self, size_bytes: int) -> None:
         """Forgets what stands behind byte ``size_bytes`` and goes on from there.
 
-        Raises :class:`~refault.errors.UploadGone` if the file is shorter: bytes that were safe
+        Raises :class:`~db.errors.UploadGone` if the file is shorter: bytes that were safe
         are missing.
         """
         if self.size_bytes < size_bytes:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from db.blobs.incoming import Incoming, IncomingBlob
-from refault.errors import BlobDamaged, NotFound
+from db.errors import BlobDamaged
+from refault.errors import NotFound
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from db.errors import Conflict
 from db.identifiers import uuid7
 from db.models import Membership, Project, User
-from refault.errors import Conflict, InvalidRequest, NotFound
+from refault.errors import InvalidRequest, NotFound
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,62}")
 EMAIL = re.compile(r"[^@\s\x00-\x20\x7f]{1,64}@[^@\s\x00-\x20\x7f]{1,189}")

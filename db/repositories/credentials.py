@@ -16,11 +16,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db import secrets
+from db.errors import Conflict
 from db.identifiers import uuid7
 from db.models import Batch, Device, LoginSession, Membership, Project, ShareLink, Token, User
 from db.models.accounts import SCOPES
 from db.scope import Maker, maker_of, project_of
-from refault.errors import Conflict, InvalidRequest, NotFound
+from refault.errors import InvalidRequest, NotFound
 
 # A write per request would be a row of contention; nobody needs it to the second.
 _USE_NOTED_SECONDS = 60

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db import secrets
+from db.errors import Forbidden
 from db.identifiers import uuid7
 from db.models import Identity, LoginFlow, User
 from db.repositories import accounts
-from refault.errors import Forbidden, RefaultError
+from refault.errors import RefaultError
 
 # First logins take turns: two at once of one person would make two accounts.
 _FIRST_LOGINS = 0x6F696463

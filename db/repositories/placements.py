@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from db.errors import Conflict
 from db.identifiers import uuid7
 from db.models import Placement
 from db.repositories import traces
-from refault.errors import Conflict
 
 REMOVAL_SECONDS = 600
 """A store that has not removed a file within this time has failed to."""
@@ -25,7 +25,7 @@ REMOVAL_SECONDS = 600
 def begin(session: Session, digest: str) -> uuid.UUID:
     """A file of that digest is about to be put in place; commit before it is.
 
-    Raises :class:`~refault.errors.Conflict` while such a file is being removed.
+    Raises :class:`~db.errors.Conflict` while such a file is being removed.
     """
     traces.lock_digest(session, digest)
     leaving = sa.select(Placement.id).where(Placement.digest == digest, Placement.is_removal)

@@ -8,10 +8,11 @@ import uuid
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from db.errors import Conflict, QuotaExceeded
 from db.identifiers import uuid7
 from db.models import Project, Run, Trace
 from db.scope import project_of
-from refault.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
+from refault.errors import InvalidRequest, NotFound
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 QUOTAS = (

@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from db.errors import RequestUnderWay
 from db.models import IdempotencyKey
 from db.scope import project_of
-from refault.errors import RequestUnderWay
 
 KEPT_SECONDS = 24 * 3600
 """How long an answer is repeated."""

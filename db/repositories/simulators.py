@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from db.errors import NoSimulator
 from db.models import Batch, Shard, Simulator, Worker
-from refault.errors import NoSimulator
 from refault.lineage import names_of, present_name
 
 WORKER_LOST_AFTER_SECONDS = 30

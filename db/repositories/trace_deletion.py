@@ -16,10 +16,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from db.errors import Conflict
 from db.models import Batch, BatchTrace, Project, Result, Run, Shard, Trace
 from db.repositories.traces import KEEP_TAG
 from db.scope import EVERYWHERE
-from refault.errors import Conflict
 
 
 @dataclasses.dataclass(frozen=True)

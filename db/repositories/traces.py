@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from db.errors import Conflict
 from db.identifiers import uuid7
 from db.models import Trace
 from db.repositories import projects
 from db.repositories.paging import PAGE_SIZE, Page, sorted_page
 from db.scope import EVERYWHERE, maker_of, project_of
-from refault.errors import Conflict, InvalidRequest, NotFound
+from refault.errors import InvalidRequest, NotFound
 
 SHORT_DIGEST_LENGTH = 8
 
@@ -76,7 +77,7 @@ def add(session: Session, **columns: Any) -> tuple[Trace, bool]:
     """Registers a trace; answers its row and whether it is new.
 
     Two uploads of the same file to one project at once give one row: the unique digest decides.
-    Raises :class:`~refault.errors.QuotaExceeded` for a new one where the project is full.
+    Raises :class:`~db.errors.QuotaExceeded` for a new one where the project is full.
     """
     project_id = project_of(session)
     if find_by_digest(session, columns["digest"]) is None:

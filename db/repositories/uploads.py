@@ -8,9 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from db.errors import UploadGone
 from db.models import Trace, Upload
 from db.repositories.paging import PAGE_SIZE, Page, newest_first
-from refault.errors import NotFound, UploadGone
+from refault.errors import NotFound
 
 
 def add(session: Session, *, lives_seconds: float, **columns: Any) -> Upload:

@@ -21,10 +21,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from db.errors import Conflict
 from db.identifiers import uuid7
 from db.models import Batch, Webhook, WebhookDelivery
 from db.repositories.paging import PAGE_SIZE, Page, newest_first
-from refault.errors import Conflict, NotFound
+from refault.errors import NotFound
 
 WEBHOOKS_MAX = 20
 """Per project: each of them costs a connection per event."""

@@ -7,10 +7,10 @@ import uuid
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from db.errors import Conflict
 from db.models import Batch, Shard
 from db.repositories import batch_events, batches
 from db.shards import endings, states
-from refault.errors import Conflict
 
 
 def cancel(session: Session, batch_id: uuid.UUID) -> Batch:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from db.errors import NoSimulator
 from db.identifiers import CODE_LENGTH, batch_code, uuid7
 from db.models import Batch, BatchColumn, BatchTrace, PatchSet, Result, Run, Shard, Trace
 from db.models.batches import BATCH_FINAL_STATES, PRIORITY_DEFAULT
@@ -20,7 +21,7 @@ from db.scope import EVERYWHERE, project_of
 from db.shards import cutting
 from db.shards.messages import ShardMessage
 from refault import catalogue
-from refault.errors import EmptyBatch, InvalidParameter, NoSimulator
+from refault.errors import EmptyBatch, InvalidParameter
 from refault.lineage import present_name
 
 RUNS_MAX = 10_000

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from db.errors import Conflict
 from db.models import Batch, Run, Shard
 from db.repositories import batch_events, batches, simulators
 from db.shards import cutting, planning, states
 from db.shards.messages import ShardMessage
-from refault.errors import Conflict
 
 
 def resume(session: Session, batch_id: uuid.UUID) -> tuple[Batch, list[ShardMessage]]:

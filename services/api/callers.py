@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 
 from db import secrets
+from db.errors import Forbidden
 from db.models import Batch, LoginSession, ShareLink, Token, User
 from db.models.accounts import SCOPES
 from db.models.projects import Made
@@ -18,7 +19,6 @@ from db.repositories import accounts, credentials
 from db.repositories.credentials import MadeLink
 from db.scope import Maker
 from refault.client.connection import SESSION_COOKIE
-from refault.errors import Forbidden
 
 # Where the caller of a request is kept in its ASGI scope.
 CALLER = "refault.caller"

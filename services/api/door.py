@@ -28,10 +28,11 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from db.errors import Forbidden
 from db.repositories import audit, rates
 from db.session import transaction
 from refault.client.connection import FORM_KEY_HEADER
-from refault.errors import Forbidden, NotFound, RateLimited, RefaultError, Unauthenticated
+from refault.errors import NotFound, RefaultError
 from services.api import errors
 from services.api.callers import CALLER, Caller, identify, secret_of
 from services.api.needs import (
@@ -43,6 +44,7 @@ from services.api.needs import (
     noun_of,
     scopes_for,
 )
+from services.api.refusals import RateLimited, Unauthenticated
 from services.shared import outbound
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ class Access:
 
 
 def caller_of(request: Request) -> Caller:
-    """Who calls; raises :class:`~refault.errors.Unauthenticated` on public routes for strangers."""
+    """Who calls; raises ``Unauthenticated`` on public routes for strangers."""
     found = request.scope.get(CALLER)
     if not isinstance(found, Caller):
         raise Unauthenticated(f"{path_of(request)} needs a token or a login")

@@ -19,8 +19,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from db import errors as db_errors
 from refault import errors
+from services.api import refusals
 from services.api.texts import cleaned
+from services.shared.limits import TraceTooCostly
 
 MEDIA_TYPE = "application/problem+json"
 # Where the request id of a request is kept in its ASGI scope.
@@ -79,7 +82,7 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.TraceTooLarge: ProblemType(
         "trace-out-of-bounds", 422, "The trace declares a size beyond its bound", _TRACE_REMEDY
     ),
-    errors.TraceTooCostly: ProblemType(
+    TraceTooCostly: ProblemType(
         "trace-too-costly", 422, "A replay of the trace takes more than it may",
         "The detail names the limit. Capture less, or ask a maintainer of the project or whoever "
         "runs the service to raise it.",
@@ -112,7 +115,7 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "Draw one trace (`?trace=` and its digest), or compare fewer columns. The other forms of "
         "the comparison (.json .txt .md .csv) hold all of it.",
     ),
-    errors.DrawingFailed: ProblemType(
+    refusals.DrawingFailed: ProblemType(
         "drawing-failed", 500, "The drawing failed",
         "The other forms of the comparison (.json .txt .md .csv) hold the same numbers.",
     ),
@@ -122,90 +125,85 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.NotFound: ProblemType(
         "not-found", 404, "Not found", "Check the address or the id."
     ),
-    errors.Conflict: ProblemType(
+    db_errors.Conflict: ProblemType(
         "conflict", 409, "The request contradicts what is there",
         "Look at the resource as it is now, then decide.",
     ),
-    errors.VersionMismatch: ProblemType(
+    refusals.VersionMismatch: ProblemType(
         "version-mismatch", 412, "It was changed meanwhile",
         "Get it again, look at what it is now, and send the change with the new ETag.",
     ),
-    errors.RequestUnderWay: ProblemType(
+    db_errors.RequestUnderWay: ProblemType(
         "request-under-way", 409, "The first request with this key has no answer yet",
         "Wait a little and send the same request under the same Idempotency-Key again.",
     ),
-    errors.KeyReused: ProblemType(
+    refusals.KeyReused: ProblemType(
         "key-reused", 422, "The key belongs to another request",
         "An Idempotency-Key names one request for 24 hours. Take a new one.",
     ),
-    errors.Unauthenticated: ProblemType(
+    refusals.Unauthenticated: ProblemType(
         "unauthenticated", 401, "Not authenticated",
         "Send `Authorization: Bearer rft_...` with a token that is neither expired nor revoked, "
         "or log in.",
     ),
-    errors.Forbidden: ProblemType(
+    db_errors.Forbidden: ProblemType(
         "forbidden", 403, "Not permitted",
         "Ask a maintainer of the project for a role, or for a token with the scope it needs.",
     ),
-    errors.QuotaExceeded: ProblemType(
+    db_errors.QuotaExceeded: ProblemType(
         "quota-exceeded", 507, "The project’s quota is used up",
         "Delete what is no longer needed, or ask an administrator for a larger quota.",
     ),
-    errors.RateLimited: ProblemType(
+    refusals.RateLimited: ProblemType(
         "rate-limited", 429, "Too many requests", "Wait as long as Retry-After says."
     ),
-    errors.NoSimulator: ProblemType(
+    db_errors.NoSimulator: ProblemType(
         "no-simulator", 503, "No worker has registered a simulator",
         "Start a worker (`python -m worker`), then send the request again.",
     ),
-    errors.Busy: ProblemType(
+    refusals.Busy: ProblemType(
         "busy", 503, "Too much of this is under way", "Wait as long as Retry-After says."
     ),
     errors.Unavailable: ProblemType(
         "unavailable", 503, "Part of the service cannot be reached or is too busy",
         "Send the request again later; /readyz says which part is missing.",
     ),
-    errors.UploadTooLarge: ProblemType(
+    refusals.UploadTooLarge: ProblemType(
         "upload-too-large", 413, "The upload is larger than the service takes",
         "Capture less, or raise REFAULT_UPLOAD_LIMIT_BYTES on the service.",
-    ),
-    errors.UploadStalled: ProblemType(
-        "upload-stalled", 408, "The body came too slowly",
-        "Send it again, faster. Of a resumable upload what came is kept: ask for the offset.",
     ),
     errors.DigestMismatch: ProblemType(
         "digest-mismatch", 422, "The bytes changed on the way",
         "Send them again; nothing was kept. If it happens twice, the file and the digest differ.",
     ),
-    errors.ChecksumMismatch: ProblemType(
+    refusals.ChecksumMismatch: ProblemType(
         "checksum-mismatch", 460, "A part changed on the way",
         "The part was dropped. Ask for the offset (HEAD) and send it again from there.",
     ),
-    errors.UploadBusy: ProblemType(
+    db_errors.UploadBusy: ProblemType(
         "upload-busy", 423, "Another request writes to this upload",
         "Wait until that request has ended, or is given up, then ask for the offset (HEAD).",
     ),
-    errors.UploadGone: ProblemType(
+    db_errors.UploadGone: ProblemType(
         "upload-gone", 410, "The upload cannot go on", "The detail says why. Begin a new upload."
     ),
-    errors.WrongOffset: ProblemType(
+    refusals.WrongOffset: ProblemType(
         "wrong-offset", 409, "The part begins in the wrong place",
         "Ask for the offset (HEAD) and send what comes after it.",
     ),
-    errors.UploadHeaderInvalid: ProblemType(
+    refusals.UploadHeaderInvalid: ProblemType(
         "upload-header-invalid", 400, "A header of the upload protocol cannot be read",
         "The detail names it. https://tus.io/protocols/resumable-upload says what each holds.",
     ),
-    errors.ProtocolMismatch: ProblemType(
+    refusals.ProtocolMismatch: ProblemType(
         "protocol-mismatch", 412, "Not the version of the upload protocol spoken here",
         "Send `Tus-Resumable: 1.0.0`.",
     ),
-    errors.BlobDamaged: ProblemType(
+    db_errors.BlobDamaged: ProblemType(
         "blob-damaged", 500, "A stored trace is damaged",
         "Upload the trace again with PUT /api/v1/blobs/{sha256}, which replaces the file.",
     ),
     errors.InvalidRequest: _INVALID,
-    errors.UploadRefused: _INVALID,
     RequestValidationError: _INVALID,
     ClientDisconnect: _DISCONNECTED,
     errors.RefaultError: _INTERNAL,
@@ -223,8 +221,13 @@ _FRAMEWORK: Mapping[int, ProblemType] = {
     405: ProblemType(
         "method-not-allowed", 405, "Method not allowed", "The Allow header lists those it has."
     ),
-    408: TABLE[errors.UploadStalled],
-    429: TABLE[errors.RateLimited],
+    408: ProblemType(
+        "upload-stalled",
+        408,
+        "The body came too slowly",
+        "Send it again, faster. Of a resumable upload what came is kept: ask for the offset.",
+    ),
+    429: TABLE[refusals.RateLimited],
     413: ProblemType(
         "content-too-large", 413, "The body is too large", "Send less at once, in several requests."
     ),
@@ -306,9 +309,9 @@ async def library_error(request: Request, error: Exception) -> Response:
 
 
 def _headers(error: Exception) -> dict[str, str]:
-    if isinstance(error, errors.Unauthenticated):
+    if isinstance(error, refusals.Unauthenticated):
         return {"www-authenticate": 'Bearer realm="refault"'}
-    if isinstance(error, errors.RateLimited | errors.Busy):
+    if isinstance(error, refusals.RateLimited | refusals.Busy):
         return {"retry-after": str(error.retry_after_seconds)}
     return {}
 

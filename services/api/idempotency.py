@@ -16,8 +16,9 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from db.repositories import requests
-from refault.errors import InvalidRequest, KeyReused, UploadTooLarge
+from refault.errors import InvalidRequest
 from services.api.deps import Resources, resources_of
+from services.api.refusals import KeyReused, UploadTooLarge
 
 HEADER = "idempotency-key"
 REPLAYED = "idempotency-replayed"

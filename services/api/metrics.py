@@ -19,9 +19,9 @@ from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 from starlette.types import Scope
 
+from db.errors import Forbidden
 from db.repositories import operations, simulators
 from db.session import transaction
-from refault.errors import Forbidden
 from services.api.deps import Resources, WithResources
 from services.api.door import is_operator
 from services.api.responses import problems

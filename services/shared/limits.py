@@ -10,7 +10,7 @@ import dataclasses
 from typing import Final
 
 from db.shards.messages import HARD_LIMIT_SECONDS
-from refault.errors import TraceTooCostly
+from refault.errors import TraceError
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
@@ -24,6 +24,10 @@ MEMORY_LIMIT_KIB: Final = 4 * GIB // 1024
 BASE_BYTES: Final = GIB
 #: Nobody has seen a machine replay more events of one variant a second.
 EVENTS_PER_SECOND_MAX: Final = 100_000_000
+
+
+class TraceTooCostly(TraceError):
+    """A replay of the trace takes more time or memory than the service gives."""
 
 
 @dataclasses.dataclass(frozen=True)

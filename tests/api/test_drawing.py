@@ -11,8 +11,9 @@ import pytest
 from refault.compare import chart, to_dict
 from refault.compare.chart import CELLS_MAX
 from refault.compare.comparison import compare
-from refault.errors import Busy, DrawingFailed, DrawingTooLarge
+from refault.errors import DrawingTooLarge
 from services.api.comparisons.drawing import Drawings
+from services.api.refusals import Busy, DrawingFailed
 from tests.builders import seed_series_columns
 from tests.fixtures.api import SERIES, bearer
 from tests.patience import PATIENCE_SECONDS

@@ -5,8 +5,8 @@ import os
 import pytest
 import sqlalchemy as sa
 
+from db.errors import Conflict
 from db.repositories import placements
-from refault.errors import Conflict
 from services.api import housekeeping
 from services.api.traces import keeping
 from tests.builders import put_blob, transaction

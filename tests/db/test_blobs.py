@@ -11,7 +11,8 @@ from obstore.store import MemoryStore
 from db.blobs import open_store
 from db.blobs.bucket import BucketStore
 from db.blobs.objects import Objects
-from refault.errors import BlobDamaged, NotFound, Unavailable, UploadBusy, UploadGone
+from db.errors import BlobDamaged, UploadBusy, UploadGone
+from refault.errors import NotFound, Unavailable
 from tests.builders import put_blob
 
 DATA = b"shadow" * 1000

@@ -3,11 +3,11 @@
 import pytest
 import sqlalchemy as sa
 
+from db.errors import Conflict, NoSimulator
 from db.models import Batch, Shard
 from db.repositories import results, simulators
 from db.shards import claiming, estimating, planning, recording
 from db.shards.recording import Computed
-from refault.errors import Conflict, NoSimulator
 from tests.builders import digest_of, make_result, transaction
 from tests.db.test_moving_on import move_on
 from tests.db.test_reopening import cancel, resume

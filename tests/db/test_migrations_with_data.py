@@ -6,11 +6,11 @@ import pytest
 import sqlalchemy as sa
 
 from db import schema
+from db.errors import ServiceFault
 from db.models import FIRST_PROJECT, Base, Batch, Identity, Result, Run, Shard, Trace, User
 from db.repositories import accounts, identities, patch_sets, results
 from db.session import create_engine, transaction
 from db.shards.fences import Fence
-from refault.errors import ServiceFault
 from tests.builders import claim_shard, digest_of, make_result, record_shard
 
 SIMULATOR, VARIANT, TRACE = (digest_of(name) for name in ("simulator", "variant", "trace"))

@@ -5,12 +5,12 @@ import random
 
 import pytest
 
+from db.errors import Conflict
 from db.models import Result, Run
 from db.repositories import results, simulators
 from db.shards import cancelling, endings, reopening
 from db.shards.fences import Fence
 from db.shards.leases import Grip
-from refault.errors import Conflict
 from tests.builders import digest_of, extend_lease, make_result, record_shard, transaction
 from tests.fixtures.database import SIMULATOR
 

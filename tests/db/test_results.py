@@ -3,10 +3,10 @@ import dataclasses
 import pytest
 import sqlalchemy as sa
 
+from db.errors import ServiceFault
 from db.models import Result
 from db.repositories import results
 from db.repositories.results import Outcome
-from refault.errors import ServiceFault
 from refault.results import RunResult
 from tests.builders import make_finding, make_result, transaction, write_result
 from tests.fixtures.database import SIMULATOR

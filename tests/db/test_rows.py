@@ -4,12 +4,13 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
+from db.errors import Conflict, NoSimulator
 from db.identifiers import batch_code, uuid7
 from db.models import PatchSet, Trace
 from db.repositories import patch_sets, simulators, trace_deletion, traces
 from db.session import create_engine
 from refault.catalogue import SEED_SERIES
-from refault.errors import Conflict, NoSimulator, NotFound, Unavailable
+from refault.errors import NotFound, Unavailable
 from tests.builders import digest_of, transaction
 from tests.fixtures.database import SIMULATOR
 

@@ -5,8 +5,9 @@ import pytest
 import sqlalchemy as sa
 from psycopg import errors
 
+from db.errors import ServiceFault
 from db.session import create_engine, transaction
-from refault.errors import ServiceFault, Unavailable
+from refault.errors import Unavailable
 from tests.fixtures.database_faults import DatabaseFaults
 
 EVERY = sorted(

@@ -4,13 +4,13 @@ import time
 
 import pytest
 
+from db.errors import Conflict
 from db.models import Result, Run, Shard
 from db.repositories import results, simulators
 from db.shards import cancelling, endings, sweeping
 from db.shards.endings import LOSSES_MAX
 from db.shards.fences import Fence
 from db.shards.leases import Grip
-from refault.errors import Conflict
 from tests.builders import digest_of, extend_lease, make_result, record_shard, transaction
 from tests.fixtures.database import SIMULATOR
 

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from db.models import FIRST_PROJECT, Project, Result, Trace
 from db.shards import cancelling, endings, leases, reopening
 from refault.catalogue import SEED_SERIES
-from refault.errors import ReplayCancelled, TraceTooCostly
+from refault.errors import ReplayCancelled
 from refault.replay import session as simulator
-from services.shared.limits import Limits
+from services.shared.limits import Limits, TraceTooCostly
 from tests.builders import put_blob, transaction
 from tests.engines import exhausting
 from tests.patience import eventually

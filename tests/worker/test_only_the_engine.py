@@ -4,11 +4,12 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from db.errors import ServiceFault
 from db.models import Result
 from refault.catalogue import SEED_SERIES, PatchSet, resolve
 from refault.engines.shadow import host as variant_host
 from refault.engines.shadow import loop
-from refault.errors import NotFound, ServiceFault, SimulatorCrashed, Unavailable
+from refault.errors import NotFound, SimulatorCrashed, Unavailable
 from refault.replay import session as engine
 from tests.builders import transaction
 from tests.fixtures.database_faults import LOST, DatabaseFaults, where

@@ -26,8 +26,8 @@ from fastapi.sse import ServerSentEvent
 
 from db.models import BatchEvent
 from db.models.batches import BATCH_FINAL_STATES
-from refault.errors import RateLimited
 from services.api.batches.schemas import StepEvent
+from services.api.refusals import RateLimited
 
 POLL_SECONDS_MIN = 0.02
 """How soon a watched batch is looked at again at first: it may be a short one."""

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from refault.errors import Busy, DrawingFailed
+from services.api.refusals import Busy, DrawingFailed
 
 _SCRIPT = Path(__file__).with_name("drawing_process.py")
 _KEPT_BYTES = 16 << 20

@@ -30,7 +30,8 @@ from joserfc.jwk import KeySet
 
 from db.repositories.accounts import EMAIL
 from db.repositories.identities import Begun, Person
-from refault.errors import Unauthenticated, Unavailable
+from refault.errors import Unavailable
+from services.api.refusals import Unauthenticated
 from services.api.settings import Settings, is_safe_url
 
 # Signatures by keys that only the issuer has: neither "none" nor one under a secret we have, too.

@@ -11,13 +11,15 @@ import logging
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
+from db.errors import Forbidden
 from db.models import User
 from db.repositories import audit, identities, rates
 from db.repositories.identities import Person
 from db.session import transaction
-from refault.errors import Forbidden, NotFound, RateLimited, RefaultError, Unauthenticated
+from refault.errors import NotFound, RefaultError
 from services.api.deps import Resources
 from services.api.oidc.schemas import BegunLogin, FinishBody, IssuedSession
+from services.api.refusals import RateLimited, Unauthenticated
 from services.api.sessions.service import audit_refusal, open_session, place_of
 
 if TYPE_CHECKING:

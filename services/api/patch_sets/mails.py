@@ -6,11 +6,12 @@ from pydantic import Field
 
 from db.repositories import patch_sets
 from refault import catalogue, series
-from refault.errors import CatalogueError, InvalidRequest, SeriesError, UploadTooLarge
+from refault.errors import CatalogueError, InvalidRequest, SeriesError
 from services.api.deps import Resources
 from services.api.errors import PointedError
 from services.api.patch_sets.schemas import PatchSet
 from services.api.patch_sets.service import document_of
+from services.api.refusals import UploadTooLarge
 from services.api.schemas import Document
 
 MAIL_BYTES_MAX = 8 * 1024 * 1024

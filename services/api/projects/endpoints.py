@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
+from db.errors import Forbidden
 from db.repositories import accounts, projects
 from db.scope import project_of
 from db.session import transaction
-from refault.errors import Forbidden
 from services.api.deps import Resources, WithCaller, WithResources
 from services.api.projects.schemas import Member, MemberBody, Project, ProjectBody
 from services.api.responses import problems

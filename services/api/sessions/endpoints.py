@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
+from db.errors import Forbidden
 from db.models import LoginSession, User
 from db.repositories import accounts, credentials, projects
 from db.session import transaction
-from refault.errors import Forbidden, NotFound
+from refault.errors import NotFound
 from services.api import passwords
 from services.api.callers import SCOPES_OF_ROLE, Caller
 from services.api.deps import Resources, WithCaller, WithResources

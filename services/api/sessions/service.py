@@ -23,9 +23,9 @@ from sqlalchemy.orm import Session
 from db.models import User
 from db.repositories import accounts, audit, credentials, rates
 from db.session import transaction
-from refault.errors import RateLimited, Unauthenticated
 from services.api import passwords
 from services.api.deps import Resources
+from services.api.refusals import RateLimited, Unauthenticated
 from services.api.sessions.schemas import LoginBody, OpenedSession
 
 _log = logging.getLogger("refault.api")

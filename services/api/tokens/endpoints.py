@@ -5,8 +5,9 @@ import uuid
 
 from fastapi import APIRouter, Response
 
+from db.errors import Forbidden
 from db.repositories import credentials
-from refault.errors import Forbidden, NotFound
+from refault.errors import NotFound
 from services.api.callers import Caller
 from services.api.deps import WithCaller, WithResources
 from services.api.responses import problems

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from refault.errors import InvalidRequest, UploadTooLarge
+from refault.errors import InvalidRequest
+from services.api.refusals import UploadTooLarge
 from services.api.schemas import LINES, Body
 from services.api.texts import number_in
 from services.api.traces.schemas import TAGS_MAX, Name, Note, Tag

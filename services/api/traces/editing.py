@@ -9,13 +9,15 @@ import uuid
 from sqlalchemy.orm import Session
 
 from db import orphans
+from db.errors import Conflict
 from db.models import Trace
 from db.repositories import placements, trace_deletion, traces
 from db.session import transaction
 from db.shards import throughput
-from refault.errors import Conflict, NotFound, Unavailable, VersionMismatch
+from refault.errors import NotFound, Unavailable
 from services.api.callers import Caller
 from services.api.deps import Resources
+from services.api.refusals import VersionMismatch
 from services.api.traces.schemas import TraceChanges, TraceDeletion, TraceDetail, TraceSummary
 
 LISTED_CHARACTERS_MAX = 200

@@ -20,9 +20,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from db import orphans
+from db.errors import Conflict
 from db.models import Trace
 from db.repositories import operations, placements, traces
-from refault.errors import Conflict, DigestMismatch
+from refault.errors import DigestMismatch
 from refault.trace import TraceValidator
 from services.api.deps import Resources
 from services.api.traces.announcement import Wishes

@@ -2,8 +2,9 @@
 
 from contextlib import ExitStack
 
+from db.errors import QuotaExceeded
 from db.repositories import traces
-from refault.errors import QuotaExceeded, Unavailable
+from refault.errors import Unavailable
 from services.api.deps import Resources
 from services.api.traces import keeping, quota
 from services.api.traces.announcement import Announcement, too_large

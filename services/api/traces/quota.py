@@ -12,9 +12,10 @@ from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
+from db.errors import QuotaExceeded
 from db.models import Trace
 from db.repositories import projects, traces, uploads
-from refault.errors import DigestMismatch, QuotaExceeded
+from refault.errors import DigestMismatch
 
 Counted = tuple[int, int]
 

@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 
 from db.models import Upload
 from db.repositories import uploads
-from refault.errors import UploadHeaderInvalid
 from services.api.deps import Resources, WithCaller, WithPage, WithResources
+from services.api.refusals import UploadHeaderInvalid
 from services.api.responses import problems
 from services.api.schemas import Digest, Page
 from services.api.texts import number_in

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from typing import Any, Final
 
 from db.models import Upload
-from refault.errors import ChecksumMismatch, ProtocolMismatch, UploadHeaderInvalid
+from services.api.refusals import ChecksumMismatch, ProtocolMismatch, UploadHeaderInvalid
 from services.api.texts import number_in
 from services.api.traces.announcement import Wishes, as_wishes
 

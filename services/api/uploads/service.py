@@ -20,20 +20,14 @@ from collections.abc import Generator, Iterator
 from typing import cast
 
 from db.blobs import Partial
+from db.errors import QuotaExceeded, UploadBusy, UploadGone
 from db.models import Upload
 from db.repositories import uploads
 from db.session import transaction
-from refault.errors import (
-    DigestMismatch,
-    QuotaExceeded,
-    TraceError,
-    Unavailable,
-    UploadBusy,
-    UploadGone,
-    WrongOffset,
-)
+from refault.errors import DigestMismatch, TraceError, Unavailable
 from refault.trace import TraceValidator
 from services.api.deps import Resources
+from services.api.refusals import WrongOffset
 from services.api.traces import keeping, quota
 from services.api.traces.announcement import Wishes, too_large
 from services.api.traces.streaming import Taking

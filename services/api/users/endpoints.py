@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path
 from pydantic import Field
 
+from db.errors import Forbidden
 from db.models import User as UserRow
 from db.repositories import accounts, credentials, identities
 from db.session import transaction
-from refault.errors import Forbidden
 from services.api import passwords
 from services.api.deps import WithCaller, WithResources
 from services.api.responses import problems
