@@ -86,7 +86,7 @@ def get_comparison_as(
     """Get the comparison of a batch as .json .txt .md .csv or .svg.
 
     It holds what there is: cells without a result yet say so. `base` chooses
-    the column the others are read against. JSON comes in pages of at most 120
+    the column the others are read against. JSON comes in pages of at most 80
     cells, each with the verdicts over all of them; the other forms are whole.
     """
     if form not in set(Form):
