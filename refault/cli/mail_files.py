@@ -8,8 +8,11 @@ from pathlib import Path
 
 from refault.errors import SeriesError
 from refault.series import BYTES_MAX, MAILS_MAX
+from refault.trace.importers.recognition import Kind, look
 
 STANDARD_INPUT = "-"
+# What another verb reads, or nobody.
+_NO_MAIL = {Kind.TRACE, Kind.DAMAGED_TRACE, Kind.IMPORTABLE, Kind.RESULT, Kind.EMPTY}
 
 
 def contents(paths: Sequence[Path]) -> list[bytes]:
@@ -42,6 +45,9 @@ def _of(path: Path, left: int) -> Iterator[bytes]:
             for file in files:
                 yield _read(file, left)
         else:
+            found = look(path)
+            if found.kind in _NO_MAIL or (found.kind is Kind.FOREIGN and not found.is_text):
+                raise SeriesError(found.refusal())
             yield _read(path, left)
     except OSError as error:
         raise SeriesError(f"{path}: {error.strerror}") from error

@@ -16,7 +16,7 @@ from refault.cli.exits import ExitCode
 from refault.cli.mail_files import contents
 from refault.cli.terminal import print_json
 from refault.compare.layout import clean
-from refault.errors import InvalidRequest
+from refault.errors import InvalidRequest, SeriesError
 
 WIDTH = 72
 _INDEX_DIGITS = 6
@@ -85,7 +85,11 @@ def read(
 
     Example: curl -s https://lore.example.org/kvm/ID/t.mbox.gz | refault patches read -
     """
-    reading = series.read(contents(files), version)
+    mails = contents(files)
+    try:
+        reading = series.read(mails, version)
+    except SeriesError as error:
+        raise SeriesError(f"{', '.join(map(str, files))}: {error}") from error
     given = dict(map(_mapped, mapping))
     matches = series.apply_mapping(series.match(reading.patches), given)
     remedies = list(series.remedies(matches, "--map "))

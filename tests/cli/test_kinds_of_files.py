@@ -97,6 +97,7 @@ def tried():
 
 #: What comes before a file and after it; each refuses some kinds before it looks for the service.
 VERBS = {
+    "patches read": ((), ()),
     "replay": ((), ("-v", "base")),
     "import": ((), ("--ram-mib", "16", "--out", "out")),
     "push": ((), ()),

@@ -175,7 +175,7 @@ def test_a_mail_with_a_thousand_nested_parts_is_refused_in_one_line(tmp_path):
     )
     assert (found.returncode, found.stdout) == (ExitCode.BAD_INPUT, "")
     assert found.stderr.splitlines() == [
-        "refault: no patch in this file: 'x': its parts are nested deeper than 20"
+        f"refault: {tmp_path}/a.eml: no patch in this file: 'x': its parts are nested deeper than 20"
     ]
 
 

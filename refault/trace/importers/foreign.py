@@ -11,6 +11,9 @@ _CHAMPSIM_LOOK: Final = 8  # records
 _LOW_HALF_END: Final = 1 << 47
 _HIGH_HALF: Final = 0xFFFF_8000_0000_0000
 
+A_DIFF: Final = "a diff, without the mail it came in"
+A_TEXT: Final = "a text that is not known here"
+
 
 def _like(pattern: bytes) -> Callable[[bytes], bool]:
     """Whether the pattern is found at the start of one of the first lines."""
@@ -78,9 +81,9 @@ FOREIGN: Final[tuple[tuple[str, Callable[[bytes], bool]], ...]] = (
     ("a log of valgrind's lackey", _like(rb"^==\d+== Lackey|^(?:I | [SLM]) ? ?[0-9a-f]+,\d+$")),
     ("a log of Pin's pinatrace", _like(rb"^0x[0-9a-f]+: [RW] 0x[0-9a-f]+")),
     ("a log of QEMU's execlog", _like(rb'^\d+, 0x[0-9a-f]+, 0x[0-9a-f]+, "')),
-    ("a diff, without the mail it came in", _like(rb"\A(?:diff --git |--- \S|Index: )")),
+    (A_DIFF, _like(rb"\A(?:diff --git |--- \S|Index: )")),
     ("JSON, and none that is read here", _like(rb"\A\s*[\[{]")),
     ("a trace of ChampSim", _is_champsim),
-    ("a text that is not known here", _is_text),
+    (A_TEXT, _is_text),
     ("a file of a format that is not known here", lambda _: True),
 )

@@ -25,7 +25,7 @@ import zstandard
 
 from refault.printable import printable
 from refault.trace.format import MAGIC
-from refault.trace.importers.foreign import FOREIGN
+from refault.trace.importers.foreign import A_DIFF, A_TEXT, FOREIGN
 from refault.trace.importers.registry import IMPORTERS, Importer, importer_of
 from refault.trace.importers.source import LZMA_MEMORY_BYTES, MAX_WINDOW_BYTES, PACKINGS
 
@@ -72,6 +72,11 @@ class Found(NamedTuple):
     detail: str = ""
     packing: str = ""
     importer: Importer | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a text of no format that is known by sight, or a diff: mail may be so."""
+        return self.detail in {A_DIFF, A_TEXT}
 
     def refusal(self) -> str:
         """What it is, and what reads it or else is to be done; a line that begins with its name."""
