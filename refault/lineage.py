@@ -1,8 +1,9 @@
 """Digests of one engine before and after a change that left its meaning alone.
 
 An engine is named by the digest of its source (:mod:`refault.replay.source`), and its results by
-that name. Moving files changes the digest and nothing else. Here the old names stand beside the
-new one, so that results made under an old name stay current, and may stand beside new ones.
+that name. Moving files, or naming a number, changes the digest and nothing else. Here the old
+names stand beside the new one, so that results made under an old name stay current, and may stand
+beside new ones.
 
 An entry is made only when every golden case agrees and no result changes a byte but for the name.
 """
@@ -10,15 +11,23 @@ An entry is made only when every golden case agrees and no result changes a byte
 from __future__ import annotations
 
 #: Old digest → the present one of the same engine.
-SAME_AS: dict[str, str] = dict.fromkeys(
-    (
-        # refault/mmu, before engines were plural, under Python 3.11, 3.12 and 3.13
-        "9ca3a6b58ca31c76e84dfdffdadefb89dd831d626d5f94b346425e88927a2f72",
-        "76c9125a12e37f430f3fc13aa22226e46f3e7c63b4c09a46321035e21c4ed50a",
-        "f76cb7caa5e69c622269c2eb44cecf4453c0c777b155c161a203baaefaf7bcfb",
+SAME_AS: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            # refault/mmu, before engines were plural, under Python 3.11, 3.12 and 3.13
+            "9ca3a6b58ca31c76e84dfdffdadefb89dd831d626d5f94b346425e88927a2f72",
+            "76c9125a12e37f430f3fc13aa22226e46f3e7c63b4c09a46321035e21c4ed50a",
+            "f76cb7caa5e69c622269c2eb44cecf4453c0c777b155c161a203baaefaf7bcfb",
+            # refault/engines/shadow, before values of knobs had names
+            "4c0bd16e4e5a9f88fb97bd2911f7f156bb8a29d4d7e1549859e2a24a23b9e523",
+        ),
+        "44419a8df96f5d261831a5a4016537438d3afdce943010af6a7d620bbbf9e77c",
     ),
-    "4c0bd16e4e5a9f88fb97bd2911f7f156bb8a29d4d7e1549859e2a24a23b9e523",
-)
+    # refault/engines/walk, before values of knobs had names: refault/replay is part of it
+    "0f70167b504e44c644acf4e19d5bb84f35a4d2e1c455af8e0eab4cdfb708a058": (
+        "50981c22867a8458b5c7f599dc3402baac20a8f07e40ec275a47a6082b0c1fe4"
+    ),
+}
 
 
 def present_name(digest: str) -> str:

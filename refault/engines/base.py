@@ -122,7 +122,8 @@ class Engine:
 
     ``package`` is where its code is; its module ``host`` opens hosts. ``counters`` are the names
     of what it counts, in order. ``refuses`` says why it cannot replay a trace with that header
-    under a variant, or nothing.
+    under a variant, or nothing. ``compiled_with`` are modules of the library, neither its own nor
+    shared by all engines, that decide what its kernels do.
     """
 
     name: str
@@ -130,11 +131,12 @@ class Engine:
     package: str
     counters: tuple[str, ...]
     refuses: Callable[[TraceHeader, Variant], str] = _what_no_engine_can
+    compiled_with: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """The digest under which its results are stored (sha256, hex)."""
-        return engine_digest(self.package)
+        return engine_digest(self.package, self.compiled_with)
 
     def open(
         self, variant: Variant, header: TraceHeader, budget: Budget, watch: Watch | None = None

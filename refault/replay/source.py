@@ -3,8 +3,9 @@
 Results are keyed by this digest. It covers the syntax trees of
 
 - every module in the engine's own folder and the folders below it,
-- ``refault/replay``, and
-- the modules of ``refault/trace`` that decode a trace,
+- ``refault/replay``,
+- the modules of ``refault/trace`` that decode a trace, and
+- what else its kernels are compiled with (``compiled_with`` of its ``ENGINE``),
 
 without docstrings (comments are not in a syntax tree). So an edited explanation, a change in
 another engine or in a comparison leaves every stored result valid.
@@ -38,24 +39,34 @@ DECODING = (
     "unpacking",
 )
 
+#: The numbers of the knobs' values, which kernels that read knobs are compiled with.
+KNOB_VALUES = "refault.catalogue.values"
+
 _LIBRARY = Path(trace_format.__file__).parents[1]
 
 
 @functools.cache
-def engine_digest(package: str) -> str:
+def engine_digest(package: str, compiled_with: tuple[str, ...] = ()) -> str:
     """The digest of the engine in ``package`` (``refault.engines.shadow``): sha256, hex."""
-    return digest_of(_files_of(package), _LIBRARY)
+    return digest_of(files_of(package, compiled_with), _LIBRARY)
 
 
-def _files_of(package: str) -> Iterator[Path]:
+def files_of(package: str, compiled_with: tuple[str, ...] = ()) -> Iterator[Path]:
     """The modules that an engine's digest covers."""
-    return _modules(_LIBRARY.joinpath(*package.split(".")[1:]), _LIBRARY / "replay")
+    yield from _modules(_place_of(package), _LIBRARY / "replay")
+    yield from (_place_of(name).with_suffix(".py") for name in compiled_with)
+
+
+def _place_of(name: str) -> Path:
+    """Where a package of the library lies, or a module but for its suffix."""
+    return _LIBRARY.joinpath(*name.split(".")[1:])
 
 
 @functools.cache
 def compiled_digest() -> str:
     """The digest of everything kernels are compiled from: the key of their cache."""
-    return digest_of(_modules(_LIBRARY / "engines", _LIBRARY / "replay"), _LIBRARY)
+    paths = {*_modules(_LIBRARY / "engines", _LIBRARY / "replay")}
+    return digest_of(paths | {_place_of(KNOB_VALUES).with_suffix(".py")}, _LIBRARY)
 
 
 def _modules(*folders: Path) -> Iterator[Path]:

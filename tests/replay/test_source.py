@@ -3,6 +3,7 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import refault
 from refault.engines import ENGINES
@@ -37,7 +38,8 @@ def test_another_file_is_another_engine(tmp_path):
 
 def covered(engine):
     """The files whose change changes an engine's digest."""
-    return {path.relative_to(LIBRARY).as_posix() for path in source._files_of(engine.package)}
+    files = source.files_of(engine.package, engine.compiled_with)
+    return {path.relative_to(LIBRARY).as_posix() for path in files}
 
 
 def test_a_digest_covers_the_engine_what_all_share_and_the_decoding_and_nothing_else():
@@ -46,9 +48,19 @@ def test_a_digest_covers_the_engine_what_all_share_and_the_decoding_and_nothing_
     for name, engine in ENGINES.items():
         folder = LIBRARY / "engines" / name
         own = {path.relative_to(LIBRARY).as_posix() for path in folder.rglob("*.py")}
-        assert covered(engine) == own | shared
+        values = {"catalogue/values.py"} if name == "shadow" else set()
+        assert covered(engine) == own | shared | values
     assert "engines/shadow/kvm/zap.py" in covered(ENGINES["shadow"])
     assert "trace/rules.py" in covered(ENGINES["walk"])
+
+
+def test_another_number_of_a_knob_s_value_is_another_engine_and_compiled_anew():
+    """Kernels hold the numbers, not the names."""
+    shadow = ENGINES["shadow"]
+    assert source.engine_digest(shadow.package) != shadow.digest
+    present = source.compiled_digest()
+    with mock.patch.object(source, "KNOB_VALUES", "refault.catalogue.knobs"):
+        assert source.compiled_digest.__wrapped__() != present
 
 
 def test_what_a_digest_covers_of_decoding_is_what_the_reader_imports():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -17,7 +18,7 @@ PATCH = Patch(
     claim="A toggle of PGE flushes translations; it changes nothing about how tables are walked.",
     objection="",
     fate="Merged: 5.16.",
-    knobs={"cr4_write": 3},
+    knobs={"cr4_write": values.CR4_WRITE_REQUESTS},
     requires=("cr4-norole",),
     source="release 5.16",
     short="p4f",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -20,7 +21,7 @@ PATCH = Patch(
     ),
     objection="",
     fate="Merged: 87bc3bf972a (2.6.35-rc1).",
-    knobs={"role_cr4_pge": 0},
+    knobs={"role_cr4_pge": values.ROLE_CR4_PGE_ABSENT},
     requires=(),
     source="87bc3bf972a",
     short="p4n",

@@ -6,6 +6,7 @@ write by dropping the roots, and keeps separate shadow pages for PGE on and off.
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -28,7 +29,7 @@ PATCH = Patch(
         "Not merged. 87bc3bf972a (2.6.35-rc1) took cr4.pge out of the role instead; "
         "aad827034e4 (2.6.36) resets only for bits that matter, PGE among them."
     ),
-    knobs={"cr4_write": 1},
+    knobs={"cr4_write": values.CR4_WRITE_FLUSHES},
     requires=(),
     source="kvm mailing list, 12 April 2010, mail of 1:03 am; complete in the thread",
     short="p4",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -19,7 +20,7 @@ PATCH = Patch(
     ),
     objection="Avi Kivity asked for a decision on the role bit first.",
     fate="Not merged in this form; a fast path for PGE came in 5.16.",
-    knobs={"cr4_write": 2},
+    knobs={"cr4_write": values.CR4_WRITE_STORES},
     requires=(),
     source="kvm mailing list, 12 April 2010, mail of 1:03 am",
     short="p4s",

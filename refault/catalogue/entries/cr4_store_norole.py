@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -19,7 +20,7 @@ PATCH = Patch(
         "The role bit went with 87bc3bf972a (2.6.35-rc1); a fast path for PGE came much later, "
         "in 5.16."
     ),
-    knobs={"cr4_write": 2, "role_cr4_pge": 0},
+    knobs={"cr4_write": values.CR4_WRITE_STORES, "role_cr4_pge": values.ROLE_CR4_PGE_ABSENT},
     requires=(),
     source="the thread, and 87bc3bf972a of 19 April 2010",
     short="p4r",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -18,7 +19,7 @@ PATCH = Patch(
         "PGE is among the bits, so the toggling that patch 4 is about stays as dear as it was."
     ),
     fate="Merged: aad827034e4 (2.6.36).",
-    knobs={"cr_reset": 1},
+    knobs={"cr_reset": values.CR_RESET_BITS},
     requires=(),
     source="aad827034e4",
     short="p4b",

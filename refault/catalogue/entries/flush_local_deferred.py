@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -17,7 +18,7 @@ PATCH = Patch(
     claim="Repeated flushes become one, and later ones save interrupts.",
     objection="",
     fate="Merged: 3b5d1321866 (2.6.36).",
-    knobs={"local_flush": 1},
+    knobs={"local_flush": values.LOCAL_FLUSH_AT_ENTRY},
     requires=(),
     source="3b5d1321866",
     short="p6d",

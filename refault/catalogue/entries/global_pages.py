@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -30,7 +31,12 @@ PATCH = Patch(
         "bf47a760f66 ('complexity not worthwhile') and removed as c2d0ee46e6e (2009). The "
         "role bit stayed until 87bc3bf972a."
     ),
-    knobs={"global_pages": 1, "role_cr4_pge": 1, "cr4_write": 0, "cr_reset": 0},
+    knobs={
+        "global_pages": values.GLOBAL_PAGES_LEFT,
+        "role_cr4_pge": values.ROLE_CR4_PGE_PRESENT,
+        "cr4_write": values.CR4_WRITE_RESETS,
+        "cr_reset": values.CR_RESET_ALWAYS,
+    },
     requires=(),
     source="6cffe8ca4a2, 2f0b3d60b2c, 25e2343246f",
     short="p4g",

@@ -8,6 +8,7 @@ bases a mark can stay set below a parent whose own mark was cleared.
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Beginning, Patch
 
 PATCH = Patch(
@@ -31,7 +32,7 @@ PATCH = Patch(
         "as 1047df1fb68 (2.6.36), after ebdea638df0 and 7a8f1a74e41 had made the clearing of "
         "marks exact."
     ),
-    knobs={"parent_stop": 1},
+    knobs={"parent_stop": values.PARENT_STOP_AT_BIT},
     requires=(),
     source="kvm mailing list, 12 April 2010, mail of 1:02 am; cut off after the first half",
     short="p3",

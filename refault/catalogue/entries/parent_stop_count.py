@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -16,7 +17,7 @@ PATCH = Patch(
     claim="A parent with marked children has marked ancestors already.",
     objection="Unsound on this base for the same reason, and in more cases.",
     fate="This is the rule that was merged: 1047df1fb68 (2.6.36), on top of exact clearing.",
-    knobs={"parent_stop": 2},
+    knobs={"parent_stop": values.PARENT_STOP_AT_COUNT},
     requires=(),
     source="the same mail; the rule is that of 1047df1fb68",
     short="p3count",

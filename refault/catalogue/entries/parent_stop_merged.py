@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -21,7 +22,7 @@ PATCH = Patch(
         "Merged: 1047df1fb68 (2.6.36). On April's code the three steps gave the same bytes as"
         " parent-stop-count with unsync-clear-exact, so they are the same knobs here."
     ),
-    knobs={"parent_stop": 2},
+    knobs={"parent_stop": values.PARENT_STOP_AT_COUNT},
     requires=("unsync-clear-complete",),
     source="1047df1fb68",
     short="p3m3",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -24,7 +25,7 @@ PATCH = Patch(
         "Mainline came to one flush for each mmu_sync_children(), with the remote flush for "
         "write protection still in front."
     ),
-    knobs={"sync_scope": 3},
+    knobs={"sync_scope": values.SYNC_SCOPE_FLUSHED_ONCE},
     requires=(),
     source="the mail's description: flush after all pages are synchronised",
     short="p6once",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -20,7 +21,7 @@ PATCH = Patch(
         "synchronised: stale translations. The second came as its fix."
     ),
     fate="Merged: f918b443527 and 36a2e6774bf (2.6.36).",
-    knobs={"sync_protect": 1},
+    knobs={"sync_protect": values.SYNC_PROTECT_ONCE},
     requires=(),
     source="f918b443527, 36a2e6774bf",
     short="p6s",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -16,7 +17,7 @@ PATCH = Patch(
     claim="A preparation for the early stop: a set mark always has a reason.",
     objection="",
     fate="Merged: 7a8f1a74e41 (2.6.36), whose message says what it prepares.",
-    knobs={"unsync_clear": 1},
+    knobs={"unsync_clear": values.UNSYNC_CLEAR_AT_ONCE},
     requires=("unsync-count-exact",),
     source="7a8f1a74e41",
     short="p3m2",

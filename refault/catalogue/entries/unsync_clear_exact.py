@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -19,7 +20,7 @@ PATCH = Patch(
         "The same behaviour was merged as ebdea638df0 and 7a8f1a74e41 (2.6.36), in "
         "preparation of 1047df1fb68."
     ),
-    knobs={"unsync_count": 1, "unsync_clear": 1},
+    knobs={"unsync_count": values.UNSYNC_COUNT_EXACT, "unsync_clear": values.UNSYNC_CLEAR_AT_ONCE},
     requires=("parent-stop-count",),
     source="not part of the thread",
     short="fix",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -16,7 +17,7 @@ PATCH = Patch(
     claim="A preparation: the count of marked children equals the number of marks.",
     objection="",
     fate="Merged: ebdea638df0 (2.6.36).",
-    knobs={"unsync_count": 1},
+    knobs={"unsync_count": values.UNSYNC_COUNT_EXACT},
     requires=(),
     source="ebdea638df0",
     short="p3m1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Beginning, Patch
 
 PATCH = Patch(
@@ -25,7 +26,7 @@ PATCH = Patch(
         "The list was never merged. The single flush came piece by piece: d98ba053656, "
         "0671a8e75d8, 3b5d1321866, f918b443527 (2.6.36), a4ee1ca4a36 (2.6.38)."
     ),
-    knobs={"sync_scope": 1},
+    knobs={"sync_scope": values.SYNC_SCOPE_LISTED},
     requires=(),
     source="kvm mailing list, 12 April 2010, mail of 1:06 am; cut off after the list's upkeep",
     short="p6",

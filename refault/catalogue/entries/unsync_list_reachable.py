@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -17,7 +18,7 @@ PATCH = Patch(
     claim="Only what the new root reaches is synchronised, without walking marks downward.",
     objection="Each listed page costs a walk upward, of every path until a root is met.",
     fate="Never posted.",
-    knobs={"sync_scope": 2},
+    knobs={"sync_scope": values.SYNC_SCOPE_REACHABLE},
     requires=(),
     source="Avi Kivity's reply in the same thread",
     short="p6reach",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -16,7 +17,7 @@ PATCH = Patch(
     claim="No page of another VM is reached without that VM's lock.",
     objection="The other objections to patch 6 stand.",
     fate="Never posted.",
-    knobs={"sync_scope": 1},
+    knobs={"sync_scope": values.SYNC_SCOPE_LISTED},
     requires=(),
     source="the objections in the thread",
     short="p6vm",

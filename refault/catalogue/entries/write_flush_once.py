@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -17,7 +18,7 @@ PATCH = Patch(
     claim="Fewer flushes when a table is shadowed more than once.",
     objection="",
     fate="Merged: 0671a8e75d8 (2.6.36).",
-    knobs={"write_flush": 1},
+    knobs={"write_flush": values.WRITE_FLUSH_ONCE},
     requires=(),
     source="0671a8e75d8",
     short="p6w",

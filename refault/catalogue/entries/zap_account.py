@@ -7,6 +7,7 @@ limit, and a hash walk that keeps the next node while the zap may free it.
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -35,7 +36,11 @@ PATCH = Patch(
         "then 3246af0ece6 (2.6.35-rc1) with restarts in every walk, d35b8dd9355 (2.6.35-rc1) "
         "and 54a4f0239f2 (2.6.36)."
     ),
-    knobs={"zap_return": 1, "hash_restart": 1, "limit_loop": 1},
+    knobs={
+        "zap_return": values.ZAP_RETURN_CHILDREN,
+        "hash_restart": values.HASH_RESTART_UNSHADOW,
+        "limit_loop": values.LIMIT_LOOP_CHILDREN,
+    },
     requires=(),
     source="kvm mailing list, 12 April 2010, mail of 1:01 am; complete in the thread",
     short="p2",

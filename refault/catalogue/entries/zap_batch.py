@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -21,7 +22,7 @@ PATCH = Patch(
     ),
     objection="",
     fate="Merged: 7775834a233, d98ba053656 and f41d335a02d (2.6.36).",
-    knobs={"zap_commit": 1},
+    knobs={"zap_commit": values.ZAP_COMMIT_BATCH},
     requires=("zap-return-self",),
     source="7775834a233, d98ba053656, f41d335a02d",
     short="p2batch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -24,7 +25,7 @@ PATCH = Patch(
         "Never merged. zap-batch (2.6.36) marks pages invalid too, but zaps the children all "
         "the same."
     ),
-    knobs={"zap_return": 1, "zap_children": 1},
+    knobs={"zap_return": values.ZAP_RETURN_CHILDREN, "zap_children": values.ZAP_CHILDREN_SET_ASIDE},
     requires=(),
     source="Avi Kivity's reply of 12 April 2010 in the same thread",
     short="p2inv",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -22,7 +23,7 @@ PATCH = Patch(
         " And mmu_unshadow() can still go on at a freed page."
     ),
     fate="The test was merged as part of 77662e0028c (2.6.34-rc6).",
-    knobs={"limit_loop": 2},
+    knobs={"limit_loop": values.LIMIT_LOOP_UNTIL_EMPTY},
     requires=(),
     source="Marcelo Tosatti's reply in the same thread",
     short="p2empty",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -19,7 +20,11 @@ PATCH = Patch(
         "54a4f0239f2 (2.6.36)."
     ),
     fate="Merged: 77662e0028c (2.6.34-rc6, marked for stable).",
-    knobs={"zap_return": 1, "hash_restart": 1, "limit_loop": 3},
+    knobs={
+        "zap_return": values.ZAP_RETURN_CHILDREN,
+        "hash_restart": values.HASH_RESTART_UNSHADOW,
+        "limit_loop": values.LIMIT_LOOP_CHILDREN_UNTIL_EMPTY,
+    },
     requires=(),
     source="release 2.6.34",
     short="p2merged",

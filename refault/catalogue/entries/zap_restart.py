@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -25,7 +26,10 @@ PATCH = Patch(
         "The restarts were merged as 3246af0ece6 (2.6.35-rc1), the test for an empty list as "
         "part of 77662e0028c (2.6.34-rc6)."
     ),
-    knobs={"hash_restart": 2, "limit_loop": 2},
+    knobs={
+        "hash_restart": values.HASH_RESTART_EVERY_WALK,
+        "limit_loop": values.LIMIT_LOOP_UNTIL_EMPTY,
+    },
     requires=(),
     source="replies of 12 to 14 April 2010 in the same thread",
     short="p2alt",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -16,7 +17,11 @@ PATCH = Patch(
     claim="'goto restart' is easier to read than a changed iterator, and as safe.",
     objection="",
     fate="The restarts were merged as 3246af0ece6 (2.6.35-rc1).",
-    knobs={"zap_return": 1, "hash_restart": 2, "limit_loop": 1},
+    knobs={
+        "zap_return": values.ZAP_RETURN_CHILDREN,
+        "hash_restart": values.HASH_RESTART_EVERY_WALK,
+        "limit_loop": values.LIMIT_LOOP_CHILDREN,
+    },
     requires=(),
     source="Avi Kivity's reply of 12 April 2010 in the same thread",
     short="p2goto",

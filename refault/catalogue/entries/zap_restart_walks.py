@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -18,7 +19,7 @@ PATCH = Patch(
     claim="'goto restart' closes the use after free and is easier to read than a changed iterator.",
     objection="The page limit is still lowered by a wrong count, and the list can still run empty.",
     fate="Merged: 3246af0ece6 (2.6.35-rc1).",
-    knobs={"hash_restart": 2},
+    knobs={"hash_restart": values.HASH_RESTART_EVERY_WALK},
     requires=(),
     source="Avi Kivity's reply of 12 April 2010 in the same thread, and 3246af0ece6",
     short="p2walks",

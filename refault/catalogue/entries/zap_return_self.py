@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.catalogue.model import Patch
 
 PATCH = Patch(
@@ -25,7 +26,12 @@ PATCH = Patch(
         "the loop that lowers it never ends."
     ),
     fate="Merged: 54a4f0239f2 (2.6.36), on top of 77662e0028c, 3246af0ece6 and d35b8dd9355.",
-    knobs={"zap_return": 2, "hash_restart": 2, "limit_loop": 3, "shrink_count": 1},
+    knobs={
+        "zap_return": values.ZAP_RETURN_FREED,
+        "hash_restart": values.HASH_RESTART_EVERY_WALK,
+        "limit_loop": values.LIMIT_LOOP_CHILDREN_UNTIL_EMPTY,
+        "shrink_count": values.SHRINK_COUNT_CHILDREN,
+    },
     requires=(),
     source="54a4f0239f2",
     short="p2self",

@@ -12,6 +12,7 @@ host    one variant's host, as :class:`refault.engines.base.Host`
 from __future__ import annotations
 
 from refault.engines.base import Engine
+from refault.replay.source import KNOB_VALUES
 from refault.results import COUNTERS
 
 ENGINE = Engine(
@@ -19,4 +20,5 @@ ENGINE = Engine(
     title="the model of KVM's shadow MMU of 2010",
     package=__name__,
     counters=COUNTERS,
+    compiled_with=(KNOB_VALUES,),
 )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from refault.catalogue import values
 from refault.engines.shadow.kvm import tracepoints as tp
 from refault.engines.shadow.state import words
 from refault.replay import x86
@@ -58,10 +59,10 @@ class EventLog:
 
     def __init__(self, write: Callable[[str], object], knobs: Mapping[str, int]) -> None:
         self._write = write
-        self._has_levels = knobs["role_layout"] != words.ROLE_35
-        self._has_pge = bool(knobs["role_cr4_pge"])
+        self._has_levels = knobs["role_layout"] != values.ROLE_LAYOUT_PAE
+        self._has_pge = knobs["role_cr4_pge"] == values.ROLE_CR4_PGE_PRESENT
         self._page_events = dict(_PAGE_EVENTS)
-        if knobs["zap_commit"]:
+        if knobs["zap_commit"] == values.ZAP_COMMIT_BATCH:
             self._page_events[tp.ZAP_PAGE] = "kvm_mmu_prepare_zap_page"
         self._host = 0
         write(HEADER)

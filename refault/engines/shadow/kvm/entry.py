@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.arch.guest import slot_of
 from refault.engines.shadow.arch.tlb import drop_all
 from refault.engines.shadow.kvm.pages import get_page
@@ -64,11 +65,12 @@ def reset_context(m: Machine, cpu: int) -> None:
     elif levels == x86.LONG_LEVELS:
         vm[cpu + words.PDPTE_RESERVED] = x86.RSVD_PHYS | x86.RSVD_7_8 | (0 if nxe else x86.NX)
     role = levels
-    if vm[words.KNOB_ROLE_LAYOUT] == words.ROLE_35:
+    if vm[words.KNOB_ROLE_LAYOUT] == values.ROLE_LAYOUT_PAE:
         role = 1 if vm[cpu + words.CR4] & x86.CR4_PAE else 0
         if vm[cpu + words.CR0] & x86.CR0_WP:
             role |= words.ROLE_CR0_WP
-    if vm[cpu + words.CR4] & x86.CR4_PGE and vm[words.KNOB_ROLE_CR4_PGE]:
+    has_pge = vm[words.KNOB_ROLE_CR4_PGE] == values.ROLE_CR4_PGE_PRESENT
+    if has_pge and vm[cpu + words.CR4] & x86.CR4_PGE:
         role |= words.ROLE_PGE
     if nxe:
         role |= words.ROLE_NXE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.arch.guest import read_gpte, slot_of
 from refault.engines.shadow.kvm.direct import direct_map
 from refault.engines.shadow.kvm.pages import get_page
@@ -41,7 +42,7 @@ def link_child(m: Machine, cpu: int, sptep: int, level: int, gva: int, access: i
     if level <= guest_level:
         if not gpte & x86.DIRTY:
             access &= ~words.ACC_WRITE
-        if vm[words.KNOB_DIRECT_ACCESS]:
+        if vm[words.KNOB_DIRECT_ACCESS] == values.DIRECT_ACCESS_OWN:
             access &= vm[words.WALK_PTE_ACCESS]
         gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
         if level < guest_level:
@@ -88,7 +89,7 @@ def fetch(
     while level > leaf_level:  # one turn a level
         spte = m.spt[sptep]
         if (
-            vm[words.KNOB_DIRECT_ACCESS]
+            vm[words.KNOB_DIRECT_ACCESS] == values.DIRECT_ACCESS_OWN
             and level == vm[words.WALK_LEVEL]
             and is_present(m, spte)
             and not spte & x86.LARGE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.kvm.parents import (
     child_of,
     entry_of,
@@ -20,8 +21,6 @@ from refault.replay import x86
 from refault.replay.compile.jit import kernel
 
 NO_TARGET = 0
-# Values of the knob invlpg_write
-WRITE_IGNORES_QUADRANT = 1
 
 
 @kernel
@@ -60,7 +59,7 @@ def write_target(m: Machine, cpu: int, sptep: int) -> None:
     sp = page_of(sptep)
     size = entry_size(m, cpu)
     gpa = (m.page[sp + words.GFN] << x86.PAGE_SHIFT) + (sptep & 511) * size
-    if size == 4 and m.vm[words.KNOB_INVLPG_WRITE] != WRITE_IGNORES_QUADRANT:
+    if size == 4 and m.vm[words.KNOB_INVLPG_WRITE] != values.INVLPG_WRITE_NO_QUADRANT:
         # Nine bits of address a level, of the ten a guest's table resolves.
         gpa += quadrant_of(m, sp) << (x86.PAGE_SHIFT - level_of(m, sp))
     pte_write(m, cpu, gpa, size, 0, 0)
@@ -71,7 +70,7 @@ def invlpg(m: Machine, cpu: int, gva: int) -> None:
     """The guest invalidates one page (mmu.c: kvm_mmu_invlpg)."""
     if m.vm[cpu + words.ROOT_LEVEL] != x86.NONPAGING:
         target = drop_leaf(m, cpu, gva)
-        if target != NO_TARGET and m.vm[words.KNOB_INVLPG_WRITE]:
+        if target != NO_TARGET and m.vm[words.KNOB_INVLPG_WRITE] != values.INVLPG_WRITE_NONE:
             write_target(m, cpu, target)
     flush_tlb(m)
     m.vm[words.INVLPG] += 1

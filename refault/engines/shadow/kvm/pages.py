@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.arch.guest import read_gpte
 from refault.engines.shadow.kvm.parents import add_parent, level_of, quadrant_of, table_of
 from refault.engines.shadow.kvm.requests import flush_remote_tlbs
@@ -35,7 +36,7 @@ def role_of(m: Machine, cpu: int, gva: int, level: int, direct: int, access: int
     role |= access << words.ROLE_ACCESS_SHIFT
     if direct:
         role |= words.ROLE_DIRECT
-        if m.vm[words.KNOB_ROLE_LAYOUT]:
+        if m.vm[words.KNOB_ROLE_LAYOUT] != values.ROLE_LAYOUT_LEVELS:
             role &= ~words.ROLE_FORMAT_MASK
     if m.vm[cpu + words.ROOT_LEVEL] <= x86.LEGACY_LEVELS:
         quadrant = gva >> (12 + 9 * level) & ((1 << level) - 1)
@@ -75,7 +76,7 @@ def alloc_page(m: Machine, gfn: int, role: int) -> int:
         m.page[sp + i] = 0
     m.page[sp + words.GFN] = gfn
     m.page[sp + words.ROLE] = role
-    if m.vm[words.KNOB_GLOBAL_PAGES] and role & words.ROLE_PGE:
+    if m.vm[words.KNOB_GLOBAL_PAGES] == values.GLOBAL_PAGES_LEFT and role & words.ROLE_PGE:
         m.page[sp + words.ALL_GLOBAL] = 1
     table = table_of(sp)
     for i in range(x86.ENTRIES):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.arch.guest import read_gpte, read_word, slot_of
 from refault.engines.shadow.kvm.parents import (
     child_of,
@@ -66,7 +67,8 @@ def touch_last_updated(m: Machine, cpu: int, gfn: int) -> None:
 def update_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
     """Map a level-1 entry's new value at once, if the guess allows (paging_tmpl.h: update_pte)."""
     if not gpte & x86.PRESENT:
-        trap = m.vm[words.KNOB_ENTRY_READ] and m.page[sp + words.UNSYNC]
+        once = m.vm[words.KNOB_ENTRY_READ] == values.ENTRY_READ_ONCE
+        trap = once and m.page[sp + words.UNSYNC] != 0
         m.spt[sptep] = m.vm[words.TRAP] if trap else m.vm[words.NOTRAP]
         return
     gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
@@ -105,7 +107,7 @@ def write_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
     m.spt[sptep] = m.vm[words.TRAP]
     if old & x86.LARGE:
         m.vm[words.LPAGES] -= 1
-    if gpte or not m.vm[words.KNOB_ENTRY_READ]:
+    if gpte or m.vm[words.KNOB_ENTRY_READ] == values.ENTRY_READ_BY_PAGE:
         if level > 1:
             m.vm[words.PDE_ZAPPED] += 1
         else:
@@ -113,7 +115,7 @@ def write_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
             size = table_entry_size(m, sp)
             update_entry(m, cpu, sp, sptep, gpte if size == 8 else gpte & x86.U32)
     remote = needs_remote_flush(m, old, m.spt[sptep])
-    if m.vm[words.KNOB_WRITE_FLUSH]:
+    if m.vm[words.KNOB_WRITE_FLUSH] == values.WRITE_FLUSH_ONCE:
         m.vm[words.COLLECTED] |= words.COLLECTED_REMOTE if remote else words.COLLECTED_LOCAL
     elif remote:
         flush_remote_tlbs(m)
@@ -175,7 +177,7 @@ def pte_write(m: Machine, cpu: int, gpa: int, size: int, value: int, by_guest: i
     vm = m.vm
     gfn = gpa >> x86.PAGE_SHIFT
     offset = gpa & 0xFFF
-    once = vm[words.KNOB_ENTRY_READ]
+    once = vm[words.KNOB_ENTRY_READ] == values.ENTRY_READ_ONCE
     if once:
         if vm[cpu + words.CR4] & x86.CR4_PAE and (size == 4 or not by_guest):
             gpa &= ~7
@@ -192,7 +194,8 @@ def pte_write(m: Machine, cpu: int, gpa: int, size: int, value: int, by_guest: i
         return
     vm[words.PTE_WRITE] += 1
     vm[words.COLLECTED] = 0
-    batch = vm[words.KNOB_ZAP_COMMIT]
+    batch = vm[words.KNOB_ZAP_COMMIT] == values.ZAP_COMMIT_BATCH
+    every_walk = vm[words.KNOB_HASH_RESTART] == values.HASH_RESTART_EVERY_WALK
     flooded = is_flooded(m, cpu, gfn) if by_guest else 0
     if not once:
         gpte = value
@@ -208,7 +211,7 @@ def pte_write(m: Machine, cpu: int, gpa: int, size: int, value: int, by_guest: i
                 others = zap_page(m, sp)
                 if others and not batch:
                     after = vm[hash_of(gfn)]
-                if batch or not others or vm[words.KNOB_HASH_RESTART] != 2:
+                if batch or not others or not every_walk:
                     vm[words.FLOODED] += 1
             else:
                 if not once and (gpa & (entry - 1) or size < entry):
@@ -237,8 +240,8 @@ def unshadow(m: Machine, gfn: int) -> None:
             m.page[sp + words.GFN] == gfn
             and not m.page[sp + words.ROLE] & (words.ROLE_DIRECT | words.ROLE_INVALID)
             and zap_page(m, sp)
-            and m.vm[words.KNOB_HASH_RESTART]
-            and not m.vm[words.KNOB_ZAP_COMMIT]
+            and m.vm[words.KNOB_HASH_RESTART] != values.HASH_RESTART_NEVER
+            and m.vm[words.KNOB_ZAP_COMMIT] == values.ZAP_COMMIT_EACH
         ):
             after = m.vm[hash_of(gfn)]
         sp = after
@@ -257,7 +260,7 @@ def unprotect_page(m: Machine, gfn: int) -> int:
         after = m.page[sp + words.HASH_NEXT]
         if m.page[sp + words.GFN] == gfn and not m.page[sp + words.ROLE] & words.ROLE_DIRECT:
             found = 1
-            if zap_page(m, sp) and not m.vm[words.KNOB_ZAP_COMMIT]:
+            if zap_page(m, sp) and m.vm[words.KNOB_ZAP_COMMIT] == values.ZAP_COMMIT_EACH:
                 after = m.vm[hash_of(gfn)]
         sp = after
     commit_zap(m)

@@ -5,6 +5,7 @@ Each answers OUT_NONE, or OUT_GP when the write is refused and nothing changed.
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.arch.guest import read_word, slot_of
 from refault.engines.shadow.kvm.entry import free_roots, reset_context
 from refault.engines.shadow.kvm.requests import flush_tlb
@@ -17,13 +18,10 @@ from refault.replay import x86
 from refault.replay.compile.jit import kernel
 
 PDPTR_BITS = x86.CR4_PGE | x86.CR4_PSE | x86.CR4_PAE
-# What still resets the context with cr_reset 1, and with cr4_write 3
+# What still resets the context with CR_RESET_BITS, and with CR4_WRITE_REQUESTS
 CR0_RESETS = x86.CR0_PG | x86.CR0_WP | x86.CR0_CD | x86.CR0_NW
 CR4_RESETS = PDPTR_BITS
 CR4_FORMAT = x86.CR4_PSE | x86.CR4_PAE
-# Values of the knob cr4_write
-STORED = 2
-REQUESTED = 3
 
 
 @kernel
@@ -94,9 +92,9 @@ def set_cr0(m: Machine, cpu: int, value: int) -> int:
     elif not value & x86.CR0_PG:
         vm[cpu + words.EFER] &= ~x86.EFER_LMA
     vm[cpu + words.CR0] = value
-    if vm[words.KNOB_GLOBAL_PAGES]:
+    if vm[words.KNOB_GLOBAL_PAGES] == values.GLOBAL_PAGES_LEFT:
         sync_global(m, cpu)
-    if not vm[words.KNOB_CR_RESET] or (value ^ old) & CR0_RESETS:
+    if vm[words.KNOB_CR_RESET] == values.CR_RESET_ALWAYS or (value ^ old) & CR0_RESETS:
         reset_context(m, cpu)
     return out.NONE
 
@@ -140,11 +138,12 @@ def set_cr4(m: Machine, cpu: int, value: int) -> int:
     vm = m.vm
     trace(m, CR, 4, value)
     old = vm[cpu + words.CR4]
-    quick = vm[words.KNOB_CR4_WRITE]
-    if 0 < quick < REQUESTED and value == old:
+    form = vm[words.KNOB_CR4_WRITE]
+    quick = form == values.CR4_WRITE_FLUSHES or form == values.CR4_WRITE_STORES
+    if quick and value == old:
         return out.NONE
-    if 0 < quick < REQUESTED and value ^ old == x86.CR4_PGE:
-        if quick == STORED:
+    if quick and value ^ old == x86.CR4_PGE:
+        if form == values.CR4_WRITE_STORES:
             vm[cpu + words.CR4] = value
         sync_roots(m, cpu)
         flush_tlb(m)
@@ -164,14 +163,14 @@ def set_cr4(m: Machine, cpu: int, value: int) -> int:
     if value & x86.CR4_VMXE:
         return out.GP
     vm[cpu + words.CR4] = value
-    if vm[words.KNOB_GLOBAL_PAGES]:
+    if vm[words.KNOB_GLOBAL_PAGES] == values.GLOBAL_PAGES_LEFT:
         sync_global(m, cpu)
-    if quick == REQUESTED:
+    if form == values.CR4_WRITE_REQUESTS:
         if (value ^ old) & CR4_FORMAT:
             reset_context(m, cpu)
         if (value ^ old) & x86.CR4_PGE:
             vm[cpu + words.REQUESTS] |= words.REQ_GUEST_FLUSH
-    elif not vm[words.KNOB_CR_RESET] or (value ^ old) & CR4_RESETS:
+    elif vm[words.KNOB_CR_RESET] == values.CR_RESET_ALWAYS or (value ^ old) & CR4_RESETS:
         reset_context(m, cpu)
     return out.NONE
 

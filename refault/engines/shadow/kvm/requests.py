@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.arch.tlb import drop_all
 from refault.engines.shadow.state import words
 from refault.engines.shadow.state.machine import Machine
@@ -57,7 +58,7 @@ def flush_tlb(m: Machine) -> None:
     """
     m.vm[words.TLB_FLUSH] += 1
     cpu = cpu_of(m.vm[words.CURRENT_CPU])
-    if m.vm[words.KNOB_LOCAL_FLUSH]:
+    if m.vm[words.KNOB_LOCAL_FLUSH] == values.LOCAL_FLUSH_AT_ENTRY:
         m.vm[cpu + words.REQUESTS] |= words.REQ_TLB_FLUSH
     else:
         flush_hardware(m, cpu)

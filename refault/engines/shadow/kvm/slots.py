@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.arch.guest import slot_of
 from refault.engines.shadow.kvm.parents import table_of
 from refault.engines.shadow.kvm.requests import flush_remote_tlbs, reload_remote_mmus
@@ -71,7 +72,7 @@ def delete_slot(m: Machine, slot: int) -> None:
 def large_rmap(m: Machine, slot: int, gfn: int, level: int) -> int:
     """The large region's rmap as a notifier finds it: until 2.6.35 by the offset in the slot."""
     shift = 9 * (level - 1)
-    if m.vm[words.KNOB_NOTIFIER_INDEX]:
+    if m.vm[words.KNOB_NOTIFIER_INDEX] == values.NOTIFIER_INDEX_FRAME:
         return large_region(m, gfn, level)
     index = (gfn - m.vm[slot + words.SLOT_BASE]) >> shift
     base = m.vm[slot + words.SLOT_LARGE2] if level == 2 else m.vm[slot + words.SLOT_LARGE3]

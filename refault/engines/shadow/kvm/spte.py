@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.arch.guest import slot_of
 from refault.engines.shadow.kvm.parents import child_of, level_of, page_of, remove_parent, table_of
 from refault.engines.shadow.kvm.requests import flush_hardware, flush_remote_tlbs
@@ -68,7 +69,7 @@ def unsync_page(m: Machine, sp: int) -> int:
     A table shadowed under two roles, invalid ones included, never goes out of sync. Ancestors
     of a page that maps nothing but global entries are not marked: loading a root leaves it be.
     """
-    if not m.vm[words.KNOB_SYNC_TRACE]:
+    if m.vm[words.KNOB_SYNC_TRACE] == values.SYNC_TRACE_TRIED:
         trace_page(m, UNSYNC_PAGE, sp, 0)
     gfn = m.page[sp + words.GFN]
     role = m.page[sp + words.ROLE]
@@ -81,7 +82,7 @@ def unsync_page(m: Machine, sp: int) -> int:
         ):
             return 1
         other = m.page[other + words.HASH_NEXT]
-    if m.vm[words.KNOB_SYNC_TRACE]:
+    if m.vm[words.KNOB_SYNC_TRACE] == values.SYNC_TRACE_DONE:
         trace_page(m, UNSYNC_PAGE, sp, 0)
     m.vm[words.UNSYNC_PAGES] += 1
     m.page[sp + words.UNSYNC] = 1
@@ -113,7 +114,9 @@ def need_write_protect(m: Machine, gfn: int, can_unsync: int) -> int:
     if level_of(m, sp) != 1:
         return 1
     # A sync that relies on one guarding pass may not make a table writable that is next in turn.
-    if m.page[sp + words.UNSYNC] and (can_unsync or not m.vm[words.KNOB_SYNC_PROTECT]):
+    if m.page[sp + words.UNSYNC] and (
+        can_unsync or m.vm[words.KNOB_SYNC_PROTECT] == values.SYNC_PROTECT_TWICE
+    ):
         return 0
     if can_unsync:
         return unsync_page(m, sp)
@@ -157,7 +160,10 @@ def set_spte(
             m.spt[sptep] = vm[words.TRAP]
             return 1
         spte |= x86.WRITABLE
-        if vm[words.KNOB_FORCED_WRITE] and not access & words.ACC_WRITE:
+        if (
+            vm[words.KNOB_FORCED_WRITE] == values.FORCED_WRITE_FOR_SUPERVISOR
+            and not access & words.ACC_WRITE
+        ):
             spte &= ~x86.USER
         # When syncing, an entry that could write before needs no lookup: whoever
         # guards the frame took W from every mapping of it.
@@ -197,7 +203,7 @@ def mmu_set_spte(
             rmap_remove(m, sptep)
         else:
             was_rmapped = 1
-        if vm[words.KNOB_SPTE_OVERWRITE] and not was_rmapped:
+        if vm[words.KNOB_SPTE_OVERWRITE] == values.SPTE_OVERWRITE_FLUSHES and not was_rmapped:
             m.spt[sptep] = vm[words.TRAP]
             flush_remote_tlbs(m)
     if set_spte(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.arch.guest import frame_of, read_gpte
 from refault.engines.shadow.kvm.parents import page_of, quadrant_of, table_of
 from refault.engines.shadow.kvm.requests import flush_remote_tlbs, flush_tlb
@@ -27,10 +28,6 @@ from refault.replay.compile.jit import kernel
 FLUSH = 0
 FLUSH_REMOTE = 1
 COLLECT = 2
-# Values of the knob sync_scope
-WALKED = 0
-LISTED = 1
-FLUSHED_ONCE = 3
 
 
 @kernel
@@ -94,13 +91,13 @@ def sync_page(m: Machine, cpu: int, sp: int, guarded: int, flush: int) -> int:
     if (m.page[sp + words.ROLE] ^ m.vm[cpu + words.BASE_ROLE]) & words.ROLE_FORMAT_MASK:
         zap_page(m, sp)
         return 1
-    if not m.vm[words.KNOB_SYNC_TRACE]:
+    if m.vm[words.KNOB_SYNC_TRACE] == values.SYNC_TRACE_TRIED:
         trace_page(m, SYNC_PAGE, sp, 0)
-    again = not (guarded and m.vm[words.KNOB_SYNC_PROTECT])
+    again = not guarded or m.vm[words.KNOB_SYNC_PROTECT] == values.SYNC_PROTECT_TWICE
     if again and rmap_write_protect(m, m.page[sp + words.GFN]):
         flush_guarded(m, flush)
     unlink_unsync_page(m, sp)
-    if not m.vm[words.KNOB_SYNC_TRACE]:
+    if m.vm[words.KNOB_SYNC_TRACE] == values.SYNC_TRACE_TRIED:
         m.vm[words.SYNCED] += 1
     if m.vm[cpu + words.ROOT_LEVEL] == x86.NONPAGING or sync_entries(m, cpu, sp) == 0:
         zap_page(m, sp)
@@ -190,10 +187,10 @@ def sync_roots(m: Machine, cpu: int) -> None:
     if vm[cpu + words.ROOT] == 0:
         return
     scope = vm[words.KNOB_SYNC_SCOPE]
-    if scope == WALKED:
+    if scope == values.SYNC_SCOPE_MARKED:
         sync_below_roots(m, cpu, FLUSH)
-    elif scope != FLUSHED_ONCE:
-        sync_listed(m, cpu, scope == LISTED)
+    elif scope != values.SYNC_SCOPE_FLUSHED_ONCE:
+        sync_listed(m, cpu, scope == values.SYNC_SCOPE_LISTED)
     else:
         vm[words.COLLECTED] = 0
         sync_below_roots(m, cpu, COLLECT)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from refault.catalogue import values
 from refault.engines.shadow.kvm.parents import child_of, level_of, page_of, table_of
 from refault.engines.shadow.kvm.rmap import is_present
 from refault.engines.shadow.state import words
@@ -61,7 +62,9 @@ def mark_child(m: Machine, sptep: int) -> int:
         m.page[word] |= 1 << (index & 31)
         m.page[sp + words.UNSYNC_CHILDREN] = had_children + 1
     stop = m.vm[words.KNOB_PARENT_STOP]
-    if (stop and was_set) or (stop == 2 and had_children):
+    if (stop != values.PARENT_STOP_NOWHERE and was_set) or (
+        stop == values.PARENT_STOP_AT_COUNT and had_children
+    ):
         return 0
     return 1
 
@@ -166,7 +169,7 @@ def vector_add(m: Machine, sp: int, index: int) -> int:
 def forget_mark(m: Machine, sp: int, index: int) -> None:
     """A marked subtree turned out clean: clear the bit, and count it off if the variant does."""
     clear_bit(m, sp, index)
-    if m.vm[words.KNOB_UNSYNC_COUNT]:
+    if m.vm[words.KNOB_UNSYNC_COUNT] == values.UNSYNC_COUNT_EXACT:
         m.page[sp + words.UNSYNC_CHILDREN] -= 1
 
 
@@ -204,7 +207,7 @@ def unsync_walk(m: Machine, parent: int) -> int:
             continue
         spte = m.spt[table_of(sp) + index]
         if not is_present(m, spte) or spte & x86.LARGE:
-            if vm[words.KNOB_UNSYNC_CLEAR]:
+            if vm[words.KNOB_UNSYNC_CLEAR] == values.UNSYNC_CLEAR_AT_ONCE:
                 forget_mark(m, sp, index)
             continue
         child = child_of(spte)
@@ -222,7 +225,7 @@ def unsync_walk(m: Machine, parent: int) -> int:
             count += 1
             if vector_add(m, child, index):
                 return NO_SPACE
-        elif vm[words.KNOB_UNSYNC_CLEAR]:
+        elif vm[words.KNOB_UNSYNC_CLEAR] == values.UNSYNC_CLEAR_AT_ONCE:
             forget_mark(m, sp, index)
     return 0
 

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.arch.guest import read_gpte, slot_of, write_gpte
 from refault.engines.shadow.kvm.tracepoints import (
     PAGING_ELEMENT,
@@ -39,7 +40,7 @@ def reserved_bits(m: Machine, cpu: int, level: int, gpte: int) -> int:
     32-bit directory entry with bit 7 as a 4 MiB page even where CR4.PSE is off.
     """
     vm = m.vm
-    fixed = vm[words.KNOB_RESERVED_BITS]
+    fixed = vm[words.KNOB_RESERVED_BITS] == values.RESERVED_BITS_EXACT
     large = gpte & x86.LARGE
     mode = vm[cpu + words.ROOT_LEVEL]
     if mode == x86.LEGACY_LEVELS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.kvm.parents import (
     child_of,
     first_parent,
@@ -18,9 +19,6 @@ from refault.engines.shadow.state.machine import Machine
 from refault.engines.shadow.state.steps import goes_on
 from refault.replay import x86
 from refault.replay.compile.jit import kernel
-
-# Values of the knob zap_return
-RETURN_FREED = 2
 
 
 @kernel
@@ -96,11 +94,11 @@ def oos_push(m: Machine, sp: int) -> None:
 @kernel
 def unlink_unsync_page(m: Machine, sp: int) -> None:
     """A page is in sync again, or gone."""
-    if m.vm[words.KNOB_SYNC_TRACE]:
+    if m.vm[words.KNOB_SYNC_TRACE] == values.SYNC_TRACE_DONE:
         trace_page(m, SYNC_PAGE, sp, 0)
     m.page[sp + words.UNSYNC] = 0
     m.vm[words.UNSYNC_PAGES] -= 1
-    if m.vm[words.KNOB_SYNC_TRACE]:
+    if m.vm[words.KNOB_SYNC_TRACE] == values.SYNC_TRACE_DONE:
         m.vm[words.SYNCED] += 1
     after = m.page[sp + words.OOS_NEXT]
     before = m.page[sp + words.OOS_PREV]
@@ -193,7 +191,7 @@ def drop_page(m: Machine, sp: int) -> None:
     goes_on(m, x86.ENTRIES // 8)  # so that a loop of zaps has its steps
     unlink_children(m, sp)
     unlink_parents(m, sp)
-    if not m.vm[words.KNOB_ZAP_COMMIT]:
+    if m.vm[words.KNOB_ZAP_COMMIT] == values.ZAP_COMMIT_EACH:
         flush_remote_tlbs(m)
     role = m.page[sp + words.ROLE]
     if not role & (words.ROLE_INVALID | words.ROLE_DIRECT):
@@ -203,7 +201,7 @@ def drop_page(m: Machine, sp: int) -> None:
     list_remove(m, sp)
     if m.page[sp + words.ROOT_COUNT] == 0:
         m.vm[words.ACTIVE] -= 1
-        if m.vm[words.KNOB_ZAP_COMMIT]:
+        if m.vm[words.KNOB_ZAP_COMMIT] == values.ZAP_COMMIT_BATCH:
             m.page[sp + words.ROLE] = role | words.ROLE_INVALID
             m.page[sp + words.LIST_NEXT] = m.vm[words.INVALID_HEAD]
             m.vm[words.INVALID_HEAD] = sp
@@ -231,10 +229,10 @@ def zap_unsync_children(m: Machine, parent: int) -> int:
     """Zap every unsync page below ``parent``. What is answered is the quarrel of patch 2.
 
     ``zap_return`` 0: the length of the walk's vector, path pages and all; else leaves.
-    With ``zap_children`` 1 none is zapped, so there is nothing to answer.
+    With ZAP_CHILDREN_SET_ASIDE none is zapped, so there is nothing to answer.
     """
     vm = m.vm
-    keep = vm[words.KNOB_ZAP_CHILDREN]
+    keep = vm[words.KNOB_ZAP_CHILDREN] == values.ZAP_CHILDREN_SET_ASIDE
     if level_of(m, parent) == 1:
         return 0
     zapped = 0
@@ -251,7 +249,8 @@ def zap_unsync_children(m: Machine, parent: int) -> int:
             clear_parents(m)
             leaves += 1
             i = next_leaf(m, i)
-        zapped += leaves if vm[words.KNOB_ZAP_RETURN] else vm[words.VEC_COUNT]
+        by_path = vm[words.KNOB_ZAP_RETURN] == values.ZAP_RETURN_PATH
+        zapped += vm[words.VEC_COUNT] if by_path else leaves
         start_path(m, parent)
     return 0 if keep else zapped
 
@@ -260,11 +259,14 @@ def zap_unsync_children(m: Machine, parent: int) -> int:
 def zap_page(m: Machine, sp: int) -> int:
     """Zap a page and the unsync pages below it; nonzero says that others vanished too.
 
-    With ``zap_return`` 2 the page counts itself, unless a vCPU runs on it and it stays.
+    With ZAP_RETURN_FREED the page counts itself, unless a vCPU runs on it and it stays.
     """
     trace_page(m, ZAP_PAGE, sp, 0)
     zapped = zap_unsync_children(m, sp)
-    if m.vm[words.KNOB_ZAP_RETURN] == RETURN_FREED and m.page[sp + words.ROOT_COUNT] == 0:
+    if (
+        m.vm[words.KNOB_ZAP_RETURN] == values.ZAP_RETURN_FREED
+        and m.page[sp + words.ROOT_COUNT] == 0
+    ):
         zapped += 1
     drop_page(m, sp)
     return zapped
@@ -293,7 +295,7 @@ def reclaim_pages(m: Machine) -> None:
     while vm[words.N_FREE] + coming < words.REFILL_PAGES and vm[words.LIST_TAIL] and goes_on(m, 1):
         before = m.vm[words.ACTIVE]
         zapped = zap_tail(m)
-        if m.vm[words.KNOB_ZAP_COMMIT]:
+        if m.vm[words.KNOB_ZAP_COMMIT] == values.ZAP_COMMIT_BATCH:
             coming += zapped
         m.vm[words.RECYCLED] += 1
         idle = idle + 1 if m.vm[words.ACTIVE] == before else 0
@@ -316,12 +318,16 @@ def change_limit(m: Machine, limit: int) -> None:
     """Set the page limit (mmu.c: kvm_mmu_change_mmu_pages), with ``limit_loop``'s accounting.
 
     ``used`` is C's int against an unsigned limit: once negative it compares as huge and
-    the loop runs to the end of the list, or for ever over pinned roots. With ``zap_return`` 2
-    a pinned root counts as nothing freed: more roots than the limit are never got rid of.
+    the loop runs to the end of the list, or for ever over pinned roots. With
+    ZAP_RETURN_FREED a pinned root counts as nothing freed: more roots than the limit are never got
+    rid of.
     """
     vm = m.vm
     loop = vm[words.KNOB_LIMIT_LOOP]
-    self_counted = vm[words.KNOB_ZAP_RETURN] == RETURN_FREED
+    exact = loop == values.LIMIT_LOOP_CHILDREN_UNTIL_EMPTY
+    counts_children = exact or loop == values.LIMIT_LOOP_CHILDREN
+    until_empty = exact or loop == values.LIMIT_LOOP_UNTIL_EMPTY
+    self_counted = vm[words.KNOB_ZAP_RETURN] == values.ZAP_RETURN_FREED
     used = vm[words.N_ALLOC] - vm[words.N_FREE]
     used = max(used, 0)
     if used <= limit:
@@ -330,11 +336,11 @@ def change_limit(m: Machine, limit: int) -> None:
         return
     idle = 0
     while (used & x86.U32) > limit and goes_on(m, 1):
-        if loop >= 2 and vm[words.LIST_TAIL] == 0:
+        if until_empty and vm[words.LIST_TAIL] == 0:
             break
         before = vm[words.ACTIVE]
         zapped = zap_tail(m)
-        if loop == 1 or loop == 3:
+        if counts_children:
             used -= zapped
         if not self_counted:
             used -= 1
@@ -345,7 +351,7 @@ def change_limit(m: Machine, limit: int) -> None:
             return
     commit_zap(m)
     vm[words.N_FREE] = 0
-    vm[words.N_ALLOC] = used & x86.U32 if loop == 3 else limit
+    vm[words.N_ALLOC] = used & x86.U32 if exact else limit
 
 
 @kernel
@@ -362,7 +368,7 @@ def zap_all(m: Machine) -> None:
         sp = after
     if bound == 0 and not m.vm[words.BUG]:
         m.vm[words.BUG] = words.BUG_ENDLESS_ZAP
-    if m.vm[words.KNOB_ZAP_COMMIT]:
+    if m.vm[words.KNOB_ZAP_COMMIT] == values.ZAP_COMMIT_BATCH:
         commit_zap(m)
     else:
         flush_remote_tlbs(m)
@@ -375,8 +381,8 @@ def shrink(m: Machine, scan: int) -> int:
     if scan > 0 and used > 0:
         zapped = zap_tail(m)
         commit_zap(m)
-        if m.vm[words.KNOB_ZAP_RETURN] != RETURN_FREED:
+        if m.vm[words.KNOB_ZAP_RETURN] != values.ZAP_RETURN_FREED:
             used -= 1
-        if m.vm[words.KNOB_SHRINK_COUNT]:
+        if m.vm[words.KNOB_SHRINK_COUNT] == values.SHRINK_COUNT_CHILDREN:
             used -= zapped
     return used

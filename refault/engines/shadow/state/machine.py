@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from refault.catalogue import values
 from refault.engines.shadow.state import words
 from refault.errors import ReplayRefused
 from refault.replay import x86
@@ -94,9 +95,8 @@ def create(
     m.vm[words.STEPS_LEFT] = words.STEPS_PER_OPERATION
     for knob, value in knobs.items():
         m.vm[KNOB_PLACES[knob]] = int(value)
-    m.vm[words.FORMAT_32] = (
-        0 if m.vm[words.KNOB_ROLE_LAYOUT] == words.ROLE_35 else x86.LEGACY_LEVELS
-    )
+    by_pae = m.vm[words.KNOB_ROLE_LAYOUT] == values.ROLE_LAYOUT_PAE
+    m.vm[words.FORMAT_32] = 0 if by_pae else x86.LEGACY_LEVELS
     set_bypass(m, bypass)
     if with_events:
         m.vm[words.EVENT_NEXT] = words.VM_WORDS

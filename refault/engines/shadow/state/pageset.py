@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from refault.catalogue import values
 from refault.engines.shadow.kvm.parents import count_parents
 from refault.engines.shadow.state import words
 from refault.engines.shadow.state.steps import begin_steps
@@ -44,7 +45,7 @@ def role_word(m: Machine, role: int) -> int:
     2.6.35: level 0-3, cr4_pae 4, quadrant 5-6, direct 13, access 14-16, invalid 17,
     nxe 18, cr0_wp 19.
     """
-    if m.vm[words.KNOB_ROLE_LAYOUT] != words.ROLE_35:
+    if m.vm[words.KNOB_ROLE_LAYOUT] != values.ROLE_LAYOUT_PAE:
         return role
     level = (role & words.ROLE_LEVEL_MASK) >> words.ROLE_LEVEL_SHIFT
     upper = (role & (words.ROLE_NXE | words.ROLE_CR0_WP)) >> 4

@@ -54,7 +54,6 @@ ROLE_INVALID = 1 << 20
 ROLE_PGE = 1 << 21
 ROLE_NXE = 1 << 22
 ROLE_CR0_WP = 1 << 23
-ROLE_35 = 2  # the knob role_layout's value for it
 
 PAE_ROOT_LEVEL = 2  # of the four pages below the processor's array of roots
 
@@ -112,7 +111,7 @@ HYPERCALLS = 27
 STEPS_LEFT = 28  # of the operation under way
 ABORTED = 29  # set by another thread: nobody wants the rest
 
-# The variant's knobs (refault.catalogue gives their meaning)
+# The variant's knobs (their values: refault.catalogue.values)
 KNOB_ZAP_RETURN = 32
 KNOB_HASH_RESTART = 33
 KNOB_LIMIT_LOOP = 34
