@@ -199,6 +199,10 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "protocol-mismatch", 412, "Not the version of the upload protocol spoken here",
         "Send `Tus-Resumable: 1.0.0`.",
     ),
+    refusals.RangeNotSatisfiable: ProblemType(
+        "range-not-satisfiable", 416, "The range begins behind the end of the file",
+        "Content-Range says how large the file is. One that is whole already needs no more.",
+    ),
     db_errors.BlobDamaged: ProblemType(
         "blob-damaged", 500, "A stored trace is damaged",
         "Upload the trace again with PUT /api/v1/blobs/{sha256}, which replaces the file.",
@@ -313,6 +317,8 @@ def _headers(error: Exception) -> dict[str, str]:
         return {"www-authenticate": 'Bearer realm="refault"'}
     if isinstance(error, refusals.RateLimited | refusals.Busy):
         return {"retry-after": str(error.retry_after_seconds)}
+    if isinstance(error, refusals.RangeNotSatisfiable):
+        return {"content-range": f"bytes */{error.size_bytes}"}
     return {}
 
 

@@ -12,6 +12,7 @@
     ├── UploadHeaderInvalid        a header of the upload protocol cannot be read
     ├── WrongOffset                a part that does not begin where the last one ended
     ├── ProtocolMismatch           another version of the upload protocol
+    ├── RangeNotSatisfiable        a download that begins behind the end of the file
     ├── Unauthenticated            no secret, or one that does not hold
     ├── RateLimited                too often in too short a time
     ├── Unavailable                refault/errors.py
@@ -51,6 +52,14 @@ class WrongOffset(ServiceError):
 
 class ProtocolMismatch(ServiceError):
     """The sender speaks another version of the upload protocol."""
+
+
+class RangeNotSatisfiable(ServiceError):
+    """A download begins behind the end of a file of ``size_bytes``."""
+
+    def __init__(self, message: str, *, size_bytes: int = 0) -> None:
+        self.size_bytes = size_bytes
+        super().__init__(message)
 
 
 class Unauthenticated(ServiceError):

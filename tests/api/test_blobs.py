@@ -75,3 +75,38 @@ async def test_curl_uploads_and_asks(live, token, tmp_path):
 
     assert put.stdout.startswith(b"201 ")
     assert head.stdout == f"200 {len(GOOD)}".encode()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "name"),
+    [
+        ("bytes=9999999-", 416, "range-not-satisfiable"),
+        ("bytes=-0", 416, "range-not-satisfiable"),
+        ("bytes=0-3, 9999999-", 416, "range-not-satisfiable"),
+        ("bytes=5-2", 422, "invalid-request"),
+        ("bytes=" + "9" * 5000 + "-", 422, "invalid-request"),
+        ("bytes=", 422, "invalid-request"),
+        ("bytes=a-b", 422, "invalid-request"),
+        ("pages=1-2", 422, "invalid-request"),
+        ("nonsense", 422, "invalid-request"),
+    ],
+)
+async def test_a_range_that_cannot_be_is_refused_as_a_problem(http, wanted, status, name):
+    """The server answered with a line of plain text, whatever the document said."""
+    assert (await http.put(BLOB, content=GOOD)).status_code == 201
+    answer = await http.get(BLOB, headers={"range": wanted})
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == f"/problems/{name}"
+    if status == 416:
+        assert answer.headers["content-range"] == f"bytes */{len(GOOD)}"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "part"),
+    [("bytes=4-", slice(4, None)), ("bytes=2-5", slice(2, 6)), ("bytes=-7", slice(-7, None))],
+)
+async def test_a_range_is_answered_with_that_part(http, wanted, part):
+    assert (await http.put(BLOB, content=GOOD)).status_code == 201
+    answer = await http.get(BLOB, headers={"range": wanted})
+    assert (answer.status_code, answer.content) == (206, GOOD[part])
