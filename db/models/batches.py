@@ -61,7 +61,7 @@ class Batch(Owned, Base):
     priority: Mapped[int] = mapped_column(sa.SmallInteger, server_default=str(PRIORITY_DEFAULT))
     # When one of its shards was last given to a worker: projects take turns by it.
     claimed_at: Mapped[datetime.datetime | None]
-    # Combinations of the plan that make no machine: label and reason, in the plan's order.
+    # What of the plan makes no machine, and what an engine cannot replay: label and reason.
     refused: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
     # The engine of the base column, and its version.
     engine: Mapped[str] = mapped_column(server_default=SHADOW)

@@ -51,15 +51,15 @@ class _Piece(NamedTuple):
 
 def estimate(session: Session, request: Request) -> Estimate:
     """What the request would cost now."""
-    known = planning.find_known(session, request)
+    settled = {*planning.find_known(session, request), *request.unrunnable}
     each = [
         (trace, engine, variants)
         for trace in request.traces
         for engine, variants in request.variants_by_engine.items()
     ]
-    # How many events each trace weighs, and how many runs of it under an engine have no result yet.
+    # How many events each trace weighs, and how many runs of it an engine still has to make.
     parts = [
-        (trace.work, sum((trace.digest, variant) not in known for variant in variants))
+        (trace.work, sum((trace.digest, variant) not in settled for variant in variants))
         for trace, _, variants in each
     ]
     worker_count = simulators.worker_count(session, request.simulators.values())
@@ -80,7 +80,7 @@ def estimate(session: Session, request: Request) -> Estimate:
     to_run_count = sum(runs for _, runs in parts)
     return Estimate(
         run_count=request.run_count,
-        cached_count=request.run_count - to_run_count,
+        cached_count=request.run_count - to_run_count - len(request.unrunnable),
         to_run_count=to_run_count,
         shard_count=sum(shard_counts),
         worker_count=worker_count,

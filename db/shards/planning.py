@@ -18,7 +18,7 @@ from db.models.batches import BATCH_FINAL_STATES, PRIORITY_DEFAULT
 from db.repositories import batch_events, projects, results, simulators, webhooks
 from db.repositories.patch_sets import add_variant, to_catalogue
 from db.scope import EVERYWHERE, project_of
-from db.shards import cutting
+from db.shards import cutting, refusals
 from db.shards.messages import ShardMessage
 from refault import catalogue
 from refault.errors import EmptyBatch, InvalidParameter
@@ -56,7 +56,9 @@ class Request:
     traces: tuple[Trace, ...]
     plan: str
     columns: tuple[Column, ...]
+    # What makes no machine, and what an engine cannot replay.
     refused: tuple[catalogue.Refusal, ...]
+    unrunnable: refusals.Unrunnable
     # The digest of each engine of the columns, by name, the base's first.
     simulators: Mapping[str, str]
     recompute: bool
@@ -104,16 +106,18 @@ def expand(
     patch_sets: Sequence[PatchSet],
     plan: str,
     simulators: Mapping[str, str],
+    refused_variants: refusals.RefusedVariants = lambda _trace, _variants: {},
     axes: Mapping[str, Sequence[catalogue.AxisValue]] | None = None,
     recompute: bool = False,
     priority: int = PRIORITY_DEFAULT,
 ) -> Request:
     """Works out what a batch consists of, and writes nothing.
 
-    ``simulators`` are those that workers offer: digests by engine.
+    ``simulators`` are those that workers offer: digests by engine. ``refused_variants`` says of a
+    trace which of the variants their engines cannot replay; those cells are never queued.
 
     Raises:
-        EmptyBatch: there is no trace or no patch set.
+        EmptyBatch: there is no trace or no patch set, or no engine can replay any cell.
         NoSimulator: no worker has registered the engine of one of the columns.
         InvalidParameter: the plan or an axis is unknown, or there are more than 10,000 runs.
     """
@@ -125,23 +129,33 @@ def expand(
     if not distinct or not expansion.columns:
         missing = "trace" if not distinct else "patch set"
         raise EmptyBatch(f"the batch has nothing to run: name at least one {missing}")
+    columns = tuple(
+        Column(column.label, rows[column.set_index].id, column.prefix_length, column.variant)
+        for column in expansion.columns
+    )
+    variants = {column.variant.digest: column.variant for column in columns}
+    if len(distinct) * len(variants) > RUNS_MAX:
+        raise InvalidParameter(
+            f"{len(distinct)} traces × {len(variants)} variants are more than"
+            f" {RUNS_MAX} runs: submit several batches"
+        )
+    unrunnable = refusals.unrunnable(distinct.values(), list(variants.values()), refused_variants)
+    told = refusals.sentences(
+        distinct.values(), [(column.label, column.variant) for column in columns], unrunnable
+    )
     request = Request(
         traces=tuple(distinct.values()),
         plan=plan,
-        columns=tuple(
-            Column(column.label, rows[column.set_index].id, column.prefix_length, column.variant)
-            for column in expansion.columns
-        ),
-        refused=expansion.refused,
+        columns=columns,
+        refused=(*expansion.refused, *told),
+        unrunnable=unrunnable,
         simulators=_chosen([column.variant.engine for column in expansion.columns], simulators),
         recompute=recompute,
         priority=priority,
     )
-    if request.run_count > RUNS_MAX:
-        raise InvalidParameter(
-            f"{len(request.traces)} traces × {len(request.variants)} variants are more than"
-            f" {RUNS_MAX} runs: submit several batches"
-        )
+    if len(unrunnable) == request.run_count:
+        reason = next(iter(unrunnable.values()))
+        raise EmptyBatch(f"the batch has nothing to run: no engine can replay it: {reason}")
     return request
 
 
@@ -212,8 +226,9 @@ def write(
         projects.check_room_for_runs(session)
     batch_events.add(session, batch, "batch.planned", shard_count=len(shards))
     if batch.is_over:
-        # Every result was known. It ends here, and is told of like any other.
-        webhooks.announce(session, "batch.finished", batch)
+        # There is nothing to compute. It ends here, and is told of like any other.
+        ending = "batch.failed" if batch.state == "failed" else "batch.finished"
+        webhooks.announce(session, ending, batch)
     return PlannedBatch(
         batch, tuple(ShardMessage(shard.id, shard.attempt) for shard in shards), created=True
     )
@@ -308,7 +323,10 @@ def _write_columns(session: Session, batch: Batch, request: Request) -> None:
 
 
 def _write_runs(session: Session, batch: Batch, request: Request) -> list[Shard]:
-    """One run per trace and variant; those without a known result go into shards."""
+    """One run per trace and variant; those that lack a result and can be replayed go into shards.
+
+    What its engine cannot replay has failed from the beginning, with the engine's reason.
+    """
     known = find_known(session, request)
     # A value and no expression: rows with expressions are sent one by one.
     now = session.scalars(sa.select(sa.func.now())).one()
@@ -330,17 +348,21 @@ def _write_runs(session: Session, batch: Batch, request: Request) -> list[Shard]
                 position=len(runs),
                 state="queued",
             )
-            if result is None:
-                parts[trace.id, variant.engine].runs.append(run)
-            else:
+            refusal = request.unrunnable.get((trace.digest, variant_digest))
+            if result is not None:
                 results.link(run, result, found=True, at=now)
                 batch.done_count += 1
                 batch.cached_count += 1
+            elif refusal is not None:
+                run.state, run.error, run.finished_at = "failed", refusal, now
+                batch.failed_count += 1
+            else:
+                parts[trace.id, variant.engine].runs.append(run)
             runs.append(run)
     worker_count = simulators.worker_count(session, batch.simulators.values())
     shards = cutting.cut(session, batch, list(parts.values()), worker_count=worker_count, now=now)
     session.bulk_save_objects(runs)
     if not shards:
-        batch.state, batch.finished_at = "done", now
+        batch.state, batch.finished_at = "failed" if batch.failed_count else "done", now
     session.flush()
     return shards

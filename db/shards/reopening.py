@@ -57,7 +57,11 @@ def retry(
         raise Conflict(
             f"batch {batch.code} is being cancelled: resume it, or retry once it is over"
         )
-    runs = _runs(session, batch, ("failed", "crashed") if crashed else ("failed",))
+    found = _runs(session, batch, ("failed", "crashed") if crashed else ("failed",))
+    # What its engine cannot replay has never had a shard, and would only fail again.
+    runs = [run for run in found if run.state != "failed" or run.shard_id is not None]
+    if found and not runs:
+        raise Conflict(f"batch {batch.code}: no engine can replay what failed: nothing to retry")
     if not runs:
         kinds = "failed or crashed" if crashed else "failed"
         raise Conflict(f"batch {batch.code} has no run that {kinds}: nothing to retry")

@@ -84,8 +84,7 @@ def replay(
     variants = list(unique.values())
     threads = min(len(variants), len(os.sched_getaffinity(0)))
     comparisons: list[Comparison] = []
-    if events is not None and (len(traces) > 1 or len(unique) > 1):
-        raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
+    _refuse(traces, variants, events)
     with event_file(events) as write_event, progress_bars(enabled=not as_json) as progress:
         for path in traces:
             task = progress.add_task(path.name, total=None)
@@ -130,6 +129,27 @@ def _show(
         every_counter=every_counter,
     )
     print(text, end="", file=out)
+
+
+def _refuse(traces: list[Path], variants: list[Variant], events: str | None) -> None:
+    """Raise, before anything is compiled, for what cannot be replayed so.
+
+    What comes out of a pipe can be read once only, and is refused when it is replayed.
+
+    Raises:
+        InvalidParameter: ``--events`` of several runs.
+        ReplayRefused: an engine cannot replay one of the traces.
+    """
+    from refault.engines import get_engine
+    from refault.trace import TraceReader
+
+    if events is not None and (len(traces) > 1 or len(variants) > 1):
+        raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
+    for path in filter(Path.is_file, traces):
+        with _naming(path), TraceReader(path, allow_truncated=True) as trace:
+            for variant in variants:
+                if reason := get_engine(variant.engine).refuses(trace.header, variant):
+                    raise ReplayRefused(f"engine {variant.engine} cannot replay this: {reason}")
 
 
 @contextmanager

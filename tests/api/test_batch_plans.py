@@ -1,13 +1,17 @@
 """Plans, traces by query, and dry runs over HTTP."""
 
+import io
+
 import pytest
 import sqlalchemy as sa
 
-from db.models import Batch, BatchColumn, Run, Shard, Variant
+from db.models import Batch, BatchColumn, Run, Shard, Trace, Variant
 from db.repositories import batches, results
+from refault.trace import TraceReader
+from services.api.batches import refusals
 from tests.api.test_batches import BATCHES, SERIES, patch_set
 from tests.builders import claim_shard, digest_of, make_result, record_shard, transaction
-from tests.fixtures.api import SIMULATOR
+from tests.fixtures.api import SIMULATOR, runs_of, trace_bytes
 
 pytestmark = pytest.mark.anyio
 
@@ -176,3 +180,59 @@ async def test_asking_for_the_same_with_more_urgency_moves_it_up(http, rows):
     assert (lowered["code"], lowered["priority"]) == (first["code"], 8)
     with transaction(rows.engine) as session:
         assert batches.get(session, first["code"]).priority == 8
+
+
+async def test_a_trace_that_its_engine_cannot_replay_is_refused_before_anything_is_queued(
+    http, rows
+):
+    rows.register_simulator()
+    body = {
+        "traces": [rows.add_trace("boot"), rows.add_trace("old guest", guest_mode="pae")],
+        "patch_sets": [await patch_set(http)],
+    }
+
+    before = rows_of(rows)
+
+    planned = (await http.post(DRY, json=body)).json()
+
+    [refused] = planned["refused"]
+    assert refused["label"] == planned["columns"][0]
+    assert refused["reason"].startswith("old guest: a capture of a guest in pae mode")
+    assert (planned["cells"], planned["cached"], planned["to_run"]) == (2, 0, 1)
+    assert (planned["shards"], planned["events_to_replay"]) == (1, 2_000_000)
+    assert rows_of(rows) == before
+
+    batch = (await http.post(BATCHES, json=body)).json()
+
+    assert batch["refused"] == planned["refused"]
+    assert (batch["state"], batch["progress"]["total"], batch["progress"]["failed"]) == (
+        "queued", 2, 1,
+    )  # fmt: skip
+    states = {run["state"] for run in await runs_of(http, batch["code"])}
+    assert states == {"queued", "failed"}
+
+
+async def test_a_batch_that_no_engine_can_replay_is_refused_with_the_reason(http, rows):
+    rows.register_simulator()
+    body = {
+        "traces": [rows.add_trace("old guest", guest_mode="pae")],
+        "patch_sets": [await patch_set(http)],
+    }
+    before = rows_of(rows)
+    for path in (DRY, BATCHES):
+        answer = await http.post(path, json=body)
+        assert answer.status_code == 422
+        assert "a capture of a guest in pae mode" in answer.json()["detail"]
+    assert rows_of(rows) == before
+
+
+async def test_an_engine_is_asked_with_the_header_as_it_stands_in_the_file(http, rows):
+    data = trace_bytes(name="whole", notes=("a note",), guest={"os": "Linux"})
+    answer = await http.post(
+        "/api/v1/traces", content=data, headers={"content-type": "application/octet-stream"}
+    )
+    assert answer.status_code == 201
+    with transaction(rows.engine) as session:
+        stored = refusals.header_of(session.scalars(sa.select(Trace)).one())
+    with TraceReader(io.BytesIO(data)) as reader:
+        assert stored == reader.header

@@ -10,6 +10,7 @@ import zstandard
 from refault.catalogue import PatchSet, resolve
 from refault.documents import event_log_key
 from refault.replay.session import replay
+from refault.trace import MemorySlot, TraceHeader, TraceWriter
 from tests.engines.guests import Guest, P, U, W
 from tests.patience import PATIENCE_SECONDS
 
@@ -197,3 +198,12 @@ def test_nothing_stays_of_the_event_log_of_a_damaged_trace(small_trace, tmp_path
     done = refault("replay", small_trace, "-v", "base", "--events", tmp_path / "events.txt")
     assert done.returncode == 2
     assert [path.name for path in tmp_path.iterdir()] == ["small.rft"]
+
+
+def test_what_an_engine_cannot_replay_is_said_before_anything_is_replayed(small_trace, tmp_path):
+    path = tmp_path / "pae.rft"
+    with path.open("wb") as file:
+        TraceWriter(file, TraceHeader("capture", "pae", "pae", 1, (MemorySlot(0, 0, 16),))).close()
+    done = refault("replay", small_trace, path, "-v", "base")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{path}: engine shadow cannot replay this: a capture of a guest in pae" in done.stderr

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from db.errors import Conflict
 from db.models import Batch, Run, Shard, Variant
 from db.models import PatchSet as PatchSetRow
 from db.repositories import patch_sets, results
-from db.shards import cancelling, planning
+from db.shards import cancelling, planning, reopening
 from db.shards.cutting import VARIANTS_PER_SHARD_MAX, shards_per_part
 from db.shards.fences import Fence
 from refault.catalogue import SEED_SERIES, Parameters, PatchSet, Schedule
@@ -266,3 +267,65 @@ def test_a_batch_is_cut_for_the_workers_that_live(store):
         store.add_worker(name)
     _, messages = store.plan()
     assert len(messages) == 5
+
+
+def refusing(*names):
+    """An engine that cannot replay the traces of those names under any variant."""
+
+    def refused_variants(trace, variants):
+        is_refused = trace.name in names
+        return {variant.digest: "no such mode" for variant in variants if is_refused}
+
+    return refused_variants
+
+
+def test_what_an_engine_cannot_replay_has_failed_before_anything_is_queued(store):
+    store.add_worker("w1")
+    traces = ("boot", "pae", "pae too")
+    batch, messages = store.plan(traces, refused_variants=refusing("pae", "pae too"))
+
+    found = store.runs(batch.id)
+    refused = [run for run in found if run.trace.name != "boot"]
+    assert {(run.state, run.error, run.shard_id) for run in refused} == {
+        ("failed", "no such mode", None)
+    }
+    assert all(run.finished_at and run.result_id is None for run in refused)
+    assert {run.state for run in found if run.trace.name == "boot"} == {"queued"}
+    assert (batch.state, batch.run_count, batch.failed_count) == ("queued", 15, 10)
+    assert [entry["label"] for entry in batch.refused] == [
+        "base",
+        "1",
+        "1-2",
+        "1-3",
+        "1-4",
+        "1-5",
+        "1-6",
+    ]
+    assert {entry["reason"] for entry in batch.refused} == {"pae, pae too: no such mode"}
+    assert len(messages) == store.count(Shard) > 0
+
+    while (claim := store.claim_next()) is not None:
+        assert claim.trace_name == "boot"
+        store.record(claim)
+    over = store.batch(batch.id)
+    assert (over.state, over.done_count, over.failed_count) == ("failed", 5, 10)
+    # They would only fail again.
+    with (
+        transaction(store.engine) as session,
+        pytest.raises(Conflict, match="no engine can replay what failed"),
+    ):
+        reopening.retry(session, batch.id)
+
+
+def test_where_all_else_is_known_a_batch_with_a_refused_cell_is_over_at_once(store):
+    for column in store.batch(store.plan()[0].id).columns:
+        know(store, "boot", column.variant_digest)
+    batch, messages = store.plan(("boot", "pae"), refused_variants=refusing("pae"))
+    assert (batch.state, batch.done_count, batch.failed_count) == ("failed", 5, 5)
+    assert (messages, batch.finished_at is None) == ((), False)
+
+
+def test_a_batch_of_which_an_engine_can_replay_nothing_is_refused_with_the_reason(store):
+    with pytest.raises(EmptyBatch, match="no engine can replay it: no such mode"):
+        store.plan(("pae",), refused_variants=refusing("pae"))
+    assert store.count(Batch) == store.count(Run) == 0

@@ -11,6 +11,7 @@ from db.scope import project_of
 from db.shards import planning
 from refault import catalogue
 from refault.errors import CatalogueError, EmptyBatch, InvalidParameter, UnknownBase
+from services.api.batches.refusals import refused_variants
 from services.api.batches.schemas import Axes, BatchBody
 from services.api.errors import PointedError, pointing_at
 from services.shared.limits import Limits
@@ -35,6 +36,7 @@ def expanded(session: Session, body: BatchBody, limits: Limits) -> planning.Requ
             plan=body.plan,
             axes=_axes(body.axes),
             simulators=offered,
+            refused_variants=refused_variants,
             recompute=body.recompute,
             priority=body.priority,
         )

@@ -115,7 +115,7 @@ class Progress(Document):
 
 
 class Refusal(Document):
-    """A combination of the plan that makes no machine."""
+    """A combination of the plan that makes no machine, or that its engine cannot replay."""
 
     label: str
     reason: str
@@ -128,7 +128,7 @@ class BatchEstimate(Document):
     traces: int
     columns: list[str] = Field(description="Labels, the base first")
     refused: list[Refusal]
-    cells: int = Field(description="Traces × distinct machines")
+    cells: int = Field(description="Traces × distinct machines, refused ones included")
     cached: int = Field(description="Cells whose result is known")
     to_run: int
     shards: int = Field(description="Pieces of work; each decodes its trace once")
@@ -185,7 +185,10 @@ class BatchContents(BatchSummary):
     """A batch with all its traces, patch sets and columns."""
 
     columns: list[Column]
-    refused: list[Refusal] = Field(description="What the plan asked for and makes no machine")
+    refused: list[Refusal] = Field(
+        description="What the plan asked for and is not run: it makes no machine, "
+        "or its engine cannot replay the trace"
+    )
 
 
 class VerdictReason(Document):
