@@ -80,25 +80,26 @@ def _parser() -> argparse.ArgumentParser:
     draft = commands.add_parser("draft", help="draft a migration from the models")
     draft.add_argument("message")
     made = commands.add_parser(
-        "backup", help="write every table, of one moment, and every trace file into a new folder"
+        "backup",
+        help="write a consistent snapshot of every table, and every trace file, into a new folder",
     )
-    made.add_argument("folder", type=Path, help="a folder that is not there yet, or empty")
+    made.add_argument("folder", type=Path, help="a new or empty folder")
     made.add_argument(
         "--copy",
         action="store_true",
-        help="copy trace files also where the file system could share them",
+        help="copy trace files even if they could be hard links",
     )
-    restored = commands.add_parser("restore", help="put a backup into an empty database")
+    restored = commands.add_parser("restore", help="restore a backup into an empty database")
     restored.add_argument("folder", type=Path, help="the folder of the backup")
     verified = commands.add_parser(
         "verify", help="read every row and byte of the installation, or of a backup"
     )
-    verified.add_argument("--backup", type=Path, help="the folder of a backup to read instead")
+    verified.add_argument("--backup", type=Path, help="the folder of a backup to check instead")
     verified.add_argument(
         "--drop-false-crashes",
         action="store_true",
-        help="first drop results that are called crashes and are faults of the service; their runs"
-        " have then failed, and `refault batches retry` computes them",
+        help="first drop crash results that are faults of the service; their runs"
+        " are then failed, and `refault batches retry` computes them again",
     )
     return parser
 
@@ -153,7 +154,7 @@ def _keep(options: argparse.Namespace, engine: sa.Engine) -> int:
     if options.command == "verify":
         for sentence in found:
             sys.stdout.write(f"{sentence}\n")
-        sys.stdout.write("sound\n" if not found else f"{len(found)} things are wrong\n")
+        sys.stdout.write("sound\n" if not found else f"{len(found)} faults found\n")
         return 1 if found else 0
     done = "written" if options.command == "backup" else "restored"
     sys.stdout.write(f"{done}: {_summary(manifest)}\n")

@@ -77,7 +77,7 @@ def write(
     if revision != revisions.head():
         raise BackupError(
             f"the database is at migration {revision or 'none'}, this release is at "
-            f"{revisions.head()}: run `python -m db upgrade`, or the release that fits"
+            f"{revisions.head()}: run `python -m db upgrade`, or the matching release"
         )
     # Linked once before the moment too: a trace deleted while the backup runs has its file.
     keep = _Keeper(blobs, folder, copy_blobs=copy_blobs)
@@ -251,7 +251,7 @@ def _read_table(connection: psycopg.Connection, entry: TableEntry, chunks: Itera
                 copy.write(chunk)
         if cursor.rowcount != entry.row_count:
             raise BackupError(
-                f"table {entry.name}: {cursor.rowcount} rows came in, the manifest says "
+                f"table {entry.name}: {cursor.rowcount} rows were read, the manifest says "
                 f"{entry.row_count}; nothing was changed"
             )
     for column, following in entry.identities.items():
@@ -359,7 +359,7 @@ def _connection(engine: sa.Engine) -> Iterator[psycopg.Connection]:
 def _one(cursor: psycopg.Cursor[Any]) -> int:
     row = cursor.fetchone()
     if row is None:
-        raise RuntimeError("the database answered nothing where it always answers one row")
+        raise RuntimeError("the database returned no row where it always returns one")
     return int(row[0])
 
 

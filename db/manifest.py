@@ -55,10 +55,10 @@ class Manifest:
             seal = body.pop("sha256")
         except FileNotFoundError:
             raise BackupError(
-                f"{folder} is no backup, or one that did not end: no {MANIFEST}"
+                f"{folder} is not a backup, or an unfinished one: no {MANIFEST}"
             ) from None
         except (ValueError, KeyError, AttributeError):
-            raise BackupError(f"{path} is damaged: it is not the JSON that was written") from None
+            raise BackupError(f"{path} is damaged: it is not valid JSON") from None
         if seal != _seal(body):
             raise BackupError(f"{path} is damaged: its sha256 does not match")
         if body["format"] != FORMAT:

@@ -34,7 +34,7 @@ def remove(engine: sa.Engine, blobs: BlobStore) -> list[str]:
                 removed.append(digest)
         except (RefaultError, OSError) as error:
             # The next sweep tries again; the others need not wait for it.
-            _log.warning("blob %s is left over and cannot be removed: %s", digest[:12], error)
+            _log.warning("orphaned blob %s cannot be removed: %s", digest[:12], error)
     return removed
 
 

@@ -54,7 +54,7 @@ def project_of(session: Session) -> uuid.UUID:
     """The project of the session; a RuntimeError if it has none."""
     found = session.info.get(_PROJECT)
     if not isinstance(found, uuid.UUID):
-        raise RuntimeError("this session belongs to no project: open it with one")  # noqa: TRY004
+        raise RuntimeError("this session has no project: open it with one")  # noqa: TRY004
     return found
 
 

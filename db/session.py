@@ -39,30 +39,30 @@ CONNECT_TIMEOUT_SECONDS = 5
 _CONNECTIONS = "connections"
 
 _PASSING = {
-    "40001": "two transactions could not be put in an order",
-    "40P01": "two transactions waited for each other",
+    "40001": "two transactions could not be serialised",
+    "40P01": "two transactions deadlocked",
     "53100": "its disk is full",
     "53200": "it is out of memory",
     "53300": "it has too many connections",
-    "55P03": "a lock was not to be had in time",
-    "57014": "a statement took too long",
-    "57P01": "it is being stopped",
-    "57P02": "it was stopped by a crash of another connection",
-    "57P03": "it is starting or stopping",
-    "25006": "it takes no writes at present",
-    "25P03": "a transaction stood idle for too long",
+    "55P03": "a lock timed out",
+    "57014": "a statement timed out",
+    "57P01": "it is shutting down",
+    "57P02": "it restarted after another connection crashed",
+    "57P03": "it is starting or shutting down",
+    "25006": "it is read-only",
+    "25P03": "a transaction was idle for too long",
 }
 _PASSING_CLASSES = {
     "08": "the connection was lost",
     "40": "it rolled the transaction back",
-    "53": "it is short of something it needs",
-    "55": "something is in use",
-    "57": "an operator, or its own end, came in between",
+    "53": "it is out of a resource",
+    "55": "an object is in use",
+    "57": "an operator intervened, or it shut down",
 }
 _FAULT_CLASSES = {
-    "22": "it was given a value it cannot hold",
-    "23": "a rule of its tables would have been broken",
-    "42": "it was asked for what its schema does not have, or does not allow",
+    "22": "it was given a value out of range",
+    "23": "a constraint of its tables was violated",
+    "42": "the statement does not match its schema or rights",
     "58": "its system reports an error",
     "XX": "it reports an internal error or damage",
 }
@@ -163,8 +163,8 @@ def _ours(engine: sa.Engine, error: sa.exc.SQLAlchemyError | psycopg.Error) -> S
         return Unavailable(f"the database at {place} is busy: every connection is in use")
     if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
         # Without an SQLSTATE it is the connection: it could not be made, or has ended.
-        return Unavailable(f"the database at {place} cannot be reached: {_reason(cause)}")
-    return ServiceFault(f"the database at {place} was used in a wrong way: {type(cause).__name__}")
+        return Unavailable(f"the database at {place} is unreachable: {_reason(cause)}")
+    return ServiceFault(f"the database at {place} was used wrongly: {type(cause).__name__}")
 
 
 def _reason(error: psycopg.Error) -> str:

@@ -59,17 +59,17 @@ _CONTRADICTIONS = {
         WHERE coalesce(CAST(:same_as AS jsonb) ->> x.simulator_digest, x.simulator_digest)
            <> coalesce(CAST(:same_as AS jsonb) ->> n.digest, n.digest)
         ORDER BY r.id""",
-    "run {0} waits in no shard": """
+    "run {0} is queued in no shard": """
         SELECT r.id FROM runs r WHERE r.state IN ('queued', 'running') AND r.shard_id IS NULL
         ORDER BY r.id""",
-    "run {0} waits in a shard that is {1}": """
+    "run {0} is queued in a shard that is {1}": """
         SELECT r.id, s.state FROM runs r JOIN shards s ON s.id = r.shard_id
         WHERE r.state IN ('queued', 'running') AND s.state NOT IN ('queued', 'running')
         ORDER BY r.id""",
     "run {0} and its shard belong to different batches": """
         SELECT r.id FROM runs r JOIN shards s ON s.id = r.shard_id
         WHERE s.batch_id <> r.batch_id OR s.trace_id <> r.trace_id ORDER BY r.id""",
-    "result {0} is of a variant that is not here": """
+    "result {0} is of a variant that does not exist": """
         SELECT x.id FROM results x LEFT JOIN variants v ON v.digest = x.variant_digest
         WHERE v.digest IS NULL ORDER BY x.id""",
     "{0} {1} belongs to another project than its batch": """
@@ -93,15 +93,15 @@ def live(engine: sa.Engine, blobs: BlobStore, progress: Progress) -> Iterator[st
         session.execute(sa.text("SET LOCAL statement_timeout = 0"))
         session.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         for number, (sentence, query) in enumerate(_CONTRADICTIONS.items()):
-            progress("questions to the rows", number, len(_CONTRADICTIONS))
+            progress("checks of rows", number, len(_CONTRADICTIONS))
             given = {"same_as": json.dumps(SAME_AS)} if ":same_as" in query else {}
             for row in session.execute(sa.text(query), given):
                 yield sentence.format(*row)
-        progress("questions to the rows", len(_CONTRADICTIONS), len(_CONTRADICTIONS))
+        progress("checks of rows", len(_CONTRADICTIONS), len(_CONTRADICTIONS))
         yield from _results(session, progress)
         for result_id in dropping.foreign_crashes(session):
             yield (
-                f"result {result_id}: it is called a crash, and is a fault of the service: "
+                f"result {result_id}: it is recorded as a crash but was a fault of the service: "
                 "`python -m db verify --drop-false-crashes` drops it"
             )
         yield from _traces(session, blobs, progress)
@@ -169,7 +169,7 @@ def _results(session: Session, progress: Progress) -> Iterator[str]:
         try:
             result = RunResult.from_dict(row.body)
         except (RefaultError, KeyError, TypeError, ValueError) as error:
-            yield f"result {row.id}: its body is no result: {error}"
+            yield f"result {row.id}: its body is not a result: {error}"
             continue
         if hashlib.sha256(result.to_bytes()).hexdigest() != row.body_digest:
             yield f"result {row.id}: its body does not have the digest {row.body_digest[:12]}"

@@ -56,15 +56,15 @@ class Settings(BaseSettings):
     )
     webhook_networks: str = Field(
         "",
-        description="Networks, not public, that webhooks may reach all the same; commas between",
+        description="Private networks that webhooks may reach; comma-separated",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least important log lines that are written"
+        "info", description="The lowest level logged"
     )
     otel_endpoint: str = Field(
         "",
         validate_default=True,
-        description="Where traces go, by OTLP over HTTP: http://host:4318; empty: nowhere",
+        description="Where spans are sent, by OTLP over HTTP: http://host:4318; empty: nowhere",
     )
     memory_limit_kib: int = Field(
         MEMORY_LIMIT_KIB,

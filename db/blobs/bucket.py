@@ -5,7 +5,7 @@
     PREFIX/3f/3fa9…         one object per blob, in the bucket
 
     STAGING/                on each host
-    ├── incoming/ partial/  uploads under way, see ``incoming.py``
+    ├── incoming/ partial/  unfinished uploads, see ``incoming.py``
     └── fetched/3fa9…       copies of blobs that were read here, the least used removed first
 
 An upload is staged here until it is whole and valid, then sent in parts; the bucket shows it once

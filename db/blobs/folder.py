@@ -3,7 +3,7 @@
 ::
 
     FOLDER/
-    ├── incoming/ partial/  uploads under way, see ``incoming.py``
+    ├── incoming/ partial/  unfinished uploads, see ``incoming.py``
     └── 3f/3fa9…            one file per blob, named by its sha256
 
 A blob appears under its name in one rename, complete and on disk, or not at all.

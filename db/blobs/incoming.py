@@ -72,7 +72,7 @@ class Partial:
         are missing.
         """
         if self.size_bytes < size_bytes:
-            message = f"byte {self.size_bytes} and those after it were lost here: start over"
+            message = f"byte {self.size_bytes} and those after it were lost: start over"
             raise UploadGone(message)
         self._stream.truncate(size_bytes)
         self._stream.seek(size_bytes)
@@ -144,7 +144,7 @@ class Incoming:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                message = f"another request writes to upload {upload}: wait for its end"
+                message = f"another request is writing to upload {upload}: wait for it to end"
                 raise UploadBusy(message) from None
             yield Partial(path, stream)
 
@@ -187,7 +187,7 @@ def _read(stream: BinaryIO, start: int, size_bytes: int) -> bytes:
     found = os.pread(stream.fileno(), size_bytes, start)
     if len(found) < size_bytes:
         # Not the sender's doing: what was written is not there any more.
-        raise OSError(errno.EIO, f"bytes after byte {start + len(found)} were lost here")
+        raise OSError(errno.EIO, f"bytes after byte {start + len(found)} were lost")
     return found
 
 

@@ -85,5 +85,5 @@ class Objects:
             raise FileNotFoundError(self.name) from None
         except BaseError as error:
             reason = str(error).strip().splitlines()[0][:300]
-            message = f"the store {self.name} cannot be reached or refuses: {reason}"
+            message = f"the store {self.name} is unreachable or refuses: {reason}"
             raise Unavailable(message) from error

@@ -38,7 +38,7 @@ def add_user(
             f"user name {name[:80]!r}: 1 to 63 of a-z 0-9 . _ @ -, a letter or digit first"
         )
     if find_user(session, name) is not None:
-        raise Conflict(f"there is a user {name} already")
+        raise Conflict(f"user {name} already exists")
     user = User(
         id=uuid7(),
         name=name,
@@ -57,10 +57,10 @@ def set_email(session: Session, user: User, email: str | None) -> None:
     if email is not None:
         email = email.lower()
         if not EMAIL.fullmatch(email):
-            raise InvalidRequest(f"{email[:80]!r} is no e-mail address")
+            raise InvalidRequest(f"{email[:80]!r} is not an e-mail address")
         holder = session.scalar(sa.select(User).where(User.email == email))
         if holder is not None and holder.id != user.id:
-            raise Conflict(f"{email} stands on the account {holder.name} already")
+            raise Conflict(f"{email} is already set on the account {holder.name}")
     user.email = email
     session.flush()
 
@@ -112,7 +112,7 @@ def remove_member(session: Session, project_id: uuid.UUID, user: User) -> None:
     """Ends a membership; raises :class:`~refault.errors.NotFound` where there is none."""
     found = session.get(Membership, (project_id, user.id))
     if found is None:
-        raise NotFound(f"{user.name} is no member of this project")
+        raise NotFound(f"{user.name} is not a member of this project")
     session.delete(found)
     session.flush()
 

@@ -104,4 +104,4 @@ def settle(session: Session, batch: Batch) -> None:
 
 
 def _unknown(name: str | uuid.UUID) -> NotFound:
-    return NotFound(f"no batch {name}: list what is here")
+    return NotFound(f"no batch {name}: GET /api/v1/batches lists them")

@@ -78,7 +78,7 @@ def page_of(
     if after is not None:
         places = [place for place, trace in enumerate(traces) if trace.id == after]
         if not places:
-            message = f"cursor {after}: that trace is gone; begin with the first page again"
+            message = f"cursor {after}: that trace was deleted; start again with the first page"
             raise InvalidRequest(message)
         first = places[0] + 1
     found = traces[first : first + limit]

@@ -89,9 +89,7 @@ def mint_token(
         session.execute(sa.select(User.id).where(User.id == user_id).with_for_update())
         query = sa.select(sa.func.count(Token.id)).where(Token.user_id == user_id, *_holding(Token))
         if (session.scalar(query) or 0) >= TOKENS_MAX:
-            raise Conflict(
-                f"one person has {TOKENS_MAX} tokens of a project at most: revoke one first"
-            )
+            raise Conflict(f"a user has at most {TOKENS_MAX} tokens in a project: revoke one first")
     secret, digest = secrets.new(secrets.TOKEN)
     row = Token(
         id=uuid7(),
@@ -216,7 +214,7 @@ def _check_room_for_link(session: Session, maker: Maker) -> None:
     )
     query = sa.select(sa.func.count(ShareLink.id)).where(is_theirs, *_holding(ShareLink))
     if (session.scalar(query) or 0) >= LINKS_MAX:
-        raise Conflict(f"one caller has {LINKS_MAX} links at most at a time: revoke one first")
+        raise Conflict(f"a caller has at most {LINKS_MAX} valid links: revoke one first")
 
 
 def find(session: Session, secret: str) -> Shown | None:

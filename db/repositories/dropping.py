@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, lazyload
 from db.models import Batch, Result, Run
 from db.repositories import batch_events
 
-REASON = "its result was dropped, as it told of a fault of the service: retry the batch"
+REASON = "its result was dropped, because it was a fault of the service: retry the batch"
 
 _FRAME = re.compile(r'^\s*File "([^"]+)"', re.MULTILINE)
 # Where the simulator is, and was before engines were plural.

@@ -96,15 +96,15 @@ def link_first_login(session: Session, person: Person, domains: Collection[str])
         return linked
     if person.email is None:
         raise Forbidden(
-            f"no account is linked to this login, and {person.issuer} vouches for no e-mail "
-            "address by which an invitation could be found"
+            f"no account is linked to this login, and {person.issuer} has verified no e-mail "
+            "address that could be invited"
         )
     user = session.scalar(sa.select(User).where(User.email == person.email))
     if user is None and person.email.rpartition("@")[2] in domains:
         user = _new_account(session, person.email)
     if user is None:
         raise Forbidden(
-            f"nobody has invited {person.email}; an administrator can, by writing this address "
+            f"nobody has invited {person.email}; an administrator can, by setting this address "
             "on an account"
         )
     query = sa.select(Identity.id).where(
@@ -113,7 +113,7 @@ def link_first_login(session: Session, person: Person, domains: Collection[str])
     if session.scalar(query) is not None:
         raise Forbidden(
             f"the account of {person.email} is linked to another login of {person.issuer}; an "
-            "administrator ends that link by writing the address on the account again"
+            "administrator ends that link by setting the address again"
         )
     session.add(Identity(id=uuid7(), user_id=user.id, issuer=person.issuer, subject=person.subject))
     session.flush()
@@ -136,5 +136,5 @@ def _new_account(session: Session, email: str) -> User:
         return accounts.add_user(session, email, email=email)
     except RefaultError as error:
         raise Forbidden(
-            f"no account can be made for {email} by itself ({error}); an administrator can make one"
+            f"{email} gets no account automatically ({error}); an administrator can create one"
         ) from error

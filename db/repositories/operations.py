@@ -19,12 +19,12 @@ UPLOADS = "uploads"
 INTEGRITY_ALARMS = "integrity_alarms"
 
 TALLIES = {
-    LEASES_EXPIRED: "Shards taken from a worker that was not heard of any more",
-    RESULTS_DROPPED: "Results that came from a worker whose shard was somebody else's by then",
-    MESSAGES_DROPPED: "Messages that found nothing waiting",
-    UPLOADED_BYTES: "Bytes of the traces that were stored",
-    UPLOADS: "Traces that were stored",
-    INTEGRITY_ALARMS: "Results that were computed again and came out with other bytes",
+    LEASES_EXPIRED: "Shards taken from a worker without a heartbeat",
+    RESULTS_DROPPED: "Results dropped because the shard had another worker by then",
+    MESSAGES_DROPPED: "Messages that found no queued shard",
+    UPLOADED_BYTES: "Bytes of stored traces",
+    UPLOADS: "Stored traces",
+    INTEGRITY_ALARMS: "Results that had other bytes when computed again",
 }
 """Every tally there is, with what it counts."""
 

@@ -92,6 +92,6 @@ def _value_of(
 ) -> Any:
     found = session.scalar(sa.select(column).where(row_id == wanted))
     if found is None:
-        message = f"cursor {wanted}: that row is gone; begin with the first page again"
+        message = f"cursor {wanted}: that row was deleted; start again with the first page"
         raise InvalidRequest(message)
     return found

@@ -93,7 +93,7 @@ def get(session: Session, row_id: uuid.UUID) -> PatchSet:
     """The patch set of that id; raises :class:`~refault.errors.NotFound`."""
     found = session.get(PatchSet, row_id)
     if found is None:
-        raise NotFound(f"no patch set {row_id}: create it, or list what is here")
+        raise NotFound(f"no patch set {row_id}: GET /api/v1/patch_sets lists them")
     return found
 
 

@@ -36,7 +36,7 @@ def add(session: Session, name: str, **quotas: int | None) -> Project:
             f"project name {name[:80]!r}: 1 to 63 of a-z 0-9 -, a letter or digit first"
         )
     if session.scalar(sa.select(Project.id).where(Project.name == name)):
-        raise Conflict(f"there is a project {name} already")
+        raise Conflict(f"project {name} already exists")
     project = Project(id=uuid7(), name=name, **quotas)
     session.add(project)
     session.flush()
@@ -75,14 +75,14 @@ def check_room_for_trace(
     upload_count, upload_bytes = under_way
     if project.quota_traces is not None and trace_count + upload_count >= project.quota_traces:
         raise QuotaExceeded(
-            f"the project has {trace_count} traces{_and(upload_count, 'uploads under way')}; it "
+            f"the project has {trace_count} traces{_and(upload_count, 'unfinished uploads')}; it "
             f"may have {project.quota_traces}"
         )
     taken_bytes = held_bytes + upload_bytes
     if project.quota_bytes is not None and taken_bytes + size_bytes > project.quota_bytes:
         raise QuotaExceeded(
-            f"the project's traces have {held_bytes} bytes{_and(upload_bytes, 'under way')}; "
-            f"{size_bytes} more would be over its quota of {project.quota_bytes}"
+            f"the project's traces have {held_bytes} bytes{_and(upload_bytes, 'unfinished')}; "
+            f"{size_bytes} more would exceed its quota of {project.quota_bytes}"
         )
 
 
@@ -112,8 +112,8 @@ def check_room_for_runs(session: Session) -> None:
     queued_count = session.scalar(sa.select(sa.func.count(Run.id)).where(Run.state == "queued"))
     if queued_count is not None and queued_count > project.quota_queued_runs:
         raise QuotaExceeded(
-            f"with this batch {queued_count} runs of the project would wait at once, and "
-            f"{project.quota_queued_runs} may"
+            f"with this batch {queued_count} runs of the project would be queued at once, and "
+            f"its quota is {project.quota_queued_runs}"
         )
 
 

@@ -117,7 +117,7 @@ def check(session: Session, trace: Trace, *, cascade: bool) -> Deletion:
     if codes and not cascade:
         raise Conflict(
             f"trace {trace.digest[:12]} is part of {_listed(codes)}: "
-            "?dry_run=true says what would go with it, ?cascade=true lets it go"
+            "?dry_run=true lists what would be deleted, ?cascade=true deletes it"
         )
     if taken.open_batches:
         raise Conflict(

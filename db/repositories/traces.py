@@ -144,7 +144,7 @@ def get(session: Session, name: str | uuid.UUID) -> Trace:
     if row_id is not None:
         found = session.get(Trace, row_id)
         if found is None:
-            raise NotFound(f"no trace {name}: GET /api/v1/traces lists what is here")
+            raise NotFound(f"no trace {name}: GET /api/v1/traces lists them")
         return found
     digest = str(name).lower()
     rows: list[Trace] = []
@@ -152,9 +152,9 @@ def get(session: Session, name: str | uuid.UUID) -> Trace:
         query = sa.select(Trace).where(Trace.digest.startswith(digest, autoescape=True))
         rows = list(session.scalars(query.limit(2)))
     if not rows:
-        raise NotFound(f"no trace {name}: upload it, or list what is here")
+        raise NotFound(f"no trace {name}: upload it, or see GET /api/v1/traces")
     if len(rows) > 1:
-        raise Conflict(f"digest {digest} fits several traces: give more of its characters")
+        raise Conflict(f"digest {digest} matches several traces: give more of its characters")
     return rows[0]
 
 
@@ -200,7 +200,7 @@ def matching(session: Session, wanted: Filter) -> Sequence[Trace]:
     query = wanted.applied(sa.select(Trace)).order_by(Trace.id).limit(MATCHES_MAX + 1)
     found = session.scalars(query).all()
     if len(found) > MATCHES_MAX:
-        raise InvalidRequest(f"the query fits more than {MATCHES_MAX} traces: narrow it down")
+        raise InvalidRequest(f"the query matches more than {MATCHES_MAX} traces: narrow it down")
     return found
 
 

@@ -32,9 +32,9 @@ def get(session: Session, upload_id: uuid.UUID) -> Upload:
     """
     row = session.scalar(sa.select(Upload).where(Upload.id == upload_id))
     if row is None:
-        raise NotFound(f"no upload {upload_id}: it was ended, or never begun")
+        raise NotFound(f"no upload {upload_id}: it was deleted, or never created")
     if session.scalar(sa.select(row.expires_at < sa.func.now())):
-        raise UploadGone(f"upload {upload_id} expired: begin a new one")
+        raise UploadGone(f"upload {upload_id} expired: start a new one")
     return row
 
 

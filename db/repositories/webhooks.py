@@ -64,7 +64,7 @@ class Due:
 def add(session: Session, url: str, events: Sequence[str]) -> Webhook:
     """Registers a webhook with a new secret; :class:`Conflict` if the project has too many."""
     if (session.scalar(sa.select(sa.func.count(Webhook.id))) or 0) >= WEBHOOKS_MAX:
-        raise Conflict(f"a project has {WEBHOOKS_MAX} webhooks at most: delete one first")
+        raise Conflict(f"a project has at most {WEBHOOKS_MAX} webhooks: delete one first")
     row = Webhook(
         id=uuid7(),
         url=url,
@@ -81,7 +81,7 @@ def get(session: Session, row_id: uuid.UUID) -> Webhook:
     """The webhook of that id; raises :class:`~refault.errors.NotFound`."""
     found = session.scalars(sa.select(Webhook).where(Webhook.id == row_id)).one_or_none()
     if found is None:
-        raise NotFound(f"no webhook {row_id}: GET /api/v1/webhooks lists what is here")
+        raise NotFound(f"no webhook {row_id}: GET /api/v1/webhooks lists them")
     return found
 
 
@@ -173,7 +173,7 @@ def take_due(
         hook = row.webhook
         if row.attempt_count >= ATTEMPTS_MAX:
             row.state, row.next_at, row.ended_at = "given_up", None, sa.func.clock_timestamp()
-            row.last_error = "the last attempt took its sender down"
+            row.last_error = "the last attempt killed its sender"
             session.flush()
             continue
         row.attempt_count += 1

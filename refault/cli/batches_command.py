@@ -25,7 +25,7 @@ WithBatch = Annotated[str, typer.Argument(help="Code or id of the batch.", show_
 @batches.command("list")
 def list_batches(
     *,
-    limit: Annotated[int, typer.Option(help="How many at most.", min=1)] = 20,
+    limit: Annotated[int, typer.Option(help="Maximum number.", min=1)] = 20,
     as_json: AsJson = False,
     url: WithUrl = "",
     token: WithToken = "",
@@ -68,7 +68,7 @@ def show_batch(
     token: WithToken = "",
     timeout: WithTimeout = TIMEOUT_S,
 ) -> None:
-    """Show the runs of a batch, each with the name `refault repro` knows it by.
+    """Show the runs of a batch, each by the name `refault repro` takes.
 
     Example: refault batches show b-7k3f
     """
@@ -90,7 +90,7 @@ def cancel_batch(
     token: WithToken = "",
     timeout: WithTimeout = TIMEOUT_S,
 ) -> None:
-    """Stop what has not finished of a batch; results that are there stay.
+    """Cancel the unfinished runs of a batch; results are kept.
 
     Example: refault batches cancel b-7k3f
     """
@@ -107,7 +107,7 @@ def resume_batch(
     token: WithToken = "",
     timeout: WithTimeout = TIMEOUT_S,
 ) -> None:
-    """Go on with what was cancelled of a batch.
+    """Resume the cancelled runs of a batch.
 
     Example: refault batches resume b-7k3f
     """
@@ -127,7 +127,7 @@ def retry_batch(
     token: WithToken = "",
     timeout: WithTimeout = TIMEOUT_S,
 ) -> None:
-    """Run again what failed of a batch, and nothing else.
+    """Run the failed runs of a batch again.
 
     Example: refault batches retry b-7k3f
     """

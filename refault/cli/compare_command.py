@@ -48,13 +48,13 @@ def compare_runs(
 ) -> None:
     """Compare runs of the same traces: of one batch, or of several.
 
-    Traces that only one of them has are left out. Exit code 1 says that something is a regression
-    or worse, 5 that a result is missing.
+    Traces that only one of them has are omitted. Exit code 1: a regression or worse; 5: a result
+    is missing.
 
     Example: refault compare b-7k3f/1-5 b-9x2m/1-6 --format md
     """
     if form not in FORMATS:
-        raise InvalidRequest(f"--format {form}: there are {', '.join(FORMATS)}")
+        raise InvalidRequest(f"--format {form}: expected one of {', '.join(FORMATS)}")
     with ExitStack() as stack:
 
         @cache

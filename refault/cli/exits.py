@@ -26,15 +26,15 @@ class ExitCode(IntEnum):
 
 
 MEANINGS: dict[ExitCode, str] = {
-    ExitCode.OK: "all well",
+    ExitCode.OK: "success",
     ExitCode.ANSWER_IS_NO: "the answer is no: a difference, a finding, a bad verdict",
     ExitCode.BAD_INPUT: "bad input: an option, a file or a patch that cannot be used",
-    ExitCode.UNREACHABLE: "the service cannot be reached, or has no room now; try again later",
-    ExitCode.REFUSED: "the service refused: the token, or something that is not there",
+    ExitCode.UNREACHABLE: "the service is unreachable or overloaded; try again later",
+    ExitCode.REFUSED: "the service refused: the token, or a thing that does not exist",
     ExitCode.UNFINISHED: "the batch was cancelled or some of its runs failed: no verdict",
     ExitCode.INTERRUPTED: "Ctrl-C",
-    ExitCode.OUTPUT_LOST: "the output was lost: whoever read it went away, or its disk is full",
-    ExitCode.TERMINATED: "told to stop",
+    ExitCode.OUTPUT_LOST: "the output was lost: its reader closed the pipe, or the disk is full",
+    ExitCode.TERMINATED: "terminated (SIGTERM)",
 }
 
 # What may be otherwise in a minute.

@@ -38,22 +38,22 @@ def golden(
     traces: Annotated[
         Path | None, typer.Option(help="Folder of the captures; default: beside their results.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes; 0: one a processor.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Processes; 0: one per CPU.")] = 0,
     engine: Annotated[
         str, typer.Option(help=f"The engine to check: {', '.join(ENGINES)}.")
     ] = "shadow",
     against: Annotated[
         str | None,
-        typer.Option(help="Another engine to hold it against, instead of recorded results."),
+        typer.Option(help="Compare with another engine instead of recorded results."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Replay golden cases and compare every field of every operation.
 
-    Compared is what the engine has: one that counts nothing is held to what the guest sees.
+    An engine without counters is compared by what the guest sees.
 
-    The last line says how many runs and operations agree. Exit code 1 unless all do, and
-    if there was nothing to compare.
+    The last line counts the runs and operations that agree. Exit code 1 unless all do, and if
+    there was nothing to compare.
 
     Example: refault golden tests/golden --traces demo/traces
     """

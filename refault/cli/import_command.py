@@ -40,13 +40,11 @@ def import_trace(
         ),
     ],
     *,
-    out: Annotated[
-        Path, typer.Option(help="Folder the traces are written to; made if missing.")
-    ] = Path(),
+    out: Annotated[Path, typer.Option(help="Folder for the traces; created if missing.")] = Path(),
     ram_mib: Annotated[
         int | None,
         typer.Option(
-            help="Memory of a captured guest in MiB; a ptt file does not say.",
+            help="Memory of the captured guest in MiB, which a ptt file lacks.",
             min=1,
             max=RAM_MIB_MAX,
         ),
@@ -55,18 +53,18 @@ def import_trace(
     level: Annotated[int, typer.Option(help="zstd level.", min=1, max=22)] = 19,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
-    """Turn captures and operation vectors into traces, losing nothing.
+    """Convert captures and operation vectors to traces, without loss.
 
     Example: refault import linux61-boot-1cpu.ptt.zst --ram-mib 256 --out traces
     """
     if name and (len(sources) > 1 or Path(name).name != name):
-        raise ImportFailed("--name names one trace and holds no slash; import others by themselves")
+        raise ImportFailed("--name is for one trace and has no slash; import others separately")
     targets = _targets(sources, out, name)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImportFailed(
-            f"{out} cannot be made: {error.strerror}; choose another --out"
+            f"{out} cannot be created: {error.strerror}; choose another --out"
         ) from error
     wanted = Wanted(ram_mib=ram_mib, level=level)
     for source in targets:
@@ -98,12 +96,12 @@ def _targets(sources: list[Path], out: Path, name: str) -> dict[Path, Path]:
     """Where the trace of each source goes."""
     targets: dict[Path, Path] = {}
     if first_unprintable(name) is not None:
-        raise ImportFailed(f"--name {name}: a name of a trace holds nothing unprintable")
+        raise ImportFailed(f"--name {name}: the name of a trace must be printable")
     for source in dict.fromkeys(sources):
         stem = "stdin" if source == STANDARD_INPUT else trace_name(source)
         if not name and first_unprintable(stem) is not None:
             raise ImportFailed(
-                f"{printable(str(source))}: no trace is called so; give it a name by --name"
+                f"{printable(str(source))}: a trace cannot have this name; set one with --name"
             )
         target = out / f"{name or stem}{SUFFIX}"
         for other, taken in targets.items():

@@ -1,7 +1,7 @@
-"""The reference of the command line, made of the help itself.
+"""The reference of the command line, generated from the help texts.
 
-``python -m refault.cli.manual > docs/howto/command-line.md`` writes it anew; a test holds the
-committed page against it.
+``python -m refault.cli.manual > docs/howto/command-line.md`` writes it; a test compares the
+committed page with it.
 """
 
 from __future__ import annotations
@@ -19,27 +19,26 @@ _INTRODUCTION = """\
 
 *Made by `python -m refault.cli.manual > docs/howto/command-line.md`; do not edit by hand.*
 
-Every verb is a part of `refault`. Those that ask the service find it by `--url`, else
-`REFAULT_URL`, else as the service that `make serve` or `make demo` runs in the data folder here
-(`REFAULT_DATA`, by default `.refault`), else at `http://127.0.0.1:8000`. They say who asks by
-`--token`, else `REFAULT_TOKEN`, else the file `~/.config/refault/token`, which nobody else may be
-able to read. Each of its lines is the address of a service and the token that was made for it,
-pasted here so that no shell keeps it:
+Commands that use the service find it by `--url`, else `REFAULT_URL`, else in the data folder
+of `make serve` or `make demo` (`REFAULT_DATA`, by default `.refault`), else at
+`http://127.0.0.1:8000`. They authenticate by `--token`, else `REFAULT_TOKEN`, else the file
+`~/.config/refault/token`, which only its owner may read. Each of its lines is the address of a
+service and the token for it; pasted like this, it stays out of the shell's history:
 
 ```sh
 install -m 700 -d ~/.config/refault
 (umask 077; cat >> ~/.config/refault/token)      # http://lab:8000 TOKEN, Enter, Ctrl-D
 ```
 
-A token goes to no other address than its own. That of a line goes to the address before it;
-`REFAULT_TOKEN` goes to `REFAULT_URL`, and where that is not set to the address of `--url` or the
-usual one, but to none that was found in a folder; `--token` goes where the command goes. What a
-data folder names must be an address of this machine: the folder may have come with somebody's
-repository. Redirects are not followed.
+A token is sent to its own address only. The token of a line goes to that line's address.
+`REFAULT_TOKEN` goes to `REFAULT_URL`; if that is unset, to the address of `--url` or the default,
+but never to one found in a folder. `--token` goes where the command goes. A data folder must name
+an address of this machine, because the folder may have come with somebody's repository. Redirects
+are not followed.
 
-A service that is busy and says for how long is waited for, up to a minute; a request whose answer
-was lost is sent once more and is still done only once. Progress is shown on a terminal only;
-`--json` is there wherever there is a table.
+A busy service is retried after the time it asks for, up to a minute; a request whose answer was
+lost is sent once more and is carried out only once. Progress is shown on a terminal only; commands
+that print a table have `--json`.
 
 ## A series, from the trace to the mail
 
@@ -58,9 +57,9 @@ of its digest, and the label of the column or its number, counted from 1.
 ## Completion
 
 ```sh
-refault --install-completion                     # for good, in the shell it is called from
-refault --show-completion                        # what that would write
-_REFAULT_COMPLETE=source_bash refault            # the same for a shell by name: bash, zsh or fish
+refault --install-completion                     # permanently, for the current shell
+refault --show-completion                        # print what that would write
+_REFAULT_COMPLETE=source_bash refault            # the same for a named shell: bash, zsh or fish
 ```
 """
 

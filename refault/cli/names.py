@@ -111,5 +111,5 @@ def _only(found: list[ItemT], what: str, name_of: Callable[[ItemT], str], remedy
         raise NotFound(f"no {what}: {remedy}")
     if len(found) > 1:
         listed = ", ".join(name_of(item) for item in found)
-        raise NotFound(f"{len(found)} things are called {what}; say which: {listed}")
+        raise NotFound(f"{len(found)} matches for {what}; name one by its id: {listed}")
     return found[0]

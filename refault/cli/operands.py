@@ -126,7 +126,7 @@ def _column(run: RunDocument, label: str) -> Column:
         result=None if body is None else RunResult.from_dict(body),
         state=run["state"],
         variant_digest=run["variant"]["digest"],
-        alarm=None if alarm is None else "run again, it came to other bytes",
+        alarm=None if alarm is None else "computed again, it gave other bytes",
         error=(run["error"] or "").strip().rpartition("\n")[2] or None,
     )
 

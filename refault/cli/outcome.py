@@ -118,7 +118,7 @@ def judged(document: dict[str, Any]) -> Outcome:
     except ValueError as error:
         message = f"the comparison of the batch cannot be used: {printable(str(error))}"
         raise Refused(
-            f"{message}; is the service of this version?", status=200, problem={}
+            f"{message}; is the service of another version?", status=200, problem={}
         ) from error
 
 

@@ -61,7 +61,10 @@ def read(
     ],
     *,
     version: Annotated[
-        int | None, typer.Option(help="Of several in the files; default: the newest whole one.")
+        int | None,
+        typer.Option(
+            help="Version to read if there are several; default: the newest complete one."
+        ),
     ] = None,
     mapping: Annotated[
         list[str],
@@ -72,14 +75,17 @@ def read(
         ),
     ] = [],  # noqa: B006 - Typer copies it
     partial: Annotated[
-        bool, typer.Option("--partial", help="Mails may be missing; they are still named.")
+        bool,
+        typer.Option(
+            "--partial", help="Accept an incomplete series; missing mails are still named."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
-    """Read a series from mails, and match it to the catalogue. Nothing leaves this machine.
+    """Read a series from mails and match it to the catalogue, on this machine only.
 
-    A mail is known by what its diff changes and where; a subject alone only makes a candidate.
-    Ends with 1 if a patch is not matched, or the series is not whole.
+    A mail is matched by what its diff changes and where; a subject alone makes a candidate.
+    Exit code 1 if a patch is not matched or the series is incomplete.
 
     Example: refault patches read 000*.patch
 
@@ -94,7 +100,7 @@ def read(
     matches = series.apply_mapping(series.match(reading.patches), given)
     remedies = list(series.remedies(matches, "--map "))
     if reading.problems and not partial:
-        remedies.append("if some mails are missing on purpose, say --partial")
+        remedies.append("if the series is incomplete on purpose, use --partial")
     if as_json:
         print_json(_document(reading, matches, remedies))
     else:
@@ -155,9 +161,9 @@ def _print_series(
         subject = clean(skipped.subject) or "(no subject)"
         _fill(f"left out: {subject}: {skipped.reason}", "", " " * 6)
     for problem in reading.problems:
-        _fill(f"not whole: {clean(problem)}", "", " " * 6)
+        _fill(f"incomplete: {clean(problem)}", "", " " * 6)
     if remedies:
-        print("what can be done:")
+        print("remedies:")
     for remedy in remedies:
         _fill(remedy, "- ", "  ")
 
@@ -184,7 +190,7 @@ def _fill(text: str, first: str, indent: str) -> None:
 def _lines(patch: catalogue.Patch) -> Iterator[str]:
     """What decides where a patch can be used, and how far its numbers can be trusted."""
     if patch.requires:
-        yield f"sits on {', '.join(patch.requires)}"
+        yield f"requires {', '.join(patch.requires)}"
     for base, how in patch.merged_in.items():
         yield f"{base} has it already, {how}"
     for base, reason in patch.not_on.items():

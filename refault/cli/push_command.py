@@ -33,15 +33,15 @@ def push(
     token: WithToken = "",
     timeout: WithTimeout = 60.0,
 ) -> None:
-    """Upload traces; what the service has is not sent again.
+    """Upload traces; a trace the service has is not sent again.
 
-    Interrupted by Ctrl-C or a lost service, the same command goes on where it was.
-    Name, tags and note are kept of traces that are new.
+    After Ctrl-C or a lost service, the same command resumes. Name, tags and note are set for new
+    traces only.
 
     Example: refault push boot.rft --tag linux --note "6.1, 256 MiB"
     """
     if name and len(files) > 1:
-        raise InvalidRequest("--name names one trace: push the others by themselves")
+        raise InvalidRequest("--name is for one trace: push the others separately")
     for file in files:
         required(file, Kind.TRACE)
     pushed: list[dict[str, object]] = []

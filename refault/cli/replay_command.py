@@ -69,8 +69,8 @@ def replay(
 ) -> None:
     """Replay traces under variants and compare them.
 
-    Exit code 1 says that a variant showed the guest something else than the base did, or that any
-    column, the base included, has a finding; the text below the table names the column and why.
+    Exit code 1: the guest saw something else under a variant than under the base, or a column,
+    the base included, has a finding; the text below the table names the column and the reason.
 
     Example: refault replay demo/traces/linux61-boot-1cpu.rft -v base -v p2 -v p3
     """

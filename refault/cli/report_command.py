@@ -28,7 +28,7 @@ def report(
 ) -> None:
     """Report a batch as plain text of at most 72 columns.
 
-    Exit codes as those of `refault watch`: 1 if the verdict is a regression or worse.
+    The exit codes are those of `refault watch`: 1 if the verdict is a regression or worse.
 
     Example: refault report b-7k3f --mail
     """

@@ -48,8 +48,8 @@ def repro(
 ) -> None:
     """Replay one cell on this machine and compare the result's digest with the service's.
 
-    The trace is downloaded once and kept; a download that broke off goes on. Exit code 0: the
-    same bytes; 1: different, and the first counter that differs is named.
+    The trace is downloaded once and cached; an interrupted download is resumed. Exit code 0: the
+    same bytes; 1: different; the first counter that differs is named.
 
     Example: refault repro b-7k3f/linux61-boot-1cpu/1-6
     """
@@ -104,7 +104,7 @@ def _variant(run: RunDocument) -> Variant:
     variant = resolve(patch_set_from_text(text))
     if variant.digest != digest:
         raise ReplayRefused(
-            f"{text} is the machine {variant.digest[:12]} here, and was {digest[:12]} there: "
+            f"{text} resolves to {variant.digest[:12]} here and to {digest[:12]} on the service: "
             "the catalogues differ; check out the version that made the result"
         )
     return variant
@@ -176,7 +176,7 @@ def _show(
         print_json(document)
         return
     if not differences:
-        but = "" if here.digest == theirs.digest else ", but for the simulator"
+        but = "" if here.digest == theirs.digest else ", except for the simulator"
         print(f"same{but}: {here.digest}")
         return
     place, there, ours = differences[0]

@@ -58,7 +58,7 @@ WithToken = Annotated[
     str,
     typer.Option(
         "--token",
-        help="API token; default: REFAULT_TOKEN if it is of this address, else the file "
+        help="API token; default: REFAULT_TOKEN if it is for this address, else the file "
         "~/.config/refault/token.",
         show_default=False,
     ),

@@ -58,23 +58,26 @@ def submit(
     patches: WithPatches = [],  # noqa: B006 - Typer copies it
     sets: WithSets = [],  # noqa: B006
     plan: Annotated[
-        str, typer.Option(help=f"What becomes a column: {', '.join(PLANS)}.", metavar="PLAN")
+        str, typer.Option(help=f"How columns are made: {', '.join(PLANS)}.", metavar="PLAN")
     ] = "each",
     name: Annotated[
         str, typer.Option(help="Name of the patch set of --patches; default: its text.")
     ] = "",
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="Run again what is known; an alarm if it differs.")
+        bool,
+        typer.Option(
+            "--recompute", help="Compute known results again; a difference raises an alarm."
+        ),
     ] = False,
     axes: WithAxes = [],  # noqa: B006
     priority: Annotated[
         int | None, typer.Option(help="The highest number runs first.", min=0, show_default=False)
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would come to, and start nothing.")
+        bool, typer.Option("--dry-run", help="Print an estimate and start nothing.")
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Watch it; ends with the verdict and its exit code.")
+        bool, typer.Option("--wait", help="Watch it; exit with the verdict's exit code.")
     ] = False,
     as_json: AsJson = False,
     url: WithUrl = "",
@@ -83,13 +86,13 @@ def submit(
 ) -> None:
     """Submit a batch: every trace under every patch set.
 
-    What is known already is not computed again. A dry run starts no batch; patch sets of --patches
-    are kept by it all the same.
+    Known results are not computed again. A dry run starts no batch, but creates the patch sets of
+    --patches.
 
     Example: refault submit linux61-boot-1cpu --patches series --plan series --wait
     """
     if plan not in PLANS:
-        raise InvalidRequest(f"--plan {plan}: there are {', '.join(PLANS)}")
+        raise InvalidRequest(f"--plan {plan}: expected one of {', '.join(PLANS)}")
     _check(patches, sets, name)
     varied = _axes(axes)
     with connect(url, token, timeout) as client:

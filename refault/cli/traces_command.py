@@ -19,7 +19,7 @@ traces = typer.Typer(help="Traces of the service.", no_args_is_help=True, rich_m
 @traces.command("list")
 def list_traces(
     *,
-    limit: Annotated[int, typer.Option(help="How many at most.", min=1)] = 50,
+    limit: Annotated[int, typer.Option(help="Maximum number.", min=1)] = 50,
     as_json: AsJson = False,
     url: WithUrl = "",
     token: WithToken = "",

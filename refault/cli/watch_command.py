@@ -32,16 +32,17 @@ def watch(
     batch: Annotated[str, typer.Argument(help="Code or id of the batch.", show_default=False)],
     *,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line: every event, then the verdict.")
+        bool,
+        typer.Option("--json", help="One JSON object per line: every event, then the verdict."),
     ] = False,
     url: WithUrl = "",
     token: WithToken = "",
     timeout: WithTimeout = TIMEOUT_S,
 ) -> None:
-    """Watch a batch until it is over, then say its verdict.
+    """Watch a batch until it is over, then print its verdict.
 
-    A lost connection is taken up again where it broke. Exit code 0: nothing got worse; 1: the
-    verdict is a regression or worse; 5: the batch ended without all its results.
+    A lost connection is resumed. Exit code 0: nothing got worse; 1: the verdict is a regression
+    or worse; 5: the batch ended without all its results.
 
     Example: refault watch b-7k3f
     """
@@ -71,7 +72,7 @@ def follow(client: Client, batch: str, *, as_json: bool) -> int:
                 bars.update(task, description=text, completed=done, total=total)
     except KeyboardInterrupt:
         print_error(
-            f"the batch goes on; `refault watch {batch}` follows it again, "
+            f"the batch continues; `refault watch {batch}` follows it again, "
             f"`refault batches cancel {batch}` stops it"
         )
         raise

@@ -75,8 +75,8 @@ def chart(
     count = sum(map(cell_count, documents))
     if count > CELLS_MAX:
         raise DrawingTooLarge(
-            f"the drawing would have {count} cells, and {CELLS_MAX} are the most: draw one trace "
-            "by its digest, or compare fewer columns; the other forms hold all of it"
+            f"the chart would have {count} cells; the maximum is {CELLS_MAX}: draw one trace "
+            "by its digest, or compare fewer columns; the other formats have all cells"
         )
     colours = _THEMES[theme]
     return {

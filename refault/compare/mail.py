@@ -101,7 +101,7 @@ def _table(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]])
     is_series = any(column.before for column in columns)
     many = ""
     if len(comparisons) > 1:
-        many = f", geometric mean of {len(comparisons)} traces but for those with an alarm"
+        many = f", geometric mean of {len(comparisons)} traces without those with an alarm"
     told = f"Guest faults that reached the host ({HEADLINE}) as a ratio to the base{many}"
     if is_series:
         told += "; 'patch' is the ratio to the column before"
@@ -167,8 +167,8 @@ def _moved(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]])
                     text += f" as before; {cell['reason']}"
             lines += layout.wrap(text, WIDTH, first="  ", indent="    ")
     if not lines:
-        return ["", "No trace moved."]
-    return ["", "Traces that moved, against the base:", *lines]
+        return ["", "No trace changed."]
+    return ["", "Traces that changed, against the base:", *lines]
 
 
 def _notes(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -182,7 +182,7 @@ def _notes(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]])
         if not _cell(comparisons[0], column.digest)["has_real_code_result"]
     ]
     if unchecked:
-        text = f"The real kernel code was never run as {', '.join(unchecked)}: the model's alone."
+        text = f"No real-code result exists for {', '.join(unchecked)}: the model's numbers alone."
         lines += layout.wrap(text, WIDTH, first="Note: ", indent="  ")
     return lines
 
@@ -216,7 +216,7 @@ def _cell(comparison: Mapping[str, Any], digest: str) -> Any:
     for column in comparison["columns"]:
         if column["variant_digest"] == digest:
             return column
-    raise ComparisonError(f"the comparison has no column of the machine {digest[:_DIGEST_LENGTH]}")
+    raise ComparisonError(f"the comparison has no column of the variant {digest[:_DIGEST_LENGTH]}")
 
 
 def _is_alarming(comparison: Mapping[str, Any], digest: str) -> bool:

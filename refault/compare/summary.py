@@ -111,8 +111,8 @@ def notes_of(comparisons: Sequence[Comparison]) -> list[str]:
                     skipped[name] = max(skipped.get(name, 0), count)
         answers = _answers_of(comparison)
         if answers:
-            notes.append(f"{comparison.trace.name}: answered under the base: {answers}.")
-        for what, is_applied in (("not replayed", False), ("replayed, but not as it was", True)):
+            notes.append(f"{comparison.trace.name}: returned under the base: {answers}.")
+        for what, is_applied in (("not replayed", False), ("replayed in another form", True)):
             listed = _listed({n: c for n, c in skipped.items() if (APPLIED in n) == is_applied})
             if listed:
                 notes.append(f"{comparison.trace.name}: {what}: {listed}.")
@@ -142,5 +142,5 @@ def _stale_note(comparison: Comparison) -> str:
     ]
     return (
         f"STALE: these results are of an older version of engine {', '.join(engines)}. Submit the "
-        "batch again for present ones."
+        "batch again for current ones."
     )

@@ -38,7 +38,7 @@ _CLASS_TITLES = {
     "missed_fault": ("fault was missed", "faults were missed"),
     "spurious_fault": ("fault was spurious", "faults were spurious"),
     "wrong_error_code": ("fault had a wrong error code", "faults had a wrong error code"),
-    "other": ("access ended otherwise", "accesses ended otherwise"),
+    "other": ("access had another outcome", "accesses had another outcome"),
 }
 
 
@@ -95,7 +95,7 @@ _TITLES = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limit:
-    """How much one counter may worsen: a share of the base's value, or a count; one of the two."""
+    """How much one counter may worsen: either a share of the base's value or a count."""
 
     permille: int | None = None
     absolute: int | None = None
@@ -193,7 +193,7 @@ def _held_against(evidence: Evidence, base: _Base | None) -> Judgement:
     if found or facts is None:
         return found or (Verdict.MISSING, "there is no result")
     if base is None:
-        return Verdict.MISSING, "the base has no result that could be compared with"
+        return Verdict.MISSING, "the base has no result to compare with"
     return _of_two(facts, base)
 
 
@@ -223,10 +223,10 @@ def _of_two(facts: Facts, against: _Base) -> Judgement:
 def _beside_another_engine(facts: Facts, base: Facts) -> str:
     """Equal outcomes are equal under any engine; others may be those of a host that one lacks."""
     if facts.outcome_digest == base.outcome_digest:
-        return f"every outcome is the base's, though engine {facts.engine} made it"
+        return f"every outcome equals the base's, computed by engine {facts.engine}"
     return (
         f"nothing contradicts the real guest; engine {facts.engine} is not engine {base.engine}, "
-        "so other outcomes and counters are not held against each other"
+        "so other outcomes and counters are not compared"
     )
 
 

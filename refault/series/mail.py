@@ -134,7 +134,7 @@ class _Shelf:
         for data in attached if diff is None else ():
             self.take_file(data, depth + 1, subject if len(attached) == 1 else None)
         if len(self.patches) > before:
-            reason = "its patches are attached: they are read"
+            reason = "its attached patches are read"
             self.skipped.append(Skipped(subject.text, reason))
             return
         self._put(found, subject, diff, head, body)
@@ -196,7 +196,7 @@ def _nothing_in(found: mime.Unpacked, body: str) -> tuple[str, str]:
     if found.is_html_only:
         return "HTML only", "ask for it as plain text"
     if not found.headers.values:
-        return "no mail and no diff", ""
+        return "neither a mail nor a diff", ""
     if any(line.startswith("> diff ") for line in body.split("\n")):
         return "only a quoted diff in it", ""
     if any(line.startswith("@@ -") for line in body.split("\n")):

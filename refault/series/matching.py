@@ -92,9 +92,9 @@ def remedies(matches: Sequence[Match], option: str) -> tuple[str, ...]:
     first = next((found for found in unknown if found.candidates), unknown[0])
     name = first.candidates[0] if first.candidates else "ID"
     return (
-        f"if you know which patch of the catalogue it is, say so: {option}{first.index}={name}",
-        f"if it is no part of what you compare, leave it out: {option}{first.index}=-",
-        "if it is new, it needs a model first: docs/howto/add-a-variant.md",
+        f"if it is in the catalogue, map it by hand: {option}{first.index}={name}",
+        f"if it is not to be compared, leave it out: {option}{first.index}=-",
+        "if it is new, add it to the model: docs/howto/add-a-variant.md",
     )
 
 
@@ -166,7 +166,7 @@ class _Known:
             return Match(index, mail, patch.id, "diff", part=part)
         if reverse in self._by_diff:
             patch, _ = self._by_diff[reverse]
-            return Match(index, mail, None, None, (patch.id,), f"it takes {patch.id} back")
+            return Match(index, mail, None, None, (patch.id,), f"it reverts {patch.id}")
         return None
 
     def _by_words(self, index: int, mail: Mail, diff: Diff) -> Match:
@@ -210,7 +210,7 @@ def _doubt(patch: Patch, digest: str, diff: Diff) -> str:
         return f"the lines of {patch.id}, but its hunks are damaged or cut off"
     places = patch.places.get(digest)
     if places is not None and not diff.places.strip(": "):
-        return f"the lines of {patch.id}, but without lines around them that tell the place"
+        return f"the lines of {patch.id}, but without context lines that show the place"
     if places is not None and not same_places(places, diff.places):
         return f"the lines of {patch.id}, but in another place"
     return ""

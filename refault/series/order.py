@@ -35,7 +35,7 @@ def chosen(
     problems = _problems(versions[wanted], claimed)
     if version is None and wanted != newest:
         words = "; ".join(_problems(versions[newest], claimed))
-        problems.append(f"v{wanted} is read, because v{newest} is not whole: {words}")
+        problems.append(f"v{wanted} is read, because v{newest} is incomplete: {words}")
     left_out += [
         (mail, f"of v{mail.version}, not v{wanted}")
         for number in listed
@@ -57,7 +57,7 @@ def _without_copies(
     for mail in patches:
         name = identity[id(mail)]
         if (name, mail.number) in seen or (mail.number is None and name in numbered):
-            copies.append((mail, "a copy of another mail here"))
+            copies.append((mail, "a duplicate of another mail"))
         else:
             versions.setdefault(mail.version, []).append(mail)
         seen.add((name, mail.number))
@@ -106,8 +106,8 @@ def _problems(patches: Sequence[Mail], claimed: Mapping[tuple[int, int], str]) -
         words += f" and {rest} more" if rest > 0 else ""
         problems.append(f"{words} {'is' if missing_count == 1 else 'are'} missing")
     beyond = [mail for mail in numbered if (mail.number or 0) > (mail.total or 0)]
-    problems += [f"{mail.number}/{mail.total} is a number beyond the last" for mail in beyond[:1]]
+    problems += [f"{mail.number}/{mail.total} has a number beyond the last" for mail in beyond[:1]]
     if len(numbered) < len(patches):
         loose = next(mail for mail in patches if mail.number is None)
-        problems.append(f"a patch without a number stands among numbered ones: {loose.subject!r}")
+        problems.append(f"a patch without a number is among numbered ones: {loose.subject!r}")
     return problems

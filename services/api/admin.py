@@ -67,28 +67,34 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--database-url", help="default: REFAULT_DATABASE_URL")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    user = commands.add_parser("create-user", help="make a user; prints the generated password")
+    user = commands.add_parser("create-user", help="create a user; prints the generated password")
     user.add_argument("name")
-    user.add_argument("--admin", action="store_true", help="may do everything")
-    user.add_argument("--password-stdin", action="store_true", help="read the password instead")
-    user.add_argument("--email", help="invite to log in by the issuer; then there is no password")
+    user.add_argument("--admin", action="store_true", help="an administrator")
+    user.add_argument(
+        "--password-stdin",
+        action="store_true",
+        help="read the password from standard input instead",
+    )
+    user.add_argument("--email", help="invite to log in by the issuer; no password then")
     user.set_defaults(run=_create_user, subject=lambda given: given.name)
 
     reset = commands.add_parser("reset-password", help="print a new password for a user")
     reset.add_argument("name")
     reset.set_defaults(run=_reset_password, subject=lambda given: given.name)
 
-    invite = commands.add_parser("invite", help="write an address on an account; ends its links")
+    invite = commands.add_parser(
+        "invite", help="set the e-mail address of an account; ends its links"
+    )
     invite.add_argument("name")
     invite.add_argument("email")
     invite.set_defaults(run=_invite, subject=lambda given: f"{given.name} {given.email}")
 
-    project = commands.add_parser("create-project", help="make a project")
+    project = commands.add_parser("create-project", help="create a project")
     project.add_argument("name")
     _add_quotas(project)
     project.set_defaults(run=_create_project, subject=lambda given: given.name)
 
-    quota = commands.add_parser("set-quota", help="what a project may have; 0 is without bound")
+    quota = commands.add_parser("set-quota", help="set the quotas of a project; 0 is unbounded")
     quota.add_argument("name")
     _add_quotas(quota)
     quota.set_defaults(run=_set_quota, subject=lambda given: given.name)
@@ -99,14 +105,14 @@ def _parser() -> argparse.ArgumentParser:
     member.add_argument("role", choices=ROLES)
     member.set_defaults(run=_set_member, subject=lambda given: f"{given.project} {given.user}")
 
-    token = commands.add_parser("create-token", help="mint a token of a project and print it")
+    token = commands.add_parser("create-token", help="create a token of a project and print it")
     token.add_argument("project")
     token.add_argument("name")
     token.add_argument("--scope", action="append", choices=SCOPES, required=True)
     token.add_argument("--days", type=int, default=90, help="lifetime (90); 0 does not expire")
     token.set_defaults(run=_create_token, subject=lambda given: f"{given.project} {given.name}")
 
-    revoke = commands.add_parser("revoke-token", help="end a token at once")
+    revoke = commands.add_parser("revoke-token", help="revoke a token at once")
     revoke.add_argument("project")
     revoke.add_argument("id", type=uuid.UUID)
     revoke.set_defaults(run=_revoke_token, subject=lambda given: f"{given.project} {given.id}")
@@ -157,7 +163,7 @@ def _set_quota(session: Session, options: argparse.Namespace) -> str:
     project = projects.get(session, options.name)
     for name, value in _quotas(options).items():
         setattr(project, name, value)
-    shown = (f"{name}: {getattr(project, name) or 'no bound'}\n" for name in projects.QUOTAS)
+    shown = (f"{name}: {getattr(project, name) or 'unbounded'}\n" for name in projects.QUOTAS)
     return "".join(shown)
 
 

@@ -96,10 +96,10 @@ _SECURITY = {
 }
 _DESCRIPTION = (
     "Replays captured guests on a model of KVM's shadow MMU and compares patch series.\n\n"
-    "Every refusal is an RFC 9457 problem (`application/problem+json`); its `type` is an address "
+    "Every error is an RFC 9457 problem (`application/problem+json`); its `type` is an address "
     "that explains it. Lists are paged by `cursor`, newest first.\n\n"
-    "Every request shows a token (`Authorization: Bearer rft_...`) or the cookie of a login, and "
-    "sees the project that one belongs to."
+    "Every request needs a token (`Authorization: Bearer rft_...`) or the cookie of a login, and "
+    "sees the project it belongs to."
 )
 
 
@@ -162,7 +162,7 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
 
 
 def _describe_problems(api: FastAPI) -> None:
-    """Let the OpenAPI document know the shape of every refusal, and what every POST may carry."""
+    """Add the shape of every problem, and the headers of every POST, to the OpenAPI document."""
     made_by_framework = api.openapi
     problems_of_keys = {str(status): entry for status, entry in problems(409, 422).items()}
 
@@ -201,7 +201,7 @@ def _answer_with_problem(responses: dict[str, Any]) -> None:
     responses.setdefault(
         "default",
         {
-            "description": "Any other refusal",
+            "description": "Any other error",
             "content": {errors.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         },
     )

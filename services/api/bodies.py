@@ -55,7 +55,7 @@ class Bodies:
             if self._coming[owner] >= limit:
                 raise HTTPException(
                     429,
-                    f"{name} is sending {limit} bodies at once, as many as it may",
+                    f"{name} is sending {limit} bodies at once, the maximum",
                     headers={"retry-after": str(_RETRY_SECONDS), "connection": "close"},
                 )
         places = [owner for owner, _, _ in owners]
@@ -70,7 +70,7 @@ class Bodies:
     @staticmethod
     def _owners(scope: Scope) -> list[tuple[Hashable, int, str]]:
         """Who sends, and which part of all places they may have."""
-        everybody = ("all", 1, "everybody together")
+        everybody = ("all", 1, "all callers together")
         caller = scope.get(CALLER)
         if not isinstance(caller, Caller):
             address = (scope.get("client") or ("unknown",))[0]
@@ -135,7 +135,7 @@ class Body:
             coming.cancel()
         raise HTTPException(
             408,
-            f"the body came too slowly: {self._received_bytes} bytes in {allowed:.3g} s of "
+            f"the body was too slow: {self._received_bytes} bytes in {allowed:.3g} s of "
             "waiting, and no more since",
             headers={"connection": "close"},
         )

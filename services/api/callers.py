@@ -69,7 +69,9 @@ class Caller:
     def check_own(self, row: Made, what: str) -> None:
         """Refuses to do to others' what only their makers and maintainers may."""
         if not ("admin" in self.scopes or self.has_made(row)):
-            raise Forbidden(f"{what} was made by another caller: its maker or a maintainer may")
+            raise Forbidden(
+                f"{what} was made by another caller: only its maker or a maintainer may do this"
+            )
 
     @property
     def is_admin(self) -> bool:

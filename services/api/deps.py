@@ -122,11 +122,9 @@ class PageQuery:
 
 
 def _page_query(
-    limit: Annotated[
-        int, Query(ge=1, le=PAGE_SIZE_MAX, description="How many at most")
-    ] = PAGE_SIZE,
+    limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX, description="Maximum number")] = PAGE_SIZE,
     cursor: Annotated[
-        uuid.UUID | None, Query(description="`next_cursor` of the page before")
+        uuid.UUID | None, Query(description="`next_cursor` of the previous page")
     ] = None,
 ) -> PageQuery:
     return PageQuery(limit, cursor)

@@ -172,7 +172,7 @@ def check_origin(request: Request) -> None:
     """Refuses what a page of another site made a browser send."""
     origin = request.headers.get("origin")
     if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
-        raise Forbidden("this was sent from a page of another site")
+        raise Forbidden("the request came from a page of another site")
 
 
 def _admit(engine: sa.Engine, request: Request) -> Caller | None:
@@ -217,9 +217,9 @@ def _check(request: Request, caller: Caller, need: Need) -> None:
     method, path = request.method, path_of(request)
     if caller.kind == "link":
         if method not in SAFE_METHODS:
-            raise Forbidden("a share link opens one batch, to be read")
+            raise Forbidden("a share link allows reading one batch only")
         if not _is_shared(path, caller.batch):
-            raise NotFound(f"{path} is not what this link shares")
+            raise NotFound(f"this link does not share {path}")
         return
     if caller.kind == "session" and method not in SAFE_METHODS:
         check_origin(request)
@@ -230,7 +230,7 @@ def _check(request: Request, caller: Caller, need: Need) -> None:
     if caller.is_admin and noun_of(path) in WITHOUT_PROJECT:
         return
     if caller.project_id is None:
-        raise Forbidden(f"{caller.name} is a member of no project, or has chosen none")
+        raise Forbidden(f"{caller.name} is in no project, or has chosen none")
     for scope in scopes_for(method, path):
         caller.check_has(scope, f"{method} {path}")
 

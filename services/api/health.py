@@ -26,11 +26,11 @@ class Health(Document):
 
 
 class Part(Document):
-    """One thing the service needs."""
+    """A part the service needs."""
 
     state: Literal["ok", "unavailable"]
-    detail: str | None = Field(None, description="What was met instead")
-    remedy: str | None = Field(None, description="What to do about it")
+    detail: str | None = Field(None, description="The error")
+    remedy: str | None = Field(None, description="The remedy")
 
 
 class Readiness(Document):
@@ -43,15 +43,15 @@ class Readiness(Document):
 
 @router.get("/healthz")
 def healthz() -> Health:
-    """Ask whether the process is alive."""
+    """Check that the process is alive."""
     return Health()
 
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "A part is missing"}})
 def readyz(response: Response, resources: WithResources) -> Readiness:
-    """Ask whether requests can be served: database, schema, storage, broker.
+    """Check that requests can be served: database, schema, storage, broker.
 
-    Living workers are counted and not required: batches wait for them.
+    Live workers are counted but not required: batches wait for them.
     """
     parts = {check.name: check.run(resources) for check in _CHECKS}
     is_ready = all(part.state == "ok" for part in parts.values())
@@ -114,7 +114,7 @@ _CHECKS = (
     _Check(
         "storage",
         _storage,
-        "Give the service's user the folder REFAULT_BLOBS, with room left in it",
+        "Make the folder REFAULT_BLOBS writable for the service's user, with free space",
     ),
     _Check("broker", _broker, "Start Valkey or Redis, or correct REFAULT_BROKER_URL"),
 )

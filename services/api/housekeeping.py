@@ -33,9 +33,9 @@ def tidy_up(resources: Resources) -> None:
         try:
             duty()
         except (RefaultError, OSError):
-            _log.warning("tidying up was interrupted; the next sweep goes on", exc_info=True)
+            _log.warning("housekeeping was interrupted; the next sweep continues", exc_info=True)
         except Exception:  # noqa: BLE001  # a defect of one duty must end neither the others nor the loop
-            _log.exception("tidying up failed")
+            _log.exception("housekeeping failed")
 
 
 def _remove_orphans(resources: Resources) -> None:

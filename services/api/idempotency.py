@@ -28,8 +28,8 @@ PARAMETER = {
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
     "description": (
-        "Kept 24 hours: the same request under the same key is not done again but answered as "
-        "before, with `Idempotency-Replayed: true`; another request under it is a 422, and a 409 "
+        "Kept 24 hours: the same request with the same key is not repeated but answered as "
+        "before, with `Idempotency-Replayed: true`; another request with it is a 422, and a 409 "
         "while the first one is being answered"
     ),
 }
@@ -84,7 +84,7 @@ class _Digested(Request):
             async for chunk in self.stream():
                 size_bytes += len(chunk)
                 if size_bytes > limit_bytes:
-                    raise UploadTooLarge(f"the body goes on after byte {limit_bytes}")
+                    raise UploadTooLarge(f"the body is longer than {limit_bytes} bytes")
         return self._sha256.hexdigest()
 
 
@@ -96,7 +96,7 @@ async def _once(key: str, request: _Digested, handler: Handler) -> Response:
         if claim.request_digest != await request.digest(limit_bytes):
             raise KeyReused(
                 f"Idempotency-Key {key!r} belongs to another request to {request.url.path}: "
-                "take a new key for a new request"
+                "use a new key for a new request"
             )
         headers = claim.response["headers"] | {REPLAYED: "true"}
         return Response(claim.response["body"], claim.status, headers=headers)

@@ -83,21 +83,21 @@ class _FromRows(Collector):
         """One family after the other."""
         session = self._session
         shards = GaugeMetricFamily(
-            "refault_shards", "Shards that wait (the queue's depth) or run", labels=["state"]
+            "refault_shards", "Shards queued (the queue's depth) or running", labels=["state"]
         )
         for state, number in operations.shards_by_state(session).items():
             shards.add_metric([state], number)
         yield shards
         speed = GaugeMetricFamily(
             "refault_replayed_events_per_second",
-            "Events replayed per second, over the results of the last hour",
+            "Events replayed per second over the results of the last hour",
             labels=["variant", "variant_digest"],
         )
         for (digest, name), per_second in operations.events_per_second(session).items():
             speed.add_metric([name, digest[:12]], per_second)
         yield speed
         yield GaugeMetricFamily(
-            "refault_workers", "Workers alive", len(simulators.alive_workers(session))
+            "refault_workers", "Live workers", len(simulators.alive_workers(session))
         )
         deliveries = GaugeMetricFamily(
             "refault_webhook_deliveries", "Messages to webhooks", labels=["state"]
@@ -118,16 +118,16 @@ class _FromRows(Collector):
     },
 )
 def metrics(request: Request, resources: WithResources) -> Response:
-    """Get the service in numbers, as Prometheus text.
+    """Get the metrics of the service, as Prometheus text.
 
-    For who shows REFAULT_METRICS_TOKEN or a token of whoever runs the service, and for all if
-    REFAULT_METRICS_OPEN says so.
+    Needs REFAULT_METRICS_TOKEN or an operator's token, and none if
+    REFAULT_METRICS_OPEN is set.
     """
     # Where a request comes from says nothing: behind a proxy all come from this machine.
     is_open = resources.settings.metrics_open or _has_token(request, resources)
     if not (is_open or is_operator(resources.engine, request)):
         raise Forbidden(
-            "metrics are for whoever runs the service: show REFAULT_METRICS_TOKEN as a bearer "
+            "metrics are for operators: send REFAULT_METRICS_TOKEN as a bearer "
             "token, or set REFAULT_METRICS_OPEN=true where no stranger reaches this address"
         )
     return Response(_text(request, resources), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -83,7 +83,7 @@ class Page(BaseModel, Generic[ItemT]):
 
 
 class ProblemPlace(BaseModel):
-    """One place of a request that is wrong."""
+    """One place of a request and its error."""
 
     pointer: str | None = Field(None, description="JSON pointer into the body")
     parameter: str | None = Field(None, description="Name of a path, query or header parameter")
@@ -116,4 +116,4 @@ class Problem(BaseModel):
     instance: str
     request_id: str
     errors: list[ProblemPlace] | None = None
-    offset: int | None = Field(None, description="Byte of the trace at which it goes wrong")
+    offset: int | None = Field(None, description="Byte of the trace with the first error")

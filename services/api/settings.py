@@ -40,35 +40,37 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address the API listens on")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on")
-    upload_limit_bytes: int = Field(4 * GIB, gt=0, description="The largest trace taken, in bytes")
+    upload_limit_bytes: int = Field(
+        4 * GIB, gt=0, description="The largest trace accepted, in bytes"
+    )
     body_wait_seconds: float = Field(
-        20, gt=0, description="How long a request's body may keep the API waiting in all"
+        20, gt=0, description="How long in all the API waits for a request's body"
     )
     body_bytes_per_second: int = Field(
-        16 * 1024, gt=0, description="What a body must send for each further second"
+        16 * 1024, gt=0, description="Bytes a body must send for each further second"
     )
     body_count: int = Field(
         256,
         gt=0,
-        description="Bodies on their way at once; a project has a quarter, a credential an eighth",
+        description="Bodies received at once; a project has a quarter, a credential an eighth",
     )
     upload_open_count: int = Field(
-        100, gt=0, description="Resumable uploads a project may have begun and not finished"
+        100, gt=0, description="Unfinished resumable uploads of a project"
     )
     upload_parallel_count: int = Field(
-        8, gt=0, description="Uploads checked at the same time; further ones wait their turn"
+        8, gt=0, description="Uploads checked at the same time; further ones wait"
     )
     upload_decode_count: int = Field(
         1, gt=0, description="Blocks of uploads decoded at the same time, up to 100 MiB each"
     )
     upload_expire_seconds: float = Field(
-        24 * 3600, gt=0, description="An unfinished upload is forgotten so long after its last part"
+        24 * 3600, gt=0, description="An unfinished upload expires this long after its last part"
     )
     upload_sweep_seconds: float = Field(
-        600, gt=0, description="How often the API looks for uploads and traces that may go"
+        600, gt=0, description="How often the API looks for expired uploads and traces"
     )
     event_poll_seconds: float = Field(
-        0.25, gt=0, description="How often a watched batch is looked at for new events"
+        0.25, gt=0, description="How often a watched batch is polled for new events"
     )
     event_streams_per_caller: int = Field(
         20, gt=0, description="Event streams of one token or login at the same time"
@@ -77,109 +79,102 @@ class Settings(BaseSettings):
         400, gt=0, description="Event streams at the same time; one project has at most half"
     )
     event_access_seconds: float = Field(
-        2, gt=0, description="How soon watching a batch ends for whoever may not any more"
+        2, gt=0, description="How soon an event stream ends after its caller lost access"
     )
     drawing_parallel_count: int = Field(
         2, gt=0, description="Charts drawn at the same time, each in a process of its own"
     )
     drawing_waiting_count: int = Field(
-        8, ge=0, description="Charts that may wait for their turn; further ones are a 503"
+        8, ge=0, description="Charts that may wait; further ones are answered 503"
     )
-    drawing_seconds: float = Field(60, gt=0, description="A chart that takes longer is given up")
-    metrics_open: bool = Field(
-        default=False, description="Whether /metrics answers whoever can reach it"
-    )
+    drawing_seconds: float = Field(60, gt=0, description="A chart that takes longer is aborted")
+    metrics_open: bool = Field(default=False, description="Whether /metrics needs no token")
     metrics_token: str = Field(
         "",
         repr=False,
-        description="What /metrics answers to as `Authorization: Bearer`, 16 characters or more; "
-        "empty: to operators' own tokens only",
+        description="Bearer token for /metrics, 16 characters or more; "
+        "empty: operators' own tokens only",
     )
     proxies: str = Field(
         "",
-        description="Networks of our reverse proxies, whose X-Forwarded-For is believed; commas "
+        description="Networks of our reverse proxies, whose X-Forwarded-For is trusted; comma-"
         "between",
     )
     webhook_networks: str = Field(
         "",
-        description="Networks, not public, that webhooks may reach all the same; commas between",
+        description="Private networks that webhooks may reach; comma-separated",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least important log lines that are written"
+        "info", description="The lowest level logged"
     )
     otel_endpoint: str = Field(
         "",
         validate_default=True,
-        description="Where traces go, by OTLP over HTTP: http://host:4318; empty: nowhere",
+        description="Where spans are sent, by OTLP over HTTP: http://host:4318; empty: nowhere",
     )
     session_hours: float = Field(12, gt=0, description="How long a login lasts, in hours")
     login_tries: int = Field(
         10,
         gt=0,
-        description="Logins that may fail within five minutes, for an account from an address, and "
-        "from an address",
+        description="Failed logins within five minutes, per account and address, and per address",
     )
     # Logins by an OpenID issuer; none unless the first is set.
-    oidc_issuer: str = Field(
-        "", description="Address of the OpenID issuer people may log in by; empty: by none"
-    )
+    oidc_issuer: str = Field("", description="Address of the OpenID issuer; empty: none")
     oidc_client_id: str = Field(
-        "", validate_default=True, description="The id this service has at the issuer"
+        "", validate_default=True, description="The client id of this service"
     )
     # Before the secret, which is read from it.
-    oidc_client_secret_file: Path | None = Field(
-        None, description="A file with the secret it has there"
-    )
+    oidc_client_secret_file: Path | None = Field(None, description="A file with the client secret")
     oidc_client_secret: str = Field(
         "",
         repr=False,
         validate_default=True,
-        description="That secret itself, instead of a file; none where PKCE alone is agreed",
+        description="The client secret, instead of a file; none with PKCE alone",
     )
     oidc_redirect_url: str = Field(
         "",
         validate_default=True,
-        description="Where the issuer sends browsers back: https://…/login/oidc/callback",
+        description="The redirect address: https://…/login/oidc/callback",
     )
-    oidc_name: str = Field("", description="What the button calls the issuer; its host unless set")
+    oidc_name: str = Field("", description="The issuer's name on the button; default: its host")
     oidc_domains: str = Field(
         "",
-        description="Domains of e-mail addresses whose people get an account at their first login; "
-        "commas between; empty: only who was invited logs in",
+        description="E-mail domains whose users get an account at their first login; "
+        "comma-separated; empty: invited users only",
     )
     # What a new project gets; `python -m services.api.admin set-quota` changes one.
     project_bytes: int | None = Field(
-        None, gt=0, description="Bytes of traces a new project may have; unbounded if unset"
+        None, gt=0, description="Bytes of traces of a new project; unbounded if unset"
     )
     project_traces: int | None = Field(
-        None, gt=0, description="Traces a new project may have; unbounded if unset"
+        None, gt=0, description="Traces of a new project; unbounded if unset"
     )
     project_queued_runs: int | None = Field(
-        None, gt=0, description="Runs of a new project that may wait at once; unbounded if unset"
+        None, gt=0, description="Queued runs of a new project; unbounded if unset"
     )
     project_requests_per_minute: int | None = Field(
-        1200, gt=0, description="Requests a minute of each token or login of a new project"
+        1200, gt=0, description="Requests per minute of each token or login of a new project"
     )
     shard_seconds: float = Field(
         SHARD_SECONDS,
         gt=0,
         le=SHARD_SECONDS_MAX,
-        description="How long a shard may take, as the workers have it; projects may set less",
+        description="Time limit of a shard, as set for the workers; projects may set less",
     )
     memory_limit_kib: int = Field(
-        MEMORY_LIMIT_KIB, gt=0, description="What a pool process of the workers may hold, in KiB"
+        MEMORY_LIMIT_KIB, gt=0, description="Memory of a pool process of the workers, in KiB"
     )
     # By name, as tasks are: the API imports no pages, and runs without them if this is empty.
     pages: str = Field(
         "services.dashboard.app:create_pages",
-        description="module:function that makes the web pages of an API; empty serves none",
+        description="module:function, the factory of the web pages; empty serves none",
     )
 
     @field_validator("blobs_staging")
     @classmethod
     def _bucket_has_staging(cls, staging: Path | None, info: ValidationInfo) -> Path | None:
         if staging is None and is_bucket(info.data.get("blobs", "")):
-            raise ValueError("where blobs are in a bucket, uploads need a local folder to stand in")
+            raise ValueError("blobs in a bucket need a local folder for uploads")
         return staging
 
     @field_validator("metrics_token")
@@ -211,7 +206,7 @@ class Settings(BaseSettings):
     @classmethod
     def _issuer_is_complete(cls, value: str, info: ValidationInfo) -> str:
         if info.data.get("oidc_issuer") and not value:
-            raise ValueError("needed where there is REFAULT_OIDC_ISSUER")
+            raise ValueError("needed with REFAULT_OIDC_ISSUER")
         return value
 
     @field_validator("oidc_client_secret")

@@ -66,7 +66,7 @@ class Site:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
-            refusal = PlainTextResponse("the Host header names no host\n", 400)
+            refusal = PlainTextResponse("the Host header is invalid\n", 400)
             await refusal(scope, receive, send)
             return
         asked = headers.get("x-request-id", "")

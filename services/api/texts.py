@@ -27,7 +27,7 @@ def complaint(text: str, *, lines: bool = False) -> str | None:
     found = first_unprintable(text, lines=lines)
     if found is None:
         return None
-    return f"character {found + 1} is {name_of(text[found])}, which cannot be shown; leave it out"
+    return f"character {found + 1} is {name_of(text[found])}, which is unprintable; leave it out"
 
 
 def unprintable_in(
@@ -53,7 +53,7 @@ def unprintable_in(
         inner = _inner(part)
         count += len(inner)
         if count > VALUES_MAX:
-            yield (), f"it has more than {VALUES_MAX} values: send less at once"
+            yield (), f"it has more than {VALUES_MAX} values: send fewer at once"
             return
         waiting += (
             ((link, step), lines or (link is None and step in lines_of), entry)

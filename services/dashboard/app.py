@@ -96,15 +96,15 @@ def _told(request: Request, error: Exception) -> tuple[int, str, str]:
         return error.status, str(error.problem.get("title", "Refused")), str(error)
     if isinstance(error, InvalidRequest):
         # What an address says cannot even be asked for.
-        return 404, "There is no such page", str(error)
+        return 404, "Page not found", str(error)
     if isinstance(error, ServiceError):
         return 503, "The service cannot answer", str(error)
     if isinstance(error, HTTPException):
         detail = f"{request.url.path}: {error.detail}"
         is_missing = error.status_code == HTTPStatus.NOT_FOUND
-        title = "There is no such page" if is_missing else HTTPStatus(error.status_code).phrase
+        title = "Page not found" if is_missing else HTTPStatus(error.status_code).phrase
         return error.status_code, title, detail
-    return 500, "This page failed", "A defect of the service; its log has the reason."
+    return 500, "This page failed", "This is a defect of the service; its log has the reason."
 
 
 class _Guarded:

@@ -56,7 +56,7 @@ def conclusion(
 def _sentence(worst: Mapping[str, Any] | None, columns: Sequence[Mapping[str, Any]]) -> str:
     """The worst verdict, where it is and why."""
     if worst is None:
-        return "There is nothing to compare."
+        return "Nothing to compare."
     # An error may be long; the trace's own section has all of it.
     reason = shorten(worst["text"] or "", _REASON_MAX, placeholder=" …")
     why = f": {reason}" if reason else ""
@@ -72,7 +72,7 @@ def _tally(known: Mapping[Verdict, int], *, is_running: bool) -> str:
         return ""
     listed = ", ".join(f"{count} {TALLIES[verdict]}" for verdict, count in known.items())
     lead = "So far, of" if is_running else "Of"
-    return f"{lead} {counted(sum(known.values()), 'cell')} held against the base: {listed}."
+    return f"{lead} {counted(sum(known.values()), 'cell')}compared with the base: {listed}."
 
 
 def _reasons(verdict: Mapping[str, Any], link_to: Callable[[str], str]) -> dict[str, Any]:

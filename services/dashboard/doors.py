@@ -114,7 +114,7 @@ class Doors:
         """The same as .txt .md .csv .json or .svg."""
         secret, form = request.path_params["secret"], request.path_params["form"]
         if form not in get_args(ComparisonFormat):
-            raise HTTPException(404, f"no form .{form} of a comparison")
+            raise HTTPException(404, f"no format .{form} of a comparison")
         query = request.query_params
         code = await self._shared_batch(request, secret)
         async with self._pages.client(request, token=secret) as client:
@@ -200,7 +200,7 @@ async def fields_of(request: Request) -> dict[str, str]:
     """The fields of a form, each once."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
-        raise HTTPException(415, "a form is sent as application/x-www-form-urlencoded")
+        raise HTTPException(415, "a form must be application/x-www-form-urlencoded")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -212,5 +212,5 @@ async def fields_of(request: Request) -> dict[str, str]:
         raise HTTPException(422, "the form cannot be read") from error
     for name, values in found.items():
         if any(first_unprintable(text) is not None for text in (name, *values)):
-            raise HTTPException(422, f"{printable(name)}: it has characters that cannot be shown")
+            raise HTTPException(422, f"{printable(name)}: it has unprintable characters")
     return {name: values[0] for name, values in found.items()}

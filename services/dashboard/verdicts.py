@@ -34,15 +34,15 @@ SENTENCES = {
     Verdict.CRASHED: "gave no result",
     Verdict.REGRESSION: "cost more",
     Verdict.IMPROVEMENT: "do better",
-    Verdict.UNCHANGED: "change nothing of note",
-    Verdict.IDENTICAL: "change nothing at all",
-    Verdict.WITNESSED: "show what the real guest saw",
+    Verdict.UNCHANGED: "change no cost notably",
+    Verdict.IDENTICAL: "change nothing",
+    Verdict.WITNESSED: "agree with the real guest",
     Verdict.MISSING: "have no result",
 }
 """What a column does, after its name and before the trace's."""
 
 TALLIES = {
-    Verdict.INTEGRITY: "not to be trusted",
+    Verdict.INTEGRITY: "with an integrity alarm",
     Verdict.BROKEN_INVARIANT: "with a broken invariant",
     Verdict.GUEST_VISIBLE_CHANGE: "where the guest sees a change",
     Verdict.CRASHED: "without a result",

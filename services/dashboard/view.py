@@ -137,7 +137,7 @@ def _going_on(batch: BatchDocument) -> dict[str, Any] | None:
         "name": "resume",
         "button": "Resume this batch",
         "command": f"{path}/resume",
-        "what": "goes on where it was stopped",
+        "what": "resumes it",
     }
 
 
@@ -212,7 +212,7 @@ def _groups(
             "rows": [_outcome_row(columns), *_semantics_rows(comparison["semantics"])],
         },
         {
-            "title": "Work of the host, less is better",
+            "title": "Host work, less is better",
             "is_words": False,
             "rows": [_counter_row(row, columns, is_cost=True) for row in costs],
         },

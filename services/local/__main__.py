@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             "--data",
             type=Path,
             default=Path(os.environ.get("REFAULT_DATA", ".refault")),
-            help="folder everything is kept in (REFAULT_DATA; default .refault)",
+            help="data folder (REFAULT_DATA; default .refault)",
         )
         command.add_argument(
             "--port", type=int, default=None, help="port of the service (default: any free one)"
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
     demo_parser = commands.choices["demo"]
     demo_parser.add_argument(
-        "--keep", action="store_true", help="stay up after the table, as on a terminal"
+        "--keep", action="store_true", help="keep running after the table, as on a terminal"
     )
     demo_parser.add_argument(
         "--traces",
@@ -95,7 +95,7 @@ def _work(stack: Stack, options: argparse.Namespace) -> None:
     if options.command == "demo":
         print(shown.table)
         print(shown.remark)
-        print(f"the same as a page: {shown.page_url}", flush=True)
+        print(f"as a page: {shown.page_url}", flush=True)
         print(f"to log in: {_how_to_log_in(stack)}", file=sys.stderr)
         if not (options.keep or (sys.stdin.isatty() and sys.stdout.isatty())):
             return

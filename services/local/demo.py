@@ -31,7 +31,7 @@ class Shown:
         if self.found_count == self.run_count:
             return (
                 f"{self.found_count} of {self.run_count} runs found by digest;"
-                " nothing was simulated again"
+                " nothing was simulated"
             )
         simulated_count = self.run_count - self.found_count
         return f"{simulated_count} runs simulated, {self.found_count} found by digest"

@@ -47,7 +47,7 @@ class Access:
                 kept = cls(**json.loads(path.read_text()))
             except (ValueError, TypeError) as error:
                 raise StackError(
-                    f"{path} is damaged ({error}). Remove it: the next start makes another"
+                    f"{path} is damaged ({error}). Remove it: the next start creates another"
                 ) from error
             with session.transaction(engine) as opened:
                 if credentials.find(opened, kept.token) is not None:

@@ -108,7 +108,7 @@ class DataFolder:
         if {path.name for path in self.root.iterdir()} <= {"cache"}:
             return
         raise StackError(
-            f"{self.root} holds files that are not ours."
+            f"{self.root} holds other files."
             " Name an empty or a new folder with --data or REFAULT_DATA"
         )
 

@@ -128,7 +128,7 @@ def _account(folder: DataFolder) -> Account | None:
         return helped
     raise StackError(
         f"as root, Postgres runs as {plain.name}, who cannot reach {blocked}: one of the folders"
-        " above it lets nobody through. Either `chmod o+x` those folders, or move the checkout"
+        " above it is not accessible. Either `chmod o+x` those folders, or move the checkout"
         " (and --data) to a place such as /opt, or run as an ordinary user"
     )
 
@@ -223,7 +223,7 @@ def _answers(postgres: Postgres) -> bool:
     except psycopg.OperationalError as error:
         if "password authentication failed" in str(error):
             raise postgres.process.failure(
-                "does not know the password in secrets.json; the folder is a mixture of two"
+                "does not accept the password in secrets.json; the folder is a mixture of two"
             ) from error
         return False
     return True

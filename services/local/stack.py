@@ -97,7 +97,7 @@ class Stack:
         self._parts.append(self.broker.process)
         self.postgres = postgres.start(self.folder, environment)
         self._parts.append(self.postgres.process)
-        yield "bringing the database up to date"
+        yield "migrating the database"
         self._migrate()
         yield "starting the API"
         first = self._add_worker(1)
@@ -131,7 +131,9 @@ class Stack:
                 raise process.failure(f"ended with {how}")
             self.restart_count += 1
             if self.restart_count > RESTARTS_MAX:
-                raise process.failure(f"ended with {how}, and {RESTARTS_MAX} were replaced already")
+                raise process.failure(
+                    f"ended with {how}, and {RESTARTS_MAX} have already been replaced"
+                )
             process.stop()
             self._replace(process)
 
@@ -223,7 +225,7 @@ class Stack:
                 taken = "ddress already in use" in process.tail()
                 if taken and self._wanted_port:
                     raise StackError(
-                        f"port {port} is taken: choose another with --port, or none for any"
+                        f"port {port} is taken: choose another with --port, or omit it for any"
                     ) from None
                 if taken and tries_left:
                     continue

@@ -66,14 +66,14 @@ class Limits:
         """
         if memory_bytes > self.memory_bytes:
             raise TraceTooCostly(
-                f"{what} makes a replay hold {-(-memory_bytes // MIB)} MiB or more, and a worker "
+                f"{what} needs {-(-memory_bytes // MIB)} MiB or more for a replay, and a worker "
                 f"gives it {self.memory_bytes // MIB} MiB: capture less, or raise "
                 "REFAULT_MEMORY_LIMIT_KIB of the workers and the API"
             )
         seconds = work / EVENTS_PER_SECOND_MAX
         if seconds > self.seconds:
             raise TraceTooCostly(
-                f"{what} is as much work as {work:,} ordinary events, {seconds:,.0f} s or more "
+                f"{what} costs as much as {work:,} ordinary events, {seconds:,.0f} s or more "
                 f"under each variant; a shard may take {self.named_seconds}: capture less, or "
                 "have the limit raised"
             )

@@ -71,7 +71,7 @@ def parse_url(url: str) -> Target:
     if parts.scheme not in _PORTS or not parts.hostname:
         raise InvalidRequest("url: expected https://host/path or http://host/path")
     if parts.username is not None or parts.password is not None:
-        raise InvalidRequest("url: no user and no password; the signature says who sends")
+        raise InvalidRequest("url: no user and no password; messages are signed")
     if parts.fragment or port == 0:
         raise InvalidRequest("url: no fragment, and no port 0")
     _check_host(parts.hostname, is_bracketed="[" in parts.netloc)
@@ -95,7 +95,7 @@ def _check_host(host: str, *, is_bracketed: bool) -> None:
         is_host = len(host) <= _HOST_LENGTH_MAX and all(map(_LABEL.fullmatch, labels))
     if not is_host:
         raise InvalidRequest(
-            f"url: {host[:80]!r} is no host: a name has labels of 1 to 63 of a-z 0-9 - with "
+            f"url: {host[:80]!r} is not a host: a name has labels of 1 to 63 of a-z 0-9 - with "
             f"dots between, {_HOST_LENGTH_MAX} characters in all; an IPv6 address has no zone"
         )
 

@@ -41,7 +41,7 @@ def check(endpoint: str) -> str:
     is_wanted = bool(endpoint) or any(os.environ.get(name) for name in _STANDARD)
     if is_wanted and not _is_installed():
         raise ValueError(
-            "traces are asked for (REFAULT_OTEL_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT), and "
+            "tracing is on (REFAULT_OTEL_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT), but "
             "OpenTelemetry is not installed: pip install opentelemetry-sdk "
             "opentelemetry-exporter-otlp-proto-http, or refault[otel]"
         )

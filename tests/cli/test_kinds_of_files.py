@@ -47,9 +47,9 @@ FOREIGN = {
     "elf": (b"\x7fELF\2\1\1", "an ELF file"),
     "zip": (b"PK\3\4", "a zip archive"),
     "html": (b"<!doctype html>\n", "an HTML page"),
-    "json": (b'{"a": 1}', "JSON, and none that is read here"),
-    "text": (b"hello\n", "a text that is not known here"),
-    "binary": (bytes(range(256)), "a file of a format that is not known here"),
+    "json": (b'{"a": 1}', "JSON of an unknown kind"),
+    "text": (b"hello\n", "a text of an unknown format"),
+    "binary": (bytes(range(256)), "a file of an unknown format"),
     "diff": (b"diff --git a/x b/x\n", "a diff, without the mail it came in"),
 }
 

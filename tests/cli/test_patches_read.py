@@ -52,10 +52,10 @@ def test_patch_files_are_read_as_one_series_and_named(tmp_path):
         "2/2 frogs",
         "      not matched: not in the catalogue",
         "left out: Re: [PATCH] x: a reply",
-        "what can be done:",
+        "remedies:",
         "- if you know which patch of the catalogue it is, say so: --map 1=ID",
         "- if it is no part of what you compare, leave it out: --map 1=-",
-        "- if it is new, it needs a model first: docs/howto/add-a-variant.md",
+        "- if it is new, add it to the model: docs/howto/add-a-variant.md",
     ]
 
 
@@ -133,8 +133,8 @@ def test_a_series_that_is_not_whole_says_what_is_missing_and_does_not_end_well(t
     assert found.exit_code == 1
     assert found.stdout.splitlines()[-3:] == [
         "not whole: 2/3 is missing",
-        "what can be done:",
-        "- if some mails are missing on purpose, say --partial",
+        "remedies:",
+        "- if the series is incomplete on purpose, use --partial",
     ]
     assert meant.exit_code == 0
     assert "not whole: 2/3 is missing" in meant.stdout

@@ -104,7 +104,7 @@ async def test_a_wrong_login_says_so_and_not_what_was_wrong(browser, name, passw
     assert "set-cookie" not in answer.headers
     assert password not in answer.text or not password
     if "\0" not in name:
-        assert "no user has this name and this password" in Page(answer).text
+        assert "wrong name or password" in Page(answer).text
 
 
 async def test_guessing_is_stopped_for_the_account(browser, api_settings):

@@ -320,7 +320,7 @@ async def test_long_lists_lead_on_to_older_entries(http, rows):
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [
-        ("/nothing", 404, "There is no such page"),
+        ("/nothing", 404, "Page not found"),
         ("/batches/b-none", 404, "no batch b-none"),
         ("/traces/nothing", 404, "no trace nothing"),
         ("/problems/nothing", 404, "no problem nothing"),

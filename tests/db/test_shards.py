@@ -148,7 +148,7 @@ def test_what_a_worker_held_is_free_once_it_is_known_to_have_ended(store):
         simulators.ended(session, "w1", in_order=True)
     with transaction(store.engine) as session:
         [found] = sweeping.abandoned(session)
-        message = sweeping.take_from_lost(session, found.fence, "told to stop")
+        message = sweeping.take_from_lost(session, found.fence, "terminated (SIGTERM)")
     assert message.attempt == 2
     # It was told to stop; the shard is not to blame.
     assert store.shard(fence.shard_id).lost_count == 0
@@ -174,7 +174,7 @@ def test_an_interrupted_attempt_is_no_loss(store):
     _, fence = store.plan_one_shard()
     for _ in range(LOSSES_MAX + 2):
         store.claim(fence)
-        fence = next_fence(give_back(store, fence, "told to stop", counts_as_loss=False))
+        fence = next_fence(give_back(store, fence, "terminated (SIGTERM)", counts_as_loss=False))
     assert store.record(store.claim(fence)) is True
 
 

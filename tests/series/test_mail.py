@@ -94,7 +94,7 @@ def test_of_several_versions_the_newest_is_meant_unless_one_is_asked_for():
 def test_a_copy_of_a_mail_counts_once_and_two_claims_to_a_number_are_refused():
     copied = read(mbox(mail("[PATCH 1/2] a"), mail("[PATCH 1/2] a")))
     assert subjects(copied) == ["a"]
-    assert reasons(copied) == [("a", "a copy of another mail here")]
+    assert reasons(copied) == [("a", "a duplicate of another mail")]
     with pytest.raises(SeriesError, match=r"are number 1: 'a' and 'b'"):
         read(mbox(mail("[PATCH 1/2] a", diff("x")), mail("[PATCH 1/2] b", diff("y"))))
 

@@ -83,9 +83,7 @@ def test_the_lead_of_an_attached_patch_cuts_no_mail():
     )
     reading = read(mbox(outer, TWO[1]))
     assert [entry.subject for entry in reading.patches] == ["inner", "two"]
-    assert [entry.reason for entry in reading.skipped] == [
-        "its patches are attached: they are read"
-    ]
+    assert [entry.reason for entry in reading.skipped] == ["its attached patches are read"]
 
 
 def test_what_git_log_prints_is_read_with_the_oldest_first():

@@ -137,7 +137,7 @@ def test_a_diff_without_context_is_a_candidate_for_its_place_is_not_told(monkeyp
     bare = "--- a/arch/x86/kvm/pond.c\n+++ b/arch/x86/kvm/pond.c\n@@ -22,0 +23,2 @@\n"
     [found] = matched(mail("[PATCH] x", bare + "+\tif (depth == shore)\n+\t\treturn;\n"))
     assert (found.patch, found.candidates[-1]) == (None, "cr4-posted")
-    assert found.why.endswith("but without lines around them that tell the place")
+    assert found.why.endswith("but without context lines that show the place")
 
 
 def test_a_path_is_known_whatever_stands_before_it_or_is_missing(monkeypatch):

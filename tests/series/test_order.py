@@ -36,9 +36,9 @@ def test_a_series_that_is_whole_has_no_problems():
         ),
         (
             ["[PATCH 1/1] a", "[PATCH] b"],
-            "a patch without a number stands among numbered ones: 'b'",
+            "a patch without a number is among numbered ones: 'b'",
         ),
-        (["[PATCH 1/1] a", "[PATCH 2/1] b"], "2/1 is a number beyond the last"),
+        (["[PATCH 1/1] a", "[PATCH 2/1] b"], "2/1 has a number beyond the last"),
     ],
 )
 def test_what_is_missing_or_mixed_is_said(subjects, problem):
@@ -73,7 +73,7 @@ def test_a_copy_counts_once_and_two_numbers_are_no_copy():
     )
     reading = read(data)
     assert numbers(reading) == [1, 2]
-    assert [entry.reason for entry in reading.skipped] == ["a copy of another mail here"] * 2
+    assert [entry.reason for entry in reading.skipped] == ["a duplicate of another mail"] * 2
     same = read(mbox(mail("[PATCH 1/2] a"), mail("[PATCH 2/2] b")))
     assert numbers(same) == [1, 2]
 

@@ -49,7 +49,7 @@ class Kind(enum.Enum):
     """The kinds of file there are to a verb, each with what it is called."""
 
     TRACE = "a refault trace"
-    DAMAGED_TRACE = "a refault trace that a transfer as text has damaged"
+    DAMAGED_TRACE = "a refault trace damaged by a transfer as text"
     IMPORTABLE = "of a format that becomes a trace"
     MAIL = "a mail, or an mbox of them"
     RESULT = "the JSON of a run or a result"
@@ -125,10 +125,12 @@ def look(path: Path) -> Found:
             if first.startswith(PACKINGS["bzip2"]):
                 first += file.read(_BZIP2_BLOCK_BYTES)  # nothing of a block shows before its end
     except OSError as error:
-        remedy = "check its name" if isinstance(error, FileNotFoundError) else "see who may read it"
+        remedy = (
+            "check its name" if isinstance(error, FileNotFoundError) else "check its permissions"
+        )
         return Found(path, Kind.MISSING, f"{error.strerror}; {remedy}")
     except ValueError as error:
-        return Found(path, Kind.MISSING, f"{error}; no file has such a name")
+        return Found(path, Kind.MISSING, f"{error}; not a valid file name")
     packing = next((name for name, magic in PACKINGS.items() if first.startswith(magic)), "")
     if packing:
         first = _unpacked(first, packing)

@@ -14,7 +14,7 @@ router = APIRouter(tags=["audit"])
 
 
 class AuditEntry(Document):
-    """Something somebody did."""
+    """One action of a caller."""
 
     id: uuid.UUID
     actor: str

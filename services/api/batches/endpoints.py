@@ -34,7 +34,7 @@ router = APIRouter(tags=["batches"], route_class=OnceRoute)
     responses={
         200: {
             "model": BatchDetail | BatchEstimate,
-            "description": "An equal batch was under way already; or the answer to a dry run",
+            "description": "An equal batch was running already; or the answer to a dry run",
         },
         **problems(404, 409, 422, 503),
     },
@@ -45,12 +45,12 @@ def submit_batch(
     body: BatchBody,
     *,
     dry_run: Annotated[
-        bool, Query(description="Answer what it would come to, and write nothing")
+        bool, Query(description="Answer with an estimate and write nothing")
     ] = False,
 ) -> BatchDetail | BatchEstimate:
     """Submit a batch: traces × patch sets, by a plan.
 
-    Results that are known are linked at once; the rest is queued. With the
+    Known results are linked at once; the rest is queued. With the
     broker down the batch is accepted all the same, and `notice` says so.
     `dry_run` answers cells, seconds and bytes instead.
     """
@@ -92,7 +92,7 @@ def list_runs(
     trace: Annotated[Digest | None, Query(description="Digest of a trace")] = None,
     variant: Annotated[Digest | None, Query(description="Digest of a variant")] = None,
 ) -> Page[RunSummary]:
-    """List the runs of a batch that fit, by trace and then by column."""
+    """List the matching runs of a batch, by trace and then by column."""
     wanted = runs.Filter(tuple(state or ()), trace, variant)
     with resources.transaction() as session:
         batch_id = batches.get(session, batch).id
@@ -105,9 +105,9 @@ def list_runs(
 
 @router.post("/batches/{batch}/cancel", responses=problems(404, 409))
 def cancel_batch(resources: WithResources, batch: str) -> BatchDetail:
-    """Stop a batch: what waits at once, what runs at its next look at the flag.
+    """Cancel a batch: queued shards at once, running ones when they next check the flag.
 
-    Cancelling a cancelled batch changes nothing; one that is over otherwise is a 409.
+    Cancelling a cancelled batch changes nothing; a batch that is otherwise over is a 409.
     """
     with resources.transaction() as session:
         row = cancelling.cancel(session, batches.get(session, batch).id)
@@ -116,7 +116,7 @@ def cancel_batch(resources: WithResources, batch: str) -> BatchDetail:
 
 @router.post("/batches/{batch}/resume", responses=problems(404, 409))
 def resume_batch(resources: WithResources, batch: str) -> BatchDetail:
-    """Take a cancel back: what it ended waits again, what has a result keeps it.
+    """Resume a cancelled batch: cancelled runs are queued again, results are kept.
 
     A batch of which nothing was cancelled is a 409, and so is one planned for a
     simulator that is not the present one.
@@ -131,7 +131,7 @@ def retry_batch(
     *,
     crashed: Annotated[bool, Query(description="Also runs on which the simulator crashed")] = False,
 ) -> BatchDetail:
-    """Run again what failed, and nothing else.
+    """Run only the failed runs again.
 
     A batch without such runs is a 409, and so is one planned for a simulator
     that is not the present one.
@@ -185,7 +185,7 @@ async def watch_batch(
 ) -> AsyncIterable[ServerSentEvent]:
     """Watch a batch as server-sent events; `Last-Event-ID` resumes, `finished` is the last.
 
-    The stream ends early, within seconds, for whoever may not watch any more.
+    The stream ends within seconds after its caller lost access.
     """
     async for event in stream.events():
         yield event

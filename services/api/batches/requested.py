@@ -56,7 +56,7 @@ def _traces(session: Session, body: BatchBody) -> list[Trace]:
             wanted = traces.Filter(query.q, tuple(query.tags), query.content)
             matching = traces.matching(session, wanted)
             if not matching:
-                raise EmptyBatch("the query fits no trace: nothing of it would be run")
+                raise EmptyBatch("the query matches no trace")
         found += matching
     return found
 

@@ -153,7 +153,7 @@ def _step_event(step: BatchEvent, now: Progress) -> StepEvent:
 
 def _notice(planned: planning.PlannedBatch, sent_count: int) -> str | None:
     if not planned.created:
-        return "an equal batch was under way already: this is that one"
+        return "an equal batch was running already: this is that one"
     return _notice_of_broker(len(planned.messages), sent_count)
 
 

@@ -112,8 +112,7 @@ class Watchers:
         for owner, limit, name in owners:
             if self._streams[owner] >= limit:
                 raise RateLimited(
-                    f"{name} watches {limit} streams, as many as it may: end one, or ask for the "
-                    "batch now and then",
+                    f"{name} watches {limit} streams, the maximum: end one, or poll the batch",
                     retry_after_seconds=10,
                 )
         self._streams.update(owner for owner, _, _ in owners)
@@ -319,6 +318,8 @@ class _Credential(_Shared):
                     break
         except Exception:  # noqa: BLE001
             # Not known is not allowed; whoever may comes again.
-            _log.warning("who watches could not be asked for; the streams end", exc_info=True)
+            _log.warning(
+                "the watchers' access could not be checked; the streams end", exc_info=True
+            )
         self.is_over = True
         self._wake()

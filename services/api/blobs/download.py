@@ -28,7 +28,7 @@ _RANGE = re.compile(r"(\d{1,18})-(\d{0,18})|-(\d{1,18})")
             "description": "The trace file",
             "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
         },
-        206: {"description": "The part that `Range` asks for"},
+        206: {"description": "The part named by `Range`"},
         **problems(404, 416, 422),
     },
 )

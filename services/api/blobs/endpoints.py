@@ -19,7 +19,7 @@ router = APIRouter(tags=["blobs"])
 
 @router.head("/blobs/{digest}", responses=problems(404, 422))
 def has_blob(resources: WithResources, digest: Digest) -> Response:
-    """Ask whether the service has a trace of that digest, before the first byte is sent."""
+    """Check whether the service has a trace of that digest before sending it."""
     with resources.transaction() as session:
         found = traces.find_by_digest(session, digest)
     size_bytes = None if found is None else resources.blobs.size_bytes(digest)
@@ -39,7 +39,7 @@ def has_blob(resources: WithResources, digest: Digest) -> Response:
     status_code=201,
     openapi_extra=trace_endpoints.UPLOAD_BODY,
     responses={
-        200: {"model": TraceDetail, "description": "The service had this trace already"},
+        200: {"model": TraceDetail, "description": "The service already had this trace"},
         **problems(408, 413, 422, 503, 507),
     },
 )
@@ -52,13 +52,13 @@ async def put_blob(
     tag: WishedTags = None,
     note: WishedNote = "",
     content_digest: Annotated[
-        str | None, Header(description="RFC 9530; must not contradict the address")
+        str | None, Header(description="RFC 9530; must match the address")
     ] = None,
 ) -> TraceDetail:
     """Upload a trace under its sha256, as `curl -T` does.
 
     It is checked as by `POST /api/v1/traces`. A blob that is here is replaced by the same bytes,
-    which mends one whose file was damaged.
+    which repairs a damaged file.
     """
     announcement = announced(
         Wishes(name, tuple(tag or ()), note),

@@ -79,8 +79,8 @@ class Drawings:
             count = self._asked.total()
             if count >= self._places or self._asked[owner] >= max(1, self._places // 2):
                 raise Busy(
-                    f"{count} drawings are under way or wait, {self._asked[owner]} of them of this "
-                    "project: ask again in a few seconds, or for another form"
+                    f"{count} charts are being drawn or wait, {self._asked[owner]} of them of this "
+                    "project: ask again in a few seconds, or for another format"
                 )
             self._asked[owner] += 1
             try:
@@ -171,7 +171,7 @@ class _Process:
                 else f"ended its process ({self._process.returncode})"
             )
             raise DrawingFailed(
-                f"the drawing {reason}: take another form of the comparison, or fewer columns"
+                f"drawing the chart {reason}: take another format, or fewer columns"
             ) from error
         finally:
             clock.cancel()

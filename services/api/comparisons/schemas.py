@@ -9,7 +9,7 @@ from services.api.schemas import Digest, Document
 
 
 class OverviewColumn(Document):
-    """A column of the comparison: one machine, under all labels it has in the batch."""
+    """A column of the comparison: one variant, with all labels it has in the batch."""
 
     label: str
     labels: list[str]
@@ -35,11 +35,13 @@ class Overview(Document):
 
 
 class ComparisonDocument(Document):
-    """What a batch came to so far: its verdicts, and the comparisons of one page of its traces."""
+    """The results of a batch so far: its verdicts, and the comparisons of one page of traces."""
 
     batch: BatchContents
     title: str
-    command: list[str] = Field(description="Gives the same numbers without the service; as words")
+    command: list[str] = Field(
+        description="Gives the same numbers without the service; the command's words"
+    )
     verdict: BatchVerdict
     overview: Overview
     comparisons: list[dict[str, Any]] = Field(

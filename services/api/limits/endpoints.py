@@ -15,7 +15,7 @@ router = APIRouter(tags=["limits"])
 
 @router.get("/limits")
 def get_limits(resources: WithResources) -> Limits:
-    """Get what a shard of this project may take."""
+    """Get the limits of a shard of this project."""
     with resources.transaction() as session:
         project = projects.by_id(session, project_of(session))
         return _document(resources, project.shard_seconds)
@@ -23,13 +23,13 @@ def get_limits(resources: WithResources) -> Limits:
 
 @router.put("/limits", responses=problems(403, 422))
 def put_limits(resources: WithResources, body: LimitsBody) -> Limits:
-    """Set how long a shard of this project may take; for maintainers. What runs keeps its limit."""
+    """Set the time limit of a shard; for maintainers. Running shards keep theirs."""
     most = resources.limits.seconds
     if body.shard_seconds is not None and body.shard_seconds > most:
         with pointing_at("/shard_seconds"):
             raise InvalidRequest(
-                f"shard_seconds: {body.shard_seconds} is more than the {most:g} s that this "
-                "service gives (REFAULT_SHARD_SECONDS)"
+                f"shard_seconds: {body.shard_seconds} is more than the {most:g} s of this "
+                "service (REFAULT_SHARD_SECONDS)"
             )
     with resources.transaction() as session:
         projects.by_id(session, project_of(session)).shard_seconds = body.shard_seconds

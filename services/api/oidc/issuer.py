@@ -71,7 +71,7 @@ class Issuer:
 
     def refusal(self, error: str | None) -> Unauthenticated:
         """The issuer sent somebody back without a code, and perhaps with a word why."""
-        return Unauthenticated(f"the issuer lets nobody in: {plain(error or 'no code')}")
+        return Unauthenticated(f"the issuer refused the login: {plain(error or 'no code')}")
 
     def redeem(self, code: str, nonce: str, code_verifier: str) -> Person:
         """Who has logged in, for the code the browser brought back.
@@ -97,7 +97,7 @@ class Issuer:
             if given is None and name not in _ENDPOINTS:
                 continue
             if not isinstance(given, str) or not is_safe_url(given):
-                raise self._silent(f"its configuration has no {name} that can be used")
+                raise self._silent(f"its configuration has no usable {name}")
         return metadata
 
     def _tokens(
@@ -114,7 +114,7 @@ class Issuer:
                     **_who_we_are(self.settings, metadata),
                 )
         except OAuth2Error as error:
-            raise Unauthenticated(f"the issuer takes no such code: {plain(error.error)}") from error
+            raise Unauthenticated(f"the issuer refused the code: {plain(error.error)}") from error
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError) as error:
             raise self._silent(error) from error
         return cast("Mapping[str, Any]", tokens)
@@ -141,21 +141,21 @@ class Issuer:
         # What is in a token is anybody's before its signature is checked, and oddly shaped at will.
         except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
             reason = plain(getattr(error, "error", None) or type(error).__name__)
-            raise Unauthenticated(f"what the issuer says does not hold: {reason}") from error
+            raise Unauthenticated(f"the issuer's answer is invalid: {reason}") from error
         subject = claims["sub"]
         is_usable = isinstance(subject, str) and subject.isprintable()
         if not is_usable or not 0 < len(subject) <= _SUBJECT_LENGTH_MAX:
-            raise Unauthenticated("what the issuer says does not hold: it names nobody")
+            raise Unauthenticated("the issuer's answer is invalid: it names no subject")
         return claims
 
     def _told(self, tokens: Mapping[str, Any], url: str, subject: str) -> Mapping[str, Any]:
         """What the issuer tells of the person elsewhere; some keep addresses out of tokens."""
         token = str(tokens.get("access_token"))
         if not (token.isascii() and token.isprintable()):
-            raise self._silent("its access token is none")
+            raise self._silent("it has no access token")
         told = self._document(url, {"authorization": f"Bearer {token}"})
         if told.get("sub") != subject:
-            raise Unauthenticated("what the issuer says does not hold: it tells of somebody else")
+            raise Unauthenticated("the issuer's answer is invalid: it is about another subject")
         return {name: told[name] for name in ("email", "email_verified") if name in told}
 
     def _document(self, url: str, headers: Mapping[str, str] | None = None) -> Mapping[str, Any]:
@@ -167,7 +167,7 @@ class Issuer:
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise self._silent(error) from error
         if not isinstance(document, dict):
-            raise self._silent(f"{url} is no JSON object")
+            raise self._silent(f"{url} is not a JSON object")
         return document
 
     def _client(self, http: httpx.Client | None = None) -> OAuth2Client:
@@ -181,7 +181,9 @@ class Issuer:
 
     def _silent(self, reason: object) -> Unavailable:
         told = str(reason) or type(reason).__name__
-        return Unavailable(f"the issuer {self.settings.oidc_issuer} cannot be asked: {told[:300]}")
+        return Unavailable(
+            f"the issuer {self.settings.oidc_issuer} cannot be reached: {told[:300]}"
+        )
 
 
 def plain(text: object) -> str:
@@ -230,7 +232,7 @@ class _Bounded(httpx.HTTPTransport):
         if response.headers.get("content-encoding", "identity") != "identity":
             # A small answer could become a large one.
             response.close()
-            raise httpx.DecodingError("an encoding nobody asked for")
+            raise httpx.DecodingError("an encoding that was not requested")
         response.stream = _BoundedStream(cast("httpx.SyncByteStream", response.stream), until)
         return response
 
@@ -247,7 +249,7 @@ class _BoundedStream(httpx.SyncByteStream):
             if received_bytes > ANSWER_BYTES_MAX:
                 raise httpx.ReadError(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
             if time.monotonic() > self._until:
-                raise httpx.ReadTimeout(f"no whole answer within {ANSWER_SECONDS:g} s")
+                raise httpx.ReadTimeout(f"no complete answer within {ANSWER_SECONDS:g} s")
             yield chunk
 
     def close(self) -> None:

@@ -12,30 +12,30 @@ _Long = Annotated[str, Field(max_length=4096)]
 
 
 class Offer(Document):
-    """The issuer people may log in by."""
+    """The issuer users can log in by."""
 
-    name: str | None = Field(description="What it is called; null: there is none")
+    name: str | None = Field(description="Its name; null: there is none")
 
 
 class BeginBody(Body):
-    """A login by the issuer that begins."""
+    """A login by the issuer to start."""
 
     target: Annotated[str, Field(max_length=2000)] = Field(
-        "/", description="The page it leads to in the end; answered again with the session"
+        "/", description="The page to open after the login; returned with the session"
     )
 
 
 class BegunLogin(Document):
-    """A login that has begun."""
+    """A started login."""
 
-    location: str = Field(description="Where the browser goes now")
+    location: str = Field(description="Where to send the browser")
     secret: str = Field(
-        repr=False, description="What this browser keeps until it comes back; good for one login"
+        repr=False, description="What the browser keeps until it returns; valid for one login"
     )
 
 
 class FinishBody(Body):
-    """What the browser kept, and what the issuer sent it back with."""
+    """What the browser kept, and the issuer's answer."""
 
     secret: _Short
     state: _Short
@@ -45,6 +45,6 @@ class FinishBody(Body):
 
 
 class IssuedSession(OpenedSession):
-    """A login, and the page it was begun for."""
+    """A login, and the page it was started for."""
 
     target: str

@@ -51,7 +51,7 @@ def begin(resources: Resources, target: str, address: str) -> BegunLogin:
         )
     if count > _BEGUN_MAX:
         raise RateLimited(
-            "too many logins were begun from this address", retry_after_seconds=seconds_left
+            "too many logins were started from this address", retry_after_seconds=seconds_left
         )
     endpoint = issuer.authorization_endpoint()
     with transaction(resources.engine) as session:
@@ -64,7 +64,7 @@ def finish(resources: Resources, body: FinishBody, address: str) -> IssuedSessio
 
     Raises:
         Unauthenticated: this browser has begun no such login or finished it already, or
-            what the issuer says does not hold, or is no.
+            the issuer's answer is invalid, or is no.
         Forbidden: the person is known to the issuer, and not to us; or shut out.
         Unavailable: the issuer cannot be asked.
     """
@@ -74,12 +74,12 @@ def finish(resources: Resources, body: FinishBody, address: str) -> IssuedSessio
     try:
         if flow is None:
             raise Unauthenticated(
-                "this login was begun in another browser, too long ago, or is over; begin it again"
+                "this login was started in another browser, too long ago, or is over; start again"
             )
         if body.error is not None or not body.code:
             raise issuer.refusal(body.error)
         if body.iss not in {None, resources.settings.oidc_issuer}:
-            raise Unauthenticated("this answer is of another issuer")
+            raise Unauthenticated("this answer is from another issuer")
         person = issuer.redeem(body.code, flow.nonce, flow.code_verifier)
         return _let_in(resources, person, flow.target, address)
     except RefaultError as refusal:
@@ -88,7 +88,7 @@ def finish(resources: Resources, body: FinishBody, address: str) -> IssuedSessio
 
 def _issuer(resources: Resources) -> Issuer:
     if not resources.settings.oidc_issuer:
-        raise NotFound("nobody logs in here by an issuer: REFAULT_OIDC_ISSUER is not set")
+        raise NotFound("there is no issuer: REFAULT_OIDC_ISSUER is not set")
     # Imported late: who has no issuer does without all that reads signed tokens.
     from services.api.oidc.issuer import Issuer  # noqa: PLC0415
 
@@ -122,7 +122,7 @@ def _let_in(resources: Resources, person: Person, target: str, address: str) -> 
 
 def _check(user: User) -> None:
     if user.disabled_at is not None:
-        raise Forbidden("this account is shut out")
+        raise Forbidden("this account is disabled")
 
 
 def _refuse(resources: Resources, refusal: RefaultError, address: str) -> NoReturn:

@@ -23,12 +23,12 @@ router = APIRouter(tags=["patch sets"], route_class=OnceRoute)
     "/patch_sets",
     status_code=201,
     responses={
-        200: {"model": PatchSet, "description": "This patch set was there already"},
+        200: {"model": PatchSet, "description": "This patch set already existed"},
         **problems(422),
     },
 )
 def create_patch_set(response: Response, resources: WithResources, body: PatchSetBody) -> PatchSet:
-    """Create a patch set; the same name and content give the one that is there."""
+    """Create a patch set; the same name and content give the existing one."""
     wanted = to_catalogue(body)
     with resources.transaction() as session:
         row, is_new = patch_sets.add(
@@ -53,7 +53,7 @@ def create_patch_set(response: Response, resources: WithResources, body: PatchSe
         }
     },
     responses={
-        201: {"model": MailReading, "description": "The patch set was made"},
+        201: {"model": MailReading, "description": "The patch set was created"},
         **problems(413, 422),
     },
 )
@@ -64,20 +64,21 @@ async def read_patch_set_from_mail(
     *,
     name: Annotated[
         str | None,
-        Query(min_length=1, max_length=200, description="Make a patch set of this series"),
+        Query(min_length=1, max_length=200, description="Create a patch set of this series"),
     ] = None,
     base: Annotated[str, Query(description="What the patches apply to")] = "v2.6.34-pre",
     version: Annotated[
-        int | None, Query(ge=1, description="Of several in the file; the newest if left out")
+        int | None,
+        Query(ge=1, description="Version to read if there are several; default: the newest"),
     ] = None,
     mapping: Annotated[
         list[str], Query(alias="map", description="INDEX=PATCH by hand, or INDEX=- to leave out")
     ] = [],  # noqa: B006  # FastAPI copies it
     partial: Annotated[
-        bool, Query(description="Make the patch set although mails of the series are missing")
+        bool, Query(description="Create the patch set although mails of the series are missing")
     ] = False,
 ) -> MailReading:
-    """Read a series from an mbox, mails or patch files, also packed by gzip.
+    """Read a series from an mbox, mails or patch files, also gzipped.
 
     Each mail is matched to the catalogue by what its diff changes and where. What is not
     matched, left out, missing or mixed is listed with its reason. Without `name` nothing is

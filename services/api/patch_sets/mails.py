@@ -41,7 +41,7 @@ class SkippedMail(Document):
 
     subject: str
     reason: str
-    remedy: str = Field(description="What can be done, if anything")
+    remedy: str = Field(description="The remedy, if any")
 
 
 class MailReading(Document):
@@ -52,8 +52,8 @@ class MailReading(Document):
     patches: list[MailedPatch]
     unmatched: list[int] = Field(description="Indexes that have to be mapped by hand")
     skipped: list[SkippedMail]
-    problems: list[str] = Field(description="What is missing or mixed: it may not be the series")
-    remedies: list[str] = Field(description="What can be done with what is not matched")
+    problems: list[str] = Field(description="What is missing or mixed up")
+    remedies: list[str] = Field(description="Remedies for what is not matched")
     patch_set: PatchSet | None = None
 
 

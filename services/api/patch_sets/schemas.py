@@ -11,7 +11,7 @@ PATCHES_MAX = 100
 
 
 class Schedule(Body):
-    """A page limit that moves: `first`, and in turn `then` and `first` after `every` operations."""
+    """A changing page limit: `first`, `then`, `first`, …, each for `every` operations."""
 
     first: int
     then: int
@@ -19,14 +19,14 @@ class Schedule(Body):
 
 
 class Parameters(Body):
-    """What belongs to the variant besides its patches."""
+    """Settings of the variant besides its patches."""
 
     page_limit: int | Schedule | None = Field(
         None, description="Shadow pages a VM may have; null is KVM's default"
     )
-    bypass: int | None = Field(None, description="bypass_guest_pf; null is what the trace says")
+    bypass: int | None = Field(None, description="bypass_guest_pf; null: as in the trace")
     host_page_level: int = Field(1, description="1, 2 or 3: host pages of 4 KiB, 2 MiB or 1 GiB")
-    tlb: int = Field(0, description="1: each processor has a TLB; the golden results have none")
+    tlb: int = Field(0, description="1: each vCPU has a TLB; the golden results have none")
 
 
 class PatchSetBody(Body):
@@ -79,7 +79,7 @@ class Variant(Document):
     golden_name: str | None = Field(
         description="Its name among the results of the real kernel code; null if there is none"
     )
-    text: str = Field(description="What `refault replay --variant` reads as this machine")
+    text: str = Field(description="The text of `refault replay --variant` for this variant")
 
 
 class PatchSet(Document):

@@ -35,7 +35,7 @@ def get_patch(request: Request, response: Response, patch: str) -> Patch | Respo
 
 @router.get("/bases")
 def list_bases() -> Page[Base]:
-    """List what patch sets can be applied to."""
+    """List the bases patch sets can be applied to."""
     items = [
         Base.model_validate(base.to_dict()) for base in (*catalogue.bases(), catalogue.ARCHITECTURE)
     ]

@@ -61,24 +61,24 @@ class Patch(Document):
     id: str
     title: str
     author: str
-    date: str = Field(description="ISO 8601, as exact as it is known")
+    date: str = Field(description="ISO 8601, as exact as known")
     summary: str
     claim: str
     objection: str
     fate: str
     knobs: dict[str, int] = Field(description="What it sets; empty if it changes no behaviour")
-    requires: list[str] = Field(description="Patches that must stand before it")
+    requires: list[str] = Field(description="Patches that must come before it")
     source: str
     short: str = Field(description="Its part of a variant's short name")
     form_of: str | None = Field(description="The patch this one is another form of")
-    reconstruction: str = Field(description="What had to be guessed, or empty")
-    merged_in: dict[str, str] = Field(description="Bases that have it already, and as what")
+    reconstruction: str = Field(description="What was guessed, or empty")
+    merged_in: dict[str, str] = Field(description="Bases that have it already, and in which form")
     not_on: dict[str, str] = Field(description="Bases it makes no sense on, and why")
     layout: Layout | None = Field(description="Sizes of struct kvm_mmu_page, if it changes them")
     subjects: list[str] = Field(description="Subjects it was mailed under, without tags")
     diff_ids: list[str] = Field(description="What its diffs change, as digests")
     golden_names: list[str] = Field(
-        description="Under which names the real kernel code was run with it; empty: never"
+        description="Golden names of variants with it; empty: no real-code result"
     )
 
 
@@ -90,4 +90,4 @@ class Base(Document):
     date: str
     commit: str
     knobs: dict[str, int]
-    engine: str = Field(description="What executes a trace under it: `shadow` or `walk`")
+    engine: str = Field(description="The engine that executes it: `shadow` or `walk`")

@@ -9,7 +9,7 @@ from services.api.schemas import Document, Page
 
 
 class ProblemType(Document):
-    """A kind of problem, and what to do about it."""
+    """A kind of problem and its remedy."""
 
     name: str
     uri: str
@@ -23,14 +23,14 @@ router = APIRouter(tags=["problems"])
 
 @router.get("/problems")
 def list_problems() -> Page[ProblemType]:
-    """List every kind of problem this API answers with."""
+    """List every kind of problem of this API."""
     items = [ProblemType.model_validate(kind) for kind in errors.TYPES.values()]
     return Page(items=items, next_cursor=None)
 
 
 @router.get("/problems/{name}", responses=problems(404))
 def get_problem(name: str) -> ProblemType:
-    """Get what a problem's `type` means."""
+    """Get the explanation of a problem's `type`."""
     if name not in errors.TYPES:
         raise NotFound(f"no problem {name}: GET /api/v1/problems lists them")
     return ProblemType.model_validate(errors.TYPES[name])

@@ -20,7 +20,7 @@ UserName = Annotated[str, Path(max_length=63, description="Name of a user")]
 
 @router.get("/projects", responses=problems(401))
 def list_projects(resources: WithResources, caller: WithCaller) -> Page[Project]:
-    """List the projects the caller sees; a token sees its own one."""
+    """List the projects the caller sees; a token sees its own."""
     with transaction(resources.engine) as session:
         if caller.kind == "session" and caller.user is not None:
             rows = [project for project, _ in accounts.projects_of(session, caller.user)]
@@ -33,9 +33,9 @@ def list_projects(resources: WithResources, caller: WithCaller) -> Page[Project]
 def create_project(
     response: Response, resources: WithResources, caller: WithCaller, body: ProjectBody
 ) -> Project:
-    """Make a project; for administrators who are logged in."""
+    """Create a project; for logged-in administrators."""
     if not caller.is_admin:
-        raise Forbidden("only an administrator who is logged in makes projects")
+        raise Forbidden("only a logged-in administrator creates projects")
     given = body.model_dump(exclude_unset=True, exclude={"name"})
     with transaction(resources.engine) as session:
         row = projects.add(session, body.name, **(quotas_of_new(resources) | given))

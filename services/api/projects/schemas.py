@@ -11,7 +11,7 @@ Bound = Annotated[int, Field(gt=0, le=2**62)] | None
 
 
 class ProjectBody(Body):
-    """A project to be made; what is left out is as the settings of the service say."""
+    """A project to create; defaults are from the settings of the service."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     quota_bytes: Bound = None
@@ -22,7 +22,7 @@ class ProjectBody(Body):
 
 
 class Project(Document):
-    """A project and what it may have; null is without bound."""
+    """A project and its quotas; null is unbounded."""
 
     name: str
     created_at: Time
@@ -30,11 +30,11 @@ class Project(Document):
     quota_traces: int | None
     quota_queued_runs: int | None
     requests_per_minute: int | None
-    shard_seconds: int | None = Field(description="How long a shard may take; see /limits")
+    shard_seconds: int | None = Field(description="Time limit of a shard; see /limits")
 
 
 class MemberBody(Body):
-    """What a member may do."""
+    """The role of a member."""
 
     role: Role
 

@@ -15,28 +15,28 @@ DAYS_MAX = 36_500
 
 
 class RetentionRule(Body):
-    """When traces go by themselves."""
+    """When traces are deleted automatically."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [{"days": 90}]})
 
     days: int | None = Field(
         ge=1,
         le=DAYS_MAX,
-        description="A trace that no batch uses and that is not tagged `keep` is deleted so many "
+        description="A trace that no batch uses and that is not tagged `keep` is deleted this many "
         "days after it was uploaded or last changed; null: never",
     )
 
 
 @router.get("/retention")
 def get_retention(resources: WithResources) -> RetentionRule:
-    """Get the rule of the project; it begins without one."""
+    """Get the rule of the project; a new project has none."""
     with resources.transaction() as session:
         return RetentionRule(days=_project(session).retention_days)
 
 
 @router.put("/retention", responses=problems(422))
 def set_retention(resources: WithResources, rule: RetentionRule) -> RetentionRule:
-    """Set the rule of the project. The next sweep goes by it, and logs what it deletes."""
+    """Set the rule of the project. The next sweep applies it and logs what it deletes."""
     with resources.transaction() as session:
         _project(session).retention_days = rule.days
     return rule

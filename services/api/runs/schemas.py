@@ -29,12 +29,14 @@ class RunSummary(Document):
 
 
 class RunDetail(RunSummary):
-    """One run with what it yielded."""
+    """One run with its result."""
 
     simulator_digest: Digest = Field(description="The version of the variant's engine")
-    is_stale: bool = Field(description="The workers run another version of that engine by now")
+    is_stale: bool = Field(description="The workers run another version of that engine now")
     result: dict[str, Any] | None = Field(description="Counters, semantics, findings, digests")
-    result_digest: Digest | None = Field(description="Equal for equal results")
+    result_digest: Digest | None = Field(
+        description="sha256 of the result; equal results have equal digests"
+    )
     integrity_alarm: dict[str, Any] | None = Field(
-        description="Set when the same digests once gave other bytes: trust no number of it"
+        description="Set when the same digests once gave other bytes: do not trust its numbers"
     )

@@ -44,7 +44,7 @@ def log_out(resources: WithResources, caller: WithCaller) -> Response:
 
 @router.put("/sessions/current", responses=problems(401, 403, 404, 422))
 def choose_project(resources: WithResources, caller: WithCaller, body: ChooseBody) -> Me:
-    """Choose the project this login looks at."""
+    """Choose the project of this login."""
     user = _person(caller)
     with transaction(resources.engine) as session:
         choices = {project.name: project for project, _ in accounts.projects_of(session, user)}
@@ -62,18 +62,18 @@ def choose_project(resources: WithResources, caller: WithCaller, body: ChooseBod
 
 @router.get("/me", responses=problems(401))
 def get_me(resources: WithResources, caller: WithCaller) -> Me:
-    """Ask what one is to the service: which project, role and scopes."""
+    """Get the caller's project, role and scopes."""
     return _described(resources, caller)
 
 
 @router.put("/me/password", status_code=204, responses=problems(401, 403, 422))
 def change_password(resources: WithResources, caller: WithCaller, body: PasswordBody) -> Response:
-    """Change one's own password; every login of the account ends."""
+    """Change one's own password; all logins of the account end."""
     user = _person(caller)
     with service.Tries(resources, [f"password:{user.id}"]) as tries:
         if not passwords.is_right(body.old, user.password_hash):
             tries.fail()
-            raise Forbidden("the old password is another one")
+            raise Forbidden("the old password is wrong")
     password_hash = passwords.hashed(body.new)
     with transaction(resources.engine) as session:
         row = session.get_one(User, user.id)
@@ -84,7 +84,7 @@ def change_password(resources: WithResources, caller: WithCaller, body: Password
 
 def _person(caller: Caller) -> User:
     if caller.kind != "session" or caller.user is None:
-        raise Forbidden("only who is logged in can do this; a token cannot")
+        raise Forbidden("this needs a login; a token is not enough")
     return caller.user
 
 

@@ -14,14 +14,14 @@ Name = Annotated[str, Field(max_length=63)]
 
 
 class LoginBody(Body):
-    """Who logs in."""
+    """Name and password of a user."""
 
     name: Name
     password: Secret
     device: Annotated[str, Field(max_length=100)] | None = Field(
         None,
         repr=False,
-        description="`device` of an earlier login from here: failed tries of others do not count",
+        description="`device` of an earlier login from here: failed logins of others do not count",
     )
 
 
@@ -30,14 +30,14 @@ class OpenedSession(Document):
 
     secret: str = Field(repr=False)
     device: str | None = Field(
-        None, repr=False, description="By which this place is known at the next login; shown once"
+        None, repr=False, description="Identifies this browser at the next login; shown once"
     )
     user: str
     expires_at: Time
 
 
 class ChooseBody(Body):
-    """The project a login looks at from now on."""
+    """The project to choose."""
 
     project: Name
 
@@ -57,7 +57,7 @@ class ProjectChoice(Document):
 
 
 class Me(Document):
-    """What the caller is, to the service."""
+    """The caller: project, role and scopes."""
 
     kind: Literal["token", "session", "link"]
     name: str
@@ -69,6 +69,6 @@ class Me(Document):
     projects: list[ProjectChoice]
     batch: str | None = Field(description="Of a share link: the batch it opens")
     form_key: str | None = Field(
-        description="Of a login: what its writes carry as X-CSRF-Token", repr=False
+        description="Of a login: the X-CSRF-Token of its writes", repr=False
     )
     id: uuid.UUID

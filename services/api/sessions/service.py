@@ -61,7 +61,7 @@ def log_in(resources: Resources, body: LoginBody, address: str) -> OpenedSession
         actor = f"user {user.name}" if user else "nobody"
         if tries.is_first_or_last:
             audit_refusal(resources, actor, address)
-        raise Unauthenticated("no user has this name and this password")
+        raise Unauthenticated("wrong name or password")
     with transaction(resources.engine) as session:
         audit.note(session, actor=f"user {user.name}", action="login", address=address)
         opened = open_session(resources, session, user)
@@ -97,7 +97,7 @@ def audit_refusal(resources: Resources, actor: str, address: str, **detail: Any)
         if count <= AUDITED_WITHIN_HOUR:
             audit.note(session, actor=actor, action="login refused", address=address, **detail)
     if count == AUDITED_WITHIN_HOUR:
-        _log.warning("refused logins are not in the audit any more within this hour: too many")
+        _log.warning("too many refused logins: no more are written to the audit within this hour")
 
 
 class Tries:
@@ -144,6 +144,6 @@ class Tries:
         over = [seconds_left for count, seconds_left in standing if count >= self._limit]
         if over:
             raise RateLimited(
-                "too many logins were tried for this account or from this address",
+                "too many failed logins for this account or from this address",
                 retry_after_seconds=max(over),
             )

@@ -20,7 +20,7 @@ LIFETIME_DAYS_MAX = 365
 
 
 class ShareBody(Body):
-    """How long a link is to last."""
+    """The lifetime of a link."""
 
     lifetime_days: Annotated[int, Field(ge=1, le=LIFETIME_DAYS_MAX)] = Field(
         LINK_LIFETIME.days,
@@ -42,7 +42,7 @@ class Share(Document):
 
 
 class MadeShare(Share):
-    """A new link; `path` is its address on this service and is shown this once."""
+    """A new link; `path` is its address on this service and is shown only once."""
 
     path: str = Field(repr=False)
 
@@ -53,7 +53,7 @@ class MadeShare(Share):
 def share_batch(
     resources: WithResources, caller: WithCaller, batch: str, body: ShareBody
 ) -> MadeShare:
-    """Make a link by which anybody may read this batch and its comparison."""
+    """Create a link by which anybody can read this batch and its comparison."""
     lifetime = datetime.timedelta(days=body.lifetime_days)
     with resources.transaction() as session:
         row = batches.get(session, batch)
@@ -64,7 +64,7 @@ def share_batch(
 
 @router.get("/batches/{batch}/shares", responses=problems(401, 403, 404))
 def list_shares(resources: WithResources, batch: str) -> Page[Share]:
-    """List the links to a batch, newest first; of those that ended the newest 50."""
+    """List the links to a batch, newest first; of ended ones the newest 50."""
     with resources.transaction() as session:
         row = batches.get(session, batch)
         items = [_described(link, row.code) for link in credentials.links(session, row)]
@@ -73,7 +73,7 @@ def list_shares(resources: WithResources, batch: str) -> Page[Share]:
 
 @router.delete("/shares/{share}", status_code=204, responses=problems(401, 403, 404, 422))
 def revoke_share(resources: WithResources, share: uuid.UUID) -> Response:
-    """Revoke a link: it opens nothing any more."""
+    """Revoke a link."""
     with resources.transaction() as session:
         credentials.revoke(session, credentials.get_link(session, share))
     return Response(status_code=204)

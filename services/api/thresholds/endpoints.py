@@ -23,11 +23,11 @@ def get_thresholds(resources: WithResources) -> Thresholds:
 
 @router.put("/thresholds", responses=problems(422))
 def put_thresholds(resources: WithResources, body: ThresholdsBody) -> Thresholds:
-    """Replace all limits of this project; batches that are over are judged by them too."""
+    """Replace all limits of this project; they apply to finished batches too."""
     for counter in body.limits:
         if counter not in COSTS:
             with pointing_at(f"/limits/{counter.replace('~', '~0').replace('/', '~1')}"):
-                raise InvalidRequest(f"{counter}: no cost; there are {', '.join(COSTS)}")
+                raise InvalidRequest(f"{counter}: not a cost; expected one of {', '.join(COSTS)}")
     with resources.transaction() as session:
         thresholds.replace(
             session,

@@ -8,17 +8,17 @@ from services.api.schemas import Body, Document
 
 
 class Limit(Body):
-    """How much one counter may worsen: a share of the base's value, or a count; one of the two."""
+    """How much one counter may worsen: either a share of the base's value or a count."""
 
     permille: int | None = Field(
         None, ge=0, le=1_000_000, description="Thousandths of the base's value; 10 is 1 %"
     )
-    absolute: int | None = Field(None, ge=0, le=2**53, description="So many more than the base")
+    absolute: int | None = Field(None, ge=0, le=2**53, description="How many more than the base")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.permille is None) == (self.absolute is None):
-            message = "give permille or absolute, and not both"
+            message = "give either permille or absolute"
             raise ValueError(message)
         return self
 
@@ -30,10 +30,10 @@ class ThresholdsBody(Body):
 
 
 class DefaultLimit(Document):
-    """What holds for counters without a limit of their own."""
+    """The limit of counters without one of their own."""
 
-    permille: int = Field(description="A change must be larger than so many thousandths")
-    operations: int = Field(description="and at least one in so many operations")
+    permille: int = Field(description="A change must be larger than this many thousandths")
+    operations: int = Field(description="and at least one in this many operations")
 
 
 class Thresholds(Document):

@@ -19,12 +19,14 @@ router = APIRouter(tags=["tokens"])
 
 @router.post("/tokens", status_code=201, responses=problems(401, 403, 409, 422))
 def mint_token(resources: WithResources, caller: WithCaller, body: TokenBody) -> MintedToken:
-    """Mint a token for this project; only who is logged in can, and for what they may do."""
+    """Create a token for this project; needs a login, and grants at most the user's own rights."""
     if caller.kind != "session" or caller.user is None:
-        raise Forbidden("a token mints no token: log in, or use `python -m services.api.admin`")
+        raise Forbidden(
+            "a token cannot create a token: log in, or use `python -m services.api.admin`"
+        )
     missing = set(body.scopes) - caller.scopes
     if missing:
-        raise Forbidden(f"a {caller.role} cannot give away: {', '.join(sorted(missing))}")
+        raise Forbidden(f"a {caller.role} cannot grant: {', '.join(sorted(missing))}")
     with resources.transaction() as session:
         row, secret = credentials.mint_token(
             session,
@@ -38,9 +40,9 @@ def mint_token(resources: WithResources, caller: WithCaller, body: TokenBody) ->
 
 @router.get("/tokens", responses=problems(401, 403))
 def list_tokens(resources: WithResources, caller: WithCaller) -> Page[Token]:
-    """List one's own tokens in this project; all of them for a maintainer, itself for a token.
+    """List one's own tokens in this project; for a maintainer all, for a token only itself.
 
-    Of those that ended the newest 50.
+    Of ended ones the newest 50.
     """
     with resources.transaction() as session:
         if "admin" in caller.scopes:
@@ -62,7 +64,7 @@ def revoke_token(resources: WithResources, caller: WithCaller, token: uuid.UUID)
         if not (is_itself or _is_theirs(caller, row.user_id)):
             raise NotFound(f"no token {token}")
         if caller.kind == "token" and not is_itself and "admin" not in caller.scopes:
-            raise Forbidden("a token revokes itself only, unless it has the scope 'admin'")
+            raise Forbidden("a token can revoke only itself, unless it has the scope 'admin'")
         credentials.revoke(session, row)
     return Response(status_code=204)
 

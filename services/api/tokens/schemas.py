@@ -11,7 +11,7 @@ LIFETIME_DAYS_MAX = 365
 
 
 class TokenBody(Body):
-    """A token to be minted."""
+    """A token to create."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     scopes: Annotated[
@@ -33,6 +33,6 @@ class Token(Document):
 
 
 class MintedToken(Token):
-    """A new token; `secret` is shown this once."""
+    """A new token; `secret` is shown only once."""
 
     secret: str = Field(repr=False)

@@ -76,7 +76,7 @@ def change(
         if if_match is not None and if_match.strip() != "*":
             known = {entry.strip().removeprefix("W/").strip('"') for entry in if_match.split(",")}
             if version(describe(session, row)) not in known:
-                raise VersionMismatch(f"trace {name} was changed meanwhile: get it again")
+                raise VersionMismatch(f"trace {name} has changed: get it again")
         given = {key: value for key, value in changes if value is not None}
         if "tags" in given:
             given["tags"] = list(dict.fromkeys(given["tags"]))
@@ -113,7 +113,7 @@ def delete(
         snapshot_count = len(resources.snapshots.of_shards(taken.shard_ids))
         return _told(taken, snapshot_count, deleted=False)
     if cascade:
-        caller.check_has("admin", "?cascade=true, which takes batches along,")
+        caller.check_has("admin", "?cascade=true, which also deletes batches,")
     with resources.transaction() as session:
         row = traces.get(session, name)
         caller.check_own(row, f"trace {row.digest[:12]}")
@@ -123,7 +123,7 @@ def delete(
         if "read" in caller.scopes:
             raise
         # Which batches they are is not for everybody.
-        raise Conflict(f"trace {row.digest[:12]} is part of batches: it stays") from None
+        raise Conflict(f"trace {row.digest[:12]} is part of batches: it is kept") from None
     return _told(taken, snapshot_count, deleted=True)
 
 
@@ -140,7 +140,9 @@ def apply_retention(resources: Resources) -> int:
             continue  # used or deleted since it was found
         except Unavailable as error:
             # The next sweep tries again; the others need not wait for it.
-            _log.warning("retention: trace %s of project %s stays: %s", trace_id, project_id, error)
+            _log.warning(
+                "retention: trace %s of project %s is kept: %s", trace_id, project_id, error
+            )
             continue
         deleted_count += 1
         _log.info(

@@ -26,16 +26,14 @@ from services.api.traces.schemas import (
 router = APIRouter(tags=["traces"], route_class=OnceRoute)
 
 MEDIA_TYPE = "application/vnd.refault.trace"
-WishedName = Annotated[
-    Name | None, Query(description="What to call it; the header's name if left out")
-]
+WishedName = Annotated[Name | None, Query(description="Its name; default: the header's")]
 WishedTags = Annotated[list[Tag] | None, Query(max_length=TAGS_MAX, description="May be repeated")]
 WishedNote = Annotated[Note, Query(description="Kept with the trace if it is new")]
 
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "The bytes of a trace file (.rft), as they are",
+        "description": "The bytes of a trace file (.rft)",
         "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
     }
 }
@@ -46,7 +44,7 @@ UPLOAD_BODY: dict[str, Any] = {
     status_code=201,
     openapi_extra=UPLOAD_BODY,
     responses={
-        200: {"model": TraceDetail, "description": "The service had this trace already"},
+        200: {"model": TraceDetail, "description": "The service already had this trace"},
         **problems(408, 413, 422, 503, 507),
     },
 )
@@ -58,13 +56,13 @@ async def upload_trace(
     tag: WishedTags = None,
     note: WishedNote = "",
     content_digest: Annotated[
-        str | None, Header(description="RFC 9530; with it, damage on the way is seen")
+        str | None, Header(description="RFC 9530; with it, damage in transit is detected")
     ] = None,
 ) -> TraceDetail:
     """Upload a trace.
 
-    It is checked while it comes in. A bad one is refused with the byte at which
-    it goes wrong (`offset`), and nothing of it is kept.
+    It is checked while it is received. A bad one is refused with the byte of
+    the first error (`offset`), and nothing is kept.
     """
     announcement = announced(
         Wishes(name, tuple(tag or ()), note),
@@ -94,7 +92,10 @@ def list_traces(
     page: WithPage,
     q: Annotated[
         str | None,
-        Query(max_length=200, description="In name, note, tags or guest; or how a digest begins"),
+        Query(
+            max_length=200,
+            description="Text in name, note, tags or guest; or the beginning of a digest",
+        ),
     ] = None,
     tag: Annotated[
         list[Tag] | None, Query(max_length=TAGS_MAX, description="May be repeated: all of them")
@@ -107,7 +108,7 @@ def list_traces(
         traces.Sort, Query(description="`size` and `events`: the largest first")
     ] = "newest",
 ) -> Page[TraceSummary]:
-    """List the traces that fit, newest first unless said otherwise.
+    """List the matching traces, newest first by default.
 
     Long texts are cut short here, with `…`, and of many words about a guest and many marks the
     first are listed; the trace itself has all of it.
@@ -138,7 +139,8 @@ def change_trace(
     trace: str,
     changes: TraceChanges,
     if_match: Annotated[
-        str | None, Header(description="The ETag that was seen; without it the last change wins")
+        str | None,
+        Header(description="The ETag of the version to change; without it the last change wins"),
     ] = None,
 ) -> TraceDetail:
     """Change a trace's name, tags, note or the description of its guest."""
@@ -153,13 +155,13 @@ def delete_trace(
     caller: WithCaller,
     trace: str,
     cascade: Annotated[
-        bool, Query(description="Also where batches have it: their part of it goes too")
+        bool, Query(description="Also if batches use it: their runs of it are deleted too")
     ] = False,
-    dry_run: Annotated[bool, Query(description="Only say what would go")] = False,
+    dry_run: Annotated[bool, Query(description="Only list what would be deleted")] = False,
 ) -> TraceDeletion:
     """Delete a trace for good: its row, its file, its runs and results.
 
-    Its uploader may, unless batches have it; with `cascade`, or where somebody else has uploaded
-    it, a maintainer. What another project has of the same trace stays there, and is not told of.
+    Its uploader may, unless batches use it; with `cascade`, or where somebody else has uploaded
+    it, a maintainer. Another project's copy of the same trace is kept and not mentioned.
     """
     return editing.delete(resources, caller, trace, cascade=cascade, dry_run=dry_run)

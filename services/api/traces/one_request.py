@@ -69,8 +69,8 @@ def _room(resources: Resources, announcement: Announcement, mine: OpenUpload) ->
 def _bound(resources: Resources, size_bytes: int, left_bytes: int | None) -> None:
     limit_bytes = resources.settings.upload_limit_bytes
     if size_bytes > limit_bytes:
-        raise too_large(f"it goes on after byte {limit_bytes}", limit_bytes)
+        raise too_large(f"it is longer than {limit_bytes} bytes", limit_bytes)
     if left_bytes is not None and size_bytes > left_bytes:
         raise QuotaExceeded(
-            f"the project has room for {left_bytes} bytes, and the upload goes on; nothing was kept"
+            f"the project has room for {left_bytes} bytes, the upload is longer; nothing was kept"
         )

@@ -89,8 +89,8 @@ def check_open_count(session: Session, limit: int) -> None:
     count, _ = uploads.under_way(session)
     if count >= limit:
         raise QuotaExceeded(
-            f"the project has {count} uploads begun and not finished, as many as it may: finish "
-            "some, or end them (DELETE /api/v1/uploads/{id})"
+            f"the project has {count} unfinished uploads, the maximum: finish "
+            "some, or delete them (DELETE /api/v1/uploads/{id})"
         )
 
 
@@ -110,7 +110,7 @@ def bytes_left(session: Session, digest: str | None, coming: Counted) -> int | N
 def _check_size(trace: Trace, size_bytes: int) -> None:
     if trace.size_bytes != size_bytes:
         raise DigestMismatch(
-            f"the trace {trace.digest} is here and has {trace.size_bytes} bytes; the sender "
+            f"the trace {trace.digest} already exists and has {trace.size_bytes} bytes; the sender "
             f"announced {size_bytes}"
         )
 

@@ -47,25 +47,23 @@ _EXAMPLE: dict[str, Any] = {
 
 
 class Mark(Document):
-    """A number the workload marked its phases with."""
+    """A number by which the workload marks a phase."""
 
     number: int
     count: int
-    meaning: str = Field(description="What the capture's header says of it")
+    meaning: str = Field(description="From the capture's header")
 
 
 class Statistics(Document):
-    """What was seen of the trace while it was uploaded; empty for traces of before that."""
+    """Statistics taken at upload; empty for traces that are older than this."""
 
-    address_space_count: int | None = Field(
-        None, description="Distinct roots that CR3 was seen to hold"
-    )
+    address_space_count: int | None = Field(None, description="Distinct roots in CR3")
     marks: list[Mark] = Field(default_factory=list)
     work: int | None = Field(
-        None, description="About as many ordinary events a replay under one variant weighs"
+        None, description="Estimated cost of a replay under one variant, in ordinary events"
     )
     memory_bytes: int | None = Field(
-        None, description="What a replay under one variant holds at least"
+        None, description="Lower bound of the memory of a replay under one variant"
     )
 
 
@@ -79,8 +77,8 @@ class TraceSummary(Document):
     name: str
     tags: list[str]
     note: str
-    guest: dict[str, str] = Field(description="What is known of the guest, by keyword")
-    content: str = Field(description="`capture` of a guest, or `operations` as they stand")
+    guest: dict[str, str] = Field(description="Description of the guest, by keyword")
+    content: str = Field(description="`capture` of a guest, or `operations` as given")
     guest_mode: str
     vcpu_count: int
     size_bytes: int
@@ -108,13 +106,13 @@ class TraceDetail(TraceSummary):
     header: dict[str, Any]
     estimated_variant_seconds: float | None = Field(
         None,
-        description="What one variant takes a worker, by the speed of recent shards; null before "
+        description="Time of a worker for one variant, by the speed of recent shards; null before "
         "the first one",
     )
 
 
 class TraceChanges(Body):
-    """What to change of a trace; what is left out stays."""
+    """Changes of a trace; omitted fields are kept."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "boot", "tags": ["keep"], "note": ""}]}
@@ -127,17 +125,15 @@ class TraceChanges(Body):
 
 
 class TraceDeletion(Document):
-    """What deleting a trace takes with it, or would."""
+    """What is, or would be, deleted with a trace."""
 
     trace: uuid.UUID
     digest: Digest
     deleted: bool = Field(description="False after a dry run")
-    blob: bool = Field(description="Whether the project has the file no longer; always")
+    blob: bool = Field(description="Whether the project no longer has the file; always true")
     size_bytes: int = Field(description="Of the file")
-    batches: list[str] = Field(description="Codes of the batches that have nothing else")
-    shortened_batches: list[str] = Field(description="Codes of those that go on without the trace")
+    batches: list[str] = Field(description="Codes of the batches that have no other trace")
+    shortened_batches: list[str] = Field(description="Codes of those that keep other traces")
     run_count: int
-    result_count: int = Field(description="Different results of those runs")
-    snapshot_count: int = Field(
-        description="Of replays put aside, which hold what the guest's tables held"
-    )
+    result_count: int = Field(description="Distinct results of those runs")
+    snapshot_count: int = Field(description="Snapshots of replays, which hold the guest's tables")

@@ -59,7 +59,7 @@ _PART: dict[str, Any] = {
 
 @router.options("/uploads", status_code=204)
 def upload_protocol(resources: WithResources) -> Response:
-    """Ask what of tus is spoken here."""
+    """Get the supported parts of tus."""
     return Response(
         status_code=204,
         headers={
@@ -82,7 +82,7 @@ async def create_upload(
     request: Request,
     resources: WithResources,
     upload_length: Annotated[str | None, Header(description="Bytes of the whole file")] = None,
-    upload_defer_length: Annotated[str | None, Header(description="Not taken here")] = None,
+    upload_defer_length: Annotated[str | None, Header(description="Not supported")] = None,
     upload_metadata: Annotated[
         str | None, Header(description="`name`, `tags`, `note`, `sha256`: key and base64 each")
     ] = None,
@@ -90,16 +90,16 @@ async def create_upload(
     content_type: ContentType = None,
     content_length: ContentLength = None,
 ) -> Response:
-    """Begin an upload, with its first bytes if the request has a body.
+    """Create an upload, with its first bytes if the request has a body.
 
-    The answer's Location is where the rest goes.
+    The answer's Location is the address for the rest.
     """
     if upload_defer_length is not None:
-        raise UploadHeaderInvalid("Upload-Defer-Length: the length must be known at the beginning")
+        raise UploadHeaderInvalid("Upload-Defer-Length is not supported: send Upload-Length")
     wishes, digest = protocol.read_metadata(upload_metadata)
     has_body = content_type == protocol.PART_TYPE
     if not has_body and content_length not in {None, "0"}:
-        raise HTTPException(415, f"the first bytes come as {protocol.PART_TYPE}")
+        raise HTTPException(415, f"the first bytes must be {protocol.PART_TYPE}")
     part = Part(0, number_in(content_length), Checksum.read(upload_checksum)) if has_body else None
     row = await _in_thread(
         service.create,
@@ -121,7 +121,7 @@ def list_uploads(
     page: WithPage,
     digest: Annotated[Digest | None, Query(description="Only uploads of this file")] = None,
 ) -> Page[UploadDocument]:
-    """List resumable uploads that are open, newest first."""
+    """List open resumable uploads, newest first."""
     with resources.transaction() as session:
         found = uploads.list_page(session, digest=digest, after=page.cursor, limit=page.limit)
         items = [UploadDocument.model_validate(row) for row in found.rows]
@@ -130,7 +130,7 @@ def list_uploads(
 
 @router.get("/uploads/{upload}", responses=problems(404, 410, 422))
 def get_upload(resources: WithResources, upload: uuid.UUID, response: Response) -> UploadDocument:
-    """Get an upload, also one that was refused or is done."""
+    """Get an upload, also a refused or finished one."""
     response.headers["cache-control"] = "no-store"
     with resources.transaction() as session:
         return UploadDocument.model_validate(uploads.get(session, upload))
@@ -143,7 +143,7 @@ def get_upload(resources: WithResources, upload: uuid.UUID, response: Response) 
     responses=problems(404, 410, 412, 422),
 )
 def upload_offset(resources: WithResources, upload: uuid.UUID) -> Response:
-    """Ask at which byte to go on (`Upload-Offset`)."""
+    """Get the byte to resume at (`Upload-Offset`)."""
     return Response(headers=protocol.described(service.find(resources, upload)))
 
 
@@ -159,7 +159,7 @@ async def append_to_upload(
     request: Request,
     resources: WithResources,
     upload: uuid.UUID,
-    upload_offset: Annotated[str | None, Header(description="Where the bytes begin")] = None,
+    upload_offset: Annotated[str | None, Header(description="Offset of the first byte")] = None,
     upload_checksum: UploadChecksum = None,
     content_type: ContentType = None,
     content_length: ContentLength = None,
@@ -170,7 +170,7 @@ async def append_to_upload(
     `Refault-Trace` names the trace. A part whose checksum is wrong is a 460, and is dropped.
     """
     if content_type != protocol.PART_TYPE:
-        raise HTTPException(415, f"bytes of an upload come as {protocol.PART_TYPE}")
+        raise HTTPException(415, f"the bytes of an upload must be {protocol.PART_TYPE}")
     part = Part(
         protocol.number("Upload-Offset", upload_offset),
         number_in(content_length),
@@ -188,7 +188,7 @@ async def append_to_upload(
     responses=problems(404, 410, 412, 422, 423),
 )
 def end_upload(resources: WithResources, upload: uuid.UUID) -> Response:
-    """Give an upload up. A trace that came of it stays."""
+    """Abort an upload. A trace made of it is kept."""
     service.end(resources, upload)
     return Response(status_code=204)
 
@@ -206,10 +206,10 @@ async def override_method(
     resources: WithResources,
     upload: uuid.UUID,
     x_http_method_override: Annotated[
-        str | None, Header(description="PATCH, HEAD or DELETE, where a proxy lets none through")
+        str | None, Header(description="PATCH, HEAD or DELETE, if a proxy blocks these")
     ] = None,
 ) -> Response:
-    """Send PATCH, HEAD or DELETE through what only knows POST."""
+    """Send PATCH, HEAD or DELETE through a proxy that allows only POST."""
     if x_http_method_override == "PATCH":
         given = request.headers.get
         return await append_to_upload(
@@ -225,7 +225,7 @@ async def override_method(
         return await _in_thread(upload_offset, resources, upload)
     if x_http_method_override == "DELETE":
         return await _in_thread(end_upload, resources, upload)
-    raise HTTPException(405, "X-HTTP-Method-Override must say PATCH, HEAD or DELETE")
+    raise HTTPException(405, "X-HTTP-Method-Override must be PATCH, HEAD or DELETE")
 
 
 async def _append(request: Request, resources: Resources, upload: uuid.UUID, part: Part) -> Upload:

@@ -29,10 +29,10 @@ class UploadDocument(Document):
     id: uuid.UUID
     state: str = Field(description="`open`, `done` (see `trace_id`) or `refused` (see `error`)")
     size_bytes: int
-    offset_bytes: int = Field(description="How many bytes are safe; go on with the one after them")
-    digest: Digest | None = Field(description="What the sender says the whole file has")
+    offset_bytes: int = Field(description="How many bytes are safe; resume at this offset")
+    digest: Digest | None = Field(description="The announced size of the file")
     error: str | None
-    error_offset: int | None = Field(description="Byte of the trace at which it goes wrong")
+    error_offset: int | None = Field(description="Byte of the trace with the first error")
     trace_id: uuid.UUID | None
     created_at: Time
     expires_at: Time

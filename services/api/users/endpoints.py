@@ -18,7 +18,7 @@ from services.api.sessions.schemas import NewPassword
 
 def _admin(caller: WithCaller) -> None:
     if not caller.is_admin:
-        raise Forbidden("only an administrator who is logged in looks after users")
+        raise Forbidden("only a logged-in administrator manages users")
 
 
 router = APIRouter(tags=["users"], dependencies=[Depends(_admin)])
@@ -28,13 +28,13 @@ _Email = Annotated[
     str,
     Field(
         max_length=254,
-        description="Whoever the OpenID issuer vouches has this address is linked at first login",
+        description="At the first login the issuer's user with this verified address is linked",
     ),
 ]
 
 
 class UserBody(Body):
-    """A user to be made; without password and e-mail a password is made up and answered once."""
+    """A user to create; without password and e-mail a password is generated and shown once."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,62}$")]
     password: NewPassword | None = None
@@ -43,9 +43,9 @@ class UserBody(Body):
 
 
 class ChangeBody(Body):
-    """What an administrator changes of a user; what is left out stays.
+    """Changes of a user by an administrator; omitted fields are kept.
 
-    An e-mail address, also the same again, ends the link to the issuer; an empty one
+    Setting an e-mail address, even the same, ends the link to the issuer; an empty one
     ends the invitation too.
     """
 
@@ -59,14 +59,14 @@ class User(Document):
     """A user."""
 
     name: str
-    email: str | None = Field(description="By which a first login at the issuer is known")
+    email: str | None = Field(description="Identifies the first login by the issuer")
     is_admin: bool
     is_enabled: bool
     created_at: Time
 
 
 class NewUser(User):
-    """A new user; `password` is what was generated, shown this once."""
+    """A new user; `password` was generated and is shown only once."""
 
     password: str | None = Field(repr=False)
 
@@ -81,7 +81,7 @@ def list_users(resources: WithResources) -> Page[User]:
 
 @router.post("/users", status_code=201, responses=problems(401, 403, 409, 422))
 def create_user(resources: WithResources, body: UserBody) -> NewUser:
-    """Make a user."""
+    """Create a user."""
     generated = None if body.password or body.email else passwords.generated()
     password = body.password or generated
     password_hash = passwords.hashed(password) if password else None
@@ -103,7 +103,7 @@ def change_user(
     user: Annotated[str, Path(max_length=63, description="Name of a user")],
     body: ChangeBody,
 ) -> User:
-    """Change a user; a new password or address or being shut out ends every login of theirs."""
+    """Change a user; a new password, a new address or disabling ends all their logins."""
     with transaction(resources.engine) as session:
         row = accounts.get_user(session, user)
         if body.password is not None:

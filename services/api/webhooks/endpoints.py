@@ -25,10 +25,10 @@ router = APIRouter(tags=["webhooks"])
 def create_webhook(
     response: Response, resources: WithResources, body: WebhookBody
 ) -> WebhookCreated:
-    """Register an address that is told when a batch ends or an integrity alarm is raised.
+    """Register an address for messages when a batch ends or an integrity alarm is raised.
 
     Messages are signed; docs/howto/operate.md says how to check the signature.
-    The secret is in this answer and nowhere else.
+    The secret is in this answer only.
     """
     allowed = outbound.parse_networks(resources.settings.webhook_networks)
     with pointing_at("/url"):
@@ -51,7 +51,7 @@ def list_webhooks(resources: WithResources, page: WithPage) -> Page[WebhookSumma
 
 @router.get("/webhooks/{webhook_id}", responses=problems(404, 422))
 def get_webhook(resources: WithResources, webhook_id: uuid.UUID) -> WebhookDetail:
-    """Get a webhook with its latest messages and what became of them."""
+    """Get a webhook with its latest messages and their state."""
     with resources.transaction() as session:
         row = webhooks.get(session, webhook_id)
         sent = [Delivery.model_validate(entry) for entry in webhooks.deliveries(session, row)]
@@ -61,6 +61,6 @@ def get_webhook(resources: WithResources, webhook_id: uuid.UUID) -> WebhookDetai
 
 @router.delete("/webhooks/{webhook_id}", status_code=204, responses=problems(404, 422))
 def delete_webhook(resources: WithResources, webhook_id: uuid.UUID) -> None:
-    """Delete a webhook and the messages that wait for it."""
+    """Delete a webhook and its queued messages."""
     with resources.transaction() as session:
         webhooks.delete(session, webhooks.get(session, webhook_id))

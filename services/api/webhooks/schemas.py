@@ -11,7 +11,7 @@ Event = Literal["batch.finished", "batch.failed", "integrity.alarm"]
 
 
 class WebhookBody(Body):
-    """A webhook to make."""
+    """A webhook to create."""
 
     url: str = Field(
         min_length=1,
@@ -23,7 +23,7 @@ class WebhookBody(Body):
         list(get_args(Event)),
         min_length=1,
         max_length=3,
-        description="What to tell it; everything if left out",
+        description="Events to send; default: all",
     )
 
 
@@ -43,14 +43,14 @@ class WebhookCreated(WebhookSummary):
 
 
 class Delivery(Document):
-    """A message, and what became of it so far."""
+    """A message and its state."""
 
     id: uuid.UUID = Field(description="X-Refault-Delivery of every attempt")
     event: Event
     state: Literal["waiting", "delivered", "given_up"]
     attempt_count: int
     next_at: Time | None
-    last_status: int | None = Field(description="What the receiver answered last")
+    last_status: int | None = Field(description="The receiver's last answer")
     last_error: str | None
     created_at: Time
     ended_at: Time | None
