@@ -154,7 +154,7 @@ def _keep(options: argparse.Namespace, engine: sa.Engine) -> int:
     if options.command == "verify":
         for sentence in found:
             sys.stdout.write(f"{sentence}\n")
-        sys.stdout.write("sound\n" if not found else f"{len(found)} faults found\n")
+        sys.stdout.write("sound\n" if not found else f"faults found: {len(found)}\n")
         return 1 if found else 0
     done = "written" if options.command == "backup" else "restored"
     sys.stdout.write(f"{done}: {_summary(manifest)}\n")

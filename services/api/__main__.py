@@ -12,7 +12,7 @@ from services.api.settings import Settings
 from services.shared import logs
 
 STOP_SECONDS = 3
-# What a connection may hold of a body before it is asked for. The server's own 400 KiB make uploads
+# Buffer of a connection for body bytes not read yet. The server's default of 400 KiB makes uploads
 # no faster.
 RECEIVED_BYTES = 192 * 1024
 # How long the head of a request may take; of bodies see bodies.py.
@@ -41,9 +41,9 @@ def main() -> int:
         http1_settings=HTTP1Settings(
             max_buffer_size=RECEIVED_BYTES, header_read_timeout=HEADER_MILLISECONDS
         ),
-        # In every process it starts.
+        # Read by every process it starts.
         log_dictconfig=log,
-        # Watched batches are answers without an end; stopping does not wait for theirs.
+        # Event streams have no end, so a shutdown does not wait for them.
         workers_kill_timeout=STOP_SECONDS,
     )
     server.serve()

@@ -1,6 +1,6 @@
-"""``python -m services.api.admin``: accounts from the command line, where nobody can log in yet.
+"""``python -m services.api.admin``: accounts from the command line, before anybody can log in.
 
-Needs REFAULT_DATABASE_URL and nothing else; what it does stands in the audit like everything.
+Needs only REFAULT_DATABASE_URL; its actions are in the audit like all others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NO_BOUND = 0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; answers the exit code."""
+    """Runs one command; returns the exit code."""
     options = _parser().parse_args(arguments)
     for name, value in vars(options).items():
         found = first_unprintable(value) if isinstance(value, str) else None
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     finally:
         engine.dispose()
-    # A secret goes out only once it is good for something.
+    # A secret is printed only after the commit that makes it valid.
     sys.stdout.write(shown)
     return 0
 

@@ -73,10 +73,10 @@ _NOUNS = (
     shares,
     audit,
 )
-# POSTs without Idempotency-Key: their answers hold a secret, which is kept nowhere, not even to be
-# answered again; or they belong to no project, as keys do.
+# POSTs without Idempotency-Key: their answers hold a secret, which is stored nowhere, not even for
+# a replay; or they have no project, to which keys belong.
 UNKEYED = (
-    # An upload that was lost is begun anew: nothing of it counts before its last byte.
+    # A lost upload is started again: it has no effect before its last byte.
     f"{ROOT}/uploads",
     f"{ROOT}/uploads/{{upload}}",
     f"{ROOT}/sessions",
@@ -89,7 +89,7 @@ UNKEYED = (
     f"{ROOT}/batches/{{batch}}/shares",
 )
 COLLECT_AFTER = 50_000
-"""Objects more than were freed, before the collector looks at the youngest."""
+"""Allocations minus deallocations before the collector runs on the youngest generation."""
 _SECURITY = {
     "token": {"type": "http", "scheme": "bearer"},
     "login": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE},
@@ -108,11 +108,11 @@ def create_app(settings: Settings | None = None) -> Site:
     settings = settings or Settings()
     api = create_api(settings)
     pages = _load(settings.pages)(api) if settings.pages else None
-    # What is there by now stays until the end. Looking at it again and again, the collector would
-    # hold up every seventh comparison for a tenth of a second.
+    # Start-up objects live until the process ends. Scanning them each time, the collector would
+    # delay every seventh comparison by a tenth of a second.
     gc.collect()
     gc.freeze()
-    # A comparison makes tens of thousands of objects and no cycle; at the default of 700 the
+    # A comparison allocates tens of thousands of objects and no cycle; at the default of 700 the
     # collector takes an eighth of its time.
     gc.set_threshold(COLLECT_AFTER)
     return Site(api, pages)
@@ -148,7 +148,7 @@ def create_api(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     resources = cast("Resources", api.state.resources)
-    # In each process that serves: the thread that sends survives no fork.
+    # In each serving process: the sending thread does not survive a fork.
     tracing.start("api", resources.settings.otel_endpoint)
     await anyio.to_thread.run_sync(resources.blobs.sweep_incoming)
     try:
@@ -174,7 +174,7 @@ def _describe_problems(api: FastAPI) -> None:
         problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= problem.pop("$defs", {})
         schemas["Problem"] = problem
-        # Validation errors are problems here, not the framework's own documents.
+        # Validation errors are RFC 9457 problems here, not the framework's own documents.
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         document["components"]["securitySchemes"] = _SECURITY

@@ -1,9 +1,8 @@
-"""Bodies of requests: how large, how slow, and how many at once. Every request's passes here.
+"""Bounds on request bodies: size, rate, and number at once. Every request passes here.
 
-A body that comes slowly holds a connection, and memory of ours, for as long as its sender likes. So
-its sender may keep us waiting for a while, and for longer only by sending: time is earned by bytes.
-And whoever has many bodies on their way at once gets no further one in: a credential, a project,
-who shows no credential (by address), and all together.
+A slow body holds a connection and memory for as long as its sender likes. So a body has a waiting
+time, which each received byte extends. The number of bodies at once is bounded per credential,
+per project, per address without a credential, and in all.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from starlette.types import Message, Receive, Scope
 
 from services.api.callers import CALLER, Caller
 
-# A body of the largest batch is a tenth of it; uploads have a limit of their own.
+# Ten times the body of the largest batch; uploads have a limit of their own.
 BYTES_MAX = 1024 * 1024
-# Until then, and for a moment, a body takes no place.
+# A body takes a place only beyond this size or time, so that ordinary requests need none.
 SMALL_BYTES = 64 * 1024
 _RETRY_SECONDS = 5
 
 
 class Bodies:
-    """The bodies that are on their way to this process."""
+    """The bodies this process is receiving."""
 
     def __init__(self, *, wait_seconds: float, bytes_per_second: int, count_max: int) -> None:
         self._wait_seconds = wait_seconds
@@ -35,20 +34,20 @@ class Bodies:
         self._coming: Counter[Hashable] = Counter()
 
     def of(self, scope: Scope, receive: Receive, *, is_bounded: bool) -> Body:
-        """The body of one request; ``is_bounded`` if it may have no more than BYTES_MAX."""
+        """The body of one request; ``is_bounded`` limits it to BYTES_MAX."""
         return Body(self, scope, receive, is_bounded=is_bounded)
 
     @property
     def coming_count(self) -> int:
-        """How many are begun and not at their end."""
+        """How many bodies are being received."""
         return self._coming["all"]
 
     def seconds_for(self, received_bytes: int) -> float:
-        """How long a sender may have kept us waiting, once so much came."""
+        """The total waiting time allowed after so many bytes, in seconds."""
         return self._wait_seconds + received_bytes / self._bytes_per_second
 
     def begin(self, scope: Scope) -> list[Hashable]:
-        """Takes a place, for :meth:`end`; a 429 where there is none."""
+        """Takes a place until :meth:`end`; a 429 if there is none."""
         owners = self._owners(scope)
         for owner, share, name in owners:
             limit = max(1, self._count_max // share)
@@ -65,11 +64,11 @@ class Bodies:
     def end(self, places: list[Hashable]) -> None:
         """Gives a place back."""
         self._coming.subtract(places)
-        self._coming += Counter()  # forgets who sends nothing
+        self._coming += Counter()  # drops senders without bodies
 
     @staticmethod
     def _owners(scope: Scope) -> list[tuple[Hashable, int, str]]:
-        """Who sends, and which part of all places they may have."""
+        """The sender, and its share of all places."""
         everybody = ("all", 1, "all callers together")
         caller = scope.get(CALLER)
         if not isinstance(caller, Caller):
@@ -96,7 +95,7 @@ class Body:
         self._is_over = False
 
     async def receive(self) -> Message:
-        """The next message; HTTPException (408, 413, 429) for a body that may not go on."""
+        """The next message; HTTPException (408, 413, 429) for a body beyond a bound."""
         if self._is_over:
             return await self._receive()
         message = await self._next()
@@ -110,20 +109,20 @@ class Body:
         return message
 
     def close(self) -> None:
-        """Nothing more of it comes, or is wanted."""
+        """The body has ended, or is not read any further."""
         self._is_over = True
         places, self._places = self._places, []
         self._bodies.end(places)
 
     async def _next(self) -> Message:
-        """Only time that is spent waiting for the sender counts, none of ours."""
+        """Only time spent waiting for the sender counts, not our own."""
         allowed = self._bodies.seconds_for(self._received_bytes)
         began_at = anyio.current_time()
         coming = asyncio.ensure_future(self._receive())
         try:
             left = allowed - self._waited_seconds
             if not self._places:
-                # A small one is mostly here by now, and needs none.
+                # A small body has mostly arrived by now and needs no place.
                 await asyncio.wait({coming}, timeout=min(left, allowed / 10))
                 if not coming.done():
                     self._places = self._bodies.begin(self._scope)

@@ -1,4 +1,4 @@
-"""Who calls: what a token, a login or a share link stands for, and what it may do."""
+"""Callers: what a token, a login or a share link identifies, and its rights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from db.repositories.credentials import MadeLink
 from db.scope import Maker
 from refault.client.connection import SESSION_COOKIE
 
-# Where the caller of a request is kept in its ASGI scope.
+# Key of the caller in the request's ASGI scope.
 CALLER = "refault.caller"
 SCOPES_OF_ROLE: Mapping[str, frozenset[str]] = {
     "viewer": frozenset({"read"}),
@@ -32,7 +32,7 @@ SCOPES_OF_SHARING = frozenset({"read", "submit"})
 
 @dataclass(frozen=True)
 class Caller:
-    """On whose behalf a request is answered."""
+    """The authenticated caller of a request."""
 
     kind: Literal["token", "session", "link"]
     # As the audit names them: ``user anna``, ``token ci``.
@@ -49,25 +49,25 @@ class Caller:
 
     @property
     def maker(self) -> Maker:
-        """Who has made what this request makes."""
+        """The maker recorded for what this request creates."""
         return Maker(
             None if self.user is None else self.user.id,
             self.row_id if self.kind == "token" else None,
         )
 
     def has_made(self, row: Made) -> bool:
-        """Whether it is this caller's: this person's, by whatever token, or this very token's."""
+        """Whether this caller made it: the same user, with any token, or the same token."""
         if self.kind == "token":
             return row.token_id == self.row_id
         return self.user is not None and row.user_id == self.user.id
 
     def check_has(self, scope: str, what: str) -> None:
-        """Refuses what needs a scope that the caller lacks."""
+        """Refuses a caller without the scope."""
         if scope not in self.scopes:
             raise Forbidden(f"{what} needs the scope {scope!r}, which {self.name} lacks")
 
     def check_own(self, row: Made, what: str) -> None:
-        """Refuses to do to others' what only their makers and maintainers may."""
+        """Refuses callers that are neither the maker nor a maintainer."""
         if not ("admin" in self.scopes or self.has_made(row)):
             raise Forbidden(
                 f"{what} was made by another caller: only its maker or a maintainer may do this"
@@ -75,12 +75,12 @@ class Caller:
 
     @property
     def is_admin(self) -> bool:
-        """Whether a person calls who may do everything; a token never is."""
+        """Whether the caller is an administrator's login; a token never is."""
         return self.kind == "session" and self.user is not None and self.user.is_admin
 
 
 def secret_of(request: Request) -> str:
-    """The secret a request shows; ``?`` for what is none, empty where it shows nothing."""
+    """The secret of a request; ``?`` for a malformed one, empty if there is none."""
     given = request.headers.getlist("authorization")
     if given:
         scheme, _, secret = given[0].partition(" ")
@@ -92,7 +92,7 @@ def secret_of(request: Request) -> str:
 
 
 def identify(session: Session, secret: str) -> Caller | None:
-    """Whoever shows this secret; None if it does not hold now."""
+    """The caller with this secret; None if it is not valid now."""
     found = credentials.find(session, secret)
     if found is None:
         return None
@@ -122,9 +122,9 @@ def identify(session: Session, secret: str) -> Caller | None:
 
 
 def may_share(made: MadeLink) -> bool:
-    """Whether who made a link could make it now; else it opens nothing.
+    """Whether the maker of a link could still make it; else it is suspended.
 
-    One of an earlier release whose maker is not known lasts until it expires.
+    A link of an earlier release, whose maker is unknown, lasts until it expires.
     """
     scopes = frozenset(SCOPES)
     if made.row.token_id is not None:

@@ -1,4 +1,4 @@
-"""What every endpoint may ask for: the database, the blobs, the broker, a page of a list."""
+"""Dependencies of the endpoints: the database, the blobs, the broker, a page of a list."""
 
 import uuid
 from collections.abc import Iterator
@@ -31,31 +31,31 @@ MAILS_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Resources:
-    """What the API holds from start to stop."""
+    """The resources of the API, from start to stop."""
 
     settings: Settings
     engine: sa.Engine
     blobs: BlobStore
-    # Those of a deleted trace's shards go with it.
+    # Needed to delete the snapshots of a deleted trace.
     snapshots: SnapshotStore
     sender: Sender
     bodies: Bodies
     upload_slots: anyio.CapacityLimiter
     open_uploads: OpenUploads
-    # Mails read at once, each in a thread of its own.
+    # Bounds the mails read at once, each in a thread of its own.
     mail_slots: anyio.CapacityLimiter
     validators: Validators
     drawings: Drawings
     watchers: Watchers
-    # What the service gives a shard.
+    # The service's limits for a shard.
     limits: Limits
-    # On whose behalf; None outside of a request.
+    # The caller; None outside of a request.
     project_id: uuid.UUID | None = None
     maker: Maker = NOBODY
 
     @classmethod
     def open(cls, settings: Settings) -> "Resources":
-        """Everything the settings name; connects to nothing yet."""
+        """The resources named by the settings; connects to nothing yet."""
         return cls(
             settings=settings,
             engine=session.create_engine(settings.database_url, pool_size=10),
@@ -89,7 +89,7 @@ class Resources:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A transaction that sees the caller's project and no other, and signs what it makes."""
+        """A transaction that sees only the caller's project and records the caller as maker."""
         if self.project_id is None:
             raise RuntimeError("no project: only a request has one")
         with session.transaction(self.engine, self.project_id) as opened:
@@ -97,7 +97,7 @@ class Resources:
             yield opened
 
     def close(self) -> None:
-        """Give every connection back."""
+        """Close all connections."""
         self.validators.close()
         self.drawings.close()
         self.engine.dispose()
@@ -105,7 +105,7 @@ class Resources:
 
 
 def resources_of(request: Request) -> Resources:
-    """What the API holds, on behalf of the caller."""
+    """The resources of the API, bound to the caller."""
     held = cast("Resources", request.app.state.resources)
     caller = request.scope.get(CALLER)
     if not isinstance(caller, Caller):
@@ -115,7 +115,7 @@ def resources_of(request: Request) -> Resources:
 
 @dataclass(frozen=True)
 class PageQuery:
-    """Which page of a list is wanted."""
+    """Which page of a list is requested."""
 
     limit: int
     cursor: uuid.UUID | None
@@ -141,7 +141,7 @@ REVALIDATE = "private, no-cache"
 def unchanged(
     request: Request, response: Response, tag: str, *, keep: str = REVALIDATE
 ) -> Response | None:
-    """Mark ``response`` with an ETag; a 304 to answer instead if the caller has that version.
+    """Set the ETag of ``response``; returns a 304 to send instead if the caller has that version.
 
     ``keep`` is FOREVER for what can never change under its address.
     """

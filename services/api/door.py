@@ -1,4 +1,4 @@
-"""Who may do what? The one place that asks, before any endpoint is reached.
+"""Authentication and authorisation of every request, before any endpoint.
 
 ::
 
@@ -7,11 +7,11 @@
                  ▼
                caller: project and scopes ─► rate ─► scope the route needs ─► endpoint
                           401 / 403              429          403               │
-                                       written down, if it was a write ◄────────┘
+                                       audited, if it was a write      ◄────────┘
 
-Who calls is found by :mod:`services.api.callers`; what a request needs stands in
-:mod:`services.api.needs`. Another project's things are no matter of this file: the session does
-not see them (``db/scope.py``), so they are 404.
+:mod:`services.api.callers` finds the caller, :mod:`services.api.needs` has what a request
+needs. Things of other projects are not checked here: the database session does
+not show them (``db/scope.py``), so they are 404.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Access:
         self._resources = resources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or pass on what is none."""
+        """Answer one request; other ASGI scopes are passed on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -80,7 +80,7 @@ class Access:
 
         async def send_noted(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] in range(200, 300):
-                # Nothing is answered that is not written down.
+                # The audit is written before the answer: no change without a record.
                 note = partial(_note, self._resources.engine, request, caller, message)
                 await anyio.to_thread.run_sync(note)
             await send(message)

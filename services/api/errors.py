@@ -1,8 +1,8 @@
-"""What every exception is over HTTP: one table, and the problem documents made from it.
+"""From exceptions to HTTP: one table, and the problem documents made from it.
 
 Problems follow RFC 9457: ``application/problem+json`` with a ``type`` that
-leads to a page, a ``request_id`` that stands in the log too, and ``errors``
-with a JSON pointer for each place of the body that is wrong.
+is the address of an explanation, a ``request_id`` that is in the log too, and
+``errors`` with a JSON pointer for each error in the body.
 """
 
 import logging
@@ -26,10 +26,10 @@ from services.api.texts import cleaned
 from services.shared.limits import TraceTooCostly
 
 MEDIA_TYPE = "application/problem+json"
-# Where the request id of a request is kept in its ASGI scope.
+# Key of the request id in the request's ASGI scope.
 REQUEST_ID = "refault.request_id"
 
-# What a refusal tells of a body: it may have very many places that are wrong, each very deep.
+# Bounds on ``errors``: a body may have very many errors, each at a deep place.
 _PLACES_MAX = 20
 _POINTER_LENGTH_MAX = 1000
 
@@ -213,7 +213,7 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.RefaultError: _INTERNAL,
 }  # fmt: skip
 
-# What the framework refuses by itself.
+# Errors raised by the framework.
 _FRAMEWORK: Mapping[int, ProblemType] = {
     400: ProblemType(
         "unreadable-body",
@@ -246,7 +246,7 @@ TYPES: Mapping[str, ProblemType] = {
 
 
 class PointedError(Exception):
-    """A library error together with the places of the request body it is about."""
+    """A library error with the places of the request body it is about."""
 
     def __init__(self, error: errors.RefaultError, pointers: Sequence[str]) -> None:
         self.error = error
@@ -303,7 +303,7 @@ def install(app: FastAPI) -> None:
 
 
 async def library_error(request: Request, error: Exception) -> Response:
-    """The answer to what the library raises."""
+    """The answer to an exception of the library."""
     kind = type_of(error)
     if kind is _INTERNAL:
         return await _unforeseen_error(request, error)
@@ -323,7 +323,7 @@ def _headers(error: Exception) -> dict[str, str]:
 
 
 def unprintable(request: Request, parameter: str, wrong: str) -> Response:
-    """The answer to text outside of the body that may neither be stored nor shown."""
+    """The answer to unprintable text outside of the body."""
     places = [{"parameter": parameter, "detail": wrong}]
     return problem(request, _INVALID, f"{parameter}: {wrong}", errors=places)
 
@@ -348,7 +348,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 
 def _place(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Where one validation error lies: a JSON pointer of the body, or a parameter's name."""
+    """The place of a validation error: a JSON pointer into the body, or a parameter's name."""
     part, *path = entry["loc"]
     if part != "body":
         return {"parameter": str(path[0]) if path else str(part), "detail": entry["msg"]}

@@ -1,4 +1,4 @@
-"""What the API does by itself, since the bytes of uploads are on its host: it tidies up."""
+"""Periodic clean-up by the API, on whose host the bytes of uploads are."""
 
 import logging
 
@@ -15,14 +15,14 @@ _log = logging.getLogger("refault.api")
 
 
 async def tidy_up_for_ever(resources: Resources) -> None:
-    """Sweeps at once and then again and again; a sweep that fails is tried anew."""
+    """Sweeps now and then periodically; a failed sweep is retried at the next period."""
     while True:
         await anyio.to_thread.run_sync(tidy_up, resources)
         await anyio.sleep(resources.settings.upload_sweep_seconds)
 
 
 def tidy_up(resources: Resources) -> None:
-    """One sweep: uploads of dead processes, expired ones, traces past their time, orphans."""
+    """One sweep: uploads of dead processes, expired uploads and traces, orphaned blobs."""
     duties = (
         resources.blobs.sweep_incoming,
         lambda: uploads.sweep(resources),

@@ -1,7 +1,7 @@
-"""``Idempotency-Key``: a POST that is sent twice is done once, and answered alike.
+"""``Idempotency-Key``: a POST sent twice is carried out once and gets the same answer.
 
-How long a key is kept stands in ``db/repositories/requests.py``. Only a request that was done uses
-its key up: one that was refused has changed nothing, and may be mended and sent under the same key.
+``db/repositories/requests.py`` has the lifetime of a key. Only a successful request uses its key: a
+refused one has changed nothing, and can be corrected and sent with the same key.
 """
 
 import hashlib
@@ -41,10 +41,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class OnceRoute(APIRoute):
-    """A route whose POST is done once per key; for ``APIRouter(route_class=...)``."""
+    """A route whose POST is carried out once per key; for ``APIRouter(route_class=...)``."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:
-        """The handler of the framework, asked only where there is no answer yet."""
+        """The framework's handler, called only if there is no answer yet."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -62,7 +62,7 @@ class OnceRoute(APIRoute):
 
 
 class _Digested(Request):
-    """A request that remembers the digest of its query and of all of its body."""
+    """A request that digests its query and its body."""
 
     def __init__(self, scope: Any, receive: Any) -> None:
         super().__init__(scope, receive)
@@ -70,7 +70,7 @@ class _Digested(Request):
         self._body_ended = False
 
     async def stream(self) -> AsyncIterator[bytes]:  # type: ignore[override]
-        """The body, digested on its way."""
+        """The body, digested as it is read."""
         async for chunk in super().stream():
             if not self._body_ended:
                 self._sha256.update(chunk)
@@ -78,7 +78,7 @@ class _Digested(Request):
         self._body_ended = True
 
     async def digest(self, limit_bytes: int) -> str:
-        """The digest, once what nobody has read of the body was read and dropped."""
+        """The digest, after the unread rest of the body was read and dropped."""
         if not self._body_ended:
             size_bytes = 0
             async for chunk in self.stream():

@@ -1,8 +1,8 @@
-"""``/metrics``: the service in numbers, as Prometheus reads them.
+"""``/metrics``: the service in numbers, in Prometheus text format.
 
-What happens in workers or in several API processes is asked of the database, so
-that every process answers the same; requests are counted by the process that
-answers them, which is what Prometheus expects of an instance.
+Events of workers and of all API processes are read from the database, so that
+every process answers the same; requests are counted by the process that
+answers them, as Prometheus expects of an instance.
 """
 
 import hmac
@@ -30,7 +30,7 @@ router = APIRouter(tags=["health"])
 
 API_ROOT = "/api/v1"
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-# Half as many lines, and nobody reads when a series began.
+# The _created series double the lines, and nothing reads them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
@@ -54,9 +54,9 @@ class RequestMetrics:
         )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts one answer; ``route`` is the template, so that ids make no new series.
+        """Counts one answer; ``route`` is the template, so that ids create no new series.
 
-        HTTP lets a caller invent methods: all that no route has are counted as one.
+        HTTP allows arbitrary methods: those that no route has are counted as one.
         """
         method = method if method in _METHODS else "other"
         self._count.labels(method, route, str(status)).inc()
@@ -64,23 +64,23 @@ class RequestMetrics:
 
 
 def route_of(scope: Scope) -> str:
-    """The template of the route a request met, or one word for all that met none."""
+    """The template of a request's route, or one word for all requests without a route."""
     route = scope.get("route")
     if not isinstance(route, APIRoute):
         return "other"
-    # The route of an included router knows its own part of the address only.
+    # The route of an included router has only its own part of the address.
     is_inner = scope["path"].startswith(API_ROOT) and not route.path.startswith(API_ROOT)
     return API_ROOT + route.path if is_inner else route.path
 
 
 class _FromRows(Collector):
-    """Everything the database knows, asked once per scrape."""
+    """The metrics from the database, queried once per scrape."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def collect(self) -> Iterator[Metric]:
-        """One family after the other."""
+        """The metric families."""
         session = self._session
         shards = GaugeMetricFamily(
             "refault_shards", "Shards queued (the queue's depth) or running", labels=["state"]
@@ -123,7 +123,7 @@ def metrics(request: Request, resources: WithResources) -> Response:
     Needs REFAULT_METRICS_TOKEN or an operator's token, and none if
     REFAULT_METRICS_OPEN is set.
     """
-    # Where a request comes from says nothing: behind a proxy all come from this machine.
+    # The peer's address proves nothing: behind a proxy all requests come from this machine.
     is_open = resources.settings.metrics_open or _has_token(request, resources)
     if not (is_open or is_operator(resources.engine, request)):
         raise Forbidden(
@@ -136,7 +136,7 @@ def metrics(request: Request, resources: WithResources) -> Response:
 def _text(request: Request, resources: Resources) -> bytes:
     counted = cast("RequestMetrics", request.app.state.request_metrics)
     registry = CollectorRegistry(auto_describe=False)
-    # Every project's numbers together: they name no trace and no batch.
+    # Totals over all projects: they name no trace and no batch.
     with transaction(resources.engine) as session:
         registry.register(_FromRows(session))
         from_rows = generate_latest(registry)
@@ -157,5 +157,5 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """How long it has run."""
+        """Seconds since the start."""
         return time.perf_counter() - self._start

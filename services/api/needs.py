@@ -1,8 +1,7 @@
-"""What a request needs, by its method and the noun in its address.
+"""The scopes a request needs, by its method and the noun in its address.
 
-docs/ACCESS.md is the table of it, cell by cell. A route that nobody thought of here is refused to
-whoever has no token, and its writes to whoever is no maintainer: what the rule does not know needs
-the most.
+docs/ACCESS.md is the table of all routes. A route that no rule here names needs ``read``, and
+``admin`` if it writes.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ ROOT = "/api/v1"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 Need = Literal["nothing", "login", "read", "upload", "submit", "admin"]
 
-# The only routes that are answered to strangers. Problems explain refusals, also theirs; metrics
-# look closer themselves.
+# The only routes without authentication. Problems explain errors, also those of strangers; metrics
+# check the caller themselves.
 _PUBLIC_PATHS = frozenset(
     {"/healthz", "/readyz", "/metrics", f"{ROOT}/openapi.json", f"{ROOT}/sessions/oidc"}
 )
@@ -24,26 +23,26 @@ _PUBLIC_CALLS = frozenset(
     ("POST", f"{ROOT}/sessions{rest}") for rest in ("", "/oidc", "/oidc/finish")
 )
 _PUBLIC_NOUN = "problems"
-# About the caller, whoever it is; its endpoints look closer.
+# About the caller itself; the endpoints check more.
 _OWN = frozenset({"me", "sessions", "projects", "tokens"})
 _UPLOADED = frozenset({"traces", "blobs", "uploads"})
 _SUBMITTED = frozenset({"patch_sets", "batches", "runs", "comparisons", "shares"})
-# What an ``upload`` token does without reading: it brings traces, goes on with its own uploads, and
-# takes its own traces away. All else that writes answers with what is there, and so reads.
+# What an ``upload`` token does without ``read``: upload traces, resume its own uploads, and delete
+# its own traces. All other writes answer with stored data, and so need ``read``.
 _BLIND = frozenset(
     {
         ("POST", "traces"), ("DELETE", "traces"), ("PUT", "blobs"),
         ("POST", "uploads"), ("PATCH", "uploads"), ("DELETE", "uploads"),
     }
 )  # fmt: skip
-# Not even to be read by everybody in the project: who does what, and secrets.
+# Reads that need more than ``read``: the audit, and secrets.
 _GUARDED = frozenset({"audit", "users", "webhooks"})
-# What can be called without a project: by who is a member of none yet, or chooses one.
+# Callable without a project: for users who have none yet, or choose one.
 WITHOUT_PROJECT = frozenset({"me", "sessions", "projects", "users"})
 
 
 def need_of(method: str, path: str) -> Need:
-    """What a caller must have for a request; unknown addresses need the most."""
+    """The need of a request; unknown writes need ``admin``."""
     noun = noun_of(path)
     is_public = path in _PUBLIC_PATHS or noun == _PUBLIC_NOUN
     if (is_public and method in SAFE_METHODS) or (method, path) in _PUBLIC_CALLS:
@@ -58,7 +57,7 @@ def need_of(method: str, path: str) -> Need:
 
 
 def scopes_for(method: str, path: str) -> tuple[str, ...]:
-    """Every scope a caller must have for a request; docs/ACCESS.md is the table of them."""
+    """Every scope a request needs; docs/ACCESS.md is the table."""
     need = need_of(method, path)
     if need not in SCOPES:
         return ()

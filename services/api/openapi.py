@@ -1,4 +1,4 @@
-"""``python -m services.api.openapi``: the OpenAPI document, as docs/openapi.json holds it."""
+"""``python -m services.api.openapi``: the OpenAPI document, as in docs/openapi.json."""
 
 import json
 import sys

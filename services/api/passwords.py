@@ -1,4 +1,4 @@
-"""Passwords of local accounts: argon2id, and never two hashes more than the machine can bear."""
+"""Passwords of local accounts: argon2id, with a bound on concurrent hashes."""
 
 import secrets
 import threading
@@ -9,16 +9,16 @@ from refault.errors import InvalidRequest
 
 LENGTH_MIN = 12
 LENGTH_MAX = 200
-# OWASP's parameters for argon2id; each hash takes that much memory, so few are made at once.
+# OWASP's parameters for argon2id; each hash takes this much memory, so few run at once.
 _HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 AT_ONCE = 2
 _TURN = threading.Semaphore(AT_ONCE)
-# Checked where there is no such account, so that it takes as long as where there is.
+# Checked for unknown accounts, so that they take as long as known ones.
 _NOBODY = _HASHER.hash(secrets.token_urlsafe(32))
 
 
 def hashed(password: str) -> str:
-    """What is kept of a password; raises ``InvalidRequest`` for one that is too short."""
+    """The hash of a password; raises ``InvalidRequest`` for one that is too short."""
     if not LENGTH_MIN <= len(password) <= LENGTH_MAX:
         raise InvalidRequest(f"password: {LENGTH_MIN} to {LENGTH_MAX} characters")
     with _TURN:
@@ -26,7 +26,7 @@ def hashed(password: str) -> str:
 
 
 def is_right(password: str, kept: str | None) -> bool:
-    """Whether a password is the kept one; takes as long where nothing is kept."""
+    """Whether a password matches the hash; takes as long without a hash."""
     try:
         with _TURN:
             _HASHER.verify(kept or _NOBODY, password)
@@ -36,5 +36,5 @@ def is_right(password: str, kept: str | None) -> bool:
 
 
 def generated() -> str:
-    """A password nobody has to think of."""
+    """A generated password."""
     return secrets.token_urlsafe(18)

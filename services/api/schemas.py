@@ -1,4 +1,4 @@
-"""What several nouns share: pages of a list, digests, problems."""
+"""Shared by several nouns: pages of a list, digests, problems."""
 
 import datetime
 from itertools import islice
@@ -42,16 +42,16 @@ LINES: Final = _Lines()
 
 
 class Document(BaseModel):
-    """Base of every answer: read from rows and dataclasses alike."""
+    """Base of every answer; read from rows and dataclasses."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
 class Body(BaseModel):
-    """Base of every request body: a key we do not know is a typing error, not a wish.
+    """Base of every request body; an unknown key is an error.
 
-    All its text is looked at, however deep, and what cannot be shown is refused where it stands. A
-    field whose text may have several lines says so: ``Annotated[str, LINES]``.
+    All its text is checked, however deep, and unprintable text is refused with its place. A field
+    that may have several lines is declared ``Annotated[str, LINES]``.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -1,4 +1,4 @@
-"""What the API is told by its environment: ``REFAULT_`` and the name in capitals."""
+"""The API's settings from the environment: ``REFAULT_`` and the name in capitals."""
 
 import ipaddress
 import re
@@ -142,7 +142,7 @@ class Settings(BaseSettings):
         description="E-mail domains whose users get an account at their first login; "
         "comma-separated; empty: invited users only",
     )
-    # What a new project gets; `python -m services.api.admin set-quota` changes one.
+    # Quotas of a new project; `python -m services.api.admin set-quota` changes one.
     project_bytes: int | None = Field(
         None, gt=0, description="Bytes of traces of a new project; unbounded if unset"
     )
@@ -164,7 +164,7 @@ class Settings(BaseSettings):
     memory_limit_kib: int = Field(
         MEMORY_LIMIT_KIB, gt=0, description="Memory of a pool process of the workers, in KiB"
     )
-    # By name, as tasks are: the API imports no pages, and runs without them if this is empty.
+    # A name, because the API must not import the pages; empty runs without them.
     pages: str = Field(
         "services.dashboard.app:create_pages",
         description="module:function, the factory of the web pages; empty serves none",
@@ -227,7 +227,7 @@ class Settings(BaseSettings):
 
 
 def is_safe_url(url: str) -> bool:
-    """Whether nobody on the way can read or change what goes there: HTTPS, or this machine."""
+    """Whether the way there is secure: HTTPS, or this machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

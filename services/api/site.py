@@ -1,4 +1,4 @@
-"""The outermost layer of every request: id, log line, count, safety headers, who answers it."""
+"""The outermost layer of every request: id, log line, count, security headers, routing."""
 
 import logging
 import re
@@ -23,20 +23,20 @@ from services.api.texts import refused_in
 from services.api.uploads import protocol
 from services.shared import logs, tracing
 
-# Where bodies may be large: they are streamed, and have a limit of their own.
+# Routes with large bodies, which are streamed and have a limit of their own.
 UPLOAD_PATHS = re.compile(r"/api/v1/(traces|blobs/[^/]*|uploads(/[^/]*)?|patch_sets/from_mail)")
 RESUMABLE_PATH = "/api/v1/uploads"
 API_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
-# Asked every few seconds by machines: worth a line only to somebody who looks closely.
+# Polled every few seconds by machines: logged at debug level only.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
-# A name or an address, and perhaps a port. Anything else would end up in the addresses that are
-# made with it, in the place of the path.
+# A name or an address, and perhaps a port. Anything else could change the path of addresses that
+# are built from it.
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])?(:[0-9]{1,5})?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _log = logging.getLogger("refault.api")
 
-# An answer of the API is data: a browser that is talked into showing one as a page may do nothing.
+# An answer of the API is data: a browser tricked into rendering one must not execute anything.
 _SAFETY: Mapping[str, str] = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -91,7 +91,7 @@ class Site:
         answer = _refusal(scope, is_api=is_api) or (self.api if is_api else self.pages)
         is_upload = UPLOAD_PATHS.fullmatch(scope["path"]) is not None
         body = self._bodies.of(scope, receive, is_bounded=not is_upload)
-        # Somebody's own trace goes on here; of addresses it gets the route alone.
+        # The caller's trace is continued; it gets the route, not the address.
         span = tracing.span(
             scope["method"],
             {"refault.request_id": request_id, "http.request.method": scope["method"]},
@@ -124,7 +124,7 @@ class Site:
 
 
 def _refusal(scope: Scope, *, is_api: bool) -> ASGIApp | None:
-    """The answer to an address or a header with text that may neither be stored nor shown."""
+    """The answer to an address or a header with unprintable text."""
     found = refused_in(scope)
     if found is None:
         return None

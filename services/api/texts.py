@@ -1,7 +1,7 @@
-"""Text at the doors of the API: what may neither be stored nor shown is refused, and where it is.
+"""Checks the text of every request: unprintable characters are refused, with their place.
 
-One look per request at everything that is not the body (:func:`refused_in`), and one at every body
-(:class:`services.api.schemas.Body`), so that a new parameter and a new field are looked at as well.
+One check per request of everything but the body (:func:`refused_in`), and one of every body
+(:class:`services.api.schemas.Body`), so that new parameters and fields are covered.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,19 +11,19 @@ from urllib.parse import parse_qsl
 from refault.printable import first_unprintable, name_of, printable
 
 Place = tuple[str | int, ...]
-# The last step to a place, and what leads to it.
+# A place as a linked list: its last step, and the steps before.
 _Link = tuple["_Link | None", str | int]
 
-# Of one body. The largest batch has a tenth of it, and more would hold up everybody's requests.
+# Per body. The largest batch has a tenth of it, and more would delay other requests.
 VALUES_MAX = 20_000
 DIGITS_MAX = 18
 
-# Parameters of queries whose texts may have several lines.
+# Query parameters that may have several lines.
 _LINES_IN_QUERIES = frozenset({"note"})
 
 
 def complaint(text: str, *, lines: bool = False) -> str | None:
-    """What is wrong with a text, or None."""
+    """The error of a text, or None."""
     found = first_unprintable(text, lines=lines)
     if found is None:
         return None
@@ -33,11 +33,11 @@ def complaint(text: str, *, lines: bool = False) -> str | None:
 def unprintable_in(
     value: object, lines_of: frozenset[str] = frozenset()
 ) -> Iterator[tuple[Place, str]]:
-    """Each text of a decoded JSON value that is refused: its place, and why.
+    """Each refused text of a decoded JSON value: its place and the reason.
 
     ``lines_of`` are the keys of the outermost object whose texts may have several lines. Keys of
-    objects are texts too. Without recursion: the value is as deep as its sender likes. For the same
-    reason a place is written out only where there is something to say of it.
+    objects are texts too. No recursion, as the value may be arbitrarily deep; for the same reason a
+    place is written out only for an error.
     """
     waiting: list[tuple[_Link | None, bool, object]] = [(None, False, value)]
     count = 1
@@ -85,13 +85,13 @@ def _place_of(link: _Link | None) -> Place:
 
 
 def number_in(text: str | None) -> int | None:
-    """A number of a header: None for what is none, or larger than anything we count."""
+    """The number in a header; None if it is not one, or too large for us."""
     is_number = text is not None and text.isascii() and text.isdecimal()
     return int(text) if text is not None and is_number and len(text) <= DIGITS_MAX else None
 
 
 def refused_in(scope: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The first place outside of a request's body that holds such a text, and what is wrong."""
+    """The first place outside of the body with such a text, and its error."""
     wrong = complaint(scope["path"])
     if wrong is not None:
         return "path", wrong
@@ -101,7 +101,7 @@ def refused_in(scope: Mapping[str, Any]) -> tuple[str, str] | None:
         if wrong is not None:
             return printable(name), wrong
     for name, value in scope["headers"]:
-        # What is not ASCII is opaque there, and no header of ours takes it.
+        # Non-ASCII bytes are opaque in headers, and no header of ours has any.
         wrong = complaint(value.decode("ascii", "replace"), lines=True)
         if wrong is not None or b"\n" in value:
             return name.decode("ascii", "replace"), wrong or "it has more than one line"
@@ -109,7 +109,7 @@ def refused_in(scope: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def cleaned(value: Any) -> Any:
-    """An answer's text without what cannot be shown; it may repeat what a caller has sent."""
+    """An answer's text without unprintable characters; it may quote the request."""
     if isinstance(value, str):
         return printable(value, lines=True)
     if isinstance(value, Mapping):

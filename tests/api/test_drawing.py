@@ -101,7 +101,7 @@ def test_what_cannot_be_shown_is_drawn_as_an_escape(drawings):
 
 
 def test_cells_too_many_are_refused_before_anything_is_drawn():
-    with pytest.raises(DrawingTooLarge, match=f"{CELLS_MAX} are the most.*fewer columns"):
+    with pytest.raises(DrawingTooLarge, match=f"maximum is {CELLS_MAX}.*fewer columns"):
         chart([wide(900) for _ in range(11)])
 
 
@@ -129,7 +129,7 @@ async def test_over_http_a_drawing_too_large_names_the_limit_and_the_remedy(
     answer = await http.get(f"/api/v1/comparisons/{code}.svg")
     assert answer.status_code == 422
     assert answer.json()["type"] == "/problems/drawing-too-large"
-    assert "3 are the most" in answer.json()["detail"]
+    assert "the maximum is 3" in answer.json()["detail"]
     assert (await http.get(f"/api/v1/comparisons/{code}.csv")).status_code == 200
     page = await http.get(f"/batches/{code}")
     assert "No chart: it would have more than 3 cells" in page.text

@@ -207,7 +207,7 @@ async def test_open_uploads_of_a_project_are_bounded_also_those_of_a_trace_that_
         again = await http.post(UPLOADS, headers=given)
     api.state.resources.close()
     assert [answer.status_code for answer in answers] == [201, 201, 507]
-    assert "has 2 uploads begun and not finished" in answers[2].json()["detail"]
+    assert "has 2 unfinished uploads" in answers[2].json()["detail"]
     assert again.status_code == 201
 
 

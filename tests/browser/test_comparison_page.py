@@ -263,7 +263,7 @@ def test_the_way_from_the_home_page_to_a_trace_and_back(open_page, comparison, l
 def test_one_logs_in_is_led_on_and_logs_out_again(chromium, open_page, live):
     context = chromium.new_context()
     page = log_in(context, live, "wrong by far")
-    assert "no user has this name" in page.get_by_role("alert").inner_text()
+    assert "wrong name or password" in page.get_by_role("alert").inner_text()
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url("**/batches/b-none")

@@ -53,8 +53,8 @@ def test_patch_files_are_read_as_one_series_and_named(tmp_path):
         "      not matched: not in the catalogue",
         "left out: Re: [PATCH] x: a reply",
         "remedies:",
-        "- if you know which patch of the catalogue it is, say so: --map 1=ID",
-        "- if it is no part of what you compare, leave it out: --map 1=-",
+        "- if it is in the catalogue, map it by hand: --map 1=ID",
+        "- if it is not to be compared, leave it out: --map 1=-",
         "- if it is new, add it to the model: docs/howto/add-a-variant.md",
     ]
 
@@ -149,7 +149,7 @@ def test_a_series_that_is_not_whole_says_what_is_missing_and_does_not_end_well(t
         (["a.mbox", "--map", "7=zap-account"], "there is no patch 7"),
         (["a.mbox", "--map", "0=zap-acount"], "zap-acount"),
         (["a.mbox", "--version", "4"], "no version v4"),
-        (["words.txt"], "no patch in this file: '': no mail and no diff"),
+        (["words.txt"], "no patch in this file: '': neither a mail nor a diff"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_reason(tmp_path, monkeypatch, words, said):

@@ -61,7 +61,7 @@ def test_two_traces_of_one_name_are_told_apart_by_digest(refault, client, tmp_pa
     answer = refault("traces", "show", "twin")
 
     assert answer.returncode == 2
-    assert answer.stderr.startswith("refault: 2 things are called trace 'twin'; say which: ")
+    assert answer.stderr.startswith("refault: 2 matches for trace 'twin'; name one by its id: ")
     for trace in client.list_traces()["items"]:
         assert trace["digest"][:12] in answer.stderr
 
@@ -171,7 +171,7 @@ def test_batches_are_listed_and_shown_with_their_runs(refault, client, code):
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("watch", "b-zzzz"), 4, "no batch b-zzzz: list what is here"),
+        (("watch", "b-zzzz"), 4, "no batch b-zzzz: GET /api/v1/batches lists them"),
         (("traces", "show", "nothing"), 2, "no trace 'nothing': refault traces list"),
         (("submit", "x"), 2, "nothing to run: name a patch set by --patches or --set"),
         (("submit", "x", "-p", "base", "--plan", "all"), 2, "--plan all: there are each, series"),

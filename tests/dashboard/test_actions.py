@@ -120,7 +120,7 @@ async def test_a_link_over_https_is_an_https_link(anna, code):
     )
 
     assert links_made(answer)[0].startswith("https://refault.test/s/rfs_")
-    assert "or until its maker leaves the project or somebody revokes it" in Page(answer).text
+    assert "or until its maker leaves the project or it is revoked" in Page(answer).text
 
 
 @pytest.mark.parametrize("days", ["0", "99999", "-1", "week", "\uff17"])

@@ -94,7 +94,7 @@ async def test_an_address_the_issuer_has_not_verified_links_nobody(
 ):
     issuer.person["email_verified"] = verified
     answer = await browser.log_in()
-    assert refused(rows, browser, answer, 403, "vouches for no e-mail address")
+    assert refused(rows, browser, answer, 403, "has verified no e-mail address")
 
 
 async def test_who_was_not_invited_gets_no_account(browser, rows, issuer):
@@ -167,9 +167,9 @@ async def test_another_browser_cannot_finish_a_login(browsers, rows, issuer, inv
     mine, victim = browsers(), browsers()
     address = await mine.at_issuer(await mine.leave())
     answer = await victim.get(address)
-    assert refused(rows, victim, answer, 401, "begun in another browser")
+    assert refused(rows, victim, answer, 401, "started in another browser")
     await victim.leave()
-    assert refused(rows, victim, await victim.get(address), 401, "begun in another browser")
+    assert refused(rows, victim, await victim.get(address), 401, "started in another browser")
     assert "token" not in issuer.asked
 
 
@@ -192,7 +192,7 @@ async def test_a_code_of_another_login_is_not_taken(browser, rows, issuer, invit
     stolen = dict(parse_qsl(urlsplit(await browser.at_issuer(await browser.leave())).query))["code"]
     own = dict(parse_qsl(urlsplit(await browser.at_issuer(await browser.leave())).query))
     answer = await browser.get("/login/oidc/callback", params=own | {"code": stolen})
-    assert refused(rows, browser, answer, 401, "takes no such code: invalid_grant")
+    assert refused(rows, browser, answer, 401, "refused the code: invalid_grant")
 
 
 async def test_a_login_that_took_too_long_is_over(browser, rows, invited):
@@ -232,7 +232,7 @@ async def test_who_refuses_at_the_issuer_is_told_so_and_can_try_again(
 ):
     issuer.refuses = "access_denied"
     answer = await browser.log_in()
-    assert refused(rows, browser, answer, 401, "lets nobody in: access_denied")
+    assert refused(rows, browser, answer, 401, "refused the login: access_denied")
     assert "<script>" not in answer.text
     assert "token" not in issuer.asked
     issuer.refuses = None

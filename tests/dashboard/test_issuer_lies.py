@@ -107,9 +107,9 @@ async def test_an_issuer_that_is_down_is_named_and_passwords_still_work(
 
     away = await browser.get("/login/oidc")
     assert away.status_code == 503
-    assert f"the issuer {issuer.url} cannot be asked" in Page(away).text
+    assert f"the issuer {issuer.url} cannot be reached" in Page(away).text
     assert "name" in {tag["name"] for tag in Page(away).all("input")}
-    assert refused(rows, browser, await browser.get(back), 503, "cannot be asked")
+    assert refused(rows, browser, await browser.get(back), 503, "cannot be reached")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ async def test_an_issuer_that_answers_nonsense_lets_nobody_in(
 ):
     back = await browser.at_issuer(await browser.leave())
     issuer.answers[path] = answer
-    assert refused(rows, browser, await browser.get(back), 503, "cannot be asked")
+    assert refused(rows, browser, await browser.get(back), 503, "cannot be reached")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ async def test_a_configuration_that_leads_astray_is_not_followed(browser, issuer
     issuer.metadata = metadata
     answer = await browser.get("/login/oidc")
     assert answer.status_code == 503
-    assert "cannot be asked" in Page(answer).text
+    assert "cannot be reached" in Page(answer).text
     assert COOKIE not in browser.http.cookies
 
 

@@ -324,7 +324,7 @@ async def test_long_lists_lead_on_to_older_entries(http, rows):
         ("/batches/b-none", 404, "no batch b-none"),
         ("/traces/nothing", 404, "no trace nothing"),
         ("/problems/nothing", 404, "no problem nothing"),
-        ("/static/nothing.css", 404, "no such page"),
+        ("/static/nothing.css", 404, "Page not found"),
         ("/?batches=nonsense", 422, "batches"),
     ],
 )

@@ -147,10 +147,10 @@ DAMAGE = {
     "UPDATE results SET body = '{}'": "is no result",
     "UPDATE batches SET failed_count = 1, done_count = done_count - 1, cached_count = 0"
     " WHERE state = 'done'": "its runs say",
-    "UPDATE runs SET shard_id = NULL WHERE state = 'queued'": "waits in no shard",
-    "UPDATE shards SET state = 'failed' WHERE state = 'queued'": "waits in a shard that is failed",
+    "UPDATE runs SET shard_id = NULL WHERE state = 'queued'": "is queued in no shard",
+    "UPDATE shards SET state = 'failed' WHERE state = 'queued'": "in a shard that is failed",
     "UPDATE results SET variant_digest = overlay(variant_digest placing '0000000000' from 1)": (
-        "of a variant that is not here"
+        "of a variant that does not exist"
     ),
     "UPDATE traces SET size_bytes = 1": "its row says 1 bytes",
 }
@@ -330,7 +330,7 @@ async def test_the_commands_do_it_and_say_so_with_exit_codes(
     wrong = run_db("verify", **new)
     assert wrong.returncode == 1
     assert "has no blob" in wrong.stdout
-    assert "1 things are wrong" in wrong.stdout
+    assert "faults found: 1" in wrong.stdout
     assert run_db("backup", str(folder)).returncode == 2
 
 

@@ -84,7 +84,7 @@ def test_a_lock_that_is_not_to_be_had_is_an_outage_that_says_so(store):
     with store.engine.connect() as other:
         other.execute(sa.text("SELECT 1 FROM batches FOR UPDATE"))
         with (
-            pytest.raises(Unavailable, match=r"a lock was not to be had in time \(SQLSTATE 55P03"),
+            pytest.raises(Unavailable, match=r"a lock timed out \(SQLSTATE 55P03"),
             transaction(store.engine) as session,
         ):
             session.connection().exec_driver_sql(f"SET LOCAL lock_timeout = '20ms'; {update}")

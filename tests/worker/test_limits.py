@@ -236,5 +236,7 @@ def test_limits_are_checked_by_what_no_machine_can_do():
     limits.check("it", work=10 * 100_000_000, memory_bytes=MIB)
     with pytest.raises(TraceTooCostly, match=r"11 s or more .* 10 s, the limit of the service"):
         limits.check("it", work=11 * 100_000_000, memory_bytes=0)
-    with pytest.raises(TraceTooCostly, match="hold 2 MiB or more, and a worker gives it 1 MiB"):
+    with pytest.raises(
+        TraceTooCostly, match="needs 2 MiB or more for a replay, and a worker gives it 1 MiB"
+    ):
         limits.check("it", work=0, memory_bytes=MIB + 1)

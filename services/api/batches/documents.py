@@ -1,4 +1,4 @@
-"""Rows of batches as documents: lists of them, and each by itself."""
+"""Rows of batches as JSON documents: in lists, and one in full."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ COUNTS = ("run_count", "done_count", "cached_count", "failed_count", "cancelled_
 
 
 def summaries_of(session: Session, rows: Sequence[Batch]) -> list[BatchSummary]:
-    """Batches as lists show them; as many queries for all of them as for one."""
+    """Batches as lists show them; the number of queries does not depend on theirs."""
     if not rows:
         return []
     ids = [row.id for row in rows]
@@ -44,7 +44,7 @@ def summaries_of(session: Session, rows: Sequence[Batch]) -> list[BatchSummary]:
 
 
 def detail_of(session: Session, batch: Batch) -> BatchDetail:
-    """A batch by itself, with its verdict once it is over."""
+    """One batch, with its verdict once it is over."""
     traces = comparisons.traces_of(session, batch.id)
     present = simulators.current(session)
     verdict = None
@@ -65,7 +65,7 @@ def contents_of(
     present: Mapping[str, str],
     alarm_count: int,
 ) -> BatchContents:
-    """A batch with all it consists of; ``traces`` are its own."""
+    """A batch with its traces, patch sets and columns."""
     row_ids = [column.patch_set_id for column in batch.columns]
     sets = patch_sets.get_many(session, row_ids)
     return BatchContents.model_validate(
@@ -86,7 +86,7 @@ def contents_of(
 
 
 def progress_of(glance: Row[Any]) -> Progress:
-    """How far a batch is, with its events."""
+    """The progress of a batch, in runs and events."""
     return _progress(glance, (int(glance.events_done), int(glance.events_total)))
 
 

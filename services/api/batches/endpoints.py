@@ -140,7 +140,7 @@ def retry_batch(
 
 
 def _watched(resources: WithResources, batch: str) -> Batch:
-    # A dependency, so that a batch that is not there is a 404 and not a broken stream.
+    # A dependency, so that a missing batch is a 404 and not a broken stream.
     with resources.transaction() as session:
         return batches.get(session, batch)
 
@@ -163,7 +163,7 @@ async def _stream(
     batch: Annotated[Batch, Depends(_watched)],
     last_seen: Annotated[int, Depends(_last_seen)],
 ) -> AsyncIterator[Stream]:
-    # Also a dependency: one stream too many is a 429 and not a broken stream.
+    # Also a dependency: over the limit of streams is a 429 and not a broken stream.
     who = Watching(
         credential=(caller.kind, caller.row_id),
         name=caller.name,

@@ -1,4 +1,4 @@
-"""From the body of a submission to what it asks for, with the place of every complaint."""
+"""From the body of a submission to the planned request, with the JSON pointer of every error."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,11 +18,11 @@ from services.shared.limits import Limits
 
 
 def expanded(session: Session, body: BatchBody, limits: Limits) -> planning.Request:
-    """What the body asks for, planned; writes nothing. ``limits`` are the service's.
+    """The planned request; writes nothing. ``limits`` are the service's.
 
     Raises:
-        PointedError: with the JSON pointers of what is wrong.
-        NoSimulator: no worker has registered one, or none of an engine that is asked for.
+        PointedError: with the JSON pointers of the errors.
+        NoSimulator: no worker has registered one of a requested engine.
     """
     _refuse_empty(body)
     found_traces = _traces(session, body)
@@ -70,7 +70,7 @@ def _patch_sets(session: Session, body: BatchBody) -> list[PatchSet]:
 
 
 def _refuse_too_costly(session: Session, found: Sequence[Trace], limits: Limits) -> None:
-    """Held against today's limits: a trace may be older than they are, or another project's."""
+    """Checks the current limits: the trace may have been uploaded under others."""
     limits = limits.within(projects.by_id(session, project_of(session)).shard_seconds)
     with pointing_at("/traces"):
         for trace in found:
@@ -91,7 +91,7 @@ def _axes(axes: Axes | None) -> dict[str, Sequence[catalogue.AxisValue]] | None:
 
 
 def _place(error: CatalogueError) -> str:
-    """Which field a refusal of the plan is about."""
+    """The field an error of the plan is about."""
     if isinstance(error, UnknownBase):
         return "/axes/base"
     if isinstance(error, InvalidParameter):

@@ -28,10 +28,10 @@ _log = logging.getLogger(__name__)
 
 
 def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
-    """Plan a batch and nudge the workers; the batch, and whether it is new.
+    """Plan a batch and wake the workers; the batch, and whether it is new.
 
-    The plan is one transaction. Messages go out after its commit: what the
-    broker does not take, the sweep sends later, and the answer says so.
+    The plan is one transaction. Messages are sent after its commit: those the
+    broker does not take are sent by the sweep later, and the answer says so.
     """
     with resources.transaction() as session:
         planned = planning.write(
@@ -77,7 +77,7 @@ def _reopened(
 
 
 def estimate(resources: Resources, body: BatchBody) -> BatchEstimate:
-    """What a batch would come to; writes nothing and sends nothing."""
+    """The estimate of a batch; writes and sends nothing."""
     with resources.transaction() as session:
         request = requested.expanded(session, body, resources.limits)
         found = estimating.estimate(session, request)
@@ -103,7 +103,7 @@ def estimate(resources: Resources, body: BatchBody) -> BatchEstimate:
 
 
 def watched(resources: Resources, batch: Batch) -> watching.Source:
-    """How a batch is looked at by those who watch it."""
+    """Polls a batch for its watchers."""
     return watching.Source(
         batch.id,
         look=partial(_look, resources, batch.id),
@@ -114,7 +114,7 @@ def watched(resources: Resources, batch: Batch) -> watching.Source:
 
 def _look(resources: Resources, batch_id: uuid.UUID, before: watching.Look | None) -> watching.Look:
     with resources.transaction() as session:
-        # The state is read first: a batch seen as over has written its last step.
+        # The state is read before the steps: a finished batch has written its last step.
         found = batches.glance(session, batch_id)
         newest_id: int = found.newest_step
         steps = list(before.steps) if before else []
@@ -126,7 +126,7 @@ def _look(resources: Resources, batch_id: uuid.UUID, before: watching.Look | Non
             newest_id = max(newest_id, new[-1].id if new else 0)
             steps += new
         if len(steps) > watching.STEPS_KEPT:
-            # Who is that far behind reads for itself.
+            # A watcher that is further behind reads the rows itself.
             steps, known_from = [], newest_id
     now = StepEvent(
         kind="progress", state=found.state, at=None, progress=progress_of(found), detail={}

@@ -1,13 +1,13 @@
-"""Streams of a batch's events: one look per batch, however many watch it.
+"""Streams of a batch's events: one poll per batch, however many watch it.
 
 ::
 
-    stream ──┐                        ┌── a look at the batch, again and again
+    stream ──┐                        ┌── polls of the batch
     stream ──┼── wakes when there is ◄┤
-    stream ──┘   something to tell    └── may who watches still? asked once per credential
+    stream ──┘   a new event          └── is access still granted? once per credential
 
-Looks run in a few threads of their own, so that nobody's request waits behind them; how many
-streams there may be is bounded per credential, per project and in all.
+Polls run in a few threads of their own, so that no request waits for them; the number of
+streams is bounded per credential, per project and in all.
 """
 
 import abc
@@ -30,7 +30,7 @@ from services.api.batches.schemas import StepEvent
 from services.api.refusals import RateLimited
 
 POLL_SECONDS_MIN = 0.02
-"""How soon a watched batch is looked at again at first: it may be a short one."""
+"""The first poll intervals of a watched batch, which may be a short one."""
 
 _log = logging.getLogger("refault.api")
 
@@ -40,7 +40,7 @@ _THREADS = 4
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """How a batch stands, and the last steps of its story."""
+    """The state of a batch and its last events."""
 
     newest_id: int
     now: StepEvent
@@ -49,7 +49,7 @@ class Look:
     steps: tuple[BatchEvent, ...] = ()
 
     def after(self, last_seen: int) -> list[BatchEvent] | None:
-        """The steps after one of them; None if they have to be read."""
+        """The steps after a given one; None if they must be read from the database."""
         if last_seen < self.known_from:
             return None
         return [step for step in self.steps if step.id > last_seen]
@@ -57,7 +57,7 @@ class Look:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """How a batch is looked at; the functions run in a thread."""
+    """Polls a batch; the functions run in a thread."""
 
     batch_id: uuid.UUID
     look: Callable[[Look | None], Look]
@@ -67,7 +67,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Watching:
-    """On whose behalf a stream goes on; ``may_go_on`` runs in a thread."""
+    """The credential of a stream; ``may_go_on`` runs in a thread."""
 
     credential: Hashable
     name: str
@@ -76,7 +76,7 @@ class Watching:
 
 
 class Watchers:
-    """All streams of this process. Its methods belong to the event loop."""
+    """All streams of this process. Call its methods from the event loop only."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Watchers:
     ) -> AsyncIterator["Stream"]:
         """A place for one more stream.
 
-        Raises RateLimited if whoever asks, their project, or all together have as many as may be.
+        Raises RateLimited if the credential, its project, or the service has the maximum.
         """
         owners = [
             (who.credential, self._per_credential, who.name),
@@ -131,13 +131,13 @@ class Watchers:
             yield stream
         finally:
             self._streams.subtract(owner for owner, _, _ in owners)
-            self._streams += Counter()  # forgets who has none
+            self._streams += Counter()  # drops credentials without streams
             if watched.leave(stream) and self._batches.get(source.batch_id) is watched:
                 del self._batches[source.batch_id]
             if credential.leave(stream) and self._credentials.get(who.credential) is credential:
                 del self._credentials[who.credential]
             with anyio.CancelScope(shield=True):
-                # What they have under way in a thread is over when the last stream is.
+                # Their threads have ended when the last stream has.
                 await watched.ended()
                 await credential.ended()
 
@@ -146,7 +146,7 @@ class Stream:
     """One watcher of a batch, after step ``last_seen``, until the batch is over.
 
     Steps carry their number as the event's id. Between them, ``progress`` events without one say
-    how far the replays are. The last is ``finished``; without it ends what is not allowed any more.
+    how far the replays are. The last is ``finished``; a stream whose access ended lacks it.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Stream:
         self._credential = credential
         self._threads = threads
         self._last_seen = last_seen
-        # A look that was begun before this stream may be older than what its caller has done.
+        # A poll from before this stream may not show what its caller has just done.
         self._first_look = watched.join(self)
         credential.join(self)
 
@@ -183,7 +183,7 @@ class Stream:
                 if self._credential.is_over:
                     return
                 is_told = True
-                # A batch may have ended before, and been resumed or retried since.
+                # A batch may have ended earlier and been resumed or retried since.
                 is_last = step.id == newest_id and step.body["state"] in BATCH_FINAL_STATES
                 yield ServerSentEvent(
                     id=str(step.id),
@@ -193,7 +193,7 @@ class Stream:
                 if is_last:
                     return
             if not is_told and look.now.state in BATCH_FINAL_STATES:
-                # Whoever resumes after the last step is told again that it was the last.
+                # A client that resumes after the last step gets ``finished`` again.
                 yield ServerSentEvent(event="finished", data=look.now.model_dump(mode="json"))
                 return
             if not is_told and look.now.progress.events_done != events_done:
@@ -201,7 +201,7 @@ class Stream:
             events_done = look.now.progress.events_done or 0
 
     async def _unseen(self, look: Look) -> AsyncIterator[tuple[BatchEvent, int]]:
-        """Each step not told yet, and the id of the newest there is."""
+        """Each step not sent yet, and the id of the newest."""
         while self._last_seen < look.newest_id:
             steps: Sequence[BatchEvent] | None = look.after(self._last_seen)
             if steps is None:
@@ -216,16 +216,16 @@ class Stream:
 
 
 class _Shared(abc.ABC):
-    """Something that several streams wait for, done by one task while there is any of them."""
+    """Work shared by several streams, done by one task while any of them exists."""
 
     def __init__(self) -> None:
         self._streams: set[Stream] = set()
         self._task: asyncio.Task[None] | None = None
-        # Its own cancelling waits for a thread, as a task's does not.
+        # Unlike a task's cancel, this waits for the thread.
         self._scope = anyio.CancelScope()
 
     def leave(self, stream: Stream) -> bool:
-        """Whether that was the last one."""
+        """Leave; whether that was the last stream."""
         self._streams.discard(stream)
         if not self._streams:
             self._scope.cancel()
@@ -251,11 +251,11 @@ class _Shared(abc.ABC):
 
     @abc.abstractmethod
     async def _run(self) -> None:
-        """Look until nobody watches any more."""
+        """Poll until no stream is left."""
 
 
 class _Watched(_Shared):
-    """A batch that is looked at for all its streams."""
+    """A batch that is polled for all its streams."""
 
     def __init__(self, source: Source, poll_seconds: float, threads: anyio.CapacityLimiter) -> None:
         super().__init__()
@@ -269,7 +269,7 @@ class _Watched(_Shared):
         self._is_asked = asyncio.Event()
 
     def join(self, stream: Stream) -> int:
-        """The number of the first look that was begun after the stream was."""
+        """The number of the first poll that began after the stream did."""
         self._join(stream)
         self._is_asked.set()
         return self._begun_count + 1
@@ -289,14 +289,14 @@ class _Watched(_Shared):
                 return
             self.look_count = number
             self._wake()
-            # Short batches are over before a long pause is.
+            # A short batch would be over before a long pause ends.
             pause = max((anyio.current_time() - began_at) / 4, POLL_SECONDS_MIN)
             with anyio.move_on_after(min(pause, self._poll_seconds)):
                 await self._is_asked.wait()
 
 
 class _Credential(_Shared):
-    """Whether a token or a login may still watch, asked for all its streams."""
+    """Whether a token or a login still has access, checked once for all its streams."""
 
     def __init__(
         self, may_go_on: Callable[[], bool], seconds: float, asking: anyio.CapacityLimiter
@@ -317,7 +317,7 @@ class _Credential(_Shared):
                 if not await anyio.to_thread.run_sync(self._may_go_on, limiter=self._asking):
                     break
         except Exception:  # noqa: BLE001
-            # Not known is not allowed; whoever may comes again.
+            # Fail closed: a client that has access reconnects.
             _log.warning(
                 "the watchers' access could not be checked; the streams end", exc_info=True
             )

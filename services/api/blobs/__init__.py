@@ -1,1 +1,1 @@
-"""Blobs: whether the service has some bytes already."""
+"""Blobs: trace files by their sha256."""

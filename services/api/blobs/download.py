@@ -1,4 +1,4 @@
-"""``GET /api/v1/blobs/{digest}``: the bytes of a trace, whole or from a byte on."""
+"""``GET /api/v1/blobs/{digest}``: the bytes of a trace, whole or from an offset."""
 
 import re
 from typing import Annotated
@@ -41,8 +41,8 @@ def get_blob(
 ) -> FileResponse:
     """Download a trace file by its sha256.
 
-    With `Range` a download goes on where it broke off; `If-Range` with the
-    digest as ETag always holds, for these bytes never change.
+    With `Range` a download is resumed; `If-Range` with the digest as ETag
+    always matches, because these bytes never change.
     """
     with resources.transaction() as session:
         if traces.find_by_digest(session, digest) is None:

@@ -57,7 +57,7 @@ async def put_blob(
 ) -> TraceDetail:
     """Upload a trace under its sha256, as `curl -T` does.
 
-    It is checked as by `POST /api/v1/traces`. A blob that is here is replaced by the same bytes,
+    It is checked as by `POST /api/v1/traces`. An existing blob is replaced by the same bytes,
     which repairs a damaged file.
     """
     announcement = announced(

@@ -1,1 +1,1 @@
-"""Comparisons: what a batch came to, in several forms."""
+"""Comparisons: the results of a batch, in several formats."""

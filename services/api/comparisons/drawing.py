@@ -1,4 +1,4 @@
-"""Vega-Lite to SVG in processes of their own, which may be killed: this one never draws.
+"""Vega-Lite to SVG in child processes, which can be killed; this process never draws.
 
 ::
 
@@ -7,9 +7,8 @@
                             ▼           ▼ the library: DrawingFailed, and the next one is new
                           Busy        500
 
-A drawing takes a second and a hundred megabytes, and the library that draws has its own opinion of
-what stops a process. So few draw at once, few wait, and one project takes no more than half of the
-places.
+A chart takes a second and a hundred megabytes, and the drawing library may abort its process. So
+few are drawn at once, few wait, and one project takes at most half of the places.
 """
 
 import hashlib
@@ -32,7 +31,7 @@ _LENGTH = struct.Struct("!Q")
 
 
 class Drawings:
-    """Draws; closed with the service."""
+    """Draws charts; closed with the service."""
 
     def __init__(self, parallel_count: int, waiting_count: int, seconds: float) -> None:
         self._parallel_count = parallel_count
@@ -46,11 +45,11 @@ class Drawings:
         self._kept_bytes = 0
 
     def svg_of(self, spec: Mapping[str, Any], owner: Hashable) -> str:
-        """The drawing of a Vega-Lite specification, for a project.
+        """The SVG of a Vega-Lite specification, for a project.
 
         Raises:
-            Busy: as many drawings wait as may.
-            DrawingFailed: the process died of it, or took too long.
+            Busy: the queue is full.
+            DrawingFailed: the process died, or took too long.
         """
         text = json.dumps(spec, sort_keys=True)
         key = hashlib.sha256(text.encode()).digest()
@@ -58,7 +57,7 @@ class Drawings:
         if found is not None:
             return found
         with self._turn(owner):
-            # Somebody may have waited for the same one.
+            # Another request may have drawn the same chart meanwhile.
             found = self._find(key)
             if found is not None:
                 return found

@@ -1,4 +1,4 @@
-"""The endpoints under ``/api/v1/comparisons``: one comparison, five forms."""
+"""The endpoints under ``/api/v1/comparisons``: one comparison, five formats."""
 
 import hashlib
 import uuid
@@ -115,7 +115,7 @@ def get_comparison(
     limit: _WithLimit = LIMIT_MAX,
     cursor: _WithCursor = None,
 ) -> Response:
-    """Get the comparison of a batch as JSON, its verdicts whole and its traces page by page."""
+    """Get the comparison of a batch as JSON, with all verdicts and one page of its traces."""
     return get_comparison_as(
         request, resources, batch, Form.JSON, base, trace, limit=limit, cursor=cursor
     )

@@ -1,7 +1,7 @@
-"""A batch judged by the thresholds of its project: whole by facts, trace by trace by results.
+"""Verdicts on a batch by its project's thresholds: on all cells from facts, per trace from results.
 
-Judging needs the facts of every cell and no result (``refault/facts.py``), so that it is done for
-a whole batch at once. Results are read for the traces that are shown, and once each.
+A verdict needs only the facts of a cell (``refault/facts.py``), so a whole batch is judged at once.
+Results are read only for the traces on the page, and once each.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from refault.errors import ComparisonError
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """The columns of a batch that are one machine, under all their labels."""
+    """The columns of a batch with the same variant, with all their labels."""
 
     labels: tuple[str, ...]
     variant_digest: str
@@ -47,7 +47,7 @@ class Judged:
     groups: tuple[Group, ...]
     traces: tuple[JudgedTrace, ...]
     overall: Overall
-    # Cells whose result may not be trusted; two columns of one machine share a cell.
+    # Cells with an integrity alarm; two columns of one variant share a cell.
     alarm_count: int
 
 
@@ -58,7 +58,7 @@ def judged(
     threshold: Threshold,
     base: int = 0,
 ) -> Judged:
-    """What the cells of a batch, or of one trace of it, come to against the column ``base``.
+    """The verdicts on the cells of a batch, or of one trace of it, against the column ``base``.
 
     Raises:
         ComparisonError: there is no such column.
@@ -92,7 +92,7 @@ def comparisons_of(
     base: int,
     present: Mapping[str, str],
 ) -> tuple[Comparison, ...]:
-    """One comparison for each of the traces, which are the batch's, or some of them.
+    """One comparison for each of ``traces``, all or some of the batch's.
 
     ``present`` are the digests of the engines that a new batch would be run with.
 
@@ -114,7 +114,7 @@ def comparisons_of(
 
 
 def _grouped(columns: Sequence[BatchColumn], base: int) -> tuple[Group, ...]:
-    """The machines of the columns, the base's first; the same as ``compare`` makes of a trace."""
+    """The variants of the columns, the base's first, as ``compare`` makes them for a trace."""
     if not 0 <= base < len(columns):
         raise ComparisonError(
             f"base column {base} does not exist; the {len(columns)} columns count from 0"
@@ -126,7 +126,7 @@ def _grouped(columns: Sequence[BatchColumn], base: int) -> tuple[Group, ...]:
 
 
 def threshold_of(session: Session) -> Threshold:
-    """How much may worsen in the session's project."""
+    """The thresholds of the session's project."""
     return Threshold(
         limits={
             name: Limit(row.permille, row.absolute)
@@ -165,6 +165,6 @@ def _alarm(cell: Cell | FullCell) -> str | None:
 
 
 def _last_line(error: str | None) -> str | None:
-    """The end of a traceback is the sentence; the rest is in the run."""
+    """The last line of a traceback; the run has the rest."""
     lines = error.strip().splitlines() if error else []
     return lines[-1] if lines else None

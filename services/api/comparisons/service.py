@@ -17,14 +17,14 @@ from services.api.deps import Resources
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CELLS_MAX = 80
-"""Of one page of comparisons: a cell takes half a millisecond as HTML, and 2 KB as JSON."""
+"""Cells of one page of comparisons: each takes half a millisecond as HTML, and 2 KB as JSON."""
 LIMIT_MAX = 200
-"""The largest limit that may be asked for."""
+"""The largest ``limit`` of a request."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Which of the batch's traces are wanted: one, or ``limit`` after one."""
+    """Which of the batch's traces are requested: one, or ``limit`` after a cursor."""
 
     trace_digest: str | None = None
     after: uuid.UUID | None = None
@@ -33,10 +33,10 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class BatchComparison:
-    """What a batch came to so far. ``command`` gives the same numbers without the service.
+    """The results of a batch so far. ``command`` gives the same numbers without the service.
 
-    ``comparisons`` are those of the part that was asked for; ``next_cursor`` is where the next
-    part begins, None on the last one.
+    ``comparisons`` are those of the requested page; ``next_cursor`` is where the next page
+    begins, None on the last one.
     """
 
     batch: BatchContents
@@ -50,7 +50,7 @@ class BatchComparison:
 def whole(
     resources: Resources, name: str, base: int = 0, trace_digest: str | None = None
 ) -> BatchComparison:
-    """The comparison of a batch with all its traces, or with one, for forms that have no pages."""
+    """The comparison of a batch with all its traces, or with one, for formats without pages."""
     return of_batch(resources, name, base, Part(trace_digest), is_paged=False)
 
 
@@ -59,13 +59,13 @@ def of_batch(
 ) -> BatchComparison:
     """The comparison of a batch against its column ``base``, counted from 0.
 
-    A part has no more than 80 cells, but at least one trace. The verdicts are over
-    the whole batch, or over the one trace that was asked for.
+    A page has no more than 80 cells, but at least one trace. The verdicts are over
+    the whole batch, or over the one requested trace.
 
     Raises:
         NotFound: there is no such batch, or the trace is not part of it.
         ComparisonError: there is no such column.
-        InvalidRequest: the part begins after a trace that is not there.
+        InvalidRequest: the cursor is of a trace that does not exist.
     """
     with resources.transaction() as session:
         batch = batches.get(session, name)
@@ -102,7 +102,7 @@ def _only(batch: Batch, traces: Sequence[TraceName], trace_digest: str | None) -
 
 
 def _command(batch: Batch, traces: Sequence[TraceName], base: int) -> tuple[str, ...]:
-    """``refault replay`` over the same traces and machines, the base first, as words."""
+    """``refault replay`` over the same traces and variants, the base first, as words."""
     columns = [batch.columns[base], *batch.columns]
     variants = dict.fromkeys(column.variant.text for column in columns)
     options = [word for text in variants for word in ("-v", text)]
@@ -110,6 +110,6 @@ def _command(batch: Batch, traces: Sequence[TraceName], base: int) -> tuple[str,
 
 
 def _file_name(trace: TraceName) -> str:
-    """What the file is likely called; a name no shell would like is replaced by the digest."""
+    """The likely file name; a name that needs shell quoting is replaced by the digest."""
     name = trace.name if _PLAIN_NAME.fullmatch(trace.name) else trace.digest[:12]
     return f"{name}.rft"

@@ -1,1 +1,1 @@
-"""Limits: how long a shard of a project may take."""
+"""Limits: the time limit of a project's shards."""

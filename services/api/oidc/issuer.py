@@ -1,4 +1,4 @@
-"""What is asked of an OpenID issuer: where it stands, a login's tokens, who that was.
+"""Client of an OpenID issuer: discovery, the tokens of a login, the user's claims.
 
 ::
 
@@ -6,10 +6,10 @@
     browser ◄─ issuer                            state, code
     we ──────► issuer: token endpoint            code, code verifier, our secret
        ◄──────                                   id token: signed by a key of the issuer's
-                                                 for us, in time, with the nonce of this login
+                                                 for us, not expired, with the nonce of this login
 
-The issuer was chosen by the operator and may be anywhere, also in an inner network. Still it gets
-no more time and room than an honest one needs, and nothing is believed that it has not signed.
+The operator chooses the issuer, which may be in a private network. Still its answers are bounded in
+time and size, and only signed claims are trusted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from refault.errors import Unavailable
 from services.api.refusals import Unauthenticated
 from services.api.settings import Settings, is_safe_url
 
-# Signatures by keys that only the issuer has: neither "none" nor one under a secret we have, too.
+# Asymmetric signatures only: neither "none" nor HMAC with our shared secret.
 ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
     "Ed25519",
@@ -42,7 +42,7 @@ ALGORITHMS = (
 SCOPE = "openid email"
 ANSWER_BYTES_MAX = 1 << 20
 ANSWER_SECONDS = 10.0
-# How far the issuer's clock may be off.
+# Allowed clock skew of the issuer.
 LEEWAY_SECONDS = 60
 _SUBJECT_LENGTH_MAX = 255
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -52,32 +52,32 @@ _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 class Issuer:
     """The issuer of the settings.
 
-    Every method raises :class:`~refault.errors.Unavailable` where the issuer cannot be reached or
-    answers what nobody could use.
+    Every method raises :class:`~refault.errors.Unavailable` if the issuer cannot be reached or its
+    answer is unusable.
     """
 
     settings: Settings
 
     def authorization_endpoint(self) -> str:
-        """Where people log in at the issuer."""
+        """The issuer's authorization endpoint."""
         return str(self._discover()["authorization_endpoint"])
 
     def where(self, endpoint: str, begun: Begun) -> str:
-        """The address a browser goes to for this login."""
+        """The authorization address of this login."""
         url, _ = self._client().create_authorization_url(
             endpoint, state=begun.state, nonce=begun.nonce, code_verifier=begun.code_verifier
         )
         return str(url)
 
     def refusal(self, error: str | None) -> Unauthenticated:
-        """The issuer sent somebody back without a code, and perhaps with a word why."""
+        """The error for a callback without a code, with the issuer's reason if it gave one."""
         return Unauthenticated(f"the issuer refused the login: {plain(error or 'no code')}")
 
     def redeem(self, code: str, nonce: str, code_verifier: str) -> Person:
-        """Who has logged in, for the code the browser brought back.
+        """The user of a login, for the code of the callback.
 
         Raises:
-            Unauthenticated: the issuer does not take the code, or its token does not hold.
+            Unauthenticated: the issuer refuses the code, or its token is invalid.
         """
         metadata = self._discover()
         tokens = self._tokens(metadata, code, code_verifier)
@@ -138,7 +138,7 @@ class Issuer:
                 },
             )
             claims.validate(leeway=LEEWAY_SECONDS)
-        # What is in a token is anybody's before its signature is checked, and oddly shaped at will.
+        # Before its signature is checked a token is untrusted and may have any shape.
         except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
             reason = plain(getattr(error, "error", None) or type(error).__name__)
             raise Unauthenticated(f"the issuer's answer is invalid: {reason}") from error
@@ -149,7 +149,7 @@ class Issuer:
         return claims
 
     def _told(self, tokens: Mapping[str, Any], url: str, subject: str) -> Mapping[str, Any]:
-        """What the issuer tells of the person elsewhere; some keep addresses out of tokens."""
+        """The claims of the userinfo endpoint; some issuers omit the address from tokens."""
         token = str(tokens.get("access_token"))
         if not (token.isascii() and token.isprintable()):
             raise self._silent("it has no access token")
@@ -187,7 +187,7 @@ class Issuer:
 
 
 def plain(text: object) -> str:
-    """A word somebody else chose, fit for a sentence and a log: short, and without surprises."""
+    """Foreign text made safe for a message and a log: short and printable."""
     kept = "".join(
         letter for letter in str(text)[:100] if letter.isascii() and letter.isprintable()
     )
@@ -195,19 +195,19 @@ def plain(text: object) -> str:
 
 
 def _who_we_are(settings: Settings, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """How this service shows the token endpoint that it is the client it says (RFC 6749, 2.3)."""
+    """How this client authenticates at the token endpoint (RFC 6749, 2.3)."""
     secret = settings.oidc_client_secret
     methods = metadata.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
     if secret and "client_secret_basic" in methods:
         return {"auth": httpx.BasicAuth(quote(settings.oidc_client_id, ""), quote(secret, ""))}
     shown = {"client_id": settings.oidc_client_id} | ({"client_secret": secret} if secret else {})
-    # Left out, the library would choose a way of its own.
+    # Without it the library would choose a method itself.
     return {"auth": lambda request: request, **shown}
 
 
 def _verified_email(claims: Mapping[str, Any]) -> str | None:
     email = claims.get("email")
-    # The string "true" would do for a careless reader, and "false" as well.
+    # Only the boolean counts: as strings, "true" and "false" would both be truthy.
     if claims.get("email_verified") is not True or not isinstance(email, str):
         return None
     return email.lower() if EMAIL.fullmatch(email.lower()) else None
@@ -223,14 +223,14 @@ def _http() -> httpx.Client:
 
 
 class _Bounded(httpx.HTTPTransport):
-    """Answers of bounded length, in bounded time."""
+    """Answers of bounded size, in bounded time."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """As its base does; reading the answer raises where it goes on too long."""
+        """As the base class; reading the answer raises beyond the bounds."""
         until = time.monotonic() + ANSWER_SECONDS
         response = super().handle_request(request)
         if response.headers.get("content-encoding", "identity") != "identity":
-            # A small answer could become a large one.
+            # A small compressed answer could unpack to a large one.
             response.close()
             raise httpx.DecodingError("an encoding that was not requested")
         response.stream = _BoundedStream(cast("httpx.SyncByteStream", response.stream), until)

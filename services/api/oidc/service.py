@@ -1,7 +1,7 @@
-"""A login by an OpenID issuer: begun in a browser, finished in the same one, once.
+"""A login by an OpenID issuer: started and finished in the same browser, once.
 
-Nobody is taken for a user because of a name or an unverified address: a person is known by issuer
-and subject. Who is not known yet must have been invited (docs/decisions).
+A user is identified by issuer and subject, never by a name or an unverified address. An unknown
+one must have been invited (docs/decisions).
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# People type their password and look for their phone.
+# Users need time to type a password and find their phone.
 _LIFETIME = datetime.timedelta(minutes=10)
 _WINDOW_SECONDS = 300
-# Nothing can be guessed here; this bounds what a stranger makes us ask the issuer and remember. A
-# whole team behind one proxy shares it.
+# Nothing can be guessed here; this bounds the requests to the issuer and the rows a stranger can
+# cause. A whole team behind one proxy shares it.
 _BEGUN_MAX = 200
 
 
 def name_of_issuer(resources: Resources) -> str | None:
-    """What the issuer is called; None where logins by one are off."""
+    """The issuer's name; None without an issuer."""
     settings = resources.settings
     return settings.oidc_name or urlsplit(settings.oidc_issuer).hostname
 
 
 def begin(resources: Resources, target: str, address: str) -> BegunLogin:
-    """A login that leads to ``target``; nothing is kept where the issuer cannot be asked."""
+    """A started login that leads to ``target``; nothing is stored if the issuer is unreachable."""
     issuer = _issuer(resources)
     with transaction(resources.engine) as session:
         rates.forget_old(session)
@@ -60,13 +60,13 @@ def begin(resources: Resources, target: str, address: str) -> BegunLogin:
 
 
 def finish(resources: Resources, body: FinishBody, address: str) -> IssuedSession:
-    """A login session for whom the issuer vouches.
+    """A login session for the user the issuer identified.
 
     Raises:
-        Unauthenticated: this browser has begun no such login or finished it already, or
-            the issuer's answer is invalid, or is no.
-        Forbidden: the person is known to the issuer, and not to us; or shut out.
-        Unavailable: the issuer cannot be asked.
+        Unauthenticated: this browser has not started the login or has finished it already, or
+            the issuer's answer is invalid or a refusal.
+        Forbidden: the issuer's user is unknown here, or disabled.
+        Unavailable: the issuer is unreachable.
     """
     issuer = _issuer(resources)
     with transaction(resources.engine) as session:
@@ -89,7 +89,7 @@ def finish(resources: Resources, body: FinishBody, address: str) -> IssuedSessio
 def _issuer(resources: Resources) -> Issuer:
     if not resources.settings.oidc_issuer:
         raise NotFound("there is no issuer: REFAULT_OIDC_ISSUER is not set")
-    # Imported late: who has no issuer does without all that reads signed tokens.
+    # Imported late: without an issuer, the token libraries need not be loaded.
     from services.api.oidc.issuer import Issuer  # noqa: PLC0415
 
     return Issuer(resources.settings)

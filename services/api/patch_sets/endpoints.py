@@ -113,7 +113,7 @@ def get_patch_set(
     """Get one patch set."""
     with resources.transaction() as session:
         found = document_of(session, patch_sets.get(session, patch_set))
-    # A patch set never changes, but its series may grow.
+    # A patch set never changes, but its list of siblings may.
     newest = max((sibling.id for sibling in found.siblings), default=found.id)
     tag = f"{found.id}-{len(found.siblings)}-{newest}"
     keep = FOREVER if found.series is None else REVALIDATE

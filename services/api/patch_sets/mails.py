@@ -1,4 +1,4 @@
-"""Patch sets from mail: what was read, what the catalogue knows of it, and what a person says."""
+"""Patch sets from mail: the mails, their matches in the catalogue, and mappings by hand."""
 
 from collections.abc import AsyncIterator, Mapping
 
@@ -18,7 +18,7 @@ MAIL_BYTES_MAX = 8 * 1024 * 1024
 
 
 class MailedPatch(Document):
-    """One patch as it was mailed, and which of the catalogue it is."""
+    """One mailed patch and its match in the catalogue."""
 
     index: int = Field(description="What a mapping calls it")
     subject: str
@@ -37,7 +37,7 @@ class MailedPatch(Document):
 
 
 class SkippedMail(Document):
-    """A mail that is no patch of this series."""
+    """A mail that is not a patch of this series."""
 
     subject: str
     reason: str
@@ -45,7 +45,7 @@ class SkippedMail(Document):
 
 
 class MailReading(Document):
-    """What a file of mails holds, and the patch set made of it, if one was asked for."""
+    """The series in a file of mails, and the patch set made of it, if requested."""
 
     series: str | None = Field(description="The cover letter's subject")
     version: int
@@ -58,7 +58,7 @@ class MailReading(Document):
 
 
 async def bounded(chunks: AsyncIterator[bytes]) -> bytes:
-    """The body, unless it is larger than a mailbox may be."""
+    """The body, up to the maximum size of a mailbox."""
     found = bytearray()
     async for chunk in chunks:
         found += chunk
@@ -81,7 +81,7 @@ def mapping_of(words: list[str]) -> dict[int, str]:
 def reading_of(
     data: bytes, version: int | None, mapping: Mapping[int, str]
 ) -> tuple[MailReading, tuple[str, ...]]:
-    """What the mails are, and the patches they come to; raises SeriesError or UnknownPatch."""
+    """The mails and their patches; raises SeriesError or UnknownPatch."""
     found = series.read(data, version)
     matches = series.apply_mapping(series.match(found.patches), mapping)
     return MailReading(
@@ -111,10 +111,10 @@ def reading_of(
 
 
 def check_whole(reading: MailReading, *, partial: bool) -> None:
-    """Refuses to make a patch set of what is not matched, or not the whole series.
+    """Refuses a series with unmatched or missing patches.
 
     Raises:
-        SeriesError: with each mail, and what can be done.
+        SeriesError: with each mail, and the remedy.
     """
     if reading.unmatched:
         listed = ", ".join(
@@ -129,12 +129,12 @@ def check_whole(reading: MailReading, *, partial: bool) -> None:
 def make(
     resources: Resources, reading: MailReading, ids: tuple[str, ...], name: str, base: str
 ) -> bool:
-    """Makes the patch set of a reading and puts it in; whether it is new.
+    """Stores the patch set of a reading; the row, and whether it is new.
 
     It belongs to the series of that name, under the version of the mails.
 
     Raises:
-        CatalogueError: the patches make no machine on that base.
+        CatalogueError: the patches resolve to no variant on that base.
     """
     wanted = catalogue.PatchSet(base, ids)
     title = f"{name} v{reading.version}" if reading.version > 1 else name

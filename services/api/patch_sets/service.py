@@ -1,4 +1,4 @@
-"""From a request body to the catalogue's patch set, with the place of every complaint."""
+"""From a request body to the catalogue's patch set, with the JSON pointer of every error."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -25,7 +25,7 @@ def document_of(session: Session, row: PatchSetRow) -> PatchSet:
 
 
 def documents_of(session: Session, rows: Sequence[PatchSetRow]) -> list[PatchSet]:
-    """Rows as JSON; as many queries for all of them as for one."""
+    """Rows as JSON; the number of queries does not depend on theirs."""
     siblings = patch_sets.siblings(session, rows)
     documents = []
     for row in rows:
@@ -36,10 +36,10 @@ def documents_of(session: Session, rows: Sequence[PatchSetRow]) -> list[PatchSet
 
 
 def to_catalogue(body: PatchSetBody) -> catalogue.PatchSet:
-    """The patch set of a body, known to resolve.
+    """The patch set of a body, checked to resolve.
 
     Raises:
-        PointedError: with the JSON pointers of what is wrong.
+        PointedError: with the JSON pointers of the errors.
     """
     with pointing_at("/base"):
         catalogue.get_base(body.base)
@@ -60,7 +60,7 @@ def to_catalogue(body: PatchSetBody) -> catalogue.PatchSet:
 
 
 def _places(error: CatalogueError, wanted: catalogue.PatchSet) -> list[str]:
-    """Which of the patches an error of ``resolve`` is about."""
+    """The patches an error of ``resolve`` is about."""
     if isinstance(error, ContradictingPatches):
         chosen = [catalogue.get_patch(patch_id) for patch_id in wanted.patches]
         pairs = combinations(enumerate(chosen), 2)

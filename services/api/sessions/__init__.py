@@ -1,1 +1,1 @@
-"""Logins, and what a caller is."""
+"""Logins, and the caller's identity."""

@@ -91,7 +91,7 @@ def _person(caller: Caller) -> User:
 def _described(resources: Resources, caller: Caller) -> Me:
     with transaction(resources.engine) as session:
         is_person = caller.kind == "session" and caller.user is not None
-        # Held until the end, so that its own project is not asked for again.
+        # Kept open until the end, so that its project is not queried again.
         found = accounts.projects_of(session, caller.user) if is_person and caller.user else []
         choices = [ProjectChoice(name=project.name, role=role) for project, role in found]
         project = projects.by_id(session, caller.project_id) if caller.project_id else None

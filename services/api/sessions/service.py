@@ -1,13 +1,13 @@
-"""Logging in, slowly enough that guessing leads nowhere, and strangers shut nobody out.
+"""Logins with rate limits against guessing, under which strangers lock nobody out.
 
-What counts is what failed::
+Only failed logins count::
 
-    login:account:anna:192.0.2.7   this account, from this place
-    login:address:192.0.2.7        any account, from this place
-    login:device:0193…             a browser in which the account has logged in before: nothing else
+    login:account:anna:192.0.2.7   this account, from this address
+    login:address:192.0.2.7        any account, from this address
+    login:device:0193…             a browser known to the account: nothing else counts
 
-So whoever knows a name can make it wait for those at their own place only, and not even there for a
-browser that is known.
+So knowing a name is enough to block it from one's own address only, and not for a known browser
+there.
 """
 
 import datetime
@@ -31,21 +31,21 @@ from services.api.sessions.schemas import LoginBody, OpenedSession
 _log = logging.getLogger("refault.api")
 
 _WINDOW_SECONDS = 300
-# As many as are hashed at once: what is looked up in here nobody else's guess changes meanwhile.
+# As many as are hashed at once: inside, no other guess changes the counts that are read.
 _GUESSES = threading.BoundedSemaphore(passwords.AT_ONCE)
 _IPV6_SITE_BITS = 64
 
 AUDITED_WITHIN_HOUR = 500
-"""Refused logins that the audit tells of in an hour, of all: it is kept for ever."""
+"""Refused logins in the audit per hour, in all: the audit is kept for ever."""
 
 
 def log_in(resources: Resources, body: LoginBody, address: str) -> OpenedSession:
     """A login session for the right name and password.
 
     Raises:
-        RateLimited: too many tries failed for that account from that place, or from that place.
-        Unauthenticated: they are wrong; which of them, or whether there is such a user, nobody
-            is told.
+        RateLimited: too many failures for that account and address, or that address.
+        Unauthenticated: one of them is wrong; neither which, nor whether the user exists, is
+            revealed.
     """
     place = place_of(address)
     with transaction(resources.engine) as session:
@@ -70,7 +70,7 @@ def log_in(resources: Resources, body: LoginBody, address: str) -> OpenedSession
 
 
 def open_session(resources: Resources, session: Session, user: User) -> OpenedSession:
-    """A login session of a user who has shown who they are; in their first project."""
+    """A login session of an authenticated user, in their first project."""
     projects = accounts.projects_of(session, user)
     lifetime = datetime.timedelta(hours=resources.settings.session_hours)
     project_id = projects[0][0].id if projects else None
@@ -79,7 +79,7 @@ def open_session(resources: Resources, session: Session, user: User) -> OpenedSe
 
 
 def place_of(address: str) -> str:
-    """What is counted for an address: of IPv6 the site, since whoever has one has all of it."""
+    """The key of an address: for IPv6 its /64, as a site has all of one."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -90,7 +90,7 @@ def place_of(address: str) -> str:
 
 
 def audit_refusal(resources: Resources, actor: str, address: str, **detail: Any) -> None:
-    """Tells the audit of a refused login, unless it has been told of so many lately."""
+    """Writes a refused login to the audit, up to a number per hour."""
     with transaction(resources.engine) as session:
         rates.forget_old(session)
         count, _ = rates.count(session, "audit:login refused", 3600)
@@ -101,9 +101,9 @@ def audit_refusal(resources: Resources, actor: str, address: str, **detail: Any)
 
 
 class Tries:
-    """Guesses under some keys: none is looked at where too many have failed, and they take turns.
+    """Guesses under some keys: refused after too many failures, otherwise checked in turn.
 
-    A guess is looked at inside the block, and :meth:`fail` counts it there.
+    A guess is checked inside the block, and :meth:`fail` counts it there.
     """
 
     def __init__(self, resources: Resources, keys: Sequence[str]) -> None:
@@ -113,7 +113,7 @@ class Tries:
         self.is_first_or_last = False
 
     def __enter__(self) -> Self:
-        # Before the wait for a turn: a flood of what is refused anyway holds nobody up.
+        # Before waiting for a turn: a flood of guesses that are refused anyway delays nobody.
         self._check()
         _GUESSES.acquire()
         try:
@@ -134,7 +134,7 @@ class Tries:
     def fail(self) -> None:
         """Counts one more under each key."""
         with transaction(self._engine) as session:
-            # Always in this order: two at once wait for each other and never in a circle.
+            # Always in this order, so that two transactions cannot deadlock.
             counts = [rates.count(session, key, _WINDOW_SECONDS)[0] for key in self._keys]
         self.is_first_or_last = bool({1, self._limit} & set(counts))
 

@@ -1,4 +1,4 @@
-"""The endpoints of share links: made and listed at their batch, revoked by id."""
+"""The endpoints of share links: created and listed at their batch, revoked by id."""
 
 import datetime
 import uuid

@@ -1,1 +1,1 @@
-"""API tokens: minted by who is logged in, shown once."""
+"""API tokens: created by logged-in users, shown once."""

@@ -1,4 +1,4 @@
-"""What is known of traces, changed and deleted by people and by retention rules."""
+"""Metadata of traces; changes and deletion, by users and by retention rules."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ _log = logging.getLogger("refault.api")
 
 
 def describe(session: Session, row: Trace) -> TraceDetail:
-    """The trace, with what a replay of it may cost."""
+    """The trace, with the estimated cost of a replay."""
     detail = TraceDetail.model_validate(row)
     speed = throughput.lately(session)
     if speed is not None:
@@ -37,7 +37,7 @@ def describe(session: Session, row: Trace) -> TraceDetail:
 
 
 def listed(row: Trace) -> TraceSummary:
-    """The trace as lists show it: a page of them stays small, whatever their headers say."""
+    """The trace as lists show it, shortened so that a page stays small."""
     summary = TraceSummary.model_validate(row)
     words = itertools.islice(summary.guest.items(), LISTED_WORDS_MAX)
     marks = [
@@ -59,14 +59,14 @@ def _cut(text: str) -> str:
 
 
 def version(detail: TraceDetail) -> str:
-    """The ETag: another one whenever anything of the answer differs."""
+    """The ETag, which differs whenever the answer does."""
     return hashlib.sha256(detail.model_dump_json().encode()).hexdigest()[:32]
 
 
 def change(
     resources: Resources, name: str, changes: TraceChanges, if_match: str | None
 ) -> TraceDetail:
-    """Change what people say of a trace. Without ``if_match`` the last change wins.
+    """Change the metadata of a trace. Without ``if_match`` the last change wins.
 
     Raises VersionMismatch if the trace is no longer the one the caller saw.
     """
@@ -85,7 +85,7 @@ def change(
 
 
 def as_uploaded(trace: TraceDetail) -> TraceDetail:
-    """The trace without what people have said of it, for who may not read that."""
+    """The trace without its metadata, for callers that may not read it."""
     return trace.model_copy(
         update={
             "name": trace.header.get("name") or trace.digest[:12],
@@ -99,11 +99,11 @@ def as_uploaded(trace: TraceDetail) -> TraceDetail:
 def delete(
     resources: Resources, caller: Caller, name: str, *, cascade: bool, dry_run: bool
 ) -> TraceDeletion:
-    """Delete a trace with all that is only its own, or say what that would be.
+    """Delete a trace with everything only it uses, or list what that would be.
 
     Raises:
-        Forbidden: the caller has not uploaded it, or ``cascade`` takes batches along, and is no
-            maintainer; or may not read what a dry run says.
+        Forbidden: a caller without `admin` has not uploaded it, or ``cascade`` would delete
+            batches; or the caller may not read, for a dry run.
         Conflict: see ``trace_deletion.delete``.
     """
     if dry_run:
@@ -122,13 +122,13 @@ def delete(
     except Conflict:
         if "read" in caller.scopes:
             raise
-        # Which batches they are is not for everybody.
+        # A caller without `read` must not learn the batches' names.
         raise Conflict(f"trace {row.digest[:12]} is part of batches: it is kept") from None
     return _told(taken, snapshot_count, deleted=True)
 
 
 def apply_retention(resources: Resources) -> int:
-    """Delete the traces that rules let go, in all projects; answers how many. Each is logged."""
+    """Delete the traces expired by retention rules, in all projects; returns how many."""
     with transaction(resources.engine) as session:
         found = trace_deletion.overdue(session)
     deleted_count = 0
@@ -137,9 +137,9 @@ def apply_retention(resources: Resources) -> int:
         try:
             taken, _ = _delete(owner, trace_id, cascade=False)
         except (Conflict, NotFound):
-            continue  # used or deleted since it was found
+            continue  # Used or deleted since it was found.
         except Unavailable as error:
-            # The next sweep tries again; the others need not wait for it.
+            # The next sweep retries it; the others go ahead.
             _log.warning(
                 "retention: trace %s of project %s is kept: %s", trace_id, project_id, error
             )
@@ -158,10 +158,10 @@ def apply_retention(resources: Resources) -> int:
 def _delete(
     resources: Resources, name: str | uuid.UUID, *, cascade: bool
 ) -> tuple[trace_deletion.Deletion, int]:
-    """Answers what went, and how many snapshots. No lock is held while a store removes files."""
+    """Deletes rows and files; how many, and how many snapshots. No lock is held for files."""
     with resources.transaction() as session:
         taken = trace_deletion.check(session, traces.get(session, name), cascade=cascade)
-    # Before the rows: a snapshot that is gone costs work, one without a row would be nobody's.
+    # Before the rows: a lost snapshot costs work, one without a row would never be deleted.
     try:
         snapshot_count = resources.snapshots.erase(taken.shard_ids)
     except OSError as error:
@@ -180,7 +180,7 @@ def _delete(
         try:
             orphans.finish(resources.engine, resources.blobs, removal, taken.digest)
         except (OSError, Unavailable) as error:
-            # The trace is gone all the same; tidying up removes what is written down for it.
+            # The trace is deleted anyway; the sweep removes the recorded file.
             _log.warning("the file of trace %s is removed later: %s", taken.digest[:12], error)
     return taken, snapshot_count
 

@@ -1,7 +1,7 @@
-"""Whether a project has room for an upload, said before its bytes are taken.
+"""The quota of a project, checked before the bytes of an upload are received.
 
-What is on its way counts as if it were there: uploads in parts by the length they announced, those
-of one request by what they announced or have sent. Otherwise many at once take any room.
+Unfinished uploads count: resumable ones with their announced length, single-request ones with the
+bytes announced or received. Otherwise many concurrent uploads could exceed any quota.
 """
 
 import threading
@@ -21,7 +21,7 @@ Counted = tuple[int, int]
 
 
 class OpenUploads:
-    """The uploads of one request that are on their way to this process, per project."""
+    """The single-request uploads this process is receiving, per project."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,13 +29,13 @@ class OpenUploads:
         self._bytes: Counter[uuid.UUID | None] = Counter()
 
     def of(self, project_id: uuid.UUID | None) -> Counted:
-        """How many, and their bytes."""
+        """Their number and bytes."""
         with self._lock:
             return self._counts[project_id], self._bytes[project_id]
 
     @contextmanager
     def one(self, project_id: uuid.UUID | None) -> Iterator["OpenUpload"]:
-        """One more, until the block is left."""
+        """Counts one more until the block is left."""
         upload = OpenUpload(self, project_id)
         self._add(project_id, 1, 0)
         try:
@@ -52,7 +52,7 @@ class OpenUploads:
 
 
 class OpenUpload:
-    """One of them, and how many bytes it counts for."""
+    """One of them, with the bytes it counts for."""
 
     def __init__(self, uploads_: OpenUploads, project_id: uuid.UUID | None) -> None:
         self._uploads = uploads_
@@ -60,20 +60,20 @@ class OpenUpload:
         self.size_bytes = 0
 
     def grow_to(self, size_bytes: int) -> None:
-        """It has announced, or sent, so many bytes."""
+        """Set the bytes announced or received."""
         if size_bytes > self.size_bytes:
             self._uploads._add(self._project_id, 0, size_bytes - self.size_bytes)  # noqa: SLF001
             self.size_bytes = size_bytes
 
 
 def check_announced(session: Session, size_bytes: int, digest: str | None, coming: Counted) -> None:
-    """Refuses an upload of so many bytes that is over the quota and no trace that is here.
+    """Refuses an upload over the quota, unless the service has the trace already.
 
-    A trace that is here may come once more; while it does in parts, further ones need room.
+    An existing trace may be uploaded again; while that is a resumable upload, others need room.
 
     Raises:
-        QuotaExceeded: there is no room for it.
-        DigestMismatch: the trace of that digest is here, and has another size.
+        QuotaExceeded: the quota does not suffice.
+        DigestMismatch: the existing trace of that digest has another size.
     """
     found = None if digest is None else traces.find_by_digest(session, digest)
     if found is not None:
@@ -84,7 +84,7 @@ def check_announced(session: Session, size_bytes: int, digest: str | None, comin
 
 
 def check_open_count(session: Session, limit: int) -> None:
-    """Refuses a further upload in parts where the project has as many open as it may."""
+    """Refuses another resumable upload if the project has the maximum open."""
     projects.take_turn(session)
     count, _ = uploads.under_way(session)
     if count >= limit:
@@ -95,9 +95,9 @@ def check_open_count(session: Session, limit: int) -> None:
 
 
 def bytes_left(session: Session, digest: str | None, coming: Counted) -> int | None:
-    """How many bytes an upload of unknown length may have; None if the project has no bound.
+    """How many bytes an upload of unknown length may have; None if unbounded.
 
-    It may be a trace that is here, so it may be as large as the largest of those.
+    It may be an existing trace, so it may always be as large as the largest of those.
     """
     found = None if digest is None else traces.find_by_digest(session, digest)
     if found is not None:

@@ -14,8 +14,8 @@ GUEST_WORDS_MAX = 50
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
 Note = Annotated[str, Field(max_length=NOTE_LENGTH_MAX)]
-# A tag is a word: it stands in addresses, and on command lines between others.
-# Its length stands apart: fifty repetitions of a Unicode class in patterns took 4 MiB.
+# A tag has no blanks: it is used in addresses and on command lines.
+# Its length is not in the pattern: fifty repetitions of a Unicode class took 4 MiB.
 Tag = Annotated[str, Field(pattern=r"^\w[\w.:+/-]*$", max_length=50, description="One word")]
 GuestWord = Annotated[str, Field(max_length=1000)]
 GuestKey = Annotated[str, Field(min_length=1, max_length=100)]

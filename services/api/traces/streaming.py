@@ -1,4 +1,4 @@
-"""The bytes of a body on their way from the event loop to a worker thread.
+"""Hands the bytes of a body from the event loop to a worker thread.
 
 ::
 
@@ -6,9 +6,9 @@
        ▲                                                            │
        └──────────── no thread waits while the sender does ◄────────┘
 
-Who takes an upload is a generator: it is sent the bytes piece by piece, empty at their end, and
-runs in a thread from one piece to the next. So an upload holds a thread only while there is
-something of it to write and to check, however slowly its sender sends.
+The consumer is a generator: it is sent the bytes piece by piece, empty at the end, and runs in a
+thread from one piece to the next. So an upload holds a thread only while there are bytes to write
+and check, however slow its sender is.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ GATHERED_BYTES = 512 * 1024
 
 
 async def take(request: Request, resources: Resources, taking: Taking[TakenT]) -> TakenT:
-    """What ``taking`` makes of the bytes of a body.
+    """The result of the generator ``taking`` for the bytes of a body.
 
-    It begins before the first byte comes. What is wrong with the body (ClientDisconnect, or an
-    HTTPException of ``bodies.py``) is raised in it, so that it can keep what came before.
+    It starts before the first byte. Errors of the body (ClientDisconnect, or an HTTPException of
+    ``bodies.py``) are raised in it, so that it can keep the bytes before.
     """
     driven = _Driven(taking)
     run = partial(anyio.to_thread.run_sync, limiter=resources.upload_slots)
@@ -42,8 +42,8 @@ async def take(request: Request, resources: Resources, taking: Taking[TakenT]) -
     ahead: asyncio.Task[Piece] | None = None
     try:
         await run(driven.begin)
-        # Each hand-over costs as much as checking a small piece, so they are joined; the first
-        # comes alone, as it may show already that this is no trace.
+        # Each hand-over costs as much as checking a small piece, so pieces are joined; the first
+        # is handed over alone, as it may already show that this is not a trace.
         wanted_bytes = 1
         while not driven.is_done:
             piece, failure = await (ahead or _next(stream, wanted_bytes))
@@ -54,7 +54,7 @@ async def take(request: Request, resources: Resources, taking: Taking[TakenT]) -
                 await run(partial(driven.send, piece))
             if failure is not None and not driven.is_done:
                 await run(partial(driven.fail, failure))
-            # All uploads together hold no more than a few would.
+            # One buffer for all uploads bounds their memory together.
             wanted_bytes = max(2, GATHERED_BYTES // max(1, resources.bodies.coming_count))
         return driven.result
     finally:
@@ -66,9 +66,9 @@ async def take(request: Request, resources: Resources, taking: Taking[TakenT]) -
 
 
 async def _next(stream: AsyncIterator[bytes], wanted_bytes: int) -> Piece:
-    """As many bytes as wanted, or a chunk more; fewer at the end, and then none.
+    """At least the wanted bytes, up to a chunk more; fewer at the end, then none.
 
-    With what was wrong after them: whoever takes the body has them first, and then a say in that.
+    An error comes after them: the consumer gets the bytes first and can then handle it.
     """
     gathered: list[bytes] = []
     try:
@@ -81,7 +81,7 @@ async def _next(stream: AsyncIterator[bytes], wanted_bytes: int) -> Piece:
 
 
 class _Driven(Generic[TakenT]):
-    """A generator driven from threads, one at a time, also where one was not waited for."""
+    """A generator driven from threads, one at a time, even if one was not awaited."""
 
     def __init__(self, taking: Taking[TakenT]) -> None:
         self._taking = taking

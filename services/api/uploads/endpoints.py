@@ -1,6 +1,6 @@
 """The endpoints under ``/api/v1/uploads``: tus 1.0, and two in JSON besides.
 
-Site adds ``Tus-Resumable`` to every answer, also to those that refuse.
+Site adds ``Tus-Resumable`` to every answer, errors included.
 """
 
 import uuid
@@ -33,7 +33,7 @@ def _speaks(tus_resumable: Annotated[str | None, Header(description="1.0.0")] = 
 
 
 def _may_go_on(resources: WithResources, caller: WithCaller, upload: uuid.UUID) -> None:
-    """Refuses to send bytes for, or to end, what another caller has begun."""
+    """Refuses to write to or delete an upload of another caller."""
     with resources.transaction() as session:
         row = uploads.get(session, upload)
     if (row.user_id, row.token_id) != (None, None):
@@ -166,8 +166,8 @@ async def append_to_upload(
 ) -> Response:
     """Send the next bytes.
 
-    A bad trace is refused at its byte and the upload ended. After the last byte the header
-    `Refault-Trace` names the trace. A part whose checksum is wrong is a 460, and is dropped.
+    A bad trace is refused with the byte of the error, and the upload ends. After the last byte the
+    header `Refault-Trace` names the trace. A part with a wrong checksum is dropped, with a 460.
     """
     if content_type != protocol.PART_TYPE:
         raise HTTPException(415, f"the bytes of an upload must be {protocol.PART_TYPE}")

@@ -18,11 +18,11 @@ from services.api.traces.announcement import Wishes, as_wishes
 VERSION: Final = "1.0.0"
 EXTENSIONS: Final = "creation,creation-with-upload,checksum,expiration,termination"
 PART_TYPE: Final = "application/offset+octet-stream"
-# What every answer of an upload's address says.
+# Headers of every answer of an upload's address.
 SPOKEN: Final[Mapping[str, str]] = {"tus-resumable": VERSION, "tus-version": VERSION}
 
 _ALGORITHMS: Final[Mapping[str, Callable[[], Any]]] = {
-    # The protocol demands sha1; against damage on the way it is good enough.
+    # The protocol demands sha1; it is good enough against damage in transit.
     "sha1": lambda: hashlib.sha1(usedforsecurity=False),
     "sha256": hashlib.sha256,
     "md5": lambda: hashlib.md5(usedforsecurity=False),
@@ -33,7 +33,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def check_version(header: str | None) -> None:
-    """Refuses to guess what another version means."""
+    """Refuses other versions of the protocol."""
     if header != VERSION:
         raise ProtocolMismatch(
             f"this service speaks Tus-Resumable {VERSION}, the request says {header or 'nothing'}"
@@ -41,7 +41,7 @@ def check_version(header: str | None) -> None:
 
 
 def number(name: str, header: str | None) -> int:
-    """A header that must be there and count bytes."""
+    """A required header with a number of bytes."""
     found = number_in(header)
     if found is None:
         raise UploadHeaderInvalid(f"{name}: expected a number of bytes, got {header!r:.100}")
@@ -50,7 +50,7 @@ def number(name: str, header: str | None) -> int:
 
 @dataclasses.dataclass
 class Checksum:
-    """What a part was announced to sum up to."""
+    """The announced checksum of a part."""
 
     algorithm: str
     expected: bytes
@@ -72,7 +72,7 @@ class Checksum:
         return _ALGORITHMS[self.algorithm]()
 
     def check(self, summed: Any) -> None:
-        """Raises ChecksumMismatch if the part is another one."""
+        """Raises ChecksumMismatch if the checksums differ."""
         if not hmac.compare_digest(summed.digest(), self.expected):
             raise ChecksumMismatch(
                 f"the part came with {self.algorithm} {summed.hexdigest()}, "
@@ -81,10 +81,10 @@ class Checksum:
 
 
 def read_metadata(header: str | None) -> tuple[Wishes, str | None]:
-    """What the sender wishes for the trace, and the sha256 it says the file has.
+    """Name, tags and note for the trace, and the announced sha256 of the file.
 
-    ``name`` (or ``filename``), ``tags`` with spaces between, ``note`` and ``sha256`` are ours;
-    other keys are left alone.
+    ``name`` (or ``filename``), ``tags`` separated by spaces, ``note`` and ``sha256`` are ours;
+    other keys are ignored.
     """
     values: dict[str, str] = {}
     if header and not header.isascii():
@@ -109,7 +109,7 @@ def read_metadata(header: str | None) -> tuple[Wishes, str | None]:
 
 
 def described(row: Upload) -> dict[str, str]:
-    """What an answer says of an upload."""
+    """The headers of an answer about an upload."""
     headers = {
         "upload-offset": str(row.offset_bytes),
         "upload-length": str(row.size_bytes),

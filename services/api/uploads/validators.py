@@ -1,9 +1,9 @@
-"""Validators of uploads: new ones, and those between two requests of theirs.
+"""Validators of uploads: new ones, and those kept between two requests of an upload.
 
-All of them decode in the same few threads, into the same few rooms, however many uploads run: a
-block takes memory. A validator is kept for the next part, since rebuilding it re-reads the file; a
-few of them are, as each holds what it counted. Without one, the bytes on disk are read again, but
-not for every part: see ``service.py``.
+All of them decode in the same few threads, into the same few buffers, however many uploads run,
+because a block takes memory. A few validators are kept for the next part, since rebuilding one
+re-reads the file. Without one, the bytes on disk are read again, but not for every part: see
+``service.py``.
 """
 
 import threading
@@ -16,7 +16,7 @@ from refault.trace import ReadBack, Rooms, TraceValidator
 
 
 class Validators:
-    """The validators of the uploads written to last."""
+    """The validators of the most recently written uploads."""
 
     def __init__(self, count_max: int, decode_count: int) -> None:
         self._count_max = count_max
@@ -26,13 +26,13 @@ class Validators:
         self._kept: OrderedDict[uuid.UUID, TraceValidator] = OrderedDict()
 
     def new(self, read_back: ReadBack) -> TraceValidator:
-        """One for bytes that are read back from there."""
+        """A validator for bytes read back from there."""
         return TraceValidator(read_back, self._decoding, self._rooms)
 
     def take(self, upload_id: uuid.UUID, partial: Partial, offset: int) -> TraceValidator | None:
-        """One that was fed the bytes before ``offset``; it is the caller's from now on.
+        """The kept validator that was fed the bytes before ``offset``; the caller owns it now.
 
-        None where none was kept: see :meth:`again`.
+        None if none was kept: see :meth:`again`.
         """
         with self._lock:
             kept = self._kept.pop(upload_id, None)
@@ -42,9 +42,9 @@ class Validators:
         return None if offset else self.new(partial.read)
 
     def again(self, partial: Partial, offset: int) -> TraceValidator:
-        """A new one that was fed the bytes before ``offset``, read again.
+        """A new validator, fed the bytes before ``offset`` from the file.
 
-        Raises TraceError if they are no good.
+        Raises TraceError if they are invalid.
         """
         validator = self.new(partial.read)
         try:
@@ -56,17 +56,17 @@ class Validators:
         return validator
 
     def give(self, upload_id: uuid.UUID, validator: TraceValidator) -> None:
-        """Keeps it for the next part; the one that waited longest may have to go."""
+        """Keeps it for the next part; the least recently used one may be dropped."""
         with self._lock:
             self._kept[upload_id] = validator
             while len(self._kept) > self._count_max:
                 self._kept.popitem(last=False)
 
     def drop(self, upload_id: uuid.UUID) -> None:
-        """Forgets it."""
+        """Drops it."""
         with self._lock:
             self._kept.pop(upload_id, None)
 
     def close(self) -> None:
-        """Ends the threads, once they have done what they were given."""
+        """Ends the threads after their pending work."""
         self._decoding.shutdown()

@@ -1,1 +1,1 @@
-"""Webhooks: who is told when a batch ends."""
+"""Webhooks: addresses that get a message when a batch ends."""
