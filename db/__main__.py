@@ -35,7 +35,7 @@ which; 2 the command line or the environment is incomplete
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; answers the exit code."""
+    """Runs one command; returns the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     wants_database = not (options.command == "verify" and options.backup)

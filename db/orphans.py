@@ -33,7 +33,7 @@ def remove(engine: sa.Engine, blobs: BlobStore) -> list[str]:
             if drop(engine, blobs, placement_id, digest):
                 removed.append(digest)
         except (RefaultError, OSError) as error:
-            # The next sweep tries again; the others need not wait for it.
+            # The next sweep retries it; the others go ahead.
             _log.warning("orphaned blob %s cannot be removed: %s", digest[:12], error)
     return removed
 

@@ -45,7 +45,7 @@ class Resources:
         publish: Callable[[Sequence[ShardMessage]], int],
         cache: Path,
     ) -> Resources:
-        """Everything the settings name; connects to nothing yet."""
+        """The resources named by the settings; connects to nothing yet."""
         attempts = cache / "attempts"
         attempts.mkdir(parents=True, exist_ok=True)
         staging = settings.blobs_staging or cache / "blobs"

@@ -1,1 +1,1 @@
-"""The web pages, rendered on the server from what the public API shows."""
+"""The web pages, rendered on the server from the public API."""

@@ -1,6 +1,6 @@
-"""What people do from a batch's page: stop it, take it up again, share it.
+"""Actions on a batch's page: cancel, resume, retry, share.
 
-Each is a form's POST with the form key of its login, passed on to the API, which compares it.
+Each is a form POST with the form key of its login, passed on to the API, which checks it.
 """
 
 from starlette.requests import Request
@@ -19,19 +19,19 @@ class Actions:
         self._pages = pages
 
     async def cancel(self, request: Request) -> Response:
-        """Stops the batch."""
+        """Cancels the batch."""
         return await self._done(request, "cancel")
 
     async def resume(self, request: Request) -> Response:
-        """Takes a cancel back."""
+        """Resumes the batch."""
         return await self._done(request, "resume")
 
     async def retry(self, request: Request) -> Response:
-        """Runs again what failed."""
+        """Runs the failed runs again."""
         return await self._done(request, "retry")
 
     async def share(self, request: Request) -> Response:
-        """Makes a link, and shows it this once."""
+        """Creates a link and shows it once."""
         fields = await fields_of(request)
         days = whole_number(fields.get(_DAYS_ASKED) or "90", _DAYS_ASKED)
         batch = request.path_params["batch"]
@@ -44,7 +44,7 @@ class Actions:
         return HTMLResponse(body, 201)
 
     async def revoke(self, request: Request) -> Response:
-        """Ends a link."""
+        """Revokes a link."""
         fields = await fields_of(request)
         async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
             await client.revoke_share(request.path_params["share"])

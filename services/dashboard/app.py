@@ -1,8 +1,8 @@
 """The pages as an ASGI app: :func:`create_pages`.
 
-Everything shown comes from the public API, called in this process through the
-client that everybody else uses. Pages hold no script and no style of their
-own and load nothing from other hosts; the policy below says so to browsers.
+All data comes from the public API, called in this process through the
+published client. Pages have no inline script and no inline style and load
+nothing from other hosts, which the policy below enforces.
 """
 
 import hashlib
@@ -95,7 +95,7 @@ def _told(request: Request, error: Exception) -> tuple[int, str, str]:
     if isinstance(error, Refused):
         return error.status, str(error.problem.get("title", "Refused")), str(error)
     if isinstance(error, InvalidRequest):
-        # What an address says cannot even be asked for.
+        # The address cannot be sent to the API.
         return 404, "Page not found", str(error)
     if isinstance(error, ServiceError):
         return 503, "The service cannot answer", str(error)
@@ -108,7 +108,7 @@ def _told(request: Request, error: Exception) -> tuple[int, str, str]:
 
 
 class _Guarded:
-    """Adds the content security policy to every answer, and how long it may be kept."""
+    """Adds the content security policy and caching headers to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -118,15 +118,15 @@ class _Guarded:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["content-security-policy"] = POLICY
-                # To other sites nothing; without our own name in it, a form of ours could not be
-                # told from one of theirs. A shared page has none that writes, and its address is
-                # a secret: what asks for its style sheet does not say where from.
+                # No referrer to other sites, but one to our own, which tells our forms from
+                # theirs. A shared page has no form and its address is a secret, so it sends none
+                # at all, not even for its style sheet.
                 is_shared = scope["path"].startswith("/s/")
                 headers["referrer-policy"] = "no-referrer" if is_shared else "same-origin"
-                # Pages name each static file together with the digest of all of them.
+                # Pages address static files with the digest of all of them.
                 is_fixed = scope["path"].startswith("/static/") and scope["query_string"]
                 is_there = message["status"] == HTTPStatus.OK
-                # The answer to a form may hold a secret that is shown this once.
+                # The answer to a form may hold a secret.
                 is_secret = scope["method"] == "POST" or is_shared
                 shown = "no-store" if is_secret else "private, no-cache"
                 headers["cache-control"] = FOREVER if is_fixed and is_there else shown
@@ -138,7 +138,7 @@ class _Guarded:
 def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),
-        # Names come from uploaded files: everything is escaped, whatever a template is called.
+        # Names come from uploaded files: everything is escaped, whatever the template's suffix.
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -156,7 +156,7 @@ def _templates() -> jinja2.Environment:
 
 
 def _digest_of_assets() -> str:
-    """Changes when a static file does, so that no browser keeps an old one."""
+    """The digest of the static files, so that no browser uses a stale copy."""
     digest = hashlib.sha256()
     for path in sorted((FOLDER / "static").iterdir()):
         digest.update(path.read_bytes())

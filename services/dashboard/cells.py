@@ -1,7 +1,7 @@
 """The cells of large tables, as HTML.
 
-A batch's page has thousands of them, and a template takes as long for one as this does for ten.
-Every text that comes from elsewhere is escaped here, as templates escape it.
+A batch's page has thousands of them, and a template is ten times slower than this. All foreign
+text is escaped here, as templates do.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 
 class Change(NamedTuple):
-    """A change against the base: its text, and ``more`` or ``less`` where that costs or saves."""
+    """A change against the base: its text, and ``more`` or ``less`` if it is a cost."""
 
     text: str
     tone: str
@@ -44,7 +44,7 @@ def _count(value: str, change: Change, is_quiet: bool, is_wrong: bool) -> str:  
 
 
 def picked(places: Iterable[int], contents: Sequence[Markup]) -> Markup:
-    """A row of cells that share few contents: for each cell the place of its own among them."""
-    # The format escapes what is no markup; joined as text, since escaping would look at each again.
+    """A row of cells with few distinct contents: for each cell the index of its content."""
+    # The format has escaped them; joined as str, because Markup.join would escape each again.
     cells = [str(Markup("<td>{}</td>").format(content)) for content in contents]
     return Markup("".join([cells[place] for place in places]))  # noqa: S704  # escaped before

@@ -1,7 +1,6 @@
-"""The box at the top of a batch's page: what it comes to, and why.
+"""The box at the top of a batch's page: the verdict and its reasons.
 
-The API answers the project's verdict, the one a CI job ends with; the page adds sentences and
-decides nothing.
+The API gives the project's verdict, the same as a CI job gets; the page only adds sentences.
 """
 
 import re
@@ -16,16 +15,16 @@ from services.dashboard.verdicts import EXITS, SENTENCES, TALLIES, shown
 
 REASONS_SHOWN = 6
 _REASON_MAX = 160
-# Labels of a series: so many of its first patches.
+# Labels of a series' prefixes: 1, 1-2, 1-3, …
 _PREFIX = re.compile(r"[0-9]+(-[0-9]+)?")
 
 
 def conclusion(
     document: Mapping[str, Any], link_to: Callable[[str], str], *, is_running: bool
 ) -> dict[str, Any] | None:
-    """What the comparison ``document`` of a batch comes to; None while there is nothing to say.
+    """The conclusion of a batch's comparison ``document``; None while there is none.
 
-    ``link_to`` gives the address of what is shown of a trace.
+    ``link_to`` gives the address of a trace's section.
     """
     overview, verdict = document["overview"], document["verdict"]
     counts = Counter(name for trace in overview["traces"] for name in trace["verdicts"])
@@ -37,7 +36,7 @@ def conclusion(
     status = Verdict(verdict["status"])
     if is_running and not known:
         return None
-    # What the others say is worth more than that some are missing.
+    # The verdict of the cells with results tells more than that some are missing.
     is_told_otherwise = status is Verdict.MISSING and known
     worst = overview["worst"] if is_told_otherwise else next(iter(verdict["reasons"]), None)
     return {
@@ -54,10 +53,10 @@ def conclusion(
 
 
 def _sentence(worst: Mapping[str, Any] | None, columns: Sequence[Mapping[str, Any]]) -> str:
-    """The worst verdict, where it is and why."""
+    """The worst verdict, its place and reason, as a sentence."""
     if worst is None:
         return "Nothing to compare."
-    # An error may be long; the trace's own section has all of it.
+    # An error may be long; the trace's section shows it in full.
     reason = shorten(worst["text"] or "", _REASON_MAX, placeholder=" …")
     why = f": {reason}" if reason else ""
     labels = {column["label"]: column["labels"] for column in columns}[worst["label"]]
@@ -67,7 +66,7 @@ def _sentence(worst: Mapping[str, Any] | None, columns: Sequence[Mapping[str, An
 
 
 def _tally(known: Mapping[Verdict, int], *, is_running: bool) -> str:
-    """How many cells of each kind there are."""
+    """How many cells have each verdict."""
     if not known:
         return ""
     listed = ", ".join(f"{count} {TALLIES[verdict]}" for verdict, count in known.items())
@@ -76,7 +75,7 @@ def _tally(known: Mapping[Verdict, int], *, is_running: bool) -> str:
 
 
 def _reasons(verdict: Mapping[str, Any], link_to: Callable[[str], str]) -> dict[str, Any]:
-    """The cells that made the verdict, each with what leads to its explanation."""
+    """The cells behind the verdict, each with a link to its explanation."""
     told = [
         {
             "label": reason["label"],

@@ -1,4 +1,4 @@
-"""The pages of who comes and goes: logging in and out, choosing a project, a shared batch."""
+"""The pages around access: login, logout, choosing a project, a shared batch."""
 
 from functools import partial
 from http import HTTPStatus
@@ -31,20 +31,20 @@ _MEDIA_TYPES = {
 
 
 class Doors:
-    """The pages one passes through; all they know comes from the API as well."""
+    """The pages around access; all their data comes from the API as well."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
 
     async def login(self, request: Request) -> Response:
-        """The form, and what it sends; leads on to the page that was asked for."""
+        """The login form and its POST; redirects to the requested page."""
         if request.method != "POST":
             return await self.form(request, way_on(request.query_params.get("next", "/")))
         fields = await fields_of(request)
         target = way_on(fields.get("next", "/"))
         try:
             async with self._pages.client(request) as client:
-                # Strangers' failed tries do not count against a browser that is known.
+                # Failed logins of others do not count against a known browser.
                 opened = await client.log_in(
                     fields.get("name", ""),
                     fields.get("password", ""),
@@ -66,7 +66,7 @@ class Doors:
         return response
 
     async def logout(self, request: Request) -> Response:
-        """Ends the login here and in the service."""
+        """Deletes the cookie and ends the login in the service."""
         fields = await fields_of(request)
         async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
             await client.log_out()
@@ -77,14 +77,14 @@ class Doors:
         return response
 
     async def project(self, request: Request) -> Response:
-        """Chooses the project that is looked at."""
+        """Chooses the project of the login."""
         fields = await fields_of(request)
         async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
             await client.choose_project(fields.get("project", ""))
         return onwards("/")
 
     async def shared(self, request: Request) -> Response:
-        """The comparison of a shared batch, for whoever has the link."""
+        """The comparison of a shared batch, for anyone with the link."""
         secret, query = request.path_params["secret"], request.query_params
         place = Place(
             f"/s/{quote(secret)}",
@@ -143,7 +143,7 @@ class Doors:
     async def form(
         self, request: Request, target: str, name: str = "", refused: Refused | None = None
     ) -> Response:
-        """The form to log in by, with what was wrong with the last try."""
+        """The login form, with the error of the last attempt."""
         async with self._pages.client(request, token=None) as client:
             offer = await client.get_oidc()
         body = self._pages.text(
@@ -162,7 +162,7 @@ class Doors:
 
 
 def logged_in(request: Request, secret: str, target: str) -> Response:
-    """Leads on with the cookie of a login."""
+    """Redirects with the cookie of a login."""
     response = onwards(target)
     response.set_cookie(
         SESSION_COOKIE, secret, httponly=True, samesite="lax", secure=is_encrypted(request)
@@ -171,7 +171,7 @@ def logged_in(request: Request, secret: str, target: str) -> Response:
 
 
 def way_on(target: str) -> str:
-    """Where a login leads: an address of this site, whatever was asked for."""
+    """The target of a login, always an address of this site (no open redirect)."""
     parts = urlsplit(target)
     is_ours = target.startswith("/") and not target.startswith(("//", "/\\"))
     is_plain = target.isascii() and target.isprintable() and "\\" not in target
@@ -179,19 +179,19 @@ def way_on(target: str) -> str:
 
 
 def to_login(request: Request) -> Response:
-    """Sends somebody we do not know to the form, and from there back to where they were."""
+    """Redirects an unauthenticated user to the login form, and from there back."""
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return onwards(f"/login?next={quote(path, safe='')}")
 
 
 def onwards(target: str) -> Response:
-    """Leads to another page of this site, or to the issuer."""
-    # The browser comes with GET, whatever it has sent before.
+    """Redirects to another page of this site, or to the issuer."""
+    # 303: the browser follows with GET, whatever the method was.
     return RedirectResponse(target, HTTPStatus.SEE_OTHER)
 
 
 def is_encrypted(request: Request) -> bool:
-    """Whether the browser speaks HTTPS, as far as we are told; a proxy may end it before us."""
+    """Whether the browser uses HTTPS, directly or, by X-Forwarded-Proto, to a proxy."""
     told = request.headers.get("x-forwarded-proto", "")
     return request.url.scheme == "https" or told == "https"
 

@@ -1,4 +1,4 @@
-"""Numbers, sizes and times as pages show them. All of it is text; templates escape it."""
+"""Numbers, sizes and times as pages show them: plain text, which templates escape."""
 
 from datetime import datetime
 
@@ -12,7 +12,7 @@ def grouped(number: int | None) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """So many of something: ``1 cell``, ``12 cells``."""
+    """A count with its noun: ``1 cell``, ``12 cells``."""
     return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 

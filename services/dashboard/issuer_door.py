@@ -1,10 +1,10 @@
-"""The way to an OpenID issuer and back, as a browser walks it.
+"""The redirects of a login by an OpenID issuer.
 
 ::
 
-    /login ──► /login/oidc ──► the issuer ──► /login/oidc/callback ──► the page that was asked for
-                sets the cookie of this         takes the cookie: only the browser that left can
-                one login                       come back, and only once
+    /login ──► /login/oidc ──► the issuer ──► /login/oidc/callback ──► the requested page
+                sets the cookie of this         takes the cookie: only the browser that started
+                one login                       the login can finish it, and only once
 """
 
 from http import HTTPStatus
@@ -22,14 +22,14 @@ _COOKIE_SECONDS = 600
 
 
 class IssuerDoor:
-    """The door for people whom the issuer vouches for."""
+    """The pages of a login by the issuer."""
 
     def __init__(self, pages: Pages, doors: Doors) -> None:
         self._pages = pages
         self._doors = doors
 
     async def leave(self, request: Request) -> Response:
-        """Sends the browser to the issuer."""
+        """Redirects the browser to the issuer."""
         target = way_on(request.query_params.get("next", "/"))
         try:
             async with self._pages.client(request) as client:
@@ -37,7 +37,7 @@ class IssuerDoor:
         except Refused as refused:
             return await self._doors.form(request, target, refused=refused)
         response = onwards(begun["location"])
-        # "lax", because it is the issuer's page that leads back here.
+        # "lax", because the issuer's page links back here.
         response.set_cookie(
             COOKIE,
             begun["secret"],
@@ -50,7 +50,7 @@ class IssuerDoor:
         return response
 
     async def come_back(self, request: Request) -> Response:
-        """Lets in whom the issuer vouches for; anybody else sees the form again, and why."""
+        """Finishes the login, or shows the form again with the reason."""
         query = request.query_params
         answer = {name: query[name] for name in ("code", "error", "iss") if name in query}
         secret = request.cookies.get(COOKIE, "")

@@ -1,4 +1,4 @@
-"""One method per page: ask the API, shape the answer, fill the template."""
+"""One method per page: call the API, shape the answer, render the template."""
 
 import dataclasses
 import hashlib
@@ -56,11 +56,11 @@ class Pages:
         )
 
     async def batch(self, request: Request) -> Response:
-        """The comparison of a batch; ``?base=`` chooses the column it is read against."""
+        """The comparison of a batch; ``?base=`` chooses the base column."""
         return HTMLResponse(await self._batch(request, "batch.html"))
 
     async def batch_parts(self, request: Request) -> Response:
-        """The same without what never changes, and without the sections in ``?have=``."""
+        """Only the parts that can change, without the sections in ``?have=``."""
         known = request.query_params.get("have", "")
         if len(known) > _HAVE_MAX:
             raise HTTPException(422, f"have is longer than {_HAVE_MAX} characters")
@@ -85,7 +85,7 @@ class Pages:
                 cursor=place.cursor,
             )
             code = document["batch"]["code"]
-            # Forms write with the key of a login; a token has none, and none is shown a form.
+            # A form needs the form key of a login; a token has none, so it gets no forms.
             may_act = bool(me["form_key"]) and "submit" in me["scopes"]
             shares = (await client.list_shares(code))["items"] if may_act else []
         place = dataclasses.replace(place, address=f"/api/v1/comparisons/{code}")
@@ -113,7 +113,7 @@ class Pages:
         shares: Sequence[Mapping[str, Any]] = (),
         **values: Any,
     ) -> str:
-        """The page of a batch, or parts of it; takes too long for the event loop."""
+        """The page of a batch, or parts of it; runs in a thread, as it is slow."""
         page = page_of(document, place) | {"shares": shares}
         page["sections"] = [self._section(trace, is_shared=is_shared) for trace in page["traces"]]
         return self.text(
@@ -121,20 +121,20 @@ class Pages:
         )
 
     def _section(self, trace: Mapping[str, Any], *, is_shared: bool) -> dict[str, Any]:
-        """What is shown of one trace, and a version by which it is known again."""
+        """The section of one trace, and its version."""
         text = self.text("batch_trace.html", trace=trace, is_shared=is_shared)
         version = hashlib.sha256(text.encode()).hexdigest()[:_VERSION_LENGTH]
         return {"anchor": trace["anchor"], "version": version, "text": Markup(text)}  # noqa: S704  # a template's
 
     async def trace(self, request: Request) -> Response:
-        """What is known of a trace."""
+        """The page of a trace."""
         async with self.client(request) as client:
             me = await client.get_me()
             trace = await client.get_trace(request.path_params["trace"])
         return self.page("trace.html", me=me, trace=_trace_page(trace))
 
     async def problem(self, request: Request) -> Response:
-        """What a problem's ``type`` means."""
+        """The explanation of a problem's ``type``."""
         async with self.client(request) as client:
             kind = await client.get_problem(request.path_params["name"])
         return self.page("problem.html", me=None, kind=kind)
@@ -142,15 +142,15 @@ class Pages:
     def client(
         self, request: Request, *, token: str | None = None, form_key: str | None = None
     ) -> AsyncClient:
-        """The API on behalf of who asks for a page: with their cookie or token, or with ``token``.
+        """A client of the API with the request's cookie or token, or with ``token``.
 
-        ``form_key`` is what a form of theirs has sent along; the API compares it.
+        ``form_key`` is the one sent by a form; the API checks it.
         """
         shown = () if token else ("authorization", "cookie")
         headers = {
             name: request.headers[name] for name in (*shown, "origin") if name in request.headers
         }
-        # Every line of it, in its order: the last is what the nearest proxy has added.
+        # All lines in order: the last is from the nearest proxy.
         if told := request.headers.getlist("x-forwarded-for"):
             headers["x-forwarded-for"] = ", ".join(told)
         if form_key is not None:
@@ -195,7 +195,7 @@ def _batch_row(batch: BatchDocument) -> dict[str, Any]:
 
 
 def _named_some(entries: Sequence[Mapping[str, Any]], count: int) -> str:
-    """The names of the first ones, and how many more there are."""
+    """The first names, and how many more there are."""
     names = ", ".join(entry["name"] for entry in entries)
     left = count - len(entries)
     return f"{names} and {left} more" if left > 0 else names
@@ -250,7 +250,7 @@ def _guest(trace: TraceDocument) -> str:
 
 
 def whole_number(text: str, name: str) -> int:
-    """A number of a query; a 422 for anything else, and for more digits than any needs."""
+    """A number of a query; a 422 for anything else, and for too many digits."""
     if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX):
         raise HTTPException(422, f"{name} must be a whole number of at most {_DIGITS_MAX} digits")
     return int(text)

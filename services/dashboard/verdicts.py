@@ -1,4 +1,4 @@
-"""How a verdict looks: a word, a sign and a tone; never a colour alone."""
+"""Display of a verdict: a word, a sign and a tone; never a colour alone."""
 
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ SENTENCES = {
     Verdict.WITNESSED: "agree with the real guest",
     Verdict.MISSING: "have no result",
 }
-"""What a column does, after its name and before the trace's."""
+"""The predicate of a column, between its name and the trace's."""
 
 TALLIES = {
     Verdict.INTEGRITY: "with an integrity alarm",
@@ -52,14 +52,14 @@ TALLIES = {
     Verdict.IDENTICAL: "identical",
     Verdict.WITNESSED: "as witnessed",
 }
-"""What a cell is, after how many there are."""
+"""The predicate of cells, after their number."""
 
 EXITS = {
     0: "nothing is worse than this project allows",
     1: "the answer is no",
     5: "no verdict: a cell has no result",
 }
-"""What the exit code of a batch's verdict means."""
+"""The meaning of the exit codes of a batch's verdict."""
 
 _STATES = {
     "queued": ("…", "missing"),
@@ -71,7 +71,7 @@ _STATES = {
 
 
 def shown(value: str) -> Shown:
-    """How the verdict of that name looks."""
+    """The display of the verdict of that name."""
     return _SHOWN[Verdict(value)]
 
 

@@ -24,11 +24,11 @@ TERMINATED = 143
 
 
 class _ToldToStop(BaseException):
-    """SIGTERM or SIGHUP arrived; not an error, so nothing but the end may catch it."""
+    """SIGTERM or SIGHUP arrived; a BaseException, so that no error handler catches it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; answers the exit code."""
+    """Runs one command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m services.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _guarded(options: argparse.Namespace) -> int:
-    """Whatever happens, everything is stopped, and a failure is told in words."""
+    """Stops everything in any case, and prints a failure."""
     signal.signal(signal.SIGTERM, _tell)
     signal.signal(signal.SIGHUP, _tell)
     stack = Stack(options.data, worker_count=options.workers, port=options.port)
@@ -73,7 +73,7 @@ def _guarded(options: argparse.Namespace) -> int:
         with stack:
             _work(stack, options)
     except KeyboardInterrupt:
-        # On a terminal Ctrl-C is how one leaves; before the service was up it is a failure.
+        # Ctrl-C on a terminal is a normal exit; before the service was up it is a failure.
         return 0 if stack.was_ready else INTERRUPTED
     except _ToldToStop:
         return TERMINATED
@@ -114,7 +114,7 @@ def _how_to_log_in(stack: Stack) -> str:
 
 
 def _in_background(stack: Stack, work: Callable[[], demo.Shown]) -> demo.Shown:
-    """Runs the demo on a thread, so that this one can look after the parts and hear signals."""
+    """Runs the demo on a thread, so that the main thread can watch the parts and get signals."""
     answers: list[demo.Shown] = []
     errors: list[BaseException] = []
 

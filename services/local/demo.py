@@ -1,4 +1,4 @@
-"""The whole path on the demo traces, as a user of the HTTP API goes it."""
+"""The whole path on the demo traces, as a user of the HTTP API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARED_DAYS = 7
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """What the demo ends with."""
+    """The result of the demo."""
 
     table: str
     page_url: str
@@ -70,7 +70,7 @@ def run(url: str, token: str, report: Reporter, traces: Sequence[Path]) -> Shown
             raise DemoFailed(_failure(batch, failed["items"]))
         return Shown(
             table=client.comparison_text(batch["code"]),
-            # So that the page opens without a login; it shows this batch and nothing else.
+            # A share link, so that the page opens without a login; it shows this batch only.
             page_url=url + client.share_batch(batch["code"], lifetime_days=SHARED_DAYS)["path"],
             run_count=progress["total"],
             found_count=progress["cached"],
@@ -97,7 +97,7 @@ def _watch(client: Client, batch: BatchDocument, report: Reporter) -> None:
     )
     for event in client.watch_batch(batch["code"]):
         now = event.data["progress"]
-        # What was found by digest has no events left; what has ended has all of its own.
+        # Cached runs have no events to replay; finished runs have replayed all of theirs.
         total = now.get("events_total") or 0
         if total:
             text = f"replaying, {now['finished']} of {now['total']} runs finished"

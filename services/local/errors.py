@@ -1,4 +1,4 @@
-"""Why the embedded stack cannot start or go on."""
+"""Errors of the embedded stack."""
 
 from refault.errors import RefaultError
 

@@ -1,11 +1,11 @@
-"""The first account of a local service: made at the first start, kept in the data folder.
+"""The first account of a local service: created at the first start, kept in the data folder.
 
 ::
 
     DATA/access.json    {"user": "admin", "password": ..., "token": ...}    mode 600
 
-Nothing in it has a default. If the file is lost, the next start makes another password and token
-for the same user; what the lost ones opened is closed.
+Nothing in it has a default. If the file is lost, the next start creates another password and token
+for the same user and revokes the lost ones.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TOKEN_NAME = "this machine"  # noqa: S105  # its name
 
 @dataclasses.dataclass(frozen=True)
 class Access:
-    """What opens a local service."""
+    """The credentials of a local service."""
 
     user: str
     password: str = dataclasses.field(repr=False)
@@ -40,7 +40,7 @@ class Access:
 
     @classmethod
     def ensure(cls, folder: DataFolder, engine: sa.Engine) -> Access:
-        """What the folder holds, if it still opens the database; else something new."""
+        """The credentials in the folder, if they are still valid; else new ones."""
         path = folder.path(FILE)
         with contextlib.suppress(FileNotFoundError):
             try:

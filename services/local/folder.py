@@ -1,4 +1,4 @@
-"""The folder everything lives in.
+"""The data folder.
 
 ::
 
@@ -45,7 +45,7 @@ class DataFolder:
         """Creates what is missing and takes the lock.
 
         The parts of a stack inherit the lock, so a folder is free only when
-        the last process of the stack before has ended; that is waited for.
+        the last process of the previous stack has ended; this waits for it.
 
         Raises:
             StackError: the folder cannot be written, or another stack uses it.
@@ -66,19 +66,19 @@ class DataFolder:
             ) from error
 
     def close(self) -> None:
-        """Lets go of the lock; parts that still run keep their share of it."""
+        """Releases our lock; parts that still run keep theirs."""
         if self._lock_descriptor is not None:
             os.close(self._lock_descriptor)
             self._lock_descriptor = None
 
     @property
     def is_open(self) -> bool:
-        """Whether the lock is ours."""
+        """Whether we hold the lock."""
         return self._lock_descriptor is not None
 
     @property
     def lock_descriptor(self) -> int:
-        """The open lock, for parts to inherit."""
+        """The descriptor of the lock, for parts to inherit."""
         if self._lock_descriptor is None:
             raise StackError(f"the data folder {self.root} is not open")
         return self._lock_descriptor
@@ -104,7 +104,7 @@ class DataFolder:
         temporary.replace(path)
 
     def _refuse_foreign(self) -> None:
-        # A checkout's own .refault may hold compiled kernels before any stack has run in it.
+        # The .refault of a checkout may hold compiled kernels before a stack has run in it.
         if {path.name for path in self.root.iterdir()} <= {"cache"}:
             return
         raise StackError(
@@ -122,7 +122,7 @@ class DataFolder:
                 break
             except BlockingIOError:
                 holder = path.read_text().strip()
-                # Somebody alive holds it on purpose; only the leftovers of the dead are waited for.
+                # A live starter holds it on purpose; we wait only for the parts a dead one left.
                 if time.monotonic() > deadline or _is_alive(holder):
                     os.close(descriptor)
                     raise StackError(
@@ -147,7 +147,7 @@ class DataFolder:
                 ) from error
         missing = [name for name in wanted if name not in known]
         if missing:
-            # Letters and digits only: they stand in URLs.
+            # Letters and digits only: they are parts of URLs.
             known |= {name: secrets.token_hex(24) for name in missing}
             self.write_private(path, json.dumps(known, indent=2) + "\n")
         return known

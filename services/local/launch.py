@@ -1,13 +1,13 @@
-"""Becomes another program that cannot outlive the one that started it.
+"""Executes another program that cannot outlive its starter.
 
 ``python launch.py OPTIONS -- PROGRAM ARGUMENTS`` does three things that can
 only be done between fork and exec, then replaces itself by PROGRAM, which thus
 keeps the process id:
 
 1. If asked, it changes to an unprivileged account: Postgres refuses to be root.
-2. If asked, it keeps one right of root's, to pass through folders the account
+2. If asked, it keeps one capability of root, to search folders the account
    may not enter (a checkout under ``/root``), as an ambient capability; see
-   capabilities(7). CAP_DAC_READ_SEARCH is asked for first; containers that
+   capabilities(7). CAP_DAC_READ_SEARCH is tried first; containers that
    lack it have CAP_DAC_OVERRIDE.
 3. It asks the kernel for a signal when its parent dies; see prctl(2).
 
@@ -31,11 +31,11 @@ CAP_DAC_READ_SEARCH = 2
 CAPABILITY_VERSION_3 = 0x2008_0522
 
 CANNOT_DROP = 113
-"""Exit code: the account or the right cannot be had."""
+"""Exit code: the account or the capability is not available."""
 CANNOT_REACH = 114
 """Exit code: the account cannot reach one of the ``--probe`` paths; stdout names it."""
 PARENT_DEAD = 115
-"""Exit code: the parent died before the kernel could be asked to tell."""
+"""Exit code: the parent died before PR_SET_PDEATHSIG was set."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -53,7 +53,7 @@ class _Set(ctypes.Structure):
 
 
 def die_with_parent(signal_number: int, parent_pid: int) -> None:
-    """Asks for ``signal_number`` when the parent dies; ends at once if it has died already."""
+    """Requests ``signal_number`` for when the parent dies; exits at once if it has died already."""
     _prctl(PR_SET_PDEATHSIG, signal_number)
     if os.getppid() != parent_pid:
         os._exit(PARENT_DEAD)
@@ -62,7 +62,7 @@ def die_with_parent(signal_number: int, parent_pid: int) -> None:
 def become(user_id: int, group_id: int, *, keep_search: bool) -> None:
     """Changes to an account for good; raises OSError if the kernel refuses."""
     if keep_search:
-        # Capabilities then outlive the change of account, and count in access(2) too, by which
+        # Capabilities then survive the change of account, and apply in access(2) too, by which
         # Postgres looks for its own programs.
         _prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
@@ -76,7 +76,7 @@ def become(user_id: int, group_id: int, *, keep_search: bool) -> None:
 
 
 def _keep_only(capability: int) -> None:
-    """Gives up every capability but one, which the next exec then keeps."""
+    """Drops every capability but one, which survives the next exec."""
     mask = 1 << capability
     header = _Header(CAPABILITY_VERSION_3, 0)
     sets = (_Set * 2)(_Set(mask, mask, mask), _Set(0, 0, 0))
@@ -98,7 +98,7 @@ def _first_unreachable(paths: list[str]) -> str | None:
 
 
 def main() -> None:
-    """Does what the command line says; returns only by exiting."""
+    """Runs the command line; never returns."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--signal", type=int, required=True)
@@ -114,7 +114,7 @@ def main() -> None:
         except OSError as error:
             sys.stdout.write(f"{error}\n")
             sys.exit(CANNOT_DROP)
-    # After the change of account, which clears it.
+    # After the change of account, which resets it.
     die_with_parent(options.signal, options.parent)
     unreachable = _first_unreachable(options.probe)
     if unreachable is not None:
@@ -122,7 +122,7 @@ def main() -> None:
         sys.exit(CANNOT_REACH)
     program = options.program[1:] if options.program[:1] == ["--"] else options.program
     if program:
-        # Under the account's own name files are private unless somebody says otherwise.
+        # Files of the account are private by default.
         os.umask(0o077)
         os.execv(program[0], program)  # noqa: S606  # no shell is the point
 

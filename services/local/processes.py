@@ -1,4 +1,4 @@
-"""One part of the stack as a process: started, watched, stopped, its log quoted when it fails."""
+"""One part of the stack as a process: started, watched, stopped; its log is quoted on failure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POLL_SECONDS = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """An account to run a part as; ``keep_search``: it needs help to reach its files."""
+    """An account to run a part as; ``keep_search``: it needs a capability to reach its files."""
 
     name: str
     user_id: int
@@ -30,14 +30,14 @@ class Account:
     keep_search: bool = False
 
     def to_options(self) -> list[str]:
-        """What ``launch.py`` wants to hear."""
+        """The options for ``launch.py``."""
         options = ["--user", str(self.user_id), "--group", str(self.group_id)]
         return [*options, "--keep-search"] if self.keep_search else options
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """How to start a part, and how to end it."""
+    """How to start and stop a part."""
 
     part: str
     arguments: Sequence[str]
@@ -46,7 +46,7 @@ class Command:
     folder: Path
     account: Account | None = None
     stop_signal: signal.Signals = signal.SIGTERM
-    # Sent by the kernel when the starter dies.
+    # Sent by the kernel when the starter dies (PR_SET_PDEATHSIG).
     death_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 20.0
     inherited: tuple[int, ...] = ()
@@ -79,7 +79,7 @@ class Process:
                 cwd=command.folder,
                 env=dict(command.environment),
                 pass_fds=command.inherited,
-                # Ctrl-C is for the starter, which then stops the parts in order.
+                # Own session: Ctrl-C goes to the starter only, which stops the parts in order.
                 start_new_session=True,
             )
 
@@ -95,7 +95,7 @@ class Process:
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended; None while it runs."""
+        """The exit code; None while it runs."""
         return self._process.poll()
 
     def tail(self, line_count: int = TAIL_LINES) -> str:
@@ -141,7 +141,7 @@ class Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        # It led a session of its own, so whatever it left behind has its process group.
+        # It led a session of its own, so its leftover children are in its process group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

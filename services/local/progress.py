@@ -1,6 +1,6 @@
-"""What the starter says while it works: live on a terminal, plain lines elsewhere.
+"""Progress output of the starter: live on a terminal, plain lines elsewhere.
 
-All of it goes to stderr; stdout is for the comparison.
+It goes to stderr; stdout is for the comparison.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LINE_SECONDS = 5.0
 
 
 class Reporter(Protocol):
-    """Steps that begin, and one bar at a time that fills."""
+    """Steps, and one progress bar at a time."""
 
     def __enter__(self) -> Self: ...
 
@@ -29,17 +29,17 @@ class Reporter(Protocol):
     ) -> None: ...
 
     def step(self, text: str) -> None:
-        """Something begins."""
+        """A step begins."""
 
     def bar(self, text: str, done: int, total: int) -> None:
-        """The present step is so far; ``text`` names the bar, another text begins another."""
+        """Progress of the current bar; another ``text`` begins another bar."""
 
     def close_bar(self) -> None:
-        """The bar is complete or of no more interest."""
+        """Ends the bar."""
 
 
 class Lines:
-    """Plain lines, for logs: a bar is a line now and then."""
+    """Plain lines, for logs: a bar is a line every few seconds."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
@@ -68,7 +68,7 @@ class Lines:
             self.step(f"{text}: {100 * done // max(total, 1)} %")
 
     def close_bar(self) -> None:
-        """The next bar's first line comes at once."""
+        """Resets the timer, so that the next bar's first line is printed at once."""
         self._last_bar = 0.0
 
 
@@ -99,11 +99,11 @@ class Live:
         self._progress.stop()
 
     def step(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a permanent line."""
         self._progress.console.print(text, highlight=False, markup=False)
 
     def bar(self, text: str, done: int, total: int) -> None:
-        """Moves the bar, or begins another."""
+        """Updates the bar, or begins another."""
         if self._bar is None or text != self._text:
             self.close_bar()
             self._text = text
@@ -111,12 +111,12 @@ class Live:
         self._progress.update(self._bar, completed=done, total=max(total, 1))
 
     def close_bar(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         if self._bar is not None:
             self._progress.remove_task(self._bar)
             self._bar = None
 
 
 def reporter() -> Reporter:
-    """The one that fits stderr."""
+    """The implementation for the current stderr."""
     return Live() if sys.stderr.isatty() else Lines()

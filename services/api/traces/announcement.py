@@ -22,7 +22,7 @@ _SHA256_BYTES = 32
 
 @dataclasses.dataclass(frozen=True)
 class Wishes:
-    """What the sender wants a trace to be called and known by; used if the trace is new."""
+    """Name, tags and note from the sender; used if the trace is new."""
 
     name: str | None = None
     tags: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class _WishedWords(Body):
 
 
 def as_wishes(*, name: str | None, tags: Sequence[str], note: str) -> Wishes:
-    """Wishes that came as plain words, held to what such words may be."""
+    """The same from query or metadata strings, validated."""
     try:
         words = _WishedWords(name=name, tags=list(tags), note=note)
     except ValidationError as error:
@@ -47,7 +47,7 @@ def as_wishes(*, name: str | None, tags: Sequence[str], note: str) -> Wishes:
 
 @dataclasses.dataclass(frozen=True)
 class Announcement:
-    """What the sender says of an upload before its first byte; None where it says nothing."""
+    """What the sender announces before the first byte; None where it does not."""
 
     wishes: Wishes
     size_bytes: int | None
@@ -63,7 +63,7 @@ def announced(
 ) -> Announcement:
     """The announcement in a request's headers; ``InvalidRequest`` if they cannot be read.
 
-    ``digest`` is the one in the address, if there is one; the header must not contradict it.
+    ``digest`` is the one in the address, if any; the header must match it.
     """
     size_bytes = number_in(content_length)
     stated = _read_content_digest(content_digest)
@@ -73,7 +73,7 @@ def announced(
 
 
 def _read_content_digest(header: str | None) -> str | None:
-    """The sha-256 of a ``Content-Digest`` header in hex; other algorithms are left alone."""
+    """The sha-256 of a ``Content-Digest`` header in hex; other algorithms are ignored."""
     if header is None or "sha-256=" not in header:
         return None
     match = _DIGEST_ENTRY.search(header)
@@ -90,5 +90,5 @@ def _read_content_digest(header: str | None) -> str | None:
 
 
 def too_large(what: str, limit_bytes: int) -> UploadTooLarge:
-    """What to raise when an upload is over the limit."""
-    return UploadTooLarge(f"the upload is too large: {what}, and this service takes {limit_bytes}")
+    """The error for an upload over the limit."""
+    return UploadTooLarge(f"the upload is too large: {what}, and the limit of this service is {limit_bytes}")

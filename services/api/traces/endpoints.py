@@ -75,7 +75,7 @@ async def upload_trace(
 async def take(
     request: Request, response: Response, resources: Resources, announcement: Announcement
 ) -> TraceDetail:
-    """The body of a request as a trace; the answer says where it is and whether it is new."""
+    """Store the body of a request as a trace; the answer has its address and whether it is new."""
     trace, is_new = await streaming.take(
         request, resources, one_request.receive(resources, announcement)
     )
@@ -110,8 +110,8 @@ def list_traces(
 ) -> Page[TraceSummary]:
     """List the matching traces, newest first by default.
 
-    Long texts are cut short here, with `…`, and of many words about a guest and many marks the
-    first are listed; the trace itself has all of it.
+    Long texts are shortened with `…`, and only the first guest entries and marks are listed; the
+    trace itself has all.
     """
     wanted = traces.Filter(q, tuple(tag or ()), content, guest_mode)
     with resources.transaction() as session:

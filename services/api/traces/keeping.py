@@ -56,7 +56,7 @@ def place(
     ``put`` puts it there under the digest it is given. Where that fails, nothing stays.
 
     Raises:
-        TraceError: the trace is not whole, or a replay of it would take more than it may.
+        TraceError: the trace is incomplete, or a replay of it would exceed a limit.
         DigestMismatch: ``digest`` was announced, and another one arrived.
         Conflict: the same trace is being deleted right now.
     """
@@ -72,11 +72,11 @@ def place(
         work=columns["statistics"]["work"],
         memory_bytes=columns["statistics"]["memory_bytes"],
     )
-    # Known before it is in place: were we killed in between, the API takes it away again. Without
-    # a database nothing is put anywhere.
+    # Recorded before it is in place: if we are killed in between, the sweep of the API removes it.
+    # Without a database no file is written.
     with resources.transaction() as session:
         placed = Placed(columns, placements.begin(session, summary.digest))
-    # Sending to a bucket takes its time, so no transaction is open meanwhile.
+    # Sending to a bucket can take long, so no transaction is open meanwhile.
     with _removed_if_it_fails(resources, placed):
         put(placed.digest)
     return placed
@@ -103,7 +103,7 @@ def write_row(
             operations.count(session, operations.UPLOADED_BYTES, row.size_bytes)
         if not placements.end(session, placed.placement):
             raise Conflict(
-                f"storing trace {placed.digest} took so long that it was given up: upload it again"
+                f"storing trace {placed.digest} took too long and was aborted: upload it again"
             )
         session.flush()
         return TraceDetail.model_validate(row), is_new

@@ -1,4 +1,4 @@
-"""An upload in one request: checked while it comes in, kept whole or not at all."""
+"""An upload in one request: checked while received, kept completely or not at all."""
 
 from contextlib import ExitStack
 
@@ -14,11 +14,11 @@ from services.api.traces.streaming import Taking
 
 
 def receive(resources: Resources, announcement: Announcement) -> Taking[tuple[TraceDetail, bool]]:
-    """Take an upload; the trace, and whether it is new.
+    """Receive an upload; the trace, and whether it is new.
 
     Raises:
-        TraceError: the bytes are no good trace; ``offset`` says from where on.
-        QuotaExceeded: the project has no room for it.
+        TraceError: the bytes are not a valid trace; ``offset`` is the byte of the error.
+        QuotaExceeded: the quota does not suffice.
         UploadTooLarge, DigestMismatch: see their names.
         Unavailable: the file could not be written, or the database not reached.
     """
@@ -50,7 +50,7 @@ def receive(resources: Resources, announcement: Announcement) -> Taking[tuple[Tr
 
 
 def _room(resources: Resources, announcement: Announcement, mine: OpenUpload) -> int | None:
-    """Refuses before the first byte what has no room; how many bytes there may be, if not any."""
+    """Refuses an upload over the quota before its first byte; the bound on its bytes, if any."""
     size_bytes, limit_bytes = announcement.size_bytes, resources.settings.upload_limit_bytes
     if size_bytes is not None and size_bytes > limit_bytes:
         raise too_large(f"it has {size_bytes} bytes", limit_bytes)
@@ -59,7 +59,7 @@ def _room(resources: Resources, announcement: Announcement, mine: OpenUpload) ->
     with resources.transaction() as session:
         if size_bytes is None:
             return quota.bytes_left(session, announcement.digest, others)
-        # With no digest announced it may still be one of those that are here.
+        # Without an announced digest it may still be an existing trace.
         if announcement.digest is not None or not traces.has_any_of_size(session, size_bytes):
             quota.check_announced(session, size_bytes, announcement.digest, others)
     mine.grow_to(size_bytes)

@@ -1,4 +1,4 @@
-"""An upload in several requests, gone on with wherever it was interrupted.
+"""Resumable uploads: several requests, each resuming where the last one ended.
 
 ::
 
@@ -7,9 +7,9 @@
               file beyond the offset │
               of the row is cut off ─┘
 
-The offset in the row is what is safe: bytes are flushed to disk first, then the row says so. What
-a killed server wrote beyond it is sent again. The file is locked by whoever writes it. The
-validator may be a block behind the file, but never behind the end of a request.
+Bytes up to the offset in the row are safe: they are flushed to disk before the row is written.
+Bytes that a killed server wrote beyond it are sent again. The writing request locks the file. The
+validator may be a block behind the file, but not at the end of a request.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from services.api.traces.announcement import Wishes, too_large
 from services.api.traces.streaming import Taking
 from services.api.uploads.protocol import Checksum
 
-# How much a killed server may have to be sent again; each time costs a flush and a transaction.
+# How much must be sent again after a server is killed; each flush also costs a transaction.
 SAFE_EVERY_BYTES = 32 * 1024 * 1024
 
 _log = logging.getLogger("refault.api")
@@ -41,7 +41,7 @@ _log = logging.getLogger("refault.api")
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What a request says of the bytes it brings; ``size_bytes`` None where it does not say."""
+    """The part a request announces; ``size_bytes`` is None if it does not."""
 
     offset: int
     size_bytes: int | None = None
@@ -56,7 +56,7 @@ def create(
     wishes: Wishes,
     digest: str | None,
 ) -> Upload:
-    """A new upload; a row first, so that no file is ever without one.
+    """A new upload; the row is written first, so that no file exists without one.
 
     Refused at once where the project has no room for it: what is under way counts as if it were
     there already, or many that are never finished could take any quota.
@@ -86,28 +86,28 @@ def create(
 
 
 def find(resources: Resources, upload_id: uuid.UUID) -> Upload:
-    """The upload, if it can be gone on with or is done; UploadGone says why it is neither."""
+    """The upload, if it is open or done; UploadGone names the reason otherwise."""
     with resources.transaction() as session:
         row = uploads.get(session, upload_id)
     if row.state == "refused":
         raise UploadGone(f"upload {upload_id} was refused: {row.error}")
     if row.state == "open" and resources.blobs.incoming.partial_bytes(upload_id) < row.offset_bytes:
-        raise UploadGone(f"bytes of upload {upload_id} were lost here: begin a new one")
+        raise UploadGone(f"bytes of upload {upload_id} were lost: start a new one")
     return row
 
 
 def append(resources: Resources, upload_id: uuid.UUID, part: Part) -> Taking[Upload]:
-    """Take a part; the upload as it is then.
+    """Receive a part; the upload after it.
 
     Raises:
         WrongOffset: the part does not begin where the last one ended.
         UploadBusy: another request writes to the upload.
         UploadTooLarge: it goes beyond the upload's length.
-        ChecksumMismatch: it changed on the way, and was dropped.
-        TraceError, DigestMismatch: the bytes are no good trace; the upload is over.
-        QuotaExceeded: the project has no room for it any more; it is over, too.
-        HTTPException, ClientDisconnect: the bytes stopped coming; what came is kept, unless the
-            part has a checksum.
+        ChecksumMismatch: it was damaged in transit and dropped.
+        TraceError, DigestMismatch: the bytes are not a valid trace; the upload is over.
+        QuotaExceeded: the quota no longer suffices; the upload is over, too.
+        HTTPException, ClientDisconnect: the body broke off; its bytes are kept, unless the part
+            has a checksum.
     """
     row = find(resources, upload_id)
     if row.state == "done":
@@ -115,7 +115,7 @@ def append(resources: Resources, upload_id: uuid.UUID, part: Part) -> Taking[Upl
         return row
     try:
         with resources.blobs.incoming.open_partial(upload_id) as partial:
-            # Whoever held the file may have gone on with it meanwhile, or come to its end.
+            # The previous holder of the lock may have written to the upload, or ended it.
             row = find(resources, upload_id)
             _check_place(row, part)
             partial.cut(row.offset_bytes)
@@ -126,7 +126,7 @@ def append(resources: Resources, upload_id: uuid.UUID, part: Part) -> Taking[Upl
 
 
 def end(resources: Resources, upload_id: uuid.UUID) -> None:
-    """Forget an upload and its bytes; a trace that came of it stays."""
+    """Delete an upload and its bytes; a trace made of it is kept."""
     with resources.transaction() as session:
         row = uploads.get(session, upload_id)
     if row.state == "open" and resources.blobs.incoming.has_partial(upload_id):
@@ -137,9 +137,9 @@ def end(resources: Resources, upload_id: uuid.UUID) -> None:
 
 
 def sweep(resources: Resources) -> int:
-    """Forget what has expired, in all projects, and files nobody knows; answers how many uploads.
+    """Delete expired uploads of all projects, and files without a row; returns how many uploads.
 
-    One that is being written to at this moment stays until the next sweep.
+    One that is being written to is left for the next sweep.
     """
     removed_count = 0
     with transaction(resources.engine) as session:
@@ -165,19 +165,19 @@ def sweep(resources: Resources) -> int:
 
 
 class _Appending:
-    """One request that holds the file of an upload."""
+    """One request that holds the lock of an upload's file."""
 
     def __init__(self, resources: Resources, row: Upload, partial: Partial) -> None:
         self._resources = resources
         self._row = row
         self._partial = partial
-        # Of the file: what is safe, what was counted here, and where a part with a checksum ends.
+        # Offsets: safe bytes, bytes counted here, and the end of a part with a checksum.
         self._safe = self._written = self._end = row.offset_bytes
-        # None: what came before would have to be read again for it, which waits (:meth:`_check`).
+        # None: rebuilding one re-reads the file, which is put off (:meth:`_check`).
         self._validator = resources.validators.take(row.id, partial, row.offset_bytes)
 
     def take(self, part: Part) -> Generator[None, bytes, None]:
-        """The bytes of the part, into the file and through the validator."""
+        """Writes the bytes of the part to the file and the validator."""
         try:
             if part.checksum is None:
                 yield from self._feed_all()
@@ -188,7 +188,7 @@ class _Appending:
         except (TraceError, OSError):
             raise
         except BaseException:
-            # The sender went away or said too much: what came before that is good.
+            # The sender went away or sent too much: the bytes before that are valid.
             self._settle()
             raise
         else:
@@ -204,7 +204,7 @@ class _Appending:
             self._feed(chunk)
 
     def _feed(self, chunk: bytes) -> None:
-        """Counts and checks what is in the file."""
+        """Counts and checks the bytes in the file."""
         before, self._written = self._written, self._written + len(chunk)
         if self._validator is not None:
             with self._refusing():
@@ -215,17 +215,17 @@ class _Appending:
             self._make_safe()
 
     def _check(self) -> None:
-        """Checks the file from its beginning, where no validator was kept for it.
+        """Checks the file from its beginning if no validator was kept for it.
 
-        Done once for each doubling of what came, and at the end: so the reading of all parts
-        together grows with the bytes, however small the parts are.
+        Done each time the file has doubled, and at the end: so all reading together is linear in
+        the bytes, however small the parts are.
         """
         with self._refusing():
-            # What a killed server had counted, but not checked to the end, may be no good.
+            # Bytes that a killed server had counted but not checked may be invalid.
             self._validator = self._resources.validators.again(self._partial, self._written)
 
     def _write_checked(self, checksum: Checksum) -> Generator[None, bytes, None]:
-        """Into the file only: the validator must not judge what may have changed on the way."""
+        """Writes to the file only: the validator must not see bytes damaged in transit."""
         summed = checksum.begin()
         while chunk := (yield):
             self._bound(self._end + len(chunk))
@@ -237,12 +237,12 @@ class _Appending:
     def _bound(self, end: int) -> None:
         if end > self._row.size_bytes:
             raise too_large(
-                f"the part goes on after byte {self._row.size_bytes}, which is the upload's length",
+                f"the part exceeds the upload's length of {self._row.size_bytes} bytes",
                 self._row.size_bytes,
             )
 
     def _settle(self) -> None:
-        """Makes safe what came; a trace of it, if that is all."""
+        """Flushes and records the bytes; stores the trace after the last."""
         if self._written < self._row.size_bytes:
             if self._validator is not None:
                 with self._refusing():
@@ -282,7 +282,7 @@ class _Appending:
 
     @contextlib.contextmanager
     def _refusing(self) -> Iterator[None]:
-        """The upload is over if it turns out to be no good trace, another one, or one too many."""
+        """Ends the upload on an invalid trace, another digest, or an exceeded quota."""
         try:
             yield
         except (TraceError, DigestMismatch, QuotaExceeded) as error:
@@ -295,7 +295,7 @@ class _Appending:
 def _check_place(row: Upload, part: Part) -> None:
     if part.offset != row.offset_bytes:
         raise WrongOffset(
-            f"the part begins at byte {part.offset}, upload {row.id} goes on at {row.offset_bytes}"
+            f"the part begins at byte {part.offset}, upload {row.id} continues at {row.offset_bytes}"
         )
     if part.size_bytes is not None and part.offset + part.size_bytes > row.size_bytes:
         raise too_large(
@@ -312,5 +312,5 @@ def _forget(resources: Resources, upload_id: uuid.UUID) -> None:
 
 def _no_room(error: OSError) -> Unavailable:
     return Unavailable(
-        f"the part cannot be stored: {error.strerror or error}; what was safe before it stays"
+        f"the part cannot be stored: {error.strerror or error}; what was safe before is kept"
     )

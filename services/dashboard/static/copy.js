@@ -1,4 +1,4 @@
-// Copies what a field holds. The page works without: the field can be selected by hand.
+// Copies the value of a field. Without this script the field can be selected by hand.
 "use strict";
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -8,7 +8,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   button.addEventListener("click", async () => {
     field.select();
     try {
-      // Browsers have it over HTTPS and on localhost only.
+      // Available over HTTPS and on localhost only.
       await navigator.clipboard.writeText(field.value);
       told.textContent = "Copied";
     } catch {

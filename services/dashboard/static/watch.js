@@ -1,4 +1,4 @@
-// Live progress of a batch. The page works without: it then reloads itself every few seconds.
+// Live progress of a batch. Without this script the page reloads every few seconds.
 "use strict";
 
 const live = document.querySelector("[data-events]");
@@ -14,7 +14,7 @@ if (live && window.EventSource) {
   const replace = (next) => {
     const now = document.querySelector(`[data-part="${CSS.escape(next.dataset.part)}"]`);
     if (!now || now.isEqualNode(next)) return;
-    // What was opened or scrolled stays so.
+    // Keep opened and scrolled elements as they are.
     const details = now.querySelectorAll("details");
     next.querySelectorAll("details").forEach((each, place) => {
       each.open = Boolean(details[place]?.open);
@@ -26,7 +26,7 @@ if (live && window.EventSource) {
     });
   };
 
-  // Fetches what changed. One at a time, and a pause after each: what comes meanwhile is in the next.
+  // Fetches the changed parts, one request at a time with a pause after each; the next has what changed meanwhile.
   const refresh = async () => {
     isFetching = true;
     isWanted = false;
@@ -37,7 +37,7 @@ if (live && window.EventSource) {
       address.searchParams.set("have", sections.map((each) => each.dataset.version).join("."));
       const answer = await fetch(address);
       if (answer.redirected) {
-        // To the form to log in.
+        // The login has ended: redirect to the login form.
         window.location.reload();
         return;
       }
@@ -49,7 +49,7 @@ if (live && window.EventSource) {
     } catch {
       isWanted = true;
     }
-    // A page that takes the service long is asked for less often.
+    // Poll a page less often if the service needs long for it.
     const pause = Math.max(PAUSE_MS, 4 * (performance.now() - began));
     setTimeout(() => {
       isFetching = false;
@@ -82,7 +82,7 @@ if (live && window.EventSource) {
 
   source.addEventListener("step", show);
   source.addEventListener("progress", show);
-  // Refused: too many pages are watched at once, or the login is over. As without script, then.
+  // Refused: too many streams, or the login has ended. Fall back to reloading.
   source.addEventListener("error", () => {
     if (source.readyState === EventSource.CLOSED) setTimeout(() => window.location.reload(), RELOAD_MS);
   });
