@@ -37,10 +37,10 @@ WORKER_START_SECONDS = 1800.0
 API_START_SECONDS = 600.0
 API_START_TRIES = 4
 RESTARTS_MAX = 5
-# A part that has not stopped by then is killed, which costs nothing but a lease.
+# A part that has not stopped by then is killed, which costs at most a lease.
 PART_STOP_SECONDS = 8.0
 
-# One machine, nothing far away: look often, wait briefly.
+# Everything is on one machine: poll often, with short timeouts.
 WORKER_SETTINGS = {
     "REFAULT_LEASE_SECONDS": "20",
     "REFAULT_HEARTBEAT_SECONDS": "0.5",
@@ -86,10 +86,10 @@ class Stack:
         self.stop()
 
     def start(self) -> Iterator[str]:
-        """Starts everything; yields what it is doing, one phrase per step."""
+        """Starts everything; yields a phrase per step."""
         yield "opening the data folder"
         self.folder.open()
-        # Left by a starter that was killed.
+        # Left over from a killed starter.
         self.folder.path("run", "service.json").unlink(missing_ok=True)
         environment = self._environment()
         yield "starting Postgres and Valkey"
@@ -103,7 +103,7 @@ class Stack:
         first = self._add_worker(1)
         self._start_api()
         yield f"starting {self._worker_count} workers (the first start compiles the simulator)"
-        # The others find the kernels that the first has compiled, and join when they are ready.
+        # The first compiles the kernels, and the others load them from the cache.
         first.wait_until(lambda: self._is_registered(first.pid), WORKER_START_SECONDS)
         for number in range(2, self._worker_count + 1):
             self._add_worker(number)
@@ -122,7 +122,7 @@ class Stack:
         return self.access.token
 
     def watch(self) -> None:
-        """Looks after the parts: dead workers and upkeep are replaced, other deaths are errors."""
+        """Checks the parts: dead workers and upkeep are restarted, other deaths are errors."""
         for process in list(self._parts):
             if process.exit_code is None:
                 continue
@@ -142,7 +142,7 @@ class Stack:
         return next(process for process in self._parts if process.part == name)
 
     def revive(self, name: str) -> None:
-        """Starts a part that died as it was, in its folder and at its port; waits for nothing."""
+        """Restarts a dead part in its folder and at its port, without waiting for it."""
         dead = self.part(name)
         dead.stop()
         alive = Process(dead.command)
@@ -151,10 +151,10 @@ class Stack:
             self.workers[self.workers.index(dead)] = alive
 
     def stop(self) -> None:
-        """Stops everything that was started, in reverse; safe to call twice."""
+        """Stops everything in reverse order; idempotent."""
         if self.engine is not None:
             self.engine.dispose()
-        # Workers first and together: each hands on what it holds while the database is up.
+        # Workers first and together: each requeues its shards while the database is up.
         early = [process for process in self._parts if self._uses_database(process)]
         for process in reversed(early):
             process.request_stop()
@@ -167,7 +167,7 @@ class Stack:
         self.folder.close()
 
     def environment(self) -> dict[str, str]:
-        """What the rooms of this stack are told; holds passwords."""
+        """The environment of this stack's processes; holds passwords."""
         if self.postgres is None or self.broker is None:
             raise StackError("the stack has not been started")
         return {
@@ -179,7 +179,7 @@ class Stack:
         }
 
     def _environment(self) -> dict[str, str]:
-        """Only what a program needs to run; all it writes goes into the data folder."""
+        """A minimal environment; everything a part writes goes into the data folder."""
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
         chosen = {
             name: value
@@ -204,7 +204,7 @@ class Stack:
         schema.upgrade(self.engine)
         with session.transaction(self.engine) as opened:
             patches.copy_catalogue(opened)
-            # We hold the folder's lock, so whoever is still registered is gone.
+            # We hold the folder's lock, so any worker still registered is dead.
             simulators.all_ended(opened)
         self.access = Access.ensure(self.folder, self.engine)
 
@@ -241,11 +241,11 @@ class Stack:
             return False
 
     def _add_worker(self, number: int) -> Process:
-        # To Celery this makes SIGTERM "hand on what you hold and go".
+        # Remapped, SIGTERM makes the worker requeue its shards and exit instead of finishing them.
         environment = {**self.environment(), "REMAP_SIGTERM": "SIGQUIT"}
         part = f"worker-{number}"
         arguments = ("-m", "worker", "--hostname", f"{part}@%h")
-        # Without its starter a worker has no broker to say goodbye to, and its rows need none.
+        # SIGKILL: if the starter is dead, so is the broker, and the leases of shards expire.
         process = self._python(part, environment, *arguments, death_signal=signal.SIGKILL)
         self.workers.append(process)
         self._parts.append(process)
@@ -302,5 +302,5 @@ class Stack:
 
 
 def pause() -> None:
-    """One breath between two looks at the parts."""
+    """Sleeps between two checks of the parts."""
     time.sleep(0.2)

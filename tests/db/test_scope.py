@@ -105,7 +105,7 @@ def test_two_projects_have_the_same_trace_and_patch_set_each_of_its_own(other, s
 
 def test_rows_of_a_session_without_a_project_cannot_be_written_by_mistake(store):
     with (
-        pytest.raises(RuntimeError, match="belongs to no project"),
+        pytest.raises(RuntimeError, match="has no project"),
         sessions.transaction(store.engine) as session,
     ):
         traces.add(session, digest=digest_of("x"))

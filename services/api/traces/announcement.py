@@ -91,4 +91,6 @@ def _read_content_digest(header: str | None) -> str | None:
 
 def too_large(what: str, limit_bytes: int) -> UploadTooLarge:
     """The error for an upload over the limit."""
-    return UploadTooLarge(f"the upload is too large: {what}, and the limit of this service is {limit_bytes}")
+    return UploadTooLarge(
+        f"the upload is too large: {what}, and the limit of this service is {limit_bytes}"
+    )

@@ -295,7 +295,7 @@ class _Appending:
 def _check_place(row: Upload, part: Part) -> None:
     if part.offset != row.offset_bytes:
         raise WrongOffset(
-            f"the part begins at byte {part.offset}, upload {row.id} continues at {row.offset_bytes}"
+            f"the part begins at byte {part.offset}, upload {row.id} is at {row.offset_bytes}"
         )
     if part.size_bytes is not None and part.offset + part.size_bytes > row.size_bytes:
         raise too_large(
