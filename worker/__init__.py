@@ -1,4 +1,4 @@
-"""The worker: takes shards, replays them, records what came out.
+"""The worker: claims shards, replays them, records the results.
 
 ``celery -A worker.app worker`` runs one; ``python -m worker`` does the same with the
 queues named.

@@ -7,9 +7,9 @@ from db.shards.messages import QUEUE_SHARDS
 
 
 def main() -> int:
-    """Works until a signal; further arguments go to Celery."""
-    # To Celery this makes SIGTERM "finish within the grace period, then hand on". It reads it
-    # when it is imported, which is why the import comes after.
+    """Runs until a signal; further arguments go to Celery."""
+    # Makes Celery treat SIGTERM as a soft shutdown: finish within the grace period, then requeue.
+    # Celery reads it at import, so the import comes after.
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
     from worker.app import app  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The Celery application: every queue, every task, and how carefully messages are held.
+"""The Celery application: queues, tasks, and the acknowledgement of messages.
 
 Loaded by ``celery --app worker.app``. The environment is read when the
 configuration is first needed, and nothing of the simulator is imported here,
@@ -23,16 +23,16 @@ def configuration() -> dict[str, Any]:
     return {
         **BROKER_SETTINGS,
         "broker_url": settings.broker_url,
-        # A message is given back to the broker only once its row has been looked at.
+        # Late acknowledgement: a message is acknowledged only after its row was checked.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
-        # The last resort: a shard is held to its time by whoever computes it.
+        # The last resort: the worker itself enforces a shard's time limit (worker/deadline.py).
         "task_time_limit": settings.shard_seconds + SLACK_SECONDS,
-        # Told to stop, a worker finishes its shard if it can in this time; else it is handed on.
+        # On SIGTERM a worker may finish its shard within this time; else the shard is requeued.
         "worker_soft_shutdown_timeout": settings.stop_seconds,
         "worker_max_memory_per_child": settings.memory_limit_kib,
-        # A broken connection to the broker must not kill a computation: its row keeps it.
+        # A lost broker connection must not cancel a computation: the row holds the claim.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "worker_enable_remote_control": False,

@@ -1,4 +1,4 @@
-"""The end of a shard's time: an attempt that reaches it fails, as every other one would."""
+"""The time limit of a shard: an attempt that reaches it fails for good, as any other would."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ReplayOutOfTime(ReplayError):
 
 
 class Deadline:
-    """Begins when it is made. Only this machine's clock is asked, which nobody sets."""
+    """Starts when created. Uses the monotonic clock."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

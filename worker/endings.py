@@ -1,7 +1,7 @@
-"""How attempts end: recorded, failed, let go or given back, each under its fence.
+"""Ends of attempts: recorded, failed, released or requeued, each under its fence.
 
-Nothing here raises because the database is away for a while: what cannot be written waits for the
-lease to run out, and the sweep hands it on.
+Nothing here raises while the database is down: if an end cannot be written, the lease expires and
+the sweep requeues the shard.
 """
 
 from __future__ import annotations
@@ -31,38 +31,40 @@ _log = logging.getLogger(__name__)
 AnswerT = TypeVar("AnswerT")
 
 WORDS_MAX = 4_000
-"""What rows keep of a reason, in characters: some come with a traceback."""
+"""Stored length of a reason, in characters: some have a traceback."""
 
 
 class Ending(enum.Enum):
-    """What became of one attempt at a shard."""
+    """The end of one attempt at a shard."""
 
     RECORDED = "recorded"
     CANCELLED = "cancelled"
-    LOST = "lost"  # somebody else holds the shard by now, or will: nothing was written
+    LOST = "lost"  # Another worker has the shard, or will have: nothing was written.
     FAILED = "failed"
     GIVEN_BACK = "given back"
-    PUT_OFF = "put off"  # given back for an outage of the service, which counts against no shard
+    PUT_OFF = (
+        "put off"  # Requeued because of an outage of the service, which counts against no shard.
+    )
 
 
 class Writer:
-    """Writes the ends of what one process holds, for one turn of work."""
+    """Writes the ends of a process's shards, for one turn of work."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._patience = Patience()
 
     def claim(self) -> list[Claim]:
-        """What there is to do; raises ServiceError, and then holds nothing."""
+        """The claimed shards; after a ServiceError nothing is held."""
         return self._patience.call("claim", self._claim)
 
     def record(
         self, computed: Sequence[Computed], claim: Claim, lease: Lease, *, first_try: int = 0
     ) -> dict[Fence, Ending]:
-        """Writes what was computed for the claim's batch, all at once; what became of each.
+        """Records the results of a claim in one transaction; the end of each shard.
 
-        What cannot be recorded is given back with the reason. If it is not for an outage, each
-        shard is tried alone, so that what is wrong with one costs the others nothing.
+        On failure the shards are requeued with the reason. If it was not an outage, each shard is
+        recorded alone first, so that one bad shard costs the others nothing.
         """
         if not computed:
             return {}
@@ -93,7 +95,7 @@ class Writer:
         return endings
 
     def give_back(self, fence: Fence, error: Exception, prefix: str = "") -> Ending:
-        """The attempt came to nothing, for a reason another one may not meet."""
+        """The attempt failed for a reason that another attempt may not have."""
         is_outage = isinstance(error, Unavailable)
         if not isinstance(error, RefaultError | OSError | MemoryError):
             _log.error("shard %s: not foreseen", fence.shard_id, exc_info=error)
@@ -110,7 +112,7 @@ class Writer:
         return Ending.PUT_OFF if is_outage else Ending.GIVEN_BACK
 
     def fail(self, fence: Fence, error: str) -> Ending:
-        """The same would come of every other attempt."""
+        """The attempt failed as every other would."""
 
         def write() -> bool:
             with transaction(self._resources.engine) as session:
@@ -119,7 +121,7 @@ class Writer:
         return Ending.FAILED if self._written("failed", fence, write) else Ending.LOST
 
     def let_go(self, fence: Fence, grip: Grip) -> Ending:
-        """The replay was told to stop."""
+        """The replay was cancelled."""
         if grip is not Grip.CANCELLED:
             return Ending.LOST
 
@@ -145,7 +147,7 @@ class Writer:
             raise
 
     def _let_go_of_unknown(self, reason: str) -> None:
-        """The commit may have been done: what the rows then say this process holds, it does not."""
+        """Releases claims whose commit may have succeeded though its answer was lost."""
         try:
             with transaction(self._resources.engine) as session:
                 for fence in claiming.held_by(session, self._resources.name, os.getpid()):
@@ -178,7 +180,7 @@ class Writer:
 
 
 def described(error: BaseException) -> str:
-    """An exception for rows: its kind and its words, of one not foreseen only the first line."""
+    """An exception as text for rows: type and message; only the first line of unexpected ones."""
     text = str(error)
     if not isinstance(error, RefaultError):
         text = next(iter(text.splitlines()), "")

@@ -1,6 +1,6 @@
-"""``python -m worker.health``: is the worker of this host alive? Exit code 0 says yes.
+"""``python -m worker.health``: exit code 0 if the worker of this host is alive.
 
-Asks for the heartbeat that the consumer loop writes, not for a process.
+Checks the heartbeat that the consumer loop writes, not the process.
 """
 
 import socket
@@ -13,7 +13,7 @@ from worker.settings import load
 
 
 def main() -> int:
-    """Answers the exit code."""
+    """Returns the exit code."""
     engine = session.create_engine(load().database_url, pool_size=1)
     try:
         with session.transaction(engine) as opened:

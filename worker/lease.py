@@ -1,4 +1,4 @@
-"""Keeps shards while they are computed, and learns when to let them go."""
+"""Extends the leases of shards while they are computed, and notices when to stop."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ from worker.resources import Resources
 _log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
-"""How often it is looked whether to stop, between two extensions."""
+"""How often cancellation is checked between two extensions."""
 
 
 class Lease:
-    """A thread that moves the ends of a handful's leases; a context manager.
+    """A thread that extends the leases of a handful; a context manager.
 
-    Replays run without the interpreter's lock, so the thread gets its turn. It goes on whatever
-    an attempt to extend raises, and says so in the log. A database that cannot be reached for a
-    while is no reason to stop, since what is recorded is held against the fence; but after a
-    lease's time without an answer the grip says that it is not sure, and the next answer decides.
+    Replays run without the GIL, so the thread gets its turn. It continues after any exception,
+    and logs it. An unreachable database is no reason to stop, since recording checks the fence;
+    but after a lease's time without an answer the grip is UNSURE, and the next answer decides.
     """
 
     def __init__(self, resources: Resources, claims: Sequence[Claim], *, since: float) -> None:
-        """``since``: on the monotonic clock, not after the claim was asked for."""
+        """``since``: monotonic time, from before the claim was sent."""
         self._resources = resources
         self._fences = [claim.fence for claim in claims]
         self._events_done: dict[uuid.UUID, int] = {}
@@ -56,18 +55,18 @@ class Lease:
 
     @property
     def grip(self) -> Grip:
-        """What is known of the shards: HELD only while the last extension has not run out."""
+        """The state of the claim: HELD only while the last extension has not expired."""
         age_seconds = time.monotonic() - self._answered_at
         if self._answer is Grip.HELD and age_seconds > self._resources.settings.lease_seconds:
             return Grip.UNSURE
         return self._answer
 
     def is_cancelled(self) -> bool:
-        """Whether to stop: the batch is cancelled, or the shards are somebody else's."""
+        """Whether to stop: the batch is cancelled, or the shards have another holder."""
         return self._answer is not Grip.HELD
 
     def report(self, claim: Claim, done: int, total: int) -> None:
-        """How far a claim's replay is, in any unit."""
+        """The progress of a claim's replay, in any unit."""
         self._events_done[claim.fence.shard_id] = claim.event_count * done // max(total, 1)
 
     def _run(self) -> None:

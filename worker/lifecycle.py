@@ -1,4 +1,4 @@
-"""From start to stop of a worker process: compile, register, heartbeat, deregister.
+"""Start and stop of a worker process: compile, register, heartbeat, deregister.
 
 ::
 
@@ -40,18 +40,18 @@ _log = logging.getLogger(__name__)
 _opened: list[Resources] = []
 
 broker_is_lost = threading.Event()
-"""A message could not be given back: the consumer loop must connect anew."""
+"""A message could not be acknowledged: the consumer loop must reconnect."""
 
 
 def resources() -> Resources:
-    """What this process holds; only there in a running worker."""
+    """The resources of this process; only in a running worker."""
     if not _opened:
         raise RuntimeError("no worker runs in this process: start one with `python -m worker`")
     return _opened[-1]
 
 
 class Heartbeat(bootsteps.StartStopStep):
-    """The consumer loop's own timer writes the heartbeat: a loop that hangs goes silent."""
+    """The consumer loop's own timer writes the heartbeat, so that a hung loop has none."""
 
     requires = ("celery.worker.consumer.events:Events",)
 
@@ -60,13 +60,13 @@ class Heartbeat(bootsteps.StartStopStep):
         self._entry: Any = None
 
     def start(self, consumer: Any) -> None:
-        """Begins, with every (re)connection to the broker."""
+        """Starts with every (re)connection to the broker."""
         self._entry = consumer.timer.call_repeatedly(
             resources().settings.heartbeat_seconds, self._beat
         )
 
     def stop(self, consumer: Any) -> None:
-        """Ends, with every loss of the connection."""
+        """Stops with every loss of the connection."""
         del consumer
         if self._entry is not None:
             self._entry.cancel()
@@ -75,7 +75,7 @@ class Heartbeat(bootsteps.StartStopStep):
     def _beat(self) -> None:
         if broker_is_lost.is_set():
             broker_is_lost.clear()
-            # The loop lets errors of the broker's connection through, and begins anew.
+            # The loop propagates connection errors and reconnects.
             raise ConnectionError("a message could not be given back to the broker")
         held = resources()
         try:
@@ -88,7 +88,7 @@ class Heartbeat(bootsteps.StartStopStep):
 
 
 def install(app: celery.Celery) -> None:
-    """Ties the steps below to Celery's signals, for good."""
+    """Connects the steps below to Celery's signals."""
     app.steps["consumer"].add(Heartbeat)
 
     def start(**_: Any) -> None:
@@ -103,12 +103,12 @@ def install(app: celery.Celery) -> None:
 
 
 def _start_logging(**_: Any) -> None:
-    """That somebody does it keeps Celery from doing it."""
+    """A connected handler keeps Celery from configuring logging."""
     logging.config.dictConfig(logs.configuration("worker", load().log_level))
 
 
 def _start(app: celery.Celery) -> None:
-    # Here and not above: upkeep and health checks load this module without a compiler.
+    # Imported late: upkeep and health checks load this module without a compiler.
     from refault.replay.session import warm_up  # noqa: PLC0415
 
     warm_up(ENGINES)
@@ -119,7 +119,7 @@ def _start(app: celery.Celery) -> None:
         cache=cache_folder(),
     )
     _opened.append(held)
-    # What workers of this host that were killed have left here; upkeep may be on another one.
+    # Leftovers of killed workers of this host; upkeep may run on another one.
     held.snapshots.sweep_incoming()
     with transaction(held.engine) as session:
         simulators.register(
@@ -130,7 +130,7 @@ def _start(app: celery.Celery) -> None:
             host=socket.gethostname(),
             pid=os.getpid(),
         )
-    # Pool processes share what is here by now, and none of them looks through it for garbage.
+    # Frozen before the fork: pool processes share these pages, and no collector touches them.
     gc.collect()
     gc.freeze()
     offered = (f"{engine} {digest[:12]}" for engine, digest in held.simulators.items())
@@ -141,7 +141,7 @@ def _start_pool_process(**_: Any) -> None:
     resources().after_fork()
     memory.limit(resources().limits)
     tracing.start("worker", resources().settings.otel_endpoint)
-    # By number: Celery has put a logger in the place of sys.stderr.
+    # By number: Celery has replaced sys.stderr by a logger.
     faulthandler.enable(file=2)
 
 
@@ -154,7 +154,7 @@ def _announce_stop(**_: Any) -> None:
 
 
 def _stop(**_: Any) -> None:
-    """Frees what this worker held: the next sweep hands it on, and nobody counts a loss."""
+    """Ends the registration: the next sweep requeues its shards, without counting a loss."""
     if not _opened:
         return
     held = _opened.pop()

@@ -1,8 +1,8 @@
-"""What a pool process may take of the machine's memory, held by the kernel.
+"""The memory limit of a pool process, enforced by the kernel.
 
-A replay asks its budget before its arrays grow. This is for whatever slips through: an allocation
-beyond the limit fails in the process that asked for it, and its shard is given back with that
-reason; and if the machine itself runs out, the kernel takes this process and none of the others.
+A replay checks its budget before its arrays grow. This is for everything else: an allocation
+beyond the limit fails in its process, and the shard is requeued with that reason; and if the
+machine runs out of memory, the OOM killer takes this process first.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from services.shared.limits import BASE_BYTES, Limits
 _log = logging.getLogger(__name__)
 
 OOM_SCORE = "500"
-"""Of 1000: taken before the processes that have 0, as all others have unless told otherwise."""
+"""oom_score_adj, up to 1000: killed before processes with the default of 0."""
 
 
 def limit(limits: Limits) -> None:
-    """Hold this process to what a replay may take and, beside that, what any replay needs."""
+    """Limit this process to a replay's memory plus what any replay needs besides."""
     most = _private_bytes() + limits.memory_bytes + BASE_BYTES // 2
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
@@ -32,7 +32,7 @@ def limit(limits: Limits) -> None:
 
 
 def _private_bytes() -> int:
-    """What the limit would count now: the heap and private mappings that can be written."""
+    """What RLIMIT_DATA counts now: the heap and private writable mappings."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmData:"):

@@ -1,4 +1,4 @@
-"""Tries again what the service cannot do for now, for as long as it may still matter."""
+"""Retries during outages of the service, for a bounded time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _log = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
 PATIENCE_SECONDS = 120.0
-"""A database that is started anew, or another one in its place, answers within this time."""
+"""A database restart or failover is over within this time."""
 
 _PAUSE_SECONDS = 0.05
 _PAUSE_SECONDS_MAX = 5.0
 
 
 class Patience:
-    """How long one turn of work puts up with an outage, however many of its steps meet it.
+    """The retry budget of one turn of work, over all its steps.
 
-    It begins with the first step that fails and is whole again once one has succeeded. When it is
-    used up, every further step is tried once.
+    It starts with the first failing step and is reset by a success. When it is used up, every
+    further step is tried once.
     """
 
     def __init__(self) -> None:
@@ -38,10 +38,10 @@ class Patience:
         *,
         is_pointless: Callable[[], bool] = lambda: False,
     ) -> ResultT:
-        """What ``do`` answers; it must bear being done twice, as an answer may be lost.
+        """The result of ``do``, which must be idempotent, as an answer may be lost.
 
         Raises:
-            Unavailable: patience is used up, or ``is_pointless`` says that it no longer matters.
+            Unavailable: the budget is used up, or ``is_pointless`` says that it no longer matters.
         """
         pause = _PAUSE_SECONDS
         while True:

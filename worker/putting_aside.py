@@ -1,4 +1,4 @@
-"""Puts a long shard's state aside now and then, and takes up what an earlier attempt put aside."""
+"""Writes snapshots of a long shard, and resumes from an earlier attempt's."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from worker.resources import Resources
 _log = logging.getLogger(__name__)
 
 COST_MAX = 0.1
-"""Writing snapshots may take this part of a shard's time; large states are written more rarely."""
+"""The share of a shard's time for writing snapshots; large states are written more rarely."""
 
 
 class Keeper:
-    """One attempt's snapshots: the one it goes on from, and those it leaves.
+    """One attempt's snapshots: the one it resumes from, and those it writes.
 
-    A snapshot that cannot be written or registered is no reason to stop: the work goes on, and
-    the next attempt, if there must be one, has more to do.
+    If a snapshot cannot be written or registered, the work continues, and the next attempt, if
+    any, has more to do.
     """
 
     def __init__(self, resources: Resources, claim: Claim) -> None:
@@ -33,11 +33,11 @@ class Keeper:
         self._fence = claim.fence
         self._digest = claim.snapshot_digest
         self._due_at = time.monotonic() + resources.settings.snapshot_seconds
-        # Whether the shard is given up; asked while a snapshot is written.
+        # Whether the shard is cancelled; checked while a snapshot is written.
         self.is_cancelled: Callable[[], bool] = lambda: False
 
     def found(self) -> Path | None:
-        """The snapshot to go on from, if there is one that is what the row says it is."""
+        """The snapshot to resume from, if there is a valid one."""
         if self._digest is None:
             return None
         try:
@@ -51,14 +51,14 @@ class Keeper:
         return path
 
     def refused(self, reason: str) -> None:
-        """The snapshot could not be used; the batch's story says why the work starts anew."""
+        """The snapshot is unusable; an event of the batch says why the work starts again."""
         _log.warning("shard %s starts from its beginning: %s", self._fence.shard_id, reason)
         with transaction(self._resources.engine) as session:
             snapshots.refuse(session, self._fence, reason)
         self.forget()
 
     def offer(self, snapshot: Snapshot) -> None:
-        """Called often; writes the snapshot if it is time for one."""
+        """Called often; writes a snapshot if one is due."""
         began = time.monotonic()
         if began < self._due_at:
             return
@@ -73,7 +73,7 @@ class Keeper:
         self._due_at = ended + pause
 
     def forget(self) -> None:
-        """Removes the snapshot: the shard is over, or starts anew."""
+        """Removes the snapshot: the shard is over, or starts again."""
         if self._digest is not None:
             self._remove(self._digest)
             self._digest = None
@@ -83,7 +83,7 @@ class Keeper:
             self._fence.shard_id,
             lambda file: snapshot.write(cast("BinaryIO", _Heard(file, self.is_cancelled))),
         )
-        # If this raises, nobody knows which of the two the row names: the sweep removes the other.
+        # If this raises, either snapshot may be in the row: the sweep removes the other.
         with transaction(self._resources.engine) as session:
             is_ours = snapshots.keep(session, self._fence, digest, snapshot.events)
         old, new = (self._digest, digest) if is_ours else (digest, self._digest)
@@ -99,7 +99,7 @@ class Keeper:
 
 
 class _Heard:
-    """A file that is given up when the shard is: a large state takes many seconds to write."""
+    """A file whose writing stops when the shard is cancelled: a large state takes many seconds."""
 
     def __init__(self, file: BinaryIO, is_cancelled: Callable[[], bool]) -> None:
         self._file = file

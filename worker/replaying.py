@@ -1,4 +1,4 @@
-"""From a trace and variants to outcomes: one decode for all, or one each when something breaks."""
+"""From a trace and variants to outcomes: one replay for all, or one each after a failure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from worker.endings import WORDS_MAX
 from worker.putting_aside import Keeper
 
 NO_RESULT = (TraceError, ReplayRefused, ConservationError, ResultError)
-"""What the engine says of a trace, or what its numbers say: a run that cannot have a result."""
+"""Errors of the engine or its numbers by which a run cannot have a result."""
 
 Replay = Callable[..., list[RunResult]]
 
@@ -41,13 +41,13 @@ def outcomes(
     """One outcome per variant, in order.
 
     If the replay of all together fails, each is replayed alone, so that one
-    variant's failure costs the others nothing but time, and what is too much
-    for all together is not for each. A ``keeper`` says where
-    to go on from, and takes snapshots; alone, nobody does.
+    variant's failure costs the others only time, and memory that does not
+    suffice for all may suffice for one. A ``keeper`` has the snapshot to
+    resume from, and takes snapshots; replays of one variant have none.
 
-    Only what the engine says is an outcome: its results, :data:`NO_RESULT`, and the one exception
-    by which a simulated host says that it has a defect. All else that is raised meanwhile, by a
-    callback, the machine or the interpreter, is nothing of the variant's and comes out as it is.
+    Only the engine makes an outcome: its results, :data:`NO_RESULT`, and the one exception by
+    which a simulated host reports a defect. Any other exception, of a callback, the machine or the
+    interpreter, says nothing of the variant and is propagated.
     """
     given: dict[str, Any] = {
         "progress": progress,
@@ -63,8 +63,7 @@ def outcomes(
         results = _from(found, keeper, trace, variants, options, replay)
         return [_checked(result) for result in results]
     except (SimulatorCrashed, *NO_RESULT) as error:
-        # A state that was read back may be what is wrong, so it is held against a replay from the
-        # beginning.
+        # The snapshot itself may be the cause, so the variant is replayed from the beginning.
         if len(variants) == 1 and found is None:
             return [_without_result(variants[0], error)]
     return [
@@ -82,7 +81,7 @@ def _from(
     options: dict[str, Any],
     replay: Replay,
 ) -> list[RunResult]:
-    """From the snapshot, if there is one that can be used, or else from the beginning."""
+    """Replays from the snapshot, if there is a usable one, else from the beginning."""
     if found is not None and keeper is not None:
         try:
             return replay(trace, variants, resume_from=found, **options)
@@ -92,7 +91,7 @@ def _from(
 
 
 def _checked(result: RunResult) -> Outcome:
-    """The result, if it keeps the conservation laws; raises ConservationError."""
+    """The result, checked against the conservation laws; raises ConservationError."""
     compare.check(result)
     return Outcome(result.variant_digest, result=result)
 

@@ -1,4 +1,4 @@
-"""What a worker process holds: settings, database, blobs, its name, and a way to the broker."""
+"""The resources of a worker process: settings, database, blobs, its name, the broker."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Resources:
     # The digest of each engine, by name.
     simulators: Mapping[str, str]
     publish: Callable[[Sequence[ShardMessage]], int]
-    # Where long shards put their state aside, for whoever goes on with them.
+    # Snapshots of long shards, for the next attempt.
     snapshots: SnapshotStore
-    # What a shard may take.
+    # Limits of a shard.
     limits: Limits
-    # Where the stderr of an attempt stands until the attempt has ended well.
+    # Folder with the stderr of attempts, each kept until the attempt has ended well.
     attempts: Path
 
     @classmethod
@@ -53,7 +53,7 @@ class Resources:
             settings=settings,
             engine=session.create_engine(settings.database_url, pool_size=2),
             blobs=open_store(settings.blobs, staging=staging),
-            # New at every start, so that nobody takes a dead worker for its successor.
+            # New at every start, so that a dead worker is not taken for its successor.
             name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
             simulators=simulators,
             publish=publish,
@@ -63,9 +63,9 @@ class Resources:
         )
 
     def after_fork(self) -> None:
-        """Forgets the connections of the parent, without closing them under it."""
+        """Drops the inherited connections without closing them, as the parent uses them."""
         self.engine.dispose(close=False)
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         self.engine.dispose()

@@ -1,4 +1,4 @@
-"""What a worker is told by its environment: ``REFAULT_`` and the name in capitals."""
+"""The worker's settings from the environment: ``REFAULT_`` and the name in capitals."""
 
 import sys
 from pathlib import Path
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """The settings; ends the process with a list of what is missing or wrong."""
+    """The settings; exits with a list of the missing or invalid ones."""
     try:
         return Settings()
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Claim, compute, record: two short transactions round a pure computation of a few shards."""
+"""Claim, compute, record: two short transactions around a pure computation of a few shards."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ from worker.resources import Resources
 _log = logging.getLogger(__name__)
 
 FINAL = (TraceError, CatalogueError, ReplayError, ResultError, BlobDamaged)
-"""What every other attempt would meet as well, so that the runs fail with its words.
+"""Errors that every other attempt would have too: the runs fail with the message.
 
-After all else another attempt, later or elsewhere, may succeed: an outage of the service
-(Unavailable) counts against no shard, what is not known is tried as often as a shard may be lost.
+After any other error another attempt may succeed: an outage of the service (Unavailable) counts
+against no shard, an unknown error counts as a loss.
 """
 
 TURN_SECONDS = 1.0
-"""How long one message may go on with small shards: Celery's own work for it weighs as much as some
-of them. A worker that is told to stop, or more urgent work, waits this long and one shard more."""
+"""How long one message may be used for small shards, because Celery's overhead per message is that
+of several shards. A shutdown, or more urgent work, waits this long and one shard more."""
 
 OUTAGE_PAUSE_SECONDS = 5.0
-"""After an outage a worker waits, holding nothing, before it takes the next message."""
+"""Pause after an outage, without claims, before the next message."""
 
 
 def take_turn(resources: Resources) -> list[Ending]:
-    """Runs waiting shards until :data:`TURN_SECONDS` have passed: what one message is good for.
+    """Runs queued shards for up to :data:`TURN_SECONDS`: the work of one message.
 
-    A shard that came to nothing ends the turn, so that another worker may try it. Answers what
-    became of each. With nothing waiting, the message was one too many.
+    A failed attempt ends the turn, so that another worker may try the shard. Returns the end of
+    each. If nothing was queued, the message is counted as dropped.
     """
     until = time.monotonic() + TURN_SECONDS
     try:
@@ -64,7 +64,7 @@ def take_turn(resources: Resources) -> list[Ending]:
             with transaction(resources.engine) as session:
                 operations.count(session, operations.MESSAGES_DROPPED)
     except RefaultError as error:
-        # The message is done with; the sweep sends another once there is a database.
+        # Acknowledge the message; the sweep sends another when the database is back.
         _log.warning("no shard claimed: %s", error)
         endings = [Ending.PUT_OFF]
     if Ending.PUT_OFF in endings:
@@ -73,11 +73,11 @@ def take_turn(resources: Resources) -> list[Ending]:
 
 
 def run(resources: Resources, *, replay: replaying.Replay | None = None) -> list[Ending]:
-    """Runs the best waiting shard once, and small ones of its batch with it; what became of each.
+    """Runs the best queued shard once, with small ones of its batch; the end of each.
 
-    ``replay`` is the simulator's door unless a test of failures brings another.
+    ``replay`` is replaced by tests of failures.
 
-    Raises ServiceError if nothing can be claimed for now.
+    Raises ServiceError if claiming fails.
     """
     writer = Writer(resources)
     asked_at = time.monotonic()
@@ -126,7 +126,7 @@ def _attempt(
     keeper: Keeper,
     replay: replaying.Replay | None,
 ) -> Computed | Ending:
-    """Computes a shard; an attempt that comes to nothing is ended here, with its reason."""
+    """Computes a shard; a failed attempt is ended here, with its reason."""
     names = _names(resources, claim)
     told = {f"refault.{name}": value for name, value in names.items()}
     parent = claim.origin.trace_context
@@ -149,14 +149,14 @@ def _attempt(
 
 
 def process_died(resources: Resources, pid: int, error: str) -> None:
-    """A pool process is known to be dead: what it held need not wait for its lease to run out."""
+    """A pool process is known to be dead: its shards are requeued before their lease expires."""
     with transaction(resources.engine) as session:
         fences = claiming.held_by(session, resources.name, pid)
     for fence in fences:
         try:
             _give_back_of_dead(resources, fence, error)
         except RefaultError as failure:
-            # The others must not wait for it.
+            # The other shards are requeued all the same.
             _log.warning("shard %s waits for its lease to run out: %s", fence.shard_id, failure)
 
 

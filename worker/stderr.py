@@ -1,8 +1,8 @@
-"""What a process said last, for those who find it dead.
+"""The last output of a process that died.
 
-While an attempt runs, file descriptor 2 of its process is a file of its own, so
-that the words of C code and the interpreter's last traceback survive the
-process. An attempt that ends removes its file.
+While an attempt runs, file descriptor 2 of its process is a file, so that the
+output of C code and the interpreter's last traceback survive the process. An
+attempt that ends removes its file.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pathlib import Path
 from db.shards.fences import Fence
 
 TAIL_BYTES = 4096
-# What the interpreter names its death by stands before the tracebacks of all threads.
+# faulthandler's first line, the cause, comes before the tracebacks of all threads.
 HEAD_BYTES = 512
 
 
 def path_of(folder: Path, fence: Fence) -> Path:
-    """Where the stderr of an attempt stands while it runs."""
+    """The path of an attempt's stderr."""
     return folder / f"{fence.shard_id}-{fence.attempt}.stderr"
 
 
 @contextlib.contextmanager
 def kept(folder: Path, fence: Fence) -> Iterator[None]:
-    """Sends stderr to the attempt's file; afterwards it goes where it went, file included."""
+    """Redirects stderr to the attempt's file; afterwards copies the file to the original stderr."""
     path = path_of(folder, fence)
     before = os.dup(2)
     try:
@@ -42,7 +42,7 @@ def kept(folder: Path, fence: Fence) -> Iterator[None]:
 
 
 def take_tail(folder: Path, fence: Fence) -> str:
-    """The first and last words of a dead attempt, or nothing; they are said once."""
+    """The beginning and end of a dead attempt's stderr, or nothing; removes the file."""
     try:
         return _take_ends(path_of(folder, fence)).decode(errors="replace").strip()
     except FileNotFoundError:
@@ -50,7 +50,7 @@ def take_tail(folder: Path, fence: Fence) -> str:
 
 
 def _take_ends(path: Path) -> bytes:
-    """How a file begins and ends; it is removed."""
+    """The beginning and end of a file, which is removed."""
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         text = stream.read(HEAD_BYTES + TAIL_BYTES)

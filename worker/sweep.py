@@ -1,4 +1,4 @@
-"""The sweep: what was lost is found again. Rows decide; any number of sweeps may run at once."""
+"""The sweep: requeues lost shards, resends lost messages. Any number may run at once."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ YOUNG_SECONDS = 60
 FACTS_ROUNDS = 4
 
 BATCHES_PER_SWEEP = 20
-"""What was abandoned in the meantime does not wait for a whole backlog."""
+"""A bound, so that newly abandoned shards do not wait for a whole backlog."""
 
 
 def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMessage]:
-    """Hands on abandoned shards and sends lost messages again; answers what was sent.
+    """Requeues abandoned shards and resends lost messages; returns what was sent.
 
     ``waiting_message_count``: how many messages wait in the queue of shards.
-    Rows older than ``resend_seconds`` are sent again only if fewer messages
-    wait than rows, so that a long queue does not grow with every sweep.
+    Messages older than ``resend_seconds`` are resent only if there are fewer
+    messages than queued rows, so that a long queue does not grow with every sweep.
     """
     sent: list[ShardMessage] = []
     duties: tuple[Callable[[], list[ShardMessage]], ...] = (
@@ -43,13 +43,13 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
         try:
             sent += duty()
         except (RefaultError, OSError) as error:
-            # What one of them cannot do now, it does the next time; the others go on.
+            # A failing duty is retried by the next sweep; the others go ahead.
             _log.warning("a part of the sweep was interrupted: %s", error)
     return sent
 
 
 def _add_facts(resources: Resources) -> list[ShardMessage]:
-    """Results of an earlier release get their facts, some thousand a sweep."""
+    """Adds facts to results of earlier releases, some thousand per sweep."""
     after = None
     for _ in range(FACTS_ROUNDS):
         with transaction(resources.engine) as session:
@@ -73,7 +73,7 @@ def _send_again(resources: Resources, waiting_message_count: int) -> list[ShardM
 
 
 def _move_on(resources: Resources) -> list[ShardMessage]:
-    """Batches that need a simulator nobody has any more go on with the present one, one by one."""
+    """Moves batches whose simulator no worker has any more to the current one, one by one."""
     messages: list[ShardMessage] = []
     for _ in range(BATCHES_PER_SWEEP):
         with transaction(resources.engine) as session:
@@ -94,9 +94,9 @@ def _move_on(resources: Resources) -> list[ShardMessage]:
 
 
 def _remove_snapshots(resources: Resources) -> list[ShardMessage]:
-    """Removes snapshots nobody will go on from; sends nothing.
+    """Removes snapshots that no attempt will resume from; sends nothing.
 
-    One that was just written may not be registered yet, so the young are spared.
+    A new one may not be registered yet, so young ones are kept.
     """
     try:
         kept = list(resources.snapshots.kept())
@@ -121,7 +121,7 @@ def _hand_on(resources: Resources) -> list[ShardMessage]:
         try:
             message = _take_from_lost(resources, entry)
         except RefaultError as error:
-            # It is still abandoned at the next sweep; the others need not wait for it.
+            # The next sweep retries it; the others go ahead.
             _log.warning("shard %s is not handed on: %s", entry.fence.shard_id, error)
             continue
         if message is not None:

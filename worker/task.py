@@ -1,8 +1,8 @@
-"""The base of every task, and what happens when the process that runs one dies.
+"""The base of every task, and the handling of a dead pool process.
 
-A pool process that is killed takes its shard's attempt with it, and the row is
-refused to everybody while the dead process's lease runs. So the main process,
-which sees the death, gives back whatever that process held.
+When a pool process is killed, nobody can claim its shards until its lease
+expires. So the main process, which sees the death, requeues the shards of that
+process.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ class ShardRequest(Request):
     """One delivery, as the main process sees it."""
 
     def acknowledge(self) -> None:
-        """Gives the message back for done; a broker that does not hear of it is lost."""
+        """Acknowledges the message; a failure means that the connection is lost."""
         super().acknowledge()
         self._notice_lost_broker()
 
     def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Gives the message back for another; a broker that does not hear of it is lost."""
+        """Rejects the message for redelivery; a failure means that the connection is lost."""
         super().reject(requeue)
         self._notice_lost_broker()
 
     def _notice_lost_broker(self) -> None:
-        # Celery only logs it. The message then counts as under way for good, and with one message
-        # at a time nothing is asked of the broker any more: the connection is never found dead.
+        # Celery only logs it. The message would stay unacknowledged, and with a prefetch of one
+        # the broker would not be asked again: the dead connection would never be noticed.
         if not self.message.acknowledged:
             lifecycle.broker_is_lost.set()
 
     def on_failure(self, exc_info: Any, *options: Any, **named_options: Any) -> Any:
-        """Gives back what a dead process held; all else is Celery's."""
+        """Requeues the shards of a dead process; other errors are Celery's."""
         answer = super().on_failure(exc_info, *options, **named_options)
         error = exc_info.exception
-        # Billiard wraps errors to carry a traceback along.
+        # Billiard wraps errors to attach a traceback.
         error = getattr(error, "exc", error)
         if isinstance(error, WorkerLostError | SystemExit) and not _is_stopping():
             self._give_back(f"the process that computed it died: {error}")
         return answer
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001
-        """Gives the shard of a process that took too long back; all else is Celery's."""
+        """Requeues the shards of a process over its time limit; other timeouts are Celery's."""
         super().on_timeout(soft, timeout)
         if not soft and not _is_stopping():
             self._give_back(f"stopped after {timeout:.0f} s, the longest a shard may take")
@@ -75,7 +75,7 @@ class ShardRequest(Request):
 
 
 class Task(celery.Task):
-    """Every task is told apart by an explicit name, and may be delivered twice."""
+    """Base of all tasks: explicit names, and a task may be delivered twice."""
 
     abstract = True
     Request = "worker.task:ShardRequest"

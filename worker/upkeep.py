@@ -1,13 +1,13 @@
-"""``python -m worker.upkeep``: the short duties, in a small process of their own.
+"""``python -m worker.upkeep``: sweep and webhooks, in a small process of their own.
 
 ::
 
     thread "sweep"      every REFAULT_SWEEP_SECONDS     lost shards, lost messages, old snapshots
     thread "webhooks"   every REFAULT_WEBHOOK_SECONDS   messages that wait for their receivers
 
-A worker computes one shard at a time, for hours if it must, and what stood behind it in the broker
-would wait so long. So nothing of this goes through the broker, and no simulator is loaded. One such
-process is enough; several do no harm, because rows decide.
+A worker computes one shard at a time, possibly for hours, and tasks queued behind it would wait. So
+none of this goes through the broker, and no simulator is loaded. One such process is enough;
+several do no harm, because rows decide.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from worker.sweep import sweep
 
 _log = logging.getLogger(__name__)
 
-# Longer than any duty should take to come to an end of its step.
+# Longer than one step of any duty should take.
 STOP_SECONDS = 5.0
 
 
 def main() -> int:
-    """Does the duties until a signal."""
+    """Runs the duties until a signal."""
     settings = load()
     logging.config.dictConfig(logs.configuration("upkeep", settings.log_level))
     told_to_stop = threading.Event()
@@ -51,7 +51,7 @@ def main() -> int:
         settings,
         simulators={},
         publish=lambda messages: publish(app, messages),
-        # Where the workers of this host leave what an attempt said last.
+        # Where the workers of this host keep the stderr of attempts.
         cache=cache_folder(),
     )
     duties = (
@@ -61,7 +61,7 @@ def main() -> int:
     for duty in duties:
         duty.start()
     _log.info("upkeep has begun")
-    # In slices, so that a signal is seen at once wherever it is delivered.
+    # In slices, so that a signal is handled at once whichever thread gets it.
     while not told_to_stop.wait(1):
         if not all(duty.is_alive() for duty in duties):
             _log.error("a duty has ended by itself")
@@ -73,7 +73,7 @@ def main() -> int:
 
 
 def sweep_once(sender: celery.Celery, held: Resources) -> None:
-    """One sweep; without a broker it hands on what it can, and no message counts as lost."""
+    """One sweep; without a broker it still requeues shards, and no message counts as lost."""
     try:
         waiting_count = _waiting_count(sender)
     except (OperationalError, OSError) as error:
@@ -89,18 +89,18 @@ def _waiting_count(sender: celery.Celery) -> int:
             try:
                 found = channel.queue_declare(queue=QUEUE_SHARDS, passive=True)
             except connection.channel_errors:
-                # An empty queue does not exist to the broker.
+                # The broker has no key for an empty queue.
                 return 0
             return int(found.message_count)
 
 
 class _Duty(threading.Thread):
-    """Does something again and again; what fails is tried anew."""
+    """Repeats a duty; a failure is retried at the next period."""
 
     def __init__(
         self, name: str, pause_seconds: float, do: Callable[[], object], stop: threading.Event
     ) -> None:
-        # A slow receiver of a webhook must not hold up the end of the process.
+        # A slow webhook receiver must not delay the end of the process.
         super().__init__(name=name, daemon=True)
         self._pause_seconds = pause_seconds
         self._do = do

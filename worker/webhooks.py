@@ -1,18 +1,18 @@
-"""Sends what waits for webhooks: signed, bounded, and to no address that was not judged.
+"""Sends queued webhook messages: signed, bounded, and only to checked addresses.
 
 A message is a POST of JSON with these headers::
 
     X-Refault-Event: batch.finished
-    X-Refault-Delivery: 0193…            the same in every attempt: whoever has it may drop the copy
+    X-Refault-Delivery: 0193…            the same in every attempt: drop duplicates
     X-Refault-Timestamp: 1795570000      seconds since 1970, of this attempt
     X-Refault-Signature: v1=<hex>        HMAC-SHA256 under the secret, of timestamp "." body
 
-Only the status of the answer counts: 2xx is "arrived", 410 is "never again",
-all else is tried again later. Redirects are not followed: they would lead
-where nobody has looked.
+Only the status of the answer counts: 2xx is delivered, 410 gives the message
+up, all else is retried later. Redirects are not followed: their target would
+be an unchecked address.
 
-A receiver is a stranger, and so is who wrote its address. Each attempt has a thread of its own,
-whatever ends it ends that message's attempt alone, and one that is not over in time is left behind.
+Neither the receiver nor its address is trusted. Each attempt has a thread of its own, an error
+ends that message's attempt only, and an attempt that exceeds its time is abandoned.
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ _ERROR_LENGTH_MAX = 500
 
 AT_ONCE_MAX = 8
 AT_ONCE_MAX_OF_PROJECT = 2
-"""Attempts under way at once: a project's slow receivers take up no more than its own share."""
+"""Concurrent attempts per project, so that its slow receivers take only its own share."""
 
 LEFT_BEHIND_MAX = 64
-"""Attempts that were left behind and whose threads have not ended: a resolver may take minutes."""
+"""Abandoned attempts whose threads have not ended: a resolver may take minutes."""
 
 ROUND_MAX = 200
-"""Messages of one round; what is due beyond them has the next one."""
+"""Messages of one round; further due ones are for the next."""
 
 _GRACE_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of an attempt: a status, or why there is none."""
+    """The outcome of an attempt: a status, or the error."""
 
     status: int | None = None
     error: str = ""
@@ -82,7 +82,7 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
 
 
 def deliver(resources: Resources) -> int:
-    """Sends messages that are due, in turn between projects; answers how many arrived.
+    """Sends due messages, round-robin over projects; returns how many arrived.
 
     Any number may run at once.
     """
@@ -93,16 +93,16 @@ def deliver(resources: Resources) -> int:
 
 
 class _Attempt(threading.Thread):
-    """One attempt. Nothing escapes it; :attr:`outcome` is there once it is in the queue."""
+    """One attempt. It never raises; :attr:`outcome` is set before it is put in the queue."""
 
-    # Of all rounds: those nobody waits for any more, by project.
+    # Abandoned attempts of all rounds, by project.
     left_behind: ClassVar[collections.Counter[uuid.UUID]] = collections.Counter()
     _counting: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(
         self, due: Due, networks: Sequence[Network], seconds: float, ended: queue.Queue[_Attempt]
     ) -> None:
-        # A slow receiver must not hold up the end of the process.
+        # A daemon, so that a slow receiver does not delay the end of the process.
         super().__init__(name=f"webhook {due.delivery_id}", daemon=True)
         self.due = due
         self.outcome = Outcome()
@@ -126,7 +126,7 @@ class _Attempt(threading.Thread):
             self._ended.put(self)
 
     def leave(self) -> None:
-        """Waits no longer; its thread ends when whatever it is stuck in does."""
+        """Stops waiting; the thread ends when its blocking call does."""
         with self._counting:
             if not self._is_over:
                 self._is_left = True
@@ -135,7 +135,7 @@ class _Attempt(threading.Thread):
 
 
 class _Round:
-    """Takes, sends and records until nothing is due, or enough was sent."""
+    """Takes, sends and records until nothing is due or the round is full."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
@@ -145,7 +145,7 @@ class _Round:
         self._under_way: set[_Attempt] = set()
 
     def run(self) -> int:
-        """Answers how many messages arrived."""
+        """Returns how many messages arrived."""
         arrived_count = taken_count = 0
         while True:
             while taken_count < ROUND_MAX and self._has_room() and self._take_one():
@@ -163,8 +163,8 @@ class _Round:
         counts.update(_Attempt.left_behind)
         busy = [project for project, count in counts.items() if count >= AT_ONCE_MAX_OF_PROJECT]
         with transaction(self._resources.engine) as session:
-            # Counted as an attempt, and committed, before the first byte: one that brings its
-            # sender down was one as well.
+            # Counted and committed before the first byte: an attempt that kills its sender must
+            # count as well.
             taken = webhooks.take_due(session, busy_projects=busy)
         if not taken:
             return False
@@ -220,7 +220,7 @@ def _outcome_of(due: Due, networks: Sequence[Network], seconds: float) -> Outcom
 
 
 def _shown(error: str) -> str:
-    """An error that may hold what the receiver sent, as it can be stored and shown."""
+    """An error made printable, as it may quote the receiver."""
     return printable(error[:_ERROR_LENGTH_MAX])
 
 
@@ -228,8 +228,8 @@ def send(due: Due, networks: Sequence[Network], seconds: float) -> int:
     """One attempt; the status of the answer.
 
     Raises:
-        InvalidRequest: the URL leads where webhooks may not go.
-        OSError, http.client.HTTPException: nobody answered, too late, or not in HTTP.
+        InvalidRequest: the URL's address is not allowed.
+        OSError, http.client.HTTPException: no answer, a timeout, or an invalid answer.
     """
     deadline = time.monotonic() + seconds
     target = outbound.parse_url(due.url)
@@ -254,7 +254,7 @@ def send(due: Due, networks: Sequence[Network], seconds: float) -> int:
         connection.endheaders(body)
         with connection.getresponse() as answer:
             status = answer.status
-            # Politeness only; what it says is of no interest, nor whether it comes to an end.
+            # Read for politeness only; content and errors do not matter.
             with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
                 answer.read(_ANSWER_BYTES_MAX)
             return status
@@ -264,9 +264,9 @@ def send(due: Due, networks: Sequence[Network], seconds: float) -> int:
 def _connected(
     target: Target, address: str, deadline: float
 ) -> Iterator[http.client.HTTPConnection]:
-    """A connection to that very address, cut when the time is up whatever it is doing.
+    """A connection to a given address, cut after a total time.
 
-    A timeout per read is not enough: who sends a byte a second would hold us for ever.
+    A timeout per read is not enough: a receiver that sends a byte a second would hold us for ever.
     """
     seconds = max(0.001, deadline - time.monotonic())
     plain = socket.create_connection((address, target.port), timeout=seconds)
@@ -284,7 +284,7 @@ def _connected(
     try:
         timer.start()
         if target.scheme == "https":
-            # The certificate is for the name, whatever address it had.
+            # The certificate is checked for the name, not the address.
             context = ssl.create_default_context()
             plain.settimeout(seconds)
             stream = context.wrap_socket(
@@ -292,7 +292,7 @@ def _connected(
             )
             plain = stream
             if is_late.is_set():
-                # The cut met the socket that the stream has taken over.
+                # The timer closed the socket that the TLS stream has taken over.
                 raise TimeoutError
             stream.do_handshake()
         connection.sock = stream

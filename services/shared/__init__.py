@@ -1,1 +1,1 @@
-"""What rooms share that are deployed apart: the worker imports nothing else of ``services``."""
+"""Shared by API and worker; the worker imports nothing else of ``services``."""

@@ -1,7 +1,7 @@
-"""What one shard may take, in time and in memory.
+"""Limits of one shard: time and memory.
 
-One rule for the workers, who hold a shard to it while it runs, and for the API, which refuses
-beforehand what certainly takes more.
+One rule for the workers, which enforce it while a shard runs, and for the API, which refuses
+beforehand what is certain to exceed it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ SHARD_SECONDS: Final = 3600.0
 SLACK_SECONDS: Final = 600
 SHARD_SECONDS_MAX: Final = HARD_LIMIT_SECONDS - SLACK_SECONDS
 MEMORY_LIMIT_KIB: Final = 4 * GIB // 1024
-#: Of a pool process's memory, what is no array of a replay: interpreter, compiled kernels, a
+#: Memory of a pool process besides the arrays of a replay: interpreter, compiled kernels, a
 #: decoded block.
 BASE_BYTES: Final = GIB
-#: Nobody has seen a machine replay more events of one variant a second.
+#: Faster than any measured replay of one variant, so that a refusal is certain.
 EVENTS_PER_SECOND_MAX: Final = 100_000_000
 
 
@@ -32,7 +32,7 @@ class TraceTooCostly(TraceError):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The limits of one project: the service's, and below that its own time limit if it has one."""
+    """The limits of one project: the service's, or its own lower time limit."""
 
     seconds: float
     memory_bytes: int
@@ -40,7 +40,7 @@ class Limits:
 
     @classmethod
     def of(cls, shard_seconds: float, memory_limit_kib: int) -> Limits:
-        """What the settings of the service give a shard."""
+        """The service's limits, from the settings."""
         limit_bytes = memory_limit_kib * 1024
         return cls(shard_seconds, max(limit_bytes - BASE_BYTES, limit_bytes // 2))
 
@@ -52,17 +52,17 @@ class Limits:
 
     @property
     def named_seconds(self) -> str:
-        """The time limit, and whose it is."""
+        """The time limit, and whether it is the service's or the project's."""
         whose = "the project (shard_seconds)" if self.is_project else "the service"
         return f"{self.seconds:g} s, the limit of {whose}"
 
     def check(self, what: str, *, work: int, memory_bytes: int) -> None:
-        """Refuses what cannot be replayed within the limits, however fast the machine.
+        """Refuses a trace that no machine could replay within the limits.
 
-        ``work`` and ``memory_bytes`` are what one variant takes at least.
+        ``work`` and ``memory_bytes`` are lower bounds for one variant.
 
         Raises:
-            TraceTooCostly: with the limit that it is over.
+            TraceTooCostly: with the exceeded limit.
         """
         if memory_bytes > self.memory_bytes:
             raise TraceTooCostly(

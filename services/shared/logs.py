@@ -1,4 +1,4 @@
-"""The log of every room: one JSON object a line, on standard output.
+"""The log of every process: one JSON object per line, on standard output.
 
 ::
 
@@ -6,14 +6,14 @@
      "message": "batch b-7k3f: 6 shards", "request_id": "5f2c8a1be0d94c37", "batch": "b-7k3f"}
 
 A request has an id; a batch keeps that of the request that planned it, and
-whoever works on one of its shards logs under it. So one id leads from a
-refusal or a submission to every line about it, whichever process wrote it.
+workers log it with its shards. So one id finds every line about an error or a
+submission, whichever process wrote it.
 
-Whatever line it is, secrets of ours are cut out of it (``db/secrets.py``): a share link stands in
-its address, and addresses stand in lines.
+Our secrets are redacted from every line (``db/secrets.py``): a share link is
+part of its address, and addresses are logged.
 
-Standard error is left to what is not a log: the last words of a process that
-dies, which end up in its shard's row (:mod:`worker.stderr`).
+Standard error has only the last output of a process that dies, which is kept
+in its shard's row (:mod:`worker.stderr`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _bound: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("log_
 
 @contextlib.contextmanager
 def bound(**fields: Any) -> Iterator[None]:
-    """Every line of this thread or task carries these fields, inside the block; None leaves out."""
+    """Adds these fields to every line of this thread or task inside the block; None is omitted."""
     known = {name: value for name, value in fields.items() if value is not None}
     token = _bound.set({**_bound.get({}), **known})
     try:
@@ -46,7 +46,7 @@ def bound(**fields: Any) -> Iterator[None]:
 
 
 def field(name: str) -> Any:
-    """A field bound here, or None."""
+    """A bound field, or None."""
     return _bound.get({}).get(name)
 
 
@@ -58,7 +58,7 @@ class JsonLines(logging.Formatter):
         self._room = room
 
     def format(self, record: logging.LogRecord) -> str:
-        """Never raises: what JSON cannot hold is written as text."""
+        """Never raises: a value JSON cannot hold is written as text."""
         moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         line: dict[str, Any] = {
             "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -76,7 +76,7 @@ class JsonLines(logging.Formatter):
 
 
 def configuration(room: str, level: str) -> dict[str, Any]:
-    """For :func:`logging.config.dictConfig` and for servers that want to call it themselves."""
+    """For :func:`logging.config.dictConfig`, and for servers that call it themselves."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -85,13 +85,13 @@ def configuration(room: str, level: str) -> dict[str, Any]:
             "lines": {
                 "class": "logging.StreamHandler",
                 "formatter": "json",
-                # Not sys.stdout by name: Celery may have put something in its place.
+                # Not sys.stdout: Celery may have replaced it.
                 "stream": sys.__stdout__,
             }
         },
         "root": {"handlers": ["lines"], "level": level.upper()},
         "loggers": {
-            # They bring handlers of their own otherwise, or speak of every request of ours.
+            # Otherwise they add handlers of their own, or log every request of ours.
             "_granian": {"handlers": [], "propagate": True, "level": level.upper()},
             "httpx": {"level": "WARNING"},
             "alembic": {"level": "WARNING"},

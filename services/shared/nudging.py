@@ -1,4 +1,4 @@
-"""Messages to the broker: each makes a worker look for a waiting shard."""
+"""Messages to the broker: each wakes a worker to claim a queued shard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 def publish(app: celery.Celery, messages: Sequence[ShardMessage]) -> int:
-    """Sends one message per shard, after the commit; answers how many the broker took.
+    """Sends one message per shard, after the commit; returns how many the broker took.
 
     An unreachable broker is no error: the rows are queued and the next sweep sends them.
     """

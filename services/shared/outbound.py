@@ -1,10 +1,9 @@
 """Which addresses a webhook may reach: public ones, and those the operator lists.
 
-A webhook makes the service open a connection to an address that a user chose.
-Without a guard that is a way into the network behind it: to the database, to a
-neighbour's admin page, to a cloud's metadata. So a name is resolved once, every address it
-has is judged, and the connection goes to an address that was judged, not to the
-name a second time.
+A webhook makes the service connect to an address that a user chose (SSRF): without
+a check to the database, an internal admin page, or a cloud's metadata service. So a
+name is resolved once, all its addresses are checked, and the connection goes to a
+checked address, not to the name again.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _PORTS = {"http": 80, "https": 443}
 _URL_LENGTH_MAX = 2000
 _HOST_LENGTH_MAX = 253
-# RFC 1035, and the underscore that some hosts have all the same.
+# RFC 1035, plus the underscore, which some hosts use.
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _PRINTABLE = re.compile(r"[!-~]+")
-# IPv6 addresses that carry an IPv4 address to somewhere else: by way of a translator or a tunnel.
+# IPv6 addresses that embed an IPv4 address: a translator or a tunnel would forward to it.
 _CARRIERS = tuple(
     ipaddress.ip_network(text)
     for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
 )
-# Not private to Python, and nobody's public receiver either.
+# Not private to Python's ipaddress, but not public either.
 _SPECIAL = tuple(
     ipaddress.ip_network(text) for text in ("100.64.0.0/10", "192.88.99.0/24", "fec0::/10", "::/96")
 )
@@ -40,7 +39,7 @@ _SPECIAL = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Where a webhook's messages go, as its URL says."""
+    """The target of a webhook's URL."""
 
     scheme: str
     host: str
@@ -49,18 +48,18 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """For the Host header."""
+        """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
-    """Networks from a list with commas; a ValueError names what is none."""
+    """Networks from a comma-separated list; a ValueError names an invalid one."""
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def parse_url(url: str) -> Target:
-    """The target of a URL; :class:`~refault.errors.InvalidRequest` says what it must not have."""
+    """The target of a URL; :class:`~refault.errors.InvalidRequest` if it is not allowed."""
     if len(url) > _URL_LENGTH_MAX or not _PRINTABLE.fullmatch(url):
         raise InvalidRequest(f"url: at most {_URL_LENGTH_MAX} ASCII characters without blanks")
     try:
@@ -80,13 +79,13 @@ def parse_url(url: str) -> Target:
 
 
 def _check_host(host: str, *, is_bracketed: bool) -> None:
-    """Refuses what is neither an address nor a name: no resolver may be asked for it.
+    """Refuses a host that is neither an address nor a name, before any resolver sees it.
 
-    Python's own encodes names, and raises what is no OSError for an empty or a long label.
+    Python's resolver raises UnicodeError, not OSError, for an empty or a long label.
     """
     if is_bracketed:
         try:
-            # A zone says by which of our interfaces: nobody outside knows them.
+            # A zone names one of our interfaces, which a user cannot know.
             is_host = ipaddress.IPv6Address(host).scope_id is None
         except ValueError:
             is_host = False
@@ -101,7 +100,7 @@ def _check_host(host: str, *, is_bracketed: bool) -> None:
 
 
 def check_literal(target: Target, allowed: Sequence[Network]) -> None:
-    """Refuses a host that is written as an address nobody may reach; names wait until sending."""
+    """Refuses a literal address that is not allowed; names are checked when sending."""
     try:
         address = ipaddress.ip_address(target.host)
     except ValueError:
@@ -114,11 +113,11 @@ def resolve(target: Target, allowed: Sequence[Network]) -> str:
     """The address to connect to.
 
     Raises:
-        InvalidRequest: one of the host's addresses is not public and not listed. All must
-            be good: whoever mixes one in has a reason.
+        InvalidRequest: one of the host's addresses is neither public nor listed. All must be
+            allowed: a mix is suspicious.
         OSError: the name does not resolve, or to nothing.
     """
-    # Old forms of IPv4 addresses (2130706433, 0x7f.1) come out of here as what they are.
+    # The resolver normalises old forms of IPv4 addresses (2130706433, 0x7f.1).
     found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     if not addresses:

@@ -1,4 +1,4 @@
-"""Traces for OpenTelemetry, of API and workers: off, and not even imported, unless asked for.
+"""OpenTelemetry traces of API and workers: off, and not imported, by default.
 
 ::
 
@@ -9,9 +9,9 @@
                   ├── replay                  │
                   └── record                  ┘
 
-The way from a request to its shards leads through the batch's row and not through messages: a
-message is a nudge, and who gets one may compute another batch's shard, or one whose message was
-lost. For the same reason a shard that is computed again is in the trace of its request.
+The context goes from a request to its shards through the batch's row, not through messages: a
+worker that gets a message may compute another batch's shard, or one whose message was lost. So a
+shard that is computed again is in the trace of its request, too.
 
 Attributes hold ids and sizes; no address with a secret in it (a share link's), no header, no body.
 """
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-# The names OpenTelemetry itself gives to where traces go.
+# OpenTelemetry's own environment variables for the endpoint.
 _STANDARD = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PATH = "/v1/traces"
 _HEADER = "traceparent"
@@ -37,7 +37,7 @@ _started: list[TracerProvider] = []
 
 
 def check(endpoint: str) -> str:
-    """The endpoint of a setting; a ValueError if traces are wanted and cannot be sent."""
+    """The endpoint of a setting; a ValueError if tracing is on but impossible."""
     is_wanted = bool(endpoint) or any(os.environ.get(name) for name in _STANDARD)
     if is_wanted and not _is_installed():
         raise ValueError(
@@ -51,13 +51,13 @@ def check(endpoint: str) -> str:
 
 
 def start(room: str, endpoint: str) -> None:
-    """Sends what :func:`span` records from now on, if anybody asked for it; once a process.
+    """Turns on the export of :func:`span`, if configured; once per process.
 
-    After a fork: the thread that sends does not come along.
+    Call it after a fork, which the sending thread does not survive.
     """
     if _started or not (endpoint or any(os.environ.get(name) for name in _STANDARD)):
         return
-    # Here and not above: without an endpoint nobody pays for it.
+    # Imported late: without an endpoint it is not loaded.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
         OTLPSpanExporter,
     )
@@ -66,7 +66,7 @@ def start(room: str, endpoint: str) -> None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     name = os.environ.get("OTEL_SERVICE_NAME") or f"refault-{room}"
-    # Not the process's global one: a library that looks for it would send what it likes.
+    # Not the global provider, so that libraries cannot send spans of their own.
     provider = TracerProvider(
         resource=Resource.create({"service.name": name}), shutdown_on_exit=False
     )
@@ -77,7 +77,7 @@ def start(room: str, endpoint: str) -> None:
 
 
 def stop() -> None:
-    """Sends what waits, and no more."""
+    """Flushes the queue and stops."""
     while _started:
         _started.pop().shutdown()
 
@@ -90,9 +90,9 @@ def span(
     parent: str | None = None,
     is_request: bool = False,
 ) -> Iterator[Span]:
-    """What happens in the block, as one span; ``parent`` is a context kept by :func:`context`.
+    """A span around the block; ``parent`` is a context from :func:`context`.
 
-    Without it the span is part of the one it stands in, if any. An exception ends it as failed.
+    Without it the parent is the current span, if any. An exception marks it as failed.
     """
     if not _started:
         yield Span()
@@ -109,7 +109,7 @@ def span(
         context=above,
         kind=SpanKind.SERVER if is_request else SpanKind.INTERNAL,
         attributes=_known(attributes or {}),
-        # By name only: what an exception says may hold what nobody should collect.
+        # The type only: the message of an exception may hold secrets.
         record_exception=False,
         set_status_on_exception=False,
     ) as opened:
@@ -122,7 +122,7 @@ def span(
 
 
 class Span:
-    """A span that is open; where traces are off, nothing."""
+    """An open span; a no-op if tracing is off."""
 
     def __init__(self, opened: Any = None) -> None:
         self._opened = opened
@@ -130,7 +130,7 @@ class Span:
     def tell(
         self, attributes: Mapping[str, Any], *, name: str | None = None, is_error: bool = False
     ) -> None:
-        """Adds what is only known now; ``name`` takes the place of the first one."""
+        """Adds attributes; ``name`` replaces the span's name."""
         if self._opened is None:
             return
         if name is not None:
@@ -143,7 +143,7 @@ class Span:
 
 
 def context() -> str | None:
-    """The span we are in, for somebody who goes on later and elsewhere; None outside of one."""
+    """The context of the current span, to continue elsewhere; None outside of one."""
     if not _started:
         return None
     from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415

@@ -132,12 +132,12 @@ def test_a_series_that_is_not_whole_says_what_is_missing_and_does_not_end_well(t
 
     assert found.exit_code == 1
     assert found.stdout.splitlines()[-3:] == [
-        "not whole: 2/3 is missing",
+        "incomplete: 2/3 is missing",
         "remedies:",
         "- if the series is incomplete on purpose, use --partial",
     ]
     assert meant.exit_code == 0
-    assert "not whole: 2/3 is missing" in meant.stdout
+    assert "incomplete: 2/3 is missing" in meant.stdout
 
 
 @pytest.mark.parametrize(

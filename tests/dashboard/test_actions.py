@@ -55,7 +55,7 @@ async def test_the_verdict_of_the_page_is_the_one_the_service_answers(http, code
         f"Verdict of the project: ✕ Guest sees a change {verdict['reason_count']} cells, "
         "exit code 1: the answer is no" in text
     )
-    assert "The 2 cells it rests on" in text
+    assert "The 2 cells behind it" in text
     for reason in verdict["reasons"]:
         assert f"{reason['label']} on {reason['trace_name']} : {reason['text']}" in text
 

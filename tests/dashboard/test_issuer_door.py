@@ -138,7 +138,7 @@ async def test_who_is_shut_out_stays_out(browsers, rows, invited):
     browser = browsers()
     answer = await browser.log_in()
     assert answer.status_code == 403
-    assert "shut out" in Page(answer).text
+    assert "disabled" in Page(answer).text
     assert not browser.is_in()
 
 

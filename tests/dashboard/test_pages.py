@@ -69,7 +69,7 @@ async def test_the_page_opens_with_the_worst_verdict_in_a_sentence(http, code):
         "Patches 1-3 change what the guest sees on linux61-boot-1cpu: "
         "32 accesses reached a wrong address, 32 faults were missed." in text
     )
-    assert "Of 8 cells held against the base: 2 identical" in text
+    assert "Of 8 cells compared with the base: 2 identical" in text
     assert "10 of 10 results were known already" in text
     assert text.index("wrong address") < text.index("exits")
 
@@ -152,7 +152,7 @@ async def test_another_base_is_a_link_away(http, code):
     other = Page(await http.get(f"/batches/{code}?base=6"))
 
     assert "?base=6" in {a["href"] for a in page.all("a")}
-    assert "read against 1-6" in other.text
+    assert "compared with 1-6" in other.text
     assert f"/api/v1/comparisons/{code}.txt?base=6" in {a["href"] for a in other.all("a")}
 
 
@@ -180,7 +180,7 @@ async def test_what_is_known_is_shown_while_the_rest_runs(http, rows):
     text = Page(await http.get(f"/batches/{code}")).text
 
     assert "2 of 5 runs finished" in text
-    assert "So far, of 1 cell held against the base: 1 identical." in text
+    assert "So far, of 1 cell compared with the base: 1 identical." in text
     assert "96,185" in text
 
 
@@ -354,7 +354,7 @@ async def test_without_a_database_the_page_says_what_is_missing(api_settings, ro
     api.state.resources.close()
 
     assert answer.status_code == 503
-    assert "cannot be reached" in Page(answer).text
+    assert "is unreachable" in Page(answer).text
 
 
 async def test_the_trace_page_shows_what_the_header_says(http, rows):

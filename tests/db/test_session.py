@@ -92,7 +92,7 @@ def test_a_lock_that_is_not_to_be_had_is_an_outage_that_says_so(store):
 
 def test_a_database_that_is_not_there_is_an_outage_with_its_place(nowhere):
     with (
-        pytest.raises(Unavailable, match=r"127\.0\.0\.1:1 cannot be reached"),
+        pytest.raises(Unavailable, match=r"127\.0\.0\.1:1 is unreachable"),
         transaction(nowhere) as session,
     ):
         session.execute(sa.text("SELECT 1"))

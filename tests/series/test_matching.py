@@ -121,7 +121,7 @@ def test_a_patch_that_is_taken_back_is_not_matched(monkeypatch):
     swapped = diff("one").replace("-\tfrog", "-\tone").replace("+\tone", "+\tfrog")
     [found] = matched(mail(f'[PATCH] Revert "{subject_of("cr4-posted")}"', swapped))
     assert (found.patch, found.candidates) == (None, ("cr4-posted",))
-    assert found.why == "it takes cr4-posted back"
+    assert found.why == "it reverts cr4-posted"
 
 
 def test_the_same_lines_in_another_place_are_another_patch(monkeypatch):

@@ -62,7 +62,7 @@ def test_of_several_versions_the_newest_whole_one_is_read_and_the_others_are_lef
 def test_a_newer_version_that_is_not_whole_is_not_read_in_silence():
     reading = read_all("[PATCH 1/2] a", "[PATCH 2/2] b", "[PATCH v2 1/2] c")
     assert (reading.version, numbers(reading)) == (1, [1, 2])
-    assert reading.problems == ("v1 is read, because v2 is not whole: 2/2 is missing",)
+    assert reading.problems == ("v1 is read, because v2 is incomplete: 2/2 is missing",)
     asked = read_all("[PATCH 1/2] a", "[PATCH 2/2] b", "[PATCH v2 1/2] c", version=2)
     assert (asked.version, asked.problems) == (2, ("2/2 is missing",))
 

@@ -1,1 +1,1 @@
-"""Task bodies: they unpack a message and call the room."""
+"""Task bodies: they unpack a message and call the worker."""
