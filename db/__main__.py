@@ -1,4 +1,4 @@
-"""``python -m db``: the schema of a database, its backups, and whether all of it is sound."""
+"""``python -m db``: migrate, back up, restore and verify a database."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def _summary(manifest: Manifest) -> str:
 
 
 class _Bars:
-    """Progress on standard error, while it is a terminal."""
+    """Progress on standard error, if it is a terminal."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

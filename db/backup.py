@@ -1,14 +1,14 @@
-"""A whole installation as one folder, and back.
+"""Back up a whole installation to a folder, and restore it.
 
 ::
 
     FOLDER/
     ├── manifest.json       migration level; order, columns and row counts of tables; sha256 of all
-    ├── database.tar        one zstandard-compressed COPY text per table, of one moment
+    ├── database.tar        one zstandard-compressed COPY text per table, one snapshot
     └── blobs/3f/3fa9…      one file per trace
 
-The manifest is written last: a folder without one is a backup that did not
-come to its end. It carries a sha256 of itself.
+The manifest is written last: a folder without one is an unfinished backup. It
+has a sha256 of itself.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from db.models import Base
 from refault.errors import NotFound
 
 ARCHIVE = "database.tar"
-# `python -m db upgrade` has put rows there, and the backup brings its own.
+# `python -m db upgrade` writes rows there, which the backup replaces.
 _FILLED_BY_UPGRADE = {"patches", "projects"}
 _CHUNK_BYTES = 1 << 20
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES}
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""Called with the step, how much of it is done, and the total."""
 
 
 def _quiet(what: str, done: int, total: int) -> None:
@@ -60,14 +60,13 @@ def write(
     copy_blobs: bool = False,
     progress: Progress = _quiet,
 ) -> Manifest:
-    """Writes a backup into a folder that is not there yet or is empty.
+    """Writes a backup into a new or empty folder.
 
-    The tables are those of one moment, however long it takes and whoever
-    writes meanwhile. Blobs are hard links where the file system allows it
-    (they are never changed) unless ``copy_blobs``.
+    The tables are one snapshot of the database. Blobs are hard links where the
+    file system allows it (they never change) unless ``copy_blobs``.
 
     Raises:
-        BackupError: the folder has something in it, the database is at another
+        BackupError: the folder is not empty, the database is at another
             migration, or a blob is missing or damaged.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -79,7 +78,7 @@ def write(
             f"the database is at migration {revision or 'none'}, this release is at "
             f"{revisions.head()}: run `python -m db upgrade`, or the matching release"
         )
-    # Linked once before the moment too: a trace deleted while the backup runs has its file.
+    # Linked before the snapshot too, so that a trace deleted meanwhile still has its file.
     keep = _Keeper(blobs, folder, copy_blobs=copy_blobs)
     with _connection(engine) as connection:
         early = connection.execute("SELECT DISTINCT digest FROM traces").fetchall()
@@ -107,7 +106,7 @@ def write(
 
 
 def check(folder: Path, progress: Progress = _quiet) -> Manifest:
-    """Reads every byte of a backup; :class:`BackupError` names the first part that is damaged."""
+    """Reads every byte of a backup; :class:`BackupError` names the first damaged part."""
     manifest = Manifest.read(folder)
     archive = folder / ARCHIVE
     if not archive.is_file():
@@ -130,11 +129,11 @@ def check(folder: Path, progress: Progress = _quiet) -> Manifest:
 def restore(
     engine: sa.Engine, blobs: BlobStore, folder: Path, *, progress: Progress = _quiet
 ) -> Manifest:
-    """Puts a backup into an empty database and its blobs into the store.
+    """Restores a backup into an empty database and its blobs into the store.
 
-    The backup is read whole before anything is written, and the tables come
-    in one transaction: all of them or none. A backup of an older release is
-    restored at its own migration and then upgraded.
+    The backup is verified before anything is written, and the tables are
+    written in one transaction. A backup of an older release is restored at its
+    own migration and then upgraded.
 
     Raises:
         BackupError: the backup is damaged or of a newer release, or the database
@@ -148,11 +147,11 @@ def restore(
         progress("blobs", number, len(manifest.blobs))
         _put(source.path(digest), blobs)
     with _connection(engine) as connection, _opened_tables(folder / ARCHIVE) as tables:
-        # What migrations have put there is in the backup too.
+        # Rows written by migrations are in the backup too.
         names = sql.SQL(", ").join(sql.Identifier(entry.name) for entry in manifest.tables)
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
         _refuse_rows(connection, manifest)
-        # All others are empty, and some refuse to be emptied.
+        # All others are empty, and some have triggers against DELETE.
         for name in sorted(_FILLED_BY_UPGRADE):
             connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
         for number, entry in enumerate(manifest.tables):
@@ -198,7 +197,7 @@ def _refuse_rows(connection: psycopg.Connection, manifest: Manifest) -> None:
 def _write_tables(
     connection: psycopg.Connection, path: Path, progress: Progress
 ) -> tuple[list[TableEntry], str]:
-    # Parents before their children, so that a restore meets every foreign key in order.
+    # Parents before children, so that a restore satisfies every foreign key.
     tables = Base.metadata.sorted_tables
     entries = []
     with tarfile.open(path, "w") as archive:
@@ -263,7 +262,7 @@ def _read_table(connection: psycopg.Connection, entry: TableEntry, chunks: Itera
 
 @contextlib.contextmanager
 def _opened_tables(path: Path) -> Iterator[Callable[[str], Iterator[bytes]]]:
-    """A way to the COPY text of each table of an archive."""
+    """Access to the COPY text of each table of an archive."""
     try:
         archive = tarfile.open(path, "r")  # noqa: SIM115  # closed below
     except tarfile.TarError as error:
@@ -296,7 +295,7 @@ class _Keeper:
         self._folder.mkdir(exist_ok=True, mode=0o700)
 
     def take(self, digest: str) -> None:
-        """Links or copies a blob, if it is there and not taken yet."""
+        """Links or copies a blob, if it exists and is not in the backup yet."""
         target = self._folder / digest[:2] / digest
         if target.exists() or not self._source.exists(digest):
             return
@@ -304,13 +303,13 @@ class _Keeper:
         _link_or_copy(self._source.fetch(digest), target, copies=self._copies)
 
     def drop_others(self, wanted: set[str]) -> None:
-        """Removes what was taken early and belongs to no trace any more."""
+        """Removes early links that belong to no trace any more."""
         for path in self._folder.glob("*/*"):
             if path.name not in wanted:
                 path.unlink()
 
     def check(self, wanted: dict[str, int], progress: Progress) -> None:
-        """Reads every blob; :class:`BackupError` for one that is missing or damaged."""
+        """Reads every blob; :class:`BackupError` for a missing or damaged one."""
         for number, digest in enumerate(wanted):
             progress("blobs read", number, len(wanted))
             path = self._folder / digest[:2] / digest
@@ -322,7 +321,7 @@ class _Keeper:
 
 
 def _put(source: Path, blobs: BlobStore) -> None:
-    """A blob into the store: copied, because what is restored must not depend on the backup."""
+    """Copies a blob into the store; no link, so that the store does not depend on the backup."""
     with contextlib.suppress(NotFound, BlobDamaged):
         blobs.fetch(source.name)
         return
@@ -350,7 +349,7 @@ def _link_or_copy(source: Path, target: Path, *, copies: bool) -> None:
 
 @contextlib.contextmanager
 def _connection(engine: sa.Engine) -> Iterator[psycopg.Connection]:
-    """One of its own, without the timeouts of requests: what it does takes as long as it takes."""
+    """An engine without the timeouts of requests, for long statements."""
     url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(url, application_name="refault-backup", autocommit=False) as connection:
         yield connection

@@ -1,4 +1,4 @@
-"""Names we generate: time-ordered row ids and the short codes people type.
+"""Generated names: time-ordered row ids and the short codes users type.
 
 A UUIDv7 carries its creation time in front, so that rows arrive in index order
 (RFC 9562, section 5.7)::
@@ -16,7 +16,7 @@ import secrets
 import time
 import uuid
 
-# Crockford's alphabet: no i, l, o or u, so a code survives being read aloud.
+# Crockford's alphabet: no i, l, o or u, so a code can be read aloud.
 CODE_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 CODE_LENGTH = 4
 
@@ -36,5 +36,5 @@ def uuid7() -> uuid.UUID:
 
 
 def batch_code(length: int = CODE_LENGTH) -> str:
-    """A short random code such as ``b-7k3f``; uniqueness is the caller's to check."""
+    """A short random code such as ``b-7k3f``; the caller must check that it is unique."""
     return "b-" + "".join(secrets.choice(CODE_ALPHABET) for _ in range(length))

@@ -1,4 +1,4 @@
-"""What a backup says of itself: the manifest, sealed with a sha256 of its own."""
+"""The manifest of a backup, with a sha256 of its own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TableEntry:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a backup holds."""
+    """The contents of a backup."""
 
     revision: str
     created_at: str

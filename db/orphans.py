@@ -1,8 +1,8 @@
-"""Blobs that no trace needs: whoever put one in place was killed before it wrote the row.
+"""Orphaned blobs: their uploader was killed before it wrote the row.
 
-Which those are, rows say (``db/repositories/placements.py``), and only such ones are removed. That
-a blob is in no row alone is no reason: the database may be an empty or an old one, in front of
-somebody's whole store. Such blobs are named by ``python -m db verify``.
+Only blobs recorded in a row (``db/repositories/placements.py``) are removed. A blob without any row
+is kept: the database may be empty or old, in front of somebody's whole store. ``python -m db
+verify`` names such blobs.
 """
 
 from __future__ import annotations

@@ -5,9 +5,8 @@
     open_store("/var/lib/refault/blobs")   FolderStore: shared by the API and the workers
     open_store("s3://bucket/prefix")       BucketStore: each host stages and caches locally
 
-A blob appears under its name complete, or not at all, and is never changed. Whoever reads one
-through :meth:`BlobStore.fetch` gets a file whose sha256 was just computed and is its name. No
-blob is ever held in memory.
+A blob appears under its name atomically and never changes. :meth:`BlobStore.fetch` returns a file
+whose sha256 was just computed and checked. No blob is held in memory.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ S3_PREFIX = "s3://"
 
 
 def is_bucket(location: str | Path) -> bool:
-    """Whether blobs are in a bucket and not in a folder that all hosts share."""
+    """Whether blobs are in a bucket instead of a shared folder."""
     return str(location).startswith(S3_PREFIX)
 
 
@@ -47,7 +46,7 @@ def open_store(location: str | Path, *, staging: Path | None = None) -> BlobStor
     """
     if not is_bucket(location):
         return FolderStore(Path(location))
-    # Whoever has a folder need not have the library installed.
+    # Imported late: a folder does not need the library.
     from db.blobs.bucket import BucketStore  # noqa: PLC0415
     from db.blobs.objects import Objects  # noqa: PLC0415
 

@@ -6,10 +6,10 @@
 
     STAGING/                on each host
     ├── incoming/ partial/  unfinished uploads, see ``incoming.py``
-    └── fetched/3fa9…       copies of blobs that were read here, the least used removed first
+    └── fetched/3fa9…       copies of blobs that were read here, least recently used removed first
 
-An upload is staged here until it is whole and valid, then sent in parts; the bucket shows it once
-the last part is there. An upload in several requests must therefore come to one host.
+An upload is staged here until it is complete and valid, then sent in parts; the bucket shows it
+after the last part. A resumable upload must therefore always reach the same host.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class BucketStore(BlobStore):
         self._fetched_bytes_max = fetched_bytes_max
 
     def put(self, path: Path, digest: str) -> None:
-        """Sends the file in parts; the staged one is removed once the bucket has it."""
+        """Sends the file in parts, then removes the staged one."""
         self._objects.send(path, _key(digest))
         path.unlink()
 
     def size_bytes(self, digest: str) -> int | None:
-        """What the bucket says of the object."""
+        """The size of the object."""
         if not is_digest(digest):
             return None
         try:
@@ -55,7 +55,7 @@ class BucketStore(BlobStore):
             return None
 
     def fetch(self, digest: str) -> Path:
-        """A copy in the cache, checked; one that is damaged is fetched again, once."""
+        """A checked copy in the cache; a damaged one is fetched again, once."""
         if not is_digest(digest):
             raise missing(digest)
         copy = self._fetched / digest
@@ -68,7 +68,7 @@ class BucketStore(BlobStore):
         return copy
 
     def delete(self, digest: str) -> bool:
-        """Removes the object, and the copy of this host; the others' are never read again."""
+        """Removes the object and the copy of this host; other hosts never read theirs again."""
         was_there = self.exists(digest)
         if was_there:
             with contextlib.suppress(FileNotFoundError):
@@ -77,7 +77,7 @@ class BucketStore(BlobStore):
         return was_there
 
     def kept(self) -> Iterator[tuple[str, float]]:
-        """What the bucket says of when each was stored."""
+        """Digest and age of each, by the bucket's times."""
         now = datetime.datetime.now(datetime.UTC)
         for key, stored_at in self._objects.list():
             digest = key.rpartition("/")[2]
@@ -85,7 +85,7 @@ class BucketStore(BlobStore):
                 yield digest, (now - stored_at).total_seconds()
 
     def check(self) -> None:
-        """The bucket answers, and the staging folder can be written."""
+        """Checks that the bucket answers and the staging folder is writable."""
         next(self._objects.list(), None)
         if not os.access(self._fetched.parent, os.W_OK):
             message = f"{self._fetched.parent} cannot be written"
@@ -104,7 +104,7 @@ class BucketStore(BlobStore):
             temporary.unlink(missing_ok=True)
 
     def _make_room(self, size_bytes: int) -> None:
-        """Removes the copies not read for longest until another one of that size fits."""
+        """Removes least recently used copies until one of that size fits."""
         copies = sorted(
             ((path.stat().st_mtime, path.stat().st_size, path) for path in self._fetched.glob("*")),
             reverse=True,

@@ -16,14 +16,14 @@ _PREFIX = "snapshots"
 
 
 class BucketSnapshots(SnapshotStore):
-    """The folder has what this host reads just now; the bucket has what counts."""
+    """Snapshots in the bucket; the folder has the copies this host is reading."""
 
     def __init__(self, objects: Objects, folder: Path) -> None:
         super().__init__(folder)
         self._objects = objects
 
     def fetch(self, shard_id: uuid.UUID, seal: str) -> Path:
-        """A copy of the object, which takes the place of an older copy."""
+        """A copy of the object, which replaces an older copy."""
         path = self.path(shard_id, seal)
         (self.folder / INCOMING).mkdir(parents=True, exist_ok=True)
         temporary = self.folder / INCOMING / secrets.token_hex(16)
@@ -46,7 +46,7 @@ class BucketSnapshots(SnapshotStore):
         yield from super().kept()
 
     def _passing(self) -> Iterator[Path]:
-        """Also the copies: each is read once, right after it came."""
+        """Also removes the copies: each is read once, right after the download."""
         yield from super()._passing()
         yield from self.folder.glob("*.*")
 

@@ -6,7 +6,7 @@
     ├── incoming/ partial/  unfinished uploads, see ``incoming.py``
     └── 3f/3fa9…            one file per blob, named by its sha256
 
-A blob appears under its name in one rename, complete and on disk, or not at all.
+A blob appears under its name in one rename, after it is complete and flushed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class FolderStore(BlobStore):
         return self._path(digest).stat().st_size
 
     def path(self, digest: str) -> Path:
-        """Where the blob is, unchecked; raises :class:`~refault.errors.NotFound` if it is not."""
+        """The path of the blob, unchecked; raises :class:`~refault.errors.NotFound` if missing."""
         if not self.exists(digest):
             raise missing(digest)
         return self._path(digest)
@@ -60,7 +60,7 @@ class FolderStore(BlobStore):
         return True
 
     def kept(self) -> Iterator[tuple[str, float]]:
-        """What the files' times of change say."""
+        """Digest and age of each, by the files' modification times."""
         now = time.time()
         for path in self.folder.glob("??/*"):
             if is_digest(path.name):
@@ -68,7 +68,7 @@ class FolderStore(BlobStore):
                     yield path.name, now - path.stat().st_mtime
 
     def check(self) -> None:
-        """A few bytes are written, and gone again: rights alone do not tell of a full disk."""
+        """Writes and removes a few bytes: permissions alone do not show a full disk."""
         with self.incoming.write() as (_, probe):
             probe.write(b"refault")
             probe.sync()

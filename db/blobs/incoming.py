@@ -1,10 +1,10 @@
-"""Files on their way into the store: whole in one request, or in parts over many.
+"""Unfinished uploads: of one request, or resumable.
 
 ::
 
     FOLDER/
-    ├── incoming/           uploads of one request; nothing here outlives its process
-    └── partial/            uploads that may be resumed, named by their id in the database
+    ├── incoming/           single-request uploads; removed with their process
+    └── partial/            resumable uploads, named by their id in the database
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class IncomingBlob:
         return _read(self._stream, start, size_bytes)
 
     def sync(self) -> None:
-        """Returns once everything written is safe from a power cut."""
+        """Flushes everything written to disk."""
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
@@ -86,7 +86,7 @@ class Partial:
         return _read(self._stream, start, size_bytes)
 
     def sync(self) -> None:
-        """Returns once everything written is safe from a power cut."""
+        """Flushes everything written to disk."""
         self._stream.flush()
         os.fsync(self._stream.fileno())
 

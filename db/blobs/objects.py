@@ -14,16 +14,16 @@ from obstore.store import ObjectStore, S3Store
 
 from refault.errors import Unavailable
 
-# What is in memory of a transfer is a few of these; S3 takes no smaller parts than 5 MiB.
+# A transfer holds a few of these in memory; S3's minimum part is 5 MiB.
 PART_BYTES = 8 * 1024 * 1024
 PARTS_AT_ONCE = 2
 
 
 class Objects:
-    """``name`` is what messages call the store.
+    """``name`` names the store in messages.
 
     Every method raises :class:`~refault.errors.Unavailable` where the store cannot be reached or
-    refuses, and FileNotFoundError where there is no such object.
+    refuses, and FileNotFoundError if there is no such object.
     """
 
     def __init__(self, store: ObjectStore, *, name: str) -> None:
@@ -33,12 +33,12 @@ class Objects:
     @classmethod
     def open(cls, url: str) -> Objects:
         """Those at ``s3://bucket/prefix``; everything else comes from the environment."""
-        # A server of one's own in the lab speaks plain HTTP; the address says so.
+        # A local server may use plain HTTP, as its address says.
         is_plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
         return cls(S3Store.from_url(url, client_options={"allow_http": is_plain}), name=url)
 
     def send(self, path: Path, key: str) -> None:
-        """Stores a file in parts; the store shows it once the last part is there."""
+        """Stores a file in parts; the store shows it after the last part."""
         with self._reaching(), path.open("rb") as stream:
             obstore.put(
                 self._store,

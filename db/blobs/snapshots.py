@@ -1,4 +1,4 @@
-"""Snapshots of replays put aside: where the blobs are, so that another host can go on from them.
+"""Snapshots of replays, beside the blobs, so that another host can resume from them.
 
 ::
 
@@ -6,8 +6,8 @@
     PREFIX/snapshots/{shard}.{seal}   in the bucket; a copy stands in the host's staging folder
                                       while it is read
 
-One per shard under way. It appears complete or not at all and is never changed. The row of the
-shard says which one counts, so a worker that lost its shard and writes on does no harm.
+One per running shard. It appears atomically and never changes. The row of the shard names the
+valid one, so a worker that lost its shard and still writes does no harm.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import BinaryIO, NamedTuple
 from refault.errors import Unavailable
 
 INCOMING = "incoming"
-# A file that nobody has written to for this long belongs to a dead process.
+# A file not written to for this long belongs to a dead process.
 ABANDONED_AFTER_SECONDS = 3600
 
 
 class Kept(NamedTuple):
-    """A snapshot that is there."""
+    """A stored snapshot."""
 
     shard_id: uuid.UUID
     seal: str
@@ -38,17 +38,17 @@ class Kept(NamedTuple):
 class SnapshotStore:
     """Snapshots in a folder that all hosts share.
 
-    The folder is made when the first one is written: most shards are over before.
+    The folder is created with the first one: most shards end before.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def write(self, shard_id: uuid.UUID, write: Callable[[BinaryIO], str]) -> str:
-        """Lets ``write`` fill a file and answer its seal, which is answered.
+        """Lets ``write`` fill a file and return its seal, which is returned.
 
         Raises:
-            OSError, Unavailable: it could not be kept, and nothing of it is there.
+            OSError, Unavailable: it could not be stored, and nothing of it is left.
         """
         (self.folder / INCOMING).mkdir(parents=True, exist_ok=True)
         temporary = self.folder / INCOMING / secrets.token_hex(16)
@@ -61,24 +61,24 @@ class SnapshotStore:
         return seal
 
     def path(self, shard_id: uuid.UUID, seal: str) -> Path:
-        """Where on this host that snapshot is, or would be."""
+        """The path of that snapshot on this host, whether or not it exists."""
         return self.folder / _name(shard_id, seal)
 
     def remove(self, shard_id: uuid.UUID, seal: str) -> None:
-        """Removes that snapshot, if it is there and we may: the sweep comes again."""
+        """Removes that snapshot if possible; otherwise the sweep will."""
         with contextlib.suppress(OSError, Unavailable):
             self._delete(_name(shard_id, seal))
 
     def of_shards(self, shard_ids: Collection[uuid.UUID]) -> set[tuple[uuid.UUID, str]]:
-        """Shard and seal of what there is of some shards, registered or not."""
+        """Shard and seal of the snapshots of some shards, registered or not."""
         kept = self.kept() if shard_ids else ()
         return {(each.shard_id, each.seal) for each in kept if each.shard_id in shard_ids}
 
     def erase(self, shard_ids: Collection[uuid.UUID]) -> int:
-        """Removes all there is of some shards; answers how many snapshots that were.
+        """Removes all snapshots of some shards; returns how many.
 
         Raises:
-            OSError, Unavailable: not all of it could be removed.
+            OSError, Unavailable: not all could be removed.
         """
         found = self.of_shards(shard_ids)
         for shard_id, seal in found:
@@ -94,18 +94,18 @@ class SnapshotStore:
                     path.unlink()
 
     def _passing(self) -> Iterator[Path]:
-        """Files that are here for a while only."""
+        """Temporary files."""
         yield from (self.folder / INCOMING).glob("*")
 
     def fetch(self, shard_id: uuid.UUID, seal: str) -> Path:
-        """A local file of that snapshot, unchecked; there may be none.
+        """The path of a local file of that snapshot, unchecked; it may not exist.
 
-        Raises Unavailable if nobody can say.
+        Raises Unavailable if that cannot be determined.
         """
         return self.path(shard_id, seal)
 
     def kept(self) -> Iterator[Kept]:
-        """Every snapshot there is, also what this host has copies of."""
+        """Every snapshot, including those of which this host has only a copy."""
         for path in self.folder.glob("*.*"):
             with contextlib.suppress(FileNotFoundError):
                 age_seconds = time.time() - path.stat().st_mtime
@@ -113,16 +113,16 @@ class SnapshotStore:
                     yield found
 
     def _put(self, path: Path, name: str) -> None:
-        """Stores a local file under a name; the file may be gone then."""
+        """Stores a local file under a name; the file may be moved."""
         path.rename(self.folder / name)
 
     def _delete(self, name: str) -> None:
-        """Removes what has that name, if there is anything."""
+        """Removes the file of that name, if any."""
         (self.folder / name).unlink(missing_ok=True)
 
 
 def parse(name: str, age_seconds: float) -> Kept | None:
-    """The snapshot that a name is of; None for what is none of ours."""
+    """The snapshot of a file name; None if it is not one of ours."""
     shard, _, seal = name.partition(".")
     try:
         return Kept(uuid.UUID(shard), seal, age_seconds)

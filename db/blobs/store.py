@@ -1,4 +1,4 @@
-"""What every store of blobs can do."""
+"""The interface of blob stores."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class BlobStore(abc.ABC):
-    """Files named by their sha256. ``incoming`` is where they stand until they are whole."""
+    """Files named by their sha256. ``incoming`` has them until they are complete."""
 
     def __init__(self, folder: Path) -> None:
         self.incoming = Incoming(folder)
-        # Workers may have the folder read-only, so only uploads make what is in it.
+        # Workers may have the folder read-only, so only uploads create files.
         folder.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
@@ -29,7 +29,7 @@ class BlobStore(abc.ABC):
         """A place to write a blob of unknown digest.
 
         Leaving the block stores it if :meth:`IncomingBlob.keep` was called and
-        removes every byte of it otherwise, also when the block raises.
+        removes it otherwise, also when the block raises.
         """
         with self.incoming.write() as (path, incoming):
             yield incoming
@@ -39,27 +39,27 @@ class BlobStore(abc.ABC):
 
     @abc.abstractmethod
     def put(self, path: Path, digest: str) -> None:
-        """Stores a local file, which is on disk and has that digest, under it; the file is gone.
+        """Moves a flushed local file with that digest into the store.
 
-        A blob that is there already is replaced: one that was damaged is whole again.
+        An existing blob is replaced, which repairs a damaged one.
         """
 
     @abc.abstractmethod
     def size_bytes(self, digest: str) -> int | None:
-        """The size of the blob; None if it is not here."""
+        """The size of the blob; None if it does not exist."""
 
     @abc.abstractmethod
     def fetch(self, digest: str) -> Path:
-        """A local file of the blob, its sha256 checked just now.
+        """A local file of the blob, with its sha256 checked.
 
         Raises:
             NotFound: there is no such blob.
-            BlobDamaged: its bytes are not those of its name.
+            BlobDamaged: its sha256 is not its name.
         """
 
     @abc.abstractmethod
     def delete(self, digest: str) -> bool:
-        """Removes the blob; answers whether there was one."""
+        """Removes the blob; returns whether there was one."""
 
     @abc.abstractmethod
     def kept(self) -> Iterator[tuple[str, float]]:
@@ -67,7 +67,7 @@ class BlobStore(abc.ABC):
 
     @abc.abstractmethod
     def check(self) -> None:
-        """Raises OSError, saying why, if nothing can be stored now."""
+        """Raises OSError with the reason if nothing can be stored now."""
 
     def exists(self, digest: str) -> bool:
         """Whether a blob of that digest is here."""
@@ -79,19 +79,19 @@ class BlobStore(abc.ABC):
 
 
 def is_digest(name: str) -> bool:
-    """Whether a name can be that of a blob; all else is looked for nowhere."""
+    """Whether a name can be a blob's; others are never looked up."""
     return _DIGEST.fullmatch(name) is not None
 
 
 def missing(digest: str) -> NotFound:
-    """What to raise where there is no such blob."""
+    """The error for a missing blob."""
     return NotFound(f"no blob {digest}: upload the trace again")
 
 
 def verify(path: Path, digest: str) -> None:
-    """Reads the whole file and holds its sha256 against its name.
+    """Reads the whole file and compares its sha256 with its name.
 
-    What is raised names no folder: whoever reads a batch may read it.
+    The error names no folder, as readers of a batch see it.
     """
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()

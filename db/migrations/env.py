@@ -14,13 +14,13 @@ from db.models import Base
 
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "120s"
-# Any number will do, as long as nothing else in this database uses it.
+# An arbitrary number that nothing else in this database uses.
 UPGRADE_LOCK = 0x7265_6661
 
 
 def run(connection: sa.Connection) -> None:
     """Brings the database behind ``connection`` to the wanted revision."""
-    # Waited for before the timeouts are set: the first upgrade may take its time.
+    # Taken before the timeouts are set: another upgrade may hold it for long.
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(UPGRADE_LOCK)))
     connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.execute(sa.text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))

@@ -1,17 +1,17 @@
-"""Who may do what: people, their roles in projects, and the secrets they show.
+"""Access: users, their roles in projects, and their secrets.
 
 ::
 
     users ──► memberships (role) ──► projects
       │                                 ▲  ▲
-      ├──► identities (whom an OpenID issuer says they are)
+      ├──► identities (their subjects at an OpenID issuer)
       ├──► devices (browsers they have logged in with)
       ├──► login_sessions ──────────────┘  │   of every secret only the sha256 is kept
       └──► tokens ─────────────────────────┤
            share_links (one batch) ────────┘
 
-    audit: who did what, written once       rate_windows: how often, in the present window
-    login_flows: on the way to an issuer and back, some minutes long
+    audit: who did what, written once       rate_windows: how often, in the current window
+    login_flows: logins by an issuer in progress, some minutes long
 """
 
 import datetime
@@ -29,7 +29,7 @@ SCOPES = ("read", "upload", "submit", "admin")
 
 
 class User(Base):
-    """A person with a password of their own, or one whom an issuer knows."""
+    """A user with a password, or one who logs in by an issuer."""
 
     __tablename__ = "users"
     __table_args__ = (
@@ -40,18 +40,18 @@ class User(Base):
 
     id: Mapped[RowId]
     name: Mapped[str] = mapped_column(unique=True)
-    # An invitation: whoever the issuer vouches has this address is linked at their first login.
+    # An invitation: the issuer's user with this verified address is linked at the first login.
     email: Mapped[str | None] = mapped_column(unique=True)
-    # Argon2; null for who cannot log in yet.
+    # Argon2; null for users without a password.
     password_hash: Mapped[str | None]
-    # Of the whole installation: makes projects and users, and is a maintainer everywhere.
+    # Administrator of the installation: creates projects and users, maintainer of every project.
     is_admin: Mapped[bool] = mapped_column(server_default=sa.false())
     disabled_at: Mapped[datetime.datetime | None]
     created_at: Mapped[CreatedAt]
 
 
 class Membership(Base):
-    """What a user may do in a project."""
+    """The role of a user in a project."""
 
     __tablename__ = "memberships"
     __table_args__ = (one_of("role", ROLES, "role_is_known"),)
@@ -67,7 +67,7 @@ class Membership(Base):
 
 
 class Identity(Base):
-    """A user as an OpenID issuer knows them: by a subject that never becomes somebody else's."""
+    """A user's identity at an OpenID issuer: a subject, which is never reassigned."""
 
     __tablename__ = "identities"
     __table_args__ = (
@@ -83,18 +83,18 @@ class Identity(Base):
 
 
 class LoginFlow(Base):
-    """A login on its way to the issuer and back; taken once, by the browser that began it."""
+    """A login by the issuer in progress; used once, by the browser that started it."""
 
     __tablename__ = "login_flows"
     __table_args__ = (is_digest("secret_digest"), is_digest("state_digest"))
 
     id: Mapped[RowId]
-    # Of what the browser keeps, and of what travels through the issuer: both must come back.
+    # Digests of the browser's secret and of the state sent through the issuer; both are checked.
     secret_digest: Mapped[Digest] = mapped_column(unique=True)
     state_digest: Mapped[Digest]
     nonce: Mapped[str]
     code_verifier: Mapped[str]
-    # The page that was asked for.
+    # The page to open after the login.
     target: Mapped[str]
     expires_at: Mapped[datetime.datetime] = mapped_column(index=True)
     created_at: Mapped[CreatedAt]
@@ -110,7 +110,7 @@ class Token(Owned, Base):
     name: Mapped[str]
     secret_digest: Mapped[Digest] = mapped_column(unique=True)
     scopes: Mapped[list[str]]
-    # Whose it is; null for one made on the command line. It can do no more than its owner can.
+    # Its owner; null if made on the command line. It has no more rights than its owner.
     user_id: Mapped[uuid.UUID | None] = mapped_column(
         sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
     )
@@ -121,7 +121,7 @@ class Token(Owned, Base):
 
 
 class LoginSession(Base):
-    """A browser somebody has logged in with, and the project they look at."""
+    """A browser with a logged-in user, and the chosen project."""
 
     __tablename__ = "login_sessions"
     __table_args__ = (is_digest("secret_digest"),)
@@ -131,7 +131,7 @@ class LoginSession(Base):
     user_id: Mapped[uuid.UUID] = mapped_column(
         sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
     )
-    # Null until one is chosen; a membership that ends takes the choice back.
+    # Null until one is chosen; reset when the membership ends.
     project_id: Mapped[uuid.UUID | None] = mapped_column(
         sa.ForeignKey("projects.id", ondelete="SET NULL"), index=True
     )
@@ -141,7 +141,7 @@ class LoginSession(Base):
 
 
 class Device(Base):
-    """A browser in which a user has logged in: strangers' failed tries do not count against it."""
+    """A browser in which a user has logged in: failed logins of others do not count against it."""
 
     __tablename__ = "devices"
     __table_args__ = (is_digest("secret_digest"),)
@@ -156,7 +156,7 @@ class Device(Base):
 
 
 class ShareLink(Owned, Base):
-    """Lets whoever has its address read one batch, and nothing else."""
+    """A link by which anybody can read one batch."""
 
     __tablename__ = "share_links"
     __table_args__ = (is_digest("secret_digest"),)
@@ -167,7 +167,7 @@ class ShareLink(Owned, Base):
     )
     secret_digest: Mapped[Digest] = mapped_column(unique=True)
     made_by: Mapped[str]
-    # It opens nothing that its maker could not share now (``credentials.find``).
+    # Suspended while its maker could not share the batch (``credentials.find``).
     user_id: Mapped[uuid.UUID | None] = mapped_column(
         sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
     )
@@ -175,21 +175,21 @@ class ShareLink(Owned, Base):
         sa.ForeignKey("tokens.id", ondelete="CASCADE"), index=True
     )
     created_at: Mapped[CreatedAt]
-    # Always set; nullable since links of earlier releases had no end.
+    # Always set; nullable because links of earlier releases did not expire.
     expires_at: Mapped[datetime.datetime | None]
     revoked_at: Mapped[datetime.datetime | None]
 
 
 class AuditEntry(Base):
-    """Something somebody did. The database refuses to change or delete one.
+    """An action of a caller. The database refuses to change or delete one.
 
-    It refers to nothing by foreign key: what it tells of may be deleted, the entry stays.
+    No foreign keys: its subject may be deleted, the entry stays.
     """
 
     __tablename__ = "audit"
 
     id: Mapped[RowId]
-    # Null for what concerns the whole installation.
+    # Null for actions on the whole installation.
     project_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
     actor: Mapped[str]
     action: Mapped[str]
@@ -200,10 +200,10 @@ class AuditEntry(Base):
 
 
 class RateWindow(Base):
-    """How often something was done in the present window of time; one row for each key."""
+    """A count in the current window of time; one row per key."""
 
     __tablename__ = "rate_windows"
-    # A crash may forget it: writing is worth more than keeping.
+    # UNLOGGED: cheap writes matter more than surviving a crash.
     __table_args__ = {"prefixes": ["UNLOGGED"]}  # noqa: RUF012  # as SQLAlchemy reads it
 
     key: Mapped[str] = mapped_column(primary_key=True)

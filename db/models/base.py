@@ -1,4 +1,4 @@
-"""What all tables share: names of constraints, column types, ids and times."""
+"""Shared by all tables: names of constraints, column types, ids and times."""
 
 import datetime
 import uuid
@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, mapped_column
 from db.identifiers import uuid7
 
 RowId = Annotated[uuid.UUID, mapped_column(primary_key=True, default=uuid7)]
-"""A UUIDv7 made by us, so that an id is known before the row is written."""
+"""A UUIDv7 generated here, so that the id is known before the row is written."""
 
 Digest = Annotated[str, mapped_column(sa.String(64))]
 """sha256 as lower-case hex."""

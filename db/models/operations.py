@@ -1,4 +1,4 @@
-"""What the service counts about itself, and what it tells others: tallies and webhooks."""
+"""Tallies and webhooks."""
 
 import datetime
 import uuid
@@ -13,7 +13,7 @@ DELIVERY_STATES = ("waiting", "delivered", "given_up")
 
 
 class Tally(Base):
-    """A number that only grows, the same for every process that asks."""
+    """A monotonic counter shared by all processes."""
 
     __tablename__ = "tallies"
     __table_args__ = (sa.CheckConstraint("value >= 0", name="grows"),)
@@ -23,22 +23,22 @@ class Tally(Base):
 
 
 class Webhook(Owned, Base):
-    """An address that hears of a project's events, and the secret that signs its messages."""
+    """An address for a project's events, and the secret that signs its messages."""
 
     __tablename__ = "webhooks"
 
     id: Mapped[RowId]
     url: Mapped[str]
     events: Mapped[list[str]]
-    # In the clear: whoever signs needs the secret itself, not its hash.
+    # In plain text: signing needs the secret itself, not its hash.
     secret: Mapped[str]
-    # When one of its messages was last taken: projects and their webhooks take turns by it.
+    # When one of its messages was last taken: the round-robin of projects and webhooks uses it.
     taken_at: Mapped[datetime.datetime | None]
     created_at: Mapped[CreatedAt]
 
 
 class WebhookDelivery(Base):
-    """One message for one webhook, until it has arrived or was given up.
+    """One message for one webhook, until it is delivered or given up.
 
     ``waiting`` with a ``next_at`` in the past is due. A sender that takes one
     moves ``next_at`` on first, so that a sender that dies costs a delay.
@@ -63,12 +63,12 @@ class WebhookDelivery(Base):
         sa.ForeignKey("webhooks.id", ondelete="CASCADE"), index=True
     )
     event: Mapped[str]
-    # The exact text that is sent, since it is what the signature covers.
+    # The exact text that is sent, which the signature covers.
     body: Mapped[str]
     state: Mapped[str] = mapped_column(default="waiting")
     attempt_count: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[datetime.datetime | None] = mapped_column(server_default=sa.func.now())
-    # Of the last attempt: the receiver's status, or why there is none.
+    # Of the last attempt: the receiver's status, or the error.
     last_status: Mapped[int | None]
     last_error: Mapped[str | None]
     created_at: Mapped[CreatedAt]

@@ -1,4 +1,4 @@
-"""Patches of the catalogue, patch sets people made of them, and the variants these resolve to."""
+"""Patches of the catalogue, patch sets of users, and the variants these resolve to."""
 
 import uuid
 from typing import Any
@@ -32,7 +32,7 @@ class Variant(Base):
     name: Mapped[str]
     engine: Mapped[str] = mapped_column(server_default=SHADOW)
     base: Mapped[str]
-    # Of the first patch set that resolved to this variant; others may reach it too.
+    # Of the first patch set that resolved to this variant; others may, too.
     patches: Mapped[list[str]]
     parameters: Mapped[dict[str, Any]]
     # Nobody reads it: base, patches and parameters say the same. The previous release still writes
@@ -44,7 +44,7 @@ class Variant(Base):
 
     @property
     def text(self) -> str:
-        """The line that ``refault replay --variant`` reads as this machine."""
+        """The text of ``refault replay --variant`` for this variant."""
         parameters = catalogue.Parameters.from_dict(self.parameters)
         if self.golden_name is not None:
             return ",".join((self.golden_name, *parameters.to_words()))

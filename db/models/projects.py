@@ -1,4 +1,4 @@
-"""Projects: everything people bring or ask for belongs to one, and is seen in that one only."""
+"""Projects: traces, patch sets and batches belong to one, and only it sees them."""
 
 import uuid
 
@@ -8,11 +8,11 @@ from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 from db.models.base import Base, CreatedAt, RowId
 
 FIRST_PROJECT = uuid.UUID("01900000-0000-7000-8000-000000000001")
-"""The project every installation begins with; what there was before projects belongs to it."""
+"""The first project of every installation, which owns rows older than projects."""
 
 
 class Project(Base):
-    """A team's corner: its traces, patch sets and batches, which no other project sees."""
+    """A team's traces, patch sets and batches, which no other project sees."""
 
     __tablename__ = "projects"
     __table_args__ = (
@@ -22,34 +22,34 @@ class Project(Base):
     )
 
     id: Mapped[RowId]
-    # Stands in addresses and on the command line.
+    # Used in addresses and on the command line.
     name: Mapped[str] = mapped_column(unique=True)
-    # After so many days a trace no batch uses and nobody tagged ``keep`` is deleted. Null: never.
+    # Days until a trace is deleted that no batch uses and that lacks the tag ``keep``. Null: never.
     retention_days: Mapped[int | None]
     created_at: Mapped[CreatedAt]
-    # What it may have and do; null is without bound.
+    # Quotas; null is unbounded.
     quota_bytes: Mapped[int | None]
     quota_traces: Mapped[int | None]
     quota_queued_runs: Mapped[int | None]
     requests_per_minute: Mapped[int | None]
-    # How long a shard of it may take; null or more than the service gives: as long as that.
+    # Time limit of its shards; the service's applies if this is null or larger.
     shard_seconds: Mapped[int | None]
 
 
 class Made:
-    """A row that knows who made it; filled in from the session when the row is new.
+    """A row that records its maker, filled in from the session when the row is new.
 
-    Of a token's doing both are there, if the token is somebody's. Neither: it is not known.
+    Both are set if the token has an owner. Neither: unknown.
     """
 
     @declared_attr
     def user_id(cls) -> Mapped[uuid.UUID | None]:  # noqa: N805  # SQLAlchemy hands the class
-        """The person."""
+        """The user."""
         return mapped_column(sa.ForeignKey("users.id", ondelete="SET NULL"))
 
     @declared_attr
     def token_id(cls) -> Mapped[uuid.UUID | None]:  # noqa: N805  # SQLAlchemy hands the class
-        """The token, where it was not a person at a browser."""
+        """The token, unless it was a login."""
         return mapped_column(sa.ForeignKey("tokens.id", ondelete="SET NULL"))
 
 

@@ -10,7 +10,7 @@ from db.models.base import Base, CreatedAt, Digest, is_digest
 
 
 class IdempotencyKey(Base):
-    """One key, what was asked under it, and the answer once there is one; kept 24 hours."""
+    """One key with its request, and the answer once there is one; kept 24 hours."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (
@@ -26,8 +26,8 @@ class IdempotencyKey(Base):
     )
     key: Mapped[str] = mapped_column(primary_key=True)
     route: Mapped[str] = mapped_column(primary_key=True)
-    # All three are null while the first request is still being answered: the digest of a streamed
-    # body is known at its end.
+    # All three are null while the first request is in progress: the digest of a streamed body is
+    # known only at its end.
     request_digest: Mapped[Digest | None]
     status: Mapped[int | None]
     response: Mapped[dict[str, Any] | None]

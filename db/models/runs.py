@@ -30,7 +30,7 @@ RESULT_OUTCOMES = ("complete", "crashed")
 
 
 class Result(Base):
-    """What replaying one trace under one variant with its engine gave. Never computed twice."""
+    """The result of one trace under one variant of one engine version. Never computed twice."""
 
     __tablename__ = "results"
     __table_args__ = (
@@ -46,11 +46,11 @@ class Result(Base):
         sa.CheckConstraint(
             "(outcome = 'crashed') = (crash IS NOT NULL)", name="crashed_has_reason"
         ),
-        # Alarms are few, and every list of batches asks for them.
+        # Alarms are few, and every list of batches counts them.
         sa.Index(
             "ix_results_alarmed", "id", postgresql_where=sa.text("integrity_alarm IS NOT NULL")
         ),
-        # What upkeep has yet to add facts to.
+        # Rows that still need facts from upkeep.
         sa.Index(
             "ix_results_without_facts",
             "id",
@@ -67,18 +67,18 @@ class Result(Base):
     body: Mapped[dict[str, Any] | None]
     body_digest: Mapped[Digest | None]
     # refault.facts.Facts.to_bytes() of the body: a batch is judged without reading its bodies.
-    # Null in rows of before, until upkeep has come by.
+    # Null in older rows, until upkeep fills it.
     facts: Mapped[bytes | None]
     # The simulator's own failure: exception and the tail of its traceback.
     crash: Mapped[str | None]
-    # Set when the same three digests once gave other bytes: no number of this row may be trusted.
+    # Set when the same three digests once gave other bytes: do not trust this row.
     integrity_alarm: Mapped[dict[str, Any] | None]
     worker: Mapped[str]
-    # Whose batch it was computed for: another project does not see that it is there before it has
+    # The project it was computed for: another project must not see that it exists before it has
     # run the same (``results.find_many``). Null: of an earlier release. No foreign key: a result
-    # is everybody's.
+    # is shared.
     project_id: Mapped[uuid.UUID | None]
-    # Indexed for how much was replayed lately.
+    # Indexed for the speed of recent replays.
     created_at: Mapped[CreatedAt] = mapped_column(index=True)
     recomputed_at: Mapped[datetime.datetime | None]
 
@@ -98,11 +98,11 @@ class Shard(Owned, Base):
             "(snapshot_digest IS NULL) = (snapshot_events IS NULL)", name="snapshot_is_whole"
         ),
         sa.Index("ix_shards_state_lease_until", "state", "lease_until"),
-        # What a claim looks for: the oldest waiting shard of the batch whose turn it is.
+        # For claims: the oldest queued shard of a batch.
         sa.Index(
             "ix_shards_waiting", "batch_id", "id", postgresql_where=sa.text("state = 'queued'")
         ),
-        # What an estimate looks for: how long the last shards took.
+        # For estimates: how long the last shards took.
         sa.Index("ix_shards_finished", "finished_at", postgresql_where=sa.text("state = 'done'")),
     )
 
@@ -111,25 +111,25 @@ class Shard(Owned, Base):
         sa.ForeignKey("batches.id", ondelete="CASCADE"), index=True
     )
     trace_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("traces.id"), index=True)
-    # Which version of which engine is to compute it; null: that of the batch's base.
+    # The simulator that is to compute it; null: that of the batch's base.
     simulator_digest: Mapped[str | None] = mapped_column(sa.ForeignKey("simulators.digest"))
     state: Mapped[str] = mapped_column(default="queued")
     # The fence: only the holder of this number may write results for the shard.
     attempt: Mapped[int] = mapped_column(default=1)
-    # Attempts that ended without a word or an answer; one that was interrupted does not count.
+    # Attempts that were lost or failed; interrupted ones do not count.
     lost_count: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime.datetime | None]
     worker: Mapped[str | None]
-    # The process of that worker that computes it, on the worker's machine.
+    # The process id on the worker's machine.
     worker_pid: Mapped[int | None]
-    # Why the last attempt ended without a result.
+    # The error of the last attempt.
     error: Mapped[str | None]
     events_done: Mapped[int] = mapped_column(default=0)
     events_total: Mapped[int] = mapped_column(default=0)
-    # The seal of the snapshot the next attempt goes on from, and how many events it has behind it.
+    # The seal of the snapshot the next attempt resumes from, and the number of events before it.
     snapshot_digest: Mapped[Digest | None]
     snapshot_events: Mapped[int | None]
-    # When a message for the present attempt was last handed to the broker.
+    # When a message for the current attempt was last sent to the broker.
     published_at: Mapped[datetime.datetime | None]
     created_at: Mapped[CreatedAt]
     started_at: Mapped[datetime.datetime | None]
@@ -148,7 +148,7 @@ class Run(Owned, Base):
     """One trace under one variant, in one batch.
 
     ``cached``: the result was found by digest. ``crashed``: the simulator
-    failed on it, which is a result too. ``failed``: no result could be had.
+    failed on it, which is a result too. ``failed``: there is no result.
     """
 
     __tablename__ = "runs"
@@ -167,20 +167,20 @@ class Run(Owned, Base):
     shard_id: Mapped[uuid.UUID | None] = mapped_column(
         sa.ForeignKey("shards.id", ondelete="SET NULL"), index=True
     )
-    # Place among the batch's runs: by trace, then by column.
+    # Position in the batch: by trace, then by column.
     position: Mapped[int]
     state: Mapped[str] = mapped_column(default="queued")
     result_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("results.id"), index=True)
     error: Mapped[str | None]
     # The result was found by digest, not computed for this batch.
     found: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
-    # A crash that was asked to be tried again: the known crash is no answer to it.
+    # Retried after a crash: the stored crash must not be found again.
     again: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[CreatedAt]
     finished_at: Mapped[datetime.datetime | None]
 
     shard: Mapped[Shard | None] = relationship(back_populates="runs")
-    # A result has a body of kilobytes: it comes when it is asked for.
+    # A result has kilobytes, so it is loaded only on demand.
     result: Mapped[Result | None] = relationship()
     trace: Mapped[Trace] = relationship(lazy="joined")
     variant: Mapped[Variant] = relationship(lazy="joined")

@@ -1,4 +1,4 @@
-"""Which simulators the workers run, and which workers live."""
+"""Simulators and workers."""
 
 import datetime
 
@@ -34,13 +34,13 @@ class Worker(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     simulator_digest: Mapped[str] = mapped_column(sa.ForeignKey("simulators.digest"), index=True)
-    # Those of its other engines; of a worker of an earlier release none.
+    # Those of its other engines; empty for workers of an earlier release.
     other_simulators: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), server_default="{}")
     host: Mapped[str]
     pid: Mapped[int]
     started_at: Mapped[datetime.datetime] = mapped_column(server_default=sa.func.now())
     heartbeat_at: Mapped[datetime.datetime] = mapped_column(server_default=sa.func.now())
-    # Null while it runs, as far as is known. What it held then is free at once.
+    # Null while it is thought to run. Once set, its shards can be requeued at once.
     ended_at: Mapped[datetime.datetime | None]
-    # Whether it was told to stop, or died with what it held.
+    # Whether it was told to stop, or died.
     ended_in_order: Mapped[bool | None]

@@ -1,4 +1,4 @@
-"""Traces that were uploaded; the file itself is a blob of the same digest."""
+"""Uploaded traces; the file is a blob of the same digest."""
 
 import datetime
 from typing import Any
@@ -37,14 +37,14 @@ class Trace(Owned, Made, Base):
     size_bytes: Mapped[int]
     event_count: Mapped[int]
     instruction_count: Mapped[int]
-    # The file ended before its closing index and was accepted up to its last whole block.
+    # The file ended before its closing index and was accepted up to its last complete block.
     truncated: Mapped[bool] = mapped_column(default=False)
     events_by_kind: Mapped[dict[str, int]]
     header: Mapped[dict[str, Any]]
-    # Seen while it was uploaded: address spaces, marks, and what a replay takes, as
-    # refault/trace/costs.py tells it. Parts are missing from traces of before that.
+    # Computed at upload: address spaces, marks, and the cost of a replay
+    # (refault/trace/costs.py). Incomplete for older traces.
     statistics: Mapped[dict[str, Any]] = mapped_column(server_default=sa.text("'{}'::jsonb"))
-    # What people say of it, and may change. The guest's description begins as the header's.
+    # Metadata that users can change. The guest's description is initially the header's.
     tags: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), server_default=sa.text("'{}'::text[]"))
     note: Mapped[str] = mapped_column(server_default="")
     guest: Mapped[dict[str, str]] = mapped_column(JSONB, server_default=sa.text("'{}'::jsonb"))
@@ -54,12 +54,12 @@ class Trace(Owned, Made, Base):
 
     @property
     def work(self) -> int:
-        """About as many ordinary events it weighs under one variant."""
+        """Estimated cost under one variant, in ordinary events."""
         return int(self.statistics.get("work", self.event_count))
 
     @property
     def memory_bytes(self) -> int:
-        """What a replay of it under one variant holds at least, as far as is known."""
+        """Lower bound of the memory of a replay under one variant, if known."""
         return int(self.statistics.get("memory_bytes", 0))
 
     def __repr__(self) -> str:

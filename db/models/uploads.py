@@ -1,4 +1,4 @@
-"""Uploads in several requests: rows of what is not yet a trace."""
+"""Resumable uploads, and files being placed in the store."""
 
 import datetime
 import uuid
@@ -14,11 +14,11 @@ UPLOAD_STATES = ("open", "done", "refused")
 
 
 class Placement(Base):
-    """A file that is being put in place under its digest: written before, gone with the row.
+    """A file that is being put in place under its digest; deleted when it is done.
 
-    One that stays was of a process that was killed in between; its file is nobody's, unless a
-    trace has the digest by now. ``is_removal``: no trace had the digest any more, and the file is
-    on its way out, so that nobody may put it in place until it is gone.
+    A leftover row is of a process that was killed in between; its file is orphaned unless a trace
+    has the digest by now. ``is_removal``: no trace has the digest any more and the file is being
+    removed; nobody may put it in place until that is done.
     """
 
     __tablename__ = "placements"
@@ -31,7 +31,7 @@ class Placement(Base):
 
 
 class Upload(Owned, Made, Base):
-    """One upload; its bytes stand in the store's incoming area under ``id``.
+    """One upload; its bytes are in the store's incoming area under ``id``.
 
     ``offset_bytes`` are safe on disk. It reaches ``size_bytes`` only in the transaction that
     writes the trace, so an upload that has all its bytes has its trace too.
@@ -51,12 +51,12 @@ class Upload(Owned, Made, Base):
     state: Mapped[str] = mapped_column(default="open")
     size_bytes: Mapped[int]
     offset_bytes: Mapped[int] = mapped_column(default=0)
-    # sha256 the sender named for the whole file; what arrived is held against it.
+    # Announced sha256 of the whole file, which is checked at the end.
     digest: Mapped[str | None] = mapped_column(sa.String(64), index=True)
-    # Upload-Metadata as it came, and what of it is for the trace: name, tags, note.
+    # Upload-Metadata as received, and the part for the trace: name, tags, note.
     metadata_header: Mapped[str] = mapped_column(default="")
     wishes: Mapped[dict[str, Any]]
-    # Why the bytes were refused, and the byte at which they go wrong.
+    # Why the bytes were refused, and the byte of the error.
     error: Mapped[str | None]
     error_offset: Mapped[int | None]
     trace_id: Mapped[uuid.UUID | None] = mapped_column(
