@@ -52,18 +52,18 @@ class ProblemType:
 
 
 _TRACE_REMEDY = (
-    "The detail names the byte at which the file goes wrong. Nothing of it was kept. Make the "
+    "The detail names the byte of the first error. Nothing was kept. Make the "
     "trace again with `refault import`, or copy it again if the original is good."
 )
 _CATALOGUE_REMEDY = (
-    "GET /api/v1/patches and /api/v1/bases list what there is and what excludes what."
+    "GET /api/v1/patches and /api/v1/bases list patches, bases and which exclude each other."
 )
 _INVALID = ProblemType(
-    "invalid-request", 422, "The request cannot be understood",
-    "Each entry of `errors` points at one place and says what is wrong with it.",
+    "invalid-request", 422, "Invalid request",
+    "Each entry of `errors` names one place and its error.",
 )  # fmt: skip
 _DISCONNECTED = ProblemType(
-    "disconnected", 400, "The request ended early", "Send it again; nothing of it was kept."
+    "disconnected", 400, "The request ended early", "Send it again; nothing was kept."
 )
 _INTERNAL = ProblemType(
     "internal-error", 500, "The service failed",
@@ -73,51 +73,51 @@ _INTERNAL = ProblemType(
 TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.NotATrace: ProblemType("not-a-trace", 422, "Not a refault trace", _TRACE_REMEDY),
     errors.UnsupportedTraceVersion: ProblemType(
-        "unsupported-trace-version", 422, "The trace has a version this service cannot read",
+        "unsupported-trace-version", 422, "Unsupported trace version",
         "Upgrade the service, or write the trace with a version of refault that it knows.",
     ),
     errors.TraceTruncated: ProblemType(
-        "trace-truncated", 422, "The trace ends too early", _TRACE_REMEDY
+        "trace-truncated", 422, "The trace is truncated", _TRACE_REMEDY
     ),
     errors.TraceTooLarge: ProblemType(
         "trace-out-of-bounds", 422, "The trace declares a size beyond its bound", _TRACE_REMEDY
     ),
     TraceTooCostly: ProblemType(
-        "trace-too-costly", 422, "A replay of the trace takes more than it may",
-        "The detail names the limit. Capture less, or ask a maintainer of the project or whoever "
-        "runs the service to raise it.",
+        "trace-too-costly", 422, "A replay of the trace exceeds a limit",
+        "The detail names the limit. Capture less, or ask a maintainer or the operator "
+        "to raise it.",
     ),
     errors.TraceError: ProblemType("trace-corrupt", 422, "The trace is damaged", _TRACE_REMEDY),
     errors.UnknownPatch: ProblemType("unknown-patch", 422, "No such patch", _CATALOGUE_REMEDY),
     errors.UnknownBase: ProblemType("unknown-base", 422, "No such base", _CATALOGUE_REMEDY),
     errors.ContradictingPatches: ProblemType(
-        "contradicting-patches", 422, "Patches contradict each other",
+        "contradicting-patches", 422, "Conflicting patches",
         "Two patches set the same knob. Keep one of them, or make two patch sets.",
     ),
     errors.MissingRequirement: ProblemType(
-        "missing-requirement", 422, "A patch lacks the one it sits on",
+        "missing-requirement", 422, "A required patch is missing",
         "Add the required patch before the one that needs it.",
     ),
     errors.CatalogueError: ProblemType(
-        "invalid-patch-set", 422, "The patch set makes no machine", _CATALOGUE_REMEDY
+        "invalid-patch-set", 422, "The patch set resolves to no variant", _CATALOGUE_REMEDY
     ),
     errors.SeriesError: ProblemType(
-        "unreadable-series", 422, "The mails are no series that can be used",
+        "unreadable-series", 422, "Unusable patch series",
         "The detail names each mail and why it was left out. Send an mbox, mails or patch files of "
         "one series, whole; map by hand what is not matched.",
     ),
     errors.EmptyBatch: ProblemType(
-        "empty-batch", 422, "The batch has nothing to run",
+        "empty-batch", 422, "The batch is empty",
         "Name at least one trace and one patch set.",
     ),
     errors.DrawingTooLarge: ProblemType(
-        "drawing-too-large", 422, "The drawing would have too many cells",
-        "Draw one trace (`?trace=` and its digest), or compare fewer columns. The other forms of "
-        "the comparison (.json .txt .md .csv) hold all of it.",
+        "drawing-too-large", 422, "The chart would have too many cells",
+        "Draw one trace (`?trace=` and its digest), or compare fewer columns. The other formats of "
+        "the comparison (.json .txt .md .csv) have all cells.",
     ),
     refusals.DrawingFailed: ProblemType(
-        "drawing-failed", 500, "The drawing failed",
-        "The other forms of the comparison (.json .txt .md .csv) hold the same numbers.",
+        "drawing-failed", 500, "The chart could not be drawn",
+        "The other formats of the comparison (.json .txt .md .csv) have the same numbers.",
     ),
     errors.ComparisonError: ProblemType(
         "not-comparable", 422, "These runs cannot be compared", "Choose another base column."
@@ -126,20 +126,20 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "not-found", 404, "Not found", "Check the address or the id."
     ),
     db_errors.Conflict: ProblemType(
-        "conflict", 409, "The request contradicts what is there",
-        "Look at the resource as it is now, then decide.",
+        "conflict", 409, "The request conflicts with the resource's state",
+        "Get the resource again, then decide.",
     ),
     refusals.VersionMismatch: ProblemType(
-        "version-mismatch", 412, "It was changed meanwhile",
-        "Get it again, look at what it is now, and send the change with the new ETag.",
+        "version-mismatch", 412, "The resource has changed",
+        "Get it again and send the change with the new ETag.",
     ),
     db_errors.RequestUnderWay: ProblemType(
-        "request-under-way", 409, "The first request with this key has no answer yet",
-        "Wait a little and send the same request under the same Idempotency-Key again.",
+        "request-under-way", 409, "The first request with this key is still in progress",
+        "Wait, then send the same request with the same Idempotency-Key again.",
     ),
     refusals.KeyReused: ProblemType(
         "key-reused", 422, "The key belongs to another request",
-        "An Idempotency-Key names one request for 24 hours. Take a new one.",
+        "An Idempotency-Key names one request for 24 hours. Use a new one.",
     ),
     refusals.Unauthenticated: ProblemType(
         "unauthenticated", 401, "Not authenticated",
@@ -155,48 +155,51 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "Delete what is no longer needed, or ask an administrator for a larger quota.",
     ),
     refusals.RateLimited: ProblemType(
-        "rate-limited", 429, "Too many requests", "Wait as long as Retry-After says."
+        "rate-limited", 429, "Too many requests", "Wait for the seconds in Retry-After."
     ),
     db_errors.NoSimulator: ProblemType(
         "no-simulator", 503, "No worker has registered a simulator",
         "Start a worker (`python -m worker`), then send the request again.",
     ),
     refusals.Busy: ProblemType(
-        "busy", 503, "Too much of this is under way", "Wait as long as Retry-After says."
+        "busy", 503, "Too many at once", "Wait for the seconds in Retry-After."
     ),
     errors.Unavailable: ProblemType(
-        "unavailable", 503, "Part of the service cannot be reached or is too busy",
+        "unavailable", 503, "A part of the service is unreachable or busy",
         "Send the request again later; /readyz says which part is missing.",
     ),
     refusals.UploadTooLarge: ProblemType(
-        "upload-too-large", 413, "The upload is larger than the service takes",
+        "upload-too-large", 413, "The upload is too large",
         "Capture less, or raise REFAULT_UPLOAD_LIMIT_BYTES on the service.",
     ),
     errors.DigestMismatch: ProblemType(
-        "digest-mismatch", 422, "The bytes changed on the way",
+        "digest-mismatch", 422, "The bytes were damaged in transit",
         "Send them again; nothing was kept. If it happens twice, the file and the digest differ.",
     ),
     refusals.ChecksumMismatch: ProblemType(
-        "checksum-mismatch", 460, "A part changed on the way",
+        "checksum-mismatch", 460, "A part was damaged in transit",
         "The part was dropped. Ask for the offset (HEAD) and send it again from there.",
     ),
     db_errors.UploadBusy: ProblemType(
-        "upload-busy", 423, "Another request writes to this upload",
-        "Wait until that request has ended, or is given up, then ask for the offset (HEAD).",
+        "upload-busy", 423, "Another request is writing to this upload",
+        "Wait until that request has ended or timed out, then ask for the offset (HEAD).",
     ),
     db_errors.UploadGone: ProblemType(
-        "upload-gone", 410, "The upload cannot go on", "The detail says why. Begin a new upload."
+        "upload-gone",
+        410,
+        "The upload cannot be resumed",
+        "The detail says why. Start a new upload.",
     ),
     refusals.WrongOffset: ProblemType(
-        "wrong-offset", 409, "The part begins in the wrong place",
-        "Ask for the offset (HEAD) and send what comes after it.",
+        "wrong-offset", 409, "The part begins at the wrong offset",
+        "Ask for the offset (HEAD) and send the bytes from there.",
     ),
     refusals.UploadHeaderInvalid: ProblemType(
-        "upload-header-invalid", 400, "A header of the upload protocol cannot be read",
-        "The detail names it. https://tus.io/protocols/resumable-upload says what each holds.",
+        "upload-header-invalid", 400, "Invalid header of the upload protocol",
+        "The detail names it. https://tus.io/protocols/resumable-upload defines each.",
     ),
     refusals.ProtocolMismatch: ProblemType(
-        "protocol-mismatch", 412, "Not the version of the upload protocol spoken here",
+        "protocol-mismatch", 412, "Unsupported version of the upload protocol",
         "Send `Tus-Resumable: 1.0.0`.",
     ),
     refusals.RangeNotSatisfiable: ProblemType(
@@ -219,17 +222,17 @@ _FRAMEWORK: Mapping[int, ProblemType] = {
         "unreadable-body",
         400,
         "The body cannot be read",
-        "Send JSON that is not nested hundreds deep, with no number of thousands of digits.",
+        "Send JSON that is not nested hundreds deep and has no number of thousands of digits.",
     ),
     404: TABLE[errors.NotFound],
     405: ProblemType(
-        "method-not-allowed", 405, "Method not allowed", "The Allow header lists those it has."
+        "method-not-allowed", 405, "Method not allowed", "The Allow header lists the allowed ones."
     ),
     408: ProblemType(
         "upload-stalled",
         408,
-        "The body came too slowly",
-        "Send it again, faster. Of a resumable upload what came is kept: ask for the offset.",
+        "The body was sent too slowly",
+        "Send it again, faster. A resumable upload keeps what was received: ask for the offset.",
     ),
     429: TABLE[refusals.RateLimited],
     413: ProblemType(

@@ -1,7 +1,7 @@
-"""What the batch page shows, made of the API's comparison document.
+"""The batch page, from the API's comparison document.
 
-The document holds numbers and names; here they become cells, sentences and
-anchors. Nothing is computed that the document does not say.
+The document has numbers and names; here they become cells, sentences and
+anchors. No numbers are computed here.
 """
 
 import dataclasses
@@ -25,10 +25,10 @@ _WAITING_STATES = ("queued", "running")
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where on the pages of a batch somebody is.
+    """A position in the pages of a batch.
 
-    ``address`` is the comparison's. ``base`` is the column the others are read against, ``trace``
-    the digest of the one trace that is shown, ``cursor`` where this page of traces begins.
+    ``address`` is the comparison's. ``base`` is the base column, ``trace``
+    the digest of the one trace shown, ``cursor`` where this page of traces begins.
     """
 
     address: str
@@ -37,15 +37,15 @@ class Place:
     cursor: str | None = None
 
     def query(self, **changed: Any) -> str:
-        """A query that leads to this place, but for what is ``changed``; what is usual is left out.
+        """The query of this position with ``changed`` applied; defaults are omitted.
 
-        A bare ``?`` where nothing is left to be said: it still leads to the page's own address.
+        A bare ``?`` if nothing is left, which still links to the page's own address.
         """
         told = {"base": self.base or None, "trace": self.trace, "cursor": self.cursor} | changed
         return "?" + urlencode({name: value for name, value in told.items() if value})
 
     def of_trace(self, digest: str, anchors: Mapping[str, str]) -> str:
-        """What leads to a trace: its place on this page, or the page of it alone."""
+        """The link to a trace: its anchor on this page, or its own page."""
         if digest in anchors:
             return f"#{anchors[digest]}"
         return self.query(trace=digest, cursor=None)
@@ -106,7 +106,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 
 def _paging(document: Mapping[str, Any], place: Place, numbers: Sequence[int]) -> dict[str, Any]:
-    """Which of the batch's traces the page shows, and what leads to the others."""
+    """The traces on this page, and links to the others."""
     cursor = document["next_cursor"]
     return {
         "only": document["comparisons"][0]["trace"]["name"] if place.trace else None,
@@ -119,7 +119,7 @@ def _paging(document: Mapping[str, Any], place: Place, numbers: Sequence[int]) -
 
 
 def _going_on(batch: BatchDocument) -> dict[str, Any] | None:
-    """What may be done about a batch: the request, what it does, and the button's words."""
+    """The possible action on a batch: the request, its effect, and the button's text."""
     progress, path = batch["progress"], f"POST /api/v1/batches/{batch['code']}"
     if batch["state"] not in _FINAL_STATES:
         return {"name": "cancel", "button": "Cancel this batch"}
@@ -148,7 +148,7 @@ def _trace(
     verdicts = [shown(column["verdict"]["name"]) for column in columns]
     changed = [row for row in comparison["counters"] if not row["is_same"]]
     trace = comparison["trace"]
-    # Not while cells are still to come: it would be drawn anew for each.
+    # Not while cells are missing: it would be redrawn for each.
     is_whole = all(column["state"] not in _WAITING_STATES for column in columns)
     is_charted = bool(changed) and is_whole
     is_crowded = cell_count(comparison) > CELLS_MAX
@@ -177,7 +177,7 @@ def _trace(
         "reasons": [
             {"label": column["label"], "verdict": verdict, "text": column["reason"]}
             for column, verdict in zip(columns, verdicts, strict=True)
-            # That a cell waits its turn goes without saying.
+            # No reason is shown for a queued cell.
             if column["reason"] and not (is_running and verdict == _MISSING)
         ],
         "findings": [found for column in columns if (found := _findings(column))],
@@ -240,7 +240,7 @@ def _outcome_row(columns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _semantics_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The ways the guest was misled; one row of zeros if there are none."""
+    """The disagreements with the real guest; one row of zeros if there are none."""
     wrong = [row for row in rows if row["name"] in WRONG]
     found = [row for row in wrong if any(row["values"])]
     if not found and wrong:
@@ -262,7 +262,7 @@ def _counter_row(
         if place == 0 or delta is None:
             cells.append(Cell(grouped(value)))
             continue
-        # No speed is praised or blamed where the guest was misled.
+        # Costs get no colour where the guest saw something wrong.
         is_judged = is_cost and delta != 0 and not column["verdict"]["is_alarming"]
         tone = ("more" if delta > 0 else "less") if is_judged else ""
         if delta == 0:
@@ -293,7 +293,7 @@ def _findings(column: Mapping[str, Any]) -> dict[str, Any] | None:
 def _overview(
     overview: Mapping[str, Any], place: Place, anchors: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The table of all verdicts: for each trace the kinds it has, and which of them each column."""
+    """The table of all verdicts: per trace its distinct verdicts, and each column's index."""
     rows = []
     for trace in overview["traces"]:
         kinds = list(dict.fromkeys(trace["verdicts"]))

@@ -12,7 +12,7 @@ _LOW_HALF_END: Final = 1 << 47
 _HIGH_HALF: Final = 0xFFFF_8000_0000_0000
 
 A_DIFF: Final = "a diff, without the mail it came in"
-A_TEXT: Final = "a text that is not known here"
+A_TEXT: Final = "a text of an unknown format"
 
 
 def _like(pattern: bytes) -> Callable[[bytes], bool]:
@@ -82,8 +82,8 @@ FOREIGN: Final[tuple[tuple[str, Callable[[bytes], bool]], ...]] = (
     ("a log of Pin's pinatrace", _like(rb"^0x[0-9a-f]+: [RW] 0x[0-9a-f]+")),
     ("a log of QEMU's execlog", _like(rb'^\d+, 0x[0-9a-f]+, 0x[0-9a-f]+, "')),
     (A_DIFF, _like(rb"\A(?:diff --git |--- \S|Index: )")),
-    ("JSON, and none that is read here", _like(rb"\A\s*[\[{]")),
+    ("JSON of an unknown kind", _like(rb"\A\s*[\[{]")),
     ("a trace of ChampSim", _is_champsim),
     (A_TEXT, _is_text),
-    ("a file of a format that is not known here", lambda _: True),
+    ("a file of an unknown format", lambda _: True),
 )

@@ -28,7 +28,7 @@ router = APIRouter(tags=["comparisons"])
 
 
 class Form(StrEnum):
-    """The forms a comparison has."""
+    """The formats of a comparison."""
 
     JSON = "json"
     TEXT = "txt"
@@ -47,14 +47,16 @@ _MEDIA_TYPES = {
 }
 _WithBase = Annotated[
     int,
-    Query(ge=0, lt=RUNS_MAX, description="The column the others are read against, counted from 0"),
+    Query(
+        ge=0, lt=RUNS_MAX, description="Index of the column the others are compared with, from 0"
+    ),
 ]
 _WithTrace = Annotated[
-    Digest | None, Query(description="Digest of the one trace to show; all of them if left out")
+    Digest | None, Query(description="Digest of the one trace to show; default: all")
 ]
-_WithLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="JSON: how many traces at most")]
+_WithLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="JSON: maximum number of traces")]
 _WithCursor = Annotated[
-    uuid.UUID | None, Query(description="JSON: `next_cursor` of the page before")
+    uuid.UUID | None, Query(description="JSON: `next_cursor` of the previous page")
 ]
 _FORMS: dict[str, Any] = {
     media_type.partition(";")[0]: {"schema": {"type": "string"}}
@@ -67,7 +69,7 @@ _FORMS["application/json"] = {"schema": {"$ref": "#/components/schemas/Compariso
 @router.get(
     "/comparisons/{batch}.{form}",
     responses={
-        200: {"description": "The comparison in that form", "content": _FORMS},
+        200: {"description": "The comparison in that format", "content": _FORMS},
         **problems(404, 422, 503),
     },
     response_class=Response,
@@ -79,18 +81,18 @@ def get_comparison_as(
     form: str,
     base: _WithBase = 0,
     trace: _WithTrace = None,
-    theme: Annotated[Theme, Query(description="Colours of the drawing")] = "light",
+    theme: Annotated[Theme, Query(description="Colours of the chart")] = "light",
     limit: _WithLimit = LIMIT_MAX,
     cursor: _WithCursor = None,
 ) -> Response:
     """Get the comparison of a batch as .json .txt .md .csv or .svg.
 
-    It holds what there is: cells without a result yet say so. `base` chooses
+    Cells without a result say so. `base` chooses
     the column the others are read against. JSON comes in pages of at most 80
-    cells, each with the verdicts over all of them; the other forms are whole.
+    cells, each with the verdicts over all of them; the other formats have all cells.
     """
     if form not in set(Form):
-        raise NotFound(f"no form .{form} of a comparison: there are {', '.join(Form)}")
+        raise NotFound(f"no format .{form} of a comparison: expected one of {', '.join(Form)}")
     if form == Form.JSON:
         part = service.Part(trace, cursor, limit)
         body = _json(service.of_batch(resources, batch, base, part))
