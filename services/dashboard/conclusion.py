@@ -71,7 +71,7 @@ def _tally(known: Mapping[Verdict, int], *, is_running: bool) -> str:
         return ""
     listed = ", ".join(f"{count} {TALLIES[verdict]}" for verdict, count in known.items())
     lead = "So far, of" if is_running else "Of"
-    return f"{lead} {counted(sum(known.values()), 'cell')}compared with the base: {listed}."
+    return f"{lead} {counted(sum(known.values()), 'cell')} compared with the base: {listed}."
 
 
 def _reasons(verdict: Mapping[str, Any], link_to: Callable[[str], str]) -> dict[str, Any]:

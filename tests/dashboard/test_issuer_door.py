@@ -217,7 +217,7 @@ async def test_an_address_may_come_from_the_userinfo_of_that_very_person(
     issuer.person = {"sub": "person-1"}
     issuer.userinfo = {"sub": "x", "email": "anna@example.org", "email_verified": True}
     browser = browsers()
-    assert refused(rows, browser, await browser.log_in(), 401, "somebody else")
+    assert refused(rows, browser, await browser.log_in(), 401, "another subject")
     issuer.userinfo["sub"] = "person-1"
     assert (await browsers().log_in()).status_code == 303
 
