@@ -56,7 +56,7 @@ async def test_a_token_that_is_not_for_this_login_lets_nobody_in(
         for name, value in claims.items()
     }
     answer = await browser.log_in()
-    assert refused(rows, browser, answer, 401, "the issuer's answer is invalid")
+    assert refused(rows, browser, answer, 401, "answer is invalid")
     assert reason in Page(answer).text
 
 
@@ -72,7 +72,7 @@ async def test_a_token_that_is_not_for_this_login_lets_nobody_in(
 async def test_a_forged_token_lets_nobody_in(browser, rows, issuer, invited, algorithm, key):
     issuer.algorithm, issuer.sign_with = algorithm, key()
     answer = await browser.log_in()
-    assert refused(rows, browser, answer, 401, "the issuer's answer is invalid")
+    assert refused(rows, browser, answer, 401, "answer is invalid")
 
 
 async def test_claims_changed_after_signing_let_nobody_in(browser, rows, issuer, invited):
@@ -95,7 +95,7 @@ async def test_claims_changed_after_signing_let_nobody_in(browser, rows, issuer,
 async def test_what_is_no_token_lets_nobody_in(browser, rows, issuer, invited, token):
     issuer.id_token = lambda _: token
     answer = await browser.log_in()
-    assert refused(rows, browser, answer, 401, "the issuer's answer is invalid")
+    assert refused(rows, browser, answer, 401, "answer is invalid")
 
 
 async def test_an_issuer_that_is_down_is_named_and_passwords_still_work(
