@@ -1,4 +1,4 @@
-"""Batches: traces × patch sets, and the story of their progress."""
+"""Batches: traces × patch sets, and their events."""
 
 import datetime
 import uuid
@@ -59,7 +59,7 @@ class Batch(Owned, Base):
     recompute: Mapped[bool] = mapped_column(default=False)
     # 0 to 9, the highest first; within one priority the claim is fair between projects.
     priority: Mapped[int] = mapped_column(sa.SmallInteger, server_default=str(PRIORITY_DEFAULT))
-    # When one of its shards was last given to a worker: projects take turns by it.
+    # When one of its shards was last claimed: the round-robin of projects uses it.
     claimed_at: Mapped[datetime.datetime | None]
     # What of the plan makes no machine, and what an engine cannot replay: label and reason.
     refused: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
@@ -68,24 +68,24 @@ class Batch(Owned, Base):
     simulator_digest: Mapped[str] = mapped_column(sa.ForeignKey("simulators.digest"), index=True)
     # The versions of the other columns' engines, by name.
     other_simulators: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
-    # What was asked for; an equal request while this one is under way is this batch.
+    # Digest of the request; an equal request while this batch is open returns this batch.
     content_digest: Mapped[Digest] = mapped_column(index=True)
     run_count: Mapped[int]
-    # Runs with a result, however they came by it.
+    # Runs with a result, computed or found.
     done_count: Mapped[int] = mapped_column(default=0)
     # Those of the done runs whose result was found by digest, not computed for this batch.
     cached_count: Mapped[int] = mapped_column(default=0)
     failed_count: Mapped[int] = mapped_column(default=0)
     cancelled_count: Mapped[int] = mapped_column(default=0)
     cancel_requested_at: Mapped[datetime.datetime | None]
-    # Of the request that planned it; every log line about its shards carries it.
+    # Of the request that planned it; in every log line about its shards.
     request_id: Mapped[str | None]
-    # Of the same request (``services/shared/tracing.py``): its shards' spans hang on it.
+    # Of the same request (``services/shared/tracing.py``): the parent of its shards' spans.
     trace_context: Mapped[str | None]
     created_at: Mapped[CreatedAt]
     finished_at: Mapped[datetime.datetime | None]
 
-    # Thousands, maybe: they come when they are asked for.
+    # Possibly thousands, so they are loaded only on demand.
     columns: Mapped[list["BatchColumn"]] = relationship(
         order_by="BatchColumn.position", cascade="all, delete-orphan"
     )
@@ -109,7 +109,7 @@ class Batch(Owned, Base):
 
 
 class BatchTrace(Base):
-    """A trace of a batch, in the order asked for."""
+    """A trace of a batch, in the requested order."""
 
     __tablename__ = "batch_traces"
     __table_args__ = (sa.UniqueConstraint("batch_id", "trace_id"),)
@@ -146,10 +146,10 @@ class BatchColumn(Base):
 
 
 class BatchEvent(Base):
-    """One step of a batch's story; ``id`` is what a watcher resumes from.
+    """One event of a batch; a watcher resumes from its ``id``.
 
-    Ids are taken while the batch's row is locked, so within a batch they
-    appear in order and a reader that has seen one has seen all before it.
+    Ids are assigned while the batch's row is locked, so within a batch they
+    are committed in order: a reader that has seen one has seen all before it.
     """
 
     __tablename__ = "batch_events"

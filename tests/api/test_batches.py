@@ -115,7 +115,7 @@ async def test_an_equal_batch_under_way_is_answered_instead_of_a_second_one(http
 
     assert (first.status_code, second.status_code) == (201, 200)
     assert second.json()["code"] == first.json()["code"]
-    assert "under way" in second.json()["notice"]
+    assert "was running already" in second.json()["notice"]
 
 
 async def nothing_planned(http):

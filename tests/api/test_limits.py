@@ -141,7 +141,7 @@ async def test_uploads_that_are_never_finished_take_no_more_than_the_quota(site,
         assert (await send(http, places[1], 0, data)).status_code == 204
         await begin(http, data)
     assert third.status_code == 507
-    assert f"and {2 * len(data)} under way" in third.json()["detail"]
+    assert f"and {2 * len(data)} unfinished" in third.json()["detail"]
 
 
 async def test_a_trace_that_is_there_takes_no_further_room_in_parts(site, rows, small):
@@ -258,7 +258,7 @@ async def test_uploads_of_one_request_that_are_on_their_way_count(site, rows, sm
             may_end.set()
     assert answers[0].status_code == 201
     assert (refused.status_code, in_parts.status_code) == (507, 507)
-    assert f"and {len(data)} under way" in refused.json()["detail"]
+    assert f"and {len(data)} unfinished" in refused.json()["detail"]
 
 
 async def test_runs_too_many_are_refused_and_none_is_queued(site, rows, small):

@@ -14,7 +14,7 @@ PATCH_SETS_MAX = 100
 
 
 class TraceQuery(Body):
-    """Traces by what is known of them; all of it must fit."""
+    """Traces by their metadata; all conditions must match."""
 
     tags: list[str] = Field(default_factory=list, max_length=20)
     q: str | None = Field(
@@ -58,7 +58,7 @@ class BatchBody(Body):
         default_factory=list, max_length=TRACES_MAX, description="Ids or digests"
     )
     trace_query: TraceQuery | None = Field(
-        None, description="Adds every trace that fits, in the order of arrival"
+        None, description="Adds every matching trace, in the order of upload"
     )
     patch_sets: list[uuid.UUID] = Field(max_length=PATCH_SETS_MAX)
     plan: Literal["each", "series", "ablation", "matrix"] = Field(
@@ -71,7 +71,7 @@ class BatchBody(Body):
         PRIORITY_DEFAULT, ge=0, le=PRIORITY_MAX, description="The highest number runs first"
     )
     recompute: bool = Field(
-        default=False, description="Run again what is known, and raise an alarm if bytes differ"
+        default=False, description="Compute known results again, and raise an alarm if bytes differ"
     )
 
 
@@ -97,20 +97,22 @@ class Column(Document):
 
     label: str
     patch_set_id: uuid.UUID
-    prefix_length: int | None = Field(description="The first so many patches; null: all of them")
+    prefix_length: int | None = Field(
+        description="The number of patches, from the first; null: all"
+    )
     variant: Variant
 
 
 class Progress(Document):
-    """How many runs have come to what; `finished` ones will not change any more."""
+    """How many runs are in which state; `finished` ones do not change any more."""
 
     total: int
     done: int = Field(description="Runs with a result, `cached` ones included")
-    cached: int = Field(description="Their result was known, nothing was simulated")
+    cached: int = Field(description="Their result was known; nothing was simulated")
     failed: int
     cancelled: int
     finished: int
-    events_done: int | None = Field(None, description="Of the events that have to be replayed")
+    events_done: int | None = Field(None, description="Of the events to be replayed")
     events_total: int | None = None
 
 
@@ -122,7 +124,7 @@ class Refusal(Document):
 
 
 class BatchEstimate(Document):
-    """What a batch would come to; nothing was written."""
+    """The estimate of a batch; nothing was written."""
 
     dry_run: Literal[True] = True
     traces: int
@@ -131,19 +133,15 @@ class BatchEstimate(Document):
     cells: int = Field(description="Traces × distinct machines, refused ones included")
     cached: int = Field(description="Cells whose result is known")
     to_run: int
-    shards: int = Field(description="Pieces of work; each decodes its trace once")
-    events_to_replay: int = Field(description="Events × variants that have to be simulated")
-    work: int = Field(
-        description="About as many ordinary events that weighs: some walk all shadow pages"
-    )
-    memory_bytes: int = Field(description="What one of the runs holds at least")
+    shards: int = Field(description="Each decodes its trace once")
+    events_to_replay: int = Field(description="Events × variants to be simulated")
+    work: int = Field(description="The same in ordinary events; some events cost more")
+    memory_bytes: int = Field(description="Lower bound of the memory of one run")
     bytes_to_read: int
-    workers: int = Field(description="Living workers that can run some of it")
-    queued_ahead: int = Field(
-        description="Shards of this project that wait already; not part of `seconds`"
-    )
-    seconds: float | None = Field(description="null: nothing is known, or nobody works")
-    basis: str = Field(description="What `seconds` rests on")
+    workers: int = Field(description="Live workers that can run some of it")
+    queued_ahead: int = Field(description="Queued shards of this project; not part of `seconds`")
+    seconds: float | None = Field(description="null: no speed is known, or no worker is alive")
+    basis: str = Field(description="What `seconds` is computed from")
     simulator_digest: Digest = Field(description="Of the base column's engine")
     simulators: dict[str, Digest] = Field(
         description="The digest of each engine of the columns, by name, the base's first"
@@ -154,7 +152,7 @@ class BatchSummary(Document):
     """A batch as lists show it: it names the first five traces and patch sets of each."""
 
     id: uuid.UUID
-    code: str = Field(description="Short name, good wherever an id is")
+    code: str = Field(description="Short name, accepted wherever an id is")
     state: str = Field(description="queued, running, done, failed, cancelled")
     plan: str
     recompute: bool
@@ -170,7 +168,7 @@ class BatchSummary(Document):
         "a new batch may give other numbers"
     )
     integrity_alarms: int = Field(
-        description="Cells whose result, computed again, gave other bytes: trust none of them"
+        description="Cells whose result, computed again, gave other bytes: do not trust them"
     )
     trace_count: int
     column_count: int
@@ -192,7 +190,7 @@ class BatchContents(BatchSummary):
 
 
 class VerdictReason(Document):
-    """A cell that made the verdict what it is."""
+    """A cell that determined the verdict."""
 
     verdict: str
     trace_name: str
@@ -203,7 +201,7 @@ class VerdictReason(Document):
 
 
 class BatchVerdict(Document):
-    """What a batch comes to, for CI systems."""
+    """The verdict on a batch, for CI systems."""
 
     status: str = Field(
         description="integrity, broken-invariant, guest-visible-change, crashed, regression, "
@@ -211,7 +209,7 @@ class BatchVerdict(Document):
     )
     title: str
     exit_code: int = Field(
-        description="0: nothing worse than allowed; 1: the answer is no; 5: none"
+        description="0: nothing worse than allowed; 1: the answer is no; 5: no verdict"
     )
     reason_count: int = Field(description="Cells with that verdict")
     reasons: list[VerdictReason] = Field(description="The first of them")
@@ -221,11 +219,11 @@ class BatchDetail(BatchContents):
     """A batch by itself; `links.runs` lists its runs."""
 
     verdict: BatchVerdict | None = Field(None, description="null while the batch is not over")
-    notice: str | None = Field(None, description="What is out of the ordinary about this answer")
+    notice: str | None = Field(None, description="Remarks on this answer")
 
 
 class StepEvent(Document):
-    """What an event of a batch's stream carries."""
+    """The data of an event of a batch's stream."""
 
     kind: str
     state: str
