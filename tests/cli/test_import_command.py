@@ -106,7 +106,7 @@ def test_a_capture_without_memory_size_is_refused(tmp_path, monkeypatch, capsys)
         (["a.ptt", "b.ptt", "--name", "n"], "--name is for one trace"),
         (["a.ptt", "--name", "x/y"], "has no slash"),
         (["a.ptt", "x/a.ptt.zst"], "a.ptt and x/a.ptt.zst would both become"),
-        (["a.ptt", "--out", "/dev/null/x"], "/dev/null/x cannot be made: Not a directory"),
+        (["a.ptt", "--out", "/dev/null/x"], "/dev/null/x cannot be created: Not a directory"),
     ],
 )
 def test_arguments_that_make_no_sense_are_told_in_one_line(

@@ -191,7 +191,7 @@ def test_a_patch_that_only_renames_says_so_and_is_not_matched():
 def test_what_can_be_done_is_said_of_what_is_not_matched(monkeypatch):
     teach(monkeypatch, {"cr4-posted": POSTED})
     open_one = matched(mail("[PATCH] new"))
-    assert remedies(open_one, "--map ")[0].endswith("say so: --map 0=ID")
+    assert remedies(open_one, "--map ")[0].endswith("map it by hand: --map 0=ID")
     assert remedies(apply_mapping(open_one, {0: "-"}), "--map ") == ()
     assert remedies(matched(mail("[PATCH] new", POSTED)), "--map ") == ()
 
