@@ -144,7 +144,7 @@ def quiet(what, done, total):
 
 DAMAGE = {
     "UPDATE results SET body = jsonb_set(body, '{event_count}', '1')": "does not have the digest",
-    "UPDATE results SET body = '{}'": "is no result",
+    "UPDATE results SET body = '{}'": "is not a result",
     "UPDATE batches SET failed_count = 1, done_count = done_count - 1, cached_count = 0"
     " WHERE state = 'done'": "its runs say",
     "UPDATE runs SET shard_id = NULL WHERE state = 'queued'": "is queued in no shard",
