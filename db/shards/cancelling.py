@@ -1,4 +1,4 @@
-"""Cancel: what waits ends at once, what runs at its next look at the flag."""
+"""Cancelling a batch: waiting shards end at once, running ones at their next heartbeat."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from db.shards import endings, states
 
 
 def cancel(session: Session, batch_id: uuid.UUID) -> Batch:
-    """Stops a batch: waiting shards at once, running ones at their next look at the flag.
+    """Cancel a batch: waiting shards end at once, running ones at their next heartbeat.
 
     Raises:
         NotFound: there is no such batch.

@@ -33,7 +33,8 @@ from db.shards.leases import Claim
 
 HANDFUL_SHARDS = 16
 HANDFUL_EVENTS = 2**18
-"""Events × runs of a handful, at most: some hundredths of a second. One shard may be larger."""
+"""At most this many events × runs in a handful: some hundredths of a second. A single shard may be
+larger."""
 
 
 def claim_handful(
@@ -80,7 +81,7 @@ def claim_handful(
 
 
 def held_by(session: Session, worker: str, worker_pid: int) -> list[fences.Fence]:
-    """What that process of that worker has taken and not given back."""
+    """The shards that this process of this worker has claimed and not yet ended."""
     query = sa.select(Shard.id, Shard.attempt).where(
         Shard.state == states.RUNNING, Shard.worker == worker, Shard.worker_pid == worker_pid
     )
@@ -109,7 +110,7 @@ def _first_waiting(
 
 
 def _handful(waiting: Sequence[Shard]) -> list[Shard]:
-    """The first, and as many of those after it as are small together with it."""
+    """The first shard, and those after it while all of them together stay small."""
     taken: list[Shard] = []
     events = 0
     for shard in waiting:

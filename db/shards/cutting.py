@@ -1,4 +1,4 @@
-"""How open runs are cut into shards: few that decode a trace, and no worker left waiting."""
+"""How open runs are cut into shards: few decodings of a trace, and no idle worker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from db.identifiers import uuid7
 from db.models import Batch, Run, Shard, Trace
 
 VARIANTS_PER_SHARD_MAX = 8
-"""One decode serves this many variants; what a lost worker costs is bounded by snapshots."""
+"""One decoding serves this many variants; snapshots bound what a lost worker costs."""
 
 DECODING_RUNS = 1
 """What fetching and decoding a trace for a shard costs, in simulations of it under one machine.
@@ -22,7 +22,7 @@ Measured, it is 0.4 (decoding alone) to 1.1 (all that a shard costs beside its r
 """
 
 PORTIONS_MAX = 4
-"""How finely the work of one worker may be cut, so that all end together."""
+"""Into how many shards the work of one worker may be cut, so that all finish together."""
 
 
 class Part(NamedTuple):
@@ -81,7 +81,7 @@ def cut(
 
 
 def _counts(parts: Sequence[tuple[int, int]], work: int, portions: int) -> list[int]:
-    """As few shards as make none larger than a portion of the work, or than a shard may be."""
+    """As few shards as possible, none larger than a portion of the work or the maximum."""
     counts = []
     for events, runs in parts:
         fair = -(-events * runs * portions // work) if work else 0
@@ -90,7 +90,7 @@ def _counts(parts: Sequence[tuple[int, int]], work: int, portions: int) -> list[
 
 
 def _end(parts: Sequence[tuple[int, int]], counts: Sequence[int], worker_count: int) -> int:
-    """When the last worker ends, if each takes the largest shard left as soon as it is free."""
+    """When the last worker finishes, if each takes the largest remaining shard when it is free."""
     costs = [
         _cost(events, len(range(index, runs, count)))
         for (events, runs), count in zip(parts, counts, strict=True)

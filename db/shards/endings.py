@@ -16,11 +16,11 @@ from db.shards.fences import Fence, held
 from db.shards.messages import ShardMessage
 
 LOSSES_MAX = 3
-"""A shard that was lost this often is poison; trying on would loop for ever."""
+"""After this many losses a shard fails: further attempts would only kill more workers."""
 
 
 def cancelled(session: Session, fence: Fence) -> bool:
-    """The holder has stopped because the batch is cancelled; False if the fence no longer holds.
+    """End a shard whose worker stopped on a cancel; False if the fence no longer holds.
 
     If the batch has been resumed in the meantime, the shard waits again, and the next sweep
     sends its message.
@@ -39,7 +39,7 @@ def cancelled(session: Session, fence: Fence) -> bool:
 
 
 def fail(session: Session, fence: Fence, error: str) -> bool:
-    """The shard cannot succeed whoever tries; False if the fence no longer holds."""
+    """Fail a shard that no attempt can complete; False if the fence no longer holds."""
     found = held(session, fence)
     if found is None:
         return False
@@ -56,7 +56,7 @@ def give_back(
     counts_as_loss: bool = True,
     is_death: bool = False,
 ) -> ShardMessage | None:
-    """An attempt has ended without a result, for a reason that may pass.
+    """End an attempt without a result, for a reason that may be temporary.
 
     Answers the message for the next attempt; None when there is none, because
     the fence no longer holds, the batch is cancelled, or this was loss number
@@ -80,7 +80,7 @@ def requeue(
     counts_as_loss: bool = True,
     is_death: bool = False,
 ) -> ShardMessage | None:
-    """Puts a shard back for its next attempt, or ends it; batch and shard must be locked."""
+    """Queue a shard for its next attempt, or end it; batch and shard must be locked."""
     if batch.cancel_requested_at is not None:
         cancel_shard(session, batch, shard)
         batches.settle(session, batch)
@@ -109,7 +109,7 @@ def requeue(
 
 
 def _take_apart(session: Session, batch: Batch, shard: Shard) -> None:
-    """Gives each run a shard of its own and one more attempt, so that poison takes nobody along.
+    """Give each run its own shard and one more attempt, so that one bad run fails alone.
 
     The first run stays where it is. The sweep finds that the new shards have no message.
     """
@@ -139,7 +139,7 @@ def _take_apart(session: Session, batch: Batch, shard: Shard) -> None:
 
 
 def fail_locked(session: Session, batch: Batch, shard: Shard, error: str) -> None:
-    """Ends a shard and its open runs as failed; batch and shard must be locked."""
+    """Fail a shard and its open runs; batch and shard must be locked."""
     states.take_step(shard, states.FAIL, error=error, finished_at=sa.func.now())
     batch.failed_count += _end_open_runs(session, shard, "failed", error)
     session.flush()
@@ -148,7 +148,7 @@ def fail_locked(session: Session, batch: Batch, shard: Shard, error: str) -> Non
 
 
 def cancel_shard(session: Session, batch: Batch, shard: Shard) -> None:
-    """Ends a shard and its open runs as cancelled; batch and shard must be locked."""
+    """Cancel a shard and its open runs; batch and shard must be locked."""
     states.take_step(shard, states.CANCEL, finished_at=sa.func.now())
     batch.cancelled_count += _end_open_runs(session, shard, "cancelled", None)
     session.flush()
@@ -156,7 +156,7 @@ def cancel_shard(session: Session, batch: Batch, shard: Shard) -> None:
 
 
 def _end_open_runs(session: Session, shard: Shard, state: str, error: str | None) -> int:
-    """Gives the shard's runs that have not ended this state; answers how many there were."""
+    """Put the open runs of a shard into a final state; answers how many there were."""
     ended = session.scalars(
         sa.update(Run)
         .where(Run.shard_id == shard.id, Run.state.in_(states.OPEN))

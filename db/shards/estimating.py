@@ -1,4 +1,4 @@
-"""What a batch would cost, before it is planned: cells, bytes and seconds. Writes nothing."""
+"""Estimate of a batch before it is planned: cells, bytes and seconds. Writes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from db.shards.planning import Request
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What a request comes to at this moment.
+    """The estimate of a request, as of now.
 
     ``seconds`` is None where nothing is known or nobody works; ``basis`` says
     in a sentence what it rests on. ``bytes_to_read``: every shard reads its
@@ -50,7 +50,7 @@ class _Piece(NamedTuple):
 
 
 def estimate(session: Session, request: Request) -> Estimate:
-    """What the request would cost now."""
+    """Estimate the request."""
     settled = {*planning.find_known(session, request), *request.unrunnable}
     each = [
         (trace, engine, variants)

@@ -1,8 +1,4 @@
-"""Take, extend, give back: a shard's life under the fence (shard id, attempt).
-
-Only the database's clock is asked, so workers need not agree on the time. All
-functions lock the batch before the shard.
-"""
+"""Claims and leases: a worker holds a shard for a while, and extends that with each heartbeat."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ from db.shards.fences import Fence, clock, is_any_of
 
 
 class Origin(NamedTuple):
-    """The batch of a shard, and what is kept of the request that planned it."""
+    """The batch of a shard, and the ids of the request that planned it."""
 
     batch_code: str | None
     request_id: str | None
@@ -51,7 +47,7 @@ class Grip(enum.Enum):
     """What a heartbeat finds out about the shard."""
 
     HELD = "held"
-    UNSURE = "unsure"  # nothing was heard for the length of a lease: it may be somebody else's
+    UNSURE = "unsure"  # no heartbeat got through for a whole lease: another worker may have it
     CANCELLED = "cancelled"
     LOST = "lost"
 
@@ -65,11 +61,10 @@ def take(
     worker_pid: int,
     lease_seconds: float,
 ) -> list[Claim]:
-    """Gives queued shards to a worker for a lease; batch and shards must be locked.
+    """Assign queued shards to a worker for one lease; batch and shards must be locked.
 
-    Runs whose result has appeared since the planning are linked to it, unless
-    the batch asks for everything again. A shard that had no other runs is done,
-    and nobody's claim.
+    Runs whose result has appeared since planning are linked to it, unless the batch recomputes
+    everything. A shard with no other runs is done and is not claimed.
     """
     now = clock(session)
     runs = _link_known(session, batch, waiting, now)
@@ -129,10 +124,10 @@ def extend(
     lease_seconds: float,
     events_done: Mapping[uuid.UUID, int],
 ) -> Grip:
-    """The holder lives: moves the ends of its leases and the progress that watchers see.
+    """Extend the leases of a live worker, and store the progress that watchers see.
 
-    Touches no rows but the shards', in the order everybody locks them, so that heartbeats never
-    wait for each other. What is held together is of one batch; LOST when no fence still holds.
+    It writes only rows of shards, in the order in which everybody locks them, so that heartbeats
+    cannot deadlock. All fences are of one batch; LOST if none of them still holds.
     """
     cancel_requested_at = (
         sa.select(Batch.cancel_requested_at).where(Batch.id == Shard.batch_id).scalar_subquery()
@@ -159,7 +154,7 @@ def extend(
 
 
 def glance(session: Session, fences: Sequence[Fence]) -> Grip:
-    """What :func:`extend` would find out; writes nothing, and so can be asked more often."""
+    """What :func:`extend` would answer, without writing: cheap enough to be called often."""
     query = sa.select(Batch.cancel_requested_at).join(Shard, Shard.batch_id == Batch.id)
     found = session.scalars(query.where(is_any_of(fences), Shard.state == states.RUNNING).limit(1))
     return _grip(found.all())
@@ -172,7 +167,7 @@ def _grip(cancels: Sequence[datetime.datetime | None]) -> Grip:
 
 
 def origin_of(session: Session, shard_id: uuid.UUID) -> Origin:
-    """Where a shard comes from, for logs and traces; nothing of one that is gone."""
+    """The origin of a shard, for logs and traces; empty if the shard is gone."""
     query = sa.select(Batch.code, Batch.request_id, Batch.trace_context)
     row = session.execute(
         query.join(Shard, Shard.batch_id == Batch.id).where(Shard.id == shard_id)
@@ -183,7 +178,7 @@ def origin_of(session: Session, shard_id: uuid.UUID) -> Origin:
 def _link_known(
     session: Session, batch: Batch, waiting: Sequence[Shard], now: datetime.datetime
 ) -> dict[uuid.UUID, list[Run]]:
-    """Links open runs to results that have appeared; the runs still to be computed, by shard."""
+    """Link open runs to results that have appeared; answers the runs left to compute, by shard."""
     open_runs = {
         shard.id: [run for run in shard.runs if run.state in states.OPEN] for shard in waiting
     }
@@ -210,7 +205,7 @@ def _link_known(
             batch.done_count += 1
             batch.cached_count += int(is_own)
             if not is_own:
-                # Done like any other, as far as the project sees; nobody's work for this shard.
+                # To the project it looks computed: it must not learn that another one had it.
                 run.shard = None
             batch_events.add_run(session, batch, run)
     return open_runs

@@ -89,7 +89,7 @@ class Request:
 
     @property
     def content_digest(self) -> str:
-        """Names what the batch computes and shows; how urgent it is does not belong to it."""
+        """A digest of what the batch computes and shows; its priority is left out."""
         return _content_digest(
             [trace.digest for trace in self.traces],
             [
@@ -111,7 +111,7 @@ def expand(
     recompute: bool = False,
     priority: int = PRIORITY_DEFAULT,
 ) -> Request:
-    """Works out what a batch consists of, and writes nothing.
+    """Expand a request into traces × columns; writes nothing.
 
     ``simulators`` are those that workers offer: digests by engine. ``refused_variants`` says of a
     trace which of the variants their engines cannot replay; those cells are never queued.
@@ -192,7 +192,7 @@ def write(
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(lock_key)))
     present = _find_under_way(session, content_digest)
     if present is not None:
-        # Whoever asks for the same with more urgency gets it sooner; nobody can slow it down.
+        # An equal request may raise the priority of the batch under way, never lower it.
         present.priority = max(present.priority, request.priority)
         session.flush()
         return PlannedBatch(present, (), created=False)
@@ -292,7 +292,7 @@ def _find_under_way(session: Session, content_digest: str) -> Batch | None:
 
 
 def _free_code(session: Session) -> str:
-    """A code no batch has; longer ones once the short ones get crowded."""
+    """An unused code; longer once most short ones are taken."""
     for extra in range(8):
         code = batch_code(CODE_LENGTH + extra // 2)
         query = sa.select(Batch.id).where(Batch.code == code)

@@ -1,4 +1,4 @@
-"""Record: what a worker found out becomes results, and its shards, runs and batch go on by it."""
+"""Recording: what a worker computed becomes results, and ends its runs, shards and batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from db.shards.fences import Fence
 
 @dataclasses.dataclass(frozen=True)
 class Computed:
-    """What a worker found out: the outcomes of a shard's runs, and how long it took."""
+    """What a worker computed for one shard: the outcomes of its runs, and the seconds it took."""
 
     fence: Fence
     outcomes: Sequence[results.Outcome]
@@ -27,7 +27,7 @@ class Computed:
 def record(
     session: Session, computed: Sequence[Computed], *, simulators: Mapping[str, str], worker: str
 ) -> list[Fence]:
-    """Writes what the runs of shards of one batch came to and ends them.
+    """Write the outcomes of shards of one batch, and end them.
 
     ``simulators`` are the worker's, by engine: what it computed is theirs.
 
@@ -77,7 +77,7 @@ def record(
 
 
 def recorded(session: Session, fences: Collection[Fence]) -> set[Fence]:
-    """Those of the fences that have been recorded: after a commit whose answer was lost."""
+    """Which of the fences are recorded: asked when the answer to a commit was lost."""
     query = sa.select(Shard.id, Shard.attempt).where(
         Shard.id.in_({fence.shard_id for fence in fences}), Shard.state == states.DONE
     )
@@ -92,7 +92,7 @@ def _end(
     written: Mapping[tuple[str, str], tuple[Result, bool]],
     now: datetime.datetime,
 ) -> list[str]:
-    """Ends a shard and its runs by what was written; the variants that raised the alarm."""
+    """End a shard and its runs; answers the variants that raised an integrity alarm."""
     alarms: list[str] = []
     by_variant = {run.variant_digest: run for run in shard.runs if run.state == "running"}
     for outcome in entry.outcomes:

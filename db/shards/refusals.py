@@ -20,7 +20,7 @@ Unrunnable = Mapping[tuple[str, str], str]
 def unrunnable(
     traces: Collection[Trace], variants: Sequence[Variant], ask: RefusedVariants
 ) -> Unrunnable:
-    """The cells that no run will come of."""
+    """The cells that cannot be run, with the reason."""
     return {
         (trace.digest, variant_digest): reason
         for trace in traces

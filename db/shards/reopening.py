@@ -1,4 +1,4 @@
-"""Batches that go on: resumed after a cancel, retried where they failed, or moved on.
+"""Batches reopened: resumed after a cancel, retried where they failed, or moved on.
 
 What goes on keeps its runs; only those that go on count as open again. A shard
 that is run again gets its next attempt, so whoever held it before finds the
@@ -21,7 +21,7 @@ from db.shards.messages import ShardMessage
 
 
 def resume(session: Session, batch_id: uuid.UUID) -> tuple[Batch, list[ShardMessage]]:
-    """Takes a cancel back: what it ended waits again; the batch and the messages to send.
+    """Undo a cancel: cancelled runs are queued again; answers the batch and messages to send.
 
     While running shards have not yet seen the cancel, they simply go on.
 
@@ -43,7 +43,7 @@ def resume(session: Session, batch_id: uuid.UUID) -> tuple[Batch, list[ShardMess
 def retry(
     session: Session, batch_id: uuid.UUID, *, crashed: bool = False
 ) -> tuple[Batch, list[ShardMessage]]:
-    """Runs again what failed and nothing else; the batch and the messages to send.
+    """Run only what failed again; answers the batch and the messages to send.
 
     ``crashed``: also runs on which the simulator crashed. That is a stored
     result; the new one replaces it, for every batch that shows the cell.
@@ -74,7 +74,7 @@ def retry(
 def move_on(
     session: Session, batch: Batch, simulators_by_engine: Mapping[str, str]
 ) -> list[ShardMessage]:
-    """The batch goes on with other simulators of these engines; the messages to send.
+    """Continue a batch with other simulators of these engines; answers the messages to send.
 
     It must be locked. All its cells of one engine are of one simulator, so what has a result of the
     old one is computed again, or found. What has failed stays failed. No shard may be running.
@@ -145,7 +145,7 @@ def _refuse_stale(session: Session, batch: Batch) -> None:
 
 
 def _reopen(session: Session, batch: Batch, runs: Sequence[Run]) -> list[ShardMessage]:
-    """Puts the runs and their shards back into the queue; the batch must be locked."""
+    """Queue the runs and their shards again; the batch must be locked."""
     shards = _lock_shards(session, batch, runs)
     homeless: dict[tuple[uuid.UUID, str], cutting.Part] = {}
     with session.no_autoflush:
@@ -173,7 +173,7 @@ def _reopen(session: Session, batch: Batch, runs: Sequence[Run]) -> list[ShardMe
 
 
 def _lock_shards(session: Session, batch: Batch, runs: Sequence[Run]) -> dict[uuid.UUID, Shard]:
-    """The shards of the runs that can be taken up again; one that still works is left alone."""
+    """Lock the ended shards of these runs; a shard that still runs is left alone."""
     wanted = {run.shard_id for run in runs if run.shard_id is not None}
     query = (
         sa.select(Shard)
@@ -186,7 +186,7 @@ def _lock_shards(session: Session, batch: Batch, runs: Sequence[Run]) -> dict[uu
 
 
 def _open(batch: Batch, run: Run) -> None:
-    """The run counts as open again."""
+    """Count the run as open again."""
     match run.state:
         case "cancelled":
             batch.cancelled_count -= 1

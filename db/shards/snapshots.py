@@ -1,4 +1,4 @@
-"""From which snapshot a shard's next attempt goes on; its file is in the snapshot folder."""
+"""From which snapshot a shard's next attempt resumes; the file is in the snapshot store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from db.shards.fences import Fence, held, is_any_of
 
 
 def keep(session: Session, fence: Fence, digest: str, events: int) -> bool:
-    """The next attempt is to go on from there; False if the fence no longer holds.
+    """Let the next attempt resume from there; False if the fence no longer holds.
 
     Like a heartbeat it touches no row but the shard's.
     """
@@ -30,7 +30,7 @@ def keep(session: Session, fence: Fence, digest: str, events: int) -> bool:
 
 
 def refuse(session: Session, fence: Fence, reason: str) -> None:
-    """The snapshot cannot be used: the attempt starts from the beginning, and watchers hear why."""
+    """Drop a snapshot that cannot be used: the attempt starts over, and watchers see why."""
     found = held(session, fence)
     if found is None:
         return
@@ -41,7 +41,7 @@ def refuse(session: Session, fence: Fence, reason: str) -> None:
 
 
 def wanted(session: Session, shard_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """The snapshots that those of the shards which are not over would go on from."""
+    """The snapshots that open shards among these would resume from."""
     query = sa.select(Shard.id, Shard.snapshot_digest).where(
         Shard.id.in_(shard_ids),
         Shard.state.in_(states.OPEN),

@@ -35,19 +35,19 @@ ENDED: Final = (DONE, FAILED, CANCELLED)
 
 _EMPTY: Final[dict[str, dict[str, Any]]] = {
     "lease": {"lease_until": None},
-    # It may never be wanted again, and holds what the guest's tables held.
+    # It holds contents of the guest's page tables, and may never be needed again.
     "snapshot": {"snapshot_digest": None, "snapshot_events": None},
     "error": {"error": None},
     "progress": {"events_done": 0},
     "times": {"started_at": None, "finished_at": None},
-    # Somebody has looked at it and wants it tried: its old losses are forgiven.
+    # Somebody asked for the retry, so earlier losses no longer count.
     "losses": {"lost_count": 0},
 }
-"""What a step may empty: columns and what they are then."""
+"""What a step may empty: groups of columns with their empty values."""
 
 
 class Step(NamedTuple):
-    """From one of some states to another; ``empties`` names what of ``_EMPTY`` goes."""
+    """A step from any of some states to another; ``empties`` are keys of ``_EMPTY``."""
 
     name: str
     before: tuple[str, ...]
@@ -79,8 +79,8 @@ def take_step(shard: Shard, step: Step, **told: Any) -> None:
     """Moves a shard, whose row must be locked; ``told`` are the columns that the step fills.
 
     Raises:
-        RuntimeError: the shard is in no state that the step begins in. Whoever locks a shard
-            looks at its state first, so this is a defect of the caller.
+        RuntimeError: the step does not begin in the shard's state. Callers check the state of
+            what they lock, so this is a defect of theirs.
     """
     if shard.state not in step.before:
         raise RuntimeError(
