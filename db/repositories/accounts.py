@@ -27,7 +27,7 @@ def add_user(
     is_admin: bool = False,
     email: str | None = None,
 ) -> User:
-    """A new user; with ``email`` one who is invited to log in by the issuer.
+    """Add a user; with ``email``, one invited to log in through the issuer.
 
     Raises:
         InvalidRequest: the name or the address is none.
@@ -53,7 +53,7 @@ def add_user(
 
 
 def set_email(session: Session, user: User, email: str | None) -> None:
-    """Writes an e-mail address on an account, in lower case; see ``identities.invite``."""
+    """Set the e-mail address of an account, in lower case; see ``identities.invite``."""
     if email is not None:
         email = email.lower()
         if not EMAIL.fullmatch(email):
@@ -81,18 +81,18 @@ def get_user(session: Session, name: str) -> User:
 
 
 def users(session: Session) -> Sequence[User]:
-    """Everybody, by name."""
+    """All users, by name."""
     return session.scalars(sa.select(User).order_by(User.name)).all()
 
 
 def set_enabled(session: Session, user: User, *, enabled: bool) -> None:
-    """Lets a user in, or shuts them out: their sessions and tokens end at once."""
+    """Enable or disable an account; disabling ends its sessions and tokens at once."""
     user.disabled_at = None if enabled else session.scalar(sa.select(sa.func.now()))
     session.flush()
 
 
 def role_in(session: Session, user_id: uuid.UUID, project_id: uuid.UUID) -> str | None:
-    """The user's role in the project; None for who is no member."""
+    """The user's role in the project; None if they are not a member."""
     found = session.get(Membership, (project_id, user_id))
     return found.role if found else None
 
@@ -109,7 +109,7 @@ def set_role(session: Session, project_id: uuid.UUID, user: User, role: str) -> 
 
 
 def remove_member(session: Session, project_id: uuid.UUID, user: User) -> None:
-    """Ends a membership; raises :class:`~refault.errors.NotFound` where there is none."""
+    """Remove a member; raises :class:`~refault.errors.NotFound` if they are none."""
     found = session.get(Membership, (project_id, user.id))
     if found is None:
         raise NotFound(f"{user.name} is not a member of this project")

@@ -1,4 +1,4 @@
-"""Who did what: written once, read by the maintainers of a project."""
+"""The audit: who did what, append-only, read by the maintainers of a project."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def note(
     address: str | None = None,
     **detail: Any,
 ) -> None:
-    """Writes down that ``actor`` did ``action``; for good, once the transaction commits."""
+    """Append that ``actor`` did ``action``; permanent once the transaction commits."""
     session.add(
         AuditEntry(
             id=uuid7(),

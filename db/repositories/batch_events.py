@@ -1,4 +1,4 @@
-"""The story of a batch, step by step, for those who watch it."""
+"""The events of a batch, in order, for its watchers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from db.models import Batch, BatchEvent, Run
 
 
 def add(session: Session, batch: Batch, kind: str, **body: Any) -> None:
-    """Appends a step; the batch's row must be locked, so that ids appear in order.
+    """Append an event; the batch's row must be locked, so that ids are in order.
 
     Every step carries the counts as they stand, so a watcher needs only the last one. Steps of one
     transaction are written together, in the order they were added.
@@ -30,7 +30,7 @@ def add(session: Session, batch: Batch, kind: str, **body: Any) -> None:
 
 
 def add_run(session: Session, batch: Batch, run: Run, *, integrity_alarm: bool = False) -> None:
-    """Appends that a run has come to its state."""
+    """Append that a run has reached its state."""
     add(
         session,
         batch,
@@ -44,7 +44,7 @@ def add_run(session: Session, batch: Batch, run: Run, *, integrity_alarm: bool =
 def after(
     session: Session, batch_id: uuid.UUID, last_seen: int = 0, *, limit: int = 500
 ) -> Sequence[BatchEvent]:
-    """The steps a watcher that has seen ``last_seen`` has not; at most ``limit``, in order."""
+    """The events after ``last_seen``; at most ``limit``, in order."""
     query = (
         sa.select(BatchEvent)
         .where(BatchEvent.batch_id == batch_id, BatchEvent.id > last_seen)

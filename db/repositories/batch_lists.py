@@ -1,4 +1,4 @@
-"""What a list of batches shows of each: how much it holds, and the first of it.
+"""What a list shows of each batch: counts, and the first few names.
 
 A batch may hold a thousand traces, and a list five hundred batches; so a list names a few and
 counts the rest. One query for each question, however many batches there are.
@@ -34,7 +34,7 @@ class Contents:
 
 
 def contents(session: Session, batch_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Contents]:
-    """What each of the batches holds."""
+    """The counts and first names of each of the batches."""
     counts = {row.id: row for row in session.execute(_counts(batch_ids))}
     traces = _by_batch(session.execute(_first_traces(batch_ids)))
     sets = _by_batch(session.execute(_first_patch_sets(batch_ids)))

@@ -34,7 +34,7 @@ def get(session: Session, name: str | uuid.UUID) -> Batch:
 
 
 def glance(session: Session, batch_id: uuid.UUID) -> sa.Row[Any]:
-    """How far the batch is, for those who look often; raises like :func:`get`.
+    """The progress of the batch, cheap enough to poll; raises like :func:`get`.
 
     State and counts, ``events_done`` and ``events_total`` of its shards, and ``newest_step``, the
     id of the last step of its story, 0 for none: all of one moment.
@@ -73,7 +73,7 @@ def list_page(
 
 
 def lock(session: Session, batch_id: uuid.UUID) -> Batch:
-    """The batch, held until the transaction ends.
+    """Lock the batch until the transaction ends.
 
     Whoever changes shards or runs takes this first: one order for all, so no
     deadlocks, and the steps of the batch's story get their numbers in order.
@@ -83,7 +83,7 @@ def lock(session: Session, batch_id: uuid.UUID) -> Batch:
 
 
 def settle(session: Session, batch: Batch) -> None:
-    """Ends the batch if its last run has ended; the row must be locked."""
+    """End the batch if its last run has ended; the row must be locked."""
     ended_count = batch.done_count + batch.failed_count + batch.cancelled_count
     if batch.is_over or ended_count < batch.run_count:
         return

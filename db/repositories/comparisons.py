@@ -1,4 +1,4 @@
-"""What a batch's comparison is made of: its cells with the facts of their results, or with all."""
+"""The cells of a comparison, with the facts of their results or with whole results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _facts_from = functools.lru_cache(maxsize=10_000)(Facts.from_bytes)
 
 
 class TraceName(NamedTuple):
-    """A trace of a batch, as far as a comparison names it."""
+    """A trace of a batch, with what a comparison shows of it."""
 
     id: uuid.UUID
     digest: str
@@ -87,7 +87,7 @@ def page_of(
 
 
 def cells(session: Session, batch_id: uuid.UUID, trace_id: uuid.UUID | None = None) -> Cells:
-    """What the batch is judged by, or one trace of it; no body is read that has facts."""
+    """The cells of a batch, or of one trace, with facts; bodies are read only for cells without."""
     # Ids as text: to make and to hash an UUID takes as long as to judge a cell.
     query = sa.select(
         sa.cast(Run.trace_id, sa.Text),

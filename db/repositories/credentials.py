@@ -27,16 +27,16 @@ from refault.errors import InvalidRequest, NotFound
 _USE_NOTED_SECONDS = 60
 
 TOKENS_MAX = 50
-"""Of one person in one project, that hold at the same time."""
+"""Active tokens of one user in one project."""
 
 LINKS_MAX = 50
-"""Of one person, or one token, that hold at the same time."""
+"""Active links of one user, or made by one token."""
 
 SESSIONS_MAX = 50
-"""Logins of one person that are open at the same time; a further one ends the oldest."""
+"""Open sessions of one user; one more ends the oldest."""
 
 ENDED_LISTED_MAX = 50
-"""Tokens, and links of a batch, that ended and are listed all the same: the newest."""
+"""Ended tokens, and ended links of a batch, that are still listed: the newest."""
 
 DEVICES_MAX = 10
 DEVICE_LIFETIME = datetime.timedelta(days=180)
@@ -47,7 +47,7 @@ RowT = TypeVar("RowT", Token, LoginSession, ShareLink)
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """A secret somebody showed, what it belongs to, and whether it holds now."""
+    """A secret that was presented, what it belongs to, and whether it is valid now."""
 
     row: Token | LoginSession | ShareLink
     user: User | None
@@ -58,7 +58,7 @@ class Shown:
 
 @dataclasses.dataclass(frozen=True)
 class MadeLink:
-    """A link, whether it holds, and what its maker has now; no token that does not hold."""
+    """A link, whether it is valid, and what its maker may do now."""
 
     row: ShareLink
     holds: bool
@@ -75,7 +75,7 @@ def mint_token(
     user_id: uuid.UUID | None = None,
     lifetime: datetime.timedelta | None = None,
 ) -> tuple[Token, str]:
-    """A new token of the session's project and its secret, which is nowhere else.
+    """Make a token in the session's project; its secret is returned and stored nowhere.
 
     Raises:
         InvalidRequest: the scopes are none.
@@ -106,7 +106,7 @@ def mint_token(
 def open_session(
     session: Session, user: User, project_id: uuid.UUID | None, lifetime: datetime.timedelta
 ) -> tuple[LoginSession, str]:
-    """A new login session of a user and its secret; ends the oldest where there are many.
+    """Open a login session and return its secret; ends the oldest if there are too many.
 
     Rows of sessions that ended are forgotten here: who logs in again and again leaves no more.
     """
@@ -138,7 +138,7 @@ def _make_room_for_session(session: Session, user: User) -> None:
 
 
 def remember_device(session: Session, user: User) -> str:
-    """A new secret by which the browser that keeps it is known as one of the user's."""
+    """Make a secret that identifies a browser as one the user has used before."""
     newest = (
         sa.select(Device.id)
         .where(Device.user_id == user.id, Device.expires_at > sa.func.now())
@@ -164,7 +164,7 @@ def remember_device(session: Session, user: User) -> str:
 
 
 def find_device(session: Session, user: User, secret: str) -> uuid.UUID | None:
-    """The browser that shows this secret, if it is one of the user's."""
+    """The known browser with this secret, if it is one of the user's."""
     return session.scalar(
         sa.select(Device.id).where(
             Device.secret_digest == secrets.digest_of(secret),
@@ -177,7 +177,7 @@ def find_device(session: Session, user: User, secret: str) -> uuid.UUID | None:
 def share(
     session: Session, batch: Batch, made_by: str, lifetime: datetime.timedelta | None
 ) -> tuple[ShareLink, str]:
-    """A new link to one batch of the session's project and its secret.
+    """Make a share link to one batch of the session's project; returns its secret.
 
     It is the session's maker's, and never outlives the token it was made with. Without a lifetime
     it has :data:`LINK_LIFETIME`.
@@ -218,7 +218,7 @@ def _check_room_for_link(session: Session, maker: Maker) -> None:
 
 
 def find(session: Session, secret: str) -> Shown | None:
-    """What a secret stands for; None if it is unknown, revoked, expired, or its user shut out."""
+    """What a secret belongs to; None if unknown, revoked, expired, or its user is disabled."""
     row: Token | LoginSession | ShareLink | None
     match secret[:4]:
         case secrets.TOKEN:
@@ -241,7 +241,7 @@ def find(session: Session, secret: str) -> Shown | None:
 def _belonging(
     session: Session, user_id: uuid.UUID | None, project_id: uuid.UUID | None
 ) -> tuple[User | None, Project | None, Membership | None]:
-    """User and project of a secret, and what ties them: one query, as every request asks it."""
+    """User, project and membership of a secret, in one query: every request asks this."""
     if user_id is None:
         return None, session.get(Project, project_id) if project_id else None, None
     query = (
@@ -259,7 +259,7 @@ def _belonging(
 
 
 def note_use(session: Session, token: Token) -> None:
-    """Remembers when a token was used last, to the minute."""
+    """Store when a token was last used, to the minute."""
     limit = sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, _USE_NOTED_SECONDS)
     session.execute(
         sa.update(Token)
@@ -328,7 +328,7 @@ def get_link(session: Session, row_id: uuid.UUID) -> ShareLink:
 
 
 def revoke(session: Session, row: Token | LoginSession | ShareLink) -> None:
-    """Ends it at once; to revoke twice is to revoke."""
+    """Revoke it at once; revoking twice changes nothing."""
     row.revoked_at = row.revoked_at or _now(session)
     session.flush()
 

@@ -1,4 +1,4 @@
-"""Results that say nothing of their variant: found by their text, and taken out of every batch.
+"""Results that are no fault of their variant: recognised by their text, removed from all batches.
 
 Before a crash was an exception of the simulator's own, whatever a replay's callbacks raised was
 stored as one: a lock timeout of the database, say, with its SQL.
@@ -33,7 +33,7 @@ def foreign_crashes(session: Session) -> Iterator[uuid.UUID]:
 
 
 def is_foreign(crash: str) -> bool:
-    """Whether the text of a crash is none of the simulator's own."""
+    """Whether a crash was not raised by the simulator itself."""
     frames = _FRAME.findall(crash)
     if frames:
         return not any(folder in frames[-1] for folder in _SIMULATOR)
@@ -42,7 +42,7 @@ def is_foreign(crash: str) -> bool:
 
 
 def drop(session: Session, result_id: uuid.UUID) -> int:
-    """Removes a result; its runs have failed, and can be retried. Answers how many there were."""
+    """Remove a result; its runs become failed and can be retried. Answers how many there were."""
     wanted = sa.select(Run.batch_id).where(Run.result_id == result_id)
     locked = session.scalars(
         sa.select(Batch).where(Batch.id.in_(wanted)).order_by(Batch.id).with_for_update(of=Batch)

@@ -1,4 +1,4 @@
-"""Users as an OpenID issuer knows them, and the logins that are on their way there and back."""
+"""Users as an OpenID issuer knows them, and logins in progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIRST_LOGINS = 0x6F696463
 
 @dataclasses.dataclass(frozen=True)
 class Begun:
-    """A login that has begun: ``secret`` is the browser's, the rest goes to the issuer."""
+    """A login in progress: ``secret`` stays in the browser, the rest goes to the issuer."""
 
     secret: str
     state: str
@@ -33,7 +33,7 @@ class Begun:
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-    """Whom the issuer vouches for; ``email`` only if it says that it has verified it."""
+    """The person the issuer authenticated; ``email`` only if the issuer verified it."""
 
     issuer: str
     subject: str
@@ -41,7 +41,7 @@ class Person:
 
 
 def begin(session: Session, target: str, lifetime: datetime.timedelta) -> Begun:
-    """Begins a login that leads to the page ``target``; forgets those that never came back."""
+    """Begin a login that returns to the page ``target``; deletes abandoned ones."""
     session.execute(sa.delete(LoginFlow).where(LoginFlow.expires_at < sa.func.now()))
     secret, secret_digest = secrets.new(secrets.LOGIN_FLOW)
     state, nonce, verifier = (randomness.token_urlsafe(48) for _ in range(3))
@@ -61,7 +61,7 @@ def begin(session: Session, target: str, lifetime: datetime.timedelta) -> Begun:
 
 
 def take(session: Session, secret: str, state: str) -> LoginFlow | None:
-    """The login that this browser began and this answer belongs to; it is there once."""
+    """The login that this browser began and this answer belongs to; it can be taken once."""
     return session.scalar(
         sa.delete(LoginFlow)
         .where(
@@ -121,7 +121,7 @@ def link_first_login(session: Session, person: Person, domains: Collection[str])
 
 
 def invite(session: Session, user: User, email: str | None) -> None:
-    """Writes an address on an account, or takes it off; whoever was linked to it is no more.
+    """Set or clear the address of an account, and unlink the identity it had.
 
     Raises:
         Conflict: it stands on another account.

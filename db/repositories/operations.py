@@ -1,4 +1,4 @@
-"""How the service is doing, by its rows: tallies, the queue, what was replayed lately."""
+"""Operational figures from the rows: tallies, the queue, recent throughput."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TALLIES = {
 
 
 def count(session: Session, name: str, by: int = 1) -> None:
-    """Adds to a tally, in the transaction that does what is counted.
+    """Add to a tally, in the transaction of what is counted.
 
     The tally's row stays locked until then: call it last.
     """
@@ -43,13 +43,13 @@ def count(session: Session, name: str, by: int = 1) -> None:
 
 
 def tallies(session: Session) -> dict[str, int]:
-    """Every tally; 0 for one that was never counted."""
+    """Every tally; 0 if never counted."""
     known = {row.name: row.value for row in session.scalars(sa.select(Tally))}
     return {name: known.get(name, 0) for name in TALLIES}
 
 
 def shards_by_state(session: Session) -> dict[str, int]:
-    """How many shards wait and how many are being computed."""
+    """How many shards are queued and how many are running."""
     query = (
         sa.select(Shard.state, sa.func.count().label("number"))
         .where(Shard.state.in_(("queued", "running")))

@@ -28,7 +28,7 @@ def add(
     series: str | None = None,
     version: int | None = None,
 ) -> tuple[PatchSet, bool]:
-    """Stores a patch set with the variant it resolves to; answers its row and whether it is new.
+    """Store a patch set with the variant it resolves to; answers its row and whether it is new.
 
     The same name, base, patches and parameters give the row that is there.
     ``series`` and ``version``, both or neither, link v1, v2 and v3 of one series.
@@ -73,7 +73,7 @@ def add(
 
 
 def add_variant(session: Session, variant: catalogue.Variant) -> None:
-    """Makes sure the variant has a row."""
+    """Add a row for the variant unless it has one."""
     session.execute(
         insert(Variant)
         .values(

@@ -1,4 +1,4 @@
-"""Files on their way in or out under their digest: known before they move, so that none is left.
+"""Blobs being stored or removed: recorded beforehand, so that a killed process leaves no orphan.
 
 No lock is held while a store is busy with a file. Instead whoever moves one has said so in a row,
 written under the digest's lock: a file is put in place only while nobody removes it, and removed
@@ -23,7 +23,7 @@ REMOVAL_SECONDS = 600
 
 
 def begin(session: Session, digest: str) -> uuid.UUID:
-    """A file of that digest is about to be put in place; commit before it is.
+    """Record that a file of that digest is about to be stored; commit before storing it.
 
     Raises :class:`~db.errors.Conflict` while such a file is being removed.
     """
@@ -35,7 +35,7 @@ def begin(session: Session, digest: str) -> uuid.UUID:
 
 
 def begin_removal(session: Session, digest: str) -> uuid.UUID | None:
-    """The file is about to be removed; commit before it is. The digest must be locked.
+    """Record that the file is about to be removed; commit first. The digest must be locked.
 
     None, if it has to stay: a trace has the digest, or somebody is putting it in place and will
     see to it.
@@ -48,7 +48,7 @@ def begin_removal(session: Session, digest: str) -> uuid.UUID | None:
 
 
 def end(session: Session, placement_id: uuid.UUID) -> bool:
-    """The file has its row, or is gone; False if somebody has ended it before."""
+    """The file is stored with its row, or removed; False if this was ended before."""
     ended = sa.delete(Placement).where(Placement.id == placement_id).returning(Placement.id)
     return session.scalar(ended) is not None
 
@@ -56,7 +56,7 @@ def end(session: Session, placement_id: uuid.UUID) -> bool:
 def overdue(
     session: Session, older_than_seconds: float, *, limit: int = 100
 ) -> Sequence[tuple[uuid.UUID, str]]:
-    """Id and digest of those that nobody will end any more.
+    """Id and digest of placements whose process must have died.
 
     A removal is one sooner: while it is not ended, its file cannot be uploaded again.
     """

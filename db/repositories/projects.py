@@ -1,4 +1,4 @@
-"""Projects by name, and what each may have."""
+"""Projects by name, and their quotas."""
 
 from __future__ import annotations
 
