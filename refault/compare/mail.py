@@ -101,7 +101,7 @@ def _table(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]])
     is_series = any(column.before for column in columns)
     many = ""
     if len(comparisons) > 1:
-        many = f", geometric mean of {len(comparisons)} traces without those with an alarm"
+        many = f", geometric mean of {len(comparisons)} traces, those with an alarm left out"
     told = f"Guest faults that reached the host ({HEADLINE}) as a ratio to the base{many}"
     if is_series:
         told += "; 'patch' is the ratio to the column before"

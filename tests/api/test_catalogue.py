@@ -86,7 +86,7 @@ async def test_a_page_behind_a_trace_that_is_gone_is_refused(http, shelf):
     answer = await http.get(TRACES, params={"sort": "name", "cursor": str(uuid.uuid4())})
 
     assert answer.status_code == 422
-    assert "gone" in answer.json()["detail"]
+    assert "deleted" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("params", [{"sort": "luck"}, {"tag": "two words"}, {"q": "a\0"}])

@@ -67,9 +67,8 @@ class Store:
             results.write(opened, outcomes, worker="worker")
             found = opened.scalars(sa.select(Trace).where(Trace.digest.in_(digests))).all()
             planned = planning.write(
-                session,
+                opened,
                 planning.expand(
-                    opened,
                     traces=found,
                     patch_sets=sets,
                     plan="each",

@@ -24,7 +24,7 @@ def told(patch_id):
 def test_the_list_marks_what_the_real_code_was_never_run_with():
     assert told("zap-batch") == [
         "Prepare and commit a zap: one remote flush for all pages zapped together",
-        "sits on zap-return-self",
+        "requires zap-return-self",
         "no real-code result",
     ]
     assert told("zap-merged")[-1] == "real code: rel34, apr_p2merged"

@@ -174,7 +174,7 @@ def test_batches_are_listed_and_shown_with_their_runs(refault, client, code):
         (("watch", "b-zzzz"), 4, "no batch b-zzzz: GET /api/v1/batches lists them"),
         (("traces", "show", "nothing"), 2, "no trace 'nothing': refault traces list"),
         (("submit", "x"), 2, "nothing to run: name a patch set by --patches or --set"),
-        (("submit", "x", "-p", "base", "--plan", "all"), 2, "--plan all: there are each, series"),
+        (("submit", "x", "-p", "base", "--plan", "all"), 2, "--plan all: expected one of each"),
         (("submit", "x", "-p", "nothing"), 2, "patch 'nothing' is not in the catalogue"),
     ],
 )
