@@ -299,7 +299,7 @@ def test_a_form_of_another_site_logs_nobody_out(chromium, open_page, live):
 def test_a_link_is_made_copied_opened_by_a_stranger_and_revoked(chromium, open_page, comparison):
     seen = open_page(permissions=["clipboard-read", "clipboard-write"])
     seen.page.goto(comparison)
-    seen.page.get_by_label("It lasts").select_option("7 days")
+    seen.page.get_by_label("Lifetime").select_option("7 days")
     seen.page.get_by_role("button", name="Make a link").click()
     seen.page.get_by_role("button", name="Copy").click()
     seen.page.get_by_text("Copied").wait_for()

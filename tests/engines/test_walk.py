@@ -91,7 +91,7 @@ def test_a_comparison_of_engines_leaves_blank_what_one_does_not_count():
     found = compare(columns)
     assert found.columns[1].verdict is Verdict.WITNESSED
     assert found.columns[1].is_same_to_guest
-    assert "every outcome is the base's" in found.columns[1].reason
+    assert "every outcome equals the base's" in found.columns[1].reason
     assert {name: len(digest) for name, digest in found.simulators.items()} == {
         "shadow": 64,
         "walk": 64,
