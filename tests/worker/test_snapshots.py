@@ -147,7 +147,7 @@ def test_a_harmed_snapshot_means_the_beginning_and_the_batch_says_why(
 
 def test_another_version_of_the_engine_does_not_go_on_with_it(eager, small_trace, monkeypatch):
     batch, [message] = eager.plan(patches=PATCHES)
-    monkeypatch.setattr("refault.engines.base.engine_digest", lambda _: "0" * 64)
+    monkeypatch.setattr("refault.engines.base.engine_digest", lambda *_: "0" * 64)
     lose(eager, Fence(message.shard_id, 1))
     monkeypatch.undo()
     assert run(eager.resources) == [Ending.RECORDED]
