@@ -1,1 +1,1 @@
-"""The ``refault`` command; :mod:`refault.cli.main` is its door."""
+"""The ``refault`` command; :mod:`refault.cli.main` is the entry point."""

@@ -1,4 +1,4 @@
-"""``refault batches``: listed, shown, stopped."""
+"""``refault batches``: list, show, cancel, resume and retry."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def retry_batch(
 
 
 def _tell(batch: BatchDocument, *, as_json: bool) -> None:
-    """How a batch stands after it was asked for something."""
+    """Print the state of a batch after a request."""
     if as_json:
         print_json(batch)
         return

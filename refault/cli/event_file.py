@@ -1,4 +1,4 @@
-"""Where ``--events`` writes: a file, compressed if it is called so, or standard output.
+"""Where ``--events`` writes: a file, compressed by its ending, or standard output.
 
 The last line is the key of the log (:mod:`refault.documents`). It comes last because a trace's
 digest is known once the trace has been read; a log without it is not whole.
@@ -20,7 +20,7 @@ STANDARD_OUTPUT = "-"
 
 @contextlib.contextmanager
 def event_file(name: str | None) -> Iterator[Callable[[str], object] | None]:
-    """What takes the lines of an event log; None if none is wanted.
+    """A function that takes the lines of an event log; None without ``--events``.
 
     A file appears under its name when the log is complete, and not at all if it never is.
     """

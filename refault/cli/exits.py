@@ -12,7 +12,7 @@ from refault.errors import RefaultError, Refused, Unavailable
 
 
 class ExitCode(IntEnum):
-    """What the number means stands in ``MEANINGS``."""
+    """``MEANINGS`` says what each number means."""
 
     OK = 0
     ANSWER_IS_NO = 1

@@ -1,4 +1,4 @@
-"""What a verb is given is looked at before anything else is done with it."""
+"""Files are recognised by content before a verb does anything else with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def required(
 
 
 def no_file(word: str) -> str:
-    """The word, of which the service is to be asked; a file on this machine is refused instead.
+    """A word to ask the service about; a file on this machine is refused.
 
     What has a slash or an ending and is there is meant as a file.
     """

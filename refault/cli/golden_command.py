@@ -1,4 +1,4 @@
-"""``refault golden``: hold the simulator against what the real kernel code did."""
+"""``refault golden``: compare an engine with what the real kernel code did."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _checked(cases: list[Case], engine: str, against: str | None, jobs: int) -> 
 
 @contextlib.contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes started inside never hear Ctrl-C; this one hears it at the end, and ends them.
+    """Child processes ignore Ctrl-C; this process handles it afterwards and ends them.
 
     A terminal sends it to all of them. They inherit the mask; here another thread may take it.
     """

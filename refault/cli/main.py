@@ -49,7 +49,7 @@ app.command("repro")(repro)
 
 
 def main() -> None:
-    """Run the command; what went wrong on purpose is one line on standard error."""
+    """Run the command; an expected error is one line on standard error."""
     signal.signal(signal.SIGTERM, _stop)
     with clean_output():
         _run()
@@ -79,7 +79,7 @@ def _run() -> None:
 
 
 def _leave_lost_output() -> None:
-    """Ends without the interpreter trying to write what nobody reads."""
+    """Exit without the interpreter flushing to a closed pipe."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
@@ -87,7 +87,7 @@ def _leave_lost_output() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Ends the program as Ctrl-C does: files half written are removed on the way out."""
+    """Exit as on Ctrl-C: partial files are removed on the way out."""
     del frame
     sys.exit(128 + number)
 

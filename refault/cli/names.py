@@ -1,4 +1,4 @@
-"""What a person calls a trace, a patch set or a column, and the one thing it means."""
+"""Resolves what a user typed for a trace, a patch set or a column."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PAGE_SIZE = 200
 
 
 def is_id(word: str) -> bool:
-    """Whether the word is an id as the service gives them out."""
+    """Whether the word has the form of an id of the service."""
     return _ID.fullmatch(word) is not None
 
 

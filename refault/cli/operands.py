@@ -1,4 +1,4 @@
-"""What ``refault compare`` sets side by side: batches, columns and cells of them, runs, files."""
+"""The operands of ``refault compare``: batches, their columns and cells, runs, files."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class _Verdict(TypedDict):
 
 
 class _Document(TypedDict):
-    """What is read of the comparison of a batch."""
+    """The part of a batch's comparison that is read."""
 
     batch: _Batch
     verdict: _Verdict

@@ -22,7 +22,7 @@ from refault.printable import printable
 
 
 class Description(ProgressColumn):
-    """What a bar is about, as plain text: a name is no markup and moves no cursor."""
+    """A bar's description as plain text: names may hold markup or control characters."""
 
     def render(self, task: Task) -> Text:
         """The description of the task."""
@@ -41,12 +41,12 @@ class Bars(Progress):
 
 
 def progress_bars(*, enabled: bool) -> Bars:
-    """Bars of work that is counted in shares of the whole."""
+    """Bars of work measured as a fraction of the whole."""
     return _bars(Description(), BarColumn(), TaskProgressColumn(), enabled=enabled)
 
 
 def transfer_bars(*, enabled: bool) -> Bars:
-    """Bars of work that is counted in bytes."""
+    """Bars of work measured in bytes."""
     columns = (Description(), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     return _bars(*columns, enabled=enabled)
 

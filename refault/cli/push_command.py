@@ -1,4 +1,4 @@
-"""``refault push``: traces to the service, going on where an earlier push broke off."""
+"""``refault push``: upload traces, resuming where an earlier push stopped."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def _show(
     every_counter: bool,
     out: TextIO,
 ) -> None:
-    """Print the comparisons, with the command that gives them again."""
+    """Print the comparisons, with the command that reproduces them."""
     from refault.compare import to_dict, to_text
 
     if as_json:
@@ -154,7 +154,7 @@ def _refuse(traces: list[Path], variants: list[Variant], events: str | None) -> 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Says of a trace that cannot be replayed which file it is."""
+    """Name the file in the error about a trace that cannot be replayed."""
     try:
         yield
     except (TraceError, ReplayRefused) as error:

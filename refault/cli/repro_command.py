@@ -1,4 +1,4 @@
-"""``refault repro``: one cell of a batch again, on this machine."""
+"""``refault repro``: one cell of a batch, replayed on this machine."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def repro(
 
 
 def _variant(run: RunDocument) -> Variant:
-    """The machine of the run, as this catalogue makes it; it must be the very same."""
+    """The variant of the run, as this catalogue resolves it; the digests must be equal."""
     text, digest = run["variant"]["text"], run["variant"]["digest"]
     variant = resolve(patch_set_from_text(text))
     if variant.digest != digest:

@@ -1,4 +1,4 @@
-"""How every verb finds the service, and who it says it is.
+"""How every verb finds the service and its token.
 
 The address: ``--url``, else ``REFAULT_URL``, else the service that runs in the
 data folder (``REFAULT_DATA``, by default ``.refault`` here), else
@@ -76,7 +76,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")
 
 
 class Place(NamedTuple):
-    """Where the service is and what opens it; ``token`` None where there is none."""
+    """The address of the service, and the token for it if there is one."""
 
     url: str
     token: str | None
@@ -92,7 +92,7 @@ def find(url: str = "", token: str = "") -> Place:
 
 
 def _found(url: str, token: str) -> tuple[Place, str]:
-    """As :func:`find`, and why a token that was given does not go there, if it does not."""
+    """As :func:`find`, and why a token that was given is not sent there, if so."""
     home = _usual(os.environ.get("REFAULT_URL", ""), "REFAULT_URL")
     local = _local()
     given = _usual(url, "--url") or home
@@ -132,7 +132,7 @@ def connect(url: str = "", token: str = "", timeout: float = 60.0) -> Iterator[C
 
 
 def token_file() -> Path:
-    """Where tokens are kept for every use."""
+    """The file that keeps tokens between uses."""
     home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     return Path(home).expanduser() / "refault" / "token"
 

@@ -1,4 +1,4 @@
-"""Tables of a terminal: plain text, cut to its width where somebody watches, whole in a pipe."""
+"""Plain-text tables: cut to the width of a terminal, whole in a pipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``refault watch``: a batch from now to its verdict."""
+"""``refault watch``: follow a batch to its verdict."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Event(TypedDict):
-    """What is read of each event of a batch."""
+    """The part of a batch's event that is read."""
 
     state: str
     progress: ProgressDocument
@@ -89,7 +89,7 @@ def _print_event(event: BatchEvent) -> None:
 
 
 def _place(progress: ProgressDocument) -> tuple[float, float | None]:
-    """How far the batch is: by events where they are known, else by runs."""
+    """The progress of the batch: by events if known, else by runs."""
     done, total = progress.get("events_done"), progress.get("events_total")
     if total:
         return done or 0, total

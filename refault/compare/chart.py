@@ -30,7 +30,7 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 ROW_HEIGHT = 22
 COLUMN_WIDTH = 104
 CELLS_MAX = 10_000
-"""Of one drawing, all its grids together: time and memory of drawing grow with them."""
+"""Of one drawing, over all its grids: time and memory grow with the number of cells."""
 
 # More of a name or a label than a drawing has room for.
 _CHARACTERS_MAX = 200
@@ -102,7 +102,7 @@ def _is_drawn(row: Mapping[str, Any]) -> bool:
 
 
 def _shown(text: str) -> str:
-    """A name or a label from elsewhere, as it may stand in a drawing."""
+    """A name or label from elsewhere, made safe for a drawing."""
     return printable(text[:_CHARACTERS_MAX])
 
 
@@ -176,7 +176,7 @@ def _subtitle(document: Mapping[str, Any]) -> list[str]:
 
 
 def _heads(columns: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns' labels; equal ones are kept apart, invisibly."""
+    """The columns' labels; equal ones are told apart by invisible characters."""
     heads = []
     seen: Counter[str] = Counter()
     for column in columns:
@@ -316,7 +316,7 @@ def _counter_cell(
 
 
 def _percent(numbers: tuple[str, int | None, int | None, str | None]) -> float:
-    """The change as a number for the colour alone; from zero it is as strong as can be."""
+    """The change as a number, for the colour only; any change from zero has full strength."""
     _, value, change, _ = numbers
     if value is None or not change:
         return 0

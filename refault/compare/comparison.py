@@ -52,13 +52,13 @@ class Column:
 
     @property
     def key(self) -> str | None:
-        """The digest of the machine, if it is known."""
+        """The digest of the variant, if it is known."""
         return self.variant_digest or (self.result.variant_digest if self.result else None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ComparedColumn:
-    """One machine of a comparison: all labels and names it goes by, its result, its verdict.
+    """One variant of a comparison: its labels and names, its result, its verdict.
 
     ``is_same_to_guest`` is the proof of "no functional change": the digest
     over what the guest saw of every operation equals the base's. None where
@@ -84,7 +84,7 @@ class ComparedColumn:
 
     @property
     def has_real_code_result(self) -> bool:
-        """Whether the real kernel code was ever run so; the architecture is no kernel code."""
+        """Whether real kernel code was run in this configuration; engine walk has none."""
         return self.golden_name is not None or self.engine != SHADOW
 
     @property
@@ -147,7 +147,7 @@ class Comparison:
 
     @property
     def base(self) -> ComparedColumn:
-        """The column the others are read against."""
+        """The column that the others are compared with."""
         return self.columns[0]
 
     @property
@@ -157,7 +157,7 @@ class Comparison:
 
     @property
     def stale_engines(self) -> tuple[str, ...]:
-        """The engines of which that is so."""
+        """The engines whose results are stale."""
         return tuple(
             name
             for name, digest in self.simulators.items()
@@ -173,7 +173,7 @@ class Comparison:
 
     @property
     def worst_verdict(self) -> Verdict:
-        """The verdict of the column that fares worst."""
+        """The worst verdict of any column."""
         return min((column.verdict for column in self.columns), key=lambda verdict: verdict.rank)
 
 
@@ -312,7 +312,7 @@ def _alarm(group: Sequence[Column]) -> str | None:
 
 
 def _counted(results: Sequence[RunResult]) -> tuple[str, ...]:
-    """What any engine counts; answers only where one of them is more than 0."""
+    """The counters of any engine; answers only if one of them is above 0."""
     counted = {name for result in results for name in result.counters}
     names = tuple(name for name in COUNTERS if name in counted or not results)
     names += tuple(sorted(counted.difference(COUNTERS)))
@@ -330,7 +330,7 @@ def _all_counts(result: RunResult) -> dict[str, int]:
 def _numbers(
     columns: Sequence[ComparedColumn], numbers_of: Callable[[RunResult], dict[str, int]]
 ) -> list[dict[str, int]]:
-    """Of each column its numbers, none where there is no result."""
+    """The numbers of each column; empty where there is no result."""
     return [{} if column.result is None else numbers_of(column.result) for column in columns]
 
 

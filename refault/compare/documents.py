@@ -45,7 +45,7 @@ _MARKDOWN_SIGNS = "\\`*_{}[]<>#|~"
 
 
 def to_dict(comparison: Comparison) -> dict[str, Any]:
-    """The whole comparison as JSON: everything any table, page or chart of it shows.
+    """The whole comparison as JSON: everything that tables, pages and charts show.
 
     Lists ``values``, ``changes`` and ``percents`` of a row follow ``columns``;
     None where a column has no result. Counts are exact integers. Counters
@@ -171,7 +171,7 @@ def _csv_row(
 
 
 def _cell(text: str) -> str:
-    """Text that people chose, which no spreadsheet may run."""
+    """User text, escaped so that no spreadsheet takes it for a formula."""
     shown = clean(text)
     return f"'{shown}" if shown[:1] and shown[0] in _FORMULA_SIGNS else shown
 
@@ -257,5 +257,5 @@ def _table_row(cells: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that stays text: no markup of its own."""
+    """User text, escaped so that it is no markup."""
     return "".join(f"\\{char}" if char in _MARKDOWN_SIGNS else char for char in clean(text))

@@ -32,11 +32,11 @@ class Table:
         self._rows: list[tuple[str, Sequence[str]] | None] = []
 
     def add(self, label: str, cells: Sequence[str]) -> None:
-        """Another row: its label, and one cell for each column."""
+        """Add a row: its label, and one cell for each column."""
         self._rows.append((label, cells))
 
     def add_rule(self) -> None:
-        """A line across the table, after the rows so far."""
+        """Add a line across the table after the rows so far."""
         self._rows.append(None)
 
     def lines(self, width: int) -> list[str]:

@@ -75,7 +75,7 @@ _AT_THE_END: tuple[_Law, ...] = (
 
 
 def check(result: RunResult) -> None:
-    """Return if every law holds.
+    """Check every law.
 
     Raises:
         ConservationError: naming each law that is broken, with its numbers.
@@ -92,7 +92,7 @@ def check(result: RunResult) -> None:
 
 
 def _numbers(law: str, result: RunResult) -> str:
-    """The values of what a law speaks of."""
+    """The values that a law names."""
     known = {"operation_count": result.operation_count, **result.work}
     known |= result.counters | result.semantics
     named = [word for word in law.split() if word in known]

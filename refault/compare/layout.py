@@ -15,7 +15,7 @@ WIDTH_MIN = 48
 
 
 def printable(text: str) -> str:
-    """The text with a question mark for whatever would move a terminal's cursor."""
+    """The text with a question mark for each character that moves a terminal's cursor."""
     return "".join(
         "?"
         if unicodedata.category(char)[0] == "C" or unicodedata.category(char) in {"Zl", "Zp"}
@@ -30,7 +30,7 @@ def clean(text: str) -> str:
 
 
 def display_width(text: str) -> int:
-    """Columns the text takes in a terminal."""
+    """How many columns the text takes in a terminal."""
     return sum(_char_width(char) for char in text)
 
 

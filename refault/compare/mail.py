@@ -1,4 +1,4 @@
-"""A batch as a mail to answer a series with: at most 72 columns, base first, nothing but text.
+"""A batch as a reply to a patch series: plain text of at most 72 columns, base first.
 
 ::
 
@@ -82,7 +82,7 @@ def _columns(document: Mapping[str, Any]) -> list[_Column]:
 
 
 def _alarms(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What makes every number of a column meaningless, one paragraph a column and trace."""
+    """Alarms, which make every number of a column meaningless: a paragraph per column and trace."""
     lines: list[str] = []
     for comparison in comparisons:
         for column in comparison["columns"]:
@@ -129,7 +129,7 @@ def _table(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]])
 
 
 def _ratio(comparisons: Sequence[Mapping[str, Any]], one: str | None, other: str) -> str:
-    """The geometric mean of the cost's ratios where both may be read; a dash where none may."""
+    """The geometric mean of the cost's ratios where both are sound; a dash where none is."""
     ratios = []
     for comparison in comparisons:
         if one is None or any(_is_alarming(comparison, digest) for digest in (one, other)):
@@ -143,7 +143,7 @@ def _ratio(comparisons: Sequence[Mapping[str, Any]], one: str | None, other: str
 
 
 def _moved(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each column the traces that moved, with exact counts."""
+    """The traces that changed under each column, with exact counts."""
     lines: list[str] = []
     base = columns[0].digest
     told: set[str] = {base}
@@ -172,7 +172,7 @@ def _moved(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]])
 
 
 def _notes(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What must be known before a number is believed."""
+    """The caveats of the numbers."""
     lines: list[str] = []
     for note in dict.fromkeys(note for comparison in comparisons for note in comparison["notes"]):
         lines += layout.wrap(note, WIDTH, first="Note: ", indent="  ")

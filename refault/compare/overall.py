@@ -1,4 +1,4 @@
-"""What a whole batch comes to, for CI systems: one status, its reasons, and an exit code."""
+"""The verdict on a whole batch, for CI: one status, its reasons, and an exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNTOLD = frozenset({Verdict.BASE, Verdict.MISSING})
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reason:
-    """One cell that made the verdict what it is, with what leads to its inputs."""
+    """One cell behind the verdict, with the digests of its inputs."""
 
     verdict: Verdict
     trace_name: str
@@ -81,7 +81,7 @@ class JudgedTrace(NamedTuple):
 
 
 def overall(comparisons: Sequence[Comparison]) -> Overall:
-    """What the comparisons of a batch come to; see :func:`overall_of`."""
+    """The verdict over the comparisons of a batch; see :func:`overall_of`."""
     return overall_of([_judged(comparison) for comparison in comparisons])
 
 

@@ -1,4 +1,4 @@
-"""Exact changes and their percentages as text: integers in, no floating point on the way."""
+"""Exact changes and their percentages as text, in integer arithmetic."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def finding_text(finding: Finding) -> str:
 
 
 def findings_of(column: ComparedColumn) -> tuple[str, ...]:
-    """What a column's findings come to: where it stopped, and the first one."""
+    """A summary of a column's findings: where it stopped, and the first one."""
     result = column.result
     if result is None:
         return ()
@@ -94,7 +94,7 @@ def costs_summary(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def notes_of(comparisons: Sequence[Comparison]) -> list[str]:
-    """What a reader must know before believing a number.
+    """The caveats of the numbers.
 
     An older simulator, truncated traces, events left out.
     """

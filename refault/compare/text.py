@@ -46,7 +46,7 @@ def to_text(
     every_counter: bool = False,
     verdict: Overall | None = None,
 ) -> str:
-    """The comparisons of several traces, with everything needed to repeat them.
+    """The comparisons of several traces, with everything needed to reproduce them.
 
     ``command`` is what reproduces them, as words or as a shell line.
     ``every_counter`` also prints the counters that no column changes,
@@ -84,7 +84,7 @@ class _Entry(NamedTuple):
 
 
 class _Names:
-    """What the columns are called: their labels, or letters for labels that are too long."""
+    """The names of the columns: their labels, or letters for labels that are too long."""
 
     def __init__(self, comparisons: Sequence[Comparison]) -> None:
         self.shown: dict[tuple[str, str | None], str] = {}
@@ -258,7 +258,7 @@ def _that_counts(comparison: Comparison) -> str:
 
 
 def _after_table(comparison: Comparison, shown: Sequence[Row], width: int) -> list[str]:
-    """What the table does not show: what was checked, and the counters that are the same."""
+    """Below the table: what was checked, and how many counters are the same."""
     lines = [""]
     note = semantics_note(comparison)
     if note:
@@ -289,7 +289,7 @@ def _outcomes(column: ComparedColumn, base: ComparedColumn) -> str:
 
 
 def _add_semantics(table: Table, comparison: Comparison) -> None:
-    """Ways the guest was misled, where it was in any column."""
+    """The disagreements with the guest that occur in any column."""
     for row in comparison.semantics:
         if row.name not in {*DISAGREEMENTS, "stale"} or not any(row.values):
             continue

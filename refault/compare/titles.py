@@ -1,4 +1,4 @@
-"""What rows of the semantics are called, in every form a comparison is shown in."""
+"""Titles of the semantics rows, shared by all forms of a comparison."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ WRONG: Final = {
     "other": "other outcome",
     "stale": "of these, stale",
 }
-"""The ways the guest was misled, by name of the row."""
+"""The disagreements with the guest, by name of the row."""
 
 SEMANTICS: Final = {"accesses": "accesses", "witnessed": "witnessed", **WRONG}

@@ -1,4 +1,4 @@
-"""What a column of a comparison is worth, in one word and one sentence.
+"""The verdict on a column of a comparison, in one word and one sentence.
 
 Semantics come before speed: a variant that breaks an invariant or changes
 what the guest sees is judged by that alone. Counts are deterministic, so
@@ -69,7 +69,7 @@ class Verdict(enum.Enum):
 
     @property
     def word(self) -> str:
-        """The verdict in at most ten letters; capitals where no speed may be read."""
+        """The verdict in at most ten letters; capitals where speed is meaningless."""
         return _TITLES[self][1]
 
     @property
@@ -101,7 +101,7 @@ class Limit:
     absolute: int | None = None
 
     def room(self, base_value: int) -> int:
-        """How much more than the base's it may be."""
+        """By how much it may exceed the base's."""
         if self.absolute is not None:
             return self.absolute
         return (self.permille or 0) * abs(base_value) // 1000
@@ -130,7 +130,7 @@ class Threshold:
 
 
 class Evidence(NamedTuple):
-    """All there is to judge one column by."""
+    """Everything one column is judged by."""
 
     facts: Facts | None
     state: str
@@ -153,7 +153,7 @@ class _Cost(NamedTuple):
 
 
 class _Base(NamedTuple):
-    """What the columns of a trace are held against, worked out once for all of them."""
+    """The base of a trace, with what follows from it computed once for all columns."""
 
     facts: Facts
     costs: tuple[_Cost, ...]
@@ -176,7 +176,7 @@ class _Base(NamedTuple):
 
 
 def judge(columns: Sequence[Evidence], threshold: Threshold) -> list[Judgement]:
-    """What each column of one trace is worth; the first is the base the others are held against."""
+    """The verdict on each column of one trace; the first column is the base."""
     first, *others = columns
     # An alarm says that the base's numbers may be wrong: nothing is held against them.
     facts = first.facts if first.alarm is None else None
@@ -198,7 +198,7 @@ def _held_against(evidence: Evidence, base: _Base | None) -> Judgement:
 
 
 def _of_two(facts: Facts, against: _Base) -> Judgement:
-    """What a sound result is worth beside the base's."""
+    """The verdict on a sound result, compared with the base's."""
     base = against.facts
     if facts.engine != base.engine:
         return Verdict.WITNESSED, _beside_another_engine(facts, base)
@@ -242,7 +242,7 @@ def is_same_to_guest(result: RunResult | None, base: RunResult | None) -> bool |
 
 
 def _absolute(evidence: Evidence) -> Judgement | None:
-    """What can be said of a column without anything to compare it to."""
+    """The verdict that a column has without a base, if any."""
     facts, state, alarm, error = evidence
     if alarm is not None:
         return Verdict.INTEGRITY, alarm

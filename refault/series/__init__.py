@@ -1,4 +1,4 @@
-"""Series of patches as people mail them: read, told apart, matched to the catalogue.
+"""Patch series in mail: read, split into versions, matched to the catalogue.
 
 :func:`read` takes an mbox, mails, patch files or what ``git log -p`` prints;
 :func:`match` finds which patch of the catalogue each of them is.

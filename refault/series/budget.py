@@ -1,4 +1,4 @@
-"""How much one reading may take: every bound, checked before the work it bounds is done."""
+"""The bounds of one reading, each checked before the work that it bounds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MEMBER = 1 << 10  # what a member of gzip takes at least, though it be empty
 
 @dataclasses.dataclass(slots=True)
 class Budget:
-    """What is left of the bounds of one reading."""
+    """The remaining budget of one reading."""
 
     mails: int = MAILS_MAX
     parts: int = PARTS_MAX

@@ -1,4 +1,4 @@
-"""Reads mails that carry patches, and says of each other mail why it was left out.
+"""Reads mails that carry patches, and gives the reason for each other mail.
 
 ::
 
@@ -97,7 +97,7 @@ def read(data: bytes | Sequence[bytes], version: int | None = None) -> Reading:
 
 
 class _Shelf:
-    """Where each mail is put: among the patches, or among what is left out."""
+    """Sorts mails into patches and mails that are left out."""
 
     def __init__(self) -> None:
         self.patches: list[Mail] = []
@@ -228,7 +228,7 @@ def _diff_of(found: mime.Unpacked) -> tuple[str, Diff | None]:
 
 
 def _below_scissors(text: str) -> str:
-    """What stands below ``-- >8 --``, unless a diff stands above it."""
+    """The text below a scissors line ``-- >8 --``, unless a diff comes before it."""
     place = 0
     for line in text.split("\n"):
         if line.startswith(("diff ", "--- ", "@@ ")):
