@@ -6,12 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.models import Shard
 from db.repositories import simulators
-from db.shards import cutting, planning, states, throughput
+from db.shards import cutting, planning, sweeping, throughput
 from db.shards.planning import Request
 
 
@@ -93,15 +91,10 @@ def estimate(session: Session, request: Request) -> Estimate:
         ),
         work=sum(weight * runs for weight, runs in parts),
         memory_bytes=max((trace.memory_bytes for trace in request.traces), default=0),
-        queued_ahead_count=_queued_count(session),
+        queued_ahead_count=sweeping.queued_count(session),
         seconds=seconds,
         basis=basis,
     )
-
-
-def _queued_count(session: Session) -> int:
-    query = sa.select(sa.func.count()).select_from(Shard).where(Shard.state == states.QUEUED)
-    return session.scalar(query) or 0
 
 
 def _seconds(

@@ -106,7 +106,7 @@ def expand(
     patch_sets: Sequence[PatchSet],
     plan: str,
     simulators: Mapping[str, str],
-    refused_variants: refusals.RefusedVariants = lambda _trace, _variants: {},
+    refused_variants: refusals.RefusedVariants = refusals.none_refused,
     axes: Mapping[str, Sequence[catalogue.AxisValue]] | None = None,
     recompute: bool = False,
     priority: int = PRIORITY_DEFAULT,

@@ -13,6 +13,12 @@ _NAMES_MAX = 3
 RefusedVariants = Callable[[Trace, Sequence[Variant]], Mapping[str, str]]
 """Of a trace and some variants: why an engine cannot replay it, by the variant's digest."""
 
+
+def none_refused(_trace: Trace, _variants: Sequence[Variant]) -> Mapping[str, str]:
+    """Every engine can replay everything."""
+    return {}
+
+
 Unrunnable = Mapping[tuple[str, str], str]
 """Why an engine cannot replay a cell, by (trace digest, variant digest)."""
 

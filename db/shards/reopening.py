@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from db.errors import Conflict
 from db.models import Batch, Run, Shard
 from db.repositories import batch_events, batches, simulators
-from db.shards import cutting, planning, states
+from db.repositories.patch_sets import to_variant
+from db.shards import cutting, planning, refusals, states
 from db.shards.messages import ShardMessage
 
 
@@ -41,15 +42,21 @@ def resume(session: Session, batch_id: uuid.UUID) -> tuple[Batch, list[ShardMess
 
 
 def retry(
-    session: Session, batch_id: uuid.UUID, *, crashed: bool = False
+    session: Session,
+    batch_id: uuid.UUID,
+    *,
+    crashed: bool = False,
+    refused_variants: refusals.RefusedVariants = refusals.none_refused,
 ) -> tuple[Batch, list[ShardMessage]]:
     """Run only what failed again; answers the batch and the messages to send.
 
     ``crashed``: also runs on which the simulator crashed. That is a stored
-    result; the new one replaces it, for every batch that shows the cell.
+    result; the new one replaces it, for every batch that shows the cell. What
+    an engine still cannot replay (``refused_variants``, as in planning) stays failed.
 
     Raises:
         NotFound: there is no such batch.
+        CatalogueError: the catalogue has changed since, and a variant is another one now.
         Conflict: nothing failed, it is being cancelled, or no worker has its simulator any more.
     """
     batch = batches.lock(session, batches.get(session, batch_id).id)
@@ -58,8 +65,7 @@ def retry(
             f"batch {batch.code} is being cancelled: resume it, or retry once it is over"
         )
     found = _runs(session, batch, ("failed", "crashed") if crashed else ("failed",))
-    # What its engine cannot replay has never had a shard, and would only fail again.
-    runs = [run for run in found if run.state != "failed" or run.shard_id is not None]
+    runs = _without_refused(found, refused_variants)
     if found and not runs:
         raise Conflict(f"batch {batch.code}: no engine can replay what failed: nothing to retry")
     if not runs:
@@ -69,6 +75,16 @@ def retry(
     messages = _reopen(session, batch, runs)
     batch_events.add(session, batch, "batch.retried", run_count=len(runs))
     return batch, messages
+
+
+def _without_refused(runs: Sequence[Run], ask: refusals.RefusedVariants) -> list[Run]:
+    """The runs that an engine can replay; the others would only fail again."""
+    traces = {run.trace_id: run.trace for run in runs}
+    variants = {run.variant_digest: run.variant for run in runs}
+    refused = refusals.unrunnable(
+        traces.values(), [to_variant(row) for row in variants.values()], ask
+    )
+    return [run for run in runs if (run.trace.digest, run.variant_digest) not in refused]
 
 
 def move_on(

@@ -95,7 +95,9 @@ def read(
     try:
         reading = series.read(mails, version)
     except SeriesError as error:
-        raise SeriesError(f"{', '.join(map(str, files))}: {error}") from error
+        if len(files) > 1:  # the error names the mails
+            raise
+        raise SeriesError(f"{files[0]}: {error}") from error
     given = dict(map(_mapped, mapping))
     matches = series.apply_mapping(series.match(reading.patches), given)
     remedies = list(series.remedies(matches, "--map "))

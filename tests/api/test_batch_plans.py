@@ -210,6 +210,9 @@ async def test_a_trace_that_its_engine_cannot_replay_is_refused_before_anything_
     )  # fmt: skip
     states = {run["state"] for run in await runs_of(http, batch["code"])}
     assert states == {"queued", "failed"}
+    again = await http.post(f"{BATCHES}/{batch['code']}/retry")
+    assert again.status_code == 409
+    assert "no engine can replay what failed" in again.json()["detail"]
 
 
 async def test_a_batch_that_no_engine_can_replay_is_refused_with_the_reason(http, rows):

@@ -71,3 +71,9 @@ def test_false_crashes_are_named_dropped_and_their_runs_computed_again(store, tm
     assert store.record(store.claim_next())
     assert store.batch(batch.id).state == "done"
     assert told() == []
+    # Its cell had been found, and so never had a shard.
+    with transaction(store.engine) as session:
+        reopening.retry(session, second.id)
+    while (claim := store.claim_next()) is not None:
+        store.record(claim)
+    assert store.batch(second.id).state == "done"

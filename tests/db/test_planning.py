@@ -314,7 +314,21 @@ def test_what_an_engine_cannot_replay_has_failed_before_anything_is_queued(store
         transaction(store.engine) as session,
         pytest.raises(Conflict, match="no engine can replay what failed"),
     ):
-        reopening.retry(session, batch.id)
+        reopening.retry(session, batch.id, refused_variants=refusing("pae", "pae too"))
+
+
+def test_what_an_engine_can_replay_by_now_is_retried(store):
+    store.add_worker("w1")
+    batch, _ = store.plan(("boot", "pae", "old"), refused_variants=refusing("pae", "old"))
+    while (claim := store.claim_next()) is not None:
+        store.record(claim)
+    with transaction(store.engine) as session:
+        reopening.retry(session, batch.id, refused_variants=refusing("old"))
+    while (claim := store.claim_next()) is not None:
+        assert claim.trace_name == "pae"
+        store.record(claim)
+    over = store.batch(batch.id)
+    assert (over.state, over.done_count, over.failed_count) == ("failed", 10, 5)
 
 
 def test_where_all_else_is_known_a_batch_with_a_refused_cell_is_over_at_once(store):

@@ -13,6 +13,7 @@ from db.shards import estimating, planning, reopening
 from db.shards.messages import ShardMessage
 from services.api.batches import requested, watching
 from services.api.batches.documents import COUNTS, counted, detail_of, progress_of
+from services.api.batches.refusals import refused_variants
 from services.api.batches.schemas import (
     BatchBody,
     BatchDetail,
@@ -60,7 +61,8 @@ def resume(resources: Resources, name: str) -> BatchDetail:
 
 def retry(resources: Resources, name: str, *, crashed: bool) -> BatchDetail:
     """Run again what failed; see :func:`db.shards.reopening.retry`."""
-    return _reopened(resources, name, partial(reopening.retry, crashed=crashed))
+    reopen = partial(reopening.retry, crashed=crashed, refused_variants=refused_variants)
+    return _reopened(resources, name, reopen)
 
 
 def _reopened(
