@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -25,8 +25,8 @@ from refault.catalogue import (
 from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.exits import ExitCode
 from refault.cli.files import required
-from refault.cli.progress import progress_bars
-from refault.cli.terminal import print_json
+from refault.cli.progress import Bars, progress_bars
+from refault.cli.terminal import print_error, print_json
 from refault.documents import event_log_key
 from refault.errors import InvalidParameter, ReplayRefused, TraceError, TraceTruncated
 from refault.trace.importers.recognition import Kind
@@ -71,85 +71,111 @@ def replay(
 
     Exit code 1: the guest saw something else under a variant than under the base, or a column,
     the base included, has a finding; the text below the table names the column and the reason.
+    Otherwise exit code 2 if an engine refuses a trace: the reason is printed, and the other
+    traces are replayed.
 
     Example: refault replay demo/traces/linux61-boot-1cpu.rft -v base -v p2 -v p3
     """
     from refault.compare import Column, compare
-    from refault.replay import session
 
     for path in traces:
         required(path, Kind.TRACE, Kind.PIPE)
     labelled = _variants(variant, page_limit=page_limit, bypass=bypass)
     unique = {each.digest: each for _, each in labelled}
     variants = list(unique.values())
-    threads = min(len(variants), len(os.sched_getaffinity(0)))
+    if events is not None and (len(traces) > 1 or len(variants) > 1):
+        raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
+    accepted = [path for path in traces if not _is_refused(path, variants)]
+    if not accepted:
+        raise typer.Exit(ExitCode.BAD_INPUT)
     comparisons: list[Comparison] = []
-    _refuse(traces, variants, events)
+    refusals: list[str] = []
     with event_file(events) as write_event, progress_bars(enabled=not as_json) as progress:
-        for path in traces:
-            task = progress.add_task(path.name, total=None)
-
-            def advance(done: int, total: int, task: object = task) -> None:
-                progress.update(task, completed=done, total=total or None)  # type: ignore[arg-type]
-
-            with _naming(path):
-                results = session.replay(
-                    path, variants, threads=threads, progress=advance, events=write_event
-                )
-                _refuse_nothing(results)
-            if write_event is not None:
-                write_event(event_log_key(results[0]).to_line())
+        for path in accepted:
+            try:
+                results = _replayed(path, variants, progress, write_event)
+            except ReplayRefused as error:
+                if write_event is not None:
+                    raise  # so that no half of an event log stays
+                refusals.append(str(error))
+                continue
             by_digest = dict(zip(unique, results, strict=True))
             columns = [_column(Column, label, each, by_digest) for label, each in labelled]
             comparisons.append(compare(columns, trace_name=path.name))
+    for reason in refusals:  # not amid the bars
+        print_error(reason)
     out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
-    _show(comparisons, traces, as_json=as_json, every_counter=every_counter, out=out)
+    _show(comparisons, as_json=as_json, every_counter=every_counter, out=out)
     if any(each.worst_verdict.is_alarming for each in comparisons):
         raise typer.Exit(ExitCode.ANSWER_IS_NO)
+    if len(comparisons) < len(traces):
+        raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+def _replayed(
+    path: Path,
+    variants: list[Variant],
+    bars: Bars,
+    write_event: Callable[[str], object] | None,
+) -> list[RunResult]:
+    """The results of one trace, in the order of the variants; an event log gets its last line."""
+    from refault.replay import session
+
+    task = bars.add_task(path.name, total=None)
+    with _naming(path):
+        results = session.replay(
+            path,
+            variants,
+            threads=min(len(variants), len(os.sched_getaffinity(0))),
+            progress=lambda done, total: bars.update(task, completed=done, total=total or None),
+            events=write_event,
+        )
+        _refuse_nothing(results)
+    if write_event is not None:
+        write_event(event_log_key(results[0]).to_line())
+    return results
 
 
 def _show(
     comparisons: list[Comparison],
-    traces: list[Path],
     *,
     as_json: bool,
     every_counter: bool,
     out: TextIO,
 ) -> None:
-    """Print the comparisons, with the command that reproduces them."""
+    """Print the comparisons, if there are any, with the command that reproduces them."""
     from refault.compare import to_dict, to_text
 
+    if not comparisons:
+        return
     if as_json:
         print_json([to_dict(comparison) for comparison in comparisons], file=out)
         return
     text = to_text(
         comparisons,
-        title=f"refault comparison: {', '.join(path.name for path in traces)}",
+        title=f"refault comparison: {', '.join(each.trace.name for each in comparisons)}",
         command=shlex.join(["refault", *sys.argv[1:]]),
         every_counter=every_counter,
     )
     print(text, end="", file=out)
 
 
-def _refuse(traces: list[Path], variants: list[Variant], events: str | None) -> None:
-    """Raise, before anything is compiled, for what cannot be replayed so.
+def _is_refused(path: Path, variants: list[Variant]) -> bool:
+    """Whether an engine refuses the trace by its header; says why, before anything is compiled.
 
     What comes out of a pipe can be read once only, and is refused when it is replayed.
-
-    Raises:
-        InvalidParameter: ``--events`` of several runs.
-        ReplayRefused: an engine cannot replay one of the traces.
     """
     from refault.engines import get_engine
     from refault.trace import TraceReader
 
-    if events is not None and (len(traces) > 1 or len(variants) > 1):
-        raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
-    for path in filter(Path.is_file, traces):
-        with _naming(path), TraceReader(path, allow_truncated=True) as trace:
-            for variant in variants:
-                if reason := get_engine(variant.engine).refuses(trace.header, variant):
-                    raise ReplayRefused(f"engine {variant.engine} cannot replay this: {reason}")
+    if not path.is_file():
+        return False
+    with _naming(path), TraceReader(path, allow_truncated=True) as trace:
+        for variant in variants:
+            if reason := get_engine(variant.engine).refuses(trace.header, variant):
+                print_error(f"{path}: engine {variant.engine} cannot replay this: {reason}")
+                return True
+    return False
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import zstandard
 from refault.catalogue import PatchSet, resolve
 from refault.documents import event_log_key
 from refault.replay.session import replay
-from refault.trace import MemorySlot, TraceHeader, TraceWriter
+from refault.trace import EventKind, MemorySlot, TraceHeader, TraceWriter
 from tests.engines.guests import Guest, P, U, W
 from tests.patience import PATIENCE_SECONDS
 
@@ -200,10 +200,38 @@ def test_nothing_stays_of_the_event_log_of_a_damaged_trace(small_trace, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["small.rft"]
 
 
-def test_what_an_engine_cannot_replay_is_said_before_anything_is_replayed(small_trace, tmp_path):
+@pytest.fixture
+def pae_trace(tmp_path):
+    """A capture that every engine refuses by its header."""
     path = tmp_path / "pae.rft"
     with path.open("wb") as file:
         TraceWriter(file, TraceHeader("capture", "pae", "pae", 1, (MemorySlot(0, 0, 16),))).close()
-    done = refault("replay", small_trace, path, "-v", "base")
+    return path
+
+
+def test_a_trace_that_an_engine_refuses_does_not_stop_the_others(small_trace, pae_trace):
+    alone = refault("replay", small_trace, "-v", "base", "--json")
+    done = refault("replay", pae_trace, small_trace, "-v", "base", "--json")
+    assert (done.returncode, done.stdout) == (2, alone.stdout)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"refault: {pae_trace}: engine shadow cannot replay this: a capture of")
+
+    text = refault("replay", small_trace, pae_trace, "-v", "base")
+    assert text.returncode == 2
+    assert text.stdout.startswith("refault comparison: small.rft\n")
+
+
+def test_a_trace_refused_amid_its_events_does_not_stop_the_others(small_trace, tmp_path):
+    path = tmp_path / "slots.rft"
+    overlapping = Guest(pages=1024).add(EventKind.OP_MEM, flags=1, aux=1, a=512, b=1024)
+    path.write_bytes(overlapping.bytes())
+    done = refault("replay", path, small_trace, "-v", "base")
+    assert done.returncode == 2
+    assert done.stderr == f"refault: {path}: memory slot 1 overlaps slot 0\n"
+    assert done.stdout.startswith("refault comparison: small.rft\n")
+
+
+def test_traces_that_are_all_refused_show_no_table(pae_trace):
+    done = refault("replay", pae_trace, pae_trace, "-v", "base", "--json")
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"{path}: engine shadow cannot replay this: a capture of a guest in pae" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
