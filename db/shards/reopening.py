@@ -14,11 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.errors import Conflict
-from db.models import Batch, Run, Shard
+from db.models import Batch, Run, Shard, Trace, Variant
 from db.repositories import batch_events, batches, simulators
 from db.repositories.patch_sets import to_variant
 from db.shards import cutting, planning, refusals, states
 from db.shards.messages import ShardMessage
+from refault.errors import CatalogueError
 
 
 def resume(session: Session, batch_id: uuid.UUID) -> tuple[Batch, list[ShardMessage]]:
@@ -75,6 +76,36 @@ def retry(
     messages = _reopen(session, batch, runs)
     batch_events.add(session, batch, "batch.retried", run_count=len(runs))
     return batch, messages
+
+
+def retryable_count(
+    session: Session, batch: Batch, refused_variants: refusals.RefusedVariants
+) -> int:
+    """How many runs :func:`retry` would run again: the failed ones that no engine refuses.
+
+    0 if the catalogue has changed since, as a retry is refused then. Whether the batch is
+    stale is not asked.
+    """
+    if not batch.failed_count:
+        return 0
+    is_failed = (Run.batch_id == batch.id, Run.state == "failed")
+    traces = session.scalars(
+        sa.select(Trace).where(Trace.id.in_(sa.select(Run.trace_id).where(*is_failed)))
+    ).all()
+    variants = session.scalars(
+        sa.select(Variant).where(
+            Variant.digest.in_(sa.select(Run.variant_digest).where(*is_failed))
+        )
+    ).all()
+    try:
+        asked = [to_variant(row) for row in variants]
+        refused = refusals.unrunnable(traces, asked, refused_variants)
+    except CatalogueError:
+        return 0
+    cells = session.execute(
+        sa.select(Trace.digest, Run.variant_digest).join(Run.trace).where(*is_failed)
+    )
+    return sum((digest, variant_digest) not in refused for digest, variant_digest in cells)
 
 
 def _without_refused(runs: Sequence[Run], ask: refusals.RefusedVariants) -> list[Run]:

@@ -148,6 +148,8 @@ def _show(batch: BatchDocument, runs: list[RunDocument]) -> None:
     progress = batch["progress"]
     print(f"{batch['code']}: {batch['state']}, plan {batch['plan']}, ", end="")
     print(f"{progress['finished']} of {progress['total']} runs finished")
+    if progress["failed"]:
+        print(f"{progress['failed']} failed, {batch['retryable_count']} of them can be retried")
     print(f"simulator {batch['simulator_digest'][:12]}")
     if batch.get("notice"):
         print(clean(str(batch["notice"])))

@@ -202,6 +202,7 @@ class BatchDocument(BatchSummaryDocument):
 
     columns: list[ColumnDocument]
     refused: list[dict[str, str]]
+    retryable_count: int
 
 
 class ComparisonPageDocument(TypedDict):

@@ -119,20 +119,25 @@ def _paging(document: Mapping[str, Any], place: Place, numbers: Sequence[int]) -
 
 
 def _going_on(batch: BatchDocument) -> dict[str, Any] | None:
-    """The possible action on a batch: the request, its effect, and the button's text."""
+    """The possible action on a batch: the request, its effect, and the button's text.
+
+    None where no action can help, as where engines refuse all that failed.
+    """
     progress, path = batch["progress"], f"POST /api/v1/batches/{batch['code']}"
     if batch["state"] not in _FINAL_STATES:
         return {"name": "cancel", "button": "Cancel this batch"}
     if batch["is_stale"] or batch["state"] == "done":
         return None
-    if progress["failed"]:
-        runs = counted(progress["failed"], "failed run")
+    if batch["retryable_count"]:
+        runs = counted(batch["retryable_count"], "failed run")
         return {
             "name": "retry",
             "button": f"Retry {runs}",
             "command": f"{path}/retry",
             "what": f"runs the {runs} again",
         }
+    if not progress["cancelled"]:
+        return None
     return {
         "name": "resume",
         "button": "Resume this batch",

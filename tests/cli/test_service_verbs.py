@@ -168,6 +168,17 @@ def test_batches_are_listed_and_shown_with_their_runs(refault, client, code):
         assert run_["id"] in shown
 
 
+def test_a_batch_says_how_many_of_its_failures_can_be_retried(refault, client, code, rows):
+    first = client.get_batch(code)
+    digests = [trace["digest"] for trace in first["traces"]]
+    old = rows.add_trace("old guest", guest_mode="pae")
+    sets = [first["patch_sets"][0]["id"]]
+    failed = client.submit_batch([*digests, old], sets, plan="series")["code"]
+
+    assert "can be retried" not in refault("batches", "show", code).stdout
+    assert "5 failed, 0 of them can be retried" in refault("batches", "show", failed).stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

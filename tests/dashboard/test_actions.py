@@ -162,6 +162,24 @@ async def test_what_failed_is_tried_again_from_the_page(anna, http, rows, waitin
     assert (await http.get(f"/api/v1/batches/{waiting}")).json()["state"] == "queued"
 
 
+async def test_a_retry_is_offered_only_for_what_an_engine_can_replay(anna, http, rows):
+    known = rows.ready_for_seed_series()
+    old = rows.add_trace("old guest", guest_mode="pae")
+    code = await submit(http, [*known, old])
+    over = (await http.get(f"/api/v1/batches/{code}")).json()
+    assert (over["state"], over["progress"]["failed"], over["retryable_count"]) == ("failed", 5, 0)
+
+    page = await anna.get(f"/batches/{code}")
+
+    assert "old guest" in Page(page).text
+    assert not {f"/batches/{code}/{action}" for action in ("retry", "resume")} & set(actions(page))
+
+    code = await submit(http, [rows.add_trace("boot"), old])
+    await anna.post(f"/batches/{code}/cancel", data={"form_key": form_key(page)})
+    page = await anna.get(f"/batches/{code}")
+    assert f"/batches/{code}/resume" in actions(page)
+
+
 async def test_an_action_whose_time_is_over_says_so(anna, code):
     key = form_key(await anna.get(f"/batches/{code}"))
 

@@ -315,6 +315,9 @@ def test_what_an_engine_cannot_replay_has_failed_before_anything_is_queued(store
         pytest.raises(Conflict, match="no engine can replay what failed"),
     ):
         reopening.retry(session, batch.id, refused_variants=refusing("pae", "pae too"))
+    for refused, count in ((("pae", "pae too"), 0), (("pae",), 5), ((), 10)):
+        with transaction(store.engine) as session:
+            assert reopening.retryable_count(session, over, refusing(*refused)) == count
 
 
 def test_what_an_engine_can_replay_by_now_is_retried(store):

@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 from db.models import Batch
 from db.repositories import batch_lists, batches, comparisons, patch_sets, results, simulators
 from db.repositories.comparisons import TraceName
+from db.shards import reopening
+from services.api.batches.refusals import refused_variants
 from services.api.batches.schemas import (
     BatchContents,
     BatchDetail,
@@ -68,10 +70,14 @@ def contents_of(
     """A batch with its traces, patch sets and columns."""
     row_ids = [column.patch_set_id for column in batch.columns]
     sets = patch_sets.get_many(session, row_ids)
+    is_stale = simulators.is_stale(batch.simulators, present)
     return BatchContents.model_validate(
         _own_fields(batch)
         | {
-            "is_stale": simulators.is_stale(batch.simulators, present),
+            "is_stale": is_stale,
+            "retryable_count": 0
+            if is_stale
+            else reopening.retryable_count(session, batch, refused_variants),
             "integrity_alarms": alarm_count,
             "trace_count": len(traces),
             "column_count": len(batch.columns),

@@ -187,6 +187,10 @@ class BatchContents(BatchSummary):
         description="What the plan asked for and is not run: it makes no machine, "
         "or its engine cannot replay the trace"
     )
+    retryable_count: int = Field(
+        description="Failed runs that a retry runs again: not those that an engine refuses, "
+        "and none of a stale batch"
+    )
 
 
 class VerdictReason(Document):
