@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Request, Response
 from db.repositories import patch_sets
 from services.api.deps import FOREVER, REVALIDATE, WithPage, WithResources, unchanged
 from services.api.idempotency import OnceRoute
-from services.api.patch_sets import mails
+from services.api.patch_sets import mails, service
 from services.api.patch_sets.mails import MailReading
 from services.api.patch_sets.schemas import PatchSet, PatchSetBody
-from services.api.patch_sets.service import document_of, documents_of, to_catalogue
+from services.api.patch_sets.service import document_of, documents_of
 from services.api.responses import problems
 from services.api.schemas import Page
 
@@ -29,11 +29,8 @@ router = APIRouter(tags=["patch sets"], route_class=OnceRoute)
 )
 def create_patch_set(response: Response, resources: WithResources, body: PatchSetBody) -> PatchSet:
     """Create a patch set; the same name and content give the existing one."""
-    wanted = to_catalogue(body)
     with resources.transaction() as session:
-        row, is_new = patch_sets.add(
-            session, body.name, wanted, series=body.series, version=body.version
-        )
+        row, is_new = service.add(session, body)
         found = document_of(session, row)
     response.headers["location"] = f"/api/v1/patch_sets/{found.id}"
     if not is_new:

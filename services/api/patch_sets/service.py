@@ -35,12 +35,21 @@ def documents_of(session: Session, rows: Sequence[PatchSetRow]) -> list[PatchSet
     return documents
 
 
-def to_catalogue(body: PatchSetBody) -> catalogue.PatchSet:
-    """The patch set of a body, checked to resolve.
+def add(session: Session, body: PatchSetBody) -> tuple[PatchSetRow, bool]:
+    """Store the patch set of a body; answers its row and whether it is new.
 
     Raises:
         PointedError: with the JSON pointers of the errors.
     """
+    wanted = _to_catalogue(body)
+    try:
+        return patch_sets.add(session, body.name, wanted, series=body.series, version=body.version)
+    except CatalogueError as error:
+        raise PointedError(error, _places(error, wanted)) from error
+
+
+def _to_catalogue(body: PatchSetBody) -> catalogue.PatchSet:
+    """The patch set of a body, whose parts exist; whether they fit together is not checked."""
     with pointing_at("/base"):
         catalogue.get_base(body.base)
     for index, patch_id in enumerate(body.patches):
@@ -51,12 +60,7 @@ def to_catalogue(body: PatchSetBody) -> catalogue.PatchSet:
     except InvalidParameter as error:
         field = str(error).partition(":")[0].replace(".", "/")
         raise PointedError(error, [f"/parameters/{field}"]) from error
-    wanted = catalogue.PatchSet(body.base, tuple(body.patches), parameters)
-    try:
-        catalogue.resolve(wanted)
-    except CatalogueError as error:
-        raise PointedError(error, _places(error, wanted)) from error
-    return wanted
+    return catalogue.PatchSet(body.base, tuple(body.patches), parameters)
 
 
 def _places(error: CatalogueError, wanted: catalogue.PatchSet) -> list[str]:
