@@ -33,7 +33,7 @@ from refault.trace.importers.recognition import Kind
 
 if TYPE_CHECKING:
     from refault.catalogue import Variant
-    from refault.compare import Column, Comparison
+    from refault.compare import Comparison
     from refault.results import RunResult
 
 
@@ -76,13 +76,10 @@ def replay(
 
     Example: refault replay demo/traces/linux61-boot-1cpu.rft -v base -v p2 -v p3
     """
-    from refault.compare import Column, compare
-
     for path in traces:
         required(path, Kind.TRACE, Kind.PIPE)
     labelled = _variants(variant, page_limit=page_limit, bypass=bypass)
-    unique = {each.digest: each for _, each in labelled}
-    variants = list(unique.values())
+    variants = list({each.digest: each for _, each in labelled}.values())
     if events is not None and (len(traces) > 1 or len(variants) > 1):
         raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
     accepted = [path for path in traces if not _is_refused(path, variants)]
@@ -99,9 +96,7 @@ def replay(
                     raise  # so that no half of an event log stays
                 refusals.append(str(error))
                 continue
-            by_digest = dict(zip(unique, results, strict=True))
-            columns = [_column(Column, label, each, by_digest) for label, each in labelled]
-            comparisons.append(compare(columns, trace_name=path.name))
+            comparisons.append(_compared(path, labelled, results))
     for reason in refusals:  # not amid the bars
         print_error(reason)
     out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
@@ -197,16 +192,24 @@ def _refuse_nothing(results: list[RunResult]) -> None:
         )
 
 
-def _column(
-    make: type[Column], label: str, variant: Variant, results: dict[str, RunResult]
-) -> Column:
-    return make(
-        label=label,
-        variant_name=variant.name,
-        golden_name=variant.golden_name,
-        result=results[variant.digest],
-        variant_digest=variant.digest,
-    )
+def _compared(
+    path: Path, labelled: list[tuple[str, Variant]], results: list[RunResult]
+) -> Comparison:
+    """The columns of one trace, as asked for: several may share a variant, and so a result."""
+    from refault.compare import Column, compare
+
+    by_digest = {result.variant_digest: result for result in results}
+    columns = [
+        Column(
+            label=label,
+            variant_name=variant.name,
+            golden_name=variant.golden_name,
+            result=by_digest[variant.digest],
+            variant_digest=variant.digest,
+        )
+        for label, variant in labelled
+    ]
+    return compare(columns, trace_name=path.name)
 
 
 def _variants(
