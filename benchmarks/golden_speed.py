@@ -23,11 +23,13 @@ from kit.runs import MILLION, RUNS, Replay, after_boot, lowered
 from report import record
 
 from refault.catalogue import Parameters, variant_from_golden_name
-from refault.engines.shadow.state.machine import with_room_of
+from refault.engines.shadow.state import machine, words
 from refault.errors import ReplayRefused
+from refault.replay.arrays import longer
+from refault.replay.budget import unbounded
 from refault.trace import SUFFIX, TraceReader
-from refault.trace.importers.golden import import_golden
 from refault.trace.importers.ptt import import_ptt
+from refault.trace.importers.vectors import import_vector
 
 ROOT = Path(__file__).resolve().parents[1]
 OPERATIONS = ".ops.jsonl.zst"
@@ -71,10 +73,28 @@ def opened(path: Path, ram_mib: int) -> Iterator[TraceReader]:
     if path.name.endswith(PTT):
         import_ptt(path, converted, ram_mib=ram_mib, level=1)
     else:
-        import_golden(path, converted, level=1)
+        import_vector(path, converted, level=1)
     converted.seek(0)
     with TraceReader(converted) as reader:
         yield reader
+
+
+def with_room_of(m: machine.Machine, other: machine.Machine) -> machine.Machine:
+    """A copy with at least as much room as ``other``, every page of it touched."""
+    while len(m.page) < len(other.page):
+        m = grown(m, words.PAGE_FREE_COUNT)
+    while len(m.link) < len(other.link):
+        m = grown(m, words.LINK_FREE_COUNT)
+    mem = longer(m.mem, max(len(m.mem), len(other.mem)), unbounded, "")
+    return machine.Machine(*(array.copy() for array in m._replace(mem=mem)))
+
+
+def grown(m: machine.Machine, free_count: int) -> machine.Machine:
+    """The same host with more of what the word ``free_count`` counts: as if none were left."""
+    free, m.vm[free_count] = m.vm[free_count], 0
+    m = machine.reserve(m)
+    m.vm[free_count] += free
+    return m
 
 
 def measure(path: Path, ram_mib: int) -> float:

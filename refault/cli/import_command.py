@@ -19,11 +19,11 @@ from refault.cli.terminal import print_json
 from refault.errors import ImportFailed
 from refault.printable import first_unprintable, printable
 from refault.trace import SUFFIX, TraceSummary
+from refault.trace.contents import PAGE_BYTES
 from refault.trace.format import MAX_GFN
 from refault.trace.importers.ptt import trace_name
 from refault.trace.importers.recognition import Kind
 from refault.trace.importers.registry import Importer, Wanted
-from refault.trace.model import PAGE_BYTES
 
 STANDARD_INPUT = Path("-")
 RAM_MIB_MAX = MAX_GFN * PAGE_BYTES >> 20

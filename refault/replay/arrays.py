@@ -18,7 +18,7 @@ def zeros(count: int, *, interpreted: bool = INTERPRETED) -> Any:
 
 
 def longer(words: Any, count: int, ask: Ask, what: str) -> Any:
-    """The same words and as many 0 behind them as make ``count``; ``ask`` is called before."""
+    """The same words, followed by zeros up to ``count``; ``ask`` is called before."""
     ask(count, what)
     if isinstance(words, list):
         return words + [0] * (count - len(words))

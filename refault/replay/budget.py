@@ -1,8 +1,8 @@
-"""How much memory one replay may take, asked before any of it is taken.
+"""How much memory one replay may take, asked before any of it is allocated.
 
-Arrays grow with what a trace makes the host hold, and a few KiB of events can make it hold
-anything. Counted is how long arrays are, touched or not, and the old one too while a longer one
-takes its place: what a limit on the process would count.
+Arrays grow with what a trace makes the host hold, and a few KiB of events can make it hold any
+amount. The full length of every array counts, touched or not, and the old one too while a longer
+one replaces it: what a limit on the process would count.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from refault.errors import ReplayTooLarge
 
-#: Called with a number of words and what they are for, before they are taken.
+#: Called with a number of words and what they are for, before they are allocated.
 Ask = Callable[[int, str], object]
 WORD_BYTES = 8
 
@@ -29,7 +29,7 @@ def unbounded(words: int, what: str) -> None:
 
 
 class Budget:
-    """What the arrays of all variants of one replay may take together; None is without bound."""
+    """What the arrays of all variants of one replay may take together; None is unlimited."""
 
     def __init__(self, limit_bytes: int | None = None) -> None:
         self._limit_bytes = limit_bytes
@@ -45,7 +45,7 @@ class Budget:
         """Take so many bytes more, or give some back.
 
         Raises:
-            ReplayTooLarge: it would be more than there may be; nothing was taken.
+            ReplayTooLarge: it would exceed the limit; nothing was taken.
         """
         with self._lock:
             taken_bytes = self._taken_bytes + change_bytes
@@ -67,11 +67,11 @@ class Share:
         self._taken_bytes = 0
 
     def ask(self, words: int, what: str) -> None:
-        """Before ``words`` more are taken; raises ReplayTooLarge."""
+        """Ask for ``words`` more before they are allocated; raises ReplayTooLarge."""
         self._move(words * WORD_BYTES, what)
 
     def settle(self, arrays: Sequence[Any]) -> None:
-        """These are all the arrays it holds now."""
+        """State that these are all the arrays it holds now."""
         held_bytes = sum(map(len, arrays)) * WORD_BYTES
         self._move(held_bytes - self._taken_bytes, "what it holds")
 

@@ -1,4 +1,4 @@
-"""From the loop's records to findings, and to the digest of what the guest saw."""
+"""Makes findings, and the digest of what the guest saw, from the loop's records."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _outcome(code: int, address: int, tell_livelock: Callable[[int], str]) -> st
 class FindingLog:
     """The findings of one run: the first ones, the number of all, the one that stopped it.
 
-    ``tell_livelock`` says of the address of a LIVELOCK what refused, in the engine's words.
+    ``tell_livelock`` says what the address of a LIVELOCK means, in the engine's words.
     """
 
     def __init__(self, tell_livelock: Callable[[int], str]) -> None:
@@ -63,7 +63,7 @@ class FindingLog:
         self.raw = []
 
     def take(self, log: rec.Log, ops: op.Operations, outcomes: Any) -> None:
-        """Work off the records of the rows just executed and empty the log."""
+        """Process the records of the rows just executed, and empty the log."""
         count = int(log.state[rec.NEXT])
         if not count:
             return
@@ -125,7 +125,7 @@ class FindingLog:
 
 
 def _unfolded(packed: Any, shift: int) -> Any:
-    """Records with a column for each thing they tell (:mod:`refault.engines.shadow.loop`)."""
+    """Records unfolded into columns (:mod:`refault.replay.records`)."""
     records = np.empty((len(packed), rec.RECORD_WORDS), np.int64)
     what = packed[:, 0]
     records[:, rec.ROW] = what >> rec.ROW_SHIFT
@@ -141,9 +141,9 @@ def _unfolded(packed: Any, shift: int) -> Any:
 
 
 def _seen(packed: Any, codes: Any, ops: op.Operations) -> Any:
-    """What guest and host saw of each record, without how the host managed it.
+    """What guest and host saw of each record, but not how the host did it.
 
-    (event, outcome, address or code or answer, value).
+    Columns: event; outcome; address, code or answer; value.
     """
     events: Sequence[int] = ops.event
     view = np.empty((len(packed), 4), "<i8")

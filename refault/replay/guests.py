@@ -1,4 +1,4 @@
-"""What any host is asked for before a trace's first event, and what none can have.
+"""What every engine refuses of a guest: its mode, vCPUs and memory slots.
 
 Nothing here needs a compiler.
 """
@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from refault.errors import ReplayRefused
+from refault.trace.contents import TraceHeader
 from refault.trace.format import MAX_GFN, MAX_SLOTS, MAX_VCPUS
-from refault.trace.model import TraceHeader
 
 
 def cannot_lower(header: TraceHeader) -> str:
-    """Why no operations can be made of a trace with that header, or nothing."""
+    """Why a trace with that header cannot be lowered to operations, or an empty string."""
     if header.content == "capture" and header.guest_mode != "long":
         return (
-            f"a capture of a guest in {header.guest_mode} mode: the rules that make operations of "
-            "a capture follow 4-level tables only; write it as a trace of operations"
+            f"a capture of a guest in {header.guest_mode} mode: captures are lowered to operations "
+            "with 4-level tables only; write it as a trace of operations"
         )
     return ""
 

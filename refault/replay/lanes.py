@@ -1,11 +1,11 @@
-"""Hosts execute one stream of rows on threads of their own, none waiting for another.
+"""Lets hosts execute one stream of rows on threads, without waiting for each other.
 
-Each host has a lane: it takes the parts of the rows in order, and nobody waits for all hosts to
-be through with a part. A barrier there would cost a third of what two cores can give, because
-every hand-over between threads waits for the interpreter lock.
+Each host has a lane: it takes the parts of the rows in order, and no thread waits for all hosts to
+finish a part. A barrier there would cost a third of the speed of two cores, because every hand-over
+between threads waits for the interpreter lock.
 
-The calling thread makes the rows and waits. It executes none: kernels hold it for as long as an
-operation takes, and a thread inside one hears no signal and asks nobody.
+The calling thread makes the rows and waits, but executes none: a thread inside a kernel handles no
+signal and checks for no cancellation until the operation ends.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 PARTS_AHEAD = 8
 #: Parts a host executes before its thread looks for the host farthest behind.
 PARTS_AT_ONCE = 4
-#: How long a thread that has executed a part may wait for the interpreter while rows are made:
-#: less than a part takes, and Python's own five milliseconds are several.
+#: How long a thread that has executed a part waits for the interpreter while rows are made: less
+#: than a part takes. Python's own five milliseconds are several parts.
 PATIENCE_SECONDS = 0.0005
 #: Buffers the maker of the rows needs: those ahead, and the one it is filling.
 BUFFERS = PARTS_AHEAD + 1
-#: How long the calling thread waits at a time.
+#: How long the calling thread waits before it calls ``look`` again.
 LOOK_SECONDS = 0.05
 
 
@@ -41,7 +41,7 @@ class Executes(Protocol):
         """Execute the first ``count`` rows."""
 
     def abort(self) -> None:
-        """Make ``execute`` end soon, wherever it is; the host is of no use any more."""
+        """Make ``execute`` end soon, wherever it is; the host cannot be used any more."""
 
 
 def execute(
@@ -52,13 +52,13 @@ def execute(
     is_rest: Callable[[int], bool] | None = None,
     look: Callable[[], object] = lambda: None,
 ) -> Generator[Part]:
-    """Let every host execute all rows; each part ``(rows, how many, events taken)`` once more.
+    """Let every host execute all rows; yields each part ``(rows, how many, events taken)``.
 
     The calling thread makes the rows, up to ``PARTS_AHEAD`` parts before the slowest host. Where
-    ``is_rest`` says so of the events taken, all hosts are through with all parts so far when the
-    part is handed out; resting at every part is slowest. ``look`` is called with every part, and
-    at least every ``LOOK_SECONDS`` while an operation lasts. What it raises, what a host raises
-    and a signal's exception are raised here, after the hosts were aborted. However the generator
+    ``is_rest``, given the events taken, is true, all hosts have finished all parts so far when the
+    part is yielded; resting at every part is slowest. ``look`` is called with every part, and at
+    least every ``LOOK_SECONDS`` while an operation lasts. What it raises, what a host raises and
+    the exception of a signal are raised here, after the hosts were aborted. However the generator
     ends, no thread outlives it.
     """
     lanes = _Lanes(hosts, look)
@@ -106,7 +106,7 @@ class _Lanes:
     # --- the calling thread ---------------------------------------------------------------
 
     def add(self, part: Part) -> None:
-        """Offer a part; comes back when there is a place for another."""
+        """Offer a part; returns when there is room for another."""
         self._look()
         with self._changed:
             self._parts[self._part_count % PARTS_AHEAD] = part
@@ -115,18 +115,18 @@ class _Lanes:
         self._wait_until(lambda: self._part_count - self._slowest() < PARTS_AHEAD)
 
     def rest(self) -> None:
-        """Wait until every host is through with the parts there are."""
+        """Wait until every host has finished all parts so far."""
         self._wait_until(lambda: self._slowest() == self._part_count)
 
     def close(self) -> None:
-        """No part follows; wait for the end."""
+        """Wait for the end: no part follows."""
         with self._changed:
             self._is_complete = True
             self._changed.notify_all()
         self.rest()
 
     def stop(self) -> None:
-        """Nobody wants the rest."""
+        """Abort all hosts."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
@@ -157,7 +157,7 @@ class _Lanes:
             while not self._is_stopped and not (
                 self._is_complete and self._slowest() == self._part_count
             ):
-                # Whichever host is farthest behind.
+                # The host that is farthest behind.
                 host = min(self._idle, key=self._next.__getitem__, default=None)
                 if host is not None and self._next[host] < self._part_count:
                     self._step(host)
@@ -165,7 +165,7 @@ class _Lanes:
                     self._changed.wait()
 
     def _step(self, host: int) -> None:
-        """Let a host execute the parts there are for it: each hand-over costs, so a few at once."""
+        """Let a host execute its next parts: a few at once, since each hand-over costs time."""
         self._idle.remove(host)
         part_count = min(self._part_count, self._next[host] + PARTS_AT_ONCE)
         self._changed.release()

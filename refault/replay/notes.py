@@ -1,6 +1,6 @@
 """What a run has shown so far: outcomes, findings, tallies. Every engine's host keeps one.
 
-Its loop fills ``log``; :meth:`Notes.take` works the log off after each call of it.
+The loop fills ``log``, and :meth:`Notes.take` empties it after each call of the loop.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from refault.results import ANSWERS, Finding
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-#: What a defect in pure computation raises. Want of memory, of threads, of files or of stack is the
-#: machine's, and is raised as it is.
+#: What a defect in pure computation raises. Running out of memory, threads, files or stack is the
+#: machine's fault, and is raised as it is.
 DEFECTS = (
     ArithmeticError,
     AssertionError,
@@ -38,7 +38,7 @@ CRASH_LINES = 12
 
 
 class Notes:
-    """One run's. ``counter_count`` counters are kept after every operation, if it is not 0.
+    """The notes of one run. ``counter_count`` counters are kept after every operation, if not 0.
 
     With ``record_all`` every outcome is kept, and with ``keep_raw`` the records themselves.
     ``tell_livelock`` as in :class:`FindingLog`.
@@ -59,11 +59,11 @@ class Notes:
         self.outcomes = OutcomeDigest()
 
     def take(self, ops: op.Operations) -> None:
-        """Work off what the rows just executed left."""
+        """Process the records of the rows just executed."""
         self.findings.take(self.log, ops, self.outcomes)
 
     def tally(self, cls: int) -> list[int]:
-        """The eight numbers of a witness class: as witnessed, then each way it was not."""
+        """The eight numbers of a witness class: as witnessed, then each kind of deviation."""
         place = rec.TALLY + cls * rec.TALLY_WORDS
         return [int(word) for word in self.log.state[place : place + rec.TALLY_WORDS]]
 
@@ -84,7 +84,7 @@ class Notes:
         }
 
     def answers(self) -> dict[str, int]:
-        """What operations that are no accesses answered (:data:`refault.results.ANSWERS`)."""
+        """What operations other than accesses answered (:data:`refault.results.ANSWERS`)."""
         words = self.log.state[rec.ANSWERS : rec.ANSWERS + rec.ANSWER_COUNT]
         return {name: int(word) for name, word in zip(ANSWERS, words, strict=True)}
 
@@ -107,7 +107,7 @@ class Notes:
         }
 
     def restore(self, head: Mapping[str, Any]) -> None:
-        """Take up what ``pack`` gave; raises SnapshotRefused if no run leads there."""
+        """Restore what ``pack`` gave; raises SnapshotRefused if no run leads there."""
         self.log.state[rec.TALLY : rec.SHIFT] = head["tally"]
         self.outcomes = OutcomeDigest.from_state(DigestState(*head["outcomes"]))
         try:
@@ -121,7 +121,7 @@ class Notes:
 
 @contextlib.contextmanager
 def simulating() -> Iterator[None]:
-    """The only place a crash is made in; no callback of the caller's runs inside."""
+    """Turns defects into SimulatorCrashed, here only; no callback of the caller runs inside."""
     try:
         yield
     except DEFECTS as error:

@@ -1,10 +1,10 @@
 """Operations: what the simulated host executes, one row each.
 
 A capture's events become operations by the rules of :mod:`refault.replay.lowering.events`; a trace
-of operations holds them as they are. Columns of a row::
+of operations contains them. Columns of a row::
 
     kind   an EventKind ≥ OP_VM        user   1: CPL 3 (for OP_MEM: host page level)
-    vcpu   who does it                 aux    slot number
+    vcpu   the vCPU that does it       aux    slot number
     a, b   as the event kind says; of OP_BOOT  a = CR0 | CR4 << 32, b = CR3, want = EFER
     want   witness: the address reached, or the #PF code     cls   WITNESS_*
     event  index of the event it came from
@@ -46,17 +46,17 @@ UNSHADOW = int(EventKind.OP_UNSHADOW)
 UNPROTECT = int(EventKind.OP_UNPROTECT)
 CHANGE_PTE = int(EventKind.OP_CHANGE_PTE)
 MEM_DELETE = int(EventKind.OP_MEM_DELETE)
-#: Of captures alone, and of no event's number: a store to a table whose mapping the trace does not
-#: know. ``a`` is its gpa, ``b`` the value, ``aux`` its size.
+#: Of captures only, and no event kind has this number: a store to a table through no known mapping.
+#: ``a`` is its gpa, ``b`` the value, ``aux`` the size.
 TABLE_WRITE = 200
 
-# How the trace knows what the real guest did there; NONE: it succeeded, at an unknown address
+# How the trace knows what the real guest did; NONE: it succeeded, at an unknown address
 WITNESS_NONE = 0
 WITNESS_ACCESS = 1
 WITNESS_TABLE_STORE = 2
 WITNESS_SNAPSHOT = 3
 WITNESS_FAULT = 4
-WITNESS_UNSEEN = 5  # an operation nobody saw on a real guest
+WITNESS_UNSEEN = 5  # an operation that was not captured from a real guest
 WITNESS_CLASSES = ("none", "acc", "ptw", "snap", "pf")
 
 
@@ -85,7 +85,7 @@ def empty(capacity: int, *, interpreted: bool) -> Operations:
 def opening(header: TraceHeader, *, host_level: int = 1, interpreted: bool) -> Operations:
     """What comes before a capture's first event: its vCPUs and memory.
 
-    The host's pages are at least of ``host_level``.
+    The host's pages have at least ``host_level``.
     """
     rows = empty(1 + len(header.slots), interpreted=interpreted)
     rows.kind[0], rows.a[0] = VM, header.vcpu_count

@@ -1,15 +1,15 @@
-"""Codes of outcomes, and the digest of what a guest saw, which a resumed replay goes on with.
+"""Codes of outcomes, and the digest of what a guest saw, which a resumed replay continues.
 
-A SHA-256 under way cannot be stored. So the stream is cut into blocks of a fixed size, each
-hashed behind the digest of all before it; what is under way is then one digest and less than
-a block of bytes::
+The state of an unfinished SHA-256 cannot be stored. So the stream is cut into blocks of a fixed
+size, each hashed after the digest of all before it; the state is then one digest and at most a
+block of bytes::
 
     link 0 = nothing      link n+1 = sha256(link n ‖ block n)
 
     digest = sha256(rest)                        up to one block: plain SHA-256
              sha256(link ‖ rest ‖ length)        beyond
 
-Rows have 32 bytes, so the length of 8 keeps the second form from ever being one of the first.
+Rows have 32 bytes, so the 8 bytes of the length keep the two forms apart.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import NamedTuple
 from refault.errors import SnapshotRefused
 
 # --- How an operation came out: the code of a record ------------------------------------
-NONE = 0  # nothing to tell
+NONE = 0  # nothing to report
 OK = 1  # an access reached an address
 PF = 2  # the guest got a #PF
-PF_DIRECT = 3  # and the host did not see it
+PF_DIRECT = 3  # a #PF that did not exit to the host
 MMIO = 4
-FAIL = 5  # a fetch from no memory
+FAIL = 5  # a fetch from outside memory
 GP = 6
 LIVELOCK = 7
 TRIPLE = 8
@@ -55,7 +55,7 @@ class OutcomeDigest:
         """Append ``data``."""
         self._size_bytes += len(data)
         self._rest += data
-        # A block is folded once something follows it, so that one whole block is plain SHA-256.
+        # A block is folded only once more bytes follow, so that one whole block is plain SHA-256.
         while len(self._rest) > BLOCK_BYTES:
             self._link = hashlib.sha256(self._link + self._rest[:BLOCK_BYTES]).digest()
             del self._rest[:BLOCK_BYTES]
@@ -67,7 +67,7 @@ class OutcomeDigest:
 
     @property
     def state(self) -> DigestState:
-        """What :meth:`from_state` goes on from."""
+        """What :meth:`from_state` continues from."""
         return DigestState(self._link, bytes(self._rest), self._size_bytes)
 
     @classmethod
@@ -83,7 +83,7 @@ class OutcomeDigest:
             and (len(link), bool(rest)) == ((32, True) if folded else (0, size_bytes > 0))
         )
         if not is_one:
-            raise SnapshotRefused("the digest of outcomes is in a state no outcomes lead to")
+            raise SnapshotRefused("the digest of outcomes is in a state that no outcomes lead to")
         found = cls()
         found._link, found._rest, found._size_bytes = link, bytearray(rest), size_bytes
         return found

@@ -1,4 +1,4 @@
-"""What an engine's loop writes down of a block of operations, and how an access is judged.
+"""What an engine's loop records of a block of operations, and how an access is judged.
 
 Every engine fills the same :class:`Log`, so that findings, tallies and the digest of outcomes are
 made in one place (:mod:`refault.replay.findings`). A record is four words::
@@ -6,7 +6,7 @@ made in one place (:mod:`refault.replay.findings`). A record is four words::
     row << 16 │ code << 8 │ deviation << 4 │ stale << 1 │ emulated     address     value     probe
 
 and unfolds into ``RECORD_WORDS`` columns. An access that came out as witnessed, at a known
-address, leaves no record and only counts in the tally.
+address, leaves no record and is only counted in the tally.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from refault.replay.compile.jit import kernel
 
 # log.state[]
 NEXT = 0  # records written
-RECORD_ALL = 1  # keep every access, not only the telling ones
+RECORD_ALL = 1  # record every access, not only deviations
 ROWS = 2  # counters are copied to log.rows after every operation
 TALLY = 16  # per witness class, TALLY_WORDS numbers
 TALLY_WORDS = 8
@@ -33,7 +33,7 @@ WRONG_CODE = 4
 OTHER = 5
 STALE = 6
 NOT_STALE = 7
-ANSWERS = 64  # what the host was told and what was refused, in the order of results.ANSWERS
+ANSWERS = 64  # what operations other than accesses answered, in the order of results.ANSWERS
 REFUSED_WRITES = 0  # register writes with #GP
 UNMAP_FOUND = 1
 AGE_YOUNG = 2
@@ -47,7 +47,7 @@ SKIP_NOT_BOOTED = 0
 SKIP_OUTSIDE_MEMORY = 1
 SKIP_UNSUPPORTED = 2
 SKIP_REASONS = ("vcpu-not-booted", "outside-memory", "unsupported")
-SHIFT = 80  # operation index of a row less its place in the block
+SHIFT = 80  # operation index of a row minus its place in the block
 STATE_WORDS = 81
 
 PACKED_WORDS = 4
@@ -61,7 +61,7 @@ ADDRESS = 2
 VALUE = 3
 EMULATED = 4
 DEVIATION = 5  # 0, or 1 + the column of the tally
-PROBE = 6  # what a walk of the guest's own tables gives: gpa, or -1 - #PF code
+PROBE = 6  # result of a walk of the guest's own tables: gpa, or -1 - #PF code
 IS_STALE = 7
 ROW = 8  # place in the block
 
@@ -75,7 +75,7 @@ class Log(NamedTuple):
 
 
 def new_log(operations: int, *, interpreted: bool, counter_count: int = 0) -> Log:
-    """Room for the records of ``operations`` rows, and for so many counters after each of them."""
+    """Room for the records of so many rows, and for ``counter_count`` counters after each."""
     sizes = (STATE_WORDS, operations * PACKED_WORDS, operations * counter_count or 1)
     log = Log(*([0] * size if interpreted else np.zeros(size, np.int64) for size in sizes))
     log.state[ROWS] = int(counter_count > 0)

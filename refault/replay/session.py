@@ -4,14 +4,14 @@
 
     with Session(trace, variants) as session:
         session.advance(to_event=1_340_566)      rows are made once, every host executes them
-        session.state()                          what a debugger would show, a host each
-        session.snapshot().write(file)           to be taken up again elsewhere
+        session.state()                          what a debugger would show, for each host
+        session.snapshot().write(file)           to be resumed elsewhere
         session.advance()
-        session.results()                        a result a variant
+        session.results()                        one for each variant
 
 :func:`replay` is a loop over one. One decode serves every variant: a block of events becomes
-operations once, and each variant's host executes the same rows. Nothing depends on how many
-variants share a session, so a result is the same bytes in any company.
+operations once, and each variant's host executes the same rows. A result is the same bytes
+whatever other variants share its session.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ _END = 1 << 62
 class Session:
     """One trace under some variants; a context manager.
 
-    The trace is decoded once, by the calling thread; ``threads`` more simulate variants side by
-    side. ``is_cancelled`` is asked several times a second, and signals are heard, also while one
-    operation lasts. A path is read up to its last whole block, and a result says if that was not
-    the end. ``events`` is given the text of KVM's tracepoints under the first variant, some lines
-    at a time. With ``resume_from`` it begins where that snapshot was taken. The arrays of all
-    together never take more than ``memory_bytes``, or than the machine has.
+    The trace is decoded once, by the calling thread; ``threads`` others simulate variants in
+    parallel. ``is_cancelled`` is called several times a second, and signals are handled, even
+    during one long operation. A path is read up to its last whole block, and results say if that
+    was not the end. ``events`` is given the text of KVM's tracepoints under the first variant,
+    some lines at a time. With ``resume_from`` it begins where that snapshot was taken. All arrays
+    together take at most ``memory_bytes``, or the memory of the machine.
 
     Raises:
         TraceError: the trace is damaged; nothing of it is used.
-        ReplayRefused: the trace asks for what an engine cannot do, or ``events`` are asked for
+        ReplayRefused: the trace needs something that an engine lacks, or ``events`` is given
             together with a snapshot.
         ReplayTooLarge: it would take more memory than it may.
-        SnapshotRefused: the snapshot is damaged, or of something else.
+        SnapshotRefused: the snapshot is damaged, or of another replay.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Session:
                 self._source, self._hosts = resumed.source, resumed.hosts
                 blocks = resumed.checked(trace)
             self._events_target = self._operations_target = _END
-            # While hosts are amid the rows that were made last: the event of the next one.
+            # While hosts are in the middle of the latest rows: the event of the next row.
             self._next_event: int | None = None
             self._is_due: Callable[[int], bool] = lambda taken: False  # noqa: ARG005
             self._parts = opened.enter_context(
@@ -123,12 +123,12 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """End its threads, and close the trace if it was opened here; once more does nothing."""
+        """End its threads, and close a trace it opened itself; a second call does nothing."""
         self._opened.close()
 
     @property
     def events(self) -> int:
-        """How many events of the trace are done: all before this one have been executed."""
+        """How many events of the trace are done: all before that one have been executed."""
         return self._source.events if self._next_event is None else self._next_event
 
     @property
@@ -137,24 +137,23 @@ class Session:
         return self._hosts[0].operation_count if self._hosts else 0
 
     def steps(self) -> Iterator[int]:
-        """Advance to the end, some thousand events at a time; how many were taken after each.
+        """Advance to the end, some thousand events at a time; yields the events taken so far.
 
-        The hosts are not all through with a step when it is handed out, unless ``rest_when`` says
-        so.
+        The hosts need not have finished a step when it is yielded, except as ``rest_when`` says.
         """
         for _, _, taken in self._parts:
             yield taken
 
     def rest_when(self, is_due: Callable[[int], bool]) -> None:
-        """Let all hosts be through with a step when ``is_due`` says so of the events taken."""
+        """Let all hosts finish a step before it is yielded if ``is_due(events taken)``."""
         self._is_due = is_due
 
     def advance(self, *, to_event: int | None = None, to_operation: int | None = None) -> bool:
-        """Go on until so many events are done, or operations by the first variant's host.
+        """Advance until so many events are done, or operations by the first variant's host.
 
-        Both count from the beginning of the trace; without either it goes to the end. Answers
+        Both count from the beginning of the trace; without either it advances to the end. Answers
         False if the trace ended before. An operation that the variant's own page limit adds counts
-        as one, so it may stop one further on. All hosts are through with the same rows then.
+        as one, so it may stop one further on. All hosts have then executed the same rows.
 
         Raises:
             ReplayCancelled: ``is_cancelled`` said so.
@@ -175,16 +174,16 @@ class Session:
         """The state of everything, to be written to a file before the session advances.
 
         Raises:
-            ReplayRefused: it was advanced to an operation, and rows are made for more.
+            ReplayRefused: it was advanced to an operation, in the middle of rows already made.
         """
         if self._next_event is not None:
             raise ReplayRefused(
-                "a snapshot is not taken at an operation: advance to an event further on first"
+                "a snapshot cannot be taken at an operation: advance to an event after it first"
             )
         return snapshot.Snapshot(self._source, self._hosts, self.trace)
 
     def results(self) -> list[RunResult]:
-        """One result a variant, in their order; the trace must be at its end."""
+        """One result for each variant, in their order; the trace must be at its end."""
         skipped = self._source.skipped()
         return [_result(host, self.trace, skipped) for host in self._hosts]
 
@@ -194,12 +193,12 @@ class Session:
         return self.events >= self._events_target or self.operations >= self._operations_target
 
     def _is_there(self, taken: int) -> bool:
-        """Whether all hosts must be through with this part when it is handed out."""
+        """Whether all hosts must have finished this part when it is yielded."""
         wants_operations = self._operations_target != _END
         return wants_operations or taken >= self._events_target or self._is_due(taken)
 
     def _cut(self, parts: Iterator[Part]) -> Iterator[Part]:
-        """Parts no longer than what is left to the event or the operation asked for."""
+        """Parts that end at the requested event or operation."""
         for ops, count, taken in parts:
             at = 0
             while (end := self._end_of_step(ops, at, count, taken)) < count:
@@ -210,14 +209,14 @@ class Session:
             yield (ops, count, taken) if at == 0 else (_rows(ops, at, count), count - at, taken)
 
     def _end_of_step(self, ops: Operations, at: int, count: int, taken: int) -> int:
-        """The row before which a stop is asked for, or ``count``."""
+        """The row before which to stop, or ``count``."""
         end = min(count, at + max(1, self._operations_target - self.operations))
         if self._events_target < taken:
             end = min(end, bisect.bisect_left(ops.event, self._events_target, at, count))
         return end
 
 
-_ONE_GO = "an event log is written in one go: replay from the beginning, without snapshots"
+_ONE_GO = "an event log is written in one run: replay from the beginning, without snapshots"
 
 
 def _rows(ops: Operations, start: int, end: int) -> Operations:
@@ -237,18 +236,18 @@ def replay(
     resume_from: Path | None = None,
     memory_bytes: int | None = None,
 ) -> list[RunResult]:
-    """Replay one trace under each variant; the results stand in the order of ``variants``.
+    """Replay one trace under each variant; the results are in the order of ``variants``.
 
-    Parameters as of :class:`Session`. ``progress`` is told (bytes read, bytes in all), the latter
-    0 for a stream. ``on_snapshot`` is offered the state of everything every few thousand events,
-    or after every ``snapshot_every`` of them; it may write it to a file
+    Parameters as of :class:`Session`. ``progress`` is called with (bytes read, bytes in all), the
+    latter 0 for a stream. ``on_snapshot`` is given the state of everything every few thousand
+    events, or after every ``snapshot_every`` of them; it may write it to a file
     (:mod:`refault.replay.snapshot`). Resumed from that file, elsewhere or later, a replay of the
     same trace under the same variants gives the same bytes.
 
     Raises:
         ReplayCancelled: ``is_cancelled`` said so.
         SimulatorCrashed: an engine has a defect under one of the variants; what a callback raises
-            is never made one, and comes out as it is.
+            is raised as it is.
         RefaultError: as of :class:`Session`.
     """
     if events is not None and on_snapshot is not None:
@@ -278,7 +277,7 @@ def replay(
 
 
 def _look(source: RowSource, is_cancelled: Callable[[], bool] | None) -> None:
-    """Asked several times a second."""
+    """Raise ReplayCancelled if the caller asks for it; called several times a second."""
     if is_cancelled is not None and is_cancelled():
         raise ReplayCancelled(f"cancelled after event {source.events}")
 

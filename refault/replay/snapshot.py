@@ -1,17 +1,17 @@
-r"""A replay put aside between two parts of its rows, and taken up again.
+r"""The state of a replay between two parts of its rows, saved to a file and resumed from it.
 
-A file, written and read in one pass and in little memory beside the state itself::
+The file is written and read in one pass, with little memory beside the state itself::
 
     ┌───────┬──────────────────────────────── zstd ───────────────────────────────┬────────┐
     │RFSNAP2│ size of head │ head: msgpack │ words of the lowering │ words of each │ sha256 │
     │  \n   │   4 bytes    │               │       6 arrays        │     host      │ of all │
     └───────┴─────────────────────────────────────────────────────────────────────┴────────┘
 
-The head names each host's variant and engine, and the very bytes of the trace up to the block
-under way, so that a snapshot cannot be taken up under another machine or on another trace. The seal
-finds damage before anything is unpacked. A forged file could have a good seal: where snapshots
-cross a border, keep the seal on your own side. What is read is held against its bounds all the
-same (:mod:`refault.replay.snapshot_checks`, and each engine's own), because kernels do not check
+The head names each host's variant and engine, and the digest of the trace up to the current block,
+so that a snapshot cannot be resumed under another machine or on another trace. The seal finds
+damage before anything is unpacked. A forged file can have a valid seal: where others can write
+snapshots, keep the seal elsewhere. Whatever the seal, what is read is checked against its bounds
+(:mod:`refault.replay.snapshot_checks`, and each engine's own checks), because kernels do not check
 indices.
 """
 
@@ -62,12 +62,12 @@ class Schedule:
         return events >= self._next
 
     def advance(self, events: int) -> None:
-        """One was offered there."""
+        """One was taken after ``events``."""
         self._next = events + self._every
 
 
 class Snapshot:
-    """The state of a replay, which goes on when the call it was given to ends."""
+    """The state of a replay, valid until the callback that gets it returns."""
 
     def __init__(self, source: RowSource, hosts: Sequence[Host], trace: TraceReader) -> None:
         packed = [host.pack() for host in hosts]
@@ -124,7 +124,7 @@ class Snapshot:
 
 
 class Resumed(NamedTuple):
-    """What a snapshot held: where the rows stand, the hosts, and the trace they have seen."""
+    """What a snapshot held: the state of lowering, the hosts, the digest of the trace so far."""
 
     source: RowSource
     hosts: list[Host]
@@ -139,11 +139,11 @@ class Resumed(NamedTuple):
                 is_same = trace.framed_digest == self.trace_so_far
                 checks.need(is_same, "it was taken on another trace")
             yield block
-        checks.need(is_same, "it was taken further on than the trace goes")
+        checks.need(is_same, "it was taken after the end of this trace")
 
 
 def seal_of(path: Path) -> str:
-    """What a file gives itself out to be: its seal in hex, which :func:`read` holds it against.
+    """The seal of a file in hex, which :func:`read` checks its content against.
 
     Raises:
         SnapshotRefused: there is no such file.
@@ -159,11 +159,11 @@ def seal_of(path: Path) -> str:
 def read(
     path: Path, header: TraceHeader, variants: Sequence[Variant], budget: Budget | None = None
 ) -> Resumed:
-    """The replay that was put aside in ``path``; its arrays are within ``budget``, or not made.
+    """The replay that was saved to ``path``, with its arrays within ``budget``.
 
     Raises:
-        ReplayTooLarge: they would not be.
-        SnapshotRefused: it is damaged, or not of this simulator, these variants and such a trace.
+        ReplayTooLarge: its arrays would exceed the budget.
+        SnapshotRefused: it is damaged, or of other engines, variants or memory slots.
     """
     try:
         with path.open("rb") as file:
@@ -209,7 +209,7 @@ def _unpack_head(stream: BinaryIO) -> object:
         return msgpack.unpackb(_exactly(stream, size))
     except (ValueError, msgpack.UnpackException) as error:
         raise SnapshotRefused(
-            f"the snapshot cannot be used: its head is no msgpack, {error}"
+            f"the snapshot cannot be used: its head is not msgpack: {error}"
         ) from (error)
 
 
@@ -236,10 +236,10 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
 
 
 def _check_seal(file: BinaryIO) -> int:
-    """The file must begin and end like a snapshot; answers how many bytes stand between."""
+    """Check the magic and the seal of a file; answers how many bytes are between them."""
     size = file.seek(0, 2)
     file.seek(0)
-    checks.need(file.read(len(MAGIC)) == MAGIC, "it does not begin like one of this version")
+    checks.need(file.read(len(MAGIC)) == MAGIC, "it is not a snapshot of this version")
     checks.need(size > len(MAGIC) + SEAL_BYTES, "it ends early")
     sha256 = hashlib.sha256(MAGIC)
     left = body_bytes = size - len(MAGIC) - SEAL_BYTES
@@ -267,7 +267,7 @@ class _Sealed:
 
 
 class _Body:
-    """What stands between the magic and the seal, to be read once."""
+    """What is between the magic and the seal, to be read once."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         file.seek(len(MAGIC))

@@ -1,6 +1,6 @@
-"""What a snapshot must keep to before anything is taken up from it, whatever engine wrote it.
+"""The checks of a snapshot before it is resumed, for every engine.
 
-What a host remembers is held against its own bounds by its engine.
+The state of a host is checked by its engine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from refault.errors import SnapshotRefused
 from refault.replay import records as rec
 from refault.replay import x86
 from refault.replay.findings import KEPT
-from refault.replay.lowering import known_memory as model
+from refault.replay.lowering import known_memory as known
 from refault.replay.lowering.known_memory import Lowering
 from refault.trace.format import MAX_SLOTS
 
@@ -42,7 +42,7 @@ _NOTES = {
 }
 
 
-def need(condition: bool, what: str) -> None:  # an assertion with its reason
+def need(condition: bool, what: str) -> None:
     """Raise SnapshotRefused, saying ``what`` is wrong, unless the condition holds."""
     if not condition:
         raise SnapshotRefused(f"the snapshot cannot be used: {what}")
@@ -68,12 +68,12 @@ def head(found: object, hosts: Sequence[tuple[str, str]]) -> dict[str, Any]:
         kept = len(notes["findings"])
         need(kept <= min(KEPT + 1, notes["finding_count"]), f"it keeps {kept} findings")
         types = [type(part) for part in notes["outcomes"]]
-        need(types == [bytes, bytes, int], "a digest of outcomes is none")
+        need(types == [bytes, bytes, int], "its digest of outcomes is invalid")
     return checked
 
 
 def typed(found: object, types: Mapping[str, Any]) -> dict[str, Any]:
-    """What was found, if it has these fields and no others, each of its type."""
+    """``found``, if it has these fields and no others, each of its type."""
     if not isinstance(found, dict) or found.keys() != types.keys():
         raise SnapshotRefused("the snapshot cannot be used: its head lacks fields, or has others")
     for name, kind in types.items():
@@ -83,13 +83,13 @@ def typed(found: object, types: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def counts(found: Sequence[object], length: int) -> None:
-    """So many numbers stand there, and none below 0."""
-    need(len(found) == length, f"{len(found)} numbers stand where {length} must")
-    need(all(type(n) is int and 0 <= n < _COUNT_MAX for n in found), "a count is none")
+    """Raise unless there are ``length`` numbers, none below 0."""
+    need(len(found) == length, f"it has {len(found)} numbers instead of {length}")
+    need(all(type(n) is int and 0 <= n < _COUNT_MAX for n in found), "a count is invalid")
 
 
 def lowering_sizes(sizes: Sequence[int], fresh: Lowering) -> None:
-    """Before memory is taken: all arrays but ``memory`` are as long as the trace makes them."""
+    """Check sizes before arrays are made: all but ``memory`` follow from the header."""
     *fixed, memory = sizes
     need(fixed == [len(words) for words in fresh[:-1]], "its memory slots are not the trace's")
     fits = len(fresh.memory) <= memory <= 2 * _MEMORY_WORDS_MAX and memory % x86.ENTRIES == 0
@@ -97,35 +97,35 @@ def lowering_sizes(sizes: Sequence[int], fresh: Lowering) -> None:
 
 
 def lowering(found: Lowering, fresh: Lowering, vcpu_count: int) -> None:
-    """The state of the rules that make rows."""
+    """Check the state of lowering."""
     state = found.state
     fixed = [
-        model.FRAME_COUNT,
-        model.SLOT_COUNT,
-        *range(model.SLOT_TABLE, model.SLOT_TABLE + model.SLOT_TABLE_WORDS * MAX_SLOTS),
+        known.FRAME_COUNT,
+        known.SLOT_COUNT,
+        *range(known.SLOT_TABLE, known.SLOT_TABLE + known.SLOT_TABLE_WORDS * MAX_SLOTS),
     ]
     need(all(state[i] == fresh.state[i] for i in fixed), "its memory slots are not the trace's")
-    end = int(state[model.MEMORY_NEXT])
-    need(x86.ENTRIES <= end <= len(found.memory), "its guest memory ends outside")
+    end = int(state[known.MEMORY_NEXT])
+    need(x86.ENTRIES <= end <= len(found.memory), "its guest memory ends outside its array")
     in_range(found.pages, 0, end - x86.ENTRIES + 1, "a frame's content")
     need(not np.any(found.pages % x86.ENTRIES), "a frame's content begins inside another")
-    for place in (model.HELD_VCPU, model.SNAP_VCPU):
-        need(0 <= state[place] < max(1, vcpu_count), "it names a vCPU the trace lacks")
-    need(state[model.HELD_SIZE] in (0, 1, 2, 4, 8), "it holds a store of no size")
-    reachable = np.asarray([state[model.HELD_GPA] >> x86.PAGE_SHIFT, state[model.SNAP_GFN]])
-    for i, in_use in enumerate((state[model.HELD], state[model.SNAP_LEFT])):
-        need(not in_use or _in_slots(int(reachable[i]), state), "it is amid a table of no memory")
+    for place in (known.HELD_VCPU, known.SNAP_VCPU):
+        need(0 <= state[place] < max(1, vcpu_count), "it names a vCPU that the trace lacks")
+    need(state[known.HELD_SIZE] in (0, 1, 2, 4, 8), "it holds a store of no size")
+    reachable = np.asarray([state[known.HELD_GPA] >> x86.PAGE_SHIFT, state[known.SNAP_GFN]])
+    for i, in_use in enumerate((state[known.HELD], state[known.SNAP_LEFT])):
+        need(not in_use or _in_slots(int(reachable[i]), state), "its table is outside guest memory")
 
 
 def _in_slots(gfn: int, state: Any) -> bool:
-    for i in range(int(state[model.SLOT_COUNT])):
-        base, pages = state[model.SLOT_TABLE + i * model.SLOT_TABLE_WORDS :][:2]
+    for i in range(int(state[known.SLOT_COUNT])):
+        base, pages = state[known.SLOT_TABLE + i * known.SLOT_TABLE_WORDS :][:2]
         if base <= gfn < base + pages:
             return True
     return False
 
 
 def in_range(words: Any, start: int, end: int, what: str) -> None:
-    """Every word is from ``start`` to ``end`` - 1."""
+    """Raise unless every word is from ``start`` to ``end`` - 1."""
     if words.size:
         need(start <= int(words.min()) and int(words.max()) < end, f"{what} lies outside")

@@ -1,4 +1,4 @@
-"""Which engine is this? A digest of its meaning, not of its wording.
+"""The digest that identifies an engine: of its meaning, not of its wording.
 
 Results are keyed by this digest. It covers the syntax trees of
 
@@ -7,8 +7,8 @@ Results are keyed by this digest. It covers the syntax trees of
 - the modules of ``refault/trace`` that decode a trace, and
 - what else its kernels are compiled with (``compiled_with`` of its ``ENGINE``),
 
-without docstrings (comments are not in a syntax tree). So an edited explanation, a change in
-another engine or in a comparison leaves every stored result valid.
+without docstrings (comments are not in a syntax tree). So editing an explanation, or changing
+another engine or a comparison, leaves every stored result valid.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from refault.trace import format as trace_format
 #: Raised by hand when a change outside those folders changes what a replay means.
 SEMANTICS_VERSION = 1
 
-#: What :mod:`refault.trace.reader` imports of its package, itself included.
+#: :mod:`refault.trace.reader` and the modules of its package that it imports.
 DECODING = (
+    "contents",
     "decoder",
     "format",
     "frames",
     "header",
-    "model",
     "packed",
     "packing",
     "reader",
@@ -58,7 +58,7 @@ def files_of(package: str, compiled_with: tuple[str, ...] = ()) -> Iterator[Path
 
 
 def _place_of(name: str) -> Path:
-    """Where a package of the library lies, or a module but for its suffix."""
+    """The path of a package of the library, or of a module without its suffix."""
     return _LIBRARY.joinpath(*name.split(".")[1:])
 
 
@@ -108,7 +108,7 @@ def _dump(node: object) -> str:
         return repr(node.value)
     if isinstance(node, ast.AST):
         fields = ((name, getattr(node, name, None)) for name in node._fields)
-        # What is left out may be spelt None, or an empty list, or have no field yet.
+        # An absent part may be None, an empty list, or a field that this release lacks.
         told = [f"{name}={_dump(value)}" for name, value in fields if value not in (None, [])]
         return f"{type(node).__name__}({','.join(told)})"
     if isinstance(node, list):

@@ -1,9 +1,8 @@
-"""What a replay of a trace takes, told from its events while they are checked.
+"""What replaying a trace costs, estimated from its events while they are checked.
 
-Most events cost about the same. A few walk through every shadow page there is, and a few KiB of
-those are hours of work; others make the host hold memory. Both are known before anything is
-replayed, in bounded memory, and without an MMU: there are taken to be as many shadow pages as there
-were accesses, within the page limit.
+Most events cost about the same. A few walk every shadow page, and a few KiB of those can be hours
+of work; others make the host hold memory. Both are estimated before anything is replayed, in
+bounded memory and without an MMU: one shadow page is assumed for each access, up to the page limit.
 """
 
 from __future__ import annotations
@@ -14,19 +13,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from refault.trace.contents import Block, TraceHeader
 from refault.trace.format import EventKind
-from refault.trace.model import Block, TraceHeader
 
 Column = NDArray[Any]
 
-#: A walk over one shadow page, 512 entries, in ordinary events; measured, it is 20 to 50.
+#: The cost of walking one shadow page, 512 entries, in ordinary events; measured: 20 to 50.
 PAGE_EVENTS: Final = 25
-#: Shadow pages a host has at most, whatever the limit.
+#: The most shadow pages a host has, whatever the limit.
 PAGES_MAX: Final = 1 << 17
-#: KVM's own limit: so many thousandths of the guest's pages, and no fewer than that.
+#: KVM's default page limit: so many thousandths of the guest's pages, but at least LIMIT_MIN.
 LIMIT_PERMILLE: Final = 20
 LIMIT_MIN: Final = 64
-#: Frames are told apart by their last 20 bits: 4 GiB of memory that a guest writes are counted.
+#: Frames are distinguished by their low 20 bits, so at most 4 GiB of written memory are counted.
 FRAMES_COUNTED: Final = 1 << 20
 #: What a host keeps for each frame of a memory slot, written or not.
 FRAME_BYTES: Final = 16
@@ -41,7 +40,7 @@ _ACCESSES: Final = (
     *(K[name] for name in ("ACCESS", "TABLE_STORE", "TABLE_ENTRY", "PAGE_FAULT")),
     *(K[name] for name in ("OP_LD", "OP_EX", "OP_ST", "OP_ST4", "OP_ST2", "OP_ST1")),
 )
-#: Those that walk through the shadow pages there are; the latter leave none.
+#: Those that walk every shadow page; after one of _ZAPS none is left.
 _WALKS: Final = tuple(
     K[name] for name in ("OP_MEM", "OP_LOG", "OP_DIRTYLOG", "OP_ZAPALL", "OP_MEM_DELETE")
 )
@@ -49,10 +48,9 @@ _ZAPS: Final = tuple(K[name] for name in ("OP_LOG", "OP_ZAPALL", "OP_MEM_DELETE"
 
 
 class TraceCosts:
-    """Grows with the blocks of a trace.
+    """The costs of a trace under one variant, summed block by block.
 
-    ``work`` is about as many ordinary events as it weighs under one variant; ``memory_bytes``
-    what a replay under one variant holds at least.
+    ``work`` is in ordinary events; ``memory_bytes`` is a lower bound.
     """
 
     def __init__(self, header: TraceHeader) -> None:
@@ -71,13 +69,12 @@ class TraceCosts:
         written = 0 if self._frames is None else int(np.count_nonzero(self._frames))
         held = FRAME_BYTES * pages + PAGE_BYTES * min(written, pages)
         if self._is_capture:
-            # What makes operations of events keeps the guest's tables as well, and a word for
-            # each frame and vCPU.
+            # Lowering also keeps the guest's tables, and words for each frame and vCPU.
             held += WORD_BYTES * (2 + self._vcpu_count) * pages + PAGE_BYTES * min(written, pages)
         return held
 
     def add(self, block: Block, places: Mapping[int, Column]) -> None:
-        """Takes the next events; ``places`` says for each kind among them where they are."""
+        """Add the next events; ``places`` maps each kind among them to its positions."""
         self.work += block.event_count
         for kind in _STORES:
             if kind in places:
@@ -105,7 +102,7 @@ class TraceCosts:
         self._frames[gpas] = True
 
     def _weigh(self, walks: Column, zaps: Column, accesses: Sequence[Column]) -> None:
-        """Adds what walks pass through: a page for each access since all were last zapped."""
+        """Add the pages that are walked: one for each access since all were last zapped."""
         before = self._accesses + _count_before(walks, accesses)
         before_zaps = self._accesses + _count_before(zaps, accesses)
         forgotten = np.append(0, before_zaps)[np.searchsorted(zaps, walks)]
@@ -113,13 +110,13 @@ class TraceCosts:
         self._accesses += sum(map(len, accesses)) - int(before_zaps[-1] if len(zaps) else 0)
 
     def _page_limit(self) -> int:
-        """The most shadow pages the host may have been allowed so far."""
+        """The highest page limit that the host may have had so far."""
         usual = max(LIMIT_MIN, sum(self._slots.values()) * LIMIT_PERMILLE // 1000)
         return min(PAGES_MAX, max(usual, self._limit_asked))
 
 
 def _among(places: Mapping[int, Column], kinds: Sequence[int]) -> Column:
-    """Where the events of any of these kinds are, ascending."""
+    """The positions of the events of any of these kinds, ascending."""
     found = [places[kind] for kind in kinds if kind in places]
     return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
 

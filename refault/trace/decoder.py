@@ -1,14 +1,14 @@
-"""Bytes in, header and blocks out, with every check a trace gets. Reader and validator share it."""
+"""Decodes and checks the bytes of a trace; shared by reader and validator."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from refault.errors import TraceTruncated
+from refault.trace.contents import Block, TraceHeader, TraceSummary
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import Frame, FrameParser, ReadBack
 from refault.trace.header import unpack_header
-from refault.trace.model import Block, TraceHeader, TraceSummary
 from refault.trace.packed import Rooms, read_block
 from refault.trace.rules import Column, EventRules
 from refault.trace.totals import Index, Totals
@@ -31,37 +31,37 @@ class TraceDecoder:
         """How many bytes were fed so far."""
         return self._frames.size_bytes
 
-    def go_on_reading_from(self, read_back: ReadBack) -> None:
-        """Blocks are read back from there, from now on."""
+    def read_back_from(self, read_back: ReadBack) -> None:
+        """From now on, read blocks back with this function."""
         self._frames.read_back = read_back
 
     @property
     def framed_digest(self) -> str:
-        """SHA-256 of the trace up to the end of the block that was handed out last, in hex."""
+        """SHA-256 (hex) of the trace up to the end of the last block that was yielded."""
         return self._frames.framed_digest
 
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Block]:
-        """The blocks that ``data`` completes; exhaust it before feeding on.
+        """The blocks that ``data`` completes; exhaust the iterator before feeding more.
 
         Raises:
-            TraceError: with the byte offset of the frame that cannot be right.
+            TraceError: with the byte offset of the invalid frame.
         """
         for frame in self.frames(data):
             yield from self.take(frame)
 
     def frames(self, data: bytes | bytearray | memoryview) -> Iterator[Frame]:
-        """The frames that ``data`` completes, for ``take`` in their order."""
+        """The frames that ``data`` completes, to be passed to ``take`` in order."""
         return self._frames.feed(data)
 
     def take(self, frame: Frame) -> Iterator[Block]:
-        """The events of a frame, if it has any; what it holds is checked while they are taken."""
+        """The events of a frame, if it has any; they are checked as the iterator advances."""
         for block, places in self.slices(frame):
             del places
             yield block
-            del block  # before the next is made
+            del block  # free it before the next is made
 
     def slices(self, frame: Frame) -> Iterator[tuple[Block, Mapping[int, Column]]]:
-        """What ``take`` gives, and for each kind among the events where they are, ascending."""
+        """As ``take``, and for each kind among the events its positions, ascending."""
         if frame.tag == TAG_HEADER:
             self.header = unpack_header(frame.body, offset=frame.offset)
             self._rules = EventRules(self.header)
@@ -76,28 +76,28 @@ class TraceDecoder:
                 self._rules.check(block, places)
                 self._totals.add_instructions(block)
                 yield block, places
-                del block, places  # before the next are made
+                del block, places  # free them before the next are made
             self._totals.count_block(unpacker.kinds, frame.offset)
         else:
             self._rules.finish(offset=frame.offset)
             self._recorded = self._totals.check_index(frame)
 
     def pass_over(self, data: bytes | memoryview) -> None:
-        """Takes bytes of whole blocks that nobody wants; the header must be there."""
+        """Hash the bytes of whole blocks without decoding them; the header must have been read."""
         self._frames.pass_over(data)
 
     def begin_at(self, index: Index, block: int) -> None:
-        """All blocks before that one were passed over, as the closing index says where they end."""
+        """Continue with that block of the index: all blocks before it were passed over."""
         if self._rules is None:
             raise AssertionError("the header comes first")
         self._rules.begin_amid()
         self._totals.begin_at(index, block)
 
     def finish(self, *, allow_truncated: bool = False) -> TraceSummary:
-        """What the trace held, once all its bytes were fed.
+        """The summary of the trace, once all its bytes were fed.
 
         Raises:
-            NotATrace: nothing came, or too little to tell.
+            NotATrace: there were no bytes, or too few to be a trace.
             TraceTruncated: the file ends before its closing index, and either that is not allowed
                 or not even the header is whole.
         """

@@ -1,4 +1,4 @@
-"""The format of a trace file, drawn; ``docs/TRACE_FORMAT.md`` tells it at length.
+"""The format of a trace file, drawn; ``docs/TRACE_FORMAT.md`` describes it in full.
 
 ::
 
@@ -16,7 +16,7 @@ An event is one row of seven columns::
 
     kind u8 │ vcpu u8 │ flags u8 │ aux u8 │ insns u32 │ a u64 │ b u64
 
-``a`` and ``b`` are held as int64 with the same bits, because kernels know no other integer.
+``a`` and ``b`` are held as int64 with the same bits, because kernels use no other integer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TAG_HEADER: Final = b"HEAD"
 TAG_BLOCK: Final = b"BLCK"
 TAG_INDEX: Final = b"INDX"
 
-# Bounds, checked before memory is taken. A block of the most events is 50 MB decoded.
+# Bounds, checked before memory is allocated. A block of MAX_BLOCK_EVENTS is 50 MB decoded.
 MAX_BLOCK_EVENTS: Final = 1 << 21
 MAX_BLOCK_BYTES: Final = 64 << 20
 MAX_UNPACKED_BYTES: Final = 32 << 20  # all streams of a block
@@ -48,12 +48,12 @@ MAX_INDEX_BYTES: Final = 4 << 20
 MAX_BLOCKS: Final = 1 << 16
 MAX_EVENTS: Final = 1 << 40
 MAX_NOTES: Final = 1 << 14
-MAX_TEXT: Final = 1 << 12  # characters of one
-MAX_GUEST_TEXT: Final = 1 << 14  # characters of all that ``guest`` says: lists show it
+MAX_TEXT: Final = 1 << 12  # characters of one text
+MAX_GUEST_TEXT: Final = 1 << 14  # characters of all of ``guest``, which lists show
 MAX_MAP_ENTRIES: Final = 1 << 10
 
-# What a simulated host can have. Here and nowhere else, so that an upload is refused for what no
-# replay could do; the engines read them, and their digests cover this file.
+# Limits of a simulated host. They are only here, so that an upload which no engine could replay is
+# refused; engines use them, and their digests cover this file.
 MAX_SLOTS: Final = 36  # of memory: KVM's own 32 and its private ones
 MAX_VCPUS: Final = 64
 MAX_GFN: Final = 1 << 28  # guest-physical addresses have 40 bits
@@ -67,7 +67,7 @@ BODY_LIMITS: Final = {
 
 
 class EventKind(enum.IntEnum):
-    """What an event is; says which fields carry what. See the table in TRACE_FORMAT.md."""
+    """What an event is, and so what its fields mean: see the table in TRACE_FORMAT.md."""
 
     # What a capture saw of the guest.
     ACCESS = 1
@@ -82,7 +82,7 @@ class EventKind(enum.IntEnum):
     MARK = 10
     FILTER_FLUSH = 11
     INVPCID = 12
-    # Operations, executed as they stand.
+    # Operations, executed as they are.
     OP_VM = 32
     OP_NOTE = 33
     OP_MEM = 34
@@ -115,7 +115,7 @@ class EventKind(enum.IntEnum):
 
 KIND_NAMES: Final[dict[int, str]] = {int(kind): kind.name for kind in EventKind}
 OPERATION_KINDS: Final = frozenset(int(kind) for kind in EventKind if kind >= EventKind.OP_VM)
-# What a host does; a capture tool that sees the host records it with the same kinds.
+# Actions of the host; a capture tool that sees the host records them with the same kinds.
 HOST_KINDS: Final = frozenset(
     int(kind)
     for kind in (

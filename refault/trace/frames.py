@@ -1,8 +1,8 @@
-"""Cuts a stream of bytes into checked frames, however the bytes arrive.
+"""Cuts a stream of bytes, in chunks of any size, into checked frames.
 
-Layout: see ``format.py``. What is held is at most one frame, and only as much of it as came: a
-declared size is refused before anything is kept for it. Where the bytes stand in a file anyway, a
-block is not even held, but read back once it is whole.
+The format is drawn in ``format.py``. At most one frame is held, and only the bytes of it that
+arrived: a declared size is checked before memory is used for it. Where the bytes are in a file
+anyway, a block is not held at all, but read back once it is whole.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from refault.trace.format import (
     VERSION,
 )
 
-AGAIN: Final = "import or upload the trace anew"
+AGAIN: Final = "import or upload the trace again"
 
-# The bytes of the file from some byte on, so many of them; all of them were fed before.
+# (offset, count) → those bytes of the file, all of which were fed before.
 ReadBack = Callable[[int, int], bytes]
 
 
 class Frame(NamedTuple):
-    """One whole frame. ``offset`` is the byte of the file its prefix begins at."""
+    """One whole frame. ``offset`` is the byte of the file at which its prefix begins."""
 
     tag: bytes
     offset: int
@@ -75,9 +75,9 @@ def trailer(index_frame_bytes: int) -> bytes:
 
 
 class FrameParser:
-    """Bytes in, frames out. Raises TraceError at the first byte that cannot be right.
+    """Bytes in, frames out. Raises TraceError at the first invalid byte.
 
-    ``read_back`` reads what was fed; with it, blocks are not held.
+    ``read_back`` reads bytes that were fed; with it, blocks are not held.
     """
 
     def __init__(self, read_back: ReadBack | None = None) -> None:
@@ -106,7 +106,7 @@ class FrameParser:
         return self._sha256.hexdigest()
 
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Frame]:
-        """The frames that ``data`` completes; exhaust it before feeding on."""
+        """The frames that ``data`` completes; exhaust the iterator before feeding more."""
         view = memoryview(data)
         while view:
             if self.complete:
@@ -129,9 +129,9 @@ class FrameParser:
                 yield from self._advance()
 
     def pass_over(self, data: bytes | memoryview) -> None:
-        """Takes bytes of whole frames without looking at them: who seeks has no use for them.
+        """Hash the bytes of whole frames without parsing them, for seeking.
 
-        The closing index is held against their SHA-256 all the same.
+        The closing index is still checked against their SHA-256.
         """
         self._sha256.update(data)
         self.size_bytes += len(data)
@@ -180,8 +180,8 @@ class FrameParser:
         head = bytes(self._pending[: len(MAGIC)])
         if not MAGIC.startswith(head):
             raise NotATrace(
-                f"the file begins with {head!r}, not like a refault trace; of a ptt capture or an "
-                "operation vector `refault import` makes one",
+                f"the file begins with {head!r}, so it is not a refault trace; `refault import` "
+                "makes one from a ptt capture or an operation vector",
                 offset=0,
             )
 
@@ -191,7 +191,7 @@ class FrameParser:
         if version != VERSION or zero:
             raise UnsupportedTraceVersion(
                 f"the trace has format version {version}.{zero}, this program reads {VERSION}.0; "
-                "use a newer refault or import the capture anew",
+                "use a newer refault or import the capture again",
                 offset=len(MAGIC),
             )
         self._started = True
@@ -203,7 +203,7 @@ class FrameParser:
         limit = BODY_LIMITS.get(tag)
         if limit is None or (tag == TAG_HEADER) == self._first_tag_seen:
             expected = "a header" if not self._first_tag_seen else "a block or the closing index"
-            raise TraceCorrupt(f"{tag!r} stands where {expected} must", offset=self._offset)
+            raise TraceCorrupt(f"{tag!r} where {expected} must be", offset=self._offset)
         if size > limit:
             raise TraceTooLarge(
                 f"frame {tag.decode()} declares {size} bytes, over the bound of {limit}",
@@ -218,7 +218,7 @@ class FrameParser:
             self._consume()
 
     def _pass(self, passing: _Passing, part: memoryview) -> Iterator[Frame]:
-        """Takes bytes of a block that is not held."""
+        """Check bytes of a block that is not held."""
         passing.crc = zlib.crc32(part, passing.crc)
         passing.missing -= len(part)
         self._sha256.update(part)
@@ -275,7 +275,7 @@ class FrameParser:
 
 
 class _Passing:
-    """A block that goes by without being held."""
+    """A block that is checked without being held."""
 
     def __init__(self, offset: int, missing: int) -> None:
         self.offset = offset

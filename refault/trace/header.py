@@ -10,6 +10,7 @@ import msgpack
 
 from refault.errors import TraceCorrupt, TraceTooLarge
 from refault.printable import first_unprintable, name_of
+from refault.trace.contents import Content, GuestMode, MemorySlot, TraceHeader
 from refault.trace.format import (
     MAX_GFN,
     MAX_GUEST_PAGES,
@@ -21,7 +22,6 @@ from refault.trace.format import (
     MAX_TEXT,
     MAX_VCPUS,
 )
-from refault.trace.model import Content, GuestMode, MemorySlot, TraceHeader
 
 KEYS: Final = frozenset(TraceHeader.__dataclass_fields__)
 MSGPACK_LIMITS: Final = {
@@ -61,7 +61,7 @@ def unpack_header(body: bytes | memoryview, *, offset: int) -> TraceHeader:
     """The header in the body of a HEAD frame that begins at byte ``offset``.
 
     Raises:
-        TraceCorrupt: it is no msgpack map of the right keys, or a value breaks a rule.
+        TraceCorrupt: it is not a msgpack map of the right keys, or a value breaks a rule.
         TraceTooLarge: it declares more notes, slots, vCPUs or text than the format allows.
     """
     values = unpack_map(body, KEYS, "header", offset=offset, max_array_len=MAX_NOTES)
@@ -88,28 +88,28 @@ def unpack_header(body: bytes | memoryview, *, offset: int) -> TraceHeader:
 
 
 def check_text(header: TraceHeader, *, offset: int) -> None:
-    """Refuses text that cannot be shown, and more of it than lists can show.
+    """Refuse text that is not printable, or too long for lists.
 
-    For who writes a trace or takes one in. Who reads does without: a trace that was taken in
-    before these rules is as good as ever.
+    Checked when a trace is written or uploaded, but not when it is read: traces accepted before
+    this rule stay valid.
 
     Raises:
-        TraceCorrupt: a text has a character that may not be shown.
-        TraceTooLarge: ``guest`` says too much.
+        TraceCorrupt: a text has a character that is not printable.
+        TraceTooLarge: ``guest`` is too long.
     """
     for name, text in _texts(header):
         found = first_unprintable(text, lines=name == "notes")
         if found is not None:
             raise TraceCorrupt(
-                f"header.{name} has {name_of(text[found])} at character {found + 1}, which cannot "
-                "be shown; capture or import it again without",
+                f"header.{name} has {name_of(text[found])} at character {found + 1}, which is "
+                "not printable; capture or import it again without it",
                 offset=offset,
             )
     size = sum(len(key) + len(value) for key, value in header.guest.items())
     if size > MAX_GUEST_TEXT:
         raise TraceTooLarge(
             f"header.guest has {size} characters, over the bound of {MAX_GUEST_TEXT}; "
-            "say less of the guest, and the rest in notes",
+            "shorten it, or put the rest into notes",
             offset=offset,
         )
 
@@ -131,15 +131,15 @@ def unpack_map(
 ) -> dict[str, Any]:
     """The msgpack map in ``body``, which must have exactly ``keys``.
 
-    ``limits`` are msgpack's ``max_*_len``; those not given bound what every body may hold, so that
-    a declared length takes no memory beyond them.
+    ``limits`` are msgpack's ``max_*_len``, in addition to those of every body, so that no declared
+    length allocates more.
     """
     try:
         values = msgpack.unpackb(body, strict_map_key=True, **{**MSGPACK_LIMITS, **limits})
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise TraceCorrupt(
-            f"the {what} is no msgpack map within its bounds ({error}); "
-            "import or upload the trace anew",
+            f"the {what} is not a msgpack map within its bounds ({error}); "
+            "import or upload the trace again",
             offset=offset,
         ) from error
     if not isinstance(values, dict) or values.keys() != keys:
@@ -151,7 +151,7 @@ def unpack_map(
 
 
 class _Checks:
-    """The rules for single values; every complaint names the field and the frame's byte."""
+    """The rules for single values; every error names the field and the byte of the frame."""
 
     def __init__(self, offset: int) -> None:
         self.offset = offset
@@ -216,13 +216,13 @@ class _Checks:
     def layout(self, header: TraceHeader) -> None:
         """Slots are those of a capture, have different numbers, and do not overlap."""
         if bool(header.slots) != (header.content == "capture"):
-            raise self.refuse("slots", "there for captures and empty for operations", header.slots)
+            raise self.refuse("slots", "given for captures and empty for operations", header.slots)
         if len({slot.slot for slot in header.slots}) != len(header.slots):
-            raise self.refuse("slots", "numbered differently", header.slots)
+            raise self.refuse("slots", "numbered without repeats", header.slots)
         end = 0
         for slot in sorted(header.slots, key=lambda slot: slot.base_gfn):
             if slot.base_gfn < end or slot.base_gfn + slot.page_count > MAX_GFN:
-                raise self.refuse("slots", "apart from each other and below 2^40 bytes", slot)
+                raise self.refuse("slots", "free of overlaps and below 2^40 bytes", slot)
             end = slot.base_gfn + slot.page_count
         page_count = sum(slot.page_count for slot in header.slots)
         if page_count > MAX_GUEST_PAGES:

@@ -1,7 +1,7 @@
-"""What a block declares, held against its bounds, and its streams decompressed.
+"""Checks what a block declares, and decompresses its streams.
 
-The body of a BLCK frame is drawn in ``packing.py``. No memory is taken for a number that was not
-held against its bound, and none twice for what is large.
+The body of a BLCK frame is drawn in ``packing.py``. No memory is allocated for a number before it
+is checked against its bound, and large data is never held twice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BLOCK_KEYS: Final = frozenset(
         "streams",
     }
 )
-# msgpack: the key before the streams, and how long the size of bytes is, by the byte before it.
+# msgpack: the key before the streams; how many bytes their length takes, by the type byte.
 STREAMS_KEY: Final[bytes] = msgpack.packb("streams")
 BIN_SIZE_BYTES: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 NO_BYTES: Final[bytes] = msgpack.packb(b"")
@@ -45,14 +45,14 @@ ZSTD_CHECKSUM_BYTES: Final = 4
 
 @dataclass
 class PackedBlock:
-    """What a block declares, held against its bounds and against itself."""
+    """What a block declares, checked for bounds and consistency."""
 
     offset: int  # of its frame in the file
     first_event_index: int
     kinds: tuple[tuple[int, int], ...]  # kind, events of it; ascending
     types: dict[str, np.dtype[Any]]  # of each stream's items, in the order of the streams
     counts: dict[str, int]  # of each stream's items
-    compressed: bytes | memoryview  # nothing, once it has been unpacked
+    compressed: bytes | memoryview  # empty, once it has been unpacked
 
     @property
     def event_count(self) -> int:
@@ -61,13 +61,13 @@ class PackedBlock:
 
     @property
     def packed_bytes(self) -> int:
-        """How long all streams are together; at most 41 bytes an event, and MAX_UNPACKED_BYTES."""
+        """The size of all streams: at most 41 bytes an event, and MAX_UNPACKED_BYTES."""
         return sum(self.counts[name] * dtype.itemsize for name, dtype in self.types.items())
 
     def refuse(self, why: str) -> TraceCorrupt:
-        """The error to raise when the block is not what it declares."""
+        """The error for a block that is not what it declares."""
         return TraceCorrupt(
-            f"the block of event {self.first_event_index} {why}; import or upload the trace anew",
+            f"the block of event {self.first_event_index} {why}; import or upload the trace again",
             offset=self.offset,
         )
 
@@ -75,7 +75,7 @@ class PackedBlock:
 def read_block(body: bytes | memoryview, first_event_index: int, *, offset: int) -> PackedBlock:
     """What the BLCK frame at byte ``offset`` declares, before any of it is unpacked.
 
-    ``first_event_index`` is how many events the blocks before hold.
+    ``first_event_index`` is the number of events in the blocks before.
 
     Raises:
         TraceCorrupt: its numbers contradict each other or the blocks before.
@@ -115,9 +115,9 @@ def read_block(body: bytes | memoryview, first_event_index: int, *, offset: int)
 
 
 def _split(body: bytes | memoryview, offset: int) -> tuple[bytes, memoryview]:
-    """The map of a block with no streams in it, and the streams where they lie.
+    """The map of a block with its streams left out, and a view of the streams.
 
-    They end the body: unpacked with the rest, all these bytes would be there twice.
+    The streams end the body; unpacking them with the rest would copy all these bytes.
     """
     key_at = bytes(body[:HEAD_BYTES]).find(STREAMS_KEY)
     at = key_at + len(STREAMS_KEY)
@@ -128,7 +128,7 @@ def _split(body: bytes | memoryview, offset: int) -> tuple[bytes, memoryview]:
             return bytes(body[:at]) + NO_BYTES, streams
     raise TraceCorrupt(
         "the block must be a map that ends with its streams, which are bytes; "
-        "import or upload the trace anew",
+        "import or upload the trace again",
         offset=offset,
     )
 
@@ -176,17 +176,17 @@ class _Bounds:
 
 
 class Rooms:
-    """Memory that blocks were unpacked into, for the next ones: new pages cost as much as decoding.
+    """Buffers that blocks were unpacked into, kept for the next: fresh memory costs as much again.
 
     Threads may share it. It keeps as many rooms as blocks were open at the same time, each as large
-    as its largest block. Whoever takes one overwrites it before anything in it is read.
+    as its largest block. A room must be overwritten before it is read.
     """
 
     def __init__(self) -> None:
         self._free: list[Column] = []
 
     def take(self, size_bytes: int) -> Column:
-        """At least so many bytes, whatever is in them."""
+        """At least so many bytes, of any content."""
         try:
             room = self._free.pop()
         except IndexError:
@@ -196,12 +196,12 @@ class Rooms:
         return room
 
     def give(self, room: Column) -> None:
-        """Takes one back; nobody may look at it any more."""
+        """Take one back; it must not be read any more."""
         self._free.append(room)
 
 
 def decompress(packed: PackedBlock, rooms: Rooms) -> tuple[Column, dict[str, Column]]:
-    """A room, and every stream in it; memory is taken only for a declared and bounded size."""
+    """A room, and every stream in it; only a declared and bounded size is allocated."""
     size_bytes = packed.packed_bytes
     # The streams of 8 bytes an item are the last: one at an even address, all are.
     wide_bytes = 8 * sum(packed.counts[name] for name in ("page", "shift", "value"))
@@ -214,7 +214,7 @@ def decompress(packed: PackedBlock, rooms: Rooms) -> tuple[Column, dict[str, Col
                 + ("" if frame.has_checksum else " and no checksum")
             )
         room = rooms.take(at + size_bytes)
-        # All in one piece: zstd needs no window of its own then.
+        # Decompressed in one piece, so that zstd needs no window of its own.
         reader = zstandard.ZstdDecompressor().stream_reader(
             packed.compressed, read_size=len(packed.compressed)
         )
@@ -231,7 +231,7 @@ def decompress(packed: PackedBlock, rooms: Rooms) -> tuple[Column, dict[str, Col
 
 
 def _frame_bytes(data: bytes | memoryview) -> int:
-    """How long the zstd frame is that ``data`` begins with; 0 if it has too many blocks."""
+    """The length of the zstd frame that ``data`` begins with; 0 if it has too many blocks."""
     at = zstandard.frame_header_size(data)
     for _ in range(MAX_ZSTD_BLOCKS):
         block = int.from_bytes(data[at : at + 3], "little")

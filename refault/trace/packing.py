@@ -1,6 +1,6 @@
 """The events of a block as bytes: streams that compress well and unpack by whole columns.
 
-zstd finds repeats of bytes, so each stream holds one kind of thing, as narrow as it goes::
+zstd finds repeated bytes, so each stream holds one kind of thing, as narrow as possible::
 
     stream    type       items              what
     kind      u8         one per event      in event order
@@ -8,7 +8,7 @@ zstd finds repeats of bytes, so each stream holds one kind of thing, as narrow a
                                             t = the kind's descriptor t-1 again
     offset    u16        one per event that kind by kind: low 12 bits of ``a``
                          is no fetch ACCESS
-    insns8    u8         one per event      in event order; all ones: look into the next wider
+    insns8    u8         one per event      in event order; all ones: see the next wider
     insns16   u16        one per 255        likewise
     insns32   u32        one per 65535
     vcpu      u8         one per descriptor
@@ -23,7 +23,7 @@ zstd finds repeats of bytes, so each stream holds one kind of thing, as narrow a
 A descriptor is what events of one kind have in common: vCPU, flags, aux, page of ``a``, and for an
 ACCESS the distance from gva to gpa. Kinds ascend; descriptors are numbered per kind in order of
 first use. Guests touch few pages in many ways, so tokens repeat in long runs where raw addresses
-would not, and telling kinds apart keeps a burst of table stores from breaking a run of accesses.
+would not, and separating the kinds keeps a burst of table stores from breaking a run of accesses.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from refault.trace.contents import PAGE_BYTES, Block
 from refault.trace.format import EventKind, Flag
-from refault.trace.model import PAGE_BYTES, Block
 
 Column = NDArray[Any]
 
@@ -60,13 +60,13 @@ WIDE_STREAM_TYPES: Final = {**STREAM_TYPES, "token": "<u4"}
 DELTA_KINDS: Final = frozenset({EventKind.TABLE_ENTRY, EventKind.OP_POKE})
 OFFSET_MASK: Final = PAGE_BYTES - 1
 MAX_WINDOW_LOG: Final = 27
-# Larger blocks compress better, but memory is worth more than that where little repeats.
+# Larger blocks compress better, but where little repeats, memory matters more.
 WHOLE_BLOCK_BYTES: Final = 20 << 20
 WHOLE_BLOCK_DESCRIPTORS: Final = 1 << 18
 
 
 class Streams(NamedTuple):
-    """The events of a block, taken apart."""
+    """The events of a block, split into streams."""
 
     first_event_index: int
     kinds: list[list[int]]  # [kind, events of it], ascending
@@ -74,7 +74,7 @@ class Streams(NamedTuple):
 
     @property
     def is_too_much(self) -> bool:
-        """Whether it is better written as two: whoever reads a block has to hold all of it."""
+        """Whether to write it as two blocks: a reader has to hold a whole block."""
         unpacked_bytes = sum(stream.nbytes for stream in self.columns.values())
         return (
             unpacked_bytes > WHOLE_BLOCK_BYTES
@@ -160,9 +160,9 @@ def take_apart(block: Block) -> Streams:
 
 
 def _number(*keys: Column) -> tuple[Column, Column]:
-    """Numbers the different rows of ``keys`` in order of first appearance.
+    """Number the distinct rows of ``keys`` in order of first appearance.
 
-    Returns each row's number, and for each number the row it appears in first.
+    Answers each row's number, and for each number the row it appears in first.
     """
     order = np.lexsort(keys)
     differs = np.ones(len(order), bool)

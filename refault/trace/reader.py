@@ -11,23 +11,24 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from refault.errors import TraceCorrupt, TraceError, TraceTruncated
+from refault.trace.contents import Block, TraceHeader, TraceSummary
 from refault.trace.decoder import TraceDecoder
 from refault.trace.format import FRAME_PREFIX, MAX_INDEX_BYTES, TRAILER, TRAILER_MAGIC
-from refault.trace.model import Block, TraceHeader, TraceSummary
 from refault.trace.totals import Index, read_index
 
 CHUNK_BYTES: Final = 1 << 18
+_WRONG_INDEX: Final = "the closing index is wrong about where blocks begin"
 
 
 class TraceReader:
-    """A trace opened for one pass over its blocks, or over the last of them; a context manager.
+    """A trace opened for one pass over its blocks, or those from some event on; a context manager.
 
     The header is read at once. ``source`` is a path, whose file is closed at the end, or a binary
-    file at its start, which stays open. With ``allow_truncated`` a file that stops early is read up
-    to its last whole block, and ``truncated`` says so; what is there is checked all the same.
+    file at its start, which stays open. With ``allow_truncated`` a file that ends early is read up
+    to its last whole block, and ``truncated`` says so; what is read is still checked.
 
     Raises:
-        TraceError: at any byte that cannot be right.
+        TraceError: at any invalid byte.
     """
 
     def __init__(self, source: Path | BinaryIO, *, allow_truncated: bool = False) -> None:
@@ -61,7 +62,7 @@ class TraceReader:
         self.close()
 
     def close(self) -> None:
-        """Closes the file if the reader opened it; a second call does nothing."""
+        """Close the file if the reader opened it; a second call does nothing."""
         if self._owned:
             self._file.close()
 
@@ -79,12 +80,12 @@ class TraceReader:
 
     @property
     def framed_digest(self) -> str:
-        """SHA-256 of the trace up to the end of the block that was handed out last, in hex."""
+        """SHA-256 (hex) of the trace up to the end of the last block that was yielded."""
         return self._decoder.framed_digest
 
     @property
     def summary(self) -> TraceSummary:
-        """What the trace held.
+        """The summary of the trace.
 
         Raises:
             TraceError: ``blocks()`` was not exhausted yet.
@@ -99,13 +100,13 @@ class TraceReader:
         return self.summary.truncated
 
     def blocks(self, first_event: int = 0) -> Iterator[Block]:
-        """Every block in order, from that with ``first_event`` on; can be asked for once.
+        """Every block in order, from the one with ``first_event`` on; may be called once.
 
-        The bytes before it are hashed and not decoded, where the file has a closing index that
-        says which they are: the summary is the same. Without one, blocks come from the first on.
+        If the file has a closing index, the bytes before that block are hashed but not decoded,
+        and the summary is the same. Without an index, all blocks come, from the first on.
 
         Raises:
-            TraceError: the trace is wrong from some byte on, or blocks were asked for before.
+            TraceError: a byte of the trace is invalid, or this was called before.
         """
         if self._started:
             raise TraceError(f"{self.name} is read in one pass; open it again for another")
@@ -119,7 +120,7 @@ class TraceReader:
         self._summary = self._decoder.finish(allow_truncated=self._allow_truncated)
 
     def _index(self) -> Index | None:
-        """The closing index, if the file can be read there and ends with one."""
+        """The closing index, if the file is seekable and ends with one."""
         if self.size_bytes < 2 * TRAILER.size:
             return None
         here = self._file.tell()
@@ -133,20 +134,20 @@ class TraceReader:
             self._file.seek(self._end - TRAILER.size - body_bytes)
             index = read_index(self._file.read(body_bytes), offset)
         except (TraceError, OSError, struct.error):
-            return None  # whoever reads on finds what is wrong, and where
+            return None  # decoding finds what is wrong, and where
         finally:
             self._file.seek(here)
         return index if index.blocks else None
 
     def _seek(self, index: Index, block: int) -> None:
-        """Begin anew with that block; the bytes before it are only hashed."""
+        """Start again at that block; the bytes before it are only hashed."""
         self._decoder = TraceDecoder()
         self._file.seek(self._end - self.size_bytes)
         first, target = index.blocks[0][0], index.blocks[block][0]
         for _ in self._decoder.feed(self._file.read(first)):
-            raise TraceCorrupt("the closing index says otherwise where blocks begin", offset=first)
+            raise TraceCorrupt(_WRONG_INDEX, offset=first)
         if self._decoder.header is None:
-            raise TraceCorrupt("the closing index says otherwise where blocks begin", offset=first)
+            raise TraceCorrupt(_WRONG_INDEX, offset=first)
         left = target - first
         while left:
             data = self._file.read(min(CHUNK_BYTES, left))
@@ -157,7 +158,7 @@ class TraceReader:
         self._decoder.begin_at(index, block)
 
     def _read_header(self) -> Iterator[Block]:
-        """Feeds chunks until the header is there; what those chunks hold beyond it comes back."""
+        """Feed chunks until the header is complete; answers the blocks they hold beyond it."""
         while self._decoder.header is None:
             data = self._file.read(CHUNK_BYTES)
             if not data:
@@ -183,6 +184,6 @@ def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
 
 
 def trace_digest(path: Path) -> str:
-    """The SHA-256 of a file in hex: the name of the trace in it, whether or not it is sound."""
+    """The SHA-256 of a file in hex: the name of the trace in it, whether or not it is valid."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
-"""What events must be like beyond their bytes, as far as no MMU is needed to tell.
+"""The rules for the values of events, as far as they can be checked without an MMU.
 
-Every rule looks at whole columns. A broken one names the event and the byte its block begins at.
+Every rule looks at whole columns. The error names the event and the byte its block begins at.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refault.errors import TraceCorrupt
+from refault.trace.contents import PAGE_BYTES, Block, TraceHeader
 from refault.trace.format import (
     CAPTURE_KINDS,
     KIND_NAMES,
@@ -22,7 +23,6 @@ from refault.trace.format import (
     OPERATION_KINDS,
     EventKind,
 )
-from refault.trace.model import PAGE_BYTES, Block, TraceHeader
 
 Column = NDArray[Any]
 KNOWN_FLAGS: Final = 63
@@ -35,7 +35,7 @@ NOWHERE: Final = np.empty(0, np.int64)
 
 
 class _Rows:
-    """The events of one kind in a block, their columns on demand."""
+    """The events of one kind in a block; their columns are made on demand."""
 
     def __init__(self, block: Block, events: Column, header: TraceHeader) -> None:
         self.block = block
@@ -57,21 +57,24 @@ class _Rows:
 
 
 class _Rule(NamedTuple):
-    """``broken`` says of which rows it does not hold."""
+    """``broken`` marks the rows that break it."""
 
     message: str
     broken: Callable[[_Rows], Column]
 
 
 def _misaligned(size: int) -> _Rule:
-    return _Rule(f"its address is no multiple of {size}", lambda rows: (rows.a & (size - 1)) != 0)
+    message = f"its address is not a multiple of {size}"
+    return _Rule(message, lambda rows: (rows.a & (size - 1)) != 0)
 
 
 OUTSIDE: Final = _Rule(
     "its page table lies outside the guest's memory, which the header's slots describe",
     _Rows.outside_memory,
 )
-OFF_PAGE: Final = _Rule("it names no whole page", lambda rows: (rows.a & (PAGE_BYTES - 1)) != 0)
+OFF_PAGE: Final = _Rule(
+    "its address is not that of a page", lambda rows: (rows.a & (PAGE_BYTES - 1)) != 0
+)
 UNKNOWN_SLOT: Final = _Rule(
     f"slots are numbered 0 to {MAX_SLOTS - 1}", lambda rows: rows.aux >= MAX_SLOTS
 )
@@ -102,7 +105,7 @@ def _fault_flags(rows: _Rows) -> Column:
 RULES: Final[dict[int, tuple[_Rule, ...]]] = {
     K["TABLE_STORE"]: (
         OUTSIDE,
-        _Rule("it has no such size or level", _no_store_aux),
+        _Rule("its size or level is not valid", _no_store_aux),
         _Rule("its address or its value does not fit its size", _store_misfits),
     ),
     K["CR"]: (
@@ -113,8 +116,8 @@ RULES: Final[dict[int, tuple[_Rule, ...]]] = {
     ),
     K["MSR"]: (_Rule(f"only EFER ({EFER:#x}) is recorded", lambda rows: rows.a != EFER),),
     K["PAGE_FAULT"]: (
-        _Rule("its aux is not the low byte of the code", lambda rows: rows.aux != rows.b & 0xFF),
-        _Rule("its flags contradict the code", lambda rows: rows.flags & 7 != _fault_flags(rows)),
+        _Rule("its aux is not the low byte of its code", lambda rows: rows.aux != rows.b & 0xFF),
+        _Rule("its flags contradict its code", lambda rows: rows.flags & 7 != _fault_flags(rows)),
     ),
     K["TABLE_SNAPSHOT"]: (
         OUTSIDE,
@@ -128,7 +131,7 @@ RULES: Final[dict[int, tuple[_Rule, ...]]] = {
     K["TABLE_ENTRY"]: (
         OUTSIDE,
         _misaligned(8),
-        _Rule("entries of a snapshot take no time", lambda rows: rows.insns != 0),
+        _Rule("entries of a snapshot have insns 0", lambda rows: rows.insns != 0),
     ),
     K["TABLE_DROP"]: (
         OUTSIDE,
@@ -178,7 +181,7 @@ RULES: Final[dict[int, tuple[_Rule, ...]]] = {
 
 
 class EventRules:
-    """Holds the events of one trace against the rules, in order; remembers what is still open."""
+    """Checks the events of one trace, in order; remembers what is still open."""
 
     def __init__(self, header: TraceHeader) -> None:
         self._header = header
@@ -191,7 +194,7 @@ class EventRules:
         self._is_begun_amid = False
 
     def begin_amid(self) -> None:
-        """The next block is not the first: what it goes on with is taken as due."""
+        """The next block is not the first: entries or a boot it begins with are accepted."""
         self._is_begun_amid = True
 
     def begin_block(self, kinds: Iterable[int], offset: int) -> None:
@@ -210,12 +213,12 @@ class EventRules:
                 )
 
     def check(self, block: Block, places: Mapping[int, Column]) -> None:
-        """Holds the next events of the block against the rules.
+        """Check the next events of the block.
 
-        ``places`` says for each kind among them where its events are, ascending.
+        ``places`` maps each kind among them to the positions of its events, ascending.
 
         Raises:
-            TraceCorrupt: an event breaks one.
+            TraceCorrupt: an event breaks a rule.
         """
         if int(block.vcpu.max()) >= self._header.vcpu_count:
             worst = block.vcpu >= self._header.vcpu_count
@@ -241,10 +244,10 @@ class EventRules:
             self._check_boots(block, halves, boots)
 
     def finish(self, *, offset: int) -> None:
-        """The trace ended before byte ``offset``; nothing may be open.
+        """The trace ended before byte ``offset``: nothing may be open.
 
         Raises:
-            TraceCorrupt: the last snapshot or boot is not whole.
+            TraceCorrupt: the last snapshot or boot is incomplete.
         """
         if self._entries_due:
             raise TraceCorrupt(
@@ -255,7 +258,7 @@ class EventRules:
             raise TraceCorrupt("the trace ends between OP_BOOT_CR and OP_BOOT", offset=offset)
 
     def _take_as_due(self, block: Block) -> None:
-        """Entries or a boot that a block begins with belong to what the block before began."""
+        """Entries or a boot at the start of a block belong to what the block before began."""
         others = np.flatnonzero(block.kind != K["TABLE_ENTRY"])
         due = int(others[0]) if len(others) else block.event_count
         self._is_begun_amid = due == block.event_count
@@ -266,17 +269,17 @@ class EventRules:
             self._booting_vcpu = int(block.vcpu[0])
 
     def _check_first(self, block: Block, machines: Column) -> None:
-        """OP_VM is the first event of operations and comes but once."""
+        """OP_VM is the first event of operations, and occurs once."""
         if block.first_event_index == 0:
             if not len(machines) or machines[0]:
                 raise self._refuse(block, 0, "a trace of operations begins with OP_VM")
             machines = machines[1:]
         if len(machines):
-            raise self._refuse(block, int(machines[0]), "OP_VM comes but once, first")
+            raise self._refuse(block, int(machines[0]), "OP_VM occurs once only, first")
 
     def _check_snapshots(self, block: Block, starts: Column, found: Column) -> None:
-        """Behind a TABLE_SNAPSHOT stand its ``b`` entries, ascending in its page; no others."""
-        # A snapshot the last events left open stands as if just before the first of these.
+        """A TABLE_SNAPSHOT is followed by its ``b`` entries, ascending in its page; no others."""
+        # A snapshot that the last events left open counts as one just before the first of these.
         counts = np.append(self._entries_due, block.b[starts])
         tables = np.append(self._table_gpa, block.a[starts])
         starts = np.append(-1, starts)
@@ -290,7 +293,7 @@ class EventRules:
             at = int(wrong[0]) if len(wrong) else common
             first = min(int(places[at]) for places in (found, due) if at < len(places))
             raise self._refuse(
-                block, first, "behind a snapshot stand all its TABLE_ENTRY events, and no others"
+                block, first, "a snapshot is followed by all its TABLE_ENTRY events, and no others"
             )
         entries = block.a[found]
         before = np.append(self._last_entry_gpa, entries)[:-1]
@@ -306,7 +309,7 @@ class EventRules:
         self._last_entry_gpa = int(entries[-1]) if continued else -1
 
     def _check_boots(self, block: Block, halves: Column, found: Column) -> None:
-        """OP_BOOT_CR and OP_BOOT of one vCPU stand side by side."""
+        """OP_BOOT directly follows OP_BOOT_CR of the same vCPU."""
         due = halves + 1
         vcpus = block.vcpu[halves].astype(np.int64)
         if self._booting_vcpu is not None:
@@ -317,7 +320,7 @@ class EventRules:
             due, vcpus = due[:-1], vcpus[:-1]
         if not np.array_equal(found, due) or (block.vcpu[found] != vcpus).any():
             at = int(np.append(found, due).min())
-            raise self._refuse(block, at, "OP_BOOT follows directly on OP_BOOT_CR of its vCPU")
+            raise self._refuse(block, at, "OP_BOOT directly follows OP_BOOT_CR of its vCPU")
 
     def _refuse(self, block: Block, at: int, why: str) -> TraceCorrupt:
         a, b = (int(column[at]) % (1 << 64) for column in (block.a, block.b))

@@ -1,4 +1,4 @@
-"""What the catalogue says of a trace beyond its counts: address spaces and marks."""
+"""What the service shows of a trace beyond its counts: address spaces and marks."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Final
 
 import numpy as np
 
+from refault.trace.contents import Block, GuestMode
 from refault.trace.format import EventKind
-from refault.trace.model import Block, GuestMode
 from refault.trace.rules import NOWHERE, Column
 
 ADDRESS_SPACES_MAX: Final = 65536
 MARKS_MAX: Final = 1024
-# CR3 without what is no part of the root's address: flags, and a PCID in long mode.
+# The root's address in CR3: without flags and, in long mode, the PCID.
 _FRAME: Final = 0x000F_FFFF_FFFF_F000
 _PAE_ROOT: Final = 0xFFFF_FFE0
 
 
 class TraceStatistics:
-    """Grows with the blocks of a trace, in bounded memory.
+    """Counts over the blocks of a trace, in bounded memory.
 
-    ``address_space_count`` is that of the distinct roots CR3 was seen to hold, at most
+    ``address_space_count`` is the number of distinct roots that CR3 held, at most
     ADDRESS_SPACES_MAX; ``marks`` says how often each number was marked, for the first MARKS_MAX.
     """
 
@@ -36,7 +36,7 @@ class TraceStatistics:
         return len(self._roots)
 
     def add(self, block: Block, places: Mapping[int, Column]) -> None:
-        """Takes the next events; ``places`` says for each kind among them where they are."""
+        """Add the next events; ``places`` maps each kind among them to its positions."""
         loads = places.get(EventKind.OP_CR3, NOWHERE)
         written = places.get(EventKind.CR, NOWHERE)
         roots = np.append(block.a[loads], block.a[written[block.aux[written] == 3]])

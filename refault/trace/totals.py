@@ -10,10 +10,10 @@ import msgpack
 import numpy as np
 
 from refault.errors import TraceCorrupt, TraceTooLarge
+from refault.trace.contents import Block
 from refault.trace.format import KIND_NAMES, MAX_BLOCKS, MAX_EVENTS, EventKind
 from refault.trace.frames import Frame
 from refault.trace.header import unpack_map
-from refault.trace.model import Block
 
 SHA256_BYTES: Final = 32
 INDEX_KEYS: Final = frozenset(
@@ -22,7 +22,7 @@ INDEX_KEYS: Final = frozenset(
 
 
 class Index(NamedTuple):
-    """A closing index as it states itself; it is only true once the file was read to its end."""
+    """What a closing index states; it is checked only once the file was read to its end."""
 
     event_count: int
     instruction_count: int
@@ -39,7 +39,7 @@ def read_index(body: bytes, offset: int) -> Index:
     """What the body of an INDX frame states.
 
     Raises:
-        TraceCorrupt: no trace could have such an index.
+        TraceCorrupt: the index contradicts itself.
     """
     values = unpack_map(
         body,
@@ -61,7 +61,7 @@ def read_index(body: bytes, offset: int) -> Index:
         is_one &= block[0] > end and block[1] == events and block[2] > 0
         end, events = block[0], block[1] + block[2]
     if not is_one or end >= offset or events != index.event_count:
-        raise TraceCorrupt("the closing index is that of no trace", offset=offset)
+        raise TraceCorrupt("the closing index contradicts itself", offset=offset)
     return index
 
 
@@ -76,7 +76,7 @@ class Totals:
         self._by_kind: dict[int, int] = {}
 
     def count_block(self, kinds: Iterable[tuple[int, int]], offset: int) -> None:
-        """Counts a block of so many events of these kinds, whose frame begins at byte ``offset``.
+        """Count a block of so many events of these kinds, whose frame begins at byte ``offset``.
 
         Raises:
             TraceTooLarge: the trace has more blocks or events than the format allows.
@@ -95,11 +95,11 @@ class Totals:
             )
 
     def add_instructions(self, block: Block) -> None:
-        """Counts the time that passed in some events of the block begun last."""
+        """Add the time of some events of the latest block."""
         self.instruction_count += int(block.insns.sum(dtype=np.uint64))
 
     def begin_at(self, index: Index, block: int) -> None:
-        """Blocks before that one are passed over; what they hold is taken from the index."""
+        """Skip the blocks before that one; their counts are taken from the index."""
         self._passed = index
         self.blocks = list(index.blocks[:block])
         self.event_count = index.blocks[block][1]
@@ -117,10 +117,10 @@ class Totals:
         return body
 
     def check_index(self, frame: Frame) -> dict[str, int]:
-        """Holds the closing index against what was counted; returns what the capture recorded.
+        """Compare the closing index with what was counted; answers what the capture recorded.
 
         Raises:
-            TraceCorrupt: the index states anything else than what the file holds.
+            TraceCorrupt: the index does not state what the file holds.
         """
         index = unpack_map(
             frame.body,
@@ -134,7 +134,7 @@ class Totals:
             if index[name] != counted:
                 raise TraceCorrupt(
                     f"the closing index states {name} {_shown(index[name])}, "
-                    f"the file holds {_shown(counted)}; import or upload the trace anew",
+                    f"the file holds {_shown(counted)}; import or upload the trace again",
                     offset=frame.offset,
                 )
         if self._passed is not None:

@@ -1,7 +1,7 @@
-"""Streams of a block back into events, a hundred thousand at a time, never one by one.
+"""Turns the streams of a block back into events, a hundred thousand at a time.
 
-The streams are drawn in ``packing.py``. What a block declares is held against them before an event
-leaves.
+The streams are drawn in ``packing.py``. They are checked against what the block declares before
+any event is yielded.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from refault.trace.contents import Block
 from refault.trace.format import EventKind, Flag
-from refault.trace.model import Block
 from refault.trace.packed import PackedBlock, Rooms, decompress
 from refault.trace.packing import DELTA_KINDS, OFFSET_MASK, Column
 
-# So many events leave at a time: few enough that one column, a megabyte, stays in the cache while
-# it is put together, and enough that the calls for each kind cost little.
+# Events of a slice: few enough that one column, a megabyte, stays in the cache while it is made,
+# and enough that the calls for each kind cost little.
 SLICE_EVENTS: Final = 1 << 17
-# Bare numbers: numpy widens a whole column to int64 to meet a member of an enum.
+# Plain numbers: compared with a member of an enum, numpy widens a whole column to int64.
 ACCESS: Final = int(EventKind.ACCESS)
 FETCH: Final = int(Flag.FETCH)
 
@@ -43,11 +43,11 @@ class _Cursor:
         self._at = 0
 
     def take(self, count: int) -> Column:
-        """The next ``count`` items, at an even address."""
+        """The next ``count`` items, aligned."""
         return _aligned(self.view(count))
 
     def view(self, count: int) -> Column:
-        """The next ``count`` items where they lie."""
+        """The next ``count`` items, as a view."""
         if count > len(self._stream) - self._at:
             raise self._packed.refuse("holds fewer items than its events need")
         self._at += count
@@ -60,12 +60,12 @@ class _Cursor:
 
 
 def _aligned(items: Column) -> Column:
-    """A stream begins at any byte; numpy is much slower on odd addresses than this small copy."""
+    """A stream begins at any byte, and numpy on unaligned items is slower than this small copy."""
     return np.require(items, requirements="A")
 
 
 class _Lane:
-    """The events of one kind: their descriptors and, but for ACCESS, their offsets and values."""
+    """The events of one kind: their descriptors and, except for ACCESS, offsets and values."""
 
     def __init__(self, kind: int, tokens: _Cursor, first_descriptor: int) -> None:
         self.kind = kind
@@ -90,10 +90,10 @@ class BlockUnpacker:
     """The events of one block; ``slices`` hands them out once."""
 
     def __init__(self, packed: PackedBlock, rooms: Rooms | None = None) -> None:
-        """Decompresses the block's streams and holds them against what it declares."""
+        """Decompress the block's streams and check them against what it declares."""
         self._rooms = rooms or Rooms()
         self._room, streams = decompress(packed, self._rooms)
-        # From here on nobody needs the compressed bytes, and they may be as many again.
+        # The compressed bytes are not needed any more, and may be as many again.
         packed.compressed = b""
         self._packed = packed
         self._kind = streams["kind"]
@@ -112,12 +112,12 @@ class BlockUnpacker:
         return self._packed.kinds
 
     def slices(self) -> Iterator[tuple[Block, dict[int, Column]]]:
-        """The events in order, ``SLICE_EVENTS`` at a time, and where each kind is among them.
+        """The events in order, ``SLICE_EVENTS`` at a time, and the positions of each kind.
 
         Raises:
             TraceCorrupt: the streams contradict each other.
         """
-        # What is handed out are copies, and no view of the room.
+        # Yield copies, not views of the room.
         for start in range(0, self._packed.event_count, SLICE_EVENTS):
             kind = self._kind[start : start + SLICE_EVENTS].copy()
             yield self._slice(kind, self._packed.first_event_index + start)
@@ -175,7 +175,7 @@ class BlockUnpacker:
         return insns
 
     def _make_lanes(self, streams: dict[str, Column], offsets: Column) -> list[_Lane]:
-        """A lane per kind, with tokens that are sure to name descriptors of that kind."""
+        """A lane per kind, whose tokens are checked to name descriptors of that kind."""
         lanes = []
         tokens = _Cursor(self._packed, streams["token"])
         other_offsets = _Cursor(self._packed, offsets)

@@ -8,26 +8,26 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from refault.errors import TraceError
+from refault.trace.contents import TraceHeader, TraceSummary
 from refault.trace.costs import TraceCosts
 from refault.trace.decoder import TraceDecoder
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import Frame, ReadBack
 from refault.trace.header import check_text
-from refault.trace.model import TraceHeader, TraceSummary
 from refault.trace.packed import Rooms
 from refault.trace.statistics import TraceStatistics
 
 FRAMES_AHEAD = 4
-"""Blocks that may have come in and wait to be checked: none of them is held in memory."""
+"""Blocks that may have arrived and wait to be checked; none of them is held in memory."""
 
 
 class TraceValidator:
     """Push parser for uploads: refuses a bad trace at the first byte that shows it.
 
     Holds at most one compressed and one decoded block. With ``read_back``, which reads bytes that
-    were fed, it holds no compressed block but for the time it is decoded; with ``decoding`` as well
-    that is done there, while the next blocks come in, and a bad block is refused a little later.
-    Validators that share ``rooms`` hold as many decoded blocks as they decode at the same time.
+    were fed, a compressed block is held only while it is decoded. With ``decoding`` as well, blocks
+    are decoded in that executor while the next ones arrive, and a bad one is refused a little
+    later. Validators that share ``rooms`` hold as many decoded blocks as they decode at a time.
     """
 
     def __init__(
@@ -43,21 +43,21 @@ class TraceValidator:
 
     @property
     def statistics(self) -> TraceStatistics:
-        """What the blocks so far showed."""
+        """The statistics of the blocks so far."""
         if self._statistics is None:
             self._statistics = TraceStatistics(self.header.guest_mode if self.header else "long")
         return self._statistics
 
     @property
     def costs(self) -> TraceCosts | None:
-        """What a replay of the blocks so far takes, once there is a header."""
+        """What replaying the blocks so far costs; None before the header."""
         if self._costs is None and self.header is not None:
             self._costs = TraceCosts(self.header)
         return self._costs
 
     @property
     def header(self) -> TraceHeader | None:
-        """The header, once its bytes came."""
+        """The header; None until all its bytes were fed."""
         return self._decoder.header
 
     @property
@@ -66,10 +66,10 @@ class TraceValidator:
         return self._decoder.size_bytes
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Takes the next bytes, any number of them.
+        """Check the next bytes, any number of them.
 
         Raises:
-            TraceError: the trace is wrong; ``offset`` is the byte. Feed nothing after that.
+            TraceError: the trace is invalid; ``offset`` is the byte. Feed nothing after that.
         """
         try:
             for frame in self._decoder.frames(data):
@@ -79,29 +79,29 @@ class TraceValidator:
                     self.settle()
                     self._take(frame)
         except TraceError:
-            # What is wrong in a block before is the first that is.
+            # An error in a block before this one comes first.
             self.settle()
             raise
 
     def settle(self) -> None:
-        """Waits until all that was fed has been checked; raises as ``feed`` does."""
+        """Wait until all that was fed has been checked; raises as ``feed`` does."""
         if self._beside is not None:
             self._beside.settle()
 
-    def go_on_reading_from(self, read_back: ReadBack) -> None:
-        """What was fed is read back from there, from now on."""
-        self._decoder.go_on_reading_from(read_back)
+    def read_back_from(self, read_back: ReadBack) -> None:
+        """From now on, read what was fed back with this function."""
+        self._decoder.read_back_from(read_back)
 
     def abandon(self) -> None:
-        """Waits until nothing is read back any more; what is wrong with the trace is not told."""
+        """Wait until nothing is read back any more; errors of the trace are dropped."""
         if self._beside is not None:
             self._beside.abandon()
 
     def close(self) -> TraceSummary:
-        """What the trace held; call it after the last byte.
+        """The summary of the trace; call it after the last byte.
 
         Raises:
-            TraceError: the trace is not whole.
+            TraceError: the trace is incomplete.
         """
         self.settle()
         return self._decoder.finish()
@@ -111,15 +111,15 @@ class TraceValidator:
             self.statistics.add(block, places)
             if self.costs is not None:
                 self.costs.add(block, places)
-            del block, places  # before the next are made
+            del block, places  # free them before the next are made
         if frame.tag == TAG_HEADER and self.header is not None:
             check_text(self.header, offset=frame.offset)
 
 
 class _Beside:
-    """Frames that are checked in an executor, in their order, while others come.
+    """Checks frames in an executor, in order, while others arrive.
 
-    One at a time, and whoever else has some gets its turn in between.
+    One at a time, so that other validators get their turn in between.
     """
 
     def __init__(self, executor: Executor, take: Callable[[Frame], None]) -> None:
@@ -130,7 +130,7 @@ class _Beside:
         self._error: BaseException | None = None
 
     def put(self, frame: Frame) -> None:
-        """Adds one as soon as there is room; raises what was wrong with one before."""
+        """Add a frame as soon as there is room; raises the error of an earlier one."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._frames) < FRAMES_AHEAD)
             self._raise()
@@ -139,13 +139,13 @@ class _Beside:
                 self._executor.submit(self._check_first)
 
     def settle(self) -> None:
-        """Waits for all of them; raises what was wrong with one."""
+        """Wait for all of them; raises the error of one."""
         with self._changed:
             self._changed.wait_for(lambda: not self._frames)
             self._raise()
 
     def abandon(self) -> None:
-        """Waits for the one that is being checked; the others never are."""
+        """Wait for the one that is being checked; the others are dropped."""
         with self._changed:
             while len(self._frames) > 1:
                 self._frames.pop()
@@ -156,7 +156,7 @@ class _Beside:
         error: BaseException | None = None
         try:
             self._take(self._frames[0])
-        except BaseException as found:  # noqa: BLE001  # who feeds raises it
+        except BaseException as found:  # noqa: BLE001  # raised by the thread that feeds
             error = found
         with self._changed:
             self._frames.popleft()

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from refault.errors import TraceError
+from refault.trace.contents import Block, TraceHeader, TraceSummary, join_blocks
 from refault.trace.format import MAX_BLOCK_EVENTS, TAG_BLOCK, TAG_HEADER, TAG_INDEX
 from refault.trace.frames import frame, preamble, trailer
 from refault.trace.header import pack_header
-from refault.trace.model import Block, TraceHeader, TraceSummary, join_blocks
 from refault.trace.packing import take_apart
 from refault.trace.rules import EventRules
 from refault.trace.totals import Totals
@@ -27,10 +27,9 @@ DEFAULT_BLOCK_EVENTS: Final = MAX_BLOCK_EVENTS
 class TraceWriter:
     """A trace being written; a context manager.
 
-    To a path it writes beside it, as ``NAME.partial``, and renames at ``close()``, so that no
-    reader meets half a trace; leaving the ``with`` block by an exception removes the partial file.
-    A binary file given instead stays open. Events that break a rule are refused as a reader
-    would refuse them.
+    A path is written as ``NAME.partial`` and renamed at ``close()``, so that no reader sees half a
+    trace; leaving the ``with`` block by an exception removes the partial file. A binary file stays
+    open. Events that break a rule are refused, as a reader would.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class TraceWriter:
         a: ArrayLike = 0,
         b: ArrayLike = 0,
     ) -> None:
-        """Adds events, one column each; a column may be one value for all of them.
+        """Add events, one column each; a column may be one value for all of them.
 
         ``a`` and ``b`` may be uint64 or int64; their bits are kept.
         """
@@ -111,7 +110,7 @@ class TraceWriter:
         self.append_block(Block(0, kinds, *columns))
 
     def append_block(self, block: Block) -> None:
-        """Adds a copy of the events of a block; its ``first_event_index`` is not looked at."""
+        """Add a copy of the events of a block; its ``first_event_index`` is ignored."""
         self._pending.append(block.copied())
         self._pending_count += block.event_count
         if self._pending_count >= self._block_events:
@@ -123,9 +122,9 @@ class TraceWriter:
             self._pending, self._pending_count = [rest.copied()], rest.event_count
 
     def close(self, recorded: Mapping[str, int] | None = None) -> TraceSummary:
-        """Writes what is left and the closing index, and names the trace.
+        """Write the pending events and the closing index; answers the summary.
 
-        ``recorded`` is what the capture tool said at its end, kept for later checks.
+        ``recorded`` is what the capture tool itself counted, kept for later checks.
         """
         if self._pending_count:
             self._write_block(self._take_pending())
@@ -152,7 +151,7 @@ class TraceWriter:
         return self._summary
 
     def discard(self) -> None:
-        """Gives the trace up and removes what was written, if the writer made the file."""
+        """Give up, and remove the file if the writer made it."""
         if self._path:
             with suppress(OSError):
                 self._file.close()

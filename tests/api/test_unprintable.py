@@ -250,7 +250,7 @@ async def test_a_trace_whose_header_cannot_be_shown_is_refused_at_its_header(
 ):
     text = BAD[kind]
     value = {"1": text} if field in {"guest", "workload_marks"} else text
-    with pytest.raises(Exception, match=f"header.{field}.*cannot be shown"):
+    with pytest.raises(Exception, match=f"header.{field}.*not printable"):
         trace_bytes(**{field: value})
     # As somebody writes it who has another writer.
     monkeypatch.setattr(header, "check_text", lambda *_args, **_given: None)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import zstandard
 
-from refault.trace.importers.golden import to_lines
+from refault.trace.importers.vectors import to_lines
 from tests.engines.exhausting import dirty_logs
 
 PROGRAM = (

@@ -58,7 +58,7 @@ def test_a_store_across_words_is_refused_by_the_reader_and_kept_inside_by_the_ke
         assert word[2] & before == (0 if size == 8 else before)  # a word is stored whole
         assert word[2] >> 8 * offset & 0xFF == 0
         assert following[2] == 5
-        with pytest.raises(TraceCorrupt, match=f"its address is no multiple of {size}"):
+        with pytest.raises(TraceCorrupt, match=f"its address is not a multiple of {size}"):
             replay(guest.trace(), [BASE])
 
 

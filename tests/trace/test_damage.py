@@ -179,15 +179,15 @@ def test_a_missing_repeated_or_displaced_block_is_refused():
     ):
         assert "must follow" in str(error_of(assembled(frames)))
     assert "closing index states" in str(error_of(assembled([header, first, second, index])))
-    assert "stands where" in str(error_of(assembled([header, header, first, index])))
-    assert "stands where a header must" in str(error_of(assembled([first, second, third, index])))
+    assert " where a block" in str(error_of(assembled([header, header, first, index])))
+    assert "where a header must be" in str(error_of(assembled([first, second, third, index])))
 
 
 def test_a_frame_of_an_unknown_tag_is_refused():
     frames = frames_of(SMALL)
     error = error_of(assembled([frames[0], (b"MORE", b"\x80"), *frames[1:]]))
 
-    assert "b'MORE' stands where a block or the closing index must" in str(error)
+    assert "b'MORE' where a block or the closing index must be" in str(error)
     assert error.offset == frame_offsets(SMALL)[1]
 
 

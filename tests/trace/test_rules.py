@@ -47,9 +47,9 @@ BROKEN_CAPTURES = {
     "a table far outside": (row(K.TABLE_STORE, aux=0x13, a=1 << 63), "outside the guest's memory"),
     "a snapshot outside": (row(K.TABLE_SNAPSHOT, aux=1, a=RAM_BYTES), "outside the guest's memory"),
     "a drop outside": (row(K.TABLE_DROP, aux=1, a=-4096, b=1), "outside the guest's memory"),
-    "a store of 16 bytes": (row(K.TABLE_STORE, aux=0x14), "no such size or level"),
-    "a store to level 0": (row(K.TABLE_STORE, aux=0x03), "no such size or level"),
-    "a store to level 5": (row(K.TABLE_STORE, aux=0x53), "no such size or level"),
+    "a store of 16 bytes": (row(K.TABLE_STORE, aux=0x14), "its size or level is not valid"),
+    "a store to level 0": (row(K.TABLE_STORE, aux=0x03), "its size or level is not valid"),
+    "a store to level 5": (row(K.TABLE_STORE, aux=0x53), "its size or level is not valid"),
     "a store across words": (row(K.TABLE_STORE, aux=0x13, a=4), "does not fit its size"),
     "a store across halves": (row(K.TABLE_STORE, aux=0x12, a=2), "does not fit its size"),
     "a byte with a wide value": (row(K.TABLE_STORE, aux=0x10, a=3, b=256), "does not fit its size"),
@@ -58,13 +58,13 @@ BROKEN_CAPTURES = {
     "another MSR": (row(K.MSR, a=0xC0000081), "only EFER"),
     "a fault's aux": (row(K.PAGE_FAULT, aux=7, b=6, flags=5), "not the low byte"),
     "a fault's flags": (row(K.PAGE_FAULT, aux=6, b=6, flags=4), "flags contradict"),
-    "a snapshot inside a page": (row(K.TABLE_SNAPSHOT, aux=1, a=8), "no whole page"),
+    "a snapshot inside a page": (row(K.TABLE_SNAPSHOT, aux=1, a=8), "not that of a page"),
     "a snapshot of level 0": (row(K.TABLE_SNAPSHOT, a=0), "levels 1 to 4"),
     "a snapshot of 513": (row(K.TABLE_SNAPSHOT, aux=1, b=513), "at most 512 entries"),
     "a snapshot of -1": (row(K.TABLE_SNAPSHOT, aux=1, b=-1), "at most 512 entries"),
     "a drop of level 9": (row(K.TABLE_DROP, aux=1, b=9), "levels 1 to 4"),
     "an invpcid of type 4": (row(K.INVPCID, aux=4), "types are 0 to 3"),
-    "an entry without snapshot": (row(K.TABLE_ENTRY, a=8, b=1), "behind a snapshot stand all"),
+    "an entry without snapshot": (row(K.TABLE_ENTRY, a=8, b=1), "a snapshot is followed by all"),
     "a slot beyond all": (row(K.OP_DIRTYLOG, aux=36), "slots are numbered 0 to 35"),
     "an operation of a vCPU": (row(K.OP_LD, a=8), "cannot have"),
 }
@@ -84,7 +84,7 @@ def test_an_event_of_a_capture_that_breaks_a_rule_is_named(name):
 
 BROKEN_OPERATIONS = {
     "another number of vCPUs": (row(K.OP_VM, a=3), "not the header's"),
-    "a second machine": (VM, "OP_VM comes but once"),
+    "a second machine": (VM, "OP_VM occurs once only"),
     "a note that is not there": (row(K.OP_NOTE, a=1), "no such note"),
     "a slot beyond all": (row(K.OP_MEM, aux=36, flags=1, b=1), "slots are numbered 0 to 35"),
     "memory of host level 0": (row(K.OP_MEM, b=1), "host levels are 1 to 3"),
@@ -98,12 +98,12 @@ BROKEN_OPERATIONS = {
         row(K.OP_MEM, flags=1, a=1 << 62, b=(1 << 63) - 1),
         "memory ends at frame",
     ),
-    "a poke across words": (row(K.OP_POKE, a=4), "no multiple of 8"),
-    "a store across words": (row(K.OP_ST, a=4), "no multiple of 8"),
-    "a half store astray": (row(K.OP_ST4, a=2), "no multiple of 4"),
-    "a quarter store astray": (row(K.OP_ST2, a=1), "no multiple of 2"),
-    "a load astray": (row(K.OP_LD, a=1), "no multiple of 8"),
-    "half a boot": (row(K.OP_BOOT), "OP_BOOT follows directly"),
+    "a poke across words": (row(K.OP_POKE, a=4), "not a multiple of 8"),
+    "a store across words": (row(K.OP_ST, a=4), "not a multiple of 8"),
+    "a half store astray": (row(K.OP_ST4, a=2), "not a multiple of 4"),
+    "a quarter store astray": (row(K.OP_ST2, a=1), "not a multiple of 2"),
+    "a load astray": (row(K.OP_LD, a=1), "not a multiple of 8"),
+    "half a boot": (row(K.OP_BOOT), "OP_BOOT directly follows"),
     "a changed entry of 2": (row(K.OP_CHANGE_PTE, b=2), "writable (1) or not (0)"),
     "an event of a capture": (row(K.ACCESS), "cannot have"),
 }
@@ -198,7 +198,7 @@ def test_a_boot_is_two_events_of_one_vcpu_side_by_side(block_rows):
         [vm, first, load],
     ):
         error = verdict(broken, OPERATIONS, block_rows)
-        assert "OP_BOOT follows directly on OP_BOOT_CR" in str(error), broken
+        assert "OP_BOOT directly follows OP_BOOT_CR" in str(error), broken
     with pytest.raises(TraceCorrupt, match="ends between OP_BOOT_CR and OP_BOOT"):
         trace_bytes([vm, first], OPERATIONS)
 

@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from refault.trace import Block, TraceReader, TraceValidator, TraceWriter, trace_digest
+from refault.trace.contents import join_blocks
 from refault.trace.format import TAG_BLOCK
 from refault.trace.frames import FrameParser
-from refault.trace.model import join_blocks
 from refault.trace.packing import WHOLE_BLOCK_DESCRIPTORS
 from refault.trace.unpacking import SLICE_EVENTS
 from tests.trace.files import BOOT

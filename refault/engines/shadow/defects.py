@@ -1,4 +1,4 @@
-"""Where the simulated kernel breaks, as findings tell it."""
+"""Where the simulated kernel breaks, in the words of findings."""
 
 from __future__ import annotations
 

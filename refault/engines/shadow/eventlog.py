@@ -1,14 +1,14 @@
-"""The kvmmmu tracepoints as text, in the form the kernel's trace buffer is read in.
+"""The kvmmmu tracepoints as text, in the format of the kernel's trace buffer.
 
 ::
 
                <...>-0     [000]     0.000042: kvm_mmu_zap_page: sp gfn 4 1/4 q0 wux !pge …
 
 The time stamp is the operation's index, as if every operation took a microsecond. The
-processor is the vCPU, which stays on its own; the one behind the last is the host's.
-A page's text follows the base: 2.6.35 has no guest levels, but CR4.PAE; and without
-CR4.PGE in the role there is nothing to say of it. Zapping in two steps has another name
-for its first (7775834a233).
+processor is the vCPU, each of which has its own; the one after the last is the host's.
+A page's text depends on the base: 2.6.35 has CR4.PAE instead of guest levels, and a role
+without CR4.PGE does not show it. Where zapping has two steps, the first has another name
+(7775834a233).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HEADER = """\
 #              | |       |          |         |
 """
 
-#: Lines made before somebody may say that nobody reads them.
+#: Lines made before ``is_over`` is asked again.
 ROWS_AT_ONCE = 4096
 
 _WORD = (1 << 64) - 1
@@ -55,7 +55,7 @@ _PAGE_EVENTS = {
 
 
 class EventLog:
-    """Writes the rows a host's kernels left, one line each, and makes room for the next."""
+    """Writes the rows of a host's kernels, one line each, and makes room for the next."""
 
     def __init__(self, write: Callable[[str], object], knobs: Mapping[str, int]) -> None:
         self._write = write
@@ -68,7 +68,7 @@ class EventLog:
         write(HEADER)
 
     def take(self, m: Machine, *, is_over: Callable[[], bool]) -> None:
-        """Write and forget the rows there are, unless ``is_over`` says that nobody reads them."""
+        """Write the rows and remove them; stops early once ``is_over`` answers True."""
         vm = m.vm
         end = int(vm[words.EVENT_NEXT])
         if end > words.VM_WORDS:

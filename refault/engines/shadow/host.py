@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from refault.catalogue import Variant
 
-_ABORTED = "broken off: nobody wants the rest"
+_ABORTED = "the replay was aborted"
 
 
 def open_host(variant: Variant, header: TraceHeader, budget: Budget, watch: Watch) -> Host:
@@ -91,7 +91,7 @@ class Host:
     def execute(self, ops: op.Operations, count: int) -> None:
         """Execute ``count`` rows of the trace, up to where the kernel breaks.
 
-        A schedule of the variant changes the page limit after every so many of them.
+        A schedule of the variant changes the page limit every so many rows.
         """
         limit = self.variant.parameters.page_limit
         schedule = None if limit is None or isinstance(limit, int) else limit
@@ -115,9 +115,9 @@ class Host:
                 self._change_limit(schedule.then if turn % 2 else schedule.first)
 
     def abort(self) -> None:
-        """Make :meth:`execute`, in another thread, end soon; the host is of no use any more."""
+        """Make :meth:`execute`, in another thread, end soon; the host cannot be used any more."""
         self._is_aborted = True
-        # Set in this order, so that a machine that takes the place of this one is not run.
+        # In this order, so that a machine that replaces this one meanwhile is not run.
         self.machine.vm[words.ABORTED] = 1
 
     def _change_limit(self, limit: int) -> None:
@@ -159,7 +159,7 @@ class Host:
         return end
 
     def _attend(self, ops: op.Operations, row: int) -> None:
-        """Do what a kernel cannot: size arrays for vCPUs, slots and whatever ran short."""
+        """Do what kernels cannot: make arrays longer, for vCPUs, slots and what ran out."""
         vm = self.machine.vm
         if ops.kind[row] == op.VM and not vm[words.VCPU_COUNT]:
             count = int(ops.a[row])
@@ -207,15 +207,15 @@ class Host:
         }
 
     def page_digest(self) -> str:
-        """A digest of the shadow pages there are."""
+        """A digest of the shadow pages in use."""
         return f"{pageset.page_digest(self.machine):016x}"
 
     def page_set(self) -> list[list[int]]:
-        """The shadow pages there are (:func:`refault.engines.shadow.state.pageset.page_set`)."""
+        """The shadow pages in use (:func:`refault.engines.shadow.state.pageset.page_set`)."""
         return pageset.page_set(self.machine)
 
     def state(self) -> dict[str, Any]:
-        """The words of the machine under their names, empty places left out."""
+        """The words of the machine under their names, without unused vCPUs, slots and pages."""
         return fields.state_of(self.machine)
 
     def pack(self) -> tuple[dict[str, Any], Sequence[Any]]:
@@ -228,7 +228,7 @@ class Host:
         sizes: Sequence[int],
         words_of: Callable[[int], Any],
     ) -> None:
-        """Take up what ``pack`` gave."""
+        """Restore what ``pack`` gave."""
         checks.head(head)
         checks.machine_sizes(sizes)
         self.share.ask(sum(sizes), "its snapshot")

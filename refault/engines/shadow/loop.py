@@ -1,8 +1,8 @@
 """The operation loop: the only hot loop.
 
-:func:`run` executes rows until the block ends, the simulated kernel breaks, or the
-engine must lend a hand (a new slot, more room). It writes a record of every outcome
-worth keeping and tallies each access against what the real guest did there.
+:func:`run` executes rows until the block ends, the simulated kernel breaks, or Python must
+make arrays longer (a new slot, more room). It writes a record of every outcome worth
+keeping, and counts whether each access came out as for the real guest.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ from refault.replay.records import (
 
 @kernel
 def has_room(m: Machine, memory_words: int) -> bool:
-    """Is there enough of everything for any one operation?"""
+    """Is there enough room for any one operation?"""
     vm = m.vm
     return (
         vm[words.PAGE_FREE_COUNT] >= PAGES_PER_OPERATION
@@ -81,7 +81,7 @@ def has_room(m: Machine, memory_words: int) -> bool:
 
 @kernel
 def needs_engine(m: Machine, kind: int, aux: int) -> bool:
-    """Only the engine can size arrays: vCPUs and slots are its work."""
+    """Must Python make vCPUs or a slot first? Kernels cannot make arrays longer."""
     if kind == op.VM:
         return m.vm[words.VCPU_COUNT] == 0
     if kind != op.MEM:
@@ -93,7 +93,7 @@ def needs_engine(m: Machine, kind: int, aux: int) -> bool:
 
 @inlined
 def is_of_host(kind: int) -> bool:
-    """Is an operation one of no vCPU?"""
+    """Is it an operation of the host, not of a vCPU?"""
     if kind == op.TABLE_WRITE:
         return False
     return kind < op.BOOT or op.NR_PAGES <= kind <= op.ZAPALL or kind > op.UNPROTECT
@@ -111,7 +111,7 @@ def store_size(kind: int) -> int:
 
 @kernel
 def host_operation(m: Machine, kind: int, aux: int, a: int, b: int) -> int:
-    """Execute an operation of no vCPU; answers an OUT_* code, or -1 - SKIP_* when it cannot be."""
+    """Execute an operation of the host; answers an outcome, or -1 - SKIP_* if it cannot be."""
     vm = m.vm
     vm[words.CURRENT_CPU] = -1
     if kind == op.VM or kind == op.NOTE or kind == op.BOOT_CR:
@@ -205,7 +205,7 @@ def guest_operation(
 
 @kernel
 def record(m: Machine, log: Log, row: int, code: int, deviation: int, walked: int) -> None:
-    """Append a record of the operation under way; ``deviation`` in the bits of its first word."""
+    """Append a record of the current operation; ``deviation`` in the bits of its first word."""
     vm = m.vm
     what = (code << CODE_SHIFT) | deviation | vm[words.OUT_EMULATED]
     write_record(log, row, what, vm[words.OUT_ADDRESS], vm[words.OUT_VALUE], walked)
@@ -213,7 +213,7 @@ def record(m: Machine, log: Log, row: int, code: int, deviation: int, walked: in
 
 @kernel
 def account(m: Machine, ops: op.Operations, i: int, index: int, code: int, log: Log) -> None:
-    """Tally an access and keep a record of it if it says more than "as the real guest did"."""
+    """Count an access in the tally, and record it unless it is only "as the real guest did"."""
     cls = ops.cls[i]
     column = judge(code, m.vm[words.OUT_ADDRESS], cls, ops.want[i])
     place = TALLY + cls * TALLY_WORDS
@@ -237,7 +237,7 @@ def account(m: Machine, ops: op.Operations, i: int, index: int, code: int, log: 
 
 @kernel
 def note_answer(m: Machine, log: Log, kind: int, code: int) -> None:
-    """Count what an operation that is no access answered."""
+    """Count what an operation other than an access answered."""
     if code == out.GP:
         log.state[ANSWERS + REFUSED_WRITES] += 1
     elif code == out.RETURN:
@@ -262,7 +262,7 @@ def write_row(m: Machine, log: Log, i: int) -> None:
 def after_quick_access(
     m: Machine, ops: op.Operations, i: int, index: int, gpa: int, log: Log
 ) -> None:
-    """Account for an access that took the short way and reached ``gpa``."""
+    """Account for an access that took the fast path and reached ``gpa``."""
     m.vm[words.OUT_ADDRESS] = gpa
     m.vm[words.OUT_VALUE] = read_word(m, gpa & ~7) if ops.kind[i] == op.LD else 0
     m.vm[words.OUT_EMULATED] = 0
@@ -279,9 +279,9 @@ def after_quick_access(
 def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: Log) -> int:
     """Execute rows ``start`` to ``end`` - 1; answers the first row not done.
 
-    ``shift`` plus the row's number is its operation index. The loop leaves early before
-    a row that needs the engine or more room, after one that broke the kernel, and wherever it is
-    once another thread has set ``ABORTED``; then the host is of no use any more.
+    ``shift`` plus the row's number is its operation index. The loop ends early before a row
+    that needs longer arrays, after one that broke the kernel, and anywhere once another
+    thread has set ``ABORTED``; then the host cannot be used any more.
     """
     memory_words = len(m.mem)
     m, ops, log = bare(m), bare(ops), bare(log)

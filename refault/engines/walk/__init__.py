@@ -1,8 +1,9 @@
-"""The architecture alone: every access by a walk of the guest's own tables, as the tables are now.
+"""The architecture alone: every access walks the guest's own tables as they are at that moment.
 
-No shadow tables, no TLB and no host: faults, A and D by the rules of the Intel SDM (volume 3A,
-chapter 4), and nothing that a host does has an effect. What a guest sees under this engine is what
-its tables say, so a capture that disagrees with it used a translation it had not yet flushed.
+No shadow tables, no TLB and no host: faults, A and D follow the rules of the Intel SDM (volume 3A,
+chapter 4), and operations of a host only change memory. What a guest sees under this engine is what
+its tables say; where a capture disagrees, the real guest may have used a translation that it had
+not yet flushed.
 
 ======  ==============================================================================
 words   the words of a host, its four arrays, and how they grow

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from refault.catalogue import Variant
 
-_ABORTED = "broken off: nobody wants the rest"
+_ABORTED = "the replay was aborted"
 
 
 def open_host(variant: Variant, header: TraceHeader, budget: Budget, watch: Watch) -> Host:
@@ -39,19 +39,19 @@ def warm_up() -> None:
 
 
 def _no_livelock(address: int) -> str:
-    raise AssertionError(f"a walk ends: {address}")  # pragma: no cover
+    raise AssertionError(f"this engine has no livelocks: {address}")  # pragma: no cover
 
 
 class Host:
     """One guest without a hypervisor; see :class:`refault.engines.base.Host`.
 
     Raises:
-        ReplayRefused: an event log is asked for; the tracepoints are KVM's.
+        ReplayRefused: an event log is asked for, which has KVM's tracepoints.
     """
 
     def __init__(self, variant: Variant, header: TraceHeader, budget: Budget, watch: Watch) -> None:
         if watch.events is not None:
-            raise ReplayRefused("an event log is one of KVM's tracepoints: engine walk has no KVM")
+            raise ReplayRefused("an event log has KVM's tracepoints, and engine walk has no KVM")
         self.variant = variant
         self.header = header
         self.notes = Notes(_no_livelock, record_all=watch.record_all)
@@ -86,13 +86,13 @@ class Host:
                     self._attend(ops, at)
 
     def abort(self) -> None:
-        """Make :meth:`execute`, in another thread, end soon; the host is of no use any more."""
+        """Make :meth:`execute`, in another thread, end soon; the host cannot be used any more."""
         self._is_aborted = True
-        # Set in this order, so that a machine that takes the place of this one is not run.
+        # In this order, so that a machine that replaces this one meanwhile is not run.
         self.machine.state[words.ABORTED] = 1
 
     def _attend(self, ops: op.Operations, row: int) -> None:
-        """Do what a kernel cannot: size arrays."""
+        """Do what kernels cannot: make arrays longer."""
         state = self.machine.state
         if ops.kind[row] == op.VM and not state[words.VCPU_COUNT]:
             count = int(ops.a[row])
@@ -114,7 +114,7 @@ class Host:
         return slot < MAX_SLOTS and bool(self.machine.state[place + words.SLOT_USED])
 
     def counters(self) -> dict[str, int]:
-        """None: there is no host that counts."""
+        """None: there is no host."""
         return {}
 
     def work(self) -> dict[str, int]:
@@ -122,7 +122,7 @@ class Host:
         return {}
 
     def page_digest(self) -> str:
-        """There are no shadow pages."""
+        """``none``: there are no shadow pages."""
         return "none"
 
     def page_set(self) -> list[list[int]]:
@@ -130,7 +130,7 @@ class Host:
         return []
 
     def state(self) -> dict[str, Any]:
-        """Registers of each vCPU, and where memory is."""
+        """Registers of each vCPU, and the memory slots."""
         state = self.machine.state
         names = {"cr0": words.CR0, "cr3": words.CR3, "cr4": words.CR4, "efer": words.EFER}
         vcpus = []
@@ -140,7 +140,7 @@ class Host:
         return {"engine": "walk", "vcpus": vcpus, "slots": _slots(state)}
 
     def pack(self) -> tuple[dict[str, Any], Sequence[Any]]:
-        """Four arrays."""
+        """The four arrays."""
         return {}, self.machine
 
     def restore(
@@ -149,7 +149,7 @@ class Host:
         sizes: Sequence[int],
         words_of: Callable[[int], Any],
     ) -> None:
-        """Take up what ``pack`` gave."""
+        """Restore what ``pack`` gave."""
         typed(head, {})
         counts(sizes, len(words.Machine._fields))
         _check_sizes(sizes)
@@ -171,7 +171,7 @@ def _slots(state: Any) -> list[dict[str, int]]:
 
 
 def _check_sizes(sizes: Sequence[int]) -> None:
-    """Before memory is taken: lengths a host's arrays can have."""
+    """Check, before memory is allocated, that a host's arrays can have these lengths."""
     state, frames, mem, result = sizes
     fits = (
         (state, result) == (words.STATE_WORDS, words.RESULT_WORDS)
@@ -182,13 +182,13 @@ def _check_sizes(sizes: Sequence[int]) -> None:
 
 
 def _check(m: words.Machine) -> None:
-    """No word leads out of its array."""
+    """Check that no word leads out of its array."""
     state = m.state
     need(0 <= state[words.VCPU_COUNT] <= MAX_VCPUS, "other vCPUs")
     need(0 <= state[words.SLOT_COUNT] <= MAX_SLOTS, "more memory slots than a host has")
-    need(not state[words.ABORTED], "it is of a replay that was broken off")
+    need(not state[words.ABORTED], "it is of a replay that was aborted")
     end = int(state[words.MEM_NEXT])
-    need(x86.ENTRIES <= end <= len(m.mem), "guest memory ends outside")
+    need(x86.ENTRIES <= end <= len(m.mem), "guest memory ends outside its array")
     in_range(m.frames, 0, end - x86.ENTRIES + 1, "a frame's content")
     for slot in range(MAX_SLOTS):
         at = words.SLOTS + slot * words.SLOT_WORDS

@@ -1,4 +1,4 @@
-"""Executes rows of operations: accesses, stores, control registers. A host's doings do nothing."""
+"""Executes rows of operations: accesses, stores, control registers, changes of memory slots."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def boot(m: Machine, cpu: int, registers: int, cr3: int, efer: int) -> None:
 
 @kernel
 def set_cr0(m: Machine, cpu: int, value: int) -> int:
-    """MOV to CR0 (SDM 2, MOV-CR): turning PG on takes LMA along."""
+    """MOV to CR0 (SDM 2, MOV-CR): setting PG sets LMA if LME is set."""
     state = m.state
     if value >> 32 or (value & x86.CR0_NW and not value & x86.CR0_CD):
         return out.GP
@@ -118,7 +118,7 @@ def set_cr0(m: Machine, cpu: int, value: int) -> int:
 
 @kernel
 def set_cr3(m: Machine, cpu: int, value: int) -> int:
-    """MOV to CR3: in PAE paging it loads the PDPTEs."""
+    """MOV to CR3: with PAE paging it loads the PDPTEs."""
     levels = levels_of(m, cpu)
     if levels == x86.LONG_LEVELS and value & ~CR3_BITS:
         return out.GP
@@ -130,7 +130,7 @@ def set_cr3(m: Machine, cpu: int, value: int) -> int:
 
 @kernel
 def set_cr4(m: Machine, cpu: int, value: int) -> int:
-    """MOV to CR4: PAE stays in long mode."""
+    """MOV to CR4: PAE cannot be cleared in long mode."""
     state = m.state
     if value & ~CR4_BITS:
         return out.GP
@@ -150,7 +150,7 @@ def set_cr4(m: Machine, cpu: int, value: int) -> int:
 
 @kernel
 def set_efer(m: Machine, cpu: int, value: int) -> int:
-    """WRMSR to EFER: LME stays while paging is on; LMA is not the guest's to write."""
+    """WRMSR to EFER: LME cannot change while paging is on; the guest cannot write LMA."""
     state = m.state
     old = state[cpu + EFER]
     if value & ~EFER_BITS:
@@ -163,7 +163,7 @@ def set_efer(m: Machine, cpu: int, value: int) -> int:
 
 @kernel
 def access(m: Machine, cpu: int, kind: int, user: int, gva: int, value: int) -> int:
-    """One load, fetch or store; what is no memory is a device's, and cannot be fetched from."""
+    """One load, fetch or store; outside memory is a device, from which no fetch is possible."""
     writes = kind >= op.ST
     code = walk(m, cpu, gva, writes, user, kind == op.EX)
     if code != out.OK:
@@ -180,7 +180,7 @@ def access(m: Machine, cpu: int, kind: int, user: int, gva: int, value: int) -> 
 
 @kernel
 def memory_operation(m: Machine, kind: int, aux: int, a: int, b: int) -> int:
-    """An operation of the host's that changes memory, or -1 - SKIP_* when it cannot be."""
+    """An operation of the host that changes memory; -1 - SKIP_* if it cannot be executed."""
     if kind == op.POKE or kind == op.TABLE_WRITE:
         if frame_of(m, a >> x86.PAGE_SHIFT) == 0:
             return -1 - SKIP_OUTSIDE_MEMORY
@@ -203,7 +203,7 @@ def memory_operation(m: Machine, kind: int, aux: int, a: int, b: int) -> int:
 def operation(
     m: Machine, kind: int, vcpu: int, user: int, aux: int, a: int, b: int, want: int
 ) -> int:
-    """Execute one row; answers an outcome, or -1 - SKIP_* when it cannot be executed."""
+    """Execute one row; answers an outcome, or -1 - SKIP_* if it cannot be executed."""
     is_of_guest = op.BOOT <= kind <= op.INVLPG
     if not is_of_guest:
         return memory_operation(m, kind, aux, a, b)
@@ -230,7 +230,7 @@ def operation(
 
 @kernel
 def account(m: Machine, ops: op.Operations, i: int, index: int, code: int, log: Log) -> None:
-    """Tally an access and keep a record of it if it says more than "as the real guest did"."""
+    """Count an access in the tally, and record it unless it is only "as the real guest did"."""
     cls = ops.cls[i]
     address = m.result[ADDRESS]
     column = judge(code, address, cls, ops.want[i])
@@ -244,7 +244,7 @@ def account(m: Machine, ops: op.Operations, i: int, index: int, code: int, log: 
     else:
         what |= (column + 1) << DEVIATION_SHIFT
         walked = -1 - address if code == out.PF else address
-        log.state[place + NOT_STALE] += 1  # nothing here is older than the tables
+        log.state[place + NOT_STALE] += 1  # there are no cached translations
         if log.state[FIRST_OTHER] == 0:
             log.state[FIRST_OTHER] = index + 1
     write_record(log, i, what, address, m.result[VALUE], walked)
@@ -254,8 +254,8 @@ def account(m: Machine, ops: op.Operations, i: int, index: int, code: int, log: 
 def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: Log) -> int:
     """Execute rows ``start`` to ``end`` - 1; answers the first row not done.
 
-    It leaves early before a row that needs processors, a slot or more memory, and once another
-    thread has set ``ABORTED``.
+    It ends early before a row that needs vCPUs, a slot or more memory, and once another thread
+    has set ``ABORTED``.
     """
     memory_words = len(m.mem)
     m, ops, log = bare(m), bare(ops), bare(log)

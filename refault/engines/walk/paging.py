@@ -2,13 +2,13 @@
 
 ::
 
-    4-level   CR3 ─► level 4 ─► 3 ─► 2 ─► 1      8-byte entries, 9 bits of address a level
+    4-level   CR3 ─► level 4 ─► 3 ─► 2 ─► 1      8-byte entries, 9 bits of address per level
     PAE       cached PDPTE ─► level 2 ─► 1        8-byte entries; the PDPTE grants everything
-    32-bit    CR3 ─► level 2 ─► 1                 4-byte entries, 10 bits of address a level
+    32-bit    CR3 ─► level 2 ─► 1                 4-byte entries, 10 bits of address per level
     none      the linear address is the physical one
 
-An entry that is absent or has a reserved bit ends the walk; rights are those of all levels
-together, judged at its end (SDM 4.6, 4.7). A is set in each entry used, D in the leaf of a store.
+An entry that is absent or has a reserved bit set ends the walk; rights are those of all levels
+together, checked at its end (SDM 4.6, 4.7). A is set in each entry used, D in the leaf of a store.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def cpu_of(vcpu: int) -> int:
 
 @kernel
 def frame_of(m: Machine, gfn: int) -> int:
-    """Place of a guest frame in ``frames``, or 0 where there is no memory."""
+    """Place of a guest frame in ``frames``, or 0 outside memory."""
     for i in range(m.state[SLOT_COUNT]):
         slot = SLOTS + i * SLOT_WORDS
         base = m.state[slot + SLOT_BASE]
@@ -57,13 +57,13 @@ def frame_of(m: Machine, gfn: int) -> int:
 
 @kernel
 def read_word(m: Machine, gpa: int) -> int:
-    """The aligned 8-byte word at ``gpa``; the caller knows that there is memory."""
+    """The aligned 8-byte word at ``gpa``, which must be in memory."""
     return m.mem[m.frames[frame_of(m, gpa >> x86.PAGE_SHIFT)] + ((gpa >> 3) & 511)]
 
 
 @kernel
 def write_word(m: Machine, gpa: int, value: int) -> None:
-    """Store an aligned word; a frame that only ever held zeros takes no memory."""
+    """Store an aligned word; a frame that has only held zeros takes no memory."""
     frame = frame_of(m, gpa >> x86.PAGE_SHIFT)
     page = m.frames[frame]
     if page == 0:
@@ -77,7 +77,7 @@ def write_word(m: Machine, gpa: int, value: int) -> None:
 
 @kernel
 def write_guest(m: Machine, gpa: int, size: int, value: int) -> None:
-    """Store ``size`` bytes that do not leave their aligned word."""
+    """Store ``size`` bytes within one aligned word."""
     word = gpa & ~7
     write_word(m, word, merged_word(read_word(m, word), gpa, size, value))
 
@@ -122,7 +122,7 @@ def reserved_of(m: Machine, cpu: int, levels: int, level: int, leaf: bool) -> in
 
 @kernel
 def fault(m: Machine, cpu: int, code: int, write: int, user: int, fetch: int) -> int:
-    """A #PF; the code has bit 4 only where a fetch can be told from a load (SDM 4.7)."""
+    """A #PF; its code has bit 4 (a fetch) only with EFER.NXE and CR4.PAE (SDM 4.7)."""
     if write:
         code |= x86.PF_WRITE
     if user:
@@ -157,7 +157,7 @@ def walk(m: Machine, cpu: int, gva: int, write: int, user: int, fetch: int) -> i
         level = 2
     rights = x86.PERMISSIONS
     may_fetch = 1
-    while True:  # one turn a level
+    while True:  # one iteration per level
         index = gva >> (x86.PAGE_SHIFT + bits * (level - 1)) & ((1 << bits) - 1)
         mask = x86.FRAME32_MASK if size == 4 else x86.FRAME_MASK
         gpa = (entry & mask) + index * size

@@ -1,8 +1,8 @@
-"""All that the architecture remembers of a guest: its processors' registers, and its memory.
+"""The state of a guest: the registers of its processors, and its memory.
 
-Four flat arrays of ``int64``: ``state`` (drawn below), ``frames`` (per frame of a slot: where its
-content begins in ``mem``, 0: all zero), ``mem``, and ``result`` of the walk under way. A slot that
-was deleted keeps its frames, for when it comes back as it was.
+Four flat arrays of ``int64``: ``state`` (listed below), ``frames`` (per frame of a slot: where its
+content begins in ``mem``, 0: all zero), ``mem``, and ``result`` of the current walk. A slot that
+was deleted keeps its frames, in case it is added again unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 VCPU_COUNT = 0
 SLOT_COUNT = 1
 MEM_NEXT = 2  # first unused word of mem[]
-ABORTED = 3  # set by another thread: nobody wants the rest
+ABORTED = 3  # set by another thread: the replay was aborted
 SLOTS = 8
 SLOT_WORDS = 4
 SLOT_BASE = 0  # first gfn
@@ -45,8 +45,8 @@ VALUE = 1  # what a load read
 RESULT_WORDS = 2
 
 MEMORY_WORDS_MAX = 1 << 29
-# The frames one operation may give content to: that of its store. A and D are set in tables, which
-# have content.
+# The frames for whose content one operation may need memory: that of its store. A and D are set in
+# tables, which have content.
 FRAMES_PER_OPERATION = 1
 
 
@@ -60,7 +60,7 @@ class Machine(NamedTuple):
 
 
 def create() -> Machine:
-    """Hardware without processors, memory or guest."""
+    """Hardware without vCPUs, memory or guest."""
     sizes = (STATE_WORDS, 1, 64 * ENTRIES, RESULT_WORDS)
     m = Machine(*(zeros(size) for size in sizes))
     m.state[MEM_NEXT] = ENTRIES
@@ -68,7 +68,7 @@ def create() -> Machine:
 
 
 def reserve(m: Machine, ask: Ask) -> Machine:
-    """The same with room for any one operation; kernels never allocate."""
+    """The same machine with room for any one operation; kernels never allocate."""
     if len(m.mem) - m.state[MEM_NEXT] >= FRAMES_PER_OPERATION * ENTRIES:
         return m
     wanted = 2 * len(m.mem)
@@ -81,7 +81,7 @@ def reserve(m: Machine, ask: Ask) -> Machine:
 
 
 def add_slot(m: Machine, slot: int, base_gfn: int, page_count: int, ask: Ask) -> Machine:
-    """The same with one more memory slot.
+    """The same machine with one more memory slot.
 
     Raises:
         ReplayRefused: it overlaps another, exists already, or is larger than a guest may be.

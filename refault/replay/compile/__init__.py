@@ -1,1 +1,1 @@
-"""The one place where numba is configured, and where compiled kernels are kept."""
+"""Configures numba, in one place, and the cache of compiled kernels."""

@@ -1,15 +1,15 @@
-"""What a kernel sees of an array: a bare pointer to its words, of one kind an array.
+"""What a kernel sees of an array: a bare pointer to its words, of a type of its own.
 
-numba hands an array to a callee as seven values and takes every index for one that may
-count from the end. A host is seven arrays, so each call between kernels moved 49 values,
-each access tested a sign, and each store to one array made the compiler read the others
-anew. A door therefore begins with ``m = bare(m)``::
+numba passes an array to a callee as seven values and allows every index to count from the
+end. A host is seven arrays, so each call between kernels would move 49 values, each access
+test a sign, and each store to one array make the compiler reload from the others. A door
+therefore begins with ``m = bare(m)``::
 
     Machine(vm: array, page: array, …)  ──bare──►  Machine(vm: words, page: words, …)
 
-One register an array remains; indices must be 0 or more, values are ``int64`` whatever
-the array holds; and the compiler is told that no array overlaps another (TBAA). Words
-have no length: a kernel that needs one is given it. Interpreted and bounds-checked
+That leaves one register per array; indices must be 0 or more, values are ``int64`` whatever
+the array holds, and the compiler is told that no array overlaps another (TBAA). Words have
+no length: a kernel that needs it takes it as an argument. Interpreted and bounds-checked
 kernels keep their lists and arrays.
 """
 

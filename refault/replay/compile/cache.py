@@ -1,4 +1,4 @@
-"""Where this machine keeps what can be made anew; known without loading the compiler."""
+"""Where compiled kernels are cached on this machine; known without loading the compiler."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 A kernel is a plain Python function over flat ``int64`` arrays. Compiled, it runs
 without reference counting, without the GIL and from an on-disk cache; with
-``REFAULT_INTERPRETED=1`` in the environment the very same source runs as Python,
-which is how it is debugged and how both readings are compared.
+``REFAULT_INTERPRETED=1`` in the environment the same source runs as Python, to be
+debugged and compared with the compiled form.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ BOUNDS_CHECKED = os.environ.get("REFAULT_BOUNDSCHECK", "") == "1"
 
 @contextlib.contextmanager
 def compiling_alone() -> Iterator[None]:
-    """Makes processes that start together compile once: the first does, the others wait and load.
+    """Let processes that start together compile once: the first does, the others wait and load.
 
-    Once somebody has come to the end of the block nobody waits any more. The lock is the kernel's
-    and ends with its process. Where there is no place for a cache, each compiles for itself.
+    Once one has reached the end of the block, none waits any more. The lock is the operating
+    system's and ends with its process. Without a writable cache each compiles for itself.
     """
     folder = _kernels_folder()
     whole = folder / "whole"
@@ -52,10 +52,10 @@ def compiling_alone() -> Iterator[None]:
 
 
 def _kernels_folder() -> Path:
-    """The cache of this very source.
+    """The cache of this source.
 
-    numba does not notice when a callee in another file changed, so it is keyed by the digest of
-    all that kernels are compiled from.
+    numba does not notice when a callee in another file changed, so the cache is keyed by the digest
+    of everything kernels are compiled from.
     """
     kind = "checked" if BOUNDS_CHECKED else "kernels"
     return cache_folder() / f"{kind}-{compiled_digest()[:16]}"
@@ -68,8 +68,8 @@ def _configure() -> dict[str, Any]:
         "nogil": True,
         "error_model": "numpy",
         "boundscheck": BOUNDS_CHECKED,
-        # Kernels allocate nothing. With the runtime on, numba counts references on
-        # every array handed to a callee, which costs half the speed.
+        # Kernels allocate nothing. With the runtime on, numba counts references to
+        # every array passed to a callee, which costs half the speed.
         "_nrt": BOUNDS_CHECKED,
     }
 
@@ -80,8 +80,8 @@ _OPTIONS: dict[str, Any] = {} if INTERPRETED else _configure()
 def kernel(function: _Kernel) -> _Kernel:
     """Compile ``function`` when a door that calls it is compiled; Python itself cannot call it.
 
-    Without the wrappers for Python, and without a place of its own in the cache, a
-    kernel costs half the time to compile.
+    Without wrappers for Python and a cache entry of its own, a kernel compiles in half the
+    time.
     """
     if INTERPRETED:
         return function
@@ -96,7 +96,7 @@ def _kernel(function: _Kernel, **more: bool) -> _Kernel:
     def resolve_widened(args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
         return resolve(tuple(_widened(arg) for arg in args), kws)
 
-    # numba would compile a kernel anew for every constant it is called with.
+    # numba would compile a kernel once for every constant it is called with.
     dispatcher.get_call_template = resolve_widened
     compiled: _Kernel = dispatcher
     return compiled
@@ -105,7 +105,7 @@ def _kernel(function: _Kernel, **more: bool) -> _Kernel:
 def inlined(function: _Kernel) -> _Kernel:
     """A kernel that LLVM copies into every caller: for what the hot loop does to each row.
 
-    Checked kernels would only compile longer.
+    Not for bounds-checked kernels, which would only take longer to compile.
     """
     if INTERPRETED:
         return function

@@ -1,1 +1,1 @@
-"""From what a capture recorded to operations that every engine executes."""
+"""Lowers what a capture recorded to operations, which every engine executes."""

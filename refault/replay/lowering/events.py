@@ -1,14 +1,14 @@
-"""From what a capture recorded to what the simulated host executes.
+"""Lowers the events of a trace to the operations that a simulated host executes.
 
 The capture's access filter, page-table tracking and instruction stream are not
-operations. These rules make operations of them (``docs/TRACE_FORMAT.md`` lists what
+operations. These rules turn them into operations (``docs/TRACE_FORMAT.md`` lists what
 each event carries): accesses become loads, fetches and stores; table stores become
 stores through a mapping the guest has, or direct changes of memory when it has none;
 a page that becomes tracked is brought up to date with stores; control registers
 start a vCPU or are written. The rules read only the trace, so every variant executes
 the same operations.
 
-What memory holds meanwhile is kept in :mod:`refault.replay.lowering.known_memory`.
+The content of memory is tracked in :mod:`refault.replay.lowering.known_memory`.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ from refault.replay.lowering.known_memory import (
     VCPU_TABLE_WORDS,
     Lowering,
     frame_number,
-    model_walk,
-    set_model_word,
+    known_walk,
+    set_known_word,
 )
-from refault.replay.lowering.table_stores import emit, finish_snapshot, release_held
+from refault.replay.lowering.table_stores import emit, finish_table_snapshot, release_held
 from refault.trace import EventKind
 
 ACCESS = int(EventKind.ACCESS)
@@ -79,13 +79,13 @@ CR3_KEPT = 0x000F_FFFF_FFFF_F018  # no PCID, no keep-TLB bit
 CR4_KEPT = 0x07FF | 0x2000  # what a 2.6.34 host lets a guest set
 CR4_SMEP = 1 << 20
 CR4_SMAP = 1 << 21
-PF_KEY = 1 << 5  # of an error code: a protection key forbade it
+PF_KEY = 1 << 5  # of an error code: refused by a protection key
 MSR_EFER = 0xC000_0080
 
 
 @inlined
 def is_plain(t: Lowering, vcpu: int, flags: int, gpa: int) -> bool:
-    """Is an access a load or fetch at a known address in memory, with nothing held before it?"""
+    """Is an access a load or fetch at a known address in memory, and no table store held?"""
     return (
         not flags & (FLAG_WRITE | FLAG_IO | FLAG_NOGPA)
         and not t.state[HELD]
@@ -98,7 +98,7 @@ def is_plain(t: Lowering, vcpu: int, flags: int, gpa: int) -> bool:
 def lower_access(
     t: Lowering, ops: op.Operations, event: int, vcpu: int, flags: int, a: int, b: int
 ) -> None:
-    """A load, store or fetch. Stores to page tables are left to the table stores beside them."""
+    """A load, store or fetch; stores to page tables are left to their TABLE_STORE events."""
     state = t.state
     state[AT_START] = 0
     known = not flags & FLAG_NOGPA
@@ -123,13 +123,13 @@ def lower_access(
         if t.tracked[frame]:
             state[SKIPPED + SKIP_STORE_TO_TABLE] += 1
             return
-        target = model_walk(t, vcpu, gva, user)
+        target = known_walk(t, vcpu, gva, user)
         if target >= 0 and target >> x86.PAGE_SHIFT != b >> x86.PAGE_SHIFT:
             hit = frame_number(t, target >> x86.PAGE_SHIFT)
             if hit >= 0 and t.tracked[hit]:
                 state[SKIPPED + SKIP_WOULD_HIT_TABLE] += 1
                 return
-        set_model_word(t, frame, (b >> 3) & 511, 0)
+        set_known_word(t, frame, (b >> 3) & 511, 0)
     row = emit(t, ops, event, kind, vcpu, user, gva, 0)
     if known:
         ops.cls[row] = op.WITNESS_ACCESS
@@ -138,7 +138,7 @@ def lower_access(
 
 @kernel
 def needs_later_processor(t: Lowering, vcpu: int, code: int) -> bool:
-    """May a fault be one that only SMEP, SMAP or a protection key makes? No host here has them."""
+    """May only SMEP, SMAP or a protection key have caused this fault? No host here has them."""
     if code & PF_KEY:
         return True
     if code & (x86.PF_PRESENT | x86.PF_USER | x86.PF_RSVD) != x86.PF_PRESENT:
@@ -151,7 +151,7 @@ def needs_later_processor(t: Lowering, vcpu: int, code: int) -> bool:
 def lower_fault(
     t: Lowering, ops: op.Operations, event: int, vcpu: int, flags: int, a: int, b: int
 ) -> None:
-    """An access the real guest took a #PF for, and so must the simulated one."""
+    """An access for which the real guest took a #PF, as the simulated one must."""
     t.state[AT_START] = 0
     if not t.state[VCPU_TABLE + vcpu * VCPU_TABLE_WORDS + 4]:
         t.state[SKIPPED + SKIP_NOT_BOOTED] += 1
@@ -166,7 +166,7 @@ def lower_fault(
         kind = op.EX
     elif flags & FLAG_WRITE:
         kind = op.ST
-        target = model_walk(t, vcpu, gva, user)
+        target = known_walk(t, vcpu, gva, user)
         hit = frame_number(t, target >> x86.PAGE_SHIFT) if target >= 0 else -1
         if hit >= 0 and t.tracked[hit]:
             t.state[SKIPPED + SKIP_WOULD_HIT_TABLE] += 1
@@ -226,9 +226,9 @@ def lower_register(
 def lower_invpcid(
     t: Lowering, ops: op.Operations, event: int, vcpu: int, kind: int, a: int
 ) -> None:
-    """What a guest does that has no INVPCID: INVLPG for one address (type 0), else reload CR3.
+    """What a guest without INVPCID does: INVLPG for one address (type 0), else a reload of CR3.
 
-    Either drops at least as much, so nothing stale is left that the real guest had dropped.
+    Either drops at least as much, so no translation is left that the real guest had dropped.
     """
     cpu = VCPU_TABLE + vcpu * VCPU_TABLE_WORDS
     t.state[AT_START] = 0
@@ -253,7 +253,7 @@ def lower_operation(
     a: int,
     b: int,
 ) -> None:
-    """An event that is an operation already."""
+    """An event that is already an operation."""
     if kind == op.BOOT_CR:
         t.state[BOOT_CR0] = a & 0xFFFF_FFFF
         t.state[BOOT_CR3] = b
@@ -282,7 +282,7 @@ def lower_event(
     a: int,
     b: int,
 ) -> None:
-    """Any event but those of a snapshot."""
+    """Any event except those of a table snapshot."""
     state = t.state
     if kind == ACCESS:
         lower_access(t, ops, event, vcpu, flags, a, b)
@@ -341,10 +341,10 @@ def lower(
 ) -> int:
     """Turn the events of one block from ``start`` on into rows 0.. of ``ops``.
 
-    Answers the first event not taken: the end of the block, where rows or model memory
-    ran out, or after as many events as there may be rows, so that a call does not last.
-    The number of rows is in ``state[ROW_COUNT]``. The validator has made sure that every
-    vCPU number is below the header's count.
+    Answers the first event not taken: the end of the block, where rows or ``memory`` ran
+    out, or after as many events as there may be rows, which bounds the time of a call.
+    The number of rows is in ``state[ROW_COUNT]``. The reader has checked that every vCPU
+    number is below the header's count.
     """
     memory_words = len(t.memory)
     t, ops = bare(t), bare(ops)
@@ -366,13 +366,13 @@ def lower(
                 state[SKIPPED + SKIP_OUTSIDE_MEMORY] += 1
                 state[SNAP_LEFT] = 0
             elif b[i] == 0:
-                finish_snapshot(t, ops)
+                finish_table_snapshot(t, ops)
         elif kind[i] == TABLE_ENTRY:
             if state[SNAP_LEFT]:
                 t.image[(a[i] >> 3) & 511] = b[i]
                 state[SNAP_LEFT] -= 1
                 if state[SNAP_LEFT] == 0:
-                    finish_snapshot(t, ops)
+                    finish_table_snapshot(t, ops)
         elif kind[i] == ACCESS and is_plain(t, vcpu[i], flags[i], b[i]):
             state[AT_START] = 0
             fetches = flags[i] & FLAG_FETCH

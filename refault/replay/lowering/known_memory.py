@@ -1,7 +1,7 @@
-"""What guest memory holds as far as a capture told, and how the guest reaches it.
+"""What is known of the content of guest memory from a capture, and how the guest reaches it.
 
-The model has no A and D bits a processor would have set; it serves to find an address
-the guest can store to a page table through.
+It lacks A and D bits that a processor would have set; it serves to find an address through
+which the guest can store to a page table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IMAGE_MAP = -0x8000_0000
 # state[]
 AT_START = 0  # 1 until the guest has done anything
 ROW_COUNT = 1  # rows written in this call
-HELD = 2  # a table store waits for the snapshots right behind it
+HELD = 2  # a table store waits for the table snapshots right after it
 HELD_VCPU = 3
 HELD_GPA = 4
 HELD_SIZE = 5
@@ -43,15 +43,15 @@ FRAME_COUNT = 13
 SLOT_COUNT = 14
 BOOT_CR0 = 15
 BOOT_CR3 = 16
-SKIPPED = 20  # events that became no operation though they should, by reason
+SKIPPED = 20  # events that became no operation though one would expect it, by reason
 SKIP_IO = 0
 SKIP_NOT_BOOTED = 1
-SKIP_STORE_TO_TABLE = 2  # not lost: the table store beside it carries it
+SKIP_STORE_TO_TABLE = 2  # not lost: a TABLE_STORE event holds it too
 SKIP_STORE_UNKNOWN = 3
 SKIP_WOULD_HIT_TABLE = 4
 SKIP_OUTSIDE_MEMORY = 5
 SKIP_UNSUPPORTED = 6
-APPLIED_UNMAPPED = 7  # applied, but without the fault and the mapping the guest's store had
+APPLIED_UNMAPPED = 7  # applied, but without the fault and the mapping of the guest's store
 APPLIED_INVPCID = 8  # applied as INVLPG, or as a reload of CR3
 SKIP_REASONS = (
     "device",
@@ -67,7 +67,7 @@ SKIP_REASONS = (
 SLOT_TABLE = 32  # base, pages, first frame number of each
 SLOT_TABLE_WORDS = 3
 VCPU_TABLE = SLOT_TABLE + SLOT_TABLE_WORDS * MAX_SLOTS
-VCPU_TABLE_WORDS = 6  # cr0 cr3 cr4 efer up, and cr4 as the real guest had it
+VCPU_TABLE_WORDS = 6  # cr0 cr3 cr4 efer, whether booted, and cr4 as the real guest had it
 STATE_WORDS = VCPU_TABLE + VCPU_TABLE_WORDS * MAX_VCPUS
 
 ROWS_PER_EVENT = x86.ENTRIES + 2
@@ -78,9 +78,9 @@ class Lowering(NamedTuple):
     """State between two calls. Frames are numbered across all slots."""
 
     state: Any
-    image: Any  # the page of the snapshot under way
+    image: Any  # the page of the table snapshot being read
     pages: Any  # per frame: offset of its content in memory, 0: all zero
-    tracked: Any  # per frame: 1 while it is a page table
+    tracked: Any  # per frame: 1 while it is tracked as a page table
     last_store: Any  # per vCPU and frame: 1 | virtual page of the latest store seen to it
     memory: Any
 
@@ -88,7 +88,7 @@ class Lowering(NamedTuple):
 def create(
     slots: Sequence[MemorySlot], vcpu_count: int, *, interpreted: bool, ask: Ask = unbounded
 ) -> Lowering:
-    """The state before the first event of a trace; ``ask`` is called before memory is taken."""
+    """The state before the first event of a trace; ``ask`` is called before each allocation."""
     frames = sum(slot.page_count for slot in slots)
 
     def words(count: int) -> Any:
@@ -145,14 +145,14 @@ def frame_number(t: Lowering, gfn: int) -> int:
 
 
 @kernel
-def model_word(t: Lowering, frame: int, index: int) -> int:
-    """One word of guest memory as far as the trace told."""
+def known_word(t: Lowering, frame: int, index: int) -> int:
+    """One word of guest memory, as far as it is known."""
     return t.memory[t.pages[frame] + index]
 
 
 @kernel
-def set_model_word(t: Lowering, frame: int, index: int, value: int) -> None:
-    """Write one word; a frame that only ever held zeros takes no memory."""
+def set_known_word(t: Lowering, frame: int, index: int, value: int) -> None:
+    """Write one word; a frame that has only held zeros takes no memory."""
     page = t.pages[frame]
     if page == 0:
         if value == 0:
@@ -164,10 +164,10 @@ def set_model_word(t: Lowering, frame: int, index: int, value: int) -> None:
 
 
 @kernel
-def model_walk(t: Lowering, vcpu: int, gva: int, user: int) -> int:
-    """Address of a writable mapping of ``gva`` in the model, or -1.
+def known_walk(t: Lowering, vcpu: int, gva: int, user: int) -> int:
+    """Address to which ``gva`` is mapped writable in known memory, or -1.
 
-    Without paging that is the linear address; with other than 4-level tables nobody knows.
+    Without paging that is the linear address; with other than 4-level tables it is not known.
     """
     cpu = VCPU_TABLE + vcpu * VCPU_TABLE_WORDS
     if not t.state[cpu] & x86.CR0_PG:
@@ -182,11 +182,11 @@ def model_walk(t: Lowering, vcpu: int, gva: int, user: int) -> int:
         need |= x86.USER
     gpte = t.state[VCPU_TABLE + vcpu * VCPU_TABLE_WORDS + 1]
     level = x86.LONG_LEVELS
-    while True:  # one turn a level
+    while True:  # one iteration per level
         frame = frame_number(t, (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT)
         if frame < 0:
             return -1
-        gpte = model_word(t, frame, (gva >> (3 + 9 * level)) & 511)
+        gpte = known_word(t, frame, (gva >> (3 + 9 * level)) & 511)
         if gpte & need != need:
             return -1
         if level == 1 or (gpte & x86.LARGE and level <= 3):
@@ -197,17 +197,17 @@ def model_walk(t: Lowering, vcpu: int, gva: int, user: int) -> int:
 
 @kernel
 def mapping_for_store(t: Lowering, vcpu: int, gpa: int) -> int:
-    """An address this vCPU's kernel can store to ``gpa`` through; 1 (never one) without any."""
+    """An address through which this vCPU's kernel can store to ``gpa``; 1 if there is none."""
     if not t.state[VCPU_TABLE + vcpu * VCPU_TABLE_WORDS + 4]:
         return 1
-    if model_walk(t, vcpu, DIRECT_MAP + gpa, 0) == gpa:
+    if known_walk(t, vcpu, DIRECT_MAP + gpa, 0) == gpa:
         return DIRECT_MAP + gpa
-    if gpa < -IMAGE_MAP and model_walk(t, vcpu, IMAGE_MAP + gpa, 0) == gpa:
+    if gpa < -IMAGE_MAP and known_walk(t, vcpu, IMAGE_MAP + gpa, 0) == gpa:
         return IMAGE_MAP + gpa
     frame = frame_number(t, gpa >> x86.PAGE_SHIFT)
     page = t.last_store[vcpu * t.state[FRAME_COUNT] + frame]
     if page:
         gva = (page & ~1) | (gpa & 0xFFF)
-        if model_walk(t, vcpu, gva, 0) == gpa:
+        if known_walk(t, vcpu, gva, 0) == gpa:
             return gva
     return 1

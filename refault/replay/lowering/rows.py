@@ -1,4 +1,4 @@
-"""The trace's events as rows of operations, some thousand at a time, once for all variants."""
+"""A trace's events as rows of operations, some thousand at a time, once for all variants."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from refault.replay.budget import Budget
 from refault.replay.compile.jit import INTERPRETED
 from refault.replay.guests import cannot_lower
 from refault.replay.lowering import events as lower
-from refault.replay.lowering import known_memory as model
+from refault.replay.lowering import known_memory as known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from refault.trace import Block, TraceHeader
 
-#: Rows executed at a time at most, for which a host has room to note outcomes.
+#: The most rows executed at a time; a host has room for their outcomes.
 ROWS = 1 << 15
 
 
 class RowSource:
-    """Makes rows of a trace's body, and knows where it stands: ``lowering`` and ``events``.
+    """Makes rows of a trace's events. Its state is ``lowering`` and ``events``.
 
-    Those two are all it remembers between two parts, so a source that is given them goes on
-    where another one was. What it keeps of the guest's memory stays within ``budget``. No part
-    goes beyond event ``stop_at`` - 1, unless all before are taken.
+    It remembers nothing else between two parts, so a source that is given both continues where
+    another one was. The known memory of the guest stays within ``budget``. No part goes beyond
+    event ``stop_at`` - 1, unless all events before it are taken.
 
     Raises:
-        ReplayRefused: a capture of a guest whose tables the rules cannot follow.
+        ReplayRefused: a capture of a guest in a mode that cannot be lowered.
     """
 
     def __init__(self, header: TraceHeader, budget: Budget | None = None) -> None:
         if reason := cannot_lower(header):
             raise ReplayRefused(reason)
         self.share = (budget or Budget()).share()
-        self.lowering = model.create(
+        self.lowering = known.create(
             header.slots, header.vcpu_count, interpreted=INTERPRETED, ask=self.share.ask
         )
         self.events = 0
@@ -46,7 +46,7 @@ class RowSource:
     def parts(
         self, blocks: Iterator[Block], *, buffers: int = 1
     ) -> Iterator[tuple[op.Operations, int, int]]:
-        """``(rows, how many, events taken so far)``, over and over; skips events taken before.
+        """Parts ``(rows, how many, events taken so far)``; skips events that were taken before.
 
         Rows are overwritten when ``buffers`` more parts were asked for.
         """
@@ -60,7 +60,7 @@ class RowSource:
                 columns = tuple(column.tolist() for column in columns)
             while at < block.event_count:
                 ops = next(ring)
-                self.lowering = model.reserve(self.lowering, self.share.ask)
+                self.lowering = known.reserve(self.lowering, self.share.ask)
                 self.share.settle(self.lowering)
                 end = self.stop_at - block.first_event_index
                 kind, vcpu, flags, aux, a, b = (
@@ -69,18 +69,18 @@ class RowSource:
                 first = block.first_event_index
                 at = lower.lower(self.lowering, kind, vcpu, flags, aux, a, b, first, at, ops, ROWS)
                 self.events = block.first_event_index + at
-                yield ops, int(self.lowering.state[model.ROW_COUNT]), self.events
+                yield ops, int(self.lowering.state[known.ROW_COUNT]), self.events
         ops = next(ring)
         count = lower.lower_end(self.lowering, ops)
         if count:
             yield ops, int(count), self.events
 
     def skipped(self) -> dict[str, int]:
-        """How many events became no operation though one might expect it, by reason."""
-        words = self.lowering.state[model.SKIPPED : model.SKIPPED + len(model.SKIP_REASONS)]
+        """How many events became no operation though one would expect it, by reason."""
+        words = self.lowering.state[known.SKIPPED : known.SKIPPED + len(known.SKIP_REASONS)]
         return {
             reason: int(word)
-            for reason, word in zip(model.SKIP_REASONS, words, strict=True)
+            for reason, word in zip(known.SKIP_REASONS, words, strict=True)
             if word
         }
 
@@ -88,13 +88,13 @@ class RowSource:
 def operations_of(
     header: TraceHeader, blocks: Iterator[Block], skipped: dict[str, int]
 ) -> Iterator[tuple[op.Operations, int, int]]:
-    """The trace's body as ``(rows, how many, events taken so far)``, some thousand rows at a time.
+    """The trace's events as ``(rows, how many, events taken so far)``, some thousand at a time.
 
-    Rows are overwritten by the next part. ``skipped`` gains, by reason, the events that became no
-    operation though one might expect it.
+    Rows are overwritten by the next part. The events that became no operation though one would
+    expect it are added to ``skipped``, by reason.
 
     Raises:
-        ReplayRefused: a capture of a guest whose tables the rules cannot follow.
+        ReplayRefused: a capture of a guest in a mode that cannot be lowered.
     """
     source = RowSource(header)
     yield from source.parts(blocks)

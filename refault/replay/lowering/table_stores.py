@@ -1,4 +1,4 @@
-"""Rows of operations, and how page tables are kept as the real guest had them."""
+"""Emits rows of operations, and the stores that keep page tables as the real guest had them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from refault.replay.lowering.known_memory import (
     SNAP_VCPU,
     Lowering,
     frame_number,
+    known_word,
     mapping_for_store,
-    model_word,
-    set_model_word,
+    set_known_word,
 )
 from refault.replay.memory import merged_word
 
@@ -33,7 +33,7 @@ from refault.replay.memory import merged_word
 def emit(
     t: Lowering, ops: op.Operations, event: int, kind: int, vcpu: int, user: int, a: int, b: int
 ) -> int:
-    """Append a row without a witness; answers its place."""
+    """Append a row without a witness; answers its index."""
     row = t.state[ROW_COUNT]
     t.state[ROW_COUNT] = row + 1
     ops.kind[row] = kind
@@ -69,10 +69,10 @@ def emit_table_store(
     value: int,
     cls: int,
 ) -> None:
-    """A store to a page table: through a mapping of the guest's if one is known.
+    """A store to a page table, through a mapping of the guest if one is known.
 
-    Without one the store is applied at its gpa, where KVM sees it as it does any other; that is
-    counted, because the fault and the mapping of the guest's are missing from the counters.
+    Without one the store is applied at its gpa, where KVM sees it like any other. That is counted,
+    because the fault and the mapping of the guest's store are missing from the counters.
     """
     frame = frame_number(t, gpa >> x86.PAGE_SHIFT)
     if frame < 0:
@@ -80,7 +80,7 @@ def emit_table_store(
         return
     gva = mapping_for_store(t, vcpu, gpa)
     index = (gpa >> 3) & 511
-    word = merged_word(model_word(t, frame, index), gpa, size, value)
+    word = merged_word(known_word(t, frame, index), gpa, size, value)
     if gva == 1:
         row = emit(t, ops, event, op.TABLE_WRITE, vcpu, 0, gpa, value)
         ops.aux[row] = size
@@ -89,12 +89,12 @@ def emit_table_store(
         row = emit(t, ops, event, store_kind(size), vcpu, 0, gva, value)
         ops.cls[row] = cls
         ops.want[row] = gpa
-    set_model_word(t, frame, index, word)
+    set_known_word(t, frame, index, word)
 
 
 @kernel
 def release_held(t: Lowering, ops: op.Operations) -> None:
-    """Emit the table store that waited for the snapshots behind it."""
+    """Emit the table store that waited for the table snapshots after it."""
     state = t.state
     if state[HELD]:
         state[HELD] = 0
@@ -111,20 +111,20 @@ def release_held(t: Lowering, ops: op.Operations) -> None:
 
 
 @kernel
-def finish_snapshot(t: Lowering, ops: op.Operations) -> None:
-    """All entries of a page that becomes tracked are known: bring memory up to date with them."""
+def finish_table_snapshot(t: Lowering, ops: op.Operations) -> None:
+    """Store the entries that differ, once all of a page that becomes tracked are known."""
     state = t.state
     gfn = state[SNAP_GFN]
     frame = frame_number(t, gfn)
     t.tracked[frame] = 1
     for i in range(x86.ENTRIES):
         word = t.image[i]
-        if model_word(t, frame, i) == word:
+        if known_word(t, frame, i) == word:
             continue
         gpa = (gfn << x86.PAGE_SHIFT) | (i << 3)
         if state[AT_START]:
             emit(t, ops, state[SNAP_EVENT], op.POKE, 0, 0, gpa, word)
-            set_model_word(t, frame, i, word)
+            set_known_word(t, frame, i, word)
         else:
             emit_table_store(
                 t, ops, state[SNAP_EVENT], state[SNAP_VCPU], gpa, 8, word, op.WITNESS_SNAPSHOT

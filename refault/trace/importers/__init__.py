@@ -1,1 +1,1 @@
-"""Foreign formats, one module each, turned into traces without losing anything."""
+"""Foreign formats, one module each, converted to traces without loss."""

@@ -1,4 +1,4 @@
-"""Formats that are known by sight: each by its first bytes, none of them read here yet."""
+"""Formats that are recognised by their first bytes, to be named in errors; none can be read yet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _begins(*magics: bytes) -> Callable[[bytes], bool]:
 
 
 def _is_champsim(first: bytes) -> bool:
-    """No magic: records of an address, then two bytes that are truth values."""
+    """No magic: records of an address, then two bytes that are 0 or 1."""
     for size in _CHAMPSIM_SIZES:
         records = [first[at : at + size] for at in range(0, len(first) - size + 1, size)]
         if len(records) > 1 and all(map(_is_instruction, records[:_CHAMPSIM_LOOK])):

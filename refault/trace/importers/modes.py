@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from refault.trace.model import GuestMode
+from refault.trace.contents import GuestMode
 
 PG: Final = 1 << 31
 PAE: Final = 1 << 5
@@ -13,7 +13,7 @@ REGISTERS: Final = ("cr0", "cr3", "cr4", "efer")
 
 
 class ModeTracker:
-    """Follows register writes; a write the machine would reject counts as done."""
+    """Follows register writes; a write that the processor would refuse counts as done."""
 
     def __init__(self) -> None:
         self._registers: dict[int, dict[str, int]] = {}

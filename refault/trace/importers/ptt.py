@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refault.errors import ImportFailed
+from refault.trace.contents import PAGE_BYTES, Block, MemorySlot, TraceHeader, TraceSummary
 from refault.trace.format import MAX_VCPUS, EventKind
 from refault.trace.importers.source import Source, broken_rules_named, open_source
-from refault.trace.model import PAGE_BYTES, Block, MemorySlot, TraceHeader, TraceSummary
 from refault.trace.writer import TraceWriter
 
 MAGIC: Final = b"PTTRACE\0"
@@ -44,7 +44,7 @@ RECORD: Final = np.dtype(
 )
 FIRST_KIND: Final = int(EventKind.ACCESS)
 LAST_KIND: Final = int(EventKind.FILTER_FLUSH)
-END: Final = 12  # an INVPCID among events; ptt tells of those by a FILTER_FLUSH
+END: Final = 12  # which is INVPCID among events; ptt records those as FILTER_FLUSH
 CHUNK_RECORDS: Final = 1 << 16
 KEEPS: Final = (
     "per vCPU the first access of a kind to a page since CR0, CR3 or CR4 was loaded, the page "
@@ -66,13 +66,13 @@ def import_ptt(
     level: int = 19,
     progress: Callable[[int], None] | None = None,
 ) -> TraceSummary:
-    """Turns a capture into a trace, losslessly and in bounded memory.
+    """Convert a capture to a trace, losslessly and in bounded memory.
 
     ``ram_mib`` is the guest's memory, which the capture does not say. ``progress`` is told how many
     bytes of ``path`` were read.
 
     Raises:
-        ImportFailed: the file is no such capture, or a record cannot be an event; names the place.
+        ImportFailed: the file is not such a capture, or a record is invalid; names the place.
         TraceError: the trace cannot be written.
     """
     with open_source(path, progress) as source, broken_rules_named(path):
@@ -103,7 +103,7 @@ def import_ptt(
 
 
 def recognises(first: bytes) -> bool:
-    """Whether a file that begins so is a capture."""
+    """Whether a file with these first bytes is a capture."""
     return first.startswith(MAGIC)
 
 
@@ -158,7 +158,7 @@ def _records(source: Source) -> Iterator[NDArray[np.void]]:
 
 
 def _check(source: Source, records: NDArray[np.void], first_index: int, vcpu_count: int) -> None:
-    """What the trace's own rules could not tell, because the events would not show it."""
+    """Check what the rules for events cannot, because the events would not show it."""
     entry = records["kind"] == EventKind.TABLE_ENTRY
     astray = entry & ((records["d"] > 511) | ((records["a"] & (PAGE_BYTES - 1)) != 0))
     kind = records["kind"]
@@ -191,7 +191,7 @@ def _events(records: NDArray[np.void]) -> Block:
 
 
 def _recorded(end: np.void) -> dict[str, int]:
-    """What the END record says, under names; enough to write it again."""
+    """The fields of the END record by name, enough to write it again."""
     return {
         "records": int(end["a"]),
         "instructions": int(end["b"]),
@@ -203,7 +203,7 @@ def _recorded(end: np.void) -> dict[str, int]:
 
 
 def to_records(block: Block) -> NDArray[np.void]:
-    """The records a block of a capture was made of: the importer backwards."""
+    """The records that a block of a capture was made from: the inverse of the import."""
     records = np.empty(block.event_count, RECORD)
     entry = block.kind == EventKind.TABLE_ENTRY
     index = np.where(entry, (block.a & (PAGE_BYTES - 1)) >> 3, 0)

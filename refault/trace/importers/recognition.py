@@ -1,4 +1,4 @@
-"""What is this file? Answered by its first bytes, once for all verbs; its name says nothing.
+"""What a file is, by its first bytes, for all verbs; its name is ignored.
 
 ::
 
@@ -46,7 +46,7 @@ _DAMAGED_MAGIC = (b"\x89RFT", b"\xefRFT", b"\tRFT", b"\xc2\x89RFT", b"\xef\xbf\x
 
 
 class Kind(enum.Enum):
-    """The kinds of file there are to a verb, each with what it is called."""
+    """The kinds of file, each with what errors call it."""
 
     TRACE = "a refault trace"
     DAMAGED_TRACE = "a refault trace damaged by a transfer as text"
@@ -64,7 +64,7 @@ class Kind(enum.Enum):
 class Found(NamedTuple):
     """What a file is; ``detail`` names a foreign format, or why a file cannot be opened.
 
-    ``packing`` is the compression round it, or empty; ``importer`` makes a trace of it.
+    ``packing`` is its compression, or empty; ``importer`` converts it to a trace.
     """
 
     path: Path
@@ -75,11 +75,11 @@ class Found(NamedTuple):
 
     @property
     def is_text(self) -> bool:
-        """Whether it is a text of no format that is known by sight, or a diff: mail may be so."""
+        """Whether it is text of an unknown format, or a diff: it may be part of a mail."""
         return self.detail in {A_DIFF, A_TEXT}
 
     def refusal(self) -> str:
-        """What it is, and what reads it or else is to be done; a line that begins with its name."""
+        """A line that begins with its name: what it is, and what reads it or what else to do."""
         name = printable(str(self.path))
         if self.kind is Kind.MISSING:
             return f"{name} cannot be opened: {self.detail}"
@@ -111,7 +111,7 @@ class Found(NamedTuple):
 
 
 def look(path: Path) -> Found:
-    """What a file is, by its first bytes. Of a pipe none are taken: they come only once."""
+    """What a file is, by its first bytes. A pipe is not read: its bytes come only once."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -123,7 +123,7 @@ def look(path: Path) -> Found:
         with path.open("rb") as file:
             first = file.read(LOOK_BYTES)
             if first.startswith(PACKINGS["bzip2"]):
-                first += file.read(_BZIP2_BLOCK_BYTES)  # nothing of a block shows before its end
+                first += file.read(_BZIP2_BLOCK_BYTES)  # a block decompresses only as a whole
     except OSError as error:
         remedy = (
             "check its name" if isinstance(error, FileNotFoundError) else "check its permissions"
@@ -142,7 +142,7 @@ def look(path: Path) -> Found:
 
 
 def recognised(first: bytes) -> tuple[Kind, str]:
-    """The kind of a content that begins so, and the name of a foreign format."""
+    """The kind of content with these first bytes, and the name of a foreign format."""
     for kind, is_it in (
         (Kind.EMPTY, not first),
         (Kind.TRACE, first.startswith(MAGIC)),
@@ -157,7 +157,7 @@ def recognised(first: bytes) -> tuple[Kind, str]:
 
 
 def _is_result(first: bytes) -> bool:
-    """Whether it is what ``refault compare`` reads; of a long one only the beginning is here."""
+    """Whether ``refault compare`` reads it; of a long file only the beginning is looked at."""
     if not first.lstrip().startswith(b"{"):
         return False
     if len(first) == LOOK_BYTES:
@@ -171,7 +171,7 @@ def _is_result(first: bytes) -> bool:
 
 
 def _unpacked(first: bytes, packing: str) -> bytes:
-    """The beginning of what a compressed file holds; empty if it cannot be told."""
+    """The first bytes of the decompressed content; empty if they are damaged."""
     try:
         match packing:
             case "gzip":

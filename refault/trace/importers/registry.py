@@ -1,7 +1,7 @@
-"""Every format that becomes a trace. To add one, write its module and add a line here.
+"""Every format that can be imported. To add one, write its module and add a line here.
 
 An importer is one module: it recognises a file by its first bytes, converts it in bounded memory,
-and says what the trace cannot tell that the guest did (``loses``).
+and names what the guest did that the trace does not show (``loses``).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from refault.errors import ImportFailed
-from refault.trace.importers import golden, ptt
-from refault.trace.model import TraceSummary
+from refault.trace.contents import TraceSummary
+from refault.trace.importers import ptt, vectors
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wanted:
-    """What whoever imports a file says besides; None where it was not said."""
+    """The options of an import; None where not given."""
 
     name: str = ""
     ram_mib: int | None = None
@@ -28,7 +28,7 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Importer:
-    """One foreign format. ``options`` are those a file of it cannot do without, as typed."""
+    """One foreign format. ``options`` are those that a file of it needs, as typed."""
 
     name: str
     title: str
@@ -38,7 +38,7 @@ class Importer:
     options: str = ""
 
     def refuses(self, wanted: Wanted) -> str:
-        """What else must be said before a file can be converted, or nothing."""
+        """Why a file cannot be converted with these options, or an empty string."""
         if self.options and wanted.ram_mib is None:
             return f"{self.title} does not say how much memory the guest has; add --ram-mib"
         return ""
@@ -58,7 +58,7 @@ def _convert_ptt(path: Path, target: Path | BinaryIO, wanted: Wanted) -> TraceSu
 
 
 def _convert_vector(path: Path, target: Path | BinaryIO, wanted: Wanted) -> TraceSummary:
-    return golden.import_golden(
+    return vectors.import_vector(
         path, target, name=wanted.name, level=wanted.level, progress=wanted.progress
     )
 
@@ -74,15 +74,15 @@ PTT: Final = Importer(
 VECTOR: Final = Importer(
     name="vector",
     title="an operation vector",
-    recognises=golden.recognises,
+    recognises=vectors.recognises,
     convert=_convert_vector,
     loses="nothing",
 )
 
-#: In the order in which a file is held against them.
+#: In the order in which they are tried.
 IMPORTERS: Final = (PTT, VECTOR)
 
 
 def importer_of(first: bytes) -> Importer | None:
-    """The importer of a content that begins so."""
+    """The importer of content with these first bytes."""
     return next((each for each in IMPORTERS if each.recognises(first)), None)

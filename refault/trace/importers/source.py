@@ -1,4 +1,4 @@
-"""A foreign file being read, compressed or not, with its progress told."""
+"""Reads a foreign file, compressed or not, and reports progress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import zstandard
 
 from refault.errors import ImportFailed, TraceCorrupt, TraceTooLarge
 
-# The compressions that are undone here, each with its first bytes.
+# The compressions that can be read, each with its first bytes.
 PACKINGS: Final = {
     "zstd": b"\x28\xb5\x2f\xfd",
     "gzip": b"\x1f\x8b\x08",
@@ -24,15 +24,15 @@ PACKINGS: Final = {
 MAX_WINDOW_BYTES: Final = 128 << 20
 LZMA_MEMORY_BYTES: Final = 256 << 20  # what the highest level of xz needs is 65 MiB
 MAX_LINE_BYTES: Final = 1 << 16
-# One KiB of zstd or gzip stands for 32 MiB at most, so a bomb is met in small bites; of bzip2 it
-# may stand for a GiB, which is given in pieces.
+# One KiB of zstd or gzip decompresses to 32 MiB at most, so a bomb is read in small chunks; one of
+# bzip2 may be a GiB, which is taken in pieces.
 COMPRESSED_CHUNK_BYTES: Final = 1 << 10
 PIECE_BYTES: Final = 1 << 20
 PLAIN_CHUNK_BYTES: Final = 1 << 18
 
 
 class Source:
-    """The content of a file, in bites or lines; ``path`` is for messages."""
+    """The content of a file, by size or in lines; ``path`` is for messages."""
 
     def __init__(self, path: Path, content: Iterator[bytes]) -> None:
         self.path = path
@@ -54,7 +54,7 @@ class Source:
         """Every line without its line end.
 
         Raises:
-            ImportFailed: a line is over its bound, or the last one is not whole.
+            ImportFailed: a line is over its bound, or the last one has no line end.
         """
         count = 0
         rest = b""
@@ -75,7 +75,7 @@ class Source:
 
 @contextmanager
 def open_source(path: Path, progress: Callable[[int], None] | None = None) -> Iterator[Source]:
-    """Opens a file for an importer; ``progress`` is told how many of its bytes were read.
+    """Open a file for an importer; ``progress`` is told how many of its bytes were read.
 
     Raises:
         ImportFailed: it cannot be opened, or is a pipe.
@@ -90,8 +90,8 @@ def open_source(path: Path, progress: Callable[[int], None] | None = None) -> It
             file.seek(0)
         except OSError as error:
             raise ImportFailed(
-                f"{path} cannot be read: {error.strerror or error}; import from a file on disk, or "
-                "by - from standard input"
+                f"{path} cannot be read: {error.strerror or error}; import a file on disk, or "
+                "standard input as -"
             ) from error
         packing = next((name for name, magic in PACKINGS.items() if first.startswith(magic)), "")
         chunk_bytes = COMPRESSED_CHUNK_BYTES if packing else PLAIN_CHUNK_BYTES
@@ -101,7 +101,7 @@ def open_source(path: Path, progress: Callable[[int], None] | None = None) -> It
 
 @contextmanager
 def broken_rules_named(path: Path) -> Iterator[None]:
-    """Says of an event that no trace can hold which foreign file it comes from."""
+    """Name the foreign file in the error about an event that no trace can hold."""
     try:
         yield
     except (TraceCorrupt, TraceTooLarge) as error:
@@ -119,7 +119,7 @@ def _chunks(
 
 
 def _decompress(path: Path, packing: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The content of a file of one or several compressed streams, in bites."""
+    """The content of a file of one or several compressed streams, in chunks."""
     stream = _stream(packing)
     try:
         for chunk in chunks:
@@ -147,7 +147,7 @@ def _pieces(stream: Any, data: bytes) -> Iterator[bytes]:
 
 
 def _stream(packing: str) -> Any:
-    """A decompressor that takes a bounded amount of memory, at the beginning of a stream."""
+    """A new decompressor, of bounded memory."""
     match packing:
         case "gzip":
             return zlib.decompressobj(wbits=31)

@@ -37,7 +37,7 @@ class Validators:
         with self._lock:
             kept = self._kept.pop(upload_id, None)
         if kept is not None and kept.size_bytes == offset:
-            kept.go_on_reading_from(partial.read)
+            kept.read_back_from(partial.read)
             return kept
         return None if offset else self.new(partial.read)
 

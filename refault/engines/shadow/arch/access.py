@@ -1,8 +1,7 @@
-"""One guest access: the processor's walk of the shadow tables, then exits until it is done.
+"""One guest access: the processor's walk of the shadow tables, and exits until it is done.
 
-The processor sets A at every level it passes, and host CR0.WP is always 1 for the
-guest, so a supervisor obeys the read-only bit too. It looks into its TLB first, if it
-has one.
+The processor sets A at every level. CR0.WP of the host is always 1 while the guest runs,
+so read-only entries hold for a supervisor too. If there is a TLB, it is looked up first.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def hardware_walk(m: Machine, cpu: int, gva: int, kind: int, user: int) -> int:
     level = level_of(m, root)
     sptep = entry_of(root, level, gva)
     granted = -1
-    while True:  # one turn a level
+    while True:  # one iteration per level
         spte = m.spt[sptep]
         m.vm[words.HIT_LEVEL] = level
         if not spte & x86.PRESENT:
@@ -66,13 +65,13 @@ def hardware_walk(m: Machine, cpu: int, gva: int, kind: int, user: int) -> int:
 
 @kernel
 def refusal(m: Machine, cpu: int, gva: int) -> int:
-    """What refused the latest walk: the level of an entry, and from bit 12 on its low bits."""
+    """The entry that refused the latest walk: its level, and from bit 12 on its low bits."""
     root = shadow_root(m, cpu, gva)
     if root == 0:
         return 0
     level = level_of(m, root)
     sptep = entry_of(root, level, gva)
-    while level > m.vm[words.HIT_LEVEL]:  # one turn a level
+    while level > m.vm[words.HIT_LEVEL]:  # one iteration per level
         level -= 1
         sptep = entry_of(child_of(m.spt[sptep]), level, gva)
     spte = m.spt[sptep]
@@ -82,7 +81,7 @@ def refusal(m: Machine, cpu: int, gva: int) -> int:
 
 @kernel
 def translate(m: Machine, cpu: int, gva: int, kind: int, user: int) -> int:
-    """As :func:`hardware_walk`, unless the TLB answers."""
+    """As :func:`hardware_walk`, but from the TLB on a hit."""
     vm = m.vm
     if not vm[words.TLB]:
         return hardware_walk(m, cpu, gva, kind, user)
@@ -107,7 +106,7 @@ def inject(m: Machine, code: int) -> int:
 
 @kernel
 def emulate_store(m: Machine, cpu: int, gva: int, user: int, size: int, value: int) -> int:
-    """Carry out one store in the host and tell the MMU (x86.c: emulator_write_emulated)."""
+    """Emulate one store in the host and tell the MMU (x86.c: emulator_write_emulated)."""
     if not walk_addr(m, cpu, gva, 1, user, 0, 1):
         m.vm[words.PF_GUEST] += 1
         return inject(m, m.vm[words.WALK_ERROR])
@@ -123,10 +122,10 @@ def emulate_store(m: Machine, cpu: int, gva: int, user: int, size: int, value: i
 
 @kernel
 def store_unmapped(m: Machine, vcpu: int, gpa: int, size: int, value: int) -> int:
-    """A guest's store through a mapping that nobody knows.
+    """A guest's store through an unknown mapping.
 
-    A table in sync is read-only in every mapping, so KVM sees the store whichever it came
-    through: the table goes out of sync, or the store is emulated. Other frames change unseen.
+    A table in sync is read-only in every mapping, so KVM sees the store through any of them:
+    the table goes out of sync, or the store is emulated. Stores to other frames do not exit.
     """
     gfn = gpa >> x86.PAGE_SHIFT
     if lookup_page(m, gfn) == 0:
@@ -147,9 +146,9 @@ def store_unmapped(m: Machine, vcpu: int, gpa: int, size: int, value: int) -> in
 
 @kernel
 def emulate(m: Machine, cpu: int, gva: int, kind: int, user: int, size: int, value: int) -> int:
-    """Carry out an access in the host; only stores to memory can be (emulate_instruction).
+    """Emulate an access in the host; only stores to memory can be (emulate_instruction).
 
-    A fetch from no memory leaves nothing to decode; anything else there is a device's.
+    A fetch from outside memory cannot be decoded; any other access there is a device's.
     """
     vm = m.vm
     vm[words.INSN_EMULATION] += 1

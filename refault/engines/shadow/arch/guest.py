@@ -22,7 +22,7 @@ def slot_of(m: Machine, gfn: int) -> int:
 
 @kernel
 def frame_of(m: Machine, gfn: int) -> int:
-    """Offset in ``frame[]`` of the record of ``gfn``; the caller knows that a slot holds it."""
+    """Offset in ``frame[]`` of the record of ``gfn``, which must lie in a slot."""
     slot = slot_of(m, gfn)
     base = m.vm[slot + words.SLOT_FRAMES]
     return base + (gfn - m.vm[slot + words.SLOT_BASE]) * words.FRAME_WORDS
@@ -30,14 +30,14 @@ def frame_of(m: Machine, gfn: int) -> int:
 
 @kernel
 def read_word(m: Machine, gpa: int) -> int:
-    """The aligned 8-byte word of guest memory at ``gpa``; the caller knows that a slot holds it."""
+    """The aligned 8-byte word of guest memory at ``gpa``, which must lie in a slot."""
     page = m.frame[frame_of(m, gpa >> x86.PAGE_SHIFT) + words.MEMORY]
     return m.mem[page + ((gpa >> 3) & 511)]
 
 
 @kernel
 def write_word(m: Machine, gpa: int, value: int) -> None:
-    """Store an aligned word; a frame that only ever held zeros takes no memory."""
+    """Store an aligned word; a frame that has only held zeros takes no memory."""
     frame = frame_of(m, gpa >> x86.PAGE_SHIFT)
     page = m.frame[frame + words.MEMORY]
     if page == 0:
@@ -51,7 +51,7 @@ def write_word(m: Machine, gpa: int, value: int) -> None:
 
 @kernel
 def write_guest(m: Machine, gpa: int, size: int, value: int) -> None:
-    """Store ``size`` bytes that do not leave their aligned word."""
+    """Store ``size`` bytes within one aligned word."""
     word = gpa & ~7
     write_word(m, word, merged_word(read_word(m, word), gpa, size, value))
 

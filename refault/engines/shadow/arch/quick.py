@@ -1,9 +1,9 @@
-"""The short way through an access that needs nothing from the host.
+"""The fast path of an access that needs nothing from the host.
 
-Nearly every access finds its translation in the TLB or in the shadow tables. It is
-answered here with what the processor does and no more; for anything else
-:func:`quick_access` changes nothing and answers -1, and the long way
-(:mod:`refault.engines.shadow.arch.access`) is taken from the beginning. Both ways come to the same.
+Nearly every access finds its translation in the TLB or in the shadow tables, and is done
+here with what the processor does and no more. For any other, :func:`quick_access` changes
+nothing and answers -1, and the slow path (:mod:`refault.engines.shadow.arch.access`)
+starts from the beginning. Both paths give the same result.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def quick_store(m: Machine, frame: int, gpa: int, kind: int, value: int) -> bool
 
 @inlined
 def quick_walk(m: Machine, cpu: int, gva: int, need: int) -> int:
-    """The leaf level of a walk that meets nothing to be set or refused, or 0.
+    """The leaf level of a walk that need not set A and is not refused, or 0.
 
     Leaves the address and what was granted in ``OUT_ADDRESS`` and ``HIT_GRANTED``. An
-    absent PAE root is handle 0, whose table is nobody's and has no present entry.
+    absent PAE root is handle 0, whose table is unused and has no present entry.
     """
     vm = m.vm
     granted = -1
@@ -71,7 +71,7 @@ def quick_walk(m: Machine, cpu: int, gva: int, need: int) -> int:
 
 @inlined
 def quick_access(m: Machine, cpu: int, kind: int, user: int, gva: int, value: int) -> int:
-    """The address reached by a load, fetch or store, or -1 for the long way."""
+    """The address reached by a load, fetch or store, or -1 for the slow path."""
     vm = m.vm
     if vm[cpu + words.REQUESTS] or vm[cpu + words.ROOT] == 0:
         return -1

@@ -1,4 +1,4 @@
-"""The processor's TLB, one a vCPU: a parameter of the variant, off unless asked for.
+"""The processor's TLB, one per vCPU: a parameter of the variant, off by default.
 
 256 sets of 4 ways, filled round robin, keyed by page and size::
 
@@ -9,10 +9,10 @@
 
     key    generation << 38 | level << 36 | gva >> 12 of the page's first byte
     data   an spte: P A W U as every level grants them, and in bits 12-39 the frame;
-           bits 40-45 the memory slot, bit 63 turned round, 1: may be executed
+           bits 40-45 the memory slot, bit 63 inverted: 1: may be executed
 
-A flush raises the vCPU's generation, so that no key matches any more. An entry is
-*not* dropped when the shadow tables change: until the flush KVM owes the guest, the
+A flush increments the vCPU's generation, so that no key matches any more. An entry is
+*not* dropped when the shadow tables change: until KVM flushes, as it must, the
 processor reaches what was mapped before. D is set in every leaf KVM installs and A was
 set by the walk that filled the entry.
 """
@@ -79,7 +79,7 @@ def set_of(cpu: int, gva: int, level: int) -> int:
 def data_of(m: Machine, place: int, key: int) -> int:
     """The data kept under that key in the set at ``place``, or 0.
 
-    The way is computed, not branched to: which one answers is as good as random.
+    The way is computed without branches, since which way matches cannot be predicted.
     """
     tlb = m.tlb
     way = int(tlb[place + 1] == key)
@@ -113,7 +113,7 @@ def frame_at(m: Machine, data: int, gpa: int) -> int:
 
 @kernel
 def lookup(m: Machine, cpu: int, gva: int, need: int) -> int:
-    """The address an entry gives for ``gva``, or -1; one that grants too little is dropped."""
+    """The address an entry gives for ``gva``, or -1; an entry that grants too little is dropped."""
     for level in range(1, 4):
         if level > 1 and not m.vm[cpu + words.TLB_SIZES] & (1 << level):
             continue
@@ -132,7 +132,7 @@ def lookup(m: Machine, cpu: int, gva: int, need: int) -> int:
 
 @kernel
 def fill(m: Machine, cpu: int, gva: int, gpa: int, level: int, granted: int) -> None:
-    """Keep what a walk found: a leaf of ``level``, and of ``GRANTS`` what all levels grant."""
+    """Cache what a walk found: a leaf of ``level``, and of ``GRANTS`` what all levels grant."""
     place = set_of(cpu, gva, level)
     turn = tlb_of(cpu) + NEXT_WAY + ((gva >> (3 + 9 * level)) & (SETS - 1))
     way = m.tlb[turn]

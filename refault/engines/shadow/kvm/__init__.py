@@ -1,1 +1,1 @@
-"""What KVM does, in functions under KVM's names."""
+"""KVM's shadow MMU, in functions under KVM's names."""

@@ -1,4 +1,4 @@
-"""Mapping for a guest without paging: linear, by pages that shadow nothing (__direct_map)."""
+"""Maps for a guest without paging: linear, with pages that shadow no table (__direct_map)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def direct_map(m: Machine, cpu: int, gva: int, write: int) -> int:
     """Map ``gva`` to itself; 1 if the access must be emulated (device memory, or a guarded table).
 
     A linear address has 32 bits. The tables below are PAE's, so 2 MiB is the largest leaf.
-    A flood count is left alone.
+    The flood count does not change.
     """
     vm = m.vm
     gfn = (gva & x86.U32) >> x86.PAGE_SHIFT
@@ -37,14 +37,14 @@ def direct_map(m: Machine, cpu: int, gva: int, write: int) -> int:
     sp = shadow_root(m, cpu, linear)
     level = level_of(m, sp)
     sptep = entry_of(sp, level, linear)
-    while level > leaf_level:  # one turn a level
+    while level > leaf_level:  # one iteration per level
         spte = m.spt[sptep]
         if not is_present(m, spte):
             base = gfn & ~((1 << (9 * (level - 1))) - 1)
             child = get_page(m, cpu, base, linear, level - 1, 1, words.ACC_ALL, sptep)
             m.spt[sptep] = (child << x86.PAGE_SHIFT) | LINK
         elif spte & x86.LARGE:
-            # KVM would take the guest's page for a table here.
+            # KVM would use the guest's page as a table here.
             vm[words.BUG] = words.BUG_LARGE_AS_TABLE
             return 0
         level -= 1

@@ -18,7 +18,7 @@ from refault.replay.compile.jit import kernel
 
 @kernel
 def put_root(m: Machine, root: int) -> None:
-    """Give up one reference to a root; 0 is none."""
+    """Drop one reference to a root; 0 is no root."""
     if root == 0:
         return
     m.page[root + words.ROOT_COUNT] -= 1
@@ -28,7 +28,7 @@ def put_root(m: Machine, root: int) -> None:
 
 @kernel
 def free_roots(m: Machine, cpu: int) -> None:
-    """Let go of the loaded roots; one zapped meanwhile dies now (mmu.c: mmu_free_roots)."""
+    """Drop the loaded roots; one zapped meanwhile is freed now (mmu.c: mmu_free_roots)."""
     root = m.vm[cpu + words.ROOT]
     if root == 0:
         return
@@ -44,7 +44,7 @@ def free_roots(m: Machine, cpu: int) -> None:
 
 @kernel
 def guest_levels(m: Machine, cpu: int) -> int:
-    """Levels of the guest's tables in the mode its registers say; 0 without paging."""
+    """Levels of the guest's tables in the mode of its registers; 0 without paging."""
     if not m.vm[cpu + words.CR0] & x86.CR0_PG:
         return x86.NONPAGING
     if m.vm[cpu + words.EFER] & x86.EFER_LMA:
@@ -79,7 +79,7 @@ def reset_context(m: Machine, cpu: int) -> None:
 
 @kernel
 def get_root(m: Machine, cpu: int, table: int, gva: int, level: int, direct: int) -> int:
-    """The shadow of a top-level table, referred to once more; 0 if it lies outside memory."""
+    """The shadow of a top-level table, with one more reference; 0 if it lies outside memory."""
     gfn = (table & x86.FRAME_MASK) >> x86.PAGE_SHIFT
     if slot_of(m, gfn) == 0:
         m.vm[cpu + words.REQUESTS] |= words.REQ_TRIPLE_FAULT
@@ -91,7 +91,7 @@ def get_root(m: Machine, cpu: int, table: int, gva: int, level: int, direct: int
 
 @kernel
 def load_pae_roots(m: Machine, cpu: int) -> int:
-    """Fill the processor's four roots, a GiB each; 0 if one names no memory.
+    """Fill the processor's four roots, one per GiB; 0 if one is outside memory.
 
     PAE: the pages of the cached PDPTEs. 32-bit: the four quadrants of the directory.
     Non-paging: direct pages. Roots taken before one that fails keep their references,
@@ -117,9 +117,9 @@ def load_pae_roots(m: Machine, cpu: int) -> int:
 
 @kernel
 def load_roots(m: Machine, cpu: int) -> None:
-    """Shadow the table CR3 names and sync what it reaches (mmu.c: kvm_mmu_load).
+    """Shadow the table in CR3 and sync what it reaches (mmu.c: kvm_mmu_load).
 
-    Writing the hardware's CR3 flushes as well; that flush is not one of the counted commands.
+    Writing the hardware's CR3 flushes too; that flush is not counted.
     """
     vm = m.vm
     free_some_pages(m)
@@ -140,10 +140,10 @@ def load_roots(m: Machine, cpu: int) -> None:
 
 @kernel
 def enter_guest(m: Machine, vcpu: int) -> int:
-    """Work off everything pending and enter; 0, or OUT_TRIPLE when CR3 names no memory.
+    """Handle all requests and enter; 0, or TRIPLE if CR3 is outside memory.
 
-    Loading roots may zap other vCPUs' and so ask for a reload of these, which then finds
-    enough free pages and these roots: a third turn has nothing left to do.
+    Loading roots may zap those of other vCPUs and so request a reload of these, which then
+    finds enough free pages and these roots: a third iteration has nothing left to do.
     """
     vm = m.vm
     cpu = cpu_of(vcpu)

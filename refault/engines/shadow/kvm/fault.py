@@ -31,10 +31,10 @@ GUEST_FAULT = 2
 
 @kernel
 def link_child(m: Machine, cpu: int, sptep: int, level: int, gva: int, access: int) -> int:
-    """Hang the next lower page under an absent entry; 0 if the guest's table changed meanwhile.
+    """Link the next lower page from an absent entry; 0 if the guest's table changed meanwhile.
 
     A guest page larger than the host's is split into direct pages: linear, and
-    without W until the guest's own entry is dirty. Answers the access left, plus 8.
+    without W until the guest's own entry is dirty. Answers the remaining access, plus 8.
     """
     vm = m.vm
     guest_level = vm[words.WALK_LEVEL]
@@ -61,7 +61,7 @@ def link_child(m: Machine, cpu: int, sptep: int, level: int, gva: int, access: i
 
 @kernel
 def drop_stale_direct(m: Machine, sptep: int) -> None:
-    """Unlink a direct page whose access is no longer what the guest's entry grants (2.6.35)."""
+    """Unlink a direct page whose access differs from what the guest's entry grants (2.6.35)."""
     vm = m.vm
     wanted = vm[words.WALK_PT_ACCESS] & vm[words.WALK_PTE_ACCESS]
     if not vm[words.WALK_PTES + vm[words.WALK_LEVEL] - 1] & x86.DIRTY:
@@ -82,11 +82,11 @@ def fetch(
     vm = m.vm
     access = vm[words.WALK_PT_ACCESS]
     root = shadow_root(m, cpu, gva)
-    if root == 0:  # absent when the roots were loaded; the PDPTE has come since
+    if root == 0:  # the PDPTE was absent when the roots were loaded
         return
     level = level_of(m, root)
     sptep = entry_of(root, level, gva)
-    while level > leaf_level:  # one turn a level
+    while level > leaf_level:  # one iteration per level
         spte = m.spt[sptep]
         if (
             vm[words.KNOB_DIRECT_ACCESS] == values.DIRECT_ACCESS_OWN

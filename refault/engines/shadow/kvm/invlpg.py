@@ -25,12 +25,12 @@ NO_TARGET = 0
 
 @kernel
 def drop_leaf(m: Machine, cpu: int, gva: int) -> int:
-    """Make the leaf entry for ``gva`` absent, with the flush it needs; answers it, or NO_TARGET."""
+    """Make the leaf for ``gva`` absent, and flush if needed; answers its place, or NO_TARGET."""
     sp = shadow_root(m, cpu, gva)
     if sp == 0:
         return NO_TARGET
     level = level_of(m, sp)
-    while True:  # one turn a level
+    while True:  # one iteration per level
         sptep = entry_of(sp, level, gva)
         spte = m.spt[sptep]
         if level == 1 or (spte & x86.LARGE and level <= 3):
@@ -50,17 +50,17 @@ def drop_leaf(m: Machine, cpu: int, gva: int) -> int:
 
 @kernel
 def write_target(m: Machine, cpu: int, sptep: int) -> None:
-    """Let the table write of April 2010 take the guest's entry over anew.
+    """Map the guest's entry again by a table write, as April 2010 does.
 
-    The entry's address is worked out from the shadow's place. For a 32-bit guest April
-    leaves out which part of the table that is (fixed by 22c9b2d166a); for a direct page
-    it names a word of the data.
+    The address of the guest's entry is computed from the place of the shadow entry. For a
+    32-bit guest April leaves out the quadrant (fixed by 22c9b2d166a); for a direct page it is
+    the address of data.
     """
     sp = page_of(sptep)
     size = entry_size(m, cpu)
     gpa = (m.page[sp + words.GFN] << x86.PAGE_SHIFT) + (sptep & 511) * size
     if size == 4 and m.vm[words.KNOB_INVLPG_WRITE] != values.INVLPG_WRITE_NO_QUADRANT:
-        # Nine bits of address a level, of the ten a guest's table resolves.
+        # Nine bits of address per level, of the ten that a level of the guest's table has.
         gpa += quadrant_of(m, sp) << (x86.PAGE_SHIFT - level_of(m, sp))
     pte_write(m, cpu, gpa, size, 0, 0)
 

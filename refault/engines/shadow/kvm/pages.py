@@ -27,7 +27,7 @@ from refault.replay.compile.jit import kernel
 
 @kernel
 def role_of(m: Machine, cpu: int, gva: int, level: int, direct: int, access: int) -> int:
-    """Role word of a page this vCPU asks for.
+    """Role word of a page for this vCPU.
 
     The quadrant says which part of a guest table is shadowed: a table of 1024 entries
     needs two pages, a 32-bit directory four.
@@ -46,9 +46,9 @@ def role_of(m: Machine, cpu: int, gva: int, level: int, direct: int, access: int
 
 @kernel
 def fill_absent(m: Machine, cpu: int, sp: int) -> None:
-    """Mark entries the guest leaves absent, so that their faults need no host (bypass_guest_pf).
+    """Mark entries that are absent in the guest: their faults need no exit (bypass_guest_pf).
 
-    Two or more entries of a shadow directory stand for one of a 32-bit guest's, so those stay.
+    Not in the directory of a 32-bit guest, where two or more shadow entries stand for one.
     """
     if m.vm[words.TRAP] == m.vm[words.NOTRAP] or m.page[sp + words.ROLE] & words.ROLE_DIRECT:
         return
@@ -92,8 +92,8 @@ def get_page(
 ) -> int:
     """The shadow page of a guest table (or of a direct range) in this vCPU's role.
 
-    On the way every unsync page of that frame is synced, whatever its role. ``sptep``
-    is the entry that will link to it, 0 for a root.
+    Every unsync page of that frame met on the way is synced, whatever its role. ``sptep``
+    is the entry that will link to the page, 0 for a root.
     """
     role = role_of(m, cpu, gva, level, direct, access)
     sp = m.vm[hash_of(gfn)]

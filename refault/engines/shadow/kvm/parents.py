@@ -15,7 +15,7 @@ from refault.replay.compile.jit import kernel
 
 @kernel
 def page_of(sptep: int) -> int:
-    """Handle of the shadow page an entry belongs to (KVM: page_header)."""
+    """Handle of the shadow page that holds an entry (KVM: page_header)."""
     return sptep >> 10 << 5
 
 
@@ -27,9 +27,9 @@ def table_of(sp: int) -> int:
 
 @kernel
 def shadow_root(m: Machine, cpu: int, gva: int) -> int:
-    """The page a walk of the shadow for ``gva`` begins with, or 0 where a PAE root is absent.
+    """The page at which a shadow walk for ``gva`` begins, or 0 where a PAE root is absent.
 
-    It has level 4 in long mode; else the processor's four roots name pages of level 2.
+    It has level 4 in long mode; else the processor's four roots are pages of level 2.
     """
     root = m.vm[cpu + words.ROOT]
     if root == words.PAE_LOADED:
@@ -45,7 +45,7 @@ def entry_of(sp: int, level: int, gva: int) -> int:
 
 @kernel
 def child_of(spte: int) -> int:
-    """Handle of the page a link names."""
+    """Handle of the page that a link leads to."""
     return (spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
 
 
@@ -57,13 +57,13 @@ def level_of(m: Machine, sp: int) -> int:
 
 @kernel
 def quadrant_of(m: Machine, sp: int) -> int:
-    """Which part of a table of 4-byte entries a page shadows."""
+    """Which part of a table of 4-byte entries the page shadows."""
     return (m.page[sp + words.ROLE] & words.ROLE_QUADRANT_MASK) >> words.ROLE_QUADRANT_SHIFT
 
 
 @kernel
 def new_link(m: Machine) -> int:
-    """A zeroed 8-word node; ``reserve`` in state/machine.py made sure that there is one."""
+    """A zeroed 8-word node; ``reserve`` in state/machine.py ensures that there is one."""
     node = m.vm[words.LINK_FREE]
     m.vm[words.LINK_FREE] = m.link[node + words.LINK_NEXT]
     m.vm[words.LINK_FREE_COUNT] -= 1
@@ -74,7 +74,7 @@ def new_link(m: Machine) -> int:
 
 @kernel
 def free_link(m: Machine, node: int) -> None:
-    """Give a node back."""
+    """Free a node."""
     m.link[node + words.LINK_NEXT] = m.vm[words.LINK_FREE]
     m.vm[words.LINK_FREE] = node
     m.vm[words.LINK_FREE_COUNT] += 1
@@ -82,7 +82,7 @@ def free_link(m: Machine, node: int) -> None:
 
 @kernel
 def add_parent(m: Machine, sp: int, sptep: int) -> None:
-    """Remember that the entry ``sptep`` links to ``sp``; 0 (a root) is ignored."""
+    """Record that the entry ``sptep`` links to ``sp``; 0 (a root) is ignored."""
     if sptep == 0:
         return
     first = m.page[sp + words.PARENTS]
@@ -109,7 +109,7 @@ def add_parent(m: Machine, sp: int, sptep: int) -> None:
 
 @kernel
 def remove_parent(m: Machine, sp: int, sptep: int) -> None:
-    """Forget one back reference; holes are closed within their chain."""
+    """Remove one back reference; holes are closed within their chain."""
     if m.page[sp + words.PARENTS] >= 0:
         if m.page[sp + words.PARENTS] != sptep:
             m.vm[words.BUG] = words.BUG_ASSERTION
@@ -132,7 +132,7 @@ def remove_parent(m: Machine, sp: int, sptep: int) -> None:
 
 @kernel
 def close_hole(m: Machine, sp: int, before: int, node: int, hole: int) -> None:
-    """Move the later references of a chain down by one; an empty chain goes away."""
+    """Move the later references of a chain down by one; an empty chain is freed."""
     last = hole
     while last + 1 < words.CHAIN_ENTRIES and m.link[node + last + 1]:  # CHAIN_ENTRIES
         m.link[node + last] = m.link[node + last + 1]
@@ -151,7 +151,7 @@ def close_hole(m: Machine, sp: int, before: int, node: int, hole: int) -> None:
 
 @kernel
 def first_parent(m: Machine, sp: int) -> int:
-    """The entry that :func:`remove_parent` callers drop first, or 0."""
+    """The first entry that links to ``sp``, or 0."""
     first = m.page[sp + words.PARENTS]
     if first >= 0:
         return first

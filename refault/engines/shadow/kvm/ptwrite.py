@@ -1,4 +1,4 @@
-"""Emulated writes to shadowed tables, and giving up a table (mmu.c: kvm_mmu_pte_write and kin)."""
+"""Emulated writes to shadowed tables, and unshadowing (mmu.c: kvm_mmu_pte_write and others)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from refault.replay.compile.jit import kernel
 
 @kernel
 def guess_page(m: Machine, cpu: int, gpte: int) -> None:
-    """Look up the frame an entry may be about to map, before the lock is taken."""
+    """Look up the frame that an entry may be about to map, before taking the lock."""
     gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
     known = gpte & x86.PRESENT and slot_of(m, gfn)
     m.vm[cpu + words.UPDATE_GFN] = gfn if known else -1
@@ -33,7 +33,7 @@ def guess_page(m: Machine, cpu: int, gpte: int) -> None:
 
 @kernel
 def written_entry(m: Machine, cpu: int, gpa: int, size: int) -> int:
-    """The entry 2.6.34 guesses from a write: of the writing vCPU's kind, as it stands now; or 0."""
+    """The entry 2.6.34 guesses from a write: in the writing vCPU's format, as it is now; or 0."""
     if m.vm[cpu + words.CR4] & x86.CR4_PAE:
         whole = size >= 4 and gpa & (size - 1) == 0
         return read_word(m, gpa & ~7) if whole else 0
@@ -42,7 +42,7 @@ def written_entry(m: Machine, cpu: int, gpa: int, size: int) -> int:
 
 @kernel
 def is_flooded(m: Machine, cpu: int, gfn: int) -> int:
-    """Is this the third write in a row to one table, its last guessed entry never used?"""
+    """Is this the third write in a row to one table whose last guessed entry was never used?"""
     vm = m.vm
     last = vm[cpu + words.LAST_PTE_UPDATED]
     used = last and m.spt[last] & x86.ACCESSED
@@ -57,7 +57,7 @@ def is_flooded(m: Machine, cpu: int, gfn: int) -> int:
 
 @kernel
 def touch_last_updated(m: Machine, cpu: int, gfn: int) -> None:
-    """The guest wrote through the entry guessed last, so count that entry as used."""
+    """The guest wrote through the last guessed entry: mark that entry as used."""
     last = m.vm[cpu + words.LAST_PTE_UPDATED]
     if last and m.vm[cpu + words.LAST_PTE_GFN] == gfn and is_present(m, m.spt[last]):
         m.spt[last] |= x86.ACCESSED
@@ -82,7 +82,7 @@ def update_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
 
 @kernel
 def needs_remote_flush(m: Machine, old: int, new: int) -> bool:
-    """Did an entry lose something another processor's TLB may still hold?"""
+    """Did an entry lose something that another processor's TLB may still hold?"""
     if not is_present(m, old):
         return False
     if not is_present(m, new) or (old ^ new) & x86.FRAME_MASK:
@@ -93,9 +93,9 @@ def needs_remote_flush(m: Machine, old: int, new: int) -> bool:
 
 @kernel
 def write_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
-    """Drop one shadow entry of a written table and take over the guest's new value.
+    """Drop one shadow entry of a written table and map the guest's new value.
 
-    From April 2010 on a value of zero is not taken over: the entry stays "tell the host".
+    From April 2010 on a value of zero is not mapped: the entry stays "absent, tell the host".
     """
     old = m.spt[sptep]
     level = level_of(m, sp)
@@ -125,9 +125,9 @@ def write_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
 
 @kernel
 def flush_written(m: Machine) -> None:
-    """What a table write still owes: freeing what it zapped, and the flushes it put off.
+    """End a table write: free what it zapped, and do the deferred flushes.
 
-    The flush that goes with the freeing serves the written entries too.
+    The flush of the freeing serves the written entries too.
     """
     if m.vm[words.INVALID_HEAD]:
         commit_zap(m)
@@ -139,13 +139,13 @@ def flush_written(m: Machine) -> None:
 
 @kernel
 def table_entry_size(m: Machine, sp: int) -> int:
-    """Bytes of an entry of the guest table an indirect page shadows."""
+    """Bytes of an entry of the guest table that an indirect page shadows."""
     return 4 if m.page[sp + words.ROLE] & words.ROLE_FORMAT_MASK == m.vm[words.FORMAT_32] else 8
 
 
 @kernel
 def write_entries(m: Machine, cpu: int, sp: int, offset: int, gpte: int) -> None:
-    """Update what a page shadows of a write at ``offset`` in the guest's table.
+    """Update a page's entries for a write at ``offset`` in the guest's table.
 
     A table of 4-byte entries is shadowed in quadrants; an entry of a directory, 4 MiB,
     by two entries of 2 MiB each.
@@ -170,9 +170,9 @@ def pte_write(m: Machine, cpu: int, gpa: int, size: int, value: int, by_guest: i
     """The guest's memory changed at ``gpa``: update or drop the tables shadowed there.
 
     Runs for every emulated write, and with ``by_guest`` 0 for INVLPG. A flooded table,
-    and one written across or inside an entry's bytes, is zapped. From April 2010 on the
-    new entry is read once: a PAE guest's 4-byte write as its whole entry, but judged at
-    the offset it was made, so that one to the upper half counts as misaligned.
+    and one with a misaligned or partial write of an entry, is zapped. From April 2010 on the
+    new entry is read once: for a PAE guest's 4-byte write the whole entry, but alignment is
+    judged by the offset of the write, so that one to the upper half counts as misaligned.
     """
     vm = m.vm
     gfn = gpa >> x86.PAGE_SHIFT
@@ -215,7 +215,7 @@ def pte_write(m: Machine, cpu: int, gpa: int, size: int, value: int, by_guest: i
                     vm[words.FLOODED] += 1
             else:
                 if not once and (gpa & (entry - 1) or size < entry):
-                    # What is read for one page stays the new value for those behind it.
+                    # What is read for one page is the new value for those after it.
                     gpte = read_gpte(m, gpa & ~(entry - 1), entry)
                 write_entries(m, cpu, sp, offset, gpte)
         sp = after
@@ -225,9 +225,9 @@ def pte_write(m: Machine, cpu: int, gpa: int, size: int, value: int, by_guest: i
 
 @kernel
 def unshadow(m: Machine, gfn: int) -> None:
-    """The guest says that a frame is no table any more (mmu.c: mmu_unshadow).
+    """A frame is not a table any more (mmu.c: mmu_unshadow).
 
-    With ``hash_restart`` 0 the walk goes on at a node it saved before the zap, which
+    With HASH_RESTART_NEVER the walk continues at a node it saved before the zap, which
     the zap may have freed: the bug of patch 2.
     """
     sp = m.vm[hash_of(gfn)]
@@ -250,10 +250,10 @@ def unshadow(m: Machine, gfn: int) -> None:
 
 @kernel
 def unprotect_page(m: Machine, gfn: int) -> int:
-    """Give up shadowing a frame, invalid roots included; 1 if it was (kvm_mmu_unprotect_page)."""
+    """Zap all shadows of a frame, even invalid roots; 1 if it had any (kvm_mmu_unprotect_page)."""
     found = 0
     sp = m.vm[hash_of(gfn)]
-    # As in zap_all: a pinned root is met again after every restart.
+    # As in zap_all: a pinned root is found again after every restart.
     bound = 4 * m.vm[words.ACTIVE] * (m.vm[words.ACTIVE] + 1) + 4
     while sp and bound and goes_on(m, 1):
         bound -= 1
@@ -271,7 +271,7 @@ def unprotect_page(m: Machine, gfn: int) -> int:
 
 @kernel
 def unprotect(m: Machine, cpu: int, gva: int) -> int:
-    """Give up the shadows of what an address maps to (mmu.c: kvm_mmu_unprotect_page_virt)."""
+    """Zap the shadows of the frame that an address maps (mmu.c: kvm_mmu_unprotect_page_virt)."""
     if not walk_addr(m, cpu, gva, 0, 0, 0, 1):
         return 0
     return unprotect_page(m, m.vm[words.WALK_GFN])

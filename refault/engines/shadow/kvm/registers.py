@@ -70,7 +70,7 @@ def boot(m: Machine, cpu: int, cr0: int, cr3: int, cr4: int, efer: int) -> None:
 
 @kernel
 def set_cr0(m: Machine, cpu: int, value: int) -> int:
-    """A context reset, with ``cr_reset`` 0 even if nothing changed; PG takes LMA along."""
+    """Reset the context, under CR_RESET_ALWAYS even if nothing changed; PG sets and clears LMA."""
     vm = m.vm
     trace(m, CR, 0, value)
     old = vm[cpu + words.CR0]
@@ -101,7 +101,7 @@ def set_cr0(m: Machine, cpu: int, value: int) -> int:
 
 @kernel
 def set_cr3(m: Machine, cpu: int, value: int) -> int:
-    """The same tables sync and flush; others drop the roots, which the next entry loads.
+    """The same CR3 syncs and flushes; another drops the roots, and the next entry loads new ones.
 
     A guest without paging keeps its roots: they do not depend on CR3.
     """
@@ -130,10 +130,11 @@ def set_cr3(m: Machine, cpu: int, value: int) -> int:
 
 @kernel
 def set_cr4(m: Machine, cpu: int, value: int) -> int:
-    """A full context reset, unless patch 4 cuts it short.
+    """A full context reset, unless patch 4 returns early.
 
-    ``cr4_write`` 1: as posted, before any check, and the new value is never stored; 2: stored;
-    3: stored after the checks, and the next entry syncs and flushes.
+    CR4_WRITE_FLUSHES: as posted, before any check, and the new value is never stored;
+    CR4_WRITE_STORES: the value is stored; CR4_WRITE_REQUESTS: it is stored after the checks, and
+    the next entry syncs and flushes.
     """
     vm = m.vm
     trace(m, CR, 4, value)
@@ -177,7 +178,7 @@ def set_cr4(m: Machine, cpu: int, value: int) -> int:
 
 @kernel
 def set_efer(m: Machine, cpu: int, value: int) -> int:
-    """LME may not change while paging; LMA is not the guest's to write."""
+    """LME may not change while paging; the guest cannot write LMA."""
     old = m.vm[cpu + words.EFER]
     if value & ~words.EFER_KNOWN:
         return out.GP

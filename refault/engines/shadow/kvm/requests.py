@@ -30,7 +30,7 @@ def make_request(m: Machine, request: int) -> int:
 
 @kernel
 def flush_remote_tlbs(m: Machine) -> None:
-    """Ask every vCPU for a flush; counted only if somebody had to be interrupted."""
+    """Request a flush of every vCPU; counted only if a processor had to be interrupted."""
     m.vm[words.FLUSH_CALLS] += 1
     if make_request(m, words.REQ_TLB_FLUSH):
         m.vm[words.REMOTE_TLB_FLUSH] += 1
@@ -38,7 +38,7 @@ def flush_remote_tlbs(m: Machine) -> None:
 
 @kernel
 def reload_remote_mmus(m: Machine) -> None:
-    """Ask every vCPU to drop its roots."""
+    """Request every vCPU to drop its roots."""
     m.vm[words.RELOAD_CALLS] += 1
     make_request(m, words.REQ_MMU_RELOAD)
 
@@ -54,7 +54,7 @@ def flush_hardware(m: Machine, cpu: int) -> None:
 def flush_tlb(m: Machine) -> None:
     """Flush this vCPU's TLB at once, or at its next entry (mmu.c: kvm_mmu_flush_tlb).
 
-    Only ever called on behalf of the vCPU an operation runs on.
+    Only called for the vCPU that the operation runs on.
     """
     m.vm[words.TLB_FLUSH] += 1
     cpu = cpu_of(m.vm[words.CURRENT_CPU])

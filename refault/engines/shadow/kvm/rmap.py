@@ -1,7 +1,7 @@
 """The reverse map: from a guest frame to every shadow leaf that maps it.
 
-One leaf is held in the frame record itself; more of them stand in descriptors of
-four, chained. A removed leaf's hole is filled with the last leaf of the *same*
+One leaf is held in the frame record itself; more are in a chain of descriptors of
+four. A removed leaf's hole is filled with the last leaf of the *same*
 descriptor, which is why the count that triggers recycling is a lower bound.
 """
 
@@ -32,7 +32,7 @@ def demand(m: Machine, spte: int, bits: int) -> None:
 
 @kernel
 def demand_whole(m: Machine, spte: int) -> None:
-    """As change_pte tests it: present, and not merely with P set."""
+    """As change_pte tests it: present, not only with P set."""
     if not is_present(m, spte) and not m.vm[words.BUG]:
         m.vm[words.BUG] = words.BUG_LISTED_ABSENT
 
@@ -132,7 +132,7 @@ def rmap_remove(m: Machine, sptep: int) -> None:
 
 @kernel
 def fill_hole(m: Machine, rmap: int, before: int, node: int, hole: int) -> None:
-    """Close a gap with the last leaf of its descriptor; an empty descriptor goes away."""
+    """Fill a hole with the last leaf of its descriptor; an empty descriptor is freed."""
     last = words.RMAP_EXT - 1
     while last > hole and m.link[node + last] == 0:  # RMAP_EXT
         last -= 1
@@ -159,7 +159,7 @@ def first_leaf(m: Machine, rmap: int) -> int:
 
 @kernel
 def write_protect_small(m: Machine, rmap: int) -> int:
-    """Take W from every 4 KiB mapping of a list; 1 if one had it."""
+    """Clear W in every 4 KiB mapping of a list; 1 if one had it."""
     first = m.frame[rmap]
     if first >= 0:
         if first:
@@ -224,9 +224,9 @@ def rmap_write_protect(m: Machine, gfn: int) -> int:
 def rmap_unmap(m: Machine, rmap: int, for_change: int) -> int:
     """Remove every leaf of a list (mmu.c: kvm_unmap_rmapp, kvm_set_pte_rmapp). 1 if there was one.
 
-    An absent leaf that is still listed stays so, and KVM takes the first leaf until there is
-    none. Its BUG_ON tests the whole entry ``for_change``, else P alone, which "absent" has under
-    bypass_guest_pf.
+    An absent leaf that is still listed stays listed, and KVM removes the first leaf until there
+    is none. Its BUG_ON tests the whole entry if ``for_change``, else only P, which is set in
+    "absent" under bypass_guest_pf.
     """
     found = 0
     sptep = first_leaf(m, rmap)
@@ -273,7 +273,7 @@ def rmap_age(m: Machine, rmap: int) -> int:
 
 @kernel
 def rmap_host_protect(m: Machine, rmap: int) -> int:
-    """Take W from every leaf of a list, and the host's leave to grant it. 1 if there was one."""
+    """Clear W and SPTE_HOST_WRITEABLE in every leaf of a list. 1 if there was one."""
     first = m.frame[rmap]
     if first >= 0:
         if first == 0:
@@ -295,6 +295,6 @@ def rmap_host_protect(m: Machine, rmap: int) -> int:
 
 @kernel
 def rmap_recycle(m: Machine, sptep: int, gfn: int) -> None:
-    """Unmap a frame mapped too often, the mapping just made included."""
+    """Unmap a frame that is mapped too often, including the mapping just made."""
     rmap_unmap(m, rmap_of(m, gfn, level_of(m, page_of(sptep))), 0)
     flush_remote_tlbs(m)

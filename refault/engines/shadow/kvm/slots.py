@@ -18,7 +18,7 @@ from refault.replay.compile.jit import kernel
 
 @kernel
 def slot_remove_write_access(m: Machine, slot: int) -> None:
-    """Clear W in every entry, links too, of every page that ever mapped the slot."""
+    """Clear W in every entry, links too, of every page that has mapped the slot."""
     sp = m.vm[words.LIST_HEAD]
     while sp and goes_on(m, x86.ENTRIES):
         if m.page[sp + words.SLOT_BITMAP] >> slot & 1:
@@ -40,7 +40,7 @@ def commit_slot(m: Machine, slot: int, default_limit: int) -> None:
 
 @kernel
 def start_dirty_log(m: Machine, slot: int, default_limit: int) -> None:
-    """Switch a slot's dirty log on: small pages only from now on, everything rebuilt."""
+    """Start a slot's dirty log: zap everything, and map only small pages from now on."""
     m.vm[words.SLOTS + slot * words.SLOT_WORDS + words.SLOT_LOG] = 1
     commit_slot(m, slot, default_limit)
     zap_all(m)
@@ -51,8 +51,8 @@ def start_dirty_log(m: Machine, slot: int, default_limit: int) -> None:
 def delete_slot(m: Machine, slot: int) -> None:
     """Take a slot's memory away (kvm_main.c: __kvm_set_memory_region, without pages).
 
-    Every shadow page is zapped while the slot is still there, so no reverse map holds
-    anything of it and no vCPU enters on old roots; then what is left is committed.
+    Every shadow page is zapped while the slot is still there, so no reverse map refers to it
+    and no vCPU enters with old roots; then the slots that are left are committed.
     """
     vm = m.vm
     zap_all(m)
@@ -70,7 +70,7 @@ def delete_slot(m: Machine, slot: int) -> None:
 
 @kernel
 def large_rmap(m: Machine, slot: int, gfn: int, level: int) -> int:
-    """The large region's rmap as a notifier finds it: until 2.6.35 by the offset in the slot."""
+    """The large region's rmap as a notifier finds it: up to 2.6.35 by the offset in the slot."""
     shift = 9 * (level - 1)
     if m.vm[words.KNOB_NOTIFIER_INDEX] == values.NOTIFIER_INDEX_FRAME:
         return large_region(m, gfn, level)
@@ -113,7 +113,7 @@ def notifier_age(m: Machine, gfn: int) -> int:
 
 @kernel
 def change_leaves(m: Machine, rmap: int, writable: int) -> None:
-    """Let the leaves of one list follow the host's new page (mmu.c: kvm_set_pte_rmapp)."""
+    """Update the leaves of one list to the host's new page (mmu.c: kvm_set_pte_rmapp)."""
     if rmap_unmap(m, rmap, 1) if writable else rmap_host_protect(m, rmap):
         flush_remote_tlbs(m)
 
@@ -122,9 +122,9 @@ def change_leaves(m: Machine, rmap: int, writable: int) -> None:
 def notifier_change(m: Machine, gfn: int, writable: int) -> None:
     """MMU notifier change_pte: the host has another page of the same content behind a frame.
 
-    A writable one is mapped again at the next touch. A read-only one (merged pages) is
-    mapped at once, without W, until a write fault takes it back. Guest frame n stays at
-    host frame n here. Each list that held something has its own flush.
+    A writable page is mapped again at the next access. A read-only one (merged pages) is
+    mapped at once, without W, until a write fault breaks the sharing. Here guest frame n stays
+    at host frame n. Each list that held a leaf has its own flush.
     """
     slot = slot_of(m, gfn)
     if slot == 0:

@@ -25,7 +25,7 @@ from refault.replay.compile.jit import kernel
 
 @kernel
 def mapping_level(m: Machine, gfn: int) -> int:
-    """The largest leaf the host can give ``gfn``: host page size, dirty log and guarded tables."""
+    """The level of the largest leaf for ``gfn``: by host page, dirty log and shadowed tables."""
     slot = slot_of(m, gfn)
     if slot == 0 or m.vm[slot + words.SLOT_LOG]:
         return 1
@@ -53,7 +53,7 @@ def lookup_page(m: Machine, gfn: int) -> int:
 
 @kernel
 def convert_notrap(m: Machine, sp: int) -> None:
-    """Let every absent entry fault to the host: the guest may fill an unsync table unseen."""
+    """Let every absent entry fault to the host: the guest fills an unsync table without exits."""
     if m.vm[words.TRAP] == m.vm[words.NOTRAP]:
         return
     table = table_of(sp)
@@ -64,10 +64,10 @@ def convert_notrap(m: Machine, sp: int) -> None:
 
 @kernel
 def unsync_page(m: Machine, sp: int) -> int:
-    """Let the guest write this table freely; 1 if it must stay protected.
+    """Let the guest write this table without exits; 1 if it must stay protected.
 
     A table shadowed under two roles, invalid ones included, never goes out of sync. Ancestors
-    of a page that maps nothing but global entries are not marked: loading a root leaves it be.
+    of a page that maps only global entries are not marked: loading a root does not sync it.
     """
     if m.vm[words.KNOB_SYNC_TRACE] == values.SYNC_TRACE_TRIED:
         trace_page(m, UNSYNC_PAGE, sp, 0)
@@ -95,7 +95,7 @@ def unsync_page(m: Machine, sp: int) -> int:
 
 @kernel
 def note_global(m: Machine, cpu: int, sp: int, gpte: int) -> None:
-    """Before an entry is mapped: one that is not global makes its page like any other for good."""
+    """Before an entry is mapped: if it is not global, its page is not all global any more."""
     if not m.page[sp + words.ALL_GLOBAL]:
         return
     if gpte & x86.GLOBAL and m.vm[cpu + words.CR4] & x86.CR4_PGE:
@@ -113,7 +113,7 @@ def need_write_protect(m: Machine, gfn: int, can_unsync: int) -> int:
         return 0
     if level_of(m, sp) != 1:
         return 1
-    # A sync that relies on one guarding pass may not make a table writable that is next in turn.
+    # A sync that relies on one pass of protecting may not make a table writable that comes later.
     if m.page[sp + words.UNSYNC] and (
         can_unsync or m.vm[words.KNOB_SYNC_PROTECT] == values.SYNC_PROTECT_TWICE
     ):
@@ -138,7 +138,7 @@ def set_spte(
     can_unsync: int,
     host_writable: int,
 ) -> int:
-    """Store a leaf (mmu.c: set_spte). 1: the frame is a guarded table, the leaf got no W."""
+    """Store a leaf (mmu.c: set_spte). 1: the frame is a protected table, and the leaf got no W."""
     vm = m.vm
     spte = x86.PRESENT | x86.DIRTY | (gfn << x86.PAGE_SHIFT)
     if not speculative:
@@ -165,8 +165,8 @@ def set_spte(
             and not access & words.ACC_WRITE
         ):
             spte &= ~x86.USER
-        # When syncing, an entry that could write before needs no lookup: whoever
-        # guards the frame took W from every mapping of it.
+        # When syncing, an entry that could write before needs no lookup: protecting the
+        # frame would have cleared W in every mapping of it.
         if (can_unsync or not m.spt[sptep] & x86.WRITABLE) and need_write_protect(
             m, gfn, can_unsync
         ):
@@ -189,9 +189,9 @@ def mmu_set_spte(
     gfn: int,
     speculative: int,
 ) -> None:
-    """Install a leaf over whatever stands there (mmu.c: mmu_set_spte).
+    """Install a leaf over whatever is there (mmu.c: mmu_set_spte).
 
-    Sets ``WRITE_PT`` when a write fault hit a guarded table and must be emulated.
+    Sets ``WRITE_PT`` when a write fault hit a protected table and must be emulated.
     """
     vm = m.vm
     old = m.spt[sptep]

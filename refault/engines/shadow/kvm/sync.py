@@ -1,4 +1,4 @@
-"""Bringing unsync pages up to date with the guest's tables (mmu.c: kvm_sync_page and kin)."""
+"""Brings unsync pages up to date with the guest's tables (mmu.c: kvm_sync_page and others)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def sync_entries(m: Machine, cpu: int, sp: int) -> int:
 
 @kernel
 def flush_guarded(m: Machine, flush: int) -> None:
-    """Some mapping lost W: other processors must forget it, now or with the rest."""
+    """Some mapping lost W: flush other processors, now or with the deferred flushes."""
     if flush == COLLECT:
         m.vm[words.COLLECTED] |= words.COLLECTED_REMOTE
     else:
@@ -82,11 +82,11 @@ def flush_guarded(m: Machine, flush: int) -> None:
 
 @kernel
 def sync_page(m: Machine, cpu: int, sp: int, guarded: int, flush: int) -> int:
-    """Guard a page again and update it; 1 if it had to be zapped.
+    """Protect a page's table again and update the page; 1 if it had to be zapped.
 
-    ``guarded``: the caller has just taken W from every mapping of its table, which makes
-    doing so again needless, unless a page synced in between gave it back; ``sync_protect``
-    1 sees to it that none does.
+    ``guarded``: the caller has just cleared W in every mapping of its table, so that need not
+    be repeated, unless a page synced in between set it again; SYNC_PROTECT_ONCE ensures that
+    none does.
     """
     if (m.page[sp + words.ROLE] ^ m.vm[cpu + words.BASE_ROLE]) & words.ROLE_FORMAT_MASK:
         zap_page(m, sp)
@@ -158,7 +158,7 @@ def sync_listed(m: Machine, cpu: int, everything: int) -> None:
 
 @kernel
 def sync_global(m: Machine, cpu: int) -> None:
-    """Sync the unsync pages that loading a root leaves be (2.6.29: kvm_mmu_sync_global)."""
+    """Sync the unsync pages that loading a root does not sync (2.6.29: kvm_mmu_sync_global)."""
     sp = m.vm[words.OOS_HEAD]
     while sp and goes_on(m, 1):
         after = m.page[sp + words.OOS_NEXT]
@@ -170,7 +170,7 @@ def sync_global(m: Machine, cpu: int) -> None:
 
 @kernel
 def sync_below_roots(m: Machine, cpu: int, flush: int) -> None:
-    """Sync what the marks below this vCPU's roots lead to (mmu.c: mmu_sync_roots)."""
+    """Sync the marked pages below this vCPU's roots (mmu.c: mmu_sync_roots)."""
     root = m.vm[cpu + words.ROOT]
     if root != words.PAE_LOADED:
         sync_children(m, cpu, root, flush)
@@ -182,7 +182,7 @@ def sync_below_roots(m: Machine, cpu: int, flush: int) -> None:
 
 @kernel
 def sync_roots(m: Machine, cpu: int) -> None:
-    """Sync what this vCPU's roots reach, or what ``sync_scope`` puts in its place."""
+    """Sync what this vCPU's roots reach, or what ``sync_scope`` says instead."""
     vm = m.vm
     if vm[cpu + words.ROOT] == 0:
         return

@@ -1,12 +1,12 @@
-"""KVM's tracepoints (mmutrace.h, trace.h): rows of words that the engine makes lines of.
+"""KVM's tracepoints (mmutrace.h, trace.h): rows of words, formatted as lines later.
 
-A row is written where KVM has the tracepoint, with what it records there. The rows lie
-behind the vCPUs in ``vm[]``, where there is room only if somebody reads along::
+A row is written where KVM has the tracepoint, with what it records there. The rows follow
+the vCPUs in ``vm[]``, where there is room only if an event log was asked for::
 
     stamp │ processor │ event │ five arguments
 
-:mod:`refault.engines.shadow.eventlog` empties the room between two operations. It holds what any
-operation emits whose zaps come to an end; what a spinning kernel emits beyond it is counted.
+:mod:`refault.engines.shadow.eventlog` empties it between two operations. There is room for what any
+operation emits whose zaps end; what a spinning kernel emits beyond that is counted as lost.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PROCESSOR = 1
 EVENT = 2
 ARGUMENTS = 3
 
-PAGETABLE_WALK = 0  # gva, what is asked for as bits of a #PF code
+PAGETABLE_WALK = 0  # gva, requested access as bits of a #PF code
 PAGING_ELEMENT = 1  # entry, level
 SET_ACCESSED_BIT = 2  # gpa of the entry
 SET_DIRTY_BIT = 3
@@ -65,14 +65,14 @@ def emit(m: Machine, event: int, a: int, b: int, c: int, d: int, e: int) -> None
 
 @kernel
 def trace(m: Machine, event: int, a: int, b: int) -> None:
-    """An event of at most two arguments, if somebody reads along."""
+    """Emit an event of at most two arguments, if there is a log."""
     if m.vm[words.EVENT_END]:
         emit(m, event, a, b, 0, 0, 0)
 
 
 @kernel
 def trace_page(m: Machine, event: int, sp: int, created: int) -> None:
-    """What happens to a shadow page, with what it is at this moment."""
+    """Emit an event of a shadow page, with its state at this moment."""
     if m.vm[words.EVENT_END]:
         page = m.page
         emit(
@@ -88,7 +88,7 @@ def trace_page(m: Machine, event: int, sp: int, created: int) -> None:
 
 @kernel
 def trace_walk(m: Machine, gva: int, write: int, user: int, fetch: int) -> None:
-    """A walk of the guest's tables begins."""
+    """Emit the beginning of a walk of the guest's tables."""
     if m.vm[words.EVENT_END]:
         asked = x86.PF_WRITE if write else 0
         if user:

@@ -1,9 +1,9 @@
-"""Who may be out of sync below this page: marking, walking, clearing.
+"""Which pages below a page may be out of sync: marking, walking, clearing.
 
 Bit i of a page's bitmap says that the subtree under entry i may hold a page whose
 guest table the guest can write. In 2.6.34 the marks are a superset of the truth
-and ``unsync_children`` may exceed the number of bits (specification A7); patch 3
-relies on marks that this laziness leaves wrong.
+and ``unsync_children`` may exceed the number of bits; patch 3 relies on marks that
+are left wrong in this way.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def clear_bit(m: Machine, sp: int, index: int) -> None:
 
 @kernel
 def mark_child(m: Machine, sptep: int) -> int:
-    """Set the linking bit of one parent. 1: walk on to the parent's parents."""
+    """Set the bit of one parent's entry. 1: continue with the parent's own parents."""
     m.vm[words.PARENT_MARKS] += 1
     sp = page_of(sptep)
     index = sptep & 511
@@ -71,7 +71,7 @@ def mark_child(m: Machine, sptep: int) -> int:
 
 @kernel
 def climb_from(m: Machine, depth: int, sp: int) -> None:
-    """Put ``sp`` on the stack, its parents all still to come."""
+    """Push ``sp`` on the stack, with all its parents still to visit."""
     m.vm[words.STACK_SP + depth] = m.page[sp + words.PARENTS]
     m.vm[words.STACK_INDEX + depth] = 0
 
@@ -80,7 +80,7 @@ def climb_from(m: Machine, depth: int, sp: int) -> None:
 def next_parent(m: Machine, depth: int) -> int:
     """The next entry that links to the page at that depth of the stack; 0 after the last."""
     vm = m.vm
-    while True:  # two turns: a node of the chain holds one entry at least
+    while True:  # at most two iterations: a node of the chain holds at least one entry
         cursor = vm[words.STACK_SP + depth]
         if cursor >= 0:
             vm[words.STACK_SP + depth] = 0
@@ -97,10 +97,10 @@ def next_parent(m: Machine, depth: int) -> int:
 def mark_parents_unsync(m: Machine, sp: int) -> None:
     """Mark every ancestor of ``sp`` on every path upward (mmu.c: kvm_mmu_mark_parents_unsync).
 
-    With ``parent_stop`` 1 the walk ends at a bit that was set already (patch 3), with
-    2 also at a parent that had marked children before. Paths are as long as the
-    hierarchy is deep, so a stack of four is enough. Their number is a product of the
-    numbers of links at each level, so a guest can make it as good as endless.
+    With PARENT_STOP_AT_BIT a path ends at a bit that is already set (patch 3), with
+    PARENT_STOP_AT_COUNT also at a parent that already has marked children. Paths are as long
+    as the hierarchy is deep, so a stack of four is enough. The number of paths is the product
+    of the numbers of links at each level, so a guest can make it practically endless.
     """
     depth = 0
     last_mark = m.vm[words.PARENT_MARKS] + words.MARKS_MAX
@@ -153,7 +153,7 @@ def reaches_root(m: Machine, cpu: int, sp: int) -> bool:
 
 @kernel
 def vector_add(m: Machine, sp: int, index: int) -> int:
-    """Append to the walk's vector; an unsync page stands in it once. 1: it is full now."""
+    """Append to the walk's vector, an unsync page only once. 1: it is full now."""
     count = m.vm[words.VEC_COUNT]
     if m.page[sp + words.UNSYNC]:
         for i in range(count):
@@ -167,7 +167,7 @@ def vector_add(m: Machine, sp: int, index: int) -> int:
 
 @kernel
 def forget_mark(m: Machine, sp: int, index: int) -> None:
-    """A marked subtree turned out clean: clear the bit, and count it off if the variant does."""
+    """A marked subtree is clean: clear the bit, and decrement the count if the variant does."""
     clear_bit(m, sp, index)
     if m.vm[words.KNOB_UNSYNC_COUNT] == values.UNSYNC_COUNT_EXACT:
         m.page[sp + words.UNSYNC_CHILDREN] -= 1
@@ -177,9 +177,9 @@ def forget_mark(m: Machine, sp: int, index: int) -> None:
 def unsync_walk(m: Machine, parent: int) -> int:
     """Collect unsync pages below ``parent`` with the path to each (mmu.c: mmu_unsync_walk).
 
-    Answers the number of leaves met, 0 if there are none, :data:`NO_SPACE` when the
-    vector filled up (then the caller works off what is in it and walks again).
-    Each page met below is put into the vector, so a walk meets at most 15 of them.
+    Answers the number of leaves found, 0 if there are none, or :data:`NO_SPACE` if the
+    vector is full (then the caller handles what is in it and walks again). Each page found
+    is put into the vector, so a walk finds at most 15.
     """
     vm = m.vm
     vm[words.VEC_COUNT] = 0
@@ -232,7 +232,7 @@ def unsync_walk(m: Machine, parent: int) -> int:
 
 @kernel
 def start_path(m: Machine, parent: int) -> None:
-    """Path bookkeeping stops at the page the walk began with."""
+    """Start a path, which ends at the page where the walk began."""
     m.vm[words.PATH_SP + level_of(m, parent) - 1] = 0
 
 
@@ -240,7 +240,7 @@ def start_path(m: Machine, parent: int) -> None:
 def next_leaf(m: Machine, i: int) -> int:
     """Place of the next level-1 page of the vector after ``i``, noting the path to it.
 
-    Answers the vector's length at its end.
+    After the last one, answers the length of the vector.
     """
     vm = m.vm
     i += 1
@@ -257,7 +257,7 @@ def next_leaf(m: Machine, i: int) -> int:
 
 @kernel
 def clear_parents(m: Machine) -> None:
-    """Unmark the path of the leaf just handled, up while a page has no marked child left."""
+    """Clear the marks on the path of the leaf just handled, up to a page with other marks."""
     vm = m.vm
     for level in range(x86.LONG_LEVELS - 1):
         sp = vm[words.PATH_SP + level]

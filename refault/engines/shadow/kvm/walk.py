@@ -2,9 +2,9 @@
 
 ::
 
-    long mode   CR3 ─► level 4 ─► 3 ─► 2 ─► 1      8-byte entries, 9 bits of address a level
+    long mode   CR3 ─► level 4 ─► 3 ─► 2 ─► 1      8-byte entries, 9 bits of address per level
     PAE         cached PDPTE ─► level 2 ─► 1        8-byte entries; the PDPTE grants everything
-    32-bit      CR3 ─► level 2 ─► 1                 4-byte entries, 10 bits of address a level
+    32-bit      CR3 ─► level 2 ─► 1                 4-byte entries, 10 bits of address per level
     non-paging  the linear address is the physical one
 """
 
@@ -28,7 +28,7 @@ from refault.replay.compile.jit import kernel
 
 @kernel
 def entry_size(m: Machine, cpu: int) -> int:
-    """Bytes of an entry in the tables this vCPU's context reads."""
+    """Bytes of an entry in the tables of this vCPU's mode."""
     return 4 if m.vm[cpu + words.ROOT_LEVEL] == x86.LEGACY_LEVELS else 8
 
 
@@ -65,7 +65,7 @@ def reserved_bits(m: Machine, cpu: int, level: int, gpte: int) -> int:
 def gpte_access(gpte: int, nx: int) -> int:
     """ACC_* bits a guest entry grants; NX counts only while EFER.NX is set.
 
-    A 4-byte entry comes zero-extended, so it has no NX.
+    A 4-byte entry is zero-extended, so it has no NX.
     """
     access = (gpte & x86.PERMISSIONS) | words.ACC_EXEC
     if nx and gpte < 0:
@@ -75,7 +75,7 @@ def gpte_access(gpte: int, nx: int) -> int:
 
 @kernel
 def walk_failed(m: Machine, code: int, write: int, user: int, fetch: int) -> int:
-    """End a walk with the #PF code for what was asked."""
+    """End a walk with the #PF code for the requested access."""
     if write:
         code |= x86.PF_WRITE
     if user:
@@ -89,7 +89,7 @@ def walk_failed(m: Machine, code: int, write: int, user: int, fetch: int) -> int
 
 @kernel
 def is_leaf(m: Machine, cpu: int, level: int, gpte: int) -> bool:
-    """Does a present entry map a page, and not a table?"""
+    """Does a present entry map a page rather than a table?"""
     if level == 1:
         return True
     if not gpte & x86.LARGE:
@@ -141,7 +141,7 @@ def walk_addr(
             return walk_failed(m, 0, write, user, fetch)
         level -= 1
     pt_access = words.ACC_ALL
-    while True:  # one turn a level
+    while True:  # one iteration per level
         table_gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
         index = gva >> (12 + bits * (level - 1)) & ((1 << bits) - 1)
         gpa = (table_gfn << x86.PAGE_SHIFT) + index * size
@@ -187,7 +187,7 @@ def walk_addr(
 def probe(m: Machine, cpu: int, gva: int, write: int, user: int, fetch: int) -> int:
     """What a walk of the guest's tables gives now, changing nothing: the gpa, or -1 - #PF code.
 
-    It is ours and not the simulated kernel's, so the event log is left as it was.
+    The simulated kernel does not do this walk, so it leaves no row in the event log.
     """
     events, lost = m.vm[words.EVENT_NEXT], m.vm[words.EVENTS_LOST]
     told = fetch and (m.vm[cpu + words.EFER] & x86.EFER_NX or m.vm[words.BYPASS])

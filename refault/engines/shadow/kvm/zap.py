@@ -1,4 +1,4 @@
-"""Taking shadow pages away: zap, quota, shrinker (mmu.c: kvm_mmu_zap_page and its callers)."""
+"""Removes shadow pages: zap, page limit, shrinker (mmu.c: kvm_mmu_zap_page and its callers)."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def oos_push(m: Machine, sp: int) -> None:
 
 @kernel
 def unlink_unsync_page(m: Machine, sp: int) -> None:
-    """A page is in sync again, or gone."""
+    """A page is in sync again, or zapped: take it off the list of unsync pages."""
     if m.vm[words.KNOB_SYNC_TRACE] == values.SYNC_TRACE_DONE:
         trace_page(m, SYNC_PAGE, sp, 0)
     m.page[sp + words.UNSYNC] = 0
@@ -112,7 +112,7 @@ def unlink_unsync_page(m: Machine, sp: int) -> None:
 
 @kernel
 def account_shadowed(m: Machine, gfn: int, change: int) -> None:
-    """A table frame forbids large mappings of the regions that hold it."""
+    """A table frame forbids large mappings of the regions that contain it."""
     for level in range(2, 4):
         m.frame[large_region(m, gfn, level) + words.WRITE_COUNT] += change
 
@@ -158,7 +158,7 @@ def unlink_parents(m: Machine, sp: int) -> None:
 
 @kernel
 def free_page(m: Machine, sp: int) -> None:
-    """Forget a page taken off the active list; its header stays readable, as freed memory does."""
+    """Free a page that is off the active list; its header stays readable, as freed memory does."""
     hash_remove(m, sp)
     m.page[sp + words.FREED] = 1
     m.page[sp + words.LIST_NEXT] = m.vm[words.PAGE_FREE]
@@ -171,7 +171,7 @@ def free_page(m: Machine, sp: int) -> None:
 def commit_zap(m: Machine) -> None:
     """Free what was zapped since the last call, after one flush for all (kvm_mmu_commit_zap_page).
 
-    Until then the pages stay in their hash buckets, invalid. With ``zap_commit`` 0 there are none.
+    Until then the pages stay in their hash buckets, invalid. With ZAP_COMMIT_EACH there are none.
     """
     sp = m.vm[words.INVALID_HEAD]
     if sp == 0:
@@ -186,9 +186,9 @@ def commit_zap(m: Machine) -> None:
 
 @kernel
 def drop_page(m: Machine, sp: int) -> None:
-    """Zap one page, its unsync children apart: unlink it and free it, unless a vCPU runs on it."""
+    """Zap a page without its unsync children: unlink it, and free it unless it is a loaded root."""
     m.vm[words.SHADOW_ZAPPED] += 1
-    goes_on(m, x86.ENTRIES // 8)  # so that a loop of zaps has its steps
+    goes_on(m, x86.ENTRIES // 8)  # so that a loop of zaps takes steps
     unlink_children(m, sp)
     unlink_parents(m, sp)
     if m.vm[words.KNOB_ZAP_COMMIT] == values.ZAP_COMMIT_EACH:
@@ -217,7 +217,7 @@ def drop_page(m: Machine, sp: int) -> None:
 
 @kernel
 def set_aside(m: Machine, sp: int) -> None:
-    """Leave an unsync page in list and hash, invalid and unlinked, until reclaim comes to it."""
+    """Leave an unsync page in list and hash, invalid and unlinked, until it is reclaimed."""
     unlink_parents(m, sp)
     account_shadowed(m, m.page[sp + words.GFN], -1)
     unlink_unsync_page(m, sp)
@@ -226,10 +226,10 @@ def set_aside(m: Machine, sp: int) -> None:
 
 @kernel
 def zap_unsync_children(m: Machine, parent: int) -> int:
-    """Zap every unsync page below ``parent``. What is answered is the quarrel of patch 2.
+    """Zap every unsync page below ``parent``. Patch 2 is about what it answers.
 
-    ``zap_return`` 0: the length of the walk's vector, path pages and all; else leaves.
-    With ZAP_CHILDREN_SET_ASIDE none is zapped, so there is nothing to answer.
+    ZAP_RETURN_PATH: the length of the walk's vector, pages of paths included; else the leaves.
+    With ZAP_CHILDREN_SET_ASIDE none is zapped, and the answer is 0.
     """
     vm = m.vm
     keep = vm[words.KNOB_ZAP_CHILDREN] == values.ZAP_CHILDREN_SET_ASIDE
@@ -257,9 +257,9 @@ def zap_unsync_children(m: Machine, parent: int) -> int:
 
 @kernel
 def zap_page(m: Machine, sp: int) -> int:
-    """Zap a page and the unsync pages below it; nonzero says that others vanished too.
+    """Zap a page and the unsync pages below it; not 0 if others were zapped too.
 
-    With ZAP_RETURN_FREED the page counts itself, unless a vCPU runs on it and it stays.
+    With ZAP_RETURN_FREED the page itself counts, unless it is a loaded root and stays.
     """
     trace_page(m, ZAP_PAGE, sp, 0)
     zapped = zap_unsync_children(m, sp)
@@ -274,7 +274,7 @@ def zap_page(m: Machine, sp: int) -> int:
 
 @kernel
 def zap_tail(m: Machine) -> int:
-    """Zap the oldest page. An empty list's head taken for a page is how 2.6.33 crashes."""
+    """Zap the oldest page. On an empty list KVM takes the head for a page, and crashes."""
     tail = m.vm[words.LIST_TAIL]
     if tail == 0:
         m.vm[words.BUG] = words.BUG_EMPTY_LIST
@@ -286,8 +286,8 @@ def zap_tail(m: Machine) -> int:
 def reclaim_pages(m: Machine) -> None:
     """Free old pages until REFILL_PAGES are free (mmu.c: __kvm_mmu_free_some_pages).
 
-    Only pinned roots left: each zap frees nothing and moves the root to the head, so
-    after one whole round nothing has changed and nothing ever will.
+    If only pinned roots are left, each zap frees nothing and moves the root to the head, so
+    after one whole round nothing has changed, and the loop is endless.
     """
     vm = m.vm
     idle = 0
@@ -317,10 +317,9 @@ def free_some_pages(m: Machine) -> None:
 def change_limit(m: Machine, limit: int) -> None:
     """Set the page limit (mmu.c: kvm_mmu_change_mmu_pages), with ``limit_loop``'s accounting.
 
-    ``used`` is C's int against an unsigned limit: once negative it compares as huge and
-    the loop runs to the end of the list, or for ever over pinned roots. With
-    ZAP_RETURN_FREED a pinned root counts as nothing freed: more roots than the limit are never got
-    rid of.
+    ``used`` is a C int compared with an unsigned limit: once negative it counts as huge, and
+    the loop runs to the end of the list, or endlessly over pinned roots. With ZAP_RETURN_FREED a
+    pinned root counts as nothing freed, so the loop never ends with more roots than the limit.
     """
     vm = m.vm
     loop = vm[words.KNOB_LIMIT_LOOP]
@@ -356,7 +355,7 @@ def change_limit(m: Machine, limit: int) -> None:
 
 @kernel
 def zap_all(m: Machine) -> None:
-    """Zap every page from the newest on, starting over whenever a zap took others along."""
+    """Zap every page from the newest on, restarting whenever a zap has zapped others too."""
     sp = m.vm[words.LIST_HEAD]
     # A pinned root moves to the head: without a bound, restarts over it never end.
     bound = 4 * m.vm[words.ACTIVE] * (m.vm[words.ACTIVE] + 1) + 4
@@ -376,7 +375,7 @@ def zap_all(m: Machine) -> None:
 
 @kernel
 def shrink(m: Machine, scan: int) -> int:
-    """Memory pressure on a host with this one guest (mmu.c: mmu_shrink); answers pages in use."""
+    """Memory pressure on a host with only this guest (mmu.c: mmu_shrink); answers pages in use."""
     used = m.vm[words.N_ALLOC] - m.vm[words.N_FREE]
     if scan > 0 and used > 0:
         zapped = zap_tail(m)

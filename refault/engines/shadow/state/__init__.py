@@ -1,1 +1,1 @@
-"""What a simulated host remembers: words, arrays, pages."""
+"""The state of a simulated host: words, arrays, pages."""

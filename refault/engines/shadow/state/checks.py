@@ -1,7 +1,7 @@
-"""What a snapshot of a host must keep to before a kernel may run on it.
+"""The checks of a host's snapshot before a kernel may run on it.
 
-Kernels follow handles from one flat array into another without looking at bounds. These checks
-say that every size is one a host can have, and that every word of the kinds that lead somewhere
+Kernels follow handles from one flat array into another without checking bounds. These checks
+ensure that every size is one that a host can have, and that every word that refers to another
 (list links, hash chains, parents, reverse maps, guest memory, roots) stays inside its array.
 They do not prove that the lists are those of the run: that is what the seal is for.
 """
@@ -34,13 +34,13 @@ _PAGES_AT_A_TIME = 1 << 10
 
 
 def head(found: Mapping[str, Any]) -> None:
-    """What a host says of itself in the head."""
+    """Check a host's numbers in the head."""
     checked = typed(found, {"body_count": int, "limit_is_due": bool})
     counts([checked["body_count"]], 1)
 
 
 def machine_sizes(sizes: Sequence[int]) -> None:
-    """Before memory is taken: lengths a host's arrays can have."""
+    """Check, before memory is allocated, that a host's arrays can have these lengths."""
     counts(sizes, len(Machine._fields))
     vm, page, spt, link, frame, mem, tlb = sizes
     fits = (
@@ -58,16 +58,16 @@ def machine_sizes(sizes: Sequence[int]) -> None:
 
 
 def machine(m: Machine, knobs: Mapping[str, int]) -> None:
-    """A host's words, as far as they lead from one array into another."""
+    """Check the words of a host that lead from one array into another."""
     vm = m.vm
     need(all(vm[KNOB_PLACES[knob]] == int(value) for knob, value in knobs.items()), "other knobs")
     vcpus = int(vm[words.VCPU_COUNT])
     need(0 <= vcpus <= words.CPUS_MAX and vm[words.CURRENT_CPU] < vcpus, "other vCPUs")
     tlb_words = vcpus * words.TLB_WORDS if vm[words.TLB] else 1
     need(vm[words.TLB] in (0, 1) and len(m.tlb) == tlb_words, "TLBs of other vCPUs")
-    need(not vm[words.ABORTED], "it is of a replay that was broken off")
+    need(not vm[words.ABORTED], "it is of a replay that was aborted")
     need(vm[words.EVENT_END] == vm[words.EVENT_NEXT] == 0, "an event log was kept")
-    need(x86.ENTRIES <= vm[words.MEM_NEXT] <= len(m.mem), "guest memory ends outside")
+    need(x86.ENTRIES <= vm[words.MEM_NEXT] <= len(m.mem), "guest memory ends outside its array")
     limits = (
         (vm[words.PAGE_FREE_COUNT], len(m.page) // words.PAGE_WORDS),
         (vm[words.ACTIVE], len(m.page) // words.PAGE_WORDS),
@@ -103,7 +103,7 @@ def _pages(m: Machine) -> None:
 
 
 def _linked(headers: Any, tables: Any, m: Machine) -> Any:
-    """The handles that the entries of some pages above the last level hold."""
+    """The handles in the entries of some pages above the last level."""
     level = (headers[:, words.ROLE] & words.ROLE_LEVEL_MASK) >> words.ROLE_LEVEL_SHIFT
     entries = tables[(level > 1) & (headers[:, words.FREED] == 0)]
     is_link = (entries & x86.PRESENT != 0) & (entries & x86.LARGE == 0)

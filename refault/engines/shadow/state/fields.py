@@ -1,8 +1,8 @@
-"""What kind of word each named word of a host is: one table, for snapshots and for ``state()``.
+"""The kind of each named word of a host: one table, for snapshots and for ``state()``.
 
-:mod:`refault.engines.shadow.state.words` says where a word lies; this says what it holds, so that a
-snapshot's handles are checked (:mod:`~refault.engines.shadow.state.checks`) and a debugger's view
-is printed by the same names.
+:mod:`refault.engines.shadow.state.words` says where a word is, this table what it holds. By it a
+snapshot's handles are checked (:mod:`~refault.engines.shadow.state.checks`), and ``state()`` uses
+the same names.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ PAGE = (
 
 
 def places(fields: Sequence[Field], kind: Kind) -> list[int]:
-    """Where the words of that kind lie."""
+    """The places of the words of that kind."""
     return [
         place
         for field in fields
@@ -117,10 +117,10 @@ def places(fields: Sequence[Field], kind: Kind) -> list[int]:
 
 
 def state_of(m: Machine) -> dict[str, Any]:
-    """All of a host that has a name, as JSON: counters, host, vCPUs, slots, and the pages in use.
+    """All named words of a host as JSON: counters, host, vCPUs, slots, and the pages in use.
 
-    Pages stand newest first, as in KVM's list; ``page`` is a page's handle, which other words name
-    it by. The chains of the hash are the pages' ``hash_next``, so the bucket heads are left out.
+    Pages are newest first, as in KVM's list; ``page`` is a page's handle, by which other words
+    refer to it. Bucket heads are left out: the pages' ``hash_next`` has the chains of the hash.
     """
     vm = m.vm
     cpus = range(words.CPUS, words.CPUS + int(vm[words.VCPU_COUNT]) * words.CPU_WORDS)

@@ -1,9 +1,8 @@
 """All state of one simulated host: seven flat arrays of ``int64``.
 
-Nothing else is remembered between two operations, so a snapshot is a copy and
-two hosts in the same state are equal byte for byte. Compiled kernels take numpy
-arrays; the interpreted twin takes lists, which Python indexes several times
-faster than arrays.
+They are all the state between two operations, so a snapshot is a copy, and two hosts in
+the same state are equal byte for byte. Compiled kernels take numpy arrays; interpreted
+ones take lists, which Python indexes several times faster.
 """
 
 from __future__ import annotations
@@ -29,26 +28,26 @@ if TYPE_CHECKING:
 
     Words = MutableSequence[int]
 
-# What one operation can use up at most. An access takes up to EXITS_MAX exits, and before
-# each the roots may be loaded anew. Pages: four roots and one level below them, or one root
-# and three levels (long mode). Every other operation only enters the guest.
+# The most that one operation can use. An access takes up to EXITS_MAX exits, and before each
+# the roots may be loaded again. Pages: four roots and one level below them, or one root and
+# three levels (long mode). Every other operation only enters the guest.
 PAGES_PER_OPERATION = 5 * words.EXITS_MAX
 # Nodes, for each exit: one for the parents of each of three pages linked, one for the leaf's
-# reverse map. A table write adds one leaf to every shadow page of the table at most; those
-# may be all there are, the new ones included.
+# reverse map. A table write adds at most one leaf to every shadow page of the table, which
+# may be all pages, including new ones.
 LINKS_PER_OPERATION = 4 * words.EXITS_MAX + PAGES_PER_OPERATION  # and one for each page in use
 # A and D are set in entries that are not zero, so only the store itself can need a frame.
 FRAMES_PER_OPERATION = 1
-# Rows of the event log: two walks an exit, its pages, and the zap and sync of any page.
+# Rows of the event log: two walks per exit, its pages, and the zap and sync of any page.
 EVENTS_PER_OPERATION = 64 * words.EXITS_MAX
 EVENTS_PER_PAGE = 4
 
-#: Bounds on what a trace may make the host take (bytes, frames).
+#: Bounds on what a trace may make the host allocate (pages, words, frame records).
 PAGES_MAX = 1 << 17
 MEMORY_WORDS_MAX = 1 << 29
 SLOT_FRAMES_MAX = MAX_GUEST_PAGES + MAX_GUEST_PAGES // 256  # and the records of large regions
 
-#: Where each knob of the catalogue lies in ``vm[]``.
+#: The place of each knob of the catalogue in ``vm[]``.
 KNOB_PLACES = {
     name.removeprefix("KNOB_").lower(): place
     for name, place in vars(words).items()
@@ -78,9 +77,9 @@ def create(
 ) -> Machine:
     """A host without vCPUs, slots or guest, configured as one variant.
 
-    ``knobs`` are the catalogue's, complete; ``bypass`` is VMX's bypass_guest_pf. With
-    events there is room for what kvm/tracepoints.py writes. ``ask`` is called before an array
-    grows, here and below (:mod:`refault.replay.budget`).
+    ``knobs`` are all of the catalogue's; ``bypass`` is VMX's bypass_guest_pf. With events there
+    is room for what kvm/tracepoints.py writes. ``ask`` is called before an array grows, here
+    and below (:mod:`refault.replay.budget`).
     """
     m = Machine(
         vm=zeros(words.VM_WORDS, interpreted=interpreted),
@@ -147,16 +146,6 @@ def _more_events(m: Machine, ask: Ask) -> Machine:
     return m
 
 
-def with_room_of(m: Machine, other: Machine) -> Machine:
-    """A copy with at least as much room as ``other``, every page of it touched: for benchmarks."""
-    while len(m.page) < len(other.page):
-        m = _more_pages(m, unbounded)
-    while len(m.link) < len(other.link):
-        m = _more_links(m, LINKS_PER_OPERATION, unbounded)
-    mem = longer(m.mem, max(len(m.mem), len(other.mem)), unbounded, "")
-    return snapshot(m._replace(mem=mem))
-
-
 def _more_pages(m: Machine, ask: Ask) -> Machine:
     old = len(m.page) // words.PAGE_WORDS
     new = 2 * old + PAGES_PER_OPERATION
@@ -178,7 +167,7 @@ def _more_pages(m: Machine, ask: Ask) -> Machine:
 
 
 def _chain(words: Any, place: int, size: int, first: int, end: int, behind: int) -> None:
-    """Let each record from ``first`` on name the next one, and the last one ``behind``."""
+    """Link each record from ``first`` on to the next one, and the last one to ``behind``."""
     after: Any = range((first + 1) * size, end * size, size)
     if not isinstance(words, list):
         after = np.asarray(np.arange(after.start, after.stop, size), np.int64)
@@ -207,10 +196,10 @@ def add_slot(
 ) -> Machine:
     """The same host with one more memory slot (kvm_main.c: __kvm_set_memory_region).
 
-    A slot that was deleted and comes back as it was has what the guest left in it.
+    A slot that was deleted and is added again unchanged keeps what the guest left in it.
 
-    Raises :class:`ReplayRefused` for a slot that overlaps another, exists already,
-    or is larger than a host of ours may be.
+    Raises:
+        ReplayRefused: it overlaps another, exists already, or makes memory larger than allowed.
     """
     vm = m.vm
     used = (
@@ -257,7 +246,7 @@ def add_slot(
 
 
 def _large_regions(base_gfn: int, page_count: int, level: int) -> tuple[int, list[int]]:
-    """Number of ``level``-sized regions of a slot, and the ones its edges forbid to be large."""
+    """Number of ``level``-sized regions of a slot, and those that its edges cut."""
     pages = 1 << (9 * (level - 1))
     count = large_region_count(base_gfn, page_count, level)
     forbidden = []
@@ -275,18 +264,13 @@ def large_region_count(base_gfn: int, page_count: int, level: int) -> int:
 
 
 def total_slot_pages(m: Machine) -> int:
-    """Pages in all slots: what KVM's default page limit is computed from."""
+    """Pages in all slots, from which KVM's default page limit is computed."""
     return sum(
         int(m.vm[at + words.SLOT_PAGES]) for at in _slot_places() if m.vm[at + words.SLOT_USED]
     )
 
 
 def _slot_places() -> range:
-    """Where each memory slot lies in ``vm[]``."""
+    """The place of each memory slot in ``vm[]``."""
     end = words.SLOTS + words.SLOTS_MAX * words.SLOT_WORDS
     return range(words.SLOTS, end, words.SLOT_WORDS)
-
-
-def snapshot(m: Machine) -> Machine:
-    """An independent copy of everything."""
-    return Machine(*(words.copy() for words in m))

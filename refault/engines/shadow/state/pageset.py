@@ -1,4 +1,4 @@
-"""The set of shadow pages a host holds, and its digest."""
+"""The set of a host's shadow pages, and its digest."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _LOW = 0xFFFF_FFFF
 
 @door
 def fnv1a(text: Any, high: int, low: int) -> int:
-    """FNV-1a 64 over ``text``, going on from the state ``high`` << 32 | ``low``.
+    """FNV-1a 64 over ``text``, continued from the state ``high`` << 32 | ``low``.
 
-    In halves of 32 bits, because a kernel knows no unsigned 64-bit product. The answer
-    is the state as a signed word.
+    In halves of 32 bits, because kernels have no unsigned 64-bit product. The answer is the
+    state as a signed word.
     """
     for byte in text:
         low ^= byte
@@ -40,7 +40,7 @@ def fnv1a(text: Any, high: int, low: int) -> int:
 
 @kernel
 def role_word(m: Machine, role: int) -> int:
-    """A role in the order of bits of the release that is simulated.
+    """A role with its bits in the order of the simulated release.
 
     2.6.35: level 0-3, cr4_pae 4, quadrant 5-6, direct 13, access 14-16, invalid 17,
     nxe 18, cr0_wp 19.
@@ -60,7 +60,7 @@ def collect(m: Machine, rows: Any) -> int:
     begin_steps(m)
     count = 0
     sp = m.vm[words.LIST_HEAD]
-    while sp and count < m.vm[words.ACTIVE]:  # what ``rows`` has room for
+    while sp and count < m.vm[words.ACTIVE]:  # for which ``rows`` has room
         at = count * 7
         rows[at] = m.page[sp + words.GFN]
         rows[at + 1] = role_word(m, m.page[sp + words.ROLE])
@@ -87,7 +87,7 @@ def page_set(m: Machine) -> list[list[int]]:
 
 
 def page_digest(m: Machine) -> int:
-    """FNV-1a 64 over the page set's first five words, one decimal line a page."""
+    """FNV-1a 64 over the first five words of each page, one line of decimal numbers per page."""
     lines = "".join(":".join(map(str, row[:5])) + "\n" for row in page_set(m)).encode()
     text: Any = lines if isinstance(m.vm, list) else np.frombuffer(lines, np.uint8)
     return fnv1a(text, _OFFSET_BASIS >> 32, _OFFSET_BASIS & _LOW) & ((1 << 64) - 1)

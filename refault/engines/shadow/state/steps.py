@@ -1,14 +1,14 @@
-"""The bound on every loop, and the word that ends them all.
+"""The bound on every loop, and the word that ends all of them.
 
 A ``for`` over a range, and a ``while`` over the levels of a table, the entries of a node or the
-words of a bitmap, have their bound beside them. Every other loop follows lists, which are as
-long as the guest likes, and end only if they are in order. Each of its turns takes a step here::
+words of a bitmap, are bounded by themselves. Every other loop follows lists, which the guest can
+make long, and which end only if they are intact. Each iteration takes a step here::
 
     while sp and goes_on(m, 1):
 
-An operation has ``STEPS_PER_OPERATION`` steps and some for each page in use. Without any left,
-and once another thread has set ``ABORTED``, every such loop ends at its next turn, so the operation
-does, and ``BUG`` says which of the two it was.
+An operation has ``STEPS_PER_OPERATION`` steps and some for each page in use. When none is left,
+or another thread has set ``ABORTED``, every such loop ends at its next iteration and so does the
+operation; ``BUG`` says which of the two it was.
 """
 
 from __future__ import annotations

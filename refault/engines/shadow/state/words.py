@@ -1,4 +1,4 @@
-"""Words of the simulated host, drawn once: what lies where in its seven flat ``int64`` arrays.
+"""Words of the simulated host: what is where in its seven flat ``int64`` arrays.
 
 :class:`refault.engines.shadow.state.machine.Machine` holds the arrays; this file names every word
 of them, and :mod:`refault.engines.shadow.state.fields` says what kind of word each is. Bits of
@@ -6,7 +6,7 @@ entries and registers are the architecture's (:mod:`refault.replay.x86`); what K
 
 Bit 9 of a shadow entry says that the host mapping is writable (SPTE_HOST_WRITEABLE). A shadow
 *link* holds the page handle of the child where a leaf holds a frame. The simulated host maps guest
-frame n to host frame n, so a leaf's frame is the guest frame reached.
+frame n to host frame n, so a leaf's frame is the guest frame.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ RSVD_4M_36 = 0x003E_0000  # KVM gives a 4 MiB page 36 bits of address: bits 17..
 #   └──────┴───┴───┴───────┴──────┴──────┴────────┴─────┴───────┘
 #
 # 2.6.35 has cr4_pae in place of glevels, and cr0_wp; its own order of the bits is only
-# seen from outside (pageset.py). Two roles are equal in one order if they are in the other.
+# seen from outside (pageset.py). Two roles are equal in one order if and only if in the other.
 ROLE_LEVEL_SHIFT = 4
 ROLE_LEVEL_MASK = 0xF0
 ROLE_FORMAT_MASK = 0xF  # glevels, or 1: cr4_pae
@@ -68,10 +68,10 @@ RECYCLE_THRESHOLD = 1000
 VECTOR_SIZE = 16
 HASH_SIZE = 1024
 FLOOD_COUNT = 3
-EXITS_MAX = 64  # one access still faulting after so many exits is a livelock
-MARKS_MAX = 1 << 26  # one walk over so many links to parents holds the lock for ever
-# Steps of one operation's loops (steps.py); one that takes more spins, or is as good as endless:
-# a walk up all paths takes MARKS_MAX, everything else a small multiple of the entries there are.
+EXITS_MAX = 64  # an access that still faults after so many exits is a livelock
+MARKS_MAX = 1 << 26  # a walk over so many links to parents counts as endless
+# Steps of one operation's loops (steps.py); one that takes more counts as endless: a walk up all
+# paths takes at most MARKS_MAX, everything else a small multiple of the entries in use.
 STEPS_PER_OPERATION = 1 << 30
 STEPS_PER_PAGE = 32 * ENTRIES  # and for each page in use
 
@@ -108,8 +108,8 @@ INSN_EMULATION = 25
 INSN_EMULATION_FAIL = 26
 HYPERCALLS = 27
 
-STEPS_LEFT = 28  # of the operation under way
-ABORTED = 29  # set by another thread: nobody wants the rest
+STEPS_LEFT = 28  # of the current operation
+ABORTED = 29  # set by another thread: the replay was aborted
 
 # The variant's knobs (their values: refault.catalogue.values)
 KNOB_ZAP_RETURN = 32
@@ -141,10 +141,10 @@ KNOB_LOCAL_FLUSH = 185
 BYPASS = 40
 TRAP = 41  # value of "absent, tell the host"
 NOTRAP = 42  # value of "absent in the guest too"
-FORMAT_32 = 43  # what a role's format field holds where entries have 4 bytes
+FORMAT_32 = 43  # the value of a role's format field where entries have 4 bytes
 
 TLB = 44  # 1: the processors have a TLB (arch/tlb.py)
-TLB_HITS = 45  # accesses a TLB answered
+TLB_HITS = 45  # accesses that hit a TLB
 WALKS = 46  # all others
 
 VCPU_COUNT = 48
@@ -160,7 +160,7 @@ MEM_NEXT = 57  # first unused word of mem[]
 LIST_HEAD = 58  # active_mmu_pages, newest first
 LIST_TAIL = 59
 OOS_HEAD = 60  # every unsync page, newest first
-INVALID_HEAD = 61  # zapped pages that commit_zap() will free (zap_commit 1), latest first
+INVALID_HEAD = 61  # zapped pages that commit_zap() will free (ZAP_COMMIT_BATCH), latest first
 DEFAULT_LIMIT = 62  # KVM's default page limit for the slots there are
 
 # Result of the latest guest walk (paging_tmpl.h: struct guest_walker)
@@ -173,13 +173,13 @@ WALK_PTES = 70  # [level - 1]
 WALK_TABLE_GFNS = 75
 WALK_PTE_GPAS = 80
 WRITE_PT = 85  # set when a fault must be emulated
-COLLECTED = 86  # flushes put off to the end of the work under way: COLLECTED_* bits
+COLLECTED = 86  # flushes deferred to the end of the current work: COLLECTED_* bits
 
-# The event log (tracepoints.py): rows behind the vCPUs, if somebody reads along
-EVENT_END = 88  # end of their room; 0: nobody does
+# The event log (tracepoints.py): rows after the vCPUs, if there is a log
+EVENT_END = 88  # end of their room; 0: no log
 EVENT_NEXT = 89  # place of the next row
-EVENT_STAMP = 90  # index of the operation under way
-EVENTS_LOST = 91  # rows that found no room
+EVENT_STAMP = 90  # index of the current operation
+EVENTS_LOST = 91  # rows for which there was no room
 
 # The unsync walk's vector (mmu.c: struct kvm_mmu_pages), its path and its stack
 VEC_COUNT = 96
@@ -191,7 +191,7 @@ STACK_SP = 140
 STACK_INDEX = 146
 STACK_COUNT = 152
 
-# Outcome of the operation under way
+# Outcome of the current operation
 OUT_ADDRESS = 161
 OUT_VALUE = 162
 OUT_EMULATED = 163
@@ -229,12 +229,12 @@ LAST_PTE_UPDATED = 10  # sptep, 0: none
 LAST_PTE_GFN = 11
 UPDATE_GFN = 12  # the guessed mapping of a table write; -1: none
 BOOTED = 13
-PDPTE_RESERVED = 14  # bits that make a PDPTE unloadable, as the last 64-bit context left them
+PDPTE_RESERVED = 14  # reserved bits of a PDPTE, as the last 64-bit context left them
 PDPTRS = 16  # the four cached PDPTEs
 PAE_ROOTS = 20  # four page handles, 0: absent; in use while ROOT is PAE_LOADED
 PAE_LOADED = -1
-TLB_KEY = 24  # the TLB's generation, where keys have it
-TLB_SIZES = 25  # levels of the leaves put into the TLB since the last flush, a bit each
+TLB_KEY = 24  # the TLB's generation, in the bits where keys have it
+TLB_SIZES = 25  # levels of the leaves put into the TLB since the last flush, one bit each
 VM_WORDS = CPUS + CPUS_MAX * CPU_WORDS  # the rows of the event log begin here
 EVENT_WORDS = 8
 
@@ -269,7 +269,7 @@ FREED = 10
 SLOT_BITMAP = 11
 OOS_NEXT = 12
 OOS_PREV = 13
-ALL_GLOBAL = 14  # no entry that is not global was ever mapped here (global_pages 1)
+ALL_GLOBAL = 14  # only global entries were mapped here (GLOBAL_PAGES_LEFT)
 BITMAP = 16  # unsync_child_bitmap: 16 words of 32 bits
 
 # --- link[]: nodes of 8 words, for rmap descriptors and parent chains ------------------------

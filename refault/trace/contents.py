@@ -1,4 +1,4 @@
-"""What readers hand out and writers take: header, memory slots, blocks of events, summary."""
+"""What readers yield and writers take: header, memory slots, blocks of events, summary."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class MemorySlot:
 class TraceHeader:
     """What holds for a whole trace.
 
-    ``slots`` is the guest's memory for captures and empty for operations, whose OP_MEM events make
-    it. ``capture_filter`` says what the capture kept and what it lost. ``time_unit`` is the unit of
-    the ``insns`` column. ``notes`` are the texts OP_NOTE events point at, ``workload_marks`` says
-    what the numbers of MARK events stand for.
+    ``slots`` is the guest's memory for captures and empty for operations, whose OP_MEM events
+    define it. ``capture_filter`` says what the capture kept and what it lost. ``time_unit`` is the
+    unit of the ``insns`` column. ``notes`` are the texts that OP_NOTE events refer to;
+    ``workload_marks`` says what the numbers of MARK events mean.
     """
 
     content: Content
@@ -88,7 +88,7 @@ class Block(NamedTuple):
 
 
 def join_blocks(blocks: Sequence[Block]) -> Block:
-    """All events of some blocks in one, numbered as if the first of them came first."""
+    """One block with the events of several, numbered from the first one's index."""
     if len(blocks) == 1:
         return blocks[0]
     columns: list[Any] = [np.concatenate(column) for column in list(zip(*blocks, strict=True))[1:]]
@@ -97,10 +97,10 @@ def join_blocks(blocks: Sequence[Block]) -> Block:
 
 @dataclass(frozen=True)
 class TraceSummary:
-    """What is known of a trace once it was read or written whole.
+    """What is known of a trace once all of it was read or written.
 
     ``digest`` is the SHA-256 of the whole file in hex, the trace's name everywhere.
-    ``recorded`` is what the capture tool itself said at its end, to be held against what arrived.
+    ``recorded`` is what the capture tool itself counted, to be compared with what arrived.
     """
 
     digest: str

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from refault.errors import ImportFailed
 from refault.trace import EventKind, TraceReader
-from refault.trace.importers.golden import LAYOUTS, import_golden, to_lines
 from refault.trace.importers.source import MAX_LINE_BYTES
+from refault.trace.importers.vectors import OPERATIONS, import_vector, to_lines
 from tests.trace.files import read_rows
 from tests.trace.strategies import U64
 
@@ -28,7 +28,7 @@ def imported(lines, tmp_path, name="some.ops.jsonl"):
     path = tmp_path / name
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     file = io.BytesIO()
-    summary = import_golden(path, file, level=1)
+    summary = import_vector(path, file, level=1)
     return summary, file.getvalue()
 
 
@@ -39,7 +39,7 @@ def test_there_are_vectors_to_test():
 @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.name.split(".")[0])
 def test_a_vector_comes_back_line_by_line(path):
     file = io.BytesIO()
-    summary = import_golden(path, file, level=1)
+    summary = import_vector(path, file, level=1)
     text = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes()).decode()
 
     assert "".join(f"{line}\n" for line in lines_back(file.getvalue())) == text
@@ -89,7 +89,7 @@ def test_every_operation_comes_back(tmp_path):
     assert lines_back(data) == EVERY_OPERATION
     assert summary.header.notes == ('käse "quoted"', "second")
     assert summary.header.name == "some"
-    assert {json.loads(line)[0] for line in EVERY_OPERATION} == {*LAYOUTS, "mem", "boot", "note"}
+    assert {json.loads(line)[0] for line in EVERY_OPERATION} == {*OPERATIONS, "mem", "boot", "note"}
 
 
 def test_an_operation_is_the_event_the_format_says(tmp_path):
@@ -139,7 +139,7 @@ def test_accesses_of_any_value_come_back(operations):
             return io.BytesIO("".join(f"{line}\n" for line in lines).encode())
 
     file = io.BytesIO()
-    import_golden(Memory(), file, level=1)
+    import_vector(Memory(), file, level=1)
     assert lines_back(file.getvalue()) == lines
 
 
@@ -166,11 +166,11 @@ BAD_VECTORS = {
     "no machine": (['["ld",0,8,0]'], "line 0: a vector begins with"),
     "no vCPUs": (['["vm",0,0]'], "line 0: a vector begins with"),
     "many vCPUs": (['["vm",65,0]'], "line 0: a vector begins with"),
-    "no JSON": (['["vm",1,0]', "{"], "line 1 is no JSON array"),
-    "no array": (['["vm",1,0]', '{"a":1}'], "line 1 is no operation"),
-    "an empty array": (['["vm",1,0]', "[]"], "line 1 is no operation"),
-    "a blank line": (['["vm",1,0]', ""], "line 1 is no JSON array"),
-    "nested": (['["vm",1,0]', "[" * 60_000], "line 1 is no JSON array"),
+    "no JSON": (['["vm",1,0]', "{"], "line 1 is not a JSON array"),
+    "no array": (['["vm",1,0]', '{"a":1}'], "line 1 is not an operation"),
+    "an empty array": (['["vm",1,0]', "[]"], "line 1 is not an operation"),
+    "a blank line": (['["vm",1,0]', ""], "line 1 is not a JSON array"),
+    "nested": (['["vm",1,0]', "[" * 60_000], "line 1 is not a JSON array"),
     "an unknown operation": (['["vm",1,0]', '["fly",1]'], 'line 1: ["fly", 1]: no such operation'),
     "too few values": (['["vm",1,0]', '["ld",0,8]'], 'line 1: ["ld", 0, 8]: it takes 3 values'),
     "a short boot": (['["vm",1,0]', '["boot",0,1,2,3]'], "no such operation, or not with"),
@@ -184,9 +184,9 @@ BAD_VECTORS = {
     "vCPU 1 of 1": (['["vm",1,0]', '["ld",1,8,0]'], "event 1 (OP_LD, vCPU 1"),
     "host level 4": (['["vm",1,0]', '["mem",0,0,5,4]'], "no such operation, or not with"),
     "a note of no text": (['["vm",1,0]', '["note",5]'], "line 1: no text"),
-    "a misaligned load": (['["vm",1,0]', '["ld",0,3,0]'], "no multiple of 8"),
+    "a misaligned load": (['["vm",1,0]', '["ld",0,3,0]'], "not a multiple of 8"),
     "bypass 2": (['["vm",1,2]'], "bypass is 0 or 1"),
-    "a second machine": (['["vm",1,0]', '["vm",1,0]'], "OP_VM comes but once"),
+    "a second machine": (['["vm",1,0]', '["vm",1,0]'], "OP_VM occurs once only"),
     "a lone surrogate": (['["vm",1,0]', '["note","\\ud800"]'], "cannot be written"),
 }
 
@@ -197,7 +197,7 @@ def test_a_bad_vector_is_refused_by_its_line_and_leaves_nothing(name, tmp_path):
     path = tmp_path / "bad.ops.jsonl"
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     with pytest.raises(ImportFailed) as caught:
-        import_golden(path, tmp_path / "bad.rft", level=1)
+        import_vector(path, tmp_path / "bad.rft", level=1)
 
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
@@ -208,14 +208,14 @@ def test_a_last_line_without_end_is_refused(tmp_path):
     path = tmp_path / "cut.ops.jsonl"
     path.write_bytes(b'["vm",1,0]\n["zapall"]')
     with pytest.raises(ImportFailed, match="line 1 has no line end"):
-        import_golden(path, tmp_path / "cut.rft")
+        import_vector(path, tmp_path / "cut.rft")
 
 
 def test_a_line_without_end_takes_bounded_memory(tmp_path):
     path = tmp_path / "long.ops.jsonl"
     path.write_bytes(b'["vm",1,0]\n' + b" " * (1 << 20))
     with pytest.raises(ImportFailed, match=f"line 1 is longer than {MAX_LINE_BYTES} bytes"):
-        import_golden(path, tmp_path / "long.rft")
+        import_vector(path, tmp_path / "long.rft")
 
 
 def test_a_bomb_of_bzip2_takes_bounded_memory(tmp_path):
@@ -224,7 +224,7 @@ def test_a_bomb_of_bzip2_takes_bounded_memory(tmp_path):
     tracemalloc.start()
     try:
         with pytest.raises(ImportFailed, match=f"longer than {MAX_LINE_BYTES} bytes"):
-            import_golden(path, tmp_path / "bomb.rft")
+            import_vector(path, tmp_path / "bomb.rft")
         assert tracemalloc.get_traced_memory()[1] < 30 << 20
     finally:
         tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""Operation vectors: JSON lines, one array an operation, as events and back.
+"""Operation vectors, JSON lines of one array per operation: converted to events and back.
 
 A line such as ``["st",0,140737488355328,1,5]`` becomes one event of the kind ``OP_ST``; only
 ``boot`` takes two, because it carries four values. Texts of ``note`` go to the header, so the file
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from refault.errors import ImportFailed
+from refault.trace.contents import Block, TraceHeader, TraceSummary
 from refault.trace.format import (
     MAX_NOTES,
     MAX_VCPUS,
@@ -27,7 +28,6 @@ from refault.trace.format import (
 from refault.trace.importers.modes import ModeTracker
 from refault.trace.importers.ptt import trace_name
 from refault.trace.importers.source import Source, broken_rules_named, open_source
-from refault.trace.model import Block, TraceHeader, TraceSummary
 from refault.trace.writer import TraceWriter
 
 Operation = list[Any]
@@ -35,8 +35,8 @@ Row = tuple[int, int, int, int, int, int]  # kind, vcpu, flags, aux, a, b
 CHUNK_ROWS: Final = 1 << 16
 WORD: Final = 1 << 64
 
-# Operation → kind, and the columns its values go to in order; boot, note and mem stand in _rows.
-LAYOUTS: Final[dict[str, tuple[EventKind, tuple[str, ...]]]] = {
+# Operation → kind, and the columns its values go to, in order; boot, note and mem are in _rows.
+OPERATIONS: Final[dict[str, tuple[EventKind, tuple[str, ...]]]] = {
     "vm": (EventKind.OP_VM, ("a", "b")),
     "log": (EventKind.OP_LOG, ("aux",)),
     "poke": (EventKind.OP_POKE, ("a", "b")),
@@ -62,16 +62,16 @@ LAYOUTS: Final[dict[str, tuple[EventKind, tuple[str, ...]]]] = {
     "change_pte": (EventKind.OP_CHANGE_PTE, ("a", "b")),
     "mem_delete": (EventKind.OP_MEM_DELETE, ("aux",)),
 }
-NAMES: Final = {kind: name for name, (kind, _) in LAYOUTS.items()}
+NAMES: Final = {kind: name for name, (kind, _) in OPERATIONS.items()}
 
 
 def recognises(first: bytes) -> bool:
     """Whether a file that begins so is a vector: an array whose first value names an operation."""
     found = re.match(rb'\s*\[\s*"(\w+)"\s*[,\]]', first)
-    return found is not None and found[1].decode() in {"vm", "boot", "mem", "note", *LAYOUTS}
+    return found is not None and found[1].decode() in {"vm", "boot", "mem", "note", *OPERATIONS}
 
 
-def import_golden(
+def import_vector(
     path: Path,
     destination: Path | BinaryIO,
     *,
@@ -79,10 +79,10 @@ def import_golden(
     level: int = 19,
     progress: Callable[[int], None] | None = None,
 ) -> TraceSummary:
-    """Turns an operation vector into a trace that ``to_lines`` turns back into the same lines.
+    """Convert an operation vector to a trace, from which ``to_lines`` makes the same lines again.
 
     Raises:
-        ImportFailed: a line is no known operation or breaks a rule; names its 0-based index, or
+        ImportFailed: a line is not a known operation or breaks a rule; names its 0-based index, or
             that of its event.
         TraceError: the trace cannot be written.
     """
@@ -110,7 +110,7 @@ def import_golden(
 
 
 def to_lines(header: TraceHeader, blocks: Iterable[Block]) -> Iterator[str]:
-    """The lines, without line ends, a vector was imported from: the importer backwards."""
+    """The lines, without line ends, that a vector was imported from: the inverse of the import."""
     boot_cr: tuple[int, int] | None = None
     for block in blocks:
         for row in zip(*(column.tolist() for column in block[1:]), strict=True):
@@ -131,7 +131,7 @@ def to_lines(header: TraceHeader, blocks: Iterable[Block]) -> Iterator[str]:
                 name = NAMES[EventKind(kind)]
                 user = int(bool(flags & Flag.USER))
                 values = {"vcpu": vcpu, "aux": aux, "a": a, "b": b, "user": user}
-                operation = [name, *(values[column] for column in LAYOUTS[name][1])]
+                operation = [name, *(values[column] for column in OPERATIONS[name][1])]
             yield json.dumps(operation, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -178,11 +178,11 @@ def _operations(source: Source) -> Iterator[Operation]:
             operation = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise ImportFailed(
-                f"{source.path}: line {line_index} is no JSON array ({error})"
+                f"{source.path}: line {line_index} is not a JSON array ({error})"
             ) from error
         if not isinstance(operation, list) or not operation or not isinstance(operation[0], str):
             raise ImportFailed(
-                f"{source.path}: line {line_index} is no operation: {_shown(operation)}"
+                f"{source.path}: line {line_index} is not an operation: {_shown(operation)}"
             )
         yield operation
 
@@ -204,7 +204,7 @@ def _rows(operation: Operation, note_index: int) -> list[Row]:
         case "mem", [slot, base_gfn, page_count, level] if 1 <= level <= 3:
             flags = level | (MEM_LEVEL_STATED if level == 1 else 0)
             return [(EventKind.OP_MEM, 0, flags, slot, base_gfn, page_count)]
-    kind, columns = LAYOUTS.get(name, (None, ()))
+    kind, columns = OPERATIONS.get(name, (None, ()))
     if kind is None:
         raise ValueError("no such operation, or not with these values")
     if len(columns) != len(values):
