@@ -25,7 +25,7 @@ from starlette.types import ASGIApp
 
 from services.api.app import create_app
 from services.api.settings import Settings
-from services.local.first_account import Access
+from services.local.first_account import FirstAccount
 
 PLANS = Path(__file__).with_name("comparison_plans.txt")
 GOAL_MS = 150
@@ -118,7 +118,7 @@ def main() -> int:
             count = connection.scalar(sa.text("SELECT count(*) FROM results"))
             code = connection.scalar(sa.text("SELECT max(code) FROM batches"))
         print(f"{count} results")
-        token = Access.ensure(data, engine).token
+        token = FirstAccount.ensure(data, engine).token
         times = asyncio.run(measure(site, engine, token))
         statements = asyncio.run(statements_of(site, engine, token, code))
         text = "\n".join(plans(engine, statements)).lstrip()

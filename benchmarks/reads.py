@@ -31,7 +31,7 @@ from services.api.app import create_app
 from services.api.passwords import hashed
 from services.api.settings import Settings
 from services.api.site import Site
-from services.local.first_account import Access
+from services.local.first_account import FirstAccount
 
 GOAL_MS, GOAL_QUERIES, GOAL_MIB = 300, 20, 64
 PASSWORD = "a password of this benchmark"  # noqa: S105  # of a scratch database
@@ -215,7 +215,7 @@ def main() -> int:
             count = session.scalar(sa.text("SELECT count(*) FROM results"))
             assert batches.list_page(session, limit=1).rows
         print(f"{count} results")
-        token = Access.ensure(data, engine).token
+        token = FirstAccount.ensure(data, engine).token
         costs = asyncio.run(measure(site, engine, token, options.count))
         judged = {name: cost for name, cost in costs.items() if cost.is_judged}
         worst = max(judged, key=lambda name: judged[name].p95_ms)

@@ -6,8 +6,6 @@ does, so that stores to page tables go through a mapping. Data frames hold zeros
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from refault.trace import Block, EventKind, MemorySlot, TraceHeader
@@ -177,9 +175,3 @@ def _turn(
     gva = 512 + first << 12
     capture.add(EventKind.PAGE_FAULT, gva, 4, flags=FROM_USER, aux=4)
     use_static(660)
-
-
-def kinds_of(blocks: Sequence[Block]) -> dict[str, int]:
-    """How many events of each kind there are."""
-    kinds, counts = np.unique(np.concatenate([b.kind for b in blocks]), return_counts=True)
-    return {EventKind(int(k)).name: int(n) for k, n in zip(kinds, counts, strict=True)}

@@ -31,7 +31,7 @@ _TOKEN_NAME = "this machine"  # noqa: S105  # its name
 
 
 @dataclasses.dataclass(frozen=True)
-class Access:
+class FirstAccount:
     """The credentials of a local service."""
 
     user: str
@@ -39,7 +39,7 @@ class Access:
     token: str = dataclasses.field(repr=False)
 
     @classmethod
-    def ensure(cls, folder: DataFolder, engine: sa.Engine) -> Access:
+    def ensure(cls, folder: DataFolder, engine: sa.Engine) -> FirstAccount:
         """The credentials in the folder, if they are still valid; else new ones."""
         path = folder.path(FILE)
         with contextlib.suppress(FileNotFoundError):
@@ -58,7 +58,7 @@ class Access:
         return made
 
 
-def _make(opened: Session) -> Access:
+def _make(opened: Session) -> FirstAccount:
     password = passwords.generated()
     user = accounts.find_user(opened, USER)
     if user is None:
@@ -74,7 +74,7 @@ def _make(opened: Session) -> Access:
         subject=USER,
         project_id=FIRST_PROJECT,
     )
-    return Access(user=USER, password=password, token=token)
+    return FirstAccount(user=USER, password=password, token=token)
 
 
 def _close_older(opened: Session, user: User) -> None:

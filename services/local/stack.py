@@ -26,7 +26,7 @@ from db import schema, session
 from db.repositories import patches, simulators
 from services.local import broker, postgres
 from services.local.errors import StackError
-from services.local.first_account import Access
+from services.local.first_account import FirstAccount
 from services.local.folder import DataFolder
 from services.local.processes import Command, Process, describe_exit, free_port
 
@@ -67,7 +67,7 @@ class Stack:
     ) -> None:
         self.folder = DataFolder(data)
         self.url = ""
-        self.access: Access | None = None
+        self.access: FirstAccount | None = None
         self.workers: list[Process] = []
         self.restart_count = 0
         self.was_ready = False
@@ -206,7 +206,7 @@ class Stack:
             patches.copy_catalogue(opened)
             # We hold the folder's lock, so any worker still registered is dead.
             simulators.all_ended(opened)
-        self.access = Access.ensure(self.folder, self.engine)
+        self.access = FirstAccount.ensure(self.folder, self.engine)
 
     def _start_api(self) -> None:
         for tries_left in reversed(range(API_START_TRIES)):

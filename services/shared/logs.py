@@ -29,8 +29,6 @@ from typing import Any
 
 from db import secrets
 
-LEVELS = ("debug", "info", "warning", "error")
-
 _bound: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("log_fields")
 
 
