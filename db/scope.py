@@ -1,10 +1,10 @@
-"""A session of a project: what belongs to another project is not there.
+"""A session of a project: rows of other projects do not exist for it.
 
 ``transaction(engine, project_id)`` opens one. Every statement it executes, whatever wrote it,
 is limited to the project's rows of each :class:`~db.models.projects.Owned` table, and new rows of
-those tables get the project, and their maker where they keep one. A query that forgets to ask for
-the project is thereby as safe as one that asks. Without a project a session sees everything:
-workers and upkeep, never the API on behalf of somebody.
+those tables get the project, and their maker if the table has one. So a query without a condition
+on the project is as safe as one with it. A session without a project sees everything: for workers
+and upkeep, never for the API on behalf of a caller.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from db.models.projects import Made, Owned
 _PROJECT = "project_id"
 _MAKER = "maker"
 EVERYWHERE = {"everywhere": True}
-"""Execution options of a statement that must see all projects: is a name free, is a file used?"""
+"""Execution options of a statement that must see all projects: is a name or a file in use?"""
 
 
 def enter(session: Session, project_id: uuid.UUID) -> None:
-    """Makes it a session of this project, for good."""
+    """Make it a session of this project, permanently."""
     session.info[_PROJECT] = project_id
 
 
 class Maker(NamedTuple):
-    """On whose behalf rows are made: a person, a token, or a token of a person."""
+    """On whose behalf rows are made: a user, a token, or a token of a user."""
 
     user_id: uuid.UUID | None = None
     token_id: uuid.UUID | None = None
 
 
 NOBODY = Maker()
-"""Nobody who is known."""
+"""No known maker."""
 
 
 def sign(session: Session, maker: Maker) -> None:
-    """From now on new rows of the session are that maker's."""
+    """From now on, give new rows of the session this maker."""
     session.info[_MAKER] = maker
 
 
 def maker_of(session: Session) -> Maker:
-    """Who makes the session's new rows; nobody known, unless it was signed."""
+    """The maker of the session's new rows; NOBODY unless it was signed."""
     found = session.info.get(_MAKER)
     return found if isinstance(found, Maker) else NOBODY
 
@@ -63,7 +63,7 @@ def _limit(state: ORMExecuteState) -> None:
     project_id = state.session.info.get(_PROJECT)
     if project_id is None or state.execution_options.get("everywhere"):
         return
-    # Loads of columns and of relationships start from a row that was seen already.
+    # Loads of columns and relationships start from a row that was already visible.
     if state.is_column_load or state.is_relationship_load:
         return
     state.statement = state.statement.options(

@@ -1,12 +1,12 @@
-"""Secrets people and programs show us: made here, shown once, kept as a digest only.
+"""The secrets of users and programs: made here, shown once, stored as a digest only.
 
 ::
 
     rft_dGhpcyBpcyBub3QgYSBzZWNyZXQgYXQgYWxs...
     └┬┘ └─── 32 random bytes, URL-safe base64 ──
-     └ what it is: a scanner that finds one in a commit knows whose it is
+     └ what it is, so that secret scanners recognise one in a commit
 
-So much randomness needs no salt and no slow hash: there is nothing to guess.
+So many random bits cannot be guessed, so no salt and no slow hash is needed.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ DEVICE = "rfd_"
 RANDOM_BYTES = 32
 
 
-# As they stand, and as an address may spell them: its underscore is escaped in some.
+# Plain, and as in a URL, where the underscore may be escaped.
 _SHOWN = re.compile(r"(rf[tlsod]|whsec)(?:_|%5[fF])[A-Za-z0-9_%-]{16,}")
 
 
 def hidden(text: str) -> str:
-    """The text with every secret of ours in it cut down to its prefix: for logs and the audit."""
+    """The text with every secret cut down to its prefix, for logs and the audit log."""
     return _SHOWN.sub(r"\1_...", text)
 
 
@@ -39,10 +39,10 @@ def new(prefix: str) -> tuple[str, str]:
 
 
 def digest_of(secret: str) -> str:
-    """What is kept of a secret."""
+    """The digest of a secret, which is what is stored."""
     return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 
 def form_key(session_secret: str) -> str:
-    """What the forms of a login session carry, so that no other site can send them (CSRF)."""
+    """The key in the forms of a login session, so that no other site can send them (CSRF)."""
     return digest_of(f"form:{session_secret}")

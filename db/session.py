@@ -1,4 +1,4 @@
-"""The only place that commits, and the only one that knows what a database's errors are.
+"""The only module that commits, and that translates the errors of the driver.
 
 ::
 
@@ -7,9 +7,9 @@
         traces.get(session, name)
     # committed here; an exception inside the block rolls everything back
 
-What the driver raises never leaves: it becomes :class:`~refault.errors.Unavailable`, which time
-heals, or :class:`~db.errors.ServiceFault`, which it does not. Neither says more than the kind
-of error and its SQLSTATE; the statement stands in the cause, for the log.
+No exception of the driver leaves: it becomes :class:`~refault.errors.Unavailable`, which is
+temporary, or :class:`~db.errors.ServiceFault`, which is not. Both say only the kind of error and
+its SQLSTATE; the statement is in the cause, for the log.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from refault.errors import ServiceError
 
-# A statement or a lock that takes longer than this is a defect, not patience.
+# A statement or a lock that takes longer than this is a defect.
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_SECONDS = 5
@@ -66,13 +66,13 @@ _FAULT_CLASSES = {
     "58": "its system reports an error",
     "XX": "it reports an internal error or damage",
 }
-"""By SQLSTATE, or by its first two characters where the whole is not named."""
+"""By SQLSTATE, or by its first two characters if it is not listed."""
 
 
 def create_engine(url: str, *, pool_size: int = 5) -> sa.Engine:
     """A pool of connections to Postgres; ``url`` is ``postgresql://user:password@host:port/name``.
 
-    Every connection speaks UTC and gives up on slow statements and locks.
+    Every connection uses UTC and limits the time of statements and locks.
     """
     target = sa.make_url(url).set(drivername="postgresql+psycopg")
     return sa.create_engine(
@@ -80,7 +80,7 @@ def create_engine(url: str, *, pool_size: int = 5) -> sa.Engine:
         pool_size=pool_size,
         max_overflow=pool_size * 2,
         pool_pre_ping=True,
-        # A statement may stand in a log, what it was given may not.
+        # Statements may be logged, their parameters may not.
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
@@ -99,15 +99,15 @@ def create_engine(url: str, *, pool_size: int = 5) -> sa.Engine:
 def transaction(engine: sa.Engine, project_id: uuid.UUID | None = None) -> Iterator[Session]:
     """One transaction: commits when the block ends, rolls back when it raises.
 
-    With a project nothing of another one is seen (``db/scope.py``); without, everything is.
+    With a project, rows of others are invisible (``db/scope.py``); without, all are visible.
 
     Rows stay readable after the commit (nothing is expired), but lazy loading
     then fails, so read what you need inside the block.
 
     Raises:
-        Unavailable: the database cannot be reached or is too busy. Whoever tries again must know
-            that the commit may have been done, and its answer lost.
-        ServiceFault: the same would come of another try.
+        Unavailable: the database cannot be reached or is too busy. Before a retry, consider that
+            the commit may have been done and only its answer lost.
+        ServiceFault: a retry would fail in the same way.
     """
     with translated(engine), _session(engine) as session:
         if project_id is not None:
@@ -118,10 +118,10 @@ def transaction(engine: sa.Engine, project_id: uuid.UUID | None = None) -> Itera
 
 @contextlib.contextmanager
 def _session(engine: sa.Engine) -> Iterator[Session]:
-    """Closing rolls back whatever was not committed, or else takes its connection down.
+    """Closing rolls back whatever was not committed, or else closes the connection.
 
-    Rolling back to a savepoint is a statement, and may fail like any other. The connection would
-    then stay in its transaction, locks and all, for as long as somebody keeps the exception.
+    Rolling back to a savepoint is a statement and may fail. The connection would then stay in its
+    transaction, with its locks, for as long as the exception is referenced.
     """
     session = Session(engine, expire_on_commit=False)
     try:
@@ -142,7 +142,7 @@ def _remember(
 
 @contextlib.contextmanager
 def translated(engine: sa.Engine) -> Iterator[None]:
-    """For a block that uses the database: what the driver raises there becomes ours."""
+    """For a block that uses the database: translates exceptions of the driver."""
     try:
         yield
     except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
@@ -162,7 +162,7 @@ def _ours(engine: sa.Engine, error: sa.exc.SQLAlchemyError | psycopg.Error) -> S
     if isinstance(error, sa.exc.TimeoutError):
         return Unavailable(f"the database at {place} is busy: every connection is in use")
     if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
-        # Without an SQLSTATE it is the connection: it could not be made, or has ended.
+        # Without an SQLSTATE the connection could not be made, or has ended.
         return Unavailable(f"the database at {place} is unreachable: {_reason(cause)}")
     return ServiceFault(f"the database at {place} was used wrongly: {type(cause).__name__}")
 

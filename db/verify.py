@@ -1,4 +1,4 @@
-"""Is the live installation what it says it is? Every question is asked of rows and of bytes."""
+"""Verifies the live installation: every row and every byte."""
 
 from __future__ import annotations
 
@@ -79,17 +79,17 @@ _CONTRADICTIONS = {
         SELECT 'shard', s.id FROM shards s JOIN batches b ON b.id = s.batch_id
         WHERE s.project_id <> b.project_id""",
 }
-"""What the rows must not say, as the sentence that reports it and the query that finds it.
+"""Inconsistencies of rows: the sentence that reports one, and the query that finds it.
 
 A cached run that was recomputed is counted as done, so cached ones are shown and not compared.
 """
 
 
 def live(engine: sa.Engine, blobs: BlobStore, progress: Progress) -> Iterator[str]:
-    """Yields a sentence for everything that is wrong; nothing for a sound installation."""
+    """Yield a sentence for everything that is wrong; nothing for a sound installation."""
     with transaction(engine) as session:
         session.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
-        # As long as it takes: every byte is read.
+        # Without a limit: every byte is read.
         session.execute(sa.text("SET LOCAL statement_timeout = 0"))
         session.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         for number, (sentence, query) in enumerate(_CONTRADICTIONS.items()):
@@ -109,7 +109,7 @@ def live(engine: sa.Engine, blobs: BlobStore, progress: Progress) -> Iterator[st
 
 
 def drop_false_crashes(engine: sa.Engine) -> tuple[int, int]:
-    """Drops what are no crashes of the simulator, each by itself; how many results and runs."""
+    """Drop crashes that are not the simulator's, one by one; answers how many results and runs."""
     with transaction(engine) as session:
         found = list(dropping.foreign_crashes(session))
     run_count = 0
@@ -144,7 +144,7 @@ def _traces(session: Session, blobs: BlobStore, progress: Progress) -> Iterator[
 
 
 def _orphans(session: Session, blobs: BlobStore) -> Iterator[str]:
-    """Blobs without a row; the young are left out, as an upload may be about to write theirs."""
+    """Blobs without a row, except recent ones, whose upload may be about to write it."""
     known = set(session.scalars(sa.select(Trace.digest)))
     for digest, age_seconds in blobs.kept():
         if digest not in known and age_seconds > ABANDONED_AFTER_SECONDS:

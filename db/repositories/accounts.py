@@ -30,8 +30,8 @@ def add_user(
     """Add a user; with ``email``, one invited to log in through the issuer.
 
     Raises:
-        InvalidRequest: the name or the address is none.
-        Conflict: somebody has it.
+        InvalidRequest: the name or the address is not valid.
+        Conflict: another user has it.
     """
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
@@ -98,7 +98,7 @@ def role_in(session: Session, user_id: uuid.UUID, project_id: uuid.UUID) -> str 
 
 
 def set_role(session: Session, project_id: uuid.UUID, user: User, role: str) -> None:
-    """Makes the user a member of the project, or changes their role."""
+    """Make the user a member of the project, or change their role."""
     session.execute(
         insert(Membership)
         .values(project_id=project_id, user_id=user.id, role=role)
@@ -109,7 +109,7 @@ def set_role(session: Session, project_id: uuid.UUID, user: User, role: str) -> 
 
 
 def remove_member(session: Session, project_id: uuid.UUID, user: User) -> None:
-    """Remove a member; raises :class:`~refault.errors.NotFound` if they are none."""
+    """Remove a member; raises :class:`~refault.errors.NotFound` if the user is not one."""
     found = session.get(Membership, (project_id, user.id))
     if found is None:
         raise NotFound(f"{user.name} is not a member of this project")

@@ -1,4 +1,4 @@
-"""The audit: who did what, append-only, read by the maintainers of a project."""
+"""The audit log: who did what, append-only, read by the maintainers of a project."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from db import secrets
 from db.identifiers import uuid7
 from db.models import AuditEntry
-from db.repositories.paging import PAGE_SIZE, Page, newest_first
+from db.repositories.pagination import PAGE_SIZE, Page, newest_first
 from db.scope import project_of
 
 

@@ -15,7 +15,7 @@ from db.models import Batch, BatchEvent, Run
 def add(session: Session, batch: Batch, kind: str, **body: Any) -> None:
     """Append an event; the batch's row must be locked, so that ids are in order.
 
-    Every step carries the counts as they stand, so a watcher needs only the last one. Steps of one
+    Every event has the current counts, so a watcher needs only the last one. Events of one
     transaction are written together, in the order they were added.
     """
     counts = {
@@ -44,7 +44,7 @@ def add_run(session: Session, batch: Batch, run: Run, *, integrity_alarm: bool =
 def after(
     session: Session, batch_id: uuid.UUID, last_seen: int = 0, *, limit: int = 500
 ) -> Sequence[BatchEvent]:
-    """The events after ``last_seen``; at most ``limit``, in order."""
+    """The events after ``last_seen``, in order, at most ``limit``."""
     query = (
         sa.select(BatchEvent)
         .where(BatchEvent.batch_id == batch_id, BatchEvent.id > last_seen)

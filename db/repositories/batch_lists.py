@@ -1,7 +1,7 @@
 """What a list shows of each batch: counts, and the first few names.
 
-A batch may hold a thousand traces, and a list five hundred batches; so a list names a few and
-counts the rest. One query for each question, however many batches there are.
+A batch may have a thousand traces, and a list five hundred batches, so a list names a few and
+counts the rest. The number of queries does not depend on the number of batches.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Batch, BatchColumn, BatchTrace, PatchSet, Trace
 from db.repositories import patch_sets
-from db.repositories.paging import among
+from db.repositories.pagination import among
 
 NAMED_MAX = 5
 

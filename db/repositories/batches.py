@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db.identifiers import CODE_ALPHABET
 from db.models import Batch, BatchEvent, Shard
 from db.repositories import batch_events, webhooks
-from db.repositories.paging import PAGE_SIZE, Page, newest_first
+from db.repositories.pagination import PAGE_SIZE, Page, newest_first
 from refault.errors import NotFound
 
 _CODE = re.compile(f"b-[{CODE_ALPHABET}]+")
@@ -37,7 +37,7 @@ def glance(session: Session, batch_id: uuid.UUID) -> sa.Row[Any]:
     """The progress of the batch, cheap enough to poll; raises like :func:`get`.
 
     State and counts, ``events_done`` and ``events_total`` of its shards, and ``newest_step``, the
-    id of the last step of its story, 0 for none: all of one moment.
+    id of its latest event or 0, all read at one moment.
     """
     shards = (
         sa.select(
@@ -75,8 +75,8 @@ def list_page(
 def lock(session: Session, batch_id: uuid.UUID) -> Batch:
     """Lock the batch until the transaction ends.
 
-    Whoever changes shards or runs takes this first: one order for all, so no
-    deadlocks, and the steps of the batch's story get their numbers in order.
+    Taken first by everything that changes shards or runs: the common order avoids
+    deadlocks, and the batch's events get their ids in order.
     """
     query = sa.select(Batch).where(Batch.id == batch_id).with_for_update(of=Batch)
     return session.scalars(query.execution_options(populate_existing=True)).one()
@@ -87,7 +87,7 @@ def settle(session: Session, batch: Batch) -> None:
     ended_count = batch.done_count + batch.failed_count + batch.cancelled_count
     if batch.is_over or ended_count < batch.run_count:
         return
-    # Asked before the state is set: the row must never be written with one and not the other.
+    # Read before the state is set, as a query would flush the row with a state but no time.
     now = session.scalar(sa.select(sa.func.clock_timestamp()))
     if batch.failed_count:
         batch.state = "failed"

@@ -17,8 +17,7 @@ from refault.results import RunResult
 
 _BODIES_AT_ONCE = 200
 _ROWS_AT_ONCE = 500
-# A page that is watched is judged again and again by the same facts. The largest batch fits, and
-# takes 25 MB.
+# A page that is watched is judged repeatedly by the same facts. The largest batch fits in 25 MB.
 _facts_from = functools.lru_cache(maxsize=10_000)(Facts.from_bytes)
 
 
@@ -69,10 +68,10 @@ def traces_of(session: Session, batch_id: uuid.UUID) -> Sequence[TraceName]:
 def page_of(
     traces: Sequence[TraceName], *, after: uuid.UUID | None, limit: int
 ) -> tuple[Sequence[TraceName], uuid.UUID | None]:
-    """Some of the traces, and the id to ask from for more; None when there are no more.
+    """Some of the traces, and the cursor of the next page; None on the last page.
 
     Raises:
-        InvalidRequest: the trace to go on from is no longer there.
+        InvalidRequest: the trace of the cursor was deleted.
     """
     first = 0
     if after is not None:
@@ -88,7 +87,7 @@ def page_of(
 
 def cells(session: Session, batch_id: uuid.UUID, trace_id: uuid.UUID | None = None) -> Cells:
     """The cells of a batch, or of one trace, with facts; bodies are read only for cells without."""
-    # Ids as text: to make and to hash an UUID takes as long as to judge a cell.
+    # Ids as text: making and hashing a UUID takes as long as judging a cell.
     query = sa.select(
         sa.cast(Run.trace_id, sa.Text),
         Run.variant_digest,
@@ -103,7 +102,7 @@ def cells(session: Session, batch_id: uuid.UUID, trace_id: uuid.UUID | None = No
     found: dict[str, dict[str, Cell]] = {}
     without: dict[uuid.UUID, tuple[str, str]] = {}
     rows = session.execute(query.outerjoin(Result, Result.id == Run.result_id))
-    # Some at a time: what is held at once, the collector looks through again and again.
+    # Some at a time, as the garbage collector scans what is held at once repeatedly.
     for trace, variant, state, error, result, packed, alarm in rows.yield_per(_ROWS_AT_ONCE):
         facts = None if packed is None else _facts_from(packed)
         if facts is None and result is not None:
@@ -146,7 +145,7 @@ def full_cells(
 
 
 def _bodies(session: Session, result_ids: Collection[uuid.UUID]) -> Iterable[sa.Row[Any]]:
-    """Bodies of results that have no facts yet; few are held at a time."""
+    """Bodies of results that have no facts yet, a few at a time."""
     if not result_ids:
         return ()
     query = sa.select(Result.id, Result.body).where(

@@ -1,7 +1,7 @@
 """Tokens, login sessions and share links: made, found by their secret, revoked.
 
-Whether one still holds is asked of the database's clock only. Finding is done in a session without
-a project (it is the secret that says which), listing and revoking in a session of one.
+Expiry is judged by the database's clock only. They are found in a session without a project (the
+secret determines which), but listed and revoked in a session of one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from db.models.accounts import SCOPES
 from db.scope import Maker, maker_of, project_of
 from refault.errors import InvalidRequest, NotFound
 
-# A write per request would be a row of contention; nobody needs it to the second.
+# A write per request would contend for the row, and seconds are not needed.
 _USE_NOTED_SECONDS = 60
 
 TOKENS_MAX = 50
@@ -52,7 +52,7 @@ class Shown:
     row: Token | LoginSession | ShareLink
     user: User | None
     project: Project | None
-    # Held here, the session has it at hand for whoever asks for the role.
+    # A reference, so that the session still has it loaded when the role is asked for.
     membership: Membership | None
 
 
@@ -78,8 +78,8 @@ def mint_token(
     """Make a token in the session's project; its secret is returned and stored nowhere.
 
     Raises:
-        InvalidRequest: the scopes are none.
-        Conflict: the user has :data:`TOKENS_MAX` already.
+        InvalidRequest: the scopes are not valid.
+        Conflict: the user already has :data:`TOKENS_MAX`.
     """
     wanted = [scope for scope in SCOPES if scope in set(scopes)]
     if not wanted or set(scopes) - set(SCOPES):
@@ -108,7 +108,7 @@ def open_session(
 ) -> tuple[LoginSession, str]:
     """Open a login session and return its secret; ends the oldest if there are too many.
 
-    Rows of sessions that ended are forgotten here: who logs in again and again leaves no more.
+    Deletes the rows of ended sessions, so that repeated logins leave no more rows.
     """
     _make_room_for_session(session, user)
     secret, digest = secrets.new(secrets.SESSION)
@@ -179,11 +179,11 @@ def share(
 ) -> tuple[ShareLink, str]:
     """Make a share link to one batch of the session's project; returns its secret.
 
-    It is the session's maker's, and never outlives the token it was made with. Without a lifetime
-    it has :data:`LINK_LIFETIME`.
+    It belongs to the session's maker and does not outlive the token it was made with. The default
+    lifetime is :data:`LINK_LIFETIME`.
 
     Raises:
-        Conflict: its maker has :data:`LINKS_MAX` in this project already.
+        Conflict: its maker already has :data:`LINKS_MAX` in this project.
     """
     secret, digest = secrets.new(secrets.SHARE_LINK)
     maker = maker_of(session)
@@ -241,7 +241,7 @@ def find(session: Session, secret: str) -> Shown | None:
 def _belonging(
     session: Session, user_id: uuid.UUID | None, project_id: uuid.UUID | None
 ) -> tuple[User | None, Project | None, Membership | None]:
-    """User, project and membership of a secret, in one query: every request asks this."""
+    """User, project and membership of a secret, in one query, as every request needs them."""
     if user_id is None:
         return None, session.get(Project, project_id) if project_id else None, None
     query = (
@@ -275,7 +275,7 @@ def note_use(session: Session, token: Token) -> None:
 def tokens(session: Session, user_id: uuid.UUID | None = None) -> Sequence[Token]:
     """The project's tokens, or one user's of them, newest first.
 
-    Of those that ended the newest :data:`ENDED_LISTED_MAX`: there is no bound to how many do.
+    Of ended ones only the newest :data:`ENDED_LISTED_MAX`, as their number is not bounded.
     """
     whose = Token.project_id == project_of(session)
     if user_id is not None:
@@ -286,7 +286,7 @@ def tokens(session: Session, user_id: uuid.UUID | None = None) -> Sequence[Token
 
 
 def links(session: Session, batch: Batch) -> Sequence[MadeLink]:
-    """The links to a batch, newest first; of those that ended as of tokens."""
+    """The links to a batch, newest first; of ended ones as many as of tokens."""
     return _made_links(session, _listed(ShareLink, ShareLink.batch_id == batch.id))
 
 
@@ -334,7 +334,7 @@ def revoke(session: Session, row: Token | LoginSession | ShareLink) -> None:
 
 
 def revoke_sessions(session: Session, user: User) -> None:
-    """Logs a user out everywhere."""
+    """End all login sessions of a user."""
     session.execute(
         sa.update(LoginSession)
         .where(LoginSession.user_id == user.id, LoginSession.revoked_at.is_(None))
@@ -351,7 +351,7 @@ def _that_holds(session: Session, model: type[RowT], secret: str) -> RowT | None
 def _holding(model: type[RowT]) -> tuple[sa.ColumnElement[bool], ...]:
     expires_at: sa.ColumnElement[Any] = sa.type_coerce(model.expires_at, sa.DateTime(timezone=True))
     if model is ShareLink:
-        # The previous release may still make some without an end.
+        # The previous release may still make links without an end.
         expires_at = sa.func.coalesce(expires_at, ShareLink.created_at + LINK_LIFETIME)
     return model.revoked_at.is_(None), sa.or_(expires_at.is_(None), expires_at > sa.func.now())
 

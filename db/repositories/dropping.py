@@ -1,7 +1,7 @@
-"""Results that are no fault of their variant: recognised by their text, removed from all batches.
+"""Crashes that are not the simulator's: recognised by their text, removed from all batches.
 
-Before a crash was an exception of the simulator's own, whatever a replay's callbacks raised was
-stored as one: a lock timeout of the database, say, with its SQL.
+Before crashes had an exception of their own, whatever a replay's callbacks raised was stored as
+one: a lock timeout of the database, for example, with its SQL.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from db.repositories import batch_events
 REASON = "its result was dropped, because it was a fault of the service: retry the batch"
 
 _FRAME = re.compile(r'^\s*File "([^"]+)"', re.MULTILINE)
-# Where the simulator is, and was before engines were plural.
+# The places of the simulator, today and before there were several engines.
 _SIMULATOR = ("/refault/engines/", "/refault/replay/", "/refault/mmu/")
 _DATABASE = ("sqlalche", "psycopg")
 
@@ -37,12 +37,12 @@ def is_foreign(crash: str) -> bool:
     frames = _FRAME.findall(crash)
     if frames:
         return not any(folder in frames[-1] for folder in _SIMULATOR)
-    # A long statement leaves no room for frames.
+    # With a long statement the text has no room for frames.
     return any(word in crash for word in _DATABASE)
 
 
 def drop(session: Session, result_id: uuid.UUID) -> int:
-    """Remove a result; its runs become failed and can be retried. Answers how many there were."""
+    """Remove a result; its runs become failed and can be retried. Answers the number of runs."""
     wanted = sa.select(Run.batch_id).where(Run.result_id == result_id)
     locked = session.scalars(
         sa.select(Batch).where(Batch.id.in_(wanted)).order_by(Batch.id).with_for_update(of=Batch)

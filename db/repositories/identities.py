@@ -17,7 +17,7 @@ from db.models import Identity, LoginFlow, User
 from db.repositories import accounts
 from refault.errors import RefaultError
 
-# First logins take turns: two at once of one person would make two accounts.
+# First logins are serialised: two at once of one person would make two accounts.
 _FIRST_LOGINS = 0x6F696463
 
 
@@ -41,7 +41,7 @@ class Person:
 
 
 def begin(session: Session, target: str, lifetime: datetime.timedelta) -> Begun:
-    """Begin a login that returns to the page ``target``; deletes abandoned ones."""
+    """Begin a login that returns to the page ``target``; delete abandoned ones."""
     session.execute(sa.delete(LoginFlow).where(LoginFlow.expires_at < sa.func.now()))
     secret, secret_digest = secrets.new(secrets.LOGIN_FLOW)
     state, nonce, verifier = (randomness.token_urlsafe(48) for _ in range(3))
@@ -83,12 +83,12 @@ def user_of(session: Session, person: Person) -> User | None:
 
 
 def link_first_login(session: Session, person: Person, domains: Collection[str]) -> User:
-    """Links a person nobody is linked to yet: to who was invited, or to a new account.
+    """Link a person without an account: to the invited account, or to a new one.
 
-    A new account, without a role anywhere, is for people of ``domains`` only.
+    A new account, without any role, is made for people of ``domains`` only.
 
     Raises:
-        Forbidden: nobody has invited them; the message says what is missing.
+        Forbidden: the person is not invited; the message says what is missing.
     """
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(_FIRST_LOGINS)))
     linked = user_of(session, person)
@@ -124,8 +124,8 @@ def invite(session: Session, user: User, email: str | None) -> None:
     """Set or clear the address of an account, and unlink the identity it had.
 
     Raises:
-        Conflict: it stands on another account.
-        InvalidRequest: it is no address.
+        Conflict: another account has it.
+        InvalidRequest: it is not an address.
     """
     accounts.set_email(session, user, email)
     session.execute(sa.delete(Identity).where(Identity.user_id == user.id))

@@ -1,4 +1,4 @@
-"""Operational figures from the rows: tallies, the queue, recent throughput."""
+"""Operational figures: tallies, the queue, recent throughput."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TALLIES = {
 def count(session: Session, name: str, by: int = 1) -> None:
     """Add to a tally, in the transaction of what is counted.
 
-    The tally's row stays locked until then: call it last.
+    The tally's row stays locked until the commit, so call this last.
     """
     statement = insert(Tally).values(name=name, value=by)
     session.execute(
@@ -62,10 +62,10 @@ def shards_by_state(session: Session) -> dict[str, int]:
 def events_per_second(session: Session) -> dict[tuple[str, str], float]:
     """Events replayed per second over the last hour, by (digest, name) of the variant.
 
-    A variant nobody replayed in that time is missing.
+    Variants that were not replayed in that time are missing.
     """
     oldest = sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, LATELY_SECONDS)
-    # From the small table: the bodies of a million results take seconds to unpack.
+    # Not from the bodies: unpacking those of a million results takes seconds.
     length = (
         sa.select(Trace.digest, sa.func.max(Trace.event_count).label("events"))
         .group_by(Trace.digest)
@@ -89,7 +89,7 @@ def events_per_second(session: Session) -> dict[tuple[str, str], float]:
 
 
 def deliveries_by_state(session: Session) -> dict[str, int]:
-    """How many webhook messages wait, have arrived, or were given up."""
+    """How many webhook messages wait, were delivered, or were given up."""
     query = sa.select(WebhookDelivery.state, sa.func.count().label("number")).group_by(
         WebhookDelivery.state
     )

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
 from db.models import PatchSet, PatchSetPatch, Variant
-from db.repositories.paging import PAGE_SIZE, Page, among, newest_first
+from db.repositories.pagination import PAGE_SIZE, Page, among, newest_first
 from db.scope import project_of
 from refault import catalogue
 from refault.errors import CatalogueError, NotFound
@@ -30,17 +30,17 @@ def add(
 ) -> tuple[PatchSet, bool]:
     """Store a patch set with the variant it resolves to; answers its row and whether it is new.
 
-    The same name, base, patches and parameters give the row that is there.
+    The same name, base, patches and parameters give the existing row.
     ``series`` and ``version``, both or neither, link v1, v2 and v3 of one series.
 
     Raises:
-        CatalogueError: the patch set resolves to nothing (see :func:`refault.catalogue.resolve`).
+        CatalogueError: the patch set does not resolve (see :func:`refault.catalogue.resolve`).
     """
     variant = catalogue.resolve(wanted)
     add_variant(session, variant)
     parameters = wanted.parameters.to_dict()
     document = [name, wanted.base, list(wanted.patches), parameters]
-    # Named only where there is one, so that older rows keep their digest.
+    # Only if there is one, so that older rows keep their digest.
     digest = _digest(document if series is None else [*document, series, version])
     row_id = uuid7()
     created = session.scalar(
@@ -100,7 +100,7 @@ def get(session: Session, row_id: uuid.UUID) -> PatchSet:
 def get_many(session: Session, row_ids: Sequence[uuid.UUID]) -> list[PatchSet]:
     """The patch sets of these ids, each once, in this order; one query for all of them.
 
-    Those whose rows somebody deleted are missing.
+    Deleted ones are missing.
     """
     wanted = list(dict.fromkeys(row_ids))
     if not wanted:
@@ -116,7 +116,7 @@ SIBLINGS_MAX = 20
 def siblings(session: Session, rows: Sequence[PatchSet]) -> dict[uuid.UUID, Sequence[sa.Row[Any]]]:
     """The other patch sets of each row's series: id, name and version, by version and age.
 
-    The newest 20 of each, in one query for all rows; none for a row that belongs to no series.
+    The newest 20 of each, in one query for all rows; none for a row without a series.
     """
     series = {row.series for row in rows if row.series is not None}
     if not series:
@@ -129,7 +129,7 @@ def siblings(session: Session, rows: Sequence[PatchSet]) -> dict[uuid.UUID, Sequ
         .where(PatchSet.series.in_(series))
         .subquery()
     )
-    # One more than are shown: the row itself is among them, if it is new enough.
+    # One more than are shown, as the row itself may be among them.
     query = sa.select(ranked).where(ranked.c.at <= SIBLINGS_MAX + 1).order_by(ranked.c.at.desc())
     by_series: dict[str, list[sa.Row[Any]]] = {}
     for found in session.execute(query):
@@ -150,15 +150,15 @@ def list_page(
 
 
 def to_catalogue(row: PatchSet) -> catalogue.PatchSet:
-    """The row as the catalogue knows it."""
+    """The row as a patch set of the catalogue."""
     return catalogue.PatchSet(row.base, row.patches, catalogue.Parameters.from_dict(row.parameters))
 
 
 def to_variant(row: Variant) -> catalogue.Variant:
-    """The row as the simulator takes it; raises :class:`CatalogueError` if it has gone stale.
+    """The row as a variant for engines; raises :class:`CatalogueError` if it is outdated.
 
-    Resolved anew rather than trusted: a digest that no longer matches means the
-    catalogue has changed under an old row, and the run must not go on.
+    Resolved again rather than trusted: if the digest no longer matches, the catalogue
+    has changed since, and the variant must not be run.
     """
     wanted = catalogue.PatchSet(
         row.base, tuple(row.patches), catalogue.Parameters.from_dict(row.parameters)

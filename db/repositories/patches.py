@@ -12,9 +12,9 @@ from refault import catalogue
 
 
 def copy_catalogue(session: Session) -> int:
-    """Writes every patch of the catalogue into ``patches``; answers how many there are.
+    """Write every patch of the catalogue into ``patches``; answers their number.
 
-    Patches that have left the catalogue stay: old patch sets refer to them.
+    Patches that were removed from the catalogue stay: old patch sets refer to them.
     """
     known = catalogue.patches()
     for patch in known:

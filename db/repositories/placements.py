@@ -1,8 +1,8 @@
 """Blobs being stored or removed: recorded beforehand, so that a killed process leaves no orphan.
 
-No lock is held while a store is busy with a file. Instead whoever moves one has said so in a row,
-written under the digest's lock: a file is put in place only while nobody removes it, and removed
-only while nobody puts it in place and no trace needs it.
+No lock is held while a store works on a file. Instead each move is recorded in a row, written
+under the digest's lock: a file is put in place only while it is not being removed, and removed
+only while it is not being put in place and no trace needs it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from db.models import Placement
 from db.repositories import traces
 
 REMOVAL_SECONDS = 600
-"""A store that has not removed a file within this time has failed to."""
+"""After this time a removal that has not ended counts as failed."""
 
 
 def begin(session: Session, digest: str) -> uuid.UUID:
@@ -37,8 +37,7 @@ def begin(session: Session, digest: str) -> uuid.UUID:
 def begin_removal(session: Session, digest: str) -> uuid.UUID | None:
     """Record that the file is about to be removed; commit first. The digest must be locked.
 
-    None, if it has to stay: a trace has the digest, or somebody is putting it in place and will
-    see to it.
+    None if it has to stay: a trace has the digest, or the file is being put in place.
     """
     arriving = sa.select(Placement.id).where(Placement.digest == digest, ~Placement.is_removal)
     is_wanted = session.scalar(arriving.limit(1)) is not None
@@ -48,7 +47,7 @@ def begin_removal(session: Session, digest: str) -> uuid.UUID | None:
 
 
 def end(session: Session, placement_id: uuid.UUID) -> bool:
-    """The file is stored with its row, or removed; False if this was ended before."""
+    """Record that the file is stored with its row, or removed; False if that was done before."""
     ended = sa.delete(Placement).where(Placement.id == placement_id).returning(Placement.id)
     return session.scalar(ended) is not None
 
@@ -58,7 +57,7 @@ def overdue(
 ) -> Sequence[tuple[uuid.UUID, str]]:
     """Id and digest of placements whose process must have died.
 
-    A removal is one sooner: while it is not ended, its file cannot be uploaded again.
+    Removals are overdue sooner, since their files cannot be uploaded again until they end.
     """
     patience = sa.case((Placement.is_removal, REMOVAL_SECONDS), else_=older_than_seconds)
     age = sa.func.make_interval(0, 0, 0, 0, 0, 0, patience)

@@ -28,8 +28,8 @@ def add(session: Session, name: str, **quotas: int | None) -> Project:
     """A new project.
 
     Raises:
-        InvalidRequest: the name is none.
-        Conflict: there is one of that name.
+        InvalidRequest: the name is not valid.
+        Conflict: there is a project of that name.
     """
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
@@ -54,17 +54,17 @@ def get(session: Session, name: str) -> Project:
 
 
 def by_id(session: Session, project_id: uuid.UUID) -> Project:
-    """The project of that id, which is there."""
+    """The project of that id, which must exist."""
     return session.get_one(Project, project_id)
 
 
 def check_room_for_trace(
     session: Session, size_bytes: int, *, under_way: tuple[int, int] = (0, 0)
 ) -> None:
-    """Refuses a further trace of so many bytes where the project's quota ends.
+    """Refuse another trace of so many bytes if it exceeds the project's quota.
 
-    ``under_way`` counts uploads and bytes that come on top of what is there.
-    Uploads that end at once take turns here, so that two do not share the last place.
+    ``under_way`` counts unfinished uploads and their bytes, which are added to what is stored.
+    Concurrent uploads are serialised here, so that two do not take the last place.
     """
     project = _locked(session)
     if project.quota_bytes is None and project.quota_traces is None:
@@ -87,7 +87,7 @@ def check_room_for_trace(
 
 
 def bytes_left(session: Session, *, under_way_bytes: int) -> int | None:
-    """How many bytes of traces the project may have besides; None without a quota."""
+    """How many more bytes of traces the project may have; None without a quota."""
     quota = session.scalar(sa.select(Project.quota_bytes).where(Project.id == project_of(session)))
     if quota is None:
         return None
@@ -96,7 +96,7 @@ def bytes_left(session: Session, *, under_way_bytes: int) -> int | None:
 
 
 def take_turn(session: Session) -> None:
-    """Waits until no other transaction counts what this project has."""
+    """Wait until no other transaction counts what this project has."""
     _locked(session)
 
 
@@ -105,7 +105,7 @@ def _and(count: int, what: str) -> str:
 
 
 def check_room_for_runs(session: Session) -> None:
-    """Refuses what was just queued where it is over the project's quota."""
+    """Refuse what was just queued if it exceeds the project's quota."""
     project = _locked(session)
     if project.quota_queued_runs is None:
         return

@@ -1,4 +1,4 @@
-"""How often something may be done: counted in windows of fixed length, by the database's clock."""
+"""Rate limits: counts in windows of fixed length, by the database's clock."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _FORGOTTEN_SECONDS = 24 * 3600
 
 
 def count(session: Session, key: str, window_seconds: int) -> tuple[int, int]:
-    """Counts one more; how many that makes in this window, and seconds until it ends.
+    """Count one more; answers the count in this window, and the seconds until it ends.
 
-    A window begins with the first that is counted, not by the clock: how much somebody may do
-    does not depend on when in a minute they begin.
+    A window begins with the first count, not at a full minute, so that how much a caller may do
+    does not depend on when they begin.
     """
     now = sa.func.statement_timestamp()
     length = sa.func.make_interval(0, 0, 0, 0, 0, 0, window_seconds)
@@ -41,7 +41,7 @@ def count(session: Session, key: str, window_seconds: int) -> tuple[int, int]:
 
 
 def standing(session: Session, key: str, window_seconds: int) -> tuple[int, int]:
-    """As :func:`count`, without counting one more; (0, 0) where no window is open."""
+    """As :func:`count`, but without counting; (0, 0) if no window is open."""
     length = sa.func.make_interval(0, 0, 0, 0, 0, 0, window_seconds)
     now = sa.func.statement_timestamp()
     row = session.execute(
@@ -54,7 +54,7 @@ def standing(session: Session, key: str, window_seconds: int) -> tuple[int, int]
 
 
 def forget_old(session: Session) -> None:
-    """Deletes windows nobody asks for any more."""
+    """Delete windows that began long ago."""
     age = sa.func.now() - RateWindow.started_at
     limit = sa.func.make_interval(0, 0, 0, 0, 0, 0, _FORGOTTEN_SECONDS)
     session.execute(sa.delete(RateWindow).where(age > limit))

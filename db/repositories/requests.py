@@ -2,8 +2,8 @@
 
 ::
 
-    claim ──► Claim ──► the work ──┬── done ────► answer    a day long, claim gives that Answer
-                                   └── refused ─► release   the key is as new
+    claim ──► Claim ──► the work ──┬── done ────► answer    for a day, claim gives that Answer
+                                   └── refused ─► release   the key is unused again
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KEPT_SECONDS = 24 * 3600
 """How long an answer is repeated."""
 
 ABANDONED_SECONDS = 3600
-"""A claim without an answer for so long was left by a server that died, and may be taken over.
+"""A claim without an answer for this time is of a server that died, and may be taken over.
 
 Longer than any upload takes; if one does take longer, the work is done twice, which every POST
 bears: it finds by content what is there.
@@ -34,7 +34,7 @@ bears: it finds by content what is there.
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """The right to answer a request; void once somebody else has taken it over."""
+    """The right to answer a request; void once another request has taken it over."""
 
     project_id: uuid.UUID
     key: str
@@ -52,7 +52,7 @@ class Answer:
 
 
 def claim(session: Session, key: str, route: str) -> Claim | Answer:
-    """Claims a key for a request on ``route``, or gives the answer it has.
+    """Claim a key for a request on ``route``; or the answer it already has.
 
     Raises:
         RequestUnderWay: a request with this key is being answered.
@@ -77,7 +77,7 @@ def claim(session: Session, key: str, route: str) -> Claim | Answer:
 
 
 def answer(session: Session, claim: Claim, given: Answer) -> None:
-    """Keeps the answer of a claimed request."""
+    """Store the answer of a claimed request."""
     session.execute(
         sa.update(IdempotencyKey)
         .where(*_is(claim))
@@ -86,7 +86,7 @@ def answer(session: Session, claim: Claim, given: Answer) -> None:
 
 
 def release(session: Session, claim: Claim) -> None:
-    """Gives up a claim: nothing was done under it."""
+    """Give up a claim: nothing was done under it."""
     session.execute(sa.delete(IdempotencyKey).where(*_is(claim)))
 
 
@@ -101,7 +101,7 @@ def _is(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _forget(session: Session) -> None:
-    """Deletes what is too old, whoever's it is: there is no other housekeeping."""
+    """Delete rows that are too old, of any caller: there is no other housekeeping."""
     age = sa.func.now() - IdempotencyKey.created_at
     limit = sa.case(
         (IdempotencyKey.status.is_(None), _seconds(ABANDONED_SECONDS)), else_=_seconds(KEPT_SECONDS)

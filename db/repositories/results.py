@@ -1,4 +1,4 @@
-"""Results by the digests of trace, variant and engine: found, written once, compared again."""
+"""Results by the digests of trace, variant and engine: found, written once, compared later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
 from db.models import Result, Run, Trace
-from db.repositories.paging import among
+from db.repositories.pagination import among
 from db.repositories.simulators import all_names
 from db.scope import EVERYWHERE
 from refault.errors import NotFound, ResultError
@@ -26,10 +26,10 @@ from refault.results import RunResult
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a replay came to; one of the three is set.
+    """The outcome of a replay; one of the three is set.
 
-    ``crash`` is the simulator's own defect (exception and the tail of its
-    traceback) and is stored like a result. ``failure`` is why there can be none:
+    ``crash`` is a defect of the simulator (exception and the tail of its
+    traceback) and is stored like a result. ``failure`` is why there is no result:
     the trace cannot be replayed, or its numbers break a conservation law.
     """
 
@@ -49,10 +49,10 @@ def find_many(
 ) -> dict[tuple[str, str], Result]:
     """Known results of these simulators by (trace digest, variant digest).
 
-    A variant has one engine, so of several simulators only one can have its results. Those made
-    under an earlier name of it count, after one of the present name.
-    With a project only those it may know of: computed for it, linked to one of its runs, or of a
-    trace that nobody else has. That another project has run the same is not its business.
+    A variant has one engine, so only one of several simulators can have its results. Those under
+    an earlier digest of it count, but one under the current digest comes first.
+    With a project, only results it may know of: computed for it, linked to one of its runs, or of a
+    trace that no other project has. It must not learn what other projects have run.
     """
     query = sa.select(Result).where(
         among(Result.trace_digest, trace_digests),
@@ -72,7 +72,7 @@ def find_many(
             )
         ).execution_options(**EVERYWHERE)
     rows = session.scalars(query).all()
-    # The present names last: of two rows the later one stays.
+    # The current digests last: of two rows the later one stays.
     rows = sorted(rows, key=lambda row: present_name(row.simulator_digest) == row.simulator_digest)
     return {(row.trace_digest, row.variant_digest): row for row in rows}
 
@@ -86,7 +86,7 @@ def get(session: Session, row_id: uuid.UUID) -> Result:
 
 
 def alarm_counts(session: Session, batch_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
-    """How many cells of each batch hold a result that may not be trusted; batches of none left out.
+    """How many cells of each batch have a result with an alarm; batches without any are missing.
 
     One query for all of them.
     """
@@ -105,9 +105,9 @@ FACTS_AT_ONCE = 500
 def add_facts(
     session: Session, *, after: uuid.UUID | None = None, limit: int = FACTS_AT_ONCE
 ) -> uuid.UUID | None:
-    """Gives some results that have no facts theirs; the id to go on after, None at the end.
+    """Add facts to some results without them; answers the id to continue after, None at the end.
 
-    What is no result any more keeps none, and ``python -m db verify`` says so.
+    A body that is not a result gets none, and ``python -m db verify`` reports it.
     """
     query = (
         sa.select(Result.id, Result.body)
@@ -130,7 +130,7 @@ def add_facts(
 
 
 def link(run: Run, result: Result, *, found: bool, at: datetime.datetime | None = None) -> None:
-    """Ends a run with a result: found by digest, or computed for it; ``at`` is now if left out."""
+    """End a run with a result, found by digest or computed for it; ``at`` defaults to now."""
     run.result_id = result.id
     run.found = found
     if result.outcome == "crashed":
@@ -149,12 +149,12 @@ def write(
     worker: str,
     project_id: uuid.UUID | None = None,
 ) -> dict[tuple[str, str], tuple[Result, bool]]:
-    """Stores outcomes, each with the digests of its trace and its simulator.
+    """Store outcomes, each with the digests of its trace and its simulator.
 
-    Answers, by (trace digest, variant digest), each row and whether the alarm was raised. The first
-    complete result stays. A later one with other bytes is no second opinion but a defect (of the
-    simulator, the machine or the disk): the row keeps its body and gets an integrity alarm with
-    both digests. A row under an earlier name of the simulator is the first one like any other.
+    Answers, by (trace digest, variant digest), each row and whether an alarm was raised. The first
+    complete result stays. A later one with other bytes is a defect (of the simulator, the machine
+    or the disk): the row keeps its body and gets an integrity alarm with both digests. A row under
+    an earlier digest of the simulator counts as the first one too.
     """
     values = {
         (trace_digest, outcome.variant_digest): _values(outcome)
@@ -164,7 +164,7 @@ def write(
     if not values:
         return {}
     older = _under_older_names(session, values)
-    # In one order for all: two workers with the same cells must not wait for each other.
+    # In a common order: two workers with the same cells must not deadlock.
     new = sorted(values.keys() - older.keys())
     written = {}
     if new:
@@ -181,7 +181,7 @@ def _write_new(
     worker: str,
     project_id: uuid.UUID | None,
 ) -> dict[tuple[str, str], tuple[Result, bool]]:
-    """Rows for those of the cells that have none."""
+    """Add rows for those of the cells that have none."""
     created = session.scalars(
         insert(Result)
         .on_conflict_do_nothing(
@@ -206,7 +206,7 @@ def _write_new(
 def _under_older_names(
     session: Session, values: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> dict[tuple[str, str], str]:
-    """Which of these cells have a result under an earlier name only: that name."""
+    """The cells that have a result under an earlier digest only, with that digest."""
     digests = {entry["simulator_digest"] for entry in values.values()}
     if len(all_names(digests)) == len(digests):
         return {}
@@ -230,9 +230,9 @@ def _write_again(
     older_name: str | None,
     worker: str,
 ) -> tuple[Result, bool]:
-    """What to make of an outcome where there is one: the row, and whether the alarm was raised.
+    """Compare an outcome with the existing one: the row, and whether an alarm was raised.
 
-    ``older_name``: the row has an earlier name of the simulator.
+    ``older_name``: the row has an earlier digest of the simulator.
     """
     row = session.scalars(
         sa.select(Result)
@@ -247,7 +247,7 @@ def _write_again(
     alarmed = False
     row.recomputed_at = sa.func.now()
     if row.outcome == "crashed":
-        # A crash may have been the machine's; whatever came now replaces it.
+        # A crash may have been the machine's fault, so it is replaced.
         for column, value in values.items():
             setattr(row, column, value)
         row.worker = worker
@@ -266,7 +266,7 @@ def _write_again(
 
 
 def _renamed_digest(row: Result, simulator_digest: str) -> str | None:
-    """The digest the stored body would have under that name of its simulator."""
+    """The digest that the stored body would have with that digest of its simulator."""
     if row.simulator_digest == simulator_digest:
         return row.body_digest
     try:

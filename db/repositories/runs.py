@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.models import Batch, Result, Run, Trace
-from db.repositories.paging import PAGE_SIZE, Page, sorted_page
+from db.repositories.pagination import PAGE_SIZE, Page, sorted_page
 from refault.errors import NotFound
 
 
@@ -23,13 +23,13 @@ def get(session: Session, row_id: uuid.UUID) -> Run:
 
 
 def simulator_of(session: Session, run: Run) -> str:
-    """The simulator the run was planned for, and so the one its result is of."""
+    """The simulator that the run was planned for, which is that of its result."""
     return session.get_one(Batch, run.batch_id).simulator_of(run.variant.engine)
 
 
 @dataclasses.dataclass(frozen=True)
 class Filter:
-    """Which runs of a batch are wanted; what is None or empty excludes none."""
+    """Which runs of a batch are wanted; None or empty excludes nothing."""
 
     states: tuple[str, ...] = ()
     trace_digest: str | None = None
@@ -59,7 +59,7 @@ def list_page(
 
 
 def alarmed(session: Session, run_ids: Sequence[uuid.UUID]) -> frozenset[uuid.UUID]:
-    """Which of these runs have a result that may not be trusted."""
+    """Which of these runs have a result with an integrity alarm."""
     query = (
         sa.select(Run.id)
         .join(Result, Result.id == Run.result_id)

@@ -1,7 +1,7 @@
-"""Which simulators there are, of which engines, and which workers live.
+"""Which simulators there are, of which engines, and which workers are alive.
 
 A simulator is one version of an engine. Rows keep the digest it had when they were written; where
-two digests name one engine's same meaning (:mod:`refault.lineage`), each finds what the other did.
+several digests name the same simulator (:mod:`refault.lineage`), results of each are found.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def register(
     host: str,
     pid: int,
 ) -> None:
-    """A worker has started with these simulators: their digests by engine."""
+    """Record that a worker has started with these simulators: digests by engine."""
     for engine, digest in simulators.items():
         session.execute(
             insert(Simulator)
@@ -56,12 +56,12 @@ def register(
 
 
 def heartbeat(session: Session, name: str) -> None:
-    """The worker's consumer loop is alive."""
+    """Record that the worker's consumer loop is alive."""
     session.execute(sa.update(Worker).where(Worker.name == name).values(heartbeat_at=sa.func.now()))
 
 
 def ended(session: Session, name: str, *, in_order: bool) -> None:
-    """The worker has stopped because it was told to, or (somebody noticed) it has died."""
+    """Record that the worker was stopped, or was found to have died."""
     session.execute(
         sa.update(Worker)
         .where(Worker.name == name, Worker.ended_at.is_(None))
@@ -70,9 +70,9 @@ def ended(session: Session, name: str, *, in_order: bool) -> None:
 
 
 def all_ended(session: Session) -> int:
-    """No worker can be alive, because whoever starts them all has just started.
+    """Record that no worker is alive, since the process that starts all of them has just started.
 
-    Answers how many were thought to be.
+    Answers how many had not been recorded as ended.
     """
     rows = session.scalars(
         sa.update(Worker)
@@ -84,7 +84,7 @@ def all_ended(session: Session) -> int:
 
 
 def name_of_pid(session: Session, pid: int) -> str | None:
-    """The worker of that process id that has not ended; for whoever started it on this host."""
+    """The worker of that process id that has not ended; for the process that started it."""
     return session.scalars(
         sa.select(Worker.name).where(Worker.pid == pid, Worker.ended_at.is_(None))
     ).first()
@@ -93,15 +93,15 @@ def name_of_pid(session: Session, pid: int) -> str | None:
 def current(session: Session) -> dict[str, str]:
     """The digest of each engine that new batches are planned for: of the worker started last.
 
-    Living workers count before those that have ended, so a fleet that is being replaced
-    plans for the new simulator from the first new worker on.
+    Living workers take precedence over ended ones, so while workers are being replaced,
+    batches are planned for the new simulator as soon as the first new worker runs.
 
     Raises:
         NoSimulator: no worker has ever registered one.
     """
     alive = sa.exists().where(_has(Simulator.digest), is_alive())
     query = (
-        # The best of each engine last.
+        # In ascending order of precedence: the last of each engine stays.
         sa.select(Simulator.engine, Simulator.digest).order_by(alive, Simulator.last_started_at)
     )
     found = {row.engine: row.digest for row in session.execute(query)}
@@ -124,7 +124,7 @@ def is_stale(simulators: Mapping[str, str], present: Mapping[str, str]) -> bool:
 
 
 def all_names(digests: Iterable[str]) -> list[str]:
-    """Every digest that one of these simulators goes or went by."""
+    """Every current or earlier digest of these simulators."""
     return list(dict.fromkeys(name for digest in digests for name in names_of(digest)))
 
 
@@ -145,14 +145,14 @@ def worker_count(session: Session, digests: Collection[str]) -> int:
 
 
 def of_workers(session: Session, *which: sa.ColumnElement[bool]) -> set[str]:
-    """The simulators, under all their names, that these workers have."""
+    """The simulators of these workers, by all their digests."""
     query = sa.select(Worker.simulator_digest, Worker.other_simulators).where(*which)
     rows = session.execute(query)
     return set(all_names(digest for first, others in rows for digest in (first, *others)))
 
 
 def needed() -> sa.ColumnElement[str]:
-    """What is to compute a shard; of a query over shards and their batches."""
+    """The simulator that a shard needs, in a query over shards and their batches."""
     return sa.func.coalesce(Shard.simulator_digest, Batch.simulator_digest)
 
 

@@ -18,9 +18,9 @@ def limits(session: Session) -> dict[str, CounterLimit]:
 
 
 def replace(session: Session, wanted: Mapping[str, tuple[int | None, int | None]]) -> None:
-    """Makes these all the limits of the project: (permille, absolute) by counter."""
+    """Replace all limits of the project by these: (permille, absolute) by counter."""
     project_id = project_of(session)
-    # Two who replace them at once take turns, so that nobody gets a mixture.
+    # Serialised, so that two concurrent calls do not leave a mixture.
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(project_id.int & ((1 << 63) - 1))))
     session.execute(sa.delete(CounterLimit).where(CounterLimit.project_id == project_id))
     session.add_all(

@@ -1,9 +1,9 @@
-"""Deleting traces: what it would take along, and taking it.
+"""Deleting traces, and what is deleted with them.
 
-A trace goes with its runs, its shards and what they have put aside. A batch of other traces too
-goes on without it; one that has nothing else goes as well. Results and the file are everybody's:
-they go with the last trace of that digest, in whatever project; what is told of a deletion does
-not depend on whether there is another.
+A trace is deleted with its runs, its shards and their snapshots. A batch with other traces
+continues without it; one without others is deleted too. Results and the file are shared by all
+projects: they are deleted with the last trace of that digest. The answer about a deletion does not
+reveal whether another project has the trace.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from db.scope import EVERYWHERE
 
 @dataclasses.dataclass(frozen=True)
 class Deletion:
-    """What goes with a trace, as its project sees it.
+    """What is deleted with a trace, as its project sees it.
 
-    ``is_last``: no other project has it, so file and results really go. That is not to be told.
-
-    Of ``shard_ids`` there may be snapshots; they hold what the guest's tables held.
+    ``is_last``: no other project has it, so file and results are really deleted. Callers must not
+    learn this. The shards of ``shard_ids`` may have snapshots, with content of the guest's tables.
     """
 
     trace_id: uuid.UUID
@@ -45,7 +44,7 @@ class Deletion:
 
 
 def preview(session: Session, trace: Trace) -> Deletion:
-    """What deleting the trace would take along."""
+    """What would be deleted with the trace."""
     found = session.scalars(
         sa.select(Batch)
         .join(BatchTrace, BatchTrace.batch_id == Batch.id)
@@ -81,14 +80,13 @@ def preview(session: Session, trace: Trace) -> Deletion:
 
 
 def delete(session: Session, trace: Trace, *, cascade: bool) -> Deletion:
-    """Deletes the trace and all that goes with it, but for files; answers what went.
+    """Delete the trace and all that goes with it, except files; answers what was deleted.
 
-    The caller holds the digest (``traces.lock_digest``), and says in the same transaction that the
-    file is to be removed (``placements.begin_removal``).
+    The caller must have locked the digest (``traces.lock_digest``), and record in the same
+    transaction that the file is to be removed (``placements.begin_removal``).
 
     Raises:
-        Conflict: batches have the trace and ``cascade`` does not say that they may lose it, or one
-            of them is not over yet.
+        Conflict: batches have the trace and ``cascade`` is False, or one of them is not over yet.
     """
     batches = session.scalars(
         sa.select(Batch)
@@ -111,7 +109,7 @@ def delete(session: Session, trace: Trace, *, cascade: bool) -> Deletion:
 
 
 def check(session: Session, trace: Trace, *, cascade: bool) -> Deletion:
-    """What deleting the trace would take along; raises like :func:`delete`."""
+    """What would be deleted with the trace; raises like :func:`delete`."""
     taken = preview(session, trace)
     codes = [*taken.batches, *taken.shortened_batches]
     if codes and not cascade:
@@ -127,7 +125,7 @@ def check(session: Session, trace: Trace, *, cascade: bool) -> Deletion:
 
 
 def overdue(session: Session, *, limit: int = 100) -> list[tuple[uuid.UUID, uuid.UUID]]:
-    """Project and id of traces that a retention rule lets go: unused, not kept, and old."""
+    """Project and id of traces to be deleted by a retention rule: unused, not kept, and old."""
     age = sa.func.make_interval(0, 0, 0, sa.cast(Project.retention_days, sa.Integer))
     query = (
         sa.select(Trace.project_id, Trace.id)
@@ -145,7 +143,7 @@ def overdue(session: Session, *, limit: int = 100) -> list[tuple[uuid.UUID, uuid
 
 
 def _shorten(session: Session, batch: Batch, trace: Trace) -> None:
-    """Takes the runs of the trace out of the counts of a batch that goes on without it."""
+    """Subtract the runs of the trace from the counts of a batch that continues without it."""
     states = session.scalars(
         sa.select(Run.state).where(Run.batch_id == batch.id, Run.trace_id == trace.id)
     ).all()

@@ -15,7 +15,7 @@ from db.errors import Conflict
 from db.identifiers import uuid7
 from db.models import Trace
 from db.repositories import projects
-from db.repositories.paging import PAGE_SIZE, Page, sorted_page
+from db.repositories.pagination import PAGE_SIZE, Page, sorted_page
 from db.scope import EVERYWHERE, maker_of, project_of
 from refault.errors import InvalidRequest, NotFound
 
@@ -35,10 +35,10 @@ KEEP_TAG = "keep"
 
 @dataclasses.dataclass(frozen=True)
 class Filter:
-    """Which traces are wanted; what is None or empty excludes none.
+    """Which traces are wanted; None or empty excludes nothing.
 
-    ``text`` is looked for in names, notes, tags and the guest's description, whatever its case,
-    and at the beginning of digests. A trace must have all ``tags``.
+    ``text`` is searched in names, notes, tags and the guest's description, ignoring case, and at
+    the beginning of digests. A trace must have all ``tags``.
     """
 
     text: str | None = None
@@ -74,10 +74,10 @@ EVERYTHING = Filter()
 
 
 def add(session: Session, **columns: Any) -> tuple[Trace, bool]:
-    """Registers a trace; answers its row and whether it is new.
+    """Register a trace; answers its row and whether it is new.
 
-    Two uploads of the same file to one project at once give one row: the unique digest decides.
-    Raises :class:`~db.errors.QuotaExceeded` for a new one where the project is full.
+    Concurrent uploads of the same file to one project give one row, as digests are unique.
+    Raises :class:`~db.errors.QuotaExceeded` for a new one if the project is full.
     """
     project_id = project_of(session)
     if find_by_digest(session, columns["digest"]) is None:
@@ -97,9 +97,9 @@ def add(session: Session, **columns: Any) -> tuple[Trace, bool]:
 
 
 def lock_digest(session: Session, digest: str) -> None:
-    """Holds the digest until the transaction ends, so that a file and its row come and go together.
+    """Lock the digest until the transaction ends, so that a file and its row change together.
 
-    Whoever puts a blob in place or removes one takes this first.
+    Taken first by everything that puts a blob in place or removes one.
     """
     lock_key = int.from_bytes(bytes.fromhex(digest[:16]), signed=True)
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(lock_key)))
@@ -111,7 +111,7 @@ def find_by_digest(session: Session, digest: str) -> Trace | None:
 
 
 def has_any_of_size(session: Session, size_bytes: int) -> bool:
-    """Whether a file of so many bytes may be one of the traces here."""
+    """Whether any trace of the project has so many bytes."""
     query = sa.select(Trace.id).where(Trace.size_bytes == size_bytes).limit(1)
     return session.scalar(query) is not None
 
@@ -122,7 +122,7 @@ def largest_bytes(session: Session) -> int:
 
 
 def find_many(session: Session, digests: Collection[str]) -> dict[str, Trace]:
-    """Those of the whole digests that are here, in one question however many there are."""
+    """The traces of these complete digests that exist, in one query."""
     found = session.scalars(sa.select(Trace).where(Trace.digest.in_(digests)))
     return {trace.digest: trace for trace in found}
 
@@ -166,7 +166,7 @@ def list_page(
     wanted: Filter = EVERYTHING,
     sort: Sort = "newest",
 ) -> Page[Trace]:
-    """The traces that are wanted, in the order asked for; ``after`` is the last one seen."""
+    """The wanted traces, in the requested order; ``after`` is the last one seen."""
     return sorted_page(
         session,
         wanted.applied(sa.select(Trace)),
@@ -178,7 +178,7 @@ def list_page(
 
 
 def change(session: Session, trace: Trace, **changes: Any) -> None:
-    """Changes name, tags, note or guest, whichever are given."""
+    """Change those of name, tags, note and guest that are given."""
     for column, value in changes.items():
         setattr(trace, column, value)
     trace.updated_at = sa.func.clock_timestamp()
@@ -190,12 +190,12 @@ MATCHES_MAX = 1_000
 
 
 def matching(session: Session, wanted: Filter) -> Sequence[Trace]:
-    """All traces that are wanted, oldest first.
+    """All wanted traces, oldest first.
 
-    The order is that of arrival, so that the same question asked twice plans the same batch.
+    In the order of arrival, so that the same query plans the same batch again.
 
     Raises:
-        InvalidRequest: it fits more than 1,000 traces.
+        InvalidRequest: it matches more than 1,000 traces.
     """
     query = wanted.applied(sa.select(Trace)).order_by(Trace.id).limit(MATCHES_MAX + 1)
     found = session.scalars(query).all()

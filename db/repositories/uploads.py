@@ -1,4 +1,4 @@
-"""Uploads in several requests: what the database knows of them. Their bytes are the store's."""
+"""The rows of uploads in several requests. Their bytes are in the blob store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.errors import UploadGone
 from db.models import Trace, Upload
-from db.repositories.paging import PAGE_SIZE, Page, newest_first
+from db.repositories.pagination import PAGE_SIZE, Page, newest_first
 from refault.errors import NotFound
 
 
@@ -24,11 +24,11 @@ def add(session: Session, *, lives_seconds: float, **columns: Any) -> Upload:
 
 
 def get(session: Session, upload_id: uuid.UUID) -> Upload:
-    """The upload, whatever became of it.
+    """The upload, in any state.
 
     Raises:
-        NotFound: there is none, or there is no more.
-        UploadGone: its time ran out, by the database's clock.
+        NotFound: there is none, or it was deleted.
+        UploadGone: it has expired, by the database's clock.
     """
     row = session.scalar(sa.select(Upload).where(Upload.id == upload_id))
     if row is None:
@@ -53,7 +53,7 @@ def list_page(
 
 
 def is_under_way(session: Session, digest: str) -> bool:
-    """Whether an upload that is not finished says it is the file of that digest."""
+    """Whether an unfinished upload is declared to be the file of that digest."""
     query = sa.select(Upload.id).where(
         Upload.digest == digest, Upload.state == "open", Upload.expires_at > sa.func.now()
     )
@@ -61,7 +61,7 @@ def is_under_way(session: Session, digest: str) -> bool:
 
 
 def under_way(session: Session) -> tuple[int, int]:
-    """How many uploads of the project are not finished, and their bytes once they are."""
+    """The number of the project's unfinished uploads, and their bytes when finished."""
     query = sa.select(
         sa.func.count(Upload.id), sa.func.coalesce(sa.func.sum(Upload.size_bytes), 0)
     ).where(Upload.state == "open", Upload.expires_at > sa.func.now())
@@ -70,7 +70,7 @@ def under_way(session: Session) -> tuple[int, int]:
 
 
 def advance(session: Session, row: Upload, offset_bytes: int, *, lives_seconds: float) -> None:
-    """Says that the bytes before ``offset_bytes`` are safe, and gives the upload new time."""
+    """Record that the bytes before ``offset_bytes`` are safe, and postpone the expiry."""
     session.execute(
         sa.update(Upload)
         .where(Upload.id == row.id)
@@ -79,7 +79,7 @@ def advance(session: Session, row: Upload, offset_bytes: int, *, lives_seconds: 
 
 
 def finish(session: Session, row: Upload, trace: Trace) -> None:
-    """Says that the upload became a trace; for the transaction that writes that trace."""
+    """Record that the upload became a trace, in the transaction that writes that trace."""
     session.execute(
         sa.update(Upload)
         .where(Upload.id == row.id)
@@ -88,7 +88,7 @@ def finish(session: Session, row: Upload, trace: Trace) -> None:
 
 
 def refuse(session: Session, row: Upload, error: str, offset: int | None) -> None:
-    """Ends the upload; the reason stays until it expires, for a sender who missed the answer."""
+    """End the upload; the reason stays until it expires, for a sender who missed the answer."""
     session.execute(
         sa.update(Upload)
         .where(Upload.id == row.id)
@@ -97,18 +97,18 @@ def refuse(session: Session, row: Upload, error: str, offset: int | None) -> Non
 
 
 def remove(session: Session, upload_id: uuid.UUID) -> None:
-    """Forgets the upload."""
+    """Delete the upload's row."""
     session.execute(sa.delete(Upload).where(Upload.id == upload_id))
 
 
 def expired(session: Session, *, limit: int = 1000) -> list[uuid.UUID]:
-    """Uploads whose time ran out."""
+    """Expired uploads."""
     query = sa.select(Upload.id).where(Upload.expires_at < sa.func.now()).limit(limit)
     return list(session.scalars(query))
 
 
 def with_bytes(session: Session, among: list[uuid.UUID]) -> set[uuid.UUID]:
-    """Those of some uploads that may still want their bytes."""
+    """Which of these uploads may still need their bytes."""
     query = sa.select(Upload.id).where(Upload.id.in_(among), Upload.state == "open")
     return set(session.scalars(query))
 

@@ -4,7 +4,7 @@
 
     a batch ends, an alarm is raised ──► announce, in the same transaction ──► a row per webhook
                                                                                    │
-    worker.upkeep: take_due (counts the attempt, moves next_at on, commits) ──► sends
+    worker.upkeep: take_due (counts the attempt, advances next_at, commits) ──► sends
                                                                       ──► arrived / failed
 """
 
@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from db.errors import Conflict
 from db.identifiers import uuid7
 from db.models import Batch, Webhook, WebhookDelivery
-from db.repositories.paging import PAGE_SIZE, Page, newest_first
+from db.repositories.pagination import PAGE_SIZE, Page, newest_first
 from refault.errors import NotFound
 
 WEBHOOKS_MAX = 20
@@ -36,16 +36,16 @@ ATTEMPTS_MAX = 12
 BACKOFF_SECONDS = 10
 BACKOFF_MAX_SECONDS = 6 * 3600
 TAKEN_SECONDS = 120
-"""A message that was taken is due again after so long, should its sender have died."""
+"""After this time a taken message is due again, as its sender may have died."""
 
 WAITING_MAX = 1000
-"""Of one webhook: a receiver that is away for long hears no more of what happens meanwhile."""
+"""Per webhook: a receiver that is unreachable for long gets no further messages."""
 
-# As many may take at the same moment, each the next turn.
+# So many senders may take at the same time, each the next message.
 _SENDERS_MAX = 16
 
 KEPT_SECONDS = 30 * 24 * 3600
-"""How long the row of a message that arrived or was given up is kept."""
+"""How long the row of a message that was delivered or given up is kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Due:
 
 
 def add(session: Session, url: str, events: Sequence[str]) -> Webhook:
-    """Registers a webhook with a new secret; :class:`Conflict` if the project has too many."""
+    """Register a webhook with a new secret; :class:`Conflict` if the project has too many."""
     if (session.scalar(sa.select(sa.func.count(Webhook.id))) or 0) >= WEBHOOKS_MAX:
         raise Conflict(f"a project has at most {WEBHOOKS_MAX} webhooks: delete one first")
     row = Webhook(
@@ -104,16 +104,16 @@ def deliveries(session: Session, webhook: Webhook, limit: int = 20) -> Sequence[
 
 
 def delete(session: Session, webhook: Webhook) -> None:
-    """Removes a webhook and every message that waits for it."""
+    """Remove a webhook and every message that waits for it."""
     session.delete(webhook)
     session.flush()
 
 
 def announce(session: Session, event: str, batch: Batch, **detail: Any) -> int:
-    """Leaves a message for every webhook of the batch's project that wants it; how many.
+    """Queue a message for every webhook of the batch's project that wants it; answers how many.
 
-    In the transaction that makes it true: what is rolled back is not told. A webhook for which
-    :data:`WAITING_MAX` wait already is told no more.
+    In the transaction that makes it true, so that nothing is announced if it is rolled back. A
+    webhook with :data:`WAITING_MAX` waiting messages gets no more.
     """
     waiting = sa.select(WebhookDelivery.id).where(
         WebhookDelivery.webhook_id == Webhook.id, WebhookDelivery.state == "waiting"
@@ -161,12 +161,11 @@ def take_due(
 ) -> list[Due]:
     """Messages that are due, each taken by one sender; commit before sending.
 
-    Projects take turns, and within one its webhooks: the one that was served longest ago is next,
-    so that a thousand messages of one delay another's by one. ``busy_projects`` have to wait.
+    Round-robin over projects, and over the webhooks of each: the one served longest ago is next, so
+    that a thousand messages of one delay another's by one. ``busy_projects`` have to wait.
 
-    The attempt is counted here. From then on a sender that dies costs a delay of
-    :data:`TAKEN_SECONDS`, and maybe a second copy under the same id; dying in the last attempt
-    gives the message up.
+    The attempt is counted here. A sender that then dies costs a delay of :data:`TAKEN_SECONDS`,
+    and perhaps a second copy under the same id; after the last attempt, the message is given up.
     """
     taken: list[Due] = []
     while len(taken) < limit and (row := _next_due(session, busy_projects)) is not None:
@@ -215,7 +214,7 @@ def _next_due(session: Session, busy_projects: Collection[uuid.UUID]) -> Webhook
     )
     for row_id in session.scalars(turns).all():
         query = sa.select(WebhookDelivery).where(WebhookDelivery.id == row_id, *is_due)
-        # Another sender may have it by now.
+        # Another sender may have taken it by now.
         query = query.with_for_update(of=WebhookDelivery, skip_locked=True)
         row = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
         if row is not None:
@@ -224,16 +223,16 @@ def _next_due(session: Session, busy_projects: Collection[uuid.UUID]) -> Webhook
 
 
 def arrived(session: Session, due: Due, status: int) -> None:
-    """The receiver has the message."""
+    """Record that the receiver has the message."""
     _end(session, due, state="delivered", last_status=status, last_error=None)
 
 
 def failed(
     session: Session, due: Due, error: str, *, status: int | None = None, is_final: bool = False
 ) -> None:
-    """The attempt came to nothing; the next comes later and later, until there is none.
+    """Record that the attempt failed; the next ones are increasingly later, until the last.
 
-    ``is_final``: no later attempt can end otherwise.
+    ``is_final``: a later attempt cannot succeed.
     """
     if is_final or due.attempt >= ATTEMPTS_MAX:
         _end(session, due, state="given_up", last_status=status, last_error=error)
@@ -249,7 +248,7 @@ def failed(
 
 
 def forget_old(session: Session) -> int:
-    """Deletes rows of messages that ended long ago; answers how many."""
+    """Delete rows of messages that ended long ago; answers how many."""
     rows = session.scalars(
         sa.delete(WebhookDelivery)
         .where(WebhookDelivery.ended_at < sa.func.now() - _seconds(KEPT_SECONDS))
@@ -264,7 +263,7 @@ def _end(session: Session, due: Due, **values: Any) -> None:
 
 
 def _taken(due: Due) -> sa.Update:
-    """Only whoever took the message last may say what became of it."""
+    """The message, if this sender was the last to take it: only that one may end it."""
     return (
         sa.update(WebhookDelivery)
         .where(

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from db import scope, session
 from db.blobs import BlobStore, SnapshotStore, open_snapshots, open_store
-from db.repositories.paging import PAGE_SIZE, PAGE_SIZE_MAX
+from db.repositories.pagination import PAGE_SIZE, PAGE_SIZE_MAX
 from db.scope import NOBODY, Maker
 from services.api.batches.watching import Watchers
 from services.api.bodies import Bodies

@@ -23,7 +23,7 @@ Value = TypeVar("Value")
 
 @dataclasses.dataclass(frozen=True)
 class Page(Generic[RowT]):
-    """Some rows, and the id to ask from for more; None when there are no more."""
+    """Some rows, and the cursor of the next page; None on the last page."""
 
     rows: Sequence[RowT]
     next_cursor: uuid.UUID | None
@@ -39,7 +39,7 @@ def newest_first(
 ) -> Page[RowT]:
     """The ``limit`` newest rows of ``query`` that are older than ``after``.
 
-    Ids are UUIDv7, so their order is that of creation and no offset is counted.
+    Ids are UUIDv7, so they are in the order of creation, and no offset is needed.
     """
     return sorted_page(session, query, row_id, (row_id, True), after=after, limit=limit)
 
@@ -53,11 +53,12 @@ def sorted_page(
     after: uuid.UUID | None,
     limit: int,
 ) -> Page[RowT]:
-    """The first ``limit`` rows behind the row ``after``, sorted ``by`` a column and then by id.
+    """The first ``limit`` rows after the row ``after``, sorted ``by`` a column and then by id.
 
-    ``by`` says of the column whether the largest value comes first. Raises
-    :class:`~refault.errors.InvalidRequest` if the row to go on from is gone, unless its id is all
-    there is to know of it.
+    ``by`` is the column, and whether its largest value comes first.
+
+    Raises:
+        InvalidRequest: the row ``after`` was deleted; not if rows are sorted by id alone.
     """
     column, is_descending = by
     limit = max(1, min(limit, PAGE_SIZE_MAX))
@@ -76,10 +77,10 @@ def sorted_page(
 def among(
     column: InstrumentedAttribute[Value], values: Collection[Value]
 ) -> sa.ColumnElement[bool]:
-    """Whether the column is one of the values, which go as one parameter.
+    """Whether the column is one of the values, sent as one parameter.
 
-    ``in_`` sends one for each: to write such a statement of 500 takes longer than to execute it,
-    and it is another statement for each number of them.
+    ``in_`` sends one for each: compiling such a statement with 500 takes longer than executing it,
+    and each number of values is another statement.
     """
     return column == sa.any_(sa.literal(list(values), ARRAY(column.type)))
 
