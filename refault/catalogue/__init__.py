@@ -1,9 +1,9 @@
 """Patches and bases: what each changes, who proposed it and what became of it.
 
-A patch set (:class:`PatchSet`) names a base and patches in order;
-:func:`resolve` makes it a :class:`Variant`, the complete machine the
-simulator runs. :func:`prefixes` cuts a series into its cumulative patch sets.
-Nothing here knows the simulator.
+A patch set (:class:`PatchSet`) is a base and an ordered list of patches;
+:func:`resolve` turns it into a :class:`Variant`, the complete configuration
+that an engine runs. :func:`prefixes` gives the cumulative patch sets of a
+series. Nothing here imports an engine.
 """
 
 from __future__ import annotations

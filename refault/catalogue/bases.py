@@ -1,4 +1,4 @@
-"""The code patch sets are applied to."""
+"""The kernel code that patch sets are applied to."""
 
 from __future__ import annotations
 
@@ -59,28 +59,28 @@ _V2_6_35 = {
 BASES: tuple[Base, ...] = (
     Base(
         id="v2.6.34-pre",
-        title="Linux 2.6.34 with patch 2 of the series taken back out",
+        title="Linux 2.6.34 without patch 2 of the series",
         date="2010-05-16",
         commit="v2.6.34, less 77662e0028c",
         knobs=_V2_6_34_PRE,
     ),
     Base(
         id="kvm-2010-04",
-        title="kvm.git of 12 April 2010, what the series was written against",
+        title="kvm.git of 12 April 2010, against which the series was written",
         date="2010-04-12",
         commit="mmu.c blob b44380bf64d8",
         knobs=_APRIL_2010,
     ),
     Base(
         id="v2.6.35.6",
-        title="Linux 2.6.35.6, which has what became of patches 1, 2 and 5",
+        title="Linux 2.6.35.6, with patches 1, 2 and 5 as merged",
         date="2010-09-27",
         commit="v2.6.35.6",
         knobs=_V2_6_35,
     ),
 )
 
-#: What no patch changes: a base of its own engine.
+#: Not a kernel, and changed by no patch: the base of an engine of its own.
 ARCHITECTURE = Base(
     id="walk",
     title="The architecture alone: every access walks the guest's own tables, no hypervisor",

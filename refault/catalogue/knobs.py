@@ -1,8 +1,8 @@
 """The switches of the simulated MMU: what a patch can set, and what each value means.
 
-A variant is a value for every knob; :mod:`refault.catalogue.values` names the
-values, and :mod:`refault.catalogue.bases` says which a base has. ``source`` of a
-knob names KVM's functions where the difference lies.
+A variant has a value for every knob; :mod:`refault.catalogue.values` names the
+values, and :mod:`refault.catalogue.bases` has those of each base. ``source``
+names the functions of KVM that differ.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ KNOBS: tuple[Knob, ...] = (
             values.ZAP_RETURN_PATH: "the length of the path vector, parents included",
             values.ZAP_RETURN_CHILDREN: "the number of children zapped",
             values.ZAP_RETURN_FREED: (
-                "that; and kvm_mmu_zap_page() adds the page itself unless it stays as a root in use"
+                "that; kvm_mmu_zap_page() adds the page itself, unless it stays as a root in use"
             ),
         },
         source="mmu_zap_unsync_children, kvm_mmu_zap_page",
     ),
     Knob(
         name="hash_restart",
-        question="Where does a walk of a hash bucket go on after a zap that took children along?",
+        question="Where does a walk of a hash bucket continue after a zap that zapped children?",
         values={
             values.HASH_RESTART_NEVER: (
-                "mmu_unshadow() goes on at the next node it saved before, freed or not"
+                "mmu_unshadow() continues at the next node, saved before the zap, even if freed"
             ),
-            values.HASH_RESTART_UNSHADOW: "mmu_unshadow() goes on at the bucket's head",
+            values.HASH_RESTART_UNSHADOW: "mmu_unshadow() restarts at the bucket's head",
             values.HASH_RESTART_EVERY_WALK: (
-                "every walk starts again; a flooded page zapped so is not counted in mmu_flooded"
+                "every walk restarts; a flooded page whose zap did that is not in mmu_flooded"
             ),
         },
         source="mmu_unshadow, kvm_mmu_unprotect_page, kvm_mmu_pte_write, kvm_mmu_zap_all",
@@ -54,11 +54,11 @@ KNOBS: tuple[Knob, ...] = (
         name="limit_loop",
         question="How does lowering the page limit count the pages it zaps?",
         values={
-            values.LIMIT_LOOP_ZAPS: "one for each zap, whatever went with it",
+            values.LIMIT_LOOP_ZAPS: "one for each zap, whatever else it zapped",
             values.LIMIT_LOOP_CHILDREN: "the zapped page and its children",
             values.LIMIT_LOOP_UNTIL_EMPTY: "one for each zap, and it stops when the list is empty",
             values.LIMIT_LOOP_CHILDREN_UNTIL_EMPTY: (
-                "the zapped page and its children; at an empty list it stops, and the limit follows"
+                "the zapped page and its children; at an empty list it ends and sets the limit"
             ),
         },
         source="kvm_mmu_change_mmu_pages",
@@ -69,7 +69,7 @@ KNOBS: tuple[Knob, ...] = (
         values={
             values.PARENT_STOP_NOWHERE: "nowhere: every path to every root is walked",
             values.PARENT_STOP_AT_BIT: "at a parent whose bit for the child is already set",
-            values.PARENT_STOP_AT_COUNT: "there, and at a parent that had marked children before",
+            values.PARENT_STOP_AT_COUNT: "there, and at a parent that already has marked children",
         },
         source="mmu_parent_walk, kvm_mmu_mark_parents_unsync",
     ),
@@ -98,7 +98,7 @@ KNOBS: tuple[Knob, ...] = (
                 "an equal value does nothing; a change of PGE syncs, flushes, and is stored"
             ),
             values.CR4_WRITE_REQUESTS: (
-                "it resets only if PSE or PAE changes; a change of PGE asks the next entry for both"
+                "it resets only if PSE or PAE changes; for PGE the next entry syncs and flushes"
             ),
         },
         source="kvm_set_cr4",
@@ -117,7 +117,7 @@ KNOBS: tuple[Knob, ...] = (
         question="Which out-of-sync pages does loading a root synchronise?",
         values={
             values.SYNC_SCOPE_MARKED: "those reachable from the root, found by walking the marks",
-            values.SYNC_SCOPE_LISTED: "all on one list of the module; one local flush at the end",
+            values.SYNC_SCOPE_LISTED: "all on one global list; one local flush at the end",
             values.SYNC_SCOPE_REACHABLE: (
                 "those on the list that a root of the vCPU reaches; one local flush at the end"
             ),
@@ -129,7 +129,7 @@ KNOBS: tuple[Knob, ...] = (
     ),
     Knob(
         name="role_layout",
-        question="What of the guest's mode is part of a shadow page's role?",
+        question="Which part of the guest's mode belongs to a shadow page's role?",
         values={
             values.ROLE_LAYOUT_LEVELS: "the levels of its tables, in direct pages too",
             values.ROLE_LAYOUT_SHADOWED_LEVELS: "the levels of its tables; direct pages have none",
@@ -144,16 +144,16 @@ KNOBS: tuple[Knob, ...] = (
             values.RESERVED_BITS_LOOSE: (
                 "none of a last-level entry with bit 7 (PAT); 4 MiB pages' even with CR4.PSE off"
             ),
-            values.RESERVED_BITS_EXACT: "as the processor has it",
+            values.RESERVED_BITS_EXACT: "those of the processor",
         },
         source="reset_rsvds_bits_mask",
     ),
     Knob(
         name="entry_read",
-        question="What does an emulated write to a page table take for the new entry?",
+        question="What does an emulated write to a page table use as the new entry?",
         values={
             values.ENTRY_READ_BY_PAGE: (
-                "each shadow page reads what the write left; an entry of zero is taken over too"
+                "each shadow page reads the written entry; an entry of zero is mapped too"
             ),
             values.ENTRY_READ_ONCE: (
                 "one reading in the writing vCPU's mode; an entry of zero is only dropped"
@@ -163,7 +163,7 @@ KNOBS: tuple[Knob, ...] = (
     ),
     Knob(
         name="invlpg_write",
-        question="Does INVLPG take the guest's entry over anew, like a write to its table?",
+        question="Does INVLPG map the guest's entry again, like a write to its table?",
         values={
             values.INVLPG_WRITE_NONE: "no",
             values.INVLPG_WRITE_NO_QUADRANT: (
@@ -177,7 +177,7 @@ KNOBS: tuple[Knob, ...] = (
         name="forced_write",
         question="Who may use a read-only user page that CR0.WP=0 let a supervisor write?",
         values={
-            values.FORCED_WRITE_FOR_ALL: "everybody: it becomes writable",
+            values.FORCED_WRITE_FOR_ALL: "user and supervisor: it becomes writable",
             values.FORCED_WRITE_FOR_SUPERVISOR: "the supervisor only: it loses U",
         },
         source="set_spte",
@@ -193,12 +193,12 @@ KNOBS: tuple[Knob, ...] = (
     ),
     Knob(
         name="direct_access",
-        question="Which permissions has a direct page below a large guest page?",
+        question="Which permissions does a direct page below a large guest page have?",
         values={
             values.DIRECT_ACCESS_ABOVE: (
-                "those above the large page's own entry; it stays whatever that entry becomes"
+                "those of the levels above the large page's entry; it stays when that entry changes"
             ),
-            values.DIRECT_ACCESS_OWN: "that entry's too; a page with others is replaced",
+            values.DIRECT_ACCESS_OWN: "that entry's too; a page with other permissions is replaced",
         },
         source="fetch",
     ),
@@ -222,29 +222,27 @@ KNOBS: tuple[Knob, ...] = (
     ),
     Knob(
         name="sync_trace",
-        question="When are a page's going out of sync and its return traced?",
+        question="When are a page's going out of sync and coming back traced?",
         values={
-            values.SYNC_TRACE_TRIED: (
-                "on trying to let it go; on a sync, before it is known to succeed"
-            ),
-            values.SYNC_TRACE_DONE: "once it is out of sync; on every return, by zapping too",
+            values.SYNC_TRACE_TRIED: ("when it is tried, before it is known to succeed"),
+            values.SYNC_TRACE_DONE: "when it is done; also when a zap ends it",
         },
         source="kvm_unsync_page, kvm_unlink_unsync_page",
     ),
     Knob(
         name="zap_children",
-        question="What becomes of the out-of-sync pages below a page that is zapped?",
+        question="What happens to the out-of-sync pages below a page that is zapped?",
         values={
             values.ZAP_CHILDREN_ZAPPED: "they are zapped too",
             values.ZAP_CHILDREN_SET_ASIDE: (
-                "they turn invalid and stay, unlinked, until reclaim comes to them"
+                "they become invalid and stay, unlinked, until they are reclaimed"
             ),
         },
         source="mmu_zap_unsync_children",
     ),
     Knob(
         name="zap_commit",
-        question="When is a zapped page freed, and the remote flush for it made?",
+        question="When is a zapped page freed, with the remote flush for it?",
         values={
             values.ZAP_COMMIT_EACH: "at once, a flush for each page",
             values.ZAP_COMMIT_BATCH: (
@@ -256,10 +254,10 @@ KNOBS: tuple[Knob, ...] = (
     ),
     Knob(
         name="unsync_count",
-        question="How does a walk that clears marks keep the count of marked children?",
+        question="How does a walk that clears marks update the count of marked children?",
         values={
             values.UNSYNC_COUNT_ZEROED: "it becomes zero with the last mark",
-            values.UNSYNC_COUNT_EXACT: "it goes down with every mark",
+            values.UNSYNC_COUNT_EXACT: "it is decremented with every mark",
         },
         source="mmu_unsync_walk",
     ),
@@ -303,10 +301,10 @@ KNOBS: tuple[Knob, ...] = (
     ),
     Knob(
         name="local_flush",
-        question="When is a flush of the vCPU's own TLB carried out?",
+        question="When is a flush of the vCPU's own TLB done?",
         values={
             values.LOCAL_FLUSH_AT_ONCE: "at once",
-            values.LOCAL_FLUSH_AT_ENTRY: "at its next entry, once for all that were asked for",
+            values.LOCAL_FLUSH_AT_ENTRY: "at its next entry, once for all requests",
         },
         source="kvm_mmu_flush_tlb",
     ),

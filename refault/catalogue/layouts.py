@@ -1,13 +1,13 @@
-"""How large struct kvm_mmu_page is in each form patch 5 was discussed in.
+"""The size of struct kvm_mmu_page in each form in which patch 5 was discussed.
 
 The fields are those of kvm.git in April 2010, in order (2.6.34 still has an
-unused ``oos_link`` behind ``hash_link``). Sizes follow from natural alignment,
-as the x86 ABIs have it::
+unused ``oos_link`` after ``hash_link``). Sizes follow from natural alignment,
+as in the x86 ABIs::
 
     x86-64   long, pointer 8    int 4    bool 1
     i386     long, pointer 4    int 4    bool 1
 
-Only memory differs between the forms, so no knob and no digest knows of them.
+The forms differ in memory only, so they have no knob and are part of no digest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BITS_OF_A_BYTE = 8
 class Field:
     """``count`` times a ``long``, ``int`` or ``bool``, or that many bits.
 
-    Those of a ``bitmap`` stand in longs, ``bits`` are bit fields of bool.
+    The bits of a ``bitmap`` are in longs; ``bits`` are bit fields of bool.
     """
 
     name: str
@@ -47,7 +47,7 @@ _HEAD = (
 _TAIL = (Field("parent_pte", "long"), Field("unsync_child_bitmap", "bitmap", 512))
 _COUNTS = (Field("root_count", "int"), Field("unsync_children", "int"))
 
-#: The form on the bases of patch 5.
+#: The form of the bases to which patch 5 applies.
 BEFORE = "int and bool"
 LAYOUTS: dict[str, tuple[Field, ...]] = {
     BEFORE: (
@@ -65,7 +65,7 @@ LAYOUTS: dict[str, tuple[Field, ...]] = {
 
 
 def sizeof(fields: Iterable[Field], long_bytes: int) -> int:
-    """Bytes of a struct, the padding at its end included."""
+    """Bytes of a struct, with the padding at its end."""
     end = 0
     widest = 1
     for field in fields:

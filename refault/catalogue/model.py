@@ -1,9 +1,9 @@
-"""What the catalogue speaks of: patches, bases, patch sets, their parameters, variants.
+"""The nouns of the catalogue: patches, bases, patch sets, their parameters, variants.
 
 ::
 
     Base + Patch, Patch, …  =  PatchSet  ── resolve() ──►  Variant
-    (what the kernel is)       (what one asks for)         (one complete machine)
+    (the kernel code)          (what is asked for)         (a complete configuration)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TLB_VALUES = (0, 1)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Beginning:
-    """How a diff begins whose only copies are cut off, and how much it changes by its diffstat.
+    """The beginning of a diff of which only truncated copies exist, and its diffstat.
 
     ``digest`` covers its first ``count`` changed lines.
     """
@@ -37,27 +37,27 @@ class Beginning:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Patch:
-    """One proposed change to the MMU, with its story.
+    """One proposed change to the MMU, with its history.
 
     ``date`` is ISO 8601, as exact as it is known. ``knobs`` are what it sets;
     none means it changes no behaviour. ``requires`` names patches that must
-    stand before it, or another form of them: ``form_of`` says which patch
-    of the series this one is another form or one piece of. ``short`` is its
-    part of a variant's short name. ``reconstruction`` says what had to be
-    guessed, or is empty. ``merged_in`` names bases that have it already, and
-    as what; ``not_on`` those it makes no sense on, and why: on both it is
+    come before it, or another form of them: ``form_of`` names the patch of the
+    series of which this one is another form or a part. ``short`` is its part
+    of a variant's short name. ``reconstruction`` says what had to be guessed,
+    or is empty. ``merged_in`` names bases that already have it, and as what;
+    ``not_on`` those on which it makes no sense, and why: on both it is
     refused. ``layout`` names the layout it gives struct kvm_mmu_page
     (:mod:`refault.catalogue.layouts`), or is empty.
 
-    The rest is what a mail of it is known by: digests, never a line of the diff.
+    The rest identifies a mail of it: digests, never a line of the diff.
     ``diff_ids`` name what its diffs change (:func:`refault.series.diff_id`), one for
-    each form it was mailed or merged in; of several commits that only together are
+    each form in which it was mailed or merged; where several commits together are
     the patch, ``parts`` has the ids of each. ``places`` holds the neighbours of the
-    changed lines (``refault.series.diffs.Diff.places``) for ids that could stand
-    elsewhere too; ``elsewhere`` names patches that are the same lines there.
-    ``beginning`` is what is left of a mail that every copy cuts off. ``files`` are
-    those its diffs touch, ``subjects`` those it was mailed under, without tags: a
-    subject alone makes a candidate, never a match.
+    changed lines (``refault.series.diffs.Diff.places``) for ids that could be
+    elsewhere too; ``elsewhere`` names patches that change the same lines there.
+    ``beginning`` is what is left of a mail of which every copy is truncated.
+    ``files`` are those its diffs touch, ``subjects`` those of its mails, without
+    tags: a subject alone makes a candidate, never a match.
     """
 
     id: str
@@ -86,7 +86,7 @@ class Patch:
     files: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The patch as JSON, with the sizes its layout comes to."""
+        """The patch as JSON, with the sizes of its layout."""
         return dataclasses.asdict(self) | {
             "knobs": dict(self.knobs),
             "requires": list(self.requires),
@@ -123,10 +123,10 @@ class Base:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Schedule:
-    """A page limit that moves: ``first``, then ``then`` and ``first`` in turn.
+    """A page limit that changes: ``first``, then ``then`` and ``first`` in turn.
 
-    It moves after every ``every``-th operation of the trace itself, as the
-    golden results' limit ``sq`` does.
+    It changes after every ``every`` operations of the trace itself, like the limit
+    ``sq`` of the golden results.
     """
 
     first: int
@@ -145,11 +145,11 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parameters:
-    """What belongs to a variant besides its patches.
+    """The parameters of a variant besides its patches.
 
     ``page_limit``: shadow pages a VM may have; None is KVM's own default, the
     larger of 64 and 2 % of the guest's pages. ``bypass``: VMX's
-    bypass_guest_pf; None is what the trace says (a capture says 0).
+    bypass_guest_pf; None is that of the trace (0 for a capture).
     ``host_page_level``: 1, 2 or 3 for host memory in 4 KiB, 2 MiB or 1 GiB pages.
     ``tlb``: 1 gives each processor a TLB; the golden results have none.
     """
@@ -178,7 +178,7 @@ class Parameters:
         }
 
     def to_words(self) -> list[str]:
-        """What is not the default, as ``name=value``."""
+        """The parameters that are not the default, as ``name=value``."""
         limit = self.page_limit
         words = []
         if isinstance(limit, Schedule):
@@ -195,7 +195,7 @@ class Parameters:
 
     @classmethod
     def from_dict(cls, body: object) -> Parameters:
-        """The parameters of a JSON object; what it leaves out has its default.
+        """The parameters of a JSON object; absent ones have their default.
 
         Raises:
             InvalidParameter: naming the field.
@@ -216,7 +216,7 @@ class Parameters:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PatchSet:
-    """An ordered list of patches on a base, with parameters: what one asks to have replayed."""
+    """A base, an ordered list of patches and parameters: what is asked for."""
 
     base: str = "v2.6.34-pre"
     patches: tuple[str, ...] = ()
@@ -235,11 +235,11 @@ class PatchSet:
 class Variant:
     """What a patch set resolves to: an engine and a complete configuration of it.
 
-    ``digest`` names it, and covers the engine (where it is not shadow, once the only one), knobs
-    and parameters, so two patch sets that make the same machine are one variant, whatever patches
+    ``digest`` names it, and covers knobs, parameters and the engine (except shadow, which was once
+    the only one), so two patch sets that make the same machine are one variant, whatever patches
     they list. ``name`` is for people (``v2.6.34-pre +zap-account``), ``short_name`` for narrow
-    places (``p2``). ``golden_name`` is what the golden results call these knobs; None means that
-    the real kernel code was never run with them, and every place that shows a number of this
+    places (``p2``). ``golden_name`` is the name of these knobs in the golden results; None means
+    that the real kernel code was never run with them, and every place that shows a number of this
     variant says so.
     """
 

@@ -1,4 +1,4 @@
-"""Patch sets that have a name: the series, what the golden data holds, and points as merged."""
+"""Patch sets with a name: the series, those of the golden data, and what releases merged."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _APRIL_FORMS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-#: What the golden results call a configuration, and the patch set that makes it. Two of them
-#: may be one machine (``apr_p3fix`` and ``apr_p3full``); a variant then bears the first name.
+#: The name of a configuration in the golden results, and the patch set that makes it. Two of them
+#: may be one machine (``apr_p3fix`` and ``apr_p3full``); a variant then has the first name.
 GOLDEN: dict[str, PatchSet] = {
     "base": PatchSet("v2.6.34-pre"),
     "rel34": PatchSet("v2.6.34-pre", ("zap-merged",)),
@@ -48,8 +48,8 @@ GOLDEN: dict[str, PatchSet] = {
     "rel35": PatchSet("v2.6.35.6"),
 }
 
-#: What had become of this series, and of nothing else, at a release. 2.6.36 holds much more:
-#: tables that are all out of sync at once, INVLPG of out-of-sync pages only, and so on.
+#: What a release contains of this series, and nothing else of it. 2.6.36 has much more: tables
+#: that are all out of sync at once, INVLPG of out-of-sync pages only, and so on.
 MERGED: dict[str, PatchSet] = {
     "merged-2.6.34": PatchSet("v2.6.34-pre", ("zap-merged",)),
     "merged-2.6.35": PatchSet("v2.6.35.6"),

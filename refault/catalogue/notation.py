@@ -1,4 +1,4 @@
-"""A patch set on one line, as the command line takes it and a report prints it.
+"""A patch set as one line, in the command line and in reports.
 
 ::
 
@@ -10,11 +10,11 @@
     p3,tlb=1
     walk
 
-First a golden name or a point as merged (``merged-2.6.36``), or patches joined
-by ``+``, each by its id or its short name (a base in front if it is not the
-usual one; the base ``walk`` alone is the architecture without KVM); then
+First a golden name or what a release merged (``merged-2.6.36``), or patches
+joined by ``+``, each by its id or its short name (a base in front if it is not
+the default; the base ``walk`` alone is the architecture without KVM); then
 parameters. A page limit of three numbers is a schedule: the first limit, the
-second, and after how many operations they take turns.
+second, and after how many operations they alternate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from refault.catalogue.named import NAMED
 from refault.catalogue.resolve import get_patch
 from refault.errors import InvalidParameter, UnknownPatch
 
-# Any number of a parameter is shorter; Python itself refuses to read one of 5,000 digits.
+# Every valid number is shorter; Python itself refuses to read one of 5,000 digits.
 _DIGITS_MAX = 20
 _SCHEDULE_PARTS = 3
 _SHORT = {patch.short: patch.id for patch in PATCHES}
@@ -36,7 +36,7 @@ def patch_set_from_text(text: str) -> PatchSet:
     """The patch set of one line.
 
     Raises:
-        UnknownPatch, InvalidParameter: naming the part that means nothing.
+        UnknownPatch, InvalidParameter: naming the part that is not valid.
     """
     code, *settings = (part.strip() for part in text.split(","))
     base, patches = _code(code)

@@ -1,4 +1,4 @@
-"""Plans: the columns a batch makes of patch sets, before any trace is known.
+"""Plans: the columns that a batch makes from patch sets.
 
 ==========  =====================================================================
 plan        columns
@@ -9,10 +9,10 @@ ablation    each patch set whole, then without each of its patches in turn
 matrix      each patch set under every combination of the chosen axes
 ==========  =====================================================================
 
-A combination the catalogue refuses (a patch taken out that another sits on, a
-patch on a base that has it already) is no error of an ablation or a matrix but
-part of its answer: it stands in ``refused`` with the reason, beside the
-columns that can be run.
+A combination that the catalogue refuses (without a patch that another requires, or
+with a patch that the base already has) is not an error of an ablation or a
+matrix: it is listed in ``refused`` with the reason, beside the columns that can
+be run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from refault.errors import CatalogueError, InvalidParameter, UnknownBase
 PLANS = ("each", "series", "ablation", "matrix")
 
 AXES = ("base", "page_limit", "bypass", "host_page_level", "tlb")
-"""What a matrix may vary, the slowest first; the patch sets vary fastest."""
+"""What a matrix may vary, the slowest axis first; the patch sets vary fastest."""
 
 COMBINATIONS_MAX = 1_000
 
@@ -37,7 +37,7 @@ AxisValue = str | int | Schedule | None
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NamedSet:
-    """A patch set and what its columns are called."""
+    """A patch set and the name of its columns."""
 
     name: str
     patch_set: PatchSet
@@ -45,7 +45,7 @@ class NamedSet:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PlannedColumn:
-    """A column: ``set_index`` says which of the given patch sets it is made of.
+    """A column; ``set_index`` is the index of its patch set among the given ones.
 
     ``prefix_length`` is set in a plan of prefixes only.
     """
@@ -66,7 +66,7 @@ class Refusal:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Expansion:
-    """What a plan comes to. ``columns[0]`` is the base of the comparison."""
+    """The outcome of a plan. ``columns[0]`` is the base of the comparison."""
 
     columns: tuple[PlannedColumn, ...]
     refused: tuple[Refusal, ...] = ()
@@ -75,12 +75,12 @@ class Expansion:
 def expand(
     named: Sequence[NamedSet], plan: str, axes: Mapping[str, Sequence[AxisValue]] | None = None
 ) -> Expansion:
-    """The columns of ``plan`` over these patch sets; ``axes`` are a matrix's and nobody else's.
+    """The columns of ``plan`` over these patch sets; ``axes`` are for a matrix only.
 
     Raises:
-        InvalidParameter: there is no such plan or axis, an axis without values or named twice
-            over, axes where they mean nothing, or more than 1,000 combinations.
-        CatalogueError: a patch set that was asked for as it stands makes no machine.
+        InvalidParameter: there is no such plan or axis, an axis has no values or is repeated, axes
+            are given to another plan, or there are more than 1,000 combinations.
+        CatalogueError: a patch set that was asked for as given makes no machine.
     """
     if plan not in PLANS:
         raise InvalidParameter(f"no plan {plan!r}: choose one of {', '.join(PLANS)}")
@@ -123,7 +123,7 @@ _Wish = tuple[str, int, PatchSet]
 
 
 def _ablation(named: Sequence[NamedSet]) -> Iterator[_Wish]:
-    """The whole set first: what each patch is worth is read against it."""
+    """The whole set first, as the others are compared with it."""
     for index, entry in enumerate(named):
         whole = entry.patch_set
         lead = f"{entry.name} " if len(named) > 1 else ""
@@ -180,14 +180,14 @@ def _word(value: AxisValue) -> str:
 
 
 def _sorted_out(wishes: Iterator[_Wish]) -> Expansion:
-    """What resolves, and what is refused; a label that stands for one machine twice is one."""
+    """The columns that resolve, and those refused; the same label of the same machine is one."""
     columns: dict[tuple[str, str], PlannedColumn] = {}
     refused: dict[str, Refusal] = {}
     for label, index, wanted in wishes:
         try:
             variant = resolve(wanted)
         except (InvalidParameter, UnknownBase):
-            # A value no machine could have is a slip of the pen, not a combination that fails.
+            # A value that no machine can have is a typing error, not a combination that fails.
             raise
         except CatalogueError as error:
             refused.setdefault(label, Refusal(label, str(error)))

@@ -1,4 +1,4 @@
-"""From a patch set to the machine it makes: :func:`resolve`, and the patch sets of a series."""
+"""Resolves a patch set to the machine it makes, and lists the patch sets of a series."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BASES = {base.id: base for base in (*BASES, ARCHITECTURE)}
 def patches() -> tuple[Patch, ...]:
     """Every patch of the catalogue: the seed series in order, each followed by its other forms.
 
-    Those stand by date; one that is only known to the year comes after the rest of its year.
+    Those are in order of date; one of which only the year is known comes last in its year.
     """
     return tuple(sorted(PATCHES, key=_place))
 
@@ -47,7 +47,7 @@ def _place(patch: Patch) -> tuple[int, bool, str, str]:
 
 
 def bases() -> tuple[Base, ...]:
-    """Every base that patches are applied to; ARCHITECTURE is none of them."""
+    """Every base to which patches can be applied; ARCHITECTURE is not one."""
     return BASES
 
 
@@ -80,9 +80,9 @@ def resolve(patch_set: PatchSet) -> Variant:
         UnknownBase, UnknownPatch: naming what is not in the catalogue.
         ContradictingPatches: one patch twice, or two that set one knob (also to the same value:
             two forms of one change cannot both be applied).
-        MissingRequirement: a patch without the one it sits on before it, or in the base.
-        WrongBase: a patch on a base that has it already, or that it makes no sense on.
-        InvalidParameter: a parameter of a hypervisor for an engine that has none.
+        MissingRequirement: a patch without the one it requires, before it or in the base.
+        WrongBase: a patch on a base that already has it, or on which it makes no sense.
+        InvalidParameter: a parameter of a hypervisor for an engine without one.
     """
     base = get_base(patch_set.base)
     chosen = [get_patch(patch_id) for patch_id in patch_set.patches]
@@ -109,13 +109,13 @@ def resolve(patch_set: PatchSet) -> Variant:
 
 
 def _without_patches(base: Base, chosen: Sequence[Patch], parameters: Parameters) -> Variant:
-    """The one machine of an engine that no patch and no parameter changes."""
+    """The one machine of an engine that has no patches and no parameters."""
     if chosen:
         raise WrongBase(
-            f"patch {chosen[0].id} changes KVM, and base {base.id} is no KVM; take it out"
+            f"patch {chosen[0].id} changes KVM, and base {base.id} is not KVM; take it out"
         )
     if words := parameters.to_words():
-        raise InvalidParameter(f"{words[0]} means nothing to base {base.id}, which is no KVM")
+        raise InvalidParameter(f"{words[0]} has no meaning on base {base.id}, which is not KVM")
     body = {"engine": base.engine, "base": base.id}
     digest = hashlib.sha256(msgpack.packb(body, use_bin_type=True)).hexdigest()
     return Variant(
@@ -143,7 +143,7 @@ def prefixes(patch_set: PatchSet) -> tuple[PatchSet, ...]:
 
 
 def prefix_label(prefix: PatchSet) -> str:
-    """What a table calls a prefix of a series: ``base``, ``1``, ``1-2`` and so on."""
+    """The label of a prefix of a series: ``base``, ``1``, ``1-2`` and so on."""
     count = len(prefix.patches)
     if count == 0:
         return "base"
@@ -151,10 +151,11 @@ def prefix_label(prefix: PatchSet) -> str:
 
 
 def variant_from_golden_name(name: str, parameters: Parameters | None = None) -> Variant:
-    """The variant the golden results call ``name``; raises UnknownPatch."""
+    """The variant with this name in the golden results; raises UnknownPatch."""
     if name not in GOLDEN:
         raise UnknownPatch(
-            f"{name!r} is no golden variant{_nearest(name, GOLDEN)}; there are {', '.join(GOLDEN)}"
+            f"{name!r} is not a golden variant{_nearest(name, GOLDEN)}; "
+            f"there are {', '.join(GOLDEN)}"
         )
     chosen = GOLDEN[name]
     return resolve(
@@ -163,10 +164,10 @@ def variant_from_golden_name(name: str, parameters: Parameters | None = None) ->
 
 
 def golden_names(patch: Patch) -> tuple[str, ...]:
-    """Under which names the golden data holds this patch: with others, or as the same machine.
+    """The names in the golden data that contain this patch, or are the same machine.
 
-    Looked at are the golden patch sets that list it, and what it makes of each base with the
-    patches it requires, behind zap-account too: the golden p3, p4 and p6 sit on that.
+    These are the golden patch sets that list it, and the machines it makes on each base with the
+    patches it requires, also after zap-account, on which the golden p3, p4 and p6 are based.
     """
     found = {name for name, patch_set in GOLDEN.items() if patch.id in patch_set.patches}
     for base in BASES:
@@ -181,7 +182,7 @@ def golden_names(patch: Patch) -> tuple[str, ...]:
 
 
 def patch_document(patch: Patch) -> dict[str, Any]:
-    """The patch as JSON, with the golden names that hold it; none: no real-code result exists."""
+    """The patch as JSON, with its golden names; without any, there is no real-code result."""
     return patch.to_dict() | {"golden_names": list(golden_names(patch))}
 
 
@@ -194,7 +195,7 @@ def _refuse_duplicates(chosen: Sequence[Patch]) -> None:
     seen: set[str] = set()
     for patch in chosen:
         if patch.id in seen:
-            raise ContradictingPatches(f"patch {patch.id} stands in the set twice; take one out")
+            raise ContradictingPatches(f"patch {patch.id} is in the set twice; take one out")
         seen.add(patch.id)
 
 
@@ -258,7 +259,7 @@ def _names_of_all() -> dict[str, tuple[int, ...]]:
 
 
 def _names_of(named: Iterable[str]) -> dict[tuple[int, ...], str]:
-    """Which machines those names are; of two names for one, the first."""
+    """The machines of these names; of two names for one machine, the first."""
     keys = _names_of_all()
     return {keys[name]: name for name in reversed(list(named))}
 
@@ -276,10 +277,10 @@ def _digest(knobs: dict[str, int], parameters: Parameters) -> str:
             [limit.first, limit.then, limit.every] if isinstance(limit, Schedule) else limit
         ),
     }
-    # Named only where there is one: results from before there were TLBs keep their variant.
+    # Only if there is one: results from before there were TLBs keep their variant.
     if parameters.tlb:
         named["tlb"] = parameters.tlb
-    # Nor is a knob at 0, so that another one, 0 for what was before it, renames no variant.
+    # Nor a knob at 0, so that a new knob, 0 for the behaviour before it, renames no variant.
     set_knobs = {name: value for name, value in sorted(knobs.items()) if value}
     body = {"knobs": set_knobs, "parameters": named}
     return hashlib.sha256(msgpack.packb(body, use_bin_type=True)).hexdigest()

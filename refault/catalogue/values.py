@@ -1,8 +1,8 @@
-"""The values of the knobs, by name: the one place where their numbers stand.
+"""The values of the knobs by name: the only place with their numbers.
 
 Bases and patches set them, :mod:`refault.catalogue.knobs` says what each means, and the kernels of
 :mod:`refault.engines.shadow` compare with them. A name begins with its knob's. The numbers are part
-of every variant's digest, so none is ever given another meaning; 0 is what there was before.
+of every variant's digest, so none ever changes its meaning; 0 is the behaviour before the knob.
 """
 
 from __future__ import annotations

@@ -273,7 +273,7 @@ def test_patch_4_contradicts_its_repaired_form():
 
 
 def test_a_patch_twice_is_refused():
-    with pytest.raises(ContradictingPatches, match=r"sp-flags-word stands in the set twice"):
+    with pytest.raises(ContradictingPatches, match=r"sp-flags-word is in the set twice"):
         resolved("sp-flags-word", "sp-flags-word")
 
 
@@ -306,7 +306,7 @@ def test_what_is_not_in_the_catalogue_is_named_with_the_nearest_word():
         resolved("zap-acount")
     with pytest.raises(UnknownBase, match=r"'v2\.6\.34' .*did you mean v2\.6\.34-pre\?"):
         resolve(PatchSet(base="v2.6.34"))
-    with pytest.raises(UnknownPatch, match="'p5' is no golden variant"):
+    with pytest.raises(UnknownPatch, match="'p5' is not a golden variant"):
         variant_from_golden_name("p5")
 
 

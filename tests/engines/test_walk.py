@@ -120,7 +120,7 @@ def test_a_page_that_is_mapped_anew_is_seen_at_once():
     ],
 )
 def test_it_has_no_patches_and_no_parameters(patch_set, error):
-    with pytest.raises(error, match="no KVM"):
+    with pytest.raises(error, match="not KVM"):
         resolve(patch_set)
 
 

@@ -1,4 +1,4 @@
-"""The idea of patch 4 as it came eleven years later."""
+"""The idea of patch 4 as it was merged eleven years later."""
 
 from __future__ import annotations
 

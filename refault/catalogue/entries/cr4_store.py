@@ -15,7 +15,7 @@ PATCH = Patch(
         "role, the loaded pages keep the role they have until the next reset."
     ),
     claim=(
-        "Toggling CR4.PGE costs one flush a write: no root is dropped, and no second tree of "
+        "Toggling CR4.PGE costs one flush per write: no root is dropped, and no second tree of "
         "shadow pages is made for the few instructions with PGE off."
     ),
     objection="Avi Kivity asked for a decision on the role bit first.",
@@ -25,5 +25,5 @@ PATCH = Patch(
     source="kvm mailing list, 12 April 2010, mail of 1:03 am",
     short="p4s",
     form_of="cr4-posted",
-    reconstruction="The mail with the store put back in; nobody posted that.",
+    reconstruction="The mail with the store added; this was never posted.",
 )

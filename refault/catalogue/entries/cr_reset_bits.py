@@ -16,7 +16,7 @@ PATCH = Patch(
     ),
     claim="Other bits do not change how tables are walked.",
     objection=(
-        "PGE is among the bits, so the toggling that patch 4 is about stays as dear as it was."
+        "PGE is among the bits, so the toggling that patch 4 is about costs as much as before."
     ),
     fate="Merged: aad827034e4 (2.6.36).",
     knobs={"cr_reset": values.CR_RESET_BITS},

@@ -7,12 +7,12 @@ from refault.catalogue.model import Patch
 
 PATCH = Patch(
     id="flush-local-deferred",
-    title="Put the local flush off to the next entry",
+    title="Defer the local flush to the next entry",
     author="Xiao Guangrong",
     date="2010-06-08",
     summary=(
-        "A local flush only sets the vCPU's request; the next entry flushes once, however "
-        "often that was. tlb_flush still counts every call, hw_flush the flushes made. "
+        "A local flush only sets the vCPU's request; the next entry flushes once, whatever "
+        "the number of requests. tlb_flush still counts every call, hw_flush the flushes made. "
         "Another vCPU's remote flush finds the request set and sends no interrupt."
     ),
     claim="Repeated flushes become one, and later ones save interrupts.",
@@ -23,7 +23,7 @@ PATCH = Patch(
     source="3b5d1321866",
     short="p6d",
     form_of="unsync-list-global",
-    reconstruction="The flush after a refused write stays at once and uncounted, as on the bases.",
+    reconstruction="The flush after a refused write is still immediate and uncounted.",
     subjects=("KVM: MMU: delay local tlb flush",),
     diff_ids=("a10e719d20482f4c91e2a8c5585ea16e4a94a1f37a527dbf0d64565243881ba7",),
     places={

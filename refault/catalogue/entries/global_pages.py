@@ -1,4 +1,4 @@
-"""What CR4.PGE in the role had been for."""
+"""The purpose that CR4.PGE in the role once had."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PATCH = Patch(
     author="after Marcelo Tosatti and Avi Kivity",
     date="2008-12-01",
     summary=(
-        "A shadow page that maps nothing but global entries is not synchronised by loading "
+        "A shadow page that maps only global entries is not synchronised by loading "
         "CR3, and its ancestors are not marked; writes to CR0 and CR4 synchronise all such "
         "pages before the reset. Pages for PGE on and off are kept apart by the role, and G "
         "is ignored while PGE is off. A page that maps an entry without G becomes like any "
@@ -23,8 +23,8 @@ PATCH = Patch(
     ),
     objection=(
         "Avi Kivity, 2010: restore it, or drop the role bit that it needs. What broke in 2009"
-        " is told in a thread we do not have; a page that mixes global and other entries is "
-        "the likely place."
+        " is in a thread that we do not have; probably pages that mix global and other "
+        "entries."
     ),
     fate=(
         "6cffe8ca4a2, e2078318042 and 25e2343246f with 2f0b3d60b2c (2.6.29); switched off as "

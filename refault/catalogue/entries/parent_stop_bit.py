@@ -19,7 +19,7 @@ PATCH = Patch(
     summary=(
         "mmu_parent_walk() goes up from a parent only if the callback changed something: "
         "marking stops where the parent's bit for this child is already set. The unused "
-        "argument 'vcpu' goes."
+        "argument 'vcpu' is removed."
     ),
     claim="If a parent is marked unsync already, there is no need to walk its parents.",
     objection=(

@@ -18,6 +18,6 @@ PATCH = Patch(
     source="Avi Kivity's reply in the same thread",
     short="p5bits",
     form_of="sp-flags-word",
-    reconstruction="The reply says it in words; there was no such patch.",
+    reconstruction="The reply describes it; there was no such patch.",
     layout="bit fields",
 )

@@ -22,13 +22,13 @@ PATCH = Patch(
         "where an operation is atomic."
     ),
     fate=(
-        "Mainline came to one flush for each mmu_sync_children(), with the remote flush for "
-        "write protection still in front."
+        "Mainline later had one flush for each mmu_sync_children(), with the remote flush for "
+        "write protection still before it."
     ),
     knobs={"sync_scope": values.SYNC_SCOPE_FLUSHED_ONCE},
     requires=(),
     source="the mail's description: flush after all pages are synchronised",
     short="p6once",
     form_of="unsync-list-global",
-    reconstruction="Nobody posted it alone.",
+    reconstruction="It was never posted alone.",
 )

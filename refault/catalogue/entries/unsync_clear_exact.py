@@ -12,7 +12,7 @@ PATCH = Patch(
     date="2010-06-11",
     summary=(
         "mmu_unsync_walk() clears the mark of every child that is absent, large or in sync, "
-        "and counts it off, so that a set mark always has a reason."
+        "and decrements the count, so that a set mark always has a reason."
     ),
     claim="With exact marks the early stop of parent-stop-count is sound.",
     objection="",

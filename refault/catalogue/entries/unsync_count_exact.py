@@ -7,11 +7,11 @@ from refault.catalogue.model import Patch
 
 PATCH = Patch(
     id="unsync-count-exact",
-    title="Count a mark off when it is cleared",
+    title="Decrement the count when a mark is cleared",
     author="Xiao Guangrong",
     date="2010-06-11",
     summary=(
-        "mmu_unsync_walk() takes unsync_children down with every mark it clears, instead of "
+        "mmu_unsync_walk() decrements unsync_children with every mark it clears, instead of "
         "setting it to zero once no mark is left."
     ),
     claim="A preparation: the count of marked children equals the number of marks.",

@@ -11,7 +11,7 @@ PATCH = Patch(
     author="Xiao Guangrong",
     date="2010-04-12",
     summary=(
-        "All out-of-sync shadow pages stand on one list of the module. Loading a root write "
+        "All out-of-sync shadow pages are on one global list. Loading a root write "
         "protects and synchronises every page of the list, and flushes once at the end "
         "instead of once for each page."
     ),
@@ -28,7 +28,7 @@ PATCH = Patch(
     ),
     knobs={"sync_scope": values.SYNC_SCOPE_LISTED},
     requires=(),
-    source="kvm mailing list, 12 April 2010, mail of 1:06 am; cut off after the list's upkeep",
+    source="kvm mailing list, 12 April 2010, mail of 1:06 am; cut off after the upkeep of the list",
     short="p6",
     reconstruction=(
         "The mail is cut off in the archived thread: the list's upkeep is as posted, the loop "

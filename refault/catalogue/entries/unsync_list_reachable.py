@@ -16,12 +16,12 @@ PATCH = Patch(
         "local flush at the end."
     ),
     claim="Only what the new root reaches is synchronised, without walking marks downward.",
-    objection="Each listed page costs a walk upward, of every path until a root is met.",
+    objection="Each listed page costs a walk upward, along every path until a root is found.",
     fate="Never posted.",
     knobs={"sync_scope": values.SYNC_SCOPE_REACHABLE},
     requires=(),
     source="Avi Kivity's reply in the same thread",
     short="p6reach",
     form_of="unsync-list-global",
-    reconstruction="The reply only says what must not be synchronised; how to find out is ours.",
+    reconstruction="The reply only says what must not be synchronised; the rest is our idea.",
 )

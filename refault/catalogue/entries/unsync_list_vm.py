@@ -22,5 +22,5 @@ PATCH = Patch(
     source="the objections in the thread",
     short="p6vm",
     form_of="unsync-list-global",
-    reconstruction="Nobody posted it; the loop is that of unsync-list-global.",
+    reconstruction="It was never posted; the loop is that of unsync-list-global.",
 )

@@ -1,7 +1,7 @@
-"""Patch 2 of the series: counting what a zap frees, and walking on safely.
+"""Patch 2 of the series: counting what a zap frees, and safe walks.
 
 Zapping a shadow page also zaps its out-of-sync children. Three callers did
-not reckon with that: the zap's own count, the loop that lowers the page
+not consider that: the zap's own count, the loop that lowers the page
 limit, and a hash walk that keeps the next node while the zap may free it.
 """
 
@@ -18,7 +18,7 @@ PATCH = Patch(
     summary=(
         "mmu_zap_unsync_children() counts the children it zaps one by one. "
         "kvm_mmu_change_mmu_pages() subtracts them when it lowers the page limit. "
-        "mmu_unshadow() goes on from the head of the bucket after a zap that took children."
+        "mmu_unshadow() restarts at the head of the bucket after a zap that zapped children."
     ),
     claim=(
         "The number of zapped pages was wrong (it held the parents too), the freed pages were "

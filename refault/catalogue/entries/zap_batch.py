@@ -1,4 +1,4 @@
-"""Patch 2, as 2.6.36 has it in the end: prepare, then commit."""
+"""Patch 2 in its final form of 2.6.36: prepare, then commit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATCH = Patch(
     summary=(
         "A zapped page becomes invalid, leaves the active list and stays in its hash bucket; "
         "when the caller is done, one remote flush is made and all of them are freed. No walk"
-        " can meet a freed page, so none starts again. Roots in use need no flush of their "
+        " can find a freed page, so none restarts. Roots in use need no flush of their "
         "own."
     ),
     claim=(

@@ -1,4 +1,4 @@
-"""Patch 2 as Avi Kivity would have it in the longer term."""
+"""Patch 2 as Avi Kivity wanted it in the longer term."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ PATCH = Patch(
     author="after Avi Kivity",
     date="2010-04-12",
     summary=(
-        "A zap takes no children along: each out-of-sync page below becomes invalid, is "
-        "unlinked from its parents and gives back its write protection, and stays in the list"
-        " until reclaim comes to it. A zap always answers 0."
+        "A zap does not zap children: each out-of-sync page below becomes invalid, is "
+        "unlinked from its parents and not write protected any more, and stays in the list"
+        " until it is reclaimed. A zap always answers 0."
     ),
     claim="One call frees one page: no count can be wrong, and no walk needs a restart.",
     objection=(
@@ -30,5 +30,5 @@ PATCH = Patch(
     source="Avi Kivity's reply of 12 April 2010 in the same thread",
     short="p2inv",
     form_of="zap-account",
-    reconstruction="The reply is one sentence; what becomes of the marked pages is inferred.",
+    reconstruction="The reply is one sentence; what happens to the marked pages is inferred.",
 )

@@ -20,7 +20,7 @@ PATCH = Patch(
     ),
     objection=(
         "Xiao Guangrong: the zap's return value is needed to adjust the number of free pages."
-        " And mmu_unshadow() can still go on at a freed page."
+        " And mmu_unshadow() can still continue at a freed page."
     ),
     fate="The test was merged as part of 77662e0028c (2.6.34-rc6).",
     knobs={"limit_loop": values.LIMIT_LOOP_UNTIL_EMPTY},
@@ -28,6 +28,6 @@ PATCH = Patch(
     source="Marcelo Tosatti's reply in the same thread",
     short="p2empty",
     form_of="zap-account",
-    reconstruction="The reply says it in words; there was no such patch.",
+    reconstruction="The reply describes it; there was no such patch.",
     merged_in={"v2.6.35.6": "as part of 77662e0028c"},
 )

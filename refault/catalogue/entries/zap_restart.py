@@ -1,4 +1,4 @@
-"""Patch 2 as its reviewers asked for it, both halves in one."""
+"""Patch 2 as its reviewers asked for it, both halves together."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ PATCH = Patch(
     source="replies of 12 to 14 April 2010 in the same thread",
     short="p2alt",
     form_of="zap-account",
-    reconstruction="The replies say it in words; there was no such patch.",
+    reconstruction="The replies describe it; there was no such patch.",
     merged_in={"v2.6.35.6": "as 77662e0028c and 3246af0ece6"},
 )

@@ -26,6 +26,6 @@ PATCH = Patch(
     source="Avi Kivity's reply of 12 April 2010 in the same thread",
     short="p2goto",
     form_of="zap-account",
-    reconstruction="The reply says it in words; there was no such patch.",
+    reconstruction="The reply describes it; there was no such patch.",
     merged_in={"v2.6.35.6": "as 77662e0028c and 3246af0ece6"},
 )
