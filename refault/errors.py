@@ -114,6 +114,41 @@ class InvalidParameter(CatalogueError):
     """A parameter of a patch set is outside its range."""
 
 
+class KernelError(RefaultError):
+    """A tree, or patches on it, cannot be made a program."""
+
+
+class NotATree(KernelError):
+    """There is no Linux tree that can be built here."""
+
+
+class NoCompiler(KernelError):
+    """A tool that a build needs is not on this machine."""
+
+
+class BuildFailed(KernelError):
+    """A unit does not compile, or the program does not link; ``unit`` says which.
+
+    ``str()`` has the compiler's messages, with the places as the user's tree names them.
+    """
+
+    def __init__(self, message: str, unit: str = "") -> None:
+        super().__init__(message)
+        self.unit = unit
+
+
+class PatchRefused(KernelError):
+    """A patch does not apply to the tree."""
+
+
+class UnknownKernel(KernelError):
+    """No kernel of that name is built on this machine."""
+
+
+class Unfaithful(KernelError):
+    """A kernel without any patch does not do what a real guest saw: it cannot be used."""
+
+
 class SeriesError(RefaultError):
     """A file of mails cannot be read as a series of patches."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from refault.catalogue.bases import ARCHITECTURE
 from refault.catalogue.knobs import KNOBS, Knob
 from refault.catalogue.model import (
+    KERNEL,
     Base,
     Parameters,
     Patch,
@@ -19,7 +20,7 @@ from refault.catalogue.model import (
     Variant,
 )
 from refault.catalogue.named import GOLDEN, MERGED, NAMED, SEED_SERIES
-from refault.catalogue.notation import patch_set_from_text, patch_set_to_text
+from refault.catalogue.notation import is_kernel, patch_set_from_text, patch_set_to_text
 from refault.catalogue.plans import (
     AXES,
     PLANS,
@@ -47,6 +48,7 @@ __all__ = [
     "ARCHITECTURE",
     "AXES",
     "GOLDEN",
+    "KERNEL",
     "KNOBS",
     "MERGED",
     "NAMED",
@@ -69,6 +71,7 @@ __all__ = [
     "get_base",
     "get_patch",
     "golden_names",
+    "is_kernel",
     "patch_document",
     "patch_set_from_text",
     "patch_set_to_text",

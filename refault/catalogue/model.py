@@ -15,6 +15,8 @@ from typing import Any
 from refault.catalogue.layouts import layout_document
 from refault.errors import InvalidParameter
 
+#: In front of the name of a kernel built of the user's own tree (:mod:`refault.linux`).
+KERNEL = "kernel:"
 PAGE_LIMIT_MAX = 1 << 20
 SCHEDULE_PERIOD_MAX = 1 << 40
 BYPASS_VALUES = (0, 1)
@@ -240,7 +242,8 @@ class Variant:
     they list. ``name`` is for people (``v2.6.34-pre +zap-account``), ``short_name`` for narrow
     places (``p2``). ``golden_name`` is the name of these knobs in the golden results; None means
     that the real kernel code was never run with them, and every place that shows a number of this
-    variant says so.
+    variant says so. ``build`` is the digest of the program that runs it, of a kernel of the user's
+    own (:mod:`refault.linux`).
     """
 
     base: str
@@ -252,6 +255,7 @@ class Variant:
     short_name: str
     golden_name: str | None
     engine: str = "shadow"
+    build: str = ""
 
     @property
     def patch_set(self) -> PatchSet:
@@ -270,7 +274,7 @@ class Variant:
             "short_name": self.short_name,
             "golden_name": self.golden_name,
             "engine": self.engine,
-        }
+        } | ({"build": self.build} if self.build else {})
 
 
 def _within(value: object, low: int, high: int, field: str) -> None:

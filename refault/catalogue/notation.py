@@ -9,6 +9,7 @@
     series,page-limit=400/64/32768
     p3,tlb=1
     walk
+    kernel:mine+1..3,page-limit=128
 
 First a golden name or what a release merged (``merged-2.6.36``), or patches
 joined by ``+``, each by its id or its short name (a base in front if it is not
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from refault.catalogue.bases import ARCHITECTURE, BASES
 from refault.catalogue.entries import PATCHES
-from refault.catalogue.model import Parameters, PatchSet
+from refault.catalogue.model import KERNEL, Parameters, PatchSet
 from refault.catalogue.named import NAMED
 from refault.catalogue.resolve import get_patch
 from refault.errors import InvalidParameter, UnknownPatch
@@ -30,6 +31,11 @@ from refault.errors import InvalidParameter, UnknownPatch
 _DIGITS_MAX = 20
 _SCHEDULE_PARTS = 3
 _SHORT = {patch.short: patch.id for patch in PATCHES}
+
+
+def is_kernel(base: str) -> bool:
+    """Whether a base is a kernel of the user's own: nothing the catalogue can resolve."""
+    return base.startswith(KERNEL)
 
 
 def patch_set_from_text(text: str) -> PatchSet:
@@ -52,6 +58,8 @@ def patch_set_to_text(patch_set: PatchSet) -> str:
 
 
 def _code(code: str) -> tuple[str, tuple[str, ...]]:
+    if is_kernel(code):
+        return code, ()
     if code in NAMED:
         return NAMED[code].base, NAMED[code].patches
     words = [word.strip() for word in code.split("+")]

@@ -14,7 +14,15 @@ import msgpack
 from refault.catalogue.bases import ARCHITECTURE, BASES
 from refault.catalogue.entries import PATCHES
 from refault.catalogue.knobs import KNOBS
-from refault.catalogue.model import Base, Parameters, Patch, PatchSet, Schedule, Variant
+from refault.catalogue.model import (
+    KERNEL,
+    Base,
+    Parameters,
+    Patch,
+    PatchSet,
+    Schedule,
+    Variant,
+)
 from refault.catalogue.named import GOLDEN, NAMED, SEED_SERIES
 from refault.errors import (
     CatalogueError,
@@ -67,6 +75,11 @@ def get_base(base_id: str) -> Base:
     try:
         return _BASES[base_id]
     except KeyError:
+        if base_id.startswith(KERNEL):
+            raise UnknownBase(
+                f"base {base_id!r} is a kernel built on one machine, and only that machine runs "
+                "it: refault replay TRACE -v " + base_id
+            ) from None
         raise UnknownBase(
             f"base {base_id!r} is not in the catalogue{_nearest(base_id, _BASES)}; "
             f"there is {', '.join(_BASES)}"

@@ -18,7 +18,7 @@ import typer
 from refault.cli.files import required
 from refault.cli.progress import progress_bars
 from refault.cli.terminal import print_error, print_json
-from refault.engines import ENGINES, get_engine
+from refault.engines import ENGINES
 from refault.trace.importers.recognition import Kind
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def golden(
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes; 0: one per CPU.")] = 0,
     engine: Annotated[
-        str, typer.Option(help=f"The engine to check: {', '.join(ENGINES)}.")
+        str, typer.Option(help=f"The engine to check: {', '.join(ENGINES)} (as kernel:NAME).")
     ] = "shadow",
     against: Annotated[
         str | None,
@@ -58,9 +58,10 @@ def golden(
     Example: refault golden tests/golden --traces demo/traces
     """
     from refault.golden import cases_in
+    from refault.golden.check import engine_of
 
     for name in (engine, against or engine):
-        get_engine(name)
+        engine_of(name)
     for folder in (*folders, *([traces] if traces else [])):
         required(folder, Kind.GOLDEN, Kind.FOLDER)
     cases = [
@@ -101,6 +102,7 @@ def golden(
 
 def _checked(cases: list[Case], engine: str, against: str | None, jobs: int) -> Iterator[Verdict]:
     """The verdicts in the order of the cases, worked out side by side as soon as each is there."""
+    from refault.golden.check import engine_of
     from refault.replay.session import warm_up
 
     groups = list(_same_input(cases))
@@ -109,7 +111,9 @@ def _checked(cases: list[Case], engine: str, against: str | None, jobs: int) -> 
         for group in groups:
             yield from check_group(group)
         return
-    warm_up({engine, against or engine})  # once, so that the processes find compiled kernels
+    warm_up(
+        {engine_of(name).name for name in (engine, against or engine)}
+    )  # once, so that the processes find compiled kernels
     with _deaf_to_ctrl_c():
         pool = multiprocessing.get_context("spawn").Pool(min(jobs, len(groups)))
     with pool:

@@ -14,6 +14,7 @@ from refault.cli.compare_command import compare_runs
 from refault.cli.exits import ExitCode, code_of, epilog
 from refault.cli.golden_command import golden
 from refault.cli.import_command import import_trace
+from refault.cli.kernel_command import app as kernel
 from refault.cli.patches_command import app as patches
 from refault.cli.push_command import push
 from refault.cli.replay_command import replay
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.command("replay")(replay)
 app.add_typer(patches)
+app.add_typer(kernel)
 app.command("import")(import_trace)
 app.command("golden")(golden)
 app.command("push")(push)

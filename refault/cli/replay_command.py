@@ -17,6 +17,7 @@ from refault.catalogue import (
     SEED_SERIES,
     Parameters,
     PatchSet,
+    is_kernel,
     patch_set_from_text,
     prefix_label,
     prefixes,
@@ -232,7 +233,15 @@ def _variants(
         if given:
             name = given[0].replace("_", "-")
             raise InvalidParameter(f"--{name} is also set by variant {label!r}; keep one of them")
-    return [(label, resolve(_with(patch_set, common))) for label, patch_set in labelled]
+    return [(label, _resolved(_with(patch_set, common))) for label, patch_set in labelled]
+
+
+def _resolved(patch_set: PatchSet) -> Variant:
+    if is_kernel(patch_set.base):
+        from refault.linux.variants import resolve_kernel
+
+        return resolve_kernel(patch_set)
+    return resolve(patch_set)
 
 
 def _with(patch_set: PatchSet, common: dict[str, object]) -> PatchSet:

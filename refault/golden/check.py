@@ -10,24 +10,33 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from refault.catalogue import GOLDEN, PatchSet, Variant, resolve, variant_from_golden_name
+from refault.catalogue import (
+    GOLDEN,
+    Parameters,
+    PatchSet,
+    Variant,
+    is_kernel,
+    resolve,
+    variant_from_golden_name,
+)
 from refault.engines import get_engine
 from refault.engines.base import Engine, Host, Watch
 from refault.errors import RefaultError
 from refault.golden.expectations import BUG_CLASSES, Line, deviation, lines_of, outcome
 from refault.golden.folders import Case
 from refault.golden.inputs import opened
+from refault.linux.variants import resolve_kernel
 from refault.replay import lanes
 from refault.replay import operations as op
 from refault.replay import records as rec
 from refault.replay.budget import Budget
 from refault.replay.lowering.rows import operations_of
 from refault.replay.session import warm_up
-from refault.trace import TraceReader
+from refault.trace import TraceHeader, TraceReader
 
 SAMPLE = 1024
 _OUTCOME_FIELDS = ("a", "pf", "pd", "o")
@@ -85,7 +94,7 @@ def check(case: Case, engine: str = "shadow", against: str | None = None) -> Ver
     try:
         if case.variant not in GOLDEN:
             return _refused(case, "this variant is not simulated")
-        engines = [get_engine(name) for name in (engine, against) if name is not None]
+        engines = [_side(name) for name in (engine, against) if name is not None]
         return _check_capture(case, engines) if case.is_capture else _check_vector(case, engines)
     except RefaultError as error:
         return _refused(case, str(error))
@@ -143,14 +152,45 @@ def _difference(operation: int | None, expected: Line | None, got: Line | None) 
     return Difference(operation, "line", expected, got)
 
 
-def _variant_on(engine: Engine, case: Case) -> Variant:
-    """The case's variant, or the one machine an engine without variants is."""
-    if engine.name == "shadow":
-        return variant_from_golden_name(case.variant, case.parameters)
-    return resolve(PatchSet(engine.name))
+class _Side(NamedTuple):
+    """An engine that a case is replayed on, and which of its machines where that is not the case's.
+
+    That is ``kernel:NAME`` for a kernel of the user's own.
+    """
+
+    engine: Engine
+    machine: str
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """What the engine always counts."""
+        return self.engine.counters
+
+    def variant(self, case: Case) -> Variant:
+        """The case's variant, or the one machine there is."""
+        if self.engine.name == "shadow":
+            return variant_from_golden_name(case.variant, case.parameters)
+        if is_kernel(self.machine):
+            limit, level = case.parameters.page_limit, case.parameters.host_page_level
+            parameters = Parameters(page_limit=limit, host_page_level=level, bypass=0)
+            return resolve_kernel(PatchSet(self.machine, parameters=parameters))
+        return resolve(PatchSet(self.machine))
+
+    def open(self, case: Case, header: TraceHeader, watch: Watch) -> Host:
+        """A host of that machine, before its first operation."""
+        return self.engine.open(self.variant(case), header, Budget(), watch)
 
 
-def _fields_of(engines: Sequence[Engine]) -> frozenset[str] | None:
+def engine_of(name: str) -> Engine:
+    """The engine of that name, or of a kernel ``kernel:NAME``; raises UnknownEngine."""
+    return get_engine("kernel" if is_kernel(name) else name)
+
+
+def _side(name: str) -> _Side:
+    return _Side(engine_of(name), name)
+
+
+def _fields_of(engines: Sequence[_Side]) -> frozenset[str] | None:
     """The fields that all of them give of an operation; None: all there are."""
     return None if all(engine.counters for engine in engines) else _SEEN
 
@@ -171,7 +211,7 @@ def _only(lines: Iterable[Line], fields: frozenset[str] | None) -> Iterator[Line
 # --- vectors ---------------------------------------------------------------------------
 
 
-def _check_vector(case: Case, engines: Sequence[Engine]) -> Verdict:
+def _check_vector(case: Case, engines: Sequence[_Side]) -> Verdict:
     lines = _replay_vector(case, engines[0])
     others = _completed(case, lines) if len(engines) == 1 else _replay_vector(case, engines[1])
     fields = _fields_of(engines)
@@ -198,11 +238,11 @@ def _completed(case: Case, lines: list[Line]) -> Iterator[Line]:
         yield line
 
 
-def _replay_vector(case: Case, engine: Engine) -> list[Line]:
+def _replay_vector(case: Case, engine: _Side) -> list[Line]:
     """Its result in the golden format: a line an operation, and the final one."""
     watch = Watch(record_all=True, rows=bool(engine.counters), sample_every=SAMPLE)
     with opened(case) as trace:
-        host = engine.open(_variant_on(engine, case), trace.header, Budget(), watch)
+        host = engine.open(case, trace.header, watch)
         lines: list[Line] = []
         before = np.zeros(len(engine.counters), np.int64)
         first = 0
@@ -268,7 +308,7 @@ def _end(host: Host) -> Line:
 # --- captures --------------------------------------------------------------------------
 
 
-def _check_capture(case: Case, engines: Sequence[Engine]) -> Verdict:
+def _check_capture(case: Case, engines: Sequence[_Side]) -> Verdict:
     expected = list(lines_of(case.expectation))
     operations = _capture_operations(expected)
     lines = _replay_capture(case, engines[0])
@@ -296,12 +336,12 @@ def _guest_visible(lines: Iterable[Line]) -> list[Line]:
     ]
 
 
-def _replay_capture(case: Case, engine: Engine) -> list[Line]:
+def _replay_capture(case: Case, engine: _Side) -> list[Line]:
     """Its result in the words of an expectation of a capture, a line each."""
     lines: list[Line] = []
     with opened(case) as trace:
         watch = Watch(sample_every=SAMPLE)
-        host = engine.open(_variant_on(engine, case), trace.header, Budget(), watch)
+        host = engine.open(case, trace.header, watch)
         host.notes.findings.keep_raw()
         host.begin()
         for ops, _, _ in _executed(host, trace):

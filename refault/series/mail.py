@@ -35,7 +35,10 @@ _PATCH_LINE = re.compile(r"\[[^\]]{0,100}PATCH[^\]]{0,100}\]")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mail:
-    """One patch as it was mailed; ``number`` of ``total`` where the subject says so."""
+    """One patch as it was mailed; ``number`` of ``total`` where the subject says so.
+
+    ``text`` is what the diff was read in, for tools that apply it.
+    """
 
     subject: str
     tags: str
@@ -47,6 +50,7 @@ class Mail:
     message_id: str | None
     diff_id: str
     diff: Diff = dataclasses.field(repr=False)
+    text: str = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -167,6 +171,7 @@ class _Shelf:
                 message_id=message_id or None,
                 diff_id=diff.digest,
                 diff=diff,
+                text=body,
             )
         )
 

@@ -1,0 +1,240 @@
+"""``refault kernel``: build the MMU code of a Linux tree of your own, and keep what was built."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from refault.cli.mail_files import contents
+from refault.cli.progress import progress_bars
+from refault.cli.tables import show
+from refault.cli.terminal import print_json
+from refault.errors import NotFound
+
+if TYPE_CHECKING:
+    from refault.linux.store import Build, Store
+
+app = typer.Typer(name="kernel", no_args_is_help=True, help="Kernels of your own, as variants.")
+
+_DIGITS = 12
+
+
+@app.command("build")
+def build(
+    tree: Annotated[
+        Path,
+        typer.Argument(
+            help="The top directory of a tree, a tarball of it, or a linux-source package.",
+            show_default=False,
+        ),
+    ],
+    *,
+    name: Annotated[
+        str | None, typer.Option(help="What to call it; default: linux-RELEASE.")
+    ] = None,
+    patch: Annotated[
+        list[Path],
+        typer.Option(
+            "--patch",
+            help="mbox, mails or patch files: every prefix of the series is built too.",
+        ),
+    ] = [],  # noqa: B006 - Typer copies it
+    sanitize: Annotated[
+        bool, typer.Option("--sanitize", help="With AddressSanitizer: slower, tells of bad memory.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=0, help="Units at a time; 0: one per CPU.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Compile the MMU code of a tree into a program that replays traces.
+
+    Only the sources are read; the tree is not changed and need not be configured. The kernel
+    without patches is then checked: it must let the guests of the demo captures see what they saw.
+
+    Examples:
+      refault kernel build ~/linux --name mine
+
+      refault kernel build ~/linux --name mine --patch my-series.mbox
+
+      refault replay guest.rft -v kernel:mine -v kernel:mine+1 -v kernel:mine+1..2
+    """
+    from refault.linux import patches as patch_files
+    from refault.linux.build import Options, build_series
+    from refault.linux.store import Store, check_name, prefix_name
+    from refault.linux.tree import opened
+
+    if name is not None:
+        check_name(name)
+    series = patch_files.read(contents(patch)) if patch else []
+    store = Store()
+    with opened(tree, store.root / "trees") as found, progress_bars(enabled=not as_json) as bars:
+        bar = bars.add_task("compiling")
+
+        def tell(done: int, total: int, unit: str) -> None:
+            bars.update(bar, completed=done, total=total, description=unit)
+
+        builds = build_series(found, series, store, Options(sanitize, jobs), tell)
+        name = name or f"linux-{found.release}".lower()
+        bars.update(bar, description="checking", completed=0, total=1)
+        builds[0] = _checked(builds[0], store)
+    names = [prefix_name(name, count) for count in range(len(builds))]
+    for each, made in zip(names, builds, strict=True):
+        store.set_name(each, made.digest)
+    if as_json:
+        print_json(
+            [_document(each, made, builds[0]) for each, made in zip(names, builds, strict=True)]
+        )
+        return
+    _tell_built(names, builds)
+
+
+@app.command("list")
+def list_kernels(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False
+) -> None:
+    """List the kernels that are built on this machine.
+
+    Example: refault kernel list
+    """
+    from refault.linux.store import Store
+
+    store = Store()
+    found = [(name, store.named(name)) for name in store.names()]
+    if as_json:
+        print_json([_document(name, each) for name, each in found])
+        return
+    if not found:
+        print("No kernel is built here yet: refault kernel build TREE --name NAME")
+        return
+    rows = [
+        (
+            f"kernel:{name}",
+            each.release,
+            each.digest[:_DIGITS],
+            each.patches[-1] if each.patches else "",
+        )
+        for name, each in found
+    ]
+    show(("variant", "Linux", "digest", "last patch"), rows)
+
+
+@app.command("show")
+def show_kernel(
+    name: Annotated[str, typer.Argument(help="The name of a build, or its digest.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Show what a kernel was built of.
+
+    Example: refault kernel show mine+1..2
+    """
+    from refault.linux.store import Store
+
+    store = Store()
+    found = store.named(name)
+    if as_json:
+        print_json(_document(name, found))
+        return
+    patches = found.patches or ("none",)
+    rows = [
+        ("Linux", found.release),
+        ("digest", found.digest),
+        ("source", found.source),
+        ("compiler", found.compiler),
+        ("sanitizer", "AddressSanitizer" if found.is_sanitized else "none"),
+        ("files read", str(found.files)),
+        ("patches", patches[0]),
+        *(("", title) for title in patches[1:]),
+        ("check", found.check or "not run: it has patches" if found.patches else found.check),
+        ("not defined", f"{len(found.missing)} functions and variables; hit, one stops the run"),
+        ("program", str(store.program(found.digest))),
+    ]
+    for label, value in rows:
+        print(f"{label:<12}{value}")
+
+
+@app.command("remove")
+def remove(
+    name: Annotated[str, typer.Argument(help="The name of a build; its prefixes go too.")],
+) -> None:
+    """Forget a kernel and the prefixes of its series.
+
+    Example: refault kernel remove mine
+    """
+    from refault.linux.store import Store
+
+    gone = Store().remove(name)
+    if not gone:
+        raise NotFound(f"{name!r} is a digest: name what it is called (refault kernel list)")
+    print(f"removed: {', '.join(gone)}")
+
+
+@app.command("check")
+def check(
+    name: Annotated[str, typer.Argument(help="The name of a build, or its digest.")],
+    traces: Annotated[
+        list[Path] | None, typer.Argument(help="Captures; default: those of the demo.")
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Replay captures under a kernel and count what their guests saw as they saw it.
+
+    Exit code 1 unless all of it.
+
+    Example: refault kernel check mine
+    """
+    from refault.catalogue import KERNEL, PatchSet
+    from refault.golden.faithful import agreement_of, captures
+    from refault.linux.variants import resolve_kernel
+
+    variant = resolve_kernel(PatchSet(f"{KERNEL}{name}"))
+    with progress_bars(enabled=not as_json) as bars:
+        bar = bars.add_task("checking")
+        found = agreement_of(
+            variant,
+            traces or captures(),
+            lambda done, total: bars.update(bar, completed=done, total=total),
+        )
+    if as_json:
+        print_json({**dataclasses.asdict(found), "agrees": found.is_whole})
+    else:
+        print(f"kernel:{name}: {found}")
+    if not found.is_whole:
+        raise typer.Exit(1)
+
+
+def _checked(made: Build, store: Store) -> Build:
+    """The unpatched build with what its check found; raises Unfaithful."""
+    from refault.catalogue import KERNEL, PatchSet
+    from refault.golden.faithful import captures, require
+    from refault.linux.variants import resolve_kernel
+
+    traces = captures()
+    if made.check or not traces:
+        return made
+    found = require(resolve_kernel(PatchSet(f"{KERNEL}{made.digest}"), store), traces)
+    made = dataclasses.replace(made, check=str(found))
+    store.put(made)
+    return made
+
+
+def _document(name: str, made: Build, base: Build | None = None) -> dict[str, Any]:
+    document = {"name": name, "variant": f"kernel:{name}", **made.to_dict()}
+    if base is not None and made is not base:
+        document["changes_nothing"] = made.objects == base.objects
+    return document
+
+
+def _tell_built(names: list[str], builds: list[Build]) -> None:
+    base = builds[0]
+    print(f"Linux {base.release}, {base.files} files read; check: {base.check or 'not run'}")
+    before = base
+    for name, made in zip(names, builds, strict=True):
+        title = made.patches[-1] if made.patches else "as it is"
+        print(f"  kernel:{name:<20} {made.digest[:_DIGITS]}  {title}")
+        if made is not base and made.objects == before.objects:
+            print("    changes nothing that is compiled here: every object is the same")
+        before = made

@@ -1,0 +1,268 @@
+"""One run of a tree's own code: a program for it, and what it has shown so far."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refault.engines.base import Watch
+from refault.engines.kernel import channel, judge
+from refault.engines.kernel.process import Program
+from refault.errors import ReplayCancelled, ReplayRefused, SnapshotRefused
+from refault.linux.store import Store
+from refault.replay import operations as op
+from refault.replay.budget import WORD_BYTES, Budget
+from refault.replay.compile.jit import INTERPRETED
+from refault.replay.findings import KEPT
+from refault.replay.guests import check_slot, check_vcpu_count
+from refault.replay.notes import Notes, simulating
+from refault.results import Finding
+from refault.trace import TraceHeader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from refault.catalogue import Variant
+
+_ABORTED = "broken off: nobody wants the rest"
+#: What a counter may be called.
+_NAME = re.compile(r"[a-z0-9_]{1,48}")
+#: Processor time a run may take; a loop in the kernel that never ends is ended by it.
+CPU_SECONDS = 24 * 3600
+_COLUMNS = ("kind", "vcpu", "user", "aux", "cls", "a", "b", "want")
+_TEXT_MAX = 200
+
+
+def open_host(variant: Variant, header: TraceHeader, budget: Budget, watch: Watch) -> Host:
+    """A host of this engine, before its first operation."""
+    return Host(variant, header, budget, watch)
+
+
+def warm_up() -> None:
+    """Compile what judges outcomes, or load it from the cache."""
+    notes = Notes(tell_livelock)
+    words = np.zeros(1, np.int64)
+    small = np.zeros(1, np.uint8)
+    outcomes = judge.Outcomes(small, small, words, words, words)
+    judge.take(op.empty(1, interpreted=INTERPRETED), outcomes, 0, 0, 0, notes.log)
+
+
+def tell_livelock(address: int) -> str:
+    """What refused an access again and again: the level of an entry, and its low bits."""
+    level, bits = address & 0xFFF, address >> 12 & 0xFFF
+    what = f"an entry {bits:#x}" if bits else "an absent entry"
+    return f"faulted again and again: {what} of level {level} refuses it"
+
+
+class Host:
+    """One guest under a tree's own code; see :class:`refault.engines.base.Host`.
+
+    Raises:
+        ReplayRefused: an event log is asked for, or the program cannot be started.
+    """
+
+    def __init__(self, variant: Variant, header: TraceHeader, budget: Budget, watch: Watch) -> None:
+        if watch.events is not None or watch.rows:
+            raise ReplayRefused("the engine kernel has no log of events and no counters a row")
+        self.variant = variant
+        self.header = header
+        self.notes = Notes(tell_livelock, record_all=watch.record_all)
+        self.operation_count = 0
+        self.stopped = False
+        self.samples: list[tuple[int, int, list[int]]] = []
+        self._share = budget.share()
+        self._is_aborted = False
+        self._slots: list[tuple[int, int, int]] = []
+        self._vcpu_count = 0
+        self._counters: dict[str, int] = {}
+        self._limit_is_due = variant.parameters.page_limit is not None
+        store = Store()
+        build = store.named(variant.build)
+        self._program = Program(
+            store.program(build.digest),
+            guest_bytes=sum(slot.page_count for slot in header.slots) * (4096 + 64) or 1 << 40,
+            on_memory=self._settle,
+            cpu_seconds=CPU_SECONDS,
+            is_sanitized=build.is_sanitized,
+            host_level=variant.parameters.host_page_level,
+        )
+        self._take_reports(None, 0)
+
+    def _settle(self, size_bytes: int) -> None:
+        # A range has a length and no content: the words the program has are not ours.
+        self._share.settle([range(size_bytes // WORD_BYTES)])
+
+    def begin(self) -> None:
+        """Make the vCPUs and memory of a capture."""
+        rows = op.opening(self.header, interpreted=INTERPRETED)
+        self._run(rows, 0, len(rows.kind))
+        self._set_limit()
+
+    def _set_limit(self) -> None:
+        limit = self.variant.parameters.page_limit
+        self._limit_is_due = False
+        if limit is None:
+            return
+        if not isinstance(limit, int):
+            raise ReplayRefused("a page limit that moves is not for the engine kernel")
+        rows = op.empty(1, interpreted=INTERPRETED)
+        rows.kind[0], rows.a[0] = op.NR_PAGES, limit
+        self._run(rows, 0, 1)
+
+    def execute(self, ops: op.Operations, count: int) -> None:
+        """Execute the first ``count`` rows, up to where the kernel breaks."""
+        at = 0
+        if self._limit_is_due:
+            # A trace of operations makes its vCPUs and memory itself; the limit comes after them.
+            while at < count and ops.kind[at] in (op.VM, op.NOTE, op.MEM):
+                at += 1
+            self._run(ops, 0, at)
+            if at < count:
+                self._set_limit()
+        if at < count:
+            self._run(ops, at, count)
+
+    def abort(self) -> None:
+        """Make :meth:`execute`, in another thread, end soon; the host is of no use any more."""
+        self._is_aborted = True
+        self._program.abort()
+
+    def _run(self, ops: op.Operations, start: int, end: int) -> None:
+        if self.stopped or start >= end:
+            return
+        if self._is_aborted:
+            raise ReplayCancelled(_ABORTED)
+        self._check_rows(ops, start, end)
+        words = self._program.words
+        for name in _COLUMNS:
+            words[name][start:end] = getattr(ops, name)[start:end]
+        self._program.execute(start, end)
+        # Copied before it is looked at: the program could still write.
+        done = int(words["done"])
+        is_stopped = bool(words["is_stopped"])
+        if not start <= done <= end or (done < end and not is_stopped):
+            raise self._lied(f"it was asked for rows {start} to {end} and did {done}")
+        outcomes = judge.Outcomes(*(words[name][:end].copy() for name in judge.Outcomes._fields))
+        if INTERPRETED:
+            outcomes = judge.Outcomes(*(column.tolist() for column in outcomes))
+        with simulating():
+            shift = self.operation_count - start
+            judged = judge.take(ops, outcomes, start, done, shift, self.notes.log)
+            if judged != done:
+                raise self._lied(f"row {judged} has the outcome {int(outcomes.code[judged])}")
+            self.notes.take(ops)
+        self._take_reports(ops, shift)
+        self.operation_count += done - start
+        self._counters = self._read_counters()
+
+    def _check_rows(self, ops: op.Operations, start: int, end: int) -> None:
+        """Refuse what no host can have, as the other engines do."""
+        kinds = np.asarray(ops.kind[start:end])
+        special = (kinds == op.VM) | (kinds == op.MEM) | (kinds == op.MEM_DELETE)
+        for row in (np.flatnonzero(special) + start).tolist():
+            if ops.kind[row] == op.VM and not self._vcpu_count:
+                self._vcpu_count = int(ops.a[row])
+                check_vcpu_count(self._vcpu_count, int(ops.event[row]))
+                if int(ops.b[row]) & 1 and self.variant.parameters.bypass != 0:
+                    raise ReplayRefused(
+                        "it was recorded with bypass_guest_pf, an option that these kernels do not "
+                        "have; replay it with --bypass 0"
+                    )
+            elif ops.kind[row] == op.MEM and not self._slot(int(ops.aux[row])):
+                slot = (int(ops.aux[row]), int(ops.a[row]), int(ops.b[row]))
+                check_slot(*slot, self._slots)
+                self._slots.append(slot)
+            elif ops.kind[row] == op.MEM_DELETE:
+                self._slots = [slot for slot in self._slots if slot[0] != int(ops.aux[row])]
+
+    def _slot(self, number: int) -> bool:
+        return any(slot[0] == number for slot in self._slots)
+
+    # --- what the program wrote besides outcomes ----------------------------------------------
+
+    def _take_reports(self, ops: op.Operations | None, shift: int) -> None:
+        words = self._program.words
+        count = min(int(words["report_count"]), channel.REPORTS)
+        for report in words["reports"][:count].copy():
+            text = _clean(report["text"])
+            is_stop = int(report["kind"]) == channel.STOPPED
+            if ops is None:
+                if is_stop:
+                    raise ReplayRefused(f"the kernel cannot be started: {text}")
+                continue
+            row = min(int(report["row"]), len(ops.kind) - 1)
+            self._report(is_stop, text, ops, row, row + shift, int(report["count"]))
+
+    def _report(
+        self, is_stop: bool, text: str, ops: op.Operations, row: int, index: int, count: int
+    ) -> None:
+        if is_stop:
+            self.stopped = True
+            kind, _, what = text.partition(": ")
+            self.notes.findings.broke(kind or "stopped", what or text, ops, row, index)
+            return
+        times = "" if count == 1 else f" ({count} times in this block)"
+        vcpu = int(ops.vcpu[row]) if op.BOOT <= ops.kind[row] <= op.INVLPG else None
+        findings = self.notes.findings
+        findings.count += count
+        if len(findings.kept) < KEPT:
+            message = f"WARN at {text}{times}"
+            event = int(ops.event[row])
+            findings.kept.append(
+                Finding("kernel-warning", event, index, vcpu, None, None, None, message)
+            )
+
+    def _read_counters(self) -> dict[str, int]:
+        words = self._program.words
+        count = min(int(words["counter_count"]), channel.COUNTERS)
+        found: dict[str, int] = {}
+        names, values = words["names"][:count].copy(), words["counters"][:count].copy()
+        for name, value in zip(names.tolist(), values.tolist(), strict=True):
+            word = name.decode(errors="replace")
+            if not _NAME.fullmatch(word) or word in found or value >> 63:
+                raise self._lied(f"it has a counter {word!r} of {value}")
+            found[word] = value
+        return found
+
+    def _lied(self, what: str) -> ReplayRefused:
+        self._program.abort()
+        return ReplayRefused(f"the kernel's program answered what cannot be: {what}")
+
+    def counters(self) -> dict[str, int]:
+        """The tree's own statistics, under its names, in its order."""
+        return dict(self._counters)
+
+    def work(self) -> dict[str, int]:
+        """Nothing: what of it the tree counts stands with its counters."""
+        return {}
+
+    def page_digest(self) -> str:
+        """Not computed."""
+        return "none"
+
+    def page_set(self) -> list[list[int]]:
+        """Not listed."""
+        return []
+
+    def state(self) -> dict[str, Any]:
+        """Which build runs, and what it has counted."""
+        return {"engine": "kernel", "build": self.variant.build, "counters": self.counters()}
+
+    def pack(self) -> tuple[dict[str, Any], Sequence[Any]]:
+        """A process is no array: a run of it is resumed by replaying from the beginning."""
+        raise SnapshotRefused("a kernel's program cannot be stored: replay from the beginning")
+
+    def restore(
+        self, head: Mapping[str, Any], sizes: Sequence[int], words_of: Callable[[int], Any]
+    ) -> None:
+        """Never: nothing was packed."""
+        del head, sizes, words_of
+        raise SnapshotRefused("a kernel's program cannot be restored: replay from the beginning")
+
+
+def _clean(text: bytes) -> str:
+    """A program's words, as text that is safe to show."""
+    told = text.decode("ascii", errors="replace")
+    return "".join(char if char.isprintable() else "?" for char in told)[:_TEXT_MAX]

@@ -1,0 +1,249 @@
+"""From a tree, and perhaps patches on it, to programs that the engine ``kernel`` runs.
+
+::
+
+    tree ─► headers of its own ─► units compiled ─► linked ─► Build      the base
+      └ pack: the files that were read ─► + patch 1 ─► …                 a prefix each
+
+Only units that read a file a patch touched are compiled anew. A build is named by a digest of all
+that was read, so the same is never built twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgpack
+
+from refault.linux import compiler as cc
+from refault.linux import headers
+from refault.linux.capabilities import header as capabilities_header
+from refault.linux.patches import Patch, apply
+from refault.linux.store import Build, Store, file_digest
+from refault.linux.tree import Tree
+from refault.linux.units import KERNEL_HALF, PROGRAM_HALF, runtime_files, tree_units
+from refault.trace.format import EventKind
+
+#: Told of each unit that is done: how many are, of how many, and its name.
+Progress = Callable[[int, int, str], None]
+
+_BOUNDS = "tree/kernel/bounds.c"
+_RQ_OFFSETS = "tree/kernel/sched/rq-offsets.c"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """How to build: with AddressSanitizer, and how many units at a time."""
+
+    sanitize: bool = False
+    jobs: int = 0
+
+    @property
+    def workers(self) -> int:
+        """Units compiled side by side."""
+        return self.jobs or os.cpu_count() or 1
+
+
+def build_series(
+    tree: Tree,
+    patches: Sequence[Patch],
+    store: Store,
+    options: Options,
+    progress: Progress | None = None,
+) -> list[Build]:
+    """The tree as it is, then with the first patch, the first two, and so on.
+
+    Raises:
+        BuildFailed: a unit does not compile; with the compiler's messages.
+        PatchRefused: a patch does not apply; with its file and hunk.
+    """
+    told = progress or (lambda done, total, name: None)  # noqa: ARG005
+    builds = []
+    with store.scratch() as folder:
+        work = Path(folder) / "base"
+        _lay_out(work, tree.root)
+        base = _build(work, tree, (), store, options, told)
+        builds.append(base.build)
+        before, applied = work, []
+        for number, patch in enumerate(patches, 1):
+            applied.append(patch.title)
+            work = Path(folder) / f"patched-{number}"
+            _copy_read(before, work, base.read, tree.root)
+            apply(patch, work / "tree", tree.root)
+            headers.write_headers(work / "tree", work / "generated")
+            builds.append(_build(work, tree, tuple(applied), store, options, told).build)
+            before = work
+    return builds
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Built:
+    build: Build
+    read: frozenset[str]
+
+
+def _lay_out(work: Path, root: Path) -> None:
+    work.mkdir()
+    (work / "tree").symlink_to(root.resolve())
+    _write_generated(work)
+
+
+def _write_generated(work: Path) -> None:
+    shutil.copytree(runtime_files()[0].parent, work / "runtime", dirs_exist_ok=True)
+    headers.write_headers(work / "tree", work / "generated")
+    _write_ours(work)
+
+
+def _write_ours(work: Path) -> None:
+    generated = work / "generated"
+    (generated / "capabilities.h").write_text(capabilities_header(work / "tree"))
+    kinds = "".join(
+        f"\t{kind.name} = {int(kind)},\n" for kind in EventKind if kind.name[:3] == "OP_"
+    )
+    (generated / "operations.h").write_text(f"enum {{\n{kinds}}};\n")
+
+
+def _copy_read(before: Path, work: Path, read: frozenset[str], root: Path) -> None:
+    """A folder of real files: what was read, and what the headers of ours are made from."""
+    del root
+    tree = before / "tree"
+    for name in sorted(read | {f"tree/{name}" for name in headers.READS}):
+        if name.startswith("tree/") and (before / name).is_file():
+            place = work / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(tree / name.removeprefix("tree/"), place)
+    _write_generated(work)
+
+
+def _build(
+    work: Path,
+    tree: Tree,
+    patches: tuple[str, ...],
+    store: Store,
+    options: Options,
+    told: Progress,
+) -> _Built:
+    compiler = cc.find_compiler()
+    out = work / "out"
+    out.mkdir(exist_ok=True)
+    _compute_constants(compiler, work, out)
+    units = [
+        *(f"tree/{name}" for name in tree_units(work / "tree")),
+        *(f"runtime/{name}" for name in (*KERNEL_HALF, *PROGRAM_HALF)),
+    ]
+    digests = _Digests(work)
+    objects: dict[str, str] = {}
+    read: set[str] = set()
+    total = len(units) + 1
+
+    def compiled(unit: str) -> tuple[str, str, list[str]]:
+        return (unit, *_compiled(compiler, work, unit, out, store, options, digests))
+
+    with ThreadPoolExecutor(options.workers) as pool:
+        for done, (unit, digest, files) in enumerate(pool.map(compiled, units), 1):
+            objects[unit] = digest
+            read.update(files)
+            told(done, total, unit.removeprefix("tree/"))
+    digest = _digest(compiler, options, read, digests)
+    build = store.get(digest)
+    if build is None:
+        build = _linked(compiler, work, tree, patches, store, options, objects, digest, len(read))
+    told(total, total, "linked")
+    return _Built(build, frozenset(read))
+
+
+def _compiled(
+    compiler: cc.Compiler,
+    work: Path,
+    unit: str,
+    out: Path,
+    store: Store,
+    options: Options,
+    digests: _Digests,
+) -> tuple[str, list[str]]:
+    words = cc.flags_of(compiler, work, unit, sanitize=options.sanitize)
+    body = [compiler.version, words, unit]
+    recipe = hashlib.sha256(msgpack.packb(body)).hexdigest()
+    if known := store.recall(recipe, digests):
+        return known
+    place = out / (unit.replace("/", "_").removesuffix(".c") + ".o")
+    files = cc.compile_unit(compiler, work, unit, place, sanitize=options.sanitize)
+    return store.keep(recipe, {name: digests(name) for name in files}, place), files
+
+
+def _linked(
+    compiler: cc.Compiler,
+    work: Path,
+    tree: Tree,
+    patches: tuple[str, ...],
+    store: Store,
+    options: Options,
+    objects: dict[str, str],
+    digest: str,
+    files: int,
+) -> Build:
+    program = work / "out" / "kernel"
+    paths = [work / "out" / f"linked-{place}.o" for place in range(len(objects))]
+    for path, object_digest in zip(paths, objects.values(), strict=True):
+        shutil.copyfile(store.object_path(object_digest), path)
+    missing = cc.link(compiler, work, paths, program, sanitize=options.sanitize)
+    place = store.program(digest)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    whole = place.with_suffix(f".{os.getpid()}")
+    shutil.copy(program, whole)
+    whole.replace(place)
+    build = Build(
+        digest=digest,
+        release=tree.release,
+        compiler=compiler.version,
+        source=str(tree.source),
+        patches=patches,
+        objects=objects,
+        missing=tuple(missing),
+        is_sanitized=options.sanitize,
+        files=files,
+    )
+    store.put(build)
+    return build
+
+
+def _compute_constants(compiler: cc.Compiler, work: Path, out: Path) -> None:
+    """What the tree's own files compute with the compiler's help."""
+    generated = work / "generated/include/generated"
+    for unit, name in ((_BOUNDS, "bounds.h"), (_RQ_OFFSETS, "rq-offsets.h")):
+        if not (work / unit).is_file():
+            continue
+        (generated / name).write_text("")
+        place = out / f"{Path(unit).stem}.s"
+        cc.compile_unit(compiler, work, unit, place, to_assembly=True)
+        (generated / name).write_text(headers.constants(place.read_text(), name))
+
+
+class _Digests:
+    """sha256 of files below a folder, each computed once."""
+
+    def __init__(self, work: Path) -> None:
+        self._work = work
+        self._known: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str:
+        if name not in self._known:
+            path = self._work / name
+            self._known[name] = file_digest(path) if path.is_file() else ""
+        return self._known[name]
+
+
+def _digest(compiler: cc.Compiler, options: Options, read: set[str], digests: _Digests) -> str:
+    body = [
+        compiler.version,
+        options.sanitize,
+        cc.FLAGS_VERSION,
+        [[name, digests(name)] for name in sorted(read)],
+    ]
+    return hashlib.sha256(msgpack.packb(body)).hexdigest()

@@ -1,0 +1,61 @@
+"""What a tree has, found by looking at it and never by its release: distributions port back.
+
+Each capability is a name in ``capabilities.h``, ``RF_HAS_…``, and the files and the pattern that
+show it. To follow a kernel that renamed something, add a line here and use its name in
+``runtime/host.h``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_KVM_HOST = "arch/x86/include/asm/kvm_host.h"
+_COMMON = "include/linux/kvm_host.h"
+
+#: Name → files to look at, and what one of them must hold.
+CAPABILITIES: dict[str, tuple[tuple[str, ...], str]] = {
+    "KVM_INIT_OPAQUE": ((_COMMON,), r"int kvm_init\(void \*opaque"),
+    "PCPU_HOT": (("arch/x86/include/asm/current.h",), r"struct pcpu_hot\b"),
+    "IS_VALID_CR0": (("arch/x86/include/asm/kvm-x86-ops.h",), r"KVM_X86_OP\(is_valid_cr0\)"),
+    "CPUID_ENTRY_INDEX": (("arch/x86/kvm/cpuid.h",), r"kvm_find_cpuid_entry_index\("),
+    "GOVERNED_FEATURES": ((_KVM_HOST,), r"\bgoverned_features;"),
+    "CPU_CAPS": ((_KVM_HOST,), r"\bcpu_caps\["),
+    "SHRINKER_ALLOC": (("include/linux/shrinker.h",), r"\bshrinker_alloc\("),
+    "SHRINKER_NAME": (
+        ("include/linux/shrinker.h",),
+        r"register_shrinker\(struct shrinker \*shrinker,",
+    ),
+    "CHANGE_PTE": (("include/linux/mmu_notifier.h",), r"\(\*change_pte\)"),
+    "UNPROTECT_PAGE": ((_KVM_HOST,), r"\bkvm_mmu_unprotect_page\("),
+    "INJECT_FROM_HARDWARE": (
+        (_KVM_HOST,),
+        r"void kvm_inject_page_fault\([^)]*bool from_hardware\)",
+    ),
+    "LOAD_PDPTRS_MMU": ((_KVM_HOST,), r"load_pdptrs\(struct kvm_vcpu \*vcpu, struct kvm_mmu"),
+    "EMULATE_MSR_WRITE": ((_KVM_HOST,), r"\bkvm_emulate_msr_write\("),
+    "ROOT_INFO": ((_KVM_HOST,), r"struct kvm_mmu_root_info root;"),
+    "ROOT_ROLE": ((_KVM_HOST,), r"\broot_role;"),
+    "TRY_TO_UNSYNC": (("arch/x86/kvm/mmu/mmu_internal.h",), r"\bmmu_try_to_unsync_pages\("),
+    "VM_TYPES": (("arch/x86/kvm/x86.h", _KVM_HOST), r"\bsupported_vm_types;"),
+    "STATS_DESC": ((_COMMON,), r"\bkvm_vm_stats_desc\["),
+    "STATS_NAME_IN_DESC": ((_COMMON,), r"extern const struct kvm_stats_desc kvm_vm_stats_desc"),
+}
+
+
+def capabilities(tree: Path) -> dict[str, bool]:
+    """Which of them the tree has."""
+    return {
+        name: any(re.search(pattern, _text(tree / file)) for file in files)
+        for name, (files, pattern) in CAPABILITIES.items()
+    }
+
+
+def header(tree: Path) -> str:
+    """``capabilities.h``."""
+    lines = [f"#define RF_HAS_{name} {int(has)}" for name, has in capabilities(tree).items()]
+    return "\n".join(lines) + "\n"
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

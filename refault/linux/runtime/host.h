@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What host.c and ops.c share: the one VM, its vCPUs, and who runs. */
+#ifndef REFAULT_HOST_H
+#define REFAULT_HOST_H
+
+#include "capabilities.h"
+#include "seam.h"
+
+/* --- spelt one way in one release, another way in the next ------------------------------------- */
+
+#if RF_HAS_CPUID_ENTRY_INDEX
+#define RF_CPUID_INDEX
+#else
+#define RF_CPUID_INDEX , u32 index
+#endif
+
+#if RF_HAS_SHRINKER_NAME
+#define RF_SHRINKER_NAME , const char *format, ...
+#else
+#define RF_SHRINKER_NAME
+#endif
+
+#if RF_HAS_INJECT_FROM_HARDWARE
+#define RF_INJECT_FROM , bool from_hardware
+#else
+#define RF_INJECT_FROM
+#endif
+
+#if RF_HAS_LOAD_PDPTRS_MMU
+#define RF_LOAD_PDPTRS(vcpu, cr3) load_pdptrs(vcpu, (vcpu)->arch.walk_mmu, cr3)
+#else
+#define RF_LOAD_PDPTRS(vcpu, cr3) load_pdptrs(vcpu, cr3)
+#endif
+
+#if RF_HAS_EMULATE_MSR_WRITE
+#define RF_SET_MSR(vcpu, msr, value) kvm_emulate_msr_write(vcpu, msr, value)
+#else
+#define RF_SET_MSR(vcpu, msr, value) kvm_set_msr(vcpu, msr, value)
+#endif
+
+#if RF_HAS_ROOT_INFO
+#define RF_ROOT_HPA(vcpu) ((vcpu)->arch.mmu->root.hpa)
+#else
+#define RF_ROOT_HPA(vcpu) ((vcpu)->arch.mmu->root_hpa)
+#endif
+
+#if RF_HAS_ROOT_ROLE
+#define RF_ROOT_LEVEL(vcpu) ((vcpu)->arch.mmu->root_role.level)
+#else
+#define RF_ROOT_LEVEL(vcpu) ((vcpu)->arch.mmu->shadow_root_level)
+#endif
+
+#if RF_HAS_TRY_TO_UNSYNC
+#define RF_TRY_TO_UNSYNC(vcpu, gfn) \
+	mmu_try_to_unsync_pages(rf_kvm, gfn_to_memslot(rf_kvm, gfn), gfn, true, false)
+#else
+#define RF_TRY_TO_UNSYNC(vcpu, gfn) mmu_need_write_protect(vcpu, gfn, true)
+#endif
+
+#if RF_HAS_STATS_NAME_IN_DESC
+#define RF_STATS_DESC kvm_stats_desc
+#else
+#define RF_STATS_DESC _kvm_stats_desc
+#endif
+
+extern struct kvm *rf_kvm;
+extern struct kvm_vcpu *rf_vcpus[RF_VCPUS_MAX];
+extern int rf_vcpu_count;
+extern unsigned long rf_flush_calls;
+extern struct shrinker *rf_shrinker;
+
+long rf_vm_ioctl(unsigned int request, void *argument);
+void rf_set_up_vcpu(struct kvm_vcpu *vcpu);
+
+#endif

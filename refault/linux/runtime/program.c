@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Executes blocks of operations on the tree's code. It is told to by a byte on descriptor 3 and
+ * answers with one on descriptor 4; rows and outcomes are in the memory of descriptor 5.
+ *
+ * Descriptor 3 at its end is the end of the run. Whatever the tree's code does wrong (a BUG, a
+ * signal, a function that is missing) stops the run at its row, with a report.
+ */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "hardware.h"
+#include "operations.h"	/* OP_*: refault/trace/format.py */
+
+#define ASKED 3
+#define ANSWERED 4
+#define SHARED 5
+#define PAGE 4096UL
+
+/* Why a row was not executed: refault/replay/records.py, SKIP_*. */
+/* Of captures alone: refault/replay/operations.py, TABLE_WRITE. */
+#define OP_TABLE_WRITE 200
+
+enum { NOT_BOOTED, OUTSIDE_MEMORY, UNSUPPORTED };
+/* How the outcome is known: refault/replay/operations.py, WITNESS_*. */
+enum { WITNESS_NONE, WITNESS_ACCESS, WITNESS_TABLE_STORE, WITNESS_SNAPSHOT, WITNESS_FAULT,
+       WITNESS_UNSEEN };
+
+static struct rf_channel *channel;
+static sigjmp_buf stop_point;
+static volatile rf_u32 row;
+static int vcpu_count;
+static rf_u8 is_booted[RF_VCPUS_MAX];
+static struct { rf_u64 base, pages; int is_used, level; } slots[RF_SLOTS_MAX];
+
+int rf_is_setup = 1;
+
+/* --- reports --------------------------------------------------------------------------------------------- */
+
+static void report(int kind, const char *format, ...)
+{
+	struct rf_report *next;
+	char text[RF_REPORT_TEXT];
+	va_list arguments;
+	rf_u32 i;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	for (i = 0; i < channel->report_count && i < RF_REPORTS; i++)
+		if (!strcmp(channel->reports[i].text, text)) {
+			channel->reports[i].count++;
+			return;
+		}
+	if (channel->report_count >= RF_REPORTS && kind != RF_STOPPED)
+		return;
+	if (channel->report_count >= RF_REPORTS)
+		channel->report_count = RF_REPORTS - 1;
+	next = &channel->reports[channel->report_count++];
+	next->kind = kind;
+	next->row = row;
+	next->count = 1;
+	strcpy(next->text, text);
+}
+
+void rf_stop(const char *kind, const char *text)
+{
+	report(RF_STOPPED, "%s: %s", kind, text);
+	siglongjmp(stop_point, 1);
+}
+
+/* Called by the stub of every function that neither the tree's objects nor we have. */
+void rf_missing(const char *name)
+{
+	if (!rf_is_setup)
+		rf_stop("missing-function", name);
+}
+
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+	const char *file = "";
+	int line = 0, length = 0;
+
+	if (number == SIGILL) {
+		int what = rf_trap(registers[REG_RIP], &file, &line, &length);
+
+		if (what == 1)
+			report(RF_WARNING, "%s:%d", file, line);
+		if (what & 1) {
+			registers[REG_RIP] += length;
+			return;
+		}
+		if (what == 2)
+			report(RF_STOPPED, "bug: %s:%d", file, line);
+	}
+	if (!file[0])
+		report(RF_STOPPED, "signal: %s at %#llx", sigabbrev_np(number),
+		       (unsigned long long)registers[REG_RIP]);
+	siglongjmp(stop_point, 1);
+}
+
+static void catch_signals(void)
+{
+	static const int numbers[] = { SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGTRAP };
+	static char stack[1 << 16];
+	stack_t alternative = { .ss_sp = stack, .ss_size = sizeof(stack) };
+	struct sigaction action = { .sa_sigaction = on_signal,
+				    .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+	unsigned int i;
+
+	sigaltstack(&alternative, NULL);
+	for (i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+		sigaction(numbers[i], &action, NULL);
+}
+
+/* --- memory -------------------------------------------------------------------------------------------------- */
+
+static void map(rf_u64 address, rf_u64 bytes)
+{
+	void *found = mmap((void *)address, bytes, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+
+	if (found != (void *)address)
+		rf_stop("out-of-memory", "no address space for the guest");
+}
+
+int rf_has_memory(rf_u64 gfn)
+{
+	int i;
+
+	for (i = 0; i < RF_SLOTS_MAX; i++)
+		if (slots[i].is_used && gfn - slots[i].base < slots[i].pages)
+			return 1;
+	return 0;
+}
+
+static void map_slot(rf_u64 base, rf_u64 pages)
+{
+	rf_u64 first = (RF_GUEST_PFN + base) * 64, last = (RF_GUEST_PFN + base + pages) * 64;
+
+	map(RF_RAM + base * PAGE, pages * PAGE);
+	/* The page structures of neighbours share a page: never map over one that is there. */
+	for (first &= ~(PAGE - 1); first < last; first += PAGE) {
+		static unsigned char seen[RF_GUEST_FRAMES * 64 / PAGE / 8];
+		rf_u64 index = first / PAGE - RF_GUEST_PFN * 64 / PAGE;
+
+		if (!(seen[index / 8] >> (index % 8) & 1)) {
+			seen[index / 8] |= 1 << (index % 8);
+			map(RF_VMEMMAP + first, PAGE);
+		}
+	}
+}
+
+/* --- one row ----------------------------------------------------------------------------------------------------- */
+
+static int skip(int reason)
+{
+	return RF_SKIPPED | reason;
+}
+
+static int change_slot(int kind, int slot, rf_u64 base, rf_u64 pages, int level)
+{
+	if (slot >= RF_SLOTS_MAX)
+		return skip(OUTSIDE_MEMORY);
+	if (kind == OP_MEM && !slots[slot].is_used) {
+		if (channel->host_level > (rf_u32)level)
+			level = channel->host_level;
+		map_slot(base, pages);
+		rf_host_level(base, pages, level);
+		if (rf_set_slot(slot, base, pages, 0))
+			return skip(UNSUPPORTED);
+		slots[slot].base = base;
+		slots[slot].pages = pages;
+		slots[slot].is_used = 1;
+		return RF_NONE;
+	}
+	if (!slots[slot].is_used)
+		return skip(OUTSIDE_MEMORY);
+	if (kind == OP_MEM && (base != slots[slot].base || pages != slots[slot].pages))
+		return skip(UNSUPPORTED);
+	if (kind == OP_LOG) {
+		rf_set_slot(slot, slots[slot].base, slots[slot].pages, 1);
+	} else if (kind == OP_DIRTYLOG) {
+		rf_dirty_log(slot, slots[slot].pages);
+	} else if (kind == OP_MEM_DELETE) {
+		rf_set_slot(slot, slots[slot].base, 0, 0);
+		slots[slot].is_used = 0;
+	}
+	return RF_NONE;
+}
+
+static int host_operation(int kind, int aux, rf_u64 a, rf_u64 b, int user, struct rf_outcome *out)
+{
+	long answer;
+
+	switch (kind) {
+	case OP_VM:
+		for (; !vcpu_count || vcpu_count < (int)a; vcpu_count++)
+			if (vcpu_count >= RF_VCPUS_MAX || rf_create_vcpu(vcpu_count))
+				rf_stop("setup", "KVM_CREATE_VCPU failed");
+		return RF_NONE;
+	case OP_NOTE:
+	case OP_BOOT_CR:
+		return RF_NONE;
+	case OP_MEM:
+	case OP_LOG:
+	case OP_DIRTYLOG:
+	case OP_MEM_DELETE:
+		return change_slot(kind, aux, a, b, user);
+	case OP_POKE:
+		if (!rf_has_memory(a >> 12))
+			return skip(OUTSIDE_MEMORY);
+		memcpy((void *)(RF_RAM + (a & ~7ULL)), &b, 8);
+		return RF_NONE;
+	case OP_NR_PAGES:
+		rf_change_limit(a & 0xffffffffULL);
+		return RF_NONE;
+	case OP_ZAPALL:
+		rf_zap_all();
+		return RF_NONE;
+	case OP_SHRINK:
+		answer = rf_shrink((long)a);
+		break;
+	case OP_UNMAP:
+		answer = rf_has_memory(a) ? rf_unmap(a) : 0;
+		break;
+	case OP_AGE:
+		answer = rf_has_memory(a) ? rf_age(a) : 0;
+		break;
+	case OP_CHANGE_PTE:
+		if (rf_has_memory(a))
+			rf_change_pte(a, b & 1);
+		return RF_NONE;
+	default:
+		return skip(UNSUPPORTED);
+	}
+	if (answer < 0)
+		return skip(UNSUPPORTED);
+	out->address = answer;
+	return RF_RETURN;
+}
+
+static int store_size(int kind)
+{
+	return kind == OP_ST ? 8 : kind == OP_ST4 ? 4 : kind == OP_ST2 ? 2 : 1;
+}
+
+static int guest_operation(int kind, int vcpu, int user, int aux, rf_u64 a, rf_u64 b, rf_u64 want,
+			   struct rf_outcome *out)
+{
+	int pending;
+
+	if (vcpu >= vcpu_count)
+		return skip(NOT_BOOTED);
+	if (kind == OP_BOOT) {
+		rf_boot(vcpu, a & 0xffffffffULL, b, a >> 32, want);
+		is_booted[vcpu] = 1;
+		return RF_NONE;
+	}
+	if (kind == OP_TABLE_WRITE && (!rf_has_memory(a >> 12)))
+		return skip(OUTSIDE_MEMORY);
+	if (kind == OP_TABLE_WRITE && !is_booted[vcpu]) {
+		memcpy((void *)(RF_RAM + a), &b, aux);
+		return RF_NONE;
+	}
+	if (!is_booted[vcpu])
+		return skip(NOT_BOOTED);
+	if (kind >= OP_LD && kind <= OP_ST1) {
+		int what = kind == OP_LD ? RF_READ : kind == OP_EX ? RF_FETCH : RF_WRITE;
+
+		*out = rf_do_access(vcpu, a, what, user, store_size(kind), b);
+		return out->code;
+	}
+	pending = rf_enter(vcpu);
+	if (pending != RF_NONE)
+		return pending;
+	switch (kind) {
+	case OP_TABLE_WRITE:
+		rf_store_unmapped(vcpu, a, aux, b);
+		return RF_NONE;
+	case OP_UNPROTECT:
+		out->address = rf_unprotect(vcpu, a);
+		return RF_RETURN;
+	case OP_UNSHADOW:
+		return rf_unshadow(a >> 12) ? skip(UNSUPPORTED) : RF_NONE;
+	case OP_INVLPG:
+		rf_invlpg(vcpu, a);
+		return RF_NONE;
+	case OP_CR0:
+		return rf_set_cr0(vcpu, a) ? RF_GP : RF_NONE;
+	case OP_CR3:
+		return rf_set_cr3(vcpu, a) ? RF_GP : RF_NONE;
+	case OP_CR4:
+		return rf_set_cr4(vcpu, a) ? RF_GP : RF_NONE;
+	case OP_EFER:
+		return rf_set_efer(vcpu, a) ? RF_GP : RF_NONE;
+	}
+	return skip(UNSUPPORTED);
+}
+
+static int is_of_host(int kind)
+{
+	if (kind == OP_TABLE_WRITE)
+		return 0;
+	return kind < OP_BOOT || (kind >= OP_NR_PAGES && kind <= OP_ZAPALL) || kind > OP_UNPROTECT;
+}
+
+/* Did it come out otherwise than on the real guest? Only then is the guest's table walked. */
+static int is_unexpected(int cls, rf_u64 want, int code, rf_u64 address)
+{
+	if (cls == WITNESS_FAULT)
+		return code != RF_PF || address != want;
+	if (cls == WITNESS_NONE || cls == WITNESS_UNSEEN)
+		return code != RF_OK;
+	return code != RF_OK || address != want;
+}
+
+static void execute(rf_u32 i)
+{
+	int kind = channel->kind[i], vcpu = channel->vcpu[i], user = channel->user[i];
+	rf_u64 a = channel->a[i], b = channel->b[i], want = channel->want[i];
+	struct rf_outcome out = { RF_NONE, 0, 0, 0 };
+	int code;
+
+	if (is_of_host(kind)) {
+		rf_current = -1;
+		code = host_operation(kind, channel->aux[i], a, b, user, &out);
+	} else {
+		rf_current = vcpu;
+		code = guest_operation(kind, vcpu, user, channel->aux[i], a, b, want, &out);
+		if (kind >= OP_LD && kind <= OP_ST1 && code < RF_SKIPPED &&
+		    is_unexpected(channel->cls[i], want, code, out.address))
+			channel->probe[i] = rf_probe(vcpu, a, kind == OP_LD ? RF_READ :
+						     kind == OP_EX ? RF_FETCH : RF_WRITE, user);
+	}
+	channel->code[i] = code;
+	channel->emulated[i] = out.emulated;
+	channel->address[i] = out.address;
+	channel->value[i] = out.value;
+}
+
+/* --- blocks --------------------------------------------------------------------------------------------------------- */
+
+static void answer(void)
+{
+	int count = rf_counter_count(), kept = 0, i;
+
+	for (i = 0; i < count && kept < RF_COUNTERS; i++) {
+		const char *name;
+		rf_u64 value;
+
+		rf_counter(i, &name, &value);
+		if (!name)
+			continue;
+		strncpy(channel->names[kept], name, RF_COUNTER_NAME - 1);
+		channel->counters[kept++] = value;
+	}
+	channel->counter_count = kept;
+	if (channel->wants_pages)
+		channel->page_count = rf_pages(channel->pages, RF_PAGES);
+}
+
+static void execute_block(void)
+{
+	channel->report_count = 0;
+	if (sigsetjmp(stop_point, 1)) {
+		channel->is_stopped = 1;
+	} else if (!channel->is_stopped) {
+		for (row = channel->start; row < channel->end && row < RF_ROWS; row++)
+			execute(row);
+	}
+	channel->done = row;
+	if (!sigsetjmp(stop_point, 1))
+		answer();
+}
+
+static void set_up(void)
+{
+	struct rf_options options = { channel->tdp, channel->host_level };
+	const char *error;
+
+	if (sigsetjmp(stop_point, 1)) {
+		channel->is_stopped = 1;
+		return;
+	}
+	map(RF_ARENA, RF_ARENA_BYTES);
+	map(RF_VMEMMAP, RF_ARENA_BYTES / PAGE * 64);
+	error = rf_init(&options);
+	if (error)
+		rf_stop("setup", error);
+}
+
+int main(void)
+{
+	char byte = 0;
+
+	channel = mmap(NULL, sizeof(*channel), PROT_READ | PROT_WRITE, MAP_SHARED, SHARED, 0);
+	if (channel == MAP_FAILED)
+		return 2;
+	catch_signals();
+	set_up();
+	if (write(ANSWERED, &byte, 1) != 1)
+		return 2;
+	while (read(ASKED, &byte, 1) == 1) {
+		/* vCPUs are made by the first rows; from then on nothing may be missing. */
+		execute_block();
+		if (write(ANSWERED, &byte, 1) != 1)
+			return 2;
+	}
+	return 0;
+}

@@ -1,0 +1,234 @@
+"""Where builds are kept: programs by the digest of all they were built of, and names for them.
+
+::
+
+    $REFAULT_KERNELS, or ~/.cache/refault/kernels
+    ├── objects/ab/…     compiled units, each by the digest of its bytes
+    ├── recipes/ab/….json  what a unit was compiled of, and which object that gave
+    ├── packs/…          the part of a tree that is read, as it was
+    ├── builds/DIGEST/   the program, and build.json
+    └── names/NAME.json  what a user calls a build
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from refault.errors import InvalidParameter, UnknownKernel
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}(\+1(\.\.[1-9][0-9]?)?)?")
+_OWN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Build:
+    """One program built of a tree.
+
+    ``digest`` names all that was read: the tree's files, ours, the compiler and its flags.
+    ``objects`` are the digests of the compiled units by name: equal ones prove that a patch changes
+    nothing here. ``missing`` are the functions and variables that nobody defines.
+    """
+
+    digest: str
+    release: str
+    compiler: str
+    source: str
+    patches: tuple[str, ...]
+    objects: Mapping[str, str]
+    missing: tuple[str, ...]
+    is_sanitized: bool
+    files: int
+    #: Of its own check: accesses as witnessed, or why it was refused. Not part of its digest.
+    check: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            **dataclasses.asdict(self),
+            "patches": list(self.patches),
+            "objects": dict(self.objects),
+            "missing": list(self.missing),
+        }
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Build:
+        """The build ``to_dict()`` made."""
+        lists = {name: tuple(body[name]) for name in ("patches", "missing")}
+        return cls(**{**body, **lists})
+
+
+class Store:
+    """The builds of one user."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or default_root()
+
+    # --- builds and their names --------------------------------------------------------------
+
+    def program(self, digest: str) -> Path:
+        """Where the program of a build is, or will be."""
+        return self.root / "builds" / digest / "kernel"
+
+    def get(self, digest: str) -> Build | None:
+        """The build of that digest, if it is there whole."""
+        try:
+            body = json.loads((self.root / "builds" / digest / "build.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return Build.from_dict(body) if self.program(digest).is_file() else None
+
+    def put(self, build: Build) -> None:
+        """Write down a build whose program is there."""
+        write_whole(
+            self.root / "builds" / build.digest / "build.json",
+            json.dumps(build.to_dict(), indent=1, sort_keys=True),
+        )
+
+    def set_name(self, name: str, digest: str) -> None:
+        """Call a build by that name from now on."""
+        write_whole(self.root / "names" / f"{name}.json", json.dumps({"digest": digest}))
+
+    def names(self) -> dict[str, str]:
+        """The digest of each name, in the order of names."""
+        found = {}
+        for path in sorted((self.root / "names").glob("*.json")):
+            found[path.stem] = str(json.loads(path.read_text())["digest"])
+        return found
+
+    def named(self, name: str) -> Build:
+        """The build of that name, of a digest or of its beginning (8 digits at least).
+
+        Raises:
+            UnknownKernel: there is none here.
+        """
+        names = self.names()
+        digest = names.get(name)
+        if digest is None and re.fullmatch("[0-9a-f]{8,64}", name):
+            found = [path.name for path in (self.root / "builds").glob(f"{name}*")]
+            digest = found[0] if len(found) == 1 else None
+        build = self.get(digest) if digest else None
+        if build is None:
+            known = ", ".join(names) or "none yet"
+            raise UnknownKernel(
+                f"no kernel {name!r} is built here ({known}); build one: "
+                "refault kernel build TREE --name NAME"
+            )
+        return build
+
+    def remove(self, name: str) -> list[str]:
+        """Forget a name and the prefixes of its series; answers what was forgotten.
+
+        Programs that no name is left for go too.
+        """
+        names = self.names()
+        gone = [known for known in names if known == name or known.startswith(f"{name}+")]
+        if not gone:
+            self.named(name)
+            return []
+        for known in gone:
+            (self.root / "names" / f"{known}.json").unlink(missing_ok=True)
+        kept = set(self.names().values())
+        for known in gone:
+            if names[known] not in kept:
+                shutil.rmtree(self.root / "builds" / names[known], ignore_errors=True)
+        return gone
+
+    # --- compiled units ------------------------------------------------------------------------
+
+    def object_path(self, digest: str) -> Path:
+        """Where an object lies."""
+        return self.root / "objects" / digest[:2] / f"{digest}.o"
+
+    def recall(self, recipe: str, digest_of: Callable[[str], str]) -> tuple[str, list[str]] | None:
+        """The object made by a recipe of files as they are now, and which files those are."""
+        for entry in self._entries(recipe):
+            files: dict[str, str] = entry["files"]
+            if self.object_path(entry["object"]).is_file() and all(
+                digest_of(name) == digest for name, digest in files.items()
+            ):
+                return entry["object"], list(files)
+        return None
+
+    def keep(self, recipe: str, files: Mapping[str, str], compiled: Path) -> str:
+        """Take a compiled object in; answers its digest."""
+        digest = file_digest(compiled)
+        place = self.object_path(digest)
+        if not place.is_file():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            whole = place.with_suffix(f".{os.getpid()}")
+            shutil.copyfile(compiled, whole)
+            whole.replace(place)
+        entries = [entry for entry in self._entries(recipe) if entry["files"] != dict(files)]
+        entries.append({"files": dict(files), "object": digest})
+        write_whole(self._recipe_path(recipe), json.dumps(entries[-32:]))
+        return digest
+
+    def _recipe_path(self, recipe: str) -> Path:
+        return self.root / "recipes" / recipe[:2] / f"{recipe}.json"
+
+    def _entries(self, recipe: str) -> list[dict[str, Any]]:
+        try:
+            found = json.loads(self._recipe_path(recipe).read_text())
+        except (OSError, ValueError):
+            return []
+        return found if isinstance(found, list) else []
+
+    def scratch(self) -> tempfile.TemporaryDirectory[str]:
+        """A folder that is gone when it is left."""
+        place = self.root / "scratch"
+        place.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=place, prefix="build-")
+
+    def packs(self) -> Iterator[Path]:
+        """Every pack."""
+        yield from sorted((self.root / "packs").glob("*"))
+
+
+def default_root() -> Path:
+    """``$REFAULT_KERNELS``, or the user's cache."""
+    if told := os.environ.get("REFAULT_KERNELS"):
+        return Path(told)
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "refault" / "kernels"
+
+
+def check_name(name: str) -> str:
+    """The name, if a build can have it."""
+    if not _OWN_NAME.fullmatch(name):
+        raise InvalidParameter(
+            f"name: {name!r}: expected up to 40 small letters, digits, '.', '_' and '-'"
+        )
+    return name
+
+
+def prefix_name(name: str, count: int) -> str:
+    """What the first ``count`` patches of a series on a kernel are called."""
+    return name if not count else f"{name}+1" if count == 1 else f"{name}+1..{count}"
+
+
+def is_name(text: str) -> bool:
+    """Whether a build can be called that."""
+    return _NAME.fullmatch(text) is not None
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that nobody ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.with_name(f".{path.name}.{os.getpid()}")
+    whole.write_text(text, encoding="utf-8")
+    whole.replace(path)

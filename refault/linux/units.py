@@ -1,0 +1,36 @@
+"""What is compiled: the tree's own files, and ours, which is linked with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RUNTIME = Path(__file__).with_name("runtime")
+
+#: The tree's files, where it has them. The first is the one that everything is about.
+_TREE_UNITS = (
+    "arch/x86/kvm/mmu/mmu.c",
+    "arch/x86/kvm/mmu/spte.c",
+    "arch/x86/kvm/mmu/page_track.c",
+    "arch/x86/kvm/mmu/tdp_mmu.c",
+    "arch/x86/kvm/mmu/tdp_iter.c",
+    "arch/x86/kvm/x86.c",
+    "arch/x86/kvm/regs.c",
+    "virt/kvm/kvm_main.c",
+    "lib/rbtree.c",
+    "lib/find_bit.c",
+    "lib/interval_tree.c",
+    "lib/list_debug.c",
+)
+#: Ours that see the tree's headers, and ours that see the C library's.
+KERNEL_HALF = ("host.c", "ops.c")
+PROGRAM_HALF = ("program.c", "hardware.c", "memory.c", "answers.c")
+
+
+def tree_units(tree: Path) -> tuple[str, ...]:
+    """Those of the tree that it has."""
+    return tuple(name for name in _TREE_UNITS if (tree / name).is_file())
+
+
+def runtime_files() -> list[Path]:
+    """Every file of ours that a build reads, in order."""
+    return sorted(RUNTIME.glob("*.[ch]"))
