@@ -15,6 +15,7 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import tarfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -74,12 +75,39 @@ def build_series(
         for number, patch in enumerate(patches, 1):
             applied.append(patch.title)
             work = Path(folder) / f"patched-{number}"
-            _copy_read(before, work, base.read, tree.root)
+            _copy_read(before, work, base.read)
             apply(patch, work / "tree", tree.root)
             headers.write_headers(work / "tree", work / "generated")
             builds.append(_build(work, tree, tuple(applied), store, options, told).build)
             before = work
     return builds
+
+
+def pack(tree: Tree, store: Store, into: Path, progress: Progress | None = None) -> int:
+    """Write what a build reads of a tree to a small archive, itself a tree; answers its files.
+
+    Raises:
+        BuildFailed: a unit does not compile.
+    """
+    told = progress or (lambda done, total, name: None)  # noqa: ARG005
+    with store.scratch() as folder:
+        work = Path(folder) / "base"
+        _lay_out(work, tree.root)
+        read = _build(work, tree, (), store, Options(), told).read
+        names = {name for name in read if name.startswith("tree/")}
+        names |= {f"tree/{name}" for name in headers.READS if (work / "tree" / name).is_file()}
+        whole = into.with_name(f".{into.name}.{os.getpid()}")
+        with tarfile.open(whole, "w:xz") as archive:
+            for name in sorted(names):
+                entry = archive.gettarinfo(work / name, f"linux-{tree.release}/{name[5:]}")
+                # The same tree makes the same bytes, whoever packs it.
+                entry.mtime = entry.uid = entry.gid = 0
+                entry.uname = entry.gname = ""
+                entry.mode = 0o644
+                with (work / name).open("rb") as stream:
+                    archive.addfile(entry, stream)
+        whole.replace(into)
+        return len(names)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,9 +137,8 @@ def _write_ours(work: Path) -> None:
     (generated / "operations.h").write_text(f"enum {{\n{kinds}}};\n")
 
 
-def _copy_read(before: Path, work: Path, read: frozenset[str], root: Path) -> None:
+def _copy_read(before: Path, work: Path, read: frozenset[str]) -> None:
     """A folder of real files: what was read, and what the headers of ours are made from."""
-    del root
     tree = before / "tree"
     for name in sorted(read | {f"tree/{name}" for name in headers.READS}):
         if name.startswith("tree/") and (before / name).is_file():
@@ -132,14 +159,13 @@ def _build(
     compiler = cc.find_compiler()
     out = work / "out"
     out.mkdir(exist_ok=True)
-    _compute_constants(compiler, work, out)
+    read = _compute_constants(compiler, work, out)
     units = [
         *(f"tree/{name}" for name in tree_units(work / "tree")),
         *(f"runtime/{name}" for name in (*KERNEL_HALF, *PROGRAM_HALF)),
     ]
     digests = _Digests(work)
     objects: dict[str, str] = {}
-    read: set[str] = set()
     total = len(units) + 1
 
     def compiled(unit: str) -> tuple[str, str, list[str]]:
@@ -168,7 +194,7 @@ def _compiled(
     digests: _Digests,
 ) -> tuple[str, list[str]]:
     words = cc.flags_of(compiler, work, unit, sanitize=options.sanitize)
-    body = [compiler.version, words, unit]
+    body = [compiler.version, words, unit, cc.FLAGS_VERSION]
     recipe = hashlib.sha256(msgpack.packb(body)).hexdigest()
     if known := store.recall(recipe, digests):
         return known
@@ -213,16 +239,18 @@ def _linked(
     return build
 
 
-def _compute_constants(compiler: cc.Compiler, work: Path, out: Path) -> None:
-    """What the tree's own files compute with the compiler's help."""
+def _compute_constants(compiler: cc.Compiler, work: Path, out: Path) -> set[str]:
+    """What the tree's own files compute with the compiler's help; answers the files read."""
     generated = work / "generated/include/generated"
+    read: set[str] = set()
     for unit, name in ((_BOUNDS, "bounds.h"), (_RQ_OFFSETS, "rq-offsets.h")):
         if not (work / unit).is_file():
             continue
         (generated / name).write_text("")
         place = out / f"{Path(unit).stem}.s"
-        cc.compile_unit(compiler, work, unit, place, to_assembly=True)
+        read.update(cc.compile_unit(compiler, work, unit, place, to_assembly=True))
         (generated / name).write_text(headers.constants(place.read_text(), name))
+    return read
 
 
 class _Digests:

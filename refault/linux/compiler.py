@@ -248,7 +248,8 @@ TOOLCHAIN = tuple(
 
 def _read_files(rule: str, work: Path) -> list[str]:
     """The prerequisites of a rule that lie below ``work``."""
-    names = rule.replace("\\\n", " ").split(":", 1)[1].split()
+    # A file is included as "include/trace/../../arch/x86/kvm/…" too.
+    names = map(os.path.normpath, rule.replace("\\\n", " ").split(":", 1)[1].split())
     return sorted({name for name in names if not name.startswith("/") and (work / name).is_file()})
 
 

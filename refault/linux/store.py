@@ -5,7 +5,6 @@
     $REFAULT_KERNELS, or ~/.cache/refault/kernels
     ├── objects/ab/…     compiled units, each by the digest of its bytes
     ├── recipes/ab/….json  what a unit was compiled of, and which object that gave
-    ├── packs/…          the part of a tree that is read, as it was
     ├── builds/DIGEST/   the program, and build.json
     └── names/NAME.json  what a user calls a build
 """
@@ -19,7 +18,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,7 @@ class Store:
     def names(self) -> dict[str, str]:
         """The digest of each name, in the order of names."""
         found = {}
-        for path in sorted((self.root / "names").glob("*.json")):
+        for path in sorted((self.root / "names").glob("*.json"), key=lambda path: path.stem):
             found[path.stem] = str(json.loads(path.read_text())["digest"])
         return found
 
@@ -187,10 +186,6 @@ class Store:
         place = self.root / "scratch"
         place.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(dir=place, prefix="build-")
-
-    def packs(self) -> Iterator[Path]:
-        """Every pack."""
-        yield from sorted((self.root / "packs").glob("*"))
 
 
 def default_root() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -239,12 +240,22 @@ class Host:
         return {}
 
     def page_digest(self) -> str:
-        """Not computed."""
-        return "none"
+        """A digest of the shadow pages there are, or ``none`` once the kernel broke."""
+        pages = self.page_set()
+        return hashlib.sha256(repr(pages).encode()).hexdigest()[:16] if pages else "none"
 
     def page_set(self) -> list[list[int]]:
-        """Not listed."""
-        return []
+        """Those pages in order: gfn, role as this tree lays it out, unsync, roots, present."""
+        if self.stopped:
+            return []
+        words = self._program.words
+        words["wants_pages"] = 1
+        self._program.execute(0, 0)
+        words["wants_pages"] = 0
+        count = int(words["page_count"])
+        if count > channel.PAGES:
+            return []
+        return sorted([int(word) for word in page] for page in words["pages"][:count].copy())
 
     def state(self) -> dict[str, Any]:
         """Which build runs, and what it has counted."""

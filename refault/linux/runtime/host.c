@@ -27,7 +27,7 @@
 
 unsigned long page_offset_base = RF_ARENA;
 unsigned long vmemmap_base = RF_VMEMMAP;
-unsigned long vmalloc_base = 0x400000000000UL;
+unsigned long vmalloc_base = 0x500000000000UL;
 unsigned long phys_base;
 unsigned int pgdir_shift = 39;
 unsigned int ptrs_per_p4d = 1;

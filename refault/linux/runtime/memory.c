@@ -44,6 +44,38 @@ static unsigned long arena_pages(unsigned long count)
 	return RF_ARENA + first * PAGE;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+void __asan_poison_memory_region(const volatile void *, size_t);
+void __asan_unpoison_memory_region(const volatile void *, size_t);
+
+/* A freed page is nobody's for a while, so that a late access to it is seen. */
+#define QUARANTINE 4096
+static void *quarantine[QUARANTINE];
+static unsigned int quarantined;
+
+static void give_page(void *page, unsigned int order)
+{
+	void **place = &quarantine[quarantined++ % QUARANTINE];
+	void *old = *place;
+
+	if (order) {
+		give(&free_pages_of[order], page);
+		return;
+	}
+	__asan_poison_memory_region(page, PAGE);
+	*place = page;
+	if (old) {
+		__asan_unpoison_memory_region(old, PAGE);
+		give(&free_pages_of[0], old);
+	}
+}
+#else
+static void give_page(void *page, unsigned int order)
+{
+	give(&free_pages_of[order], page);
+}
+#endif
+
 void *rf_alloc_pages(unsigned int order)
 {
 	void *found;
@@ -65,7 +97,7 @@ void *rf_alloc_pages(unsigned int order)
 void rf_free_pages(unsigned long address, unsigned int order)
 {
 	if (address)
-		give(&free_pages_of[order], (void *)address);
+		give_page((void *)address, order);
 }
 
 #ifdef __SANITIZE_ADDRESS__

@@ -400,6 +400,52 @@ static void set_up(void)
 		rf_stop("setup", error);
 }
 
+#ifdef __SANITIZE_ADDRESS__
+void __asan_set_error_report_callback(void (*callback)(const char *text));
+
+/* Of a frame, "in FUNCTION FILE:LINE"; the length of it, or 0 if it is not of the tree. */
+static int tree_frame(const char *line, int length, const char **found)
+{
+	const char *in = memmem(line, length, " in ", 4);
+
+	if (!in || memmem(line, length, "runtime/", 8) || memmem(line, length, "libsanitizer", 12))
+		return 0;
+	*found = in + 4;
+	return length - (in + 4 - line);
+}
+
+/* The first frame of the tree's from those words on. */
+static void place_of(const char *text, const char *words, char *place, size_t size)
+{
+	const char *line = strstr(text, words), *found;
+
+	place[0] = 0;
+	while (line && !place[0]) {
+		int length = strcspn(line, "\n");
+		int told = tree_frame(line, length, &found);
+
+		if (told)
+			snprintf(place, size, "%.*s", told, found);
+		line = line[length] ? line + length + 1 : NULL;
+	}
+}
+
+static void on_bad_memory(const char *text)
+{
+	const char *kind = strstr(text, "AddressSanitizer: ");
+	char at[72], freed[72], byte = 0;
+
+	place_of(text, "", at, sizeof(at));
+	place_of(text, "freed by", freed, sizeof(freed));
+	report(RF_STOPPED, "sanitizer: %.*s in %s%s%s", kind ? (int)strcspn(kind + 18, " \n") : 0,
+	       kind ? kind + 18 : "", at, freed[0] ? "; freed in " : "", freed);
+	channel->is_stopped = 1;
+	channel->done = row;
+	if (write(ANSWERED, &byte, 1) == 1)
+		_exit(0);
+}
+#endif
+
 int main(void)
 {
 	char byte = 0;
@@ -408,6 +454,9 @@ int main(void)
 	if (channel == MAP_FAILED)
 		return 2;
 	catch_signals();
+#ifdef __SANITIZE_ADDRESS__
+	__asan_set_error_report_callback(on_bad_memory);
+#endif
 	set_up();
 	if (write(ANSWERED, &byte, 1) != 1)
 		return 2;

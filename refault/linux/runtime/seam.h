@@ -12,11 +12,14 @@ typedef unsigned long long rf_u64;
 typedef long long rf_s64;
 
 /* --- where things lie: fixed, so that nothing depends on the machine ------------------------ */
-/* Guest RAM lies below PAGE_OFFSET, or KVM takes its addresses for errors. */
-#define RF_RAM 0x100000000000ULL	/* guest physical 0; 40 bits of it */
-#define RF_ARENA 0x200000000000ULL	/* PAGE_OFFSET: host physical 0 */
+/*
+ * Guest RAM lies below PAGE_OFFSET, or KVM takes its addresses for errors. All of it lies above
+ * what AddressSanitizer keeps for itself.
+ */
+#define RF_RAM 0x200000000000ULL	/* guest physical 0; 40 bits of it */
+#define RF_ARENA 0x300000000000ULL	/* PAGE_OFFSET: host physical 0 */
 #define RF_ARENA_BYTES (3ULL << 30)
-#define RF_VMEMMAP 0x300000000000ULL	/* struct page of host frame 0 */
+#define RF_VMEMMAP 0x400000000000ULL	/* struct page of host frame 0 */
 #define RF_GUEST_PFN 0x400000ULL	/* host frame of guest frame 0: 16 GiB */
 #define RF_GUEST_FRAMES (1ULL << 28)
 
