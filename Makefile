@@ -37,7 +37,7 @@ serve: install ## the whole service on this machine until Ctrl-C; DATA=folder as
 	@$(BIN)/python -m services.local serve --data "$(DATA)"
 
 .PHONY: test
-test: install browser ## everything: linters, then every test
+test: install browser trees ## everything: linters, then every test
 	@$(MAKE) --no-print-directory --jobs 2 lint kernels
 	@XDG_CACHE_HOME="$(CURDIR)/.cache" XDG_CONFIG_HOME="$(CURDIR)/.cache/config" \
 	  $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -45,7 +45,7 @@ test: install browser ## everything: linters, then every test
 # While one core lints, the other compiles what every test and every worker of the tests loads.
 .PHONY: kernels
 kernels: install
-	@$(BIN)/python -c "from refault.replay.session import warm_up; warm_up()"
+	@$(BIN)/python -c "from refault.replay.session import warm_up; warm_up(('shadow', 'kernel'))"
 
 .PHONY: lint
 lint: install ## ruff, mypy, import contracts, generated files
@@ -102,6 +102,10 @@ browser: ## Chromium for the browser tests: on Debian as root installs it, elsew
 	fi; \
 	echo "No Chromium here, so the browser tests will be skipped. To run them, install it as root:"; \
 	echo "    apt-get install chromium        (Debian; other systems: their own package of Chromium)"
+
+.PHONY: trees
+trees: install ## the kernel sources that tests build: downloaded once, where there is apt-get
+	@XDG_CACHE_HOME="$(CURDIR)/.cache" $(BIN)/python -m tools.trees .cache/trees
 
 .PHONY: install
 install: ## create .venv with the locked versions; a second call does nothing

@@ -29,6 +29,7 @@ from pathlib import Path
 LAUNCHER = Path(__file__).with_name("launcher.py")
 #: What a compiler or a program may write to a pipe before it is told no more.
 OUTPUT_BYTES = 1 << 20
+_LAST_SECONDS = 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -138,7 +139,11 @@ def run_confined(
             stdout, stderr = _read_both(
                 process, 4 * confinement.limits.cpu_seconds + 60, output_bytes
             )
+            # Its pipes are closed a moment before it has ended.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LAST_SECONDS)
         finally:
+            # And whatever it started.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -106,7 +106,7 @@ _PROGRAM = (
     89,
     99,
 )
-_LOADER = (2, 4, 8, 16, 17, 24, 72, 79, 102, 104, 107, 108, 157, 200, 204, 257, 283, 435)
+_LOADER = (2, 4, 8, 16, 17, 24, 72, 79, 102, 104, 107, 108, 157, 200, 204, 257, 283)
 _ARCH_X86_64 = 0xC000003E
 _X32 = 0x40000000  # from here on the same calls once more, under other numbers
 _KILL, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000

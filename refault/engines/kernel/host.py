@@ -10,7 +10,7 @@ import numpy as np
 
 from refault.engines.base import Watch
 from refault.engines.kernel import channel, judge
-from refault.engines.kernel.process import Program
+from refault.engines.kernel.process import Program, ProgramDied
 from refault.errors import ReplayCancelled, ReplayRefused, SnapshotRefused
 from refault.linux.store import Store
 from refault.replay import operations as op
@@ -24,6 +24,7 @@ from refault.trace import TraceHeader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from refault.catalogue import Variant
 
@@ -81,15 +82,23 @@ class Host:
         self._limit_is_due = variant.parameters.page_limit is not None
         store = Store()
         build = store.named(variant.build)
-        self._program = Program(
-            store.program(build.digest),
-            guest_bytes=sum(slot.page_count for slot in header.slots) * (4096 + 64) or 1 << 40,
+        try:
+            self._program = self._started(store.program(build.digest), build.is_sanitized)
+        except ProgramDied as died:
+            raise ReplayRefused(f"the kernel's program {died}") from died
+        self._take_reports(None, 0)
+
+    def _started(self, path: Path, is_sanitized: bool) -> Program:
+        pages = sum(slot.page_count for slot in self.header.slots)
+        return Program(
+            path,
+            # A page and what the kernel keeps of it; a trace of operations may ask for any.
+            guest_bytes=pages * (4096 + 64) or 1 << 40,
             on_memory=self._settle,
             cpu_seconds=CPU_SECONDS,
-            is_sanitized=build.is_sanitized,
-            host_level=variant.parameters.host_page_level,
+            is_sanitized=is_sanitized,
+            host_level=self.variant.parameters.host_page_level,
         )
-        self._take_reports(None, 0)
 
     def _settle(self, size_bytes: int) -> None:
         # A range has a length and no content: the words the program has are not ours.
@@ -139,10 +148,16 @@ class Host:
         words = self._program.words
         for name in _COLUMNS:
             words[name][start:end] = getattr(ops, name)[start:end]
-        self._program.execute(start, end)
+        died = None
+        try:
+            self._program.execute(start, end)
+        except ProgramDied as error:
+            if not error.is_its_own:
+                raise ReplayRefused(f"the kernel's program {error}") from error
+            died = error
         # Copied before it is looked at: the program could still write.
         done = int(words["done"])
-        is_stopped = bool(words["is_stopped"])
+        is_stopped = died is not None or bool(words["is_stopped"])
         if not start <= done <= end or (done < end and not is_stopped):
             raise self._lied(f"it was asked for rows {start} to {end} and did {done}")
         outcomes = judge.Outcomes(*(words[name][:end].copy() for name in judge.Outcomes._fields))
@@ -156,7 +171,13 @@ class Host:
             self.notes.take(ops)
         self._take_reports(ops, shift)
         self.operation_count += done - start
-        self._counters = self._read_counters()
+        if died is not None:
+            kind = "sandbox" if died.is_forbidden else "crash"
+            row = min(done, end - 1)
+            self.stopped = True
+            self.notes.findings.broke(kind, f"the program {died}", ops, row, row + shift)
+        else:
+            self._counters = self._read_counters()
 
     def _check_rows(self, ops: op.Operations, start: int, end: int) -> None:
         """Refuse what no host can have, as the other engines do."""

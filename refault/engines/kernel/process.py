@@ -6,6 +6,7 @@ import contextlib
 import mmap
 import os
 import select
+import signal
 import subprocess
 import weakref
 from collections.abc import Callable
@@ -15,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from refault.engines.kernel.channel import CHANNEL
-from refault.errors import ReplayCancelled, ReplayRefused, ReplayTooLarge
+from refault.errors import ReplayCancelled, ReplayTooLarge
 from refault.linux.confine import Confinement, Limits, command_for, environment, how_it_ended
+from refault.printable import printable
 
 #: Address space the program takes whatever the guest: its arena, and pages' structures.
 BASE_BYTES = 4 << 30
@@ -33,6 +35,18 @@ _SETUP = (
     "os.closerange(6,256)\n"
     "os.execv(sys.argv[4],sys.argv[4:])\n"
 )
+
+
+class ProgramDied(Exception):
+    """The program ended before it answered; ``is_its_own`` unless it ran out of what it may take.
+
+    What it may take depends on the machine, and so is no result.
+    """
+
+    def __init__(self, code: int, how: str) -> None:
+        super().__init__(how)
+        self.is_its_own = code not in (-signal.SIGKILL, -signal.SIGXCPU)
+        self.is_forbidden = code == -signal.SIGSYS
 
 
 class Program:
@@ -133,10 +147,8 @@ class Program:
         told = b""
         if self._process.stderr is not None:
             told = os.read(self._process.stderr.fileno(), 4096)
-        text = told.decode(errors="replace").strip().splitlines()
-        raise ReplayRefused(
-            f"the kernel's program {how_it_ended(code)}" + (f": {text[-1]}" if text else "")
-        )
+        lines = printable(told.decode(errors="replace")).strip().splitlines()
+        raise ProgramDied(code, how_it_ended(code) + (f": {lines[-1]}" if lines else ""))
 
 
 def _end(process: subprocess.Popen[bytes], *descriptors: int) -> None:

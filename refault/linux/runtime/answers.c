@@ -46,6 +46,7 @@ ALIAS(schedule, rf_nothing);
 ALIAS(preempt_notifier_register, rf_nothing);
 ALIAS(preempt_notifier_unregister, rf_nothing);
 ALIAS(rcuwait_wake_up, rf_nothing);
+ALIAS(finish_rcuwait, rf_nothing);
 
 /* Time: stands still. */
 ALIAS(ktime_get, rf_nothing);

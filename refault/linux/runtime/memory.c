@@ -265,6 +265,7 @@ void *vzalloc(unsigned long bytes)
 }
 ALIAS(vmalloc, vzalloc);
 ALIAS(vzalloc_noprof, vzalloc);
+ALIAS(vmalloc_noprof, vzalloc);
 
 void kfree(const void *address)
 {

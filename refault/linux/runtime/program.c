@@ -42,6 +42,7 @@ static int vcpu_count;
 static rf_u8 is_booted[RF_VCPUS_MAX];
 static struct { rf_u64 base, pages; int is_used, level; } slots[RF_SLOTS_MAX];
 
+/* While a VM or a vCPU is made: much of what that calls is of no use here, and answers 0. */
 int rf_is_setup = 1;
 
 /* --- reports --------------------------------------------------------------------------------------------- */
@@ -205,9 +206,11 @@ static int host_operation(int kind, int aux, rf_u64 a, rf_u64 b, int user, struc
 
 	switch (kind) {
 	case OP_VM:
+		rf_is_setup = 1;
 		for (; !vcpu_count || vcpu_count < (int)a; vcpu_count++)
 			if (vcpu_count >= RF_VCPUS_MAX || rf_create_vcpu(vcpu_count))
 				rf_stop("setup", "KVM_CREATE_VCPU failed");
+		rf_is_setup = 0;
 		return RF_NONE;
 	case OP_NOTE:
 	case OP_BOOT_CR:
@@ -376,8 +379,11 @@ static void execute_block(void)
 	if (sigsetjmp(stop_point, 1)) {
 		channel->is_stopped = 1;
 	} else if (!channel->is_stopped) {
-		for (row = channel->start; row < channel->end && row < RF_ROWS; row++)
+		/* Told row by row: should this process die, it is known where. */
+		for (row = channel->start; row < channel->end && row < RF_ROWS; row++) {
+			channel->done = row;
 			execute(row);
+		}
 	}
 	channel->done = row;
 	if (!sigsetjmp(stop_point, 1))
@@ -398,6 +404,7 @@ static void set_up(void)
 	error = rf_init(&options);
 	if (error)
 		rf_stop("setup", error);
+	rf_is_setup = 0;
 }
 
 #ifdef __SANITIZE_ADDRESS__
@@ -461,7 +468,6 @@ int main(void)
 	if (write(ANSWERED, &byte, 1) != 1)
 		return 2;
 	while (read(ASKED, &byte, 1) == 1) {
-		/* vCPUs are made by the first rows; from then on nothing may be missing. */
 		execute_block();
 		if (write(ANSWERED, &byte, 1) != 1)
 			return 2;

@@ -1,0 +1,67 @@
+"""From a tree and patches to programs: what is compiled again, and what is said when it is not."""
+
+import pytest
+
+from refault.errors import BuildFailed, PatchRefused
+from tests.linux.conftest import at_the_end, patient_with_writes, without_invalidation
+
+
+def test_the_same_is_never_built_twice(build, store, release):
+    (first,) = build(release)
+    stamp = store.program(first.digest).stat().st_mtime_ns
+    (again,) = build(release, jobs=1)
+    assert again.digest == first.digest
+    assert store.program(first.digest).stat().st_mtime_ns == stamp
+
+
+def test_prefixes_compile_what_a_patch_touches_and_nothing_else(build, patch_of, release):
+    patches = patch_of(
+        release,
+        ("Be patient", patient_with_writes),
+        ("Do nothing on INVLPG", without_invalidation),
+    )
+    base, one, two = build(release, patches)
+    changed = [name for name in base.objects if base.objects[name] != one.objects[name]]
+    assert changed == ["tree/arch/x86/kvm/mmu/mmu.c"]
+    assert one.objects != two.objects
+    assert (base.patches, two.patches) == ((), ("Be patient", "Do nothing on INVLPG"))
+
+
+def test_a_patch_on_what_is_not_compiled_here_provably_changes_nothing(build, patch_of):
+    """A comment at the end moves no line that stands in an object."""
+    patches = patch_of("6.12", ("Say more", at_the_end("/* more */")))
+    base, patched = build("6.12", patches)
+    assert patched.objects == base.objects
+    assert patched.digest != base.digest
+
+
+def test_a_patch_that_does_not_apply_names_file_and_hunk(build, patch_of):
+    (patch,) = patch_of("6.12", ("Be patient", patient_with_writes))
+    broken = patch.replace(b"write_flooding_count", b"write_flooded_count")
+    with pytest.raises(PatchRefused, match=r"Be patient.*arch/x86/kvm/mmu/mmu\.c:\d+"):
+        build("6.12", [broken])
+
+
+def test_a_patch_outside_the_tree_is_refused(build):
+    patch = (
+        b"Subject: [PATCH] Out\n\n--- a/../../outside.c\n+++ b/../../outside.c\n"
+        b"@@ -0,0 +1 @@\n+int x;\n"
+    )
+    with pytest.raises(PatchRefused, match="outside the tree"):
+        build("6.12", [patch])
+
+
+def test_a_compiler_error_has_its_line_in_the_users_file(build, patch_of, tree):
+    lines = (tree("6.12") / "arch/x86/kvm/mmu/mmu.c").read_text().count("\n")
+    patches = patch_of("6.12", ("Break it", at_the_end("int broken(void) { return nothing; }")))
+    with pytest.raises(BuildFailed) as failed:
+        build("6.12", patches)
+    assert f"arch/x86/kvm/mmu/mmu.c:{lines + 2}:" in str(failed.value)
+    assert "nothing" in str(failed.value)
+    assert "tree/" not in str(failed.value)
+
+
+def test_what_nobody_defines_is_listed(build, release):
+    (base,) = build(release)
+    assert "kvm_set_irq" in base.missing
+    assert not {"kvm_mmu_load", "memcpy"} & set(base.missing)

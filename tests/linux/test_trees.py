@@ -1,0 +1,118 @@
+"""What counts as a tree, and what is derived from one without a compiler."""
+
+import io
+import tarfile
+
+import pytest
+
+from refault.errors import InvalidParameter, NotATree, UnknownKernel
+from refault.linux import capabilities, headers, settings
+from refault.linux.store import Store, check_name, prefix_name
+from refault.linux.tree import opened
+
+MAKEFILE = "VERSION = {}\nPATCHLEVEL = {}\nSUBLEVEL = 3\nEXTRAVERSION =\n"
+
+
+def make_tree(folder, version=6, patchlevel=1):
+    (folder / "arch/x86/kvm/mmu").mkdir(parents=True)
+    (folder / "arch/x86/kvm/mmu/mmu.c").write_text("")
+    (folder / "Makefile").write_text(MAKEFILE.format(version, patchlevel))
+    return folder
+
+
+def test_a_directory_is_a_tree(tmp_path):
+    with opened(make_tree(tmp_path / "linux"), tmp_path) as tree:
+        assert (tree.root, tree.release) == (tmp_path / "linux", "6.1.3")
+
+
+def test_a_tarball_is_unpacked_and_removed(tmp_path):
+    make_tree(tmp_path / "linux-6.1")
+    archive = tmp_path / "linux.tar.xz"
+    with tarfile.open(archive, "w:xz") as tar:
+        tar.add(tmp_path / "linux-6.1", "linux-6.1")
+    with opened(archive, tmp_path / "scratch") as tree:
+        assert tree.release == "6.1.3"
+        root = tree.root
+    assert not root.exists()
+
+
+def test_what_an_archive_would_write_elsewhere_is_refused(tmp_path):
+    archive = tmp_path / "evil.tar.xz"
+    with tarfile.open(archive, "w:xz") as tar:
+        for name in ("linux/Makefile", "linux/arch/x86/../../../../outside"):
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(NotATree, match=r"evil\.tar\.xz"), opened(archive, tmp_path / "scratch"):
+        pass
+    assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize(("version", "patchlevel"), [(2, 6), (4, 19), (5, 9)])
+def test_an_older_kernel_is_refused_with_the_reason(tmp_path, version, patchlevel):
+    tree = make_tree(tmp_path / "linux", version, patchlevel)
+    with pytest.raises(NotATree, match=r"older than 5\.10"), opened(tree, tmp_path):
+        pass
+
+
+def test_what_is_no_tree_says_what_one_is(tmp_path):
+    with pytest.raises(NotATree, match="top directory"), opened(tmp_path, tmp_path):
+        pass
+    with pytest.raises(NotATree, match="no such"), opened(tmp_path / "absent", tmp_path):
+        pass
+    text = tmp_path / "notes.txt"
+    text.write_text("hello")
+    with (
+        pytest.raises(NotATree, match="neither a directory, nor a tarball"),
+        opened(text, tmp_path),
+    ):
+        pass
+    damaged = tmp_path / "half.tar.xz"
+    damaged.write_bytes(b"\xfd7zXZ\x00half")
+    with pytest.raises(NotATree, match="cannot be unpacked"), opened(damaged, tmp_path):
+        pass
+
+
+def test_what_x86_selects_is_set_unless_it_needs_what_is_not_there(tmp_path):
+    (tmp_path / "arch/x86").mkdir(parents=True)
+    (tmp_path / "arch/x86/Kconfig").write_text(
+        "config X86\n\tdef_bool y\n\tselect PLAIN\n\tselect ON_64\tif X86_64\n"
+        "\tselect WITH_NUMA if NUMA\n\tselect HAVE_STATIC_CALL\n"
+        "config PLAIN\n\tbool\n\tselect NESTED\n"
+    )
+    found = settings.settings(tmp_path)
+    assert {"PLAIN", "ON_64", "NESTED"} <= set(found)
+    assert not {"WITH_NUMA", "HAVE_STATIC_CALL", "SMP"} & set(found)
+    assert "#define CONFIG_NESTED 1\n" in settings.autoconf(tmp_path)
+
+
+def test_constants_are_read_from_what_the_compiler_made():
+    assembly = '.ascii "->NR_PAGEFLAGS $23 __NR_PAGEFLAGS"\n\t.ascii "->SPINLOCK_SIZE $0 x"\n'
+    assert "#define NR_PAGEFLAGS 23\n#define SPINLOCK_SIZE 0\n" in headers.constants(assembly, "G")
+
+
+def test_capabilities_are_what_the_tree_shows(tmp_path):
+    (tmp_path / "arch/x86/include/asm").mkdir(parents=True)
+    (tmp_path / "arch/x86/include/asm/kvm_host.h").write_text("struct kvm_mmu_root_info root;\n")
+    found = capabilities.capabilities(tmp_path)
+    assert found["ROOT_INFO"]
+    assert not found["GOVERNED_FEATURES"]
+    assert "#define RF_HAS_ROOT_INFO 1\n" in capabilities.header(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "Mine", "a b", "../x", "a+1", "x" * 41])
+def test_a_name_that_no_build_can_have_is_refused(name):
+    with pytest.raises(InvalidParameter, match="name"):
+        check_name(name)
+
+
+def test_prefixes_are_named_after_their_patches():
+    assert [prefix_name("mine", count) for count in range(4)] == [
+        "mine",
+        "mine+1",
+        "mine+1..2",
+        "mine+1..3",
+    ]
+
+
+def test_an_unknown_kernel_says_how_to_build_one(tmp_path):
+    with pytest.raises(UnknownKernel, match="refault kernel build"):
+        Store(tmp_path).named("mine")

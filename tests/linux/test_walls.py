@@ -1,0 +1,209 @@
+"""Other people's C code, and the compiler that reads it: what they try, and what comes of it."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refault.engines.kernel import host as kernel_host
+from refault.engines.kernel import judge
+from refault.engines.kernel.channel import CHANNEL, SKIPPED
+from refault.errors import BuildFailed, ReplayCancelled, ReplayRefused, ReplayTooLarge
+from refault.linux import compiler
+from refault.linux.compiler import TOOLCHAIN
+from refault.linux.confine import Confinement, Limits, run_confined
+from refault.linux.launcher import landlock_version
+from refault.replay import operations as op
+from refault.replay import outcomes as out
+from refault.replay.compile.jit import INTERPRETED
+from refault.replay.notes import Notes
+from refault.replay.session import replay
+from tests.linux.conftest import at_the_end, in_function
+from tests.linux.test_runs import WORKLOAD, first, of
+from tests.patience import eventually
+
+SMALL = Limits(cpu_seconds=5, memory_bytes=512 << 20, file_bytes=1 << 20)
+
+needs_landlock = pytest.mark.skipif(
+    not landlock_version(), reason="no Landlock in this kernel: files are not closed off"
+)
+
+
+def confined(command, tmp_path, **limits):
+    confinement = Confinement(TOOLCHAIN, (tmp_path,), SMALL, **limits)
+    return run_confined(command, confinement, cwd=tmp_path)
+
+
+# --- the walls by themselves ----------------------------------------------------------------
+
+
+@needs_landlock
+def test_no_file_but_those_named_can_be_read(tmp_path):
+    secret = tmp_path.parent / "secret"
+    secret.write_text("secret")
+    ended = confined(["cat", str(secret)], tmp_path)
+    assert ended.returncode != 0
+    assert "secret\n" not in ended.stdout
+    assert "ermission denied" in ended.stderr
+
+
+@needs_landlock
+def test_no_file_but_in_its_own_folder_can_be_written(tmp_path):
+    elsewhere = tmp_path.parent / "elsewhere"
+    assert confined(["touch", str(elsewhere)], tmp_path).returncode != 0
+    assert not elsewhere.exists()
+    assert confined(["touch", "mine"], tmp_path).returncode == 0
+    assert (tmp_path / "mine").exists()
+
+
+def test_there_is_no_network(tmp_path):
+    ended = confined(["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9"], tmp_path)
+    assert "not permitted" in ended.stderr
+
+
+def test_nothing_of_our_environment_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("REFAULT_TOKEN", "secret")
+    assert "secret" not in confined(["env"], tmp_path).stdout
+
+
+def test_endless_output_is_cut_off(tmp_path):
+    ended = confined(["yes"], tmp_path)
+    assert len(ended.stdout) <= 1 << 20
+    assert ended.returncode < 0
+
+
+def test_a_file_grows_no_larger_than_it_may(tmp_path):
+    ended = confined(["dd", "if=/usr/bin/gcc", "of=large", "bs=1M", "count=8"], tmp_path)
+    assert ended.returncode != 0
+    assert (tmp_path / "large").stat().st_size <= 1 << 20
+
+
+def test_processor_time_is_limited(tmp_path):
+    ended = run_confined(
+        ["bash", "-c", "while :; do :; done"],
+        Confinement(TOOLCHAIN, (tmp_path,), Limits(1, 0, 0)),
+        cwd=tmp_path,
+    )
+    assert ended.returncode < 0
+    assert "processor time" in ended.ended
+
+
+def test_a_program_that_only_computes_may_start_nothing(tmp_path):
+    ended = confined(["bash", "-c", "/bin/true & wait"], tmp_path, is_program=True)
+    assert ended.returncode != 0
+
+
+# --- what a patch may try when it is compiled -----------------------------------------------
+
+
+@needs_landlock
+@pytest.mark.parametrize(
+    "code",
+    ['asm(".incbin \\"/etc/passwd\\"");', '#include "/etc/passwd"', '#include "/dev/zero"'],
+)
+def test_a_patch_reads_no_file_of_the_machine(build, patch_of, code):
+    patches = patch_of("6.12", ("Read along", at_the_end(code)))
+    with pytest.raises(BuildFailed) as failed:
+        build("6.12", patches)
+    assert "root:" not in str(failed.value)
+
+
+def test_macros_without_end_cost_what_a_unit_may_take_and_no_more(build, patch_of, monkeypatch):
+    monkeypatch.setattr(compiler, "_UNIT_LIMITS", Limits(20, 1 << 30, 64 << 20))
+    levels = "\n".join(f"#define M{n} M{n - 1} M{n - 1} M{n - 1} M{n - 1}" for n in range(1, 24))
+    bomb = f"#define M0 +1\n{levels}\nint bomb = 0 M23;"
+    patches = patch_of("6.12", ("Grow", at_the_end(bomb)))
+    with pytest.raises(BuildFailed):
+        build("6.12", patches)
+
+
+# --- what a patch may try when it runs --------------------------------------------------------
+
+SYSCALL = (
+    'asm volatile("syscall" : "=a"(rc) : "a"({}), "D"({}), "S"(0), "d"(0)'
+    ' : "rcx", "r11", "memory");'
+)
+
+
+@pytest.mark.parametrize("call", [SYSCALL.format(2, '"/etc/passwd"'), SYSCALL.format(57, 0)])
+def test_a_constructor_runs_inside_the_walls_too(build, patch_of, call):
+    code = f"static void __attribute__((constructor)) early(void) {{ long rc; {call} }}"
+    _, patched = build("6.12", patch_of("6.12", ("Begin early", at_the_end(code))))
+    with pytest.raises(ReplayRefused, match="system call that its sandbox forbids"):
+        replay(WORKLOAD, [of(patched)])
+
+
+def test_a_loop_without_end_fails_the_run_and_is_no_result(build, patch_of, monkeypatch):
+    monkeypatch.setattr(kernel_host, "CPU_SECONDS", 2)
+    loop = "\tfor (;;)\n\t\tbarrier();\n"
+    patches = patch_of("6.12", ("Never end", in_function("kvm_mmu_invlpg", first(loop))))
+    _, patched = build("6.12", patches)
+    with pytest.raises(ReplayRefused, match="processor time"):
+        replay(WORKLOAD, [of(patched)])
+
+
+def test_memory_is_counted_while_it_runs(build, patch_of):
+    leak = "\tmemset(vmalloc(1 << 20), 1, 1 << 20);\n"
+    patches = patch_of("6.12", ("Leak", in_function("kvm_mmu_invlpg", first(leak))))
+    _, patched = build("6.12", patches)
+    with pytest.raises(ReplayTooLarge, match="MiB"):
+        replay(WORKLOAD, [of(patched)], memory_bytes=256 << 20)
+
+
+# --- what a program may write into the channel ------------------------------------------------
+
+
+def judged(kind, code):
+    rows = op.empty(1, interpreted=INTERPRETED)
+    rows.kind[0] = kind
+    words = np.zeros(1, np.int64)
+    codes, small = np.array([code], np.uint8), np.zeros(1, np.uint8)
+    outcomes = judge.Outcomes(codes, small, words, words, words)
+    if INTERPRETED:
+        outcomes = judge.Outcomes(*(column.tolist() for column in outcomes))
+    return judge.take(rows, outcomes, 0, 1, 0, Notes(kernel_host.tell_livelock).log)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (op.LD, out.NONE),
+        (op.LD, out.RETURN),
+        (op.ST, out.RETURN + 1),
+        (op.UNMAP, 0x80),
+        (op.LD, SKIPPED + 3),
+        (op.INVLPG, 0xFF),
+    ],
+)
+def test_an_outcome_that_cannot_be_is_not_counted(kind, code):
+    assert judged(kind, code) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(op.LD, out.OK), (op.UNMAP, out.RETURN), (op.LD, SKIPPED)]
+)
+def test_an_outcome_that_can_be_is(kind, code):
+    assert judged(kind, code) == 1
+
+
+def test_the_table_of_the_channel_is_the_programs():
+    text = Path("refault/linux/runtime/channel.h").read_text()
+    body = text[text.index("struct rf_channel {") :]
+    places = [re.search(rf"\b{name}\b", body).start() for name in CHANNEL.names]
+    assert places == sorted(places)
+
+
+def test_a_run_that_is_broken_off_leaves_no_process(build):
+    (base,) = build("6.12")
+    with pytest.raises(ReplayCancelled):
+        replay(WORKLOAD, [of(base)], is_cancelled=lambda: True)
+    eventually(lambda: "kernel" not in running(os.getpid()), "the program to end")
+
+
+def running(parent):
+    """The names of the children that have not ended."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    states = [Path(f"/proc/{child}/stat").read_text() for child in children]
+    return [state.split("(")[1].split(")")[0] for state in states if ") Z " not in state]
