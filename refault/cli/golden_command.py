@@ -57,8 +57,7 @@ def golden(
 
     Example: refault golden tests/golden --traces demo/traces
     """
-    from refault.golden import cases_in
-    from refault.golden.check import engine_of
+    from refault.golden import cases_in, engine_of
 
     for name in (engine, against or engine):
         engine_of(name)
@@ -102,7 +101,7 @@ def golden(
 
 def _checked(cases: list[Case], engine: str, against: str | None, jobs: int) -> Iterator[Verdict]:
     """The verdicts in the order of the cases, worked out side by side as soon as each is there."""
-    from refault.golden.check import engine_of
+    from refault.golden import engine_of
     from refault.replay.session import warm_up
 
     groups = list(_same_input(cases))

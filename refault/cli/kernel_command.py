@@ -126,7 +126,7 @@ def list_kernels(
 ) -> None:
     """List the kernels that are built on this machine.
 
-    Example: refault kernel list
+    Example: refault kernel list --json
     """
     from refault.linux.store import Store
 
