@@ -11,7 +11,7 @@ import typer
 from refault.cli.mail_files import contents
 from refault.cli.progress import progress_bars
 from refault.cli.tables import show
-from refault.cli.terminal import print_json
+from refault.cli.terminal import print_error, print_json
 from refault.errors import InvalidParameter, NotFound
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ def show_kernel(
 
     Example: refault kernel show mine+1..2
     """
+    from refault.linux.confine import protections
     from refault.linux.store import Store
 
     store = Store()
@@ -178,11 +179,11 @@ def show_kernel(
         ("patches", patches[0]),
         *(("", title) for title in patches[1:]),
         ("check", found.check or "not run: it has patches" if found.patches else found.check),
-        ("not defined", f"{len(found.missing)} functions and variables; hit, one stops the run"),
+        ("not defined", f"{len(found.missing)} names: a function stops the run, a variable is 0"),
         ("program", str(store.program(found.digest))),
     ]
-    for label, value in rows:
-        print(f"{label:<12}{value}")
+    for label, value in (*rows, *protections().items()):
+        print(f"{label:<14}{value}")
 
 
 @app.command("remove")
@@ -259,6 +260,10 @@ def _document(name: str, made: Build, base: Build | None = None) -> dict[str, An
 
 
 def _tell_built(names: list[str], builds: list[Build]) -> None:
+    from refault.linux.launcher import landlock_version
+
+    if not landlock_version():
+        print_error("this kernel has no Landlock: the compiler could read any file of yours")
     base = builds[0]
     print(f"Linux {base.release}, {base.files} files read; check: {base.check or 'not run'}")
     before = base

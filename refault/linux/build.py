@@ -36,6 +36,7 @@ Progress = Callable[[int, int, str], None]
 
 _BOUNDS = "tree/kernel/bounds.c"
 _RQ_OFFSETS = "tree/kernel/sched/rq-offsets.c"
+_SIZES = "runtime/offsets.c"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -243,13 +244,15 @@ def _compute_constants(compiler: cc.Compiler, work: Path, out: Path) -> set[str]
     """What the tree's own files compute with the compiler's help; answers the files read."""
     generated = work / "generated/include/generated"
     read: set[str] = set()
-    for unit, name in ((_BOUNDS, "bounds.h"), (_RQ_OFFSETS, "rq-offsets.h")):
+    units = ((_BOUNDS, "bounds.h"), (_SIZES, "asm-offsets.h"), (_RQ_OFFSETS, "rq-offsets.h"))
+    for _, name in units:
+        (generated / name).write_text("")
+    for unit, name in units:
         if not (work / unit).is_file():
             continue
-        (generated / name).write_text("")
         place = out / f"{Path(unit).stem}.s"
         read.update(cc.compile_unit(compiler, work, unit, place, to_assembly=True))
-        (generated / name).write_text(headers.constants(place.read_text(), name))
+        (generated / name).write_text(headers.constants(place.read_text()))
     return read
 
 

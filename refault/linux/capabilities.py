@@ -19,6 +19,11 @@ CAPABILITIES: dict[str, tuple[tuple[str, ...], str]] = {
     "PCPU_HOT": (("arch/x86/include/asm/current.h",), r"struct pcpu_hot\b"),
     "IS_VALID_CR0": (("arch/x86/include/asm/kvm-x86-ops.h",), r"KVM_X86_OP\(is_valid_cr0\)"),
     "CPUID_ENTRY_INDEX": (("arch/x86/kvm/cpuid.h",), r"kvm_find_cpuid_entry_index\("),
+    "CPUID_ENTRY2": (
+        ("arch/x86/kvm/cpuid.h",),
+        r"static inline struct kvm_cpuid_entry2 \*kvm_find_cpuid_entry\(",
+    ),
+    "INLINE_KICK": ((_COMMON,), r"static inline void kvm_vcpu_kick\("),
     "GOVERNED_FEATURES": ((_KVM_HOST,), r"\bgoverned_features;"),
     "CPU_CAPS": ((_KVM_HOST,), r"\bcpu_caps\["),
     "SHRINKER_ALLOC": (("include/linux/shrinker.h",), r"\bshrinker_alloc\("),
@@ -33,6 +38,11 @@ CAPABILITIES: dict[str, tuple[tuple[str, ...], str]] = {
         r"void kvm_inject_page_fault\([^)]*bool from_hardware\)",
     ),
     "LOAD_PDPTRS_MMU": ((_KVM_HOST,), r"load_pdptrs\(struct kvm_vcpu \*vcpu, struct kvm_mmu"),
+    "PDPTRS_OF_VCPU": (
+        ("arch/x86/kvm/regs.h", "arch/x86/kvm/kvm_cache_regs.h"),
+        r"vcpu->arch\.pdptrs\[",
+    ),
+    "WRITE_PHYS": ((_KVM_HOST,), r"\bemulator_write_phys\("),
     "EMULATE_MSR_WRITE": ((_KVM_HOST,), r"\bkvm_emulate_msr_write\("),
     "ROOT_INFO": ((_KVM_HOST,), r"struct kvm_mmu_root_info root;"),
     "ROOT_ROLE": ((_KVM_HOST,), r"\broot_role;"),

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from refault.errors import BuildFailed, NoCompiler
 from refault.linux.confine import Confinement, Limits, run_confined
-from refault.linux.units import KERNEL_HALF, PROGRAM_HALF
+from refault.linux.units import PROGRAM_HALF
 
 _INCLUDES = (
     "generated/arch/x86/include/generated",
@@ -127,10 +127,9 @@ def program_flags(*, sanitize: bool) -> list[str]:
 
 def flags_of(compiler: Compiler, work: Path, unit: str, *, sanitize: bool) -> list[str]:
     """The flags of any unit; ours are named ``runtime/…``."""
-    name = unit.removeprefix("runtime/")
-    if unit.startswith("runtime/") and name in PROGRAM_HALF:
+    is_ours = unit.startswith("runtime/")
+    if is_ours and unit.removeprefix("runtime/") in PROGRAM_HALF:
         return program_flags(sanitize=sanitize)
-    is_ours = unit.startswith("runtime/") and name in KERNEL_HALF
     return flags(compiler, work, is_tree=not is_ours, sanitize=sanitize)
 
 

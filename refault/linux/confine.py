@@ -3,7 +3,7 @@
 A launcher closes everything before the program starts, so that constructors run inside too::
 
     python confine.py SETTINGS -- COMMAND…
-      ├── limits       processor time, memory, size of files, processes      setrlimit(2)
+      ├── limits       processor time, memory, size of files                 setrlimit(2)
       ├── files        nothing but the folders named                         Landlock (Linux 5.13)
       ├── network      none                                                  Landlock, seccomp
       ├── privileges   none to gain                                          PR_SET_NO_NEW_PRIVS
@@ -26,6 +26,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from refault.linux.launcher import landlock_version
+
 LAUNCHER = Path(__file__).with_name("launcher.py")
 #: What a compiler or a program may write to a pipe before it is told no more.
 OUTPUT_BYTES = 1 << 20
@@ -39,7 +41,6 @@ class Limits:
     cpu_seconds: int
     memory_bytes: int
     file_bytes: int
-    processes: int = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,6 +82,18 @@ class Ended:
     def ended(self) -> str:
         """In words."""
         return how_it_ended(self.returncode)
+
+
+def protections() -> dict[str, str]:
+    """What stands between a patch and this machine, and where there is nothing."""
+    version = landlock_version()
+    files = f"closed but for what is named (Landlock {version})" if version else ""
+    return {
+        "files": files or "NOT closed: this kernel has no Landlock (Linux 5.13 and later)",
+        "network": "closed (seccomp)",
+        "system calls": "of the compiler: those of a list forbidden; of the program: few allowed",
+        "limits": "processor time, memory, size of files; not the number of processes",
+    }
 
 
 def how_it_ended(returncode: int) -> str:

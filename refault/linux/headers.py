@@ -3,7 +3,8 @@
 ======================  =============================================================
 autoconf.h              :mod:`refault.linux.settings`
 asm wrappers            one line each, as the tree's ``Kbuild`` lists say
-bounds.h, rq-offsets.h  constants the tree's own C file computes (the compiler is asked)
+bounds.h, rq-offsets.h  constants that the tree's own C files compute (the compiler is asked)
+asm-offsets.h           as those, from a file of ours
 timeconst.h             factors that nothing here multiplies by
 others                  constants that nothing here reads, with some value
 ======================  =============================================================
@@ -51,10 +52,10 @@ def write_headers(tree: Path, into: Path) -> None:
         _write(into / name, f"#include <asm-generic/{wrapped}>\n")
 
 
-def constants(assembly: str, guard: str) -> str:
+def constants(assembly: str) -> str:
     """A header of the constants that a file of ``DEFINE()`` lines compiled to."""
     lines = [f"#define {name} {value}" for name, value in _DEFINED.findall(assembly)]
-    return "\n".join([f"#ifndef {guard}", f"#define {guard}", *lines, "#endif", ""])
+    return "\n".join(["#pragma once", *lines, ""])
 
 
 def release_of(tree: Path) -> str:
@@ -79,7 +80,6 @@ def _fixed(tree: Path, release: str) -> Iterator[tuple[str, str]]:
     code = (numbers[0] << 16) + (numbers[1] << 8) + min(255, numbers[2])
     yield f"{COMMON}/generated/autoconf.h", autoconf(tree)
     yield f"{COMMON}/generated/timeconst.h", timeconst()
-    yield f"{COMMON}/generated/asm-offsets.h", ""
     yield f"{COMMON}/generated/compile.h", ""
     yield f"{COMMON}/generated/utsrelease.h", f'#define UTS_RELEASE "{release}"\n'
     number_of = "(((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))"

@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from refault.errors import NotATree
+from refault.linux.capabilities import capabilities
 from refault.linux.headers import release_of
 
 #: What of a tree may be read: everything the closure of the compiled files lies in.
 PARTS = ("Makefile", "arch/x86", "include", "virt", "lib", "kernel")
-#: The one file without which nothing can be done, and the oldest release that has it.
+#: The one file without which nothing can be done.
 MMU = "arch/x86/kvm/mmu/mmu.c"
-OLDEST = (5, 10)
 
 _ARCHIVES = (".tar", ".tar.xz", ".tar.gz", ".tar.bz2", ".tgz")
 
@@ -72,12 +72,11 @@ def _checked(root: Path, source: Path) -> Tree:
             "directory, a tarball of it, or a linux-source package"
         )
     release = release_of(root)
-    numbers = tuple(int(part) for part in re.findall(r"\d+", release)[:2])
-    if numbers < OLDEST or not (root / MMU).is_file():
+    if not (root / MMU).is_file() or not capabilities(root)["STATS_DESC"]:
         raise NotATree(
-            f"{source}: Linux {release} is older than {OLDEST[0]}.{OLDEST[1]}, and how its MMU is "
-            "to be compiled and driven is not known here; the kernels of 2010 are the catalogue's "
-            "(refault patches list)"
+            f"{source}: Linux {release} has no tables of KVM's statistics, which came with 5.14; "
+            "how an older MMU is to be driven is not known here. The kernels of 2010 are the "
+            "catalogue's: refault patches"
         )
     return Tree(root, source, release)
 

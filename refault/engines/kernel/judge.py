@@ -1,7 +1,8 @@
 """From the outcomes a program gave to the records every engine keeps.
 
 The program says what came of each operation; whether that is what the real guest saw is said here,
-by the process that asked. A program cannot call itself right.
+by the process that asked. A tree that breaks cannot call itself right; one that was written to
+deceive could still answer what it was not shown by its tables.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ ALIAS(mutex_lock, rf_nothing);
 ALIAS(mutex_unlock, rf_nothing);
 ALIAS(mutex_lock_killable, rf_nothing);
 ALIAS(__mutex_init, rf_nothing);
+ALIAS(mutex_init_generic, rf_nothing);
 ALIAS(down_read, rf_nothing);
 ALIAS(up_read, rf_nothing);
 ALIAS(down_write, rf_nothing);
@@ -62,6 +63,7 @@ ALIAS(___ratelimit, rf_nothing);
 /* Accounts: nobody reads them. */
 ALIAS(__mod_lruvec_page_state, rf_nothing);
 ALIAS(__lruvec_stat_mod_folio, rf_nothing);
+ALIAS(lruvec_stat_mod_folio, rf_nothing);
 ALIAS(mark_page_accessed, rf_nothing);
 
 /* Pages of the guest are never the allocator's. */

@@ -179,9 +179,11 @@ bool kvm_make_all_cpus_request(struct kvm *vm, unsigned int request)
 	return request_all(request, NULL);
 }
 
+#if !RF_HAS_INLINE_KICK
 void kvm_vcpu_kick(struct kvm_vcpu *vcpu)
 {
 }
+#endif
 
 void __kvm_vcpu_kick(struct kvm_vcpu *vcpu, bool wait)
 {
@@ -217,7 +219,7 @@ static void emulate_store(struct kvm_vcpu *vcpu)
 		rf_access.outcome = RF_MMIO;
 		return;
 	}
-	emulator_write_phys(vcpu, gpa, &rf_access.value, rf_access.size);
+	RF_WRITE_PHYS(vcpu, gpa, (void *)&rf_access.value, rf_access.size);
 	rf_access.outcome = RF_OK;
 	rf_access.address = gpa;
 	rf_access.emulated = 1;
@@ -353,6 +355,13 @@ static struct kvm_cpuid_entry2 *guest_cpuid(u32 function)
 	       function == 0x80000008 ? &sizes : NULL;
 }
 
+#if RF_HAS_CPUID_ENTRY2
+struct kvm_cpuid_entry2 *kvm_find_cpuid_entry2(struct kvm_cpuid_entry2 *entries, int count,
+					       u32 function, u64 index)
+{
+	return guest_cpuid(function);
+}
+#else
 /* Two and three arguments, by release: the first two are the same. */
 struct kvm_cpuid_entry2 *kvm_find_cpuid_entry(struct kvm_vcpu *vcpu, u32 function RF_CPUID_INDEX)
 {
@@ -363,6 +372,7 @@ struct kvm_cpuid_entry2 *kvm_find_cpuid_entry_index(struct kvm_vcpu *vcpu, u32 f
 {
 	return guest_cpuid(function);
 }
+#endif
 
 int cpuid_query_maxphyaddr(struct kvm_vcpu *vcpu)
 {
@@ -430,6 +440,12 @@ void *xa_store(struct xarray *array, unsigned long index, void *entry, gfp_t fla
 	return NULL;
 }
 
+int __xa_insert(struct xarray *array, unsigned long index, void *entry, gfp_t flags)
+{
+	rf_vcpus[index] = entry;
+	return 0;
+}
+
 void *xa_find(struct xarray *array, unsigned long *index, unsigned long max, xa_mark_t mark)
 {
 	for (; *index <= max && *index < RF_VCPUS_MAX; ++*index)
@@ -486,7 +502,7 @@ int register_shrinker(struct shrinker *shrinker RF_SHRINKER_NAME)
 
 void rf_set_up_vcpu(struct kvm_vcpu *vcpu)
 {
-	vcpu->arch.regs_avail = ~0;
+	memset(&vcpu->arch.regs_avail, 0xff, sizeof(vcpu->arch.regs_avail));
 	vcpu->arch.maxphyaddr = GUEST_PHYS_BITS;
 	vcpu->arch.reserved_gpa_bits = rsvd_bits(GUEST_PHYS_BITS, 63);
 	vcpu->arch.cr4_guest_rsvd_bits = ~0x7ffUL;

@@ -32,6 +32,23 @@
 #define RF_LOAD_PDPTRS(vcpu, cr3) load_pdptrs(vcpu, cr3)
 #endif
 
+#if RF_HAS_PDPTRS_OF_VCPU
+#define RF_PDPTRS(vcpu) ((vcpu)->arch.pdptrs)
+#else
+#define RF_PDPTRS(vcpu) ((vcpu)->arch.mmu->pdptrs)
+#endif
+
+#if RF_HAS_WRITE_PHYS
+#define RF_WRITE_PHYS(vcpu, gpa, value, bytes) emulator_write_phys(vcpu, gpa, value, bytes)
+#else
+#include "mmu/page_track.h"
+#define RF_WRITE_PHYS(vcpu, gpa, value, bytes) \
+	do { \
+		kvm_vcpu_write_guest(vcpu, gpa, value, bytes); \
+		kvm_page_track_write(vcpu, gpa, value, bytes); \
+	} while (0)
+#endif
+
 #if RF_HAS_EMULATE_MSR_WRITE
 #define RF_SET_MSR(vcpu, msr, value) kvm_emulate_msr_write(vcpu, msr, value)
 #else

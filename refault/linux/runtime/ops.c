@@ -260,7 +260,7 @@ void rf_store_unmapped(int index, rf_u64 gpa, int size, rf_u64 value)
 	is_guarded = RF_TRY_TO_UNSYNC(vcpu, gpa >> PAGE_SHIFT);
 	write_unlock(&rf_kvm->mmu_lock);
 	if (is_guarded)
-		emulator_write_phys(vcpu, gpa, &value, size);
+		RF_WRITE_PHYS(vcpu, gpa, (void *)&value, size);
 	else
 		memcpy((void *)(RF_RAM + gpa), &value, size);
 }
@@ -275,7 +275,7 @@ void rf_registers(int index, struct rf_registers *registers)
 	registers->cr4 = vcpu->arch.cr4;
 	registers->efer = vcpu->arch.efer;
 	for (i = 0; i < 4; i++)
-		registers->pdptes[i] = vcpu->arch.mmu->pdptrs[i];
+		registers->pdptes[i] = RF_PDPTRS(vcpu)[i];
 }
 
 /* --- counters: the tree's own tables of statistics -------------------------------------------------------- */
