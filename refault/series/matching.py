@@ -94,6 +94,7 @@ def remedies(matches: Sequence[Match], option: str) -> tuple[str, ...]:
     return (
         f"if it is in the catalogue, map it by hand: {option}{first.index}={name}",
         f"if it is not to be compared, leave it out: {option}{first.index}=-",
+        "if it is of your own tree: refault kernel build TREE --patch FILE",
         "if it is new, add it to the model: docs/howto/add-a-variant.md",
     )
 

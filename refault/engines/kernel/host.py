@@ -83,7 +83,7 @@ class Host:
         store = Store()
         build = store.named(variant.build)
         try:
-            self._program = self._started(store.program(build.digest), build.is_sanitized)
+            self.program = self._started(store.program(build.digest), build.is_sanitized)
         except ProgramDied as died:
             raise ReplayRefused(f"the kernel's program {died}") from died
         self._take_reports(None, 0)
@@ -137,7 +137,7 @@ class Host:
     def abort(self) -> None:
         """Make :meth:`execute`, in another thread, end soon; the host is of no use any more."""
         self._is_aborted = True
-        self._program.abort()
+        self.program.abort()
 
     def _run(self, ops: op.Operations, start: int, end: int) -> None:
         if self.stopped or start >= end:
@@ -145,12 +145,12 @@ class Host:
         if self._is_aborted:
             raise ReplayCancelled(_ABORTED)
         self._check_rows(ops, start, end)
-        words = self._program.words
+        words = self.program.words
         for name in _COLUMNS:
             words[name][start:end] = getattr(ops, name)[start:end]
         died = None
         try:
-            self._program.execute(start, end)
+            self.program.execute(start, end)
         except ProgramDied as error:
             if not error.is_its_own:
                 raise ReplayRefused(f"the kernel's program {error}") from error
@@ -205,7 +205,7 @@ class Host:
     # --- what the program wrote besides outcomes ----------------------------------------------
 
     def _take_reports(self, ops: op.Operations | None, shift: int) -> None:
-        words = self._program.words
+        words = self.program.words
         count = min(int(words["report_count"]), channel.REPORTS)
         for report in words["reports"][:count].copy():
             text = _clean(report["text"])
@@ -237,7 +237,7 @@ class Host:
             )
 
     def _read_counters(self) -> dict[str, int]:
-        words = self._program.words
+        words = self.program.words
         count = min(int(words["counter_count"]), channel.COUNTERS)
         found: dict[str, int] = {}
         names, values = words["names"][:count].copy(), words["counters"][:count].copy()
@@ -249,7 +249,7 @@ class Host:
         return found
 
     def _lied(self, what: str) -> ReplayRefused:
-        self._program.abort()
+        self.program.abort()
         return ReplayRefused(f"the kernel's program answered what cannot be: {what}")
 
     def counters(self) -> dict[str, int]:
@@ -269,9 +269,9 @@ class Host:
         """Those pages in order: gfn, role as this tree lays it out, unsync, roots, present."""
         if self.stopped:
             return []
-        words = self._program.words
+        words = self.program.words
         words["wants_pages"] = 1
-        self._program.execute(0, 0)
+        self.program.execute(0, 0)
         words["wants_pages"] = 0
         count = int(words["page_count"])
         if count > channel.PAGES:

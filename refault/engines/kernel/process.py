@@ -99,6 +99,11 @@ class Program:
         self._finalizer = weakref.finalize(self, _end, self._process, self._asked, self._answered)
         self._wait()
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def execute(self, start: int, end: int) -> None:
         """Let it execute rows ``start`` to ``end`` - 1 of the channel."""
         self.words["start"], self.words["end"] = start, end
