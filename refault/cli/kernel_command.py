@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +14,7 @@ from refault.cli.mail_files import contents
 from refault.cli.progress import progress_bars
 from refault.cli.tables import show
 from refault.cli.terminal import print_error, print_json
-from refault.errors import InvalidParameter, NotFound
+from refault.errors import InvalidParameter, KernelError, NotFound
 
 if TYPE_CHECKING:
     from refault.linux.store import Build, Store
@@ -69,7 +71,11 @@ def build(
         check_name(name)
     series = patch_files.read(contents(patch)) if patch else []
     store = Store()
-    with opened(tree, store.root / "trees") as found, progress_bars(enabled=not as_json) as bars:
+    with (
+        _writing(store),
+        opened(tree, store.root / "trees") as found,
+        progress_bars(enabled=not as_json) as bars,
+    ):
         bar = bars.add_task("compiling")
 
         def tell(done: int, total: int, unit: str) -> None:
@@ -110,7 +116,11 @@ def pack_tree(
     if not out.name.endswith(".tar.xz"):
         raise InvalidParameter(f"{out}: an archive's name ends with .tar.xz")
     store = Store()
-    with opened(tree, store.root / "trees") as found, progress_bars(enabled=True) as bars:
+    with (
+        _writing(store),
+        opened(tree, store.root / "trees") as found,
+        progress_bars(enabled=True) as bars,
+    ):
         bar = bars.add_task("compiling")
 
         def tell(done: int, total: int, unit: str) -> None:
@@ -235,6 +245,19 @@ def check(
         print(f"kernel:{name}: {found}")
     if not found.is_whole:
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _writing(store: Store) -> Iterator[None]:
+    """Say of a full disk, or a folder that is not ours, where it is."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or store.root
+        raise KernelError(
+            f"{place}: {error.strerror}; kernels are kept in {store.root} "
+            "(REFAULT_KERNELS names another folder)"
+        ) from error
 
 
 def _checked(made: Build, store: Store) -> Build:

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -18,13 +19,15 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from refault.errors import InvalidParameter, UnknownKernel
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}(\+1(\.\.[1-9][0-9]?)?)?")
+#: No build takes longer.
+_SCRATCH_SECONDS = 24 * 3600
 _OWN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
 
@@ -81,9 +84,10 @@ class Store:
         """The build of that digest, if it is there whole."""
         try:
             body = json.loads((self.root / "builds" / digest / "build.json").read_text())
-        except (OSError, ValueError):
+            build = Build.from_dict(body)
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        return Build.from_dict(body) if self.program(digest).is_file() else None
+        return build if self.program(digest).is_file() else None
 
     def put(self, build: Build) -> None:
         """Write down a build whose program is there."""
@@ -100,7 +104,8 @@ class Store:
         """The digest of each name, in the order of names."""
         found = {}
         for path in sorted((self.root / "names").glob("*.json"), key=lambda path: path.stem):
-            found[path.stem] = str(json.loads(path.read_text())["digest"])
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                found[path.stem] = str(json.loads(path.read_text())["digest"])
         return found
 
     def named(self, name: str) -> Build:
@@ -185,6 +190,10 @@ class Store:
         """A folder that is gone when it is left."""
         place = self.root / "scratch"
         place.mkdir(parents=True, exist_ok=True)
+        for left in place.iterdir():
+            # Of a build that was killed.
+            if time.time() - left.stat().st_mtime > _SCRATCH_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
         return tempfile.TemporaryDirectory(dir=place, prefix="build-")
 
 
@@ -208,11 +217,6 @@ def check_name(name: str) -> str:
 def prefix_name(name: str, count: int) -> str:
     """What the first ``count`` patches of a series on a kernel are called."""
     return name if not count else f"{name}+1" if count == 1 else f"{name}+1..{count}"
-
-
-def is_name(text: str) -> bool:
-    """Whether a build can be called that."""
-    return _NAME.fullmatch(text) is not None
 
 
 def file_digest(path: Path) -> str:

@@ -1,7 +1,9 @@
 """What counts as a tree, and what is derived from one without a compiler."""
 
 import io
+import os
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -120,3 +122,26 @@ def test_prefixes_are_named_after_their_patches():
 def test_an_unknown_kernel_says_how_to_build_one(tmp_path):
     with pytest.raises(UnknownKernel, match="refault kernel build"):
         Store(tmp_path).named("mine")
+
+
+def test_a_damaged_store_is_as_good_as_an_empty_one(tmp_path):
+    store = Store(tmp_path)
+    for name, text in (("names/mine.json", "{"), ("names/other.json", '{"digest": "ab"}')):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "builds/ab").mkdir(parents=True)
+    (tmp_path / "builds/ab/build.json").write_text('{"digest": "ab"}')
+    assert store.names() == {"other": "ab"}
+    for name in ("mine", "other"):
+        with pytest.raises(UnknownKernel, match="refault kernel build"):
+            store.named(name)
+
+
+def test_what_a_killed_build_left_is_removed_a_day_later(tmp_path):
+    left, young = tmp_path / "scratch/build-old", tmp_path / "scratch/build-young"
+    for folder in (left, young):
+        folder.mkdir(parents=True)
+    os.utime(left, (0, 0))
+    with Store(tmp_path).scratch() as folder:
+        assert Path(folder).is_dir()
+    assert (left.exists(), young.exists()) == (False, True)
