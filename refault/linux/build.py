@@ -76,7 +76,7 @@ def build_series(
         for number, patch in enumerate(patches, 1):
             applied.append(patch.title)
             work = Path(folder) / f"patched-{number}"
-            _copy_read(before, work, base.read)
+            _copy_read(before, work, base.read, tree.root)
             apply(patch, work / "tree", tree.root)
             headers.write_headers(work / "tree", work / "generated")
             builds.append(_build(work, tree, tuple(applied), store, options, told).build)
@@ -120,6 +120,7 @@ class _Built:
 def _lay_out(work: Path, root: Path) -> None:
     work.mkdir()
     (work / "tree").symlink_to(root.resolve())
+    (work / "original").symlink_to(root.resolve())
     _write_generated(work)
 
 
@@ -138,14 +139,19 @@ def _write_ours(work: Path) -> None:
     (generated / "operations.h").write_text(f"enum {{\n{kinds}}};\n")
 
 
-def _copy_read(before: Path, work: Path, read: frozenset[str]) -> None:
-    """A folder of real files: what was read, and what the headers of ours are made from."""
+def _copy_read(before: Path, work: Path, read: frozenset[str], root: Path) -> None:
+    """A folder of real files, to be patched: as patched so far, or what was read of the tree."""
     tree = before / "tree"
-    for name in sorted(read | {f"tree/{name}" for name in headers.READS}):
-        if name.startswith("tree/") and (before / name).is_file():
-            place = work / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(tree / name.removeprefix("tree/"), place)
+    if tree.is_symlink():
+        for name in sorted(read | {f"tree/{name}" for name in headers.READS}):
+            if name.startswith("tree/") and (before / name).is_file():
+                place = work / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(before / name, place)
+    else:
+        shutil.copytree(tree, work / "tree")
+    # What a patch includes besides is taken from where it always was.
+    (work / "original").symlink_to(root.resolve())
     _write_generated(work)
 
 

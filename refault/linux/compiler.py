@@ -4,7 +4,8 @@ It works in a folder laid out the same for every build, so that nothing in an ob
 was made::
 
     work/
-    ├── tree/        the tree, or a link to it
+    ├── tree/        what was read of the tree, patched; or a link to it
+    ├── original/    a link to the tree: for what a patch includes that was not read before
     ├── generated/   refault.linux.headers
     └── runtime/     refault/linux/runtime
 """
@@ -57,11 +58,11 @@ _KERNEL = (
     "-D__KBUILD_MODNAME=kmod_kvm",
 )
 #: Names and lines in objects are the tree's own, wherever it lies.
-_NAMES = ("-ffile-prefix-map=tree/=",)
+_NAMES = ("-ffile-prefix-map=tree/=", "-ffile-prefix-map=original/=")
 _SANITIZED = ("-fsanitize=address", "--param=asan-stack=0", "--param=asan-globals=0")
 
 #: Raised by hand when the flags of a unit change.
-FLAGS_VERSION = 2
+FLAGS_VERSION = 3
 _UNIT_LIMITS = Limits(cpu_seconds=120, memory_bytes=2 << 30, file_bytes=64 << 20)
 _RELOCATIONS_BYTES = 64 << 20
 _UNDEFINED = re.compile(r"undefined reference to [`'\"]([^'`\"]+)['`\"]")
@@ -110,6 +111,7 @@ def flags(compiler: Compiler, work: Path, *, is_tree: bool, sanitize: bool) -> l
         *_NAMES,
         *("-isystem", compiler.headers),
         *(f"-I{folder}" for folder in _INCLUDES),
+        *(f"-I{folder.replace('tree/', 'original/')}" for folder in _INCLUDES if "tree/" in folder),
         *(word for name in included for word in ("-include", name)),
         *(() if is_tree else ("-DRF_RUNTIME", "-Iruntime", "-Igenerated")),
         *(_SANITIZED if is_tree and sanitize else ()),
@@ -233,7 +235,7 @@ def _called(objects: Sequence[str], confinement: Confinement, work: Path) -> set
 
 def _confinement(compiler: Compiler, work: Path, out: Path) -> Confinement:
     return Confinement(
-        reads=(*TOOLCHAIN, work, (work / "tree").resolve(), Path(compiler.headers)),
+        reads=(*TOOLCHAIN, work, (work / "original").resolve(), Path(compiler.headers)),
         writes=(out,),
         limits=_UNIT_LIMITS,
     )
@@ -258,4 +260,6 @@ def _messages(text: str, lines_max: int = 12) -> str:
     """The compiler's errors, each with its place, without the way there."""
     lines = [line for line in text.splitlines() if line.strip()]
     told = [line for line in lines if "error:" in line or "Error:" in line] or lines
-    return "\n".join(line.removeprefix("tree/") for line in told[:lines_max])
+    return "\n".join(
+        line.removeprefix("tree/").removeprefix("original/") for line in told[:lines_max]
+    )

@@ -42,6 +42,20 @@ def test_a_patch_that_does_not_apply_names_file_and_hunk(build, patch_of):
         build("6.12", [broken])
 
 
+def test_a_file_that_a_patch_adds_is_there_for_the_patches_after_it(build, patch_of):
+    include = '#include "mmu/refault_test.h"'
+    (uses,) = patch_of("6.12", ("Use it", at_the_end(f"{include}\nint added = ADDED;")))
+    adds = (
+        b"From: A <a@developer.example>\nSubject: [PATCH 1/2] Add a header\n\n---\n"
+        b"diff --git a/arch/x86/kvm/mmu/refault_test.h b/arch/x86/kvm/mmu/refault_test.h\n"
+        b"new file mode 100644\n--- /dev/null\n+++ b/arch/x86/kvm/mmu/refault_test.h\n"
+        b"@@ -0,0 +1 @@\n+#define ADDED 1\n"
+    )
+    base, added, used = build("6.12", [adds, uses.replace(b"[PATCH]", b"[PATCH 2/2]")])
+    assert added.objects == base.objects
+    assert used.objects != base.objects
+
+
 def test_a_patch_outside_the_tree_is_refused(build):
     patch = (
         b"Subject: [PATCH] Out\n\n--- a/../../outside.c\n+++ b/../../outside.c\n"
