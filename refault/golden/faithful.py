@@ -15,7 +15,8 @@ from refault.errors import Unfaithful
 from refault.replay.session import replay
 from refault.results import DISAGREEMENTS, RunResult
 
-_ROOT = Path(__file__).parents[2]
+#: Where an installed package has the captures, and a checkout.
+_PLACES = (Path(__file__).with_name("captures"), Path(__file__).parents[2] / "demo/traces")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Agreement:
 
 def captures() -> list[Path]:
     """The captures that every kernel is held to."""
-    return sorted((_ROOT / "demo/traces").glob("*.rft"))
+    return sorted(path for place in _PLACES for path in place.glob("*.rft"))
 
 
 def agreement_of(

@@ -118,7 +118,11 @@ struct rf_outcome rf_do_access(int vcpu, rf_u64 gva, int kind, int user, int siz
 {
 	struct rf_outcome outcome = { RF_LIVELOCK, 0, 0, 0 };
 	rf_u64 host, refused = 0;
-	int turn;
+	int turn, room = 8 - (int)(gva & 7);
+
+	/* A store never leaves its aligned word, whatever a trace says. */
+	if (size > room)
+		size = room;
 
 	for (turn = 0; turn < EXITS_MAX; turn++) {
 		int code;

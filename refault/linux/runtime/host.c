@@ -45,8 +45,9 @@ struct task_struct *current_task;
 
 /* Every section of the first TiB is there: pfn_valid() is asked about guest frames. */
 #define SECTIONS ((1UL << 40) >> SECTION_SIZE_BITS)
+#define SECTIONS_MAX (1UL << (52 - SECTION_SIZE_BITS))
 static struct mem_section sections[SECTIONS];
-static struct mem_section *roots[(1UL << (52 - SECTION_SIZE_BITS)) / (PAGE_SIZE / sizeof(struct mem_section))];
+static struct mem_section *roots[SECTIONS_MAX / (PAGE_SIZE / sizeof(struct mem_section))];
 static struct mem_section_usage usage;
 struct mem_section **mem_section = roots;
 
@@ -151,7 +152,7 @@ struct shrinker *rf_shrinker;
 
 struct rf_access rf_access;
 
-/* The bit of a request that other processors' interrupts are counted by. */
+/* Ask every vCPU; was there one on another processor that had not been asked yet? */
 static bool request_all(unsigned int request, struct kvm_vcpu *except)
 {
 	bool is_interrupted = false;

@@ -26,10 +26,10 @@
 #define SHARED 5
 #define PAGE 4096UL
 
-/* Why a row was not executed: refault/replay/records.py, SKIP_*. */
 /* Of captures alone: refault/replay/operations.py, TABLE_WRITE. */
 #define OP_TABLE_WRITE 200
 
+/* Why a row was not executed: refault/replay/records.py, SKIP_*. */
 enum { NOT_BOOTED, OUTSIDE_MEMORY, UNSUPPORTED };
 /* How the outcome is known: refault/replay/operations.py, WITNESS_*. */
 enum { WITNESS_NONE, WITNESS_ACCESS, WITNESS_TABLE_STORE, WITNESS_SNAPSHOT, WITNESS_FAULT,
@@ -270,8 +270,10 @@ static int guest_operation(int kind, int vcpu, int user, int aux, rf_u64 a, rf_u
 		is_booted[vcpu] = 1;
 		return RF_NONE;
 	}
-	if (kind == OP_TABLE_WRITE && (!rf_has_memory(a >> 12)))
+	if (kind == OP_TABLE_WRITE && !rf_has_memory(a >> 12))
 		return skip(OUTSIDE_MEMORY);
+	if (kind == OP_TABLE_WRITE && (a & 7) + aux > 8)
+		return skip(UNSUPPORTED);
 	if (kind == OP_TABLE_WRITE && !is_booted[vcpu]) {
 		memcpy((void *)(RF_RAM + a), &b, aux);
 		return RF_NONE;

@@ -24,7 +24,7 @@ typedef long long rf_s64;
 #define RF_GUEST_FRAMES (1ULL << 28)
 
 #define RF_VCPUS_MAX 64
-#define RF_SLOTS_MAX 32
+#define RF_SLOTS_MAX 36	/* refault/trace/format.py, MAX_SLOTS */
 
 /* --- outcomes: refault/replay/outcomes.py ---------------------------------------------------- */
 enum {
