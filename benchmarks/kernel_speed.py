@@ -2,7 +2,7 @@
 
 ``python benchmarks/kernel_speed.py [TREE…]`` takes trees, tarballs or packs (by default those that
 ``make trees`` keeps in ``.cache/trees``). Figures, each side by side on the same rows in memory,
-processor time, execution only, memory touched beforehand:
+processor time, execution only, from a fresh host:
 
 =====================  ==================================================================
 model_vs_kernel        the model's time (variant rel34) against the kernel's, captures
