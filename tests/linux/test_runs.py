@@ -62,7 +62,7 @@ def test_a_run_gives_the_same_bytes_again_and_in_company(build, release):
 def test_counters_are_the_trees_own(build):
     (base,) = build("6.12")
     (result,) = replay(WORKLOAD, [of(base)])
-    # As the prototype of this engine counted them, with its own glue (kernel-prototype, 3.2).
+    # As an earlier harness around the same code counted them, with glue of its own.
     assert result.counters["mmu_pte_write"] == 5571
     assert result.counters["mmu_flooded"] == 1554
     assert result.counters["remote_tlb_flush"] == 0
