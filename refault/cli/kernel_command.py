@@ -64,7 +64,7 @@ def build(
     """
     from refault.linux import patches as patch_files
     from refault.linux.build import Options, build_series
-    from refault.linux.store import Store, check_name, prefix_name
+    from refault.linux.store import Store, check_name
     from refault.linux.tree import opened
 
     if name is not None:
@@ -85,9 +85,7 @@ def build(
         name = name or f"linux-{found.release}".lower()
         bars.update(bar, description="checking", completed=0, total=1)
         builds[0] = _checked(builds[0], store)
-    names = [prefix_name(name, count) for count in range(len(builds))]
-    for each, made in zip(names, builds, strict=True):
-        store.set_name(each, made.digest)
+    names = store.set_names(name, builds)
     if as_json:
         print_json(
             [_document(each, made, builds[0]) for each, made in zip(names, builds, strict=True)]
@@ -289,10 +287,10 @@ def _tell_built(names: list[str], builds: list[Build]) -> None:
         print_error("this kernel has no Landlock: the compiler could read any file of yours")
     base = builds[0]
     print(f"Linux {base.release}, {base.files} files read; check: {base.check or 'not run'}")
-    before = base
+    before = None
     for name, made in zip(names, builds, strict=True):
         title = made.patches[-1] if made.patches else "as it is"
         print(f"  kernel:{name:<20} {made.digest[:_DIGITS]}  {title}")
-        if made is not base and made.objects == before.objects:
+        if before is not None and made.objects == before.objects:
             print("    changes nothing that is compiled here: every object is the same")
         before = made

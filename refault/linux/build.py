@@ -188,6 +188,8 @@ def _build(
     if build is None:
         build = _linked(compiler, work, tree, patches, store, options, objects, digest, len(read))
     told(total, total, "linked")
+    # The same program may have been built of another source, with other patches.
+    build = dataclasses.replace(build, source=str(tree.source), patches=patches)
     return _Built(build, frozenset(read))
 
 

@@ -14,6 +14,7 @@ from refault.errors import NoCompiler, PatchRefused, SeriesError
 
 _TOUCHED = re.compile(r"^diff --git a/(\S+) b/(\S+)", re.MULTILINE)
 _OLD_STYLE = re.compile(r"^(?:---|\+\+\+) [ab]/(\S+)", re.MULTILINE)
+_CREATED = re.compile(r"^--- /dev/null\s*\n\+\+\+ b/(\S+)", re.MULTILINE)
 _FAILED = re.compile(r"error: patch failed: ([^:\n]+):(\d+)")
 
 
@@ -48,11 +49,15 @@ def touched(diff: str) -> set[str]:
 def apply(patch: Patch, folder: Path, root: Path) -> None:
     """Apply a patch to the copy in ``folder``; files it names are fetched from ``root``.
 
+    What it changes of files that neither has (a pack has few) changes nothing here.
+
     Raises:
         PatchRefused: it does not apply; with the file and the line of the hunk.
     """
     if shutil.which("git") is None:
         raise NoCompiler("git is not there to apply patches with: apt-get install git")
+    created = set(_CREATED.findall(patch.diff))
+    elsewhere = []
     for name in patch.files:
         if ".." in Path(name).parts or name.startswith("/"):
             raise PatchRefused(f"{patch.title}: it names {name!r}, which is outside the tree")
@@ -60,8 +65,12 @@ def apply(patch: Patch, folder: Path, root: Path) -> None:
         if not place.exists() and original.is_file():
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(original, place)
+        elif not place.exists() and name not in created:
+            elsewhere.append(name)
+    if len(elsewhere) == len(patch.files):
+        return
     done = subprocess.run(
-        ["git", "apply", "--whitespace=nowarn", "-p1", "-"],
+        ["git", "apply", "--whitespace=nowarn", *(f"--exclude={name}" for name in elsewhere), "-"],
         cwd=folder,
         input=patch.diff.encode(),
         capture_output=True,

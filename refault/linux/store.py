@@ -20,7 +20,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +96,46 @@ class Store:
             json.dumps(build.to_dict(), indent=1, sort_keys=True),
         )
 
-    def set_name(self, name: str, digest: str) -> None:
-        """Call a build by that name from now on."""
-        write_whole(self.root / "names" / f"{name}.json", json.dumps({"digest": digest}))
+    def set_names(self, name: str, builds: Sequence[Build]) -> list[str]:
+        """Call a kernel and the prefixes of a series on it so; answers their names.
+
+        Prefixes of an earlier series of that name are forgotten. What was asked for stands with
+        the name: another series may come to the same program.
+        """
+        names = [prefix_name(name, count) for count in range(len(builds))]
+        for each, build in zip(names, builds, strict=True):
+            body = {"digest": build.digest, "source": build.source, "patches": build.patches}
+            write_whole(self.root / "names" / f"{each}.json", json.dumps(body))
+        self._forget([known for known in self._series(name) if known not in names])
+        return names
+
+    def _series(self, name: str) -> list[str]:
+        return [known for known in self.names() if known == name or known.startswith(f"{name}+")]
+
+    def _forget(self, gone: Sequence[str]) -> None:
+        """Forget names, and the programs that no name is left for."""
+        digests = {name: digest for name, digest in self.names().items() if name in gone}
+        for known in gone:
+            (self.root / "names" / f"{known}.json").unlink(missing_ok=True)
+        for digest in set(digests.values()) - set(self.names().values()):
+            shutil.rmtree(self.root / "builds" / digest, ignore_errors=True)
 
     def names(self) -> dict[str, str]:
         """The digest of each name, in the order of names."""
-        found = {}
-        for path in sorted((self.root / "names").glob("*.json"), key=lambda path: path.stem):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                found[path.stem] = str(json.loads(path.read_text())["digest"])
-        return found
+        paths = sorted((self.root / "names").glob("*.json"), key=lambda path: path.stem)
+        found = {path.stem: self._asked(path.stem) for path in paths}
+        return {name: str(body["digest"]) for name, body in found.items() if body}
+
+    def _asked(self, name: str) -> dict[str, Any]:
+        """What stands with a name; nothing if that cannot be read."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            body = json.loads((self.root / "names" / f"{name}.json").read_text())
+            return {
+                "digest": str(body["digest"]),
+                "source": str(body["source"]),
+                "patches": tuple(map(str, body["patches"])),
+            }
+        return {}
 
     def named(self, name: str) -> Build:
         """The build of that name, of a digest or of its beginning (8 digits at least).
@@ -126,24 +155,17 @@ class Store:
                 f"no kernel {name!r} is built here ({known}); build one: "
                 "refault kernel build TREE --name NAME"
             )
-        return build
+        return dataclasses.replace(build, **self._asked(name)) if name in names else build
 
     def remove(self, name: str) -> list[str]:
         """Forget a name and the prefixes of its series; answers what was forgotten.
 
         Programs that no name is left for go too.
         """
-        names = self.names()
-        gone = [known for known in names if known == name or known.startswith(f"{name}+")]
+        gone = self._series(name)
         if not gone:
             self.named(name)
-            return []
-        for known in gone:
-            (self.root / "names" / f"{known}.json").unlink(missing_ok=True)
-        kept = set(self.names().values())
-        for known in gone:
-            if names[known] not in kept:
-                shutil.rmtree(self.root / "builds" / names[known], ignore_errors=True)
+        self._forget(gone)
         return gone
 
     # --- compiled units ------------------------------------------------------------------------

@@ -42,6 +42,18 @@ def test_a_patch_that_does_not_apply_names_file_and_hunk(build, patch_of):
         build("6.12", [broken])
 
 
+def test_a_patch_on_files_that_are_not_read_is_told_to_change_nothing(build):
+    """A pack does not even have the file: that is no reason to refuse the series."""
+    patch = (
+        b"From: A <a@developer.example>\nSubject: [PATCH] Mend nested SVM\n\n---\n"
+        b"--- a/arch/x86/kvm/svm/nested.c\n+++ b/arch/x86/kvm/svm/nested.c\n"
+        b"@@ -1,2 +1,3 @@\n here\n+one more line\n there\n"
+    )
+    base, patched = build("6.12", [patch])
+    assert (patched.digest, patched.objects) == (base.digest, base.objects)
+    assert (base.patches, patched.patches) == ((), ("Mend nested SVM",))
+
+
 def test_a_file_that_a_patch_adds_is_there_for_the_patches_after_it(build, patch_of):
     include = '#include "mmu/refault_test.h"'
     (uses,) = patch_of("6.12", ("Use it", at_the_end(f"{include}\nint added = ADDED;")))

@@ -9,7 +9,7 @@ import pytest
 
 from refault.errors import InvalidParameter, NotATree, UnknownKernel
 from refault.linux import capabilities, headers, settings
-from refault.linux.store import Store, check_name, prefix_name
+from refault.linux.store import Build, Store, check_name, prefix_name
 from refault.linux.tree import opened
 
 MAKEFILE = "VERSION = {}\nPATCHLEVEL = {}\nSUBLEVEL = 3\nEXTRAVERSION =\n"
@@ -126,7 +126,13 @@ def test_an_unknown_kernel_says_how_to_build_one(tmp_path):
 
 def test_a_damaged_store_is_as_good_as_an_empty_one(tmp_path):
     store = Store(tmp_path)
-    for name, text in (("names/mine.json", "{"), ("names/other.json", '{"digest": "ab"}')):
+    for name, text in (
+        ("names/mine.json", "{"),
+        (
+            "names/other.json",
+            '{"digest": "ab", "source": "linux", "patches": []}',
+        ),
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     (tmp_path / "builds/ab").mkdir(parents=True)
@@ -145,3 +151,27 @@ def test_what_a_killed_build_left_is_removed_a_day_later(tmp_path):
     with Store(tmp_path).scratch() as folder:
         assert Path(folder).is_dir()
     assert (left.exists(), young.exists()) == (False, True)
+
+
+def test_a_name_tells_what_was_asked_for_and_forgets_an_earlier_series(tmp_path):
+    """Two series may come to one program; each name shows its own patches."""
+    store = Store(tmp_path)
+
+    def made(digest, *patches):
+        program = store.program(digest)
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text("")
+        build = Build(digest, "6.1.3", "gcc", "linux", patches, {}, (), is_sanitized=False, files=1)
+        store.put(build)
+        return build
+
+    store.set_names("first", [made("aa"), made("bb", "one"), made("cc", "one", "two")])
+    assert list(store.names()) == ["first", "first+1", "first+1..2"]
+    store.set_names("second", [made("aa"), made("bb", "another")])
+    assert store.named("first+1").patches == ("one",)
+    assert store.named("second+1").patches == ("another",)
+    store.set_names("first", [made("aa"), made("dd", "three")])
+    assert list(store.names()) == ["first", "first+1", "second", "second+1"]
+    assert [store.program(digest).exists() for digest in ("bb", "cc", "dd")] == [True, False, True]
+    assert store.remove("second") == ["second", "second+1"]
+    assert [store.program(digest).exists() for digest in ("aa", "bb")] == [True, False]

@@ -78,7 +78,6 @@ class Host:
         self._is_aborted = False
         self._slots: list[tuple[int, int, int]] = []
         self._vcpu_count = 0
-        self._counters: dict[str, int] = {}
         self._limit_is_due = variant.parameters.page_limit is not None
         store = Store()
         build = store.named(variant.build)
@@ -176,8 +175,6 @@ class Host:
             row = min(done, end - 1)
             self.stopped = True
             self.notes.findings.broke(kind, f"the program {died}", ops, row, row + shift)
-        else:
-            self._counters = self._read_counters()
 
     def _check_rows(self, ops: op.Operations, start: int, end: int) -> None:
         """Refuse what no host can have, as the other engines do."""
@@ -236,7 +233,12 @@ class Host:
                 Finding("kernel-warning", event, index, vcpu, None, None, None, message)
             )
 
-    def _read_counters(self) -> dict[str, int]:
+    def _lied(self, what: str) -> ReplayRefused:
+        self.program.abort()
+        return ReplayRefused(f"the kernel's program answered what cannot be: {what}")
+
+    def counters(self) -> dict[str, int]:
+        """The tree's own statistics after the last block it answered, under its names."""
         words = self.program.words
         count = min(int(words["counter_count"]), channel.COUNTERS)
         found: dict[str, int] = {}
@@ -247,14 +249,6 @@ class Host:
                 raise self._lied(f"it has a counter {word!r} of {value}")
             found[word] = value
         return found
-
-    def _lied(self, what: str) -> ReplayRefused:
-        self.program.abort()
-        return ReplayRefused(f"the kernel's program answered what cannot be: {what}")
-
-    def counters(self) -> dict[str, int]:
-        """The tree's own statistics, under its names, in its order."""
-        return dict(self._counters)
 
     def work(self) -> dict[str, int]:
         """Nothing: what of it the tree counts stands with its counters."""
