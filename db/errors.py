@@ -4,7 +4,8 @@
 
     ServiceError                   refault/errors.py, which has NotFound and Unavailable too
     ├── Conflict
-    │   └── RequestUnderWay        its Idempotency-Key is in use right now
+    │   ├── RequestUnderWay        its Idempotency-Key is in use right now
+    │   └── KernelNotBuilt         a kernel of a user's tree that nobody has built yet
     ├── NoSimulator                no worker has registered a simulator
     ├── UploadBusy                 another request writes to the same upload
     ├── UploadGone                 it expired, was refused, or its bytes were lost
@@ -25,6 +26,10 @@ class Conflict(ServiceError):
 
 class RequestUnderWay(Conflict):
     """A request with the same Idempotency-Key has no answer yet."""
+
+
+class KernelNotBuilt(Conflict):
+    """A kernel is not built with those patches, or not yet."""
 
 
 class NoSimulator(ServiceError):

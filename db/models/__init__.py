@@ -13,6 +13,7 @@
        │   Traces, patch sets, batches, runs and shards belong to projects; what is named by
        │   digest alone (variants, results) is everybody's, reached through a project's runs.
        │
+       │   Kernels of users' own trees stand in ``db/models/kernels.py``.
        │   Who may see a project stands in ``db/models/accounts.py``.
        │
        └──► results (trace digest, variant digest, simulator digest) ◄── simulators ◄── workers
@@ -34,6 +35,7 @@ from db.models.accounts import (
 )
 from db.models.base import Base
 from db.models.batches import Batch, BatchColumn, BatchEvent, BatchTrace
+from db.models.kernels import Kernel, KernelBuild, KernelPatch, Program, Tree
 from db.models.operations import Tally, Webhook, WebhookDelivery
 from db.models.patch_sets import Patch, PatchSet, PatchSetPatch, Variant
 from db.models.projects import FIRST_PROJECT, Made, Owned, Project
@@ -56,6 +58,9 @@ __all__ = [
     "Device",
     "IdempotencyKey",
     "Identity",
+    "Kernel",
+    "KernelBuild",
+    "KernelPatch",
     "LoginFlow",
     "LoginSession",
     "Made",
@@ -65,6 +70,7 @@ __all__ = [
     "PatchSet",
     "PatchSetPatch",
     "Placement",
+    "Program",
     "Project",
     "RateWindow",
     "Result",
@@ -75,6 +81,7 @@ __all__ = [
     "Tally",
     "Token",
     "Trace",
+    "Tree",
     "Upload",
     "User",
     "Variant",

@@ -25,7 +25,7 @@ from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
 from db.models.projects import Owned
 
 ROLES = ("viewer", "contributor", "maintainer")
-SCOPES = ("read", "upload", "submit", "admin")
+SCOPES = ("read", "upload", "submit", "build", "admin")
 
 
 class User(Base):

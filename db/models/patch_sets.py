@@ -4,6 +4,7 @@ import uuid
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest
@@ -73,6 +74,12 @@ class PatchSet(Owned, Base):
     # sha256 over name, base, patches and parameters: the same set twice gives a project one row.
     digest: Mapped[Digest]
     variant_digest: Mapped[str] = mapped_column(sa.ForeignKey("variants.digest"), index=True)
+    # Of a base ``kernel:NAME``: the kernel, and the numbers of its patches. Null again once the
+    # kernel was deleted: the set stays with the batches that have it.
+    kernel_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("kernels.id", ondelete="SET NULL"), index=True
+    )
+    kernel_patches: Mapped[list[int] | None] = mapped_column(ARRAY(sa.BigInteger))
     created_at: Mapped[CreatedAt]
 
     entries: Mapped[list["PatchSetPatch"]] = relationship(
@@ -82,7 +89,9 @@ class PatchSet(Owned, Base):
 
     @property
     def patches(self) -> tuple[str, ...]:
-        """Patch ids in the order they apply."""
+        """Patch ids in the order they apply; on a kernel, the numbers of its patches."""
+        if self.kernel_patches is not None:
+            return tuple(map(str, self.kernel_patches))
         return tuple(entry.patch_id for entry in self.entries)
 
 

@@ -5,10 +5,13 @@ import uuid
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
-from db.models.base import Base, CreatedAt, RowId
+from db.models.base import Base, CreatedAt, RowId, one_of
 
 FIRST_PROJECT = uuid.UUID("01900000-0000-7000-8000-000000000001")
 """The first project of every installation, which owns rows older than projects."""
+
+BUILD_ROLES = ("nobody", "maintainer", "contributor")
+"""Whom a project lets build: a role, and those above it."""
 
 
 class Project(Base):
@@ -19,6 +22,7 @@ class Project(Base):
         sa.CheckConstraint("name ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="name_is_plain"),
         sa.CheckConstraint("retention_days > 0", name="retention_days"),
         sa.CheckConstraint("shard_seconds > 0", name="shard_seconds"),
+        one_of("build_role", BUILD_ROLES, "build_role_known"),
     )
 
     id: Mapped[RowId]
@@ -34,6 +38,8 @@ class Project(Base):
     requests_per_minute: Mapped[int | None]
     # Time limit of its shards; the service's applies if this is null or larger.
     shard_seconds: Mapped[int | None]
+    # Who may build kernels of their own trees, where the operator allows it at all.
+    build_role: Mapped[str] = mapped_column(server_default="maintainer")
 
 
 class Made:

@@ -36,6 +36,8 @@ class Worker(Base):
     simulator_digest: Mapped[str] = mapped_column(sa.ForeignKey("simulators.digest"), index=True)
     # Those of its other engines; empty for workers of an earlier release.
     other_simulators: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), server_default="{}")
+    # Whether it compiles kernels of users' trees.
+    can_build: Mapped[bool] = mapped_column(server_default=sa.false())
     host: Mapped[str]
     pid: Mapped[int]
     started_at: Mapped[datetime.datetime] = mapped_column(server_default=sa.func.now())

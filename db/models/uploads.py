@@ -62,5 +62,9 @@ class Upload(Owned, Made, Base):
     trace_id: Mapped[uuid.UUID | None] = mapped_column(
         sa.ForeignKey("traces.id", ondelete="SET NULL"), index=True
     )
+    # What it became, if it was announced as a tree.
+    tree_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("trees.id", ondelete="SET NULL"), index=True
+    )
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[datetime.datetime] = mapped_column(index=True)

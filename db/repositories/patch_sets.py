@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import uuid
@@ -13,11 +14,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
-from db.models import PatchSet, PatchSetPatch, Variant
+from db.models import Kernel, PatchSet, PatchSetPatch, Variant
+from db.repositories import kernels
 from db.repositories.pagination import PAGE_SIZE, Page, among, newest_first
 from db.scope import project_of
 from refault import catalogue
-from refault.errors import CatalogueError, NotFound
+from refault.errors import CatalogueError, NotFound, UnknownKernel
+from refault.linux.variants import variant_of_build
 
 
 def add(
@@ -35,11 +38,19 @@ def add(
 
     Raises:
         CatalogueError: the patch set does not resolve (see :func:`refault.catalogue.resolve`).
+        KernelNotBuilt: its base is a kernel that is not built with these patches.
     """
-    variant = catalogue.resolve(wanted)
+    variant = kernels.resolver(session)(wanted)
     add_variant(session, variant)
     parameters = wanted.parameters.to_dict()
     document = [name, wanted.base, list(wanted.patches), parameters]
+    kernel: Kernel | None = None
+    numbers: kernels.Numbers | None = None
+    if catalogue.is_kernel(wanted.base):
+        kernel, numbers = kernels.named_by(session, wanted)
+        wanted = dataclasses.replace(wanted, base=kernel.base)
+        # Another kernel may be called so later.
+        document.append(str(kernel.id))
     # Only if there is one, so that older rows keep their digest.
     digest = _digest(document if series is None else [*document, series, version])
     row_id = uuid7()
@@ -55,11 +66,13 @@ def add(
             parameters=parameters,
             digest=digest,
             variant_digest=variant.digest,
+            kernel_id=None if kernel is None else kernel.id,
+            kernel_patches=None if numbers is None else list(numbers),
         )
         .on_conflict_do_nothing(index_elements=[PatchSet.project_id, PatchSet.digest])
         .returning(PatchSet.id)
     )
-    if created is not None:
+    if created is not None and kernel is None:
         session.add_all(
             PatchSetPatch(patch_set_id=row_id, position=position, patch_id=patch_id)
             for position, patch_id in enumerate(wanted.patches)
@@ -150,7 +163,16 @@ def list_page(
 
 
 def to_catalogue(row: PatchSet) -> catalogue.PatchSet:
-    """The row as a patch set of the catalogue."""
+    """The row as a patch set of the catalogue, or of a kernel.
+
+    Raises:
+        UnknownKernel: its kernel was deleted.
+    """
+    if catalogue.is_kernel(row.base) and row.kernel_id is None:
+        raise UnknownKernel(
+            f"patch set {row.name} is of {row.base}, which was deleted: build it again, and make a "
+            "new patch set"
+        )
     return catalogue.PatchSet(row.base, row.patches, catalogue.Parameters.from_dict(row.parameters))
 
 
@@ -160,10 +182,19 @@ def to_variant(row: Variant) -> catalogue.Variant:
     Resolved again rather than trusted: if the digest no longer matches, the catalogue
     has changed since, and the variant must not be run.
     """
+    if catalogue.is_kernel(row.base):
+        parameters = catalogue.Parameters.from_dict(row.parameters)
+        build = row.base.removeprefix(catalogue.KERNEL)
+        return _unchanged(
+            row, dataclasses.replace(variant_of_build(build, "", parameters), name=row.name)
+        )
     wanted = catalogue.PatchSet(
         row.base, tuple(row.patches), catalogue.Parameters.from_dict(row.parameters)
     )
-    variant = catalogue.resolve(wanted)
+    return _unchanged(row, catalogue.resolve(wanted))
+
+
+def _unchanged(row: Variant, variant: catalogue.Variant) -> catalogue.Variant:
     if variant.digest != row.digest:
         raise CatalogueError(
             f"variant {row.name} ({row.digest[:12]}) now resolves to {variant.digest[:12]}:"

@@ -108,13 +108,15 @@ def expand(
     simulators: Mapping[str, str],
     refused_variants: refusals.RefusedVariants = refusals.none_refused,
     axes: Mapping[str, Sequence[catalogue.AxisValue]] | None = None,
+    make: catalogue.Make = catalogue.resolve,
     recompute: bool = False,
     priority: int = PRIORITY_DEFAULT,
 ) -> Request:
     """Expand a request into traces × columns; writes nothing.
 
     ``simulators`` are those that workers offer: digests by engine. ``refused_variants`` says of a
-    trace which of the variants their engines cannot replay; those cells are never queued.
+    trace which of the variants their engines cannot replay; those cells are never queued. ``make``
+    makes a machine of a patch set (``kernels.resolver``).
 
     Raises:
         EmptyBatch: there is no trace or no patch set, or no engine can replay any cell.
@@ -124,7 +126,7 @@ def expand(
     distinct = {trace.id: trace for trace in traces}
     rows = list({row.id: row for row in patch_sets}.values())
     expansion = catalogue.expand(
-        [catalogue.NamedSet(row.name, to_catalogue(row)) for row in rows], plan, axes
+        [catalogue.NamedSet(row.name, to_catalogue(row)) for row in rows], plan, axes, make
     )
     if not distinct or not expansion.columns:
         missing = "trace" if not distinct else "patch set"

@@ -18,14 +18,16 @@ from refault.catalogue.model import (
     PatchSet,
     Schedule,
     Variant,
+    is_kernel,
 )
 from refault.catalogue.named import GOLDEN, MERGED, NAMED, SEED_SERIES
-from refault.catalogue.notation import is_kernel, patch_set_from_text, patch_set_to_text
+from refault.catalogue.notation import patch_set_from_text, patch_set_to_text
 from refault.catalogue.plans import (
     AXES,
     PLANS,
     AxisValue,
     Expansion,
+    Make,
     NamedSet,
     PlannedColumn,
     Refusal,
@@ -58,6 +60,7 @@ __all__ = [
     "Base",
     "Expansion",
     "Knob",
+    "Make",
     "NamedSet",
     "Parameters",
     "Patch",

@@ -277,6 +277,11 @@ class Variant:
         } | ({"build": self.build} if self.build else {})
 
 
+def is_kernel(base: str) -> bool:
+    """Whether a base is a kernel of the user's own: nothing the catalogue can resolve."""
+    return base.startswith(KERNEL)
+
+
 def _within(value: object, low: int, high: int, field: str) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidParameter(

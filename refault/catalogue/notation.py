@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from refault.catalogue.bases import ARCHITECTURE, BASES
 from refault.catalogue.entries import PATCHES
-from refault.catalogue.model import KERNEL, Parameters, PatchSet
+from refault.catalogue.model import Parameters, PatchSet, is_kernel
 from refault.catalogue.named import NAMED
 from refault.catalogue.resolve import get_patch
 from refault.errors import InvalidParameter, UnknownPatch
@@ -31,11 +31,6 @@ from refault.errors import InvalidParameter, UnknownPatch
 _DIGITS_MAX = 20
 _SCHEDULE_PARTS = 3
 _SHORT = {patch.short: patch.id for patch in PATCHES}
-
-
-def is_kernel(base: str) -> bool:
-    """Whether a base is a kernel of the user's own: nothing the catalogue can resolve."""
-    return base.startswith(KERNEL)
 
 
 def patch_set_from_text(text: str) -> PatchSet:

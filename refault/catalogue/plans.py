@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from refault.catalogue.model import Parameters, PatchSet, Schedule, Variant
+from refault.catalogue.model import Parameters, PatchSet, Schedule, Variant, is_kernel
 from refault.catalogue.resolve import prefix_label, prefixes, resolve
 from refault.errors import CatalogueError, InvalidParameter, UnknownBase
 
@@ -33,6 +33,7 @@ AXES = ("base", "page_limit", "bypass", "host_page_level", "tlb")
 COMBINATIONS_MAX = 1_000
 
 AxisValue = str | int | Schedule | None
+Make = Callable[[PatchSet], Variant]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,9 +74,14 @@ class Expansion:
 
 
 def expand(
-    named: Sequence[NamedSet], plan: str, axes: Mapping[str, Sequence[AxisValue]] | None = None
+    named: Sequence[NamedSet],
+    plan: str,
+    axes: Mapping[str, Sequence[AxisValue]] | None = None,
+    make: Make = resolve,
 ) -> Expansion:
     """The columns of ``plan`` over these patch sets; ``axes`` are for a matrix only.
+
+    ``make`` makes a machine of a patch set: where there are kernels of users' own, it knows them.
 
     Raises:
         InvalidParameter: there is no such plan or axis, an axis has no values or is repeated, axes
@@ -89,32 +95,34 @@ def expand(
     match plan:
         case "each":
             columns = (
-                PlannedColumn(entry.name, index, None, resolve(entry.patch_set))
+                PlannedColumn(entry.name, index, None, make(entry.patch_set))
                 for index, entry in enumerate(named)
             )
             return Expansion(tuple(columns))
         case "series":
-            return Expansion(tuple(_series(named)))
+            return Expansion(tuple(_series(named, make)))
         case "ablation":
-            return _sorted_out(_ablation(named))
+            return _sorted_out(_ablation(named), make)
         case _:
-            return _sorted_out(_matrix(named, axes or {}))
+            return _sorted_out(_matrix(named, axes or {}), make)
 
 
-def _series(named: Sequence[NamedSet]) -> Iterator[PlannedColumn]:
+def _series(named: Sequence[NamedSet], make: Make) -> Iterator[PlannedColumn]:
     """Prefixes in order; a base that several series share appears once."""
     bases_seen: set[str] = set()
     for index, entry in enumerate(named):
         lead = f"{entry.name} " if len(named) > 1 else ""
         for prefix in prefixes(entry.patch_set):
-            variant = resolve(prefix)
+            variant = make(prefix)
             length = len(prefix.patches)
             label = prefix_label(prefix)
             if length == 0:
                 if variant.digest in bases_seen:
                     continue
                 bases_seen.add(variant.digest)
-                yield PlannedColumn(label, index, 0, variant)
+                # Two bases of one name would be one too few.
+                is_own = len(named) > 1 and is_kernel(prefix.base)
+                yield PlannedColumn(prefix.base if is_own else label, index, 0, variant)
             else:
                 yield PlannedColumn(lead + label, index, length, variant)
 
@@ -179,13 +187,13 @@ def _word(value: AxisValue) -> str:
     return str(value)
 
 
-def _sorted_out(wishes: Iterator[_Wish]) -> Expansion:
+def _sorted_out(wishes: Iterator[_Wish], make: Make) -> Expansion:
     """The columns that resolve, and those refused; the same label of the same machine is one."""
     columns: dict[tuple[str, str], PlannedColumn] = {}
     refused: dict[str, Refusal] = {}
     for label, index, wanted in wishes:
         try:
-            variant = resolve(wanted)
+            variant = make(wanted)
         except (InvalidParameter, UnknownBase):
             # A value that no machine can have is a typing error, not a combination that fails.
             raise

@@ -60,7 +60,12 @@ def constants(assembly: str) -> str:
 
 def release_of(tree: Path) -> str:
     """The release the tree's Makefile states, as ``6.1.192``."""
-    text = (tree / "Makefile").read_text(encoding="utf-8", errors="replace")[:4000]
+    return release_in((tree / "Makefile").read_text(encoding="utf-8", errors="replace"))
+
+
+def release_in(makefile: str) -> str:
+    """The release a Makefile's text states."""
+    text = makefile[:4000]
     parts = [_makefile_word(text, name) for name in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
     return ".".join(part or "0" for part in parts) + _makefile_word(text, "EXTRAVERSION")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import msgpack
@@ -9,6 +10,8 @@ import msgpack
 from refault.catalogue import KERNEL, Parameters, PatchSet, Schedule, Variant
 from refault.errors import InvalidParameter, WrongBase
 from refault.linux.store import Store
+
+_DIGITS = 12
 
 
 def resolve_kernel(patch_set: PatchSet, store: Store | None = None) -> Variant:
@@ -26,23 +29,37 @@ def resolve_kernel(patch_set: PatchSet, store: Store | None = None) -> Variant:
             f"build it with the patch: refault kernel build TREE --patch FILE --name {name}"
         )
     build = (store or Store()).named(name)
-    parameters = patch_set.parameters
-    _check(parameters)
-    body = {"engine": "kernel", "build": build.digest, "parameters": parameters.to_words()}
-    words = parameters.to_words()
-    return Variant(
+    variant = variant_of_build(build.digest, build.release, patch_set.parameters)
+    words = patch_set.parameters.to_words()
+    titles = (f"+{title}" for title in build.patches)
+    return dataclasses.replace(
+        variant,
         base=patch_set.base,
+        name=" ".join((f"Linux {build.release}", *titles, *words)),
+        short_name=" ".join((name, *words)),
+    )
+
+
+def variant_of_build(build: str, release: str, parameters: Parameters) -> Variant:
+    """The variant of a build's digest, named by nothing but that.
+
+    Raises:
+        InvalidParameter: one that these kernels have no use for.
+    """
+    _check(parameters)
+    words = parameters.to_words()
+    body = {"engine": "kernel", "build": build, "parameters": words}
+    return Variant(
+        base=f"{KERNEL}{build}",
         patches=(),
         parameters=parameters,
         knobs={},
         digest=hashlib.sha256(msgpack.packb(body, use_bin_type=True)).hexdigest(),
-        name=" ".join(
-            (f"Linux {build.release}", *(f"+{title}" for title in build.patches), *words)
-        ),
-        short_name=" ".join((name, *words)),
+        name=" ".join((f"Linux {release} {build[:_DIGITS]}", *words)),
+        short_name=" ".join((build[:_DIGITS], *words)),
         golden_name=None,
         engine="kernel",
-        build=build.digest,
+        build=build,
     )
 
 

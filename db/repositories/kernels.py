@@ -1,0 +1,438 @@
+"""Kernels of users' own trees: what was given, what is to be built of it, and what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgpack
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.errors import Conflict, KernelNotBuilt
+from db.identifiers import uuid7
+from db.models import (
+    Batch,
+    BatchColumn,
+    Kernel,
+    KernelBuild,
+    KernelPatch,
+    PatchSet,
+    Program,
+    Tree,
+)
+from db.models.batches import BATCH_FINAL_STATES
+from db.repositories.pagination import PAGE_SIZE, Page, newest_first
+from db.scope import EVERYWHERE, maker_of, project_of
+from refault import catalogue
+from refault.errors import InvalidRequest, NotFound, WrongBase
+from refault.linux.store import Build, check_name
+from refault.linux.variants import variant_of_build
+
+PATCHES_MAX = 64
+BUILDS_MAX = 256
+"""Builds of one kernel: the prefixes of the longest series, and more."""
+
+BUILD_PLANS = ("each", "series", "ablation")
+_DIGITS = 6
+
+Numbers = tuple[int, ...]
+"""Which patches of a kernel, in the order they apply; none is the tree as it is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NewPatch:
+    """One patch of a series, as it was sent."""
+
+    title: str
+    author: str
+    files: tuple[str, ...]
+    diff: str
+
+
+def wanted_by(plan: str, patches: int) -> list[Numbers]:
+    """What a plan over the whole series of so many patches needs built, the tree as it is first.
+
+    Raises:
+        InvalidRequest: there is no such plan.
+    """
+    whole = tuple(range(1, patches + 1))
+    match plan:
+        case "series":
+            found = [whole[:count] for count in range(patches + 1)]
+        case "ablation":
+            found = [(), whole, *(_without(whole, number) for number in whole)]
+        case "each":
+            found = [(), *((number,) for number in whole)]
+        case _:
+            raise InvalidRequest(f"plan: expected one of {', '.join(BUILD_PLANS)}")
+    return list(dict.fromkeys(found))
+
+
+def _without(whole: Numbers, number: int) -> Numbers:
+    return tuple(each for each in whole if each != number)
+
+
+# --- trees ---------------------------------------------------------------------------------------
+
+
+def add_tree(
+    session: Session, *, digest: str, release: str, size_bytes: int, file_count: int
+) -> tuple[Tree, bool]:
+    """Register a tree whose file is in place; answers its row and whether it is new."""
+    created = session.scalar(
+        insert(Tree)
+        .values(
+            id=uuid7(),
+            project_id=project_of(session),
+            digest=digest,
+            release=release,
+            size_bytes=size_bytes,
+            file_count=file_count,
+            **maker_of(session)._asdict(),
+        )
+        .on_conflict_do_nothing(index_elements=[Tree.project_id, Tree.digest])
+        .returning(Tree.id)
+    )
+    row = session.scalars(sa.select(Tree).where(Tree.digest == digest)).one()
+    return row, created is not None
+
+
+def get_tree(session: Session, digest: str) -> Tree:
+    """The project's tree of that digest; raises :class:`~refault.errors.NotFound`."""
+    found = session.scalar(sa.select(Tree).where(Tree.digest == digest))
+    if found is None:
+        raise NotFound(
+            f"no tree {digest[:12]} in this project: pack yours (refault kernel pack) and upload "
+            "it (POST /api/v1/uploads with `content tree` in Upload-Metadata)"
+        )
+    return found
+
+
+def trees_bytes(session: Session) -> int:
+    """The bytes of all trees of the project."""
+    return int(session.scalar(sa.select(sa.func.coalesce(sa.func.sum(Tree.size_bytes), 0))) or 0)
+
+
+def unused_trees(session: Session, older_than_seconds: float) -> Sequence[Tree]:
+    """Trees that no kernel was made of, of any project."""
+    age = sa.func.make_interval(0, 0, 0, 0, 0, 0, older_than_seconds)
+    return session.scalars(
+        sa.select(Tree)
+        .where(Tree.created_at < sa.func.now() - age, ~sa.exists().where(Kernel.tree_id == Tree.id))
+        .limit(100)
+    ).all()
+
+
+# --- kernels -------------------------------------------------------------------------------------
+
+
+def add(
+    session: Session,
+    name: str,
+    tree: Tree,
+    patches: Sequence[NewPatch],
+    *,
+    sanitize: bool,
+    plan: str,
+) -> tuple[Kernel, bool]:
+    """Make a kernel and queue its builds; the same once more is the one that is there.
+
+    Raises:
+        InvalidParameter: it cannot be called so.
+        InvalidRequest: there is no such plan, or there are too many patches.
+        Conflict: another kernel of the project is called so.
+    """
+    check_name(name)
+    if len(patches) > PATCHES_MAX:
+        raise InvalidRequest(f"{len(patches)} patches are more than the {PATCHES_MAX} of a kernel")
+    wanted = wanted_by(plan, len(patches))
+    row_id = uuid7()
+    created = session.scalar(
+        insert(Kernel)
+        .values(
+            id=row_id,
+            project_id=project_of(session),
+            name=name,
+            tree_id=tree.id,
+            sanitize=sanitize,
+            **maker_of(session)._asdict(),
+        )
+        .on_conflict_do_nothing(index_elements=[Kernel.project_id, Kernel.name])
+        .returning(Kernel.id)
+    )
+    if created is None:
+        found = get(session, name)
+        if not _is_same(found, tree, patches, sanitize=sanitize):
+            raise Conflict(
+                f"there is another kernel {name} (Linux {found.tree.release}, "
+                f"{len(found.patches)} patches): give this one another name, or delete that one"
+            )
+        request(session, found, wanted)
+        return found, False
+    session.add_all(
+        KernelPatch(
+            kernel_id=row_id,
+            number=number,
+            title=patch.title,
+            author=patch.author,
+            files=list(patch.files),
+            diff=patch.diff,
+        )
+        for number, patch in enumerate(patches, 1)
+    )
+    session.flush()
+    kernel = session.get_one(Kernel, row_id)
+    request(session, kernel, wanted)
+    return kernel, True
+
+
+def _is_same(kernel: Kernel, tree: Tree, patches: Sequence[NewPatch], *, sanitize: bool) -> bool:
+    return (kernel.tree_id, kernel.sanitize) == (tree.id, sanitize) and [
+        patch.diff for patch in kernel.patches
+    ] == [patch.diff for patch in patches]
+
+
+def request(session: Session, kernel: Kernel, wanted: Iterable[Numbers]) -> list[KernelBuild]:
+    """Queue the builds that are not there yet, and again those that failed; answers these.
+
+    Raises:
+        InvalidRequest: the kernel has no such patch, or would have too many builds.
+    """
+    session.execute(sa.select(Kernel.id).where(Kernel.id == kernel.id).with_for_update())
+    session.refresh(kernel, ["builds"])
+    present = {tuple(build.patches): build for build in kernel.builds}
+    queued = []
+    for numbers in wanted:
+        check_numbers(kernel, numbers)
+        build = present.get(numbers)
+        if build is None:
+            build = KernelBuild(
+                id=uuid7(), kernel_id=kernel.id, position=len(present), patches=list(numbers)
+            )
+            build.project_id = kernel.project_id
+            build.published_at = sa.func.now()
+            session.add(build)
+            present[numbers] = build
+        elif build.state == "failed":
+            build.state, build.error, build.lost_count = "queued", None, 0
+            build.attempt += 1
+            build.started_at = build.finished_at = None
+            build.published_at = sa.func.now()
+        else:
+            continue
+        queued.append(build)
+    if len(present) > BUILDS_MAX:
+        raise InvalidRequest(f"a kernel has at most {BUILDS_MAX} builds, this would be more")
+    session.flush()
+    session.refresh(kernel, ["builds"])
+    return queued
+
+
+def check_numbers(kernel: Kernel, numbers: Numbers) -> None:
+    """Refuses patches that the kernel does not have, and one twice."""
+    for number in numbers:
+        if not 1 <= number <= len(kernel.patches):
+            raise InvalidRequest(
+                f"kernel {kernel.name} has patches 1 to {len(kernel.patches)}, not {number}"
+                if kernel.patches
+                else f"kernel {kernel.name} was made without patches"
+            )
+    if len(set(numbers)) < len(numbers):
+        raise InvalidRequest(f"kernel {kernel.name}: the same patch twice")
+
+
+def get(session: Session, name: str | uuid.UUID) -> Kernel:
+    """The kernel of that name or id; raises :class:`~refault.errors.NotFound`."""
+    try:
+        found = session.get(Kernel, name if isinstance(name, uuid.UUID) else uuid.UUID(name))
+    except ValueError:
+        found = session.scalar(sa.select(Kernel).where(Kernel.name == name))
+    if found is None:
+        raise NotFound(f"no kernel {name}: GET /api/v1/kernels lists them")
+    return found
+
+
+def list_page(
+    session: Session, *, after: uuid.UUID | None = None, limit: int = PAGE_SIZE
+) -> Page[Kernel]:
+    """Kernels, newest first."""
+    return newest_first(session, sa.select(Kernel), Kernel.id, after=after, limit=limit)
+
+
+def diff_of(session: Session, kernel: Kernel, number: int) -> str:
+    """One of its patches, whole."""
+    found = session.get(KernelPatch, (kernel.id, number))
+    if found is None:
+        raise NotFound(f"kernel {kernel.name} has no patch {number}")
+    return found.diff
+
+
+def delete(session: Session, kernel: Kernel) -> list[str]:
+    """Delete a kernel, its builds, and the tree and programs that nothing else has.
+
+    Answers the digests of files that may be removed now (``placements.begin_removal`` decides).
+    Results stay with the batches that have them.
+
+    Raises:
+        Conflict: a batch that is not over has it.
+    """
+    open_codes = session.scalars(
+        sa.select(Batch.code)
+        .join(BatchColumn, BatchColumn.batch_id == Batch.id)
+        .join(PatchSet, PatchSet.id == BatchColumn.patch_set_id)
+        .where(PatchSet.kernel_id == kernel.id, Batch.state.not_in(BATCH_FINAL_STATES))
+        .distinct()
+    ).all()
+    if open_codes:
+        raise Conflict(
+            f"batch {', '.join(open_codes[:5])} has kernel {kernel.name} and is not over: "
+            "cancel it or wait, then delete the kernel"
+        )
+    tree = kernel.tree
+    programs = {build.program_digest for build in kernel.builds if build.program_digest}
+    session.delete(kernel)
+    session.flush()
+    return [*_drop_programs(session, programs), *drop_tree(session, tree)]
+
+
+def drop_tree(session: Session, tree: Tree) -> list[str]:
+    """Delete a tree that no kernel is made of any more; answers its file, if it was."""
+    if session.scalar(sa.select(Kernel.id).where(Kernel.tree_id == tree.id).limit(1)):
+        return []
+    digest = tree.digest
+    session.delete(tree)
+    session.flush()
+    return [digest]
+
+
+def _drop_programs(session: Session, digests: Iterable[str]) -> list[str]:
+    """Delete programs that no build of any project has any more; answers their files."""
+    has_build = sa.exists().where(KernelBuild.program_digest == Program.digest)
+    gone = session.scalars(
+        sa.delete(Program)
+        .where(Program.digest.in_(set(digests)), ~has_build)
+        .returning(Program.file_digest)
+        .execution_options(**EVERYWHERE, synchronize_session=False)
+    )
+    return list(gone)
+
+
+# --- what patch sets on them resolve to ----------------------------------------------------------
+
+
+def add_program(session: Session, build: Build, *, file_digest: str, size_bytes: int) -> None:
+    """Register a program whose file is in place; the same program built elsewhere stays."""
+    body = {**build.to_dict(), "source": "", "patches": [], "check": ""}
+    session.execute(
+        insert(Program)
+        .values(
+            digest=build.digest,
+            file_digest=file_digest,
+            size_bytes=size_bytes,
+            objects_digest=objects_digest(build),
+            body=body,
+        )
+        .on_conflict_do_nothing(index_elements=[Program.digest])
+    )
+
+
+def program_of(session: Session, digest: str) -> Program:
+    """The program of a build's digest; raises :class:`~refault.errors.NotFound`."""
+    found = session.get(Program, digest)
+    if found is None:
+        raise NotFound(f"the program {digest[:12]} is gone: its kernel was deleted")
+    return found
+
+
+def objects_digest(build: Build) -> str:
+    """A digest of what was compiled, and of nothing else: not of sources, nor of who built it."""
+    packed = msgpack.packb(sorted(build.objects.items()), use_bin_type=True)
+    return hashlib.sha256(packed).hexdigest()
+
+
+Resolve = Callable[[catalogue.PatchSet], catalogue.Variant]
+
+
+def resolver(session: Session) -> Resolve:
+    """What makes a patch set a variant here: the catalogue, or a kernel of the project."""
+
+    def resolve(wanted: catalogue.PatchSet) -> catalogue.Variant:
+        if not catalogue.is_kernel(wanted.base):
+            return catalogue.resolve(wanted)
+        return variant_of(session, wanted)
+
+    return resolve
+
+
+def variant_of(session: Session, wanted: catalogue.PatchSet) -> catalogue.Variant:
+    """The variant of a patch set on a kernel of the project.
+
+    Raises:
+        NotFound: there is no such kernel.
+        InvalidRequest: it has no such patches.
+        KernelNotBuilt: it is not built with them, or not yet.
+        WrongBase: these patches make no kernel, with the reason.
+        InvalidParameter: one that these kernels have no use for.
+    """
+    kernel, numbers = named_by(session, wanted)
+    query = sa.select(KernelBuild).where(
+        KernelBuild.kernel_id == kernel.id, KernelBuild.patches == list(numbers)
+    )
+    build = session.scalar(query)
+    what = f"kernel {kernel.name}" + (f" with {listed(numbers)}" if numbers else "")
+    if build is None:
+        raise KernelNotBuilt(
+            f"{what} is not built: POST /api/v1/kernels/{kernel.name}/builds with "
+            f'{{"patches": {list(numbers)}}}'
+        )
+    if build.state in ("queued", "running"):
+        told = f"{build.units_done} of {build.units_total} files" if build.units_total else "queued"
+        raise KernelNotBuilt(f"{what} is being built ({told}): wait for it")
+    if build.refusal is not None:
+        raise WrongBase(f"{what} cannot be built: {build.refusal}")
+    if build.program is None:
+        raise KernelNotBuilt(
+            f"{what} could not be built: {build.error}; "
+            f"POST /api/v1/kernels/{kernel.name}/builds tries again"
+        )
+    release = str(build.program.body["release"])
+    return variant_of_build(build.program.digest, release, wanted.parameters)
+
+
+def named_by(session: Session, wanted: catalogue.PatchSet) -> tuple[Kernel, Numbers]:
+    """The kernel and the numbers of its patches that a patch set names."""
+    kernel = get(session, wanted.base.removeprefix(catalogue.KERNEL))
+    numbers = []
+    for word in wanted.patches:
+        if not (word.isascii() and word.isdecimal() and len(word) <= _DIGITS):
+            raise WrongBase(
+                f"patch {word!r} of the catalogue does not go on kernel {kernel.name}: name its "
+                f"own patches by number, 1 to {len(kernel.patches)}"
+            )
+        numbers.append(int(word))
+    check_numbers(kernel, tuple(numbers))
+    return kernel, tuple(numbers)
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """``patch 2``, ``patches 1 and 3``."""
+    words = [str(number) for number in numbers]
+    if len(words) == 1:
+        return f"patch {words[0]}"
+    return f"patches {', '.join(words[:-1])} and {words[-1]}"
+
+
+def siblings_of(builds: Sequence[KernelBuild]) -> dict[uuid.UUID, bool]:
+    """Of each build with patches that is done: whether its last patch changed no compiled byte."""
+    by_patches: dict[Any, KernelBuild] = {tuple(build.patches): build for build in builds}
+    found = {}
+    for build in builds:
+        before = by_patches.get(tuple(build.patches[:-1]))
+        if build.patches and build.program and before is not None and before.program:
+            found[build.id] = build.program.objects_digest == before.program.objects_digest
+    return found

@@ -1,0 +1,142 @@
+"""A packed tree from a stranger: what may be in it, and how much, before it is unpacked.
+
+``refault kernel pack`` writes one. Only its own kind is taken here: a small archive holds all that
+a build reads, and a whole tree would be a gigabyte of what nobody reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import lzma
+import re
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from refault.errors import NotATree
+from refault.linux.headers import release_in
+from refault.linux.tree import MMU, PARTS
+
+PACKED_BYTES_MAX = 16 << 20
+"""Size of an archive; that of a tree as it is read today is below 2 MB."""
+UNPACKED_BYTES_MAX = 64 << 20
+FILES_MAX = 8192
+_MEMORY_BYTES = 128 << 20
+_PATH_MAX = 256
+_CHUNK = 1 << 16
+_RELEASE = re.compile(r"[1-9][0-9A-Za-z._+-]{1,63}")
+_MAKEFILE_BYTES = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Packed:
+    """What an archive says of itself."""
+
+    release: str
+    file_count: int
+    unpacked_bytes: int
+
+
+def examine(path: Path) -> Packed:
+    """Read an archive from its beginning to its end, in bounded memory, and keep nothing.
+
+    Raises:
+        NotATree: it is no archive of a tree, or more than one may be; with the remedy.
+    """
+    count = total = 0
+    release = ""
+    has_mmu = False
+    top = ""
+    try:
+        with path.open("rb") as raw, tarfile.open(fileobj=_stream(raw), mode="r|") as archive:
+            for member in archive:
+                count += 1
+                total += member.size
+                if count > FILES_MAX or total > UNPACKED_BYTES_MAX:
+                    raise NotATree(_TOO_MUCH)
+                name = _name_in(member, top)
+                top = top or member.name.split("/", 1)[0]
+                has_mmu = has_mmu or name == MMU
+                if name == "Makefile":
+                    release = _release_of(archive, member)
+    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+        raise NotATree(f"no .tar.xz of a tree: {error}; {_REMEDY}") from error
+    if not release or not has_mmu:
+        raise NotATree(f"no tree: it has no {'Makefile' if not release else MMU}; {_REMEDY}")
+    return Packed(release, count, total)
+
+
+def unpack(path: Path, into: Path) -> Path:
+    """Unpack an archive into an empty folder; answers the top directory of the tree.
+
+    Raises:
+        NotATree: see :func:`examine`, which is asked first.
+    """
+    examine(path)
+    try:
+        with path.open("rb") as raw, tarfile.open(fileobj=_stream(raw), mode="r|") as archive:
+            for member in archive:
+                archive.extract(member, into, filter="data")
+    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+        raise NotATree(f"the tree cannot be unpacked: {error}") from error
+    return next(into.iterdir())
+
+
+_REMEDY = "make one with: refault kernel pack TREE FILE.tar.xz"
+_TOO_MUCH = (
+    f"more than {FILES_MAX} files or {UNPACKED_BYTES_MAX >> 20} MiB: only what a build reads is "
+    f"taken; {_REMEDY}"
+)
+
+
+def _name_in(member: tarfile.TarInfo, top: str) -> str:
+    """The name of a file below the tree's top directory."""
+    parts = PurePosixPath(member.name).parts
+    is_plain = member.isreg() and len(member.name) <= _PATH_MAX and member.name.isprintable()
+    if not is_plain or len(parts) < 2 or ".." in parts or parts[0] == "/":  # noqa: PLR2004
+        raise NotATree(f"{member.name[:80]!r} is no plain file below one directory; {_REMEDY}")
+    if top and parts[0] != top:
+        raise NotATree(f"two directories at the top: {top[:80]!r}, {parts[0][:80]!r}; {_REMEDY}")
+    name = "/".join(parts[1:])
+    if not any(name == part or name.startswith(f"{part}/") for part in PARTS):
+        raise NotATree(f"{name[:80]!r} is nothing that a build reads; {_REMEDY}")
+    return name
+
+
+def _release_of(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    stream = archive.extractfile(member)
+    text = stream.read(_MAKEFILE_BYTES).decode(errors="replace") if stream is not None else ""
+    release = release_in(text)
+    if not _RELEASE.fullmatch(release):
+        raise NotATree(f"its Makefile does not say which release it is; {_REMEDY}")
+    return release
+
+
+class _Bounded:
+    """What an .xz holds, to be read once; decompression stops beyond the bounds."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY_BYTES)
+        self._total = 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, as many as are wanted unless it ends."""
+        found = bytearray()
+        while len(found) < size and not self._decoder.eof:
+            more = b""
+            if self._decoder.needs_input:
+                more = self._raw.read(_CHUNK)
+                if not more:
+                    raise EOFError("it ends before its end")
+            found += self._decoder.decompress(more, size - len(found))
+        self._total += len(found)
+        # Each file has a head of 512 bytes and is filled up to a multiple of that.
+        if self._total > UNPACKED_BYTES_MAX + FILES_MAX * 1024 + (1 << 20):
+            raise NotATree(_TOO_MUCH)
+        return bytes(found)
+
+
+def _stream(raw: IO[bytes]) -> IO[bytes]:
+    # tarfile calls nothing of it but read().
+    return cast("IO[bytes]", _Bounded(raw))
