@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
 from db.models import Kernel, PatchSet, PatchSetPatch, Variant
-from db.repositories import kernels
+from db.repositories import kernels, programs
 from db.repositories.pagination import PAGE_SIZE, Page, among, newest_first
 from db.scope import project_of
 from refault import catalogue
@@ -40,14 +40,14 @@ def add(
         CatalogueError: the patch set does not resolve (see :func:`refault.catalogue.resolve`).
         KernelNotBuilt: its base is a kernel that is not built with these patches.
     """
-    variant = kernels.resolver(session)(wanted)
+    variant = programs.resolver(session)(wanted)
     add_variant(session, variant)
     parameters = wanted.parameters.to_dict()
     document = [name, wanted.base, list(wanted.patches), parameters]
     kernel: Kernel | None = None
     numbers: kernels.Numbers | None = None
     if catalogue.is_kernel(wanted.base):
-        kernel, numbers = kernels.named_by(session, wanted)
+        kernel, numbers = programs.named_by(session, wanted)
         wanted = dataclasses.replace(wanted, base=kernel.base)
         # Another kernel may be called so later.
         document.append(str(kernel.id))

@@ -116,7 +116,7 @@ def expand(
 
     ``simulators`` are those that workers offer: digests by engine. ``refused_variants`` says of a
     trace which of the variants their engines cannot replay; those cells are never queued. ``make``
-    makes a machine of a patch set (``kernels.resolver``).
+    makes a machine of a patch set (``programs.resolver``).
 
     Raises:
         EmptyBatch: there is no trace or no patch set, or no engine can replay any cell.

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from db.models import PatchSet, Trace
-from db.repositories import kernels, patch_sets, projects, simulators, traces
+from db.repositories import patch_sets, programs, projects, simulators, traces
 from db.scope import project_of
 from db.shards import planning
 from refault import catalogue
@@ -37,7 +37,7 @@ def expanded(session: Session, body: BatchBody, limits: Limits) -> planning.Requ
             axes=_axes(body.axes),
             simulators=offered,
             refused_variants=refused_variants,
-            make=kernels.resolver(session),
+            make=programs.resolver(session),
             recompute=body.recompute,
             priority=body.priority,
         )
