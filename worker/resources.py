@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from db import session
 from db.blobs import BlobStore, SnapshotStore, open_snapshots, open_store
-from db.shards.messages import ShardMessage
+from db.shards.messages import Message
 from services.shared.limits import Limits
 from worker.settings import Settings
 
@@ -28,7 +28,7 @@ class Resources:
     name: str
     # The digest of each engine, by name.
     simulators: Mapping[str, str]
-    publish: Callable[[Sequence[ShardMessage]], int]
+    publish: Callable[[Sequence[Message]], int]
     # Snapshots of long shards, for the next attempt.
     snapshots: SnapshotStore
     # Limits of a shard.
@@ -42,7 +42,7 @@ class Resources:
         settings: Settings,
         *,
         simulators: Mapping[str, str],
-        publish: Callable[[Sequence[ShardMessage]], int],
+        publish: Callable[[Sequence[Message]], int],
         cache: Path,
     ) -> Resources:
         """The resources named by the settings; connects to nothing yet."""

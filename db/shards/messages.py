@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from typing import Any
+from typing import Any, ClassVar
 
 QUEUE_SHARDS = "shards"
 TASK_SHARD_RUN = "shard.run"
+# Of workers with a compiler only; others would drop its messages.
+QUEUE_BUILDS = "builds"
+TASK_BUILD_RUN = "build.run"
 
 # A worker may hold a shard this long; the broker gives a message to somebody
 # else only after twice that, and the row refuses the second taker anyway.
@@ -33,11 +36,13 @@ BROKER_SETTINGS: dict[str, Any] = {
     "accept_content": ["json"],
     "task_queues": {
         QUEUE_SHARDS: {"exchange": QUEUE_SHARDS, "routing_key": QUEUE_SHARDS},
+        QUEUE_BUILDS: {"exchange": QUEUE_BUILDS, "routing_key": QUEUE_BUILDS},
     },
     "task_create_missing_queues": False,
     "task_default_queue": QUEUE_SHARDS,
     "task_routes": {
         TASK_SHARD_RUN: {"queue": QUEUE_SHARDS},
+        TASK_BUILD_RUN: {"queue": QUEUE_BUILDS},
     },
     # All three places: kombu reads whichever it meets first.
     "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
@@ -62,6 +67,24 @@ class ShardMessage:
     shard_id: uuid.UUID
     attempt: int
 
+    task: ClassVar[str] = TASK_SHARD_RUN
+
     def to_arguments(self) -> dict[str, str | int]:
         """The keyword arguments of ``shard.run``."""
         return {"shard_id": str(self.shard_id), "attempt": self.attempt}
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildMessage:
+    """Look for builds to do; this kernel has some."""
+
+    kernel_id: uuid.UUID
+
+    task: ClassVar[str] = TASK_BUILD_RUN
+
+    def to_arguments(self) -> dict[str, str | int]:
+        """The keyword arguments of ``build.run``."""
+        return {"kernel_id": str(self.kernel_id)}
+
+
+Message = ShardMessage | BuildMessage

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import celery
 
-from db.shards.messages import BROKER_SETTINGS, ONE_MORE_TRY, ShardMessage
+from db.shards.messages import BROKER_SETTINGS, ONE_MORE_TRY, Message
 from services.shared import nudging
 
 
@@ -15,7 +15,7 @@ class Sender:
         self._celery = celery.Celery("refault-api", broker=broker_url, set_as_current=False)
         self._celery.conf.update(BROKER_SETTINGS)
 
-    def publish(self, messages: Sequence[ShardMessage]) -> int:
+    def publish(self, messages: Sequence[Message]) -> int:
         """As :func:`services.shared.nudging.publish`."""
         return nudging.publish(self._celery, messages)
 

@@ -1,4 +1,4 @@
-"""Messages to the broker: each wakes a worker to claim a queued shard."""
+"""Messages to the broker: each wakes a worker to claim a queued shard, or builds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from db.shards.messages import ONE_MORE_TRY, TASK_SHARD_RUN, ShardMessage
+from db.shards.messages import ONE_MORE_TRY, Message
 
 if TYPE_CHECKING:
     import celery
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def publish(app: celery.Celery, messages: Sequence[ShardMessage]) -> int:
-    """Sends one message per shard, after the commit; returns how many the broker took.
+def publish(app: celery.Celery, messages: Sequence[Message]) -> int:
+    """Sends messages, after the commit; returns how many the broker took.
 
     An unreachable broker is no error: the rows are queued and the next sweep sends them.
     """
@@ -28,7 +28,7 @@ def publish(app: celery.Celery, messages: Sequence[ShardMessage]) -> int:
             with app.amqp.Producer(connection, auto_declare=False) as producer:
                 for message in messages:
                     app.send_task(
-                        TASK_SHARD_RUN,
+                        message.task,
                         kwargs=message.to_arguments(),
                         producer=producer,
                         retry=False,
