@@ -22,7 +22,7 @@ from db.shards.recording import Computed
 from refault.errors import RefaultError, Unavailable
 from refault.printable import printable
 from services.shared import logs, tracing
-from worker.lease import Lease
+from worker.lease import HeldShards, Lease
 from worker.patience import Patience
 from worker.resources import Resources
 
@@ -59,7 +59,12 @@ class Writer:
         return self._patience.call("claim", self._claim)
 
     def record(
-        self, computed: Sequence[Computed], claim: Claim, lease: Lease, *, first_try: int = 0
+        self,
+        computed: Sequence[Computed],
+        claim: Claim,
+        lease: Lease[HeldShards],
+        *,
+        first_try: int = 0,
     ) -> dict[Fence, Ending]:
         """Records the results of a claim in one transaction; the end of each shard.
 

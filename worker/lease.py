@@ -1,4 +1,4 @@
-"""Extends the leases of shards while they are computed, and notices when to stop."""
+"""Extends the leases of what a worker computes or builds, and notices when to stop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import time
 import uuid
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
+
+from sqlalchemy.orm import Session
 
 from db.session import transaction
 from db.shards import leases
@@ -22,19 +24,55 @@ LOOK_SECONDS = 0.5
 """How often cancellation is checked between two extensions."""
 
 
-class Lease:
-    """A thread that extends the leases of a handful; a context manager.
+class Held(Protocol):
+    """What a lease is of: rows that stay with this worker as long as they are extended."""
+
+    def extend(self, session: Session, lease_seconds: float) -> Grip:
+        """Extend the lease, and store the progress."""
+
+    def glance(self, session: Session) -> Grip:
+        """What ``extend`` would answer, without writing."""
+
+
+HeldT = TypeVar("HeldT", bound=Held)
+
+
+class HeldShards:
+    """The shards of a handful."""
+
+    def __init__(self, claims: Sequence[Claim]) -> None:
+        self._fences = [claim.fence for claim in claims]
+        self._events_done: dict[uuid.UUID, int] = {}
+
+    def report(self, claim: Claim, done: int, total: int) -> None:
+        """The progress of a claim's replay, in any unit."""
+        self._events_done[claim.fence.shard_id] = claim.event_count * done // max(total, 1)
+
+    def extend(self, session: Session, lease_seconds: float) -> Grip:
+        """See :class:`Held`."""
+        done = dict(self._events_done)
+        return leases.extend(session, self._fences, lease_seconds=lease_seconds, events_done=done)
+
+    def glance(self, session: Session) -> Grip:
+        """See :class:`Held`."""
+        return leases.glance(session, self._fences)
+
+    def __str__(self) -> str:
+        return ", ".join(f"shard {fence.shard_id}" for fence in self._fences)
+
+
+class Lease(Generic[HeldT]):
+    """A thread that extends the leases of what is held; a context manager.
 
     Replays run without the GIL, so the thread gets its turn. It continues after any exception,
     and logs it. An unreachable database is no reason to stop, since recording checks the fence;
     but after a lease's time without an answer the grip is UNSURE, and the next answer decides.
     """
 
-    def __init__(self, resources: Resources, claims: Sequence[Claim], *, since: float) -> None:
+    def __init__(self, resources: Resources, held: HeldT, *, since: float) -> None:
         """``since``: monotonic time, from before the claim was sent."""
         self._resources = resources
-        self._fences = [claim.fence for claim in claims]
-        self._events_done: dict[uuid.UUID, int] = {}
+        self.held = held
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._answer = Grip.HELD
@@ -65,10 +103,6 @@ class Lease:
         """Whether to stop: the batch is cancelled, or the shards have another holder."""
         return self._answer is not Grip.HELD
 
-    def report(self, claim: Claim, done: int, total: int) -> None:
-        """The progress of a claim's replay, in any unit."""
-        self._events_done[claim.fence.shard_id] = claim.event_count * done // max(total, 1)
-
     def _run(self) -> None:
         settings = self._resources.settings
         pause = min(settings.heartbeat_seconds, settings.lease_seconds / 3)
@@ -81,27 +115,19 @@ class Lease:
                 due_at = time.monotonic() + pause
                 self._extend()
             except RefaultError as error:
-                _log.warning("lease of %s not extended: %s", self._names(), error)
+                _log.warning("lease of %s not extended: %s", self.held, error)
             except Exception:  # noqa: BLE001  # the shards must not be left without a heartbeat
-                _log.exception("lease of %s not extended", self._names())
+                _log.exception("lease of %s not extended", self.held)
             if self._answer is not Grip.HELD:
                 return
 
     def _look(self) -> None:
         with transaction(self._resources.engine) as session:
-            self._answer = leases.glance(session, self._fences)
+            self._answer = self.held.glance(session)
 
     def _extend(self) -> None:
         asked_at = time.monotonic()
         with transaction(self._resources.engine) as session:
-            answer = leases.extend(
-                session,
-                self._fences,
-                lease_seconds=self._resources.settings.lease_seconds,
-                events_done=dict(self._events_done),
-            )
+            answer = self.held.extend(session, self._resources.settings.lease_seconds)
         self._answered_at = asked_at
         self._answer = answer
-
-    def _names(self) -> str:
-        return ", ".join(str(fence.shard_id) for fence in self._fences)

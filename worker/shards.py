@@ -27,7 +27,7 @@ from services.shared import logs, tracing
 from worker import replaying, stderr
 from worker.deadline import Deadline
 from worker.endings import Ending, Writer
-from worker.lease import Lease
+from worker.lease import HeldShards, Lease
 from worker.putting_aside import Keeper
 from worker.resources import Resources
 
@@ -86,7 +86,7 @@ def run(resources: Resources, *, replay: replaying.Replay | None = None) -> list
         return []
     keepers = {claim.fence: Keeper(resources, claim) for claim in claims}
     try:
-        with Lease(resources, claims, since=asked_at) as lease:
+        with Lease(resources, HeldShards(claims), since=asked_at) as lease:
             attempts = [
                 _attempt(resources, writer, claim, lease, keepers[claim.fence], replay)
                 for claim in claims
@@ -122,7 +122,7 @@ def _attempt(
     resources: Resources,
     writer: Writer,
     claim: Claim,
-    lease: Lease,
+    lease: Lease[HeldShards],
     keeper: Keeper,
     replay: replaying.Replay | None,
 ) -> Computed | Ending:
@@ -176,7 +176,7 @@ def _give_back_of_dead(resources: Resources, fence: Fence, error: str) -> None:
 def _compute(
     resources: Resources,
     claim: Claim,
-    lease: Lease,
+    lease: Lease[HeldShards],
     keeper: Keeper,
     replay: replaying.Replay | None,
 ) -> list[Outcome]:
@@ -193,7 +193,7 @@ def _compute(
             return replaying.outcomes(
                 trace,
                 variants,
-                progress=functools.partial(lease.report, claim),
+                progress=functools.partial(lease.held.report, claim),
                 is_cancelled=keeper.is_cancelled,
                 memory_bytes=limits.memory_bytes,
                 keeper=keeper,

@@ -62,6 +62,7 @@ def build(
 
       refault replay guest.rft -v kernel:mine -v kernel:mine+1 -v kernel:mine+1..2
     """
+    from refault.golden.faithful import checked
     from refault.linux import patches as patch_files
     from refault.linux.build import Options, build_series
     from refault.linux.store import Store, check_name
@@ -84,7 +85,7 @@ def build(
         builds = build_series(found, series, store, Options(sanitize, jobs), tell)
         name = name or f"linux-{found.release}".lower()
         bars.update(bar, description="checking", completed=0, total=1)
-        builds[0] = _checked(builds[0], store)
+        builds[0] = checked(builds[0], store)
     names = store.set_names(name, builds)
     if as_json:
         print_json(
@@ -256,21 +257,6 @@ def _writing(store: Store) -> Iterator[None]:
             f"{place}: {error.strerror}; kernels are kept in {store.root} "
             "(REFAULT_KERNELS names another folder)"
         ) from error
-
-
-def _checked(made: Build, store: Store) -> Build:
-    """The unpatched build with what its check found; raises Unfaithful."""
-    from refault.catalogue import KERNEL, PatchSet
-    from refault.golden.faithful import captures, require
-    from refault.linux.variants import resolve_kernel
-
-    traces = captures()
-    if made.check or not traces:
-        return made
-    found = require(resolve_kernel(PatchSet(f"{KERNEL}{made.digest}"), store), traces)
-    made = dataclasses.replace(made, check=str(found))
-    store.put(made)
-    return made
 
 
 def _document(name: str, made: Build, base: Build | None = None) -> dict[str, Any]:

@@ -10,8 +10,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from refault.catalogue import Variant
+from refault.catalogue import KERNEL, PatchSet, Variant
 from refault.errors import Unfaithful
+from refault.linux.store import Build, Store
+from refault.linux.variants import resolve_kernel
 from refault.replay.session import replay
 from refault.results import DISAGREEMENTS, RunResult
 
@@ -73,6 +75,17 @@ def require(variant: Variant, traces: Sequence[Path]) -> Agreement:
             "built or driven here; please report it with the release"
         )
     return found
+
+
+def checked(made: Build, store: Store) -> Build:
+    """An unpatched build with what the captures say of it, asked once; raises Unfaithful."""
+    traces = captures()
+    if made.check or not traces:
+        return made
+    variant = resolve_kernel(PatchSet(f"{KERNEL}{made.digest}"), store)
+    made = dataclasses.replace(made, check=str(require(variant, traces)))
+    store.put(made)
+    return made
 
 
 def _first_of(result: RunResult, path: Path) -> str:

@@ -16,12 +16,14 @@ import hashlib
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import msgpack
 
+from refault.errors import BuildFailed, KernelError, PatchRefused
 from refault.linux import compiler as cc
 from refault.linux import headers
 from refault.linux.capabilities import header as capabilities_header
@@ -33,6 +35,9 @@ from refault.trace.format import EventKind
 
 #: Told of each unit that is done: how many are, of how many, and its name.
 Progress = Callable[[int, int, str], None]
+
+#: Which patches of a series, from 1, in the order they apply; none is the tree as it is.
+Numbers = tuple[int, ...]
 
 _BOUNDS = "tree/kernel/bounds.c"
 _RQ_OFFSETS = "tree/kernel/sched/rq-offsets.c"
@@ -65,23 +70,63 @@ def build_series(
         BuildFailed: a unit does not compile; with the compiler's messages.
         PatchRefused: a patch does not apply; with its file and hunk.
     """
-    told = progress or (lambda done, total, name: None)  # noqa: ARG005
+    prefixes = [tuple(range(1, count + 1)) for count in range(len(patches) + 1)]
     builds = []
+    for made in build_sets(tree, patches, prefixes, store, options, progress):
+        if isinstance(made, KernelError):
+            raise made
+        builds.append(made)
+    return builds
+
+
+def build_sets(
+    tree: Tree,
+    patches: Sequence[Patch],
+    chosen: Sequence[Numbers],
+    store: Store,
+    options: Options,
+    progress: Progress | None = None,
+) -> Iterator[Build | KernelError]:
+    """The tree with some of the patches, for each of ``chosen``: their numbers, in order.
+
+    What makes no kernel is answered as the error it is, and the next one is built.
+
+    Raises:
+        BuildFailed: the tree does not compile as it is.
+    """
+    told = progress or (lambda done, total, name: None)  # noqa: ARG005
     with store.scratch() as folder:
         work = Path(folder) / "base"
         _lay_out(work, tree.root)
         base = _build(work, tree, (), store, options, told)
-        builds.append(base.build)
-        before, applied = work, []
-        for number, patch in enumerate(patches, 1):
-            applied.append(patch.title)
-            work = Path(folder) / f"patched-{number}"
-            _copy_read(before, work, base.read, tree.root)
-            apply(patch, work / "tree", tree.root)
-            headers.write_headers(work / "tree", work / "generated")
-            builds.append(_build(work, tree, tuple(applied), store, options, told).build)
-            before = work
-    return builds
+        # The last one stays: the next one of a series has one patch more.
+        before = _Patched(work, ())
+        for count, numbers in enumerate(chosen, 1):
+            if not numbers:
+                yield base.build
+                continue
+            if numbers[: len(before.numbers)] != before.numbers:
+                before = _Patched(work, ())
+            place = Path(folder) / f"patched-{count}"
+            _copy_read(before.work, place, base.read, tree.root)
+            try:
+                for number in numbers[len(before.numbers) :]:
+                    apply(patches[number - 1], place / "tree", tree.root)
+                headers.write_headers(place / "tree", place / "generated")
+                titles = tuple(patches[number - 1].title for number in numbers)
+                yield _build(place, tree, titles, store, options, told).build
+            except (BuildFailed, PatchRefused) as error:
+                shutil.rmtree(place)
+                yield error
+                continue
+            if before.numbers:
+                shutil.rmtree(before.work)
+            before = _Patched(place, numbers)
+
+
+class _Patched(NamedTuple):
+    work: Path
+    numbers: Numbers
 
 
 def pack(tree: Tree, store: Store, into: Path, progress: Progress | None = None) -> int:
