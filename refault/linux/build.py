@@ -273,11 +273,6 @@ def _linked(
     for path, object_digest in zip(paths, objects.values(), strict=True):
         shutil.copyfile(store.object_path(object_digest), path)
     missing = cc.link(compiler, work, paths, program, sanitize=options.sanitize)
-    place = store.program(digest)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    whole = place.with_suffix(f".{os.getpid()}")
-    shutil.copy(program, whole)
-    whole.replace(place)
     build = Build(
         digest=digest,
         release=tree.release,
@@ -289,7 +284,7 @@ def _linked(
         is_sanitized=options.sanitize,
         files=files,
     )
-    store.put(build)
+    store.take(build, program)
     return build
 
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from refault.errors import BuildFailed, NoCompiler
-from refault.linux.confine import Confinement, Limits, run_confined
+from refault.linux.confine import TOOLCHAIN, Confinement, Limits, run_confined
 from refault.linux.units import PROGRAM_HALF
 
 _INCLUDES = (
@@ -239,14 +239,6 @@ def _confinement(compiler: Compiler, work: Path, out: Path) -> Confinement:
         writes=(out,),
         limits=_UNIT_LIMITS,
     )
-
-
-#: Where a toolchain lies.
-TOOLCHAIN = tuple(
-    Path(name)
-    for name in ("/usr", "/bin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
-    if Path(name).exists()
-)
 
 
 def _read_files(rule: str, work: Path) -> list[str]:

@@ -28,6 +28,12 @@ from pathlib import Path
 
 from refault.linux.launcher import landlock_version
 
+#: Where a toolchain lies.
+TOOLCHAIN = tuple(
+    Path(name)
+    for name in ("/usr", "/bin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
+    if Path(name).exists()
+)
 LAUNCHER = Path(__file__).with_name("launcher.py")
 #: What a compiler or a program may write to a pipe before it is told no more.
 OUTPUT_BYTES = 1 << 20
@@ -94,6 +100,22 @@ def protections() -> dict[str, str]:
         "system calls": "of the compiler: those of a list forbidden; of the program: few allowed",
         "limits": "processor time, memory, size of files; not the number of processes",
     }
+
+
+def what_is_open() -> str:
+    """What of the walls this machine lacks, found by trying them; empty if they stand."""
+    if not landlock_version():
+        return "this kernel has no Landlock (Linux 5.13 and later): files would be open"
+    confinement = Confinement(TOOLCHAIN, (), Limits(5, 0, 0))
+    for tried, is_refused in (
+        (["/bin/true"], False),
+        (["/bin/cat", "/proc/1/status"], True),
+        (["/usr/bin/env", sys.executable, "-c", "import socket; socket.socket()"], True),
+    ):
+        ended = run_confined(tried, confinement, cwd=Path("/"))
+        if bool(ended.returncode) is not is_refused:
+            return f"the walls do not stand here: {' '.join(tried)} {ended.ended}"
+    return ""
 
 
 def how_it_ended(returncode: int) -> str:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from refault import series
 from refault.errors import NoCompiler, PatchRefused, SeriesError
+from refault.linux.confine import TOOLCHAIN, Confinement, Limits, run_confined
 
 _TOUCHED = re.compile(r"^diff --git a/(\S+) b/(\S+)", re.MULTILINE)
 _OLD_STYLE = re.compile(r"^(?:---|\+\+\+) [ab]/(\S+)", re.MULTILINE)
 _CREATED = re.compile(r"^--- /dev/null\s*\n\+\+\+ b/(\S+)", re.MULTILINE)
+# What a later step would follow: it must not be there.
+_SPECIAL = re.compile(r"^(?:new(?: file)? mode|old mode|deleted file mode) 1[26]0000", re.MULTILINE)
+_GIT_LIMITS = Limits(cpu_seconds=20, memory_bytes=1 << 30, file_bytes=64 << 20)
 _FAILED = re.compile(r"error: patch failed: ([^:\n]+):(\d+)")
 
 
@@ -56,6 +59,8 @@ def apply(patch: Patch, folder: Path, root: Path) -> None:
     """
     if shutil.which("git") is None:
         raise NoCompiler("git is not there to apply patches with: apt-get install git")
+    if _SPECIAL.search(patch.diff):
+        raise PatchRefused(f"{patch.title}: it makes a link or a submodule, which no kernel needs")
     created = set(_CREATED.findall(patch.diff))
     elsewhere = []
     for name in patch.files:
@@ -65,22 +70,30 @@ def apply(patch: Patch, folder: Path, root: Path) -> None:
         if not place.exists() and original.is_file():
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(original, place)
-        elif not place.exists() and name not in created:
+        elif name in created:
+            # Within the walls no directory can be made.
+            place.parent.mkdir(parents=True, exist_ok=True)
+        elif not place.exists():
             elsewhere.append(name)
     if len(elsewhere) == len(patch.files):
         return
-    done = subprocess.run(
-        ["git", "apply", "--whitespace=nowarn", *(f"--exclude={name}" for name in elsewhere), "-"],
-        cwd=folder,
-        input=patch.diff.encode(),
-        capture_output=True,
-        check=False,
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "GIT_CEILING_DIRECTORIES": str(folder.parent)},
+    given = folder.parent / "patch.diff"
+    given.write_text(patch.diff)
+    excluded = (f"--exclude={name}" for name in elsewhere)
+    command = [
+        "/usr/bin/env",
+        # A repository around it is none of its business, and no configuration either.
+        f"GIT_CEILING_DIRECTORIES={folder.parent}",
+        "GIT_CONFIG_NOSYSTEM=1",
+        *("git", "apply", "--whitespace=nowarn", *excluded, str(given)),
+    ]
+    done = run_confined(
+        command, Confinement((*TOOLCHAIN, given), (folder,), _GIT_LIMITS), cwd=folder
     )
     if done.returncode:
-        text = done.stderr.decode(errors="replace")
-        failed = _FAILED.search(text)
-        where = f"at {failed[1]}:{failed[2]}" if failed else text.strip().splitlines()[0]
+        failed = _FAILED.search(done.stderr)
+        told = done.stderr.strip().splitlines() or [done.ended]
+        where = f"at {failed[1]}:{failed[2]}" if failed else f"({told[0]})"
         raise PatchRefused(
             f"patch {patch.title!r} does not apply {where}: the lines around that hunk are others "
             "in this tree; rebase the series on it"

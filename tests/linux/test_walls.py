@@ -10,7 +10,7 @@ import pytest
 from refault.engines.kernel import host as kernel_host
 from refault.engines.kernel import judge
 from refault.engines.kernel.channel import CHANNEL, SKIPPED
-from refault.errors import BuildFailed, ReplayCancelled, ReplayRefused, ReplayTooLarge
+from refault.errors import BuildFailed, PatchRefused, ReplayCancelled, ReplayRefused, ReplayTooLarge
 from refault.linux import compiler
 from refault.linux.compiler import TOOLCHAIN
 from refault.linux.confine import Confinement, Limits, run_confined
@@ -207,3 +207,15 @@ def running(parent):
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     states = [Path(f"/proc/{child}/stat").read_text() for child in children]
     return [state.split("(")[1].split(")")[0] for state in states if ") Z " not in state]
+
+
+def test_a_patch_that_makes_a_link_is_refused(build):
+    """Whoever copies the tree afterwards would copy what it points to."""
+    patch = (
+        b"Subject: [PATCH] Look elsewhere\n\n---\n"
+        b"diff --git a/arch/x86/kvm/there.h b/arch/x86/kvm/there.h\nnew file mode 120000\n"
+        b"--- /dev/null\n+++ b/arch/x86/kvm/there.h\n@@ -0,0 +1 @@\n+/etc/hostname\n"
+        b"\\ No newline at end of file\n"
+    )
+    with pytest.raises(PatchRefused, match="makes a link"):
+        build("6.12", [patch])

@@ -1,0 +1,274 @@
+"""Compile kernels of users' trees: claim, unpack, build behind walls, check, store, record.
+
+One turn takes all queued builds of one kernel. Each is recorded as soon as it is there, so that a
+lost worker costs only what it was at; what it has compiled is in its store for the next attempt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from db import builds, orphans
+from db.builds import BuildClaim, BuildFence
+from db.repositories import placements, programs, traces
+from db.repositories.kernels import Numbers
+from db.session import transaction
+from db.shards.leases import Grip
+from db.shards.messages import BuildMessage
+from refault.errors import BuildFailed, KernelError, NotATree, RefaultError, Unavailable, Unfaithful
+from refault.golden import faithful
+from refault.linux import packed
+from refault.linux.build import Options, build_sets
+from refault.linux.patches import Patch
+from refault.linux.store import Build, Store, file_digest
+from refault.linux.tree import opened
+from refault.printable import printable
+from services.shared import logs
+from worker.deadline import Deadline
+from worker.endings import WORDS_MAX, described
+from worker.lease import Lease
+from worker.patience import Patience
+from worker.resources import Resources
+
+_log = logging.getLogger(__name__)
+
+
+class _Stopped(Exception):
+    """Nobody wants the builds any more, or their time is up."""
+
+
+class HeldBuilds:
+    """The builds of a claim that are not recorded yet."""
+
+    def __init__(self, fences: Sequence[BuildFence]) -> None:
+        self.open = list(fences)
+        self._units: dict[uuid.UUID, tuple[int, int]] = {}
+
+    def report(self, fence: BuildFence, done: int, total: int) -> None:
+        """How many units of a build are compiled."""
+        self._units[fence.build_id] = (done, total)
+
+    def extend(self, session: Session, lease_seconds: float) -> Grip:
+        """See :class:`worker.lease.Held`."""
+        units = dict(self._units)
+        return builds.extend(session, list(self.open), lease_seconds=lease_seconds, units=units)
+
+    def glance(self, session: Session) -> Grip:
+        """See :class:`worker.lease.Held`."""
+        return builds.glance(session, list(self.open))
+
+    def __str__(self) -> str:
+        return ", ".join(f"build {fence.build_id}" for fence in self.open)
+
+
+def take_turn(resources: Resources) -> int:
+    """Build what waits, kernel by kernel; the number of kernels."""
+    count = 0
+    try:
+        while run(resources):
+            count += 1
+    except RefaultError as error:
+        # Acknowledge the message; the sweep sends another when the database is back.
+        _log.warning("no builds claimed: %s", error)
+    return count
+
+
+def run(resources: Resources) -> bool:
+    """Build what waits of one kernel; whether anything did. Raises ServiceError if claiming fails."""
+    asked_at = time.monotonic()
+    claim = Patience().call("claim builds", lambda: _claim(resources))
+    if claim is None:
+        return False
+    held = HeldBuilds(list(claim.wanted))
+    with logs.bound(kernel=claim.kernel_name, worker=resources.name):
+        _log.info("kernel %s: %d builds", claim.kernel_name, len(claim.wanted))
+        try:
+            with Lease(resources, held, since=asked_at) as lease:
+                _build_all(resources, claim, lease)
+        except _Stopped:
+            _log.info("kernel %s: nobody wants the rest", claim.kernel_name)
+        except Exception as error:  # noqa: BLE001  # another attempt may not meet it
+            _give_back(resources, held, error)
+    return True
+
+
+def process_died(resources: Resources, pid: int, error: str) -> None:
+    """A pool process is known to be dead: its builds are requeued before their lease expires."""
+    with transaction(resources.engine) as session:
+        fences = builds.held_by(session, resources.name, pid)
+        messages = [builds.give_back(session, fence, error) for fence in fences]
+    _publish(resources, messages)
+
+
+def _claim(resources: Resources) -> BuildClaim | None:
+    with transaction(resources.engine) as session:
+        return builds.claim(
+            session,
+            worker=resources.name,
+            worker_pid=os.getpid(),
+            lease_seconds=resources.settings.lease_seconds,
+        )
+
+
+def _build_all(resources: Resources, claim: BuildClaim, lease: Lease[HeldBuilds]) -> None:
+    held, deadline = lease.held, Deadline(resources.limits)
+    store = Store()
+    # The tree as it is comes first: without it nothing else is worth anything.
+    ways: list[tuple[BuildFence | None, Numbers]] = [
+        (fence, numbers) for fence, numbers in claim.wanted.items() if not numbers
+    ] or [(None, ())]
+    ways += [(fence, numbers) for fence, numbers in claim.wanted.items() if numbers]
+    at = [ways[0][0] or ways[1][0]]
+
+    def tell(done: int, total: int, _unit: str) -> None:
+        deadline.check()
+        if lease.is_cancelled():
+            raise _Stopped
+        if at[0] is not None:
+            held.report(at[0], done, total)
+
+    patches = [Patch(each.title, each.diff, each.files) for each in claim.patches]
+    options = Options(claim.sanitize, jobs=1)
+    refusal = ""
+    with _unpacked(resources, claim, store) as root, opened(root, root) as tree:
+        found: Iterator[Build | KernelError]
+        found = build_sets(tree, patches, [numbers for _, numbers in ways], store, options, tell)
+        for number, (fence, numbers) in enumerate(ways):
+            at[0] = fence or at[0]
+            try:
+                made = next(found)
+                if isinstance(made, Build) and not numbers:
+                    made = faithful.checked(made, store)
+            except (BuildFailed, Unfaithful) as error:
+                made = error
+            if isinstance(made, KernelError) and not numbers:
+                refusal = _told(made, root)
+            if fence is not None:
+                _record(resources, held, fence, made, root, store)
+            if refusal:
+                for other, _ in ways[number + 1 :]:
+                    _refuse(resources, held, other, f"the tree as it is: {refusal}")
+                return
+
+
+@contextlib.contextmanager
+def _unpacked(resources: Resources, claim: BuildClaim, store: Store) -> Iterator[Path]:
+    """The top directory of the tree, for as long as it is needed."""
+    blob = resources.blobs.fetch(claim.tree_digest)
+    with store.scratch() as folder:
+        try:
+            yield packed.unpack(blob, Path(folder) / "unpacked")
+        except NotATree as error:
+            raise BuildFailed(str(error)) from error
+
+
+def _record(
+    resources: Resources,
+    held: HeldBuilds,
+    fence: BuildFence,
+    made: Build | KernelError,
+    root: Path,
+    store: Store,
+) -> None:
+    if isinstance(made, KernelError):
+        _refuse(resources, held, fence, _told(made, root))
+        return
+    log = (
+        f"Linux {made.release}, {made.compiler}\n"
+        f"{len(made.objects)} units of {made.files} files, "
+        f"{len(made.missing)} names that nobody defines\n"
+        f"{made.check or 'no check: it has patches'}\n"
+    )
+    placed = _placed(resources, made, store)
+
+    def write() -> bool:
+        with transaction(resources.engine) as session:
+            traces.lock_digest(session, placed.file_digest)
+            programs.add(
+                session, made, file_digest=placed.file_digest, size_bytes=placed.size_bytes
+            )
+            is_ours = builds.finish(
+                session, fence, log=log, program_digest=made.digest, check=made.check or None
+            )
+            placements.end(session, placed.placement_id)
+            return is_ours
+
+    _end(held, fence, Patience().call("record a build", write), made.digest[:12])
+
+
+def _refuse(resources: Resources, held: HeldBuilds, fence: BuildFence | None, why: str) -> None:
+    if fence is None:
+        return
+
+    def write() -> bool:
+        with transaction(resources.engine) as session:
+            return builds.finish(session, fence, log=f"{why}\n", refusal=why)
+
+    _end(held, fence, Patience().call("record a build", write), "refused")
+
+
+def _end(held: HeldBuilds, fence: BuildFence, is_ours: bool, what: str) -> None:  # noqa: FBT001
+    held.open.remove(fence)
+    _log.info("build %s: %s", fence.build_id, what if is_ours else "lost: nothing was written")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Placed:
+    file_digest: str
+    size_bytes: int
+    placement_id: uuid.UUID
+
+
+def _placed(resources: Resources, made: Build, store: Store) -> _Placed:
+    """Put the program in place among the blobs; its row is still to be written."""
+    program = store.program(made.digest)
+    digest = file_digest(program)
+    with transaction(resources.engine) as session:
+        placement_id = placements.begin(session, digest)
+    try:
+        if not resources.blobs.exists(digest):
+            with resources.blobs.receive() as incoming, program.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    incoming.write(chunk)
+                incoming.keep(digest)
+    except BaseException:
+        orphans.drop(resources.engine, resources.blobs, placement_id, digest)
+        raise
+    return _Placed(digest, program.stat().st_size, placement_id)
+
+
+def _give_back(resources: Resources, held: HeldBuilds, error: Exception) -> None:
+    """The attempt failed for a reason that another attempt may not have."""
+    if not isinstance(error, RefaultError | OSError | MemoryError):
+        _log.error("%s: not foreseen", held, exc_info=error)
+    counts = not isinstance(error, Unavailable)
+    try:
+        with transaction(resources.engine) as session:
+            messages = [
+                builds.give_back(session, fence, described(error), counts_as_loss=counts)
+                for fence in held.open
+            ]
+    except RefaultError as failure:
+        _log.warning("%s wait for their lease: %s", held, failure)
+        return
+    _log.warning("%s given back: %s", held, described(error))
+    _publish(resources, messages)
+
+
+def _publish(resources: Resources, messages: Sequence[BuildMessage | None]) -> None:
+    resources.publish(list(dict.fromkeys(message for message in messages if message is not None)))
+
+
+def _told(error: KernelError, root: Path) -> str:
+    """What a user is told: no path of this machine."""
+    text = str(error).replace(f"{root}/", "").replace(str(root), "the tree")
+    return printable(text[:WORDS_MAX], lines=True)
