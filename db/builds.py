@@ -188,18 +188,30 @@ def held_by(session: Session, worker: str, worker_pid: int) -> list[BuildFence]:
     return [BuildFence(row.id, row.attempt) for row in session.execute(query)]
 
 
-def abandoned(session: Session, *, limit: int = 100) -> list[tuple[BuildFence, str]]:
-    """Builds whose lease ran out or whose worker has ended, and the worker's name."""
-    ended = sa.exists().where(Worker.name == KernelBuild.worker, Worker.ended_at.is_not(None))
+def abandoned(session: Session, *, limit: int = 100) -> list[BuildFence]:
+    """Running builds whose lease ran out, or whose worker is known to have ended."""
     query = (
-        sa.select(KernelBuild.id, KernelBuild.attempt, KernelBuild.worker)
-        .where(
-            KernelBuild.state == _RUNNING,
-            sa.or_(KernelBuild.lease_until < sa.func.clock_timestamp(), ended),
-        )
+        sa.select(KernelBuild.id, KernelBuild.attempt)
+        .where(KernelBuild.state == _RUNNING, _is_abandoned())
         .limit(limit)
     )
-    return [(BuildFence(row.id, row.attempt), row.worker or "?") for row in session.execute(query)]
+    return [BuildFence(row.id, row.attempt) for row in session.execute(query)]
+
+
+def take_from_lost(session: Session, fence: BuildFence) -> BuildMessage | None:
+    """Give an abandoned build back, if it is still abandoned now that it is locked."""
+    build = _held(session, fence)
+    if build is None or not session.scalar(
+        sa.select(_is_abandoned()).where(KernelBuild.id == build.id)
+    ):
+        return None
+    in_order = session.scalar(sa.select(Worker.ended_in_order).where(Worker.name == build.worker))
+    return give_back(session, fence, "it was not heard of any more", counts_as_loss=not in_order)
+
+
+def _is_abandoned() -> sa.ColumnElement[bool]:
+    ended = sa.exists().where(Worker.name == KernelBuild.worker, Worker.ended_at.is_not(None))
+    return sa.or_(KernelBuild.lease_until < sa.func.clock_timestamp(), ended)
 
 
 def stale_messages(session: Session, *, older_than_seconds: float) -> list[BuildMessage]:

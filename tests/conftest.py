@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.fixtures.browsing",
     "tests.fixtures.large",
     "tests.fixtures.stack",
+    "tests.fixtures.trees",
 ]
 
 # Files that mostly wait begin first, so that the others run beside them and not before.

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from db.shards.messages import QUEUE_SHARDS
+from worker.settings import load
 
 
 def main() -> int:
@@ -12,12 +12,13 @@ def main() -> int:
     # Celery reads it at import, so the import comes after.
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
     from worker.app import app  # noqa: PLC0415
+    from worker.kernels import queues  # noqa: PLC0415
 
     app.worker_main(
         [
             "worker",
             "--queues",
-            QUEUE_SHARDS,
+            ",".join(queues(load())),
             "--concurrency",
             "1",
             "--loglevel",

@@ -40,6 +40,8 @@ def configuration() -> dict[str, Any]:
     }
 
 
-app = Celery("refault", include=["worker.tasks.shard"], task_cls="worker.task:Task")
+app = Celery(
+    "refault", include=["worker.tasks.shard", "worker.tasks.build"], task_cls="worker.task:Task"
+)
 app.add_defaults(configuration)
 lifecycle.install(app)

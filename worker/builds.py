@@ -6,13 +6,12 @@ lost worker costs only what it was at; what it has compiled is in its store for 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -20,7 +19,6 @@ from sqlalchemy.orm import Session
 from db import builds, orphans
 from db.builds import BuildClaim, BuildFence
 from db.repositories import placements, programs, traces
-from db.repositories.kernels import Numbers
 from db.session import transaction
 from db.shards.leases import Grip
 from db.shards.messages import BuildMessage
@@ -30,7 +28,7 @@ from refault.linux import packed
 from refault.linux.build import Options, build_sets
 from refault.linux.patches import Patch
 from refault.linux.store import Build, Store, file_digest
-from refault.linux.tree import opened
+from refault.linux.tree import checked
 from refault.printable import printable
 from services.shared import logs
 from worker.deadline import Deadline
@@ -83,7 +81,10 @@ def take_turn(resources: Resources) -> int:
 
 
 def run(resources: Resources) -> bool:
-    """Build what waits of one kernel; whether anything did. Raises ServiceError if claiming fails."""
+    """Build what waits of one kernel; whether anything did.
+
+    Raises ServiceError if claiming fails.
+    """
     asked_at = time.monotonic()
     claim = Patience().call("claim builds", lambda: _claim(resources))
     if claim is None:
@@ -119,69 +120,64 @@ def _claim(resources: Resources) -> BuildClaim | None:
         )
 
 
-def _build_all(resources: Resources, claim: BuildClaim, lease: Lease[HeldBuilds]) -> None:
-    held, deadline = lease.held, Deadline(resources.limits)
-    store = Store()
-    # The tree as it is comes first: without it nothing else is worth anything.
-    ways: list[tuple[BuildFence | None, Numbers]] = [
-        (fence, numbers) for fence, numbers in claim.wanted.items() if not numbers
-    ] or [(None, ())]
-    ways += [(fence, numbers) for fence, numbers in claim.wanted.items() if numbers]
-    at = [ways[0][0] or ways[1][0]]
+class _Watch:
+    """Told of each unit that is compiled; stops where nobody wants the rest."""
 
-    def tell(done: int, total: int, _unit: str) -> None:
-        deadline.check()
-        if lease.is_cancelled():
+    def __init__(self, lease: Lease[HeldBuilds], deadline: Deadline, fence: BuildFence) -> None:
+        self._lease = lease
+        self._deadline = deadline
+        # The build that is being made.
+        self.fence = fence
+
+    def __call__(self, done: int, total: int, unit: str) -> None:
+        del unit
+        self._deadline.check()
+        if self._lease.is_cancelled():
             raise _Stopped
-        if at[0] is not None:
-            held.report(at[0], done, total)
+        self._lease.held.report(self.fence, done, total)
 
+
+def _build_all(resources: Resources, claim: BuildClaim, lease: Lease[HeldBuilds]) -> None:
+    """The tree as it is comes first, asked for or not: without it no patch is worth anything."""
+    held, store = lease.held, Store()
+    base = next((fence for fence, numbers in claim.wanted.items() if not numbers), None)
+    rest = {fence: numbers for fence, numbers in claim.wanted.items() if numbers}
+    watch = _Watch(lease, Deadline(resources.limits), base or next(iter(rest)))
     patches = [Patch(each.title, each.diff, each.files) for each in claim.patches]
     options = Options(claim.sanitize, jobs=1)
-    refusal = ""
-    with _unpacked(resources, claim, store) as root, opened(root, root) as tree:
-        found: Iterator[Build | KernelError]
-        found = build_sets(tree, patches, [numbers for _, numbers in ways], store, options, tell)
-        for number, (fence, numbers) in enumerate(ways):
-            at[0] = fence or at[0]
-            try:
-                made = next(found)
-                if isinstance(made, Build) and not numbers:
-                    made = faithful.checked(made, store)
-            except (BuildFailed, Unfaithful) as error:
-                made = error
-            if isinstance(made, KernelError) and not numbers:
-                refusal = _told(made, root)
-            if fence is not None:
-                _record(resources, held, fence, made, root, store)
-            if refusal:
-                for other, _ in ways[number + 1 :]:
-                    _refuse(resources, held, other, f"the tree as it is: {refusal}")
-                return
-
-
-@contextlib.contextmanager
-def _unpacked(resources: Resources, claim: BuildClaim, store: Store) -> Iterator[Path]:
-    """The top directory of the tree, for as long as it is needed."""
     blob = resources.blobs.fetch(claim.tree_digest)
     with store.scratch() as folder:
+        root = Path(folder) / "unpacked"
         try:
-            yield packed.unpack(blob, Path(folder) / "unpacked")
-        except NotATree as error:
-            raise BuildFailed(str(error)) from error
+            tree = checked(packed.unpack(blob, root), Path("the tree"))
+            found = build_sets(tree, patches, [(), *rest.values()], store, options, watch)
+            made = _as_it_is(next(found), store)
+        except (NotATree, BuildFailed, Unfaithful) as error:
+            why = _told(error, root)
+            for fence in list(held.open):
+                told = why if fence == base else f"the tree as it is: {why}"
+                _refuse(resources, held, fence, told)
+            return
+        if base is not None:
+            _record(resources, held, base, made, store)
+        for fence in rest:
+            watch.fence = fence
+            patched = next(found)
+            if isinstance(patched, Build):
+                _record(resources, held, fence, patched, store)
+            else:
+                _refuse(resources, held, fence, _told(patched, root))
+
+
+def _as_it_is(made: Build | KernelError, store: Store) -> Build:
+    if isinstance(made, KernelError):
+        raise made
+    return faithful.checked(made, store)
 
 
 def _record(
-    resources: Resources,
-    held: HeldBuilds,
-    fence: BuildFence,
-    made: Build | KernelError,
-    root: Path,
-    store: Store,
+    resources: Resources, held: HeldBuilds, fence: BuildFence, made: Build, store: Store
 ) -> None:
-    if isinstance(made, KernelError):
-        _refuse(resources, held, fence, _told(made, root))
-        return
     log = (
         f"Linux {made.release}, {made.compiler}\n"
         f"{len(made.objects)} units of {made.files} files, "
@@ -205,10 +201,7 @@ def _record(
     _end(held, fence, Patience().call("record a build", write), made.digest[:12])
 
 
-def _refuse(resources: Resources, held: HeldBuilds, fence: BuildFence | None, why: str) -> None:
-    if fence is None:
-        return
-
+def _refuse(resources: Resources, held: HeldBuilds, fence: BuildFence, why: str) -> None:
     def write() -> bool:
         with transaction(resources.engine) as session:
             return builds.finish(session, fence, log=f"{why}\n", refusal=why)

@@ -1,28 +1,46 @@
-"""Whether this worker can build and run users' kernels, and the programs a replay needs."""
+"""Users' kernels: whether this worker builds and runs them, and the programs a replay needs."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
+import sys
 from collections.abc import Sequence
 
 from db.repositories import programs
 from db.session import transaction
+from db.shards.messages import QUEUE_BUILDS, QUEUE_SHARDS
 from refault.catalogue import Variant
 from refault.errors import NoCompiler, NotFound, ReplayRefused
 from refault.linux.compiler import find_compiler
 from refault.linux.confine import what_is_open
 from refault.linux.store import Build, Store
 from worker.resources import Resources
+from worker.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def queues(settings: Settings) -> list[str]:
+    """The queues a worker listens to. Ends the process where users' code would be unwalled."""
+    if not settings.builds:
+        return [QUEUE_SHARDS]
+    if reason := what_is_open():
+        sys.stderr.write(
+            f"the worker cannot start: REFAULT_BUILDS is on, and {reason}; users' kernels are "
+            "neither built nor run without these walls: use another machine, or set it to false\n"
+        )
+        raise SystemExit(2)
+    missing = what_is_missing()
+    if missing:
+        _log.warning("this worker runs users' kernels and does not build them: %s", missing)
+        return [QUEUE_SHARDS]
+    return [QUEUE_SHARDS, QUEUE_BUILDS]
 
 
 def what_is_missing() -> str:
-    """Why this machine must not build, or cannot; empty if it can.
-
-    Other people's code is never compiled or run here without its walls.
-    """
-    if reason := what_is_open():
-        return reason
+    """Why this machine cannot build; empty if it can."""
     with contextlib.suppress(NoCompiler):
         find_compiler()
         return "" if shutil.which("git") else "git is not there to apply patches with"

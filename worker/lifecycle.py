@@ -32,7 +32,7 @@ from refault.errors import RefaultError
 from refault.replay.compile.cache import cache_folder
 from refault.replay.source import SEMANTICS_VERSION
 from services.shared import logs, nudging, tracing
-from worker import memory
+from worker import kernels, memory
 from worker.resources import Resources
 from worker.settings import load
 
@@ -111,10 +111,15 @@ def _start(app: celery.Celery) -> None:
     # Imported late: upkeep and health checks load this module without a compiler.
     from refault.replay.session import warm_up  # noqa: PLC0415
 
-    warm_up(ENGINES)
+    settings = load()
+    # A user's code is run by nobody who was not told to.
+    offered = {
+        name: engine for name, engine in ENGINES.items() if settings.builds or name != "kernel"
+    }
+    warm_up(offered)
     held = Resources.open(
-        load(),
-        simulators={name: engine.digest for name, engine in ENGINES.items()},
+        settings,
+        simulators={name: engine.digest for name, engine in offered.items()},
         publish=lambda messages: nudging.publish(app, messages),
         cache=cache_folder(),
     )
@@ -129,12 +134,13 @@ def _start(app: celery.Celery) -> None:
             semantics_version=SEMANTICS_VERSION,
             host=socket.gethostname(),
             pid=os.getpid(),
+            can_build=settings.builds and not kernels.what_is_missing(),
         )
     # Frozen before the fork: pool processes share these pages, and no collector touches them.
     gc.collect()
     gc.freeze()
-    offered = (f"{engine} {digest[:12]}" for engine, digest in held.simulators.items())
-    _log.info("worker %s has %s", held.name, ", ".join(offered))
+    names = (f"{engine} {digest[:12]}" for engine, digest in held.simulators.items())
+    _log.info("worker %s has %s", held.name, ", ".join(names))
 
 
 def _start_pool_process(**_: Any) -> None:

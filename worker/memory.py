@@ -26,7 +26,8 @@ def limit(limits: Limits) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    # The hard limit stays: what this process starts within walls of its own has limits of its own.
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
 

@@ -78,6 +78,11 @@ class Settings(BaseSettings):
         description="How long a shard may take before its runs fail; projects may set less",
     )
 
+    builds: bool = Field(
+        default=False,
+        description="Whether kernels of users' own trees are run here, and built with a compiler",
+    )
+
     @field_validator("otel_endpoint")
     @classmethod
     def _can_be_sent(cls, endpoint: str) -> str:

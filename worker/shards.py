@@ -15,6 +15,7 @@ from db.shards import claiming, endings, leases
 from db.shards.fences import Fence
 from db.shards.leases import Claim
 from db.shards.recording import Computed
+from refault.engines import get_engine
 from refault.errors import (
     CatalogueError,
     RefaultError,
@@ -24,7 +25,7 @@ from refault.errors import (
     TraceError,
 )
 from services.shared import logs, tracing
-from worker import replaying, stderr
+from worker import kernels, replaying, stderr
 from worker.deadline import Deadline
 from worker.endings import Ending, Writer
 from worker.lease import HeldShards, Lease
@@ -183,6 +184,7 @@ def _compute(
     variants = [patch_sets.to_variant(run.variant) for run in claim.runs]
     with tracing.span("fetch", {"refault.trace": claim.trace_digest}):
         trace = resources.blobs.fetch(claim.trace_digest)
+    kernels.provide(resources, variants)
     _log.info("%s under %d variants", claim.trace_name, len(variants))
     options = {} if replay is None else {"replay": replay}
     limits = resources.limits.within(claim.shard_seconds)
@@ -196,7 +198,7 @@ def _compute(
                 progress=functools.partial(lease.held.report, claim),
                 is_cancelled=keeper.is_cancelled,
                 memory_bytes=limits.memory_bytes,
-                keeper=keeper,
+                keeper=keeper if get_engine(variants[0].engine).resumes else None,
                 **options,
             )
         except ReplayCancelled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from db import builds
 from db.repositories import results
 from db.session import transaction
 from db.shards import leases, reopening, snapshots, sweeping
@@ -37,6 +38,7 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
         lambda: _move_on(resources),
         lambda: _remove_snapshots(resources),
         lambda: _send_again(resources, waiting_message_count),
+        lambda: _send_builds_again(resources),
         lambda: _add_facts(resources),
     )
     for duty in duties:
@@ -56,6 +58,22 @@ def _add_facts(resources: Resources) -> list[ShardMessage]:
             after = results.add_facts(session, after=after)
         if after is None:
             break
+    return []
+
+
+def _send_builds_again(resources: Resources) -> list[ShardMessage]:
+    """Requeues abandoned builds, and resends messages of those that nobody has taken."""
+    with transaction(resources.engine) as session:
+        found = builds.abandoned(session)
+    messages = []
+    for fence in found:
+        with transaction(resources.engine) as session:
+            messages.append(builds.take_from_lost(session, fence))
+    with transaction(resources.engine) as session:
+        messages += builds.stale_messages(
+            session, older_than_seconds=resources.settings.resend_seconds
+        )
+    resources.publish(list(dict.fromkeys(message for message in messages if message is not None)))
     return []
 
 

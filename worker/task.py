@@ -15,7 +15,7 @@ from celery.exceptions import WorkerLostError
 from celery.worker import state
 from celery.worker.request import Request
 
-from db.shards.messages import TASK_SHARD_RUN
+from db.shards.messages import TASK_BUILD_RUN, TASK_SHARD_RUN
 from refault.errors import RefaultError
 from worker import lifecycle
 
@@ -58,16 +58,17 @@ class ShardRequest(Request):
             self._give_back(f"stopped after {timeout:.0f} s, the longest a shard may take")
 
     def _give_back(self, reason: str) -> None:
-        if self.name != TASK_SHARD_RUN:
-            return
-        # Imported late: the module loads the simulator.
-        from worker import shards  # noqa: PLC0415
+        # Imported late: the modules load the simulator.
+        from worker import builds, shards  # noqa: PLC0415
 
+        died = {TASK_SHARD_RUN: shards.process_died, TASK_BUILD_RUN: builds.process_died}
+        if self.name not in died:
+            return
         pid = self.worker_pid
         if pid is None:
             return
         try:
-            shards.process_died(lifecycle.resources(), pid, reason)
+            died[self.name](lifecycle.resources(), pid, reason)
         except RefaultError as error:
             _log.warning("what process %d held waits for its lease to run out: %s", pid, error)
         except Exception:  # noqa: BLE001  # the main process must not end with its child

@@ -27,8 +27,12 @@ def register(
     semantics_version: int,
     host: str,
     pid: int,
+    can_build: bool = False,
 ) -> None:
-    """Record that a worker has started with these simulators: digests by engine."""
+    """Record that a worker has started with these simulators: digests by engine.
+
+    ``can_build``: it also compiles kernels of users' trees.
+    """
     for engine, digest in simulators.items():
         session.execute(
             insert(Simulator)
@@ -41,6 +45,7 @@ def register(
     values = {
         "simulator_digest": first,
         "other_simulators": others,
+        "can_build": can_build,
         "host": host,
         "pid": pid,
         "started_at": sa.func.now(),
@@ -141,6 +146,12 @@ def worker_count(session: Session, digests: Collection[str]) -> int:
         sa.or_(Worker.simulator_digest.in_(names), Worker.other_simulators.overlap(names)),
         is_alive(),
     )
+    return session.scalar(query) or 0
+
+
+def builder_count(session: Session) -> int:
+    """How many living workers compile kernels of users' trees."""
+    query = sa.select(sa.func.count()).select_from(Worker).where(Worker.can_build, is_alive())
     return session.scalar(query) or 0
 
 

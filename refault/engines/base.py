@@ -123,7 +123,8 @@ class Engine:
     ``package`` is where its code is; its module ``host`` opens hosts. ``counters`` are the names
     of what it counts, in order. ``refuses`` says why it cannot replay a trace with that header
     under a variant, or nothing. ``compiled_with`` are modules of the library, neither its own nor
-    shared by all engines, that decide what its kernels do.
+    shared by all engines, that decide what its kernels do. ``resumes``: its hosts can be stored, so
+    that a run goes on where it was; if not, it begins anew.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Engine:
     counters: tuple[str, ...]
     refuses: Callable[[TraceHeader, Variant], str] = _what_no_engine_can
     compiled_with: tuple[str, ...] = ()
+    resumes: bool = True
 
     @property
     def digest(self) -> str:

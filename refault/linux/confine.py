@@ -110,7 +110,6 @@ def what_is_open() -> str:
     for tried, is_refused in (
         (["/bin/true"], False),
         (["/bin/cat", "/proc/1/status"], True),
-        (["/usr/bin/env", sys.executable, "-c", "import socket; socket.socket()"], True),
     ):
         ended = run_confined(tried, confinement, cwd=Path("/"))
         if bool(ended.returncode) is not is_refused:

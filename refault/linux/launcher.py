@@ -135,6 +135,9 @@ def main() -> None:
 
 
 def _limit(limits: dict[str, int]) -> None:
+    # Its own limits instead of those of the process it was started by.
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
     for kind, value in (
         (resource.RLIMIT_CPU, limits["cpu_seconds"]),
         (resource.RLIMIT_AS, limits["memory_bytes"]),

@@ -46,7 +46,7 @@ def opened(source: Path, scratch: Path) -> Iterator[Tree]:
     if source.is_dir():
         archive = _archive_in(source)
         if archive is None:
-            yield _checked(source, source)
+            yield checked(source, source)
             return
         source = archive
     if not source.is_file():
@@ -54,7 +54,7 @@ def opened(source: Path, scratch: Path) -> Iterator[Tree]:
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="tree-") as folder:
         root = _unpacked(source, Path(folder))
-        yield _checked(root, source)
+        yield checked(root, source)
 
 
 def _archive_in(folder: Path) -> Path | None:
@@ -65,7 +65,12 @@ def _archive_in(folder: Path) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def _checked(root: Path, source: Path) -> Tree:
+def checked(root: Path, source: Path) -> Tree:
+    """The tree whose top directory that is, called ``source`` in errors.
+
+    Raises:
+        NotATree: there is no x86 KVM in it, or only one that is too old.
+    """
     if not (root / "Makefile").is_file() or not (root / "arch/x86/kvm").is_dir():
         raise NotATree(
             f"{source}: no Linux tree (it has no Makefile, or no arch/x86/kvm); name its top "

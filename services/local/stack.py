@@ -184,7 +184,7 @@ class Stack:
         chosen = {
             name: value
             for name, value in os.environ.items()
-            if name in ("REFAULT_INTERPRETED", "REFAULT_BOUNDSCHECK")
+            if name in ("REFAULT_INTERPRETED", "REFAULT_BOUNDSCHECK", "REFAULT_BUILDS")
         }
         return {
             **kept,
@@ -193,6 +193,7 @@ class Stack:
             "TMPDIR": str(self.folder.path("tmp")),
             "XDG_CACHE_HOME": str(self.folder.path("cache")),
             "REFAULT_CACHE": os.environ.get("REFAULT_CACHE", str(self.folder.path("cache"))),
+            "REFAULT_KERNELS": os.environ.get("REFAULT_KERNELS", str(self.folder.path("kernels"))),
             "PYTHONUNBUFFERED": "1",
             "PYTHONFAULTHANDLER": "1",
         }

@@ -3,7 +3,7 @@
 import pytest
 
 from refault.errors import BuildFailed, PatchRefused
-from tests.linux.conftest import at_the_end, patient_with_writes, without_invalidation
+from tests.fixtures.trees import at_the_end, patient_with_writes, without_invalidation
 
 
 def test_the_same_is_never_built_twice(build, store, release):

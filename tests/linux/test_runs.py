@@ -12,7 +12,7 @@ from refault.golden.faithful import agreement_of, captures
 from refault.linux.variants import resolve_kernel
 from refault.replay.session import replay
 from refault.results import DISAGREEMENTS
-from tests.linux.conftest import in_function, patient_with_writes, without_invalidation
+from tests.fixtures.trees import in_function, patient_with_writes, without_invalidation
 
 BOOT, WORKLOAD = (Path(f"demo/traces/linux61-{name}-1cpu.rft") for name in ("boot", "workload"))
 

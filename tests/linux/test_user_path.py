@@ -2,13 +2,11 @@
 
 import functools
 import json
-import shutil
 
 import pytest
 
-from refault.linux.store import default_root
 from tests.cli.running import run
-from tests.linux.conftest import (
+from tests.fixtures.trees import (
     at_the_end,
     in_function,
     packed,
@@ -19,17 +17,9 @@ from tests.linux.test_runs import WORKLOAD
 
 
 @pytest.fixture
-def refault(tmp_path):
-    """The command, with a store of its own that begins with what other tests have compiled.
-
-    Removing a kernel here takes no program from a test that runs beside this one.
-    """
-    own = tmp_path / "kernels"
-    unfinished = shutil.ignore_patterns(".*", "*.[0-9]*")
-    for part in ("objects", "recipes"):
-        if (default_root() / part).is_dir():
-            shutil.copytree(default_root() / part, own / part, ignore=unfinished)
-    return functools.partial(run, tmp_path, REFAULT_KERNELS=str(own))
+def refault(tmp_path, own_kernels):
+    """The command, with a store of its own."""
+    return functools.partial(run, tmp_path, REFAULT_KERNELS=str(own_kernels))
 
 
 def test_from_a_tree_and_a_mailbox_to_a_verdict_on_each_patch(refault, patch_of, tmp_path):

@@ -20,7 +20,7 @@ from refault.replay import outcomes as out
 from refault.replay.compile.jit import INTERPRETED
 from refault.replay.notes import Notes
 from refault.replay.session import replay
-from tests.linux.conftest import at_the_end, in_function
+from tests.fixtures.trees import at_the_end, in_function
 from tests.linux.test_runs import WORKLOAD, first, of
 from tests.patience import eventually
 

@@ -23,4 +23,6 @@ ENGINE = Engine(
     title="the MMU code of a Linux tree of your own",
     package=__name__,
     counters=(),
+    # A process is no array.
+    resumes=False,
 )

@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from sqlalchemy.orm import Session
@@ -11,6 +11,7 @@ from db.models import Batch, BatchEvent
 from db.repositories import batch_events, batches
 from db.shards import estimating, planning, reopening
 from db.shards.messages import ShardMessage
+from refault.engines import get_engine
 from services.api.batches import requested, watching
 from services.api.batches.documents import COUNTS, counted, detail_of, progress_of
 from services.api.batches.refusals import refused_variants
@@ -98,10 +99,17 @@ def estimate(resources: Resources, body: BatchBody) -> BatchEstimate:
         workers=found.worker_count,
         queued_ahead=found.queued_ahead_count,
         seconds=found.seconds,
-        basis=found.basis,
+        basis="; ".join((found.basis, *_of_engines(request.simulators))),
         simulator_digest=request.simulator_digest,
         simulators=dict(request.simulators),
     )
+
+
+def _of_engines(engines: Iterable[str]) -> Iterator[str]:
+    """What an estimate must say of its engines besides their speed."""
+    for engine in engines:
+        if not get_engine(engine).resumes:
+            yield f"a run under {engine} whose worker is lost begins anew"
 
 
 def watched(resources: Resources, batch: Batch) -> watching.Source:
