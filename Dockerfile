@@ -1,6 +1,8 @@
-# One file, two images. The API validates, plans and compares, so it needs no compiler; the worker holds the simulator.
-#   docker build --target api    --tag refault-api .
-#   docker build --target worker --tag refault-worker .
+# One file, three images. The API validates, plans and compares, so it needs no compiler; the worker holds the
+# simulator; the builder is a worker that compiles kernels of users' own trees.
+#   docker build --target api     --tag refault-api .
+#   docker build --target worker  --tag refault-worker .
+#   docker build --target builder --tag refault-builder .
 
 FROM python:3.13-slim AS base
 ENV PYTHONUNBUFFERED=1 \
@@ -11,7 +13,8 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_ROOT_USER_ACTION=ignore \
     REFAULT_BLOBS=/var/lib/refault/blobs \
     REFAULT_SNAPSHOTS=/var/lib/refault/snapshots \
-    REFAULT_CACHE=/var/cache/refault
+    REFAULT_CACHE=/var/cache/refault \
+    REFAULT_KERNELS=/var/cache/refault/kernels
 RUN useradd --system --uid 10001 --home-dir /nonexistent --shell /usr/sbin/nologin refault \
  && install --directory --owner refault --mode 0750 "$REFAULT_BLOBS" "$REFAULT_SNAPSHOTS" "$REFAULT_CACHE" /var/lib/refault/backups
 WORKDIR /app
@@ -37,3 +40,13 @@ COPY services/__init__.py services/__init__.py
 COPY services/shared services/shared
 USER refault
 CMD ["python", "-m", "worker"]
+
+FROM worker AS builder
+USER root
+# git applies patches, gcc compiles; with --sanitize its libasan is linked.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev git \
+ && rm -rf /var/lib/apt/lists/*
+# What every kernel is held to before it is used.
+COPY demo/traces refault/golden/captures
+USER refault

@@ -13,6 +13,7 @@ from db.session import transaction
 from db.shards.messages import QUEUE_BUILDS, QUEUE_SHARDS
 from refault.catalogue import Variant
 from refault.errors import NoCompiler, NotFound, ReplayRefused
+from refault.golden.faithful import captures
 from refault.linux.compiler import find_compiler
 from refault.linux.confine import what_is_open
 from refault.linux.store import Build, Store
@@ -43,6 +44,8 @@ def what_is_missing() -> str:
     """Why this machine cannot build; empty if it can."""
     with contextlib.suppress(NoCompiler):
         find_compiler()
+        if not captures():
+            return "the captures are not there that every kernel is held to (demo/traces)"
         return "" if shutil.which("git") else "git is not there to apply patches with"
     return "no C compiler is there: install gcc and libc6-dev"
 

@@ -122,6 +122,7 @@ def build_sets(
             if before.numbers:
                 shutil.rmtree(before.work)
             before = _Patched(place, numbers)
+    store.prune()
 
 
 class _Patched(NamedTuple):

@@ -28,6 +28,7 @@ from refault.errors import InvalidParameter, UnknownKernel
 
 #: No build takes longer.
 _SCRATCH_SECONDS = 24 * 3600
+_BYTES_MAX = 4 << 30
 _OWN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
 
@@ -191,6 +192,8 @@ class Store:
             if self.object_path(entry["object"]).is_file() and all(
                 digest_of(name) == digest for name, digest in files.items()
             ):
+                with contextlib.suppress(OSError):
+                    os.utime(self.object_path(entry["object"]))
                 return entry["object"], list(files)
         return None
 
@@ -217,6 +220,31 @@ class Store:
         except (OSError, ValueError):
             return []
         return found if isinstance(found, list) else []
+
+    def prune(self, bytes_max: int | None = None) -> int:
+        """Forget what was used longest ago, until the rest has ``bytes_max``; answers the bytes.
+
+        Compiled units, which are compiled again, and programs that no name is left for. None is
+        ``$REFAULT_KERNELS_BYTES``, or 4 GiB.
+        """
+        if bytes_max is None:
+            bytes_max = int(os.environ.get("REFAULT_KERNELS_BYTES") or _BYTES_MAX)
+        named = set(self.names().values())
+        programs = (
+            path for path in self.root.glob("builds/*/kernel") if path.parent.name not in named
+        )
+        found = []
+        for path in (*self.root.glob("objects/*/*.o"), *programs):
+            with contextlib.suppress(OSError):
+                told = path.stat()
+                found.append((told.st_mtime, told.st_size, path))
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if total <= bytes_max:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+        return total
 
     def scratch(self) -> tempfile.TemporaryDirectory[str]:
         """A folder that is gone when it is left."""

@@ -12,6 +12,8 @@ from tests.architecture.source_files import ROOT
 
 SECRETS = {"POSTGRES_PASSWORD": "only-for-this-check", "BROKER_PASSWORD": "only-for-this-check"}
 SERVICES = {"postgres", "redis", "migrate", "api", "worker", "upkeep"}
+# Only where the operator allows kernels of users' own trees.
+ON_DEMAND = {"builder"}
 # Started by hand, and over when it is done.
 BY_HAND = {"keeper"}
 
@@ -78,10 +80,10 @@ def test_compose_refuses_to_start_without_a_secret(run_compose, secret):
 
 
 def test_the_stack_has_every_service_and_watches_each(stack):
-    assert set(stack["services"]) == SERVICES | BY_HAND
-    for name in SERVICES - {"migrate"}:
+    assert set(stack["services"]) == SERVICES | ON_DEMAND | BY_HAND
+    for name in (SERVICES | ON_DEMAND) - {"migrate"}:
         assert "healthcheck" in stack["services"][name], f"{name} has no health check"
-    assert all(stack["services"][name]["profiles"] for name in BY_HAND)
+    assert all(stack["services"][name]["profiles"] for name in BY_HAND | ON_DEMAND)
 
 
 def test_secrets_have_no_default_in_the_file(stack):
@@ -111,7 +113,7 @@ def test_a_worker_that_is_scaled_shares_nothing_that_only_one_may_write(stack):
 
 
 def test_our_containers_have_no_rights_they_do_not_need(stack):
-    for name in ("migrate", "api", "worker", "upkeep", "keeper"):
+    for name in ("migrate", "api", "worker", "builder", "upkeep", "keeper"):
         service = stack["services"][name]
         assert service["cap_drop"] == ["ALL"], name
         assert service["read_only"] is True, name
@@ -131,6 +133,17 @@ def test_what_must_outlive_a_container_is_on_a_named_volume(stack):
     made = re.search(r"install --directory --owner refault[^\n]*", dockerfile).group()
     # A volume belongs to root unless the image has the folder.
     assert "/var/lib/refault/backups" in made
+
+
+def test_users_kernels_are_off_unless_the_operator_says_so(stack):
+    for name in ("api", "worker", "builder"):
+        assert stack["services"][name]["environment"]["REFAULT_BUILDS"] == "${BUILDS:-false}"
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    _, _, builder = dockerfile.partition("FROM worker AS builder\n")
+    assert " gcc " in builder
+    assert "COPY demo/traces refault/golden/captures" in builder
+    assert builder.rindex("USER refault") > builder.rindex("USER root")
+    assert " gcc " not in dockerfile.removesuffix(builder)
 
 
 def test_operators_can_set_what_is_theirs_without_editing_the_file(stack):

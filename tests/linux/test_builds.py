@@ -1,8 +1,12 @@
 """From a tree and patches to programs: what is compiled again, and what is said when it is not."""
 
+import os
+import time
+
 import pytest
 
 from refault.errors import BuildFailed, PatchRefused
+from refault.linux.store import Store
 from tests.fixtures.trees import at_the_end, patient_with_writes, without_invalidation
 
 
@@ -91,3 +95,18 @@ def test_what_nobody_defines_is_listed(build, release):
     (base,) = build(release)
     assert "kvm_set_irq" in base.missing
     assert not {"kvm_mmu_load", "memcpy"} & set(base.missing)
+
+
+def test_what_was_used_longest_ago_is_forgotten_first(tmp_path):
+    store = Store(tmp_path)
+    kept = []
+    for number, age in enumerate((300, 200, 100)):
+        path = tmp_path / f"unit-{number}.o"
+        path.write_bytes(bytes([number]) * 1000)
+        place = store.object_path(store.keep(f"{number:064x}", {}, path))
+        os.utime(place, (time.time() - age,) * 2)
+        kept.append(place)
+    assert store.recall(f"{0:064x}", str) is not None, "used again just now"
+    assert store.prune(2500) == 2000
+    assert [place.exists() for place in kept] == [True, False, True]
+    assert store.recall(f"{1:064x}", str) is None
