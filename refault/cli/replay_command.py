@@ -207,6 +207,7 @@ def _compared(
             golden_name=variant.golden_name,
             result=by_digest[variant.digest],
             variant_digest=variant.digest,
+            engine=variant.engine,
         )
         for label, variant in labelled
     ]

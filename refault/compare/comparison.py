@@ -32,7 +32,7 @@ class Column:
     ``crashed``, ``failed``, ``cancelled``); ``alarm`` says why the result may
     not be trusted, ``error`` why there is none. ``variant_digest`` may be left
     out where there is a result. ``stored_digest`` is the digest of the result,
-    where somebody has kept it.
+    where somebody has kept it, ``engine`` the one that would make a result.
     """
 
     label: str
@@ -44,6 +44,7 @@ class Column:
     alarm: str | None = None
     error: str | None = None
     stored_digest: str | None = None
+    engine: str | None = None
 
     @property
     def result_digest(self) -> str | None:
@@ -62,7 +63,7 @@ class ComparedColumn:
 
     ``is_same_to_guest`` is the proof of "no functional change": the digest
     over what the guest saw of every operation equals the base's. None where
-    there is nothing to compare.
+    there is nothing to compare. ``engine`` made the result, or would make it.
     """
 
     labels: tuple[str, ...]
@@ -76,6 +77,7 @@ class ComparedColumn:
     verdict: Verdict
     reason: str
     is_same_to_guest: bool | None
+    engine: str
 
     @property
     def label(self) -> str:
@@ -86,11 +88,6 @@ class ComparedColumn:
     def has_real_code_result(self) -> bool:
         """Whether real kernel code was run in this configuration; engine walk has none."""
         return self.golden_name is not None or self.engine != SHADOW
-
-    @property
-    def engine(self) -> str:
-        """The engine that made the result, or would make it."""
-        return self.result.engine if self.result else SHADOW
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -170,6 +167,11 @@ class Comparison:
         by_name = {row.name: row for row in self.counters}
         rest = (row for row in self.counters if row.name not in COSTS)
         return (*(by_name[name] for name in COSTS if name in by_name), *rest)
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The engines of the columns, the base's first."""
+        return tuple(dict.fromkeys(column.engine for column in self.columns))
 
     @property
     def worst_verdict(self) -> Verdict:
@@ -288,6 +290,7 @@ def _judged(groups: Sequence[Sequence[Column]], threshold: Threshold) -> tuple[C
             verdict=verdict,
             reason=reason,
             is_same_to_guest=is_same_to_guest(column.result, base_result),
+            engine=column.result.engine if column.result else column.engine or SHADOW,
         )
         for column, group, (verdict, reason) in zip(
             told, groups, judge(evidence, threshold), strict=True

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from refault.compare import titles
 from refault.compare.comparison import ComparedColumn, Comparison, Row
 from refault.compare.layout import clean
 from refault.compare.percent import change_text
@@ -36,6 +37,9 @@ CSV_COLUMNS = (
     "percent",
     "is_stale",
 )
+
+#: One more, only where the columns have several engines.
+CSV_ENGINE = "engine"
 
 #: A spreadsheet takes a cell that begins so for a formula.
 _FORMULA_SIGNS = "=+-@\t\r"
@@ -136,15 +140,20 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def to_csv(comparisons: Sequence[Comparison]) -> str:
-    """Every number of every column, one to a line, for spreadsheets and scripts (RFC 4180)."""
+    """Every number of every column, one to a line, for spreadsheets and scripts (RFC 4180).
+
+    Where there are columns of several engines, each line ends with the engine's.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(CSV_COLUMNS)
+    is_mixed = len({name for comparison in comparisons for name in comparison.engines}) > 1
+    writer.writerow((*CSV_COLUMNS, CSV_ENGINE) if is_mixed else CSV_COLUMNS)
     for comparison in comparisons:
         for kind, rows in (("semantics", comparison.semantics), ("counter", comparison.counters)):
             for row in rows:
                 for place, column in enumerate(comparison.columns):
-                    writer.writerow(_csv_row(comparison, column, kind, row, place))
+                    engine = [titles.engine_word(column.engine)] if is_mixed else []
+                    writer.writerow([*_csv_row(comparison, column, kind, row, place), *engine])
     return text.getvalue()
 
 
@@ -213,6 +222,7 @@ def _markdown_trace(comparison: Comparison, *, every_counter: bool) -> list[str]
         "",
         _table_row(["", *heads]),
         _table_row(["---", *["---:"] * len(columns)]),
+        *_engine_row(comparison),
         _table_row(["**verdict**", *(f"**{column.verdict.title}**" for column in columns)]),
     ]
     wrong = [row for row in comparison.semantics if any(row.values) and row.name not in _COUNTED]
@@ -232,6 +242,14 @@ def _markdown_trace(comparison: Comparison, *, every_counter: bool) -> list[str]
             )
             lines += [f"  - {_plain(finding)}" for finding in findings_of(column)]
     return [*lines, ""]
+
+
+def _engine_row(comparison: Comparison) -> list[str]:
+    """Which engine each column is of, where there are several."""
+    if len(comparison.engines) == 1:
+        return []
+    words = (titles.engine_word(column.engine) for column in comparison.columns)
+    return [_table_row(["engine", *words])]
 
 
 def _markdown_cells(row: Row) -> list[str]:

@@ -18,7 +18,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from refault.compare import layout
+from refault.compare import layout, titles
 from refault.compare.percent import change_text, percent_text
 from refault.compare.summary import HEADLINE
 from refault.compare.verdicts import Verdict
@@ -32,12 +32,16 @@ _STILL = {Verdict.IDENTICAL.value, Verdict.UNCHANGED.value, Verdict.MISSING.valu
 
 
 class _Column(NamedTuple):
-    """One column of the batch; ``patch`` is what it has more than the one before, or empty."""
+    """One column of the batch; ``patch`` is what it has more than the one before, or empty.
+
+    ``engine`` is a word where there are several, else empty.
+    """
 
     label: str
     digest: str
     patch: str
     before: str | None
+    engine: str = ""
 
 
 def to_mail(document: Mapping[str, Any], *, link: str) -> str:
@@ -64,6 +68,7 @@ def to_mail(document: Mapping[str, Any], *, link: str) -> str:
 def _columns(document: Mapping[str, Any]) -> list[_Column]:
     """The columns of the batch in its order, the base of the comparison first."""
     batch = document["batch"]
+    is_mixed = len(batch.get("simulators") or {}) > 1
     sets = {row["id"]: row for row in batch["patch_sets"]}
     found: list[_Column] = []
     earlier: dict[tuple[str, int], str] = {}
@@ -76,7 +81,8 @@ def _columns(document: Mapping[str, Any]) -> list[_Column]:
             patch = patches[length - 1] if length else ""
             before = earlier.get((column["patch_set_id"], length - 1))
             earlier[column["patch_set_id"], length] = column["variant"]["digest"]
-        found.append(_Column(column["label"], column["variant"]["digest"], patch, before))
+        word = titles.engine_word(column["variant"]["engine"]) if is_mixed else ""
+        found.append(_Column(column["label"], column["variant"]["digest"], patch, before, word))
     base = document["comparisons"][0]["columns"][0]["variant_digest"]
     return sorted(found, key=lambda column: column.digest != base)
 
@@ -200,14 +206,20 @@ def _grounds(document: Mapping[str, Any], columns: Sequence[_Column]) -> list[st
     for label, digest in _machines(columns):
         text = f"{digest[:_DIGEST_LENGTH]} {label}"
         lines += layout.wrap(text, WIDTH, first="Variant  ", indent=" " * 9)
-    lines.append(f"Model    {document['batch']['simulator_digest'][:_DIGEST_LENGTH]}")
+    batch = document["batch"]
+    simulators = batch.get("simulators") or {}
+    if len(simulators) < 2:  # noqa: PLR2004
+        return [*lines, f"Model    {batch['simulator_digest'][:_DIGEST_LENGTH]}"]
+    for engine, digest in simulators.items():
+        lines.append(f"Engine   {digest[:_DIGEST_LENGTH]} {titles.engine_word(engine)}")
     return lines
 
 
 def _machines(columns: Sequence[_Column]) -> Iterator[tuple[str, str]]:
     labels: dict[str, list[str]] = {}
     for column in columns:
-        labels.setdefault(column.digest, []).append(column.label)
+        told = f"{column.label} ({column.engine})" if column.engine else column.label
+        labels.setdefault(column.digest, []).append(told)
     for digest, found in labels.items():
         yield ", ".join(found), digest
 

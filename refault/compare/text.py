@@ -81,6 +81,7 @@ class _Entry(NamedTuple):
     variant_digest: str | None
     is_lettered: bool
     has_real_code_result: bool
+    engine: str
 
 
 class _Names:
@@ -111,6 +112,7 @@ class _Names:
                 column.variant_digest,
                 is_lettered=is_spelled,
                 has_real_code_result=column.has_real_code_result,
+                engine=column.engine,
             )
         )
 
@@ -161,7 +163,18 @@ def _legend(names: _Names, width: int) -> list[str]:
         before.append((entry.variant_name, label))
     if not all(entry.has_real_code_result for entry in names.legend):
         lines += layout.wrap(MARK_LEGEND, width, first="  ", indent="    ")
-    return lines
+    return lines + _engines(names, width)
+
+
+def _engines(names: _Names, width: int) -> list[str]:
+    """Which engine each column is of, where there are several."""
+    found: dict[str, list[str]] = {}
+    for entry in names.legend:
+        found.setdefault(titles.engine_word(entry.engine), []).append(entry.shown)
+    if len(found) < 2:  # noqa: PLR2004
+        return []
+    text = "; ".join(f"{word} {', '.join(labels)}" for word, labels in found.items())
+    return layout.wrap(f"Engines: {text}.", width, first="  ", indent="    ")
 
 
 def _relative(name: str, before: Sequence[tuple[str, str]]) -> str:

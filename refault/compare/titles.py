@@ -1,8 +1,10 @@
-"""Titles of the semantics rows, shared by all forms of a comparison."""
+"""Titles of the semantics rows and words for engines, shared by all forms of a comparison."""
 
 from __future__ import annotations
 
 from typing import Final
+
+from refault.results import SHADOW
 
 WRONG: Final = {
     "wrong_address": "wrong address",
@@ -15,3 +17,11 @@ WRONG: Final = {
 """The disagreements with the guest, by name of the row."""
 
 SEMANTICS: Final = {"accesses": "accesses", "witnessed": "witnessed", **WRONG}
+
+ENGINES: Final = {SHADOW: "model", "walk": "architecture", "kernel": "kernel"}
+"""What made the numbers of a column, where those of a comparison have several engines."""
+
+
+def engine_word(engine: str) -> str:
+    """The word for an engine; its name where there is none."""
+    return ENGINES.get(engine, engine)

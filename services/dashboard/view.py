@@ -12,13 +12,14 @@ from urllib.parse import urlencode
 
 from refault.client import BatchDocument
 from refault.compare.chart import CELLS_MAX, cell_count
-from refault.compare.titles import WRONG
+from refault.compare.titles import WRONG, engine_word
 from services.dashboard.cells import Cell, Change
 from services.dashboard.conclusion import conclusion
 from services.dashboard.formats import change, counted, grouped
 from services.dashboard.verdicts import shown
 
 FINDINGS_SHOWN = 5
+SHADOW, KERNEL = "shadow", "kernel"
 _FINAL_STATES = ("done", "failed", "cancelled")
 _WAITING_STATES = ("queued", "running")
 
@@ -77,6 +78,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
         + " × "
         + counted(batch["column_count"], "column"),
         "simulators": batch["simulators"],
+        "has_engines": _has_engines(batch),
         "is_stale": batch["is_stale"],
         "alarms": counted(batch["integrity_alarms"], "cell") if batch["integrity_alarms"] else "",
         "going_on": _going_on(batch),
@@ -85,7 +87,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "query": place.query(cursor=None).removesuffix("?"),
         "overview": _overview(overview, place, anchors),
         "traces": [
-            _trace(entry, anchors[digest], place, is_running=is_running)
+            _trace(entry, anchors[digest], place, batch, is_running=is_running)
             for digest, entry in zip(shown_digests, comparisons, strict=True)
         ],
         **_paging(document, place, [numbers[digest] for digest in shown_digests]),
@@ -96,6 +98,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
                 "label": column["label"],
                 "name": column["variant"]["name"],
                 "golden_name": column["variant"]["golden_name"],
+                **_engine(column["variant"]["engine"], column["variant"]["name"], batch),
                 "digest": column["variant"]["digest"],
                 "href": f"?base={index}" + (f"&trace={place.trace}" if place.trace else ""),
             }
@@ -146,8 +149,32 @@ def _going_on(batch: BatchDocument) -> dict[str, Any] | None:
     }
 
 
+def _engine(engine: str, variant_name: str, batch: BatchDocument) -> dict[str, Any]:
+    """What made the numbers of a column; ``engine`` is empty where all are the model's."""
+    word = engine_word(engine)
+    is_model = engine == SHADOW
+    shown = "" if is_model and not _has_engines(batch) else word
+    return {
+        # The label of such a column names a patch; its variant names the kernel.
+        "engine": f"{word} · {variant_name}" if engine == KERNEL else shown,
+        "engine_word": word,
+        "is_model": is_model,
+        "real_code": "it is the real code" if engine == KERNEL else "–",
+    }
+
+
+def _has_engines(batch: BatchDocument) -> bool:
+    """Whether a column is of another engine than the model."""
+    return any(name != SHADOW for name in batch["simulators"])
+
+
 def _trace(
-    comparison: Mapping[str, Any], anchor: str, place: Place, *, is_running: bool
+    comparison: Mapping[str, Any],
+    anchor: str,
+    place: Place,
+    batch: BatchDocument,
+    *,
+    is_running: bool,
 ) -> dict[str, Any]:
     columns = comparison["columns"]
     verdicts = [shown(column["verdict"]["name"]) for column in columns]
@@ -169,6 +196,7 @@ def _trace(
             {
                 "label": column["label"],
                 "golden_name": column["golden_name"],
+                **_engine(column["engine"], column["variant_names"][0], batch),
                 "verdict": verdict,
             }
             for column, verdict in zip(columns, verdicts, strict=True)

@@ -2,7 +2,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from db.repositories import results
+from db.repositories import results, simulators
 from refault.results import RunResult
 from services.api.app import create_api
 from services.api.site import Site
@@ -365,3 +365,36 @@ async def test_the_trace_page_shows_what_the_header_says(http, rows):
     assert "64-bit guest, 1 vCPU" in text
     assert "Capture tool qemu plugin" in text
     assert "ACCESS 1,900,000 95.0 %" in text
+
+
+async def test_columns_of_several_engines_say_of_which_each_is(http, rows):
+    trace = rows.add_trace("boot")
+    engines = {"shadow": SIMULATOR, "walk": digest_of("walk")}
+    with transaction(rows.engine) as session:
+        simulators.register(
+            session, name="w", simulators=engines, semantics_version=1, host="h", pid=1
+        )
+    sets = [
+        (await http.post("/api/v1/patch_sets", json={"name": base, "base": base, "patches": []}))
+        .json()["id"]
+        for base in ("v2.6.34-pre", "walk")
+    ]  # fmt: skip
+    body = {"traces": [trace], "patch_sets": sets, "plan": "each"}
+    code = (await http.post("/api/v1/batches", json=body)).json()["code"]
+
+    answer = await http.get(f"/batches/{code}")
+
+    page = Page(answer)
+    assert [tag.get("class") for tag in page.all("span")].count("engine") == 2
+    assert "model" in page.texts
+    # In the table of the trace, and in that of the columns.
+    assert page.texts.count("architecture") == 2
+    assert len(page.all("abbr")) == 0
+    assert "Engine" in page.texts
+
+
+async def test_one_engine_is_not_named(http, code):
+    page = Page(await http.get(f"/batches/{code}"))
+
+    assert "engine" not in [tag.get("class") for tag in page.all("span")]
+    assert "Engine" not in page.texts

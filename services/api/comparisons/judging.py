@@ -150,6 +150,7 @@ def _column(column: BatchColumn, cell: FullCell) -> Column:
         alarm=_alarm(cell),
         error=_last_line(cell.error),
         stored_digest=cell.result_digest,
+        engine=column.variant.engine,
     )
 
 
