@@ -48,7 +48,7 @@ def examine(path: Path) -> Packed:
     has_mmu = False
     top = ""
     try:
-        with path.open("rb") as raw, tarfile.open(fileobj=_stream(raw), mode="r|") as archive:
+        with path.open("rb") as raw, _opened(stream := _Bounded(raw)) as archive:
             for member in archive:
                 count += 1
                 total += member.size
@@ -59,6 +59,7 @@ def examine(path: Path) -> Packed:
                 has_mmu = has_mmu or name == MMU
                 if name == "Makefile":
                     release = _release_of(archive, member)
+            stream.drain()
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise NotATree(f"no .tar.xz of a tree: {error}; {_REMEDY}") from error
     if not release or not has_mmu:
@@ -74,7 +75,7 @@ def unpack(path: Path, into: Path) -> Path:
     """
     examine(path)
     try:
-        with path.open("rb") as raw, tarfile.open(fileobj=_stream(raw), mode="r|") as archive:
+        with path.open("rb") as raw, _opened(_Bounded(raw)) as archive:
             for member in archive:
                 archive.extract(member, into, filter="data")
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
@@ -136,7 +137,14 @@ class _Bounded:
             raise NotATree(_TOO_MUCH)
         return bytes(found)
 
+    def drain(self) -> None:
+        """Read on to the end, behind what an archive says is its last file."""
+        while self.read(_CHUNK):
+            pass
+        if self._decoder.unused_data or self._raw.read(1):
+            raise NotATree(f"bytes follow the archive's end; {_REMEDY}")
 
-def _stream(raw: IO[bytes]) -> IO[bytes]:
+
+def _opened(stream: _Bounded) -> tarfile.TarFile:
     # tarfile calls nothing of it but read().
-    return cast("IO[bytes]", _Bounded(raw))
+    return tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|")
