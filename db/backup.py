@@ -5,7 +5,7 @@
     FOLDER/
     ├── manifest.json       migration level; order, columns and row counts of tables; sha256 of all
     ├── database.tar        one zstandard-compressed COPY text per table, one snapshot
-    └── blobs/3f/3fa9…      one file per trace
+    └── blobs/3f/3fa9…      one file per trace, tree and program
 
 The manifest is written last: a folder without one is an unfinished backup. It
 has a sha256 of itself.
@@ -36,11 +36,13 @@ from db.blobs import BlobStore, FolderStore
 from db.errors import BlobDamaged
 from db.manifest import MANIFEST, BackupError, Manifest, TableEntry, sha256_of
 from db.models import Base
+from db.repositories.files import NEEDED
 from refault.errors import NotFound
 
 ARCHIVE = "database.tar"
 # `python -m db upgrade` writes rows there, which the backup replaces.
 _FILLED_BY_UPGRADE = {"patches", "projects"}
+_NEEDED = f"SELECT digest, max(size_bytes) FROM ({NEEDED}) AS needed GROUP BY 1 ORDER BY 1"  # noqa: S608
 _CHUNK_BYTES = 1 << 20
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES}
 
@@ -78,18 +80,16 @@ def write(
             f"the database is at migration {revision or 'none'}, this release is at "
             f"{revisions.head()}: run `python -m db upgrade`, or the matching release"
         )
-    # Linked before the snapshot too, so that a trace deleted meanwhile still has its file.
+    # Linked before the snapshot too, so that what is deleted meanwhile still has its file.
     keep = _Keeper(blobs, folder, copy_blobs=copy_blobs)
     with _connection(engine) as connection:
-        early = connection.execute("SELECT DISTINCT digest FROM traces").fetchall()
-    for (digest,) in early:
+        early = connection.execute(_NEEDED).fetchall()
+    for digest, _ in early:
         keep.take(digest)
     with _connection(engine) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         entries, archive_digest = _write_tables(connection, folder / ARCHIVE, progress)
-        wanted = connection.execute(
-            "SELECT digest, max(size_bytes) FROM traces GROUP BY digest ORDER BY digest"
-        ).fetchall()
+        wanted = connection.execute(_NEEDED).fetchall()
     for digest, _ in wanted:
         keep.take(digest)
     keep.drop_others({digest for digest, _ in wanted})
@@ -303,7 +303,7 @@ class _Keeper:
         _link_or_copy(self._source.fetch(digest), target, copies=self._copies)
 
     def drop_others(self, wanted: set[str]) -> None:
-        """Removes early links that belong to no trace any more."""
+        """Removes early links that nothing needs any more."""
         for path in self._folder.glob("*/*"):
             if path.name not in wanted:
                 path.unlink()

@@ -13,7 +13,7 @@ import uuid
 import sqlalchemy as sa
 
 from db.blobs import BlobStore
-from db.repositories import placements, traces
+from db.repositories import files, placements
 from db.session import transaction
 from refault.errors import RefaultError
 
@@ -41,7 +41,7 @@ def remove(engine: sa.Engine, blobs: BlobStore) -> list[str]:
 def drop(engine: sa.Engine, blobs: BlobStore, placement_id: uuid.UUID, digest: str) -> bool:
     """Ends a placement; the file goes, if nobody needs it. Answers whether it did."""
     with transaction(engine) as session:
-        traces.lock_digest(session, digest)
+        files.lock_digest(session, digest)
         placements.end(session, placement_id)
         removal = placements.begin_removal(session, digest)
     return removal is not None and finish(engine, blobs, removal, digest)

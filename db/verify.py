@@ -13,8 +13,8 @@ from db.backup import Progress
 from db.blobs import BlobStore
 from db.blobs.incoming import ABANDONED_AFTER_SECONDS
 from db.errors import BlobDamaged
-from db.models import Result, Trace
-from db.repositories import dropping
+from db.models import Program, Result, Trace, Tree
+from db.repositories import dropping, files
 from db.session import transaction
 from refault.errors import NotFound, RefaultError
 from refault.lineage import SAME_AS
@@ -78,6 +78,15 @@ _CONTRADICTIONS = {
         UNION ALL
         SELECT 'shard', s.id FROM shards s JOIN batches b ON b.id = s.batch_id
         WHERE s.project_id <> b.project_id""",
+    "{0} {1} belongs to another project than its kernel": """
+        SELECT 'build', u.id FROM kernel_builds u JOIN kernels k ON k.id = u.kernel_id
+        WHERE u.project_id <> k.project_id
+        UNION ALL
+        SELECT 'tree', t.id FROM kernels k JOIN trees t ON t.id = k.tree_id
+        WHERE t.project_id <> k.project_id
+        UNION ALL
+        SELECT 'patch set', s.id FROM patch_sets s JOIN kernels k ON k.id = s.kernel_id
+        WHERE s.project_id <> k.project_id""",
 }
 """Inconsistencies of rows: the sentence that reports one, and the query that finds it.
 
@@ -104,7 +113,7 @@ def live(engine: sa.Engine, blobs: BlobStore, progress: Progress) -> Iterator[st
                 f"result {result_id}: it is recorded as a crash but was a fault of the service: "
                 "`python -m db verify --drop-false-crashes` drops it"
             )
-        yield from _traces(session, blobs, progress)
+        yield from _files(session, blobs, progress)
         yield from _orphans(session, blobs)
 
 
@@ -119,25 +128,35 @@ def drop_false_crashes(engine: sa.Engine) -> tuple[int, int]:
     return len(found), run_count
 
 
-def _traces(session: Session, blobs: BlobStore, progress: Progress) -> Iterator[str]:
-    rows = session.execute(
-        sa.select(Trace.digest, sa.func.min(Trace.name), sa.func.max(Trace.size_bytes))
-        .group_by(Trace.digest)
-        .order_by(Trace.digest)
-    ).all()
-    for number, (digest, name, size_bytes) in enumerate(rows):
+def _files(session: Session, blobs: BlobStore, progress: Progress) -> Iterator[str]:
+    """Reads the file of every trace, tree and program."""
+    queries = {
+        "trace {}": sa.select(
+            Trace.digest, sa.func.min(Trace.name), sa.func.max(Trace.size_bytes)
+        ).group_by(Trace.digest),
+        "tree of Linux {}": sa.select(
+            Tree.digest, sa.func.min(Tree.release), sa.func.max(Tree.size_bytes)
+        ).group_by(Tree.digest),
+        "program {}": sa.select(Program.file_digest, Program.digest, Program.size_bytes),
+    }
+    rows = [
+        (digest, kind.format(name), size_bytes)
+        for kind, query in queries.items()
+        for digest, name, size_bytes in session.execute(query.order_by(sa.text("1"))).all()
+    ]
+    for number, (digest, what, size_bytes) in enumerate(rows):
         progress("blobs read", number, len(rows))
         try:
             stored_bytes = blobs.fetch(digest).stat().st_size
         except NotFound:
-            yield f"trace {name} ({digest[:12]}) has no blob"
+            yield f"{what} ({digest[:12]}) has no blob"
             continue
         except BlobDamaged as error:
-            yield f"trace {name} ({digest[:12]}): {error}"
+            yield f"{what} ({digest[:12]}): {error}"
             continue
         if stored_bytes != size_bytes:
             yield (
-                f"trace {name} ({digest[:12]}): its row says {size_bytes} bytes, "
+                f"{what} ({digest[:12]}): its row says {size_bytes} bytes, "
                 f"its blob has {stored_bytes}"
             )
     progress("blobs read", len(rows), len(rows))
@@ -145,10 +164,10 @@ def _traces(session: Session, blobs: BlobStore, progress: Progress) -> Iterator[
 
 def _orphans(session: Session, blobs: BlobStore) -> Iterator[str]:
     """Blobs without a row, except recent ones, whose upload may be about to write it."""
-    known = set(session.scalars(sa.select(Trace.digest)))
+    needed = files.needed(session)
     for digest, age_seconds in blobs.kept():
-        if digest not in known and age_seconds > ABANDONED_AFTER_SECONDS:
-            yield f"blob {digest} belongs to no trace: remove it if no other database needs it"
+        if digest not in needed and age_seconds > ABANDONED_AFTER_SECONDS:
+            yield f"blob {digest} is needed by nothing: remove it if no other database needs it"
 
 
 def _results(session: Session, progress: Progress) -> Iterator[str]:

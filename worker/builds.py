@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from db import builds, orphans
 from db.builds import BuildClaim, BuildFence
-from db.repositories import placements, programs, traces
+from db.repositories import files, placements, programs
 from db.session import transaction
 from db.shards.leases import Grip
 from db.shards.messages import BuildMessage
@@ -188,7 +188,7 @@ def _record(
 
     def write() -> bool:
         with transaction(resources.engine) as session:
-            traces.lock_digest(session, placed.file_digest)
+            files.lock_digest(session, placed.file_digest)
             programs.add(
                 session, made, file_digest=placed.file_digest, size_bytes=placed.size_bytes
             )

@@ -11,14 +11,16 @@ from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
 from db.models.projects import Made, Owned
 
 UPLOAD_STATES = ("open", "done", "refused")
+TREE = "tree"
+"""Among the wishes of an upload: it is no trace but the packed tree of a kernel."""
 
 
 class Placement(Base):
     """A file that is being put in place under its digest; deleted when it is done.
 
-    A leftover row is of a process that was killed in between; its file is orphaned unless a trace
-    has the digest by now. ``is_removal``: no trace has the digest any more and the file is being
-    removed; nobody may put it in place until that is done.
+    A leftover row is of a process that was killed in between; its file is orphaned unless a row
+    needs it by now (``db/repositories/files.py``). ``is_removal``: nothing needs the file any more
+    and it is being removed; nobody may put it in place until that is done.
     """
 
     __tablename__ = "placements"
@@ -34,7 +36,7 @@ class Upload(Owned, Made, Base):
     """One upload; its bytes are in the store's incoming area under ``id``.
 
     ``offset_bytes`` are safe on disk. It reaches ``size_bytes`` only in the transaction that
-    writes the trace, so an upload that has all its bytes has its trace too.
+    writes the trace or tree, so an upload that has all its bytes has its trace or tree too.
     """
 
     __tablename__ = "uploads"
@@ -51,9 +53,9 @@ class Upload(Owned, Made, Base):
     state: Mapped[str] = mapped_column(default="open")
     size_bytes: Mapped[int]
     offset_bytes: Mapped[int] = mapped_column(default=0)
-    # Announced sha256 of the whole file, which is checked at the end.
+    # Announced sha256 of the whole file, which is checked at the end. A tree's is set there.
     digest: Mapped[str | None] = mapped_column(sa.String(64), index=True)
-    # Upload-Metadata as received, and the part for the trace: name, tags, note.
+    # Upload-Metadata as received, and the part for the trace: name, tags, note. Of a tree: TREE.
     metadata_header: Mapped[str] = mapped_column(default="")
     wishes: Mapped[dict[str, Any]]
     # Why the bytes were refused, and the byte of the error.
@@ -68,3 +70,13 @@ class Upload(Owned, Made, Base):
     )
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[datetime.datetime] = mapped_column(index=True)
+
+    @property
+    def is_tree(self) -> bool:
+        """Whether it was announced as a packed tree, not as a trace."""
+        return bool(self.wishes.get("content") == TREE)
+
+    @property
+    def tree(self) -> str | None:
+        """The digest of the tree that it became."""
+        return None if self.tree_id is None else self.digest

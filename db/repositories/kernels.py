@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer, selectinload
 
 from db.errors import Conflict
 from db.identifiers import uuid7
@@ -23,6 +24,7 @@ from db.models import (
     Tree,
 )
 from db.models.batches import BATCH_FINAL_STATES
+from db.repositories import files
 from db.repositories.pagination import PAGE_SIZE, Page, newest_first
 from db.scope import EVERYWHERE, maker_of, project_of
 from refault.errors import InvalidRequest, NotFound
@@ -31,6 +33,9 @@ from refault.linux.store import check_name
 PATCHES_MAX = 64
 BUILDS_MAX = 256
 """Builds of one kernel: the prefixes of the longest series, and more."""
+
+BUILDS_LOOKED_AT = 50
+"""The last builds tell how long one takes."""
 
 BUILD_PLANS = ("each", "series", "ablation")
 
@@ -93,12 +98,25 @@ def add_tree(
         .returning(Tree.id)
     )
     row = session.scalars(sa.select(Tree).where(Tree.digest == digest)).one()
+    if created is None:
+        # Wanted anew, so its time without a kernel begins anew.
+        row.created_at = sa.func.now()
+        session.flush()
     return row, created is not None
 
 
+def has_tree(session: Session, digest: str) -> bool:
+    """Whether the project has the tree of that digest."""
+    return session.scalar(sa.select(Tree.id).where(Tree.digest == digest)) is not None
+
+
 def get_tree(session: Session, digest: str) -> Tree:
-    """The project's tree of that digest; raises :class:`~refault.errors.NotFound`."""
-    found = session.scalar(sa.select(Tree).where(Tree.digest == digest))
+    """The project's tree of that digest, which stays until the transaction ends.
+
+    Raises :class:`~refault.errors.NotFound`.
+    """
+    query = sa.select(Tree).where(Tree.digest == digest)
+    found = session.scalar(query.with_for_update(read=True, key_share=True))
     if found is None:
         raise NotFound(
             f"no tree {digest[:12]} in this project: pack yours (refault kernel pack) and upload "
@@ -113,7 +131,7 @@ def trees_bytes(session: Session) -> int:
 
 
 def unused_trees(session: Session, older_than_seconds: float) -> Sequence[Tree]:
-    """Trees that no kernel was made of, of any project."""
+    """Trees that no kernel is made of, of any project, and that came so long ago."""
     age = sa.func.make_interval(0, 0, 0, 0, 0, 0, older_than_seconds)
     return session.scalars(
         sa.select(Tree)
@@ -242,9 +260,11 @@ def check_numbers(kernel: Kernel, numbers: Numbers) -> None:
 
 def get(session: Session, name: str | uuid.UUID) -> Kernel:
     """The kernel of that name or id; raises :class:`~refault.errors.NotFound`."""
-    try:
+    found = None
+    with contextlib.suppress(ValueError):
         found = session.get(Kernel, name if isinstance(name, uuid.UUID) else uuid.UUID(name))
-    except ValueError:
+    if found is None and isinstance(name, str):
+        # A name may look like an id.
         found = session.scalar(sa.select(Kernel).where(Kernel.name == name))
     if found is None:
         raise NotFound(f"no kernel {name}: GET /api/v1/kernels lists them")
@@ -254,8 +274,39 @@ def get(session: Session, name: str | uuid.UUID) -> Kernel:
 def list_page(
     session: Session, *, after: uuid.UUID | None = None, limit: int = PAGE_SIZE
 ) -> Page[Kernel]:
-    """Kernels, newest first."""
-    return newest_first(session, sa.select(Kernel), Kernel.id, after=after, limit=limit)
+    """Kernels with their builds, newest first; without the logs of these."""
+    builds = selectinload(Kernel.builds).options(defer(KernelBuild.log))
+    return newest_first(
+        session, sa.select(Kernel).options(builds), Kernel.id, after=after, limit=limit
+    )
+
+
+def mean_build_seconds(session: Session) -> float | None:
+    """What one of the last builds took a worker; None if none has been made.
+
+    Of all projects, as a worker's speed is nobody's secret. A worker claims the builds of a kernel
+    together and makes one after the other, so each begins where the one before it ended.
+    """
+    before = sa.func.lag(KernelBuild.finished_at).over(
+        partition_by=KernelBuild.kernel_id, order_by=KernelBuild.finished_at
+    )
+    began_at = sa.func.greatest(KernelBuild.started_at, before)
+    made = (
+        sa.select(
+            KernelBuild.finished_at.label("finished_at"),
+            sa.extract("epoch", KernelBuild.finished_at - began_at).label("seconds"),
+        )
+        .where(KernelBuild.state == "done", KernelBuild.started_at.is_not(None))
+        .subquery()
+    )
+    last = (
+        sa.select(made.c.seconds)
+        .order_by(made.c.finished_at.desc())
+        .limit(BUILDS_LOOKED_AT)
+        .subquery()
+    )
+    found = session.scalar(sa.select(sa.func.avg(last.c.seconds)).execution_options(**EVERYWHERE))
+    return None if found is None else max(0.0, float(found))
 
 
 def diff_of(session: Session, kernel: Kernel, number: int) -> str:
@@ -266,11 +317,19 @@ def diff_of(session: Session, kernel: Kernel, number: int) -> str:
     return found.diff
 
 
+def lock_files(session: Session, kernel: Kernel) -> None:
+    """Lock the files of a kernel, before it is deleted: its tree's and its programs'."""
+    programs = {build.program.file_digest for build in kernel.builds if build.program}
+    for digest in sorted(programs | {kernel.tree.digest}):
+        files.lock_digest(session, digest)
+
+
 def delete(session: Session, kernel: Kernel) -> list[str]:
     """Delete a kernel, its builds, and the tree and programs that nothing else has.
 
-    Answers the digests of files that may be removed now (``placements.begin_removal`` decides).
-    Results stay with the batches that have them.
+    Answers the digests of files that may be removed now (``placements.begin_removal`` decides),
+    which the caller has locked before (:func:`lock_files`). Results stay with the batches that have
+    them.
 
     Raises:
         Conflict: a batch that is not over has it.
@@ -296,6 +355,8 @@ def delete(session: Session, kernel: Kernel) -> list[str]:
 
 def drop_tree(session: Session, tree: Tree) -> list[str]:
     """Delete a tree that no kernel is made of any more; answers its file, if it was."""
+    # Whoever is making a kernel of it has it locked, and is waited for.
+    session.execute(sa.select(Tree.id).where(Tree.id == tree.id).with_for_update())
     if session.scalar(sa.select(Kernel.id).where(Kernel.tree_id == tree.id).limit(1)):
         return []
     digest = tree.digest
@@ -304,12 +365,19 @@ def drop_tree(session: Session, tree: Tree) -> list[str]:
     return [digest]
 
 
-def _drop_programs(session: Session, digests: Iterable[str]) -> list[str]:
+def _drop_programs(session: Session, digests: Collection[str]) -> list[str]:
     """Delete programs that no build of any project has any more; answers their files."""
+    # A worker that just recorded a build of one has it locked, and is waited for.
+    session.execute(
+        sa.select(Program.digest)
+        .where(Program.digest.in_(digests))
+        .order_by(Program.digest)
+        .with_for_update()
+    )
     has_build = sa.exists().where(KernelBuild.program_digest == Program.digest)
     gone = session.scalars(
         sa.delete(Program)
-        .where(Program.digest.in_(set(digests)), ~has_build)
+        .where(Program.digest.in_(digests), ~has_build)
         .returning(Program.file_digest)
         .execution_options(**EVERYWHERE, synchronize_session=False)
     )

@@ -2,7 +2,7 @@
 
 No lock is held while a store works on a file. Instead each move is recorded in a row, written
 under the digest's lock: a file is put in place only while it is not being removed, and removed
-only while it is not being put in place and no trace needs it.
+only while it is not being put in place and no trace, tree or program needs it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from db.errors import Conflict
 from db.identifiers import uuid7
 from db.models import Placement
-from db.repositories import traces
+from db.repositories import files
 
 REMOVAL_SECONDS = 600
 """After this time a removal that has not ended counts as failed."""
@@ -27,21 +27,21 @@ def begin(session: Session, digest: str) -> uuid.UUID:
 
     Raises :class:`~db.errors.Conflict` while such a file is being removed.
     """
-    traces.lock_digest(session, digest)
+    files.lock_digest(session, digest)
     leaving = sa.select(Placement.id).where(Placement.digest == digest, Placement.is_removal)
     if session.scalar(leaving.limit(1)) is not None:
-        raise Conflict(f"trace {digest} is being deleted right now: upload it again in a moment")
+        raise Conflict(f"file {digest} is being deleted right now: upload it again in a moment")
     return _add(session, digest, is_removal=False)
 
 
 def begin_removal(session: Session, digest: str) -> uuid.UUID | None:
     """Record that the file is about to be removed; commit first. The digest must be locked.
 
-    None if it has to stay: a trace has the digest, or the file is being put in place.
+    None if it has to stay: a row needs the file, or it is being put in place.
     """
     arriving = sa.select(Placement.id).where(Placement.digest == digest, ~Placement.is_removal)
     is_wanted = session.scalar(arriving.limit(1)) is not None
-    if is_wanted or traces.is_anywhere(session, digest):
+    if is_wanted or files.is_needed(session, digest):
         return None
     return _add(session, digest, is_removal=True)
 

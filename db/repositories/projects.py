@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from db.errors import Conflict, QuotaExceeded
 from db.identifiers import uuid7
 from db.models import Project, Run, Trace
+from db.repositories import kernels
 from db.scope import project_of
 from refault.errors import InvalidRequest, NotFound
 
@@ -69,30 +70,45 @@ def check_room_for_trace(
     project = _locked(session)
     if project.quota_bytes is None and project.quota_traces is None:
         return
-    trace_count, held_bytes = session.execute(
-        sa.select(sa.func.count(Trace.id), sa.func.coalesce(sa.func.sum(Trace.size_bytes), 0))
-    ).one()
+    trace_count = session.scalar(sa.select(sa.func.count(Trace.id))) or 0
     upload_count, upload_bytes = under_way
     if project.quota_traces is not None and trace_count + upload_count >= project.quota_traces:
         raise QuotaExceeded(
             f"the project has {trace_count} traces{_and(upload_count, 'unfinished uploads')}; it "
             f"may have {project.quota_traces}"
         )
-    taken_bytes = held_bytes + upload_bytes
-    if project.quota_bytes is not None and taken_bytes + size_bytes > project.quota_bytes:
+    _check_bytes(session, project, size_bytes, upload_bytes)
+
+
+def check_room_for_tree(session: Session, size_bytes: int, *, under_way_bytes: int = 0) -> None:
+    """Refuse another packed tree of so many bytes, as for a trace; trees are not counted."""
+    _check_bytes(session, _locked(session), size_bytes, under_way_bytes)
+
+
+def _check_bytes(session: Session, project: Project, size_bytes: int, under_way_bytes: int) -> None:
+    if project.quota_bytes is None:
+        return
+    held_bytes = _held_bytes(session)
+    if held_bytes + under_way_bytes + size_bytes > project.quota_bytes:
         raise QuotaExceeded(
-            f"the project's traces have {held_bytes} bytes{_and(upload_bytes, 'unfinished')}; "
+            f"the project's traces and trees have {held_bytes} bytes"
+            f"{_and(under_way_bytes, 'unfinished')}; "
             f"{size_bytes} more would exceed its quota of {project.quota_bytes}"
         )
 
 
+def _held_bytes(session: Session) -> int:
+    """Of traces and trees. Programs are everybody's, like results, and count for nobody."""
+    held = session.scalar(sa.select(sa.func.coalesce(sa.func.sum(Trace.size_bytes), 0)))
+    return int(held or 0) + kernels.trees_bytes(session)
+
+
 def bytes_left(session: Session, *, under_way_bytes: int) -> int | None:
-    """How many more bytes of traces the project may have; None without a quota."""
+    """How many more bytes of traces and trees the project may have; None without a quota."""
     quota = session.scalar(sa.select(Project.quota_bytes).where(Project.id == project_of(session)))
     if quota is None:
         return None
-    held = session.scalar(sa.select(sa.func.coalesce(sa.func.sum(Trace.size_bytes), 0)))
-    return max(0, int(quota) - int(held or 0) - under_way_bytes)
+    return max(0, int(quota) - _held_bytes(session) - under_way_bytes)
 
 
 def take_turn(session: Session) -> None:

@@ -82,7 +82,7 @@ def preview(session: Session, trace: Trace) -> Deletion:
 def delete(session: Session, trace: Trace, *, cascade: bool) -> Deletion:
     """Delete the trace and all that goes with it, except files; answers what was deleted.
 
-    The caller must have locked the digest (``traces.lock_digest``), and record in the same
+    The caller must have locked the digest (``files.lock_digest``), and record in the same
     transaction that the file is to be removed (``placements.begin_removal``).
 
     Raises:

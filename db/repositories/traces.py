@@ -16,7 +16,7 @@ from db.identifiers import uuid7
 from db.models import Trace
 from db.repositories import projects
 from db.repositories.pagination import PAGE_SIZE, Page, sorted_page
-from db.scope import EVERYWHERE, maker_of, project_of
+from db.scope import maker_of, project_of
 from refault.errors import InvalidRequest, NotFound
 
 SHORT_DIGEST_LENGTH = 8
@@ -96,15 +96,6 @@ def add(session: Session, **columns: Any) -> tuple[Trace, bool]:
     return row, created
 
 
-def lock_digest(session: Session, digest: str) -> None:
-    """Lock the digest until the transaction ends, so that a file and its row change together.
-
-    Taken first by everything that puts a blob in place or removes one.
-    """
-    lock_key = int.from_bytes(bytes.fromhex(digest[:16]), signed=True)
-    session.execute(sa.select(sa.func.pg_advisory_xact_lock(lock_key)))
-
-
 def find_by_digest(session: Session, digest: str) -> Trace | None:
     """The trace of that digest, or None."""
     return session.scalar(sa.select(Trace).where(Trace.digest == digest))
@@ -125,12 +116,6 @@ def find_many(session: Session, digests: Collection[str]) -> dict[str, Trace]:
     """The traces of these complete digests that exist, in one query."""
     found = session.scalars(sa.select(Trace).where(Trace.digest.in_(digests)))
     return {trace.digest: trace for trace in found}
-
-
-def is_anywhere(session: Session, digest: str) -> bool:
-    """Whether any project has a trace of that digest, and so needs its file."""
-    query = sa.select(Trace.id).where(Trace.digest == digest).limit(1)
-    return session.scalar(query.execution_options(**EVERYWHERE)) is not None
 
 
 def get(session: Session, name: str | uuid.UUID) -> Trace:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.errors import UploadGone
-from db.models import Trace, Upload
+from db.models import Trace, Tree, Upload
 from db.repositories.pagination import PAGE_SIZE, Page, newest_first
 from refault.errors import NotFound
 
@@ -84,6 +84,15 @@ def finish(session: Session, row: Upload, trace: Trace) -> None:
         sa.update(Upload)
         .where(Upload.id == row.id)
         .values(state="done", offset_bytes=row.size_bytes, trace_id=trace.id)
+    )
+
+
+def finish_tree(session: Session, row: Upload, tree: Tree) -> None:
+    """Record that the upload became a tree, in the transaction that writes that tree."""
+    session.execute(
+        sa.update(Upload)
+        .where(Upload.id == row.id)
+        .values(state="done", offset_bytes=row.size_bytes, tree_id=tree.id, digest=tree.digest)
     )
 
 

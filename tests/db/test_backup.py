@@ -172,7 +172,7 @@ async def test_an_old_blob_of_no_trace_is_named_and_a_young_one_is_not(sound, ro
 
     found = list(verify.live(rows.engine, store, quiet))
 
-    assert found == [f"blob {digest} belongs to no trace: remove it if no other database needs it"]
+    assert found == [f"blob {digest} is needed by nothing: remove it if no other database needs it"]
 
 
 async def test_a_missing_and_a_changed_blob_are_named(sound, rows, api_settings):

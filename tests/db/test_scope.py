@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from db import session as sessions
 from db.models import FIRST_PROJECT, Batch, Owned, PatchSet, Project, Run, Shard, Trace
-from db.repositories import batches, credentials, patch_sets, runs, traces
+from db.repositories import batches, credentials, files, patch_sets, runs, traces
 from db.scope import EVERYWHERE
 from refault.errors import NotFound
 from tests.builders import digest_of
@@ -80,7 +80,7 @@ def test_a_batch_of_another_project_is_unknown_by_id_and_by_code(other, store):
             runs.get(session, run.id)
         with pytest.raises(NotFound):
             traces.get(session, digest_of("boot"))
-        assert traces.is_anywhere(session, digest_of("boot"))
+        assert files.is_needed(session, digest_of("boot"))
 
 
 def test_two_projects_have_the_same_trace_and_patch_set_each_of_its_own(other, store):

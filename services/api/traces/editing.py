@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from db import orphans
 from db.errors import Conflict
 from db.models import Trace
-from db.repositories import placements, trace_deletion, traces
+from db.repositories import files, placements, trace_deletion, traces
 from db.session import transaction
 from db.shards import throughput
 from refault.errors import NotFound, Unavailable
@@ -171,7 +171,7 @@ def _delete(
     removal = None
     with resources.transaction() as session:
         row = traces.get(session, taken.trace_id)
-        traces.lock_digest(session, row.digest)
+        files.lock_digest(session, row.digest)
         taken = trace_deletion.delete(session, row, cascade=cascade)
         session.flush()
         if taken.is_last:

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from db import orphans
 from db.errors import Conflict
 from db.models import Trace
-from db.repositories import operations, placements, traces
+from db.repositories import files, operations, placements, traces
 from refault.errors import DigestMismatch
 from refault.trace import TraceValidator
 from services.api.deps import Resources
@@ -77,7 +77,7 @@ def place(
     with resources.transaction() as session:
         placed = Placed(columns, placements.begin(session, summary.digest))
     # Sending to a bucket can take long, so no transaction is open meanwhile.
-    with _removed_if_it_fails(resources, placed):
+    with removed_if_it_fails(resources, placed.placement, placed.digest):
         put(placed.digest)
     return placed
 
@@ -94,8 +94,11 @@ def write_row(
     Raises:
         Conflict: the file took so long to be stored that it was given up.
     """
-    with _removed_if_it_fails(resources, placed), resources.transaction() as session:
-        traces.lock_digest(session, placed.digest)
+    with (
+        removed_if_it_fails(resources, placed.placement, placed.digest),
+        resources.transaction() as session,
+    ):
+        files.lock_digest(session, placed.digest)
         row, is_new = traces.add(session, **placed.columns)
         also(session, row)
         if is_new:
@@ -110,12 +113,12 @@ def write_row(
 
 
 @contextlib.contextmanager
-def _removed_if_it_fails(resources: Resources, placed: Placed) -> Iterator[None]:
-    """Without a row the file goes; not if another upload of the same trace has one."""
+def removed_if_it_fails(resources: Resources, placement: uuid.UUID, digest: str) -> Iterator[None]:
+    """Without a row the file goes; not if another upload of the same file has one."""
     try:
         yield
     except BaseException:
-        orphans.drop(resources.engine, resources.blobs, placed.placement, placed.digest)
+        orphans.drop(resources.engine, resources.blobs, placement, digest)
         raise
 
 
