@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.fixtures.issuer",
     "tests.fixtures.browsing",
     "tests.fixtures.large",
+    "tests.fixtures.kernels",
     "tests.fixtures.stack",
     "tests.fixtures.trees",
 ]

@@ -23,11 +23,12 @@ _FAILED = re.compile(r"error: patch failed: ([^:\n]+):(\d+)")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Patch:
-    """One patch: its subject, its diff, and the files that names."""
+    """One patch: its subject, its diff, the files that names, and who wrote it."""
 
     title: str
     diff: str
     files: tuple[str, ...]
+    author: str = ""
 
 
 def read(sources: Sequence[bytes], version: int | None = None) -> list[Patch]:
@@ -38,7 +39,7 @@ def read(sources: Sequence[bytes], version: int | None = None) -> list[Patch]:
     if not reading.patches:
         raise SeriesError("there is no patch in it")
     return [
-        Patch(mail.subject, mail.text + "\n", tuple(sorted(touched(mail.text))))
+        Patch(mail.subject, mail.text + "\n", tuple(sorted(touched(mail.text))), mail.author)
         for mail in reading.patches
     ]
 

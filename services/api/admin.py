@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.models.accounts import ROLES, SCOPES
+from db.models.projects import BUILD_ROLES
 from db.repositories import accounts, audit, credentials, identities, projects
 from db.scope import enter
 from db.session import create_engine, transaction
@@ -99,6 +100,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_quotas(quota)
     quota.set_defaults(run=_set_quota, subject=lambda given: given.name)
 
+    builds = commands.add_parser(
+        "set-builds",
+        help="set who in a project builds kernels (of the API, REFAULT_BUILDS allows it)",
+    )
+    builds.add_argument("project")
+    builds.add_argument("role", choices=BUILD_ROLES)
+    builds.set_defaults(run=_set_builds, subject=lambda given: f"{given.project} {given.role}")
+
     member = commands.add_parser("set-member", help="give a user a role in a project")
     member.add_argument("project")
     member.add_argument("user")
@@ -165,6 +174,14 @@ def _set_quota(session: Session, options: argparse.Namespace) -> str:
         setattr(project, name, value)
     shown = (f"{name}: {getattr(project, name) or 'unbounded'}\n" for name in projects.QUOTAS)
     return "".join(shown)
+
+
+def _set_builds(session: Session, options: argparse.Namespace) -> str:
+    project = projects.get(session, options.project)
+    project.build_role = options.role
+    builds = "build" if options.role != "nobody" else "builds"
+    who = {"nobody": "nobody", "maintainer": "maintainers", "contributor": "contributors"}
+    return f"{who[options.role]} {builds} kernels in {project.name}\n"
 
 
 def _quotas(options: argparse.Namespace) -> dict[str, int | None]:

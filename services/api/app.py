@@ -27,6 +27,7 @@ from services.api.blobs.endpoints import router as blobs
 from services.api.comparisons.endpoints import router as comparisons
 from services.api.deps import Resources
 from services.api.door import Access
+from services.api.kernels.endpoints import router as kernels
 from services.api.limits.endpoints import router as limits
 from services.api.needs import ROOT, need_of
 from services.api.oidc.endpoints import router as oidc
@@ -58,6 +59,7 @@ _NOUNS = (
     blob_downloads,
     patches,
     patch_sets,
+    kernels,
     batches,
     runs,
     comparisons,

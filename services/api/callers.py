@@ -12,11 +12,11 @@ from starlette.requests import Request
 
 from db import secrets
 from db.errors import Forbidden
-from db.models import Batch, LoginSession, ShareLink, Token, User
+from db.models import Batch, LoginSession, Project, ShareLink, Token, User
 from db.models.accounts import SCOPES
 from db.models.projects import Made
 from db.repositories import accounts, credentials
-from db.repositories.credentials import MadeLink
+from db.repositories.credentials import MadeLink, Shown
 from db.scope import Maker
 from refault.client.connection import SESSION_COOKIE
 
@@ -27,6 +27,8 @@ SCOPES_OF_ROLE: Mapping[str, frozenset[str]] = {
     "contributor": frozenset({"read", "upload", "submit"}),
     "maintainer": frozenset(SCOPES),
 }
+# What `build_role` of a project gives and takes; an operator may forbid building altogether.
+BUILD = "build"
 SCOPES_OF_SHARING = frozenset({"read", "submit"})
 
 
@@ -79,6 +81,18 @@ class Caller:
         return self.kind == "session" and self.user is not None and self.user.is_admin
 
 
+def scopes_of(role: str, project: Project) -> frozenset[str]:
+    """The scopes of a role in a project, which says itself who builds kernels."""
+    scopes = SCOPES_OF_ROLE[role]
+    if role == project.build_role:
+        scopes |= {BUILD}
+    return _may_build(scopes, project)
+
+
+def _may_build(scopes: frozenset[str], project: Project) -> frozenset[str]:
+    return scopes - {BUILD} if project.build_role == "nobody" else scopes
+
+
 def secret_of(request: Request) -> str:
     """The secret of a request; ``?`` for a malformed one, empty if there is none."""
     given = request.headers.getlist("authorization")
@@ -107,18 +121,19 @@ def identify(session: Session, secret: str) -> Caller | None:
                 batch=session.get_one(Batch, row.batch_id).code, requests_per_minute=rate,
             )  # fmt: skip
         case Token():
-            scopes = frozenset(row.scopes)
+            project = session.get_one(Project, row.project_id)
+            scopes = _may_build(frozenset(row.scopes), project)
             if user is not None:
                 role = _role(session, user, row.project_id)
                 if role is None:
                     return None
-                scopes &= SCOPES_OF_ROLE[role]
+                scopes &= scopes_of(role, project)
             credentials.note_use(session, row)
             return Caller(
                 "token", f"token {row.name}", row.id, row.project_id, scopes,
                 user=user, requests_per_minute=rate,
             )  # fmt: skip
-    return _logged_in(session, row, user, rate, secret)
+    return _logged_in(session, found, row, secret)
 
 
 def may_share(made: MadeLink) -> bool:
@@ -140,16 +155,16 @@ def may_share(made: MadeLink) -> bool:
     return scopes >= SCOPES_OF_SHARING
 
 
-def _logged_in(
-    session: Session, row: LoginSession, user: User | None, rate: int | None, secret: str
-) -> Caller | None:
+def _logged_in(session: Session, found: Shown, row: LoginSession, secret: str) -> Caller | None:
+    user, project = found.user, found.project
     if user is None:
         return None
-    role = _role(session, user, row.project_id) if row.project_id else None
+    role = _role(session, user, project.id) if project else None
     return Caller(
         "session", f"user {user.name}", row.id, row.project_id if role else None,
-        SCOPES_OF_ROLE[role] if role else frozenset(),
-        user=user, role=role, requests_per_minute=rate, form_key=secrets.form_key(secret),
+        scopes_of(role, project) if role and project else frozenset(),
+        user=user, role=role, form_key=secrets.form_key(secret),
+        requests_per_minute=project.requests_per_minute if project else None,
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Dependencies of the endpoints: the database, the blobs, the broker, a page of a list."""
 
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from services.api.uploads.validators import Validators
 from services.shared.limits import Limits
 
 MAILS_AT_ONCE = 2
+TREES_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Resources:
     open_uploads: OpenUploads
     # Bounds the mails read at once, each in a thread of its own.
     mail_slots: anyio.CapacityLimiter
+    # Bounds the packed trees that are examined at once.
+    tree_slots: threading.BoundedSemaphore
     validators: Validators
     drawings: Drawings
     watchers: Watchers
@@ -72,6 +76,7 @@ class Resources:
             upload_slots=anyio.CapacityLimiter(settings.upload_parallel_count),
             open_uploads=OpenUploads(),
             mail_slots=anyio.CapacityLimiter(MAILS_AT_ONCE),
+            tree_slots=threading.BoundedSemaphore(TREES_AT_ONCE),
             validators=Validators(settings.upload_parallel_count, settings.upload_decode_count),
             drawings=Drawings(
                 settings.drawing_parallel_count,

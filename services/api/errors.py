@@ -125,6 +125,19 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
     errors.NotFound: ProblemType(
         "not-found", 404, "Not found", "Check the address or the id."
     ),
+    errors.NotATree: ProblemType(
+        "not-a-tree", 422, "Not a packed Linux tree",
+        "Nothing was kept. Make the archive with `refault kernel pack TREE FILE.tar.xz`.",
+    ),
+    errors.UnknownKernel: ProblemType(
+        "unknown-kernel", 422, "No such kernel",
+        "GET /api/v1/kernels lists the project's; POST /api/v1/kernels makes one of a tree.",
+    ),
+    db_errors.KernelNotBuilt: ProblemType(
+        "kernel-not-built", 409, "The kernel is not built with these patches, or not yet",
+        "The detail says which. GET /api/v1/kernels/{kernel} shows how far it is; POST "
+        "/api/v1/kernels/{kernel}/builds asks for what is missing.",
+    ),
     db_errors.Conflict: ProblemType(
         "conflict", 409, "The request conflicts with the resource's state",
         "Get the resource again, then decide.",

@@ -8,6 +8,7 @@ import anyio.to_thread
 from db import orphans
 from refault.errors import RefaultError
 from services.api.deps import Resources
+from services.api.kernels import trees
 from services.api.traces import editing
 from services.api.uploads import service as uploads
 
@@ -22,10 +23,11 @@ async def tidy_up_for_ever(resources: Resources) -> None:
 
 
 def tidy_up(resources: Resources) -> None:
-    """One sweep: uploads of dead processes, expired uploads and traces, orphaned blobs."""
+    """One sweep: uploads of dead processes, expired uploads, trees, traces, orphaned blobs."""
     duties = (
         resources.blobs.sweep_incoming,
         lambda: uploads.sweep(resources),
+        lambda: _drop_unused_trees(resources),
         lambda: editing.apply_retention(resources),
         lambda: _remove_orphans(resources),
     )
@@ -36,6 +38,12 @@ def tidy_up(resources: Resources) -> None:
             _log.warning("housekeeping was interrupted; the next sweep continues", exc_info=True)
         except Exception:  # noqa: BLE001  # a defect of one duty must end neither the others nor the loop
             _log.exception("housekeeping failed")
+
+
+def _drop_unused_trees(resources: Resources) -> None:
+    dropped_count = trees.drop_unused(resources)
+    if dropped_count:
+        _log.info("%d trees of which no kernel was made were removed", dropped_count)
 
 
 def _remove_orphans(resources: Resources) -> None:

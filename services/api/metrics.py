@@ -88,6 +88,12 @@ class _FromRows(Collector):
         for state, number in operations.shards_by_state(session).items():
             shards.add_metric([state], number)
         yield shards
+        builds = GaugeMetricFamily(
+            "refault_builds", "Builds of kernels queued or running", labels=["state"]
+        )
+        for state, number in operations.builds_by_state(session).items():
+            builds.add_metric([state], number)
+        yield builds
         speed = GaugeMetricFamily(
             "refault_replayed_events_per_second",
             "Events replayed per second over the results of the last hour",

@@ -12,7 +12,7 @@ from db.models.accounts import SCOPES
 
 ROOT = "/api/v1"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-Need = Literal["nothing", "login", "read", "upload", "submit", "admin"]
+Need = Literal["nothing", "login", "read", "upload", "submit", "build", "admin"]
 
 # The only routes without authentication. Problems explain errors, also those of strangers; metrics
 # check the caller themselves.
@@ -27,6 +27,7 @@ _PUBLIC_NOUN = "problems"
 _OWN = frozenset({"me", "sessions", "projects", "tokens"})
 _UPLOADED = frozenset({"traces", "blobs", "uploads"})
 _SUBMITTED = frozenset({"patch_sets", "batches", "runs", "comparisons", "shares"})
+_BUILT = frozenset({"kernels"})
 # What an ``upload`` token does without ``read``: upload traces, resume its own uploads, and delete
 # its own traces. All other writes answer with stored data, and so need ``read``.
 _BLIND = frozenset(
@@ -53,6 +54,8 @@ def need_of(method: str, path: str) -> Need:
         return "admin" if noun in _GUARDED else "read"
     if noun in _UPLOADED:
         return "upload"
+    if noun in _BUILT:
+        return "build"
     return "submit" if noun in _SUBMITTED else "admin"
 
 
@@ -61,7 +64,7 @@ def scopes_for(method: str, path: str) -> tuple[str, ...]:
     need = need_of(method, path)
     if need not in SCOPES:
         return ()
-    reads_too = need in {"upload", "submit"} and (method, noun_of(path)) not in _BLIND
+    reads_too = need in {"upload", "submit", "build"} and (method, noun_of(path)) not in _BLIND
     return ("read", need) if reads_too else (need,)
 
 

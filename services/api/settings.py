@@ -155,6 +155,10 @@ class Settings(BaseSettings):
     project_requests_per_minute: int | None = Field(
         1200, gt=0, description="Requests per minute of each token or login of a new project"
     )
+    builds: bool = Field(
+        default=False,
+        description="Whether projects may have kernels of their own trees compiled",
+    )
     shard_seconds: float = Field(
         SHARD_SECONDS,
         gt=0,

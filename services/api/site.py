@@ -24,7 +24,9 @@ from services.api.uploads import protocol
 from services.shared import logs, tracing
 
 # Routes with large bodies, which are streamed and have a limit of their own.
-UPLOAD_PATHS = re.compile(r"/api/v1/(traces|blobs/[^/]*|uploads(/[^/]*)?|patch_sets/from_mail)")
+UPLOAD_PATHS = re.compile(
+    r"/api/v1/(traces|blobs/[^/]*|uploads(/[^/]*)?|patch_sets/from_mail|kernels)"
+)
 RESUMABLE_PATH = "/api/v1/uploads"
 API_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
 # Polled every few seconds by machines: logged at debug level only.

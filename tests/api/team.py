@@ -5,11 +5,15 @@ import dataclasses
 from db import session
 from db.models import FIRST_PROJECT
 from db.repositories import credentials
+from tests.api.test_resumable import PART, UPLOADS, metadata
 from tests.fixtures.api import Rows, in_process, runs_of, trace_bytes
+from tests.fixtures.kernels import mails, pack
 
 TRACE = "confidential-boot"
 SERIES = "unpublished-series"
-NAMES = (TRACE, SERIES, "member-of-first", "token-of-first")
+KERNEL = "unpublished-kernel"
+PATCH = "unpublished patch"
+NAMES = (TRACE, SERIES, KERNEL, PATCH, "member-of-first", "token-of-first")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Owned:
 
 
 async def fill(site, rows: Rows) -> Owned:
-    """One trace with its bytes, a finished batch, its run, a share link and a token."""
+    """One trace with its bytes, a finished batch, its run, a kernel, a share link and a token."""
     rows.register_simulator()
     rows.add_user("member-of-first", "viewer")
     async with in_process(site, rows.mint_token()) as http:
@@ -35,6 +39,11 @@ async def fill(site, rows: Rows) -> Owned:
         # Over, so that its events end.
         batch = (await http.post(f"/api/v1/batches/{batch['code']}/cancel")).json()
         runs = await runs_of(http, batch["code"])
+        packed = pack()
+        said = {"upload-length": str(len(packed)), "upload-metadata": metadata(content="tree")}
+        tree = (await http.post(UPLOADS, headers=PART | said, content=packed)).headers
+        named = {"name": KERNEL, "tree": tree["refault-tree"]}
+        await http.post("/api/v1/kernels", params=named, content=mails(f"KVM: {PATCH}"))
         share = (await http.post(f"/api/v1/batches/{batch['code']}/shares", json={})).json()
     with session.transaction(rows.engine, FIRST_PROJECT) as opened:
         token, _ = credentials.mint_token(opened, "token-of-first", scopes=["read"])
@@ -52,6 +61,8 @@ async def fill(site, rows: Rows) -> Owned:
             "patch": "zap-account",
             "form": "json",
             "name": "not-found",
+            "kernel": KERNEL,
+            "number": "1",
             "project": "main",
         }
     )

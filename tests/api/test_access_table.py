@@ -54,7 +54,7 @@ def has_all(site, rows):
 def address(template):
     """The route with names nobody has: who may is told so, who may not is told that."""
     filled = {"user": "nobody", "patch": "nothing", "form": "json", "batch": "b-zzzz"}
-    filled |= {"digest": "0" * 64, "name": "not-found"}
+    filled |= {"digest": "0" * 64, "name": "not-found", "kernel": "nobodys", "number": "1"}
     return re.sub(r"\{(\w+)\}", lambda match: filled.get(match[1], NOBODYS), template)
 
 
@@ -168,6 +168,8 @@ async def batch_of(http, rows, digest=None):
 def test_the_rows_that_look_at_makers_are_those_tested_below():
     assert {call for call, (_, _, of_others) in TABLE.items() if of_others} == {
         ("DELETE", "/api/v1/traces/{trace}"),
+        # tests/api/test_kernels.py
+        ("DELETE", "/api/v1/kernels/{kernel}"),
         ("PATCH", "/api/v1/uploads/{upload}"),
         ("DELETE", "/api/v1/uploads/{upload}"),
         ("POST", "/api/v1/uploads/{upload}"),

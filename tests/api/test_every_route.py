@@ -99,6 +99,7 @@ async def test_the_walk_goes_over_every_noun_with_ids_that_are_there(site, walk,
     not_found = {template for template, status in seen.items() if status == 404}
     # Only routes whose ids the walk does not know yet; those of the six nouns it does.
     known = {"trace", "digest", "patch_set", "batch", "run", "patch", "form", "name"}
+    known |= {"kernel", "number"}
     assert {t for t in not_found if set(re.findall(r"\{(\w+)\}", t)) <= known} == set()
     assert seen["/api/v1/batches/{batch}/events"] == 200
     assert seen["/api/v1/blobs/{digest}"] == 200
@@ -165,7 +166,7 @@ async def test_to_another_project_nothing_of_the_first_is_there(site, rows, walk
 async def test_a_refusal_does_not_tell_whose_it_is(site, rows, walk):
     """A foreign id and an id nobody has are answered word for word alike."""
     foreign = rows.mint_token(project=rows.add_project("second"))
-    for noun in ("trace", "patch_set", "run"):
+    for noun in ("trace", "patch_set", "run", "kernel"):
         unknown = "01900000-0000-7000-8000-00000000dead"
         async with in_process(site, foreign) as caller:
             told = [
@@ -186,7 +187,7 @@ async def test_a_batch_of_another_projects_things_is_refused(site, rows, walk):
         answer = await caller.post("/api/v1/batches", json=body)
         listed = [
             (await caller.get(f"/api/v1/{noun}")).json()["items"]
-            for noun in ("traces", "batches", "patch_sets", "tokens", "members")
+            for noun in ("traces", "batches", "patch_sets", "kernels", "tokens", "members")
         ]
     assert answer.status_code == 404
     assert SERIES not in answer.text
@@ -209,7 +210,7 @@ async def test_a_viewer_reads_and_changes_nothing(site, rows, walk):
                 read += 1
         elif need != "nothing":
             assert answer.status_code in {403, 404, 422}, place
-            if need in {"upload", "submit", "admin"}:
+            if need in {"upload", "submit", "build", "admin"}:
                 assert answer.status_code == 403, place
                 refused += 1
     assert read == 2
@@ -227,4 +228,5 @@ async def test_what_the_rule_does_not_know_needs_the_most():
     assert need_of("POST", "/api/v1/problems") == "admin"
     assert need_of("PATCH", "/api/v1/uploads/1") == "upload"
     assert need_of("PUT", "/api/v1/blobs/1") == "upload"
+    assert need_of("POST", "/api/v1/kernels/1/builds") == "build"
     assert need_of("GET", "/api/v1/webhooks") == "admin"

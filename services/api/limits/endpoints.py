@@ -1,8 +1,9 @@
 """The endpoints under ``/api/v1/limits``."""
 
 from fastapi import APIRouter
+from sqlalchemy.orm import Session
 
-from db.repositories import projects
+from db.repositories import projects, simulators
 from db.scope import project_of
 from refault.errors import InvalidRequest
 from services.api.deps import Resources, WithResources
@@ -15,15 +16,17 @@ router = APIRouter(tags=["limits"])
 
 @router.get("/limits")
 def get_limits(resources: WithResources) -> Limits:
-    """Get the limits of a shard of this project."""
+    """Get the limits of a shard of this project, and whether kernels are built."""
     with resources.transaction() as session:
-        project = projects.by_id(session, project_of(session))
-        return _document(resources, project.shard_seconds)
+        return _document(resources, session)
 
 
 @router.put("/limits", responses=problems(403, 422))
 def put_limits(resources: WithResources, body: LimitsBody) -> Limits:
-    """Set the time limit of a shard; for maintainers. Running shards keep theirs."""
+    """Set the time limit of a shard, and who builds kernels; for maintainers.
+
+    Running shards keep their limit.
+    """
     most = resources.limits.seconds
     if body.shard_seconds is not None and body.shard_seconds > most:
         with pointing_at("/shard_seconds"):
@@ -32,13 +35,21 @@ def put_limits(resources: WithResources, body: LimitsBody) -> Limits:
                 "service (REFAULT_SHARD_SECONDS)"
             )
     with resources.transaction() as session:
-        projects.by_id(session, project_of(session)).shard_seconds = body.shard_seconds
-    return _document(resources, body.shard_seconds)
+        project = projects.by_id(session, project_of(session))
+        project.shard_seconds = body.shard_seconds
+        if body.build_role is not None:
+            project.build_role = body.build_role
+        session.flush()
+        return _document(resources, session)
 
 
-def _document(resources: Resources, shard_seconds: int | None) -> Limits:
+def _document(resources: Resources, session: Session) -> Limits:
+    project = projects.by_id(session, project_of(session))
     return Limits(
-        shard_seconds=shard_seconds,
+        shard_seconds=project.shard_seconds,
         shard_seconds_max=resources.limits.seconds,
         replay_memory_bytes=resources.limits.memory_bytes,
+        builds=resources.settings.builds,
+        builders=simulators.builder_count(session),
+        build_role=project.build_role,
     )

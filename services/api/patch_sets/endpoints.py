@@ -24,11 +24,15 @@ router = APIRouter(tags=["patch sets"], route_class=OnceRoute)
     status_code=201,
     responses={
         200: {"model": PatchSet, "description": "This patch set already existed"},
-        **problems(422),
+        **problems(404, 409, 422),
     },
 )
 def create_patch_set(response: Response, resources: WithResources, body: PatchSetBody) -> PatchSet:
-    """Create a patch set; the same name and content give the existing one."""
+    """Create a patch set; the same name and content give the existing one.
+
+    On a kernel (`kernel:NAME`) its own patches are named by number; 409 while it is not built with
+    them.
+    """
     with resources.transaction() as session:
         row, is_new = service.add(session, body)
         found = document_of(session, row)

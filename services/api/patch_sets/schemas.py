@@ -46,8 +46,12 @@ class PatchSetBody(Body):
     )
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    base: str = "v2.6.34-pre"
-    patches: list[str] = Field(default_factory=list, max_length=PATCHES_MAX)
+    base: str = Field("v2.6.34-pre", description="Of the catalogue, or `kernel:NAME`")
+    patches: list[str] = Field(
+        default_factory=list,
+        max_length=PATCHES_MAX,
+        description="Ids in the catalogue; on a kernel, the numbers of its own patches",
+    )
     parameters: Parameters = Field(default_factory=Parameters)
     series: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None, description="Links v1, v2, v3 of one series; needs `version`"
@@ -75,7 +79,7 @@ class Variant(Document):
 
     digest: Digest
     name: str
-    engine: str = Field(description="`shadow` or `walk`; the base decides it")
+    engine: str = Field(description="`shadow`, `walk` or `kernel`; the base decides it")
     golden_name: str | None = Field(
         description="Its name among the results of the real kernel code; null if there is none"
     )

@@ -1,4 +1,4 @@
-"""From a request body to the catalogue's patch set, with the JSON pointer of every error."""
+"""From a request body to a patch set on a base or kernel, with the JSON pointer of every error."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -6,7 +6,7 @@ from itertools import combinations
 from sqlalchemy.orm import Session
 
 from db.models import PatchSet as PatchSetRow
-from db.repositories import patch_sets
+from db.repositories import kernels, patch_sets, programs
 from refault import catalogue
 from refault.errors import (
     CatalogueError,
@@ -42,19 +42,40 @@ def add(session: Session, body: PatchSetBody) -> tuple[PatchSetRow, bool]:
         PointedError: with the JSON pointers of the errors.
     """
     wanted = _to_catalogue(body)
+    if catalogue.is_kernel(wanted.base):
+        return _add_on_kernel(session, body, wanted)
     try:
         return patch_sets.add(session, body.name, wanted, series=body.series, version=body.version)
     except CatalogueError as error:
         raise PointedError(error, _places(error, wanted)) from error
 
 
-def _to_catalogue(body: PatchSetBody) -> catalogue.PatchSet:
-    """The patch set of a body, whose parts exist; whether they fit together is not checked."""
+def _add_on_kernel(
+    session: Session, body: PatchSetBody, wanted: catalogue.PatchSet
+) -> tuple[PatchSetRow, bool]:
     with pointing_at("/base"):
-        catalogue.get_base(body.base)
-    for index, patch_id in enumerate(body.patches):
-        with pointing_at(f"/patches/{index}"):
-            catalogue.get_patch(patch_id)
+        kernels.get(session, wanted.base.removeprefix(catalogue.KERNEL))
+    with pointing_at("/patches"):
+        programs.named_by(session, wanted)
+    try:
+        return patch_sets.add(session, body.name, wanted, series=body.series, version=body.version)
+    except InvalidParameter as error:
+        raise PointedError(error, ["/parameters"]) from error
+    except CatalogueError as error:
+        raise PointedError(error, ["/patches"]) from error
+
+
+def _to_catalogue(body: PatchSetBody) -> catalogue.PatchSet:
+    """The patch set of a body, whose parts exist; whether they fit together is not checked.
+
+    Parts of a kernel are looked for later, by :func:`_add_on_kernel`.
+    """
+    if not catalogue.is_kernel(body.base):
+        with pointing_at("/base"):
+            catalogue.get_base(body.base)
+        for index, patch_id in enumerate(body.patches):
+            with pointing_at(f"/patches/{index}"):
+                catalogue.get_patch(patch_id)
     try:
         parameters = catalogue.Parameters.from_dict(body.parameters.model_dump())
     except InvalidParameter as error:

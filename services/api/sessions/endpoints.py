@@ -10,7 +10,7 @@ from db.repositories import accounts, credentials, projects
 from db.session import transaction
 from refault.errors import NotFound
 from services.api import passwords
-from services.api.callers import SCOPES_OF_ROLE, Caller
+from services.api.callers import Caller, scopes_of
 from services.api.deps import Resources, WithCaller, WithResources
 from services.api.door import address_of
 from services.api.responses import problems
@@ -48,13 +48,14 @@ def choose_project(resources: WithResources, caller: WithCaller, body: ChooseBod
     user = _person(caller)
     with transaction(resources.engine) as session:
         choices = {project.name: project for project, _ in accounts.projects_of(session, user)}
-        if body.project not in choices:
+        project = choices.get(body.project)
+        if project is None:
             raise NotFound(f"no project {body.project}")
         row = session.get_one(LoginSession, caller.row_id)
-        row.project_id = choices[body.project].id
+        row.project_id = project.id
         role = accounts.role_in(session, user.id, row.project_id)
     role = "maintainer" if user.is_admin else role
-    scopes = SCOPES_OF_ROLE[role] if role else frozenset[str]()
+    scopes = scopes_of(role, project) if role else frozenset[str]()
     return _described(
         resources, replace(caller, project_id=row.project_id, role=role, scopes=scopes)
     )

@@ -15,7 +15,8 @@ class TokenBody(Body):
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     scopes: Annotated[
-        list[Literal["read", "upload", "submit", "admin"]], Field(min_length=1, max_length=4)
+        list[Literal["read", "upload", "submit", "build", "admin"]],
+        Field(min_length=1, max_length=5),
     ]
     lifetime_days: Annotated[int, Field(ge=1, le=LIFETIME_DAYS_MAX)] = 90
 

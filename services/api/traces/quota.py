@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from db.errors import QuotaExceeded
 from db.models import Trace
-from db.repositories import projects, traces, uploads
+from db.repositories import kernels, projects, traces, uploads
 from refault.errors import DigestMismatch
 
 Counted = tuple[int, int]
@@ -81,6 +81,15 @@ def check_announced(session: Session, size_bytes: int, digest: str | None, comin
     if found is None or uploads.is_under_way(session, found.digest):
         under_way = _sum(uploads.under_way(session), coming)
         projects.check_room_for_trace(session, size_bytes, under_way=under_way)
+
+
+def check_announced_tree(
+    session: Session, size_bytes: int, digest: str | None, coming: Counted
+) -> None:
+    """Refuses a packed tree over the quota, unless the project has it already."""
+    if digest is None or not kernels.has_tree(session, digest):
+        under_way = _sum(uploads.under_way(session), coming)
+        projects.check_room_for_tree(session, size_bytes, under_way_bytes=under_way[1])
 
 
 def check_open_count(session: Session, limit: int) -> None:

@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from db.models import Upload
 from db.repositories import uploads
 from services.api.deps import Resources, WithCaller, WithPage, WithResources
+from services.api.door import caller_of
+from services.api.kernels.rights import check_may_build
 from services.api.refusals import UploadHeaderInvalid
 from services.api.responses import problems
 from services.api.schemas import Digest, Page
@@ -32,10 +34,14 @@ def _speaks(tus_resumable: Annotated[str | None, Header(description="1.0.0")] = 
     protocol.check_version(tus_resumable)
 
 
-def _may_go_on(resources: WithResources, caller: WithCaller, upload: uuid.UUID) -> None:
-    """Refuses to write to or delete an upload of another caller."""
+def _may_go_on(
+    request: Request, resources: WithResources, caller: WithCaller, upload: uuid.UUID
+) -> None:
+    """Refuses to write to or delete an upload of another caller; also a tree that may not come."""
     with resources.transaction() as session:
         row = uploads.get(session, upload)
+    if row.is_tree and request.method != "DELETE":
+        check_may_build(resources, caller, "a tree")
     if (row.user_id, row.token_id) != (None, None):
         caller.check_own(row, f"upload {upload}")
 
@@ -51,7 +57,7 @@ UploadChecksum = Annotated[
 ]
 _PART: dict[str, Any] = {
     "requestBody": {
-        "description": "The next bytes of the trace file",
+        "description": "The next bytes of the file",
         "content": {protocol.PART_TYPE: {"schema": {"type": "string", "format": "binary"}}},
     }
 }
@@ -84,7 +90,8 @@ async def create_upload(
     upload_length: Annotated[str | None, Header(description="Bytes of the whole file")] = None,
     upload_defer_length: Annotated[str | None, Header(description="Not supported")] = None,
     upload_metadata: Annotated[
-        str | None, Header(description="`name`, `tags`, `note`, `sha256`: key and base64 each")
+        str | None,
+        Header(description="`name`, `tags`, `note`, `sha256`, `content`: key and base64 each"),
     ] = None,
     upload_checksum: UploadChecksum = None,
     content_type: ContentType = None,
@@ -92,11 +99,14 @@ async def create_upload(
 ) -> Response:
     """Create an upload, with its first bytes if the request has a body.
 
-    The answer's Location is the address for the rest.
+    The answer's Location is the address for the rest. With `content` `tree` it is the packed tree
+    of a kernel (`refault kernel pack`), which needs the scope `build` too; else a trace.
     """
     if upload_defer_length is not None:
         raise UploadHeaderInvalid("Upload-Defer-Length is not supported: send Upload-Length")
-    wishes, digest = protocol.read_metadata(upload_metadata)
+    announced = protocol.read_metadata(upload_metadata)
+    if announced.is_tree:
+        check_may_build(resources, caller_of(request), "a tree")
     has_body = content_type == protocol.PART_TYPE
     if not has_body and content_length not in {None, "0"}:
         raise HTTPException(415, f"the first bytes must be {protocol.PART_TYPE}")
@@ -106,8 +116,7 @@ async def create_upload(
         resources,
         size_bytes=protocol.number("Upload-Length", upload_length),
         metadata_header=upload_metadata or "",
-        wishes=wishes,
-        digest=digest,
+        announced=announced,
     )
     if part is not None or row.size_bytes == 0:
         row = await _append(request, resources, row.id, part or Part(0))
@@ -167,7 +176,8 @@ async def append_to_upload(
     """Send the next bytes.
 
     A bad trace is refused with the byte of the error, and the upload ends. After the last byte the
-    header `Refault-Trace` names the trace. A part with a wrong checksum is dropped, with a 460.
+    header `Refault-Trace` names the trace, or `Refault-Tree` the digest of the tree. A part with a
+    wrong checksum is dropped, with a 460.
     """
     if content_type != protocol.PART_TYPE:
         raise HTTPException(415, f"the bytes of an upload must be {protocol.PART_TYPE}")
@@ -188,7 +198,7 @@ async def append_to_upload(
     responses=problems(404, 410, 412, 422, 423),
 )
 def end_upload(resources: WithResources, upload: uuid.UUID) -> Response:
-    """Abort an upload. A trace made of it is kept."""
+    """Abort an upload. What was made of it is kept."""
     service.end(resources, upload)
     return Response(status_code=204)
 

@@ -11,6 +11,7 @@ from email.utils import format_datetime
 from typing import Any, Final
 
 from db.models import Upload
+from db.models.uploads import TREE
 from services.api.refusals import ChecksumMismatch, ProtocolMismatch, UploadHeaderInvalid
 from services.api.texts import number_in
 from services.api.traces.announcement import Wishes, as_wishes
@@ -80,11 +81,20 @@ class Checksum:
             )
 
 
-def read_metadata(header: str | None) -> tuple[Wishes, str | None]:
+@dataclasses.dataclass(frozen=True)
+class Announced:
+    """What ``Upload-Metadata`` says of a file: wishes for the trace, or that it is a tree."""
+
+    wishes: Wishes
+    digest: str | None
+    is_tree: bool = False
+
+
+def read_metadata(header: str | None) -> Announced:
     """Name, tags and note for the trace, and the announced sha256 of the file.
 
-    ``name`` (or ``filename``), ``tags`` separated by spaces, ``note`` and ``sha256`` are ours;
-    other keys are ignored.
+    ``name`` (or ``filename``), ``tags`` separated by spaces, ``note``, ``sha256`` and ``content``
+    are ours; other keys are ignored.
     """
     values: dict[str, str] = {}
     if header and not header.isascii():
@@ -105,7 +115,7 @@ def read_metadata(header: str | None) -> tuple[Wishes, str | None]:
         tags=values.get("tags", "").split(),
         note=values.get("note", ""),
     )
-    return wishes, digest
+    return Announced(wishes, digest, is_tree=values.get("content") == TREE)
 
 
 def described(row: Upload) -> dict[str, str]:
@@ -120,6 +130,8 @@ def described(row: Upload) -> dict[str, str]:
         headers["upload-metadata"] = row.metadata_header
     if row.trace_id is not None:
         headers["refault-trace"] = str(row.trace_id)
+    if row.tree is not None:
+        headers["refault-tree"] = row.tree
     return headers
 
 

@@ -16,6 +16,7 @@ _EXAMPLE: dict[str, Any] = {
     "error": None,
     "error_offset": None,
     "trace_id": None,
+    "tree": None,
     "created_at": "2026-11-24T11:21:07.412Z",
     "expires_at": "2026-11-25T11:21:07.412Z",
 }
@@ -27,12 +28,15 @@ class UploadDocument(Document):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: uuid.UUID
-    state: str = Field(description="`open`, `done` (see `trace_id`) or `refused` (see `error`)")
+    state: str = Field(
+        description="`open`, `done` (see `trace_id` or `tree`) or `refused` (see `error`)"
+    )
     size_bytes: int
     offset_bytes: int = Field(description="How many bytes are safe; resume at this offset")
     digest: Digest | None = Field(description="The announced size of the file")
     error: str | None
     error_offset: int | None = Field(description="Byte of the trace with the first error")
     trace_id: uuid.UUID | None
+    tree: Digest | None = Field(description="Digest of the packed tree that it became")
     created_at: Time
     expires_at: Time

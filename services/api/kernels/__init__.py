@@ -1,0 +1,1 @@
+"""Kernels: users' own trees and patches on them, built by workers."""
