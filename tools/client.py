@@ -23,6 +23,7 @@ NAMES = {
     "AsyncBaseTransport": "BaseTransport",
     "AsyncBatchResults": "BatchResults",
     "AsyncClient": "Client",
+    "AsyncKernels": "Kernels",
     "AsyncServiceClient": "Client",
     "AsyncTeam": "Team",
     "aclose": "close",

@@ -41,6 +41,8 @@ AnswerT = TypeVar("AnswerT")
 
 ROOT = "/api/v1"
 Plan = Literal["each", "series", "ablation", "matrix"]
+#: Which patches of a kernel are built together.
+BuildPlan = Literal["series", "ablation", "each"]
 ComparisonFormat = Literal["json", "txt", "md", "csv", "svg"]
 
 

@@ -32,6 +32,8 @@ RESEND_COUNT = 1
 # The longest a busy service is waited for, all its Retry-After taken together.
 PATIENCE_S = 60.0
 TIMEOUT_S = 60.0
+# How often what has no stream of events is asked for.
+POLL_S = 1.0
 
 _CONNECT_TIMEOUT_S = 5.0
 _PORTS = {"http": 80, "https": 443}

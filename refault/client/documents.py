@@ -304,6 +304,67 @@ class ShareDocument(TypedDict):
     path: str
 
 
+class KernelPatchDocument(TypedDict):
+    """One patch of a kernel; patch sets on it name it by its number, counted from 1."""
+
+    number: int
+    title: str
+    author: str
+    files: list[str]
+
+
+class KernelBuildDocument(TypedDict):
+    """A kernel with some of its patches; ``log`` only when the kernel is fetched by itself.
+
+    ``state`` is ``queued``, ``running``, ``built``, ``refused`` (these patches make no kernel:
+    ``refusal`` says why) or ``failed`` (``error`` says how). ``text`` is what
+    ``refault replay -v`` takes where the same was built.
+    """
+
+    id: str
+    patches: list[int]
+    name: str
+    state: str
+    digest: str | None
+    variant: str | None
+    text: str | None
+    compiler: str | None
+    changes_nothing: bool | None
+    check: str | None
+    missing: list[str]
+    program_bytes: int | None
+    refusal: str | None
+    error: str | None
+    units_done: int
+    units_total: int
+    attempt: int
+    worker: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    log: NotRequired[str | None]
+
+
+class KernelDocument(TypedDict):
+    """A tree of somebody's own and the patches of one series on it; ``base`` names it.
+
+    ``seconds`` is a worker's time for the builds that are open; None where that is not known.
+    """
+
+    id: str
+    name: str
+    base: str
+    release: str
+    tree: str
+    tree_bytes: int
+    sanitize: bool
+    state: str
+    patches: list[KernelPatchDocument]
+    builds: list[KernelBuildDocument]
+    created_at: str
+    seconds: NotRequired[float | None]
+
+
 class BatchEvent(NamedTuple):
     """One server-sent event of a batch: ``step``, ``progress``, and ``finished`` as the last.
 
@@ -319,4 +380,11 @@ class Upload(NamedTuple):
     """What became of an upload; ``was_present`` when the service had the trace already."""
 
     trace: TraceDocument
+    was_present: bool
+
+
+class KernelPush(NamedTuple):
+    """What became of a kernel that was pushed; ``was_present``: the service had its tree."""
+
+    kernel: KernelDocument
     was_present: bool

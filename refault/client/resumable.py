@@ -9,7 +9,7 @@ leaves the sending to the clients, which differ only in that.
     known upload of the digest? ── no ──► create
             │ yes                           │
             ▼                               ▼
-    go on at its offset ◄─────────────── send a part ──► done: the trace's id
+    go on at its offset ◄─────────────── send a part ──► done: the trace's id, or the tree's digest
             ▲                               │
             └── wait, ask for the offset ◄──┴ broken connection, busy, wrong offset
 """
@@ -33,7 +33,7 @@ from refault.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from refault.client.uploads import TraceFile
+    from refault.client.uploads import LocalFile
 
 # Smaller files are sent again whole if need be.
 LARGE_BYTES = 16 * 1024 * 1024
@@ -55,6 +55,7 @@ class _State(TypedDict):
     offset_bytes: int
     error: NotRequired[str | None]
     trace_id: NotRequired[str | None]
+    tree: NotRequired[str | None]
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,18 @@ class Step:
 
 
 def steps(
-    file: TraceFile, base_url: str
+    file: LocalFile, base_url: str
 ) -> Generator[Step, httpx.Response | httpx.TransportError, str]:
-    """What to send, one request after another; send in what came of each. The trace's id at last.
+    """What to send, one request after another; send in what came of each.
+
+    At last the trace's id, or the tree's digest.
 
     Raises:
-        Refused: the service says no, or the bytes are no good trace.
+        Refused: the service says no, or the bytes are no good trace or tree.
         Unavailable: connections broke ``connection.RECONNECT_COUNT`` times in a row and no byte
             more became safe; what is safe stays for the next call.
     """
+    header, key = file.ANSWER
     place, offset = yield from _begin(file, base_url)
     broken_count, is_new, furthest = 0, False, offset
     while True:
@@ -92,8 +96,8 @@ def steps(
             stop=stop,
         )
         if isinstance(outcome, httpx.Response):
-            if "refault-trace" in outcome.headers:
-                return outcome.headers["refault-trace"]
+            if header in outcome.headers:
+                return outcome.headers[header]
             if outcome.status_code in _BEGIN_AGAIN and not is_new:
                 place, offset = (yield from _create(file, base_url)), 0
                 is_new = True
@@ -107,7 +111,7 @@ def steps(
         if state["state"] == "refused":
             raise Refused(printable(str(state.get("error"))), status=422, problem=dict(state))
         if state["state"] == "done":
-            return str(state.get("trace_id"))
+            return str(state.get(key))
         offset = state["offset_bytes"]
         # More is safe than ever before: an offset that only goes to and fro is no progress.
         if offset > furthest:
@@ -131,7 +135,7 @@ def _look(
 
 
 def _begin(
-    file: TraceFile, base_url: str
+    file: LocalFile, base_url: str
 ) -> Generator[Step, httpx.Response | httpx.TransportError, tuple[str, int]]:
     """Where to go on with an unfinished upload of the file, or with a new one."""
     outcome = yield Step("GET", PATH, query={"digest": file.digest})
@@ -145,16 +149,10 @@ def _begin(
 
 
 def _create(
-    file: TraceFile, base_url: str
+    file: LocalFile, base_url: str
 ) -> Generator[Step, httpx.Response | httpx.TransportError, str]:
-    words = {
-        "name": file.name,
-        "tags": " ".join(file.tags),
-        "note": file.note,
-        "sha256": file.digest,
-    }
     metadata = ",".join(
-        f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in words.items()
+        f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in file.words.items()
     )
     headers = {"upload-length": str(file.size_bytes), "upload-metadata": metadata}
     response = _answered((yield Step("POST", PATH, TUS | headers)), base_url)

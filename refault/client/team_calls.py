@@ -209,9 +209,16 @@ def get_limits() -> Call[dict[str, Any]]:
     return calls.ask("GET", ("limits",))
 
 
-def set_limits(shard_seconds: int | None) -> Call[dict[str, Any]]:
-    """Set how long a shard of this project may take; None: as long as the service gives."""
-    return calls.ask("PUT", ("limits",), body={"shard_seconds": shard_seconds})
+def set_limits(shard_seconds: int | None, build_role: str | None = None) -> Call[dict[str, Any]]:
+    """Set how long a shard of this project may take; None: as long as the service gives.
+
+    ``build_role``: who has kernels built, ``nobody``, ``maintainer`` or ``contributor``; None: as
+    before.
+    """
+    body: dict[str, Any] = {"shard_seconds": shard_seconds}
+    return calls.ask(
+        "PUT", ("limits",), body=body if build_role is None else {**body, "build_role": build_role}
+    )
 
 
 def get_thresholds() -> Call[dict[str, Any]]:

@@ -10,6 +10,7 @@ import httpx
 
 from refault.client import answers, calls, connection, downloads, resumable, uploads
 from refault.client.asynchronous import bodies
+from refault.client.asynchronous.kernels import AsyncKernels
 from refault.client.asynchronous.results import AsyncBatchResults
 from refault.client.asynchronous.team import AsyncTeam
 from refault.client.documents import (
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class AsyncServiceClient(AsyncTeam, AsyncBatchResults):
+class AsyncServiceClient(AsyncTeam, AsyncKernels, AsyncBatchResults):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``
@@ -125,7 +126,7 @@ class AsyncServiceClient(AsyncTeam, AsyncBatchResults):
             was_present=response.status_code == httpx.codes.OK,
         )
 
-    async def _push(self, file: uploads.TraceFile, progress: Progress | None) -> str:
+    async def _push(self, file: uploads.LocalFile, progress: Progress | None) -> str:
         steps = resumable.steps(file, self.base_url)
         step = next(steps)
         while True:

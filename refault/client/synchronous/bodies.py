@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from refault.client.documents import BatchEvent
-    from refault.client.uploads import Progress, TraceFile
+    from refault.client.uploads import LocalFile, Progress
 
 
 def chunks(
-    file: TraceFile, progress: Progress | None, start: int = 0, stop: int | None = None
+    file: LocalFile, progress: Progress | None, start: int = 0, stop: int | None = None
 ) -> Iterator[bytes]:
-    """The bytes of a file to upload, or a part of them; see ``TraceFile.chunks``."""
+    """The bytes of a file to upload, or a part of them; see ``LocalFile.chunks``."""
     parts = file.chunks(progress, start, stop)
     while part := blocking(next, parts, b""):
         yield part

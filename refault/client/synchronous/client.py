@@ -22,6 +22,7 @@ from refault.client.documents import (
     Upload,
 )
 from refault.client.synchronous import bodies
+from refault.client.synchronous.kernels import Kernels
 from refault.client.synchronous.results import BatchResults
 from refault.client.synchronous.team import Team
 from refault.client.waits import blocking, sleep
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class Client(Team, BatchResults):
+class Client(Team, Kernels, BatchResults):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``
@@ -126,7 +127,7 @@ class Client(Team, BatchResults):
             was_present=response.status_code == httpx.codes.OK,
         )
 
-    def _push(self, file: uploads.TraceFile, progress: Progress | None) -> str:
+    def _push(self, file: uploads.LocalFile, progress: Progress | None) -> str:
         steps = resumable.steps(file, self.base_url)
         step = next(steps)
         while True:

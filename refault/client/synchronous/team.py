@@ -261,9 +261,14 @@ class Team(abc.ABC):
         """What a shard of this project may take."""
         return self._send(team_calls.get_limits())
 
-    def set_limits(self, shard_seconds: int | None) -> dict[str, Any]:
-        """Set how long a shard of this project may take; None: as long as the service gives."""
-        return self._send(team_calls.set_limits(shard_seconds))
+    def set_limits(
+        self, shard_seconds: int | None, build_role: str | None = None
+    ) -> dict[str, Any]:
+        """Set how long a shard of this project may take; None: as long as the service gives.
+
+        ``build_role``: who has kernels built; None: as before.
+        """
+        return self._send(team_calls.set_limits(shard_seconds, build_role))
 
     def get_thresholds(self) -> dict[str, Any]:
         """How much each counter may worsen in this project before a batch's verdict says so."""
