@@ -31,7 +31,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.BAD_INPUT: "bad input: an option, a file or a patch that cannot be used",
     ExitCode.UNREACHABLE: "the service is unreachable or overloaded; try again later",
     ExitCode.REFUSED: "the service refused: the token, or a thing that does not exist",
-    ExitCode.UNFINISHED: "the batch was cancelled or some of its runs failed: no verdict",
+    ExitCode.UNFINISHED: "the batch was cancelled, or runs or builds failed: no verdict",
     ExitCode.INTERRUPTED: "Ctrl-C",
     ExitCode.OUTPUT_LOST: "the output was lost: its reader closed the pipe, or the disk is full",
     ExitCode.TERMINATED: "terminated (SIGTERM)",

@@ -1,27 +1,36 @@
-"""``refault kernel``: build the MMU code of a Linux tree of your own, and keep what was built."""
+"""``refault kernel``: build the MMU code of a Linux tree of your own, here or on the service."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from refault.cli import service_kernels
 from refault.cli.mail_files import contents
+from refault.cli.own_kernel import writing
 from refault.cli.progress import progress_bars
+from refault.cli.service import WithTimeout, WithToken, WithUrl
 from refault.cli.tables import show
 from refault.cli.terminal import print_error, print_json
-from refault.errors import InvalidParameter, KernelError, NotFound
+from refault.client.connection import TIMEOUT_S
+from refault.errors import InvalidParameter, NotFound
 
 if TYPE_CHECKING:
-    from refault.linux.store import Build, Store
+    from refault.linux.store import Build
 
 app = typer.Typer(name="kernel", no_args_is_help=True, help="Kernels of your own, as variants.")
 
+app.command("push")(service_kernels.push)
+
 _DIGITS = 12
+
+OnService = Annotated[
+    bool,
+    typer.Option("--service", help="Of the service, not of this machine; --url means it too."),
+]
 
 
 @app.command("build")
@@ -73,7 +82,7 @@ def build(
     series = patch_files.read(contents(patch)) if patch else []
     store = Store()
     with (
-        _writing(store),
+        writing(store.root),
         opened(tree, store.root / "trees") as found,
         progress_bars(enabled=not as_json) as bars,
     ):
@@ -116,7 +125,7 @@ def pack_tree(
         raise InvalidParameter(f"{out}: an archive's name ends with .tar.xz")
     store = Store()
     with (
-        _writing(store),
+        writing(store.root),
         opened(tree, store.root / "trees") as found,
         progress_bars(enabled=True) as bars,
     ):
@@ -131,14 +140,25 @@ def pack_tree(
 
 @app.command("list")
 def list_kernels(
-    *, as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False
+    *,
+    on_service: OnService = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
 ) -> None:
-    """List the kernels that are built on this machine.
+    """List the kernels that are built on this machine, or those of the service.
 
-    Example: refault kernel list --json
+    Examples:
+      refault kernel list --json
+
+      refault kernel list --service
     """
     from refault.linux.store import Store
 
+    if on_service or url:
+        service_kernels.show_list(url, token, timeout, as_json=as_json)
+        return
     store = Store()
     found = [(name, store.named(name)) for name in store.names()]
     if as_json:
@@ -163,15 +183,25 @@ def list_kernels(
 def show_kernel(
     name: Annotated[str, typer.Argument(help="The name of a build, or its digest.")],
     *,
+    on_service: OnService = False,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
 ) -> None:
-    """Show what a kernel was built of.
+    """Show what a kernel was built of; of one of the service its builds, with their logs.
 
-    Example: refault kernel show mine+1..2
+    Examples:
+      refault kernel show mine+1..2
+
+      refault kernel show mine --service
     """
     from refault.linux.confine import protections
     from refault.linux.store import Store
 
+    if on_service or url:
+        service_kernels.show_one(name, url, token, timeout, as_json=as_json)
+        return
     store = Store()
     found = store.named(name)
     if as_json:
@@ -198,13 +228,24 @@ def show_kernel(
 @app.command("remove")
 def remove(
     name: Annotated[str, typer.Argument(help="The name of a build; its prefixes go too.")],
+    *,
+    on_service: OnService = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
 ) -> None:
-    """Forget a kernel and the prefixes of its series.
+    """Forget a kernel and the prefixes of its series; on the service, results of batches stay.
 
-    Example: refault kernel remove mine
+    Examples:
+      refault kernel remove mine
+
+      refault kernel remove mine --service
     """
     from refault.linux.store import Store
 
+    if on_service or url:
+        service_kernels.remove(name, url, token, timeout)
+        return
     gone = Store().remove(name)
     if not gone:
         raise NotFound(f"{name!r} is a digest: name what it is called (refault kernel list)")
@@ -244,19 +285,6 @@ def check(
         print(f"kernel:{name}: {found}")
     if not found.is_whole:
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _writing(store: Store) -> Iterator[None]:
-    """Say of a full disk, or a folder that is not ours, where it is."""
-    try:
-        yield
-    except OSError as error:
-        place = error.filename or store.root
-        raise KernelError(
-            f"{place}: {error.strerror}; kernels are kept in {store.root} "
-            "(REFAULT_KERNELS names another folder)"
-        ) from error
 
 
 def _document(name: str, made: Build, base: Build | None = None) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from refault import series
 from refault.errors import SeriesError
 from refault.series import BYTES_MAX, MAILS_MAX
 from refault.trace.importers.recognition import Kind, look
 
 STANDARD_INPUT = "-"
+_FROM = re.compile(r">*From ")
 # What another verb reads, or nobody.
 _NO_MAIL = {Kind.TRACE, Kind.DAMAGED_TRACE, Kind.IMPORTABLE, Kind.RESULT, Kind.EMPTY}
 
@@ -32,6 +35,29 @@ def contents(paths: Sequence[Path]) -> list[bytes]:
                 raise SeriesError(f"{path}: more than {MAILS_MAX} files: read one series")
             found.append(data)
     return found
+
+
+def as_one(files: Sequence[bytes], version: int | None = None) -> bytes:
+    """The series of several files as one mbox, each patch a mail; ``version`` as in ``read``.
+
+    Raises:
+        SeriesError: see :func:`refault.series.read`.
+    """
+    found = series.read(list(files), version)
+    mails = []
+    for place, mail in enumerate(found.patches, 1):
+        lines = [
+            "From refault@localhost Thu Jan  1 00:00:00 1970",
+            f"From: {mail.author}",
+            f"Subject: [PATCH {place}/{len(found.patches)}] {mail.subject}",
+            "Content-Type: text/plain; charset=utf-8",
+            "Content-Transfer-Encoding: 8bit",
+            "",
+            # An mbox takes the first sign of it away again.
+            *(f">{line}" if _FROM.match(line) else line for line in mail.text.split("\n")),
+        ]
+        mails.append("\n".join(lines))
+    return "\n".join(mails).encode("utf-8", "replace")
 
 
 def _of(path: Path, left: int) -> Iterator[bytes]:

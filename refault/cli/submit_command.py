@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from refault.catalogue import patch_set_from_text, resolve
-from refault.cli import names
+from refault.catalogue import KERNEL, PatchSet, is_kernel, patch_set_from_text, resolve
+from refault.cli import kernel_columns, names
+from refault.cli.kernel_columns import Wish
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.cli.service_kernels import WithMails, WithMailVersion, WithSanitizer
 from refault.cli.terminal import print_json
 from refault.cli.watch_command import follow
 from refault.client.calls import Plan
@@ -18,7 +21,7 @@ from refault.compare.layout import clean
 from refault.errors import EmptyBatch, InvalidRequest
 
 if TYPE_CHECKING:
-    from refault.client import BatchDocument, Client, EstimateDocument
+    from refault.client import BatchDocument, Client, EstimateDocument, KernelDocument
 
 PLANS = get_args(Plan)
 
@@ -52,33 +55,56 @@ WithTraces = Annotated[
 ]
 
 
+WithKernel = Annotated[
+    str,
+    typer.Option(
+        "--kernel",
+        help="A tree or an archive of one, to be built on the service as `kernel push` does; or "
+        "the name of a kernel that is there.",
+        metavar="TREE|NAME",
+        show_default=False,
+    ),
+]
+WithKernelName = Annotated[
+    str,
+    typer.Option("--kernel-name", help="What to call the kernel of a tree.", show_default=False),
+]
+WithPlan = Annotated[
+    str, typer.Option(help=f"How columns are made: {', '.join(PLANS)}.", metavar="PLAN")
+]
+WithName = Annotated[
+    str, typer.Option(help="Name of the patch set of --patches; default: its text.")
+]
+WithRecompute = Annotated[
+    bool,
+    typer.Option("--recompute", help="Compute known results again; a difference raises an alarm."),
+]
+WithPriority = Annotated[
+    int | None, typer.Option(help="The highest number runs first.", min=0, show_default=False)
+]
+WithDryRun = Annotated[bool, typer.Option("--dry-run", help="Print an estimate and start nothing.")]
+WithWait = Annotated[
+    bool, typer.Option("--wait", help="Watch it; exit with the verdict's exit code.")
+]
+
+
 def submit(
     traces: WithTraces,
     *,
     patches: WithPatches = [],  # noqa: B006 - Typer copies it
     sets: WithSets = [],  # noqa: B006
-    plan: Annotated[
-        str, typer.Option(help=f"How columns are made: {', '.join(PLANS)}.", metavar="PLAN")
-    ] = "each",
-    name: Annotated[
-        str, typer.Option(help="Name of the patch set of --patches; default: its text.")
-    ] = "",
-    recompute: Annotated[
-        bool,
-        typer.Option(
-            "--recompute", help="Compute known results again; a difference raises an alarm."
-        ),
-    ] = False,
+    kernel: WithKernel = "",
+    kernel_name: WithKernelName = "",
+    mails: WithMails = [],  # noqa: B006
+    mail_version: WithMailVersion = None,
+    sanitize: WithSanitizer = False,
+    plan: WithPlan = "each",
+    name: WithName = "",
+    recompute: WithRecompute = False,
     axes: WithAxes = [],  # noqa: B006
-    priority: Annotated[
-        int | None, typer.Option(help="The highest number runs first.", min=0, show_default=False)
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print an estimate and start nothing.")
-    ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Watch it; exit with the verdict's exit code.")
-    ] = False,
+    priority: WithPriority = None,
+    dry_run: WithDryRun = False,
+    wait: WithWait = False,
     as_json: AsJson = False,
     url: WithUrl = "",
     token: WithToken = "",
@@ -89,41 +115,56 @@ def submit(
     Known results are not computed again. A dry run starts no batch, but creates the patch sets of
     --patches.
 
-    Example: refault submit linux61-boot-1cpu --patches series --plan series --wait
+    With --kernel the service builds the MMU code of a tree of yours first, with the patches of
+    --mail as the plan needs them; those that cannot be built are named with the reason and left
+    out. The kernel as it is becomes the base, --patches and --set give columns beside it.
+
+    Examples:
+      refault submit linux61-boot-1cpu --patches series --plan series --wait
+
+      refault submit linux61-boot-1cpu --kernel ~/linux --mail my.mbox --plan series --wait
+
+      refault submit linux61-boot-1cpu --kernel mine --plan each -p base
     """
     if plan not in PLANS:
         raise InvalidRequest(f"--plan {plan}: expected one of {', '.join(PLANS)}")
-    _check(patches, sets, name)
-    varied = _axes(axes)
+    wish = Wish(kernel, kernel_name, tuple(mails), mail_version, sanitize)
+    wish.check(plan, dry_run=dry_run)
+    _check(patches, sets, name, has_kernel=bool(kernel))
+    told: dict[str, Any] = {"plan": plan, "axes": _axes(axes), "priority": priority}
     with connect(url, token, timeout) as client:
         trace_ids = list(dict.fromkeys(names.trace(client, word)["id"] for word in traces))
         set_ids = [_made(client, text, name)["id"] for text in patches]
         set_ids += [names.patch_set(client, word)["id"] for word in sets]
-        told: dict[str, Any] = {
-            "plan": plan,
-            "axes": varied,
-            "priority": priority,
-            "recompute": recompute,
-        }
+        own = None
+        if kernel:
+            own = kernel_columns.built(client, wish, plan, dry_run=dry_run, enabled=not as_json)
+            set_ids = kernel_columns.sets_of(client, own, plan) + set_ids
         set_ids = list(dict.fromkeys(set_ids))
         if dry_run:
-            _show_estimate(client.estimate_batch(trace_ids, set_ids, **told), as_json=as_json)
+            _show_estimate(
+                client.estimate_batch(trace_ids, set_ids, recompute=recompute, **told),
+                as_json=as_json,
+            )
             return
-        batch = client.submit_batch(trace_ids, set_ids, **told)
+        batch = client.submit_batch(trace_ids, set_ids, recompute=recompute, **told)
         if not (as_json and wait):
-            _show(client, batch, as_json=as_json)
+            _show(client, batch, own, as_json=as_json)
         if wait:
             raise typer.Exit(follow(client, batch["code"], as_json=as_json))
 
 
-def _check(patches: list[str], sets: list[str], name: str) -> None:
+def _check(patches: list[str], sets: list[str], name: str, *, has_kernel: bool) -> None:
     """Refuse what cannot be before anything is asked of the service."""
-    if not patches and not sets:
+    if not patches and not sets and not has_kernel:
         raise EmptyBatch("nothing to run: name a patch set by --patches or --set")
     if name and len(patches) != 1:
         raise InvalidRequest("--name names one patch set: give one --patches")
     for text in patches:
-        resolve(patch_set_from_text(text))
+        wanted = patch_set_from_text(text)
+        # Whether such a kernel is built with these patches, the service knows.
+        if not is_kernel(wanted.base):
+            resolve(wanted)
 
 
 def _axes(texts: list[str]) -> dict[str, list[Any]] | None:
@@ -149,7 +190,7 @@ def _axis_value(name: str, value: str) -> Any:
 
 def _made(client: Client, text: str, name: str) -> Any:
     """The patch set of a text; the one that is there if there is one of that name and content."""
-    wanted = patch_set_from_text(text)
+    wanted = _on_service(patch_set_from_text(text))
     return client.create_patch_set(
         name or text,
         base=wanted.base,
@@ -158,10 +199,32 @@ def _made(client: Client, text: str, name: str) -> Any:
     )
 
 
-def _show(client: Client, batch: BatchDocument, *, as_json: bool) -> None:
+def _on_service(wanted: PatchSet) -> PatchSet:
+    """``kernel:mine+1..3`` as the service has it: its base, and patches by number."""
+    if not is_kernel(wanted.base):
+        return wanted
+    name, *words = wanted.base.removeprefix(KERNEL).split("+")
+    numbers: list[str] = []
+    for word in words:
+        found = re.fullmatch(r"([0-9]{1,4})(?:\.\.([0-9]{1,4}))?", word)
+        if found is None:
+            raise InvalidRequest(
+                f"-p {wanted.base}: patches of a kernel are named by number, such as "
+                f"{KERNEL}{name}+1..3 or {KERNEL}{name}+1+3"
+            )
+        first, last = int(found[1]), int(found[2] or found[1])
+        numbers += [str(number) for number in range(first, last + 1)]
+    return dataclasses.replace(wanted, base=f"{KERNEL}{name}", patches=tuple(numbers))
+
+
+def _show(
+    client: Client, batch: BatchDocument, own: KernelDocument | None, *, as_json: bool
+) -> None:
     if as_json:
-        print_json(batch)
+        print_json(batch if own is None else {**batch, "kernel": own})
         return
+    if own is not None:
+        print(f"{own['base']}: Linux {own['release']}, {client.base_url}/kernels/{own['name']}")
     progress = batch["progress"]
     print(
         f"{batch['code']}: {batch['state']}, {progress['total']} runs, "

@@ -94,7 +94,8 @@ def remedies(matches: Sequence[Match], option: str) -> tuple[str, ...]:
     return (
         f"if it is in the catalogue, map it by hand: {option}{first.index}={name}",
         f"if it is not to be compared, leave it out: {option}{first.index}=-",
-        "if it is of your own tree: refault kernel build TREE --patch FILE",
+        "if it is of your own tree, on this machine: refault kernel build TREE --patch FILE",
+        "if it is of your own tree, on a service: refault submit TRACES --kernel TREE --mail FILE",
         "if it is new, add it to the model: docs/howto/add-a-variant.md",
     )
 

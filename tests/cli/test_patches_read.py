@@ -55,7 +55,10 @@ def test_patch_files_are_read_as_one_series_and_named(tmp_path):
         "remedies:",
         "- if it is in the catalogue, map it by hand: --map 1=ID",
         "- if it is not to be compared, leave it out: --map 1=-",
-        "- if it is of your own tree: refault kernel build TREE --patch FILE",
+        "- if it is of your own tree, on this machine: refault kernel build TREE",
+        "  --patch FILE",
+        "- if it is of your own tree, on a service: refault submit TRACES",
+        "  --kernel TREE --mail FILE",
         "- if it is new, add it to the model: docs/howto/add-a-variant.md",
     ]
 

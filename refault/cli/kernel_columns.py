@@ -1,0 +1,179 @@
+"""``refault submit --kernel``: a kernel of one's own, built, as patch sets of a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refault.catalogue import KERNEL
+from refault.cli import own_kernel
+from refault.errors import BuildFailed, InvalidRequest, NotATree, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from refault.client import Client, KernelDocument
+    from refault.client.calls import BuildPlan
+
+_ENDINGS = (".xz", ".gz", ".bz2", ".tar", ".deb")
+_NOT_FOUND = 404
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What a command line says of a kernel; ``word`` is a tree, an archive or a kernel's name."""
+
+    word: str
+    name: str = ""
+    mails: tuple[Path, ...] = ()
+    mail_version: int | None = None
+    sanitize: bool = False
+
+    @property
+    def tree(self) -> Path | None:
+        """The tree that is to be pushed; None: the word is the name of a kernel of the service."""
+        path = Path(self.word)
+        if self.word.startswith(KERNEL) or not path.exists():
+            return None
+        return path
+
+    def check(self, plan: str, *, dry_run: bool) -> None:
+        """Refuse what cannot be before anything is packed or asked of the service."""
+        if not self.word:
+            if self.name or self.mails or self.mail_version or self.sanitize:
+                raise InvalidRequest(
+                    "--kernel-name, --mail, --mail-version and --sanitize are for --kernel: name "
+                    "a tree by it"
+                )
+            return
+        own_kernel.build_plan(plan)
+        if self.tree is None:
+            self._check_named()
+        elif dry_run:
+            raise InvalidRequest(
+                "--dry-run builds nothing: push the tree first (refault kernel push), then name "
+                "the kernel by --kernel NAME"
+            )
+
+    def _check_named(self) -> None:
+        if "/" in self.word or self.word.endswith(_ENDINGS):
+            raise NotATree(f"{self.word}: there is no such directory or file")
+        if self.name or self.mails or self.sanitize:
+            raise InvalidRequest(
+                f"--kernel {self.word} is no tree here, so it names a kernel of the service, and "
+                "that never changes: --kernel-name, --mail and --sanitize are for a tree"
+            )
+
+
+def built(
+    client: Client, wish: Wish, plan_text: str, *, dry_run: bool, enabled: bool
+) -> KernelDocument:
+    """The kernel with all that the plan needs built, or refused; that is told.
+
+    Raises:
+        BuildFailed: the tree as it is cannot be built, so that there is nothing to compare with.
+    """
+    plan = own_kernel.build_plan(plan_text)
+    if wish.tree is not None:
+        series = own_kernel.series_of(wish.mails, wish.mail_version)
+        kernel = own_kernel.push(
+            client,
+            wish.tree,
+            wish.name,
+            series,
+            sanitize=wish.sanitize,
+            plan=plan,
+            enabled=enabled,
+        ).kernel
+    else:
+        kernel = _named(client, wish.word.removeprefix(KERNEL), plan, dry_run=dry_run)
+    if not dry_run:
+        kernel = own_kernel.awaited(client, kernel["name"], enabled=enabled)
+    own_kernel.tell_refused(kernel)
+    if () not in _numbers(kernel):
+        raise BuildFailed(
+            f"{kernel['base']} as it is was not built: nothing to compare with; its log: refault "
+            f"kernel show {kernel['name']} --service"
+        )
+    return kernel
+
+
+def _named(client: Client, name: str, plan: BuildPlan, *, dry_run: bool) -> KernelDocument:
+    """A kernel that is on the service, with more builds if the plan needs some."""
+    try:
+        kernel = client.get_kernel(name)
+    except Refused as refusal:
+        if refusal.status != _NOT_FOUND:
+            raise
+        raise NotATree(
+            f"--kernel {name}: neither a tree here nor a kernel of the service (refault kernel "
+            "list --service)"
+        ) from refusal
+    wanted = set(_wanted(plan, len(kernel["patches"])))
+    known = {tuple(build["patches"]) for build in kernel["builds"] if build["state"] != "failed"}
+    if dry_run or wanted <= known:
+        return kernel
+    own_kernel.require_builds(client)
+    return client.request_builds(kernel["name"], plan=plan)
+
+
+def sets_of(client: Client, kernel: KernelDocument, plan: str) -> list[str]:
+    """The ids of the patch sets that give the plan its columns, of what could be built.
+
+    Raises:
+        BuildFailed: the plan needs what was refused.
+    """
+    return [
+        client.create_patch_set(
+            _label(kernel, numbers),
+            base=kernel["base"],
+            patches=[str(number) for number in numbers],
+        )["id"]
+        for numbers in _chosen(kernel, own_kernel.build_plan(plan))
+    ]
+
+
+def _chosen(kernel: KernelDocument, plan: BuildPlan) -> Iterator[tuple[int, ...]]:
+    """Which patch sets: one for the service to take prefixes or patches from, or each alone."""
+    known = _numbers(kernel)
+    count = len(kernel["patches"])
+    if plan == "each":
+        yield from (numbers for numbers in _wanted(plan, count) if numbers in known)
+    elif plan == "series":
+        # A prefix stands on those before it: behind one that was refused there is no series.
+        prefixes = _wanted(plan, count)
+        yield [*itertools.takewhile(known.__contains__, prefixes)][-1]
+    elif tuple(range(1, count + 1)) in known:
+        yield tuple(range(1, count + 1))
+    else:
+        raise BuildFailed(
+            f"--plan ablation leaves patches out of the whole series, and {kernel['base']} was "
+            "not built with all of them; try --plan series or each"
+        )
+
+
+def _wanted(plan: BuildPlan, count: int) -> list[tuple[int, ...]]:
+    """Which combinations of so many patches a plan needs built, as the service has it."""
+    whole = tuple(range(1, count + 1))
+    found: dict[str, list[tuple[int, ...]]] = {
+        "series": [whole[:length] for length in range(count + 1)],
+        "each": [(), *((number,) for number in whole)],
+        "ablation": [
+            (),
+            whole,
+            *(tuple(other for other in whole if other != number) for number in whole),
+        ],
+    }
+    return found[plan]
+
+
+def _numbers(kernel: KernelDocument) -> set[tuple[int, ...]]:
+    """What is built."""
+    return {tuple(build["patches"]) for build in kernel["builds"] if build["state"] == "built"}
+
+
+def _label(kernel: KernelDocument, numbers: tuple[int, ...]) -> str:
+    """The name of its build, by which its column is called."""
+    return next(build["name"] for build in kernel["builds"] if tuple(build["patches"]) == numbers)
