@@ -24,6 +24,7 @@ from services.dashboard import cells, formats
 from services.dashboard.actions import Actions
 from services.dashboard.doors import Doors, to_login
 from services.dashboard.issuer_door import IssuerDoor
+from services.dashboard.kernels import KernelPages
 from services.dashboard.pages import Pages
 
 FOLDER = Path(__file__).parent
@@ -42,6 +43,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
     doors = Doors(pages)
     issuer = IssuerDoor(pages, doors)
     actions = Actions(pages)
+    kernels = KernelPages(pages)
     app = Starlette(
         routes=[
             Route("/", pages.home),
@@ -53,6 +55,10 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/batches/{batch}/shares", actions.share, methods=["POST"]),
             Route("/batches/{batch}/shares/{share}/revoke", actions.revoke, methods=["POST"]),
             Route("/traces/{trace}", pages.trace),
+            Route("/kernels", kernels.list),
+            Route("/kernels/{kernel}", kernels.one),
+            Route("/kernels/{kernel}/parts", kernels.parts),
+            Route("/kernels/{kernel}/delete", kernels.delete, methods=["POST"]),
             Route("/problems/{name}", pages.problem),
             Route("/login", doors.login, methods=["GET", "POST"]),
             Route("/login/oidc", issuer.leave),

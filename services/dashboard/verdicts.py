@@ -67,6 +67,9 @@ _STATES = {
     "done": ("✓", "same"),
     "failed": ("✕", "alarm"),
     "cancelled": ("–", "missing"),
+    # Of builds of kernels.
+    "built": ("✓", "same"),
+    "refused": ("✕", "alarm"),
 }
 
 
@@ -76,5 +79,5 @@ def shown(value: str) -> Shown:
 
 
 def state_sign(state: str) -> tuple[str, str]:
-    """Sign and tone of a batch's state."""
+    """Sign and tone of the state of a batch, a kernel or a build."""
     return _STATES.get(state, ("?", "missing"))

@@ -1,18 +1,25 @@
-// Copies the value of a field. Without this script the field can be selected by hand.
+// Copies the value of a field or a command. Without this script it can be selected by hand.
 "use strict";
 
-for (const button of document.querySelectorAll("[data-copy]")) {
-  const field = document.getElementById(button.dataset.copy);
-  const told = document.querySelector("[data-copied]");
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    field.select();
-    try {
-      // Available over HTTPS and on localhost only.
-      await navigator.clipboard.writeText(field.value);
-      told.textContent = "Copied";
-    } catch {
-      told.textContent = document.execCommand("copy") ? "Copied" : "Selected: copy it with Ctrl-C";
-    }
-  });
-}
+const enable = () => {
+  for (const button of document.querySelectorAll("[data-copy][hidden]")) {
+    const field = document.getElementById(button.dataset.copy);
+    const told = button.parentElement.querySelector("[data-copied]");
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      if (field.select) field.select();
+      else window.getSelection().selectAllChildren(field);
+      try {
+        // Available over HTTPS and on localhost only.
+        await navigator.clipboard.writeText(field.value ?? field.textContent);
+        told.textContent = "Copied";
+      } catch {
+        told.textContent = document.execCommand("copy") ? "Copied" : "Selected: copy it with Ctrl-C";
+      }
+    });
+  }
+};
+
+enable();
+// Parts of the page were fetched anew.
+document.addEventListener("refault:parts", enable);

@@ -1,5 +1,20 @@
-// Live progress of a batch. Without this script the page reloads every few seconds.
+// Live progress of a batch or of a kernel. Without this script the page reloads every few seconds.
 "use strict";
+
+const replace = (next) => {
+  const now = document.querySelector(`[data-part="${CSS.escape(next.dataset.part)}"]`);
+  if (!now || now.isEqualNode(next)) return;
+  // Keep opened and scrolled elements as they are.
+  const details = now.querySelectorAll("details");
+  next.querySelectorAll("details").forEach((each, place) => {
+    each.open = Boolean(details[place]?.open);
+  });
+  const scrolled = [...now.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
+  now.replaceWith(next);
+  next.querySelectorAll(".scroll").forEach((each, place) => {
+    each.scrollLeft = scrolled[place] ?? 0;
+  });
+};
 
 const live = document.querySelector("[data-events]");
 if (live && window.EventSource) {
@@ -10,21 +25,6 @@ if (live && window.EventSource) {
   let finished = Number(live.dataset.finished);
   let isFetching = false;
   let isWanted = false;
-
-  const replace = (next) => {
-    const now = document.querySelector(`[data-part="${CSS.escape(next.dataset.part)}"]`);
-    if (!now || now.isEqualNode(next)) return;
-    // Keep opened and scrolled elements as they are.
-    const details = now.querySelectorAll("details");
-    next.querySelectorAll("details").forEach((each, place) => {
-      each.open = Boolean(details[place]?.open);
-    });
-    const scrolled = [...now.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
-    now.replaceWith(next);
-    next.querySelectorAll(".scroll").forEach((each, place) => {
-      each.scrollLeft = scrolled[place] ?? 0;
-    });
-  };
 
   // Fetches the changed parts, one request at a time with a pause after each; the next has what changed meanwhile.
   const refresh = async () => {
@@ -90,4 +90,37 @@ if (live && window.EventSource) {
     source.close();
     want();
   });
+}
+
+const polled = document.querySelector("[data-poll]");
+if (polled) {
+  const POLL_MS = 2000;
+  // What was fetched last: a part that is the same again stays, with what is selected in it.
+  const seen = new Map();
+  // A kernel has no stream of events: its parts are fetched until nothing of it is open.
+  const poll = async () => {
+    try {
+      const answer = await fetch(polled.dataset.poll);
+      if (answer.redirected) {
+        // The login has ended: redirect to the login form.
+        window.location.reload();
+        return;
+      }
+      if (answer.ok) {
+        const parts = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const isOpen = parts.querySelector("[data-open]") !== null;
+        for (const part of parts.querySelectorAll("[data-part]")) {
+          const text = part.outerHTML;
+          if (seen.get(part.dataset.part) !== text) replace(part);
+          seen.set(part.dataset.part, text);
+        }
+        document.dispatchEvent(new Event("refault:parts"));
+        if (!isOpen) return;
+      }
+    } catch {
+      // The service is away: ask again.
+    }
+    setTimeout(poll, POLL_MS);
+  };
+  setTimeout(poll, POLL_MS);
 }
