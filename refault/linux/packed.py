@@ -11,7 +11,7 @@ import lzma
 import re
 import tarfile
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Self, cast
 
 from refault.errors import NotATree
 from refault.linux.headers import release_in
@@ -26,6 +26,30 @@ _PATH_MAX = 256
 _CHUNK = 1 << 16
 _RELEASE = re.compile(r"[1-9][0-9A-Za-z._+-]{1,63}")
 _MAKEFILE_BYTES = 1 << 20
+
+
+# What tarfile reads before a file's own header. Of long ones it searches in quadratic time, and of
+# a chain of them it reads each within the one before.
+_EXTENDED = frozenset(
+    {
+        tarfile.XHDTYPE,
+        tarfile.XGLTYPE,
+        tarfile.SOLARIS_XHDTYPE,
+        tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+    }
+)
+_EXTENDED_BYTES_MAX = 4096
+# tarfile lets more than its own errors out of what it cannot read.
+_DAMAGES = (
+    tarfile.TarError,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +84,7 @@ def examine(path: Path) -> Packed:
                 if name == "Makefile":
                     release = _release_of(archive, member)
             stream.drain()
-    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+    except _DAMAGES as error:
         raise NotATree(f"no .tar.xz of a tree: {error}; {_REMEDY}") from error
     if not release or not has_mmu:
         raise NotATree(f"no tree: it has no {'Makefile' if not release else MMU}; {_REMEDY}")
@@ -78,7 +102,7 @@ def unpack(path: Path, into: Path) -> Path:
         with path.open("rb") as raw, _opened(_Bounded(raw)) as archive:
             for member in archive:
                 archive.extract(member, into, filter="data")
-    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+    except _DAMAGES as error:
         raise NotATree(f"the tree cannot be unpacked: {error}") from error
     return next(into.iterdir())
 
@@ -93,7 +117,8 @@ _TOO_MUCH = (
 def _name_in(member: tarfile.TarInfo, top: str) -> str:
     """The name of a file below the tree's top directory."""
     parts = PurePosixPath(member.name).parts
-    is_plain = member.isreg() and len(member.name) <= _PATH_MAX and member.name.isprintable()
+    is_plain = member.isreg() and not member.issparse() and member.name.isprintable()
+    is_plain = is_plain and len(member.name) <= _PATH_MAX
     if not is_plain or len(parts) < 2 or ".." in parts or parts[0] == "/":  # noqa: PLR2004
         raise NotATree(f"{member.name[:80]!r} is no plain file below one directory; {_REMEDY}")
     if top and parts[0] != top:
@@ -146,5 +171,24 @@ class _Bounded:
 
 
 def _opened(stream: _Bounded) -> tarfile.TarFile:
+    class Head(_Head):
+        """The headers of this archive."""
+
     # tarfile calls nothing of it but read().
-    return tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|")
+    return tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", tarinfo=Head)
+
+
+class _Head(tarfile.TarInfo):
+    """A header as tarfile reads it, refused before it believes a size."""
+
+    extended_in_a_row = 0
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        is_extended = found.type in _EXTENDED
+        cls.extended_in_a_row = cls.extended_in_a_row + 1 if is_extended else 0
+        is_long = is_extended and found.size > _EXTENDED_BYTES_MAX
+        if found.size < 0 or is_long or cls.extended_in_a_row > 2:  # noqa: PLR2004
+            raise NotATree(f"its headers are none of a tree's; {_REMEDY}")
+        return found

@@ -1,5 +1,6 @@
 """Packed trees over tus: what is kept, and what of strangers is refused."""
 
+import lzma
 import tarfile
 
 import pytest
@@ -13,7 +14,7 @@ from refault.linux.packed import PACKED_BYTES_MAX
 from services.api import housekeeping
 from tests.api.test_resumable import PART, TUS, UPLOADS, begin, metadata, offset_of, send
 from tests.fixtures.api import in_process, trace_bytes
-from tests.fixtures.kernels import MAKEFILE, MMU, TREE, bomb, member, pack, sha256
+from tests.fixtures.kernels import MAKEFILE, MMU, TREE, bomb, head, member, pack, sha256
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +106,33 @@ BAD_TREES = {
     "two directories": (pack(TREE | {"other/include/x.h": b""}), "two directories"),
     "what no build reads": (pack(TREE | {"linux/drivers/x.c": b""}), "nothing that a build reads"),
     "an unprintable name": (pack(TREE | {"linux/include/\x1b[31m.h": b""}), "no plain file"),
+    # tarfile goes back, searches in quadratic time, or calls itself once for each of these.
+    "a negative size": (lzma.compress(head(-1024) + bytes(4096)), "headers"),
+    "a long extended header": (
+        lzma.compress(head(1 << 20, tarfile.XHDTYPE) + b"1" * (1 << 20) + bytes(1024)),
+        "headers",
+    ),
+    "a chain of long names": (
+        lzma.compress(
+            b"".join(
+                head(14, tarfile.GNUTYPE_LONGNAME) + b"linux/Makefile".ljust(512, b"\0")
+                for _ in range(3000)
+            )
+        ),
+        "headers",
+    ),
+    "a sparse file": (
+        lzma.compress(head(512, tarfile.GNUTYPE_SPARSE) + bytes(4096)),
+        "no plain file",
+    ),
+    "a sparse file without its map": (
+        pack(
+            {},
+            member("linux/Makefile", tarfile.REGTYPE),
+            pax={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+        ),
+        "no .tar.xz",
+    ),
     "no Makefile": (pack({"linux/arch/x86/kvm/mmu/mmu.c": MMU}), "no Makefile"),
     "no MMU": (pack({"linux/Makefile": MAKEFILE}), "no arch/x86/kvm/mmu/mmu.c"),
     "no release": (pack(TREE | {"linux/Makefile": b"all:\n"}), "which release"),
