@@ -22,6 +22,7 @@ SCHEDULE_PERIOD_MAX = 1 << 40
 BYPASS_VALUES = (0, 1)
 HOST_PAGE_LEVELS = (1, 2, 3)
 TLB_VALUES = (0, 1)
+TDP_VALUES = (0, 1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -153,13 +154,15 @@ class Parameters:
     larger of 64 and 2 % of the guest's pages. ``bypass``: VMX's
     bypass_guest_pf; None is that of the trace (0 for a capture).
     ``host_page_level``: 1, 2 or 3 for host memory in 4 KiB, 2 MiB or 1 GiB pages.
-    ``tlb``: 1 gives each processor a TLB; the golden results have none.
+    ``tlb``: 1 gives each processor a TLB; the golden results have none. ``tdp``: 1 lets a kernel of
+    the user's own use two-dimensional paging: no shadow pages at all.
     """
 
     page_limit: int | Schedule | None = None
     bypass: int | None = None
     host_page_level: int = 1
     tlb: int = 0
+    tdp: int = 0
 
     def __post_init__(self) -> None:
         if self.page_limit is not None and not isinstance(self.page_limit, Schedule):
@@ -168,16 +171,20 @@ class Parameters:
             _within(self.bypass, BYPASS_VALUES[0], BYPASS_VALUES[-1], "bypass")
         _within(self.host_page_level, HOST_PAGE_LEVELS[0], HOST_PAGE_LEVELS[-1], "host_page_level")
         _within(self.tlb, TLB_VALUES[0], TLB_VALUES[-1], "tlb")
+        _within(self.tdp, TDP_VALUES[0], TDP_VALUES[-1], "tdp")
 
     def to_dict(self) -> dict[str, Any]:
-        """The parameters as JSON; a schedule is an object."""
+        """The parameters as JSON; a schedule is an object.
+
+        Without ``tdp`` unless it is set: rows of before there was one keep their digest.
+        """
         limit = self.page_limit
         return {
             "page_limit": limit.to_dict() if isinstance(limit, Schedule) else limit,
             "bypass": self.bypass,
             "host_page_level": self.host_page_level,
             "tlb": self.tlb,
-        }
+        } | ({"tdp": self.tdp} if self.tdp else {})
 
     def to_words(self) -> list[str]:
         """The parameters that are not the default, as ``name=value``."""
@@ -193,6 +200,8 @@ class Parameters:
             words.append(f"host-page-level={self.host_page_level}")
         if self.tlb:
             words.append("tlb=1")
+        if self.tdp:
+            words.append("tdp=1")
         return words
 
     @classmethod
@@ -202,7 +211,9 @@ class Parameters:
         Raises:
             InvalidParameter: naming the field.
         """
-        fields = _object(body, ("page_limit", "bypass", "host_page_level", "tlb"), "parameters")
+        fields = _object(
+            body, ("page_limit", "bypass", "host_page_level", "tlb", "tdp"), "parameters"
+        )
         limit = fields.get("page_limit")
         if isinstance(limit, Mapping):
             parts = _object(limit, ("first", "then", "every"), "page_limit")

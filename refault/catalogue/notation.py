@@ -10,6 +10,7 @@
     p3,tlb=1
     walk
     kernel:mine+1..3,page-limit=128
+    kernel:mine,tdp=1
 
 First a golden name or what a release merged (``merged-2.6.36``), or patches
 joined by ``+``, each by its id or its short name (a base in front if it is not

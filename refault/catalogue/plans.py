@@ -27,7 +27,7 @@ from refault.errors import CatalogueError, InvalidParameter, UnknownBase
 
 PLANS = ("each", "series", "ablation", "matrix")
 
-AXES = ("base", "page_limit", "bypass", "host_page_level", "tlb")
+AXES = ("base", "page_limit", "bypass", "host_page_level", "tlb", "tdp")
 """What a matrix may vary, the slowest axis first; the patch sets vary fastest."""
 
 COMBINATIONS_MAX = 1_000

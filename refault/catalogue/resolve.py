@@ -108,6 +108,11 @@ def resolve(patch_set: PatchSet) -> Variant:
         knobs[knob] = patch.knobs[knob]
     _refuse_gaps(chosen, base)
     parameters = patch_set.parameters
+    if parameters.tdp:
+        raise InvalidParameter(
+            f"tdp: base {base.id} is the shadow MMU; two-dimensional paging is for a kernel of "
+            "your own (kernel:NAME,tdp=1)"
+        )
     golden_name = _names_of(GOLDEN).get(_knob_key(knobs))
     return Variant(
         base=base.id,

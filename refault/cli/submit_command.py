@@ -42,8 +42,8 @@ WithAxes = Annotated[
     list[str],
     typer.Option(
         "--axis",
-        help="Plan matrix: NAME=VALUE,VALUE of base, page_limit, bypass, host_page_level or "
-        "tlb; `none` is no limit. May be repeated.",
+        help="Plan matrix: NAME=VALUE,VALUE of base, page_limit, bypass, host_page_level, "
+        "tlb or tdp; `none` is no limit. May be repeated.",
     ),
 ]
 WithTraces = Annotated[

@@ -85,6 +85,7 @@ class ParametersDocument(TypedDict, total=False):
     bypass: int | None
     host_page_level: int
     tlb: int
+    tdp: int
 
 
 class VariantDocument(TypedDict):

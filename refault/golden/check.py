@@ -16,10 +16,10 @@ import numpy as np
 
 from refault.catalogue import (
     GOLDEN,
-    Parameters,
     PatchSet,
     Variant,
     is_kernel,
+    patch_set_from_text,
     resolve,
     variant_from_golden_name,
 )
@@ -155,7 +155,7 @@ def _difference(operation: int | None, expected: Line | None, got: Line | None) 
 class _Side(NamedTuple):
     """An engine that a case is replayed on, and which of its machines where that is not the case's.
 
-    That is ``kernel:NAME`` for a kernel of the user's own.
+    That is ``kernel:NAME`` for a kernel of the user's own, or ``kernel:NAME,tdp=1``.
     """
 
     engine: Engine
@@ -171,9 +171,14 @@ class _Side(NamedTuple):
         if self.engine.name == "shadow":
             return variant_from_golden_name(case.variant, case.parameters)
         if is_kernel(self.machine):
-            limit, level = case.parameters.page_limit, case.parameters.host_page_level
-            parameters = Parameters(page_limit=limit, host_page_level=level, bypass=0)
-            return resolve_kernel(PatchSet(self.machine, parameters=parameters))
+            asked = patch_set_from_text(self.machine)
+            parameters = dataclasses.replace(
+                asked.parameters,
+                page_limit=case.parameters.page_limit,
+                host_page_level=case.parameters.host_page_level,
+                bypass=0,
+            )
+            return resolve_kernel(dataclasses.replace(asked, parameters=parameters))
         return resolve(PatchSet(self.machine))
 
     def open(self, case: Case, header: TraceHeader, watch: Watch) -> Host:

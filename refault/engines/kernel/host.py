@@ -96,6 +96,7 @@ class Host:
             on_memory=self._settle,
             cpu_seconds=CPU_SECONDS,
             is_sanitized=is_sanitized,
+            tdp=self.variant.parameters.tdp,
             host_level=self.variant.parameters.host_page_level,
         )
 

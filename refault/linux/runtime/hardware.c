@@ -24,6 +24,8 @@
 #define PF_USER 4
 #define PF_RSVD 8
 #define PF_FETCH 16
+/* With two-dimensional paging: for the address itself, and no table on the way to it. */
+#define PF_GUEST_FINAL (1ULL << 32)
 
 /* An access that exits so often without getting anywhere never will. */
 #define EXITS_MAX 64
@@ -114,49 +116,6 @@ static struct rf_outcome complete(rf_u64 gpa, int kind, int size, rf_u64 value)
 	return outcome;
 }
 
-struct rf_outcome rf_do_access(int vcpu, rf_u64 gva, int kind, int user, int size, rf_u64 value)
-{
-	struct rf_outcome outcome = { RF_LIVELOCK, 0, 0, 0 };
-	rf_u64 host, refused = 0;
-	int turn, room = 8 - (int)(gva & 7);
-
-	/* A store never leaves its aligned word, whatever a trace says. */
-	if (size > room)
-		size = room;
-
-	for (turn = 0; turn < EXITS_MAX; turn++) {
-		int code;
-
-		if (rf_pending(vcpu)) {
-			int pending = rf_enter(vcpu);
-
-			if (pending != RF_NONE) {
-				outcome.code = pending;
-				outcome.address = 0;
-				return outcome;
-			}
-		}
-		code = walk_root(vcpu, gva, kind, user, &host, &refused);
-		if (code < 0)
-			return complete(guest_address(host), kind, size, value);
-		code |= (kind == RF_WRITE ? PF_WRITE : 0) | (user ? PF_USER : 0) |
-			(kind == RF_FETCH ? PF_FETCH : 0);
-		rf_access = (struct rf_access){
-			.is_store = kind == RF_WRITE, .is_fetch = kind == RF_FETCH, .user = user,
-			.size = size, .gva = gva, .value = value, .outcome = RF_NONE,
-		};
-		rf_page_fault(vcpu, code);
-		if (rf_access.outcome != RF_NONE) {
-			outcome.code = rf_access.outcome;
-			outcome.address = rf_access.address;
-			outcome.emulated = rf_access.emulated;
-			return outcome;
-		}
-	}
-	outcome.address = refused;
-	return outcome;
-}
-
 /* --- the guest's own tables --------------------------------------------------------------------------- */
 
 #define CR0_WP (1ULL << 16)
@@ -201,41 +160,78 @@ static rf_u64 reserved_bits(const struct rf_registers *cpu, int levels, int leve
 	return mask;
 }
 
-rf_s64 rf_probe(int vcpu, rf_u64 gva, int kind, int user)
-{
-	struct rf_registers cpu;
-	int levels, level, leaf, size, bits, may_fetch = 1;
-	rf_u64 entry, rights = WRITABLE | USER, inside, address;
+/*
+ * A walk of the guest's tables: the address, or -1 - the code of its #PF. Of the tables themselves
+ * each entry is read where `at` says that it lies, or not at all.
+ */
+struct walk {
+	const struct rf_registers *cpu;
+	int vcpu, kind, user;
+	/* Where an entry lies in RF_RAM; 0: nowhere. NULL: where the guest thinks. */
+	rf_u64 (*at)(struct walk *walk, rf_u64 gpa, int is_store);
+	/* What the exits for the tables came to, if to no entry: RF_LIVELOCK, RF_TRIPLE. */
+	int outcome;
+};
 
-	rf_registers(vcpu, &cpu);
-	if (!(cpu.cr0 & CR0_PG))
+static int load_entry(struct walk *walk, rf_u64 gpa, int size, rf_u64 *entry)
+{
+	rf_u64 place = RF_RAM + gpa;
+
+	*entry = 0;
+	if (!rf_has_memory(gpa >> 12))
+		return 0;
+	if (walk->at)
+		place = walk->at(walk, gpa, 0);
+	if (place)
+		memcpy(entry, (void *)place, size);
+	return !!place;
+}
+
+/* As the processor does it: after all rights are known, and never back. */
+static void set_bits(struct walk *walk, rf_u64 gpa, rf_u64 entry, rf_u64 bits)
+{
+	rf_u64 place;
+
+	if ((entry & bits) == bits)
+		return;
+	place = walk->at(walk, gpa, 1);
+	if (place)
+		*(rf_u8 *)place |= bits;
+}
+
+static rf_s64 walk_guest(struct walk *walk, rf_u64 gva)
+{
+	const struct rf_registers *cpu = walk->cpu;
+	int kind = walk->kind, user = walk->user, count = 0, i;
+	int levels, level, leaf, size, bits, may_fetch = 1;
+	rf_u64 entry, rights = WRITABLE | USER, inside, address, gpas[4], entries[4];
+
+	if (!(cpu->cr0 & CR0_PG))
 		return (rf_s64)(gva & 0xffffffffULL);
-	levels = cpu.efer & EFER_LMA ? 4 : cpu.cr4 & CR4_PAE ? 3 : 2;
+	levels = cpu->efer & EFER_LMA ? 4 : cpu->cr4 & CR4_PAE ? 3 : 2;
 	if (levels != 4)
 		gva &= 0xffffffffULL;
 	size = levels == 2 ? 4 : 8;
 	bits = levels == 2 ? 10 : 9;
 	level = levels;
-	entry = cpu.cr3;
+	entry = cpu->cr3;
 	if (levels == 3) {
-		entry = cpu.pdptes[gva >> 30 & 3];
+		entry = cpu->pdptes[gva >> 30 & 3];
 		if (!(entry & PRESENT))
-			return fault(&cpu, 0, kind, user);
+			return fault(cpu, 0, kind, user);
 		level = 2;
 	}
 	for (;; level--) {
 		rf_u64 index = gva >> (12 + bits * (level - 1)) & ((1ULL << bits) - 1);
 		rf_u64 gpa = (entry & (size == 4 ? 0xfffff000ULL : FRAME)) + index * size;
 
-		if (!rf_has_memory(gpa >> 12))
-			return fault(&cpu, 0, kind, user);
-		entry = 0;
-		memcpy(&entry, (void *)(RF_RAM + gpa), size);
-		if (!(entry & PRESENT))
-			return fault(&cpu, 0, kind, user);
-		leaf = is_leaf(&cpu, levels, level, entry);
-		if (entry & reserved_bits(&cpu, levels, level, leaf))
-			return fault(&cpu, PF_PRESENT | PF_RSVD, kind, user);
+		if (!load_entry(walk, gpa, size, &entry) || !(entry & PRESENT))
+			return fault(cpu, 0, kind, user);
+		gpas[count] = gpa;
+		entries[count++] = entry;
+		leaf = is_leaf(cpu, levels, level, entry);
+		if (entry & reserved_bits(cpu, levels, level, leaf))
+			return fault(cpu, PF_PRESENT | PF_RSVD, kind, user);
 		rights &= entry;
 		if (size == 8 && (entry & NX))
 			may_fetch = 0;
@@ -243,12 +239,130 @@ rf_s64 rf_probe(int vcpu, rf_u64 gva, int kind, int user)
 			break;
 	}
 	if ((user && !(rights & USER)) ||
-	    (kind == RF_WRITE && (user || (cpu.cr0 & CR0_WP)) && !(rights & WRITABLE)) ||
+	    (kind == RF_WRITE && (user || (cpu->cr0 & CR0_WP)) && !(rights & WRITABLE)) ||
 	    (kind == RF_FETCH && !may_fetch))
-		return fault(&cpu, PF_PRESENT, kind, user);
+		return fault(cpu, PF_PRESENT, kind, user);
+	for (i = 0; walk->at && i < count; i++)
+		set_bits(walk, gpas[i], entries[i],
+			 ACCESSED | (i == count - 1 && kind == RF_WRITE ? DIRTY : 0));
 	inside = (1ULL << (12 + bits * (level - 1))) - 1;
 	address = (entry & (size == 4 ? 0xfffff000ULL : FRAME) & ~inside) | (gva & inside);
 	if (size == 4 && level == 2)
 		address += (entry >> 13 & 0xff) << 32;
 	return (rf_s64)address;
+}
+
+rf_s64 rf_probe(int vcpu, rf_u64 gva, int kind, int user)
+{
+	struct rf_registers cpu;
+	struct walk walk = { .cpu = &cpu, .kind = kind, .user = user };
+
+	rf_registers(vcpu, &cpu);
+	return walk_guest(&walk, gva);
+}
+
+/* --- an access ------------------------------------------------------------------------------------- */
+
+/*
+ * Where `address` (a guest's linear one, or with two-dimensional paging a physical one) lies in the
+ * host, with an exit for whatever KVM's tables refuse: RF_NONE, or what the exits came to.
+ */
+static int translate(int vcpu, rf_u64 address, const struct rf_access *why, int is_nested,
+		     rf_u64 *host, rf_u64 *refused)
+{
+	int kind = why->is_store ? RF_WRITE : why->is_fetch ? RF_FETCH : RF_READ;
+	/* KVM's own entries are the guest's user to the processor (AMD APM 2, 15.25.5). */
+	int user = is_nested ? 1 : why->user;
+	int turn;
+
+	for (turn = 0; turn < EXITS_MAX; turn++) {
+		rf_u64 code;
+		int left;
+
+		if (rf_pending(vcpu)) {
+			int pending = rf_enter(vcpu);
+
+			if (pending != RF_NONE) {
+				rf_access.address = 0;
+				rf_access.emulated = 0;
+				return pending;
+			}
+		}
+		left = walk_root(vcpu, address, kind, user, host, refused);
+		if (left < 0)
+			return RF_NONE;
+		code = left | (why->is_store ? PF_WRITE : 0) | (user ? PF_USER : 0) |
+		       (why->is_fetch ? PF_FETCH : 0);
+		rf_access = *why;
+		rf_page_fault(vcpu, address, is_nested ? code | PF_GUEST_FINAL : code);
+		if (rf_access.outcome != RF_NONE)
+			return rf_access.outcome;
+	}
+	rf_access.address = *refused;
+	rf_access.emulated = 0;
+	return RF_LIVELOCK;
+}
+
+/* An entry of a guest's table, through KVM's tables; they are read, and written for A and D. */
+static rf_u64 nested_place(struct walk *walk, rf_u64 gpa, int is_store)
+{
+	struct rf_access why = { .is_store = is_store, .size = 1, .outcome = RF_NONE };
+	rf_u64 host, refused;
+	int outcome = translate(walk->vcpu, gpa, &why, 1, &host, &refused);
+
+	if (outcome == RF_LIVELOCK || outcome == RF_TRIPLE)
+		walk->outcome = outcome;
+	if (outcome != RF_NONE || guest_address(host) & OUTSIDE)
+		return 0;
+	return RF_RAM + guest_address(host);
+}
+
+static struct rf_outcome ended(int code)
+{
+	struct rf_outcome outcome = { code, rf_access.address, 0, rf_access.emulated };
+
+	return outcome;
+}
+
+struct rf_outcome rf_do_access(int vcpu, rf_u64 gva, int kind, int user, int size, rf_u64 value)
+{
+	struct rf_access why = {
+		.is_store = kind == RF_WRITE, .is_fetch = kind == RF_FETCH, .user = user,
+		.gva = gva, .value = value, .outcome = RF_NONE,
+	};
+	int room = 8 - (int)(gva & 7), code;
+	rf_u64 address = gva, host, refused = 0;
+
+	/* A store never leaves its aligned word, whatever a trace says. */
+	why.size = size > room ? room : size;
+	if (rf_nested) {
+		struct rf_registers cpu;
+		struct walk walk = { .cpu = &cpu, .vcpu = vcpu, .kind = kind, .user = user,
+				     .at = nested_place, .outcome = RF_NONE };
+		rf_s64 found;
+
+		rf_registers(vcpu, &cpu);
+		found = walk_guest(&walk, gva);
+		if (walk.outcome != RF_NONE)
+			return ended(walk.outcome);
+		if (found < 0) {
+			rf_access.address = -1 - found;
+			rf_access.emulated = 0;
+			return ended(RF_PF);
+		}
+		address = found;
+	}
+	code = translate(vcpu, address, &why, rf_nested, &host, &refused);
+	if (code != RF_NONE)
+		return ended(code);
+	return complete(guest_address(host), kind, why.size, value);
+}
+
+void rf_store_nested(int vcpu, rf_u64 gpa, int size, rf_u64 value)
+{
+	struct rf_access why = { .is_store = 1, .size = size, .value = value, .outcome = RF_NONE };
+	rf_u64 host, refused;
+
+	if (translate(vcpu, gpa, &why, 1, &host, &refused) == RF_NONE)
+		complete(guest_address(host), RF_WRITE, size, value);
 }

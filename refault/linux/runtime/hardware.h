@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The processor: accesses through the shadow tables, and walks of the guest's own. */
+/* The processor: accesses through KVM's tables, and walks of the guest's own. */
 #ifndef REFAULT_HARDWARE_H
 #define REFAULT_HARDWARE_H
 
@@ -11,6 +11,8 @@ struct rf_outcome { int code; rf_u64 address, value; int emulated; };
 
 /* One access, with all the exits it takes; size in bytes, inside one aligned word. */
 struct rf_outcome rf_do_access(int vcpu, rf_u64 gva, int kind, int user, int size, rf_u64 value);
+/* A store to a guest physical address, with two-dimensional paging. */
+void rf_store_nested(int vcpu, rf_u64 gpa, int size, rf_u64 value);
 /* What a walk of the guest's own tables gives now, nothing changed: gpa, or -1 - #PF code. */
 rf_s64 rf_probe(int vcpu, rf_u64 gva, int kind, int user);
 

@@ -540,7 +540,7 @@ const char *rf_init(const struct rf_options *options)
 	kvm_mmu_x86_module_init();
 	if (kvm_mmu_vendor_module_init())
 		return "kvm_mmu_vendor_module_init() failed";
-	kvm_configure_mmu(options->tdp, 0, 0, PG_LEVEL_1G);
+	kvm_configure_mmu(options->tdp, options->tdp ? 4 : 0, options->tdp ? 4 : 0, PG_LEVEL_1G);
 #if RF_HAS_VM_TYPES
 	kvm_caps.supported_vm_types = BIT(KVM_X86_DEFAULT_VM);
 #endif

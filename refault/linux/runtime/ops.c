@@ -164,8 +164,22 @@ int rf_set_cr0(int vcpu, rf_u64 value)
 	return !!kvm_set_cr0(rf_vcpus[vcpu], value);
 }
 
+/* Nobody intercepts it where the guest's tables are the guest's own: the processor loads it. */
+static int load_nested_cr3(struct kvm_vcpu *vcpu, rf_u64 value)
+{
+	if ((vcpu->arch.efer & EFER_LMA) && (value & vcpu->arch.reserved_gpa_bits))
+		return 1;
+	vcpu->arch.cr3 = value;
+	if ((vcpu->arch.cr0 & X86_CR0_PG) && (vcpu->arch.cr4 & X86_CR4_PAE) &&
+	    !(vcpu->arch.efer & EFER_LMA))
+		return !RF_LOAD_PDPTRS(vcpu, value);
+	return 0;
+}
+
 int rf_set_cr3(int vcpu, rf_u64 value)
 {
+	if (rf_nested)
+		return load_nested_cr3(rf_vcpus[vcpu], value);
 	return !!kvm_set_cr3(rf_vcpus[vcpu], value);
 }
 
@@ -181,7 +195,8 @@ int rf_set_efer(int vcpu, rf_u64 value)
 
 void rf_invlpg(int vcpu, rf_u64 gva)
 {
-	kvm_mmu_invlpg(rf_vcpus[vcpu], gva);
+	if (!rf_nested)
+		kvm_mmu_invlpg(rf_vcpus[vcpu], gva);
 }
 
 /* --- entering the guest, and leaving it for a #PF ------------------------------------------------------- */
@@ -243,12 +258,12 @@ rf_u64 *rf_root(int index, int *levels)
 	return __va(RF_ROOT_HPA(vcpu));
 }
 
-void rf_page_fault(int index, rf_u64 code)
+void rf_page_fault(int index, rf_u64 address, rf_u64 code)
 {
 	struct kvm_vcpu *vcpu = rf_vcpus[index];
 
 	++vcpu->stat.exits;
-	kvm_mmu_page_fault(vcpu, rf_access.gva, code, NULL, 0);
+	kvm_mmu_page_fault(vcpu, address, code, NULL, 0);
 }
 
 void rf_store_unmapped(int index, rf_u64 gpa, int size, rf_u64 value)

@@ -44,6 +44,7 @@ static struct { rf_u64 base, pages; int is_used, level; } slots[RF_SLOTS_MAX];
 
 /* While a VM or a vCPU is made: much of what that calls is of no use here, and answers 0. */
 int rf_is_setup = 1;
+int rf_nested;
 
 /* --- reports --------------------------------------------------------------------------------------------- */
 
@@ -291,7 +292,10 @@ static int guest_operation(int kind, int vcpu, int user, int aux, rf_u64 a, rf_u
 		return pending;
 	switch (kind) {
 	case OP_TABLE_WRITE:
-		rf_store_unmapped(vcpu, a, aux, b);
+		if (rf_nested)
+			rf_store_nested(vcpu, a, aux, b);
+		else
+			rf_store_unmapped(vcpu, a, aux, b);
 		return RF_NONE;
 	case OP_UNPROTECT:
 		out->address = rf_unprotect(vcpu, a);
@@ -401,6 +405,7 @@ static void set_up(void)
 		channel->is_stopped = 1;
 		return;
 	}
+	rf_nested = channel->tdp;
 	map(RF_ARENA, RF_ARENA_BYTES);
 	map(RF_VMEMMAP, RF_ARENA_BYTES / PAGE * 64);
 	error = rf_init(&options);

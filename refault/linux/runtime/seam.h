@@ -73,7 +73,7 @@ struct rf_access {
 	int emulated;
 };
 extern struct rf_access rf_access;
-void rf_page_fault(int vcpu, rf_u64 code);
+void rf_page_fault(int vcpu, rf_u64 address, rf_u64 code);
 /* A store to guest memory that no mapping is known for. */
 void rf_store_unmapped(int vcpu, rf_u64 gpa, int size, rf_u64 value);
 
@@ -90,6 +90,7 @@ int rf_pages(struct rf_page *pages, int max);
 int rf_trap(rf_u64 rip, const char **file, int *line, int *length);
 
 /* --- the program half ------------------------------------------------------------------------ */
+extern int rf_nested;			/* two-dimensional paging: the guest's tables are its own */
 extern int rf_is_setup;			/* until then a missing function answers 0 */
 void rf_stop(const char *kind, const char *text) __attribute__((noreturn));
 void rf_missing(const char *name);

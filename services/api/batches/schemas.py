@@ -36,6 +36,7 @@ class Axes(Body):
     bypass: list[int | None] | None = Field(None, min_length=1, max_length=AXIS_VALUES_MAX)
     host_page_level: list[int] | None = Field(None, min_length=1, max_length=AXIS_VALUES_MAX)
     tlb: list[int] | None = Field(None, min_length=1, max_length=AXIS_VALUES_MAX)
+    tdp: list[int] | None = Field(None, min_length=1, max_length=AXIS_VALUES_MAX)
 
 
 class BatchBody(Body):

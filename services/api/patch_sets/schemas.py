@@ -27,6 +27,7 @@ class Parameters(Body):
     bypass: int | None = Field(None, description="bypass_guest_pf; null: as in the trace")
     host_page_level: int = Field(1, description="1, 2 or 3: host pages of 4 KiB, 2 MiB or 1 GiB")
     tlb: int = Field(0, description="1: each vCPU has a TLB; the golden results have none")
+    tdp: int = Field(0, description="1: two-dimensional paging, on a base `kernel:NAME` only")
 
 
 class PatchSetBody(Body):
@@ -102,6 +103,7 @@ class PatchSet(Document):
                         "bypass": None,
                         "host_page_level": 1,
                         "tlb": 0,
+                        "tdp": 0,
                     },
                     "variant": {
                         "digest": "4e1d" * 16,
