@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, defer, selectinload
 
-from db.errors import Conflict
+from db.errors import Conflict, QuotaExceeded
 from db.identifiers import uuid7
 from db.models import (
     Batch,
@@ -30,12 +30,12 @@ from db.scope import EVERYWHERE, maker_of, project_of
 from refault.errors import InvalidRequest, NotFound
 from refault.linux.store import check_name
 
+KERNELS_MAX = 500
+"""Kernels of a project; the diffs of their patches are in the database."""
+
 PATCHES_MAX = 64
 BUILDS_MAX = 256
 """Builds of one kernel: the prefixes of the longest series, and more."""
-
-BUILDS_LOOKED_AT = 50
-"""The last builds tell how long one takes."""
 
 BUILD_PLANS = ("each", "series", "ablation")
 
@@ -158,6 +158,7 @@ def add(
         InvalidParameter: it cannot be called so.
         InvalidRequest: there is no such plan, or there are too many patches.
         Conflict: another kernel of the project is called so.
+        QuotaExceeded: the project has as many as it may have.
     """
     check_name(name)
     if len(patches) > PATCHES_MAX:
@@ -186,6 +187,8 @@ def add(
             )
         request(session, found, wanted)
         return found, False
+    if (session.scalar(sa.select(sa.func.count(Kernel.id))) or 0) > KERNELS_MAX:
+        raise QuotaExceeded(f"the project has {KERNELS_MAX} kernels, the maximum: delete some")
     session.add_all(
         KernelPatch(
             kernel_id=row_id,
@@ -214,8 +217,9 @@ def request(session: Session, kernel: Kernel, wanted: Iterable[Numbers]) -> list
 
     Raises:
         InvalidRequest: the kernel has no such patch, or would have too many builds.
+        NotFound: it was deleted meanwhile.
     """
-    session.execute(sa.select(Kernel.id).where(Kernel.id == kernel.id).with_for_update())
+    lock(session, kernel)
     session.refresh(kernel, ["builds"])
     present = {tuple(build.patches): build for build in kernel.builds}
     queued = []
@@ -281,34 +285,6 @@ def list_page(
     )
 
 
-def mean_build_seconds(session: Session) -> float | None:
-    """What one of the last builds took a worker; None if none has been made.
-
-    Of all projects, as a worker's speed is nobody's secret. A worker claims the builds of a kernel
-    together and makes one after the other, so each begins where the one before it ended.
-    """
-    before = sa.func.lag(KernelBuild.finished_at).over(
-        partition_by=KernelBuild.kernel_id, order_by=KernelBuild.finished_at
-    )
-    began_at = sa.func.greatest(KernelBuild.started_at, before)
-    made = (
-        sa.select(
-            KernelBuild.finished_at.label("finished_at"),
-            sa.extract("epoch", KernelBuild.finished_at - began_at).label("seconds"),
-        )
-        .where(KernelBuild.state == "done", KernelBuild.started_at.is_not(None))
-        .subquery()
-    )
-    last = (
-        sa.select(made.c.seconds)
-        .order_by(made.c.finished_at.desc())
-        .limit(BUILDS_LOOKED_AT)
-        .subquery()
-    )
-    found = session.scalar(sa.select(sa.func.avg(last.c.seconds)).execution_options(**EVERYWHERE))
-    return None if found is None else max(0.0, float(found))
-
-
 def diff_of(session: Session, kernel: Kernel, number: int) -> str:
     """One of its patches, whole."""
     found = session.get(KernelPatch, (kernel.id, number))
@@ -317,23 +293,28 @@ def diff_of(session: Session, kernel: Kernel, number: int) -> str:
     return found.diff
 
 
-def lock_files(session: Session, kernel: Kernel) -> None:
-    """Lock the files of a kernel, before it is deleted: its tree's and its programs'."""
-    programs = {build.program.file_digest for build in kernel.builds if build.program}
-    for digest in sorted(programs | {kernel.tree.digest}):
-        files.lock_digest(session, digest)
+def lock(session: Session, kernel: Kernel, *, shared: bool = False) -> None:
+    """Keep a kernel from being deleted until the transaction ends; alone, or with others.
+
+    Raises:
+        NotFound: it was deleted meanwhile.
+    """
+    query = sa.select(Kernel.id).where(Kernel.id == kernel.id)
+    if session.scalar(query.with_for_update(read=shared, key_share=shared)) is None:
+        raise NotFound(f"kernel {kernel.name} was deleted meanwhile")
 
 
 def delete(session: Session, kernel: Kernel) -> list[str]:
     """Delete a kernel, its builds, and the tree and programs that nothing else has.
 
     Answers the digests of files that may be removed now (``placements.begin_removal`` decides),
-    which the caller has locked before (:func:`lock_files`). Results stay with the batches that have
-    them.
+    which are locked. Results stay with the batches that have them.
 
     Raises:
+        NotFound: it was deleted meanwhile.
         Conflict: a batch that is not over has it.
     """
+    lock(session, kernel)
     open_codes = session.scalars(
         sa.select(Batch.code)
         .join(BatchColumn, BatchColumn.batch_id == Batch.id)
@@ -347,10 +328,28 @@ def delete(session: Session, kernel: Kernel) -> list[str]:
             "cancel it or wait, then delete the kernel"
         )
     tree = kernel.tree
-    programs = {build.program_digest for build in kernel.builds if build.program_digest}
-    session.delete(kernel)
-    session.flush()
-    return [*_drop_programs(session, programs), *drop_tree(session, tree)]
+    built = {build.program.file_digest for build in kernel.builds if build.program}
+    # Before the builds: a worker that records one has its file locked.
+    _lock_files(session, {tree.digest, *built})
+    programs = session.scalars(
+        sa.delete(KernelBuild)
+        .where(KernelBuild.kernel_id == kernel.id)
+        .returning(KernelBuild.program_digest)
+        .execution_options(synchronize_session=False)
+    ).all()
+    session.execute(
+        sa.delete(Kernel).where(Kernel.id == kernel.id).execution_options(synchronize_session=False)
+    )
+    session.expunge(kernel)
+    dropped = _drop_programs(session, {digest for digest in programs if digest is not None})
+    # Of builds that ended since they were looked at.
+    _lock_files(session, dropped)
+    return [*dropped, *drop_tree(session, tree)]
+
+
+def _lock_files(session: Session, digests: Iterable[str]) -> None:
+    for digest in sorted(set(digests)):
+        files.lock_digest(session, digest)
 
 
 def drop_tree(session: Session, tree: Tree) -> list[str]:

@@ -48,6 +48,7 @@ def add(
     numbers: kernels.Numbers | None = None
     if catalogue.is_kernel(wanted.base):
         kernel, numbers = programs.named_by(session, wanted)
+        kernels.lock(session, kernel, shared=True)
         wanted = dataclasses.replace(wanted, base=kernel.base)
         # Another kernel may be called so later.
         document.append(str(kernel.id))

@@ -15,10 +15,14 @@ from sqlalchemy.orm import Session
 from db.errors import KernelNotBuilt
 from db.models import Kernel, KernelBuild, Program
 from db.repositories.kernels import Numbers, check_numbers, get
+from db.scope import EVERYWHERE
 from refault import catalogue
 from refault.errors import NotFound, WrongBase
 from refault.linux.store import Build
 from refault.linux.variants import variant_of_build
+
+BUILDS_LOOKED_AT = 50
+"""The last builds tell how long one takes."""
 
 _DIGITS = 6
 
@@ -134,3 +138,31 @@ def without_effect(builds: Sequence[KernelBuild]) -> dict[uuid.UUID, bool]:
         if build.patches and build.program and before is not None and before.program:
             found[build.id] = build.program.objects_digest == before.program.objects_digest
     return found
+
+
+def mean_build_seconds(session: Session) -> float | None:
+    """What one of the last builds took a worker; None if none has been made.
+
+    Of all projects, as a worker's speed is nobody's secret. A worker claims the builds of a kernel
+    together and makes one after the other, so each begins where the one before it ended.
+    """
+    before = sa.func.lag(KernelBuild.finished_at).over(
+        partition_by=KernelBuild.kernel_id, order_by=KernelBuild.finished_at
+    )
+    began_at = sa.func.greatest(KernelBuild.started_at, before)
+    made = (
+        sa.select(
+            KernelBuild.finished_at.label("finished_at"),
+            sa.extract("epoch", KernelBuild.finished_at - began_at).label("seconds"),
+        )
+        .where(KernelBuild.state == "done", KernelBuild.started_at.is_not(None))
+        .subquery()
+    )
+    last = (
+        sa.select(made.c.seconds)
+        .order_by(made.c.finished_at.desc())
+        .limit(BUILDS_LOOKED_AT)
+        .subquery()
+    )
+    found = session.scalar(sa.select(sa.func.avg(last.c.seconds)).execution_options(**EVERYWHERE))
+    return None if found is None else max(0.0, float(found))

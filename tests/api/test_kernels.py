@@ -1,13 +1,15 @@
 """Kernels of users' own trees over HTTP: what a user does, and who may."""
 
 import gzip
+from functools import partial
 
+import anyio
 import pytest
 import sqlalchemy as sa
 
 from db import session
 from db.models import FIRST_PROJECT, KernelBuild, Program, Tree
-from db.repositories import simulators
+from db.repositories import kernels, simulators
 from db.session import transaction
 from refault.catalogue import Parameters
 from refault.linux.variants import variant_of_build
@@ -449,6 +451,52 @@ async def test_a_kernel_of_an_open_batch_is_kept_until_it_is_over(http, rows, mi
     assert (kept["base"], kept["patches"]) == ("kernel:mine", [])
     again = await http.post("/api/v1/batches", json=body | {"recompute": True})
     assert (again.status_code, again.json()["type"]) == (422, "/problems/unknown-kernel")
+
+
+async def test_kernels_made_and_deleted_at_once_leave_no_half_of_one(http, rows):
+    """A tree goes with its last kernel, unless another one is just being made of it."""
+    tree = await send_tree(http)
+    told = []
+
+    async def ask(method, place, **given):
+        told.append((await http.request(method, place, **given)).status_code)
+
+    for turn in range(12):
+        if (await make(http, f"old{turn}", b"", tree=tree)).status_code == 404:
+            await make(http, f"old{turn}", b"")
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(ask, "DELETE", f"{KERNELS}/old{turn}"))
+            params = {"name": f"new{turn}", "tree": tree}
+            group.start_soon(partial(ask, "POST", KERNELS, params=params))
+            group.start_soon(partial(send_tree, http, checked=False))
+        with transaction(rows.engine) as opened:
+            trees = set(opened.scalars(sa.select(Tree.digest)))
+        assert files_of(rows) == trees
+        await http.delete(f"{KERNELS}/new{turn}")
+    # 409: the file was being removed just then.
+    assert set(told) <= {201, 204, 404, 409}
+    assert told.count(204) == 12
+
+
+async def test_two_who_delete_a_kernel_at_once_delete_it_once(http, mine, builder, rows):
+    builder.finish("mine", [])
+    told = []
+
+    async def delete():
+        told.append((await http.delete(f"{KERNELS}/mine")).status_code)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(delete)
+    assert sorted(told) == [204, 404, 404, 404]
+    assert files_of(rows) == set()
+
+
+async def test_a_project_has_a_bounded_number_of_kernels(http, monkeypatch):
+    monkeypatch.setattr(kernels, "KERNELS_MAX", 1)
+    tree = (await make(http)).json()["tree"]
+    assert (await make(http, tree=tree)).status_code == 200
+    assert (await make(http, "second", tree=tree)).status_code == 507
 
 
 def age_trees(rows):

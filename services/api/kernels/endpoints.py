@@ -36,7 +36,7 @@ WhichKernel = Annotated[str, Path(max_length=40, description="Its name or id")]
     },
     responses={
         200: {"model": Kernel, "description": "This kernel already existed"},
-        **problems(403, 404, 409, 413, 422),
+        **problems(403, 404, 409, 413, 422, 507),
     },
 )
 async def create_kernel(

@@ -91,7 +91,6 @@ def delete(resources: Resources, caller: Caller, name: str) -> None:
     with resources.transaction() as session:
         row = kernels.get(session, name)
         caller.check_own(row, f"kernel {row.name}")
-        kernels.lock_files(session, row)
         removals = trees.begin_removals(session, kernels.delete(session, row))
     trees.remove_files(resources, removals)
 
@@ -106,7 +105,7 @@ def documents_of(
 ) -> list[Kernel]:
     """Rows as JSON; the number of queries does not depend on theirs."""
     is_any_open = any(_is_open(build) for row in rows for build in row.builds)
-    build_seconds = kernels.mean_build_seconds(session) if is_any_open else None
+    build_seconds = programs.mean_build_seconds(session) if is_any_open else None
     return [_document(row, build_seconds, logs=logs) for row in rows]
 
 
