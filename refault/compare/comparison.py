@@ -320,7 +320,12 @@ def _counted(results: Sequence[RunResult]) -> tuple[str, ...]:
     names = tuple(name for name in COUNTERS if name in counted or not results)
     names += tuple(sorted(counted.difference(COUNTERS)))
     if all(result.work for result in results if result.engine == SHADOW):
-        names += tuple(name for name in WORK if any(name in result.work for result in results))
+        # A kernel of one's own may count among its counters what is work to the model.
+        names += tuple(
+            name
+            for name in WORK
+            if name not in names and any(name in result.work for result in results)
+        )
     if all(result.answers for result in results):
         names += tuple(name for name in ANSWERS if any(r.answers[name] for r in results))
     return names

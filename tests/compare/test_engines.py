@@ -9,6 +9,7 @@ import pytest
 from refault.compare import compare, to_csv, to_dict, to_markdown, to_text
 from refault.compare.documents import CSV_COLUMNS
 from refault.compare.mail import to_mail
+from refault.results import WORK
 from tests.builders import make_column, make_result
 
 KERNEL = "Linux 6.12.117 b5e6d998a532"
@@ -86,6 +87,17 @@ def test_the_mail_names_the_engines_and_whose_each_column_is(mixed):
     assert f"Engine   {'b' * 12} kernel" in lines
     assert any(line.startswith("Variant ") and line.endswith("mine (kernel)") for line in lines)
     assert not any(line.startswith("Model ") for line in lines)
+
+
+def test_a_counter_of_the_kernel_that_is_work_to_the_model_has_one_row():
+    model = make_result(work=dict.fromkeys(WORK, 3))
+    kernel = make_result(variant="mine", engine="kernel", counters={"insn_emulation": 7})
+    both = compare([make_column("base", model), make_column("mine", kernel)], trace_name="boot")
+
+    [row] = [row for row in both.counters if row.name == "insn_emulation"]
+
+    assert row.values == (3, 7)
+    assert len({row.name for row in both.counters}) == len(both.counters)
 
 
 def test_one_engine_needs_no_word():
