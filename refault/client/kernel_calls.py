@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 #: States of a build of which nothing is known yet.
 OPEN_STATES = ("queued", "running")
-# Units of a build that was not begun; a kernel of today has some forty.
-_UNITS_GUESSED = 40
+# Units of a build that was not begun, where no other was.
+_UNITS_GUESSED = 20
 
 
 def list_kernels(

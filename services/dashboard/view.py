@@ -62,6 +62,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
     anchors = {digest: f"trace-{numbers[digest]}" for digest in shown_digests}
     progress = batch["progress"]
     events_total = progress.get("events_total") or 0
+    bases = {entry["id"]: entry["base"] for entry in batch["patch_sets"]}
     return {
         "title": " and ".join(entry["name"] for entry in batch["patch_sets"]),
         "verdict": conclusion(
@@ -100,6 +101,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
                 "golden_name": column["variant"]["golden_name"],
                 **_engine(column["variant"]["engine"], column["variant"]["name"], batch),
                 "digest": column["variant"]["digest"],
+                "kernel": _kernel_of(bases[column["patch_set_id"]]),
                 "href": f"?base={index}" + (f"&trace={place.trace}" if place.trace else ""),
             }
             for index, column in enumerate(batch["columns"])
@@ -161,6 +163,12 @@ def _engine(engine: str, variant_name: str, batch: BatchDocument) -> dict[str, A
         "is_model": is_model,
         "real_code": "it is the real code" if engine == KERNEL else "–",
     }
+
+
+def _kernel_of(base: str) -> str | None:
+    """The name of the kernel that a patch set is on; it may be deleted by now."""
+    engine, colon, name = base.partition(":")
+    return name if colon and engine == KERNEL else None
 
 
 def _has_engines(batch: BatchDocument) -> bool:

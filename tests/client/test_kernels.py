@@ -112,7 +112,7 @@ def test_a_kernel_is_awaited_with_the_units_of_all_its_builds():
         found = http.wait_for_kernel("mine", progress=lambda *place: seen.append(place))
 
     # What was not begun is taken to be as large as what was.
-    assert seen == [(0, 80), (10, 100), (100, 100)]
+    assert seen == [(0, 40), (10, 100), (100, 100)]
     assert [entry["state"] for entry in found["builds"]] == ["built", "refused"]
 
 

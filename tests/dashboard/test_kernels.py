@@ -92,7 +92,7 @@ async def test_the_list_has_release_patches_state_and_a_link(http, kernel):
     page = Page(await http.get("/kernels"))
 
     assert "/kernels/mine" in [tag["href"] for tag in page.all("a")]
-    assert "mine 6.12.43 3 ✓ done ✕ 1 refused 3 of 4" in page.text
+    assert "mine ✓ done ✕ 1 refused 6.12.43 3 3 of 4" in page.text
 
 
 async def test_the_navigation_leads_there_for_those_who_read(http, site, kernel):
@@ -243,4 +243,5 @@ async def test_a_batch_on_it_says_that_its_columns_are_of_the_kernel(http, rows,
     name = row["variant"]["name"]
     assert f"kernel · {name}" in page.texts
     assert "it is the real code" in page.texts
+    assert "/kernels/mine" in [tag["href"] for tag in page.all("a")]
     assert not page.all("abbr")
