@@ -178,6 +178,7 @@ def _set_quota(session: Session, options: argparse.Namespace) -> str:
 
 def _set_builds(session: Session, options: argparse.Namespace) -> str:
     project = projects.get(session, options.project)
+    enter(session, project.id)
     project.build_role = options.role
     builds = "build" if options.role != "nobody" else "builds"
     who = {"nobody": "nobody", "maintainer": "maintainers", "contributor": "contributors"}

@@ -582,6 +582,8 @@ async def test_a_token_builds_no_longer_once_its_project_says_so(site, http, row
         wanted = {"plan": "each"}
         assert (await caller.post(f"{KERNELS}/mine/builds", json=wanted)).status_code == 202
         assert admin.main(["--database-url", url_of(rows), "set-builds", "main", "nobody"]) == 0
+        entry = (await http.get("/api/v1/audit")).json()["items"][0]
+        assert (entry["action"], entry["subject"]) == ("set-builds", "main nobody")
         refused = await caller.post(f"{KERNELS}/mine/builds", json=wanted)
         assert (refused.status_code, "'build'" in refused.text) == (403, True)
         assert (await caller.get(f"{KERNELS}/mine")).status_code == 200

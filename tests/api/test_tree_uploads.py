@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from db import backup, verify
 from db.blobs import FolderStore
 from db.models import Tree
-from db.session import transaction
+from db.session import create_engine, transaction
 from refault.linux.packed import PACKED_BYTES_MAX
 from services.api import housekeeping
 from tests.api.test_resumable import PART, TUS, UPLOADS, begin, metadata, offset_of, send
@@ -231,7 +231,7 @@ def quietly(*_):
 
 
 async def test_a_backup_has_trees_and_programs_and_verify_misses_them(
-    site, http, rows, builder, tmp_path
+    site, http, rows, builder, tmp_path, empty_database_url
 ):
     tree = await send_tree(http)
     made = await http.post("/api/v1/kernels", params={"name": "mine", "tree": tree})
@@ -241,9 +241,12 @@ async def test_a_backup_has_trees_and_programs_and_verify_misses_them(
 
     manifest = backup.write(rows.engine, blobs, tmp_path / "backup")
     assert set(manifest.blobs) == {tree, program}
-    kept = FolderStore(tmp_path / "backup" / "blobs")
-    assert kept.exists(tree)
-    assert kept.exists(program)
+    engine, second = create_engine(empty_database_url), FolderStore(tmp_path / "second")
+    backup.restore(engine, second, tmp_path / "backup")
+    assert second.fetch(tree).read_bytes() == GOOD
+    assert second.exists(program)
+    assert list(verify.live(engine, second, quietly)) == []
+    engine.dispose()
     assert list(verify.live(rows.engine, blobs, quietly)) == []
 
     blobs.delete(tree)

@@ -80,7 +80,9 @@ def drop_unused(resources: Resources) -> int:
         with transaction(resources.engine) as session:
             files.lock_digest(session, tree.digest)
             row = session.get(Tree, tree.id)
-            gone = kernels.drop_tree(session, row) if row is not None else []
+            # Not if it was uploaded anew since it was found.
+            is_unused = row is not None and row.created_at == tree.created_at
+            gone = kernels.drop_tree(session, row) if row is not None and is_unused else []
             removals = begin_removals(session, gone)
         remove_files(resources, removals)
         dropped_count += len(gone)

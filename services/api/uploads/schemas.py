@@ -33,7 +33,7 @@ class UploadDocument(Document):
     )
     size_bytes: int
     offset_bytes: int = Field(description="How many bytes are safe; resume at this offset")
-    digest: Digest | None = Field(description="The announced size of the file")
+    digest: Digest | None = Field(description="The announced sha256 of the file")
     error: str | None
     error_offset: int | None = Field(description="Byte of the trace with the first error")
     trace_id: uuid.UUID | None
