@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Sequence
+from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -12,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from db.errors import Conflict
 from db.identifiers import uuid7
-from db.models import Membership, Project, User
+from db.models import Membership, Project, Token, User
+from db.models.projects import Made
 from refault.errors import InvalidRequest, NotFound
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,62}")
@@ -140,3 +142,31 @@ def projects_of(session: Session, user: User) -> Sequence[tuple[Project, str]]:
         .order_by(Project.name)
     )
     return [(project, role) for project, role in session.execute(query)]
+
+
+def makers(session: Session, rows: Sequence[Made]) -> dict[uuid.UUID, str]:
+    """Who made each row, as the audit names it: ``user anna``, ``token ci``; by the row's id.
+
+    Rows whose maker is gone or unknown are missing. Two queries, however many rows there are.
+    """
+    users = _names(session, User, {row.user_id for row in rows})
+    tokens = _names(session, Token, {row.token_id for row in rows})
+    found = {}
+    for row in rows:
+        # A token of a user is that user's doing.
+        if row.user_id in users:
+            found[_id_of(row)] = f"user {users[row.user_id]}"
+        elif row.token_id in tokens:
+            found[_id_of(row)] = f"token {tokens[row.token_id]}"
+    return found
+
+
+def _id_of(row: Made) -> uuid.UUID:
+    return cast("uuid.UUID", sa.inspect(row).identity[0])
+
+
+def _names(
+    session: Session, model: type[User | Token], wanted: set[uuid.UUID | None]
+) -> dict[uuid.UUID | None, str]:
+    query = sa.select(model.id, model.name).where(model.id.in_(wanted - {None}))
+    return {row.id: row.name for row in session.execute(query)}

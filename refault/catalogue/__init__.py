@@ -19,6 +19,7 @@ from refault.catalogue.model import (
     Schedule,
     Variant,
     is_kernel,
+    kernel_label,
 )
 from refault.catalogue.named import GOLDEN, MERGED, NAMED, SEED_SERIES
 from refault.catalogue.notation import patch_set_from_text, patch_set_to_text
@@ -75,6 +76,7 @@ __all__ = [
     "get_patch",
     "golden_names",
     "is_kernel",
+    "kernel_label",
     "patch_document",
     "patch_set_from_text",
     "patch_set_to_text",

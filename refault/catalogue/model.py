@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refault.catalogue.layouts import layout_document
@@ -291,6 +291,14 @@ class Variant:
 def is_kernel(base: str) -> bool:
     """Whether a base is a kernel of the user's own: nothing the catalogue can resolve."""
     return base.startswith(KERNEL)
+
+
+def kernel_label(name: str, numbers: Sequence[int]) -> str:
+    """A kernel with some of its patches: ``mine+1..2`` of a prefix, ``mine+1+3`` of others."""
+    count = len(numbers)
+    if count > 1 and list(numbers) == list(range(1, count + 1)):
+        return f"{name}+1..{count}"
+    return "+".join((name, *map(str, numbers)))
 
 
 def _within(value: object, low: int, high: int, field: str) -> None:

@@ -111,7 +111,9 @@ def _series(named: Sequence[NamedSet], make: Make) -> Iterator[PlannedColumn]:
     """Prefixes in order; a base that several series share appears once."""
     bases_seen: set[str] = set()
     for index, entry in enumerate(named):
-        lead = f"{entry.name} " if len(named) > 1 else ""
+        # A prefix on a kernel says of which.
+        has_own = is_kernel(entry.patch_set.base)
+        lead = f"{entry.name} " if len(named) > 1 and not has_own else ""
         for prefix in prefixes(entry.patch_set):
             variant = make(prefix)
             length = len(prefix.patches)
@@ -120,9 +122,7 @@ def _series(named: Sequence[NamedSet], make: Make) -> Iterator[PlannedColumn]:
                 if variant.digest in bases_seen:
                     continue
                 bases_seen.add(variant.digest)
-                # Two bases of one name would be one too few.
-                is_own = len(named) > 1 and is_kernel(prefix.base)
-                yield PlannedColumn(prefix.base if is_own else label, index, 0, variant)
+                yield PlannedColumn(label, index, 0, variant)
             else:
                 yield PlannedColumn(lead + label, index, length, variant)
 

@@ -22,6 +22,8 @@ from refault.catalogue.model import (
     PatchSet,
     Schedule,
     Variant,
+    is_kernel,
+    kernel_label,
 )
 from refault.catalogue.named import GOLDEN, NAMED, SEED_SERIES
 from refault.errors import (
@@ -161,7 +163,13 @@ def prefixes(patch_set: PatchSet) -> tuple[PatchSet, ...]:
 
 
 def prefix_label(prefix: PatchSet) -> str:
-    """The label of a prefix of a series: ``base``, ``1``, ``1-2`` and so on."""
+    """The label of a prefix of a series: ``base``, ``1``, ``1-2`` and so on.
+
+    On a kernel it has its name, and its parameters: ``mine``, ``mine+1``, ``mine+1..2 tdp=1``.
+    """
+    if is_kernel(prefix.base):
+        name = kernel_label(prefix.base.removeprefix(KERNEL), list(map(int, prefix.patches)))
+        return " ".join((name, *prefix.parameters.to_words()))
     count = len(prefix.patches)
     if count == 0:
         return "base"

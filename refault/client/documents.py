@@ -362,6 +362,7 @@ class KernelDocument(TypedDict):
     state: str
     patches: list[KernelPatchDocument]
     builds: list[KernelBuildDocument]
+    made_by: str | None
     created_at: str
     seconds: NotRequired[float | None]
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from refault.catalogue import kernel_label
 from refault.errors import InvalidParameter, UnknownKernel
 
 #: No build takes longer.
@@ -276,7 +277,7 @@ def check_name(name: str) -> str:
 
 def prefix_name(name: str, count: int) -> str:
     """What the first ``count`` patches of a series on a kernel are called."""
-    return name if not count else f"{name}+1" if count == 1 else f"{name}+1..{count}"
+    return kernel_label(name, range(1, count + 1))
 
 
 def file_digest(path: Path) -> str:

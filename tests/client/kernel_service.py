@@ -54,6 +54,7 @@ def kernel(builds, **changed):
         "release": "6.12.117",
         "tree": digest_of("tree"),
         "tree_bytes": 1_600_000,
+        "made_by": "user anna",
         "sanitize": False,
         "state": "done",
         "patches": [

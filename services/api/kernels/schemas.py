@@ -26,6 +26,7 @@ _EXAMPLE: dict[str, Any] = {
     "sanitize": False,
     "state": "running",
     "seconds": 12.5,
+    "made_by": "user anna",
     "patches": [
         {
             "number": 1,
@@ -128,6 +129,7 @@ class Kernel(Document):
     )
     patches: list[KernelPatch]
     builds: list[KernelBuild]
+    made_by: str | None = Field(description="`user NAME` or `token NAME`; null: no longer known")
     created_at: Time
 
 

@@ -7,13 +7,12 @@ from sqlalchemy.orm import Session
 
 from db.models import Kernel as KernelRow
 from db.models import KernelBuild as BuildRow
-from db.repositories import kernels, programs
+from db.repositories import accounts, kernels, programs
 from db.repositories.kernels import NewPatch, Numbers
 from db.shards.messages import BuildMessage
 from refault import catalogue
 from refault.errors import SeriesError
 from refault.linux import patches as mailed
-from refault.linux.store import prefix_name
 from refault.linux.variants import variant_of_build
 from refault.printable import printable
 from services.api.callers import Caller
@@ -106,10 +105,13 @@ def documents_of(
     """Rows as JSON; the number of queries does not depend on theirs."""
     is_any_open = any(_is_open(build) for row in rows for build in row.builds)
     build_seconds = programs.mean_build_seconds(session) if is_any_open else None
-    return [_document(row, build_seconds, logs=logs) for row in rows]
+    made_by = accounts.makers(session, rows)
+    return [_document(row, build_seconds, made_by.get(row.id), logs=logs) for row in rows]
 
 
-def _document(row: KernelRow, build_seconds: float | None, *, logs: bool) -> Kernel:
+def _document(
+    row: KernelRow, build_seconds: float | None, made_by: str | None, *, logs: bool
+) -> Kernel:
     open_count = sum(_is_open(build) for build in row.builds)
     seconds = build_seconds * open_count if build_seconds is not None and open_count else None
     without_effect = programs.without_effect(row.builds)
@@ -135,6 +137,7 @@ def _document(row: KernelRow, build_seconds: float | None, *, logs: bool) -> Ker
         builds=[
             _build(row, build, without_effect.get(build.id), logs=logs) for build in row.builds
         ],
+        made_by=made_by,
         created_at=row.created_at,
     )
 
@@ -151,7 +154,7 @@ def _build(
     return KernelBuild(
         id=build.id,
         patches=build.patches,
-        name=name_of(row.name, build.patches),
+        name=catalogue.kernel_label(row.name, build.patches),
         state=state,
         digest=program and program.digest,
         variant=variant and variant.digest,
@@ -172,13 +175,6 @@ def _build(
         started_at=build.started_at,
         finished_at=build.finished_at,
     )
-
-
-def name_of(kernel: str, numbers: Sequence[int]) -> str:
-    """``mine+1..2`` of a prefix, ``mine+1+3`` of other patches."""
-    if list(numbers) == list(range(1, len(numbers) + 1)):
-        return prefix_name(kernel, len(numbers))
-    return "+".join([kernel, *map(str, numbers)])
 
 
 def _state_of(builds: Sequence[BuildRow]) -> str:
