@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from refault.catalogue import KERNEL
 from refault.cli import own_kernel
+from refault.cli.terminal import print_error
 from refault.errors import BuildFailed, InvalidRequest, NotATree, Refused
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def built(
         kernel = _named(client, wish.word.removeprefix(KERNEL), plan, dry_run=dry_run)
     if not dry_run:
         kernel = own_kernel.awaited(client, kernel["name"], enabled=enabled)
-    own_kernel.tell_refused(kernel)
+    _tell_left_out(kernel, plan)
     if () not in _numbers(kernel):
         raise BuildFailed(
             f"{kernel['base']} as it is was not built: nothing to compare with; its log: refault "
@@ -117,6 +118,20 @@ def _named(client: Client, name: str, plan: BuildPlan, *, dry_run: bool) -> Kern
         return kernel
     own_kernel.require_builds(client)
     return client.request_builds(kernel["name"], plan=plan)
+
+
+def _tell_left_out(kernel: KernelDocument, plan: BuildPlan) -> None:
+    """Say on standard error what of the plan there will not be, and why."""
+    wanted = _wanted(plan, len(kernel["patches"]))
+    known = _numbers(kernel)
+    for build in kernel["builds"]:
+        numbers = tuple(build["patches"])
+        if numbers not in wanted:
+            continue
+        if build["state"] in {"refused", "failed"}:
+            print_error(f"left out: {build['name']}: {own_kernel.reason_of(build)}")
+        elif plan == "series" and not known.issuperset(wanted[: len(numbers)]):
+            print_error(f"left out: {build['name']}: a shorter prefix of it was not built")
 
 
 def sets_of(client: Client, kernel: KernelDocument, plan: str) -> list[str]:

@@ -201,13 +201,6 @@ def awaited(client: Client, name: str, *, enabled: bool) -> KernelDocument:
         raise
 
 
-def tell_refused(kernel: KernelDocument) -> None:
-    """Say on standard error which builds there will not be, and why."""
-    for build in kernel["builds"]:
-        if build["state"] in {"refused", "failed"}:
-            print_error(f"left out: {build['name']}: {reason_of(build)}")
-
-
 def reason_of(build: KernelBuildDocument) -> str:
     """Why a build was refused, or failed; a compiler's messages up to a dozen lines."""
     text = build["refusal"] or build["error"] or build["state"]

@@ -241,14 +241,16 @@ def test_a_tree_and_its_series_become_a_batch(ask, packed, mails):
 
 def test_a_series_ends_before_the_patch_that_cannot_be_built(ask, packed):
     refused = build((1, 2), "refused", refusal="mmu.c:7: error: no member\nmore\n")
-    service = Service([kernel([build(()), build((1,)), refused, build((1, 2, 3), "refused")])])
+    alone = build((3,), "refused", refusal="not of this plan")
+    service = Service([kernel([build(()), build((1,)), refused, build((1, 2, 3)), alone])])
 
     told = ask(service, "submit", "boot", "--kernel", packed, "--plan", "series")
 
     assert told.returncode == 0, told.stderr
     assert service.sets[0]["patches"] == ["1"]
-    assert told.stderr.startswith(
+    assert told.stderr == (
         "refault: left out: mine+1..2: mmu.c:7: error: no member\n  more\n"
+        "refault: left out: mine+1..3: a shorter prefix of it was not built\n"
     )
 
 
