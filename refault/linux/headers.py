@@ -5,6 +5,7 @@ autoconf.h              :mod:`refault.linux.settings`
 asm wrappers            one line each, as the tree's ``Kbuild`` lists say
 bounds.h, rq-offsets.h  constants that the tree's own C files compute (the compiler is asked)
 asm-offsets.h           as those, from a file of ours
+kvm-x86-ops.h           where the tree has none: its vendor operations, read from their struct
 timeconst.h             factors that nothing here multiplies by
 others                  constants that nothing here reads, with some value
 ======================  =============================================================
@@ -39,6 +40,11 @@ READS = (
     "kernel/bounds.c",
     "kernel/sched/rq-offsets.c",
 )
+_KVM_HOST = "arch/x86/include/asm/kvm_host.h"
+_OPERATIONS = "arch/x86/include/asm/kvm-x86-ops.h"
+#: Where a tree may ask whether a vendor has an operation, of what is compiled here.
+_ASKS = (_KVM_HOST, "arch/x86/kvm/x86.c", "arch/x86/kvm/mmu/mmu.c")
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _LIST = re.compile(r"(generic|mandatory)-y\s*\+=\s*(\S+\.h)")
 _DEFINED = re.compile(r'\.ascii\s+"->(\w+) \$?(-?\d+)')
 
@@ -97,6 +103,8 @@ def _fixed(tree: Path, release: str) -> Iterator[tuple[str, str]]:
     for name in ("32", "64", "x32"):
         yield f"{ARCH_UAPI}/asm/unistd_{name}.h", "#define __NR_syscalls 512\n"
     yield f"{ARCH}/asm/cpufeaturemasks.h", feature_masks(tree)
+    if not (tree / _OPERATIONS).is_file():
+        yield f"{ARCH}/asm/kvm-x86-ops.h", vendor_operations(tree)
 
 
 def _wrappers(tree: Path) -> Iterator[tuple[str, str]]:
@@ -131,6 +139,23 @@ def timeconst() -> str:
     parts = (("MUL32", "1ULL"), ("ADJ32", "0ULL"), ("SHR32", "32"), ("NUM", "1"), ("DEN", "1"))
     lines = [f"#define {name}_{part} {value}" for name in names for part, value in parts]
     return "\n".join(["#pragma once", *lines, ""])
+
+
+def vendor_operations(tree: Path) -> str:
+    """The list that trees have as ``asm/kvm-x86-ops.h``, of one that has the struct alone.
+
+    One that the tree asks for before it calls it is optional, and not there.
+    """
+    texts = [
+        _COMMENT.sub("", (tree / name).read_text(encoding="utf-8", errors="replace"))
+        for name in _ASKS
+        if (tree / name).is_file()
+    ]
+    found = re.search(r"^struct kvm_x86_ops \{(.*?)^\};", "\n".join(texts), re.DOTALL | re.MULTILINE)
+    names = re.findall(r"\(\*(\w+)\)\(", found[1]) if found else ()
+    asked = {name for text in texts for name in re.findall(r"kvm_x86_ops\.(\w+)\b(?!\()", text)}
+    lines = (f"KVM_X86_OP{'_OPTIONAL' if name in asked else ''}({name})" for name in names)
+    return "\n".join(lines) + "\n"
 
 
 def feature_masks(tree: Path) -> str:

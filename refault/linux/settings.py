@@ -97,6 +97,7 @@ _ALWAYS: dict[str, str] = {
         ),
         "1",
     ),
+    "CLANG_VERSION": "0",
     "NR_CPUS": "1",
     "NODES_SHIFT": "0",
     "PGTABLE_LEVELS": "5",

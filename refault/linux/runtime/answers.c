@@ -41,6 +41,7 @@ void call_rcu(void *head, void (*function)(void *head))
 
 /* The processor: nobody else wants it. */
 ALIAS(__cond_resched, rf_nothing);
+ALIAS(__cond_resched_lock, rf_nothing);
 ALIAS(__cond_resched_rwlock_read, rf_nothing);
 ALIAS(__cond_resched_rwlock_write, rf_nothing);
 ALIAS(schedule, rf_nothing);
@@ -69,6 +70,9 @@ ALIAS(mark_page_accessed, rf_nothing);
 /* Pages of the guest are never the allocator's. */
 ALIAS(__folio_put, rf_nothing);
 ALIAS(__put_page, rf_nothing);
+
+/* Every page of the guest is there at once, so no fault is put off. */
+ALIAS(kvm_clear_async_pf_completion_queue, rf_nothing);
 
 /* Memory is not encrypted. */
 ALIAS(set_memory_decrypted, rf_nothing);

@@ -13,6 +13,7 @@
 #include <linux/miscdevice.h>
 #include <linux/anon_inodes.h>
 #include <linux/fs.h>
+#include <linux/io.h>
 #include <linux/kvm.h>
 #include <asm/kvm_host.h>
 #include <asm/processor.h>
@@ -124,10 +125,41 @@ static int find_pages(unsigned long start, int count, struct page **pages)
 	return count;
 }
 
+#if RF_HAS_GPTE_BY_PAGE
+/*
+ * Some releases set A and D in a guest's table through the kernel's own mapping of its page, where
+ * no memory is here. They take the other way they have: as for a table in memory without pages.
+ */
+static struct vm_area_struct guest_memory;
+
+int get_user_pages_fast(unsigned long start, int count, unsigned int flags, struct page **pages)
+{
+	return -EFAULT;
+}
+
+struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long address)
+{
+	guest_memory.vm_start = RF_RAM;
+	guest_memory.vm_end = RF_RAM + (RF_GUEST_FRAMES << PAGE_SHIFT);
+	guest_memory.vm_pgoff = RF_GUEST_PFN;
+	guest_memory.vm_flags = VM_PFNMAP;
+	return address < guest_memory.vm_end ? &guest_memory : NULL;
+}
+
+void *memremap(resource_size_t offset, size_t bytes, unsigned long flags)
+{
+	return (void *)(RF_RAM + offset - (RF_GUEST_PFN << PAGE_SHIFT));
+}
+
+void memunmap(void *address)
+{
+}
+#else
 int get_user_pages_fast(unsigned long start, int count, unsigned int flags, struct page **pages)
 {
 	return find_pages(start, count, pages);
 }
+#endif
 
 int get_user_pages_fast_only(unsigned long start, int count, unsigned int flags,
 			     struct page **pages)
@@ -195,6 +227,12 @@ bool kvm_vcpu_wake_up(struct kvm_vcpu *vcpu)
 	return false;
 }
 
+#if RF_HAS_PUT_CLEARS_DR6
+void kvm_arch_vcpu_put(struct kvm_vcpu *vcpu)
+{
+}
+#endif
+
 struct kvm_vcpu *kvm_get_running_vcpu(void)
 {
 	return rf_current < 0 ? NULL : rf_vcpus[rf_current];
@@ -245,6 +283,11 @@ static int answer_0(void)
 	return 0;
 }
 
+static int answer_1(void)
+{
+	return 1;
+}
+
 static bool answer_true(void)
 {
 	return true;
@@ -261,14 +304,18 @@ static void vendor_set_cr0(struct kvm_vcpu *vcpu, unsigned long cr0)
 	vcpu->arch.cr0 = cr0;
 }
 
-static void vendor_set_cr4(struct kvm_vcpu *vcpu, unsigned long cr4)
-{
-	vcpu->arch.cr4 = cr4;
-}
-
 static bool vendor_is_valid_cr4(struct kvm_vcpu *vcpu, unsigned long cr4)
 {
 	return !(cr4 & X86_CR4_VMXE);
+}
+
+/* Where nobody asks first whether it is valid, the answer is looked at. */
+static int vendor_set_cr4(struct kvm_vcpu *vcpu, unsigned long cr4)
+{
+	if (!RF_HAS_IS_VALID_CR4 && !vendor_is_valid_cr4(vcpu, cr4))
+		return 1;
+	vcpu->arch.cr4 = cr4;
+	return 0;
 }
 
 static int vendor_set_efer(struct kvm_vcpu *vcpu, u64 efer)
@@ -298,14 +345,21 @@ static void vendor_get_cs_db_l_bits(struct kvm_vcpu *vcpu, int *db, int *l)
 	static long missing_##name(void) { rf_missing("kvm_x86_ops." #name); return 0; }
 #define KVM_X86_OP_OPTIONAL(name)
 #define KVM_X86_OP_OPTIONAL_RET0(name)
+#define KVM_X86_OP_NULL KVM_X86_OP_OPTIONAL	/* its older name */
 #include <asm/kvm-x86-ops.h>
 #undef KVM_X86_OP
 #undef KVM_X86_OP_OPTIONAL
 #undef KVM_X86_OP_OPTIONAL_RET0
+#undef KVM_X86_OP_NULL
 
+#if RF_HAS_STATIC_CALLS
+#define SET_CALL(name, function) (STATIC_CALL_KEY(kvm_x86_##name).func = (void *)(function))
+#else
+#define SET_CALL(name, function)
+#endif
 #define SET_OP(name, function) \
 	do { \
-		STATIC_CALL_KEY(kvm_x86_##name).func = (void *)(function); \
+		SET_CALL(name, function); \
 		kvm_x86_ops.name = (void *)(function); \
 	} while (0)
 
@@ -313,16 +367,23 @@ static void set_up_vendor(void)
 {
 #define KVM_X86_OP(name) SET_OP(name, missing_##name);
 /* The tree asks kvm_x86_ops whether one is there, or calls it and expects nothing to happen. */
-#define KVM_X86_OP_OPTIONAL(name) STATIC_CALL_KEY(kvm_x86_##name).func = (void *)answer_0;
+#define KVM_X86_OP_OPTIONAL(name) SET_CALL(name, answer_0);
 #define KVM_X86_OP_OPTIONAL_RET0(name) SET_OP(name, answer_0);
+#define KVM_X86_OP_NULL KVM_X86_OP_OPTIONAL
 #include <asm/kvm-x86-ops.h>
 #undef KVM_X86_OP
 #undef KVM_X86_OP_OPTIONAL
 #undef KVM_X86_OP_OPTIONAL_RET0
+#undef KVM_X86_OP_NULL
 	kvm_x86_ops.vm_size = sizeof(struct kvm);
+#if !RF_HAS_VENDOR_INIT && RF_HAS_KVM_INIT_OPAQUE
+	SET_OP(hardware_enable, answer_0);
+#endif
 	SET_OP(set_cr0, vendor_set_cr0);
 	SET_OP(set_cr4, vendor_set_cr4);
+#if RF_HAS_IS_VALID_CR4
 	SET_OP(is_valid_cr4, vendor_is_valid_cr4);
+#endif
 #if RF_HAS_IS_VALID_CR0
 	SET_OP(is_valid_cr0, answer_true);
 #endif
@@ -331,10 +392,17 @@ static void set_up_vendor(void)
 	SET_OP(get_cpl, vendor_get_cpl);
 	SET_OP(get_cs_db_l_bits, vendor_get_cs_db_l_bits);
 	SET_OP(cache_reg, answer_0);
+#if RF_HAS_FLUSH_TLB_NAMES
 	SET_OP(flush_tlb_all, answer_0);
 	SET_OP(flush_tlb_current, answer_0);
 	SET_OP(flush_tlb_gva, answer_0);
 	SET_OP(flush_tlb_guest, answer_0);
+#else
+	SET_OP(tlb_flush_all, answer_0);
+	SET_OP(tlb_flush_current, answer_0);
+	SET_OP(tlb_flush_gva, answer_0);
+	SET_OP(tlb_flush_guest, answer_0);
+#endif
 	SET_OP(load_mmu_pgd, answer_0);
 	SET_OP(get_rflags, answer_0);
 }
@@ -424,6 +492,7 @@ long rf_vm_ioctl(unsigned int request, void *argument)
 	return vm_ops->unlocked_ioctl(&vm_file, request, (unsigned long)argument);
 }
 
+#if RF_HAS_VCPU_ARRAY
 /* kvm->vcpu_array: its entries are handed out as the tree put them in. */
 static void *array_of(struct xarray *array, unsigned long index)
 {
@@ -460,6 +529,7 @@ void *xa_find_after(struct xarray *array, unsigned long *index, unsigned long ma
 	++*index;
 	return xa_find(array, index, max, mark);
 }
+#endif
 
 /* --- the first steps ------------------------------------------------------------------------------------- */
 
@@ -469,11 +539,19 @@ static int kvm_init_with_vendor(void)
 {
 	static struct kvm_x86_ops operations;
 	static struct kvm_x86_init_ops vendor = {
+#if !RF_HAS_VENDOR_INIT
+		.cpu_has_kvm_support = answer_1,
+		.disabled_by_bios = answer_0,
+		.check_processor_compatibility = answer_0,
+#endif
 		.hardware_setup = answer_0,
 		.runtime_ops = &operations,
 	};
 
 	memcpy((void *)&operations, &kvm_x86_ops, sizeof(operations));
+#if !RF_HAS_VENDOR_INIT
+	kvm_x86_ops.hardware_enable = NULL;	/* or there is a vendor already */
+#endif
 	return kvm_init(&vendor, sizeof(struct kvm_vcpu), __alignof__(struct kvm_vcpu), NULL);
 }
 #else
@@ -505,7 +583,9 @@ void rf_set_up_vcpu(struct kvm_vcpu *vcpu)
 {
 	memset(&vcpu->arch.regs_avail, 0xff, sizeof(vcpu->arch.regs_avail));
 	vcpu->arch.maxphyaddr = GUEST_PHYS_BITS;
+#if RF_HAS_RESERVED_GPA_BITS
 	vcpu->arch.reserved_gpa_bits = rsvd_bits(GUEST_PHYS_BITS, 63);
+#endif
 	vcpu->arch.cr4_guest_rsvd_bits = ~0x7ffUL;
 #if RF_HAS_GOVERNED_FEATURES
 	__set_bit(kvm_governed_feature_index(X86_FEATURE_GBPAGES),
@@ -533,14 +613,20 @@ const char *rf_init(const struct rf_options *options)
 	boot_cpu_data.x86_virt_bits = 48;
 	boot_cpu_data.x86_clflush_size = 64;
 	boot_cpu_data.extended_cpuid_level = 0x80000004;	/* below 0x80000008: no CPUID is asked */
+	set_bit(X86_FEATURE_FPU, (unsigned long *)boot_cpu_data.x86_capability);
+	set_bit(X86_FEATURE_FXSR, (unsigned long *)boot_cpu_data.x86_capability);
 	set_bit(X86_FEATURE_NX, (unsigned long *)boot_cpu_data.x86_capability);
 	set_bit(X86_FEATURE_GBPAGES, (unsigned long *)boot_cpu_data.x86_capability);
 	set_up_vendor();
 	kvm_enable_efer_bits(EFER_NX);
+#if RF_HAS_MODULE_INITS
 	kvm_mmu_x86_module_init();
+#endif
+#if RF_HAS_VENDOR_INIT
 	if (kvm_mmu_vendor_module_init())
 		return "kvm_mmu_vendor_module_init() failed";
-	kvm_configure_mmu(options->tdp, options->tdp ? 4 : 0, options->tdp ? 4 : 0, PG_LEVEL_1G);
+#endif
+	RF_CONFIGURE_MMU(options->tdp ? 4 : 0);
 #if RF_HAS_VM_TYPES
 	kvm_caps.supported_vm_types = BIT(KVM_X86_DEFAULT_VM);
 #endif

@@ -67,11 +67,51 @@
 #define RF_ROOT_LEVEL(vcpu) ((vcpu)->arch.mmu->shadow_root_level)
 #endif
 
-#if RF_HAS_TRY_TO_UNSYNC
+#if RF_HAS_UNSYNC_OF_VCPU
+#define RF_UNSYNC_WHOSE(vcpu) (vcpu)
+#else
+#define RF_UNSYNC_WHOSE(vcpu) ((vcpu)->kvm)
+#endif
+
+#if RF_HAS_UNSYNC_IN_SLOT
 #define RF_TRY_TO_UNSYNC(vcpu, gfn) \
-	mmu_try_to_unsync_pages(rf_kvm, gfn_to_memslot(rf_kvm, gfn), gfn, true, false)
+	mmu_try_to_unsync_pages(RF_UNSYNC_WHOSE(vcpu), gfn_to_memslot(rf_kvm, gfn), gfn, true, \
+				false)
+#elif RF_HAS_TRY_TO_UNSYNC
+#define RF_TRY_TO_UNSYNC(vcpu, gfn) mmu_try_to_unsync_pages(RF_UNSYNC_WHOSE(vcpu), gfn, true)
 #else
 #define RF_TRY_TO_UNSYNC(vcpu, gfn) mmu_need_write_protect(vcpu, gfn, true)
+#endif
+
+#if RF_HAS_MMU_RWLOCK
+#define RF_LOCK_MMU() write_lock(&rf_kvm->mmu_lock)
+#define RF_UNLOCK_MMU() write_unlock(&rf_kvm->mmu_lock)
+#else
+#define RF_LOCK_MMU() spin_lock(&rf_kvm->mmu_lock)
+#define RF_UNLOCK_MMU() spin_unlock(&rf_kvm->mmu_lock)
+#endif
+
+#if RF_HAS_FORCED_ROOT_LEVEL
+#define RF_CONFIGURE_MMU(levels) kvm_configure_mmu((levels) > 0, levels, levels, PG_LEVEL_1G)
+#else
+#define RF_CONFIGURE_MMU(levels) kvm_configure_mmu((levels) > 0, levels, PG_LEVEL_1G)
+#endif
+
+#if RF_HAS_RESERVED_GPA_BITS
+#define RF_CR3_RESERVED(vcpu) ((vcpu)->arch.reserved_gpa_bits)
+#else
+#define RF_CR3_RESERVED(vcpu) ((vcpu)->arch.cr3_lm_rsvd_bits)
+#endif
+
+/* Once it came from Hyper-V's interface alone. */
+#ifdef KVM_REQ_TLB_FLUSH_GUEST
+#define RF_REQ_FLUSH_GUEST KVM_REQ_TLB_FLUSH_GUEST
+#else
+#define RF_REQ_FLUSH_GUEST KVM_REQ_HV_TLB_FLUSH
+#endif
+
+#ifndef INVALID_GPA
+#define INVALID_GPA (~(gpa_t)0)
 #endif
 
 #if RF_HAS_STATS_NAME_IN_DESC

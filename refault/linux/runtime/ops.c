@@ -24,6 +24,8 @@ int rf_create_vcpu(int index)
 {
 	long result = rf_vm_ioctl(KVM_CREATE_VCPU, (void *)(long)index);
 
+	if (result >= 0)
+		rf_vcpus[index] = kvm_get_vcpu(rf_kvm, index);
 	if (result < 0 || !rf_vcpus[index])
 		return -1;
 	rf_set_up_vcpu(rf_vcpus[index]);
@@ -167,7 +169,7 @@ int rf_set_cr0(int vcpu, rf_u64 value)
 /* Nobody intercepts it where the guest's tables are the guest's own: the processor loads it. */
 static int load_nested_cr3(struct kvm_vcpu *vcpu, rf_u64 value)
 {
-	if ((vcpu->arch.efer & EFER_LMA) && (value & vcpu->arch.reserved_gpa_bits))
+	if ((vcpu->arch.efer & EFER_LMA) && (value & RF_CR3_RESERVED(vcpu)))
 		return 1;
 	vcpu->arch.cr3 = value;
 	if ((vcpu->arch.cr0 & X86_CR0_PG) && (vcpu->arch.cr4 & X86_CR4_PAE) &&
@@ -209,6 +211,32 @@ static void flush_all(struct kvm_vcpu *vcpu)
 #endif
 }
 
+#if RF_HAS_LOCAL_FLUSHES
+static void flush_local(struct kvm_vcpu *vcpu)
+{
+	kvm_service_local_tlb_flush_requests(vcpu);
+}
+#else
+/* Part of x86.c's own entry there. No TLB is here; what is left is to count, and what syncs. */
+static void flush_local(struct kvm_vcpu *vcpu)
+{
+	if (kvm_check_request(KVM_REQ_TLB_FLUSH_CURRENT, vcpu))
+		++vcpu->stat.tlb_flush;
+	if (!kvm_check_request(RF_REQ_FLUSH_GUEST, vcpu))
+		return;
+	++vcpu->stat.tlb_flush;
+#if RF_HAS_GUEST_FLUSH_UNLOADS
+	if (!tdp_enabled)
+		kvm_mmu_unload(vcpu);
+#elif RF_HAS_GUEST_FLUSH_SYNCS
+	if (!tdp_enabled) {
+		kvm_mmu_sync_roots(vcpu);
+		kvm_mmu_sync_prev_roots(vcpu);
+	}
+#endif
+}
+#endif
+
 /*
  * What is pending is served in the order in which x86.c's own entry serves it: roots that are
  * obsolete, syncs, a new table, then flushes; and the roots are loaded at the end.
@@ -233,7 +261,7 @@ int rf_enter(int index)
 			kvm_mmu_load_pgd(vcpu);
 		if (kvm_check_request(KVM_REQ_TLB_FLUSH, vcpu))
 			flush_all(vcpu);
-		kvm_service_local_tlb_flush_requests(vcpu);
+		flush_local(vcpu);
 		if (kvm_check_request(KVM_REQ_TRIPLE_FAULT, vcpu))
 			return RF_TRIPLE;
 		WRITE_ONCE(vcpu->requests, 0);
@@ -271,9 +299,9 @@ void rf_store_unmapped(int index, rf_u64 gpa, int size, rf_u64 value)
 	struct kvm_vcpu *vcpu = rf_vcpus[index];
 	int is_guarded;
 
-	write_lock(&rf_kvm->mmu_lock);
+	RF_LOCK_MMU();
 	is_guarded = RF_TRY_TO_UNSYNC(vcpu, gpa >> PAGE_SHIFT);
-	write_unlock(&rf_kvm->mmu_lock);
+	RF_UNLOCK_MMU();
 	if (is_guarded)
 		RF_WRITE_PHYS(vcpu, gpa, (void *)&value, size);
 	else
@@ -330,6 +358,30 @@ void rf_counter(int index, const char **name, rf_u64 *value)
 	}
 	for (i = 0; i < rf_vcpu_count; i++)
 		*value += *(u64 *)((char *)&rf_vcpus[i]->stat + desc->offset);
+}
+#else
+int rf_counter_count(void)
+{
+	int count = 0;
+
+	while (debugfs_entries[count].name)
+		count++;
+	return count;
+}
+
+void rf_counter(int index, const char **name, rf_u64 *value)
+{
+	const struct kvm_stats_debugfs_item *item = &debugfs_entries[index];
+	int i;
+
+	*name = item->name;
+	*value = 0;
+	if (item->kind == KVM_STAT_VM) {
+		*value = *(unsigned long *)((char *)rf_kvm + item->offset);
+		return;
+	}
+	for (i = 0; i < rf_vcpu_count; i++)
+		*value += *(u64 *)((char *)rf_vcpus[i] + item->offset);
 }
 #endif
 

@@ -34,6 +34,8 @@ asm(".macro cli\n.endm\n"
 #pragma weak kvm_vcpu_kick
 #pragma weak __kvm_vcpu_kick
 #pragma weak kvm_vcpu_wake_up
+/* Some releases clear a debug register when a vCPU is put: that is no instruction of a process. */
+#pragma weak kvm_arch_vcpu_put
 /* Who runs is known here, without a load and a put of every vCPU. */
 #pragma weak kvm_get_running_vcpu
 #endif
