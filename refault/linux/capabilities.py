@@ -83,7 +83,6 @@ CAPABILITIES: dict[str, tuple[tuple[str, ...], str]] = {
     "MMU_RWLOCK": ((_COMMON,), r"\brwlock_t mmu_lock;"),
     "VM_TYPES": (("arch/x86/kvm/x86.h", _KVM_HOST), r"\bsupported_vm_types;"),
     "STATS_DESC": ((_COMMON,), r"\bkvm_vm_stats_desc\["),
-    "STATS_ITEMS": ((_COMMON,), r"extern struct kvm_stats_debugfs_item debugfs_entries\["),
     "STATS_NAME_IN_DESC": ((_COMMON,), r"extern const struct kvm_stats_desc kvm_vm_stats_desc"),
 }
 

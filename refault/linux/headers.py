@@ -45,6 +45,8 @@ _OPERATIONS = "arch/x86/include/asm/kvm-x86-ops.h"
 #: Where a tree may ask whether a vendor has an operation, of what is compiled here.
 _ASKS = (_KVM_HOST, "arch/x86/kvm/x86.c", "arch/x86/kvm/mmu/mmu.c")
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_STRUCT = re.compile(r"^struct kvm_x86_ops \{(.*?)^\};", re.DOTALL | re.MULTILINE)
+_ASKED = re.compile(r"\bkvm_x86_ops\.(\w+)\b(?!\()")
 _LIST = re.compile(r"(generic|mandatory)-y\s*\+=\s*(\S+\.h)")
 _DEFINED = re.compile(r'\.ascii\s+"->(\w+) \$?(-?\d+)')
 
@@ -151,9 +153,9 @@ def vendor_operations(tree: Path) -> str:
         for name in _ASKS
         if (tree / name).is_file()
     ]
-    found = re.search(r"^struct kvm_x86_ops \{(.*?)^\};", "\n".join(texts), re.DOTALL | re.MULTILINE)
+    found = _STRUCT.search("\n".join(texts))
     names = re.findall(r"\(\*(\w+)\)\(", found[1]) if found else ()
-    asked = {name for text in texts for name in re.findall(r"kvm_x86_ops\.(\w+)\b(?!\()", text)}
+    asked = {name for text in texts for name in _ASKED.findall(text)}
     lines = (f"KVM_X86_OP{'_OPTIONAL' if name in asked else ''}({name})" for name in names)
     return "\n".join(lines) + "\n"
 

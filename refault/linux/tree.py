@@ -16,14 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from refault.errors import NotATree
-from refault.linux.capabilities import capabilities
 from refault.linux.headers import release_of
 
 #: What of a tree may be read: everything the closure of the compiled files lies in.
 PARTS = ("Makefile", "arch/x86", "include", "virt", "lib", "kernel")
 #: The one file without which nothing can be done.
 MMU = "arch/x86/kvm/mmu/mmu.c"
-#: What tells a tree that can be driven from an older one.
+#: What a tree that can be driven here has besides: older ones have one file.
 SPTE = "arch/x86/kvm/mmu/spte.c"
 
 _ARCHIVES = (".tar", ".tar.xz", ".tar.gz", ".tar.bz2", ".tgz")
@@ -79,17 +78,11 @@ def checked(root: Path, source: Path) -> Tree:
             "directory, a tarball of it, or a linux-source package"
         )
     release = release_of(root)
-    has = capabilities(root)
     if not (root / MMU).is_file() or not (root / SPTE).is_file():
         raise NotATree(
             f"{source}: Linux {release} has its shadow MMU in one file; {SPTE} came with 5.10, "
             "and how an older MMU is to be driven is not known here. The kernels of 2010 are the "
             "catalogue's: refault patches"
-        )
-    if not (has["STATS_DESC"] or has["STATS_ITEMS"]):
-        raise NotATree(
-            f"{source}: Linux {release} has no table of KVM's statistics, neither "
-            "kvm_vm_stats_desc nor debugfs_entries: there is nothing to count by"
         )
     return Tree(root, source, release)
 

@@ -15,12 +15,11 @@ from refault.linux.tree import opened
 MAKEFILE = "VERSION = {}\nPATCHLEVEL = {}\nSUBLEVEL = 3\nEXTRAVERSION =\n"
 
 
-def make_tree(folder, version=6, patchlevel=1, has_statistics=True):
-    (folder / "arch/x86/kvm/mmu").mkdir(parents=True)
-    (folder / "include/linux").mkdir(parents=True)
-    tables = "extern const struct _kvm_stats_desc kvm_vm_stats_desc[];\n"
-    (folder / "include/linux/kvm_host.h").write_text(tables if has_statistics else "")
-    (folder / "arch/x86/kvm/mmu/mmu.c").write_text("")
+def make_tree(folder, version=6, patchlevel=1, files=("mmu/mmu.c", "mmu/spte.c")):
+    for name in files:
+        place = folder / "arch/x86/kvm" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("")
     (folder / "Makefile").write_text(MAKEFILE.format(version, patchlevel))
     return folder
 
@@ -51,10 +50,12 @@ def test_what_an_archive_would_write_elsewhere_is_refused(tmp_path):
     assert not (tmp_path / "outside").exists()
 
 
-@pytest.mark.parametrize(("version", "patchlevel"), [(2, 6), (4, 19), (5, 10)])
-def test_an_older_kernel_is_refused_with_the_reason(tmp_path, version, patchlevel):
-    tree = make_tree(tmp_path / "linux", version, patchlevel, has_statistics=False)
-    reason = rf"Linux {version}.{patchlevel}.3 .* came with 5\.14"
+@pytest.mark.parametrize(
+    ("version", "patchlevel", "file"), [(2, 6, "mmu.c"), (4, 19, "mmu.c"), (5, 8, "mmu/mmu.c")]
+)
+def test_an_older_kernel_is_refused_with_the_reason(tmp_path, version, patchlevel, file):
+    tree = make_tree(tmp_path / "linux", version, patchlevel, [file])
+    reason = rf"Linux {version}.{patchlevel}.3 .* came with 5\.10"
     with pytest.raises(NotATree, match=reason), opened(tree, tmp_path):
         pass
 
@@ -102,6 +103,32 @@ def test_capabilities_are_what_the_tree_shows(tmp_path):
     assert found["ROOT_INFO"]
     assert not found["GOVERNED_FEATURES"]
     assert "#define RF_HAS_ROOT_INFO 1\n" in capabilities.header(tmp_path)
+
+
+def test_vendor_operations_are_read_from_their_struct_where_no_list_is(tmp_path):
+    """One that the tree asks for is optional; what a comment says of it asks nothing."""
+    tree = make_tree(tmp_path / "linux", 5, 10)
+    (tree / "arch/x86/include/asm").mkdir(parents=True)
+    (tree / "arch/x86/include/asm/kvm_host.h").write_text(
+        "struct kvm_x86_ops {\n\tint (*there)(void);\n\t/* (*gone)(void) */\n"
+        "\tunsigned int vm_size;\n\tvoid (*asked)(struct kvm_vcpu *vcpu,\n\t\tint value);\n};\n"
+        "struct kvm_x86_nested_ops {\n\tint (*nested)(void);\n};\n"
+    )
+    (tree / "arch/x86/kvm/x86.c").write_text(
+        "\t/* as kvm_x86_ops.there was */\n\tkvm_x86_ops.there();\n"
+        "\tif (kvm_x86_ops.asked)\n\t\tkvm_x86_ops.asked(vcpu, 1);\n"
+    )
+    headers.write_headers(tree, tmp_path / "generated")
+    made = tmp_path / "generated/arch/x86/include/generated/asm/kvm-x86-ops.h"
+    assert made.read_text() == "KVM_X86_OP(there)\nKVM_X86_OP_OPTIONAL(asked)\n"
+
+
+def test_a_tree_that_has_a_list_of_vendor_operations_keeps_it(tmp_path):
+    tree = make_tree(tmp_path / "linux")
+    (tree / "arch/x86/include/asm").mkdir(parents=True)
+    (tree / "arch/x86/include/asm/kvm-x86-ops.h").write_text("KVM_X86_OP(own)\n")
+    headers.write_headers(tree, tmp_path / "generated")
+    assert not list((tmp_path / "generated").rglob("kvm-x86-ops.h"))
 
 
 @pytest.mark.parametrize("name", ["", "Mine", "a b", "../x", "a+1", "x" * 41])

@@ -360,6 +360,7 @@ void rf_counter(int index, const char **name, rf_u64 *value)
 		*value += *(u64 *)((char *)&rf_vcpus[i]->stat + desc->offset);
 }
 #else
+/* Older trees: what debugfs shows, each by its name and by where in a VM or a vCPU it lies. */
 int rf_counter_count(void)
 {
 	int count = 0;
