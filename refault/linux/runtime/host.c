@@ -404,6 +404,7 @@ static void set_up_vendor(void)
 	SET_OP(tlb_flush_guest, answer_0);
 #endif
 	SET_OP(load_mmu_pgd, answer_0);
+	SET_OP(get_mt_mask, answer_0);	/* as SVM has it */
 	SET_OP(get_rflags, answer_0);
 }
 
