@@ -15,6 +15,7 @@ from services.api import housekeeping
 from tests.api.test_resumable import PART, TUS, UPLOADS, begin, metadata, offset_of, send
 from tests.fixtures.api import in_process, trace_bytes
 from tests.fixtures.kernels import MAKEFILE, MMU, TREE, bomb, head, member, pack, sha256
+from tests.fixtures.trees import packed
 
 pytestmark = pytest.mark.anyio
 
@@ -78,6 +79,18 @@ async def test_the_same_tree_again_is_one(http, rows):
     assert len(rows.files()) == 1
     with transaction(rows.engine) as opened:
         assert len(opened.scalars(sa.select(Tree)).all()) == 1
+
+
+async def test_a_pack_of_a_real_tree_is_taken_in_parts(http):
+    data = packed("6.12").read_bytes()
+    place = await begin(http, data, upload_metadata=metadata(content="tree", sha256=sha256(data)))
+    for offset in range(0, len(data), 500_000):
+        last = await send(http, place, offset, data[offset : offset + 500_000])
+        assert last.status_code == 204, last.text
+    made = await http.post(
+        "/api/v1/kernels", params={"name": "real", "tree": last.headers["refault-tree"]}
+    )
+    assert made.json()["release"].startswith("6.12.")
 
 
 BAD_TREES = {
