@@ -30,7 +30,7 @@ from refault.linux.capabilities import header as capabilities_header
 from refault.linux.patches import Patch, apply
 from refault.linux.store import Build, Store, file_digest
 from refault.linux.tree import Tree
-from refault.linux.units import KERNEL_HALF, PROGRAM_HALF, runtime_files, tree_units
+from refault.linux.units import KERNEL_HALF, PROGRAM_HALF, added_units, runtime_files, tree_units
 from refault.trace.format import EventKind
 
 #: Told of each unit that is done: how many are, of how many, and its name.
@@ -215,6 +215,7 @@ def _build(
     read = _compute_constants(compiler, work, out)
     units = [
         *(f"tree/{name}" for name in tree_units(work / "tree")),
+        *(f"tree/{name}" for name in added_units(work / "tree", work / "original")),
         *(f"runtime/{name}" for name in (*KERNEL_HALF, *PROGRAM_HALF)),
     ]
     digests = _Digests(work)

@@ -32,6 +32,13 @@ def tree_units(tree: Path) -> tuple[str, ...]:
     return tuple(name for name in TREE_UNITS if (tree / name).is_file())
 
 
+def added_units(tree: Path, original: Path) -> tuple[str, ...]:
+    """Those that patches have added to the MMU: the tree's Makefile names them, and is not read."""
+    place = "arch/x86/kvm/mmu"
+    names = sorted(path.name for path in (tree / place).glob("*.c"))
+    return tuple(f"{place}/{name}" for name in names if not (original / place / name).exists())
+
+
 def runtime_files() -> list[Path]:
     """Every file of ours that a build reads, in order."""
     return sorted(RUNTIME.glob("*.[ch]"))

@@ -72,6 +72,20 @@ def test_a_file_that_a_patch_adds_is_there_for_the_patches_after_it(build, patch
     assert used.objects != base.objects
 
 
+def test_a_file_of_code_that_a_patch_adds_is_compiled_and_linked(build, patch_of):
+    use = "int refault_added(void);\nint refault_used(void) { return refault_added(); }"
+    (uses,) = patch_of("6.12", ("Use it", at_the_end(use)))
+    adds = (
+        b"From: A <a@developer.example>\nSubject: [PATCH 1/2] Add code\n\n---\n"
+        b"diff --git a/arch/x86/kvm/mmu/added.c b/arch/x86/kvm/mmu/added.c\n"
+        b"new file mode 100644\n--- /dev/null\n+++ b/arch/x86/kvm/mmu/added.c\n"
+        b"@@ -0,0 +1,3 @@\n+int refault_added(void);\n+int refault_added(void)\n+{ return 7; }\n"
+    )
+    base, added, used = build("6.12", [adds, uses.replace(b"[PATCH]", b"[PATCH 2/2]")])
+    assert set(added.objects) - set(base.objects) == {"tree/arch/x86/kvm/mmu/added.c"}
+    assert "refault_added" not in used.missing
+
+
 def test_a_patch_outside_the_tree_is_refused(build):
     patch = (
         b"Subject: [PATCH] Out\n\n--- a/../../outside.c\n+++ b/../../outside.c\n"
