@@ -186,19 +186,24 @@ def _record(
     )
     placed = _placed(resources, made, store)
 
-    def write() -> bool:
+    def write() -> tuple[bool, str]:
         with transaction(resources.engine) as session:
             files.lock_digest(session, placed.file_digest)
-            programs.add(
+            kept = programs.add(
                 session, made, file_digest=placed.file_digest, size_bytes=placed.size_bytes
             )
             is_ours = builds.finish(
                 session, fence, log=log, program_digest=made.digest, check=made.check or None
             )
-            placements.end(session, placed.placement_id)
-            return is_ours
+            if kept == placed.file_digest:
+                placements.end(session, placed.placement_id)
+            return is_ours, kept
 
-    _end(held, fence, Patience().call("record a build", write), made.digest[:12])
+    is_ours, kept = Patience().call("record a build", write)
+    if kept != placed.file_digest:
+        _log.warning("build %s: another machine made other bytes of it", made.digest[:12])
+        orphans.drop(resources.engine, resources.blobs, placed.placement_id, placed.file_digest)
+    _end(held, fence, is_ours, made.digest[:12])
 
 
 def _refuse(resources: Resources, held: HeldBuilds, fence: BuildFence, why: str) -> None:

@@ -27,8 +27,11 @@ BUILDS_LOOKED_AT = 50
 _DIGITS = 6
 
 
-def add(session: Session, build: Build, *, file_digest: str, size_bytes: int) -> None:
-    """Register a program whose file is in place; the same program built elsewhere stays."""
+def add(session: Session, build: Build, *, file_digest: str, size_bytes: int) -> str:
+    """Register a program whose file is in place; answers the digest of the file that is kept.
+
+    That is another one if the same was built elsewhere before, and came out in other bytes.
+    """
     body = {**build.to_dict(), "source": "", "patches": [], "check": ""}
     session.execute(
         insert(Program)
@@ -41,6 +44,7 @@ def add(session: Session, build: Build, *, file_digest: str, size_bytes: int) ->
         )
         .on_conflict_do_nothing(index_elements=[Program.digest])
     )
+    return session.get_one(Program, build.digest).file_digest
 
 
 def named(session: Session, digest: str) -> Program:

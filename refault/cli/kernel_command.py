@@ -110,19 +110,27 @@ def pack_tree(
     out: Annotated[
         Path, typer.Argument(help="The archive to write: FILE.tar.xz.", show_default=False)
     ],
+    *,
+    patch: Annotated[
+        list[Path],
+        typer.Option("--patch", help="A series: files that only its patches include go in too."),
+    ] = [],  # noqa: B006 - Typer copies it
 ) -> None:
     """Write what a build reads of a tree to a small archive, to be built elsewhere.
 
-    It holds some 900 of a tree's files; `refault kernel build` takes it for a tree.
+    It holds some 900 of a tree's files, as they are without the patches; `refault kernel build`
+    takes it for a tree.
 
     Example: refault kernel pack ~/linux mine.tar.xz
     """
+    from refault.linux import patches as patch_files
     from refault.linux.build import pack
     from refault.linux.store import Store
     from refault.linux.tree import opened
 
     if not out.name.endswith(".tar.xz"):
         raise InvalidParameter(f"{out}: an archive's name ends with .tar.xz")
+    series = patch_files.read(contents(patch)) if patch else []
     store = Store()
     with (
         writing(store.root),
@@ -134,7 +142,7 @@ def pack_tree(
         def tell(done: int, total: int, unit: str) -> None:
             bars.update(bar, completed=done, total=total, description=unit)
 
-        count = pack(found, store, out, tell)
+        count = pack(found, store, out, tell, series)
     print(f"{out}: {count} files of Linux {found.release}, {out.stat().st_size / 1e6:.1f} MB")
 
 

@@ -91,14 +91,16 @@ def require_builds(client: Client) -> None:
 
 
 @contextlib.contextmanager
-def packed(tree: Path, *, enabled: bool) -> Iterator[Pack]:
+def packed(tree: Path, series: Series, *, enabled: bool) -> Iterator[Pack]:
     """The tree as an archive: the file itself if it is one of ``refault kernel pack``.
 
-    Any other is compiled once, to see what a build reads of it. ``enabled``: with a bar.
+    Any other is compiled once, to see what a build reads of it, and once more with a series that
+    includes further files. ``enabled``: with a bar.
 
     Raises:
         KernelError: it cannot be packed.
     """
+    from refault.linux import patches
     from refault.linux.build import pack
     from refault.linux.packed import PACKED_BYTES_MAX, examine
     from refault.linux.store import Store
@@ -124,6 +126,7 @@ def packed(tree: Path, *, enabled: bool) -> Iterator[Pack]:
                 lambda done, total, unit: bars.update(
                     bar, completed=done, total=total, description=f"packing: {unit}"
                 ),
+                patches.read([series.mails], series.version) if series.mails else (),
             )
         if out.stat().st_size > PACKED_BYTES_MAX:
             size = out.stat().st_size / 1e6
@@ -160,7 +163,7 @@ def push(
     Without a name it is called by its release and its series.
     """
     require_builds(client)
-    with packed(tree, enabled=enabled) as pack, transfer_bars(enabled=enabled) as bars:
+    with packed(tree, series, enabled=enabled) as pack, transfer_bars(enabled=enabled) as bars:
         name = name or usual_name(pack, series, sanitize=sanitize)
         bar = bars.add_task(f"uploading {name}", total=None)
         return client.push_kernel(

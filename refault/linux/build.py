@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,9 @@ Progress = Callable[[int, int, str], None]
 
 #: Which patches of a series, from 1, in the order they apply; none is the tree as it is.
 Numbers = tuple[int, ...]
+
+_INCLUDES = re.compile(r"^\+\s*#\s*include\b", re.MULTILINE)
+_OF_TREE = ("tree/", "original/")
 
 _BOUNDS = "tree/kernel/bounds.c"
 _RQ_OFFSETS = "tree/kernel/sched/rq-offsets.c"
@@ -130,8 +134,16 @@ class _Patched(NamedTuple):
     numbers: Numbers
 
 
-def pack(tree: Tree, store: Store, into: Path, progress: Progress | None = None) -> int:
+def pack(
+    tree: Tree,
+    store: Store,
+    into: Path,
+    progress: Progress | None = None,
+    patches: Sequence[Patch] = (),
+) -> int:
     """Write what a build reads of a tree to a small archive, itself a tree; answers its files.
+
+    With ``patches`` that include further files, these too, as they are without the patches.
 
     Raises:
         BuildFailed: a unit does not compile.
@@ -141,20 +153,43 @@ def pack(tree: Tree, store: Store, into: Path, progress: Progress | None = None)
         work = Path(folder) / "base"
         _lay_out(work, tree.root)
         read = _build(work, tree, (), store, Options(), told).read
-        names = {name for name in read if name.startswith("tree/")}
-        names |= {f"tree/{name}" for name in headers.READS if (work / "tree" / name).is_file()}
+        if any(_INCLUDES.search(patch.diff) for patch in patches):
+            read |= _read_when_patched(work, read, tree, patches, store, told)
+        names = {name.partition("/")[2] for name in read if name.startswith(_OF_TREE)}
+        names = {name for name in (*names, *headers.READS) if (tree.root / name).is_file()}
         whole = into.with_name(f".{into.name}.{os.getpid()}")
         with tarfile.open(whole, "w:xz") as archive:
             for name in sorted(names):
-                entry = archive.gettarinfo(work / name, f"linux-{tree.release}/{name[5:]}")
+                entry = archive.gettarinfo(tree.root / name, f"linux-{tree.release}/{name}")
                 # The same tree makes the same bytes, whoever packs it.
                 entry.mtime = entry.uid = entry.gid = 0
                 entry.uname = entry.gname = ""
                 entry.mode = 0o644
-                with (work / name).open("rb") as stream:
+                with (tree.root / name).open("rb") as stream:
                     archive.addfile(entry, stream)
         whole.replace(into)
         return len(names)
+
+
+def _read_when_patched(
+    base: Path,
+    read: frozenset[str],
+    tree: Tree,
+    patches: Sequence[Patch],
+    store: Store,
+    told: Progress,
+) -> frozenset[str]:
+    """What the tree with all the patches reads; nothing if they make no kernel."""
+    work = base.with_name("patched")
+    _copy_read(base, work, read, tree.root)
+    try:
+        for patch in patches:
+            apply(patch, work / "tree", tree.root)
+        headers.write_headers(work / "tree", work / "generated")
+        return _build(work, tree, (), store, Options(), told).read
+    except (BuildFailed, PatchRefused):
+        # Whoever builds it says so, with the place.
+        return frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,12 +1,17 @@
 """From a tree and patches to programs: what is compiled again, and what is said when it is not."""
 
 import os
+import shutil
+import tarfile
 import time
 
 import pytest
 
 from refault.errors import BuildFailed, PatchRefused
+from refault.linux.build import pack
+from refault.linux.patches import read
 from refault.linux.store import Store
+from refault.linux.tree import opened
 from tests.fixtures.trees import at_the_end, patient_with_writes, without_invalidation
 
 
@@ -124,3 +129,21 @@ def test_what_was_used_longest_ago_is_forgotten_first(tmp_path):
     assert store.prune(2500) == 2000
     assert [place.exists() for place in kept] == [True, False, True]
     assert store.recall(f"{1:064x}", str) is None
+
+
+def test_a_pack_has_what_only_a_patch_includes(store, tree, patch_of, tmp_path):
+    own = shutil.copytree(tree("6.12"), tmp_path / "own")
+    (own / "arch/x86/kvm/mmu/unread.h").write_text("#define UNREAD 1\n")
+    include = '#include "mmu/unread.h"\nint refault_unread = UNREAD;'
+    patches = read(patch_of("6.12", ("Include it", at_the_end(include))))
+
+    def packed_with(series):
+        with opened(own, tmp_path) as found:
+            pack(found, store, tmp_path / "packed.tar.xz", None, series)
+        with tarfile.open(tmp_path / "packed.tar.xz") as archive:
+            return {member.name.partition("/")[2]: member.size for member in archive}
+
+    bare, whole = packed_with(()), packed_with(patches)
+    assert whole.keys() - bare.keys() == {"arch/x86/kvm/mmu/unread.h"}
+    # Without the patch itself.
+    assert {name: size for name, size in whole.items() if name in bare} == bare

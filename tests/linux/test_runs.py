@@ -1,11 +1,13 @@
 """A kernel of one's own on captured guests: it agrees, and what a patch breaks is found."""
 
+import gc
 import json
 from pathlib import Path
 
 import pytest
 
 from refault.catalogue import KERNEL, Parameters, PatchSet, patch_set_from_text, resolve
+from refault.engines.kernel import host as kernel_host
 from refault.errors import InvalidParameter, UnknownBase, WrongBase
 from refault.golden import cases_in, check
 from refault.golden.faithful import agreement_of, captures
@@ -244,3 +246,24 @@ def test_result_documents_hold_the_build(build):
     document = of(base).to_dict()
     assert document["build"] == base.digest
     assert json.loads(json.dumps(document)) == document
+
+
+def test_a_run_that_is_over_leaves_no_process(build, monkeypatch):
+    """Its host must not wait for a collection of garbage: a worker has few, and each has a VM."""
+    (base,) = build("6.12")
+    started = []
+    program = kernel_host.Program
+
+    def recorded(*given, **options):
+        made = program(*given, **options)
+        started.append(made.pid)
+        return made
+
+    monkeypatch.setattr(kernel_host, "Program", recorded)
+    gc.disable()
+    try:
+        replay(WORKLOAD, [of(base), of(base, tdp=1)])
+        assert len(started) == 2
+        assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+    finally:
+        gc.enable()

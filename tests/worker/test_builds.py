@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from db import builds
-from db.models import KernelBuild, Program
+from db.models import KernelBuild, Placement, Program
 from db.repositories import kernels, patch_sets, programs
 from db.repositories.kernels import NewPatch
 from db.shards import planning
@@ -110,6 +110,25 @@ def test_a_series_becomes_programs_that_its_project_can_replay(kernel, resources
     while endings := shards.run(resources):
         assert set(endings) == {Ending.RECORDED}, [row.error for row in room.runs(planned.batch.id)]
     assert room.batch(planned.batch.id).state == "done"
+
+
+def test_other_bytes_of_the_same_build_leave_no_file_behind(kernel, resources):
+    """Two machines need not link the same; one program is kept."""
+    kernel.add(patches=[])
+    assert building.run(resources)
+    (first,) = kernel.builds().values()
+    program = Store().program(first.program_digest)
+    other = program.with_name("other")
+    other.write_bytes(program.read_bytes() + b"other")
+    other.replace(program)
+    kernel.add(patches=[], name="again")
+    assert building.run(resources)
+    (second,) = kernel.builds("again").values()
+    assert (second.state, second.program_digest) == ("done", first.program_digest)
+    tree_and_program = {digest for digest, _ in resources.blobs.kept()} - {kernel.room.digest}
+    assert len(tree_and_program) == 2
+    with transaction(kernel.engine) as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Placement)) == 0
 
 
 def test_patches_that_make_no_kernel_are_refused_and_the_others_built(kernel, resources):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from refault.engines.kernel.process import Program, ProgramDied
 from refault.errors import ReplayCancelled, ReplayRefused, SnapshotRefused
 from refault.linux.store import Store
 from refault.replay import operations as op
-from refault.replay.budget import WORD_BYTES, Budget
+from refault.replay.budget import WORD_BYTES, Budget, Share
 from refault.replay.compile.jit import INTERPRETED
 from refault.replay.findings import KEPT
 from refault.replay.guests import check_slot, check_vcpu_count
@@ -93,16 +94,12 @@ class Host:
             path,
             # A page and what the kernel keeps of it; a trace of operations may ask for any.
             guest_bytes=pages * (4096 + 64) or 1 << 40,
-            on_memory=self._settle,
+            on_memory=functools.partial(_settle, self._share),
             cpu_seconds=CPU_SECONDS,
             is_sanitized=is_sanitized,
             tdp=self.variant.parameters.tdp,
             host_level=self.variant.parameters.host_page_level,
         )
-
-    def _settle(self, size_bytes: int) -> None:
-        # A range has a length and no content: the words the program has are not ours.
-        self._share.settle([range(size_bytes // WORD_BYTES)])
 
     def begin(self) -> None:
         """Make the vCPUs and memory of a capture."""
@@ -287,6 +284,12 @@ class Host:
         """Never: nothing was packed."""
         del head, sizes, words_of
         raise SnapshotRefused("a kernel's program cannot be restored: replay from the beginning")
+
+
+def _settle(share: Share, size_bytes: int) -> None:
+    """Of no host: one that its own program knew would live, and the process, until a collection."""
+    # A range has a length and no content: the words the program has are not ours.
+    share.settle([range(size_bytes // WORD_BYTES)])
 
 
 def _clean(text: bytes) -> str:
