@@ -6,6 +6,7 @@ lost worker costs only what it was at; what it has compiled is in its store for 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -39,9 +40,16 @@ from worker.resources import Resources
 
 _log = logging.getLogger(__name__)
 
+OUTAGE_PAUSE_SECONDS = 5.0
+"""Pause after an outage of the service before the builds are offered again."""
+
 
 class _Stopped(Exception):
-    """Nobody wants the builds any more, or their time is up."""
+    """Nobody wants the builds any more."""
+
+
+class _Lost(Exception):
+    """Somebody else has the build, or its kernel was deleted: nothing of it is written."""
 
 
 class HeldBuilds:
@@ -69,7 +77,10 @@ class HeldBuilds:
 
 
 def take_turn(resources: Resources) -> int:
-    """Build what waits, kernel by kernel; the number of kernels."""
+    """Build what waits, kernel by kernel; the number of kernels.
+
+    A failed attempt ends the turn, so that another worker may try the builds.
+    """
     count = 0
     try:
         while run(resources):
@@ -81,7 +92,7 @@ def take_turn(resources: Resources) -> int:
 
 
 def run(resources: Resources) -> bool:
-    """Build what waits of one kernel; whether anything did.
+    """Build what waits of one kernel; whether anything did, and was built or refused.
 
     Raises ServiceError if claiming fails.
     """
@@ -99,6 +110,7 @@ def run(resources: Resources) -> bool:
             _log.info("kernel %s: nobody wants the rest", claim.kernel_name)
         except Exception as error:  # noqa: BLE001  # another attempt may not meet it
             _give_back(resources, held, error)
+            return False
     return True
 
 
@@ -131,7 +143,8 @@ class _Watch:
 
     def __call__(self, done: int, total: int, unit: str) -> None:
         del unit
-        self._deadline.check()
+        if self._deadline.is_over():
+            raise KernelError("out of time: what is compiled is kept, and the next attempt goes on")
         if self._lease.is_cancelled():
             raise _Stopped
         self._lease.held.report(self.fence, done, total)
@@ -186,24 +199,27 @@ def _record(
     )
     placed = _placed(resources, made, store)
 
-    def write() -> tuple[bool, str]:
+    def write() -> str:
         with transaction(resources.engine) as session:
             files.lock_digest(session, placed.file_digest)
             kept = programs.add(
                 session, made, file_digest=placed.file_digest, size_bytes=placed.size_bytes
             )
-            is_ours = builds.finish(
-                session, fence, log=log, program_digest=made.digest, check=made.check or None
-            )
+            check = made.check or None
+            if not builds.finish(session, fence, log=log, program_digest=made.digest, check=check):
+                raise _Lost
             if kept == placed.file_digest:
                 placements.end(session, placed.placement_id)
-            return is_ours, kept
+            return kept
 
-    is_ours, kept = Patience().call("record a build", write)
+    kept = None
+    with contextlib.suppress(_Lost):
+        kept = Patience().call("record a build", write)
     if kept != placed.file_digest:
-        _log.warning("build %s: another machine made other bytes of it", made.digest[:12])
+        if kept is not None:
+            _log.warning("build %s: another machine made other bytes of it", made.digest[:12])
         orphans.drop(resources.engine, resources.blobs, placed.placement_id, placed.file_digest)
-    _end(held, fence, is_ours, made.digest[:12])
+    _end(held, fence, kept is not None, made.digest[:12])
 
 
 def _refuse(resources: Resources, held: HeldBuilds, fence: BuildFence, why: str) -> None:
@@ -259,6 +275,9 @@ def _give_back(resources: Resources, held: HeldBuilds, error: Exception) -> None
         _log.warning("%s wait for their lease: %s", held, failure)
         return
     _log.warning("%s given back: %s", held, described(error))
+    if not counts:
+        # Of an outage: the next message finds the builds again.
+        time.sleep(OUTAGE_PAUSE_SECONDS)
     _publish(resources, messages)
 
 

@@ -12,6 +12,7 @@ from db.repositories import kernels, patch_sets, programs
 from db.repositories.kernels import NewPatch
 from db.shards import planning
 from refault.catalogue import PatchSet
+from refault.errors import Unavailable
 from refault.linux import packed as packs
 from refault.linux.patches import read
 from refault.linux.store import Store
@@ -206,6 +207,38 @@ def test_a_worker_that_lost_its_build_writes_nothing(kernel, resources):
         assert not builds.finish(session, fence, log="", refusal="too late")
     (row,) = kernel.builds().values()
     assert (row.state, row.attempt, row.refusal) == ("queued", 2, None)
+
+
+def test_a_kernel_that_is_deleted_while_it_is_built_leaves_nothing(kernel, resources, monkeypatch):
+    kernel.add(patches=[])
+    placed = building._placed
+
+    def placed_and_deleted(*given):
+        found = placed(*given)
+        with transaction(kernel.engine) as session:
+            kernels.delete(session, kernels.get(session, "mine"))
+        return found
+
+    monkeypatch.setattr(building, "_placed", placed_and_deleted)
+    assert building.run(resources)
+    with transaction(kernel.engine) as session:
+        for model in (Program, Placement, KernelBuild):
+            assert session.scalar(sa.select(sa.func.count()).select_from(model)) == 0
+    assert len(list(resources.blobs.kept())) == 2, "the trace, and the tree, whose removal is asked"
+
+
+def test_an_outage_of_the_blobs_counts_against_no_build(kernel, resources, monkeypatch):
+    kernel.add(patches=[])
+    monkeypatch.setattr(building, "OUTAGE_PAUSE_SECONDS", 0)
+
+    def fetch(self, digest):
+        raise Unavailable("the bucket does not answer")
+
+    monkeypatch.setattr(type(resources.blobs), "fetch", fetch)
+    assert building.take_turn(resources) == 0, "a failed attempt ends the turn"
+    (row,) = kernel.builds().values()
+    assert (row.state, row.attempt, row.lost_count) == ("queued", 2, 0)
+    assert "the bucket does not answer" in row.log
 
 
 def test_deleting_a_kernel_stops_its_builds_and_drops_its_programs(kernel, resources):
