@@ -77,6 +77,8 @@ class Host:
         self.samples: list[tuple[int, int, list[int]]] = []
         self._share = budget.share()
         self._is_aborted = False
+        # Made once: fresh pages for each block would cost as much as the copy.
+        self._outcomes: judge.Outcomes | None = None
         self._slots: list[tuple[int, int, int]] = []
         self._vcpu_count = 0
         self._limit_is_due = variant.parameters.page_limit is not None
@@ -157,9 +159,7 @@ class Host:
         is_stopped = died is not None or bool(words["is_stopped"])
         if not start <= done <= end or (done < end and not is_stopped):
             raise self._lied(f"it was asked for rows {start} to {end} and did {done}")
-        outcomes = judge.Outcomes(*(words[name][:end].copy() for name in judge.Outcomes._fields))
-        if INTERPRETED:
-            outcomes = judge.Outcomes(*(column.tolist() for column in outcomes))
+        outcomes = self._copied(start, end)
         with simulating():
             shift = self.operation_count - start
             judged = judge.take(ops, outcomes, start, done, shift, self.notes.log)
@@ -173,6 +173,17 @@ class Host:
             row = min(done, end - 1)
             self.stopped = True
             self.notes.findings.broke(kind, f"the program {died}", ops, row, row + shift)
+
+    def _copied(self, start: int, end: int) -> judge.Outcomes:
+        """The outcomes of these rows, where the program cannot reach them."""
+        if self._outcomes is None:
+            shared = (self.program.words[name] for name in judge.Outcomes._fields)
+            self._outcomes = judge.Outcomes(*map(np.zeros_like, shared))
+        for name, column in zip(judge.Outcomes._fields, self._outcomes, strict=True):
+            column[start:end] = self.program.words[name][start:end]
+        if INTERPRETED:
+            return judge.Outcomes(*(column[:end].tolist() for column in self._outcomes))
+        return self._outcomes
 
     def _check_rows(self, ops: op.Operations, start: int, end: int) -> None:
         """Refuse what no host can have, as the other engines do."""

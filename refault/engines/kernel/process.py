@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,7 @@ class Program:
     ) -> None:
         self._on_memory = on_memory
         self._is_ended = False
+        self._look_at = 0.0
         shared = os.memfd_create("refault-kernel")
         os.ftruncate(shared, CHANNEL.itemsize)
         self._map = mmap.mmap(shared, CHANNEL.itemsize)
@@ -135,6 +137,10 @@ class Program:
             self._look()
 
     def _look(self) -> None:
+        """At its memory, unless that was just done: a block may take less than looking does."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + LOOK_SECONDS
         try:
             pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
         except (OSError, IndexError):
