@@ -7,7 +7,7 @@ import hashlib
 
 import msgpack
 
-from refault.catalogue import KERNEL, Parameters, PatchSet, Schedule, Variant
+from refault.catalogue import KERNEL, Parameters, PatchSet, Variant
 from refault.errors import InvalidParameter, WrongBase
 from refault.linux.store import Store
 
@@ -70,5 +70,3 @@ def _check(parameters: Parameters) -> None:
         )
     if parameters.tlb:
         raise InvalidParameter("tlb=1 is not for a kernel of your own: it has no simulated TLB")
-    if isinstance(parameters.page_limit, Schedule):
-        raise InvalidParameter("a page_limit that moves is not for a kernel of your own")

@@ -32,7 +32,6 @@ KNOWN = {
     "s19d_limit_below_refill": "2.6.34 broke there",
     "s20_write_protect_off": "the CR0.WP defect of 2.6.34 is fixed",
     "s28_dirtylog_large_without_log": "the livelock of 2.6.34 is fixed",
-    "linux61-workload-1cpu.sq": "a page limit that moves is refused",
 }
 #: And those of one release alone.
 KNOWN_OF = {

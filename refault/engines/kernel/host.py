@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from refault.catalogue import Schedule
 from refault.engines.base import Watch
 from refault.engines.kernel import channel, judge
 from refault.engines.kernel.process import Program, ProgramDied
@@ -81,6 +82,8 @@ class Host:
         self._outcomes: judge.Outcomes | None = None
         self._slots: list[tuple[int, int, int]] = []
         self._vcpu_count = 0
+        # Rows of the trace itself; the opening and changes of the limit are none.
+        self._body_count = 0
         self._limit_is_due = variant.parameters.page_limit is not None
         store = Store()
         build = store.named(variant.build)
@@ -107,21 +110,26 @@ class Host:
         """Make the vCPUs and memory of a capture."""
         rows = op.opening(self.header, interpreted=INTERPRETED)
         self._run(rows, 0, len(rows.kind))
-        self._set_limit()
+        self._set_first_limit()
 
-    def _set_limit(self) -> None:
+    def _set_first_limit(self) -> None:
         limit = self.variant.parameters.page_limit
         self._limit_is_due = False
-        if limit is None:
-            return
-        if not isinstance(limit, int):
-            raise ReplayRefused("a page limit that moves is not for the engine kernel")
+        if limit is not None:
+            self._change_limit(limit if isinstance(limit, int) else limit.first)
+
+    def _change_limit(self, limit: int) -> None:
         rows = op.empty(1, interpreted=INTERPRETED)
         rows.kind[0], rows.a[0] = op.NR_PAGES, limit
         self._run(rows, 0, 1)
 
     def execute(self, ops: op.Operations, count: int) -> None:
-        """Execute the first ``count`` rows, up to where the kernel breaks."""
+        """Execute the first ``count`` rows, up to where the kernel breaks.
+
+        A schedule of the variant changes the page limit every so many rows.
+        """
+        limit = self.variant.parameters.page_limit
+        schedule = limit if isinstance(limit, Schedule) else None
         at = 0
         if self._limit_is_due:
             # A trace of operations makes its vCPUs and memory itself; the limit comes after them.
@@ -129,9 +137,17 @@ class Host:
                 at += 1
             self._run(ops, 0, at)
             if at < count:
-                self._set_limit()
-        if at < count:
-            self._run(ops, at, count)
+                self._set_first_limit()
+        while at < count and not self.stopped:
+            end = count
+            if schedule is not None:
+                end = min(count, at + schedule.every - self._body_count % schedule.every)
+            self._run(ops, at, end)
+            self._body_count += end - at
+            at = end
+            if schedule is not None and not self._body_count % schedule.every:
+                turn = self._body_count // schedule.every
+                self._change_limit(schedule.then if turn % 2 else schedule.first)
 
     def abort(self) -> None:
         """Make :meth:`execute`, in another thread, end soon; the host is of no use any more."""
