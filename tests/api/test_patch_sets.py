@@ -53,6 +53,7 @@ async def test_a_patch_set_resolves_to_a_variant(http, rows):
         "bypass": 1,
         "host_page_level": 1,
         "tlb": 0,
+        "tdp": 0,
     }
     assert (await http.get(answer.headers["location"])).json() == patch_set
     assert (await http.get(PATCH_SETS)).json()["items"] == [patch_set]
