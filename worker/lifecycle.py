@@ -32,7 +32,7 @@ from refault.errors import RefaultError
 from refault.replay.compile.cache import cache_folder
 from refault.replay.source import SEMANTICS_VERSION
 from services.shared import logs, nudging, tracing
-from worker import kernels, memory
+from worker import memory
 from worker.resources import Resources
 from worker.settings import load
 
@@ -110,6 +110,7 @@ def _start_logging(**_: Any) -> None:
 def _start(app: celery.Celery) -> None:
     # Imported late: upkeep and health checks load this module without a compiler.
     from refault.replay.session import warm_up  # noqa: PLC0415
+    from worker import kernels  # noqa: PLC0415
 
     settings = load()
     # A user's code is run by nobody who was not told to.
