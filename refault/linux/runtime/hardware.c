@@ -324,17 +324,16 @@ static struct rf_outcome ended(int code)
 	return outcome;
 }
 
-struct rf_outcome rf_do_access(int vcpu, rf_u64 gva, int kind, int user, int size, rf_u64 value)
+static struct rf_outcome exit_and_try(int vcpu, rf_u64 gva, int kind, int user, int size,
+				      rf_u64 value)
 {
 	struct rf_access why = {
 		.is_store = kind == RF_WRITE, .is_fetch = kind == RF_FETCH, .user = user,
-		.gva = gva, .value = value, .outcome = RF_NONE,
+		.size = size, .gva = gva, .value = value, .outcome = RF_NONE,
 	};
-	int room = 8 - (int)(gva & 7), code;
+	int code;
 	rf_u64 address = gva, host, refused = 0;
 
-	/* A store never leaves its aligned word, whatever a trace says. */
-	why.size = size > room ? room : size;
 	if (rf_nested) {
 		struct rf_registers cpu;
 		struct walk walk = { .cpu = &cpu, .vcpu = vcpu, .kind = kind, .user = user,
@@ -355,7 +354,22 @@ struct rf_outcome rf_do_access(int vcpu, rf_u64 gva, int kind, int user, int siz
 	code = translate(vcpu, address, &why, rf_nested, &host, &refused);
 	if (code != RF_NONE)
 		return ended(code);
-	return complete(guest_address(host), kind, why.size, value);
+	return complete(guest_address(host), kind, size, value);
+}
+
+struct rf_outcome rf_do_access(int vcpu, rf_u64 gva, int kind, int user, int size, rf_u64 value)
+{
+	int room = 8 - (int)(gva & 7);
+	rf_u64 host, refused = 0;
+
+	/* A store never leaves its aligned word, whatever a trace says. */
+	if (size > room)
+		size = room;
+	/* Nearly every access ends here: nothing is pending, and the tables allow it. */
+	if (!rf_nested && !rf_pending(vcpu) &&
+	    walk_root(vcpu, gva, kind, user, &host, &refused) < 0)
+		return complete(guest_address(host), kind, size, value);
+	return exit_and_try(vcpu, gva, kind, user, size, value);
 }
 
 void rf_store_nested(int vcpu, rf_u64 gpa, int size, rf_u64 value)
