@@ -24,20 +24,24 @@ _log = logging.getLogger(__name__)
 
 
 def queues(settings: Settings) -> list[str]:
-    """The queues a worker listens to. Ends the process where users' code would be unwalled."""
+    """The queues a worker listens to: that of builds too, if it can build."""
     if not settings.builds:
         return [QUEUE_SHARDS]
-    if reason := what_is_open():
-        sys.stderr.write(
-            f"the worker cannot start: REFAULT_BUILDS is on, and {reason}; users' kernels are "
-            "neither built nor run without these walls: use another machine, or set it to false\n"
-        )
-        raise SystemExit(2)
     missing = what_is_missing()
     if missing:
         _log.warning("this worker runs users' kernels and does not build them: %s", missing)
         return [QUEUE_SHARDS]
     return [QUEUE_SHARDS, QUEUE_BUILDS]
+
+
+def check_walls(settings: Settings) -> None:
+    """Ends the process where users' code would be unwalled, however it was started."""
+    if settings.builds and (reason := what_is_open()):
+        sys.stderr.write(
+            f"the worker cannot start: REFAULT_BUILDS is on, and {reason}; users' kernels are "
+            "neither built nor run without these walls: use another machine, or set it to false\n"
+        )
+        raise SystemExit(2)
 
 
 def what_is_missing() -> str:

@@ -113,6 +113,7 @@ def _start(app: celery.Celery) -> None:
     from worker import kernels  # noqa: PLC0415
 
     settings = load()
+    kernels.check_walls(settings)
     # A user's code is run by nobody who was not told to.
     offered = {
         name: engine for name, engine in ENGINES.items() if settings.builds or name != "kernel"

@@ -10,11 +10,11 @@
 
 import datetime
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
 from db.models.projects import Made, Owned
@@ -101,8 +101,11 @@ class Program(Base):
     size_bytes: Mapped[int]
     # Equal ones prove that two builds do the same, whatever their sources say.
     objects_digest: Mapped[Digest]
-    # refault.linux.store.Build.to_dict(), without what the builder named it.
-    body: Mapped[dict[str, Any]]
+    # refault.linux.store.Build.to_dict(), without what the builder named it. Kilobytes, and there
+    # are many programs to a kernel: loaded only on demand.
+    body: Mapped[dict[str, Any]] = mapped_column(JSONB, deferred=True)
+    release: Mapped[str] = column_property(cast("Any", body).column["release"].astext)
+    compiler: Mapped[str] = column_property(cast("Any", body).column["compiler"].astext)
     created_at: Mapped[CreatedAt]
 
 

@@ -106,8 +106,7 @@ def variant_of(session: Session, wanted: catalogue.PatchSet) -> catalogue.Varian
             f"{what} could not be built: {build.error}; "
             f"POST /api/v1/kernels/{kernel.name}/builds tries again"
         )
-    release = str(build.program.body["release"])
-    return variant_of_build(build.program.digest, release, wanted.parameters)
+    return variant_of_build(build.program.digest, build.program.release, wanted.parameters)
 
 
 def named_by(session: Session, wanted: catalogue.PatchSet) -> tuple[Kernel, Numbers]:

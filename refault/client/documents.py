@@ -332,7 +332,7 @@ class KernelBuildDocument(TypedDict):
     compiler: str | None
     changes_nothing: bool | None
     check: str | None
-    missing: list[str]
+    missing: list[str] | None
     program_bytes: int | None
     refusal: str | None
     error: str | None

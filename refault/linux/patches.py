@@ -60,13 +60,10 @@ def apply(patch: Patch, folder: Path, root: Path) -> None:
     """
     if shutil.which("git") is None:
         raise NoCompiler("git is not there to apply patches with: apt-get install git")
-    if _SPECIAL.search(patch.diff):
-        raise PatchRefused(f"{patch.title}: it makes a link or a submodule, which no kernel needs")
+    _check(patch)
     created = set(_CREATED.findall(patch.diff))
     elsewhere = []
     for name in patch.files:
-        if ".." in Path(name).parts or name.startswith("/"):
-            raise PatchRefused(f"{patch.title}: it names {name!r}, which is outside the tree")
         place, original = folder / name, root / name
         if not place.exists() and original.is_file():
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -99,3 +96,14 @@ def apply(patch: Patch, folder: Path, root: Path) -> None:
             f"patch {patch.title!r} does not apply {where}: the lines around that hunk are others "
             "in this tree; rebase the series on it"
         )
+
+
+def _check(patch: Patch) -> None:
+    """Refuse a patch that no kernel needs, or that names what nobody can see."""
+    if not patch.files:
+        raise PatchRefused(f"patch {patch.title!r} names no file that could be read from its diff")
+    if _SPECIAL.search(patch.diff):
+        raise PatchRefused(f"{patch.title}: it makes a link or a submodule, which no kernel needs")
+    for name in patch.files:
+        if ".." in Path(name).parts or name.startswith("/"):
+            raise PatchRefused(f"{patch.title}: it names {name!r}, which is outside the tree")

@@ -89,7 +89,12 @@ class Store:
             build = Build.from_dict(body)
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return build if self.program(digest).is_file() else None
+        program = self.program(digest)
+        if not program.is_file():
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(program)
+        return build
 
     def put(self, build: Build) -> None:
         """Write down a build whose program is there."""
@@ -243,6 +248,8 @@ class Store:
         for _, size, path in sorted(found):
             if total <= bytes_max:
                 break
+            if path.name == "kernel":
+                shutil.rmtree(path.parent, ignore_errors=True)
             path.unlink(missing_ok=True)
             total -= size
         return total

@@ -306,7 +306,8 @@ static int translate(int vcpu, rf_u64 address, const struct rf_access *why, int 
 /* An entry of a guest's table, through KVM's tables; they are read, and written for A and D. */
 static rf_u64 nested_place(struct walk *walk, rf_u64 gpa, int is_store)
 {
-	struct rf_access why = { .is_store = is_store, .size = 1, .outcome = RF_NONE };
+	/* Nothing is stored by it: should KVM want to emulate it, there is nothing to emulate. */
+	struct rf_access why = { .is_store = is_store, .size = 0, .outcome = RF_NONE };
 	rf_u64 host, refused;
 	int outcome = translate(walk->vcpu, gpa, &why, 1, &host, &refused);
 

@@ -244,10 +244,10 @@ void kvm_inject_page_fault(struct kvm_vcpu *vcpu, struct x86_exception *fault RF
 	rf_access.address = fault->error_code;
 }
 
-static void emulate_store(struct kvm_vcpu *vcpu)
+static void emulate_store(struct kvm_vcpu *vcpu, gpa_t nested)
 {
 	struct x86_exception fault = {};
-	gpa_t gpa = kvm_mmu_gva_to_gpa_write(vcpu, rf_access.gva, &fault);
+	gpa_t gpa = rf_nested ? nested : kvm_mmu_gva_to_gpa_write(vcpu, rf_access.gva, &fault);
 
 	if (gpa == INVALID_GPA) {
 		rf_access.outcome = RF_PF;
@@ -270,7 +270,7 @@ int x86_emulate_instruction(struct kvm_vcpu *vcpu, gpa_t cr2_or_gpa, int type, v
 	if (rf_access.is_fetch)
 		rf_access.outcome = RF_FAIL;
 	else if (rf_access.is_store)
-		emulate_store(vcpu);
+		emulate_store(vcpu, cr2_or_gpa);
 	else
 		rf_access.outcome = RF_MMIO;
 	return 1;

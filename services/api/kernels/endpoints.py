@@ -89,7 +89,7 @@ def get_kernel(resources: WithResources, response: Response, kernel: WhichKernel
     """Get one kernel, with the logs of its builds."""
     response.headers["cache-control"] = "no-store"
     with resources.transaction() as session:
-        return service.document_of(session, kernels.get(session, kernel), logs=True)
+        return service.document_of(session, kernels.get(session, kernel), whole=True)
 
 
 @router.delete(

@@ -94,7 +94,10 @@ class KernelBuild(Document):
     check: str | None = Field(
         description="Of the tree as it is: how much of what guests saw it showed them"
     )
-    missing: list[str] = Field(description="Functions and variables that nothing built defines")
+    missing: list[str] | None = Field(
+        description="Functions and variables that nothing built defines; null in lists, and unless "
+        "it is built"
+    )
     program_bytes: int | None
     refusal: str | None
     error: str | None = Field(description="Of the last attempt")

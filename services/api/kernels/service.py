@@ -1,7 +1,6 @@
 """Kernels from mails and trees, their builds, their documents, and their end."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
@@ -94,23 +93,23 @@ def delete(resources: Resources, caller: Caller, name: str) -> None:
     trees.remove_files(resources, removals)
 
 
-def document_of(session: Session, row: KernelRow, *, logs: bool = False) -> Kernel:
-    """A row as JSON; with the logs of its builds only where they are wanted."""
-    return documents_of(session, [row], logs=logs)[0]
+def document_of(session: Session, row: KernelRow, *, whole: bool = False) -> Kernel:
+    """A row as JSON; ``whole``: with the logs of its builds, and the names that each lacks."""
+    return documents_of(session, [row], whole=whole)[0]
 
 
 def documents_of(
-    session: Session, rows: Sequence[KernelRow], *, logs: bool = False
+    session: Session, rows: Sequence[KernelRow], *, whole: bool = False
 ) -> list[Kernel]:
     """Rows as JSON; the number of queries does not depend on theirs."""
     is_any_open = any(_is_open(build) for row in rows for build in row.builds)
     build_seconds = programs.mean_build_seconds(session) if is_any_open else None
     made_by = accounts.makers(session, rows)
-    return [_document(row, build_seconds, made_by.get(row.id), logs=logs) for row in rows]
+    return [_document(row, build_seconds, made_by.get(row.id), whole=whole) for row in rows]
 
 
 def _document(
-    row: KernelRow, build_seconds: float | None, made_by: str | None, *, logs: bool
+    row: KernelRow, build_seconds: float | None, made_by: str | None, *, whole: bool
 ) -> Kernel:
     open_count = sum(_is_open(build) for build in row.builds)
     seconds = build_seconds * open_count if build_seconds is not None and open_count else None
@@ -135,7 +134,7 @@ def _document(
             for patch in row.patches
         ],
         builds=[
-            _build(row, build, without_effect.get(build.id), logs=logs) for build in row.builds
+            _build(row, build, without_effect.get(build.id), whole=whole) for build in row.builds
         ],
         made_by=made_by,
         created_at=row.created_at,
@@ -143,10 +142,9 @@ def _document(
 
 
 def _build(
-    row: KernelRow, build: BuildRow, changes_nothing: bool | None, *, logs: bool
+    row: KernelRow, build: BuildRow, changes_nothing: bool | None, *, whole: bool
 ) -> KernelBuild:
     program = build.program
-    body: Mapping[str, Any] = program.body if program is not None else {}
     variant = program and variant_of_build(program.digest, row.tree.release, _DEFAULTS)
     state = build.state
     if state == "done":
@@ -159,10 +157,10 @@ def _build(
         digest=program and program.digest,
         variant=variant and variant.digest,
         text=program and f"{catalogue.KERNEL}{program.digest}",
-        compiler=body.get("compiler"),
+        compiler=program and program.compiler,
         changes_nothing=changes_nothing,
         check=build.check_text,
-        missing=body.get("missing", []),
+        missing=program.body["missing"] if whole and program is not None else None,
         program_bytes=program and program.size_bytes,
         refusal=build.refusal,
         error=build.error,
@@ -170,7 +168,7 @@ def _build(
         units_total=build.units_total,
         attempt=build.attempt,
         worker=build.worker,
-        log=build.log if logs else None,
+        log=build.log if whole else None,
         created_at=build.created_at,
         started_at=build.started_at,
         finished_at=build.finished_at,

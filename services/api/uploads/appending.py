@@ -4,6 +4,7 @@ The validator of a trace may be a block behind the file, but not at the end of a
 checks a packed tree stands in ``services/api/kernels/trees.py``.
 """
 
+import abc
 import contextlib
 import uuid
 from collections.abc import Generator, Iterator
@@ -24,7 +25,7 @@ from services.api.uploads.protocol import Checksum
 SAFE_EVERY_BYTES = 32 * 1024 * 1024
 
 
-class Appending:
+class Appending(abc.ABC):
     """One request that holds the lock of an upload's file; what the bytes are is a subclass's."""
 
     def __init__(self, resources: Resources, row: Upload, partial: Partial) -> None:
@@ -54,18 +55,18 @@ class Appending:
         finally:
             self._leave()
 
-    def _check(self, chunk: bytes, before: int) -> None:
+    def _check(self, chunk: bytes, before: int) -> None:  # noqa: B027 - nothing until it is whole
         """Checks a chunk that was written to the file from byte ``before`` on."""
 
     def _pause(self) -> None:
         """Records the bytes of an upload that goes on in another request."""
         self._make_safe()
 
+    @abc.abstractmethod
     def _finish(self) -> None:
         """Makes of the whole file what it was announced as."""
-        raise NotImplementedError
 
-    def _leave(self) -> None:
+    def _leave(self) -> None:  # noqa: B027 - nothing was taken
         """Gives back what checking took, however the request ended."""
 
     def _feed_all(self) -> Generator[None, bytes, None]:
