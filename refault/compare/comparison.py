@@ -15,6 +15,7 @@ from refault.compare.verdicts import (
     Evidence,
     Threshold,
     Verdict,
+    costs_among,
     is_same_to_guest,
     judge,
 )
@@ -165,8 +166,15 @@ class Comparison:
     def counters_as_read(self) -> tuple[Row, ...]:
         """The counters in the order tables show them: the costs first, exits leading."""
         by_name = {row.name: row for row in self.counters}
-        rest = (row for row in self.counters if row.name not in COSTS)
-        return (*(by_name[name] for name in COSTS if name in by_name), *rest)
+        rest = (row for row in self.counters if row.name not in self.costs)
+        return (*(by_name[name] for name in self.costs if name in by_name), *rest)
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """The counters that verdicts rest on: the costs of the base's engine."""
+        counted = {row.name for row in self.counters if row.values and row.values[0] is not None}
+        # Without a result of the base, nothing is judged, and the model's are shown.
+        return costs_among(counted) if counted else COSTS
 
     @property
     def engines(self) -> tuple[str, ...]:

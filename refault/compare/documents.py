@@ -14,7 +14,7 @@ from refault.compare.comparison import ComparedColumn, Comparison, Row
 from refault.compare.layout import clean
 from refault.compare.percent import change_text
 from refault.compare.summary import costs_summary, engines_of, findings_of, notes_of, semantics_note
-from refault.compare.verdicts import COSTS, Verdict
+from refault.compare.verdicts import Verdict
 from refault.errors import ComparisonError
 from refault.results import GAUGES
 
@@ -81,7 +81,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
         "columns": [_column(column) for column in comparison.columns],
         "semantics": [_row(row) for row in comparison.semantics],
         "counters": [
-            _row(row) | {"is_cost": row.name in COSTS, "is_gauge": row.name in GAUGES}
+            _row(row) | {"is_cost": row.name in comparison.costs, "is_gauge": row.name in GAUGES}
             for row in comparison.counters_as_read
         ],
         "semantics_note": semantics_note(comparison),

@@ -23,7 +23,7 @@ from refault.compare.grid import CELL_WIDTH, LABEL_WIDTH, Table
 from refault.compare.overall import Overall
 from refault.compare.percent import change_text
 from refault.compare.summary import costs_summary, engines_of, findings_of, notes_of, semantics_note
-from refault.compare.verdicts import COSTS, Verdict
+from refault.compare.verdicts import Verdict
 from refault.errors import ComparisonError
 from refault.results import DISAGREEMENTS
 
@@ -254,8 +254,8 @@ def _trace(comparison: Comparison, names: _Names, width: int, *, every_counter: 
         table.add("guest's outcomes", [_outcomes(column, base) for column in comparison.columns])
     _add_semantics(table, comparison)
     shown = [row for row in comparison.counters_as_read if every_counter or not row.is_same]
-    costs = [row for row in shown if row.name in COSTS]
-    for group in (costs, [row for row in shown if row.name not in COSTS]):
+    costs = [row for row in shown if row.name in comparison.costs]
+    for group in (costs, [row for row in shown if row.name not in comparison.costs]):
         if group:
             table.add_rule()
         for row in group:

@@ -85,23 +85,24 @@ class Store:
     def get(self, digest: str) -> Build | None:
         """The build of that digest, if it is there whole."""
         try:
-            body = json.loads((self.root / "builds" / digest / "build.json").read_text())
+            body = json.loads(self._about(digest).read_text())
             build = Build.from_dict(body)
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        program = self.program(digest)
-        if not program.is_file():
+        if not self.program(digest).is_file():
             return None
         with contextlib.suppress(OSError):
-            os.utime(program)
+            os.utime(self._about(digest))
         return build
 
     def put(self, build: Build) -> None:
         """Write down a build whose program is there."""
-        write_whole(
-            self.root / "builds" / build.digest / "build.json",
-            json.dumps(build.to_dict(), indent=1, sort_keys=True),
-        )
+        text = json.dumps(build.to_dict(), indent=1, sort_keys=True)
+        write_whole(self._about(build.digest), text)
+
+    def _about(self, digest: str) -> Path:
+        """What is known of a build; as old as its last use."""
+        return self.root / "builds" / digest / "build.json"
 
     def take(self, build: Build, program: Path) -> None:
         """Take in a build whose program was built elsewhere."""
@@ -234,16 +235,21 @@ class Store:
         ``$REFAULT_KERNELS_BYTES``, or 4 GiB.
         """
         if bytes_max is None:
-            bytes_max = int(os.environ.get("REFAULT_KERNELS_BYTES") or _BYTES_MAX)
+            told = os.environ.get("REFAULT_KERNELS_BYTES") or str(_BYTES_MAX)
+            if not told.isascii() or not told.isdecimal():
+                raise InvalidParameter(f"REFAULT_KERNELS_BYTES: expected bytes, got {told!r:.40}")
+            bytes_max = int(told)
         named = set(self.names().values())
-        programs = (
-            path for path in self.root.glob("builds/*/kernel") if path.parent.name not in named
-        )
+        used = {path: path for path in self.root.glob("objects/*/*.o")}
+        used |= {
+            path: self._about(path.parent.name)
+            for path in self.root.glob("builds/*/kernel")
+            if path.parent.name not in named
+        }
         found = []
-        for path in (*self.root.glob("objects/*/*.o"), *programs):
+        for path, stamp in used.items():
             with contextlib.suppress(OSError):
-                told = path.stat()
-                found.append((told.st_mtime, told.st_size, path))
+                found.append((stamp.stat().st_mtime, path.stat().st_size, path))
         total = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
             if total <= bytes_max:

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from refault.errors import BuildFailed, PatchRefused
+from refault.errors import BuildFailed, InvalidParameter, PatchRefused
 from refault.linux.build import pack
 from refault.linux.patches import read
-from refault.linux.store import Store
+from refault.linux.store import Build, Store
 from refault.linux.tree import opened
 from tests.fixtures.trees import at_the_end, patient_with_writes, without_invalidation
 
@@ -129,6 +129,27 @@ def test_what_was_used_longest_ago_is_forgotten_first(tmp_path):
     assert store.prune(2500) == 2000
     assert [place.exists() for place in kept] == [True, False, True]
     assert store.recall(f"{1:064x}", str) is None
+
+
+def test_a_program_that_no_name_is_left_for_is_forgotten_whole(tmp_path):
+    store = Store(tmp_path)
+    program = tmp_path / "program"
+    program.write_bytes(bytes(1000))
+    for number in range(3):
+        build = Build(f"{number:064x}", "6.12", "gcc", "", (), {}, (), False, 1)
+        store.take(build, program)
+        os.utime(store.program(build.digest).with_name("build.json"), (number, number))
+    store.set_names("mine", [build])
+    assert store.get(f"{0:064x}"), "used again just now"
+    assert store.prune(1000) == 1000
+    left = {path.name for path in (tmp_path / "builds").iterdir()}
+    assert left == {f"{0:064x}", f"{2:064x}"}
+
+
+def test_a_bound_that_is_no_number_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("REFAULT_KERNELS_BYTES", "4G")
+    with pytest.raises(InvalidParameter, match="REFAULT_KERNELS_BYTES"):
+        Store(tmp_path).prune()
 
 
 def test_a_pack_has_what_only_a_patch_includes(store, tree, patch_of, tmp_path):
