@@ -9,7 +9,7 @@ import pytest
 from refault.cli.exits import ExitCode
 from tests.cli.running import run
 from tests.fixtures.stack import DEMO_TRACES, running_stack
-from tests.fixtures.trees import at_the_end, packed, patient_with_writes, without_invalidation
+from tests.fixtures.trees import at_the_end, packed, with_fewer_flushes, without_invalidation
 from tests.patience import eventually
 
 RELEASE = "6.12"
@@ -37,12 +37,12 @@ def refault(stack, tmp_path, own_kernels):
 
 @pytest.fixture
 def mailbox(tmp_path, patch_of):
-    """One patch that changes nothing, one that gives up tables later, one that is unsound."""
+    """One patch that changes nothing, one that saves flushes, one that is unsound."""
     place = tmp_path / "series.mbox"
     patches = patch_of(
         RELEASE,
         ("Say more", at_the_end("/* more */")),
-        ("Be patient with writes", patient_with_writes),
+        ("Flush less", with_fewer_flushes),
         ("INVLPG has nothing to do", without_invalidation),
     )
     place.write_bytes(b"\n".join(patches))
@@ -64,11 +64,12 @@ def test_from_a_tree_and_a_mailbox_to_a_verdict_on_each_patch(stack, client, ref
     assert verdicts == {
         "mine": "base",
         "mine+1": "identical",
-        "mine+1..2": "regression",
+        "mine+1..2": "improvement",
         "mine+1..3": "guest-visible-change",
         "base": "witnessed",
     }
     assert [column["engine"] for column in columns.values()] == [*["kernel"] * 4, "shadow"]
+    assert columns["mine+1..2"]["reason"].startswith("tlb_flush -15.6%")
     finding = columns["mine+1..3"]["findings"][0]
     assert finding["operation_index"] == 8660
     assert finding["gva"]
