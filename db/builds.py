@@ -24,10 +24,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, undefer
 
 from db.models import Kernel, KernelBuild, KernelPatch, Worker
-from db.repositories.kernels import NewPatch, Numbers
+from db.repositories.kernels import NewPatch
 from db.shards.endings import LOSSES_MAX
 from db.shards.leases import Grip
 from db.shards.messages import BuildMessage
+from refault.catalogue import Numbers
 
 LOG_MAX = 16_000
 """What is kept of a build's log, in characters."""

@@ -27,6 +27,7 @@ from db.models.batches import BATCH_FINAL_STATES
 from db.repositories import files
 from db.repositories.pagination import PAGE_SIZE, Page, newest_first
 from db.scope import EVERYWHERE, maker_of, project_of
+from refault.catalogue import Numbers, builds_of
 from refault.errors import InvalidRequest, NotFound
 from refault.linux.store import check_name
 
@@ -37,11 +38,6 @@ PATCHES_MAX = 64
 BUILDS_MAX = 256
 """Builds of one kernel: the prefixes of the longest series, and more."""
 
-BUILD_PLANS = ("each", "series", "ablation")
-
-Numbers = tuple[int, ...]
-"""Which patches of a kernel, in the order they apply; none is the tree as it is."""
-
 
 @dataclasses.dataclass(frozen=True)
 class NewPatch:
@@ -51,29 +47,6 @@ class NewPatch:
     author: str
     files: tuple[str, ...]
     diff: str
-
-
-def wanted_by(plan: str, patches: int) -> list[Numbers]:
-    """What a plan over the whole series of so many patches needs built, the tree as it is first.
-
-    Raises:
-        InvalidRequest: there is no such plan.
-    """
-    whole = tuple(range(1, patches + 1))
-    match plan:
-        case "series":
-            found = [whole[:count] for count in range(patches + 1)]
-        case "ablation":
-            found = [(), whole, *(_without(whole, number) for number in whole)]
-        case "each":
-            found = [(), *((number,) for number in whole)]
-        case _:
-            raise InvalidRequest(f"plan: expected one of {', '.join(BUILD_PLANS)}")
-    return list(dict.fromkeys(found))
-
-
-def _without(whole: Numbers, number: int) -> Numbers:
-    return tuple(each for each in whole if each != number)
 
 
 # --- trees ---------------------------------------------------------------------------------------
@@ -163,7 +136,7 @@ def add(
     check_name(name)
     if len(patches) > PATCHES_MAX:
         raise InvalidRequest(f"{len(patches)} patches are more than the {PATCHES_MAX} of a kernel")
-    wanted = wanted_by(plan, len(patches))
+    wanted = builds_of(plan, len(patches))
     row_id = uuid7()
     created = session.scalar(
         insert(Kernel)

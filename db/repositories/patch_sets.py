@@ -45,7 +45,7 @@ def add(
     parameters = wanted.parameters.to_dict()
     document = [name, wanted.base, list(wanted.patches), parameters]
     kernel: Kernel | None = None
-    numbers: kernels.Numbers | None = None
+    numbers: catalogue.Numbers | None = None
     if catalogue.is_kernel(wanted.base):
         kernel, numbers = programs.named_by(session, wanted)
         kernels.lock(session, kernel, shared=True)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from db.errors import KernelNotBuilt
 from db.models import Kernel, KernelBuild, Program
-from db.repositories.kernels import Numbers, check_numbers, get
+from db.repositories.kernels import check_numbers, get
 from db.scope import EVERYWHERE
 from refault import catalogue
 from refault.errors import NotFound, WrongBase
@@ -109,7 +109,7 @@ def variant_of(session: Session, wanted: catalogue.PatchSet) -> catalogue.Varian
     return variant_of_build(build.program.digest, build.program.release, wanted.parameters)
 
 
-def named_by(session: Session, wanted: catalogue.PatchSet) -> tuple[Kernel, Numbers]:
+def named_by(session: Session, wanted: catalogue.PatchSet) -> tuple[Kernel, catalogue.Numbers]:
     """The kernel and the numbers of its patches that a patch set names."""
     kernel = get(session, wanted.base.removeprefix(catalogue.KERNEL))
     numbers = []

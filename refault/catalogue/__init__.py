@@ -25,13 +25,16 @@ from refault.catalogue.named import GOLDEN, MERGED, NAMED, SEED_SERIES
 from refault.catalogue.notation import patch_set_from_text, patch_set_to_text
 from refault.catalogue.plans import (
     AXES,
+    BUILD_PLANS,
     PLANS,
     AxisValue,
     Expansion,
     Make,
     NamedSet,
+    Numbers,
     PlannedColumn,
     Refusal,
+    builds_of,
     expand,
 )
 from refault.catalogue.resolve import (
@@ -50,6 +53,7 @@ from refault.catalogue.resolve import (
 __all__ = [
     "ARCHITECTURE",
     "AXES",
+    "BUILD_PLANS",
     "GOLDEN",
     "KERNEL",
     "KNOBS",
@@ -63,6 +67,7 @@ __all__ = [
     "Knob",
     "Make",
     "NamedSet",
+    "Numbers",
     "Parameters",
     "Patch",
     "PatchSet",
@@ -71,6 +76,7 @@ __all__ = [
     "Schedule",
     "Variant",
     "bases",
+    "builds_of",
     "expand",
     "get_base",
     "get_patch",

@@ -127,6 +127,33 @@ def _series(named: Sequence[NamedSet], make: Make) -> Iterator[PlannedColumn]:
                 yield PlannedColumn(lead + label, index, length, variant)
 
 
+Numbers = tuple[int, ...]
+"""Which patches of a kernel, from 1, in the order they apply; none is the tree as it is."""
+
+BUILD_PLANS = ("each", "series", "ablation")
+"""Plans over the patches of a series on a kernel."""
+
+
+def builds_of(plan: str, count: int) -> list[Numbers]:
+    """What a plan over a series of so many patches needs built, the tree as it is first.
+
+    Raises:
+        InvalidParameter: there is no such plan.
+    """
+    whole = tuple(range(1, count + 1))
+    match plan:
+        case "series":
+            found = [whole[:length] for length in range(count + 1)]
+        case "ablation":
+            rests = (tuple(other for other in whole if other != number) for number in whole)
+            found = [(), whole, *rests]
+        case "each":
+            found = [(), *((number,) for number in whole)]
+        case _:
+            raise InvalidParameter(f"plan: expected one of {', '.join(BUILD_PLANS)}")
+    return list(dict.fromkeys(found))
+
+
 _Wish = tuple[str, int, PatchSet]
 
 

@@ -7,7 +7,7 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refault.catalogue import KERNEL
+from refault.catalogue import KERNEL, builds_of
 from refault.cli import own_kernel
 from refault.cli.terminal import print_error
 from refault.errors import BuildFailed, InvalidRequest, NotATree, Refused
@@ -112,7 +112,7 @@ def _named(client: Client, name: str, plan: BuildPlan, *, dry_run: bool) -> Kern
             f"--kernel {name}: neither a tree here nor a kernel of the service (refault kernel "
             "list --service)"
         ) from refusal
-    wanted = set(_wanted(plan, len(kernel["patches"])))
+    wanted = set(builds_of(plan, len(kernel["patches"])))
     known = {tuple(build["patches"]) for build in kernel["builds"] if build["state"] != "failed"}
     if dry_run or wanted <= known:
         return kernel
@@ -122,7 +122,7 @@ def _named(client: Client, name: str, plan: BuildPlan, *, dry_run: bool) -> Kern
 
 def _tell_left_out(kernel: KernelDocument, plan: BuildPlan) -> None:
     """Say on standard error what of the plan there will not be, and why."""
-    wanted = _wanted(plan, len(kernel["patches"]))
+    wanted = builds_of(plan, len(kernel["patches"]))
     known = _numbers(kernel)
     for build in kernel["builds"]:
         numbers = tuple(build["patches"])
@@ -155,10 +155,10 @@ def _chosen(kernel: KernelDocument, plan: BuildPlan) -> Iterator[tuple[int, ...]
     known = _numbers(kernel)
     count = len(kernel["patches"])
     if plan == "each":
-        yield from (numbers for numbers in _wanted(plan, count) if numbers in known)
+        yield from (numbers for numbers in builds_of(plan, count) if numbers in known)
     elif plan == "series":
         # A prefix stands on those before it: behind one that was refused there is no series.
-        prefixes = _wanted(plan, count)
+        prefixes = builds_of(plan, count)
         yield [*itertools.takewhile(known.__contains__, prefixes)][-1]
     elif tuple(range(1, count + 1)) in known:
         yield tuple(range(1, count + 1))
@@ -167,21 +167,6 @@ def _chosen(kernel: KernelDocument, plan: BuildPlan) -> Iterator[tuple[int, ...]
             f"--plan ablation leaves patches out of the whole series, and {kernel['base']} was "
             "not built with all of them; try --plan series or each"
         )
-
-
-def _wanted(plan: BuildPlan, count: int) -> list[tuple[int, ...]]:
-    """Which combinations of so many patches a plan needs built, as the service has it."""
-    whole = tuple(range(1, count + 1))
-    found: dict[str, list[tuple[int, ...]]] = {
-        "series": [whole[:length] for length in range(count + 1)],
-        "each": [(), *((number,) for number in whole)],
-        "ablation": [
-            (),
-            whole,
-            *(tuple(other for other in whole if other != number) for number in whole),
-        ],
-    }
-    return found[plan]
 
 
 def _numbers(kernel: KernelDocument) -> set[tuple[int, ...]]:

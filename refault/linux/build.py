@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import msgpack
 
+from refault.catalogue import Numbers
 from refault.errors import BuildFailed, KernelError, PatchRefused
 from refault.linux import compiler as cc
 from refault.linux import headers
@@ -36,9 +37,6 @@ from refault.trace.format import EventKind
 
 #: Told of each unit that is done: how many are, of how many, and its name.
 Progress = Callable[[int, int, str], None]
-
-#: Which patches of a series, from 1, in the order they apply; none is the tree as it is.
-Numbers = tuple[int, ...]
 
 _INCLUDES = re.compile(r"^\+\s*#\s*include\b", re.MULTILINE)
 _OF_TREE = ("tree/", "original/")

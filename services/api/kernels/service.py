@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from db.models import Kernel as KernelRow
 from db.models import KernelBuild as BuildRow
 from db.repositories import accounts, kernels, programs
-from db.repositories.kernels import NewPatch, Numbers
+from db.repositories.kernels import NewPatch
 from db.shards.messages import BuildMessage
 from refault import catalogue
 from refault.errors import SeriesError
@@ -61,13 +61,13 @@ def make(
 
 
 def request(
-    resources: Resources, name: str, wanted: Sequence[Numbers] | None, plan: str | None
+    resources: Resources, name: str, wanted: Sequence[catalogue.Numbers] | None, plan: str | None
 ) -> Kernel:
     """Have more of a kernel built, and once more what failed."""
     with resources.transaction() as session:
         row = kernels.get(session, name)
         if plan is not None:
-            wanted = kernels.wanted_by(plan, len(row.patches))
+            wanted = catalogue.builds_of(plan, len(row.patches))
         kernels.request(session, row, wanted or ())
         found = document_of(session, row)
     _wake(resources, row)
