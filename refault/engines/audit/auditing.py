@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from typing import TYPE_CHECKING
 
+from refault.engines import get_engine
+from refault.engines.audit.causes import causes_of
+from refault.engines.audit.host import Host
+from refault.engines.audit.tell import report_of
+from refault.errors import ReplayCancelled, ReplayRefused
+from refault.replay import lanes
+from refault.replay.budget import Budget, machine_bytes
+from refault.replay.lowering.rows import RowSource
+from refault.replay.session import warm_up
+from refault.results import SHADOW
+from refault.trace import TraceReader
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from refault.audits import AuditReport, Level
     from refault.catalogue import Variant
+    from refault.replay.lanes import Executes
+    from refault.trace import TraceHeader
 
 
 def audit(
@@ -24,10 +40,62 @@ def audit(
 ) -> list[AuditReport]:
     """One report for each variant, in their order.
 
+    A variant for which something failed runs a second time, to find which operations led to it.
+    ``progress`` is called with (bytes read, bytes in all) of the first run.
+
     Raises:
         ReplayCancelled: ``is_cancelled`` said so.
         ReplayRefused: a variant is of another engine than the model, or the trace cannot be
             replayed.
         TraceError: the trace is damaged.
     """
-    raise NotImplementedError
+    for variant in variants:
+        if variant.engine != SHADOW:
+            raise ReplayRefused(
+                f"{variant.name}: only the model can be audited; engine {variant.engine} reports "
+                "what it finds itself in a replay"
+            )
+    warm_up((SHADOW,))
+    budget = Budget(memory_bytes or machine_bytes())
+
+    def opened(header: TraceHeader) -> list[Host]:
+        for variant in variants:
+            if reason := get_engine(variant.engine).refuses(header, variant):
+                raise ReplayRefused(f"engine {variant.engine} cannot replay this: {reason}")
+        hosts = [Host(variant, header, budget, level) for variant in variants]
+        if header.content == "capture":
+            for host in hosts:
+                host.begin()
+        return hosts
+
+    with TraceReader(trace, allow_truncated=True) as reader:
+        hosts = opened(reader.header)
+        for _ in _advanced(reader, hosts, threads, is_cancelled):
+            if progress is not None:
+                progress(reader.read_bytes, reader.size_bytes)
+        for host in hosts:
+            host.finish()
+        digest = reader.summary.digest
+    causes = causes_of(trace, hosts, functools.partial(_advanced, is_cancelled=is_cancelled))
+    return [report_of(host, digest, told) for host, told in zip(hosts, causes, strict=True)]
+
+
+def _advanced(
+    reader: TraceReader,
+    hosts: Sequence[Executes],
+    threads: int,
+    is_cancelled: Callable[[], bool] | None,
+) -> Iterator[int]:
+    """Let all hosts execute the trace; yields the events taken so far."""
+    source = RowSource(reader.header)
+
+    def look() -> None:
+        if is_cancelled is not None and is_cancelled():
+            raise ReplayCancelled(f"cancelled after event {source.events}")
+
+    parts = lanes.execute(
+        hosts, source.parts(reader.blocks(), buffers=lanes.BUFFERS), threads, look=look
+    )
+    with contextlib.closing(parts):
+        for _, _, taken in parts:
+            yield taken

@@ -1,0 +1,391 @@
+"""Executes rows on a host and checks it between them.
+
+The host executes each row by its own loop, unchanged (:func:`refault.engines.shadow.loop.run`), so
+an audited run is the run. Around it::
+
+    before   what a store is about to overwrite; what was loaded
+    run      one row
+    after    how it came out ─► the history of table words ─► outcome ─► registers, host ─► sweep
+"""
+
+from __future__ import annotations
+
+from refault.engines.audit import words as au
+from refault.engines.audit.found import report, watched
+from refault.engines.audit.hostside import (
+    frames_are_gone,
+    frames_are_read_only,
+    note_touch,
+    shrinker_counts_pages,
+    touched_is_young,
+)
+from refault.engines.audit.outcome import (
+    matches,
+    note_flush,
+    note_invlpg,
+    now_gives,
+    remember,
+    was_allowed,
+)
+from refault.engines.audit.paging import find_leaf
+from refault.engines.audit.registers import (
+    adopt_registers,
+    register_write_is_the_architectures,
+    store_drops_no_table,
+)
+from refault.engines.audit.shadow import (
+    is_indirect,
+    leaf_gpa,
+    shadow_leaf,
+    tlb_gpa,
+    uses_tables,
+)
+from refault.engines.audit.sweep import sweep
+from refault.engines.audit.translation import invalidated_leaf_is_right
+from refault.engines.audit.words import Audit
+from refault.engines.shadow.arch.guest import frame_of as record_of
+from refault.engines.shadow.arch.guest import slot_of
+from refault.engines.shadow.kvm.requests import cpu_of
+from refault.engines.shadow.kvm.zap import hash_of
+from refault.engines.shadow.loop import is_of_host, run, store_size
+from refault.engines.shadow.state import words
+from refault.engines.shadow.state.machine import Machine
+from refault.engines.walk import words as arch
+from refault.engines.walk.loop import operation
+from refault.engines.walk.paging import frame_of, levels_of, read_word
+from refault.engines.walk.paging import cpu_of as guest_cpu
+from refault.engines.walk.words import Machine as Guest
+from refault.replay import operations as op
+from refault.replay import outcomes as out
+from refault.replay import records as rec
+from refault.replay import x86
+from refault.replay.compile.jit import bare, door, kernel
+
+SKIPPED = -1  # the code of a row that could not be executed
+
+
+@kernel
+def has_page(m: Machine, gfn: int) -> bool:
+    """Is the frame a shadowed table?"""
+    sp = m.vm[hash_of(gfn)]
+    left = m.vm[words.ACTIVE] + 1
+    while sp and left:
+        left -= 1
+        if m.page[sp + words.GFN] == gfn and is_indirect(m, sp):
+            return True
+        sp = m.page[sp + words.HASH_NEXT]
+    return False
+
+
+@kernel
+def old_word(g: Guest, gpa: int) -> int:
+    """The word at ``gpa``, or 0 outside memory."""
+    return 0 if frame_of(g, gpa >> x86.PAGE_SHIFT) == 0 else read_word(g, gpa & ~7)
+
+
+@kernel
+def before_store(a: Audit, m: Machine, g: Guest, vcpu: int, gva: int) -> None:
+    """Keep what a store may overwrite: where the guest's tables lead, and where the shadow does."""
+    s = a.state
+    if vcpu >= m.vm[words.VCPU_COUNT]:
+        return
+    if find_leaf(a, g, vcpu, gva):
+        s[au.STORE_AT] = s[au.LEAF_ADDRESS] & ~7
+        s[au.STORE_OLD] = old_word(g, s[au.LEAF_ADDRESS])
+    cpu = cpu_of(vcpu)
+    low = gva & ((1 << 48) - 1)
+    gpa = tlb_gpa(m, cpu, low) if m.vm[words.TLB] else -1
+    if gpa < 0:
+        sptep = shadow_leaf(m, cpu, low)
+        gpa = leaf_gpa(m, sptep, low) if sptep else -1
+    if gpa >= 0:
+        s[au.OTHER_AT], s[au.OTHER_OLD] = gpa & ~7, old_word(g, gpa)
+
+
+@kernel
+def before(a: Audit, m: Machine, g: Guest, kind: int, vcpu: int, address: int) -> None:
+    """Keep what the operation is about to change."""
+    s = a.state
+    vm = m.vm
+    s[au.WAS_EXITS], s[au.WAS_INTERCEPTS] = vm[words.EXITS], vm[words.INTERCEPTS]
+    s[au.WAS_ZAPPED] = vm[words.SHADOW_ZAPPED]
+    s[au.STORE_AT], s[au.OTHER_AT], s[au.HAD_TABLE] = -1, -1, 0
+    if op.BOOT <= kind <= op.INVLPG:
+        s[au.WAS_LOADED] = vcpu < vm[words.VCPU_COUNT] and uses_tables(m, cpu_of(vcpu))
+    if op.ST <= kind <= op.ST1:
+        before_store(a, m, g, vcpu, address)
+        if s[au.STORE_AT] >= 0:
+            s[au.HAD_TABLE] = has_page(m, s[au.STORE_AT] >> x86.PAGE_SHIFT)
+    elif kind == op.POKE or kind == op.TABLE_WRITE:
+        s[au.STORE_AT], s[au.STORE_OLD] = address & ~7, old_word(g, address)
+        s[au.HAD_TABLE] = has_page(m, address >> x86.PAGE_SHIFT)
+
+
+@kernel
+def follow_memory(m: Machine, g: Guest, gpa: int) -> None:
+    """Let the architecture's memory have the frame that the host may just have made."""
+    if m.vm[words.MEM_NEXT] == g.state[arch.MEM_NEXT]:
+        return
+    gfn = gpa >> x86.PAGE_SHIFT
+    if slot_of(m, gfn) and m.frame[record_of(m, gfn) + words.MEMORY] == g.state[arch.MEM_NEXT]:
+        g.frames[frame_of(g, gfn)] = g.state[arch.MEM_NEXT]
+        g.state[arch.MEM_NEXT] = m.vm[words.MEM_NEXT]
+        return
+    follow_all_memory(m, g)
+
+
+@kernel
+def follow_all_memory(m: Machine, g: Guest) -> None:
+    """Let the architecture's memory be the host's, and its slots too."""
+    g.state[arch.MEM_NEXT] = m.vm[words.MEM_NEXT]
+    for i in range(m.vm[words.SLOT_COUNT]):
+        theirs = words.SLOTS + i * words.SLOT_WORDS
+        ours = arch.SLOTS + i * arch.SLOT_WORDS
+        g.state[ours + arch.SLOT_USED] = m.vm[theirs + words.SLOT_USED]
+        first = m.vm[theirs + words.SLOT_FRAMES]
+        for k in range(m.vm[theirs + words.SLOT_PAGES]):
+            content = m.frame[first + k * words.FRAME_WORDS + words.MEMORY]
+            g.frames[g.state[ours + arch.SLOT_FRAMES] + k] = content
+
+
+@kernel
+def after_store(a: Audit, g: Guest, gpa: int, behind: int) -> None:
+    """Remember the value that a word of memory had before."""
+    s = a.state
+    word = gpa & ~7
+    old = 0
+    if word == s[au.STORE_AT]:
+        old = s[au.STORE_OLD]
+    elif word == s[au.OTHER_AT]:
+        old = s[au.OTHER_OLD]
+    if old != old_word(g, word):
+        remember(a, word, old, behind)
+
+
+@kernel
+def note_poke(a: Audit, gfn: int) -> None:
+    """A shadowed table changed and the MMU was not told."""
+    s = a.state
+    for i in range(s[au.POKED_COUNT]):
+        if s[au.POKED + i] == gfn:
+            return
+    if s[au.POKED_COUNT] == au.POKED_MAX:
+        s[au.IS_POKED] = 1
+        return
+    s[au.POKED + s[au.POKED_COUNT]] = gfn
+    s[au.POKED_COUNT] += 1
+
+
+@kernel
+def forget_pokes(a: Audit, m: Machine) -> None:
+    """Forget tables that are shadowed no more: the next shadow is made of what they hold."""
+    s = a.state
+    i = 0
+    while i < s[au.POKED_COUNT]:
+        if has_page(m, s[au.POKED + i]):
+            i += 1
+            continue
+        s[au.POKED_COUNT] -= 1
+        s[au.POKED + i] = s[au.POKED + s[au.POKED_COUNT]]
+
+
+@kernel
+def access_is_allowed(
+    a: Audit, m: Machine, g: Guest, kind: int, vcpu: int, user: int, gva: int, code: int, address: int
+) -> None:
+    """F-T5 and F-T7: the outcome of an access."""
+    s = a.state
+    s[au.ACCESSES] += 1
+    if code == out.LIVELOCK:
+        watched_leaf(a, m, report(a, au.T7, vcpu, gva, address, 0, kind), vcpu, gva)
+        return
+    if code == out.TRIPLE or code == out.GP or code == out.NONE:
+        return
+    if levels_of(g, guest_cpu(vcpu)) == x86.LONG_LEVELS and gva >> 47 != 0 and gva >> 47 != -1:
+        return  # not canonical: the trace should have a #GP
+    write, fetch = int(kind >= op.ST), int(kind == op.EX)
+    gives = now_gives(a, g, vcpu, gva, write, user, fetch)
+    if matches(g, gives, code, address, fetch):
+        return
+    if was_allowed(a, g, vcpu, gva, write, user, fetch, code, address):
+        return
+    find_leaf(a, g, vcpu, gva)
+    entry = s[au.LEAF_ENTRY]
+    found = report(a, au.T5, vcpu, gva, address, gives, kind | user << 8 | code << 16)
+    watched_leaf(a, m, found, vcpu, gva)
+    if entry >= 0:
+        watched(a, found, au.WATCH_GUEST, entry & ~7)
+
+
+@kernel
+def watched_leaf(a: Audit, m: Machine, found: int, vcpu: int, gva: int) -> None:
+    """Name the shadow leaf of ``gva``."""
+    sptep = shadow_leaf(m, cpu_of(vcpu), gva & ((1 << 48) - 1))
+    if sptep:
+        watched(a, found, au.WATCH_SPT, sptep)
+
+
+@kernel
+def after_access(
+    a: Audit, m: Machine, g: Guest, ops: op.Operations, i: int, code: int, address: int
+) -> None:
+    """All that follows from an access."""
+    s = a.state
+    kind, vcpu, gva, cls = ops.kind[i], ops.vcpu[i], ops.a[i], ops.cls[i]
+    if code == out.OK:
+        follow_memory(m, g, address)
+        left = m.vm[words.EXITS] != s[au.WAS_EXITS]
+        emulated = left and m.vm[words.OUT_EMULATED]
+        if kind >= op.ST:
+            after_store(a, g, address, 0)
+            if emulated and s[au.HAD_TABLE] and m.vm[words.SHADOW_ZAPPED] != s[au.WAS_ZAPPED]:
+                if not has_page(m, address >> x86.PAGE_SHIFT):
+                    store_drops_no_table(a, m, g, vcpu, address, store_size(kind))
+        if not emulated:
+            note_touch(a, m, address, shadow_leaf(m, cpu_of(vcpu), gva & ((1 << 48) - 1)))
+    # What the real guest saw there is what its hardware did.
+    is_known = cls != op.WITNESS_NONE and cls != op.WITNESS_UNSEEN
+    if s[au.LEVEL] == au.EVERY or not is_known or not is_as_witnessed(ops, i, code, address):
+        access_is_allowed(a, m, g, kind, vcpu, ops.user[i], gva, code, address)
+
+
+@kernel
+def is_as_witnessed(ops: op.Operations, i: int, code: int, address: int) -> bool:
+    """Did a witnessed access come out as for the real guest?"""
+    if ops.cls[i] == op.WITNESS_FAULT:
+        return (code == out.PF or code == out.PF_DIRECT) and address == ops.want[i]
+    return code == out.OK and address == ops.want[i]
+
+
+@kernel
+def after_host(a: Audit, m: Machine, kind: int, aux: int, x: int, y: int, answer: int) -> None:
+    """F-H and F-T8: the host did something."""
+    slot = words.SLOTS + aux * words.SLOT_WORDS
+    if kind == op.UNMAP:
+        frames_are_gone(a, m, x, x + 1)
+    elif kind == op.CHANGE_PTE:
+        if y & 1:
+            frames_are_gone(a, m, x, x + 1)
+        else:
+            frames_are_read_only(a, m, au.H1, x, x + 1)
+    elif kind == op.MEM_DELETE:
+        base = m.vm[slot + words.SLOT_BASE]
+        frames_are_gone(a, m, base, base + m.vm[slot + words.SLOT_PAGES])
+    elif kind == op.DIRTYLOG or kind == op.LOG:
+        base = m.vm[slot + words.SLOT_BASE]
+        frames_are_read_only(a, m, au.T8, base, base + m.vm[slot + words.SLOT_PAGES])
+    elif kind == op.AGE:
+        touched_is_young(a, m, x, answer)
+    elif kind == op.SHRINK:
+        shrinker_counts_pages(a, m, answer)
+
+
+@kernel
+def is_due(a: Audit, m: Machine, kind: int, vcpu: int) -> bool:
+    """Is the host to be checked after this operation?"""
+    s = a.state
+    vm = m.vm
+    if kind == op.POKE or kind == op.NOTE or kind == op.VM or kind == op.BOOT_CR:
+        return False
+    if s[au.LEVEL] == au.EVERY:
+        left = vm[words.EXITS] != s[au.WAS_EXITS] or vm[words.INTERCEPTS] != s[au.WAS_INTERCEPTS]
+        if left or is_of_host(kind) or not op.LD <= kind <= op.ST1:
+            return True
+        return vm[words.TLB] != 0 or not s[au.WAS_LOADED]
+    if s[au.CREDIT] <= 0:
+        return False
+    if is_of_host(kind) or not op.LD <= kind <= op.ST1:
+        return True
+    return not s[au.WAS_LOADED] and uses_tables(m, cpu_of(vcpu))
+
+
+@kernel
+def after(a: Audit, m: Machine, g: Guest, ops: op.Operations, i: int, code: int, address: int) -> None:
+    """Check what one operation did."""
+    s = a.state
+    kind, vcpu = ops.kind[i], ops.vcpu[i]
+    synced = -1
+    if op.LD <= kind <= op.ST1:
+        after_access(a, m, g, ops, i, code, address)
+    elif kind == op.POKE or kind == op.TABLE_WRITE:
+        follow_memory(m, g, ops.a[i])
+        behind = int(kind == op.POKE and s[au.HAD_TABLE] != 0)
+        after_store(a, g, ops.a[i], behind)
+        if behind:
+            note_poke(a, ops.a[i] >> x86.PAGE_SHIFT)
+    elif op.BOOT <= kind <= op.SET_EFER:
+        register_write_is_the_architectures(
+            a, m, g, kind, vcpu, ops.a[i], ops.b[i], ops.want[i], code
+        )
+        if code != out.GP:
+            note_flush(a, vcpu)
+        if kind == op.SET_CR3 and s[au.WAS_LOADED] and uses_tables(m, cpu_of(vcpu)):
+            synced = vcpu
+    elif kind == op.INVLPG:
+        note_invlpg(a, vcpu, ops.a[i])
+        invalidated_leaf_is_right(a, m, g, vcpu, ops.a[i])
+    else:
+        if kind == op.MEM or kind == op.MEM_DELETE:
+            operation(g, kind, 0, 0, ops.aux[i], ops.a[i], ops.b[i], 0)
+        after_host(a, m, kind, ops.aux[i], ops.a[i], ops.b[i], address)
+    if s[au.POKED_COUNT]:
+        forget_pokes(a, m)
+    if is_due(a, m, kind, vcpu):
+        sweep(a, m, g, synced)
+
+
+@kernel
+def skipped_count(log: rec.Log) -> int:
+    """How many rows could not be executed so far."""
+    total = 0
+    for i in range(3):
+        total += log.state[rec.SKIPPED + i]
+    return total
+
+
+@door
+def run_checked(
+    m: Machine, g: Guest, a: Audit, ops: op.Operations, start: int, end: int, shift: int, log: rec.Log
+) -> int:
+    """Execute rows ``start`` to ``end`` - 1 and check after each; answers the first not done.
+
+    It ends where the host's own loop does, and where the audit needs longer arrays.
+    """
+    machine, rows, notes = m, ops, log
+    past_words = len(a.past)
+    m, g, a, ops, log = bare(m), bare(g), bare(a), bare(ops), bare(log)
+    s = a.state
+    for i in range(start, end):
+        kind = ops.kind[i]
+        if past_words - s[au.PAST_NEXT] < 2 * au.PAST_WORDS:
+            return i
+        s[au.NOW], s[au.EVENT] = i + shift + 1, ops.event[i]
+        s[au.CREDIT] += au.EARNED
+        written, skipped = log.state[rec.NEXT], skipped_count(log)
+        before(a, m, g, kind, ops.vcpu[i], ops.a[i])
+        if run(machine, rows, i, i + 1, shift, notes) == i:
+            return i
+        if skipped_count(log) != skipped:
+            continue
+        code, address = out.NONE, 0
+        if log.state[rec.NEXT] != written:
+            place = written * rec.PACKED_WORDS
+            code = log.records[place] >> rec.CODE_SHIFT & 15
+            address = log.records[place + 1]
+        elif op.LD <= kind <= op.ST1:  # as witnessed
+            code = out.PF if ops.cls[i] == op.WITNESS_FAULT else out.OK
+            address = ops.want[i]
+        after(a, m, g, ops, i, code, address)
+    return end
+
+
+@door
+def check_now(m: Machine, g: Guest, a: Audit, now: int, event: int) -> None:
+    """One sweep, after rows that were not followed: memory and registers are the host's."""
+    m, g, a = bare(m), bare(g), bare(a)
+    a.state[au.NOW], a.state[au.EVENT] = now, event
+    if a.state[au.LEVEL] == au.SAMPLED:
+        follow_all_memory(m, g)
+        for vcpu in range(m.vm[words.VCPU_COUNT]):
+            adopt_registers(m, g, vcpu)
+    sweep(a, m, g, -1)

@@ -1,0 +1,210 @@
+"""Allowed outcomes (F-T3, F-T5, F-T6): may this access have come out so?
+
+A processor may use entries it read at different times since its last flush, but never one that was
+absent, and a lower entry never from before the upper one that led to it (SDM 4.10.2 to 4.10.4).
+So the words of the tables are remembered with the times at which they changed, and an outcome that
+the tables do not give now is looked for among the mixes of what they held::
+
+    CR3 ─► level 4: now, or before t=40 ─► level 3: … ─► leaf: now, or before t=52
+
+A not-present fault, and one for a reserved bit, must be of what the tables hold now.
+"""
+
+from __future__ import annotations
+
+from refault.engines.audit import words as au
+from refault.engines.audit.paging import (
+    entry_at,
+    entry_bytes,
+    error_code,
+    find_leaf,
+    frame_mask,
+    leaf_address,
+    place_of,
+    refuses,
+    top_level,
+    top_table,
+)
+from refault.engines.audit.words import Audit
+from refault.engines.walk import words as arch
+from refault.engines.walk.paging import cpu_of, frame_of, is_leaf, levels_of, reserved_of
+from refault.engines.walk.words import Machine as Guest
+from refault.replay import outcomes as out
+from refault.replay import x86
+from refault.replay.compile.jit import kernel
+
+#: Steps of a search among old entries; one that takes more is taken for allowed.
+SEARCH_STEPS = 1 << 12
+
+
+@kernel
+def remember(a: Audit, gpa: int, value: int, behind: int) -> None:
+    """A word of guest memory held ``value`` until now; ``behind``: the MMU was not told."""
+    past = a.past
+    node = a.state[au.PAST_NEXT]
+    a.state[au.PAST_NEXT] = node + au.PAST_WORDS
+    head = (gpa >> 3 ^ gpa >> 17) & (au.HEADS - 1)
+    past[node + au.PAST_AT] = gpa
+    past[node + au.PAST_END] = a.state[au.NOW] | (au.BEHIND if behind else 0)
+    if behind:
+        a.state[au.HAS_BEHIND] = 1
+    past[node + au.PAST_VALUE] = value
+    past[node + au.PAST_BEFORE] = a.heads[head]
+    a.heads[head] = node
+
+
+@kernel
+def older(a: Audit, gpa: int, node: int, since: int) -> int:
+    """The next older value of a word that still stood after ``since``: its node, or 0.
+
+    ``node`` 0 begins with the value before the present one.
+    """
+    past = a.past
+    at = a.heads[(gpa >> 3 ^ gpa >> 17) & (au.HEADS - 1)] if node == 0 else past[node + au.PAST_BEFORE]
+    while at:  # one iteration per older node of the bucket; their times only decrease
+        end = past[at + au.PAST_END]
+        if end <= since and not a.state[au.HAS_BEHIND]:
+            return 0
+        if past[at + au.PAST_AT] == gpa and end > since:  # BEHIND is later than any time
+            return at
+        at = past[at + au.PAST_BEFORE]
+    return 0
+
+
+@kernel
+def flushed_at(a: Audit, vcpu: int, gva: int) -> int:
+    """The time since when a vCPU may use what it read for the page of ``gva``."""
+    cpu = au.CPUS + vcpu * au.CPU_WORDS
+    since = a.state[cpu + au.CPU_FLUSHED]
+    page = gva >> x86.PAGE_SHIFT
+    place = cpu + au.CPU_PAGES + 2 * (page & (au.CPU_PAGES_MAX - 1))
+    if a.state[place] == page and a.state[place + 1] > since:
+        return a.state[place + 1]
+    return since
+
+
+@kernel
+def note_flush(a: Audit, vcpu: int) -> None:
+    """The vCPU flushed everything."""
+    a.state[au.CPUS + vcpu * au.CPU_WORDS + au.CPU_FLUSHED] = a.state[au.NOW]
+
+
+@kernel
+def note_invlpg(a: Audit, vcpu: int, gva: int) -> None:
+    """The vCPU flushed one page; of several that share a place the latest is remembered."""
+    page = gva >> x86.PAGE_SHIFT
+    place = au.CPUS + vcpu * au.CPU_WORDS + au.CPU_PAGES + 2 * (page & (au.CPU_PAGES_MAX - 1))
+    a.state[place] = page
+    a.state[place + 1] = a.state[au.NOW]
+
+
+@kernel
+def now_gives(
+    a: Audit, g: Guest, vcpu: int, gva: int, write: int, user: int, fetch: int
+) -> int:
+    """What the tables give now: a gpa, or -1 - the code of a #PF."""
+    cpu = cpu_of(vcpu)
+    if not find_leaf(a, g, vcpu, gva):
+        return -1 - error_code(g, cpu, a.state[au.LEAF_CODE], write, user, fetch)
+    if levels_of(g, cpu) != x86.NONPAGING and refuses(
+        g, cpu, a.state[au.LEAF_GRANTS], a.state[au.LEAF_EXEC], write, user, fetch
+    ):
+        return -1 - error_code(g, cpu, x86.PF_PRESENT, write, user, fetch)
+    return a.state[au.LEAF_ADDRESS]
+
+
+@kernel
+def is_outside(g: Guest, gpa: int) -> bool:
+    """Is it the address of a device?"""
+    return frame_of(g, gpa >> x86.PAGE_SHIFT) == 0
+
+
+@kernel
+def matches(g: Guest, gives: int, code: int, address: int, fetch: int) -> bool:
+    """Is ``gives`` (a gpa, or -1 - #PF code) what an access with that outcome did?"""
+    if code == out.PF or code == out.PF_DIRECT:
+        return gives == -1 - address
+    if gives < 0:
+        return False
+    if is_outside(g, gives):
+        return code == out.FAIL if fetch else code == out.MMIO
+    return code == out.OK and gives == address
+
+
+@kernel
+def begin_level(a: Audit, depth: int, table: int, since: int, grants: int, may_fetch: int) -> None:
+    """Put a table on the search's stack, at its present entry."""
+    s = a.state
+    s[au.TABLE + depth] = table
+    s[au.SINCE + depth] = since
+    s[au.RIGHTS + depth] = grants
+    s[au.EXEC + depth] = may_fetch
+    s[au.AT + depth] = -1
+
+
+@kernel
+def was_allowed(
+    a: Audit, g: Guest, vcpu: int, gva: int, write: int, user: int, fetch: int, code: int, address: int
+) -> bool:
+    """Is there a mix of entries since the last flush that gives this outcome?
+
+    A depth-first search: at each level the present entry, then the older ones.
+    """
+    s = a.state
+    cpu = cpu_of(vcpu)
+    levels = levels_of(g, cpu)
+    if levels == x86.NONPAGING:
+        return False
+    table = top_table(g, cpu, levels, gva)
+    if table < 0:
+        return False
+    top = top_level(levels)
+    begin_level(a, 0, table, flushed_at(a, vcpu, gva), x86.PERMISSIONS, 1)
+    depth = 0
+    for _ in range(SEARCH_STEPS):
+        level = top - depth
+        gpa = place_of(levels, level, s[au.TABLE + depth], gva)
+        word = gpa & ~7
+        node = s[au.AT + depth]
+        if node < 0:
+            s[au.AT + depth] = 0
+            entry = entry_at(g, levels, gpa)
+            started = older(a, word, 0, s[au.SINCE + depth])
+        else:
+            node = older(a, word, node, s[au.SINCE + depth])
+            if node == 0:
+                depth -= 1
+                if depth < 0:
+                    return False
+                continue
+            s[au.AT + depth] = node
+            entry = a.past[node + au.PAST_VALUE]
+            if entry_bytes(levels) == 4:
+                entry = entry >> ((gpa & 4) << 3) & x86.U32
+            started = older(a, word, node, s[au.SINCE + depth])
+        # An entry is used from the time at which it began to stand, or from the flush on.
+        since = s[au.SINCE + depth]
+        if started and not a.past[started + au.PAST_END] & au.BEHIND:
+            since = max(since, a.past[started + au.PAST_END])
+        is_now = node < 0
+        leaf = is_leaf(g, cpu, levels, level, entry)
+        reserved = entry & reserved_of(g, cpu, levels, level, leaf)
+        if not entry & x86.PRESENT or reserved:
+            bits = x86.PF_PRESENT | x86.PF_RSVD if entry & x86.PRESENT else 0
+            gives = -1 - error_code(g, cpu, bits, write, user, fetch)
+            if is_now and matches(g, gives, code, address, fetch):
+                return True
+            continue
+        grants = s[au.RIGHTS + depth] & entry
+        may_fetch = s[au.EXEC + depth] and not (levels != x86.LEGACY_LEVELS and entry < 0)
+        if not leaf:
+            depth += 1
+            begin_level(a, depth, entry & frame_mask(levels), since, grants, may_fetch)
+            continue
+        if refuses(g, cpu, grants, may_fetch, write, user, fetch):
+            gives = -1 - error_code(g, cpu, x86.PF_PRESENT, write, user, fetch)
+        else:
+            gives = leaf_address(levels, level, entry, gva)
+        if matches(g, gives, code, address, fetch):
+            return True
+    return True
