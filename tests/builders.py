@@ -8,6 +8,7 @@ from db.models import FIRST_PROJECT
 from db.repositories import results
 from db.shards import claiming, leases, recording
 from db.shards.recording import Computed
+from refault.audits import AuditReport, Broken
 from refault.catalogue import SEED_SERIES, PatchSet, prefix_label, prefixes, resolve
 from refault.compare import Column
 from refault.results import COUNTERS, SEMANTICS, Finding, RunResult
@@ -37,6 +38,41 @@ def make_finding(**given) -> Finding:
         "message": "st user reached 0x29e6000; real guest: #PF 6",
     }
     return Finding(**(fields | given))
+
+
+def make_broken(check, *, operation_index=12, count=1, exception=None, **given) -> Broken:
+    """A check that failed at one place, unless told otherwise."""
+    fields = {
+        "check": check,
+        "event_index": operation_index + 30,
+        "operation_index": operation_index,
+        "operation": "unmap gfn 0x300",
+        "vcpu": None,
+        "address": 0x300,
+        "address_kind": "gfn",
+        "got": "a leaf maps it",
+        "want": "no leaf",
+        "count": count,
+        "exception": exception,
+    }
+    return Broken(**(fields | given))
+
+
+def make_report(*broken, variant="base", trace="linux61-boot-1cpu", **given) -> AuditReport:
+    """The audit of a run that ended; each of ``broken`` is a finding, or the name of a check."""
+    fields = {
+        "trace_digest": digest_of(trace),
+        "variant_digest": digest_of(variant),
+        "variant_name": variant,
+        "simulator_digest": digest_of("simulator"),
+        "engine": "shadow",
+        "level": "every",
+        "operation_count": 1_881_074,
+        "sweeps": 1_000,
+        "accesses": 1_855_437,
+        "broken": tuple(make_broken(e) if isinstance(e, str) else e for e in broken),
+    }
+    return AuditReport(**(fields | given))
 
 
 def make_result(

@@ -17,10 +17,11 @@ from refault.compare.comparison import (
     compare,
 )
 from refault.compare.documents import to_csv, to_dict, to_markdown
+from refault.compare.judging import COSTS, Evidence, Limit, Threshold, judge
 from refault.compare.laws import check
 from refault.compare.overall import JudgedTrace, Overall, Reason, overall, overall_of, worst_known
 from refault.compare.text import to_text
-from refault.compare.verdicts import COSTS, Evidence, Limit, Threshold, Verdict, judge
+from refault.compare.verdicts import Verdict
 
 __all__ = [
     "COSTS",

@@ -9,16 +9,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from refault.compare.percent import percent_text
-from refault.compare.verdicts import (
+from refault.audits import AuditReport
+from refault.compare.judging import (
     COSTS,
     Evidence,
     Threshold,
-    Verdict,
     costs_among,
     is_same_to_guest,
     judge,
 )
+from refault.compare.percent import percent_text
+from refault.compare.verdicts import Verdict
 from refault.errors import ComparisonError
 from refault.facts import facts_of
 from refault.lineage import present_name
@@ -34,6 +35,7 @@ class Column:
     not be trusted, ``error`` why there is none. ``variant_digest`` may be left
     out where there is a result. ``stored_digest`` is the digest of the result,
     where somebody has kept it, ``engine`` the one that would make a result.
+    ``audit`` is what an audit of the run found, where one was made.
     """
 
     label: str
@@ -46,6 +48,7 @@ class Column:
     error: str | None = None
     stored_digest: str | None = None
     engine: str | None = None
+    audit: AuditReport | None = None
 
     @property
     def result_digest(self) -> str | None:
@@ -79,6 +82,7 @@ class ComparedColumn:
     reason: str
     is_same_to_guest: bool | None
     engine: str
+    audit: AuditReport | None = None
 
     @property
     def label(self) -> str:
@@ -182,6 +186,11 @@ class Comparison:
         return tuple(dict.fromkeys(column.engine for column in self.columns))
 
     @property
+    def is_audited(self) -> bool:
+        """Whether any column was audited."""
+        return any(column.audit is not None for column in self.columns)
+
+    @property
     def worst_verdict(self) -> Verdict:
         """The worst verdict of any column."""
         return min((column.verdict for column in self.columns), key=lambda verdict: verdict.rank)
@@ -281,6 +290,7 @@ def _judged(groups: Sequence[Sequence[Column]], threshold: Threshold) -> tuple[C
             column.state,
             _alarm(group),
             column.error,
+            _audit(group),
         )
         for column, group in zip(told, groups, strict=True)
     ]
@@ -299,11 +309,16 @@ def _judged(groups: Sequence[Sequence[Column]], threshold: Threshold) -> tuple[C
             reason=reason,
             is_same_to_guest=is_same_to_guest(column.result, base_result),
             engine=column.result.engine if column.result else column.engine or SHADOW,
+            audit=_audit(group),
         )
         for column, group, (verdict, reason) in zip(
             told, groups, judge(evidence, threshold), strict=True
         )
     )
+
+
+def _audit(group: Sequence[Column]) -> AuditReport | None:
+    return next((column.audit for column in group if column.audit is not None), None)
 
 
 def _alarm(group: Sequence[Column]) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from refault.compare import titles
+from refault.compare.audit_section import audit_dict, audit_items
 from refault.compare.comparison import ComparedColumn, Comparison, Row
 from refault.compare.layout import clean
 from refault.compare.percent import change_text
@@ -53,8 +54,10 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
 
     Lists ``values``, ``changes`` and ``percents`` of a row follow ``columns``;
     None where a column has no result. Counts are exact integers. Counters
-    stand in reading order, the costs first.
+    stand in reading order, the costs first. Where any column was audited,
+    ``audit`` has the failed checks and the reports.
     """
+    audit = {"audit": audit_dict(comparison)} if comparison.is_audited else {}
     trace = comparison.trace
     return {
         "version": COMPARISON_VERSION,
@@ -86,7 +89,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
         ],
         "semantics_note": semantics_note(comparison),
         "notes": notes_of([comparison]),
-    }
+    } | audit
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
@@ -236,11 +239,14 @@ def _markdown_trace(comparison: Comparison, *, every_counter: bool) -> list[str]
     note = semantics_note(comparison)
     lines += [_plain(note), ""] if note else []
     for column in columns:
-        if column.verdict is not Verdict.BASE:
+        if column.verdict is not Verdict.BASE or column.reason:
             lines.append(
                 f"- **{_plain(column.label)}** {column.verdict.title}: {_plain(column.reason)}"
             )
             lines += [f"  - {_plain(finding)}" for finding in findings_of(column)]
+    headline, *items = audit_items(comparison, [column.label for column in columns]) or [""]
+    if headline:
+        lines += ["", _plain(headline), "", *(f"- {_plain(item)}" for item in items)]
     return [*lines, ""]
 
 

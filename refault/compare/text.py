@@ -8,6 +8,7 @@
     for each trace
         verdict of each column, then what the guest saw, then the counters that differ
         why each verdict, and the first finding of each column
+        what audits found                              (where there are any)
     what was left out, which simulator, and the command that gives the same again
 """
 
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from refault.compare import layout, titles
+from refault.compare.audit_section import audit_text
 from refault.compare.comparison import ComparedColumn, Comparison, Row
 from refault.compare.grid import CELL_WIDTH, LABEL_WIDTH, Table
 from refault.compare.overall import Overall
@@ -261,7 +263,12 @@ def _trace(comparison: Comparison, names: _Names, width: int, *, every_counter: 
         for row in group:
             _add_counter(table, row)
     lines += ["", *table.lines(width), *_after_table(comparison, shown, width)]
-    return [*lines, *_explained(comparison, names, width)]
+    labels = [names.line(column) for column in comparison.columns]
+    return [
+        *lines,
+        *_explained(comparison, names, width),
+        *audit_text(comparison, labels, width),
+    ]
 
 
 def _that_counts(comparison: Comparison) -> str:
@@ -334,7 +341,7 @@ def _explained(comparison: Comparison, names: _Names, width: int) -> list[str]:
     lines: list[str] = []
     told: dict[tuple[object, ...], str] = {}
     for column in comparison.columns:
-        if column.verdict is Verdict.BASE:
+        if column.verdict is Verdict.BASE and not column.reason:
             continue
         label = names.line(column)
         start = f"{label}  "
@@ -347,8 +354,9 @@ def _explained(comparison: Comparison, names: _Names, width: int) -> list[str]:
         else:
             findings = list(key)
             told.setdefault(key, label)
+        title = "" if column.verdict is Verdict.BASE else column.verdict.title
         lines += layout.wrap(
-            f"{column.verdict.title}: {reason}." if reason else f"{column.verdict.title}.",
+            f"{': '.join(filter(None, (title, reason)))}.",
             width,
             first=start if layout.display_width(start) < width // 2 else "",
             indent=indent,

@@ -38,6 +38,7 @@ def test_verdicts_stand_in_the_order_they_are_decided_in():
         "guest-visible-change",
         "crashed",
         "regression",
+        "repair",
         "improvement",
         "unchanged",
         "identical",
@@ -45,7 +46,7 @@ def test_verdicts_stand_in_the_order_they_are_decided_in():
         "missing",
         "base",
     ]
-    assert [verdict.rank for verdict in Verdict] == list(range(11))
+    assert [verdict.rank for verdict in Verdict] == list(range(12))
     assert all(len(verdict.word) <= 10 for verdict in Verdict)
 
 

@@ -210,7 +210,8 @@ class BatchVerdict(Document):
 
     status: str = Field(
         description="integrity, broken-invariant, guest-visible-change, crashed, regression, "
-        "missing, improvement, unchanged or identical: the first of these that any cell has"
+        "missing, repair, improvement, unchanged or identical: the first of these that any cell "
+        "has"
     )
     title: str
     exit_code: int = Field(

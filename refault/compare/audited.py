@@ -1,0 +1,191 @@
+"""What the audits of a column and of its base say together: what is repaired, broken, or lawful.
+
+Checks are told apart with the known exception that explains them: a leaf that is too permissive by
+``F-X1`` is another defect than one by ``F-X2``, or than one that nothing explains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from refault.audits import CHECKS, COST_CHECKS, AuditReport
+
+#: Checks that say whether what an access came out as is what the guest's tables allow.
+OUTCOME_CHECKS = frozenset({"F-T3", "F-T5", "F-T7", "F-P1"})
+#: Checks of what else is in the outcomes: effects of register writes, and answers to the host.
+_ANSWER_CHECKS = frozenset({"F-T8", "F-P2", "F-H2", "F-H3"})
+_SEEN_CHECKS = OUTCOME_CHECKS | _ANSWER_CHECKS
+
+#: So many checks are named in one sentence; the section below the table has all of them.
+_NAMED_MAX = 3
+
+
+class Failure(NamedTuple):
+    """A check that failed in an audit, and where first; ``exception`` explains it, if known.
+
+    ``place_count`` is the number of different places, all of that check and exception together.
+    """
+
+    check: str
+    exception: str | None
+    place_count: int
+    operation_index: int
+    event_index: int
+    operation: str
+
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """What makes it the same failure in another audit."""
+        return self.check, self.exception
+
+    @property
+    def title(self) -> str:
+        """What should hold."""
+        return CHECKS[self.check]
+
+    @property
+    def name(self) -> str:
+        """The check, and its exception: ``F-C1 (F-X6, known)``."""
+        return self.check if self.exception is None else f"{self.check} ({self.exception}, known)"
+
+    @property
+    def places(self) -> str:
+        """How often: ``3 places``."""
+        return f"{self.place_count} place{'' if self.place_count == 1 else 's'}"
+
+
+def failures_of(report: AuditReport) -> tuple[Failure, ...]:
+    """What failed in an audit, in the order of CHECKS."""
+    found: dict[tuple[str, str | None], Failure] = {}
+    for each in report.broken:
+        place = (each.operation_index, each.event_index, each.operation)
+        now = Failure(each.check, each.exception, each.count, *place)
+        known = found.get(now.key)
+        if known is not None:
+            first = min(known, now, key=lambda failure: failure.operation_index)
+            now = first._replace(place_count=known.place_count + now.place_count)
+        found[now.key] = now
+    order = list(CHECKS)
+    return tuple(sorted(found.values(), key=lambda each: (order.index(each.check), each[1] or "")))
+
+
+class Beside(NamedTuple):
+    """A column's audit beside its base's: what fails only there, only in the base, or in both.
+
+    ``needless`` are the checks of lost work, with the column's number of places and the base's,
+    where they differ.
+    """
+
+    new: tuple[Failure, ...]
+    repaired: tuple[Failure, ...]
+    both: tuple[Failure, ...]
+    needless: tuple[tuple[str, int, int], ...]
+    is_sampled: bool
+
+    @classmethod
+    def of(
+        cls, column: AuditReport | None, base: AuditReport | None, base_end: int | None
+    ) -> Beside | None:
+        """The two together; None unless both audits are there and looked equally closely.
+
+        ``base_end`` is the operation at which the base stopped, or None. A known exception that
+        the column meets only after that is not held against it.
+        """
+        if column is None or base is None or column.level != base.level:
+            return None
+        now, before = failures_of(column), failures_of(base)
+        known = {each.key for each in before}
+        fails = {each.key for each in now}
+        new = [each for each in now if each.key not in known]
+        if base_end is not None:
+            new = [e for e in new if e.exception is None or e.operation_index <= base_end]
+        return cls(
+            new=_without_costs(new),
+            repaired=_without_costs([each for each in before if each.key not in fails]),
+            both=_without_costs([each for each in now if each.key in known]),
+            needless=_needless(column, base),
+            is_sampled=base.level.startswith("sampled"),
+        )
+
+    @property
+    def is_guest_visible(self) -> bool:
+        """Whether all that is new is that accesses come out as no table of the guest allows."""
+        return all(each.check in OUTCOME_CHECKS for each in self.new)
+
+    @property
+    def broken(self) -> str:
+        """What fails only in the column, as a sentence."""
+        start = "fails"
+        if self.is_guest_visible:
+            start = "the outcome is one the guest's tables do not allow, and base's is lawful:"
+        told = (
+            f"{each.name} at operation {each.operation_index} ({each.operation}), "
+            f"{each.places}: {each.title}"
+            for each in self.new
+        )
+        text = f"{start} {_listed(list(told))}"
+        return text if self.is_guest_visible else f"{text}; base passes"
+
+    @property
+    def repairs(self) -> str:
+        """What fails only in the base, as a sentence."""
+        return f"repairs {_listed([f'{each.name}: {each.title}' for each in self.repaired])}"
+
+    @property
+    def lawful(self) -> str:
+        """Where the outcomes differ: which of the two the guest's tables and the host allow."""
+        if _is_seen(self.repaired):
+            return "where the outcomes differ, base's are not lawful"
+        wrong = [each.name for each in self.both if each.check in _SEEN_CHECKS]
+        if wrong:
+            return f"neither is lawful throughout: both fail {', '.join(wrong)}"
+        if self.is_sampled:
+            return "samples found nothing unlawful in either"
+        return "both are lawful"
+
+    @property
+    def costs(self) -> str:
+        """What explains costs, as a clause; empty if nothing does."""
+        return "; ".join(
+            f"fails {check} at {now} places (base at {before}): {CHECKS[check]}"
+            for check, now, before in self.needless
+        )
+
+
+def own_failures(report: AuditReport) -> tuple[tuple[Failure, ...], tuple[Failure, ...]]:
+    """What fails in one audit alone: what nothing explains, and the known exceptions."""
+    found = _without_costs(failures_of(report))
+    unknown = tuple(each for each in found if each.exception is None)
+    return unknown, tuple(each for each in found if each.exception is not None)
+
+
+def of_base(failures: Sequence[Failure]) -> str:
+    """What fails in the base, as a sentence."""
+    told = (
+        each.name
+        if each.exception is not None
+        else f"{each.name} at operation {each.operation_index}, {each.places}: {each.title}"
+        for each in failures
+    )
+    return f"the base fails {_listed(list(told))}"
+
+
+def _is_seen(failures: Sequence[Failure]) -> bool:
+    return any(each.check in _SEEN_CHECKS for each in failures)
+
+
+def _without_costs(failures: Collection[Failure]) -> tuple[Failure, ...]:
+    return tuple(each for each in failures if each.check not in COST_CHECKS)
+
+
+def _needless(column: AuditReport, base: AuditReport) -> tuple[tuple[str, int, int], ...]:
+    now, before = column.failed, base.failed
+    counts = ((name, now.get(name, 0), before.get(name, 0)) for name in sorted(COST_CHECKS))
+    return tuple((name, here, there) for name, here, there in counts if here != there)
+
+
+def _listed(told: Sequence[str]) -> str:
+    more = len(told) - _NAMED_MAX
+    ending = f"; and {more} more check{'s' if more > 1 else ''}" if more > 0 else ""
+    return "; ".join(told[:_NAMED_MAX]) + ending
