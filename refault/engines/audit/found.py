@@ -42,9 +42,9 @@ def report(
     if not is_new(a, key):
         return -1
     state = a.state
+    state[au.COUNTS + check] += 1
     at = state[au.FOUND]
-    if at >= au.FOUND_MAX:
-        state[au.LOST] += 1
+    if state[au.COUNTS + check] > au.KEPT or at >= au.FOUND_MAX:
         return -1
     state[au.FOUND] = at + 1
     first = at * au.FOUND_WORDS
@@ -59,6 +59,8 @@ def report(
     found[first + au.DETAIL] = detail
     for i in range(au.WATCH_COUNT):
         found[first + au.WATCHES + i] = NO_WATCH
+    for i in range(4):
+        found[first + au.OP_KIND + i] = state[au.NOW_KIND + i]
     return first
 
 

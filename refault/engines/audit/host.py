@@ -31,9 +31,7 @@ class Host(shadow.Host):
     ``guest`` are the same processors by the rules of the architecture alone, on the same memory.
     """
 
-    def __init__(
-        self, variant: Variant, header: TraceHeader, budget: Budget, level: Level
-    ) -> None:
+    def __init__(self, variant: Variant, header: TraceHeader, budget: Budget, level: Level) -> None:
         super().__init__(variant, header, budget, Watch())
         self.level = level
         self.audit = words.create(_NUMBERS[level.name])
@@ -58,9 +56,7 @@ class Host(shadow.Host):
     def _fit(self) -> None:
         """Let what lies beside the host's arrays be as long as they are."""
         m = self.machine
-        self.audit = words.reserve(
-            self.audit, len(m.frame), len(m.page), self._audit_share.ask
-        )
+        self.audit = words.reserve(self.audit, len(m.frame), len(m.page), self._audit_share.ask)
         self.guest = self.guest._replace(mem=m.mem)
         self._audit_share.settle([*self.audit, self.guest.state, self.guest.frames])
 

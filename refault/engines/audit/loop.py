@@ -108,14 +108,12 @@ def before(a: Audit, m: Machine, g: Guest, kind: int, vcpu: int, address: int) -
     s = a.state
     vm = m.vm
     s[au.WAS_EXITS], s[au.WAS_INTERCEPTS] = vm[words.EXITS], vm[words.INTERCEPTS]
-    s[au.WAS_ZAPPED] = vm[words.SHADOW_ZAPPED]
+    s[au.WAS_FLOODED] = vm[words.FLOODED]
     s[au.STORE_AT], s[au.OTHER_AT], s[au.HAD_TABLE] = -1, -1, 0
     if op.BOOT <= kind <= op.INVLPG:
         s[au.WAS_LOADED] = vcpu < vm[words.VCPU_COUNT] and uses_tables(m, cpu_of(vcpu))
     if op.ST <= kind <= op.ST1:
         before_store(a, m, g, vcpu, address)
-        if s[au.STORE_AT] >= 0:
-            s[au.HAD_TABLE] = has_page(m, s[au.STORE_AT] >> x86.PAGE_SHIFT)
     elif kind == op.POKE or kind == op.TABLE_WRITE:
         s[au.STORE_AT], s[au.STORE_OLD] = address & ~7, old_word(g, address)
         s[au.HAD_TABLE] = has_page(m, address >> x86.PAGE_SHIFT)
@@ -191,7 +189,15 @@ def forget_pokes(a: Audit, m: Machine) -> None:
 
 @kernel
 def access_is_allowed(
-    a: Audit, m: Machine, g: Guest, kind: int, vcpu: int, user: int, gva: int, code: int, address: int
+    a: Audit,
+    m: Machine,
+    g: Guest,
+    kind: int,
+    vcpu: int,
+    user: int,
+    gva: int,
+    code: int,
+    address: int,
 ) -> None:
     """F-T5 and F-T7: the outcome of an access."""
     s = a.state
@@ -238,9 +244,8 @@ def after_access(
         emulated = left and m.vm[words.OUT_EMULATED]
         if kind >= op.ST:
             after_store(a, g, address, 0)
-            if emulated and s[au.HAD_TABLE] and m.vm[words.SHADOW_ZAPPED] != s[au.WAS_ZAPPED]:
-                if not has_page(m, address >> x86.PAGE_SHIFT):
-                    store_drops_no_table(a, m, g, vcpu, address, store_size(kind))
+            if emulated and m.vm[words.FLOODED] != s[au.WAS_FLOODED]:
+                store_drops_no_table(a, m, g, vcpu, address, store_size(kind))
         if not emulated:
             note_touch(a, m, address, shadow_leaf(m, cpu_of(vcpu), gva & ((1 << 48) - 1)))
     # What the real guest saw there is what its hardware did.
@@ -300,7 +305,9 @@ def is_due(a: Audit, m: Machine, kind: int, vcpu: int) -> bool:
 
 
 @kernel
-def after(a: Audit, m: Machine, g: Guest, ops: op.Operations, i: int, code: int, address: int) -> None:
+def after(
+    a: Audit, m: Machine, g: Guest, ops: op.Operations, i: int, code: int, address: int
+) -> None:
     """Check what one operation did."""
     s = a.state
     kind, vcpu = ops.kind[i], ops.vcpu[i]
@@ -345,7 +352,14 @@ def skipped_count(log: rec.Log) -> int:
 
 @door
 def run_checked(
-    m: Machine, g: Guest, a: Audit, ops: op.Operations, start: int, end: int, shift: int, log: rec.Log
+    m: Machine,
+    g: Guest,
+    a: Audit,
+    ops: op.Operations,
+    start: int,
+    end: int,
+    shift: int,
+    log: rec.Log,
 ) -> int:
     """Execute rows ``start`` to ``end`` - 1 and check after each; answers the first not done.
 
@@ -360,6 +374,8 @@ def run_checked(
         if past_words - s[au.PAST_NEXT] < 2 * au.PAST_WORDS:
             return i
         s[au.NOW], s[au.EVENT] = i + shift + 1, ops.event[i]
+        s[au.NOW_KIND], s[au.NOW_VCPU] = kind, ops.vcpu[i] | ops.user[i] << 8
+        s[au.NOW_A], s[au.NOW_B] = ops.a[i], ops.b[i]
         s[au.CREDIT] += au.EARNED
         written, skipped = log.state[rec.NEXT], skipped_count(log)
         before(a, m, g, kind, ops.vcpu[i], ops.a[i])

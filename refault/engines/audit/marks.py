@@ -39,14 +39,17 @@ def path_is_marked(a: Audit, m: Machine, vcpu: int, level: int, top: int, check_
     if check_reach:
         found = report(a, au.U4, vcpu, m.page[unsync + words.GFN], 0, 0, 0)
         watched(a, found, au.WATCH_PAGE, unsync + words.UNSYNC)
+    below_is_marked = 0
     for above in range(level, top + 1):
         sptep = s[au.AT + above]
         if is_marked(m, sptep):
+            below_is_marked = 1
             continue
         sp = page_of(sptep)
         index = sptep & 511
-        found = report(a, au.U1, vcpu, m.page[sp + words.GFN] << 9 | index, above, 0,
-                       m.page[unsync + words.GFN])
+        place = m.page[sp + words.GFN] << 9 | index
+        gfn = m.page[unsync + words.GFN]
+        found = report(a, au.U1, vcpu, place, above, below_is_marked, gfn)
         watched(a, found, au.WATCH_PAGE, sp + words.BITMAP + (index >> 5))
         watched(a, found, au.WATCH_PAGE, unsync + words.UNSYNC)
         watched(a, found, au.WATCH_SPT, sptep)

@@ -60,7 +60,11 @@ def older(a: Audit, gpa: int, node: int, since: int) -> int:
     ``node`` 0 begins with the value before the present one.
     """
     past = a.past
-    at = a.heads[(gpa >> 3 ^ gpa >> 17) & (au.HEADS - 1)] if node == 0 else past[node + au.PAST_BEFORE]
+    at = (
+        a.heads[(gpa >> 3 ^ gpa >> 17) & (au.HEADS - 1)]
+        if node == 0
+        else past[node + au.PAST_BEFORE]
+    )
     while at:  # one iteration per older node of the bucket; their times only decrease
         end = past[at + au.PAST_END]
         if end <= since and not a.state[au.HAS_BEHIND]:
@@ -99,9 +103,7 @@ def note_invlpg(a: Audit, vcpu: int, gva: int) -> None:
 
 
 @kernel
-def now_gives(
-    a: Audit, g: Guest, vcpu: int, gva: int, write: int, user: int, fetch: int
-) -> int:
+def now_gives(a: Audit, g: Guest, vcpu: int, gva: int, write: int, user: int, fetch: int) -> int:
     """What the tables give now: a gpa, or -1 - the code of a #PF."""
     cpu = cpu_of(vcpu)
     if not find_leaf(a, g, vcpu, gva):
@@ -135,16 +137,24 @@ def matches(g: Guest, gives: int, code: int, address: int, fetch: int) -> bool:
 def begin_level(a: Audit, depth: int, table: int, since: int, grants: int, may_fetch: int) -> None:
     """Put a table on the search's stack, at its present entry."""
     s = a.state
-    s[au.TABLE + depth] = table
-    s[au.SINCE + depth] = since
-    s[au.RIGHTS + depth] = grants
-    s[au.EXEC + depth] = may_fetch
-    s[au.AT + depth] = -1
+    s[au.SEEK_TABLE + depth] = table
+    s[au.SEEK_SINCE + depth] = since
+    s[au.SEEK_RIGHTS + depth] = grants
+    s[au.SEEK_EXEC + depth] = may_fetch
+    s[au.SEEK_NODE + depth] = -1
 
 
 @kernel
 def was_allowed(
-    a: Audit, g: Guest, vcpu: int, gva: int, write: int, user: int, fetch: int, code: int, address: int
+    a: Audit,
+    g: Guest,
+    vcpu: int,
+    gva: int,
+    write: int,
+    user: int,
+    fetch: int,
+    code: int,
+    address: int,
 ) -> bool:
     """Is there a mix of entries since the last flush that gives this outcome?
 
@@ -163,27 +173,27 @@ def was_allowed(
     depth = 0
     for _ in range(SEARCH_STEPS):
         level = top - depth
-        gpa = place_of(levels, level, s[au.TABLE + depth], gva)
+        gpa = place_of(levels, level, s[au.SEEK_TABLE + depth], gva)
         word = gpa & ~7
-        node = s[au.AT + depth]
+        node = s[au.SEEK_NODE + depth]
         if node < 0:
-            s[au.AT + depth] = 0
+            s[au.SEEK_NODE + depth] = 0
             entry = entry_at(g, levels, gpa)
-            started = older(a, word, 0, s[au.SINCE + depth])
+            started = older(a, word, 0, s[au.SEEK_SINCE + depth])
         else:
-            node = older(a, word, node, s[au.SINCE + depth])
+            node = older(a, word, node, s[au.SEEK_SINCE + depth])
             if node == 0:
                 depth -= 1
                 if depth < 0:
                     return False
                 continue
-            s[au.AT + depth] = node
+            s[au.SEEK_NODE + depth] = node
             entry = a.past[node + au.PAST_VALUE]
             if entry_bytes(levels) == 4:
                 entry = entry >> ((gpa & 4) << 3) & x86.U32
-            started = older(a, word, node, s[au.SINCE + depth])
+            started = older(a, word, node, s[au.SEEK_SINCE + depth])
         # An entry is used from the time at which it began to stand, or from the flush on.
-        since = s[au.SINCE + depth]
+        since = s[au.SEEK_SINCE + depth]
         if started and not a.past[started + au.PAST_END] & au.BEHIND:
             since = max(since, a.past[started + au.PAST_END])
         is_now = node < 0
@@ -195,8 +205,8 @@ def was_allowed(
             if is_now and matches(g, gives, code, address, fetch):
                 return True
             continue
-        grants = s[au.RIGHTS + depth] & entry
-        may_fetch = s[au.EXEC + depth] and not (levels != x86.LEGACY_LEVELS and entry < 0)
+        grants = s[au.SEEK_RIGHTS + depth] & entry
+        may_fetch = s[au.SEEK_EXEC + depth] and not (levels != x86.LEGACY_LEVELS and entry < 0)
         if not leaf:
             depth += 1
             begin_level(a, depth, entry & frame_mask(levels), since, grants, may_fetch)

@@ -116,7 +116,9 @@ def find_leaf(a: Audit, g: Guest, vcpu: int, gva: int) -> bool:
 
 
 @kernel
-def refuses(g: Guest, cpu: int, grants: int, may_fetch: int, write: int, user: int, fetch: int) -> bool:
+def refuses(
+    g: Guest, cpu: int, grants: int, may_fetch: int, write: int, user: int, fetch: int
+) -> bool:
     """Do rights that all levels grant together refuse an access?"""
     guarded = user or g.state[cpu + arch.CR0] & x86.CR0_WP
     return (

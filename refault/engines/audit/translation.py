@@ -58,6 +58,7 @@ BEHIND_TABLE = 128  # the shadow has a large leaf where the guest has a table
 BELOW_LARGE = 1 << 16  # below a large guest page
 OUT_OF_SYNC = 1 << 17
 OLDER = 1 << 18  # its value stood before the entry above it
+ABOVE = 1 << 19  # the guest's entries above its leaf refuse it
 PLACE_SHIFT = 24  # and above: the place of the shadow entry
 
 
@@ -87,7 +88,9 @@ def excess(a: Audit, g: Guest, cpu: int, spte: int, frame: int) -> int:
 
 
 @kernel
-def one_was_allowed(a: Audit, g: Guest, vcpu: int, gva: int, frame: int, kind: int, user: int) -> bool:
+def one_was_allowed(
+    a: Audit, g: Guest, vcpu: int, gva: int, frame: int, kind: int, user: int
+) -> bool:
     """Might an access reach ``frame`` at ``gva``, now or by what was read since the last flush?"""
     write, fetch = int(kind == 1), int(kind == 2)
     if now_gives(a, g, vcpu, gva, write, user, fetch) == frame:
@@ -141,7 +144,9 @@ def tell_leaf(
 
 
 @kernel
-def check_leaf(a: Audit, m: Machine, g: Guest, vcpu: int, gva: int, sp: int, sptep: int, grants: int) -> None:
+def check_leaf(
+    a: Audit, m: Machine, g: Guest, vcpu: int, gva: int, sp: int, sptep: int, grants: int
+) -> None:
     """F-T1 (a page in sync) or F-T3, F-U5 (out of sync): ``LEAF_*`` hold the guest's leaf."""
     s = a.state
     spte = m.spt[sptep]
@@ -153,6 +158,13 @@ def check_leaf(a: Audit, m: Machine, g: Guest, vcpu: int, gva: int, sp: int, spt
         return
     if m.page[sp + words.ROLE] & words.ROLE_DIRECT:
         how |= BELOW_LARGE
+    above, may_fetch = s[au.RIGHTS + level_of(m, sp)], s[au.EXEC + level_of(m, sp)]
+    if (
+        (how & WRITES and not above & x86.WRITABLE)
+        or (how & USER and not above & x86.USER)
+        or (how & FETCHES and not may_fetch)
+    ):
+        how |= ABOVE
     check = au.T1
     if m.page[sp + words.UNSYNC]:
         if s[au.LEVEL] == au.SAMPLED:
@@ -172,7 +184,7 @@ def guest_entry(a: Audit, g: Guest, cpu: int, levels: int, level: int, gva: int)
     1: it leads to a table, whose place is in ``LEAF_ADDRESS``. 0: it is a leaf, or there is none.
     """
     s = a.state
-    s[au.LEAF_CODE], s[au.LEAF_DIRTY] = 0, s[au.HAS + level] & 1
+    s[au.LEAF_CODE], s[au.LEAF_DIRTY] = 0, s[au.DIRTY + level] & 1
     s[au.LEAF_GRANTS], s[au.LEAF_EXEC] = s[au.RIGHTS + level], s[au.EXEC + level]
     if s[au.LINEAR + level] >= 0:
         s[au.LEAF_FOUND] = 1
@@ -209,8 +221,8 @@ def descend(a: Audit, level: int, child: int, gva: int, is_table: int, grants: i
     below = level - 1
     s[au.AT + below], s[au.INDEX + below], s[au.GVA + below] = table_of(child), 0, gva
     s[au.RIGHTS + below], s[au.EXEC + below] = s[au.LEAF_GRANTS], s[au.LEAF_EXEC]
-    s[au.HAS + below] = s[au.LEAF_DIRTY]
-    s[au.DENIED + below] = grants
+    s[au.DIRTY + below] = s[au.LEAF_DIRTY]
+    s[au.LINKS + below] = grants
     s[au.LINEAR + below] = -1
     if is_table:
         s[au.TABLE + below] = s[au.LEAF_ADDRESS]
@@ -222,7 +234,9 @@ def descend(a: Audit, level: int, child: int, gva: int, is_table: int, grants: i
 
 
 @kernel
-def leaves_grant_no_more(a: Audit, m: Machine, g: Guest, vcpu: int, root: int, first_gva: int) -> None:
+def leaves_grant_no_more(
+    a: Audit, m: Machine, g: Guest, vcpu: int, root: int, first_gva: int
+) -> None:
     """F-T1, F-T3, F-U5: all leaves below one root of a vCPU."""
     s = a.state
     cpu = cpu_of(vcpu)
@@ -261,14 +275,14 @@ def leaves_grant_no_more(a: Audit, m: Machine, g: Guest, vcpu: int, root: int, f
             stale = is_indirect(m, child) and is_poked(a, m.page[child + words.GFN])
             if stale or m.page[child + words.FREED] or level_of(m, child) != level - 1:
                 continue
-            descend(a, level, child, gva, is_table, s[au.DENIED + level] & spte)
+            descend(a, level, child, gva, is_table, s[au.LINKS + level] & spte)
             level -= 1
             continue
         if is_table:
             s[au.LEAF_FOUND], s[au.LEAF_CODE] = 0, 0
             tell_leaf(a, g, au.T1, vcpu, shown, spte, BEHIND_TABLE, sptep)
             continue
-        check_leaf(a, m, g, vcpu, shown, sp, sptep, s[au.DENIED + level])
+        check_leaf(a, m, g, vcpu, shown, sp, sptep, s[au.LINKS + level])
 
 
 @kernel
@@ -315,7 +329,12 @@ def check_tlb_entry(a: Audit, m: Machine, g: Guest, vcpu: int, key: int, data: i
     for larger in range(level + 1, 4):
         other = m.vm[cpu + words.TLB_KEY] | tlb.page_key(low, larger)
         if tlb.data_of(m, tlb.set_of(cpu, low, larger), other):
-            watched(a, report(a, au.T6B, vcpu, gva, level, larger, 0), au.WATCH_SPT, shadow_leaf(m, cpu, low))
+            watched(
+                a,
+                report(a, au.T6B, vcpu, gva, level, larger, 0),
+                au.WATCH_SPT,
+                shadow_leaf(m, cpu, low),
+            )
     frame = data & tlb.FRAME_MASK
     spte = data & (x86.PRESENT | x86.PERMISSIONS) | frame
     if not data & x86.NX:  # inverted in a TLB

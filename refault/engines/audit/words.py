@@ -27,7 +27,7 @@ NOW = 0  # time of the current operation
 EVENT = 1  # its event
 LEVEL = 2
 FOUND = 3  # findings kept
-LOST = 4  # different places for which there was no room
+WAS_FLOODED = 4
 SWEEPS = 5
 ACCESSES = 6  # outcomes checked
 STEPS = 7  # entries looked at since the audit began
@@ -41,19 +41,17 @@ HAS_BEHIND = 14  # some node has BEHIND
 # Before the operation
 WAS_EXITS = 16
 WAS_INTERCEPTS = 17
-WAS_ZAPPED = 18
 WAS_LOADED = 19  # which vCPUs, one bit each, had roots and no request
 STORE_AT = 20  # the word that a store is about to change, by the guest's tables; -1: none
 STORE_OLD = 21
 OTHER_AT = 22  # the same, by the shadow tables or the TLB
 OTHER_OLD = 23
-TOUCHED_LEAF = 24  # the leaf that serves the access
-INVLPG_ENTRY = 25  # gpa of the guest's entry for the address of INVLPG, or -1
 HAD_TABLE = 26  # a store's frame had a shadow page
-# The outcome of the operation
-CODE = 28
-ADDRESS = 29
-REASON = 30  # why an outcome is not allowed: what the tables give now
+# The operation itself
+NOW_KIND = 28
+NOW_VCPU = 29  # and whether user mode does it, above bit 8
+NOW_A = 30
+NOW_B = 31
 
 # A walk of the guest's tables
 LEAF_FOUND = 32
@@ -65,22 +63,30 @@ LEAF_ADDRESS = 37
 LEAF_ENTRY = 38  # gpa of the entry at which it ended
 LEAF_LEVEL = 39
 
-# Stacks of walks, by level
-AT = 48  # shadow page, or place of a candidate
+# The stack of a walk of shadow tables, by level
+AT = 48  # place of an entry
 INDEX = 54
 GVA = 60
-TABLE = 66  # guest table
-RIGHTS = 72
+TABLE = 66  # the guest's table; -1 - code of the fault: there is none
+RIGHTS = 72  # of W and U what the guest's entries above grant
 EXEC = 78
-SINCE = 84
-LINEAR = 90  # first frame of a large guest page, -1: none
-DENIED = 96
-HAS = 102
+DIRTY = 84
+LINEAR = 90  # address of the large guest page it is below, -1: none
+LINKS = 96  # of W and U what the shadow's links above grant
+# The stack of a search among old entries, from the top
+SEEK_NODE = 102
+SEEK_TABLE = 106
+SEEK_SINCE = 110
+SEEK_RIGHTS = 114
+SEEK_EXEC = 118
 
-POKED = 112
+POKED = 128
 POKED_MAX = 64
 
-CPUS = POKED + POKED_MAX
+COUNTS = POKED + POKED_MAX  # of each check: different places at which it failed
+COUNTS_MAX = 128
+
+CPUS = COUNTS + COUNTS_MAX
 CPU_FLUSHED = 0  # time of the latest flush of everything
 CPU_PAGES = 8  # INVLPG: pages and times
 CPU_PAGES_MAX = 64
@@ -89,6 +95,7 @@ STATE_WORDS = CPUS + MAX_VCPUS * CPU_WORDS
 
 # --- found[] ----------------------------------------------------------------------------
 FOUND_MAX = 512
+KEPT = 8  # findings of one check; all are counted
 FOUND_WORDS = 16
 CHECK = 0
 TIME = 1
@@ -100,7 +107,10 @@ SHOULD = 6
 DETAIL = 7  # bits and numbers that tell.py knows
 WATCHES = 8  # up to three words of the host whose history is the cause: array << 48 | place
 WATCH_COUNT = 3
-KEY = 12
+OP_KIND = 12  # the operation after which it was found
+OP_VCPU = 13
+OP_A = 14
+OP_B = 15
 
 KEYS = 1 << 16
 

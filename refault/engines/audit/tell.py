@@ -1,0 +1,373 @@
+"""Findings of an audit in words: what is, what should be, what led to it, what is known of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from refault.audits import AuditReport, Broken, Step
+from refault.catalogue import values
+from refault.engines import get_engine
+from refault.engines.audit import translation as by
+from refault.engines.audit import watching
+from refault.engines.audit import words as au
+from refault.engines.shadow.arch import tlb
+from refault.engines.shadow.state import words as model
+from refault.replay import operations as op
+from refault.replay import outcomes as out
+from refault.replay import x86
+from refault.trace.format import EventKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from refault.engines.audit.host import Host
+
+_WORD = (1 << 64) - 1
+_OF_ADDRESS = {op.LD, op.EX, op.ST, op.ST4, op.ST2, op.ST1, op.INVLPG, op.UNSHADOW, op.UNPROTECT}
+_OF_GFN = {op.UNMAP, op.AGE, op.CHANGE_PTE}
+_OF_VALUE = {op.SET_CR0, op.SET_CR3, op.SET_CR4, op.SET_EFER, op.NR_PAGES, op.SHRINK}
+_STORES = {op.ST, op.ST4, op.ST2, op.ST1}
+_GVA = {au.T1, au.T2, au.T3, au.T4, au.T5, au.T6, au.T6B, au.T7, au.U5}
+_NOWHERE = {au.S3, au.W3, au.H3, au.C1, au.P1, au.P2}
+_REGISTERS = ("CR0", "CR3", "CR4", "EFER", "PDPTE 0", "PDPTE 1", "PDPTE 2", "PDPTE 3")
+_COUNTERS = {
+    model.LPAGES: "lpages",
+    model.UNSYNC_PAGES: "mmu_unsync",
+    model.N_FREE: "n_free",
+    model.ACTIVE: "active",
+}
+
+
+def findings_of(host: Host) -> list[list[int]]:
+    """The findings a host's audit keeps, row by row."""
+    found, count = host.audit.found, int(host.audit.state[au.FOUND])
+    starts = range(0, count * au.FOUND_WORDS, au.FOUND_WORDS)
+    return [[int(word) for word in found[at : at + au.FOUND_WORDS]] for at in starts]
+
+
+def report_of(host: Host, trace_digest: str, causes: Sequence[tuple[Step, ...]]) -> AuditReport:
+    """The report of one host: of each check that failed its first finding, and how many others.
+
+    Findings of one check that are different known exceptions, or none, are told apart.
+    """
+    state = host.audit.state
+    rows = findings_of(host)
+    told: dict[tuple[int, str | None], Broken] = {}
+    kept: dict[int, int] = {}
+    exceptions: dict[int, str] = {}
+    for row, cause in zip(rows, causes, strict=True):
+        check = row[au.CHECK]
+        known = _exception(row, host.variant.knobs, exceptions)
+        kept[check] = kept.get(check, 0) + 1
+        if (check, known) in told:
+            before = told[check, known]
+            told[check, known] = _counted(before, before.count + 1)
+        else:
+            told[check, known] = _broken(row, cause, known)
+    for check, count in kept.items():
+        # Places beyond those kept count with the check's latest kind.
+        more = int(state[au.COUNTS + check]) - count
+        key = [key for key in told if key[0] == check][-1]
+        told[key] = _counted(told[key], told[key].count + more)
+    stopped = host.notes.findings.stopped
+    broken = sorted(told.values(), key=lambda each: each.operation_index)
+    return AuditReport(
+        trace_digest=trace_digest,
+        variant_digest=host.variant.digest,
+        variant_name=host.variant.name,
+        simulator_digest=get_engine(host.variant.engine).digest,
+        engine=host.variant.engine,
+        level=host.level.word,
+        operation_count=host.operation_count,
+        sweeps=int(state[au.SWEEPS]),
+        accesses=int(state[au.ACCESSES]),
+        broken=tuple(broken),
+        stopped=None if stopped is None else f"{stopped.kind}: {stopped.message}",
+        unfinished=int(state[au.UNFINISHED]),
+    )
+
+
+def _counted(broken: Broken, count: int) -> Broken:
+    return dataclasses.replace(broken, count=count)
+
+
+def _broken(row: list[int], cause: tuple[Step, ...], known: str | None) -> Broken:
+    check, vcpu = row[au.CHECK], row[au.VCPU]
+    kind = "" if check in _NOWHERE else "gva" if check in _GVA or vcpu >= 0 else "gfn"
+    if check == au.P4:
+        kind = "gpa"
+    elif check in (au.U1, au.U4, au.S5):
+        kind = "gfn"
+    place = row[au.PLACE] >> 9 if check == au.U1 else row[au.PLACE]
+    got, want = _got_and_want(row)
+    return Broken(
+        check=au.NAMES[check],
+        event_index=row[au.ROW_EVENT],
+        operation_index=row[au.TIME] - 1,
+        operation=operation_text(*row[au.OP_KIND : au.OP_B + 1]),
+        vcpu=None if vcpu < 0 else vcpu,
+        address=place & _WORD if kind else None,
+        address_kind=kind,
+        got=got,
+        want=want,
+        count=1,
+        cause=cause,
+        exception=known,
+    )
+
+
+# --- operations ---------------------------------------------------------------------------
+
+
+def operation_text(kind: int, who: int, a: int, b: int) -> str:
+    """An operation as a line of a vector reads, with its numbers in hexadecimal."""
+    if kind == op.TABLE_WRITE:
+        return f"table write at gpa {a:#x}: {b & _WORD:#x}"
+    try:
+        name = EventKind(kind).name.removeprefix("OP_").lower()
+    except ValueError:
+        return "nothing"
+    vcpu, user = who & 0xFF, who >> 8
+    if kind in _OF_ADDRESS:
+        mode = "" if kind == op.INVLPG else " user" if user else " kernel"
+        value = f" = {b & _WORD:#x}" if kind in _STORES else ""
+        return f"{name} vCPU {vcpu}{mode} {a & _WORD:#x}{value}"
+    if kind in _OF_GFN:
+        return f"{name} gfn {a:#x}"
+    if kind in _OF_VALUE:
+        who_text = f" vCPU {vcpu}" if kind < op.LD else ""
+        return f"{name}{who_text} {a & _WORD:#x}"
+    if kind == op.POKE:
+        return f"poke gpa {a:#x} = {b & _WORD:#x}"
+    return f"{name} vCPU {vcpu}" if kind == op.BOOT else name
+
+
+# --- what is, and what should be ------------------------------------------------------------
+
+
+def spte_text(spte: int) -> str:
+    """A shadow leaf or link: its frame and what it grants."""
+    if not spte & x86.PRESENT:
+        return "absent"
+    grants = "r" + ("w" if spte & x86.WRITABLE else "-") + ("x" if spte >= 0 else "-")
+    mode = "user" if spte & x86.USER else "kernel"
+    return f"{spte & x86.FRAME_MASK:#x} {grants} {mode}"
+
+
+def _data_text(data: int) -> str:
+    """An entry of the TLB (bit 63 is inverted there)."""
+    return spte_text((data & tlb.FRAME_MASK) | (data & 7) | (0 if data < 0 else x86.NX))
+
+
+def _given(gives: int) -> str:
+    return f"{gives:#x}" if gives >= 0 else f"#PF {-1 - gives}"
+
+
+def _outcome(code: int, address: int) -> str:
+    if code in (out.PF, out.PF_DIRECT):
+        return f"the guest got #PF {address}"
+    if code == out.MMIO:
+        return "a device's access"
+    if code == out.FAIL:
+        return "the fetch could not be emulated"
+    return f"it reached {address:#x}"
+
+
+def _excess_text(row: list[int]) -> str:
+    """By what a leaf exceeds the guest's tables."""
+    how = row[au.DETAIL]
+    if how & by.ABSENT:
+        return "the guest's tables: absent"
+    if how & by.RESERVED:
+        return "the guest's tables: a reserved bit is set, #PF with RSVD"
+    if how & by.BEHIND_TABLE:
+        return "the guest's tables: a table, no large page"
+    if how & by.ELSEWHERE:
+        return f"the guest's tables: {_given(row[au.SHOULD])}"
+    lacks = [
+        text
+        for bit, text in (
+            (by.WRITES, "no write"),
+            (by.WRITES_CLEAN, "D clear, so no write yet"),
+            (by.USER, "no user access"),
+            (by.FETCHES, "no fetch"),
+        )
+        if how & bit
+    ]
+    return f"the guest's tables: {_given(row[au.SHOULD])}, {', '.join(lacks)}"
+
+
+def _got_and_want(row: list[int]) -> tuple[str, str]:  # noqa: PLR0911, PLR0912, C901 - a table
+    check, got, want, detail = row[au.CHECK], row[au.IS], row[au.SHOULD], row[au.DETAIL]
+    vcpu = row[au.VCPU]
+    if check in (au.T1, au.T2, au.T3, au.T4, au.U5):
+        return f"the leaf maps {spte_text(got)}", _excess_text(row)
+    if check == au.T6:
+        return f"the TLB entry maps {spte_text(got)}", _excess_text(row)
+    if check == au.T5:
+        return _outcome(detail >> 16, got), f"the guest's tables: {_given(want)}"
+    if check == au.T6B:
+        return f"entries of level {got} and of level {want}", "one"
+    if check == au.T7:
+        return f"it still faults after {model.EXITS_MAX} exits", "a handful at most"
+    if check in (au.H1, au.T8, au.W1) and vcpu >= 0:
+        where = f"; frame {want:#x}" if check != au.W1 else f"; table {detail:#x}"
+        return f"a live TLB entry maps {_data_text(got)}{where}", "no entry, or a flush pending"
+    if check in (au.H1, au.T8):
+        return f"a leaf of level {want} maps {spte_text(got)}", "none" if check == au.H1 else "no W"
+    if check in (au.W1, au.R5):
+        return f"a leaf maps it: {spte_text(got)}", "no W"
+    if check == au.U1:
+        index = row[au.PLACE] & 511
+        missing = f"entry {index} of level {got} is not marked"
+        if want:
+            missing += ", though the link below it is"
+        return missing, f"marked up to the root: table {detail:#x} is out of sync"
+    if check == au.U4:
+        return f"table {row[au.PLACE]:#x} is out of sync below the root", "in sync"
+    if check == au.P1:
+        name = operation_text(detail, vcpu, row[au.PLACE], 0).split()[0]
+        refused = f"{name} {row[au.PLACE] & _WORD:#x} is refused with #GP"
+        accepted = f"{name} {row[au.PLACE] & _WORD:#x} is accepted"
+        return (refused, accepted) if got == out.GP else (accepted, refused)
+    if check == au.P2:
+        return f"{_REGISTERS[detail]} is {got & _WORD:#x}", f"{want & _WORD:#x}"
+    if check == au.P4:
+        return (
+            f"a store of {got} bytes dropped the table",
+            f"it stays inside one entry of {want} bytes",
+        )
+    if check == au.H2:
+        return "not young", "young: the guest used it since"
+    if check == au.S8:
+        return f"a link of level {detail} grants no W", "W"
+    if check == au.R1 and detail == 1:
+        return f"listed as a leaf of level {want}, but it is {spte_text(got)}", "a present leaf"
+    if check == au.R1:
+        return f"listed {got} times", "once"
+    return f"{got:#x}" if abs(got) > 4096 else str(got), f"{want:#x}" if abs(want) > 4096 else str(
+        want
+    )
+
+
+# --- causes -----------------------------------------------------------------------------------
+
+
+def step_of(array: int, word: int, change: list[int]) -> Step:
+    """One change of a watched word."""
+    place = word & ((1 << au.WATCH_SHIFT) - 1)
+    done = operation_text(*change[watching.KIND : watching.B + 1])
+    text = _change_text(array, place, change)
+    return Step(change[watching.TIME] - 1, change[watching.EVENT], f"{done}: {text}")
+
+
+def _change_text(array: int, place: int, change: list[int]) -> str:
+    old, new, gfn = change[watching.OLD], change[watching.NEW], change[watching.GFN]
+    if array == au.WATCH_SPT:
+        what = "leaf" if change[watching.LEVEL] == 1 or (old | new) & x86.LARGE else "link"
+        where = f"the {what} {place & 511} of table {gfn:#x}"
+        return f"{where} was {_entry(old, what)}, is {_entry(new, what)}"
+    if array == au.WATCH_GUEST:
+        return f"the guest's entry at {place:#x} was {old & _WORD:#x}, is {new & _WORD:#x}"
+    if array == au.WATCH_PAGE:
+        return _page_text(place & (model.PAGE_WORDS - 1), gfn, old, new)
+    if array == au.WATCH_VM and place in _COUNTERS:
+        return f"{_COUNTERS[place]} was {old}, is {new}"
+    if array == au.WATCH_VM:
+        return f"the register was {old & _WORD:#x}, is {new & _WORD:#x}"
+    return "the list of the frame's leaves changed"
+
+
+def _entry(spte: int, what: str) -> str:
+    if what == "link":
+        return "a link" if spte & x86.PRESENT else "absent"
+    return spte_text(spte)
+
+
+def _page_text(word: int, gfn: int, old: int, new: int) -> str:
+    if word == model.UNSYNC:
+        return f"table {gfn:#x} went {'out of' if new else 'in'} sync"
+    if word >= model.BITMAP:
+        changed = (old ^ new) & x86.U32
+        index = (word - model.BITMAP) * 32
+        told = [str(index + bit) for bit in range(32) if changed >> bit & 1]
+        how = "set" if new & changed else "cleared"
+        return f"table {gfn:#x}: mark of entry {', '.join(told)} {how}"
+    names = {model.ROOT_COUNT: "root_count", model.ROLE: "role", model.PARENTS: "parents"}
+    return f"table {gfn:#x}: {names.get(word, 'unsync_children')} was {old}, is {new}"
+
+
+# --- known exceptions -------------------------------------------------------------------------
+
+
+def _exception(row: list[int], knobs: Mapping[str, int], seen: dict[int, str]) -> str | None:
+    """The name under which the specification knows the defect, or None.
+
+    ``F-X1`` to ``F-X6`` are its list of expected failures; other names are of the section that
+    describes the defect. ``seen`` has those of addresses found earlier: an access that comes out
+    wrong there has the same reason.
+    """
+    check, how, vcpu = row[au.CHECK], row[au.DETAIL], row[au.VCPU]
+    page = row[au.PLACE] >> x86.PAGE_SHIFT
+    known = None
+    if check in (au.T5, au.T6):
+        known = seen.get(page)
+        if known is None and check == au.T5:
+            known = _known_outcome(row, knobs)
+        elif known is None:
+            known = "F-X4"
+    elif check in (au.T1, au.T2, au.T3, au.T4, au.U5):
+        known = _known_leaf(how, knobs)
+        if known:
+            seen[page] = known
+    elif vcpu >= 0 and check in (au.W1, au.H1, au.T6B):
+        known = "F-X4"
+    else:
+        known = _KNOWN.get(check)
+    return known
+
+
+#: Of checks whose every failure in a base is one the specification describes.
+_KNOWN = {
+    au.C1: "F-X6",
+    au.S8: "F-X6",
+    au.T7: "F-X6",
+    au.P4: "F-X6",
+    au.P3: "F-X6",
+    au.S3: "D2",
+    au.H3: "D2",
+    au.H1: "B16",
+    au.H2: "B8",
+    au.P1: "B15",
+}
+
+
+def _known_leaf(how: int, knobs: Mapping[str, int]) -> str | None:
+    if how & by.OUT_OF_SYNC:
+        return "F-X5" if how & by.OLDER else None
+    if how & by.BELOW_LARGE:
+        if how & by.ELSEWHERE:
+            return "B4"
+        return "F-X2" if knobs["direct_access"] != values.DIRECT_ACCESS_OWN else None
+    if how & by.ABOVE:
+        return "F-X3"
+    if how & by.RESERVED:
+        return "B8"
+    if how & (by.WRITES | by.USER):
+        return "F-X1" if knobs["forced_write"] == values.FORCED_WRITE_FOR_ALL else None
+    return None
+
+
+def _known_outcome(row: list[int], knobs: Mapping[str, int]) -> str | None:
+    """An outcome without a wrong leaf: the order of the walk's checks, the F bit, loose masks."""
+    code, got, want = row[au.DETAIL] >> 16, row[au.IS], row[au.SHOULD]
+    if want >= 0 or knobs is None:
+        return None
+    wanted = -1 - want
+    if code in (out.PF, out.PF_DIRECT):
+        is_f_bit = got ^ wanted == x86.PF_FETCH
+        is_order = (got ^ wanted) & ~x86.PF_RSVD == x86.PF_PRESENT or got ^ wanted == x86.PF_RSVD
+        return "B1" if is_f_bit or is_order else None
+    is_loose = wanted & x86.PF_RSVD and knobs["reserved_bits"] == values.RESERVED_BITS_LOOSE
+    return "B1" if is_loose else None
