@@ -76,6 +76,23 @@ CHECKS: dict[str, str] = {
 COST_CHECKS = frozenset({"F-P4"})
 
 
+#: What the real kernel of that time did wrong too, by the specification's name.
+EXCEPTIONS: dict[str, str] = {
+    "F-X1": "with CR0.WP=0 a supervisor's write opens a read-only user page to user mode, and its "
+    "leaf stays writable once WP is set",
+    "F-X2": "a large guest page reached through two entries has one direct page, with the "
+    "permissions of whichever came first",
+    "F-X3": "a page above the leaves has the permissions of the whole walk, so a read-only path "
+    "can use what a writable one built below a table they share",
+    "F-X4": "no other vCPU is flushed where a table takes the place of a large leaf, a leaf gets "
+    "another frame, or a sync drops leaves",
+    "F-X5": "only the vCPU that faulted syncs what was linked again; another one of that root may "
+    "use it before",
+    "F-X6": "lpages drifts; a 4-byte store to an entry's upper half drops the table; INVLPG and "
+    "the dirty log have small defects",
+}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Level:
     """How closely an audit looks.

@@ -1,6 +1,6 @@
-"""Where ``--events`` writes: a file, compressed by its ending, or standard output.
+"""Where ``--events`` and ``--out`` write: a file, compressed by its ending, or standard output.
 
-The last line is the key of the log (:mod:`refault.documents`). It comes last because a trace's
+The last line of an event log is its key (:mod:`refault.documents`). It comes last because a trace's
 digest is known once the trace has been read; a log without it is not whole.
 """
 
@@ -19,10 +19,12 @@ STANDARD_OUTPUT = "-"
 
 
 @contextlib.contextmanager
-def event_file(name: str | None) -> Iterator[Callable[[str], object] | None]:
-    """A function that takes the lines of an event log; None without ``--events``.
+def event_file(
+    name: str | None, *, option: str = "--events"
+) -> Iterator[Callable[[str], object] | None]:
+    """A function that takes the text of the file that ``option`` names; None without a name.
 
-    A file appears under its name when the log is complete, and not at all if it never is.
+    A file appears under its name when all of it is written, and not at all if it never is.
     """
     if name is None:
         yield None
@@ -43,7 +45,7 @@ def event_file(name: str | None) -> Iterator[Callable[[str], object] | None]:
         partial.replace(target)
     except OSError as error:
         raise InvalidParameter(
-            f"--events: {target} cannot be written: {error.strerror}; choose another file"
+            f"{option}: {target} cannot be written: {error.strerror}; choose another file"
         ) from error
     finally:
         with contextlib.suppress(OSError):

@@ -13,17 +13,16 @@ from typing import Annotated
 
 import typer
 
-from refault.cli.files import required
 from refault.cli.progress import transfer_bars
 from refault.cli.terminal import print_json
+from refault.cli.trace_files import importer_of
 from refault.errors import ImportFailed
 from refault.printable import first_unprintable, printable
 from refault.trace import SUFFIX, TraceSummary
 from refault.trace.contents import PAGE_BYTES
 from refault.trace.format import MAX_GFN
 from refault.trace.importers.ptt import trace_name
-from refault.trace.importers.recognition import Kind
-from refault.trace.importers.registry import Importer, Wanted
+from refault.trace.importers.registry import Wanted
 
 STANDARD_INPUT = Path("-")
 RAM_MIB_MAX = MAX_GFN * PAGE_BYTES >> 20
@@ -69,7 +68,7 @@ def import_trace(
     wanted = Wanted(ram_mib=ram_mib, level=level)
     for source in targets:
         if source != STANDARD_INPUT:
-            _importer(source, wanted)
+            importer_of(source, wanted)
     summaries: list[dict[str, object]] = []
     with transfer_bars(enabled=not as_json) as bars:
         for source, target in targets.items():
@@ -81,7 +80,7 @@ def import_trace(
             with _on_disk(source) as path:
                 bars.update(task, total=path.stat().st_size if path.is_file() else None)
                 said = dataclasses.replace(wanted, name=target.stem, progress=advance)
-                summary = _importer(path, said).convert(path, target, said)
+                summary = importer_of(path, said).convert(path, target, said)
             summaries.append({"source": str(source), "trace": str(target), **_told(summary)})
             if not as_json:
                 bars.say(
@@ -127,20 +126,6 @@ def _on_disk(source: Path) -> Iterator[Path]:
             yield Path(kept.name)
         except ImportFailed as error:
             raise ImportFailed(str(error).replace(kept.name, "standard input")) from error
-
-
-def _importer(source: Path, wanted: Wanted) -> Importer:
-    """What makes a trace of the source.
-
-    Raises:
-        ImportFailed: nothing does, or more must be known.
-    """
-    found = required(source, Kind.IMPORTABLE, packed=True, error=ImportFailed)
-    if found.importer is None:
-        raise AssertionError("what is importable has an importer")
-    if reason := found.importer.refuses(wanted):
-        raise ImportFailed(f"{source}: {reason}")
-    return found.importer
 
 
 def _told(summary: TraceSummary) -> dict[str, object]:

@@ -9,6 +9,7 @@ from types import FrameType
 
 import typer
 
+from refault.cli.audit_command import audit
 from refault.cli.batches_command import batches
 from refault.cli.compare_command import compare_runs
 from refault.cli.exits import ExitCode, code_of, epilog
@@ -36,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("replay")(replay)
+app.command("audit")(audit)
 app.add_typer(patches)
 app.add_typer(kernel)
 app.command("import")(import_trace)

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from refault.catalogue import (
-    SEED_SERIES,
-    Parameters,
-    PatchSet,
-    is_kernel,
-    patch_set_from_text,
-    prefix_label,
-    prefixes,
-    resolve,
-)
 from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.exits import ExitCode
 from refault.cli.files import required
 from refault.cli.progress import Bars, progress_bars
 from refault.cli.terminal import print_error, print_json
+from refault.cli.trace_files import is_refused, naming
+from refault.cli.variants import VARIANT_HELP, labelled_variants
 from refault.documents import event_log_key
-from refault.errors import InvalidParameter, ReplayRefused, TraceError, TraceTruncated
+from refault.errors import InvalidParameter, ReplayRefused, TraceTruncated
 from refault.trace.importers.recognition import Kind
 
 if TYPE_CHECKING:
@@ -43,13 +33,7 @@ def replay(
     *,
     variant: Annotated[
         list[str],
-        typer.Option(
-            "--variant",
-            "-v",
-            help="A golden name (base, p2, p3, p4, p6, series, …) or patch ids joined by +, then "
-            "parameters after commas. The first one is the base. Default: every prefix of the "
-            "series of 12 April 2010.",
-        ),
+        typer.Option("--variant", "-v", help=f"{VARIANT_HELP} The first one is the base."),
     ] = [],  # noqa: B006 - Typer copies it
     page_limit: Annotated[
         str | None,
@@ -79,11 +63,11 @@ def replay(
     """
     for path in traces:
         required(path, Kind.TRACE, Kind.PIPE)
-    labelled = _variants(variant, page_limit=page_limit, bypass=bypass)
+    labelled = labelled_variants(variant, page_limit=page_limit, bypass=bypass)
     variants = list({each.digest: each for _, each in labelled}.values())
     if events is not None and (len(traces) > 1 or len(variants) > 1):
         raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
-    accepted = [path for path in traces if not _is_refused(path, variants)]
+    accepted = [path for path in traces if not is_refused(path, variants)]
     if not accepted:
         raise typer.Exit(ExitCode.BAD_INPUT)
     comparisons: list[Comparison] = []
@@ -118,7 +102,7 @@ def _replayed(
     from refault.replay import session
 
     task = bars.add_task(path.name, total=None)
-    with _naming(path):
+    with naming(path):
         results = session.replay(
             path,
             variants,
@@ -156,35 +140,6 @@ def _show(
     print(text, end="", file=out)
 
 
-def _is_refused(path: Path, variants: list[Variant]) -> bool:
-    """Whether an engine refuses the trace by its header; says why, before anything is compiled.
-
-    What comes out of a pipe can be read once only, and is refused when it is replayed.
-    """
-    from refault.engines import get_engine
-    from refault.trace import TraceReader
-
-    if not path.is_file():
-        return False
-    with _naming(path), TraceReader(path, allow_truncated=True) as trace:
-        for variant in variants:
-            if reason := get_engine(variant.engine).refuses(trace.header, variant):
-                print_error(f"{path}: engine {variant.engine} cannot replay this: {reason}")
-                return True
-    return False
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Name the file in the error about a trace that cannot be replayed."""
-    try:
-        yield
-    except (TraceError, ReplayRefused) as error:
-        if str(path) in str(error):
-            raise
-        raise type(error)(f"{path}: {error}") from error
-
-
 def _refuse_nothing(results: list[RunResult]) -> None:
     """A truncated trace is replayed up to its last whole block; without one there is no answer."""
     if any(result.truncated and not result.event_count for result in results):
@@ -212,39 +167,3 @@ def _compared(
         for label, variant in labelled
     ]
     return compare(columns, trace_name=path.name)
-
-
-def _variants(
-    texts: list[str], *, page_limit: str | None, bypass: int | None
-) -> list[tuple[str, Variant]]:
-    """Each variant with its column's label; the options' parameters hold for all of them."""
-    if texts:
-        labelled = [(text, patch_set_from_text(text)) for text in texts]
-    else:
-        series = prefixes(PatchSet(patches=SEED_SERIES))
-        labelled = [(prefix_label(each), each) for each in series]
-    common: dict[str, object] = {}
-    if page_limit is not None:
-        asked = patch_set_from_text(f"base,page-limit={page_limit}")
-        common["page_limit"] = asked.parameters.page_limit
-    if bypass is not None:
-        common["bypass"] = Parameters.from_dict({"bypass": bypass}).bypass
-    for label, patch_set in labelled:
-        given = [name for name in common if getattr(patch_set.parameters, name) is not None]
-        if given:
-            name = given[0].replace("_", "-")
-            raise InvalidParameter(f"--{name} is also set by variant {label!r}; keep one of them")
-    return [(label, _resolved(_with(patch_set, common))) for label, patch_set in labelled]
-
-
-def _resolved(patch_set: PatchSet) -> Variant:
-    if is_kernel(patch_set.base):
-        from refault.linux.variants import resolve_kernel
-
-        return resolve_kernel(patch_set)
-    return resolve(patch_set)
-
-
-def _with(patch_set: PatchSet, common: dict[str, object]) -> PatchSet:
-    parameters = dataclasses.replace(patch_set.parameters, **common)  # type: ignore[arg-type]
-    return dataclasses.replace(patch_set, parameters=parameters)

@@ -1,0 +1,81 @@
+"""The traces a command reads: foreign files become traces, and what engines refuse is told."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refault.cli.files import required
+from refault.cli.terminal import print_error
+from refault.errors import ImportFailed, ReplayRefused, TraceError
+from refault.trace import SUFFIX
+from refault.trace.importers.ptt import trace_name
+from refault.trace.importers.recognition import Kind, look
+from refault.trace.importers.registry import Importer, Wanted
+
+if TYPE_CHECKING:
+    from refault.catalogue import Variant
+
+
+def importer_of(source: Path, wanted: Wanted) -> Importer:
+    """What makes a trace of the source.
+
+    Raises:
+        ImportFailed: nothing does, or more must be known.
+    """
+    found = required(source, Kind.IMPORTABLE, packed=True, error=ImportFailed)
+    if found.importer is None:
+        raise AssertionError("what is importable has an importer")
+    if reason := found.importer.refuses(wanted):
+        raise ImportFailed(f"{source}: {reason}")
+    return found.importer
+
+
+@contextmanager
+def as_trace(source: Path) -> Iterator[Path]:
+    """The source as a trace: itself, or what `refault import` makes of it, for as long as needed.
+
+    Raises:
+        ImportFailed, TraceError: it is neither.
+    """
+    if look(source).kind is Kind.TRACE:
+        yield source
+        return
+    wanted = Wanted(name=trace_name(source))
+    importer = importer_of(source, wanted)
+    with tempfile.TemporaryDirectory(prefix="refault-") as folder:
+        target = Path(folder) / f"{wanted.name}{SUFFIX}"
+        importer.convert(source, target, wanted)
+        yield target
+
+
+def is_refused(path: Path, variants: Sequence[Variant]) -> bool:
+    """Whether an engine refuses the trace by its header; says why, before anything is compiled.
+
+    What comes out of a pipe can be read once only, and is refused when it is replayed.
+    """
+    from refault.engines import get_engine
+    from refault.trace import TraceReader
+
+    if not path.is_file():
+        return False
+    with naming(path), TraceReader(path, allow_truncated=True) as trace:
+        for variant in variants:
+            if reason := get_engine(variant.engine).refuses(trace.header, variant):
+                print_error(f"{path}: engine {variant.engine} cannot replay this: {reason}")
+                return True
+    return False
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in the error about a trace that cannot be replayed."""
+    try:
+        yield
+    except (TraceError, ReplayRefused) as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
