@@ -76,7 +76,8 @@ CHECKS: dict[str, str] = {
 COST_CHECKS = frozenset({"F-P4"})
 
 
-#: What the real kernel of that time did wrong too, by the specification's name.
+#: What the real kernel of that time did wrong too: by the specification's name, or by the section
+#: of it that describes the defect.
 EXCEPTIONS: dict[str, str] = {
     "F-X1": "with CR0.WP=0 a supervisor's write opens a read-only user page to user mode, and its "
     "leaf stays writable once WP is set",
@@ -88,8 +89,18 @@ EXCEPTIONS: dict[str, str] = {
     "another frame, or a sync drops leaves",
     "F-X5": "only the vCPU that faulted syncs what was linked again; another one of that root may "
     "use it before",
-    "F-X6": "lpages drifts; a 4-byte store to an entry's upper half drops the table; INVLPG and "
-    "the dirty log have small defects",
+    "F-X6": "lpages drifts; a 4-byte store to an entry's upper half drops the table; INVLPG, the "
+    "dirty log and notifiers have small defects",
+    "B1": "the guest's entries are judged level by level as they are read, and not all reserved "
+    "bits are known, so a fault may come with another error code, or not at all",
+    "B4": "the direct page below a large guest page may be one made for other frames",
+    "B8": "a sync rewrites leaves: it keeps some whose guest entry has reserved bits, and forgets "
+    "that a frame was accessed",
+    "B15": "a register write is checked in another way than by the processor",
+    "B16": "a notifier looks for large leaves by the place in the slot, which is wrong where the "
+    "slot's first frame is not aligned",
+    "D2": "a zap that takes more pages along leaves wrong the budget of pages and what the "
+    "shrinker answers",
 }
 
 

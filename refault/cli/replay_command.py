@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from refault.cli import replay_audits
 from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.exits import ExitCode
 from refault.cli.files import required
@@ -23,6 +24,7 @@ from refault.errors import InvalidParameter, ReplayRefused, TraceTruncated
 from refault.trace.importers.recognition import Kind
 
 if TYPE_CHECKING:
+    from refault.audits import AuditReport, Level
     from refault.catalogue import Variant
     from refault.compare import Comparison
     from refault.results import RunResult
@@ -51,8 +53,12 @@ def replay(
             "prints them; - is standard output, and .zst at the end compresses."
         ),
     ] = None,
+    audit: Annotated[str | None, typer.Option(help=replay_audits.HELP, show_default=False)] = None,
 ) -> None:
     """Replay traces under variants and compare them.
+
+    Where they were audited, a variant that mends what the base breaks is a repair, whatever it
+    costs (see `refault audit`).
 
     Exit code 1: the guest saw something else under a variant than under the base, or a column,
     the base included, has a finding; the text below the table names the column and the reason.
@@ -67,6 +73,7 @@ def replay(
     variants = list({each.digest: each for _, each in labelled}.values())
     if events is not None and (len(traces) > 1 or len(variants) > 1):
         raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
+    level = replay_audits.asked_level(audit, traces)
     accepted = [path for path in traces if not is_refused(path, variants)]
     if not accepted:
         raise typer.Exit(ExitCode.BAD_INPUT)
@@ -81,15 +88,25 @@ def replay(
                     raise  # so that no half of an event log stays
                 refusals.append(str(error))
                 continue
-            comparisons.append(_compared(path, labelled, results))
+            audits: dict[str, AuditReport] = {}
+            try:
+                audits = _audited(path, variants, results, level, progress, events)
+            except ReplayRefused as error:
+                refusals.append(f"not audited: {error}")
+            comparisons.append(_compared(path, labelled, results, audits))
     for reason in refusals:  # not amid the bars
         print_error(reason)
     out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
     _show(comparisons, as_json=as_json, every_counter=every_counter, out=out)
+    is_whole = len(comparisons) == len(traces) and not (refusals and level is not None)
+    raise typer.Exit(_code_of(comparisons, is_whole=is_whole))
+
+
+def _code_of(comparisons: list[Comparison], *, is_whole: bool) -> ExitCode:
+    """How the command ends; ``is_whole`` says that all that was asked for was done."""
     if any(each.worst_verdict.is_alarming for each in comparisons):
-        raise typer.Exit(ExitCode.ANSWER_IS_NO)
-    if len(comparisons) < len(traces):
-        raise typer.Exit(ExitCode.BAD_INPUT)
+        return ExitCode.ANSWER_IS_NO
+    return ExitCode.OK if is_whole else ExitCode.BAD_INPUT
 
 
 def _replayed(
@@ -114,6 +131,21 @@ def _replayed(
     if write_event is not None:
         write_event(event_log_key(results[0]).to_line())
     return results
+
+
+def _audited(
+    path: Path,
+    variants: list[Variant],
+    results: list[RunResult],
+    asked: Level | None,
+    bars: Bars,
+    events: str | None,
+) -> dict[str, AuditReport]:
+    """The audits of one trace, by the digest of the variant."""
+    count = results[0].event_count
+    level = replay_audits.level_for(path, count, asked, is_logged=events is not None)
+    with naming(path):
+        return replay_audits.audited(path, variants, level, bars)
 
 
 def _show(
@@ -149,7 +181,10 @@ def _refuse_nothing(results: list[RunResult]) -> None:
 
 
 def _compared(
-    path: Path, labelled: list[tuple[str, Variant]], results: list[RunResult]
+    path: Path,
+    labelled: list[tuple[str, Variant]],
+    results: list[RunResult],
+    audits: dict[str, AuditReport],
 ) -> Comparison:
     """The columns of one trace, as asked for: several may share a variant, and so a result."""
     from refault.compare import Column, compare
@@ -163,6 +198,7 @@ def _compared(
             result=by_digest[variant.digest],
             variant_digest=variant.digest,
             engine=variant.engine,
+            audit=audits.get(variant.digest),
         )
         for label, variant in labelled
     ]

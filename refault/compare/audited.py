@@ -14,8 +14,11 @@ from refault.audits import CHECKS, COST_CHECKS, AuditReport
 #: Checks that say whether what an access came out as is what the guest's tables allow.
 OUTCOME_CHECKS = frozenset({"F-T3", "F-T5", "F-T7", "F-P1"})
 #: Checks of what else is in the outcomes: effects of register writes, and answers to the host.
-_ANSWER_CHECKS = frozenset({"F-T8", "F-P2", "F-H2", "F-H3"})
+_ANSWER_CHECKS = frozenset({"F-T8", "F-P2", "F-H1", "F-H2", "F-H3"})
 _SEEN_CHECKS = OUTCOME_CHECKS | _ANSWER_CHECKS
+
+#: Checks of numbers that only statistics show: a column is not worse for drifting as was known.
+_GAUGE_CHECKS = frozenset({"F-C1", "F-W3"})
 
 #: So many checks are named in one sentence; the section below the table has all of them.
 _NAMED_MAX = 3
@@ -52,7 +55,7 @@ class Failure(NamedTuple):
     @property
     def places(self) -> str:
         """How often: ``3 places``."""
-        return f"{self.place_count} place{'' if self.place_count == 1 else 's'}"
+        return _places(self.place_count)
 
 
 def failures_of(report: AuditReport) -> tuple[Failure, ...]:
@@ -73,11 +76,14 @@ def failures_of(report: AuditReport) -> tuple[Failure, ...]:
 class Beside(NamedTuple):
     """A column's audit beside its base's: what fails only there, only in the base, or in both.
 
+    ``tolerated`` fails only in the column, and is a known exception that is not held against it:
+    a gauge, or what the base did not live to see.
     ``needless`` are the checks of lost work, with the column's number of places and the base's,
     where they differ.
     """
 
     new: tuple[Failure, ...]
+    tolerated: tuple[Failure, ...]
     repaired: tuple[Failure, ...]
     both: tuple[Failure, ...]
     needless: tuple[tuple[str, int, int], ...]
@@ -89,8 +95,7 @@ class Beside(NamedTuple):
     ) -> Beside | None:
         """The two together; None unless both audits are there and looked equally closely.
 
-        ``base_end`` is the operation at which the base stopped, or None. A known exception that
-        the column meets only after that is not held against it.
+        ``base_end`` is the operation at which the base stopped, or None.
         """
         if column is None or base is None or column.level != base.level:
             return None
@@ -98,10 +103,18 @@ class Beside(NamedTuple):
         known = {each.key for each in before}
         fails = {each.key for each in now}
         new = [each for each in now if each.key not in known]
-        if base_end is not None:
-            new = [e for e in new if e.exception is None or e.operation_index <= base_end]
+        tolerated = [
+            each
+            for each in new
+            if each.exception is not None
+            and (
+                each.check in _GAUGE_CHECKS
+                or (base_end is not None and each.operation_index > base_end)
+            )
+        ]
         return cls(
-            new=_without_costs(new),
+            new=_without_costs([each for each in new if each not in tolerated]),
+            tolerated=_without_costs(tolerated),
             repaired=_without_costs([each for each in before if each.key not in fails]),
             both=_without_costs([each for each in now if each.key in known]),
             needless=_needless(column, base),
@@ -133,22 +146,36 @@ class Beside(NamedTuple):
         return f"repairs {_listed([f'{each.name}: {each.title}' for each in self.repaired])}"
 
     @property
+    def exceptions(self) -> str:
+        """The known exceptions that only the column meets, as a clause; empty without any."""
+        return f"meets {_listed([each.name for each in self.tolerated])}" if self.tolerated else ""
+
+    @property
     def lawful(self) -> str:
-        """Where the outcomes differ: which of the two the guest's tables and the host allow."""
-        if _is_seen(self.repaired):
-            return "where the outcomes differ, base's are not lawful"
-        wrong = [each.name for each in self.both if each.check in _SEEN_CHECKS]
-        if wrong:
-            return f"neither is lawful throughout: both fail {', '.join(wrong)}"
+        """Where the outcomes differ: which of the two the guest's tables and the host allow.
+
+        Empty if no check that the column repairs is about outcomes.
+        """
+        if self.repaired:
+            seen = any(each.check in _SEEN_CHECKS for each in self.repaired)
+            return "where the outcomes differ, base's are not lawful" if seen else ""
+        if self.shared:
+            return f"neither is lawful throughout: {self.shared}"
         if self.is_sampled:
             return "samples found nothing unlawful in either"
         return "both are lawful"
 
     @property
+    def shared(self) -> str:
+        """What the guest or the host sees wrong in both, as a clause; empty if there is nothing."""
+        wrong = [each.name for each in self.both if each.check in _SEEN_CHECKS]
+        return f"both fail {', '.join(wrong)}" if wrong else ""
+
+    @property
     def costs(self) -> str:
         """What explains costs, as a clause; empty if nothing does."""
         return "; ".join(
-            f"fails {check} at {now} places (base at {before}): {CHECKS[check]}"
+            f"fails {check} at {_places(now)} (base at {before}): {CHECKS[check]}"
             for check, now, before in self.needless
         )
 
@@ -171,10 +198,6 @@ def of_base(failures: Sequence[Failure]) -> str:
     return f"the base fails {_listed(list(told))}"
 
 
-def _is_seen(failures: Sequence[Failure]) -> bool:
-    return any(each.check in _SEEN_CHECKS for each in failures)
-
-
 def _without_costs(failures: Collection[Failure]) -> tuple[Failure, ...]:
     return tuple(each for each in failures if each.check not in COST_CHECKS)
 
@@ -183,6 +206,10 @@ def _needless(column: AuditReport, base: AuditReport) -> tuple[tuple[str, int, i
     now, before = column.failed, base.failed
     counts = ((name, now.get(name, 0), before.get(name, 0)) for name in sorted(COST_CHECKS))
     return tuple((name, here, there) for name, here, there in counts if here != there)
+
+
+def _places(count: int) -> str:
+    return "1 place" if count == 1 else f"{count} places"
 
 
 def _listed(told: Sequence[str]) -> str:

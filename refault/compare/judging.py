@@ -200,22 +200,23 @@ def _audited(facts: Facts, found: Judgement | None, against: _Base, beside: Besi
     verdict, reason = _of_two(facts, against)
     if verdict is Verdict.GUEST_VISIBLE_CHANGE:
         reason = f"the guest or the host saw something else than under base; {beside.lawful}"
-    return verdict, _joined(reason, beside.costs)
+        return verdict, _joined(reason, beside.exceptions)
+    return verdict, _joined(reason, beside.costs, beside.shared, beside.exceptions)
 
 
 def _beyond(facts: Facts, against: _Base, beside: Beside) -> list[str]:
     """What else there is to say of a repair; its costs last."""
     base = against.facts
     if base.stopped is not None and facts.stopped is None:
-        return [_of_two(facts, against)[1]]
+        return [_of_two(facts, against)[1], beside.exceptions]
     told = []
     if any(base.disagreements):
         if not any(facts.disagreements):
             told.append(_of_two(facts, against)[1])
     elif facts.outcome_digest != base.outcome_digest:
-        told.append(f"the guest or the host saw something else than under base; {beside.lawful}")
+        told += ["the guest or the host saw something else than under base", beside.lawful]
     worse, better = _moved(facts, against)
-    return [*told, ", ".join([*worse, *better]), beside.costs]
+    return [*told, ", ".join([*worse, *better]), beside.costs, beside.exceptions]
 
 
 def _has_no_more_than(facts: Facts, base: Facts) -> bool:

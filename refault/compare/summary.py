@@ -50,6 +50,11 @@ def semantics_note(comparison: Comparison) -> str:
     # A run that stopped on a defect has executed less than the others.
     longest = max(results, key=lambda result: result.semantics["accesses"])
     witnessed, accesses = longest.semantics["witnessed"], longest.semantics["accesses"]
+    if witnessed == 0 and comparison.is_audited:
+        return (
+            f"{accesses} accesses; the trace does not know what a real guest saw: the audit holds "
+            "outcomes to the guest's own tables."
+        )
     if witnessed == 0:
         return (
             f"{accesses} accesses; the trace does not know what a real guest saw, so outcomes are "

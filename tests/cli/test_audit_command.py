@@ -2,8 +2,6 @@
 
 import json
 import shlex
-import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -11,9 +9,10 @@ import zstandard
 
 from refault.audits import EXCEPTIONS, AuditReport, Step
 from refault.cli.exits import ExitCode
+from refault.engines.audit import auditing
 from refault.errors import ReplayRefused
 from tests.builders import make_broken, make_report
-from tests.cli.running import run_here
+from tests.cli.running import run, run_here
 
 VECTORS = Path(__file__).with_name("vectors")
 VECTOR = VECTORS / "high-half-write-zaps.ops.jsonl"
@@ -47,10 +46,7 @@ def audits(monkeypatch):
                 for each in variants
             ]
 
-        module = types.ModuleType("refault.engines.audit.auditing")
-        module.audit = audit
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr("refault.engines.audit.auditing", module, raising=False)
+        monkeypatch.setattr(auditing, "audit", audit)
         return asked
 
     return findings
@@ -219,3 +215,25 @@ def test_a_trace_an_engine_refuses_is_told_in_one_line(audits, refault):
     answer = refault(VECTOR, "-v", "base", "--json")
     assert answer.returncode == ExitCode.BAD_INPUT
     assert (answer.stdout, answer.stderr) == ("", f"refault: {VECTOR}: nine vCPUs\n")
+
+
+def test_the_engine_s_own_report_is_shown_and_its_command_gives_it_again(tmp_path):
+    vector = VECTORS / "notifier-index.ops.jsonl"
+    arguments = ("audit", vector, "-v", "base", "-v", "rel35")
+    answer = run(tmp_path, *arguments, REFAULT_INTERPRETED="1")
+
+    assert answer.stderr == ""
+    assert answer.returncode == ExitCode.OK
+    assert max(map(len, answer.stdout.splitlines())) <= 72
+    base, rel35 = answer.stdout.split("notifier-index under ")[1:]
+    assert "F-H1  after the host took a frame away" in base
+    assert "operation: unmap gfn 0x400" in base
+    assert "cause: operation 6" in base
+    assert EXCEPTIONS["B16"].split()[0] in base
+    assert "F-H1" not in rel35
+
+    words = shlex.split(base.split("Reproduce with:")[1].replace("\\\n", ""))
+    again = run(tmp_path, *words[1:], REFAULT_INTERPRETED="1")
+    assert again.stdout == f"notifier-index under {base}".removesuffix("\n")
+    as_json = [run(tmp_path, *words[1:], "--json", REFAULT_INTERPRETED="1") for _ in range(2)]
+    assert as_json[0].stdout == as_json[1].stdout

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from refault.cli.exits import ExitCode
-from tests.cli.running import run
+from refault.engines.audit import auditing
+from refault.errors import ReplayRefused
+from tests.cli.running import run, run_here
 
 VECTORS = Path(__file__).with_name("vectors")
 BASES = ("-v", "base", "-v", "apr", "-v", "rel35")
@@ -50,8 +52,8 @@ def test_a_livelock_of_the_base_alone_is_exit_code_1(replayed):
     assert "base  GUEST-VISIBLE CHANGE: livelock at operation 12" in answer.stdout
 
 
-def test_a_column_that_shows_the_guest_something_else_is_exit_code_1_without_a_witness(replayed):
-    answer = replayed("rsvd-pat.ops.jsonl", *BASES, "--json")
+def test_without_an_audit_a_column_that_shows_something_else_is_exit_code_1(replayed):
+    answer = replayed("rsvd-pat.ops.jsonl", *BASES, "--json", "--audit", "off")
 
     assert answer.returncode == ExitCode.ANSWER_IS_NO
     assert told(answer)["base"] == ("base", "")
@@ -62,6 +64,71 @@ def test_a_column_that_shows_the_guest_something_else_is_exit_code_1_without_a_w
             "which is right"
         ),
     )
+
+
+def test_operations_are_audited_so_the_column_whose_outcome_is_lawful_is_a_repair(replayed):
+    answer = replayed("rsvd-pat.ops.jsonl", *BASES, "--json")
+    columns = told(answer)
+
+    assert answer.returncode == ExitCode.OK
+    assert columns["base"] == ("base", "the base fails F-T1 (B8, known); F-T5 (B1, known)")
+    verdict, reason = columns["apr"]
+    assert verdict == "repair"
+    assert reason.startswith("repairs F-T1 (B8, known): a leaf grants no more than")
+    assert "where the outcomes differ, base's are not lawful" in reason
+    (document,) = json.loads(answer.stdout)
+    assert [row["check"] for row in document["audit"]["failed"]] == ["F-T1", "F-T5"]
+
+
+def test_a_repaired_notifier_is_not_called_worse_for_what_it_costs(replayed):
+    answer = replayed("notifier-index.ops.jsonl", *BASES)
+    text = " ".join(answer.stdout.split())
+
+    assert answer.returncode == ExitCode.OK
+    assert "rel35 repair: repairs F-H1 (B16, known): after the host took a frame away" in text
+    assert "exits +100%" in text
+    assert "Audit (every): what must hold, and where it does not F-H1 after the host" in text
+    assert max(map(len, answer.stdout.splitlines())) <= 72
+
+
+def test_a_capture_is_audited_only_if_asked(replayed):
+    bare = replayed("rsvd-pat.capture.rft", *BASES, "--json")
+    asked = replayed("rsvd-pat.capture.rft", *BASES, "--json", "--audit", "flush")
+
+    assert "audit" not in json.loads(bare.stdout)[0]
+    reports = json.loads(asked.stdout)[0]["audit"]["reports"]
+    assert [report["level"] for report in reports] == ["flush"] * len(reports)
+    assert told(asked)["base"][0] == "guest-visible-change"
+
+
+def test_only_the_model_is_audited_and_other_columns_say_so(replayed):
+    answer = replayed("notifier-index.ops.jsonl", "-v", "base", "-v", "walk", "--json")
+    text = replayed("notifier-index.ops.jsonl", "-v", "base", "-v", "walk")
+
+    shadow, walk = json.loads(answer.stdout)[0]["audit"]["reports"]
+    assert (shadow["engine"], walk) == ("shadow", None)
+    assert "Not audited: walk." in text.stdout
+
+
+def test_an_event_log_is_of_a_run_alone_unless_an_audit_is_asked_for(replayed, tmp_path):
+    log = tmp_path / "log.txt"
+    alone = replayed("notifier-index.ops.jsonl", "-v", "base", "--json", "--events", log)
+    lines = log.read_text()
+    asked = replayed(
+        *("notifier-index.ops.jsonl", "-v", "base", "--json"),
+        *("--events", log, "--audit", "every"),
+    )
+
+    assert "audit" not in json.loads(alone.stdout)[0]
+    assert "audit" in json.loads(asked.stdout)[0]
+    assert log.read_text() == lines
+
+
+def test_an_audit_that_cannot_be_is_one_clear_line(replayed):
+    answer = replayed("notifier-index.ops.jsonl", "-v", "base", "--audit", "close")
+
+    assert answer.returncode == ExitCode.BAD_INPUT
+    assert answer.stderr == ("refault: level 'close': choose one of off, sampled, flush, every\n")
 
 
 def test_a_base_that_misled_the_guest_is_exit_code_1_on_a_capture_too(replayed):
@@ -83,3 +150,22 @@ def test_a_column_that_only_costs_more_is_exit_code_0(replayed):
 
     assert answer.returncode == ExitCode.OK
     assert "regression" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"), [((), ExitCode.OK), (("--audit", "every"), ExitCode.BAD_INPUT)]
+)
+def test_an_audit_the_engine_refuses_leaves_the_comparison(monkeypatch, tmp_path, asked, code):
+    def refuse(*arguments, **how):
+        raise ReplayRefused("it would take more memory")
+
+    monkeypatch.setattr(auditing, "audit", refuse)
+    vector = VECTORS / "notifier-index.ops.jsonl"
+    assert run_here(monkeypatch, tmp_path, "import", vector, "--out", tmp_path).returncode == 0
+    path = tmp_path / "notifier-index.rft"
+    answer = run_here(monkeypatch, tmp_path, "replay", path, "-v", "base", *asked)
+
+    assert answer.returncode == code
+    assert "Reproduce with:" in answer.stdout
+    assert "Audit" not in answer.stdout
+    assert answer.stderr == f"refault: not audited: {path}: it would take more memory\n"

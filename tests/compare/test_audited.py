@@ -57,8 +57,23 @@ def test_a_repair_that_shows_the_guest_something_else_is_the_lawful_one():
 def test_a_repair_of_something_nobody_sees_does_not_explain_other_outcomes():
     assert judged(["F-C1"], [], outcomes="others") == (
         Verdict.REPAIR,
-        f"repairs F-C1: lpages is the number of large leaves; {SOMETHING_ELSE}; both are lawful",
+        f"repairs F-C1: lpages is the number of large leaves; {SOMETHING_ELSE}",
     )
+
+
+def test_a_gauge_that_drifts_as_was_known_does_not_undo_a_repair():
+    """What the base never had to count, since it left the leaf where it was."""
+    verdict, reason = judged(["F-H1"], [known("F-C1", "F-X6")])
+    assert verdict is Verdict.REPAIR
+    assert reason == f"repairs F-H1: {HOST}; meets F-C1 (F-X6, known)"
+    assert judged(["F-H1"], ["F-C1"])[0] is Verdict.BROKEN_INVARIANT
+    assert judged([], [known("F-C1", "F-X6")])[0] is Verdict.IDENTICAL
+
+
+def test_what_the_guest_sees_wrong_under_both_is_said_of_equal_outcomes_too():
+    verdict, reason = judged([known("F-T5", "B8")], [known("F-T5", "B8")], **COSTLY)
+    assert verdict is Verdict.REGRESSION
+    assert reason == "exits +100%; both fail F-T5 (B8, known)"
 
 
 def test_a_repair_names_three_checks_and_counts_the_others():
