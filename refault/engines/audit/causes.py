@@ -8,53 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from refault.audits import Step
+from refault.audits import Level, Step
 from refault.engines.audit import tell, watching
 from refault.engines.audit import words as au
-from refault.engines.base import Watch
-from refault.engines.shadow import host as shadow
+from refault.engines.audit.host import Host
 from refault.replay.budget import Budget
-from refault.replay.notes import simulating
 from refault.trace import TraceReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from refault.engines.audit.host import Host
-    from refault.replay import operations as op
-
-    Advance = Callable[[TraceReader, Sequence[shadow.Host], int], Iterator[int]]
+    Advance = Callable[[TraceReader, Sequence[Host], int], Iterator[int]]
 
 #: Steps of a cause that are kept: the latest.
 STEPS = 6
-
-
-class _Watched(shadow.Host):
-    """A host whose changes of some words are noted."""
-
-    def __init__(self, like: Host, watches: watching.Watches) -> None:
-        super().__init__(like.variant, like.header, Budget(), Watch())
-        self.watches = watches
-
-    def _execute_rows(self, ops: op.Operations, at: int, stop: int, shift: int) -> int:
-        return watching.run_watched(
-            self.machine, self.watches, ops, at, stop, shift, self.notes.log
-        )
-
-    def _run(self, ops: op.Operations, start: int, end: int) -> int:
-        at = start
-        while at < end and not self.stopped:
-            with simulating():
-                shift = self.operation_count - at
-                done = self._execute_rows(ops, at, end, shift)
-                self.operation_count += done - at
-                self.notes.take(ops)
-                at = done
-                self.stopped = bool(self.machine.vm[shadow.words.BUG])
-                if at < end and not self.stopped:
-                    self._attend(ops, at)
-        return at
 
 
 def causes_of(trace: Path, hosts: Sequence[Host], advance: Advance) -> list[list[tuple[Step, ...]]]:
@@ -65,7 +33,7 @@ def causes_of(trace: Path, hosts: Sequence[Host], advance: Advance) -> list[list
     found = [tell.findings_of(host) for host in hosts]
     wanted = [_wanted(rows) for rows in found]
     again = [
-        _Watched(host, watching.create(words))
+        Host(host.variant, host.header, Budget(), Level("off"), words)
         for host, words in zip(hosts, wanted, strict=True)
         if words
     ]

@@ -7,32 +7,45 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refault.audits import Level
-from refault.engines.audit import loop, words
+from refault.engines.audit import loop, watching, words
 from refault.engines.base import Watch
 from refault.engines.shadow import host as shadow
 from refault.engines.shadow.defects import BUGS
+from refault.engines.shadow.loop import run
 from refault.engines.shadow.state import words as model
 from refault.engines.walk import words as arch
 from refault.errors import ReplayCancelled
 from refault.replay import operations as op
+from refault.replay.compile.jit import INTERPRETED
 from refault.replay.notes import simulating
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from refault.catalogue import Variant
     from refault.replay.budget import Budget
     from refault.trace import TraceHeader
 
-_NUMBERS = {"sampled": words.SAMPLED, "flush": words.FLUSH, "every": words.EVERY}
+_NUMBERS = {"off": words.OFF, "sampled": words.SAMPLED, "flush": words.FLUSH, "every": words.EVERY}
 
 
 class Host(shadow.Host):
     """One variant's host, with an audit beside it; the run is what it is without one.
 
     ``guest`` are the same processors by the rules of the architecture alone, on the same memory.
+    Changes of the words ``watched`` (array, place, until when) are noted at any level.
     """
 
-    def __init__(self, variant: Variant, header: TraceHeader, budget: Budget, level: Level) -> None:
+    def __init__(
+        self,
+        variant: Variant,
+        header: TraceHeader,
+        budget: Budget,
+        level: Level,
+        watched: Sequence[tuple[int, int, int]] = (),
+    ) -> None:
         super().__init__(variant, header, budget, Watch())
+        self.watches = watching.create(watched)
         self.level = level
         self.audit = words.create(_NUMBERS[level.name])
         self.guest = arch.create()
@@ -46,8 +59,17 @@ class Host(shadow.Host):
         """The last check, at the end of the trace."""
         if not self.stopped:
             with simulating():
-                now = self.operation_count
-                loop.check_now(self.machine, self.guest, self.audit, now, self._event)
+                self._check_now()
+
+    def _check_now(self) -> None:
+        state = self.audit.state
+        state[words.NOW], state[words.EVENT] = self.operation_count, self._event
+        state[words.NOW_KIND] = op.NOTE
+        self._run_checked(op.empty(1, interpreted=INTERPRETED), 0, 0, 0)
+
+    def _run_checked(self, ops: op.Operations, at: int, stop: int, shift: int) -> int:
+        mine = (self.machine, self.guest, self.audit, self.watches)
+        return loop.run_checked(*mine, ops, at, stop, shift, self.notes.log)
 
     def _distance(self) -> int:
         """Operations to the next sample: between one and twice as many as asked for."""
@@ -95,14 +117,12 @@ class Host(shadow.Host):
 
     def _step(self, ops: op.Operations, at: int, stop: int, shift: int) -> int:
         if self.level.name == "sampled":
-            return shadow.loop.run(self.machine, ops, at, stop, shift, self.notes.log)
-        log = self.notes.log
-        return loop.run_checked(self.machine, self.guest, self.audit, ops, at, stop, shift, log)
+            return run(self.machine, ops, at, stop, shift, self.notes.log)
+        return self._run_checked(ops, at, stop, shift)
 
     def _sample(self) -> None:
         if self.level.name == "sampled":
-            now = self.operation_count
-            loop.check_now(self.machine, self.guest, self.audit, now, self._event)
+            self._check_now()
         self._next_sample = self._distance()
 
     def _attend(self, ops: op.Operations, row: int) -> None:

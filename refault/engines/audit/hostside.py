@@ -111,7 +111,7 @@ def touched_is_young(a: Audit, m: Machine, gfn: int, answer: int) -> None:
     if m.page[sp + words.FREED] or not is_present(m, spte) or not is_leaf(m, sp, spte):
         return
     if covers(child_of(spte), level_of(m, sp), gfn, gfn + 1):
-        watched(a, report(a, au.H2, -1, gfn, answer, 1, sptep), au.WATCH_SPT, sptep)
+        watched(a, report(a, au.H2, -1, gfn, answer, 1, sptep), au.WATCH_USE, sptep)
 
 
 @kernel

@@ -30,7 +30,9 @@ from refault.engines.audit.outcome import (
 from refault.engines.audit.paging import find_leaf
 from refault.engines.audit.registers import (
     adopt_registers,
+    invlpg_rereads_its_own_entry,
     register_write_is_the_architectures,
+    reread_entry,
     store_drops_no_table,
 )
 from refault.engines.audit.shadow import (
@@ -42,6 +44,14 @@ from refault.engines.audit.shadow import (
 )
 from refault.engines.audit.sweep import sweep
 from refault.engines.audit.translation import invalidated_leaf_is_right
+from refault.engines.audit.watching import (
+    COUNT,
+    FRAME_WORDS,
+    PAGE_WORDS,
+    SPT_WORDS,
+    Watches,
+    note_changes,
+)
 from refault.engines.audit.words import Audit
 from refault.engines.shadow.arch.guest import frame_of as record_of
 from refault.engines.shadow.arch.guest import slot_of
@@ -52,8 +62,8 @@ from refault.engines.shadow.state import words
 from refault.engines.shadow.state.machine import Machine
 from refault.engines.walk import words as arch
 from refault.engines.walk.loop import operation
-from refault.engines.walk.paging import frame_of, levels_of, read_word
 from refault.engines.walk.paging import cpu_of as guest_cpu
+from refault.engines.walk.paging import frame_of, levels_of, read_word
 from refault.engines.walk.words import Machine as Guest
 from refault.replay import operations as op
 from refault.replay import outcomes as out
@@ -61,7 +71,8 @@ from refault.replay import records as rec
 from refault.replay import x86
 from refault.replay.compile.jit import bare, door, kernel
 
-SKIPPED = -1  # the code of a row that could not be executed
+#: The bits of a linear address that select entries.
+LOW_BITS = (1 << 48) - 1
 
 
 @kernel
@@ -93,7 +104,7 @@ def before_store(a: Audit, m: Machine, g: Guest, vcpu: int, gva: int) -> None:
         s[au.STORE_AT] = s[au.LEAF_ADDRESS] & ~7
         s[au.STORE_OLD] = old_word(g, s[au.LEAF_ADDRESS])
     cpu = cpu_of(vcpu)
-    low = gva & ((1 << 48) - 1)
+    low = gva & LOW_BITS
     gpa = tlb_gpa(m, cpu, low) if m.vm[words.TLB] else -1
     if gpa < 0:
         sptep = shadow_leaf(m, cpu, low)
@@ -103,13 +114,24 @@ def before_store(a: Audit, m: Machine, g: Guest, vcpu: int, gva: int) -> None:
 
 
 @kernel
+def begin_operation(a: Audit, m: Machine, g: Guest, ops: op.Operations, i: int, shift: int) -> None:
+    """Say which operation it is, and keep what it is about to change."""
+    s = a.state
+    s[au.NOW], s[au.EVENT] = i + shift + 1, ops.event[i]
+    s[au.NOW_KIND], s[au.NOW_VCPU] = ops.kind[i], ops.vcpu[i] | ops.user[i] << 8
+    s[au.NOW_A], s[au.NOW_B] = ops.a[i], ops.b[i]
+    s[au.CREDIT] += au.EARNED
+    before(a, m, g, ops.kind[i], ops.vcpu[i], ops.a[i])
+
+
+@kernel
 def before(a: Audit, m: Machine, g: Guest, kind: int, vcpu: int, address: int) -> None:
     """Keep what the operation is about to change."""
     s = a.state
     vm = m.vm
     s[au.WAS_EXITS], s[au.WAS_INTERCEPTS] = vm[words.EXITS], vm[words.INTERCEPTS]
     s[au.WAS_FLOODED] = vm[words.FLOODED]
-    s[au.STORE_AT], s[au.OTHER_AT], s[au.HAD_TABLE] = -1, -1, 0
+    s[au.STORE_AT], s[au.OTHER_AT], s[au.REREAD], s[au.HAD_TABLE] = -1, -1, -1, 0
     if op.BOOT <= kind <= op.INVLPG:
         s[au.WAS_LOADED] = vcpu < vm[words.VCPU_COUNT] and uses_tables(m, cpu_of(vcpu))
     if op.ST <= kind <= op.ST1:
@@ -117,6 +139,8 @@ def before(a: Audit, m: Machine, g: Guest, kind: int, vcpu: int, address: int) -
     elif kind == op.POKE or kind == op.TABLE_WRITE:
         s[au.STORE_AT], s[au.STORE_OLD] = address & ~7, old_word(g, address)
         s[au.HAD_TABLE] = has_page(m, address >> x86.PAGE_SHIFT)
+    elif kind == op.INVLPG and vcpu < vm[words.VCPU_COUNT]:
+        s[au.REREAD] = reread_entry(m, vcpu, address & LOW_BITS)
 
 
 @kernel
@@ -226,7 +250,7 @@ def access_is_allowed(
 @kernel
 def watched_leaf(a: Audit, m: Machine, found: int, vcpu: int, gva: int) -> None:
     """Name the shadow leaf of ``gva``."""
-    sptep = shadow_leaf(m, cpu_of(vcpu), gva & ((1 << 48) - 1))
+    sptep = shadow_leaf(m, cpu_of(vcpu), gva & LOW_BITS)
     if sptep:
         watched(a, found, au.WATCH_SPT, sptep)
 
@@ -247,7 +271,7 @@ def after_access(
             if emulated and m.vm[words.FLOODED] != s[au.WAS_FLOODED]:
                 store_drops_no_table(a, m, g, vcpu, address, store_size(kind))
         if not emulated:
-            note_touch(a, m, address, shadow_leaf(m, cpu_of(vcpu), gva & ((1 << 48) - 1)))
+            note_touch(a, m, address, shadow_leaf(m, cpu_of(vcpu), gva & LOW_BITS))
     # What the real guest saw there is what its hardware did.
     is_known = cls != op.WITNESS_NONE and cls != op.WITNESS_UNSEEN
     if s[au.LEVEL] == au.EVERY or not is_known or not is_as_witnessed(ops, i, code, address):
@@ -331,6 +355,7 @@ def after(
     elif kind == op.INVLPG:
         note_invlpg(a, vcpu, ops.a[i])
         invalidated_leaf_is_right(a, m, g, vcpu, ops.a[i])
+        invlpg_rereads_its_own_entry(a, g, vcpu, ops.a[i], s[au.REREAD])
     else:
         if kind == op.MEM or kind == op.MEM_DELETE:
             operation(g, kind, 0, 0, ops.aux[i], ops.a[i], ops.b[i], 0)
@@ -350,11 +375,25 @@ def skipped_count(log: rec.Log) -> int:
     return total
 
 
+@kernel
+def check_now(m: Machine, g: Guest, a: Audit) -> None:
+    """One sweep between two operations.
+
+    Sampled rows were not followed, so registers and memory are taken from the host first.
+    """
+    if a.state[au.LEVEL] == au.SAMPLED:
+        follow_all_memory(m, g)
+        for vcpu in range(m.vm[words.VCPU_COUNT]):
+            adopt_registers(m, g, vcpu)
+    sweep(a, m, g, -1)
+
+
 @door
 def run_checked(
     m: Machine,
     g: Guest,
     a: Audit,
+    w: Watches,
     ops: op.Operations,
     start: int,
     end: int,
@@ -363,45 +402,39 @@ def run_checked(
 ) -> int:
     """Execute rows ``start`` to ``end`` - 1 and check after each; answers the first not done.
 
-    It ends where the host's own loop does, and where the audit needs longer arrays.
+    It ends where the host's own loop does, and where the audit needs longer arrays. With level OFF
+    nothing is checked; changes of watched words are noted at any level. An empty range is a
+    request to check the host as it is now.
     """
     machine, rows, notes = m, ops, log
     past_words = len(a.past)
-    m, g, a, ops, log = bare(m), bare(g), bare(a), bare(ops), bare(log)
+    w.state[PAGE_WORDS], w.state[SPT_WORDS] = len(m.page), len(m.spt)
+    w.state[FRAME_WORDS] = len(m.frame)
+    m, g, a, w, ops, log = bare(m), bare(g), bare(a), bare(w), bare(ops), bare(log)
     s = a.state
+    checks = s[au.LEVEL] != au.OFF
+    if start == end:
+        check_now(m, g, a)
     for i in range(start, end):
-        kind = ops.kind[i]
-        if past_words - s[au.PAST_NEXT] < 2 * au.PAST_WORDS:
-            return i
-        s[au.NOW], s[au.EVENT] = i + shift + 1, ops.event[i]
-        s[au.NOW_KIND], s[au.NOW_VCPU] = kind, ops.vcpu[i] | ops.user[i] << 8
-        s[au.NOW_A], s[au.NOW_B] = ops.a[i], ops.b[i]
-        s[au.CREDIT] += au.EARNED
+        if checks:
+            if past_words - s[au.PAST_NEXT] < 2 * au.PAST_WORDS:
+                return i
+            begin_operation(a, m, g, ops, i, shift)
         written, skipped = log.state[rec.NEXT], skipped_count(log)
-        before(a, m, g, kind, ops.vcpu[i], ops.a[i])
-        if run(machine, rows, i, i + 1, shift, notes) == i:
+        done = run(machine, rows, i, i + 1, shift, notes)
+        if w.state[COUNT] and (done > i or m.vm[words.BUG]):
+            note_changes(m, w, ops, i, i + shift + 1)
+        if done == i:
             return i
-        if skipped_count(log) != skipped:
+        if not checks or skipped_count(log) != skipped:
             continue
         code, address = out.NONE, 0
         if log.state[rec.NEXT] != written:
             place = written * rec.PACKED_WORDS
             code = log.records[place] >> rec.CODE_SHIFT & 15
             address = log.records[place + 1]
-        elif op.LD <= kind <= op.ST1:  # as witnessed
+        elif op.LD <= ops.kind[i] <= op.ST1:  # as witnessed
             code = out.PF if ops.cls[i] == op.WITNESS_FAULT else out.OK
             address = ops.want[i]
         after(a, m, g, ops, i, code, address)
     return end
-
-
-@door
-def check_now(m: Machine, g: Guest, a: Audit, now: int, event: int) -> None:
-    """One sweep, after rows that were not followed: memory and registers are the host's."""
-    m, g, a = bare(m), bare(g), bare(a)
-    a.state[au.NOW], a.state[au.EVENT] = now, event
-    if a.state[au.LEVEL] == au.SAMPLED:
-        follow_all_memory(m, g)
-        for vcpu in range(m.vm[words.VCPU_COUNT]):
-            adopt_registers(m, g, vcpu)
-    sweep(a, m, g, -1)

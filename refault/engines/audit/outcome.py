@@ -26,7 +26,6 @@ from refault.engines.audit.paging import (
     top_table,
 )
 from refault.engines.audit.words import Audit
-from refault.engines.walk import words as arch
 from refault.engines.walk.paging import cpu_of, frame_of, is_leaf, levels_of, reserved_of
 from refault.engines.walk.words import Machine as Guest
 from refault.replay import outcomes as out

@@ -121,7 +121,7 @@ def refuses(
 ) -> bool:
     """Do rights that all levels grant together refuse an access?"""
     guarded = user or g.state[cpu + arch.CR0] & x86.CR0_WP
-    return (
+    return bool(
         (user and not grants & x86.USER)
         or (write and guarded and not grants & x86.WRITABLE)
         or (fetch and not may_fetch)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.audit import words as au
 from refault.engines.audit.found import report, watched
+from refault.engines.audit.paging import find_leaf
+from refault.engines.audit.shadow import shadow_leaf
 from refault.engines.audit.words import Audit
 from refault.engines.shadow.kvm import requests
+from refault.engines.shadow.kvm.parents import level_of, page_of, quadrant_of
+from refault.engines.shadow.kvm.walk import entry_size
 from refault.engines.shadow.state import words
 from refault.engines.shadow.state.machine import Machine
 from refault.engines.walk import words as arch
@@ -66,6 +71,39 @@ def register_write_is_the_architectures(
             place = there + words.PDPTRS + i
             wanted = g.state[here + arch.PDPTES + i]
             register_holds(a, vcpu, REG_PDPTE + i, place, m.vm[place], wanted)
+
+
+@kernel
+def reread_entry(m: Machine, vcpu: int, gva: int) -> int:
+    """The gpa of the guest's entry that INVLPG is about to read again, or -1.
+
+    As the variant computes it: from the place of the shadow entry, in April 2010 without the
+    quadrant of a 32-bit guest's table.
+    """
+    form = m.vm[words.KNOB_INVLPG_WRITE]
+    cpu = requests.cpu_of(vcpu)
+    if form == values.INVLPG_WRITE_NONE or m.vm[cpu + words.ROOT_LEVEL] == x86.NONPAGING:
+        return -1
+    sptep = shadow_leaf(m, cpu, gva)
+    if sptep == 0:
+        return -1
+    sp = page_of(sptep)
+    size = entry_size(m, cpu)
+    gpa = (m.page[sp + words.GFN] << x86.PAGE_SHIFT) + (sptep & 511) * size
+    if size == 4 and form != values.INVLPG_WRITE_NO_QUADRANT:
+        gpa += quadrant_of(m, sp) << (x86.PAGE_SHIFT - level_of(m, sp))
+    return -1 if m.page[sp + words.ROLE] & words.ROLE_DIRECT else gpa
+
+
+@kernel
+def invlpg_rereads_its_own_entry(a: Audit, g: Guest, vcpu: int, gva: int, gpa: int) -> None:
+    """F-P3: the entry that INVLPG read again is the one its address walks to."""
+    if gpa < 0:
+        return
+    find_leaf(a, g, vcpu, gva)
+    entry = a.state[au.LEAF_ENTRY]
+    if entry >= 0 and entry >> x86.PAGE_SHIFT == gpa >> x86.PAGE_SHIFT and entry != gpa:
+        report(a, au.P3, vcpu, gva, gpa, entry, 0)
 
 
 @kernel

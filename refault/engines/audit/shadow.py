@@ -120,7 +120,7 @@ def is_poked(a: Audit, gfn: int) -> bool:
     s = a.state
     if s[au.IS_POKED]:
         return True
+    found = False
     for i in range(s[au.POKED_COUNT]):
-        if s[au.POKED + i] == gfn:
-            return True
-    return False
+        found |= s[au.POKED + i] == gfn
+    return found

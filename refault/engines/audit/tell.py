@@ -28,7 +28,7 @@ _OF_ADDRESS = {op.LD, op.EX, op.ST, op.ST4, op.ST2, op.ST1, op.INVLPG, op.UNSHAD
 _OF_GFN = {op.UNMAP, op.AGE, op.CHANGE_PTE}
 _OF_VALUE = {op.SET_CR0, op.SET_CR3, op.SET_CR4, op.SET_EFER, op.NR_PAGES, op.SHRINK}
 _STORES = {op.ST, op.ST4, op.ST2, op.ST1}
-_GVA = {au.T1, au.T2, au.T3, au.T4, au.T5, au.T6, au.T6B, au.T7, au.U5}
+_GVA = {au.T1, au.T2, au.T3, au.T4, au.T5, au.T6, au.T6B, au.T7, au.U5, au.P3}
 _NOWHERE = {au.S3, au.W3, au.H3, au.C1, au.P1, au.P2}
 _REGISTERS = ("CR0", "CR3", "CR4", "EFER", "PDPTE 0", "PDPTE 1", "PDPTE 2", "PDPTE 3")
 _COUNTERS = {
@@ -198,57 +198,95 @@ def _excess_text(row: list[int]) -> str:
     return f"the guest's tables: {_given(row[au.SHOULD])}, {', '.join(lacks)}"
 
 
-def _got_and_want(row: list[int]) -> tuple[str, str]:  # noqa: PLR0911, PLR0912, C901 - a table
-    check, got, want, detail = row[au.CHECK], row[au.IS], row[au.SHOULD], row[au.DETAIL]
-    vcpu = row[au.VCPU]
-    if check in (au.T1, au.T2, au.T3, au.T4, au.U5):
-        return f"the leaf maps {spte_text(got)}", _excess_text(row)
-    if check == au.T6:
-        return f"the TLB entry maps {spte_text(got)}", _excess_text(row)
-    if check == au.T5:
-        return _outcome(detail >> 16, got), f"the guest's tables: {_given(want)}"
-    if check == au.T6B:
-        return f"entries of level {got} and of level {want}", "one"
-    if check == au.T7:
-        return f"it still faults after {model.EXITS_MAX} exits", "a handful at most"
-    if check in (au.H1, au.T8, au.W1) and vcpu >= 0:
-        where = f"; frame {want:#x}" if check != au.W1 else f"; table {detail:#x}"
-        return f"a live TLB entry maps {_data_text(got)}{where}", "no entry, or a flush pending"
-    if check in (au.H1, au.T8):
-        return f"a leaf of level {want} maps {spte_text(got)}", "none" if check == au.H1 else "no W"
-    if check in (au.W1, au.R5):
-        return f"a leaf maps it: {spte_text(got)}", "no W"
-    if check == au.U1:
-        index = row[au.PLACE] & 511
-        missing = f"entry {index} of level {got} is not marked"
-        if want:
-            missing += ", though the link below it is"
-        return missing, f"marked up to the root: table {detail:#x} is out of sync"
-    if check == au.U4:
-        return f"table {row[au.PLACE]:#x} is out of sync below the root", "in sync"
-    if check == au.P1:
-        name = operation_text(detail, vcpu, row[au.PLACE], 0).split()[0]
-        refused = f"{name} {row[au.PLACE] & _WORD:#x} is refused with #GP"
-        accepted = f"{name} {row[au.PLACE] & _WORD:#x} is accepted"
-        return (refused, accepted) if got == out.GP else (accepted, refused)
-    if check == au.P2:
-        return f"{_REGISTERS[detail]} is {got & _WORD:#x}", f"{want & _WORD:#x}"
-    if check == au.P4:
-        return (
-            f"a store of {got} bytes dropped the table",
-            f"it stays inside one entry of {want} bytes",
-        )
-    if check == au.H2:
-        return "not young", "young: the guest used it since"
-    if check == au.S8:
-        return f"a link of level {detail} grants no W", "W"
-    if check == au.R1 and detail == 1:
-        return f"listed as a leaf of level {want}, but it is {spte_text(got)}", "a present leaf"
-    if check == au.R1:
-        return f"listed {got} times", "once"
-    return f"{got:#x}" if abs(got) > 4096 else str(got), f"{want:#x}" if abs(want) > 4096 else str(
-        want
+def _leaf_told(row: list[int]) -> tuple[str, str]:
+    return f"the leaf maps {spte_text(row[au.IS])}", _excess_text(row)
+
+
+def _tlb_told(row: list[int]) -> tuple[str, str]:
+    return f"the TLB entry maps {spte_text(row[au.IS])}", _excess_text(row)
+
+
+def _outcome_told(row: list[int]) -> tuple[str, str]:
+    got = _outcome(row[au.DETAIL] >> 16, row[au.IS])
+    return got, f"the guest's tables: {_given(row[au.SHOULD])}"
+
+
+def _mapping_told(row: list[int]) -> tuple[str, str]:
+    """A leaf, or an entry of a vCPU's TLB, that reaches or writes to what it may not."""
+    if row[au.VCPU] >= 0:
+        frame = row[au.DETAIL] if row[au.CHECK] == au.W1 else row[au.SHOULD]
+        got = f"a live TLB entry maps {_data_text(row[au.IS])}; frame {frame:#x}"
+        return got, "no entry, or a flush pending"
+    level = "" if row[au.CHECK] in (au.W1, au.R5) else f" of level {row[au.SHOULD]}"
+    got = f"a leaf{level} maps it: {spte_text(row[au.IS])}"
+    return got, "no leaf" if row[au.CHECK] == au.H1 else "no W"
+
+
+def _mark_told(row: list[int]) -> tuple[str, str]:
+    got = f"entry {row[au.PLACE] & 511} of level {row[au.IS]} is not marked"
+    if row[au.SHOULD]:
+        got += ", though the link below it is"
+    return got, f"marked up to the root: table {row[au.DETAIL]:#x} is out of sync"
+
+
+def _reach_told(row: list[int]) -> tuple[str, str]:
+    return f"table {row[au.PLACE]:#x} is out of sync below the root", "in sync"
+
+
+def _refusal_told(row: list[int]) -> tuple[str, str]:
+    name = EventKind(row[au.DETAIL]).name.removeprefix("OP_").lower()
+    written = f"{name} {row[au.PLACE] & _WORD:#x}"
+    told = (f"{written} is refused with #GP", f"{written} is accepted")
+    return told if row[au.IS] == out.GP else told[::-1]
+
+
+def _register_told(row: list[int]) -> tuple[str, str]:
+    name = _REGISTERS[row[au.DETAIL]]
+    return f"{name} is {row[au.IS] & _WORD:#x}", f"{row[au.SHOULD] & _WORD:#x}"
+
+
+def _listing_told(row: list[int]) -> tuple[str, str]:
+    if row[au.DETAIL] == 1:
+        listed = f"listed as a leaf of level {row[au.SHOULD]}"
+        return f"{listed}, but it is {spte_text(row[au.IS])}", "a present leaf of that level"
+    return f"listed {row[au.IS]} times", "once"
+
+
+def _numbers_told(row: list[int]) -> tuple[str, str]:
+    got, want = (
+        f"{value & _WORD:#x}" if abs(value) > ENTRIES_SHOWN else str(value)
+        for value in (row[au.IS], row[au.SHOULD])
     )
+    return got, want
+
+
+#: Numbers up to this one are shown as decimals, larger ones (addresses, roles) in hexadecimal.
+ENTRIES_SHOWN = 1 << 20
+
+_TOLD = {
+    **dict.fromkeys((au.T1, au.T2, au.T3, au.T4, au.U5), _leaf_told),
+    **dict.fromkeys((au.H1, au.T8, au.W1, au.R5), _mapping_told),
+    au.T5: _outcome_told,
+    au.T6: _tlb_told,
+    au.T6B: lambda row: (f"entries of level {row[au.IS]} and of level {row[au.SHOULD]}", "one"),
+    au.T7: lambda _: (f"it still faults after {model.EXITS_MAX} exits", "a handful at most"),
+    au.U1: _mark_told,
+    au.U4: _reach_told,
+    au.P1: _refusal_told,
+    au.P2: _register_told,
+    au.P3: lambda row: (f"it re-reads {row[au.IS]:#x}", f"{row[au.SHOULD]:#x}"),
+    au.P4: lambda row: (
+        f"a store of {row[au.IS]} bytes dropped the table",
+        f"it stays inside one entry of {row[au.SHOULD]} bytes",
+    ),
+    au.H2: lambda _: ("not young", "young: the guest used it since"),
+    au.S8: lambda row: (f"a link of level {row[au.DETAIL]} grants no W", "W"),
+    au.R1: _listing_told,
+}
+
+
+def _got_and_want(row: list[int]) -> tuple[str, str]:
+    return _TOLD.get(row[au.CHECK], _numbers_told)(row)
 
 
 # --- causes -----------------------------------------------------------------------------------
@@ -264,9 +302,11 @@ def step_of(array: int, word: int, change: list[int]) -> Step:
 
 def _change_text(array: int, place: int, change: list[int]) -> str:
     old, new, gfn = change[watching.OLD], change[watching.NEW], change[watching.GFN]
-    if array == au.WATCH_SPT:
+    if array in (au.WATCH_SPT, au.WATCH_USE):
         what = "leaf" if change[watching.LEVEL] == 1 or (old | new) & x86.LARGE else "link"
         where = f"the {what} {place & 511} of table {gfn:#x}"
+        if array == au.WATCH_USE and old ^ new == x86.ACCESSED:
+            return f"{where}: A {'set' if new & x86.ACCESSED else 'cleared'}"
         return f"{where} was {_entry(old, what)}, is {_entry(new, what)}"
     if array == au.WATCH_GUEST:
         return f"the guest's entry at {place:#x} was {old & _WORD:#x}, is {new & _WORD:#x}"
@@ -281,7 +321,9 @@ def _change_text(array: int, place: int, change: list[int]) -> str:
 
 def _entry(spte: int, what: str) -> str:
     if what == "link":
-        return "a link" if spte & x86.PRESENT else "absent"
+        if not spte & x86.PRESENT:
+            return "absent"
+        return "a link" if spte & x86.WRITABLE else "a link without W"
     return spte_text(spte)
 
 
@@ -308,24 +350,20 @@ def _exception(row: list[int], knobs: Mapping[str, int], seen: dict[int, str]) -
     describes the defect. ``seen`` has those of addresses found earlier: an access that comes out
     wrong there has the same reason.
     """
-    check, how, vcpu = row[au.CHECK], row[au.DETAIL], row[au.VCPU]
+    check, how = row[au.CHECK], row[au.DETAIL]
     page = row[au.PLACE] >> x86.PAGE_SHIFT
-    known = None
-    if check in (au.T5, au.T6):
-        known = seen.get(page)
-        if known is None and check == au.T5:
-            known = _known_outcome(row, knobs)
-        elif known is None:
-            known = "F-X4"
-    elif check in (au.T1, au.T2, au.T3, au.T4, au.U5):
+    if check == au.T5:
+        return seen.get(page) or _known_outcome(row, knobs)
+    if check == au.T6:
+        return seen.get(page, "F-X4")
+    if check in (au.T1, au.T2, au.T3, au.T4, au.U5):
         known = _known_leaf(how, knobs)
         if known:
             seen[page] = known
-    elif vcpu >= 0 and check in (au.W1, au.H1, au.T6B):
-        known = "F-X4"
-    else:
-        known = _KNOWN.get(check)
-    return known
+        return known
+    if row[au.VCPU] >= 0 and check in (au.W1, au.H1, au.T6B):
+        return "F-X4"
+    return _KNOWN.get(check)
 
 
 #: Of checks whose every failure in a base is one the specification describes.
@@ -362,7 +400,7 @@ def _known_leaf(how: int, knobs: Mapping[str, int]) -> str | None:
 def _known_outcome(row: list[int], knobs: Mapping[str, int]) -> str | None:
     """An outcome without a wrong leaf: the order of the walk's checks, the F bit, loose masks."""
     code, got, want = row[au.DETAIL] >> 16, row[au.IS], row[au.SHOULD]
-    if want >= 0 or knobs is None:
+    if want >= 0:
         return None
     wanted = -1 - want
     if code in (out.PF, out.PF_DIRECT):

@@ -129,9 +129,7 @@ def is_older_than_its_table(a: Audit, g: Guest, vcpu: int, gva: int) -> int:
 
 
 @kernel
-def tell_leaf(
-    a: Audit, g: Guest, check: int, vcpu: int, gva: int, spte: int, how: int, sptep: int
-) -> None:
+def tell_leaf(a: Audit, check: int, vcpu: int, gva: int, spte: int, how: int, sptep: int) -> None:
     """Report a leaf; what should be is the guest's translation now."""
     s = a.state
     want = s[au.LEAF_ADDRESS] if s[au.LEAF_FOUND] else -1 - s[au.LEAF_CODE]
@@ -174,7 +172,7 @@ def check_leaf(
         find_leaf(a, g, vcpu, gva)
         how |= OUT_OF_SYNC | is_older_than_its_table(a, g, vcpu, gva)
         check = au.U5 if how & OLDER else au.T3
-    tell_leaf(a, g, check, vcpu, gva, spte, how, sptep)
+    tell_leaf(a, check, vcpu, gva, spte, how, sptep)
 
 
 @kernel
@@ -280,7 +278,7 @@ def leaves_grant_no_more(
             continue
         if is_table:
             s[au.LEAF_FOUND], s[au.LEAF_CODE] = 0, 0
-            tell_leaf(a, g, au.T1, vcpu, shown, spte, BEHIND_TABLE, sptep)
+            tell_leaf(a, au.T1, vcpu, shown, spte, BEHIND_TABLE, sptep)
             continue
         check_leaf(a, m, g, vcpu, shown, sp, sptep, s[au.LINKS + level])
 
@@ -346,7 +344,7 @@ def check_tlb_entry(a: Audit, m: Machine, g: Guest, vcpu: int, key: int, data: i
     if all_was_allowed(a, g, vcpu, gva, spte, frame):
         return
     find_leaf(a, g, vcpu, gva)
-    tell_leaf(a, g, au.T6, vcpu, gva, spte, how, shadow_leaf(m, cpu, low))
+    tell_leaf(a, au.T6, vcpu, gva, spte, how, shadow_leaf(m, cpu, low))
 
 
 @kernel
@@ -367,4 +365,4 @@ def invalidated_leaf_is_right(a: Audit, m: Machine, g: Guest, vcpu: int, gva: in
     find_leaf(a, g, vcpu, gva & ~0xFFF)
     how = excess(a, g, cpu_of(vcpu), m.spt[sptep], frame)
     if how:
-        tell_leaf(a, g, au.T4, vcpu, gva, m.spt[sptep], how, sptep)
+        tell_leaf(a, au.T4, vcpu, gva, m.spt[sptep], how, sptep)

@@ -1,20 +1,24 @@
-"""Which operations changed some words of a host: the kernels of the second run of an audit."""
+"""Which operations changed some words of a host: for the second run of an audit.
+
+The words are those on which findings rest; the run is the same, so they change at the same rows.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refault.engines.audit import words as au
 from refault.engines.shadow.arch.guest import read_word, slot_of
 from refault.engines.shadow.kvm.parents import level_of
-from refault.engines.shadow.loop import run
 from refault.engines.shadow.state import words
 from refault.engines.shadow.state.machine import Machine
 from refault.replay import operations as op
-from refault.replay import records as rec
 from refault.replay import x86
 from refault.replay.arrays import zeros
-from refault.replay.compile.jit import bare, door, kernel
+from refault.replay.compile.jit import kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # state[]
 COUNT = 0
@@ -53,7 +57,7 @@ class Watches(NamedTuple):
     changes: Any
 
 
-def create(wanted: list[tuple[int, int, int]]) -> Watches:
+def create(wanted: Sequence[tuple[int, int, int]] = ()) -> Watches:
     """Watch these words, each an array's number, a place, and the time until when."""
     count = len(wanted)
     sizes = (STATE_WORDS, count * PLACE_WORDS or 1, count * RING * CHANGE_WORDS or 1)
@@ -73,11 +77,19 @@ def value_of(m: Machine, w: Watches, array: int, place: int) -> int:
         return m.vm[place]
     if array == au.WATCH_PAGE:
         return m.page[place] if place < w.state[PAGE_WORDS] else 0
-    if array == au.WATCH_SPT:
+    if array == au.WATCH_SPT or array == au.WATCH_USE:
         return m.spt[place] if place < w.state[SPT_WORDS] else 0
     if array == au.WATCH_FRAME:
         return m.frame[place] if place < w.state[FRAME_WORDS] else 0
     return read_word(m, place) if slot_of(m, place >> x86.PAGE_SHIFT) else 0
+
+
+@kernel
+def unremarked(array: int) -> int:
+    """Bits whose change says nothing: A and D come and go with every walk."""
+    if array == au.WATCH_SPT or array == au.WATCH_GUEST:
+        return x86.ACCESSED | x86.DIRTY
+    return x86.DIRTY if array == au.WATCH_USE else 0
 
 
 @kernel
@@ -89,11 +101,7 @@ def note_changes(m: Machine, w: Watches, ops: op.Operations, i: int, time: int) 
         if time > w.places[first + UNTIL]:
             continue
         value = value_of(m, w, array, place)
-        # A and D come and go with every walk and say nothing.
-        hidden = (
-            x86.ACCESSED | x86.DIRTY if array >= au.WATCH_SPT and array != au.WATCH_FRAME else 0
-        )
-        if (value ^ w.places[first + VALUE]) & ~hidden:
+        if (value ^ w.places[first + VALUE]) & ~unremarked(array):
             at = (k * RING + w.places[first + CHANGES] % RING) * CHANGE_WORDS
             w.places[first + CHANGES] += 1
             w.changes[at + TIME], w.changes[at + EVENT] = time, ops.event[i]
@@ -102,27 +110,8 @@ def note_changes(m: Machine, w: Watches, ops: op.Operations, i: int, time: int) 
             w.changes[at + A], w.changes[at + B] = ops.a[i], ops.b[i]
             w.changes[at + OLD], w.changes[at + NEW] = w.places[first + VALUE], value
             page = place & ~(words.PAGE_WORDS - 1) if array == au.WATCH_PAGE else place >> 10 << 5
-            known = array == au.WATCH_PAGE or array == au.WATCH_SPT
+            known = array != au.WATCH_VM and array != au.WATCH_FRAME and array != au.WATCH_GUEST
             known = known and page < w.state[PAGE_WORDS]
             w.changes[at + GFN] = m.page[page + words.GFN] if known else 0
             w.changes[at + LEVEL] = level_of(m, page) if known else 0
         w.places[first + VALUE] = value
-
-
-@door
-def run_watched(
-    m: Machine, w: Watches, ops: op.Operations, start: int, end: int, shift: int, log: rec.Log
-) -> int:
-    """Execute rows ``start`` to ``end`` - 1 and note changes; answers the first row not done."""
-    machine, rows, notes = m, ops, log
-    w.state[PAGE_WORDS], w.state[SPT_WORDS] = len(m.page), len(m.spt)
-    w.state[FRAME_WORDS] = len(m.frame)
-    m, w, ops = bare(m), bare(w), bare(ops)
-    for i in range(start, end):
-        done = run(machine, rows, i, i + 1, shift, notes)
-        if done == i and not m.vm[words.BUG]:
-            return i
-        note_changes(m, w, ops, i, i + shift + 1)
-        if done == i:
-            return i
-    return end

@@ -46,7 +46,8 @@ STORE_AT = 20  # the word that a store is about to change, by the guest's tables
 STORE_OLD = 21
 OTHER_AT = 22  # the same, by the shadow tables or the TLB
 OTHER_OLD = 23
-HAD_TABLE = 26  # a store's frame had a shadow page
+REREAD = 24  # gpa of the guest's entry that INVLPG is about to read again, or -1
+HAD_TABLE = 26  # a poked frame had a shadow page
 # The operation itself
 NOW_KIND = 28
 NOW_VCPU = 29  # and whether user mode does it, above bit 8
@@ -144,8 +145,10 @@ WATCH_PAGE = 2
 WATCH_SPT = 3
 WATCH_FRAME = 4
 WATCH_GUEST = 5  # place is the gpa of a word
+WATCH_USE = 6  # as WATCH_SPT, but A counts as a change
 WATCH_SHIFT = 48
 
+OFF = 0
 SAMPLED = 1
 FLUSH = 2
 EVERY = 3
