@@ -26,11 +26,11 @@ STEPS = 6
 
 
 def causes_of(trace: Path, hosts: Sequence[Host], advance: Advance) -> list[list[tuple[Step, ...]]]:
-    """For each host, for each finding it keeps: the steps that led to it, oldest first.
+    """For each host, for each group of its findings: the steps that led to it, oldest first.
 
     Hosts that found nothing are not run again, and no host further than to its last finding.
     """
-    found = [tell.findings_of(host) for host in hosts]
+    found = [[group.first for group in tell.groups_of(host)] for host in hosts]
     wanted = [_wanted(rows) for rows in found]
     again = [
         Host(host.variant, host.header, Budget(), Level("off"), words)

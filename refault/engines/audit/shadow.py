@@ -15,6 +15,9 @@ from refault.replay.compile.jit import kernel
 #: Requests before whose handling a vCPU does not use its shadow tables as they are.
 PENDING = words.REQ_MMU_RELOAD | words.REQ_MMU_SYNC | words.REQ_GUEST_FLUSH | words.REQ_TRIPLE_FAULT
 
+#: The bits of a linear address that select entries.
+LOW_BITS = (1 << 48) - 1
+
 
 @kernel
 def has_steps(a: Audit, count: int) -> bool:
@@ -88,8 +91,8 @@ def leaf_gpa(m: Machine, sptep: int, gva: int) -> int:
 def canonical(gva: int) -> int:
     """An address with bits 48 to 63 as bit 47."""
     if gva >> 47 & 1:
-        return gva | ~((1 << 48) - 1)
-    return gva & ((1 << 48) - 1)
+        return gva | ~LOW_BITS
+    return gva & LOW_BITS
 
 
 @kernel

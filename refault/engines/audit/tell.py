@@ -6,11 +6,11 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from refault.audits import AuditReport, Broken, Step
-from refault.catalogue import values
 from refault.engines import get_engine
 from refault.engines.audit import translation as by
 from refault.engines.audit import watching
 from refault.engines.audit import words as au
+from refault.engines.audit.exceptions import exception_of
 from refault.engines.shadow.arch import tlb
 from refault.engines.shadow.state import words as model
 from refault.replay import operations as op
@@ -19,7 +19,7 @@ from refault.replay import x86
 from refault.trace.format import EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from refault.engines.audit.host import Host
 
@@ -39,39 +39,43 @@ _COUNTERS = {
 }
 
 
-def findings_of(host: Host) -> list[list[int]]:
-    """The findings a host's audit keeps, row by row."""
-    found, count = host.audit.found, int(host.audit.state[au.FOUND])
-    starts = range(0, count * au.FOUND_WORDS, au.FOUND_WORDS)
-    return [[int(word) for word in found[at : at + au.FOUND_WORDS]] for at in starts]
+@dataclasses.dataclass(slots=True)
+class Group:
+    """Findings of one check with one reason: the first of them, and how many places there are."""
+
+    first: list[int]
+    exception: str | None
+    count: int
+
+
+def groups_of(host: Host) -> list[Group]:
+    """What an audit found, by check and known exception, in the order of time.
+
+    Places beyond those that are kept count with the latest group of their check.
+    """
+    state, found = host.audit.state, host.audit.found
+    groups: dict[tuple[int, str | None], Group] = {}
+    latest: dict[int, Group] = {}
+    kept: dict[int, int] = {}
+    seen: dict[int, str] = {}
+    for at in range(0, int(state[au.FOUND]) * au.FOUND_WORDS, au.FOUND_WORDS):
+        row = [int(word) for word in found[at : at + au.FOUND_WORDS]]
+        check = row[au.CHECK]
+        known = exception_of(row, host.variant.knobs, seen)
+        group = groups.setdefault((check, known), Group(row, known, 0))
+        group.count += 1
+        latest[check] = group
+        kept[check] = kept.get(check, 0) + 1
+    for check, group in latest.items():
+        group.count += int(state[au.COUNTS + check]) - kept[check]
+    return sorted(groups.values(), key=lambda each: each.first[au.TIME])
 
 
 def report_of(host: Host, trace_digest: str, causes: Sequence[tuple[Step, ...]]) -> AuditReport:
-    """The report of one host: of each check that failed its first finding, and how many others.
-
-    Findings of one check that are different known exceptions, or none, are told apart.
-    """
+    """The report of one host; ``causes`` of its groups, in their order."""
     state = host.audit.state
-    rows = findings_of(host)
-    told: dict[tuple[int, str | None], Broken] = {}
-    kept: dict[int, int] = {}
-    exceptions: dict[int, str] = {}
-    for row, cause in zip(rows, causes, strict=True):
-        check = row[au.CHECK]
-        known = _exception(row, host.variant.knobs, exceptions)
-        kept[check] = kept.get(check, 0) + 1
-        if (check, known) in told:
-            before = told[check, known]
-            told[check, known] = _counted(before, before.count + 1)
-        else:
-            told[check, known] = _broken(row, cause, known)
-    for check, count in kept.items():
-        # Places beyond those kept count with the check's latest kind.
-        more = int(state[au.COUNTS + check]) - count
-        key = [key for key in told if key[0] == check][-1]
-        told[key] = _counted(told[key], told[key].count + more)
     stopped = host.notes.findings.stopped
-    broken = sorted(told.values(), key=lambda each: each.operation_index)
+    groups = zip(groups_of(host), causes, strict=True)
     return AuditReport(
         trace_digest=trace_digest,
         variant_digest=host.variant.digest,
@@ -82,17 +86,14 @@ def report_of(host: Host, trace_digest: str, causes: Sequence[tuple[Step, ...]])
         operation_count=host.operation_count,
         sweeps=int(state[au.SWEEPS]),
         accesses=int(state[au.ACCESSES]),
-        broken=tuple(broken),
+        broken=tuple(_broken(group, cause) for group, cause in groups),
         stopped=None if stopped is None else f"{stopped.kind}: {stopped.message}",
         unfinished=int(state[au.UNFINISHED]),
     )
 
 
-def _counted(broken: Broken, count: int) -> Broken:
-    return dataclasses.replace(broken, count=count)
-
-
-def _broken(row: list[int], cause: tuple[Step, ...], known: str | None) -> Broken:
+def _broken(group: Group, cause: tuple[Step, ...]) -> Broken:
+    row = group.first
     check, vcpu = row[au.CHECK], row[au.VCPU]
     kind = "" if check in _NOWHERE else "gva" if check in _GVA or vcpu >= 0 else "gfn"
     if check == au.P4:
@@ -111,9 +112,9 @@ def _broken(row: list[int], cause: tuple[Step, ...], known: str | None) -> Broke
         address_kind=kind,
         got=got,
         want=want,
-        count=1,
+        count=group.count,
         cause=cause,
-        exception=known,
+        exception=group.exception,
     )
 
 
@@ -338,74 +339,3 @@ def _page_text(word: int, gfn: int, old: int, new: int) -> str:
         return f"table {gfn:#x}: mark of entry {', '.join(told)} {how}"
     names = {model.ROOT_COUNT: "root_count", model.ROLE: "role", model.PARENTS: "parents"}
     return f"table {gfn:#x}: {names.get(word, 'unsync_children')} was {old}, is {new}"
-
-
-# --- known exceptions -------------------------------------------------------------------------
-
-
-def _exception(row: list[int], knobs: Mapping[str, int], seen: dict[int, str]) -> str | None:
-    """The name under which the specification knows the defect, or None.
-
-    ``F-X1`` to ``F-X6`` are its list of expected failures; other names are of the section that
-    describes the defect. ``seen`` has those of addresses found earlier: an access that comes out
-    wrong there has the same reason.
-    """
-    check, how = row[au.CHECK], row[au.DETAIL]
-    page = row[au.PLACE] >> x86.PAGE_SHIFT
-    if check == au.T5:
-        return seen.get(page) or _known_outcome(row, knobs)
-    if check == au.T6:
-        return seen.get(page, "F-X4")
-    if check in (au.T1, au.T2, au.T3, au.T4, au.U5):
-        known = _known_leaf(how, knobs)
-        if known:
-            seen[page] = known
-        return known
-    if row[au.VCPU] >= 0 and check in (au.W1, au.H1, au.T6B):
-        return "F-X4"
-    return _KNOWN.get(check)
-
-
-#: Of checks whose every failure in a base is one the specification describes.
-_KNOWN = {
-    au.C1: "F-X6",
-    au.S8: "F-X6",
-    au.T7: "F-X6",
-    au.P4: "F-X6",
-    au.P3: "F-X6",
-    au.S3: "D2",
-    au.H3: "D2",
-    au.H1: "B16",
-    au.H2: "B8",
-    au.P1: "B15",
-}
-
-
-def _known_leaf(how: int, knobs: Mapping[str, int]) -> str | None:
-    if how & by.OUT_OF_SYNC:
-        return "F-X5" if how & by.OLDER else None
-    if how & by.BELOW_LARGE:
-        if how & by.ELSEWHERE:
-            return "B4"
-        return "F-X2" if knobs["direct_access"] != values.DIRECT_ACCESS_OWN else None
-    if how & by.ABOVE:
-        return "F-X3"
-    if how & by.RESERVED:
-        return "B8"
-    if how & (by.WRITES | by.USER):
-        return "F-X1" if knobs["forced_write"] == values.FORCED_WRITE_FOR_ALL else None
-    return None
-
-
-def _known_outcome(row: list[int], knobs: Mapping[str, int]) -> str | None:
-    """An outcome without a wrong leaf: the order of the walk's checks, the F bit, loose masks."""
-    code, got, want = row[au.DETAIL] >> 16, row[au.IS], row[au.SHOULD]
-    if want >= 0:
-        return None
-    wanted = -1 - want
-    if code in (out.PF, out.PF_DIRECT):
-        is_f_bit = got ^ wanted == x86.PF_FETCH
-        is_order = (got ^ wanted) & ~x86.PF_RSVD == x86.PF_PRESENT or got ^ wanted == x86.PF_RSVD
-        return "B1" if is_f_bit or is_order else None
-    is_loose = wanted & x86.PF_RSVD and knobs["reserved_bits"] == values.RESERVED_BITS_LOOSE
-    return "B1" if is_loose else None

@@ -22,6 +22,7 @@ from refault.engines.audit.paging import (
     top_table,
 )
 from refault.engines.audit.shadow import (
+    LOW_BITS,
     canonical,
     has_steps,
     is_indirect,
@@ -353,7 +354,7 @@ def invalidated_leaf_is_right(a: Audit, m: Machine, g: Guest, vcpu: int, gva: in
     cpu = requests.cpu_of(vcpu)
     if not uses_tables(m, cpu):
         return
-    low = gva & ((1 << 48) - 1)
+    low = gva & LOW_BITS
     sptep = shadow_leaf(m, cpu, low)
     if sptep == 0:
         return

@@ -95,8 +95,8 @@ CPU_WORDS = CPU_PAGES + 2 * CPU_PAGES_MAX
 STATE_WORDS = CPUS + MAX_VCPUS * CPU_WORDS
 
 # --- found[] ----------------------------------------------------------------------------
-FOUND_MAX = 512
-KEPT = 8  # findings of one check; all are counted
+FOUND_MAX = 2048
+KEPT = 64  # findings of one check; all are counted
 FOUND_WORDS = 16
 CHECK = 0
 TIME = 1

@@ -1,0 +1,88 @@
+"""What the specification knows of a finding: its expected failures, and defects it describes.
+
+``F-X1`` to ``F-X6`` are the list at the end of part F, "Known violations in the baseline". Any
+other name is that of the section that describes the defect: ``B1`` (the order in which a walk
+checks), ``B4`` (the frame of a direct page), ``B8`` (what a sync does not look at), ``B15``
+(control registers), ``B16`` (notifiers), ``D2`` (the page budget).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from refault.catalogue import values
+from refault.engines.audit import translation as by
+from refault.engines.audit import words as au
+from refault.replay import outcomes as out
+from refault.replay import x86
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def exception_of(row: list[int], knobs: Mapping[str, int], seen: dict[int, str]) -> str | None:
+    """The name under which the specification knows the defect, or None.
+
+    ``F-X1`` to ``F-X6`` are its list of expected failures; other names are of the section that
+    describes the defect. ``seen`` has those of addresses found earlier: an access that comes out
+    wrong there has the same reason.
+    """
+    check, how = row[au.CHECK], row[au.DETAIL]
+    page = row[au.PLACE] >> x86.PAGE_SHIFT
+    if check == au.T5:
+        return seen.get(page) or _known_outcome(row, knobs)
+    if check == au.T6:
+        return seen.get(page, "F-X4")
+    if check in (au.T1, au.T2, au.T3, au.T4, au.U5):
+        known = _known_leaf(how, knobs)
+        if known:
+            seen[page] = known
+        return known
+    if row[au.VCPU] >= 0 and check in (au.W1, au.H1, au.T6B):
+        return "F-X4"
+    return _KNOWN.get(check)
+
+
+#: Of checks whose every failure in a base is one the specification describes.
+_KNOWN = {
+    au.C1: "F-X6",
+    au.S8: "F-X6",
+    au.T7: "F-X6",
+    au.P4: "F-X6",
+    au.P3: "F-X6",
+    au.S3: "D2",
+    au.H3: "D2",
+    au.H1: "B16",
+    au.H2: "B8",
+    au.P1: "B15",
+}
+
+
+def _known_leaf(how: int, knobs: Mapping[str, int]) -> str | None:
+    if how & by.OLDER:
+        return "F-X5"
+    if how & by.BELOW_LARGE:
+        if how & by.ELSEWHERE:
+            return "B4"
+        return "F-X2" if knobs["direct_access"] != values.DIRECT_ACCESS_OWN else None
+    if how & by.ABOVE:
+        return "F-X3"
+    if how & (by.RESERVED | by.FETCHES):
+        return "B8" if not how & by.OUT_OF_SYNC else None
+    if how & (by.WRITES | by.USER):
+        return "F-X1" if knobs["forced_write"] == values.FORCED_WRITE_FOR_ALL else None
+    return None
+
+
+def _known_outcome(row: list[int], knobs: Mapping[str, int]) -> str | None:
+    """An outcome without a wrong leaf: the order of the walk's checks, the F bit, loose masks."""
+    code, got, want = row[au.DETAIL] >> 16, row[au.IS], row[au.SHOULD]
+    if want >= 0:
+        return None
+    wanted = -1 - want
+    if code in (out.PF, out.PF_DIRECT):
+        is_f_bit = got ^ wanted == x86.PF_FETCH
+        is_order = (got ^ wanted) & ~x86.PF_RSVD == x86.PF_PRESENT or got ^ wanted == x86.PF_RSVD
+        return "B1" if is_f_bit or is_order else None
+    is_loose = wanted & x86.PF_RSVD and knobs["reserved_bits"] == values.RESERVED_BITS_LOOSE
+    return "B1" if is_loose else None
