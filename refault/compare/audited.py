@@ -159,17 +159,17 @@ class Beside(NamedTuple):
         if self.repaired:
             seen = any(each.check in _SEEN_CHECKS for each in self.repaired)
             return "where the outcomes differ, base's are not lawful" if seen else ""
-        if self.shared:
-            return f"neither is lawful throughout: {self.shared}"
+        wrong = [each for each in self.both if each.check in _SEEN_CHECKS]
+        if wrong:
+            return f"neither is lawful throughout: {_both_fail(wrong)}"
         if self.is_sampled:
             return "samples found nothing unlawful in either"
         return "both are lawful"
 
     @property
     def shared(self) -> str:
-        """What the guest or the host sees wrong in both, as a clause; empty if there is nothing."""
-        wrong = [each.name for each in self.both if each.check in _SEEN_CHECKS]
-        return f"both fail {', '.join(wrong)}" if wrong else ""
+        """What is wrong in both and no mere known exception of the structures, as a clause."""
+        return _both_fail([e for e in self.both if e.check in _SEEN_CHECKS or e.exception is None])
 
     @property
     def costs(self) -> str:
@@ -206,6 +206,10 @@ def _needless(column: AuditReport, base: AuditReport) -> tuple[tuple[str, int, i
     now, before = column.failed, base.failed
     counts = ((name, now.get(name, 0), before.get(name, 0)) for name in sorted(COST_CHECKS))
     return tuple((name, here, there) for name, here, there in counts if here != there)
+
+
+def _both_fail(failures: Sequence[Failure]) -> str:
+    return f"both fail {', '.join(each.name for each in failures)}" if failures else ""
 
 
 def _places(count: int) -> str:

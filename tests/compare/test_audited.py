@@ -76,6 +76,12 @@ def test_what_the_guest_sees_wrong_under_both_is_said_of_equal_outcomes_too():
     assert reason == "exits +100%; both fail F-T5 (B8, known)"
 
 
+def test_what_nothing_explains_is_named_where_both_have_it():
+    verdict, reason = judged(["F-R1"], ["F-R1"])
+    assert verdict is Verdict.IDENTICAL
+    assert reason.endswith("; both fail F-R1")
+
+
 def test_a_repair_names_three_checks_and_counts_the_others():
     _, reason = judged(["F-S1", "F-S3", "F-R1", "F-U1", "F-C1"], [])
     assert [name in reason for name in ("F-S1", "F-S3", "F-R1", "F-U1", "F-C1")] == [
