@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 from refault.catalogue import values
 from refault.engines.audit import translation as by
 from refault.engines.audit import words as au
+from refault.replay import operations as op
 from refault.replay import outcomes as out
 from refault.replay import x86
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+#: In the place of a page, once an out-of-sync page was found without marks.
+LOST = -1 << 60
 
 
 def exception_of(row: list[int], knobs: Mapping[str, int], seen: dict[int, str]) -> str | None:
@@ -30,7 +34,7 @@ def exception_of(row: list[int], knobs: Mapping[str, int], seen: dict[int, str])
     check, how = row[au.CHECK], row[au.DETAIL]
     page = row[au.PLACE] >> x86.PAGE_SHIFT
     if check == au.T5:
-        return seen.get(page) or _known_outcome(row, knobs)
+        return seen.get(page) or _known_outcome(row, knobs, seen)
     if check == au.T6:
         return seen.get(page, "F-X4")
     if check in (au.T1, au.T2, au.T3, au.T4, au.U5):
@@ -38,6 +42,8 @@ def exception_of(row: list[int], knobs: Mapping[str, int], seen: dict[int, str])
         if known:
             seen[page] = known
         return known
+    if check in (au.U1, au.U4):
+        seen[LOST] = "marks were lost"
     if row[au.VCPU] >= 0 and check in (au.W1, au.H1, au.T6B):
         return "F-X4"
     return _KNOWN.get(check)
@@ -68,13 +74,13 @@ def _known_leaf(how: int, knobs: Mapping[str, int]) -> str | None:
     if how & by.ABOVE:
         return "F-X3"
     if how & (by.RESERVED | by.FETCHES):
-        return "B8" if not how & by.OUT_OF_SYNC else None
+        return "B8"
     if how & (by.WRITES | by.USER):
         return "F-X1" if knobs["forced_write"] == values.FORCED_WRITE_FOR_ALL else None
     return None
 
 
-def _known_outcome(row: list[int], knobs: Mapping[str, int]) -> str | None:
+def _known_outcome(row: list[int], knobs: Mapping[str, int], seen: Mapping[int, str]) -> str | None:
     """An outcome without a wrong leaf: the order of the walk's checks, the F bit, loose masks."""
     code, got, want = row[au.DETAIL] >> 16, row[au.IS], row[au.SHOULD]
     if want >= 0:
@@ -84,5 +90,10 @@ def _known_outcome(row: list[int], knobs: Mapping[str, int]) -> str | None:
         is_f_bit = got ^ wanted == x86.PF_FETCH
         is_order = (got ^ wanted) & ~x86.PF_RSVD == x86.PF_PRESENT or got ^ wanted == x86.PF_RSVD
         return "B1" if is_f_bit or is_order else None
+    stores = row[au.DETAIL] & 0xFF >= op.ST
+    if stores and wanted & ~x86.PF_USER == x86.PF_PRESENT | x86.PF_WRITE:
+        # The leaf of a store that CR0.WP=0 let through; where marks were lost it may be another.
+        is_forced = knobs["forced_write"] == values.FORCED_WRITE_FOR_ALL and LOST not in seen
+        return "F-X1" if is_forced else None
     is_loose = wanted & x86.PF_RSVD and knobs["reserved_bits"] == values.RESERVED_BITS_LOOSE
     return "B1" if is_loose else None

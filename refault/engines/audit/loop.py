@@ -11,7 +11,7 @@ an audited run is the run. Around it::
 from __future__ import annotations
 
 from refault.engines.audit import words as au
-from refault.engines.audit.found import report, watched
+from refault.engines.audit.found import watched
 from refault.engines.audit.hostside import (
     frames_are_gone,
     frames_are_read_only,
@@ -30,11 +30,10 @@ from refault.engines.audit.memory import (
     old_word,
 )
 from refault.engines.audit.outcome import (
-    matches,
+    access_is_allowed,
+    is_as_witnessed,
     note_flush,
     note_invlpg,
-    now_gives,
-    was_allowed,
 )
 from refault.engines.audit.paging import find_leaf
 from refault.engines.audit.registers import (
@@ -106,39 +105,17 @@ def before(a: Audit, m: Machine, g: Guest, kind: int, vcpu: int, address: int) -
 
 
 @kernel
-def access_is_allowed(
-    a: Audit,
-    m: Machine,
-    g: Guest,
-    kind: int,
-    vcpu: int,
-    user: int,
-    gva: int,
-    code: int,
-    address: int,
+def check_access(
+    a: Audit, m: Machine, g: Guest, ops: op.Operations, i: int, code: int, address: int
 ) -> None:
-    """F-T5 and F-T7: the outcome of an access."""
-    s = a.state
-    s[au.ACCESSES] += 1
-    if code == out.LIVELOCK:
-        watched_leaf(a, m, report(a, au.T7, vcpu, gva, address, 0, kind), vcpu, gva)
-        return
-    if code == out.TRIPLE or code == out.GP or code == out.NONE:
-        return
-    if levels_of(g, guest_cpu(vcpu)) == x86.LONG_LEVELS and gva >> 47 != 0 and gva >> 47 != -1:
-        return  # not canonical: the trace should have a #GP
-    write, fetch = int(kind >= op.ST), int(kind == op.EX)
-    gives = now_gives(a, g, vcpu, gva, write, user, fetch)
-    if matches(g, gives, code, address, fetch):
-        return
-    if was_allowed(a, g, vcpu, gva, write, user, fetch, code, address):
-        return
-    find_leaf(a, g, vcpu, gva)
-    entry = s[au.LEAF_ENTRY]
-    found = report(a, au.T5, vcpu, gva, address, gives, kind | user << 8 | code << 16)
-    watched_leaf(a, m, found, vcpu, gva)
-    if entry >= 0:
-        watched(a, found, au.WATCH_GUEST, entry & ~7)
+    """F-T5 and F-T7, with the leaf and the guest's entry to look at."""
+    found = access_is_allowed(a, g, ops, i, code, address)
+    if found >= 0:
+        vcpu, gva = ops.vcpu[i], ops.a[i]
+        watched_leaf(a, m, found, vcpu, gva)
+        find_leaf(a, g, vcpu, gva)
+        if a.state[au.LEAF_ENTRY] >= 0:
+            watched(a, found, au.WATCH_GUEST, a.state[au.LEAF_ENTRY] & ~7)
 
 
 @kernel
@@ -169,15 +146,7 @@ def after_access(
     # What the real guest saw there is what its hardware did.
     is_known = cls != op.WITNESS_NONE and cls != op.WITNESS_UNSEEN
     if s[au.LEVEL] == au.EVERY or not is_known or not is_as_witnessed(ops, i, code, address):
-        access_is_allowed(a, m, g, kind, vcpu, ops.user[i], gva, code, address)
-
-
-@kernel
-def is_as_witnessed(ops: op.Operations, i: int, code: int, address: int) -> bool:
-    """Did a witnessed access come out as for the real guest?"""
-    if ops.cls[i] == op.WITNESS_FAULT:
-        return (code == out.PF or code == out.PF_DIRECT) and address == ops.want[i]
-    return code == out.OK and address == ops.want[i]
+        check_access(a, m, g, ops, i, code, address)
 
 
 @kernel
@@ -245,7 +214,7 @@ def after(
         if code != out.GP:
             note_flush(a, vcpu)
         has_paging = levels_of(g, guest_cpu(vcpu)) != x86.NONPAGING
-        if kind == op.SET_CR3 and has_paging and s[au.WAS_LOADED]:
+        if kind == op.SET_CR3 and code != out.GP and has_paging and s[au.WAS_LOADED]:
             synced = vcpu  # if its roots are still loaded
     elif kind == op.INVLPG:
         note_invlpg(a, vcpu, ops.a[i])

@@ -13,6 +13,7 @@ A not-present fault, and one for a reserved bit, must be of what the tables hold
 from __future__ import annotations
 
 from refault.engines.audit import words as au
+from refault.engines.audit.found import report
 from refault.engines.audit.paging import (
     entry_at,
     entry_bytes,
@@ -28,6 +29,7 @@ from refault.engines.audit.paging import (
 from refault.engines.audit.words import Audit
 from refault.engines.walk.paging import cpu_of, frame_of, is_leaf, levels_of, reserved_of
 from refault.engines.walk.words import Machine as Guest
+from refault.replay import operations as op
 from refault.replay import outcomes as out
 from refault.replay import x86
 from refault.replay.compile.jit import kernel
@@ -217,3 +219,34 @@ def was_allowed(
         if matches(g, gives, code, address, fetch):
             return True
     return True
+
+
+@kernel
+def is_as_witnessed(ops: op.Operations, i: int, code: int, address: int) -> bool:
+    """Did a witnessed access come out as for the real guest?"""
+    if ops.cls[i] == op.WITNESS_FAULT:
+        return (code == out.PF or code == out.PF_DIRECT) and address == ops.want[i]
+    return code == out.OK and address == ops.want[i]
+
+
+@kernel
+def access_is_allowed(
+    a: Audit, g: Guest, ops: op.Operations, i: int, code: int, address: int
+) -> int:
+    """F-T5 and F-T7: the outcome of an access; answers where a finding is kept, or -1."""
+    s = a.state
+    kind, vcpu, user, gva = ops.kind[i], ops.vcpu[i], ops.user[i], ops.a[i]
+    s[au.ACCESSES] += 1
+    if code == out.LIVELOCK:
+        return report(a, au.T7, vcpu, gva, address, 0, kind)
+    if code == out.TRIPLE or code == out.GP or code == out.NONE:
+        return -1
+    if levels_of(g, cpu_of(vcpu)) == x86.LONG_LEVELS and gva >> 47 != 0 and gva >> 47 != -1:
+        return -1  # not canonical: the trace should have a #GP
+    write, fetch = int(kind >= op.ST), int(kind == op.EX)
+    gives = now_gives(a, g, vcpu, gva, write, user, fetch)
+    if matches(g, gives, code, address, fetch):
+        return -1
+    if was_allowed(a, g, vcpu, gva, write, user, fetch, code, address):
+        return -1
+    return report(a, au.T5, vcpu, gva, address, gives, kind | user << 8 | code << 16)
