@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from refault.engines import get_engine
 from refault.engines.audit.causes import causes_of
 from refault.engines.audit.host import Host
+from refault.engines.audit.outcome_host import OutcomeHost
 from refault.engines.audit.tell import report_of
 from refault.errors import ReplayCancelled, ReplayRefused
 from refault.replay import lanes
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from refault.replay.lanes import Executes
     from refault.trace import TraceHeader
 
+    Audited = Host | OutcomeHost
+
 
 def audit(
     trace: Path,
@@ -40,29 +43,23 @@ def audit(
 ) -> list[AuditReport]:
     """One report for each variant, in their order.
 
-    A variant for which something failed runs a second time, to find which operations led to it.
+    Hosts of the model are checked whole; of any other engine only the outcomes are, since nothing
+    else of it is known. A variant of the model for which something failed runs a second time, to find which operations led to it.
     ``progress`` is called with (bytes read, bytes in all) of the first run.
 
     Raises:
         ReplayCancelled: ``is_cancelled`` said so.
-        ReplayRefused: a variant is of another engine than the model, or the trace cannot be
-            replayed.
+        ReplayRefused: an engine cannot replay the trace.
         TraceError: the trace is damaged.
     """
-    for variant in variants:
-        if variant.engine != SHADOW:
-            raise ReplayRefused(
-                f"{variant.name}: only the model can be audited; engine {variant.engine} reports "
-                "what it finds itself in a replay"
-            )
-    warm_up((SHADOW,))
+    warm_up({variant.engine for variant in variants})
     budget = Budget(memory_bytes or machine_bytes())
 
-    def opened(header: TraceHeader) -> list[Host]:
+    def opened(header: TraceHeader) -> list[Audited]:
         for variant in variants:
             if reason := get_engine(variant.engine).refuses(header, variant):
                 raise ReplayRefused(f"engine {variant.engine} cannot replay this: {reason}")
-        hosts = [Host(variant, header, budget, level) for variant in variants]
+        hosts = [_opened(variant, header, budget, level) for variant in variants]
         if header.content == "capture":
             for host in hosts:
                 host.begin()
@@ -78,6 +75,11 @@ def audit(
         digest = reader.summary.digest
     causes = causes_of(trace, hosts, functools.partial(_advanced, is_cancelled=is_cancelled))
     return [report_of(host, digest, told) for host, told in zip(hosts, causes, strict=True)]
+
+
+def _opened(variant: Variant, header: TraceHeader, budget: Budget, level: Level) -> Audited:
+    kind = Host if variant.engine == SHADOW else OutcomeHost
+    return kind(variant, header, budget, level)
 
 
 def _advanced(

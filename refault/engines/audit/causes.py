@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from refault.engines.audit.outcome_host import OutcomeHost
+
     Advance = Callable[[TraceReader, Sequence[Host], int], Iterator[int]]
 
 #: Steps of a cause that are kept: the latest.
 STEPS = 6
 
 
-def causes_of(trace: Path, hosts: Sequence[Host], advance: Advance) -> list[list[tuple[Step, ...]]]:
+def causes_of(
+    trace: Path, hosts: Sequence[Host | OutcomeHost], advance: Advance
+) -> list[list[tuple[Step, ...]]]:
     """For each host, for each group of its findings: the steps that led to it, oldest first.
 
     Hosts that found nothing are not run again, and no host further than to its last finding.

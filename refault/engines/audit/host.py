@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from refault.replay.budget import Budget
     from refault.trace import TraceHeader
 
-_NUMBERS = {"off": words.OFF, "sampled": words.SAMPLED, "flush": words.FLUSH, "every": words.EVERY}
+#: Each level as kernels know it.
+NUMBERS = {"off": words.OFF, "sampled": words.SAMPLED, "flush": words.FLUSH, "every": words.EVERY}
 
 
 class Host(shadow.Host):
@@ -47,7 +48,7 @@ class Host(shadow.Host):
         super().__init__(variant, header, budget, Watch())
         self.watches = watching.create(watched)
         self.level = level
-        self.audit = words.create(_NUMBERS[level.name])
+        self.audit = words.create(NUMBERS[level.name])
         self.guest = arch.create()
         self._audit_share = budget.share()
         self._random = np.random.Generator(np.random.PCG64(level.seed))

@@ -16,12 +16,16 @@ from refault.engines.shadow.state import words as model
 from refault.replay import operations as op
 from refault.replay import outcomes as out
 from refault.replay import x86
+from refault.results import SHADOW
 from refault.trace.format import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from refault.engines.audit.host import Host
+    from refault.engines.audit.outcome_host import OutcomeHost
+
+    Audited = Host | OutcomeHost
 
 _WORD = (1 << 64) - 1
 _OF_ADDRESS = {op.LD, op.EX, op.ST, op.ST4, op.ST2, op.ST1, op.INVLPG, op.UNSHADOW, op.UNPROTECT}
@@ -48,7 +52,7 @@ class Group:
     count: int
 
 
-def groups_of(host: Host) -> list[Group]:
+def groups_of(host: Audited) -> list[Group]:
     """What an audit found, by check and known exception, in the order of time.
 
     Places beyond those that are kept count with the latest group of their check.
@@ -61,7 +65,8 @@ def groups_of(host: Host) -> list[Group]:
     for at in range(0, int(state[au.FOUND]) * au.FOUND_WORDS, au.FOUND_WORDS):
         row = [int(word) for word in found[at : at + au.FOUND_WORDS]]
         check = row[au.CHECK]
-        known = exception_of(row, host.variant.knobs, seen)
+        is_model = host.variant.engine == SHADOW  # of whose defects the specification knows
+        known = exception_of(row, host.variant.knobs, seen) if is_model else None
         group = groups.setdefault((check, known), Group(row, known, 0))
         group.count += 1
         latest[check] = group
@@ -71,7 +76,7 @@ def groups_of(host: Host) -> list[Group]:
     return sorted(groups.values(), key=lambda each: each.first[au.TIME])
 
 
-def report_of(host: Host, trace_digest: str, causes: Sequence[tuple[Step, ...]]) -> AuditReport:
+def report_of(host: Audited, trace_digest: str, causes: Sequence[tuple[Step, ...]]) -> AuditReport:
     """The report of one host; ``causes`` of its groups, in their order."""
     state = host.audit.state
     stopped = host.notes.findings.stopped

@@ -100,17 +100,19 @@ def one_was_allowed(
 
 
 @kernel
-def all_was_allowed(a: Audit, g: Guest, vcpu: int, gva: int, spte: int, frame: int) -> bool:
-    """Might every access that a leaf grants have reached its frame since the last flush?"""
-    for kind in range(3):
-        if kind == 1 and not spte & x86.WRITABLE:
-            continue
-        if kind == 2 and spte < 0:
-            continue
-        # What user mode may do, the supervisor may.
-        if not one_was_allowed(a, g, vcpu, gva, frame, kind, int(spte & x86.USER != 0)):
-            return False
-    return True
+def not_allowed(a: Audit, g: Guest, vcpu: int, gva: int, spte: int, frame: int) -> int:
+    """What a leaf grants that the tables never gave since the last flush; 0 if nothing."""
+    user = int(spte & x86.USER != 0)
+    # What user mode may do, the supervisor may.
+    if not one_was_allowed(a, g, vcpu, gva, frame, 0, user):
+        is_of_user = user and one_was_allowed(a, g, vcpu, gva, frame, 0, 0)
+        return USER if is_of_user else ELSEWHERE
+    how = 0
+    if spte & x86.WRITABLE and not one_was_allowed(a, g, vcpu, gva, frame, 1, user):
+        how |= WRITES
+    if spte >= 0 and not one_was_allowed(a, g, vcpu, gva, frame, 2, user):
+        how |= FETCHES
+    return how
 
 
 @kernel
@@ -168,10 +170,15 @@ def check_leaf(
     if m.page[sp + words.UNSYNC]:
         if s[au.LEVEL] == au.SAMPLED:
             return  # what older values may be used is not known
-        if all_was_allowed(a, g, vcpu, gva, spte, frame):
+        never = not_allowed(a, g, vcpu, gva, spte, frame)
+        if never == 0:
             return
         find_leaf(a, g, vcpu, gva)
-        how |= OUT_OF_SYNC | is_older_than_its_table(a, g, vcpu, gva)
+        if not how & (ABSENT | RESERVED) or never != ELSEWHERE:
+            how = never | (how & (BELOW_LARGE | ABOVE))
+        how |= OUT_OF_SYNC
+        if never == ELSEWHERE:
+            how |= is_older_than_its_table(a, g, vcpu, gva)
         check = au.U5 if how & OLDER else au.T3
     tell_leaf(a, check, vcpu, gva, spte, how, sptep)
 
@@ -342,7 +349,7 @@ def check_tlb_entry(a: Audit, m: Machine, g: Guest, vcpu: int, key: int, data: i
     how = excess(a, g, cpu_of(vcpu), spte, frame)
     if how == 0 or how == WRITES_CLEAN or s[au.LEVEL] == au.SAMPLED:
         return
-    if all_was_allowed(a, g, vcpu, gva, spte, frame):
+    if not_allowed(a, g, vcpu, gva, spte, frame) == 0:
         return
     find_leaf(a, g, vcpu, gva)
     tell_leaf(a, au.T6, vcpu, gva, spte, how, shadow_leaf(m, cpu, low))

@@ -48,6 +48,7 @@ OTHER_AT = 22  # the same, by the shadow tables or the TLB
 OTHER_OLD = 23
 REREAD = 24  # gpa of the guest's entry that INVLPG is about to read again, or -1
 HAD_TABLE = 26  # a poked frame had a shadow page
+RECORDS_USED = 27  # of a part, by rows that were judged
 # The operation itself
 NOW_KIND = 28
 NOW_VCPU = 29  # and whether user mode does it, above bit 8
