@@ -34,6 +34,7 @@ from refault.engines.audit.outcome import (
     is_as_witnessed,
     note_flush,
     note_invlpg,
+    write_flushes,
 )
 from refault.engines.audit.paging import find_leaf
 from refault.engines.audit.registers import (
@@ -208,10 +209,11 @@ def after(
         if behind:
             note_poke(a, ops.a[i] >> x86.PAGE_SHIFT)
     elif op.BOOT <= kind <= op.SET_EFER:
+        flushes = write_flushes(g, kind, vcpu, ops.a[i])
         register_write_is_the_architectures(
             a, m, g, kind, vcpu, ops.a[i], ops.b[i], ops.want[i], code
         )
-        if code != out.GP:
+        if flushes and code != out.GP:
             note_flush(a, vcpu)
         has_paging = levels_of(g, guest_cpu(vcpu)) != x86.NONPAGING
         if kind == op.SET_CR3 and code != out.GP and has_paging and s[au.WAS_LOADED]:

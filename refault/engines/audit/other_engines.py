@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 
 from refault.engines.audit import words as au
 from refault.engines.audit.found import report
-from refault.engines.audit.outcome import access_is_allowed, note_flush, note_invlpg, remember
+from refault.engines.audit.outcome import (
+    access_is_allowed,
+    note_flush,
+    note_invlpg,
+    remember,
+    write_flushes,
+)
 from refault.engines.audit.words import Audit
 from refault.engines.walk import words as arch
 from refault.engines.walk.loop import operation
@@ -27,7 +33,7 @@ from refault.trace.format import MAX_SLOTS
 
 
 class Raw(NamedTuple):
-    """Records of all rows of a part, unfolded (:mod:`refault.replay.records`), one after another."""
+    """The records of a part, unfolded (:mod:`refault.replay.records`), one after another."""
 
     words: Any
 
@@ -61,10 +67,11 @@ def judge_row(a: Audit, g: Guest, ops: op.Operations, i: int, code: int, address
     elif kind == op.INVLPG:
         note_invlpg(a, vcpu, ops.a[i])
     elif kind != op.MEM:
+        flushes = op.BOOT <= kind <= op.SET_EFER and write_flushes(g, kind, vcpu, ops.a[i])
         wanted = operation(g, kind, vcpu, ops.user[i], ops.aux[i], ops.a[i], ops.b[i], ops.want[i])
         if op.SET_CR0 <= kind <= op.SET_EFER and (wanted == out.GP) != (code == out.GP):
             report(a, au.P1, vcpu, ops.a[i], code, wanted, kind)
-        if op.BOOT <= kind <= op.SET_EFER and code != out.GP:
+        if flushes and code != out.GP:
             note_flush(a, vcpu)
 
 

@@ -27,6 +27,7 @@ from refault.engines.audit.paging import (
     top_table,
 )
 from refault.engines.audit.words import Audit
+from refault.engines.walk import words as arch
 from refault.engines.walk.paging import cpu_of, frame_of, is_leaf, levels_of, reserved_of
 from refault.engines.walk.words import Machine as Guest
 from refault.replay import operations as op
@@ -86,6 +87,20 @@ def flushed_at(a: Audit, vcpu: int, gva: int) -> int:
     if a.state[place] == page and a.state[place + 1] > since:
         return a.state[place + 1]
     return since
+
+
+@kernel
+def write_flushes(g: Guest, kind: int, vcpu: int, value: int) -> bool:
+    """Does a register write, not made yet, drop what the processor has cached (SDM 4.10.4.1)?
+
+    A write to CR3 does, one to CR4 that changes PGE or PAE, and one to CR0 that changes PG.
+    """
+    cpu = cpu_of(vcpu)
+    if kind == op.SET_CR4:
+        return (value ^ g.state[cpu + arch.CR4]) & (x86.CR4_PGE | x86.CR4_PAE) != 0
+    if kind == op.SET_CR0:
+        return (value ^ g.state[cpu + arch.CR0]) & x86.CR0_PG != 0
+    return kind == op.BOOT or kind == op.SET_CR3
 
 
 @kernel
