@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from refault.audits import LEVELS, Level
 from refault.cli.progress import Bars
 from refault.errors import InvalidParameter
-from refault.results import SHADOW
 from refault.trace import TraceReader
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ OFF, CLOSEST = LEVELS[0], LEVELS[-1]
 EVENTS_MAX = 100_000
 
 HELP = (
-    f"Audit the variants of the model: {', '.join(LEVELS)}. Default: {CLOSEST} for at most "
+    f"Audit the variants: {', '.join(LEVELS)}. Default: {CLOSEST} for at most "
     f"{EVENTS_MAX:,} operations, which have no witness, and {OFF} for anything else."
 )
 
@@ -56,18 +55,17 @@ def level_for(path: Path, event_count: int, asked: Level | None, *, is_logged: b
 def audited(
     path: Path, variants: Sequence[Variant], level: Level, bars: Bars
 ) -> dict[str, AuditReport]:
-    """The audits by the digest of the variant; other engines than the model have none."""
-    shadowed = [variant for variant in variants if variant.engine == SHADOW]
-    if level.name == OFF or not shadowed:
+    """The audits by the digest of the variant: of the model whole, of other engines' outcomes."""
+    if level.name == OFF:
         return {}
     from refault.engines.audit import auditing
 
     task = bars.add_task(f"{path.name}: audit", total=None)
     reports = auditing.audit(
         path,
-        shadowed,
+        variants,
         level,
-        threads=min(len(shadowed), len(os.sched_getaffinity(0))),
+        threads=min(len(variants), len(os.sched_getaffinity(0))),
         progress=lambda done, total: bars.update(task, completed=done, total=total or None),
     )
     return {report.variant_digest: report for report in reports}

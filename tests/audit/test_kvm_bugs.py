@@ -30,7 +30,7 @@ CASES = {
     "rmap-of-absent": ([("F-C1", 9), ("F-R1", 9)],) * 3,
     "rsvd-emulated-store": ([("F-T1", 11), ("F-T5", 12)],) * 3,
     "rsvd-pat": ([("F-T5", 9), ("F-T1", 9)],) + (NOTHING,) * 2,
-    "rsvd-sync": ([("F-T1", 11), ("F-T5", 12)],) * 3,
+    "rsvd-sync": ([("F-T2", 11), ("F-T5", 12)],) * 3,
     "shrinker-count": ([("F-H3", 14)],) * 2 + (NOTHING,),
     "stale-subtree": ([("F-U5", 14), ("F-T5", 15)],) * 3,
     "sync-drop-no-flush": ([("F-H1", 17)],) * 3,

@@ -44,7 +44,8 @@ def audit(
     """One report for each variant, in their order.
 
     Hosts of the model are checked whole; of any other engine only the outcomes are, since nothing
-    else of it is known. A variant of the model for which something failed runs a second time, to find which operations led to it.
+    else of it is known. A variant of the model for which something failed runs a second time, to
+    find which operations led to it.
     ``progress`` is called with (bytes read, bytes in all) of the first run.
 
     Raises:

@@ -37,8 +37,10 @@ def report(
 
     The caller may write watches behind it. A place that is known is not reported again.
     """
-    # Linear addresses have 48 bits that tell, all other places fewer.
-    key = ((place & ((1 << 48) - 1)) << 14) | (vcpu + 1) << 7 | check
+    # Linear addresses have 48 bits that tell, all other places fewer. A leaf that is wrong right
+    # after a flush (F-T2) stays wrong (F-T1): that is one place.
+    same = au.T1 if check == au.T2 else check
+    key = ((place & ((1 << 48) - 1)) << 14) | (vcpu + 1) << 7 | same
     if not is_new(a, key):
         return -1
     state = a.state

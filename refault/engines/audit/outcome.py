@@ -161,6 +161,34 @@ def begin_level(a: Audit, depth: int, table: int, since: int, grants: int, may_f
 
 
 @kernel
+def next_value(a: Audit, g: Guest, levels: int, gpa: int, depth: int) -> bool:
+    """The next older value of an entry on the stack, the present one first, in ``SEEK_ENTRY``.
+
+    ``SEEK_FROM`` is the time from which it may be used: when it began to stand, or that of the
+    entry above it. False after the last.
+    """
+    s = a.state
+    word, since = gpa & ~7, s[au.SEEK_SINCE + depth]
+    node = s[au.SEEK_NODE + depth]
+    if node < 0:
+        node = 0
+        entry = entry_at(g, levels, gpa)
+    else:
+        node = older(a, word, node, since)
+        if node == 0:
+            return False
+        entry = a.past[node + au.PAST_VALUE]
+        if entry_bytes(levels) == 4:
+            entry = entry >> ((gpa & 4) << 3) & x86.U32
+    s[au.SEEK_NODE + depth] = node
+    before = older(a, word, node, since)
+    if before and not a.past[before + au.PAST_END] & au.BEHIND:
+        since = max(since, a.past[before + au.PAST_END])
+    s[au.SEEK_ENTRY], s[au.SEEK_FROM] = entry, since
+    return True
+
+
+@kernel
 def was_allowed(
     a: Audit,
     g: Guest,
@@ -190,29 +218,13 @@ def was_allowed(
     for _ in range(SEARCH_STEPS):
         level = top - depth
         gpa = place_of(levels, level, s[au.SEEK_TABLE + depth], gva)
-        word = gpa & ~7
-        node = s[au.SEEK_NODE + depth]
-        if node < 0:
-            s[au.SEEK_NODE + depth] = 0
-            entry = entry_at(g, levels, gpa)
-            started = older(a, word, 0, s[au.SEEK_SINCE + depth])
-        else:
-            node = older(a, word, node, s[au.SEEK_SINCE + depth])
-            if node == 0:
-                depth -= 1
-                if depth < 0:
-                    return False
-                continue
-            s[au.SEEK_NODE + depth] = node
-            entry = a.past[node + au.PAST_VALUE]
-            if entry_bytes(levels) == 4:
-                entry = entry >> ((gpa & 4) << 3) & x86.U32
-            started = older(a, word, node, s[au.SEEK_SINCE + depth])
-        # An entry is used from the time at which it began to stand, or from the flush on.
-        since = s[au.SEEK_SINCE + depth]
-        if started and not a.past[started + au.PAST_END] & au.BEHIND:
-            since = max(since, a.past[started + au.PAST_END])
-        is_now = node < 0
+        is_now = s[au.SEEK_NODE + depth] < 0
+        if not next_value(a, g, levels, gpa, depth):
+            depth -= 1
+            if depth < 0:
+                return False
+            continue
+        entry, since = s[au.SEEK_ENTRY], s[au.SEEK_FROM]
         leaf = is_leaf(g, cpu, levels, level, entry)
         reserved = entry & reserved_of(g, cpu, levels, level, leaf)
         if not entry & x86.PRESENT or reserved:

@@ -46,6 +46,7 @@ def sweep(a: Audit, m: Machine, g: Guest, synced_vcpu: int) -> None:
     begun = s[au.STEPS]
     s[au.STEPS_END] = begun + au.SWEEP_STEPS
     s[au.SWEEPS] += 1
+    s[au.SYNCED] = synced_vcpu
     pages = list_holds_live_pages(a, m)
     if pages == m.vm[words.ACTIVE]:
         check_pages(a, m, pages)

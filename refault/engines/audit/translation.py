@@ -148,7 +148,10 @@ def tell_leaf(a: Audit, check: int, vcpu: int, gva: int, spte: int, how: int, sp
 def check_leaf(
     a: Audit, m: Machine, g: Guest, vcpu: int, gva: int, sp: int, sptep: int, grants: int
 ) -> None:
-    """F-T1 (a page in sync) or F-T3, F-U5 (out of sync): ``LEAF_*`` hold the guest's leaf."""
+    """F-T1 (a page in sync), F-T2 (right after a sync) or F-T3, F-U5 (out of sync).
+
+    ``LEAF_*`` hold the guest's leaf.
+    """
     s = a.state
     spte = m.spt[sptep]
     spte &= grants | ~x86.PERMISSIONS
@@ -166,8 +169,8 @@ def check_leaf(
         or (how & FETCHES and not may_fetch)
     ):
         how |= ABOVE
-    check = au.T1
-    if m.page[sp + words.UNSYNC]:
+    check = au.T2 if s[au.SYNCED] == vcpu else au.T1
+    if m.page[sp + words.UNSYNC] and check == au.T1:
         if s[au.LEVEL] == au.SAMPLED:
             return  # what older values may be used is not known
         never = not_allowed(a, g, vcpu, gva, spte, frame)

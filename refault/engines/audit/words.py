@@ -36,6 +36,7 @@ UNFINISHED = 9  # sweeps that ended at their bound
 PAST_NEXT = 10  # next unused node of past[]
 POKED_COUNT = 11  # tables that changed behind the MMU
 STEPS_END = 12  # where the current sweep ends
+SYNCED = 15  # the vCPU that has just synced its roots, -1: none
 IS_POKED = 13  # too many of them to remember
 HAS_BEHIND = 14  # some node has BEHIND
 # Before the operation
@@ -81,6 +82,8 @@ SEEK_TABLE = 106
 SEEK_SINCE = 110
 SEEK_RIGHTS = 114
 SEEK_EXEC = 118
+SEEK_ENTRY = 122  # a value of an entry, and from when it may be used
+SEEK_FROM = 123
 
 POKED = 128
 POKED_MAX = 64

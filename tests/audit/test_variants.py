@@ -1,0 +1,144 @@
+"""What audits find under the variants, on what the golden data and the demo have."""
+
+from pathlib import Path
+
+import pytest
+
+from refault.audits import COST_CHECKS
+from tests.audit.running import audited, told
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests/golden"
+TRACES = ROOT / "demo/traces"
+#: The long random guests: a third of an hour at level every.
+LONG = ("g07", "g11", "g16", "g21", "g24", "m06", "m11", "m12", "m13", "m16")
+SHORT = [
+    path
+    for folder in ("vectors", "more", "april/extra")
+    for path in sorted((GOLDEN / folder).glob("*.ops.jsonl.zst"))
+    if not path.name.startswith(LONG)
+]
+LONG_ONES = [
+    path
+    for folder in ("vectors", "more")
+    for path in sorted((GOLDEN / folder).glob("*.ops.jsonl.zst"))
+    if path.name.startswith(LONG)
+]
+
+
+def name_of(path):
+    return path.name.removesuffix(".ops.jsonl.zst")
+
+
+def vector(name):
+    return next(path for path in (*SHORT, *LONG_ONES) if name_of(path) == name)
+
+
+def unexplained(report):
+    """The findings that neither the specification knows nor only cost time."""
+    return [
+        each
+        for each in report.broken
+        if each.exception is None and each.check not in COST_CHECKS
+    ]
+
+
+# --- patch 3: lost marks ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", ["p3", "p3count", "series"])
+def test_a_lost_mark_is_told_long_before_the_wrong_translation(variant):
+    report = audited(vector("s29_lost_mark"), variant)[0]
+
+    assert told(report) == [("F-U1", 1044), ("F-U4", 1047), ("F-T2", 1047), ("F-T5", 1049)]
+    mark, _, _, access = report.broken
+    assert mark.got == "entry 0 of level 3 is not marked, though the link below it is"
+    assert [step.text.partition(": ")[2] for step in mark.cause[1:]] == [
+        "table 0x105: mark of entry 0 set; table 0x107 went out of sync",
+        "table 0x107 went in sync",
+        "table 0x105: mark of entry 0 cleared",
+        "table 0x107 went out of sync",
+    ]
+    assert (access.got, access.want) == ("it reached 0x800000", "the guest's tables: 0x820000")
+    assert not report.is_sound
+
+
+def test_the_complete_patch_3_loses_none():
+    assert told(audited(vector("s29_lost_mark"), "p3fix")[0]) == []
+
+
+# --- patch 4: CR4 -------------------------------------------------------------------------------
+
+
+def test_cr4_as_posted_is_never_stored():
+    """The guest sets and clears CR4.PGE to flush; the patch compares with a value that stays."""
+    report, stored = audited(vector("s13_pge_toggle"), "p4", "p4r")
+    assert told(report) == [("F-P2", 1159), ("F-T3", 1189), ("F-T5", 1190)]
+    assert (report.broken[0].got, report.broken[0].want) == ("CR4 is 0xa0", "0x20")
+    assert told(stored) == []
+
+
+def test_cr4_stored_keeps_old_pdptes():
+    """Under PAE a write that changes CR4.PGE loads the four PDPTEs again (SDM 4.4.1)."""
+    report = audited(vector("m06_pae_wp_nx_np_30k"), "p4r", level="flush")[0]
+    first = next(each for each in report.broken if each.check == "F-P2")
+    assert first.got == "PDPTE 1 is 0x0"
+    assert first.operation == "cr4 vCPU 0 0x20"
+
+
+# --- patch 2: the base of the series --------------------------------------------------------------
+
+
+def test_the_base_of_patch_2_breaks_as_it_is_known_to():
+    uaf = audited(vector("s10a_bucket_bug"), "base")[0]
+    assert uaf.stopped.startswith("use-after-free")
+    assert not uaf.is_sound
+
+    leak, endless = (
+        audited(vector(name), "base")[0]
+        for name in ("s19b_shrink_limit_idle", "s19d_limit_below_refill")
+    )
+    budget = next(each for each in leak.broken if each.check == "F-S3")
+    assert budget.operation == "nr_pages 0x40"
+    assert endless.stopped.startswith("endless-zap")
+
+
+# --- sound variants -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SHORT, ids=name_of)
+def test_sound_variants_break_nothing_that_is_not_known(path):
+    for report in audited(path, "p2", "p3fix", "p6", "rel35"):
+        assert unexplained(report) == []
+        assert report.unfinished == 0
+
+
+@pytest.mark.parametrize("path", LONG_ONES, ids=name_of)
+def test_sound_variants_break_nothing_in_long_random_guests(path):
+    for report in audited(path, "p2", "p6", "rel35", level="flush"):
+        assert unexplained(report) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "expected"),
+    [
+        ("s20_write_protect_off", "p2", {("F-T1", "F-X1"), ("F-T5", "F-X1")}),
+        ("s28_dirtylog_large_without_log", "rel35", {("F-S8", "F-X6"), ("F-T7", "F-X6")}),
+        ("s08b_large_guest_large_host", "rel35", {("F-C1", "F-X6")}),
+        ("s17_permissions", "rel35", {("F-T5", "B1")}),
+        ("s19a_shrink_limit_in_use", "rel35", {("F-S3", "D2"), ("F-H3", "D2")}),
+        ("g07_2cpu_bigguest_smallhost_50k", "p2", {("F-T1", "F-X2")}),
+    ],
+)
+def test_known_exceptions_have_their_names(name, variant, expected):
+    report = audited(vector(name), variant)[0]
+    assert {(each.check, each.exception) for each in report.broken} == expected
+    assert report.is_sound == (report.stopped is None)
+
+
+@pytest.mark.parametrize("trace", ["linux61-boot-1cpu.rft", "linux61-workload-1cpu.rft"])
+def test_real_guests_meet_one_known_exception_of_the_base(trace):
+    base, released = audited(TRACES / trace, "base", "rel35", level="flush", threads=2)
+    assert {(each.check, each.exception) for each in base.broken} == {("F-T1", "F-X2")}
+    assert released.broken == ()
+    assert base.sweeps > 100
