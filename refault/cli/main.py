@@ -12,6 +12,7 @@ import typer
 from refault.cli.audit_command import audit
 from refault.cli.batches_command import batches
 from refault.cli.compare_command import compare_runs
+from refault.cli.diverge_command import diverge
 from refault.cli.exits import ExitCode, code_of, epilog
 from refault.cli.golden_command import golden
 from refault.cli.import_command import import_trace
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command("replay")(replay)
 app.command("audit")(audit)
+app.command("diverge")(diverge)
 app.add_typer(patches)
 app.add_typer(kernel)
 app.command("import")(import_trace)

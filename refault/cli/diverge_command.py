@@ -1,0 +1,126 @@
+"""``refault diverge``: the first operation at which two variants differ."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from refault.cli.exits import ExitCode
+from refault.cli.progress import progress_bars
+from refault.cli.terminal import print_json
+from refault.cli.trace_files import as_trace, naming
+from refault.cli.variants import labelled_variants
+from refault.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from refault.catalogue import Variant
+    from refault.diverge.diverging import Report
+
+_COUNTER = re.compile(r"[a-z0-9_]{1,48}")
+_VARIANT = "a golden name, patch ids joined by +, walk, or kernel:NAME; as -v of `refault replay`."
+
+
+def diverge(
+    trace: Annotated[
+        Path,
+        typer.Argument(
+            help="A trace (.rft), or an operation vector (.ops.jsonl, also compressed by zstd, "
+            "gzip, xz or bzip2), which is imported on the way.",
+            show_default=False,
+        ),
+    ],
+    first: Annotated[
+        str, typer.Argument(metavar="A", help=f"A variant: {_VARIANT}", show_default=False)
+    ],
+    second: Annotated[
+        str, typer.Argument(metavar="B", help="The variant to hold against A.", show_default=False)
+    ],
+    *,
+    on: Annotated[
+        str,
+        typer.Option(
+            metavar="outcome|pages|COUNTER",
+            help="What is compared. outcome: what guest and host see of each operation, and of two "
+            "engines what the guest sees. pages: the shadow pages in use and their marks; in a "
+            "long trace what is equal again within 4096 operations is not seen. A counter: also "
+            "where its difference accumulates.",
+        ),
+    ] = "outcome",
+    find_next: Annotated[
+        bool,
+        typer.Option(
+            "--next",
+            help="Also the first later difference that is not a consequence of the first. outcome: "
+            "at an address that the guest translates through another last-level table. pages: of a "
+            "frame whose pages were alike right after the first. A counter: by another kind of "
+            "operation, or in another region of the guest.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Find the first operation at which two variants differ, and show both MMUs around it.
+
+    Exit code 0: they do not differ, and digests say so; 1: they do.
+
+    Example: refault diverge s29_lost_mark.ops.jsonl.zst base p3
+
+    Example: refault diverge demo/traces/linux61-boot-1cpu.rft base series --on hw_flush
+    """
+    if not _COUNTER.fullmatch(on):
+        raise InvalidParameter(f"--on {on!r}: expected outcome, pages, or the name of a counter")
+    labelled = labelled_variants([first, second])
+    variants = [variant for _, variant in labelled]
+    report = _compared(trace, variants, on, wants_next=find_next, has_bar=not as_json)
+    if as_json:
+        print_json(_to_dict(report, trace, labelled))
+    else:
+        _show(report, trace, (first, second))
+    if report.divergences:
+        raise typer.Exit(ExitCode.ANSWER_IS_NO)
+
+
+def _compared(
+    path: Path, variants: list[Variant], on: str, *, wants_next: bool, has_bar: bool
+) -> Report:
+    from refault.diverge.diverging import diverge as compare_variants
+    from refault.diverge.search import Job
+
+    with (
+        naming(path),
+        as_trace(path) as trace,
+        progress_bars(enabled=has_bar) as bars,
+    ):
+        task = bars.add_task(path.name, total=None)
+        job = Job(
+            trace,
+            variants,
+            threads=min(len(variants), len(os.sched_getaffinity(0))),
+            progress=lambda done, total: bars.update(task, completed=done, total=total or None),
+        )
+        return compare_variants(job, on, wants_next=wants_next)
+
+
+def _show(report: Report, path: Path, labels: tuple[str, str]) -> None:
+    from refault.diverge.text import Told, report_text
+
+    command = ["refault", "diverge", str(path), *labels]
+    if report.on != "outcome":
+        command += ["--on", report.on]
+    if report.wants_next:
+        command.append("--next")
+    print(report_text(report, Told(path.name, labels, command)), end="")
+
+
+def _to_dict(report: Report, path: Path, labelled: list[tuple[str, Variant]]) -> dict[str, Any]:
+    from refault.diverge.around import plain
+
+    variants = [
+        {"label": label, "name": variant.name, "digest": variant.digest, "engine": variant.engine}
+        for label, variant in labelled
+    ]
+    told: dict[str, Any] = plain(report)
+    return {"trace": path.name, "variants": variants, **told}

@@ -1,0 +1,297 @@
+"""What is compared: what guest and host see, the shadow pages there are, or one counter.
+
+A reading says something of every row of a part, so that the first row at which two hosts differ
+follows from two readings, exactly or up to the rows between two looks.
+"""
+
+from __future__ import annotations
+
+import bisect
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from refault.catalogue import Schedule
+from refault.diverge.position import Saved, part_of
+from refault.diverge.shadow_pages import page_rows, pages_of, rows_hash
+from refault.engines.base import Watch
+from refault.engines.shadow.state.machine import Machine
+from refault.errors import InvalidParameter
+from refault.replay import operations as op
+from refault.replay import outcomes as out
+from refault.replay import records as rec
+from refault.results import COUNTERS, SHADOW
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from refault.catalogue import Variant
+    from refault.engines.base import Host
+    from refault.replay.operations import Operations
+
+OUTCOME = "outcome"
+PAGES = "pages"
+#: A trace of operations is looked at after each of its first rows, then, and a capture always,
+#: after so many at a time.
+EXACT_ROWS = 8192
+ROWS_AT_ONCE = 4096
+#: The code of a row at which a kernel broke.
+BROKE = 15
+
+
+class Span(NamedTuple):
+    """Row ``first`` + 1 to ``last``: the first difference is after one of them."""
+
+    first: int
+    last: int
+
+
+class Measure(Protocol):
+    """What a coarse pass reads of each host, and where two readings differ first."""
+
+    watch: Watch
+
+    def run(self, host: Host, ops: Operations, count: int, row: int) -> Any:
+        """Let the host execute a part that begins after ``row`` rows; answers its reading."""
+
+    def difference(self, first: Any, second: Any) -> Span | None:
+        """The rows between which two readings of one part begin to differ."""
+
+
+# --- outcomes -------------------------------------------------------------------------------
+
+_OF_ADDRESS = (op.LD, op.EX, op.ST, op.ST4, op.ST2, op.ST1, op.INVLPG, op.UNPROTECT)
+_OF_GFN = (op.UNMAP, op.AGE, op.CHANGE_PTE)
+_TABLE_SHIFT = 21  # what a last-level table of 8-byte entries maps
+
+
+def places_of(kind: Any, a: Any) -> Any:
+    """Where operations look: 2 MiB of addresses, a frame, or only their kind."""
+    kinds, values = np.asarray(kind, np.int64), np.asarray(a, np.int64)
+    elsewhere = np.where(np.isin(kinds, _OF_GFN), (1 << 50) + values, (1 << 51) + kinds)
+    return np.where(np.isin(kinds, _OF_ADDRESS), values >> _TABLE_SHIFT, elsewhere)
+
+
+def has_address(kind: int) -> bool:
+    """Whether ``a`` of an operation is a linear address."""
+    return kind in _OF_ADDRESS
+
+
+class Outcomes:
+    """What guest and host see of every operation.
+
+    Between two engines the answers to the host (how many pages an unmap found, say) are left out:
+    each counts its own. Differences at the places in ``ignored`` are passed over.
+    """
+
+    watch = Watch()
+
+    def __init__(self, variants: Sequence[Variant], ignored: Sequence[int] = ()) -> None:
+        self._of_guest_only = len({variant.engine for variant in variants}) > 1
+        self._ignored = tuple(ignored)
+
+    def run(self, host: Host, ops: Operations, count: int, row: int) -> Any:
+        """Rows of the part: row, outcome, address or code or answer, value."""
+        was_stopped, before = host.stopped, host.operation_count
+        host.notes.findings.raw = []
+        host.execute(ops, count)
+        seen = seen_of(host.notes.findings.raw)
+        host.notes.findings.raw = None
+        if self._of_guest_only:
+            seen = seen[seen[:, 1] != out.RETURN]
+        if host.stopped and not was_stopped:
+            at = stop_row(host, ops, count, before)
+            broke = np.array([[at, BROKE, 0, 0]], np.int64)
+            seen = np.concatenate((seen[seen[:, 0] < at], broke))
+        if self._ignored:
+            places = places_of(ops.kind[:count], ops.a[:count])
+            seen = seen[~np.isin(places[seen[:, 0]], self._ignored)]
+        seen[:, 0] += row
+        return seen
+
+    def difference(self, first: Any, second: Any) -> Span | None:
+        """The first row that one of them lacks, or has otherwise."""
+        shared = min(len(first), len(second))
+        other = np.flatnonzero((first[:shared] != second[:shared]).any(axis=1))
+        at = int(other[0]) if len(other) else shared
+        rows = [int(seen[at, 0]) for seen in (first, second) if at < len(seen)]
+        return Span(min(rows), min(rows) + 1) if rows else None
+
+
+def seen_of(raw: list[Any] | None) -> Any:
+    """Records as rows: place in the part, outcome, address or code or answer, value."""
+    if not raw:
+        return np.zeros((0, 4), np.int64)
+    records = np.concatenate(raw)
+    seen = records[:, [rec.ROW, rec.CODE, rec.ADDRESS, rec.VALUE]]
+    seen[seen[:, 1] == out.PF_DIRECT, 1] = out.PF
+    return seen
+
+
+def stop_row(host: Host, ops: Operations, count: int, before: int) -> int:
+    """The row of a part at which the host's kernel broke."""
+    if host.variant.parameters.page_limit is None:
+        return min(count - 1, host.operation_count - before)
+    # Changes of the limit are operations, but no rows.
+    stopped = host.notes.findings.stopped
+    event = 0 if stopped is None else stopped.event_index
+    return min(count - 1, bisect.bisect_left(ops.event, event, 0, count))
+
+
+# --- pages and totals -------------------------------------------------------------------------
+
+
+class Looks:
+    """Readings taken every so many rows; those of two hosts are at the same rows."""
+
+    watch = Watch()
+
+    def __init__(self, *, is_exact: bool) -> None:
+        self._exact_rows = EXACT_ROWS if is_exact else 0
+
+    def look(self, host: Host) -> int | str:
+        """What is compared."""
+        raise NotImplementedError
+
+    def run(self, host: Host, ops: Operations, count: int, row: int) -> Any:
+        """What was seen after which row, for each look."""
+        looks, at = [], 0
+        while at < count:
+            end = min(count, self.next_look(row + at) - row)
+            host.execute(part_of(ops, at, end), end - at)
+            looks.append((row + at, row + end, self.look(host)))
+            at = end
+        return looks
+
+    def next_look(self, row: int) -> int:
+        """The row of the next look after ``row``."""
+        if row < self._exact_rows:
+            return row + 1
+        return row - row % ROWS_AT_ONCE + ROWS_AT_ONCE
+
+    def difference(self, first: Any, second: Any) -> Span | None:
+        """The rows before the first look at which they differ."""
+        for mine, yours in zip(first, second, strict=True):
+            if mine[2] != yours[2]:
+                return Span(mine[0], mine[1])
+        return None
+
+
+class Pages(Looks):
+    """The shadow pages in use: gfn, role, unsync, unsync children, root count.
+
+    Bits of a role that only one of the variants keeps are left out, and pages of the frames in
+    ``ignored``; with ``only``, all pages but those of these frames. What differs and is equal
+    again between two looks is not seen.
+    """
+
+    def __init__(
+        self,
+        variants: Sequence[Variant],
+        *,
+        is_exact: bool,
+        ignored: Sequence[int] = (),
+        only: Sequence[int] = (),
+    ) -> None:
+        super().__init__(is_exact=is_exact)
+        engines = {variant.engine for variant in variants}
+        if engines == {"walk"} or len(engines) > 1:
+            raise InvalidParameter("--on pages compares variants of one engine that has pages")
+        self._is_model = engines == {SHADOW}
+        self._variants = variants
+        self._ignored = np.array(ignored, np.int64)
+        self._only = np.array(only, np.int64)
+
+    def look(self, host: Host) -> int | str:
+        """A digest of the pages."""
+        return self._digest(pages_of(host)) if self._is_model else host.page_digest()
+
+    def are_alike(self, saved: Saved) -> bool:
+        """Whether two copied hosts of the model have the same pages."""
+        pages = Machine._fields.index("page")
+        first, second = (self._digest(host.words[pages]) for host in saved.hosts)
+        return first == second
+
+    def _digest(self, pages: Any) -> int:
+        rows = page_rows(pages, self._variants)
+        if len(self._ignored):
+            rows = rows[~np.isin(rows[:, 0], self._ignored)]
+        if len(self._only):
+            rows = rows[np.isin(rows[:, 0], self._only)]
+        return rows_hash(rows)
+
+
+class Total(Looks):
+    """A counter whose value is only known between two executions."""
+
+    def __init__(self, name: str, *, is_exact: bool) -> None:
+        super().__init__(is_exact=is_exact)
+        self.name = name
+
+    def look(self, host: Host) -> int:
+        """The counter."""
+        return counter_of(host, self.name)
+
+
+def counter_of(host: Host, name: str) -> int:
+    """A counter of a host, also one of those that are no KVM statistic.
+
+    Raises:
+        InvalidParameter: its engine has none of that name.
+    """
+    counters = host.counters() | host.work()
+    if name not in counters:
+        known = ", ".join(counters) or "none"
+        raise InvalidParameter(
+            f"--on {name}: {host.variant.name} has no such counter; it has {known}"
+        )
+    return counters[name]
+
+
+# --- a counter after every row ------------------------------------------------------------------
+
+
+class Counter(NamedTuple):
+    """A part of a counter's account: the counter after each row, and what the rows are."""
+
+    row: int
+    column: Any
+    kind: Any
+    a: Any
+
+
+class CounterRows:
+    """A counter of the model after every operation."""
+
+    watch = Watch(rows=True)
+
+    def __init__(self, name: str) -> None:
+        self._place = COUNTERS.index(name)
+
+    def run(self, host: Host, ops: Operations, count: int, row: int) -> Counter:
+        """The counter after each row; where the kernel broke it stays as it is."""
+        was_stopped, before = host.stopped, host.operation_count
+        host.execute(ops, count)
+        end = count * len(COUNTERS)
+        words = host.notes.log.rows[self._place : end : len(COUNTERS)]
+        column = np.array(words, np.int64)
+        if host.stopped:
+            begun = 0 if was_stopped else stop_row(host, ops, count, before)
+            column[begun:] = host.counters()[COUNTERS[self._place]]
+        return Counter(row, column, np.array(ops.kind[:count]), np.array(ops.a[:count], np.int64))
+
+    def difference(self, first: Counter, second: Counter) -> Span | None:
+        """The first row after which the counter differs."""
+        other = np.flatnonzero(first.column != second.column)
+        if not len(other):
+            return None
+        row = first.row + int(other[0])
+        return Span(row, row + 1)
+
+
+def has_rows(name: str, variants: Sequence[Variant]) -> bool:
+    """Whether the counter is kept after every row: the model's own, without a changing limit."""
+    return name in COUNTERS and all(
+        variant.engine == SHADOW and not isinstance(variant.parameters.page_limit, Schedule)
+        for variant in variants
+    )
