@@ -20,6 +20,7 @@ import msgpack
 
 from refault.documents import DocumentKey
 from refault.errors import InvalidParameter, ResultError
+from refault.results import SHADOW
 
 REPORT_VERSION = 1
 
@@ -75,6 +76,8 @@ CHECKS: dict[str, str] = {
 #: Checks that tell of lost work, and not of a wrong answer or a broken structure.
 COST_CHECKS = frozenset({"F-P4"})
 
+#: What is checked of an engine whose host keeps its state to itself.
+OUTCOME_CHECKS = frozenset({"F-T5", "F-T7", "F-P1"})
 
 #: What the real kernel of that time did wrong too: by the specification's name, or by the section
 #: of it that describes the defect.
@@ -225,6 +228,10 @@ class AuditReport:
         for each in self.broken:
             counts[each.check] += each.count
         return {name: counts[name] for name in CHECKS if name in counts}
+
+    def has_checked(self, name: str) -> bool:
+        """Whether it looked at that check: of another engine than the model at outcomes only."""
+        return self.engine == SHADOW or name in OUTCOME_CHECKS
 
     @property
     def is_sound(self) -> bool:

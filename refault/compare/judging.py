@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from refault.audits import AuditReport
-from refault.compare.audited import OUTCOME_CHECKS, Beside, of_base, own_failures
+from refault.compare.audited import LAWFUL_CHECKS, Beside, of_base, own_failures
 from refault.compare.percent import change_text, percent_text
 from refault.compare.verdicts import Judgement, Verdict
 from refault.facts import Facts
@@ -163,7 +163,7 @@ def _of_base(evidence: Evidence) -> Judgement:
     if not unknown:
         # A known exception of this kernel is told, and alarms nobody.
         return found[0], _joined(found[1], of_base(known) if known else "")
-    is_visible = all(each.check in OUTCOME_CHECKS for each in unknown)
+    is_visible = all(each.check in LAWFUL_CHECKS for each in unknown)
     verdict = Verdict.GUEST_VISIBLE_CHANGE if is_visible else Verdict.BROKEN_INVARIANT
     return _worse_of(found, (verdict, of_base([*unknown, *known])))
 

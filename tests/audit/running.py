@@ -1,6 +1,7 @@
 """Audits of vectors and captures, as tests want them."""
 
 import io
+import json
 import tempfile
 from pathlib import Path
 
@@ -31,8 +32,6 @@ def audited(path, *texts, level="every", **more):
 
 def of_operations(lines, folder):
     """A trace of these operations, each a list as a line of a vector has it."""
-    import json
-
     path = folder / "own.ops.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path

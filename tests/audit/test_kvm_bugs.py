@@ -35,10 +35,7 @@ CASES = {
     "stale-subtree": ([("F-U5", 14), ("F-T5", 15)],) * 3,
     "sync-drop-no-flush": ([("F-H1", 17)],) * 3,
     "unshadow-uaf": (NOTHING,) * 3,
-    "write-to-readonly-overwrite": (
-        [("F-W1", 19), ("F-T1", 20), ("F-T5", 23), ("F-T6", 23)],
-    )
-    * 3,
+    "write-to-readonly-overwrite": ([("F-W1", 19), ("F-T1", 20), ("F-T5", 23), ("F-T6", 23)],) * 3,
 }
 #: Seen only where processors have TLBs.
 WITH_TLB = {"large-over-table-no-flush", "sync-drop-no-flush", "write-to-readonly-overwrite"}

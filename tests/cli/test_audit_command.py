@@ -183,7 +183,6 @@ def test_a_truncated_trace_is_said_to_be_so(audits, refault, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("-v", "walk"), "variant 'walk' cannot be audited: engine walk has no shadow MMU"),
         (("-v", "base", "--level", "off"), "--level off checks nothing"),
         (("-v", "base", "--level", "close"), "level 'close': choose one of"),
         (("-v", "base", "--every", "10"), "--every is for --level sampled"),

@@ -101,13 +101,14 @@ def test_a_capture_is_audited_only_if_asked(replayed):
     assert told(asked)["base"][0] == "guest-visible-change"
 
 
-def test_only_the_model_is_audited_and_other_columns_say_so(replayed):
+def test_what_an_engine_cannot_be_checked_for_is_no_repair(replayed):
+    """Of another engine only outcomes are known: that nothing else fails there says nothing."""
     answer = replayed("notifier-index.ops.jsonl", "-v", "base", "-v", "walk", "--json")
-    text = replayed("notifier-index.ops.jsonl", "-v", "base", "-v", "walk")
 
-    shadow, walk = json.loads(answer.stdout)[0]["audit"]["reports"]
-    assert (shadow["engine"], walk) == ("shadow", None)
-    assert "Not audited: walk." in text.stdout
+    compared = json.loads(answer.stdout)[0]
+    shadow, walk = compared["audit"]["reports"]
+    assert (shadow["engine"], walk["engine"], walk["broken"]) == ("shadow", "walk", [])
+    assert compared["columns"][1]["verdict"] != "repair"
 
 
 def test_an_event_log_is_of_a_run_alone_unless_an_audit_is_asked_for(replayed, tmp_path):

@@ -83,8 +83,10 @@ def _known_leaf(how: int, knobs: Mapping[str, int]) -> str | None:
 def _known_outcome(row: list[int], knobs: Mapping[str, int], seen: Mapping[int, str]) -> str | None:
     """An outcome without a wrong leaf: the order of the walk's checks, the F bit, loose masks."""
     code, got, want = row[au.DETAIL] >> 16, row[au.IS], row[au.SHOULD]
+    is_loose = knobs["reserved_bits"] == values.RESERVED_BITS_LOOSE
     if want >= 0:
-        return None
+        is_fault = code in (out.PF, out.PF_DIRECT)
+        return "B1" if is_loose and is_fault and got & x86.PF_RSVD else None
     wanted = -1 - want
     if code in (out.PF, out.PF_DIRECT):
         is_f_bit = got ^ wanted == x86.PF_FETCH
@@ -95,5 +97,4 @@ def _known_outcome(row: list[int], knobs: Mapping[str, int], seen: Mapping[int, 
         # The leaf of a store that CR0.WP=0 let through; where marks were lost it may be another.
         is_forced = knobs["forced_write"] == values.FORCED_WRITE_FOR_ALL and LOST not in seen
         return "F-X1" if is_forced else None
-    is_loose = wanted & x86.PF_RSVD and knobs["reserved_bits"] == values.RESERVED_BITS_LOOSE
-    return "B1" if is_loose else None
+    return "B1" if is_loose and wanted & x86.PF_RSVD else None

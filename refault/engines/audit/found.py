@@ -38,8 +38,9 @@ def report(
     The caller may write watches behind it. A place that is known is not reported again.
     """
     # Linear addresses have 48 bits that tell, all other places fewer. A leaf that is wrong right
-    # after a flush (F-T2) stays wrong (F-T1): that is one place.
-    same = au.T1 if check == au.T2 else check
+    # after a flush, or through an out-of-sync page, is one place, whatever says so later.
+    is_leaf = check == au.T1 or check == au.T2 or check == au.T3 or check == au.U5
+    same = au.T1 if is_leaf else check
     key = ((place & ((1 << 48) - 1)) << 14) | (vcpu + 1) << 7 | same
     if not is_new(a, key):
         return -1
