@@ -34,11 +34,14 @@ def vector(name):
     return next(path for path in (*SHORT, *LONG_ONES) if name_of(path) == name)
 
 
-def unexplained(report):
+#: CR4.PSE is in no role (tests.engines.defects): after a change tables of large pages are kept.
+OF_PSE = {"x01_pse_off": {"F-T1", "F-T5"}}
+
+
+def unexplained(report, name=""):
     """The findings that neither the specification knows nor only cost time."""
-    return [
-        each for each in report.broken if each.exception is None and each.check not in COST_CHECKS
-    ]
+    known = COST_CHECKS | OF_PSE.get(name, set())
+    return [each for each in report.broken if each.exception is None and each.check not in known]
 
 
 # --- patch 3: lost marks ----------------------------------------------------------------------
@@ -100,10 +103,10 @@ def test_the_base_of_patch_2_breaks_as_it_is_known_to():
 
 
 def test_patch_3_loses_a_sync_in_a_real_guest():
-    """The boot of Linux 6.1: between the lost mark and the wrong address lie 617,204 operations."""
+    """The boot of Linux 6.1: from the lost mark to the wrong address are 631,630 operations."""
     report = audited(TRACES / "linux61-boot-1cpu.rft", "p3", level="flush")[0]
     first = {each.check: each.operation_index for each in reversed(report.broken)}
-    assert first["F-U1"] == 685_540
+    assert first["F-U1"] == 671_114
     assert first["F-T5"] == 1_302_744
 
 

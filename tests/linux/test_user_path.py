@@ -13,9 +13,9 @@ from tests.fixtures.trees import (
     patient_with_writes,
     without_invalidation,
 )
-from tests.linux.test_runs import GOLDEN, WORKLOAD
+from tests.linux.test_runs import WORKLOAD
 
-INVALIDATES = GOLDEN / "vectors/s05_invlpg.ops.jsonl.zst"
+INVALIDATES = "tests/golden/vectors/s05_invlpg.ops.jsonl.zst"
 
 
 @pytest.fixture

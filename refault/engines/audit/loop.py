@@ -19,6 +19,7 @@ from refault.engines.audit.hostside import (
     shrinker_counts_pages,
     touched_is_young,
 )
+from refault.engines.audit.marks import marks_cover_unsync_pages, new_unsync_page_is_marked
 from refault.engines.audit.memory import (
     after_store,
     before_store,
@@ -64,6 +65,7 @@ from refault.engines.shadow.kvm.requests import cpu_of
 from refault.engines.shadow.loop import is_of_host, run, store_size
 from refault.engines.shadow.state import words
 from refault.engines.shadow.state.machine import Machine
+from refault.engines.walk import words as arch
 from refault.engines.walk.loop import operation
 from refault.engines.walk.paging import cpu_of as guest_cpu
 from refault.engines.walk.paging import levels_of
@@ -74,15 +76,24 @@ from refault.replay import records as rec
 from refault.replay import x86
 from refault.replay.compile.jit import bare, door, kernel
 
+#: Rows that are executed together at level flush: causes are looked for between two of them.
+PLAIN_ROWS = 256
+
 
 @kernel
-def begin_operation(a: Audit, m: Machine, g: Guest, ops: op.Operations, i: int, shift: int) -> None:
-    """Say which operation it is, and keep what it is about to change."""
+def name_operation(a: Audit, ops: op.Operations, i: int, shift: int) -> None:
+    """Say which operation it is of which something may be found."""
     s = a.state
     s[au.NOW], s[au.EVENT] = i + shift + 1, ops.event[i]
     s[au.NOW_KIND], s[au.NOW_VCPU] = ops.kind[i], ops.vcpu[i] | ops.user[i] << 8
     s[au.NOW_A], s[au.NOW_B] = ops.a[i], ops.b[i]
-    s[au.CREDIT] += au.EARNED
+
+
+@kernel
+def begin_operation(a: Audit, m: Machine, g: Guest, ops: op.Operations, i: int, shift: int) -> None:
+    """Say which operation it is, and keep what it is about to change."""
+    name_operation(a, ops, i, shift)
+    a.state[au.CREDIT] += au.EARNED
     before(a, m, g, ops.kind[i], ops.vcpu[i], ops.a[i])
 
 
@@ -92,7 +103,7 @@ def before(a: Audit, m: Machine, g: Guest, kind: int, vcpu: int, address: int) -
     s = a.state
     vm = m.vm
     s[au.WAS_EXITS], s[au.WAS_INTERCEPTS] = vm[words.EXITS], vm[words.INTERCEPTS]
-    s[au.WAS_FLOODED] = vm[words.FLOODED]
+    s[au.WAS_FLOODED], s[au.WAS_UNSYNC] = vm[words.FLOODED], vm[words.UNSYNC_PAGES]
     s[au.STORE_AT], s[au.OTHER_AT], s[au.REREAD], s[au.HAD_TABLE] = -1, -1, -1, 0
     if op.BOOT <= kind <= op.INVLPG:
         s[au.WAS_LOADED] = vcpu < vm[words.VCPU_COUNT] and uses_tables(m, cpu_of(vcpu))
@@ -142,7 +153,7 @@ def after_access(
             after_store(a, g, address, 0)
             if emulated and m.vm[words.FLOODED] != s[au.WAS_FLOODED]:
                 store_drops_no_table(a, m, g, vcpu, address, store_size(kind))
-        if not emulated:
+        if not emulated and s[au.HAS_AGED]:
             note_touch(a, m, address, shadow_leaf(m, cpu_of(vcpu), gva & LOW_BITS))
     # What the real guest saw there is what its hardware did.
     is_known = cls != op.WITNESS_NONE and cls != op.WITNESS_UNSEEN
@@ -168,6 +179,7 @@ def after_host(a: Audit, m: Machine, kind: int, aux: int, x: int, y: int, answer
         base = m.vm[slot + words.SLOT_BASE]
         frames_are_read_only(a, m, au.T8, base, base + m.vm[slot + words.SLOT_PAGES])
     elif kind == op.AGE:
+        a.state[au.HAS_AGED] = 1
         touched_is_young(a, m, x, answer)
     elif kind == op.SHRINK:
         shrinker_counts_pages(a, m, answer)
@@ -228,8 +240,12 @@ def after(
         after_host(a, m, kind, ops.aux[i], ops.a[i], ops.b[i], address)
     if s[au.POKED_COUNT]:
         forget_pokes(a, m)
+    new_unsync_page_is_marked(a, m)
     if is_due(a, m, kind, vcpu):
         sweep(a, m, g, synced)
+    elif synced >= 0:
+        s[au.STEPS_END] = s[au.STEPS] + au.SWEEP_STEPS
+        marks_cover_unsync_pages(a, m, synced, 1)
 
 
 @kernel
@@ -239,6 +255,57 @@ def skipped_count(log: rec.Log) -> int:
     for i in range(3):
         total += log.state[rec.SKIPPED + i]
     return total
+
+
+@kernel
+def end_of_plain_rows(m: Machine, ops: op.Operations, i: int, end: int) -> int:
+    """The first row from ``i`` on that is not plain: executed with others, and checked after them.
+
+    Plain are accesses whose outcome is known from the real guest, by vCPUs that are ready, but not
+    stores to shadowed tables: only of those do older values matter.
+    """
+    end = min(end, i + PLAIN_ROWS)
+    while i < end:
+        kind, cls, vcpu = ops.kind[i], ops.cls[i], ops.vcpu[i]
+        if not op.LD <= kind <= op.ST1 or vcpu >= m.vm[words.VCPU_COUNT]:
+            return i
+        is_known = cls != op.WITNESS_NONE and cls != op.WITNESS_UNSEEN and cls != op.WITNESS_FAULT
+        if not is_known or not uses_tables(m, cpu_of(vcpu)):
+            return i
+        if kind >= op.ST and has_page(m, ops.want[i] >> x86.PAGE_SHIFT):
+            return i
+        i += 1
+    return i
+
+
+@kernel
+def after_plain_rows(
+    a: Audit,
+    m: Machine,
+    g: Guest,
+    ops: op.Operations,
+    log: rec.Log,
+    start: int,
+    end: int,
+    shift: int,
+    written: int,
+) -> None:
+    """Check those of some plain rows that came out otherwise than for the real guest."""
+    s = a.state
+    s[au.CREDIT] += au.EARNED * (end - start)
+    if m.vm[words.MEM_NEXT] != g.state[arch.MEM_NEXT]:
+        for i in range(start, end):
+            if ops.kind[i] >= op.ST:
+                follow_memory(m, g, ops.want[i])
+    for number in range(written, log.state[rec.NEXT]):
+        place = number * rec.PACKED_WORDS
+        i = log.records[place] >> rec.ROW_SHIFT
+        name_operation(a, ops, i, shift)
+        code = log.records[place] >> rec.CODE_SHIFT & 15
+        check_access(a, m, g, ops, i, code, log.records[place + 1])
+    if end > start:
+        name_operation(a, ops, end - 1, shift)
+        new_unsync_page_is_marked(a, m)
 
 
 @kernel
@@ -281,10 +348,22 @@ def run_checked(
     checks = s[au.LEVEL] != au.OFF
     if start == end:
         check_now(m, g, a)
-    for i in range(start, end):
+    plain = s[au.LEVEL] == au.FLUSH and not m.vm[words.TLB] and not s[au.HAS_AGED]
+    i = start - 1
+    while i + 1 < end:  # one iteration per row, or per stretch of plain ones
+        i += 1
         if checks:
             if past_words - s[au.PAST_NEXT] < 2 * au.PAST_WORDS:
                 return i
+            stop = end_of_plain_rows(m, ops, i, end) if plain else i
+            if stop > i:
+                written, s[au.WAS_UNSYNC] = log.state[rec.NEXT], m.vm[words.UNSYNC_PAGES]
+                done = run(machine, rows, i, stop, shift, notes)
+                after_plain_rows(a, m, g, ops, log, i, done, shift, written)
+                if done < stop:
+                    return done
+                i = stop - 1
+                continue
             begin_operation(a, m, g, ops, i, shift)
         written, skipped = log.state[rec.NEXT], skipped_count(log)
         done = run(machine, rows, i, i + 1, shift, notes)

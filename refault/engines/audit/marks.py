@@ -19,6 +19,9 @@ from refault.engines.shadow.state.machine import Machine
 from refault.replay import x86
 from refault.replay.compile.jit import kernel
 
+#: Links that one climb follows; the rest of a larger host is left to the sweeps.
+WAYS_MAX = 1 << 12
+
 
 @kernel
 def is_marked(m: Machine, sptep: int) -> bool:
@@ -134,3 +137,63 @@ def parents_are_marked(a: Audit, m: Machine, sp: int) -> None:
             gfn = m.page[child + words.GFN]
             found = report(a, au.U3, -1, gfn, sptep & 511, m.page[sp + words.GFN], 0)
             watched(a, found, au.WATCH_PAGE, sp + words.BITMAP + ((sptep & 511) >> 5))
+
+
+@kernel
+def climb_from(a: Audit, m: Machine, depth: int, sp: int) -> None:
+    """Put a page on the climb's stack, with all its parents still to visit."""
+    a.state[au.CLIMB_NODE + depth] = m.page[sp + words.PARENTS]
+    a.state[au.CLIMB_INDEX + depth] = 0
+
+
+@kernel
+def next_parent(a: Audit, m: Machine, depth: int) -> int:
+    """The next link to the page at that depth of the stack; 0 after the last."""
+    s = a.state
+    while True:  # at most two iterations: a node of the chain holds at least one entry
+        node = s[au.CLIMB_NODE + depth]
+        if node >= 0:
+            s[au.CLIMB_NODE + depth] = 0
+            return node
+        i = s[au.CLIMB_INDEX + depth]
+        if i < words.CHAIN_ENTRIES and m.link[-node + i]:
+            s[au.CLIMB_INDEX + depth] = i + 1
+            return m.link[-node + i]
+        s[au.CLIMB_NODE + depth] = -m.link[-node + words.LINK_NEXT]
+        s[au.CLIMB_INDEX + depth] = 0
+
+
+@kernel
+def is_marked_upwards(a: Audit, m: Machine, sp: int) -> bool:
+    """Is every link on every way up from a page marked? So many ways are looked at."""
+    depth = 0
+    climb_from(a, m, 0, sp)
+    for _ in range(WAYS_MAX):
+        sptep = next_parent(a, m, depth)
+        if sptep == 0:
+            depth -= 1
+            if depth < 0:
+                return True
+            continue
+        if not is_marked(m, sptep):
+            return False
+        depth += 1
+        climb_from(a, m, depth, page_of(sptep))
+    return True
+
+
+@kernel
+def new_unsync_page_is_marked(a: Audit, m: Machine) -> None:
+    """F-U1, where an operation has just let a page go out of sync, at the cost of a climb.
+
+    Only what a root reaches matters, so where a mark is missing it is looked for from the roots.
+    """
+    s = a.state
+    if m.vm[words.UNSYNC_PAGES] <= s[au.WAS_UNSYNC]:
+        return
+    sp = m.vm[words.OOS_HEAD]
+    if sp == 0 or m.page[sp + words.ALL_GLOBAL] or is_marked_upwards(a, m, sp):
+        return
+    s[au.STEPS_END] = s[au.STEPS] + au.SWEEP_STEPS
+    for vcpu in range(m.vm[words.VCPU_COUNT]):
+        marks_cover_unsync_pages(a, m, vcpu, 0)

@@ -42,12 +42,14 @@ HAS_BEHIND = 14  # some node has BEHIND
 # Before the operation
 WAS_EXITS = 16
 WAS_INTERCEPTS = 17
-WAS_LOADED = 19  # which vCPUs, one bit each, had roots and no request
+WAS_UNSYNC = 18  # out-of-sync pages
+WAS_LOADED = 19  # its vCPU had roots and no request that changes them
 STORE_AT = 20  # the word that a store is about to change, by the guest's tables; -1: none
 STORE_OLD = 21
 OTHER_AT = 22  # the same, by the shadow tables or the TLB
 OTHER_OLD = 23
 REREAD = 24  # gpa of the guest's entry that INVLPG is about to read again, or -1
+HAS_AGED = 25  # the host has asked whether a frame is young
 HAD_TABLE = 26  # a poked frame had a shadow page
 RECORDS_USED = 27  # of a part, by rows that were judged
 # The operation itself
@@ -84,8 +86,11 @@ SEEK_RIGHTS = 114
 SEEK_EXEC = 118
 SEEK_ENTRY = 122  # a value of an entry, and from when it may be used
 SEEK_FROM = 123
+# The stack of a climb from an out-of-sync page
+CLIMB_NODE = 124
+CLIMB_INDEX = 128
 
-POKED = 128
+POKED = 136
 POKED_MAX = 64
 
 COUNTS = POKED + POKED_MAX  # of each check: different places at which it failed
@@ -184,7 +189,7 @@ def create(level: int) -> Audit:
 SWEEP_STEPS = 1 << 26
 FIRST_CREDIT = 1 << 22
 #: Steps that each operation earns at level flush.
-EARNED = 16
+EARNED = 4
 
 
 def reserve(audit: Audit, frame_words: int, page_words: int, ask: Ask) -> Audit:
