@@ -38,7 +38,7 @@ def exception_of(row: list[int], knobs: Mapping[str, int], seen: dict[int, str])
     if check == au.T6:
         return seen.get(page, "F-X4")
     if check in (au.T1, au.T2, au.T3, au.T4, au.U5):
-        known = _known_leaf(how, knobs)
+        known = _known_leaf(how, knobs, seen)
         if known:
             seen[page] = known
         return known
@@ -64,7 +64,7 @@ _KNOWN = {
 }
 
 
-def _known_leaf(how: int, knobs: Mapping[str, int]) -> str | None:
+def _known_leaf(how: int, knobs: Mapping[str, int], seen: Mapping[int, str]) -> str | None:
     if how & by.OLDER:
         return "F-X5"
     if how & by.BELOW_LARGE:
@@ -76,8 +76,14 @@ def _known_leaf(how: int, knobs: Mapping[str, int]) -> str | None:
     if how & (by.RESERVED | by.FETCHES):
         return "B8"
     if how & (by.WRITES | by.USER):
-        return "F-X1" if knobs["forced_write"] == values.FORCED_WRITE_FOR_ALL else None
+        return _forced(knobs, seen)
     return None
+
+
+def _forced(knobs: Mapping[str, int], seen: Mapping[int, str]) -> str | None:
+    """A leaf that CR0.WP=0 let be written; where marks were lost it may be an old one instead."""
+    is_forced = knobs["forced_write"] == values.FORCED_WRITE_FOR_ALL and LOST not in seen
+    return "F-X1" if is_forced else None
 
 
 def _known_outcome(row: list[int], knobs: Mapping[str, int], seen: Mapping[int, str]) -> str | None:
@@ -94,7 +100,5 @@ def _known_outcome(row: list[int], knobs: Mapping[str, int], seen: Mapping[int, 
         return "B1" if is_f_bit or is_order else None
     stores = row[au.DETAIL] & 0xFF >= op.ST
     if stores and wanted & ~x86.PF_USER == x86.PF_PRESENT | x86.PF_WRITE:
-        # The leaf of a store that CR0.WP=0 let through; where marks were lost it may be another.
-        is_forced = knobs["forced_write"] == values.FORCED_WRITE_FOR_ALL and LOST not in seen
-        return "F-X1" if is_forced else None
+        return _forced(knobs, seen)
     return "B1" if is_loose and wanted & x86.PF_RSVD else None
