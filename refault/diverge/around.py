@@ -16,7 +16,7 @@ from refault.replay import operations as op
 from refault.results import SHADOW
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from refault.diverge.shadow_walk import ReverseMap, ShadowEntry
     from refault.engines.base import Host
@@ -125,26 +125,31 @@ def _flushes(host: Host) -> dict[str, int]:
 
 
 def other_pages(hosts: Sequence[Host]) -> list[OtherPage]:
-    """The pages by which two hosts of the model differ; of other engines, none."""
-    if any(host.variant.engine != SHADOW for host in hosts):
-        return []
+    """The pages by which two hosts of one engine differ; between two engines, none."""
     variants = [host.variant for host in hosts]
-    counted: list[collections.Counter[tuple[int, ...]]] = []
-    for host in hosts:
-        rows = page_rows(pages_of(host), variants).tolist()
-        counted.append(collections.Counter(map(tuple, rows)))
+    if len({variant.engine for variant in variants}) > 1:
+        return []
+    if variants[0].engine == SHADOW:
+        rows = [page_rows(pages_of(host), variants).tolist() for host in hosts]
+        notation = notation_of(variants)
+        return _other(rows, lambda page: _told(page, notation))
+    return _other([host.page_set() for host in hosts], _told_by_kernel)
+
+
+def _other(
+    rows: Sequence[list[list[int]]], tell: Callable[[Sequence[int]], str]
+) -> list[OtherPage]:
+    """What only one side has, by frame and role; ``tell`` names a page."""
+    counted = [collections.Counter(map(tuple, side)) for side in rows]
     only = [counted[0] - counted[1], counted[1] - counted[0]]
     by_page: dict[tuple[int, int], list[list[Any]]] = {}
     for side, pages in enumerate(only):
         for page in sorted(pages.elements()):
             by_page.setdefault((page[0], page[1]), [[], []])[side].append(page)
-    found, notation = [], notation_of(variants)
+    found = []
     for (gfn, _), (mine, yours) in by_page.items():
         for place in range(max(len(mine), len(yours))):
-            told = [
-                _told(side[place], notation) if place < len(side) else None
-                for side in (mine, yours)
-            ]
+            told = [tell(side[place]) if place < len(side) else None for side in (mine, yours)]
             found.append(OtherPage(Word(gfn), told[0], told[1]))
     return found
 
@@ -153,6 +158,13 @@ def _told(page: Sequence[int], notation: Notation) -> str:
     gfn, role, unsync, children, roots = page
     text = page_text(gfn, role, roots, unsync, notation)
     return f"{text}, {children} marked" if children else text
+
+
+def _told_by_kernel(page: Sequence[int]) -> str:
+    """A page as a kernel's program lists it; its role is a number of that tree's."""
+    gfn, role, unsync, roots, present = page
+    state = "unsync" if unsync else "sync"
+    return f"sp gfn {gfn:x} role {role:#x} root {roots} {state}, {present} present"
 
 
 def other_gfns(hosts: Sequence[Host]) -> set[int]:

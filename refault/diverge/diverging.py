@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from refault.catalogue import PatchSet, resolve
 from refault.diverge.accounts import Account, Tally
 from refault.diverge.around import Moment, OtherPage, moment, other_gfns, other_pages
-from refault.diverge.guest_walk import Word, guest_walk, keeps_guest
+from refault.diverge.guest_walk import WALK, Word, guest_walk, keeps_guest
 from refault.diverge.measures import (
     OUTCOME,
     PAGES,
     CounterRows,
     Looks,
     Measure,
+    OutcomeRows,
     Outcomes,
     Pages,
     Total,
@@ -23,7 +25,14 @@ from refault.diverge.measures import (
     places_of,
 )
 from refault.diverge.position import Position, Row, Saved, open_hosts
-from refault.diverge.search import Job, Pass, alike_until, coarse, row_in
+from refault.diverge.search import (
+    Job,
+    Pass,
+    alike_until,
+    coarse,
+    stop_before,
+    stop_before_outcome,
+)
 from refault.errors import TraceTruncated
 from refault.replay import outcomes as out
 from refault.replay import records as rec
@@ -188,9 +197,9 @@ def _told(
 ) -> list[Divergence]:
     if found.span is None:
         return []
-    row = _row(job, measure, found.span, found.saved)
     counter = None if on in (OUTCOME, PAGES) else on
     with Position(job.trace, job.variants, found.saved, job.look) as at:
+        row = _stop(at, measure, found.span)
         divergences = [_divergence(at, row, counter)]
         if on == OUTCOME:
             divergences = [_with_origin(job, divergences[0], found.copies)]
@@ -220,9 +229,8 @@ def _with_origin(job: Job, divergence: Divergence, copies: Sequence[Saved]) -> D
     frames = sorted(walked)
     measure = Pages(job.variants, is_exact=is_exact, only=frames)
     copy = [None, *(each for each in copies if measure.are_alike(each))][-1]
-    row = row_in(job, measure, alike_until(job, measure, copy, divergence.row), copy)
     with Position(job.trace, job.variants, copy, job.look) as at:
-        at.advance(row - at.row)
+        stop_before(at, measure, alike_until(at, measure, divergence.row))
         index, operation = at.hosts[0].operation_count, at.next_row()
         at.advance(1)
         pages = tuple(page for page in other_pages(at.hosts) if page.gfn in frames)
@@ -231,9 +239,13 @@ def _with_origin(job: Job, divergence: Divergence, copies: Sequence[Saved]) -> D
     return dataclasses.replace(divergence, origin=Origin(index, operation, pages))
 
 
-def _row(job: Job, measure: Measure, span: Span, saved: Saved | None) -> int:
+def _stop(at: Position, measure: Measure, span: Span) -> int:
+    """Take both hosts to the first row that differs, and no further."""
     if isinstance(measure, Looks):
-        return row_in(job, measure, span, saved)
+        return stop_before(at, measure, span)
+    if isinstance(measure, Outcomes):
+        return stop_before_outcome(at, OutcomeRows(at.variants), span)
+    at.advance(span.first - at.row)
     return span.first
 
 
@@ -244,9 +256,8 @@ def _next_pages(job: Job, at: Position, saved: Saved | None) -> list[Divergence]
     found = coarse(job, measure, saved)
     if found.span is None:
         return []
-    row = row_in(job, measure, found.span, found.saved)
     with Position(job.trace, job.variants, found.saved, job.look) as later:
-        return [_divergence(later, row, None)]
+        return [_divergence(later, stop_before(later, measure, found.span), None)]
 
 
 def _next_outcome(job: Job, first: Divergence, saved: Saved | None) -> list[Divergence]:
@@ -254,7 +265,7 @@ def _next_outcome(job: Job, first: Divergence, saved: Saved | None) -> list[Dive
     known = _tables(first)
     ignored = {int(places_of(first.operation.kind, first.operation.a))}
     for _ in range(CONSEQUENCES_MAX):
-        found = coarse(job, Outcomes(job.variants, sorted(ignored)), saved)
+        found = coarse(job, OutcomeRows(job.variants, sorted(ignored)), saved)
         if found.span is None:
             return []
         saved = found.saved
@@ -285,6 +296,8 @@ def _divergence(at: Position, row: int, counter: str | None) -> Divergence:
         raise AssertionError("the row that differs is in the trace")
     frames = _frames(at.hosts, operation)
     before = moment(at.hosts, operation, frames)
+    if has_address(operation.kind) and not any(map(keeps_guest, at.hosts)):
+        before = _with_guest(at, before, operation)
     indices = [host.operation_count for host in at.hosts]
     for host in at.hosts:
         host.notes.log.state[rec.RECORD_ALL] = 1
@@ -305,6 +318,16 @@ def _divergence(at: Position, row: int, counter: str | None) -> Divergence:
         before=before,
         after=moment(at.hosts, operation, frames),
     )
+
+
+def _with_guest(at: Position, before: Moment, row: Row) -> Moment:
+    """The same, with the guest's walk by the architecture alone: programs keep their guest."""
+    walk = resolve(PatchSet(WALK))
+    with Position(at.trace, [walk], None) as alone:
+        alone.advance(at.row)
+        guest = guest_walk(alone.hosts[0], row.vcpu, row.a)
+    first, second = (dataclasses.replace(mmu, guest=guest) for mmu in (before.first, before.second))
+    return dataclasses.replace(before, first=first, second=second)
 
 
 def _frames(hosts: Sequence[Host], row: Row) -> list[int]:

@@ -20,6 +20,7 @@ from refault.errors import InvalidParameter
 from refault.replay import operations as op
 from refault.replay import outcomes as out
 from refault.replay import records as rec
+from refault.replay.outcomes import OutcomeDigest
 from refault.results import COUNTERS, SHADOW
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ PAGES = "pages"
 #: after so many at a time.
 EXACT_ROWS = 8192
 ROWS_AT_ONCE = 4096
+#: Words of a page as a kernel's program lists it.
+KERNEL_PAGE_WORDS = 5
 #: The code of a row at which a kernel broke.
 BROKE = 15
 
@@ -77,12 +80,90 @@ def has_address(kind: int) -> bool:
     return kind in _OF_ADDRESS
 
 
+class Kept(NamedTuple):
+    """Outcomes of a part: event, outcome, address or code or answer, value; as bytes.
+
+    ``events`` are those of the part's rows.
+    """
+
+    row: int
+    seen: bytes
+    events: Any
+
+
 class Outcomes:
-    """What guest and host see of every operation.
+    """What guest and host see of every operation: the bytes that the digest of outcomes covers.
 
     Between two engines the answers to the host (how many pages an unmap found, say) are left out:
-    each counts its own. Differences at the places in ``ignored`` are passed over.
+    each counts its own.
     """
+
+    watch = Watch()
+
+    def __init__(self, variants: Sequence[Variant]) -> None:
+        self._of_guest_only = len({variant.engine for variant in variants}) > 1
+
+    def run(self, host: Host, ops: Operations, count: int, row: int) -> Kept:
+        """The outcomes of the part, which are made for the digest anyway."""
+        stream = host.notes.outcomes
+        if not isinstance(stream, _Keeping):
+            stream = host.notes.outcomes = _Keeping(stream)
+        was_stopped = host.stopped
+        host.execute(ops, count)
+        seen = stream.take()
+        stopped = host.notes.findings.stopped
+        if stopped is not None and host.stopped and not was_stopped:
+            seen += np.array([stopped.event_index, BROKE, 0, 0], "<i8").tobytes()
+        return Kept(row, seen, np.array(ops.event[:count], np.int64))
+
+    def difference(self, first: Kept, second: Kept) -> Span | None:
+        """The rows of the first event that one of them lacks, or has otherwise."""
+        if first.seen == second.seen:
+            return None
+        views = [np.frombuffer(each.seen, "<i8").reshape(-1, 4) for each in (first, second)]
+        if self._of_guest_only:
+            views = [view[view[:, 1] != out.RETURN] for view in views]
+        place = _first_other(*views)
+        events = [int(view[place, 0]) for view in views if place < len(view)]
+        if not events:
+            return None
+        rows = [
+            first.row + int(np.searchsorted(first.events, min(events), side))
+            for side in ("left", "right")
+        ]
+        return Span(rows[0], rows[1])
+
+
+class _Keeping(OutcomeDigest):
+    """A digest of outcomes that also keeps what it was given last."""
+
+    def __init__(self, digest: OutcomeDigest) -> None:
+        super().__init__()
+        link, rest, self._size_bytes = digest.state
+        self._link, self._rest = link, bytearray(rest)
+        self._pieces: list[bytes] = []
+
+    def update(self, data: bytes) -> None:
+        """Append ``data``."""
+        super().update(data)
+        self._pieces.append(data)
+
+    def take(self) -> bytes:
+        """What it was given since the last call."""
+        taken = b"".join(self._pieces)
+        self._pieces.clear()
+        return taken
+
+
+def _first_other(first: Any, second: Any) -> int:
+    """The place of the first row by which two arrays differ; behind the end if they do not."""
+    shared = min(len(first), len(second))
+    other = np.flatnonzero((first[:shared] != second[:shared]).any(axis=1))
+    return int(other[0]) if len(other) else shared
+
+
+class OutcomeRows:
+    """The same by rows, for one after the other; differences at places in ``ignored`` are none."""
 
     watch = Watch()
 
@@ -111,9 +192,7 @@ class Outcomes:
 
     def difference(self, first: Any, second: Any) -> Span | None:
         """The first row that one of them lacks, or has otherwise."""
-        shared = min(len(first), len(second))
-        other = np.flatnonzero((first[:shared] != second[:shared]).any(axis=1))
-        at = int(other[0]) if len(other) else shared
+        at = _first_other(first, second)
         rows = [int(seen[at, 0]) for seen in (first, second) if at < len(seen)]
         return Span(min(rows), min(rows) + 1) if rows else None
 
@@ -204,7 +283,10 @@ class Pages(Looks):
 
     def look(self, host: Host) -> int | str:
         """A digest of the pages."""
-        return self._digest(pages_of(host)) if self._is_model else host.page_digest()
+        if self._is_model:
+            return self._digest(pages_of(host))
+        # Of a kernel also how many entries of each page are present.
+        return self._hash(np.array(host.page_set(), np.int64).reshape(-1, KERNEL_PAGE_WORDS))
 
     def are_alike(self, saved: Saved) -> bool:
         """Whether two copied hosts of the model have the same pages."""
@@ -213,7 +295,9 @@ class Pages(Looks):
         return first == second
 
     def _digest(self, pages: Any) -> int:
-        rows = page_rows(pages, self._variants)
+        return self._hash(page_rows(pages, self._variants))
+
+    def _hash(self, rows: Any) -> int:
         if len(self._ignored):
             rows = rows[~np.isin(rows[:, 0], self._ignored)]
         if len(self._only):

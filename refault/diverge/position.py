@@ -121,14 +121,23 @@ def restored(
     source = RowSource(header)
     source.events = saved.events
     source.lowering = Lowering(*(native(words.copy()) for words in saved.lowering))
+    return source, _hosts(saved.hosts, header, variants, watch)
+
+
+def _hosts(
+    saved: Sequence[SavedHost],
+    header: TraceHeader,
+    variants: Sequence[Variant],
+    watch: Watch | None = None,
+) -> list[Host]:
     hosts = []
-    for variant, kept in zip(variants, saved.hosts, strict=True):
+    for variant, kept in zip(variants, saved, strict=True):
         host = get_engine(variant.engine).open(variant, header, Budget(), watch or Watch())
         host.operation_count = kept.operation_count
         host.notes.restore(kept.notes)
         host.restore(kept.head, [len(each) for each in kept.words], _Reader(kept.words))
         hosts.append(host)
-    return source, hosts
+    return hosts
 
 
 class _Reader:
@@ -144,8 +153,17 @@ class _Reader:
         return found.copy()
 
 
+class _Mark(NamedTuple):
+    """Both hosts at a row of a part that is still there."""
+
+    row: int
+    part: int
+    at: int
+    hosts: list[SavedHost]
+
+
 class Position:
-    """Both hosts at a row; a context manager. It goes forward only.
+    """Both hosts at a row; a context manager.
 
     ``look`` is called between parts; what it raises ends the advance.
     """
@@ -157,24 +175,28 @@ class Position:
         saved: Saved | None,
         look: Callable[[], object] = lambda: None,
     ) -> None:
-        self._look = look
-        self._trace = TraceReader(trace, allow_truncated=True)
+        self.trace, self.variants, self._saved, self._look = trace, variants, saved, look
+        self._open()
+
+    def _open(self) -> None:
+        self._reader = TraceReader(self.trace, allow_truncated=True)
         try:
-            self.header = self._trace.header
-            if saved is None:
+            self.header = self._reader.header
+            if self._saved is None:
                 self.row = 0
                 self.source = RowSource(self.header)
-                self.hosts = open_hosts(self.header, variants, Budget())
+                self.hosts = open_hosts(self.header, self.variants, Budget())
             else:
-                self.row = saved.row
-                self.source, self.hosts = restored(saved, self.header, variants)
-            blocks = self._trace.blocks(max(0, self.source.events - 1))
+                self.row = self._saved.row
+                self.source, self.hosts = restored(self._saved, self.header, self.variants)
+            blocks = self._reader.blocks(max(0, self.source.events - 1))
             self._parts = self.source.parts(blocks)
         except BaseException:
-            self._trace.close()
+            self._reader.close()
             raise
         self._ops: Operations | None = None
-        self._at = self._count = 0
+        self._at = self._count = self._part = 0
+        self._mark: _Mark | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -185,10 +207,35 @@ class Position:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._parts.close()  # type: ignore[attr-defined]
-        self._trace.close()
+        self._reader.close()
         for host in self.hosts:
             host.abort()
+
+    def mark(self) -> None:
+        """Remember both hosts, for :meth:`back_to` in the same part."""
+        if can_save(self.variants) and self._rows() is not None:
+            kept = [_saved(host) for host in self.hosts]
+            self._mark = _Mark(self.row, self._part, self._at, kept)
+
+    def back_to(self, row: int) -> None:
+        """Go back to a row: from the mark, or from where this position began."""
+        mark = self._mark
+        if mark is not None and mark.part == self._part and mark.row <= row:
+            self.hosts = _hosts(mark.hosts, self.header, self.variants)
+            self.row, self._at = mark.row, mark.at
+        else:
+            self._close()
+            self._open()
+        self.advance(row - self.row)
+
+    @property
+    def is_at_end_of_part(self) -> bool:
+        """Whether the next row is one of another part, which makes the mark useless."""
+        return self._at == self._count
 
     def next_row(self) -> Row | None:
         """The row that comes next, or None at the end of the trace."""
@@ -208,6 +255,17 @@ class Position:
             self.row += count
             left -= count
 
+    def step(self, run: Callable[[Host, Operations, int, int], Any]) -> list[Any]:
+        """Let ``run`` execute one row on each host; answers what it read of them."""
+        ops = self._rows()
+        if ops is None:
+            raise AssertionError("the row is in the trace")
+        part = part_of(ops, self._at, self._at + 1)
+        found = [run(host, part, 1, self.row) for host in self.hosts]
+        self._at += 1
+        self.row += 1
+        return found
+
     def _rows(self) -> Operations | None:
         while self._ops is None or self._at == self._count:
             part = next(self._parts, None)
@@ -215,4 +273,5 @@ class Position:
                 return None
             self._ops, self._count, _ = part
             self._at = 0
+            self._part += 1
         return self._ops

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from refault.diverge.measures import Looks, Span
+from refault.diverge.measures import Looks, OutcomeRows, Span
 from refault.diverge.position import Position, Saved, can_save, open_hosts, restored, save
 from refault.errors import ReplayCancelled
 from refault.replay import lanes
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from refault.engines.base import Host
     from refault.replay.operations import Operations
 
-#: Seconds between two copies: at least so many, and so many times what the latest one took.
+#: Seconds between two copies: at least so many, and so many times what the latest one took, with
+#: the wait for both hosts.
 COPY_SECONDS = 0.05
 COPY_SHARE = 10
 #: Copies that are kept: two, and more while all take no more than this.
@@ -177,17 +178,19 @@ class _Copies:
         self.kept = [] if start is None else [start]
         self.rests = False
         self._is_possible = is_possible
-        self._due = time.perf_counter() + COPY_SECONDS
+        self._asked = time.perf_counter()
+        self._due = self._asked + COPY_SECONDS
 
     def is_due(self, taken: int) -> bool:
         """Whether both hosts must rest after this part, to be copied."""
         del taken
-        self.rests = self._is_possible and time.perf_counter() >= self._due
+        now = time.perf_counter()
+        self.rests = self._is_possible and now >= self._due
+        self._asked = now
         return self.rests
 
     def make(self, row: int, source: RowSource, hosts: Sequence[Host]) -> None:
         """Copy them; they have executed ``row`` rows, and all that the source has made."""
-        begun = time.perf_counter()
         latest = save(row, source, hosts)
         self.kept.append(latest)
         most = max(2, min(COPIES_MAX, COPIES_BYTES_MAX // latest.size_bytes))
@@ -195,26 +198,29 @@ class _Copies:
             # Every second one goes, so that what is kept lies at all distances.
             self.kept = [*self.kept[:-1][::2], latest][-most:]
         now = time.perf_counter()
-        self._due = now + max(COPY_SECONDS, COPY_SHARE * (now - begun))
+        self._due = now + max(COPY_SECONDS, COPY_SHARE * (now - self._asked))
 
 
-def row_in(job: Job, measure: Looks, found: Span, saved: Saved | None) -> int:
-    """The row after which the hosts differ first, within the span of the coarse pass.
+def stop_before(at: Position, measure: Looks, span: Span) -> int:
+    """Take both hosts to the row after which they differ first, and no further.
 
-    It is looked for at every ``STRIDE``th row first, and then at each.
+    ``span`` is where the coarse pass found it. It is looked for at every ``STRIDE``th row first,
+    and then at each.
     """
-    span = found
     for stride in (STRIDE, 1):
+        at.back_to(span.first)
         if span.last - span.first > stride:
-            with Position(job.trace, job.variants, saved, job.look) as at:
-                at.advance(span.first - at.row)
-                span = _first_other(at, measure, span, stride)
+            span = _first_other(at, measure, span, stride)
+    at.back_to(span.first)
     return span.first
 
 
 def _first_other(at: Position, measure: Looks, span: Span, stride: int) -> Span:
     """The rows, at most ``stride``, after which a look finds the first difference."""
+    at.mark()
     while at.row < span.last:
+        if at.is_at_end_of_part:
+            at.mark()
         before = at.row
         at.advance(min(stride, span.last - before))
         first, second = (measure.look(host) for host in at.hosts)
@@ -223,19 +229,29 @@ def _first_other(at: Position, measure: Looks, span: Span, stride: int) -> Span:
     return span
 
 
-def alike_until(job: Job, measure: Looks, copy: Saved | None, row: int) -> Span:
-    """The latest look before ``row`` at which both were alike, with the rows to the next one.
+def alike_until(at: Position, measure: Looks, row: int) -> Span:
+    """The latest look before ``row`` at which both were alike, and the next one.
 
-    They are alike at ``copy``. Looks are at the same rows whatever copy is taken.
+    They are alike where ``at`` is. Looks are at the same rows wherever that is.
     """
-    with Position(job.trace, job.variants, copy, job.look) as at:
-        first, last = at.row, row
-        while at.row < row:
-            before = at.row
-            at.advance(min(measure.next_look(before), row) - before)
-            mine, yours = (measure.look(host) for host in at.hosts)
-            if mine == yours:
-                first, last = at.row, row
-            elif last == row:
-                last = at.row
-        return Span(first, last)
+    first, last = at.row, row
+    while at.row < row:
+        before = at.row
+        at.advance(min(measure.next_look(before), row) - before)
+        mine, yours = (measure.look(host) for host in at.hosts)
+        if mine == yours:
+            first, last = at.row, row
+        elif last == row:
+            last = at.row
+    return Span(first, last)
+
+
+def stop_before_outcome(at: Position, measure: OutcomeRows, span: Span) -> int:
+    """Take both hosts to the first row of the span that comes out otherwise, and no further."""
+    at.advance(span.first - at.row)
+    if span.last - span.first > 1:
+        at.mark()
+        while at.row < span.last and measure.difference(*at.step(measure.run)) is None:
+            pass
+        at.back_to(at.row - 1)
+    return at.row

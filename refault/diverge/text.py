@@ -217,11 +217,13 @@ def _state(when: str, moment: Moment, old: Moment | None) -> list[str]:
             olds is None or told != [of(each) if each.is_kept else None for each in olds]
         ):
             lines += ["", f"{title} {when}", *_side_by_side(*told)]
-    counted = [_flush_blocks(side) for side in sides]
-    other = [block for block in zip(*counted, strict=False) if block[0] != block[1]]
+    counts = [side.counters for side in sides]
+    other = [name for name in counts[0] if counts[0][name] != counts[1].get(name, counts[0][name])]
     if other and old is None:
         lines += ["", f"Flushes and syncs that differ {when}"]
-        lines += _side_by_side([each[0] for each in other], [each[1] for each in other])
+        lines += _side_by_side(
+            *([(f"{name:16} {count[name]}",) for name in other] for count in counts)
+        )
     if moment.pages and (old is None or moment.pages != old.pages):
         lines += ["", f"Pages that differ {when}", *_pages(moment.pages, moment.more_pages)]
     return lines
@@ -288,10 +290,6 @@ def _reverse(each: ReverseMap) -> list[str]:
 
 def _request_blocks(mmu: Mmu) -> list[Block]:
     return [(text,) for text in mmu.requests]
-
-
-def _flush_blocks(mmu: Mmu) -> list[Block]:
-    return [(f"{name:16} {count}",) for name, count in mmu.counters.items()]
 
 
 def _pages(pages: Sequence[OtherPage], more: int) -> list[str]:
