@@ -18,32 +18,45 @@ from refault.replay import outcomes as out
 from refault.replay import x86
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: In the place of a page, once an out-of-sync page was found without marks.
 LOST = -1 << 60
 
 
-def exception_of(row: list[int], knobs: Mapping[str, int], seen: dict[int, str]) -> str | None:
+_LEAVES = frozenset({au.T1, au.T2, au.T3, au.T4, au.U5})
+
+
+def leaves_known(rows: Sequence[Sequence[int]], knobs: Mapping[str, int]) -> dict[int, str]:
+    """What is known of wrong leaves, by page: an access that comes out wrong there has that reason.
+
+    Under ``LOST`` there is something if an out-of-sync page was found without marks.
+    """
+    seen: dict[int, str] = {}
+    if any(row[au.CHECK] in (au.U1, au.U4) for row in rows):
+        seen[LOST] = "marks were lost"
+    for row in rows:
+        known = _known_leaf(row[au.DETAIL], knobs, seen) if row[au.CHECK] in _LEAVES else None
+        if known:
+            seen.setdefault(row[au.PLACE] >> x86.PAGE_SHIFT, known)
+    return seen
+
+
+def exception_of(
+    row: Sequence[int], knobs: Mapping[str, int], seen: Mapping[int, str]
+) -> str | None:
     """The name under which the specification knows the defect, or None.
 
-    ``F-X1`` to ``F-X6`` are its list of expected failures; other names are of the section that
-    describes the defect. ``seen`` has those of addresses found earlier: an access that comes out
-    wrong there has the same reason.
+    ``seen`` is what :func:`leaves_known` answers for all findings of the run.
     """
-    check, how = row[au.CHECK], row[au.DETAIL]
+    check = row[au.CHECK]
     page = row[au.PLACE] >> x86.PAGE_SHIFT
     if check == au.T5:
         return seen.get(page) or _known_outcome(row, knobs, seen)
     if check == au.T6:
         return seen.get(page, "F-X4")
-    if check in (au.T1, au.T2, au.T3, au.T4, au.U5):
-        known = _known_leaf(how, knobs, seen)
-        if known:
-            seen[page] = known
-        return known
-    if check in (au.U1, au.U4):
-        seen[LOST] = "marks were lost"
+    if check in _LEAVES:
+        return _known_leaf(row[au.DETAIL], knobs, seen)
     if row[au.VCPU] >= 0 and check in (au.W1, au.H1, au.T6B):
         return "F-X4"
     return _KNOWN.get(check)
@@ -86,7 +99,9 @@ def _forced(knobs: Mapping[str, int], seen: Mapping[int, str]) -> str | None:
     return "F-X1" if is_forced else None
 
 
-def _known_outcome(row: list[int], knobs: Mapping[str, int], seen: Mapping[int, str]) -> str | None:
+def _known_outcome(
+    row: Sequence[int], knobs: Mapping[str, int], seen: Mapping[int, str]
+) -> str | None:
     """An outcome without a wrong leaf: the order of the walk's checks, the F bit, loose masks."""
     code, got, want = row[au.DETAIL] >> 16, row[au.IS], row[au.SHOULD]
     is_loose = knobs["reserved_bits"] == values.RESERVED_BITS_LOOSE

@@ -153,7 +153,7 @@ def after_access(
             after_store(a, g, address, 0)
             if emulated and m.vm[words.FLOODED] != s[au.WAS_FLOODED]:
                 store_drops_no_table(a, m, g, vcpu, address, store_size(kind))
-        if not emulated and s[au.HAS_AGED]:
+        if not emulated and (s[au.HAS_AGED] or s[au.LEVEL] == au.EVERY):
             note_touch(a, m, address, shadow_leaf(m, cpu_of(vcpu), gva & LOW_BITS))
     # What the real guest saw there is what its hardware did.
     is_known = cls != op.WITNESS_NONE and cls != op.WITNESS_UNSEEN

@@ -10,7 +10,7 @@ from refault.engines import get_engine
 from refault.engines.audit import translation as by
 from refault.engines.audit import watching
 from refault.engines.audit import words as au
-from refault.engines.audit.exceptions import exception_of
+from refault.engines.audit.exceptions import exception_of, leaves_known
 from refault.engines.shadow.arch import tlb
 from refault.engines.shadow.state import words as model
 from refault.replay import operations as op
@@ -61,11 +61,15 @@ def groups_of(host: Audited) -> list[Group]:
     groups: dict[tuple[int, str | None], Group] = {}
     latest: dict[int, Group] = {}
     kept: dict[int, int] = {}
-    seen: dict[int, str] = {}
-    for at in range(0, int(state[au.FOUND]) * au.FOUND_WORDS, au.FOUND_WORDS):
-        row = [int(word) for word in found[at : at + au.FOUND_WORDS]]
+    rows = [
+        [int(word) for word in found[at : at + au.FOUND_WORDS]]
+        for at in range(0, int(state[au.FOUND]) * au.FOUND_WORDS, au.FOUND_WORDS)
+    ]
+    # The model's defects are the specification's; what it knows of a leaf explains an access.
+    is_model = host.variant.engine == SHADOW
+    seen = leaves_known(rows, host.variant.knobs) if is_model else {}
+    for row in rows:
         check = row[au.CHECK]
-        is_model = host.variant.engine == SHADOW  # of whose defects the specification knows
         known = exception_of(row, host.variant.knobs, seen) if is_model else None
         group = groups.setdefault((check, known), Group(row, known, 0))
         group.count += 1
@@ -128,6 +132,8 @@ def _broken(group: Group, cause: tuple[Step, ...]) -> Broken:
 
 def operation_text(kind: int, who: int, a: int, b: int) -> str:
     """An operation as a line of a vector reads, with its numbers in hexadecimal."""
+    if kind == op.NOTE:
+        return "none: a sample, or the end of the trace"
     if kind == op.TABLE_WRITE:
         return f"table write at gpa {a:#x}: {b & _WORD:#x}"
     try:
