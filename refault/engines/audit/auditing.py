@@ -6,6 +6,7 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING
 
+from refault.audits import Level
 from refault.engines import get_engine
 from refault.engines.audit.causes import causes_of
 from refault.engines.audit.host import Host
@@ -14,19 +15,19 @@ from refault.engines.audit.tell import report_of
 from refault.errors import ReplayCancelled, ReplayRefused
 from refault.replay import lanes
 from refault.replay.budget import Budget, machine_bytes
+from refault.replay.compile import jit
 from refault.replay.lowering.rows import RowSource
 from refault.replay.session import warm_up
 from refault.results import SHADOW
-from refault.trace import TraceReader
+from refault.trace import TraceHeader, TraceReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from refault.audits import AuditReport, Level
+    from refault.audits import AuditReport
     from refault.catalogue import Variant
     from refault.replay.lanes import Executes
-    from refault.trace import TraceHeader
 
     Audited = Host | OutcomeHost
 
@@ -54,6 +55,7 @@ def audit(
         TraceError: the trace is damaged.
     """
     warm_up({variant.engine for variant in variants})
+    _warm_up_checks(variants)
     budget = Budget(memory_bytes or machine_bytes())
 
     def opened(header: TraceHeader) -> list[Audited]:
@@ -76,6 +78,16 @@ def audit(
         digest = reader.summary.digest
     causes = causes_of(trace, hosts, functools.partial(_advanced, is_cancelled=is_cancelled))
     return [report_of(host, digest, told) for host, told in zip(hosts, causes, strict=True)]
+
+
+def _warm_up_checks(variants: Sequence[Variant]) -> None:
+    """Compile the checks, or load them from the cache, in this thread: a signal ends it at once."""
+    header = TraceHeader("operations", "warm-up", "long", 1)
+    with jit.compiling_alone():
+        for variant in variants:
+            if variant.engine == SHADOW:
+                Host(variant, header, Budget(), Level("flush")).finish()
+                break
 
 
 def _opened(variant: Variant, header: TraceHeader, budget: Budget, level: Level) -> Audited:
