@@ -6,7 +6,7 @@
        │
     search      the coarse pass: both hosts run, their readings are compared part by part
     position    two hosts at a row of the trace; saved, restored, advanced row by row
-    measures    what is compared: outcomes, shadow pages, a counter
+    measures    what is compared: outcomes, shadow pages, a total; counters: after every row
     accounts    of a counter: the curve of the difference, and the operations that carry it
        │
     around      both states around one operation: guest_walk, shadow_walk, pages

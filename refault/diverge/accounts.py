@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from refault.diverge.counters import aligned, sampled
 from refault.diverge.regions import Regions, kind_name
 
 if TYPE_CHECKING:
-    from refault.diverge.measures import Counter
+    from refault.diverge.counters import Counter
 
 CURVE_POINTS = 60
 CARRIERS_SHOWN = 10
@@ -64,28 +65,30 @@ class Tally:
         self._firsts: dict[int, int] = {}
 
     def take(self, first: Counter, second: Counter) -> None:
-        """Add a part, with the counter after each of its rows."""
-        if not len(first.column):
+        """Add a part, with the rows that change the counter."""
+        if not first.rows:
             return
-        steps = [
-            np.diff(each.column, prepend=last)
-            for each, last in zip((first, second), self._last, strict=True)
-        ]
-        # Few operations change a counter; only they have a kind and a region here.
-        changed = np.flatnonzero(steps[0] | steps[1])
-        steps = [step[changed] for step in steps]
-        kind = first.kind[changed].astype(np.int64)
-        keys = kind << _REGION_BITS | (self._regions.numbers(kind, first.a[changed]) + 1)
-        for sums, step in zip(self._sums, steps, strict=True):
-            np.add.at(sums, keys, step)
+        for sums, each in zip(self._sums, (first, second), strict=True):
+            np.add.at(sums, self._keys(each), each.steps)
+        self._take_firsts(first, second)
+        for place, mine, yours in zip(
+            sampled(first.rows).tolist(), first.samples, second.samples, strict=True
+        ):
+            self._points.append((first.row + place + 1, int(yours - mine)))
+        self._last = int(first.samples[-1]), int(second.samples[-1])
+
+    def _keys(self, each: Counter) -> Any:
+        return each.kind << _REGION_BITS | (self._regions.numbers(each.kind, each.a) + 1)
+
+    def _take_firsts(self, first: Counter, second: Counter) -> None:
+        """The first row of each kind and region that changes the counters differently."""
+        places, steps = aligned(first, second)
+        keys = np.zeros(len(places), np.int64)
+        for each in (first, second):
+            keys[np.searchsorted(places, each.places)] = self._keys(each)
         other = np.flatnonzero(steps[0] != steps[1])
         for key, place in zip(*np.unique(keys[other], return_index=True), strict=True):
-            self._firsts.setdefault(int(key), first.row + int(changed[other[place]]))
-        difference = second.column - first.column
-        count = len(difference)
-        for place in np.unique(np.linspace(0, count - 1, min(count, CURVE_POINTS)).astype(int)):
-            self._points.append((first.row + int(place) + 1, int(difference[place])))
-        self._last = int(first.column[-1]), int(second.column[-1])
+            self._firsts.setdefault(int(key), first.row + int(places[other[place]]))
 
     def take_totals(self, first: Any, second: Any) -> None:
         """Add a part whose counter was looked at now and then."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from refault.catalogue import PatchSet, resolve
 from refault.diverge.accounts import Account, Tally
 from refault.diverge.around import Moment, OtherPage, moment, other_gfns, other_pages
+from refault.diverge.counters import CounterRows, has_rows
 from refault.diverge.guest_walk import WALK, Word, guest_walk, keeps_guest
 from refault.diverge.measures import (
     OUTCOME,
     PAGES,
-    CounterRows,
     Looks,
     Measure,
     OutcomeRows,
@@ -21,7 +21,6 @@ from refault.diverge.measures import (
     Total,
     counter_of,
     has_address,
-    has_rows,
     places_of,
 )
 from refault.diverge.position import Position, Row, Saved, open_hosts

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from refault.catalogue import Schedule
 from refault.diverge.position import Saved, part_of
 from refault.diverge.shadow_pages import page_rows, pages_of, rows_hash
 from refault.engines.base import Watch
@@ -21,7 +20,7 @@ from refault.replay import operations as op
 from refault.replay import outcomes as out
 from refault.replay import records as rec
 from refault.replay.outcomes import OutcomeDigest
-from refault.results import COUNTERS, SHADOW
+from refault.results import SHADOW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -330,52 +329,3 @@ def counter_of(host: Host, name: str) -> int:
             f"--on {name}: {host.variant.name} has no such counter; it has {known}"
         )
     return counters[name]
-
-
-# --- a counter after every row ------------------------------------------------------------------
-
-
-class Counter(NamedTuple):
-    """A part of a counter's account: the counter after each row, and what the rows are."""
-
-    row: int
-    column: Any
-    kind: Any
-    a: Any
-
-
-class CounterRows:
-    """A counter of the model after every operation."""
-
-    watch = Watch(rows=True)
-
-    def __init__(self, name: str) -> None:
-        self._place = COUNTERS.index(name)
-
-    def run(self, host: Host, ops: Operations, count: int, row: int) -> Counter:
-        """The counter after each row; where the kernel broke it stays as it is."""
-        was_stopped, before = host.stopped, host.operation_count
-        host.execute(ops, count)
-        end = count * len(COUNTERS)
-        words = host.notes.log.rows[self._place : end : len(COUNTERS)]
-        column = np.array(words, np.int64)
-        if host.stopped:
-            begun = 0 if was_stopped else stop_row(host, ops, count, before)
-            column[begun:] = host.counters()[COUNTERS[self._place]]
-        return Counter(row, column, np.array(ops.kind[:count]), np.array(ops.a[:count], np.int64))
-
-    def difference(self, first: Counter, second: Counter) -> Span | None:
-        """The first row after which the counter differs."""
-        other = np.flatnonzero(first.column != second.column)
-        if not len(other):
-            return None
-        row = first.row + int(other[0])
-        return Span(row, row + 1)
-
-
-def has_rows(name: str, variants: Sequence[Variant]) -> bool:
-    """Whether the counter is kept after every row: the model's own, without a changing limit."""
-    return name in COUNTERS and all(
-        variant.engine == SHADOW and not isinstance(variant.parameters.page_limit, Schedule)
-        for variant in variants
-    )
