@@ -71,9 +71,9 @@ def main() -> None:
                 taken.append(seconds(opened(variant, header, LEVELS.get(figure)), pieces))
         for figure, taken in times.items():
             rates[figure].append(count / statistics.median(taken) / MILLION)
-        for figure in LEVELS:
+        for figure, level in LEVELS.items():
             shares[figure].append(rates[figure][-1] / rates[""][-1])
-            print(f"{name}, {LEVELS[figure]}: {shares[figure][-1]:.2f} of {rates[''][-1]:.1f} M/s")
+            print(f"{name}, {level}: {shares[figure][-1]:.2f} of {rates[''][-1]:.1f} M/s")
     for figure, level in LEVELS.items():
         record(
             figure,
