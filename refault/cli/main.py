@@ -16,6 +16,7 @@ from refault.cli.diverge_command import diverge
 from refault.cli.exits import ExitCode, code_of, epilog
 from refault.cli.golden_command import golden
 from refault.cli.import_command import import_trace
+from refault.cli.inspect_command import inspect
 from refault.cli.kernel_command import app as kernel
 from refault.cli.patches_command import app as patches
 from refault.cli.push_command import push
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command("replay")(replay)
 app.command("audit")(audit)
 app.command("diverge")(diverge)
+app.command("inspect")(inspect)
 app.add_typer(patches)
 app.add_typer(kernel)
 app.command("import")(import_trace)

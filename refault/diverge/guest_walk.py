@@ -126,6 +126,11 @@ def keeps_guest(host: Host) -> bool:
     return host.variant.engine in (SHADOW, WALK)
 
 
+def memory_word(host: Host, gpa: int) -> int:
+    """The 8-byte word of guest memory at ``gpa``; 0 outside memory."""
+    return _Guest(host, 0).entry(gpa & ~7, 8) or 0
+
+
 def levels_of(host: Host, vcpu: int) -> int:
     """The levels of the guest's tables at this moment; 0 without paging."""
     return _Guest(host, vcpu).levels

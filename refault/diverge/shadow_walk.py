@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from refault.engines.base import Host
 
-_PLACE_MASK = x86.ENTRIES - 1
+PLACE_MASK = x86.ENTRIES - 1
 #: Leaves of one frame that are listed; the rest are counted.
 LEAVES_SHOWN = 8
-_REQUESTS = (
+REQUESTS = (
     (words.REQ_TLB_FLUSH, "flush the TLB"),
     (words.REQ_MMU_RELOAD, "reload the roots"),
     (words.REQ_TRIPLE_FAULT, "triple fault"),
@@ -65,25 +65,32 @@ class ReverseMap:
 
 def shadow_walk(host: Host, vcpu: int, gva: int, notation: Notation) -> tuple[ShadowEntry, ...]:
     """The entries a processor would use for ``gva``, from the root down; none without a root."""
+    return tuple(entry for _, entry in walk_by_page(host, vcpu, gva, notation))
+
+
+def walk_by_page(
+    host: Host, vcpu: int, gva: int, notation: Notation
+) -> list[tuple[int, ShadowEntry]]:
+    """The same walk, each entry with the handle of its page."""
     m = host.machine  # type: ignore[attr-defined]
     cpu = words.CPUS + vcpu * words.CPU_WORDS
     sp = int(m.vm[cpu + words.ROOT])
     if sp == words.PAE_LOADED:
         sp = int(m.vm[cpu + words.PAE_ROOTS + (gva >> 30 & 3)])
-    walked: list[ShadowEntry] = []
+    walked: list[tuple[int, ShadowEntry]] = []
     while sp > 0 and len(walked) < x86.LONG_LEVELS:
         found = _entry(host, sp, gva, notation)
-        walked.append(found)
+        walked.append((sp, found))
         if found.kind != "link":
             break
         sp = (found.entry & x86.FRAME_MASK) >> x86.PAGE_SHIFT
-    return tuple(walked)
+    return walked
 
 
 def _entry(host: Host, sp: int, gva: int, notation: Notation) -> ShadowEntry:
     m = host.machine  # type: ignore[attr-defined]
-    level = _level(m, sp)
-    index = gva >> (3 + 9 * level) & _PLACE_MASK
+    level = level_of(host, sp)
+    index = gva >> (3 + 9 * level) & PLACE_MASK
     spte = int(m.spt[(sp << 5) + index])
     kind = "link"
     if spte in (int(m.vm[words.TRAP]), int(m.vm[words.NOTRAP])):
@@ -93,7 +100,7 @@ def _entry(host: Host, sp: int, gva: int, notation: Notation) -> ShadowEntry:
     header = [int(word) for word in m.page[sp : sp + words.PAGE_WORDS]]
     return ShadowEntry(
         level=level,
-        page=_page_text(host, sp, notation),
+        page=page_name(host, sp, notation),
         gfn=Word(header[words.GFN]),
         unsync=bool(header[words.UNSYNC]),
         unsync_children=header[words.UNSYNC_CHILDREN],
@@ -104,12 +111,14 @@ def _entry(host: Host, sp: int, gva: int, notation: Notation) -> ShadowEntry:
     )
 
 
-def _level(m: Any, sp: int) -> int:
-    role = int(m.page[sp + words.ROLE])
+def level_of(host: Host, sp: int) -> int:
+    """The level of the page with that handle."""
+    role = int(host.machine.page[sp + words.ROLE])  # type: ignore[attr-defined]
     return (role & words.ROLE_LEVEL_MASK) >> words.ROLE_LEVEL_SHIFT
 
 
-def _page_text(host: Host, sp: int, notation: Notation) -> str:
+def page_name(host: Host, sp: int, notation: Notation) -> str:
+    """The page with that handle, as the event log names it."""
     page = host.machine.page  # type: ignore[attr-defined]
     gfn, role, roots, unsync = (
         int(page[sp + at]) for at in (words.GFN, words.ROLE, words.ROOT_COUNT, words.UNSYNC)
@@ -151,7 +160,7 @@ def _listed(m: Any, first: int) -> Iterator[int]:
 def _leaf(host: Host, sptep: int, notation: Notation) -> Leaf:
     spt = host.machine.spt  # type: ignore[attr-defined]
     return Leaf(
-        _page_text(host, sptep >> 10 << 5, notation), sptep & _PLACE_MASK, Word(int(spt[sptep]))
+        page_name(host, sptep >> 10 << 5, notation), sptep & PLACE_MASK, Word(int(spt[sptep]))
     )
 
 
@@ -161,5 +170,5 @@ def requests(host: Host) -> tuple[str, ...]:
     told = []
     for vcpu in range(int(vm[words.VCPU_COUNT])):
         pending = int(vm[words.CPUS + vcpu * words.CPU_WORDS + words.REQUESTS])
-        told += [f"vCPU {vcpu}: {text}" for bit, text in _REQUESTS if pending & bit]
+        told += [f"vCPU {vcpu}: {text}" for bit, text in REQUESTS if pending & bit]
     return tuple(told)

@@ -178,13 +178,14 @@ def _guest(moment: Moment) -> list[str]:
     if not walks:
         return []
     lines = ["", f"The guest's own walk before it ({walks[0].mode}, CR3 {walks[0].cr3})"]
-    both = [_guest_lines(walk) for walk in walks]
+    both = [guest_lines(walk) for walk in walks]
     if len(both) == 1:
         return lines + [_SAME + line for line in both[0]]
     return lines + _side_by_side(*([(line,) for line in each] for each in both))
 
 
-def _guest_lines(walk: GuestWalk) -> list[str]:
+def guest_lines(walk: GuestWalk) -> list[str]:
+    """A walk of the guest's tables, a line each level, and how it ends."""
     lines = [
         f"level {entry.level}  at {entry.gpa!s:12} {entry.value!s:18} {flags(entry.value)}"
         for entry in walk.entries
@@ -240,7 +241,7 @@ def _side_by_side(first: Sequence[Block] | None, second: Sequence[Block] | None)
         return [line for block in first or second or () for line in _two(block, start)]
     for mine, yours in itertools.zip_longest(first, second, fillvalue=()):
         if mine == yours:
-            lines += [line for text in mine for line in _wrapped(_SAME, text)]
+            lines += [line for text in mine for line in wrapped(_SAME, text)]
         else:
             lines += _two(mine or (("none",) if not first else ()), _SIDES[0])
             lines += _two(yours or (("none",) if not second else ()), _SIDES[1])
@@ -248,10 +249,10 @@ def _side_by_side(first: Sequence[Block] | None, second: Sequence[Block] | None)
 
 
 def _two(block: Block, start: str) -> list[str]:
-    return [line for text in block for line in _wrapped(start, text)]
+    return [line for text in block for line in wrapped(start, text)]
 
 
-def _wrapped(start: str, text: str) -> list[str]:
+def wrapped(start: str, text: str) -> list[str]:
     """The text, with its inner blanks, in as many lines as it takes."""
     if len(start + text) <= WIDTH:
         return [start + text]
@@ -260,10 +261,11 @@ def _wrapped(start: str, text: str) -> list[str]:
 
 
 def _walk_blocks(mmu: Mmu) -> list[Block]:
-    return [_level(entry) for entry in mmu.walk]
+    return [level_block(entry) for entry in mmu.walk]
 
 
-def _level(entry: ShadowEntry) -> Block:
+def level_block(entry: ShadowEntry) -> Block:
+    """One level of a shadow walk: the page, and its entry."""
     told = f"[{entry.index}] {entry.kind}"
     if entry.kind == "leaf":
         told += f" {entry.entry} {flags(entry.entry)}"
@@ -278,10 +280,11 @@ def _level(entry: ShadowEntry) -> Block:
 
 
 def _reverse_blocks(mmu: Mmu) -> list[Block]:
-    return [(line,) for each in mmu.reverse_maps for line in _reverse(each)]
+    return [(line,) for each in mmu.reverse_maps for line in reverse_lines(each)]
 
 
-def _reverse(each: ReverseMap) -> list[str]:
+def reverse_lines(each: ReverseMap) -> list[str]:
+    """The leaves of a frame, a line each."""
     if not each.leaves:
         return [f"frame {each.gfn}: no leaf"]
     lines = [f"frame {each.gfn}: {leaf.page} [{leaf.index}]" for leaf in each.leaves]
@@ -296,7 +299,7 @@ def _pages(pages: Sequence[OtherPage], more: int) -> list[str]:
     lines: list[str] = []
     for page in pages:
         for start, text in zip(_SIDES, (page.first, page.second), strict=True):
-            lines += _wrapped(start, "none" if text is None else text)
+            lines += wrapped(start, "none" if text is None else text)
     return lines + ([f"{_SAME}and {more} more"] if more else [])
 
 
@@ -306,5 +309,5 @@ def _origin(origin: Origin | None) -> list[str]:
         return []
     what = f"operation {origin.operation_index} (event {origin.operation.event}): "
     lines = layout.wrap(f"The pages of this walk differ since {what}", WIDTH)
-    lines += _wrapped("     ", operation_text(origin.operation))
+    lines += wrapped("     ", operation_text(origin.operation))
     return ["", *lines, *_pages(origin.pages, 0)]

@@ -1,0 +1,191 @@
+"""What a caller asks of a timeline: the state at a place, of all, of an address, or of a table."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from refault.diverge.guest_walk import MODES, WALK, levels_of
+from refault.engines import get_engine
+from refault.errors import InvalidParameter, ReplayRefused
+from refault.inspect import history as past
+from refault.inspect import state
+from refault.inspect.flushes import last_flushes
+from refault.inspect.place import Timeline
+from refault.inspect.shelf import Shelf
+from refault.replay import x86
+from refault.replay.session import warm_up
+from refault.results import SHADOW
+from refault.trace import TraceReader
+from refault.trace.reader import trace_digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from refault.catalogue import Variant
+    from refault.diverge.position import Row
+    from refault.engines.base import Host
+    from refault.inspect.place import Place
+
+_CANONICAL = 1 << 47
+_SPACE = 1 << 64
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """Where (the end, unless ``event`` or ``operation``, and ``back`` operations before), and what.
+
+    ``until_change`` goes back from there to right after the latest operation that changed an entry
+    of either walk of that address.
+    """
+
+    event: int | None = None
+    operation: int | None = None
+    back: int = 0
+    until_change: int | None = None
+    gva: int | None = None
+    gfn: int | None = None
+    vcpu: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class View:
+    """The state at a place: ``operation_index`` comes next, after ``latest``, before ``upcoming``.
+
+    ``broke`` says where the simulated kernel broke, after which there is nothing. ``changed`` is
+    what ``until_change`` found, None if it was not asked or nothing changed.
+    """
+
+    operation_index: int
+    latest: Row | None
+    upcoming: Row | None
+    broke: str | None
+    changed: state.Turn | None
+    vcpus: tuple[state.Processor, ...]
+    summary: state.Summary | None
+    address: state.Address | None
+    table: state.Table | None
+    history: tuple[state.Turn, ...]
+
+
+def timeline_of(trace: Path, variant: Variant) -> Timeline:
+    """The timeline of a variant on a trace.
+
+    Raises:
+        ReplayRefused: its engine cannot replay the trace, or keeps its state to itself.
+        TraceError: the trace cannot be read.
+    """
+    engine = get_engine(variant.engine)
+    if engine.name not in (SHADOW, WALK):
+        raise ReplayRefused(
+            "a kernel of one's own keeps its state in its own process, where nothing reads it; "
+            "see what it does by `refault diverge` against a variant of the model"
+        )
+    with TraceReader(trace, allow_truncated=True) as reader:
+        if reason := engine.refuses(reader.header, variant):
+            raise ReplayRefused(f"engine {engine.name} cannot replay this: {reason}")
+    warm_up([engine.name])
+    key = (trace_digest(trace), variant.digest, engine.digest)
+    return Timeline(trace, variant, Shelf(key))
+
+
+def look(timeline: Timeline, question: Question) -> View:
+    """The state at the place that is asked for.
+
+    Raises:
+        InvalidParameter: there is no such place, address, table or vCPU.
+    """
+    place = _place(timeline, question)
+    changed: state.Turn | None = None
+    if question.until_change is not None:
+        place, changed = _back_to_change(timeline, place, question)
+    with place:
+        return _view(timeline, place, question, changed)
+
+
+def _place(timeline: Timeline, question: Question) -> Place:
+    if question.operation is not None:
+        place = timeline.at_operation(question.operation)
+    else:
+        place = timeline.at_event(question.event)
+    if not question.back:
+        return place
+    with place:
+        count = place.host.operation_count
+    if question.back > count:
+        raise InvalidParameter(f"--back {question.back}: there are {count} operations before")
+    return timeline.at_operation(count - question.back)
+
+
+def _back_to_change(
+    timeline: Timeline, place: Place, question: Question
+) -> tuple[Place, state.Turn | None]:
+    """The place right after the latest change, or the same place where there was none."""
+    with place:
+        host, here = place.host, place.host.operation_count
+        if host.variant.engine != SHADOW:
+            raise InvalidParameter("--until-change needs a variant with a shadow MMU")
+        vcpu = _vcpu(host, question)
+        gva = _checked_gva(host, vcpu, question.until_change or 0)
+        seen = past.entries_of(host, vcpu, gva)
+        turns = past.history(timeline, host, here, seen, 1)
+    where = turns[-1].operation_index + 1 if turns else here
+    return timeline.at_operation(where), turns[-1] if turns else None
+
+
+def _view(timeline: Timeline, place: Place, question: Question, changed: state.Turn | None) -> View:
+    host, here = place.host, place.host.operation_count
+    vcpu = _vcpu(host, question)
+    gva = question.gva if question.gva is not None else question.until_change
+    address = table = None
+    seen = []
+    if gva is not None:
+        gva = _checked_gva(host, vcpu, gva)
+        address = state.address(host, vcpu, gva)
+        if state.is_shadow(host):
+            seen = past.words_of_address(host, vcpu, gva)
+    elif question.gfn is not None:
+        if not state.is_shadow(host):
+            raise InvalidParameter("--gfn needs a variant with a shadow MMU")
+        table = state.table(host, question.gfn)
+        if table.reverse_map is None:
+            raise InvalidParameter(f"--gfn {question.gfn:#x}: there is no such frame")
+        seen = past.words_of_table(host, question.gfn)
+    shown = range(state.vcpu_count(host))
+    if question.vcpu is not None or gva is not None:
+        shown = range(vcpu, vcpu + 1)
+    flushes = last_flushes(timeline, here)
+    stopped = host.notes.findings.stopped
+    return View(
+        operation_index=here,
+        latest=place.latest,
+        upcoming=None if host.stopped else place.next_row(),
+        broke=None if stopped is None else f"{stopped.kind}: {stopped.message}",
+        changed=changed,
+        vcpus=tuple(state.processor(host, each, flushes.get(each)) for each in shown),
+        summary=state.summary(host) if address is None and table is None else None,
+        address=address,
+        table=table,
+        history=past.history(timeline, host, here, seen, past.OPERATIONS_SHOWN),
+    )
+
+
+def _vcpu(host: Host, question: Question) -> int:
+    vcpu, count = question.vcpu or 0, state.vcpu_count(host)
+    wants_one = question.vcpu is not None or question.gva is not None
+    if (wants_one or question.until_change is not None) and not 0 <= vcpu < count:
+        there = f"there are {count}, from 0 on" if count else "there are none yet"
+        raise InvalidParameter(f"no vCPU {vcpu}: {there}")
+    return vcpu
+
+
+def _checked_gva(host: Host, vcpu: int, gva: int) -> int:
+    """The address, signed as rows have it, if a processor in this mode can use it."""
+    if not (0 <= gva < _CANONICAL or _SPACE - _CANONICAL <= gva < _SPACE):
+        raise InvalidParameter(f"gva {gva:#x} is not canonical")
+    levels = levels_of(host, vcpu)
+    if levels != x86.LONG_LEVELS and gva > x86.U32:
+        raise InvalidParameter(
+            f"gva {gva:#x}: the guest has {MODES[levels]} there, and addresses of 32 bits"
+        )
+    return gva

@@ -1,0 +1,165 @@
+"""A view in 72 columns: what a KVM engineer reads of a host at one moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from refault.compare import layout
+from refault.diverge.text import (
+    WIDTH,
+    guest_lines,
+    level_block,
+    operation_text,
+    reverse_lines,
+    wrapped,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from refault.diverge.shadow_walk import ReverseMap
+    from refault.inspect.inspecting import View
+    from refault.inspect.state import Address, Page, Processor, Summary, Table, Turn
+
+_IN = "  "
+#: Marks and counters on one line.
+_MARKS_SHOWN = 12
+_COLUMNS = 3
+
+
+class Told(NamedTuple):
+    """What a view is called by: the trace, the variant's label, the command that made it."""
+
+    trace: str
+    label: str
+    command: Sequence[str]
+
+
+def view_text(view: View, told: Told) -> str:
+    """The whole view."""
+    title = f"{told.trace} under {told.label}, before operation {view.operation_index}"
+    heading = layout.wrap(title, WIDTH)
+    lines = [*heading, "-" * max(map(layout.display_width, heading)), *_place(view)]
+    if view.changed is not None:
+        lines += ["", "The latest change of an entry of that address", *_turn(view.changed)]
+    for processor in view.vcpus:
+        lines += ["", *_processor(processor)]
+    if view.summary is not None:
+        lines += ["", *_summary(view.summary)]
+    if view.address is not None:
+        lines += ["", *_address(view.address)]
+    if view.table is not None:
+        lines += ["", *_table(view.table)]
+    if view.history:
+        lines += ["", "History, oldest first"]
+        lines += [line for turn in view.history for line in _turn(turn)]
+    lines += ["", "Reproduce with:", "", *layout.shell_command(told.command, WIDTH)]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _place(view: View) -> list[str]:
+    lines: list[str] = []
+    if view.latest is not None:
+        row = view.latest
+        lines += wrapped("last: ", f"{operation_text(row)} (event {row.event})")
+    if view.broke is not None:
+        lines += wrapped("", f"The simulated kernel broke: {view.broke}")
+    elif view.upcoming is not None:
+        row = view.upcoming
+        lines += wrapped("next: ", f"{operation_text(row)} (event {row.event})")
+    else:
+        lines += ["next: none, the trace ends here"]
+    return lines
+
+
+def _processor(processor: Processor) -> list[str]:
+    named = "  ".join(f"{name} {value}" for name, value in processor.registers.items())
+    lines = [f"vCPU {processor.vcpu}: {processor.mode}", *wrapped(_IN, named)]
+    for root in processor.roots:
+        lines += wrapped(_IN + "root  ", root)
+    if not processor.roots:
+        lines += [f"{_IN}no root loaded"]
+    if processor.requests:
+        lines += wrapped(_IN + "pending  ", ", ".join(processor.requests))
+    if processor.last_flush is not None:
+        lines += wrapped(_IN + "last flush  ", _short(processor.last_flush))
+    return lines
+
+
+def _short(turn: Turn) -> str:
+    return f"operation {turn.operation_index} (event {turn.event_index}): {turn.operation}"
+
+
+def _summary(summary: Summary) -> list[str]:
+    by_level = ", ".join(
+        f"{count} of level {level}" for level, count in summary.pages_by_level.items()
+    )
+    default = " (the default)" if summary.is_default_limit else ""
+    lines = [f"Shadow pages: {summary.active} of at most {summary.limit}{default}"]
+    lines += wrapped(_IN, by_level or "none")
+    lines += [f"Out of sync: {len(summary.unsync) + summary.more_unsync}"]
+    for name in summary.unsync:
+        lines += wrapped(_IN, name)
+    if summary.more_unsync:
+        lines += [f"{_IN}and {summary.more_unsync} more"]
+    cells = [f"{name} {count}" for name, count in summary.counters.items()]
+    lines += ["Counters"]
+    for at in range(0, len(cells), _COLUMNS):
+        lines.append(_IN + "".join(f"{cell:23}" for cell in cells[at : at + _COLUMNS]))
+    return lines
+
+
+def _address(address: Address) -> list[str]:
+    lines = [f"gva {address.gva}, the guest's own walk ({address.guest.mode})"]
+    lines += [_IN + line for line in guest_lines(address.guest)]
+    if not address.has_shadow:
+        return lines
+    lines += ["", "Shadow walk"]
+    for entry in address.walk:
+        lines += [line for text in level_block(entry) for line in wrapped(_IN, text)]
+    ends = "no root" if not address.walk else f"ends {address.walk[-1].kind}"
+    lines += [f"{_IN}{ends if address.reaches is None else f'maps gpa {address.reaches}'}"]
+    if address.reverse_map is not None:
+        lines += ["", "Reverse map"]
+        lines += [
+            line for text in reverse_lines(address.reverse_map) for line in wrapped(_IN, text)
+        ]
+    if address.pages:
+        lines += ["", "Pages of the walk"]
+        lines += [line for page in address.pages for line in _page(page)]
+    return lines
+
+
+def _leaves(found: ReverseMap) -> list[str]:
+    return [line for text in reverse_lines(found) for line in wrapped(_IN, text)]
+
+
+def _table(table: Table) -> list[str]:
+    lines = [f"gfn {table.gfn}: pages that shadow it"]
+    lines += [line for page in table.pages for line in _page(page)] or [f"{_IN}none"]
+    lines += ["", "Leaves that map it"]
+    if table.reverse_map is not None:
+        lines += _leaves(table.reverse_map)
+    return lines
+
+
+def _page(page: Page) -> list[str]:
+    lines = wrapped(_IN, page.name)
+    children = f"{page.present} entries, {page.unsync_children} out of sync below"
+    if page.marks:
+        shown = ", ".join(map(str, page.marks[:_MARKS_SHOWN]))
+        more = len(page.marks) - _MARKS_SHOWN
+        children += f", marks {shown}" + (f" and {more} more" if more > 0 else "")
+    lines += wrapped(_IN * 2, children)
+    for parent in page.parents:
+        lines += wrapped(_IN * 2 + "parent ", parent)
+    if page.more_parents:
+        lines += [f"{_IN * 2}and {page.more_parents} more parents"]
+    return lines
+
+
+def _turn(turn: Turn) -> list[str]:
+    lines = layout.wrap(_short(turn), WIDTH, first=_IN, indent=_IN * 3)
+    for text in turn.changed:
+        lines += layout.wrap(text, WIDTH, first=_IN * 2, indent=_IN * 3)
+    return lines
