@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from refault.inspect.place import Place, Timeline
 
 #: Rows between two looks at what was noted.
-ROWS = 256
+ROWS = 1024
 #: Later than any operation.
 _END = 1 << 62
 

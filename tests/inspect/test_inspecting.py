@@ -1,5 +1,6 @@
 """A place of a trace, however one comes there, and what its history says."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,13 @@ def test_damaged_and_foreign_snapshots_are_replaced():
     second.path.write_bytes(good[first.path])
     assert state_at(timeline, 150_000) == wanted
     assert {each.path: each.path.read_bytes() for each in timeline.shelf.kept()} == good
+
+
+def test_several_at_once_see_the_same():
+    wanted = state_at(capture(apart=1 << 40), 90_000)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: state_at(capture(), 90_000), range(4)):
+            assert found == wanted
 
 
 def test_a_snapshot_of_another_trace_is_not_taken():
