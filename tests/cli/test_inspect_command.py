@@ -6,10 +6,17 @@ from pathlib import Path
 import pytest
 
 from refault.cli.exits import ExitCode
+from refault.replay.session import warm_up
 from tests.cli.running import run_here
 
 ROOT = Path(__file__).resolve().parents[2]
 LOST_MARK = ROOT / "tests/golden/vectors/s29_lost_mark.ops.jsonl.zst"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernels():
+    """Loaded from where they are kept; below, only the snapshots have a cache of their own."""
+    warm_up()
 
 
 @pytest.fixture
