@@ -29,7 +29,7 @@ def no_leaf_maps(a: Audit, m: Machine, check: int, base: int, end: int, only_wri
     trap, notrap = m.vm[words.TRAP], m.vm[words.NOTRAP]
     sp = m.vm[words.LIST_HEAD]
     left = m.vm[words.ACTIVE]
-    while sp and left:
+    while sp and left:  # the pages in use
         left -= 1
         table = table_of(sp)
         has_steps(a, x86.ENTRIES)

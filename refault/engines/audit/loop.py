@@ -265,7 +265,7 @@ def end_of_plain_rows(m: Machine, ops: op.Operations, i: int, end: int) -> int:
     stores to shadowed tables: only of those do older values matter.
     """
     end = min(end, i + PLAIN_ROWS)
-    while i < end:
+    while i < end:  # PLAIN_ROWS at most
         kind, cls, vcpu = ops.kind[i], ops.cls[i], ops.vcpu[i]
         if not op.LD <= kind <= op.ST1 or vcpu >= m.vm[words.VCPU_COUNT]:
             return i

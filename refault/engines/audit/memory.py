@@ -29,7 +29,7 @@ def has_page(m: Machine, gfn: int) -> bool:
     """Is the frame a shadowed table?"""
     sp = m.vm[hash_of(gfn)]
     left = m.vm[words.ACTIVE] + 1
-    while sp and left:
+    while sp and left:  # the pages in use
         left -= 1
         if m.page[sp + words.GFN] == gfn and is_indirect(m, sp):
             return True
@@ -122,7 +122,7 @@ def forget_pokes(a: Audit, m: Machine) -> None:
     """Forget tables that are shadowed no more: the next shadow is made of what they hold."""
     s = a.state
     i = 0
-    while i < s[au.POKED_COUNT]:
+    while i < s[au.POKED_COUNT]:  # POKED_MAX: each iteration moves on or makes it less
         if has_page(m, s[au.POKED + i]):
             i += 1
             continue

@@ -21,7 +21,7 @@ def list_holds_live_pages(a: Audit, m: Machine) -> int:
     """F-S1, the list: so many pages as are active, none freed. Answers how many there are."""
     count = 0
     sp = m.vm[words.LIST_HEAD]
-    while sp and count <= m.vm[words.ACTIVE]:
+    while sp and count <= m.vm[words.ACTIVE]:  # the pages in use, and one
         if m.page[sp + words.FREED]:
             report(a, au.S1, -1, m.page[sp + words.GFN], sp, 0, 1)
             return count
