@@ -6,6 +6,7 @@ follows from two readings, exactly or up to the rows between two looks.
 
 from __future__ import annotations
 
+import abc
 import bisect
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -219,7 +220,7 @@ def stop_row(host: Host, ops: Operations, count: int, before: int) -> int:
 # --- pages and totals -------------------------------------------------------------------------
 
 
-class Looks:
+class Looks(abc.ABC):
     """Readings taken every so many rows; those of two hosts are at the same rows."""
 
     watch = Watch()
@@ -227,9 +228,9 @@ class Looks:
     def __init__(self, *, is_exact: bool) -> None:
         self._exact_rows = EXACT_ROWS if is_exact else 0
 
+    @abc.abstractmethod
     def look(self, host: Host) -> int | str:
         """What is compared."""
-        raise NotImplementedError
 
     def run(self, host: Host, ops: Operations, count: int, row: int) -> Any:
         """What was seen after which row, for each look."""

@@ -141,19 +141,20 @@ def reverse_map(host: Host, gfn: int, notation: Notation) -> ReverseMap | None:
         base, pages = int(m.vm[at + words.SLOT_BASE]), int(m.vm[at + words.SLOT_PAGES])
         if m.vm[at + words.SLOT_USED] and base <= gfn < base + pages:
             place = int(m.vm[at + words.SLOT_FRAMES]) + (gfn - base) * words.FRAME_WORDS
-            leaves = list(_listed(m, int(m.frame[place + words.RMAP])))
+            leaves = list(chained(m, int(m.frame[place + words.RMAP]), words.RMAP_EXT))
             shown = tuple(_leaf(host, sptep, notation) for sptep in leaves[:LEAVES_SHOWN])
             return ReverseMap(Word(gfn), shown, len(leaves) - len(shown))
     return None
 
 
-def _listed(m: Any, first: int) -> Iterator[int]:
+def chained(m: Any, first: int, per_node: int) -> Iterator[int]:
+    """The entries of a reverse map, or of a page's back references: one, or a chain of nodes."""
     if first > 0:
         yield first
     node, left = -first, len(m.link) // words.LINK_WORDS
     while node > 0 and left:
         left -= 1
-        yield from (int(m.link[node + i]) for i in range(words.RMAP_EXT) if m.link[node + i])
+        yield from (int(m.link[node + i]) for i in range(per_node) if m.link[node + i])
         node = int(m.link[node + words.LINK_NEXT])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refault.diverge.guest_walk import MODES, GuestWalk, Word, guest_walk, levels_of
 from refault.diverge.shadow_pages import Notation, notation_of
@@ -12,6 +12,7 @@ from refault.diverge.shadow_walk import (
     REQUESTS,
     ReverseMap,
     ShadowEntry,
+    chained,
     leaf_gpa,
     level_of,
     page_name,
@@ -221,7 +222,7 @@ def _active(host: Host) -> Iterator[int]:
 def _page(host: Host, sp: int) -> Page:
     m = host.machine  # type: ignore[attr-defined]
     header = [int(word) for word in m.page[sp : sp + words.PAGE_WORDS]]
-    parents = list(_parents(m, header[words.PARENTS]))
+    parents = list(chained(m, header[words.PARENTS], words.CHAIN_ENTRIES))
     names = (
         f"{page_name(host, sptep >> 10 << 5, notation(host))} [{sptep & (x86.ENTRIES - 1)}]"
         for sptep in parents[:PARENTS_SHOWN]
@@ -242,14 +243,3 @@ def _page(host: Host, sp: int) -> Page:
             i for i in range(x86.ENTRIES) if header[words.BITMAP + (i >> 5)] >> (i & 31) & 1
         ),
     )
-
-
-def _parents(m: Any, first: int) -> Iterator[int]:
-    """The entries that link to a page."""
-    if first > 0:
-        yield first
-    node, left = -first, len(m.link) // words.LINK_WORDS
-    while node > 0 and left:
-        left -= 1
-        yield from (int(m.link[node + i]) for i in range(words.CHAIN_ENTRIES) if m.link[node + i])
-        node = int(m.link[node + words.LINK_NEXT])

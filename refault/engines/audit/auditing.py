@@ -46,7 +46,7 @@ def audit(
 
     Hosts of the model are checked whole; of any other engine only the outcomes are, since nothing
     else of it is known. A variant of the model for which something failed runs a second time, to
-    find which operations led to it.
+    find which operations led to it; each run stays within ``memory_bytes``.
     ``progress`` is called with (bytes read, bytes in all) of the first run.
 
     Raises:
@@ -56,7 +56,8 @@ def audit(
     """
     warm_up({variant.engine for variant in variants})
     _warm_up_checks(variants)
-    budget = Budget(memory_bytes or machine_bytes())
+    limit_bytes = memory_bytes or machine_bytes()
+    budget = Budget(limit_bytes)
 
     def opened(header: TraceHeader) -> list[Audited]:
         for variant in variants:
@@ -70,13 +71,14 @@ def audit(
 
     with TraceReader(trace, allow_truncated=True) as reader:
         hosts = opened(reader.header)
-        for _ in _advanced(reader, hosts, threads, is_cancelled):
+        for _ in _advanced(reader, hosts, threads, budget, is_cancelled):
             if progress is not None:
                 progress(reader.read_bytes, reader.size_bytes)
         for host in hosts:
             host.finish()
         digest = reader.summary.digest
-    causes = causes_of(trace, hosts, functools.partial(_advanced, is_cancelled=is_cancelled))
+    advance = functools.partial(_advanced, is_cancelled=is_cancelled)
+    causes = causes_of(trace, hosts, advance, Budget(limit_bytes))
     return [report_of(host, digest, told) for host, told in zip(hosts, causes, strict=True)]
 
 
@@ -99,10 +101,11 @@ def _advanced(
     reader: TraceReader,
     hosts: Sequence[Executes],
     threads: int,
+    budget: Budget,
     is_cancelled: Callable[[], bool] | None,
 ) -> Iterator[int]:
     """Let all hosts execute the trace; yields the events taken so far."""
-    source = RowSource(reader.header)
+    source = RowSource(reader.header, budget)
 
     def look() -> None:
         if is_cancelled is not None and is_cancelled():

@@ -6,6 +6,7 @@ repeated, which gives the same host, and each change of these words before the f
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from refault.audits import Level, Step
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 
     from refault.engines.audit.outcome_host import OutcomeHost
 
-    Advance = Callable[[TraceReader, Sequence[Host], int], Iterator[int]]
+    Advance = Callable[[TraceReader, Sequence[Host], int, Budget], Iterator[int]]
 
 #: Steps of a cause that are kept: the latest.
 STEPS = 6
 
 
 def causes_of(
-    trace: Path, hosts: Sequence[Host | OutcomeHost], advance: Advance
+    trace: Path, hosts: Sequence[Host | OutcomeHost], advance: Advance, budget: Budget
 ) -> list[list[tuple[Step, ...]]]:
     """For each host, for each group of its findings: the steps that led to it, oldest first.
 
@@ -37,7 +38,7 @@ def causes_of(
     found = [[group.first for group in tell.groups_of(host)] for host in hosts]
     wanted = [_wanted(rows) for rows in found]
     again = [
-        Host(host.variant, host.header, Budget(), Level("off"), words)
+        Host(host.variant, host.header, budget, Level("off"), words)
         for host, words in zip(hosts, wanted, strict=True)
         if words
     ]
@@ -47,7 +48,7 @@ def causes_of(
             if reader.header.content == "capture":
                 for host in again:
                     host.begin()
-            for _ in advance(reader, again, 1):
+            for _ in advance(reader, again, 1, budget):
                 if all(host.operation_count >= last for host in again):
                     break
     told = iter(again)
@@ -79,9 +80,8 @@ def _steps(rows: list[list[int]], watches: watching.Watches) -> list[tuple[Step,
                 step = tell.step_of(word >> au.WATCH_SHIFT, word, change)
                 before = steps.get(step.operation_index)
                 if before is not None:
-                    head, _, text = step.text.partition(": ")
-                    del head
-                    step = Step(step.operation_index, step.event_index, f"{before.text}; {text}")
+                    change_text = step.text.partition(": ")[2]
+                    step = dataclasses.replace(step, text=f"{before.text}; {change_text}")
                 steps[step.operation_index] = step
             at += 1
         kept = [steps[index] for index in sorted(steps)]

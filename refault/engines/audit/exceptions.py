@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 #: In the place of a page, once an out-of-sync page was found without marks.
 LOST = -1 << 60
 
-
 _LEAVES = frozenset({au.T1, au.T2, au.T3, au.T4, au.U5})
 
 

@@ -117,9 +117,15 @@ class Host(shadow.Host):
         return min(end, at + max(1, self._next_sample - self.operation_count))
 
     def _step(self, ops: op.Operations, at: int, stop: int, shift: int) -> int:
-        if self.level.name == "sampled":
-            return run(self.machine, ops, at, stop, shift, self.notes.log)
-        return self._run_checked(ops, at, stop, shift)
+        if self.level.name != "sampled":
+            return self._run_checked(ops, at, stop, shift)
+        # Of the rows between two samples only those are followed that change a table behind the
+        # MMU: nothing in the host tells of them later.
+        pokes = np.flatnonzero(np.asarray(ops.kind[at:stop]) == op.POKE)
+        if len(pokes) and pokes[0] == 0:
+            return self._run_checked(ops, at, at + 1, shift)
+        end = at + int(pokes[0]) if len(pokes) else stop
+        return run(self.machine, ops, at, end, shift, self.notes.log)
 
     def _sample(self) -> None:
         if self.level.name == "sampled":

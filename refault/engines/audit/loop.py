@@ -318,6 +318,7 @@ def check_now(m: Machine, g: Guest, a: Audit) -> None:
         follow_all_memory(m, g)
         for vcpu in range(m.vm[words.VCPU_COUNT]):
             adopt_registers(m, g, vcpu)
+        forget_pokes(a, m)
     sweep(a, m, g, -1)
 
 
@@ -346,16 +347,17 @@ def run_checked(
     m, g, a, w, ops, log = bare(m), bare(g), bare(a), bare(w), bare(ops), bare(log)
     s = a.state
     checks = s[au.LEVEL] != au.OFF
-    if start == end:
+    if start == end and checks:
         check_now(m, g, a)
-    plain = s[au.LEVEL] == au.FLUSH and not m.vm[words.TLB] and not s[au.HAS_AGED]
+    plain = s[au.LEVEL] == au.FLUSH and not m.vm[words.TLB]
     i = start - 1
     while i + 1 < end:  # one iteration per row, or per stretch of plain ones
         i += 1
         if checks:
             if past_words - s[au.PAST_NEXT] < 2 * au.PAST_WORDS:
                 return i
-            stop = end_of_plain_rows(m, ops, i, end) if plain else i
+            # Once the host asks what is young, each access has to be noted.
+            stop = end_of_plain_rows(m, ops, i, end) if plain and not s[au.HAS_AGED] else i
             if stop > i:
                 written, s[au.WAS_UNSYNC] = log.state[rec.NEXT], m.vm[words.UNSYNC_PAGES]
                 done = run(machine, rows, i, stop, shift, notes)
