@@ -11,7 +11,6 @@ from refault.engines.audit import loop, watching, words
 from refault.engines.base import Watch
 from refault.engines.shadow import host as shadow
 from refault.engines.shadow.defects import BUGS
-from refault.engines.shadow.loop import run
 from refault.engines.shadow.state import words as model
 from refault.engines.walk import words as arch
 from refault.errors import ReplayCancelled
@@ -91,7 +90,7 @@ class Host(shadow.Host):
             shift = self.operation_count - at
             stop = self._end_of_step(at, end)
             with simulating():
-                done = self._step(ops, at, stop, shift)
+                done = self._run_checked(ops, at, stop, shift)
                 if self._is_aborted:
                     raise ReplayCancelled(shadow._ABORTED)  # noqa: SLF001
                 self.operation_count += done - at
@@ -115,17 +114,6 @@ class Host(shadow.Host):
         if self.level.name != "sampled":
             return end
         return min(end, at + max(1, self._next_sample - self.operation_count))
-
-    def _step(self, ops: op.Operations, at: int, stop: int, shift: int) -> int:
-        if self.level.name != "sampled":
-            return self._run_checked(ops, at, stop, shift)
-        # Of the rows between two samples only those are followed that change a table behind the
-        # MMU: nothing in the host tells of them later.
-        pokes = np.flatnonzero(np.asarray(ops.kind[at:stop]) == op.POKE)
-        if len(pokes) and pokes[0] == 0:
-            return self._run_checked(ops, at, at + 1, shift)
-        end = at + int(pokes[0]) if len(pokes) else stop
-        return run(self.machine, ops, at, end, shift, self.notes.log)
 
     def _sample(self) -> None:
         if self.level.name == "sampled":

@@ -27,11 +27,14 @@ from refault.engines.audit.memory import (
     follow_memory,
     forget_pokes,
     has_page,
+    next_poke,
     note_poke,
     old_word,
 )
 from refault.engines.audit.outcome import (
     access_is_allowed,
+    address_of,
+    code_of,
     is_as_witnessed,
     note_flush,
     note_invlpg,
@@ -356,6 +359,18 @@ def run_checked(
         if checks:
             if past_words - s[au.PAST_NEXT] < 2 * au.PAST_WORDS:
                 return i
+            if s[au.LEVEL] == au.SAMPLED:
+                # Only what changes a table behind the MMU: nothing in the host tells of it later.
+                stop = max(i + 1, next_poke(ops, i, end))
+                is_poke = ops.kind[i] == op.POKE
+                behind = is_poke and has_page(m, ops.a[i] >> x86.PAGE_SHIFT)
+                done = run(machine, rows, i, stop, shift, notes)
+                if done < stop:
+                    return done
+                if behind:
+                    note_poke(a, ops.a[i] >> x86.PAGE_SHIFT)
+                i = stop - 1
+                continue
             # Once the host asks what is young, each access has to be noted.
             stop = end_of_plain_rows(m, ops, i, end) if plain and not s[au.HAS_AGED] else i
             if stop > i:
@@ -375,13 +390,6 @@ def run_checked(
             return i
         if not checks or skipped_count(log) != skipped:
             continue
-        code, address = out.NONE, 0
-        if log.state[rec.NEXT] != written:
-            place = written * rec.PACKED_WORDS
-            code = log.records[place] >> rec.CODE_SHIFT & 15
-            address = log.records[place + 1]
-        elif op.LD <= ops.kind[i] <= op.ST1:  # as witnessed
-            code = out.PF if ops.cls[i] == op.WITNESS_FAULT else out.OK
-            address = ops.want[i]
+        code, address = code_of(ops, log, i, written), address_of(ops, log, i, written)
         after(a, m, g, ops, i, code, address)
     return end

@@ -32,6 +32,7 @@ from refault.engines.walk.paging import cpu_of, frame_of, is_leaf, levels_of, re
 from refault.engines.walk.words import Machine as Guest
 from refault.replay import operations as op
 from refault.replay import outcomes as out
+from refault.replay import records as rec
 from refault.replay import x86
 from refault.replay.compile.jit import kernel
 
@@ -246,6 +247,24 @@ def was_allowed(
         if matches(g, gives, code, address, fetch):
             return True
     return True
+
+
+@kernel
+def code_of(ops: op.Operations, log: rec.Log, i: int, written: int) -> int:
+    """How a row came out: its record, the first after ``written``, or as the real guest saw it."""
+    if log.state[rec.NEXT] != written:
+        return log.records[written * rec.PACKED_WORDS] >> rec.CODE_SHIFT & 15
+    if op.LD <= ops.kind[i] <= op.ST1:
+        return out.PF if ops.cls[i] == op.WITNESS_FAULT else out.OK
+    return out.NONE
+
+
+@kernel
+def address_of(ops: op.Operations, log: rec.Log, i: int, written: int) -> int:
+    """The address, #PF code or answer of that row."""
+    if log.state[rec.NEXT] != written:
+        return log.records[written * rec.PACKED_WORDS + 1]
+    return ops.want[i] if op.LD <= ops.kind[i] <= op.ST1 else 0
 
 
 @kernel
