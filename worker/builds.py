@@ -18,11 +18,12 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from db import builds, orphans
-from db.builds import BuildClaim, BuildFence
+from db.builds import BuildClaim
+from db.leased import RowFence
 from db.repositories import files, placements, programs
 from db.session import transaction
 from db.shards.leases import Grip
-from db.shards.messages import BuildMessage
+from db.shards.messages import Message
 from refault.errors import BuildFailed, KernelError, NotATree, RefaultError, Unavailable, Unfaithful
 from refault.golden import faithful
 from refault.linux import packed
@@ -55,25 +56,27 @@ class _Lost(Exception):
 class HeldBuilds:
     """The builds of a claim that are not recorded yet."""
 
-    def __init__(self, fences: Sequence[BuildFence]) -> None:
+    def __init__(self, fences: Sequence[RowFence]) -> None:
         self.open = list(fences)
         self._units: dict[uuid.UUID, tuple[int, int]] = {}
 
-    def report(self, fence: BuildFence, done: int, total: int) -> None:
+    def report(self, fence: RowFence, done: int, total: int) -> None:
         """How many units of a build are compiled."""
-        self._units[fence.build_id] = (done, total)
+        self._units[fence.row_id] = (done, total)
 
     def extend(self, session: Session, lease_seconds: float) -> Grip:
         """See :class:`worker.lease.Held`."""
         units = dict(self._units)
-        return builds.extend(session, list(self.open), lease_seconds=lease_seconds, units=units)
+        return builds.QUEUE.extend(
+            session, list(self.open), lease_seconds=lease_seconds, units=units
+        )
 
     def glance(self, session: Session) -> Grip:
         """See :class:`worker.lease.Held`."""
-        return builds.glance(session, list(self.open))
+        return builds.QUEUE.glance(session, list(self.open))
 
     def __str__(self) -> str:
-        return ", ".join(f"build {fence.build_id}" for fence in self.open)
+        return ", ".join(f"build {fence.row_id}" for fence in self.open)
 
 
 def take_turn(resources: Resources) -> int:
@@ -117,7 +120,7 @@ def run(resources: Resources) -> bool:
 def process_died(resources: Resources, pid: int, error: str) -> None:
     """A pool process is known to be dead: its builds are requeued before their lease expires."""
     with transaction(resources.engine) as session:
-        fences = builds.held_by(session, resources.name, pid)
+        fences = builds.QUEUE.held_by(session, resources.name, pid)
         messages = [builds.give_back(session, fence, error) for fence in fences]
     _publish(resources, messages)
 
@@ -135,7 +138,7 @@ def _claim(resources: Resources) -> BuildClaim | None:
 class _Watch:
     """Told of each unit that is compiled; stops where nobody wants the rest."""
 
-    def __init__(self, lease: Lease[HeldBuilds], deadline: Deadline, fence: BuildFence) -> None:
+    def __init__(self, lease: Lease[HeldBuilds], deadline: Deadline, fence: RowFence) -> None:
         self._lease = lease
         self._deadline = deadline
         # The build that is being made.
@@ -189,7 +192,7 @@ def _as_it_is(made: Build | KernelError, store: Store) -> Build:
 
 
 def _record(
-    resources: Resources, held: HeldBuilds, fence: BuildFence, made: Build, store: Store
+    resources: Resources, held: HeldBuilds, fence: RowFence, made: Build, store: Store
 ) -> None:
     log = (
         f"Linux {made.release}, {made.compiler}\n"
@@ -222,7 +225,7 @@ def _record(
     _end(held, fence, kept is not None, made.digest[:12])
 
 
-def _refuse(resources: Resources, held: HeldBuilds, fence: BuildFence, why: str) -> None:
+def _refuse(resources: Resources, held: HeldBuilds, fence: RowFence, why: str) -> None:
     def write() -> bool:
         with transaction(resources.engine) as session:
             return builds.finish(session, fence, log=f"{why}\n", refusal=why)
@@ -230,9 +233,9 @@ def _refuse(resources: Resources, held: HeldBuilds, fence: BuildFence, why: str)
     _end(held, fence, Patience().call("record a build", write), "refused")
 
 
-def _end(held: HeldBuilds, fence: BuildFence, is_ours: bool, what: str) -> None:  # noqa: FBT001
+def _end(held: HeldBuilds, fence: RowFence, is_ours: bool, what: str) -> None:  # noqa: FBT001
     held.open.remove(fence)
-    _log.info("build %s: %s", fence.build_id, what if is_ours else "lost: nothing was written")
+    _log.info("build %s: %s", fence.row_id, what if is_ours else "lost: nothing was written")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,7 +284,7 @@ def _give_back(resources: Resources, held: HeldBuilds, error: Exception) -> None
     _publish(resources, messages)
 
 
-def _publish(resources: Resources, messages: Sequence[BuildMessage | None]) -> None:
+def _publish(resources: Resources, messages: Sequence[Message | None]) -> None:
     resources.publish(list(dict.fromkeys(message for message in messages if message is not None)))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
-from db import builds
+from sqlalchemy.orm import Session
+
+from db import builds, leased, questions
 from db.repositories import results
 from db.session import transaction
 from db.shards import leases, reopening, snapshots, sweeping
-from db.shards.messages import ShardMessage
+from db.shards.messages import Message, ShardMessage
 from refault.errors import RefaultError, Unavailable
 from services.shared import logs
 from worker import stderr
@@ -39,6 +42,7 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
         lambda: _remove_snapshots(resources),
         lambda: _send_again(resources, waiting_message_count),
         lambda: _send_builds_again(resources),
+        lambda: _send_questions_again(resources),
         lambda: _add_facts(resources),
     )
     for duty in duties:
@@ -63,16 +67,27 @@ def _add_facts(resources: Resources) -> list[ShardMessage]:
 
 def _send_builds_again(resources: Resources) -> list[ShardMessage]:
     """Requeues abandoned builds, and resends messages of those that nobody has taken."""
+    return _hand_on_rows(resources, builds.QUEUE, builds.take_from_lost)
+
+
+def _send_questions_again(resources: Resources) -> list[ShardMessage]:
+    """The same for questions."""
+    return _hand_on_rows(resources, questions.QUEUE, questions.take_from_lost)
+
+
+def _hand_on_rows(
+    resources: Resources,
+    queue: leased.Queue[Any],
+    take_from_lost: Callable[[Session, leased.RowFence], Message | None],
+) -> list[ShardMessage]:
     with transaction(resources.engine) as session:
-        found = builds.abandoned(session)
-    messages = []
+        found = queue.abandoned(session)
+    messages: list[Message | None] = []
     for fence in found:
         with transaction(resources.engine) as session:
-            messages.append(builds.take_from_lost(session, fence))
+            messages.append(take_from_lost(session, fence))
     with transaction(resources.engine) as session:
-        messages += builds.stale_messages(
-            session, older_than_seconds=resources.settings.resend_seconds
-        )
+        messages += queue.stale(session, older_than_seconds=resources.settings.resend_seconds)
     resources.publish(list(dict.fromkeys(message for message in messages if message is not None)))
     return []
 

@@ -13,6 +13,7 @@
        │   Traces, patch sets, batches, runs and shards belong to projects; what is named by
        │   digest alone (variants, results) is everybody's, reached through a project's runs.
        │
+       │   Documents beside results, and questions about runs, stand in ``db/models/documents.py``.
        │   Kernels of users' own trees stand in ``db/models/kernels.py``.
        │   Who may see a project stands in ``db/models/accounts.py``.
        │
@@ -35,6 +36,7 @@ from db.models.accounts import (
 )
 from db.models.base import Base
 from db.models.batches import Batch, BatchColumn, BatchEvent, BatchTrace
+from db.models.documents import Document, Question
 from db.models.kernels import Kernel, KernelBuild, KernelPatch, Program, Tree
 from db.models.operations import Tally, Webhook, WebhookDelivery
 from db.models.patch_sets import Patch, PatchSet, PatchSetPatch, Variant
@@ -56,6 +58,7 @@ __all__ = [
     "BatchTrace",
     "CounterLimit",
     "Device",
+    "Document",
     "IdempotencyKey",
     "Identity",
     "Kernel",
@@ -72,6 +75,7 @@ __all__ = [
     "Placement",
     "Program",
     "Project",
+    "Question",
     "RateWindow",
     "Result",
     "Run",

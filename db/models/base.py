@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from db.identifiers import uuid7
 
@@ -40,6 +40,44 @@ class Base(DeclarativeBase):
         int: sa.BigInteger,
         str: sa.Text,
     }
+
+
+class Leased:
+    """A row that a worker takes for a while: work, and how its attempts went.
+
+    ::
+
+        queued ──► running (attempt, lease) ──► done, or what else the table knows
+           ▲            │
+           └────────────┘  its worker was lost or gave it back (attempt + 1)
+    """
+
+    state: Mapped[str] = mapped_column(default="queued")
+    # The fence: only the holder of this number may write what came of it.
+    attempt: Mapped[int] = mapped_column(default=1)
+    # Attempts that were lost or failed; interrupted ones do not count.
+    lost_count: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[datetime.datetime | None]
+    worker: Mapped[str | None]
+    # The process id on the worker's machine.
+    worker_pid: Mapped[int | None]
+    # The error of the last attempt.
+    error: Mapped[str | None]
+    # When a message for the current attempt was last sent to the broker.
+    published_at: Mapped[datetime.datetime | None]
+    created_at: Mapped[CreatedAt]
+    started_at: Mapped[datetime.datetime | None]
+    finished_at: Mapped[datetime.datetime | None]
+
+
+def leases_are_kept() -> tuple[sa.CheckConstraint, ...]:
+    """The CHECKs of every :class:`Leased` table."""
+    return (
+        sa.CheckConstraint("attempt >= 1 AND lost_count BETWEEN 0 AND attempt", name="attempt"),
+        sa.CheckConstraint(
+            "(state = 'running') = (lease_until IS NOT NULL)", name="running_has_lease"
+        ),
+    )
 
 
 def one_of(column: str, values: tuple[str, ...], name: str) -> sa.CheckConstraint:

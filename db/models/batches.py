@@ -68,6 +68,8 @@ class Batch(Owned, Base):
     simulator_digest: Mapped[str] = mapped_column(sa.ForeignKey("simulators.digest"), index=True)
     # The versions of the other columns' engines, by name.
     other_simulators: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
+    # How closely its runs are audited, as refault.audits.Level.word has it; null: not at all.
+    audit_level: Mapped[str | None]
     # Digest of the request; an equal request while this batch is open returns this batch.
     content_digest: Mapped[Digest] = mapped_column(index=True)
     run_count: Mapped[int]

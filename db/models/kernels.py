@@ -8,7 +8,6 @@
                         (what a worker takes)      (by digest alone, everybody's, like results)
 """
 
-import datetime
 import uuid
 from typing import Any, cast
 
@@ -16,7 +15,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 
-from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
+from db.models.base import (
+    Base,
+    CreatedAt,
+    Digest,
+    Leased,
+    RowId,
+    is_digest,
+    leases_are_kept,
+    one_of,
+)
 from db.models.projects import Made, Owned
 
 BUILD_STATES = ("queued", "running", "done", "failed")
@@ -109,7 +117,7 @@ class Program(Base):
     created_at: Mapped[CreatedAt]
 
 
-class KernelBuild(Owned, Base):
+class KernelBuild(Owned, Leased, Base):
     """A kernel with some of its patches, built by a worker that can.
 
     ``done``: ``program_digest`` or ``refusal`` says what came of it. ``failed``: nothing did,
@@ -120,10 +128,7 @@ class KernelBuild(Owned, Base):
     __table_args__ = (
         sa.UniqueConstraint("kernel_id", "patches"),
         one_of("state", BUILD_STATES, "state_known"),
-        sa.CheckConstraint("attempt >= 1 AND lost_count BETWEEN 0 AND attempt", name="attempt"),
-        sa.CheckConstraint(
-            "(state = 'running') = (lease_until IS NOT NULL)", name="running_has_lease"
-        ),
+        *leases_are_kept(),
         sa.CheckConstraint(
             "(state = 'done') = ((program_digest IS NULL) <> (refusal IS NULL))",
             name="done_has_outcome",
@@ -138,15 +143,6 @@ class KernelBuild(Owned, Base):
     position: Mapped[int]
     # Numbers of the kernel's patches, in the order they apply.
     patches: Mapped[list[int]] = mapped_column(ARRAY(sa.BigInteger))
-    state: Mapped[str] = mapped_column(default="queued")
-    # The fence: only the holder of this number may write the outcome.
-    attempt: Mapped[int] = mapped_column(default=1)
-    lost_count: Mapped[int] = mapped_column(default=0)
-    lease_until: Mapped[datetime.datetime | None]
-    worker: Mapped[str | None]
-    worker_pid: Mapped[int | None]
-    # The error of the last attempt.
-    error: Mapped[str | None]
     # What the builder said, attempt by attempt; bounded.
     log: Mapped[str] = mapped_column(server_default="")
     # Units of C compiled so far.
@@ -157,10 +153,6 @@ class KernelBuild(Owned, Base):
     refusal: Mapped[str | None]
     # Of an unpatched kernel: how much of what the guests of the demo captures saw it showed them.
     check_text: Mapped[str | None]
-    published_at: Mapped[datetime.datetime | None]
-    created_at: Mapped[CreatedAt]
-    started_at: Mapped[datetime.datetime | None]
-    finished_at: Mapped[datetime.datetime | None]
 
     kernel: Mapped[Kernel] = relationship(back_populates="builds", lazy="joined")
     program: Mapped[Program | None] = relationship(lazy="joined")

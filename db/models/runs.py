@@ -19,7 +19,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
+from db.models.base import (
+    Base,
+    CreatedAt,
+    Digest,
+    Leased,
+    RowId,
+    is_digest,
+    leases_are_kept,
+    one_of,
+)
 from db.models.patch_sets import Variant
 from db.models.projects import Owned
 from db.models.traces import Trace
@@ -83,16 +92,13 @@ class Result(Base):
     recomputed_at: Mapped[datetime.datetime | None]
 
 
-class Shard(Owned, Base):
+class Shard(Owned, Leased, Base):
     """The unit of work: one trace under a few variants of one engine, decoded once."""
 
     __tablename__ = "shards"
     __table_args__ = (
         one_of("state", SHARD_STATES, "state_known"),
-        sa.CheckConstraint("attempt >= 1 AND lost_count BETWEEN 0 AND attempt", name="attempt"),
-        sa.CheckConstraint(
-            "(state = 'running') = (lease_until IS NOT NULL)", name="running_has_lease"
-        ),
+        *leases_are_kept(),
         is_digest("snapshot_digest"),
         sa.CheckConstraint(
             "(snapshot_digest IS NULL) = (snapshot_events IS NULL)", name="snapshot_is_whole"
@@ -113,27 +119,11 @@ class Shard(Owned, Base):
     trace_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("traces.id"), index=True)
     # The simulator that is to compute it; null: that of the batch's base.
     simulator_digest: Mapped[str | None] = mapped_column(sa.ForeignKey("simulators.digest"))
-    state: Mapped[str] = mapped_column(default="queued")
-    # The fence: only the holder of this number may write results for the shard.
-    attempt: Mapped[int] = mapped_column(default=1)
-    # Attempts that were lost or failed; interrupted ones do not count.
-    lost_count: Mapped[int] = mapped_column(default=0)
-    lease_until: Mapped[datetime.datetime | None]
-    worker: Mapped[str | None]
-    # The process id on the worker's machine.
-    worker_pid: Mapped[int | None]
-    # The error of the last attempt.
-    error: Mapped[str | None]
     events_done: Mapped[int] = mapped_column(default=0)
     events_total: Mapped[int] = mapped_column(default=0)
     # The seal of the snapshot the next attempt resumes from, and the number of events before it.
     snapshot_digest: Mapped[Digest | None]
     snapshot_events: Mapped[int | None]
-    # When a message for the current attempt was last sent to the broker.
-    published_at: Mapped[datetime.datetime | None]
-    created_at: Mapped[CreatedAt]
-    started_at: Mapped[datetime.datetime | None]
-    finished_at: Mapped[datetime.datetime | None]
 
     runs: Mapped[list["Run"]] = relationship(back_populates="shard", order_by="Run.position")
     trace: Mapped[Trace] = relationship(lazy="joined")

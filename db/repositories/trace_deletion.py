@@ -1,9 +1,9 @@
 """Deleting traces, and what is deleted with them.
 
-A trace is deleted with its runs, its shards and their snapshots. A batch with other traces
-continues without it; one without others is deleted too. Results and the file are shared by all
-projects: they are deleted with the last trace of that digest. The answer about a deletion does not
-reveal whether another project has the trace.
+A trace is deleted with its runs, its shards and their snapshots, and the questions about it. A
+batch with other traces continues without it; one without others is deleted too. Results, documents
+and the file are shared by all projects: they are deleted with the last trace of that digest. The
+answer about a deletion does not reveal whether another project has the trace.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.errors import Conflict
-from db.models import Batch, BatchTrace, Project, Result, Run, Shard, Trace
+from db.models import Batch, BatchTrace, Document, Project, Question, Result, Run, Shard, Trace
 from db.repositories.traces import KEEP_TAG
 from db.scope import EVERYWHERE
 
@@ -100,10 +100,11 @@ def delete(session: Session, trace: Trace, *, cascade: bool) -> Deletion:
             session.execute(sa.delete(Batch).where(Batch.id == batch.id))
         else:
             _shorten(session, batch, trace)
-    for model in (Run, Shard, BatchTrace):
+    for model in (Run, Shard, BatchTrace, Question):
         session.execute(sa.delete(model).where(model.trace_id == trace.id))
     if taken.is_last:
-        session.execute(sa.delete(Result).where(Result.trace_digest == trace.digest))
+        for shared in (Result, Document):
+            session.execute(sa.delete(shared).where(shared.trace_digest == trace.digest))
     session.execute(sa.delete(Trace).where(Trace.id == trace.id))
     return taken
 

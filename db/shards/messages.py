@@ -17,6 +17,9 @@ TASK_SHARD_RUN = "shard.run"
 # Of workers with a compiler only; others would drop its messages.
 QUEUE_BUILDS = "builds"
 TASK_BUILD_RUN = "build.run"
+# Of all workers, but in turn with shards: a look at one place should not wait behind a batch.
+QUEUE_QUESTIONS = "questions"
+TASK_QUESTION_RUN = "question.run"
 
 # A worker may hold a shard this long; the broker gives a message to somebody
 # else only after twice that, and the row refuses the second taker anyway.
@@ -37,12 +40,14 @@ BROKER_SETTINGS: dict[str, Any] = {
     "task_queues": {
         QUEUE_SHARDS: {"exchange": QUEUE_SHARDS, "routing_key": QUEUE_SHARDS},
         QUEUE_BUILDS: {"exchange": QUEUE_BUILDS, "routing_key": QUEUE_BUILDS},
+        QUEUE_QUESTIONS: {"exchange": QUEUE_QUESTIONS, "routing_key": QUEUE_QUESTIONS},
     },
     "task_create_missing_queues": False,
     "task_default_queue": QUEUE_SHARDS,
     "task_routes": {
         TASK_SHARD_RUN: {"queue": QUEUE_SHARDS},
         TASK_BUILD_RUN: {"queue": QUEUE_BUILDS},
+        TASK_QUESTION_RUN: {"queue": QUEUE_QUESTIONS},
     },
     # All three places: kombu reads whichever it meets first.
     "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
@@ -87,4 +92,17 @@ class BuildMessage:
         return {"kernel_id": str(self.kernel_id)}
 
 
-Message = ShardMessage | BuildMessage
+@dataclasses.dataclass(frozen=True)
+class QuestionMessage:
+    """Look for questions to answer; this one waits."""
+
+    question_id: uuid.UUID
+
+    task: ClassVar[str] = TASK_QUESTION_RUN
+
+    def to_arguments(self) -> dict[str, str | int]:
+        """The keyword arguments of ``question.run``."""
+        return {"question_id": str(self.question_id)}
+
+
+Message = ShardMessage | BuildMessage | QuestionMessage

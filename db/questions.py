@@ -1,0 +1,111 @@
+"""Questions as work, in a queue of :mod:`db.leased`: claimed one by one, answered by documents."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db import leased
+from db.leased import DONE, FAILED, RowFence
+from db.models import Project, Question
+from db.repositories import documents
+from db.shards.messages import Message, QuestionMessage
+from refault.documents import DocumentKey
+
+QUEUE = leased.Queue(Question, lambda question: QuestionMessage(question.id))
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionClaim:
+    """What a worker holds: a question, and the trace it is about.
+
+    ``is_answered``: this project has the answer already.
+    """
+
+    fence: RowFence
+    asked: dict[str, Any]
+    document_digest: str
+    trace_digest: str
+    project_id: uuid.UUID
+    is_answered: bool
+    # The project's own time limit, if it has one.
+    shard_seconds: int | None
+
+
+def claim(
+    session: Session, *, worker: str, worker_pid: int, lease_seconds: float
+) -> QuestionClaim | None:
+    """Take a queued question: of the project with the fewest running, the oldest."""
+    row = QUEUE.oldest(session)
+    if row is None:
+        return None
+    QUEUE.take(session, [row], worker=worker, worker_pid=worker_pid, lease_seconds=lease_seconds)
+    project = session.get_one(Project, row.project_id)
+    return QuestionClaim(
+        fence=RowFence(row.id, row.attempt),
+        asked=row.asked,
+        document_digest=row.document_digest,
+        trace_digest=row.trace.digest,
+        project_id=row.project_id,
+        is_answered=documents.maker(session, row.document_digest) == row.project_id,
+        shard_seconds=project.shard_seconds,
+    )
+
+
+def finish(
+    session: Session, fence: RowFence, answer: tuple[DocumentKey, bytes] | None = None
+) -> bool:
+    """Record an answer (None: it is there already); False if the fence is lost.
+
+    The document is of the key that the worker's engines make. Where that is not the one that was
+    asked for, the engines have changed since, and the question follows.
+    """
+    row = QUEUE.held(session, fence)
+    if row is None:
+        return False
+    if answer is not None:
+        key, _ = answer
+        documents.write(session, [answer], project_id=row.project_id)
+        _follow(session, row, key.digest)
+    row.state, row.lease_until, row.error = DONE, None, None
+    row.units_done = row.units_total
+    row.finished_at = sa.func.clock_timestamp()
+    session.flush()
+    return True
+
+
+def _follow(session: Session, row: Question, digest: str) -> None:
+    """Let a question be of another version's document; the one that is already goes."""
+    if row.document_digest == digest:
+        return
+    session.execute(
+        sa.delete(Question).where(
+            Question.project_id == row.project_id, Question.document_digest == digest
+        )
+    )
+    row.document_digest = digest
+
+
+def fail(session: Session, fence: RowFence, error: str) -> bool:
+    """End a question that no attempt can answer; False if the fence is lost."""
+    row = QUEUE.held(session, fence)
+    if row is None:
+        return False
+    row.state, row.lease_until, row.error = FAILED, None, error
+    row.finished_at = sa.func.clock_timestamp()
+    session.flush()
+    return True
+
+
+def take_from_lost(session: Session, fence: RowFence) -> Message | None:
+    """Give an abandoned question back, if it is still abandoned now that it is locked."""
+    row = QUEUE.held(session, fence)
+    if row is None or not QUEUE.is_lost(session, row):
+        return None
+    error = f"worker {row.worker} was not heard of any more"
+    in_order = leased.is_in_order(session, row)
+    return QUEUE.requeue(session, row, error, not in_order)

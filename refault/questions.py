@@ -1,0 +1,161 @@
+"""What can be asked of a trace and a variant, or two, beyond the result: plain data, with a key.
+
+::
+
+    Question ── to_dict() ──► plain dict (JSON) ── from_dict() ──► Question
+        └── key(trace, columns) ──► the DocumentKey of its answer: equal keys, equal bytes
+
+    audit        which invariants broke                   Level         refault.engines.audit
+    divergence   where two variants differ first          Between       refault.diverge
+    inspection   the MMU at one operation, and its past   Where         refault.inspect
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+from refault.audits import Level
+from refault.documents import DocumentKey
+from refault.errors import InvalidParameter
+
+OUTCOME, PAGES = "outcome", "pages"
+
+_COUNTER = re.compile(r"[a-z0-9_]{1,48}")
+_LARGEST = {
+    "event": 1 << 62,
+    "operation": 1 << 62,
+    "back": 1 << 62,
+    "until_change": 1 << 64,
+    "gva": 1 << 64,
+    "gfn": 1 << 52,
+    "vcpu": 1 << 16,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Between:
+    """What two variants are compared on: ``outcome``, ``pages`` or the name of a counter.
+
+    ``wants_next`` also asks for the first later difference that is not a consequence of the first.
+
+    Raises:
+        InvalidParameter: ``on`` cannot be the name of a counter.
+    """
+
+    on: str = OUTCOME
+    wants_next: bool = False
+
+    def __post_init__(self) -> None:
+        if not _COUNTER.fullmatch(self.on):
+            raise InvalidParameter(
+                f"on {self.on!r}: expected {OUTCOME}, {PAGES}, or the name of a counter"
+            )
+
+    @property
+    def word(self) -> str:
+        """It in one word, as in the key of its document."""
+        return f"{self.on}{'-next' * self.wants_next}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Where:
+    """Where (the end, unless ``event`` or ``operation``, and ``back`` operations before), and what.
+
+    ``until_change`` goes back from there to right after the latest operation that changed an entry
+    of either walk of that address.
+
+    Raises:
+        InvalidParameter: a number is out of range, or two places or two views are asked for.
+    """
+
+    event: int | None = None
+    operation: int | None = None
+    back: int = 0
+    until_change: int | None = None
+    gva: int | None = None
+    gfn: int | None = None
+    vcpu: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, end in _LARGEST.items():
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < end:
+                raise InvalidParameter(f"{name}: expected 0 to {end - 1:#x}, got {value}")
+        if self.event is not None and self.operation is not None:
+            raise InvalidParameter("event and operation are two places; keep one of them")
+        if self.gva is not None and self.gfn is not None:
+            raise InvalidParameter("gva and gfn are two views; keep one of them")
+
+    @property
+    def word(self) -> str:
+        """It in one word, as in the key of its document."""
+        given = dataclasses.asdict(self)
+        told = [f"{name}={value}" for name, value in given.items() if value not in (None, 0)]
+        # 0 is a place, a frame and a vCPU, but no way back.
+        told += [f"{name}=0" for name, value in given.items() if value == 0 and name != "back"]
+        return ",".join(sorted(told)) or "end"
+
+
+class Column(NamedTuple):
+    """One variant, and the engine's version that runs it."""
+
+    variant_digest: str
+    simulator_digest: str
+
+
+Options = Level | Between | Where
+_KINDS: dict[str, tuple[type[Any], int]] = {
+    "audit": (Level, 1),
+    "divergence": (Between, 2),
+    "inspection": (Where, 1),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """One question, whatever it is asked of; its kind is that of its options."""
+
+    options: Options
+
+    @property
+    def kind(self) -> str:
+        """``audit``, ``divergence`` or ``inspection``."""
+        return next(name for name, (kind, _) in _KINDS.items() if isinstance(self.options, kind))
+
+    @property
+    def variant_count(self) -> int:
+        """Of how many variants it is asked."""
+        return _KINDS[self.kind][1]
+
+    def key(self, trace_digest: str, columns: Sequence[Column]) -> DocumentKey:
+        """The key of the answer.
+
+        Raises:
+            InvalidParameter: it is asked of another number of variants.
+        """
+        if len(columns) != self.variant_count:
+            raise InvalidParameter(
+                f"{self.kind}: expected {self.variant_count} variants, got {len(columns)}"
+            )
+        first, *others = columns
+        more = (f"{other.variant_digest}-{other.simulator_digest}" for other in others)
+        level = "-".join((self.options.word, *more))
+        return DocumentKey(self.kind, level, trace_digest, *first)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The question as JSON."""
+        return {"kind": self.kind, "options": dataclasses.asdict(self.options)}
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
+        """The question ``to_dict()`` made; raises InvalidParameter."""
+        kind = body.get("kind")
+        if kind not in _KINDS:
+            raise InvalidParameter(f"kind {kind!r}: expected one of {', '.join(_KINDS)}")
+        try:
+            return cls(_KINDS[kind][0](**body["options"]))
+        except (KeyError, TypeError) as error:
+            raise InvalidParameter(f"{kind}: not its options: {error}") from error
