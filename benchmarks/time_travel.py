@@ -18,8 +18,9 @@ from report import record
 from variants import CAPTURE
 
 from refault.catalogue import patch_set_from_text, resolve
-from refault.inspect.inspecting import Question, View, look, timeline_of
+from refault.inspect.inspecting import View, look, timeline_of
 from refault.inspect.place import Timeline
+from refault.questions import Where
 
 PLACES = 20
 
@@ -40,21 +41,21 @@ def measure(name: str, what: str, taken: list[float]) -> None:
 
 def measure_steps(timeline: Timeline) -> None:
     """A step back at each place: nothing, an address, the latest change of one."""
-    first, end = seconds_of(lambda: look(timeline, Question()))
+    first, end = seconds_of(lambda: look(timeline, Where()))
     measure("inspect_first", "first view of the boot capture, at its end", [first])
     random = np.random.Generator(np.random.PCG64(1))
     places = random.integers(10_000, end.operation_index, PLACES).tolist()
     # The watch of words is compiled, or loaded from the cache, once.
-    look(timeline, Question(operation=places[0], gva=0))
+    look(timeline, Where(operation=places[0], gva=0))
     taken: dict[str, list[float]] = {"step": [], "address": [], "until_change": []}
     for place in places:
-        seconds, view = seconds_of(lambda at=place: look(timeline, Question(operation=at, back=1)))
+        seconds, view = seconds_of(lambda at=place: look(timeline, Where(operation=at, back=1)))
         taken["step"].append(seconds)
         gva = view.latest.a % (1 << 64) if view.latest else 0
         gva = gva if gva < 1 << 47 or gva >= (1 << 64) - (1 << 47) else 0
         for name, question in (
-            ("address", Question(operation=place, back=1, gva=gva)),
-            ("until_change", Question(operation=place, until_change=gva)),
+            ("address", Where(operation=place, back=1, gva=gva)),
+            ("until_change", Where(operation=place, until_change=gva)),
         ):
             seconds, _ = seconds_of(lambda asked=question: look(timeline, asked))
             taken[name].append(seconds)

@@ -24,6 +24,7 @@ from refault.errors import InvalidParameter
 OUTCOME, PAGES = "outcome", "pages"
 
 _COUNTER = re.compile(r"[a-z0-9_]{1,48}")
+_ADDRESSES = ("until_change", "gva", "gfn")
 _LARGEST = {
     "event": 1 << 62,
     "operation": 1 << 62,
@@ -148,6 +149,19 @@ class Question:
     def to_dict(self) -> dict[str, Any]:
         """The question as JSON."""
         return {"kind": self.kind, "options": dataclasses.asdict(self.options)}
+
+    def to_request(self) -> dict[str, Any]:
+        """Its options as a request of the API has them: addresses are text, nothing is empty."""
+        options = self.options
+        if isinstance(options, Level):
+            drawn = {"every": options.every, "seed": options.seed}
+            return {"level": options.name} | (drawn if options.name == "sampled" else {})
+        if isinstance(options, Between):
+            return {"on": options.on, "next": options.wants_next}
+        given = {
+            name: value for name, value in dataclasses.asdict(options).items() if value is not None
+        }
+        return given | {name: f"{given[name]:#x}" for name in _ADDRESSES if name in given}
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:

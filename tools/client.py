@@ -24,6 +24,7 @@ NAMES = {
     "AsyncBatchResults": "BatchResults",
     "AsyncClient": "Client",
     "AsyncKernels": "Kernels",
+    "AsyncQuestions": "Questions",
     "AsyncServiceClient": "Client",
     "AsyncTeam": "Team",
     "aclose": "close",

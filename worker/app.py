@@ -41,7 +41,9 @@ def configuration() -> dict[str, Any]:
 
 
 app = Celery(
-    "refault", include=["worker.tasks.shard", "worker.tasks.build"], task_cls="worker.task:Task"
+    "refault",
+    include=["worker.tasks.shard", "worker.tasks.build", "worker.tasks.question"],
+    task_cls="worker.task:Task",
 )
 app.add_defaults(configuration)
 lifecycle.install(app)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from db.repositories import programs
 from db.session import transaction
-from db.shards.messages import QUEUE_BUILDS, QUEUE_SHARDS
+from db.shards.messages import QUEUE_BUILDS, QUEUE_QUESTIONS, QUEUE_SHARDS
 from refault.catalogue import Variant
 from refault.errors import NoCompiler, NotFound, ReplayRefused
 from refault.golden.faithful import captures
@@ -26,12 +26,12 @@ _log = logging.getLogger(__name__)
 def queues(settings: Settings) -> list[str]:
     """The queues a worker listens to: that of builds too, if it can build."""
     if not settings.builds:
-        return [QUEUE_SHARDS]
+        return [QUEUE_SHARDS, QUEUE_QUESTIONS]
     missing = what_is_missing()
     if missing:
         _log.warning("this worker runs users' kernels and does not build them: %s", missing)
-        return [QUEUE_SHARDS]
-    return [QUEUE_SHARDS, QUEUE_BUILDS]
+        return [QUEUE_SHARDS, QUEUE_QUESTIONS]
+    return [QUEUE_SHARDS, QUEUE_QUESTIONS, QUEUE_BUILDS]
 
 
 def check_walls(settings: Settings) -> None:

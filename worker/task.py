@@ -15,7 +15,7 @@ from celery.exceptions import WorkerLostError
 from celery.worker import state
 from celery.worker.request import Request
 
-from db.shards.messages import TASK_BUILD_RUN, TASK_SHARD_RUN
+from db.shards.messages import TASK_BUILD_RUN, TASK_QUESTION_RUN, TASK_SHARD_RUN
 from refault.errors import RefaultError
 from worker import lifecycle
 
@@ -59,9 +59,13 @@ class ShardRequest(Request):
 
     def _give_back(self, reason: str) -> None:
         # Imported late: the modules load the simulator.
-        from worker import builds, shards  # noqa: PLC0415
+        from worker import builds, questions, shards  # noqa: PLC0415
 
-        died = {TASK_SHARD_RUN: shards.process_died, TASK_BUILD_RUN: builds.process_died}
+        died = {
+            TASK_SHARD_RUN: shards.process_died,
+            TASK_BUILD_RUN: builds.process_died,
+            TASK_QUESTION_RUN: questions.process_died,
+        }
         if self.name not in died:
             return
         pid = self.worker_pid

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -101,6 +101,12 @@ def add_variant(session: Session, variant: catalogue.Variant) -> None:
         )
         .on_conflict_do_nothing(index_elements=[Variant.digest])
     )
+
+
+def variants_of(session: Session, digests: Collection[str]) -> dict[str, Variant]:
+    """The variants of these digests that there are."""
+    rows = session.scalars(sa.select(Variant).where(among(Variant.digest, digests)))
+    return {row.digest: row for row in rows}
 
 
 def get(session: Session, row_id: uuid.UUID) -> PatchSet:

@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from refault.audits import LEVELS, SAMPLE_EVERY, Level, audit_key
+from refault.audits import LEVELS, SAMPLE_EVERY, AuditReport, Level, audit_key
 from refault.catalogue import patch_set_to_text
+from refault.cli import asking
+from refault.cli.asking import AtService
 from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.exits import ExitCode
 from refault.cli.progress import Bars, progress_bars
+from refault.cli.service import WithTimeout, WithToken, WithUrl
 from refault.cli.terminal import print_error, print_json
 from refault.cli.trace_files import as_trace, naming
 from refault.cli.variants import VARIANT_HELP, labelled_variants
 from refault.errors import InvalidParameter, ReplayRefused, TraceTruncated
+from refault.questions import Question
 from refault.trace import TraceReader
 
 if TYPE_CHECKING:
-    from refault.audits import AuditReport
     from refault.catalogue import Variant
-    from refault.trace import TraceHeader, TraceSummary
+    from refault.trace import TraceSummary
 
 OFF = LEVELS[0]
 _LATER_THAN_ANY = 1 << 62  # event
@@ -88,6 +91,10 @@ def audit(
         typer.Option(help=f"Operations between two samples; default: {SAMPLE_EVERY}."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Draws the samples; default: 0.")] = None,
+    at_service: AtService = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
     out: Annotated[
         str | None,
@@ -105,8 +112,14 @@ def audit(
     Example: refault audit stale-subtree.ops.jsonl -v base -v apr -v rel35
 
     Example: refault audit demo/traces/linux61-boot-1cpu.rft -v p3 --level sampled --every 100000
+
+    Example: refault audit linux61-boot-1cpu -v p3 --service
     """
     asked = _level_of(level, every, seed)
+    if at_service:
+        where = asking.Connection(url, token, timeout)
+        _ask_service(where, paths, variant, asked, has_file=out is not None, as_json=as_json)
+        return
     labelled = labelled_variants(variant)
     audited: list[_Audited] = []
     refusals: list[str] = []
@@ -128,6 +141,32 @@ def audit(
         raise typer.Exit(ExitCode.ANSWER_IS_NO)
     if refusals:
         raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+def _ask_service(
+    where: asking.Connection,
+    paths: list[Path],
+    variants: list[str],
+    level: Level | None,
+    *,
+    has_file: bool,
+    as_json: bool,
+) -> None:
+    """One question for each trace and variant; exits as the command does."""
+    if has_file:
+        raise InvalidParameter("--out is for audits made here; with --service use --json")
+    texts = variants or [patch_set_to_text(each.patch_set) for _, each in labelled_variants([])]
+    told = asking.ask(
+        where,
+        lambda trace: Question(level or _default_level(trace["content"])),
+        [str(path) for path in paths],
+        [(text,) for text in texts],
+        has_bar=not as_json,
+    )
+    asking.show(told, as_json=as_json)
+    reports = [AuditReport.from_dict(each.found.get("answer") or {}) for each in told]
+    if not all(report.is_sound for report in reports):
+        raise typer.Exit(ExitCode.ANSWER_IS_NO)
 
 
 def _level_of(name: str | None, every: int | None, seed: int | None) -> Level | None:
@@ -165,7 +204,7 @@ def _audited(
     task = bars.add_task(path.name, total=None)
     with naming(path), as_trace(path) as trace:
         summary = _summary_of(trace)
-        level = asked or _default_level(summary.header)
+        level = asked or _default_level(summary.header.content)
         reports = auditing.audit(
             trace,
             variants,
@@ -195,9 +234,9 @@ def _summary_of(trace: Path) -> TraceSummary:
         return reader.summary
 
 
-def _default_level(header: TraceHeader) -> Level:
+def _default_level(content: str) -> Level:
     """As close as can be afforded: operations are few, and nothing else judges them."""
-    return Level("every" if header.content == "operations" else "flush")
+    return Level("every" if content == "operations" else "flush")
 
 
 def _show(audited: list[_Audited], *, as_json: bool, file: TextIO) -> None:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from refault.cli import asking
+from refault.cli.asking import AtService
 from refault.cli.exits import ExitCode
 from refault.cli.progress import progress_bars
+from refault.cli.service import WithTimeout, WithToken, WithUrl
 from refault.cli.terminal import print_json
 from refault.cli.trace_files import as_trace, naming
 from refault.cli.variants import labelled_variants
-from refault.errors import InvalidParameter
+from refault.questions import Between, Question
 
 if TYPE_CHECKING:
     from refault.catalogue import Variant
     from refault.diverge.diverging import Report
 
-_COUNTER = re.compile(r"[a-z0-9_]{1,48}")
 _VARIANT = "a golden name, patch ids joined by +, walk, or kernel:NAME; as -v of `refault replay`."
 
 
@@ -60,6 +61,10 @@ def diverge(
             "operation, or in another region of the guest.",
         ),
     ] = False,
+    at_service: AtService = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Find the first operation at which two variants differ, and show both MMUs around it.
@@ -69,12 +74,23 @@ def diverge(
     Example: refault diverge s29_lost_mark.ops.jsonl.zst base p3
 
     Example: refault diverge demo/traces/linux61-boot-1cpu.rft base series --on hw_flush
+
+    Example: refault diverge linux61-boot-1cpu base p3 --service
     """
-    if not _COUNTER.fullmatch(on):
-        raise InvalidParameter(f"--on {on!r}: expected outcome, pages, or the name of a counter")
+    between = Between(on, find_next)
+    if at_service:
+        where = asking.Connection(url, token, timeout)
+        question = Question(between)
+        told = asking.ask(
+            where, lambda _: question, [str(trace)], [(first, second)], has_bar=not as_json
+        )
+        asking.show(told, as_json=as_json)
+        if (told[0].found.get("answer") or {}).get("divergences"):
+            raise typer.Exit(ExitCode.ANSWER_IS_NO)
+        return
     labelled = labelled_variants([first, second])
     variants = [variant for _, variant in labelled]
-    report = _compared(trace, variants, on, wants_next=find_next, has_bar=not as_json)
+    report = _compared(trace, variants, between, has_bar=not as_json)
     if as_json:
         print_json(_to_dict(report, trace, labelled))
     else:
@@ -83,9 +99,7 @@ def diverge(
         raise typer.Exit(ExitCode.ANSWER_IS_NO)
 
 
-def _compared(
-    path: Path, variants: list[Variant], on: str, *, wants_next: bool, has_bar: bool
-) -> Report:
+def _compared(path: Path, variants: list[Variant], between: Between, *, has_bar: bool) -> Report:
     from refault.diverge.diverging import diverge as compare_variants
     from refault.diverge.search import Job
 
@@ -101,7 +115,7 @@ def _compared(
             threads=min(len(variants), len(os.sched_getaffinity(0))),
             progress=lambda done, total: bars.update(task, completed=done, total=total or None),
         )
-        return compare_variants(job, on, wants_next=wants_next)
+        return compare_variants(job, between.on, wants_next=between.wants_next)
 
 
 def _show(report: Report, path: Path, labels: tuple[str, str]) -> None:

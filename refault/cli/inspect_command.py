@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from refault.cli import asking
+from refault.cli.asking import AtService
+from refault.cli.service import WithTimeout, WithToken, WithUrl
 from refault.cli.terminal import print_json
 from refault.cli.trace_files import as_trace, naming
 from refault.cli.variants import labelled_variants
 from refault.errors import InvalidParameter
+from refault.questions import Question, Where
 
 if TYPE_CHECKING:
     from refault.catalogue import Variant
-    from refault.inspect.inspecting import Question, View
+    from refault.inspect.inspecting import View
 
 _UNTIL = ("gva",)
 
@@ -79,6 +83,10 @@ def inspect(
     gva: _Gva = None,
     gfn: _Gfn = None,
     vcpu: _Vcpu = None,
+    at_service: AtService = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Show one variant's MMU at any operation of a trace, and how it came to be so.
@@ -92,14 +100,14 @@ def inspect(
     Example: refault inspect boot.rft -v base --at 900000 --back 1 --gva 0xffffffff81000000
 
     Example: refault inspect boot.rft -v series --until-change gva 0x400000
-    """
-    from refault.inspect.inspecting import Question
 
+    Example: refault inspect linux61-boot-1cpu -v p3 --service --at-operation 671115
+    """
     if at is not None and at_operation is not None:
         raise InvalidParameter("--at and --at-operation are two places; keep one of them")
     if gva is not None and gfn is not None:
         raise InvalidParameter("--gva and --gfn are two views; keep one of them")
-    question = Question(
+    where = Where(
         event=at,
         operation=at_operation,
         back=back,
@@ -108,12 +116,19 @@ def inspect(
         gfn=_number("--gfn", gfn),
         vcpu=vcpu,
     )
+    if at_service:
+        service, question = asking.Connection(url, token, timeout), Question(where)
+        told = asking.ask(
+            service, lambda _: question, [str(trace)], [(variant,)], has_bar=not as_json
+        )
+        asking.show(told, as_json=as_json)
+        return
     [(label, resolved)] = labelled_variants([variant])
-    view = _seen(trace, resolved, question)
+    view = _seen(trace, resolved, where)
     if as_json:
         print_json(_to_dict(view, trace, label, resolved))
     else:
-        _show(view, trace, label, question)
+        _show(view, trace, label, where)
 
 
 def _number(option: str, text: str | None) -> int | None:
@@ -136,28 +151,19 @@ def _until(given: tuple[str, str] | None) -> int | None:
     return _number("--until-change gva", given[1])
 
 
-def _seen(path: Path, variant: Variant, question: Question) -> View:
+def _seen(path: Path, variant: Variant, where: Where) -> View:
     from refault.inspect.inspecting import look, timeline_of
 
     if path.exists() and not path.is_file():
         raise InvalidParameter(f"{path}: it is read more than once, and must be a file")
     with naming(path), as_trace(path) as trace:
-        return look(timeline_of(trace, variant), question)
+        return look(timeline_of(trace, variant), where)
 
 
-def _show(view: View, path: Path, label: str, question: Question) -> None:
-    from refault.inspect.text import Told, view_text
+def _show(view: View, path: Path, label: str, where: Where) -> None:
+    from refault.inspect.text import Told, options_of, view_text
 
-    command = ["refault", "inspect", str(path), "-v", label]
-    # The place itself, wherever it was counted from.
-    command += ["--at-operation", str(view.operation_index)]
-    gva = question.gva if question.gva is not None else question.until_change
-    if gva is not None:
-        command += ["--gva", f"{gva:#x}"]
-    elif question.gfn is not None:
-        command += ["--gfn", f"{question.gfn:#x}"]
-    if question.vcpu is not None:
-        command += ["--vcpu", str(question.vcpu)]
+    command = ["refault", "inspect", str(path), "-v", label, *options_of(view, where)]
     print(view_text(view, Told(path.name, label, command)), end="")
 
 

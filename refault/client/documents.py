@@ -367,6 +367,27 @@ class KernelDocument(TypedDict):
     seconds: NotRequired[float | None]
 
 
+class QuestionDocument(TypedDict):
+    """What was asked of a trace and variants; lists leave ``answer`` and ``text`` out."""
+
+    id: str
+    kind: str
+    trace: dict[str, Any]
+    variants: list[dict[str, Any]]
+    options: dict[str, Any]
+    state: str
+    error: str | None
+    document: str
+    bytes_done: int
+    bytes_total: int
+    attempt: int
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    answer: NotRequired[dict[str, Any] | None]
+    text: NotRequired[str | None]
+
+
 class BatchEvent(NamedTuple):
     """One server-sent event of a batch: ``step``, ``progress``, and ``finished`` as the last.
 

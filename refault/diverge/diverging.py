@@ -11,8 +11,6 @@ from refault.diverge.around import Moment, OtherPage, moment, other_gfns, other_
 from refault.diverge.counters import CounterRows, has_rows
 from refault.diverge.guest_walk import WALK, Word, guest_walk, keeps_guest
 from refault.diverge.measures import (
-    OUTCOME,
-    PAGES,
     Looks,
     Measure,
     OutcomeRows,
@@ -33,6 +31,7 @@ from refault.diverge.search import (
     stop_before_outcome,
 )
 from refault.errors import TraceTruncated
+from refault.questions import OUTCOME, PAGES
 from refault.replay import outcomes as out
 from refault.replay import records as rec
 from refault.replay.budget import Budget

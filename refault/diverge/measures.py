@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from refault.engines.base import Host
     from refault.replay.operations import Operations
 
-OUTCOME = "outcome"
-PAGES = "pages"
 #: A trace of operations is looked at after each of its first rows, then, and a capture always,
 #: after so many at a time.
 EXACT_ROWS = 8192

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from refault.compare import layout
 from refault.diverge import account_text
-from refault.diverge.measures import OUTCOME, PAGES, has_address
+from refault.diverge.measures import has_address
 from refault.diverge.regions import kind_name
+from refault.questions import OUTCOME, PAGES
 from refault.replay import operations as op
 from refault.replay import outcomes as out
 from refault.replay import x86

@@ -20,32 +20,17 @@ from refault.trace import TraceReader
 from refault.trace.reader import trace_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from refault.catalogue import Variant
     from refault.diverge.position import Row
     from refault.engines.base import Host
     from refault.inspect.place import Place
+    from refault.questions import Where
 
 _CANONICAL = 1 << 47
 _SPACE = 1 << 64
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Question:
-    """Where (the end, unless ``event`` or ``operation``, and ``back`` operations before), and what.
-
-    ``until_change`` goes back from there to right after the latest operation that changed an entry
-    of either walk of that address.
-    """
-
-    event: int | None = None
-    operation: int | None = None
-    back: int = 0
-    until_change: int | None = None
-    gva: int | None = None
-    gfn: int | None = None
-    vcpu: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,8 +53,10 @@ class View:
     history: tuple[state.Turn, ...]
 
 
-def timeline_of(trace: Path, variant: Variant) -> Timeline:
-    """The timeline of a variant on a trace.
+def timeline_of(
+    trace: Path, variant: Variant, look: Callable[[], object] = lambda: None
+) -> Timeline:
+    """The timeline of a variant on a trace; ``look`` is called now and then, and may raise.
 
     Raises:
         ReplayRefused: its engine cannot replay the trace, or keeps its state to itself.
@@ -86,57 +73,57 @@ def timeline_of(trace: Path, variant: Variant) -> Timeline:
             raise ReplayRefused(f"engine {engine.name} cannot replay this: {reason}")
     warm_up([engine.name])
     key = (trace_digest(trace), variant.digest, engine.digest)
-    return Timeline(trace, variant, Shelf(key))
+    return Timeline(trace, variant, Shelf(key), look)
 
 
-def look(timeline: Timeline, question: Question) -> View:
+def look(timeline: Timeline, where: Where) -> View:
     """The state at the place that is asked for.
 
     Raises:
         InvalidParameter: there is no such place, address, table or vCPU.
     """
-    place = _place(timeline, question)
+    place = _place(timeline, where)
     changed: state.Turn | None = None
-    if question.until_change is not None:
-        place, changed = _back_to_change(timeline, place, question)
+    if where.until_change is not None:
+        place, changed = _back_to_change(timeline, place, where)
     with place:
-        return _view(timeline, place, question, changed)
+        return _view(timeline, place, where, changed)
 
 
-def _place(timeline: Timeline, question: Question) -> Place:
-    if question.operation is not None:
-        place = timeline.at_operation(question.operation)
+def _place(timeline: Timeline, where: Where) -> Place:
+    if where.operation is not None:
+        place = timeline.at_operation(where.operation)
     else:
-        place = timeline.at_event(question.event)
-    if not question.back:
+        place = timeline.at_event(where.event)
+    if not where.back:
         return place
     with place:
         count = place.host.operation_count
-    if question.back > count:
-        raise InvalidParameter(f"--back {question.back}: there are {count} operations before")
-    return timeline.at_operation(count - question.back)
+    if where.back > count:
+        raise InvalidParameter(f"--back {where.back}: there are {count} operations before")
+    return timeline.at_operation(count - where.back)
 
 
 def _back_to_change(
-    timeline: Timeline, place: Place, question: Question
+    timeline: Timeline, place: Place, where: Where
 ) -> tuple[Place, state.Turn | None]:
     """The place right after the latest change, or the same place where there was none."""
     with place:
         host, here = place.host, place.host.operation_count
         if host.variant.engine != SHADOW:
             raise InvalidParameter("--until-change needs a variant with a shadow MMU")
-        vcpu = _vcpu(host, question)
-        gva = _checked_gva(host, vcpu, question.until_change or 0)
+        vcpu = _vcpu(host, where)
+        gva = _checked_gva(host, vcpu, where.until_change or 0)
         seen = past.entries_of(host, vcpu, gva)
         turns = past.history(timeline, host, here, seen, 1)
-    where = turns[-1].operation_index + 1 if turns else here
-    return timeline.at_operation(where), turns[-1] if turns else None
+    after = turns[-1].operation_index + 1 if turns else here
+    return timeline.at_operation(after), turns[-1] if turns else None
 
 
-def _view(timeline: Timeline, place: Place, question: Question, changed: state.Turn | None) -> View:
+def _view(timeline: Timeline, place: Place, where: Where, changed: state.Turn | None) -> View:
     host, here = place.host, place.host.operation_count
-    vcpu = _vcpu(host, question)
-    gva = question.gva if question.gva is not None else question.until_change
+    vcpu = _vcpu(host, where)
+    gva = where.gva if where.gva is not None else where.until_change
     address = table = None
     seen = []
     if gva is not None:
@@ -144,15 +131,15 @@ def _view(timeline: Timeline, place: Place, question: Question, changed: state.T
         address = state.address(host, vcpu, gva)
         if state.is_shadow(host):
             seen = past.words_of_address(host, vcpu, gva)
-    elif question.gfn is not None:
+    elif where.gfn is not None:
         if not state.is_shadow(host):
             raise InvalidParameter("--gfn needs a variant with a shadow MMU")
-        table = state.table(host, question.gfn)
+        table = state.table(host, where.gfn)
         if table.reverse_map is None:
-            raise InvalidParameter(f"--gfn {question.gfn:#x}: there is no such frame")
-        seen = past.words_of_table(host, question.gfn)
+            raise InvalidParameter(f"--gfn {where.gfn:#x}: there is no such frame")
+        seen = past.words_of_table(host, where.gfn)
     shown = range(state.vcpu_count(host))
-    if question.vcpu is not None or gva is not None:
+    if where.vcpu is not None or gva is not None:
         shown = range(vcpu, vcpu + 1)
     flushes = last_flushes(timeline, here)
     stopped = host.notes.findings.stopped
@@ -170,10 +157,10 @@ def _view(timeline: Timeline, place: Place, question: Question, changed: state.T
     )
 
 
-def _vcpu(host: Host, question: Question) -> int:
-    vcpu, count = question.vcpu or 0, state.vcpu_count(host)
-    wants_one = question.vcpu is not None or question.gva is not None
-    if (wants_one or question.until_change is not None) and not 0 <= vcpu < count:
+def _vcpu(host: Host, where: Where) -> int:
+    vcpu, count = where.vcpu or 0, state.vcpu_count(host)
+    wants_one = where.vcpu is not None or where.gva is not None
+    if (wants_one or where.until_change is not None) and not 0 <= vcpu < count:
         there = f"there are {count}, from 0 on" if count else "there are none yet"
         raise InvalidParameter(f"no vCPU {vcpu}: {there}")
     return vcpu

@@ -14,7 +14,7 @@ from refault.replay.snapshot import Snapshot, read
 from refault.trace import TraceReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from refault.catalogue import Variant
@@ -32,11 +32,11 @@ class Place(Position):
         SnapshotRefused: the snapshot is damaged, or of something else.
     """
 
-    def __init__(self, trace: Path, variant: Variant, shelf: Shelf, kept: Kept | None) -> None:
-        self._shelf, self._kept = shelf, kept
+    def __init__(self, timeline: Timeline, kept: Kept | None) -> None:
+        self._shelf, self._kept = timeline.shelf, kept
         self.latest: Row | None = None
         self.keeps = True
-        super().__init__(trace, [variant], None)
+        super().__init__(timeline.trace, [timeline.variant], None, timeline.look)
 
     @property
     def host(self) -> Host:
@@ -117,10 +117,16 @@ class Place(Position):
 
 
 class Timeline:
-    """All places of one variant on one trace."""
+    """All places of one variant on one trace; ``look`` is called between parts, and may raise."""
 
-    def __init__(self, trace: Path, variant: Variant, shelf: Shelf) -> None:
-        self.trace, self.variant, self.shelf = trace, variant, shelf
+    def __init__(
+        self,
+        trace: Path,
+        variant: Variant,
+        shelf: Shelf,
+        look: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.trace, self.variant, self.shelf, self.look = trace, variant, shelf, look
 
     def nearest(self, *, operation: int | None = None, event: int | None = None) -> Place:
         """A place before that operation or event, or as far on as there is one, to go on from."""
@@ -130,10 +136,10 @@ class Timeline:
             ):
                 continue
             try:
-                return Place(self.trace, self.variant, self.shelf, kept)
+                return Place(self, kept)
             except SnapshotRefused:
                 self.shelf.drop(kept)
-        return Place(self.trace, self.variant, self.shelf, None)
+        return Place(self, None)
 
     def at_operation(self, operation: int) -> Place:
         """The place where that operation comes next, or where the kernel broke before it.

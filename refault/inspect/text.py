@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from refault.diverge.shadow_walk import ReverseMap
     from refault.inspect.inspecting import View
     from refault.inspect.state import Address, Page, Processor, Summary, Table, Turn
+    from refault.questions import Where
 
 _IN = "  "
 #: Marks and counters on one line.
@@ -33,6 +34,19 @@ class Told(NamedTuple):
     trace: str
     label: str
     command: Sequence[str]
+
+
+def options_of(view: View, where: Where) -> list[str]:
+    """The options of ``refault inspect`` that show it: the place itself, wherever it came from."""
+    options = ["--at-operation", str(view.operation_index)]
+    gva = where.gva if where.gva is not None else where.until_change
+    if gva is not None:
+        options += ["--gva", f"{gva:#x}"]
+    elif where.gfn is not None:
+        options += ["--gfn", f"{where.gfn:#x}"]
+    if where.vcpu is not None:
+        options += ["--vcpu", str(where.vcpu)]
+    return options
 
 
 def view_text(view: View, told: Told) -> str:

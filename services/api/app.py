@@ -35,6 +35,7 @@ from services.api.patch_sets.endpoints import router as patch_sets
 from services.api.patches.endpoints import router as patches
 from services.api.problems.endpoints import router as problem_types
 from services.api.projects.endpoints import router as projects
+from services.api.questions.endpoints import router as questions
 from services.api.responses import problems
 from services.api.retention.endpoints import router as retention
 from services.api.runs.endpoints import router as runs
@@ -62,6 +63,7 @@ _NOUNS = (
     kernels,
     batches,
     runs,
+    questions,
     comparisons,
     thresholds,
     limits,

@@ -15,11 +15,12 @@ from refault.engines.shadow.state.fields import state_of
 from refault.errors import InvalidParameter
 from refault.inspect import shelf as shelves
 from refault.inspect.changes import Seen, changes_before
-from refault.inspect.inspecting import Question, look, timeline_of
+from refault.inspect.inspecting import look, timeline_of
 from refault.inspect.place import Timeline
 from refault.inspect.shelf import Shelf
 from refault.inspect.state import notation
 from refault.inspect.text import WIDTH, Told, view_text
+from refault.questions import Where
 from refault.replay import x86
 from refault.replay.session import Session
 from refault.trace.reader import trace_digest
@@ -77,14 +78,12 @@ def test_snapshots_change_nothing_and_neither_does_the_way():
     fresh, used = capture(apart=1 << 40), capture()
     used.at_event(200_000).__exit__(None, None, None)
     assert len(used.shelf.kept()) >= 3
-    question = Question(event=120_000, gva=0xFFFF_FFFF_8115_8000)
-    forwards = look(used, question)
-    back = look(
-        used, Question(event=200_000, back=_between(used, 120_000, 200_000), gva=question.gva)
-    )
+    where = Where(event=120_000, gva=0xFFFF_FFFF_8115_8000)
+    forwards = look(used, where)
+    back = look(used, Where(event=200_000, back=_between(used, 120_000, 200_000), gva=where.gva))
     for shelf in list(used.shelf.kept()):
         used.shelf.drop(shelf)
-    without = look(fresh, question)
+    without = look(fresh, where)
     assert forwards == back == without
     assert view_text(forwards, TOLD) == view_text(back, TOLD)
 
@@ -151,23 +150,23 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(monkeypatch, tmp_path):
 
 
 def test_the_latest_change_of_an_address_is_found(lost_mark):
-    view = look(lost_mark, Question(until_change=0x40_0000))
+    view = look(lost_mark, Where(until_change=0x40_0000))
     assert view.changed.operation_index == 1046
     assert view.operation_index == 1047
     assert view.changed.changed == ("the guest's entry at 0x107000 was 0x800067, is 0x820067",)
-    before = look(lost_mark, Question(operation=1046, until_change=0x40_0000))
+    before = look(lost_mark, Where(operation=1046, until_change=0x40_0000))
     assert before.changed.operation_index == 1037
     assert "the leaf 0 of table 0x107 was absent, is 0x800000 rwx user" in before.changed.changed
-    start = look(lost_mark, Question(operation=1030, until_change=0x40_0000))
+    start = look(lost_mark, Where(operation=1030, until_change=0x40_0000))
     assert (start.operation_index, start.changed) == (1030, None)
 
 
 def test_the_finding_of_the_audit_shows(lost_mark):
     """F-U1 of patch 3: the mark of entry 0 of table 0x105, from operation 1044 on."""
-    view = look(lost_mark, Question(operation=1045, gva=0x40_0000))
+    view = look(lost_mark, Where(operation=1045, gva=0x40_0000))
     assert [entry.marked for entry in view.address.walk] == [False, False, True, False]
     assert view.address.walk[-1].unsync
-    table = look(lost_mark, Question(operation=1045, gfn=0x105)).table
+    table = look(lost_mark, Where(operation=1045, gfn=0x105)).table
     assert [page.marks for page in table.pages] == [()]
     told = [text for turn in view.history for text in turn.changed]
     assert "table 0x105: mark of entry 0 set" in told
@@ -219,51 +218,51 @@ def is_other(seen, old, new):
 
 
 @pytest.mark.parametrize(
-    ("question", "says"),
+    ("where", "says"),
     [
-        (Question(event=5000), "the trace has 1054 events"),
-        (Question(operation=5000), "there are 1053 operations"),
-        (Question(back=1054), "there are 1053 operations before"),
-        (Question(gva=0x8000_0000_0000), "not canonical"),
-        (Question(gva=0, vcpu=1), "no vCPU 1: there are 1"),
-        (Question(vcpu=7), "no vCPU 7"),
-        (Question(gfn=1 << 40), "no such frame"),
-        (Question(operation=0, gva=0), "there are none yet"),
+        (Where(event=5000), "the trace has 1054 events"),
+        (Where(operation=5000), "there are 1053 operations"),
+        (Where(back=1054), "there are 1053 operations before"),
+        (Where(gva=0x8000_0000_0000), "not canonical"),
+        (Where(gva=0, vcpu=1), "no vCPU 1: there are 1"),
+        (Where(vcpu=7), "no vCPU 7"),
+        (Where(gfn=1 << 40), "no such frame"),
+        (Where(operation=0, gva=0), "there are none yet"),
     ],
 )
-def test_places_that_are_not_there(lost_mark, question, says):
+def test_places_that_are_not_there(lost_mark, where, says):
     with pytest.raises(InvalidParameter, match=says):
-        look(lost_mark, question)
+        look(lost_mark, where)
 
 
 def test_the_rules_alone_have_the_guests_side():
     with as_trace(LOST_MARK) as trace:
         timeline = timeline_of(trace, variant_of("walk"))
-        view = look(timeline, Question(gva=0x40_0000))
+        view = look(timeline, Where(gva=0x40_0000))
         assert view.address.guest.gpa == 0x82_0000
         assert (view.address.walk, view.history, view.summary) == ((), (), None)
         assert view.vcpus[0].mode == "long mode"
         assert "Shadow" not in view_text(view, TOLD)
-        for question in (Question(gfn=0x105), Question(until_change=0x40_0000)):
+        for where in (Where(gfn=0x105), Where(until_change=0x40_0000)):
             with pytest.raises(InvalidParameter, match="shadow MMU"):
-                look(timeline, question)
+                look(timeline, where)
 
 
 def test_where_the_kernel_broke_nothing_comes_next():
     broken = ROOT / "tests/golden/vectors/s10a_bucket_bug.ops.jsonl.zst"
     with as_trace(broken) as trace:
         timeline = timeline_of(trace, variant_of("base"))
-        end, later = look(timeline, Question()), look(timeline, Question(operation=1 << 40))
-        assert end == later == look(timeline, Question(event=1 << 40))
+        end, later = look(timeline, Where()), look(timeline, Where(operation=1 << 40))
+        assert end == later == look(timeline, Where(event=1 << 40))
         assert end.broke.startswith("use-after-free: ")
         assert (end.latest, end.upcoming) == (None, None)
         assert "The simulated kernel broke" in view_text(end, TOLD)
-        before = look(timeline, Question(operation=1048, gva=0))
+        before = look(timeline, Where(operation=1048, gva=0))
         assert before.broke is None
         assert before.upcoming is not None
 
 
 def test_every_line_fits(lost_mark):
-    for question in (Question(), Question(gva=0x40_0000), Question(gfn=0x107)):
-        lines = view_text(look(lost_mark, question), TOLD).splitlines()
+    for where in (Where(), Where(gva=0x40_0000), Where(gfn=0x107)):
+        lines = view_text(look(lost_mark, where), TOLD).splitlines()
         assert max(map(len, lines)) <= WIDTH

@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.shards.messages import QUEUE_BUILDS, QUEUE_SHARDS
+from db.shards.messages import QUEUE_BUILDS, QUEUE_QUESTIONS, QUEUE_SHARDS
 from refault.errors import NoCompiler
 from worker import kernels, lifecycle
 
@@ -19,12 +19,12 @@ def no_compiler():
 def test_no_worker_builds_unless_it_is_told_to(resources, monkeypatch):
     monkeypatch.setattr(kernels, "what_is_open", lambda: pytest.fail("nobody asked"))
     kernels.check_walls(resources.settings)
-    assert kernels.queues(resources.settings) == [QUEUE_SHARDS]
+    assert kernels.queues(resources.settings) == [QUEUE_SHARDS, QUEUE_QUESTIONS]
 
 
 def test_a_worker_with_a_compiler_listens_for_builds_too(settings, monkeypatch):
     monkeypatch.setattr(kernels, "what_is_missing", lambda: "")
-    assert kernels.queues(settings) == [QUEUE_SHARDS, QUEUE_BUILDS]
+    assert kernels.queues(settings) == [QUEUE_SHARDS, QUEUE_QUESTIONS, QUEUE_BUILDS]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_worker_that_lacks_something_takes_no_builds(
     settings, monkeypatch, caplog, name, answer, reason
 ):
     monkeypatch.setattr(kernels, name, answer)
-    assert kernels.queues(settings) == [QUEUE_SHARDS]
+    assert kernels.queues(settings) == [QUEUE_SHARDS, QUEUE_QUESTIONS]
     assert reason in caplog.text
 
 

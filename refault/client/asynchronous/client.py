@@ -11,6 +11,7 @@ import httpx
 from refault.client import answers, calls, connection, downloads, resumable, uploads
 from refault.client.asynchronous import bodies
 from refault.client.asynchronous.kernels import AsyncKernels
+from refault.client.asynchronous.questions import AsyncQuestions
 from refault.client.asynchronous.results import AsyncBatchResults
 from refault.client.asynchronous.team import AsyncTeam
 from refault.client.documents import (
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class AsyncServiceClient(AsyncTeam, AsyncKernels, AsyncBatchResults):
+class AsyncServiceClient(AsyncTeam, AsyncKernels, AsyncQuestions, AsyncBatchResults):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``

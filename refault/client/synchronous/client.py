@@ -23,6 +23,7 @@ from refault.client.documents import (
 )
 from refault.client.synchronous import bodies
 from refault.client.synchronous.kernels import Kernels
+from refault.client.synchronous.questions import Questions
 from refault.client.synchronous.results import BatchResults
 from refault.client.synchronous.team import Team
 from refault.client.waits import blocking, sleep
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class Client(Team, Kernels, BatchResults):
+class Client(Team, Kernels, Questions, BatchResults):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``

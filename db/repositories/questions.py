@@ -1,0 +1,141 @@
+"""Questions of a project: asked once each, listed, and asked anew where an attempt failed."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.errors import QuotaExceeded
+from db.identifiers import uuid7
+from db.models import Question, Trace
+from db.repositories.pagination import Page, among, newest_first
+from db.repositories.patch_sets import add_variant
+from db.scope import maker_of, project_of
+from refault import catalogue, questions
+from refault.errors import NotFound
+
+OPEN_MAX = 1_000
+"""Questions of a project that may wait or be answered at one time."""
+
+_OPEN = ("queued", "running")
+
+
+def ask(
+    session: Session,
+    question: questions.Question,
+    trace: Trace,
+    variants: Sequence[catalogue.Variant],
+    simulators: Sequence[str],
+) -> tuple[Question, bool]:
+    """The row of a question of a trace, and whether it is new to this project.
+
+    ``simulators`` are the digests of the variants' engines. One that failed waits again.
+
+    Raises:
+        InvalidParameter: it is asked of another number of variants.
+        QuotaExceeded: too many of the project wait already.
+    """
+    columns = [
+        questions.Column(variant.digest, simulator)
+        for variant, simulator in zip(variants, simulators, strict=True)
+    ]
+    key = question.key(trace.digest, columns)
+    known = _of_key(session, key.digest)
+    if known is None:
+        _check_room(session)
+        for variant in variants:
+            add_variant(session, variant)
+        known_before = not _add(session, question, trace, variants, key.digest)
+        row = _of_key(session, key.digest)
+        if row is None:
+            raise NotFound("the question was deleted with its trace; ask it again")
+        return row, not known_before
+    if known.state == "failed":
+        known.state, known.error, known.published_at = "queued", None, None
+        known.lost_count, known.finished_at = 0, None
+        known.attempt += 1
+        session.flush()
+    return known, False
+
+
+def _add(
+    session: Session,
+    question: questions.Question,
+    trace: Trace,
+    variants: Sequence[catalogue.Variant],
+    document_digest: str,
+) -> bool:
+    """Whether the row was made; two callers may ask the same at one time."""
+    asked = {
+        "question": question.to_dict(),
+        "variants": [variant.digest for variant in variants],
+    }
+    made = session.scalar(
+        insert(Question)
+        .values(
+            id=uuid7(),
+            project_id=project_of(session),
+            kind=question.kind,
+            trace_id=trace.id,
+            asked=asked,
+            document_digest=document_digest,
+            state="queued",
+            attempt=1,
+            lost_count=0,
+            published_at=sa.func.now(),
+            **maker_of(session)._asdict(),
+        )
+        .on_conflict_do_nothing(index_elements=[Question.project_id, Question.document_digest])
+        .returning(Question.id)
+    )
+    return made is not None
+
+
+def _check_room(session: Session) -> None:
+    count = session.scalar(
+        sa.select(sa.func.count()).select_from(Question).where(Question.state.in_(_OPEN))
+    )
+    if (count or 0) >= OPEN_MAX:
+        raise QuotaExceeded(f"{count} questions of this project wait already: wait for some")
+
+
+def _of_key(session: Session, document_digest: str) -> Question | None:
+    return session.scalars(
+        sa.select(Question).where(Question.document_digest == document_digest)
+    ).one_or_none()
+
+
+def of_keys(session: Session, document_digests: Collection[str]) -> Sequence[Question]:
+    """The project's questions that those documents answer."""
+    return session.scalars(
+        sa.select(Question).where(among(Question.document_digest, document_digests))
+    ).all()
+
+
+def get(session: Session, row_id: uuid.UUID) -> Question:
+    """The question of that id; raises :class:`~refault.errors.NotFound`."""
+    found = session.scalars(sa.select(Question).where(Question.id == row_id)).one_or_none()
+    if found is None:
+        raise NotFound(f"no question {row_id}")
+    return found
+
+
+def list_page(
+    session: Session,
+    *,
+    kind: str | None = None,
+    trace: Trace | None = None,
+    after: uuid.UUID | None,
+    limit: int,
+) -> Page[Question]:
+    """The project's questions, newest first."""
+    query = sa.select(Question)
+    if kind is not None:
+        query = query.where(Question.kind == kind)
+    if trace is not None:
+        query = query.where(Question.trace_id == trace.id)
+    return newest_first(session, query, Question.id, after=after, limit=limit)

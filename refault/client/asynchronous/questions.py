@@ -1,0 +1,62 @@
+"""Questions of runs: asked, awaited, read, listed."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, TypeVar
+
+from refault.client import question_calls
+from refault.client.waits import async_sleep
+
+if TYPE_CHECKING:
+    from refault.client import calls
+    from refault.client.documents import Page, QuestionDocument
+    from refault.client.uploads import Progress
+    from refault.questions import Question
+
+AnswerT = TypeVar("AnswerT")
+
+
+class AsyncQuestions(abc.ABC):
+    """Part of a client, which sends what is described here."""
+
+    @abc.abstractmethod
+    async def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
+        """Ask the service, and read its answer."""
+
+    async def ask(self, question: Question, trace: str, *variants: str) -> QuestionDocument:
+        """Ask a question of a trace, by id or digest, and of variants, as ``-v`` names them.
+
+        Equal questions are one: its answer is kept, and one that failed is tried again.
+        """
+        return await self._send(question_calls.ask(question, trace, *variants))
+
+    async def get_question(self, question: str) -> QuestionDocument:
+        """One question by id, with its answer once it is done."""
+        return await self._send(question_calls.get_question(question))
+
+    async def list_questions(
+        self,
+        *,
+        kind: str | None = None,
+        trace: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[QuestionDocument]:
+        """One page of questions, newest first, without their answers."""
+        call = question_calls.list_questions(kind=kind, trace=trace, limit=limit, cursor=cursor)
+        return await self._send(call)
+
+    async def wait_for_question(
+        self, question: str, *, progress: Progress | None = None
+    ) -> QuestionDocument:
+        """The question once it is answered or failed; ``progress(done, total)`` in bytes read."""
+        pause = question_calls.FIRST_PAUSE_S
+        while True:
+            found = await self._send(question_calls.get_question(question))
+            if progress is not None:
+                progress(found["bytes_done"], found["bytes_total"])
+            if found["state"] not in question_calls.OPEN_STATES:
+                return found
+            await async_sleep(pause)
+            pause = question_calls.longer(pause)

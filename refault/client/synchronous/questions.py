@@ -1,0 +1,63 @@
+# Generated from refault/client/asynchronous/questions.py by `make client`: change it there.
+"""Questions of runs: asked, awaited, read, listed."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, TypeVar
+
+from refault.client import question_calls
+from refault.client.waits import sleep
+
+if TYPE_CHECKING:
+    from refault.client import calls
+    from refault.client.documents import Page, QuestionDocument
+    from refault.client.uploads import Progress
+    from refault.questions import Question
+
+AnswerT = TypeVar("AnswerT")
+
+
+class Questions(abc.ABC):
+    """Part of a client, which sends what is described here."""
+
+    @abc.abstractmethod
+    def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
+        """Ask the service, and read its answer."""
+
+    def ask(self, question: Question, trace: str, *variants: str) -> QuestionDocument:
+        """Ask a question of a trace, by id or digest, and of variants, as ``-v`` names them.
+
+        Equal questions are one: its answer is kept, and one that failed is tried again.
+        """
+        return self._send(question_calls.ask(question, trace, *variants))
+
+    def get_question(self, question: str) -> QuestionDocument:
+        """One question by id, with its answer once it is done."""
+        return self._send(question_calls.get_question(question))
+
+    def list_questions(
+        self,
+        *,
+        kind: str | None = None,
+        trace: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[QuestionDocument]:
+        """One page of questions, newest first, without their answers."""
+        call = question_calls.list_questions(kind=kind, trace=trace, limit=limit, cursor=cursor)
+        return self._send(call)
+
+    def wait_for_question(
+        self, question: str, *, progress: Progress | None = None
+    ) -> QuestionDocument:
+        """The question once it is answered or failed; ``progress(done, total)`` in bytes read."""
+        pause = question_calls.FIRST_PAUSE_S
+        while True:
+            found = self._send(question_calls.get_question(question))
+            if progress is not None:
+                progress(found["bytes_done"], found["bytes_total"])
+            if found["state"] not in question_calls.OPEN_STATES:
+                return found
+            sleep(pause)
+            pause = question_calls.longer(pause)

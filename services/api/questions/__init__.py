@@ -1,0 +1,1 @@
+"""Questions: what is asked of a trace beyond results, and answered by workers."""
