@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from db.errors import QuotaExceeded
 from db.identifiers import uuid7
 from db.models import Question, Trace
-from db.repositories.pagination import Page, among, newest_first
+from db.repositories.pagination import Page, newest_first
 from db.repositories.patch_sets import add_variant
 from db.scope import maker_of, project_of
 from refault import catalogue, questions
@@ -49,11 +50,20 @@ def ask(
         _check_room(session)
         for variant in variants:
             add_variant(session, variant)
-        known_before = not _add(session, question, trace, variants, key.digest)
+        # Two callers may ask the same at one time: one of them makes the row.
+        made = session.scalar(
+            insert(Question)
+            .values(
+                **_values(session, question, trace, variants, key.digest),
+                published_at=sa.func.now(),
+            )
+            .on_conflict_do_nothing(index_elements=[Question.project_id, Question.document_digest])
+            .returning(Question.id)
+        )
         row = _of_key(session, key.digest)
         if row is None:
             raise NotFound("the question was deleted with its trace; ask it again")
-        return row, not known_before
+        return row, made is not None
     if known.state == "failed":
         known.state, known.error, known.published_at = "queued", None, None
         known.lost_count, known.finished_at = 0, None
@@ -62,37 +72,59 @@ def ask(
     return known, False
 
 
-def _add(
+def ask_all(
+    session: Session,
+    question: questions.Question,
+    cells: Sequence[tuple[Trace, catalogue.Variant, str]],
+) -> list[uuid.UUID]:
+    """Ask one question of many runs, each a trace, a variant and its simulator.
+
+    Answers the rows that are new to the project. The variants have rows already. Nothing is
+    refused: whoever asks bounds their number.
+    """
+    keys = [
+        question.key(trace.digest, [questions.Column(variant.digest, simulator)]).digest
+        for trace, variant, simulator in cells
+    ]
+    values = [
+        _values(session, question, trace, [variant], key)
+        for (trace, variant, _), key in zip(cells, keys, strict=True)
+    ]
+    if not values:
+        return []
+    made = session.scalars(
+        insert(Question)
+        .values(published_at=sa.func.now())
+        .on_conflict_do_nothing(index_elements=[Question.project_id, Question.document_digest])
+        .returning(Question.id),
+        values,
+    )
+    return list(made)
+
+
+def _values(
     session: Session,
     question: questions.Question,
     trace: Trace,
     variants: Sequence[catalogue.Variant],
     document_digest: str,
-) -> bool:
-    """Whether the row was made; two callers may ask the same at one time."""
+) -> dict[str, Any]:
     asked = {
         "question": question.to_dict(),
         "variants": [variant.digest for variant in variants],
     }
-    made = session.scalar(
-        insert(Question)
-        .values(
-            id=uuid7(),
-            project_id=project_of(session),
-            kind=question.kind,
-            trace_id=trace.id,
-            asked=asked,
-            document_digest=document_digest,
-            state="queued",
-            attempt=1,
-            lost_count=0,
-            published_at=sa.func.now(),
-            **maker_of(session)._asdict(),
-        )
-        .on_conflict_do_nothing(index_elements=[Question.project_id, Question.document_digest])
-        .returning(Question.id)
-    )
-    return made is not None
+    return {
+        "id": uuid7(),
+        "project_id": project_of(session),
+        "kind": question.kind,
+        "trace_id": trace.id,
+        "asked": asked,
+        "document_digest": document_digest,
+        "state": "queued",
+        "attempt": 1,
+        "lost_count": 0,
+        **maker_of(session)._asdict(),
+    }
 
 
 def _check_room(session: Session) -> None:
@@ -107,13 +139,6 @@ def _of_key(session: Session, document_digest: str) -> Question | None:
     return session.scalars(
         sa.select(Question).where(Question.document_digest == document_digest)
     ).one_or_none()
-
-
-def of_keys(session: Session, document_digests: Collection[str]) -> Sequence[Question]:
-    """The project's questions that those documents answer."""
-    return session.scalars(
-        sa.select(Question).where(among(Question.document_digest, document_digests))
-    ).all()
 
 
 def get(session: Session, row_id: uuid.UUID) -> Question:

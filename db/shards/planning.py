@@ -18,9 +18,10 @@ from db.models.batches import BATCH_FINAL_STATES, PRIORITY_DEFAULT
 from db.repositories import batch_events, projects, results, simulators, webhooks
 from db.repositories.patch_sets import add_variant, to_catalogue
 from db.scope import EVERYWHERE, project_of
-from db.shards import cutting, refusals
-from db.shards.messages import ShardMessage
+from db.shards import auditing, cutting, refusals
+from db.shards.messages import QuestionMessage, ShardMessage
 from refault import catalogue
+from refault.audits import Level
 from refault.errors import EmptyBatch, InvalidParameter
 from refault.lineage import present_name
 
@@ -37,6 +38,7 @@ class PlannedBatch:
     batch: Batch
     messages: tuple[ShardMessage, ...]
     created: bool
+    audits: tuple[QuestionMessage, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Request:
     simulators: Mapping[str, str]
     recompute: bool
     priority: int
+    # How closely every run is audited; None: not at all.
+    audit: Level | None = None
 
     @property
     def variants(self) -> dict[str, catalogue.Variant]:
@@ -97,6 +101,7 @@ class Request:
                 for column in self.columns
             ],
             (self.plan, self.simulators, self.recompute),
+            None if self.audit is None else self.audit.word,
         )
 
 
@@ -111,6 +116,7 @@ def expand(
     make: catalogue.Make = catalogue.resolve,
     recompute: bool = False,
     priority: int = PRIORITY_DEFAULT,
+    audit: Level | None = None,
 ) -> Request:
     """Expand a request into traces × columns; writes nothing.
 
@@ -154,7 +160,9 @@ def expand(
         simulators=_chosen([column.variant.engine for column in expansion.columns], simulators),
         recompute=recompute,
         priority=priority,
+        audit=audit,
     )
+    auditing.check(audit, request.run_count)
     if len(unrunnable) == request.run_count:
         reason = next(iter(unrunnable.values()))
         raise EmptyBatch(f"the batch has nothing to run: no engine can replay it: {reason}")
@@ -206,6 +214,7 @@ def write(
         plan=request.plan,
         recompute=request.recompute,
         priority=request.priority,
+        audit_level=None if request.audit is None else request.audit.word,
         refused=[dataclasses.asdict(refusal) for refusal in request.refused],
         request_id=request_id,
         trace_context=trace_context,
@@ -232,7 +241,17 @@ def write(
         ending = "batch.failed" if batch.state == "failed" else "batch.finished"
         webhooks.announce(session, ending, batch)
     return PlannedBatch(
-        batch, tuple(ShardMessage(shard.id, shard.attempt) for shard in shards), created=True
+        batch,
+        tuple(ShardMessage(shard.id, shard.attempt) for shard in shards),
+        created=True,
+        audits=auditing.ask(
+            session,
+            request.audit,
+            request.traces,
+            request.variants.values(),
+            request.simulators,
+            request.unrunnable,
+        ),
     )
 
 
@@ -253,6 +272,7 @@ def content_digest_of(session: Session, batch: Batch) -> str:
         list(digests),
         [(row.label, str(row.patch_set_id), row.variant_digest) for row in columns],
         (batch.plan, batch.simulators, batch.recompute),
+        batch.audit_level,
     )
 
 
@@ -260,11 +280,14 @@ def _content_digest(
     trace_digests: Sequence[str],
     columns: Sequence[tuple[str, str, str]],
     kind: tuple[str, Mapping[str, str], bool],
+    audit_level: str | None,
 ) -> str:
     plan, simulators, recompute = kind
     # Under their present names, so that a request of a release with other ones is the same.
     names = [present_name(digest) for digest in simulators.values()]
-    document = json.dumps([trace_digests, columns, (plan, *names, recompute)])
+    told = [trace_digests, columns, (plan, *names, recompute)]
+    # Left out of a batch without audits, so that it is the same as before there were any.
+    document = json.dumps(told if audit_level is None else [*told, audit_level])
     return hashlib.sha256(document.encode()).hexdigest()
 
 

@@ -22,7 +22,11 @@ from refault.catalogue.model import (
     kernel_label,
 )
 from refault.catalogue.named import GOLDEN, MERGED, NAMED, SEED_SERIES
-from refault.catalogue.notation import patch_set_from_text, patch_set_to_text
+from refault.catalogue.notation import (
+    kernel_patches_by_number,
+    patch_set_from_text,
+    patch_set_to_text,
+)
 from refault.catalogue.plans import (
     AXES,
     BUILD_PLANS,
@@ -83,6 +87,7 @@ __all__ = [
     "golden_names",
     "is_kernel",
     "kernel_label",
+    "kernel_patches_by_number",
     "patch_document",
     "patch_set_from_text",
     "patch_set_to_text",

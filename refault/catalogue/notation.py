@@ -21,9 +21,12 @@ second, and after how many operations they alternate.
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 from refault.catalogue.bases import ARCHITECTURE, BASES
 from refault.catalogue.entries import PATCHES
-from refault.catalogue.model import Parameters, PatchSet, is_kernel
+from refault.catalogue.model import KERNEL, Parameters, PatchSet, is_kernel
 from refault.catalogue.named import NAMED
 from refault.catalogue.resolve import get_patch
 from refault.errors import InvalidParameter, UnknownPatch
@@ -51,6 +54,30 @@ def patch_set_to_text(patch_set: PatchSet) -> str:
     if patch_set.base != BASES[0].id or not words:
         words.insert(0, patch_set.base)
     return ",".join(("+".join(words), *patch_set.parameters.to_words()))
+
+
+def kernel_patches_by_number(wanted: PatchSet) -> PatchSet:
+    """``kernel:mine+1..3`` as the service has it: base ``kernel:mine``, patches by number.
+
+    Any other patch set stays as it is.
+
+    Raises:
+        InvalidParameter: a patch is not named by number.
+    """
+    if not is_kernel(wanted.base):
+        return wanted
+    name, *words = wanted.base.removeprefix(KERNEL).split("+")
+    numbers: list[str] = []
+    for word in words:
+        found = re.fullmatch(r"([0-9]{1,4})(?:\.\.([0-9]{1,4}))?", word)
+        if found is None:
+            raise InvalidParameter(
+                f"{wanted.base}: patches of a kernel are named by number, such as "
+                f"{KERNEL}{name}+1..3 or {KERNEL}{name}+1+3"
+            )
+        first, last = int(found[1]), int(found[2] or found[1])
+        numbers += [str(number) for number in range(first, last + 1)]
+    return dataclasses.replace(wanted, base=f"{KERNEL}{name}", patches=tuple(numbers))
 
 
 def _code(code: str) -> tuple[str, tuple[str, ...]]:

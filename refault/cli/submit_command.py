@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from refault.catalogue import KERNEL, PatchSet, is_kernel, patch_set_from_text, resolve
+from refault.audits import LEVELS
+from refault.catalogue import (
+    is_kernel,
+    kernel_patches_by_number,
+    patch_set_from_text,
+    resolve,
+)
 from refault.cli import kernel_columns, names
 from refault.cli.kernel_columns import Wish
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
@@ -83,6 +88,15 @@ WithPriority = Annotated[
     int | None, typer.Option(help="The highest number runs first.", min=0, show_default=False)
 ]
 WithDryRun = Annotated[bool, typer.Option("--dry-run", help="Print an estimate and start nothing.")]
+WithAudit = Annotated[
+    str | None,
+    typer.Option(
+        help="Check the invariants of every run: sampled, flush or every. Verdicts then say what "
+        "a patch breaks and what it repairs.",
+        metavar="LEVEL",
+        show_default=False,
+    ),
+]
 WithWait = Annotated[
     bool, typer.Option("--wait", help="Watch it; exit with the verdict's exit code.")
 ]
@@ -103,6 +117,7 @@ def submit(
     recompute: WithRecompute = False,
     axes: WithAxes = [],  # noqa: B006
     priority: WithPriority = None,
+    audit: WithAudit = None,
     dry_run: WithDryRun = False,
     wait: WithWait = False,
     as_json: AsJson = False,
@@ -122,12 +137,16 @@ def submit(
     Examples:
       refault submit linux61-boot-1cpu --patches series --plan series --wait
 
+      refault submit linux61-boot-1cpu -p base -p p3 --audit flush --wait
+
       refault submit linux61-boot-1cpu --kernel ~/linux --mail my.mbox --plan series --wait
 
       refault submit linux61-boot-1cpu --kernel mine --plan each -p base
     """
     if plan not in PLANS:
         raise InvalidRequest(f"--plan {plan}: expected one of {', '.join(PLANS)}")
+    if audit is not None and audit not in LEVELS[1:]:
+        raise InvalidRequest(f"--audit {audit}: expected one of {', '.join(LEVELS[1:])}")
     wish = Wish(kernel, kernel_name, tuple(mails), mail_version, sanitize)
     wish.check(plan, dry_run=dry_run)
     _check(patches, sets, name, has_kernel=bool(kernel))
@@ -147,7 +166,7 @@ def submit(
                 as_json=as_json,
             )
             return
-        batch = client.submit_batch(trace_ids, set_ids, recompute=recompute, **told)
+        batch = client.submit_batch(trace_ids, set_ids, recompute=recompute, audit=audit, **told)
         if not (as_json and wait):
             _show(client, batch, own, as_json=as_json)
         if wait:
@@ -190,31 +209,13 @@ def _axis_value(name: str, value: str) -> Any:
 
 def _made(client: Client, text: str, name: str) -> Any:
     """The patch set of a text; the one that is there if there is one of that name and content."""
-    wanted = _on_service(patch_set_from_text(text))
+    wanted = kernel_patches_by_number(patch_set_from_text(text))
     return client.create_patch_set(
         name or text,
         base=wanted.base,
         patches=wanted.patches,
         parameters=wanted.parameters.to_dict(),  # type: ignore[arg-type]
     )
-
-
-def _on_service(wanted: PatchSet) -> PatchSet:
-    """``kernel:mine+1..3`` as the service has it: its base, and patches by number."""
-    if not is_kernel(wanted.base):
-        return wanted
-    name, *words = wanted.base.removeprefix(KERNEL).split("+")
-    numbers: list[str] = []
-    for word in words:
-        found = re.fullmatch(r"([0-9]{1,4})(?:\.\.([0-9]{1,4}))?", word)
-        if found is None:
-            raise InvalidRequest(
-                f"-p {wanted.base}: patches of a kernel are named by number, such as "
-                f"{KERNEL}{name}+1..3 or {KERNEL}{name}+1+3"
-            )
-        first, last = int(found[1]), int(found[2] or found[1])
-        numbers += [str(number) for number in range(first, last + 1)]
-    return dataclasses.replace(wanted, base=f"{KERNEL}{name}", patches=tuple(numbers))
 
 
 def _show(

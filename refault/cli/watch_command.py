@@ -8,7 +8,7 @@ import typer
 
 from refault.cli.files import no_file
 from refault.cli.outcome import outcome_of
-from refault.cli.progress import progress_bars
+from refault.cli.progress import Bars, progress_bars
 from refault.cli.service import WithTimeout, WithToken, WithUrl, connect
 from refault.cli.terminal import print_error, print_json
 from refault.client import shapes
@@ -18,6 +18,8 @@ from refault.errors import Refused
 from refault.printable import printable
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from refault.client import BatchEvent, Client
 
 
@@ -41,8 +43,8 @@ def watch(
 ) -> None:
     """Watch a batch until it is over, then print its verdict.
 
-    A lost connection is resumed. Exit code 0: nothing got worse; 1: the verdict is a regression
-    or worse; 5: the batch ended without all its results.
+    A batch with audits is over when these are. A lost connection is resumed. Exit code 0: nothing
+    got worse; 1: the verdict is a regression or worse; 5: the batch ended without all its results.
 
     Example: refault watch b-7k3f
     """
@@ -70,6 +72,7 @@ def follow(client: Client, batch: str, *, as_json: bool) -> int:
                 done, total = _place(progress)
                 text = f"{batch} {event.data['state']} {progress['finished']}/{progress['total']}"
                 bars.update(task, description=text, completed=done, total=total)
+            _await_audits(client, batch, bars)
     except KeyboardInterrupt:
         print_error(
             f"the batch continues; `refault watch {batch}` follows it again, "
@@ -82,6 +85,17 @@ def follow(client: Client, batch: str, *, as_json: bool) -> int:
     else:
         outcome.show()
     return outcome.exit_code
+
+
+def _await_audits(client: Client, batch: str, bars: Bars) -> None:
+    task: list[TaskID] = []
+
+    def progress(done: int, total: int) -> None:
+        if not task:
+            task.append(bars.add_task(f"{batch} audits", total=total))
+        bars.update(task[0], completed=done, total=total)
+
+    client.wait_for_audits(batch, progress=progress)
 
 
 def _print_event(event: BatchEvent) -> None:

@@ -198,12 +198,22 @@ class BatchSummaryDocument(TypedDict):
     notice: NotRequired[str | None]
 
 
+class AuditsDocument(TypedDict):
+    """How far the audits of a batch are."""
+
+    level: str
+    total: int
+    done: int
+    failed: int
+
+
 class BatchDocument(BatchSummaryDocument):
     """Traces × patch sets, all of them; ``notice`` says what is odd."""
 
     columns: list[ColumnDocument]
     refused: list[dict[str, str]]
     retryable_count: int
+    audits: NotRequired[AuditsDocument | None]
 
 
 class ComparisonPageDocument(TypedDict):

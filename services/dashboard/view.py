@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from refault.client import BatchDocument
 from refault.compare.chart import CELLS_MAX, cell_count
 from refault.compare.titles import WRONG, engine_word
+from services.dashboard.audits import audit_of, audits_of
 from services.dashboard.cells import Cell, Change
 from services.dashboard.conclusion import conclusion
 from services.dashboard.formats import change, counted, grouped
@@ -81,6 +82,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "simulators": batch["simulators"],
         "has_engines": _has_engines(batch),
         "is_stale": batch["is_stale"],
+        "audits": audits_of(batch),
         "alarms": counted(batch["integrity_alarms"], "cell") if batch["integrity_alarms"] else "",
         "going_on": _going_on(batch),
         "shares": [],
@@ -222,6 +224,7 @@ def _trace(
             if column["reason"] and not (is_running and verdict == _MISSING)
         ],
         "findings": [found for column in columns if (found := _findings(column))],
+        "audit": audit_of(comparison),
         "chart": f"{place.address}.svg{query}" if is_charted and not is_crowded else None,
         "no_chart": f"No chart: it would have more than {grouped(CELLS_MAX)} cells. The table "
         "above has the numbers."

@@ -187,7 +187,15 @@ async def test_a_batch_of_another_projects_things_is_refused(site, rows, walk):
         answer = await caller.post("/api/v1/batches", json=body)
         listed = [
             (await caller.get(f"/api/v1/{noun}")).json()["items"]
-            for noun in ("traces", "batches", "patch_sets", "kernels", "tokens", "members")
+            for noun in (
+                "traces",
+                "batches",
+                "patch_sets",
+                "kernels",
+                "questions",
+                "tokens",
+                "members",
+            )
         ]
     assert answer.status_code == 404
     assert SERIES not in answer.text

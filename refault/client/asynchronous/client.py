@@ -244,8 +244,12 @@ class AsyncServiceClient(AsyncTeam, AsyncKernels, AsyncQuestions, AsyncBatchResu
         trace_query: Mapping[str, Any] | None = None,
         priority: int | None = None,
         recompute: bool = False,
+        audit: str | None = None,
     ) -> BatchDocument:
-        """Plan and start a batch: traces by id or digest × patch sets by id."""
+        """Plan and start a batch: traces by id or digest × patch sets by id.
+
+        ``audit`` (``sampled``, ``flush``, ``every``) has the invariants of every run checked.
+        """
         call = calls.submit_batch(
             traces,
             patch_sets,
@@ -254,6 +258,7 @@ class AsyncServiceClient(AsyncTeam, AsyncKernels, AsyncQuestions, AsyncBatchResu
             trace_query=trace_query,
             priority=priority,
             recompute=recompute,
+            audit=audit,
         )
         return await self._send(call)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING, TypeVar
 
-from refault.client import question_calls
+from refault.client import calls, question_calls
 from refault.client.waits import async_sleep
 
 if TYPE_CHECKING:
-    from refault.client import calls
-    from refault.client.documents import Page, QuestionDocument
+    from refault.client.documents import BatchDocument, Page, QuestionDocument
     from refault.client.uploads import Progress
     from refault.questions import Question
 
@@ -58,5 +57,21 @@ class AsyncQuestions(abc.ABC):
                 progress(found["bytes_done"], found["bytes_total"])
             if found["state"] not in question_calls.OPEN_STATES:
                 return found
+            await async_sleep(pause)
+            pause = question_calls.longer(pause)
+
+    async def wait_for_audits(
+        self, batch: str, *, progress: Progress | None = None
+    ) -> BatchDocument:
+        """The batch once its audits are over, or at once if it has none; ``progress`` in audits."""
+        pause = question_calls.FIRST_PAUSE_S
+        while True:
+            found = await self._send(calls.get_batch(batch))
+            audits = found.get("audits")
+            over = 0 if audits is None else audits["done"] + audits["failed"]
+            if audits is None or over >= audits["total"]:
+                return found
+            if progress is not None:
+                progress(over, audits["total"])
             await async_sleep(pause)
             pause = question_calls.longer(pause)

@@ -245,8 +245,12 @@ class Client(Team, Kernels, Questions, BatchResults):
         trace_query: Mapping[str, Any] | None = None,
         priority: int | None = None,
         recompute: bool = False,
+        audit: str | None = None,
     ) -> BatchDocument:
-        """Plan and start a batch: traces by id or digest × patch sets by id."""
+        """Plan and start a batch: traces by id or digest × patch sets by id.
+
+        ``audit`` (``sampled``, ``flush``, ``every``) has the invariants of every run checked.
+        """
         call = calls.submit_batch(
             traces,
             patch_sets,
@@ -255,6 +259,7 @@ class Client(Team, Kernels, Questions, BatchResults):
             trace_query=trace_query,
             priority=priority,
             recompute=recompute,
+            audit=audit,
         )
         return self._send(call)
 

@@ -7,11 +7,20 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from db.models import Batch
-from db.repositories import batch_lists, batches, comparisons, patch_sets, results, simulators
+from db.repositories import (
+    audits,
+    batch_lists,
+    batches,
+    comparisons,
+    patch_sets,
+    results,
+    simulators,
+)
 from db.repositories.comparisons import TraceName
 from db.shards import reopening
 from services.api.batches.refusals import refused_variants
 from services.api.batches.schemas import (
+    Audits,
     BatchContents,
     BatchDetail,
     BatchSummary,
@@ -87,8 +96,16 @@ def contents_of(
             "columns": batch.columns,
             "refused": batch.refused,
             "progress": progress_of(batches.glance(session, batch.id)),
+            "audits": _audits(session, batch, traces),
         }
     )
+
+
+def _audits(session: Session, batch: Batch, traces: Sequence[TraceName]) -> Audits | None:
+    found = audits.progress(session, batch, traces)
+    if found is None:
+        return None
+    return Audits(level=str(batch.audit_level), **found._asdict())
 
 
 def progress_of(glance: Row[Any]) -> Progress:

@@ -10,6 +10,7 @@ from db.repositories import patch_sets, programs, projects, simulators, traces
 from db.scope import project_of
 from db.shards import planning
 from refault import catalogue
+from refault.audits import Level
 from refault.errors import CatalogueError, EmptyBatch, InvalidParameter, UnknownBase
 from services.api.batches.refusals import refused_variants
 from services.api.batches.schemas import Axes, BatchBody
@@ -40,6 +41,7 @@ def expanded(session: Session, body: BatchBody, limits: Limits) -> planning.Requ
             make=programs.resolver(session),
             recompute=body.recompute,
             priority=body.priority,
+            audit=None if body.audit is None else Level(body.audit),
         )
     except CatalogueError as error:
         raise PointedError(error, [_place(error)]) from error
@@ -96,6 +98,8 @@ def _place(error: CatalogueError) -> str:
     if isinstance(error, UnknownBase):
         return "/axes/base"
     if isinstance(error, InvalidParameter):
+        if str(error).startswith("audit:"):
+            return "/audit"
         field = str(error).partition(":")[0].removeprefix("axes").removeprefix(".")
         field = field.partition(".")[0]
         return f"/axes/{field}" if field in catalogue.AXES else "/axes"

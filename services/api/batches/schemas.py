@@ -71,6 +71,11 @@ class BatchBody(Body):
     priority: int = Field(
         PRIORITY_DEFAULT, ge=0, le=PRIORITY_MAX, description="The highest number runs first"
     )
+    audit: Literal["sampled", "flush", "every"] | None = Field(
+        None,
+        description="Check the invariants of every run, this closely: verdicts then say what a "
+        "patch breaks and what it repairs",
+    )
     recompute: bool = Field(
         default=False, description="Compute known results again, and raise an alarm if bytes differ"
     )
@@ -115,6 +120,15 @@ class Progress(Document):
     finished: int
     events_done: int | None = Field(None, description="Of the events to be replayed")
     events_total: int | None = None
+
+
+class Audits(Document):
+    """How far the audits of a batch are; cells that an engine refuses have none."""
+
+    level: str = Field(description="sampled-EVERY-SEED, flush or every")
+    total: int
+    done: int
+    failed: int = Field(description="`GET /api/v1/questions?kind=audit` says why")
 
 
 class Refusal(Document):
@@ -188,6 +202,7 @@ class BatchContents(BatchSummary):
         description="What the plan asked for and is not run: it makes no machine, "
         "or its engine cannot replay the trace"
     )
+    audits: Audits | None = Field(None, description="null: its runs are not audited")
     retryable_count: int = Field(
         description="Failed runs that a retry runs again: not those that an engine refuses, "
         "and none of a stale batch"

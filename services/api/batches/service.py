@@ -51,6 +51,7 @@ def submit(resources: Resources, body: BatchBody) -> tuple[BatchDetail, bool]:
         extra={"fields": {"batch": document.code}},
     )
     sent_count = resources.sender.publish(planned.messages)
+    resources.sender.publish(planned.audits)
     document.notice = _notice(planned, sent_count)
     return document, planned.created
 

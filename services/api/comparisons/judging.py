@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.orm import Session
 
 from db.models import Batch, BatchColumn
-from db.repositories import comparisons, thresholds
+from db.repositories import audits, comparisons, thresholds
 from db.repositories.comparisons import Cell, FullCell, TraceName
+from refault.audits import AuditReport
 from refault.compare import (
     Column,
     Comparison,
@@ -66,6 +67,7 @@ def judged(
     groups = _grouped(batch.columns, base)
     only = traces[0].id if len(traces) == 1 else None
     cells = comparisons.cells(session, batch.id, only)
+    reports = audits.reports(session, batch, traces)
     labels = [group.label for group in groups]
     digests = [group.variant_digest for group in groups]
     found = tuple(
@@ -74,7 +76,13 @@ def judged(
             trace.digest,
             labels,
             digests,
-            judge([_evidence(cells[trace.id][digest]) for digest in digests], threshold),
+            judge(
+                [
+                    _evidence(cells[trace.id][digest], reports.get((trace.id, digest)))
+                    for digest in digests
+                ],
+                threshold,
+            ),
         )
         for trace in traces
     )
@@ -100,9 +108,17 @@ def comparisons_of(
         ComparisonError: there is no such column.
     """
     cells = comparisons.full_cells(session, batch.id, [trace.id for trace in traces])
+    reports = audits.reports(session, batch, traces)
     return tuple(
         compare(
-            [_column(column, cells[trace.id][column.variant_digest]) for column in batch.columns],
+            [
+                _column(
+                    column,
+                    cells[trace.id][column.variant_digest],
+                    reports.get((trace.id, column.variant_digest)),
+                )
+                for column in batch.columns
+            ],
             base=base,
             trace_name=trace.name,
             trace_digest=trace.digest,
@@ -135,11 +151,11 @@ def threshold_of(session: Session) -> Threshold:
     )
 
 
-def _evidence(cell: Cell) -> Evidence:
-    return Evidence(cell.facts, cell.state, _alarm(cell), _last_line(cell.error))
+def _evidence(cell: Cell, audit: AuditReport | None) -> Evidence:
+    return Evidence(cell.facts, cell.state, _alarm(cell), _last_line(cell.error), audit)
 
 
-def _column(column: BatchColumn, cell: FullCell) -> Column:
+def _column(column: BatchColumn, cell: FullCell, audit: AuditReport | None) -> Column:
     return Column(
         label=column.label,
         variant_name=column.variant.name,
@@ -151,6 +167,7 @@ def _column(column: BatchColumn, cell: FullCell) -> Column:
         error=_last_line(cell.error),
         stored_digest=cell.result_digest,
         engine=column.variant.engine,
+        audit=audit,
     )
 
 

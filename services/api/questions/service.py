@@ -42,7 +42,8 @@ def ask(
         for index, text in enumerate(body.texts):
             place = f"/variants/{index}" if isinstance(body, DivergenceBody) else "/variant"
             with pointing_at(place):
-                variants.append(resolve(catalogue.patch_set_from_text(text)))
+                wanted = catalogue.patch_set_from_text(text)
+                variants.append(resolve(catalogue.kernel_patches_by_number(wanted)))
                 _check_inspectable(question, variants[-1])
         row, is_new = questions.ask(
             session, question, trace, variants, _simulators(session, variants)

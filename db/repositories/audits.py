@@ -1,0 +1,75 @@
+"""Audits of a batch: which documents they are, how many are there, and what they found."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgpack
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from db.models import Batch, Question
+from db.repositories import documents
+from db.repositories.comparisons import TraceName
+from db.repositories.pagination import among
+from refault.audits import AuditReport
+from refault.documents import DocumentKey
+from refault.lineage import present_name
+
+KIND = "audit"
+Cell = tuple[uuid.UUID, str]
+"""A trace's id, and the digest of a variant."""
+
+
+class Progress(NamedTuple):
+    """How many audits of a batch are in which state; ``total`` are all."""
+
+    total: int
+    done: int
+    failed: int
+
+
+def digests_of(batch: Batch, traces: Iterable[TraceName]) -> dict[Cell, str]:
+    """The document of each cell of the batch; none if it is not audited."""
+    level = batch.audit_level
+    if level is None:
+        return {}
+    engines = {column.variant_digest: column.variant.engine for column in batch.columns}
+    versions = {engine: present_name(digest) for engine, digest in batch.simulators.items()}
+    return {
+        (trace.id, variant): DocumentKey(KIND, level, trace.digest, variant, versions[name]).digest
+        for trace in traces
+        for variant, name in engines.items()
+    }
+
+
+def reports(
+    session: Session, batch: Batch, traces: Sequence[TraceName]
+) -> Mapping[Cell, AuditReport]:
+    """The audits that are there, by cell."""
+    digests = digests_of(batch, traces)
+    found = documents.bodies(session, list(digests.values())) if digests else {}
+    return {
+        cell: AuditReport.from_dict(msgpack.unpackb(found[digest])["answer"])
+        for cell, digest in digests.items()
+        if digest in found
+    }
+
+
+def progress(session: Session, batch: Batch, traces: Iterable[TraceName]) -> Progress | None:
+    """How far the audits of a batch are; None if it is not audited.
+
+    Cells that an engine refuses have no question, and are not counted.
+    """
+    digests = digests_of(batch, traces)
+    if not digests:
+        return None
+    query = (
+        sa.select(Question.state, sa.func.count())
+        .where(among(Question.document_digest, list(digests.values())))
+        .group_by(Question.state)
+    )
+    counts = {row.state: int(row[1]) for row in session.execute(query)}
+    return Progress(sum(counts.values()), counts.get("done", 0), counts.get("failed", 0))

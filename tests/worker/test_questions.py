@@ -1,0 +1,188 @@
+"""Questions as workers answer them: by the real engines, under a fence, once for each project."""
+
+import time
+
+import msgpack
+import pytest
+import sqlalchemy as sa
+
+from db import questions as work
+from db.leased import RowFence
+from db.models import Document, Question
+from db.questions import QUEUE
+from db.repositories import projects, questions, trace_deletion, traces
+from db.session import transaction as of_all
+from db.shards.messages import QuestionMessage
+from refault import catalogue
+from refault.audits import AuditReport, Level
+from refault.diverge.around import plain
+from refault.engines import get_engine
+from refault.engines.audit import auditing
+from refault.errors import Unavailable
+from refault.inspect.inspecting import look, timeline_of
+from refault.questions import Between, Where
+from refault.questions import Question as Asked
+from tests.builders import transaction
+from worker import answering
+from worker.questions import process_died, run, take_turn
+from worker.sweep import sweep
+
+AUDIT = Asked(Level("every"))
+P3 = catalogue.resolve(catalogue.patch_set_from_text("p3"))
+
+
+@pytest.fixture
+def ask(room):
+    def ask(question=AUDIT, *names, trace=None, project=None):
+        variants = [
+            catalogue.resolve(catalogue.patch_set_from_text(name)) for name in names or ("p3",)
+        ]
+        digests = [get_engine(variant.engine).digest for variant in variants]
+        opened = transaction(room.engine) if project is None else of_all(room.engine, project)
+        with opened as session:
+            found = traces.get(session, room.digest)
+            row, _ = questions.ask(session, question, found, variants, digests)
+            return row.id
+
+    return ask
+
+
+def read(room, row_id):
+    with of_all(room.engine) as session:
+        row = session.get_one(Question, row_id)
+        body = session.scalar(
+            sa.select(Document.body).where(Document.digest == row.document_digest)
+        )
+        return row, None if body is None else msgpack.unpackb(body)
+
+
+def test_an_audit_is_answered_as_the_engine_alone_would(room, ask, small_trace):
+    row_id = ask()
+    assert run(room.resources)
+    row, document = read(room, row_id)
+    [expected] = auditing.audit(small_trace, [P3], Level("every"))
+    assert (row.state, row.error, row.attempt) == ("done", None, 1)
+    assert AuditReport.from_dict(document["answer"]) == expected
+    assert "under p3" in document["text"]
+    assert not run(room.resources), "nothing waits any more"
+
+
+def test_a_divergence_and_an_inspection_are_answered(room, ask, small_trace):
+    both = ask(Asked(Between("exits")), "base", "walk"), ask(Asked(Where(operation=40, gva=0)))
+    assert take_turn(room.resources) == 2
+    (first, divergence), (second, view) = (read(room, row_id) for row_id in both)
+    assert (first.state, second.state) == ("failed", "done")
+    assert "no such counter" in first.error
+    assert divergence is None
+    expected = look(timeline_of(small_trace, P3), Where(operation=40, gva=0))
+    assert view["answer"] == plain(expected)
+    assert f"{room.digest[:12]}.rft -v p3 --at-operation 40 --gva 0x0" in view["text"]
+
+
+def test_two_variants_that_do_not_differ_say_so(room, ask):
+    row_id = ask(Asked(Between()), "base", "p2")
+    run(room.resources)
+    _, document = read(room, row_id)
+    assert document["answer"]["divergences"] == []
+
+
+def test_equal_questions_are_one(room, ask):
+    first = ask()
+    assert ask() == first
+    run(room.resources)
+    assert ask() == first
+    assert not run(room.resources)
+    assert ask(Asked(Level("flush"))) != first
+    assert ask(AUDIT, "base") != first
+
+
+def test_a_question_that_failed_is_tried_again_when_it_is_asked_again(room, ask):
+    question = Asked(Where(operation=1 << 40))
+    row_id = ask(question)
+    run(room.resources)
+    row, _ = read(room, row_id)
+    assert row.state == "failed"
+    assert "beyond the end" in row.error
+    assert ask(question) == row_id
+    row, _ = read(room, row_id)
+    assert (row.state, row.error, row.attempt) == ("queued", None, 2)
+
+
+def test_a_second_project_gets_its_own_answer_and_cannot_tell_that_there_was_one(room, ask):
+    ask()
+    run(room.resources)
+    with of_all(room.engine) as session:
+        second = projects.add(session, "second").id
+    with of_all(room.engine, second) as session:
+        given = {
+            name: getattr(room.trace, name)
+            for name in ("digest", "content", "guest_mode", "vcpu_count", "size_bytes")
+        }
+        given |= {name: getattr(room.trace, name) for name in ("event_count", "instruction_count")}
+        traces.add(session, **given, name="theirs", truncated=False, events_by_kind={}, header={})
+    row_id = ask(project=second)
+    computed = []
+    original = answering.answer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answering, "answer", lambda asked: computed.append(1) or original(asked))
+        assert run(room.resources)
+    assert computed == [1], "the time it takes tells nothing"
+    assert read(room, row_id)[0].state == "done"
+    assert room.count(Document) == 1
+
+
+def test_a_dead_process_gives_its_question_back_and_the_third_loss_is_the_last(room, ask):
+    row_id = ask()
+    for attempt in (1, 2, 3):
+        with of_all(room.engine) as session:
+            claim = work.claim(session, worker=room.resources.name, worker_pid=77, lease_seconds=60)
+        assert claim.fence == RowFence(row_id, attempt)
+        process_died(room.resources, 77, "signal 9")
+    row, document = read(room, row_id)
+    assert (row.state, row.error, document) == ("failed", "signal 9", None)
+
+
+def test_a_question_whose_worker_is_gone_is_answered_by_another(room, ask, sent):
+    row_id = ask()
+    with of_all(room.engine) as session:
+        work.claim(session, worker="w1", worker_pid=1, lease_seconds=-1)
+    sweep(room.resources, waiting_message_count=0)
+    assert sent == [QuestionMessage(row_id)]
+    assert run(room.resources)
+    assert read(room, row_id)[0].state == "done"
+
+
+def test_an_answer_that_comes_too_late_is_dropped(room, ask, monkeypatch):
+    row_id = ask()
+    original = answering.answer
+
+    def lose_it(asked):
+        with of_all(room.engine) as session:
+            QUEUE.give_back(session, RowFence(row_id, 1), "taken")
+        return original(asked)
+
+    monkeypatch.setattr(answering, "answer", lose_it)
+    run(room.resources)
+    row, document = read(room, row_id)
+    assert (row.state, row.attempt, document) == ("queued", 2, None)
+
+
+def test_an_outage_costs_no_attempt(room, ask, monkeypatch):
+    row_id = ask()
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+    def outage(_):
+        raise Unavailable("no blobs")
+
+    monkeypatch.setattr(answering, "answer", outage)
+    assert not run(room.resources)
+    row, _ = read(room, row_id)
+    assert (row.state, row.lost_count, row.attempt) == ("queued", 0, 2)
+
+
+def test_a_trace_that_is_deleted_takes_its_questions_and_answers_along(room, ask):
+    ask()
+    run(room.resources)
+    with transaction(room.engine) as session:
+        trace_deletion.delete(session, traces.get(session, room.digest), cascade=True)
+    assert (room.count(Question), room.count(Document)) == (0, 0)
