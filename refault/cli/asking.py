@@ -15,7 +15,7 @@ from refault.errors import ReplayRefused
 
 if TYPE_CHECKING:
     from refault.client import Client, TraceDocument
-    from refault.client.documents import QuestionDocument
+    from refault.client.question_documents import QuestionDocument
     from refault.questions import Question
 
 AtService = Annotated[

@@ -66,6 +66,17 @@ class _Audited:
         }
 
 
+_Every = Annotated[
+    int | None,
+    typer.Option(help=f"Operations between two samples; default: {SAMPLE_EVERY}."),
+]
+_Seed = Annotated[int | None, typer.Option(help="Draws the samples; default: 0.")]
+_Out = Annotated[
+    str | None,
+    typer.Option(help="File for the JSON; - is standard output, and .zst at the end compresses."),
+]
+
+
 def audit(
     paths: Annotated[
         list[Path],
@@ -86,22 +97,14 @@ def audit(
             show_default=False,
         ),
     ] = None,
-    every: Annotated[
-        int | None,
-        typer.Option(help=f"Operations between two samples; default: {SAMPLE_EVERY}."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Draws the samples; default: 0.")] = None,
+    every: _Every = None,
+    seed: _Seed = None,
     at_service: AtService = False,
     url: WithUrl = "",
     token: WithToken = "",
     timeout: WithTimeout = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            help="File for the JSON; - is standard output, and .zst at the end compresses."
-        ),
-    ] = None,
+    out: _Out = None,
 ) -> None:
     """Check the invariants of the shadow MMU while variants run, and say what broke them.
 

@@ -80,13 +80,7 @@ def diverge(
     between = Between(on, find_next)
     if at_service:
         where = asking.Connection(url, token, timeout)
-        question = Question(between)
-        told = asking.ask(
-            where, lambda _: question, [str(trace)], [(first, second)], has_bar=not as_json
-        )
-        asking.show(told, as_json=as_json)
-        if (told[0].found.get("answer") or {}).get("divergences"):
-            raise typer.Exit(ExitCode.ANSWER_IS_NO)
+        _ask_service(where, trace, (first, second), between, as_json=as_json)
         return
     labelled = labelled_variants([first, second])
     variants = [variant for _, variant in labelled]
@@ -96,6 +90,21 @@ def diverge(
     else:
         _show(report, trace, (first, second))
     if report.divergences:
+        raise typer.Exit(ExitCode.ANSWER_IS_NO)
+
+
+def _ask_service(
+    where: asking.Connection,
+    trace: Path,
+    texts: tuple[str, str],
+    between: Between,
+    *,
+    as_json: bool,
+) -> None:
+    question = Question(between)
+    told = asking.ask(where, lambda _: question, [str(trace)], [texts], has_bar=not as_json)
+    asking.show(told, as_json=as_json)
+    if (told[0].found.get("answer") or {}).get("divergences"):
         raise typer.Exit(ExitCode.ANSWER_IS_NO)
 
 

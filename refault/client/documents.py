@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Generic, NamedTuple, NotRequired, TypedDict, TypeVar
 
+from refault.client.question_documents import AuditsDocument
+
 ItemT = TypeVar("ItemT")
 
 
@@ -198,15 +200,6 @@ class BatchSummaryDocument(TypedDict):
     notice: NotRequired[str | None]
 
 
-class AuditsDocument(TypedDict):
-    """How far the audits of a batch are."""
-
-    level: str
-    total: int
-    done: int
-    failed: int
-
-
 class BatchDocument(BatchSummaryDocument):
     """Traces × patch sets, all of them; ``notice`` says what is odd."""
 
@@ -375,27 +368,6 @@ class KernelDocument(TypedDict):
     made_by: str | None
     created_at: str
     seconds: NotRequired[float | None]
-
-
-class QuestionDocument(TypedDict):
-    """What was asked of a trace and variants; lists leave ``answer`` and ``text`` out."""
-
-    id: str
-    kind: str
-    trace: dict[str, Any]
-    variants: list[dict[str, Any]]
-    options: dict[str, Any]
-    state: str
-    error: str | None
-    document: str
-    bytes_done: int
-    bytes_total: int
-    attempt: int
-    created_at: str
-    started_at: str | None
-    finished_at: str | None
-    answer: NotRequired[dict[str, Any] | None]
-    text: NotRequired[str | None]
 
 
 class BatchEvent(NamedTuple):

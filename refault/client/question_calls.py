@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from refault.client import calls, connection
-from refault.client.documents import Page, QuestionDocument
+from refault.client.documents import Page
+from refault.client.question_documents import QuestionDocument
 
 if TYPE_CHECKING:
     from refault.client.calls import Call

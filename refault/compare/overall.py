@@ -90,7 +90,8 @@ def overall_of(traces: Sequence[JudgedTrace]) -> Overall:
 
     A base is held against nothing, but a finding in it counts like one in any
     other column: which of two different outcomes is right is not known from
-    their difference alone. A cell without a result weighs less than one that
+    their difference alone. Audits know it: where every other column repairs
+    the base, that is the verdict. A cell without a result weighs less than one that
     is worse than allowed, but more than any that is not: nothing is called
     good before all of it is known.
     """
@@ -98,7 +99,7 @@ def overall_of(traces: Sequence[JudgedTrace]) -> Overall:
         (trace, place, verdict)
         for trace in traces
         for place, (verdict, _) in enumerate(trace.judgements)
-        if verdict is not Verdict.BASE
+        if verdict is not Verdict.BASE and not (place == 0 and _is_repaired(trace))
     ]
     if not cells:
         return Overall(Verdict.MISSING, (), 0, NO_VERDICT)
@@ -106,6 +107,12 @@ def overall_of(traces: Sequence[JudgedTrace]) -> Overall:
     told = [(trace, place) for trace, place, verdict in cells if verdict is status]
     reasons = tuple(trace.reason(place) for trace, place in told[:REASONS_MAX])
     return Overall(status, reasons, len(told), exit_code_of(status))
+
+
+def _is_repaired(trace: JudgedTrace) -> bool:
+    """Whether every column beside the base repairs what is wrong with it."""
+    others = trace.judgements[1:]
+    return bool(others) and all(verdict is Verdict.REPAIR for verdict, _ in others)
 
 
 def worst_known(traces: Sequence[JudgedTrace]) -> Reason | None:

@@ -47,7 +47,9 @@ def _row(
             "places": counted(broken["count"], "place"),
             "operation": broken["operation_index"],
             "event": broken["event_index"],
-            "text": f"{broken['operation']}. It is {broken['got']}; it should be {broken['want']}.",
+            "text": broken["operation"],
+            "got": broken["got"],
+            "want": broken["want"],
             "exception": broken["exception"],
             "cause": broken["cause"],
         }

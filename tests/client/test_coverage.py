@@ -9,8 +9,10 @@ import anyio
 import httpx
 import pytest
 
+from refault.audits import Level
 from refault.client import AsyncClient, Client
 from refault.errors import Refused
+from refault.questions import Question
 from tests.builders import digest_of
 from tests.fixtures.api import trace_bytes
 
@@ -45,6 +47,10 @@ CALLS = {
     "get_batch": lambda _: (("b-1",), {}),
     "cancel_batch": lambda _: (("b-1",), {}),
     "get_run": lambda _: (("r",), {}),
+    "ask": lambda _: ((Question(Level()), "t", "base"), {}),
+    "get_question": lambda _: (("q",), {}),
+    "wait_for_question": lambda _: (("q",), {}),
+    "wait_for_audits": lambda _: (("b-1",), {}),
     "get_problem": lambda _: (("n",), {}),
     "list_runs": lambda _: (("b-1",), {"state": ["failed"]}),
     "comparison": lambda _: (("b-1",), {}),

@@ -9,7 +9,8 @@ from refault.client import calls, question_calls
 from refault.client.waits import async_sleep
 
 if TYPE_CHECKING:
-    from refault.client.documents import BatchDocument, Page, QuestionDocument
+    from refault.client.documents import BatchDocument, Page
+    from refault.client.question_documents import QuestionDocument
     from refault.client.uploads import Progress
     from refault.questions import Question
 
