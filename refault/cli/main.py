@@ -21,7 +21,7 @@ from refault.cli.kernel_command import app as kernel
 from refault.cli.patches_command import app as patches
 from refault.cli.push_command import push
 from refault.cli.replay_command import replay
-from refault.cli.report_command import report
+from refault.cli.report_command import app as report
 from refault.cli.repro_command import repro
 from refault.cli.submit_command import submit
 from refault.cli.terminal import OutputLost, clean_output, print_error
@@ -52,7 +52,7 @@ app.command("submit")(submit)
 app.command("watch")(watch)
 app.add_typer(batches, name="batches")
 app.command("compare")(compare_runs)
-app.command("report")(report)
+app.add_typer(report)
 app.command("repro")(repro)
 
 
