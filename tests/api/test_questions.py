@@ -8,9 +8,8 @@ from db import questions as work
 from db.session import transaction
 from refault.audits import Level
 from refault.client import AsyncClient
-from refault.documents import DocumentKey
 from refault.errors import Refused
-from refault.questions import Between, Question, Where
+from refault.questions import Between, Column, Question, Where
 from tests.builders import digest_of, make_report
 from tests.fixtures.api import SIMULATOR, in_process
 
@@ -34,10 +33,8 @@ def answer(rows, told=ANSWER, error=None):
         if error is not None:
             assert work.fail(session, claim.fence, error)
             return
-        variant = claim.asked["variants"][0]
-        key = DocumentKey(
-            claim.asked["question"]["kind"], "flush", claim.trace_digest, variant, SIMULATOR
-        )
+        columns = [Column(digest, SIMULATOR) for digest in claim.asked["variants"]]
+        key = Question.from_dict(claim.asked["question"]).key(claim.trace_digest, columns)
         assert work.finish(session, claim.fence, (key, msgpack.packb(told)))
 
 
