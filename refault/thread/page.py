@@ -124,7 +124,7 @@ def _number(at: int, block: Table) -> str:
 
 
 def _command(block: Command) -> str:
-    return f"<pre><code>{_escaped(shlex.join(block.words))}</code></pre>"
+    return f'<pre tabindex="0"><code>{_escaped(shlex.join(block.words))}</code></pre>'
 
 
 def _remark(block: Remark) -> str:

@@ -7,14 +7,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
 import sqlalchemy as sa
 
 from refault.errors import RefaultError
-from services.local import demo
+from services.local import demo, review
 from services.local.first_account import FILE
 from services.local.progress import reporter
 from services.local.stack import Stack, pause
@@ -49,6 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     demo_parser = commands.choices["demo"]
     demo_parser.add_argument(
         "--keep", action="store_true", help="keep running after the table, as on a terminal"
+    )
+    demo_parser.add_argument(
+        "--no-review",
+        action="store_true",
+        help="leave out what it ends with, the review of the thread of April 2010",
     )
     demo_parser.add_argument(
         "--traces",
@@ -97,6 +102,8 @@ def _work(stack: Stack, options: argparse.Namespace) -> None:
         print(shown.remark)
         print(f"as a page: {shown.page_url}", flush=True)
         print(f"to log in: {_how_to_log_in(stack)}", file=sys.stderr)
+        if not options.no_review:
+            _review(stack, traces)
         if not (options.keep or (sys.stdin.isatty() and sys.stdout.isatty())):
             return
     else:
@@ -106,6 +113,15 @@ def _work(stack: Stack, options: argparse.Namespace) -> None:
     while True:
         stack.watch()
         pause()
+
+
+def _review(stack: Stack, traces: Sequence[Path]) -> None:
+    with reporter() as report:
+        report.step(
+            "reviewing the thread of April 2010 on these traces (first compiles the checks)"
+        )
+        text = review.reviewed(stack, traces)
+    print(f"\n{text}", end="", flush=True)
 
 
 def _how_to_log_in(stack: Stack) -> str:

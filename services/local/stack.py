@@ -75,6 +75,7 @@ class Stack:
         self._wanted_port = port
         self._settings = {**WORKER_SETTINGS, **(settings or {})}
         self._parts: list[Process] = []
+        self._beside: list[Process] = []
         self.postgres: postgres.Postgres | None = None
         self.broker: broker.Broker | None = None
         self.engine: sa.Engine | None = None
@@ -137,6 +138,15 @@ class Stack:
             process.stop()
             self._replace(process)
 
+    def run_beside(self, name: str, *arguments: str) -> Process:
+        """Starts a Python program that is no part of the stack, and ends with it at the latest.
+
+        It has the environment that every part has, without the database and the broker.
+        """
+        process = self._python(name, self._environment(), *arguments)
+        self._beside.append(process)
+        return process
+
     def part(self, name: str) -> Process:
         """The part of that name: ``api``, ``worker-1``, ``upkeep``, ``postgres`` or ``valkey``."""
         return next(process for process in self._parts if process.part == name)
@@ -154,6 +164,9 @@ class Stack:
         """Stops everything in reverse order; idempotent."""
         if self.engine is not None:
             self.engine.dispose()
+        for process in self._beside:
+            process.stop()
+        self._beside.clear()
         # Workers first and together: each requeues its shards while the database is up.
         early = [process for process in self._parts if self._uses_database(process)]
         for process in reversed(early):

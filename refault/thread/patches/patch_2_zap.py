@@ -205,8 +205,8 @@ TOPIC = Topic(
     settings=(PLAIN, LOWERED),
     today=(
         "kvm_mmu_prepare_zap_page() puts pages on a list that kvm_mmu_commit_zap_page() frees "
-        "after one flush, and answers whether the list is unstable, so that walks restart; pages "
-        "are counted where they are linked and unlinked."
+        "after one flush, and answers whether the list is unstable, so that walks restart. Pages "
+        "are counted where they are made and where they are zapped (kvm_account_mmu_page())."
     ),
     settled="77662e0028c, 3246af0ece6, 54a4f0239f2, 7775834a233, d98ba053656, f41d335a02d (2.6.36)",
     note=(

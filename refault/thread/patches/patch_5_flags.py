@@ -58,6 +58,9 @@ TOPIC = Topic(
             _bool_is_enough,
         ),
     ),
-    today="Plain bool fields in struct kvm_mmu_page; parents are in a list that tells how many.",
+    today=(
+        "bool unsync in struct kvm_mmu_page; multimapped is gone: parents are in a kvm_rmap_head, "
+        "whose lowest bit tells one from many."
+    ),
     settled="0571d366e0b (2.6.35-rc1)",
 )

@@ -115,8 +115,8 @@ TOPIC = Topic(
         ),
     ),
     today=(
-        "mmu_sync_children() walks the marks below the root being loaded, and flushes once; "
-        "there is no list of out-of-sync pages."
+        "mmu_sync_children() walks the marks below the root being loaded. It flushes once after "
+        "it has write protected a vector of pages, and once at the end; there is no list."
     ),
     settled="d98ba053656, 0671a8e75d8, 3b5d1321866, f918b443527 (2.6.36), a4ee1ca4a36 (2.6.38)",
 )
