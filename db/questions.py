@@ -11,10 +11,14 @@ from sqlalchemy.orm import Session
 
 from db import leased
 from db.leased import DONE, FAILED, RowFence
-from db.models import Project, Question
+from db.models import Document, Project, Question
 from db.repositories import documents
 from db.shards.messages import Message, QuestionMessage
 from refault.documents import DocumentKey
+
+LOOKS = ("divergence", "inspection")
+KEPT_DAYS = 30
+"""How long a look is kept. Asking again answers it again."""
 
 QUEUE = leased.Queue(Question, lambda question: QuestionMessage(question.id))
 
@@ -109,3 +113,29 @@ def take_from_lost(session: Session, fence: RowFence) -> Message | None:
     error = f"worker {row.worker} was not heard of any more"
     in_order = leased.is_in_order(session, row)
     return QUEUE.requeue(session, row, error, not in_order)
+
+
+def forget(session: Session, *, days: int = KEPT_DAYS, limit: int = 500) -> int:
+    """Delete looks (divergences, inspections) that ended so long ago, with their documents.
+
+    Audits stay beside the results they explain. Answers how many questions went.
+    """
+    age = sa.func.make_interval(0, 0, 0, days)
+    old = (
+        sa.select(Question.id)
+        .where(
+            Question.kind.in_(LOOKS),
+            Question.state.in_((DONE, FAILED)),
+            Question.finished_at < sa.func.now() - age,
+        )
+        .order_by(Question.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    gone = session.scalars(
+        sa.delete(Question).where(Question.id.in_(old)).returning(Question.document_digest)
+    ).all()
+    if gone:
+        is_asked = sa.exists().where(Question.document_digest == Document.digest)
+        session.execute(sa.delete(Document).where(Document.digest.in_(gone), ~is_asked))
+    return len(gone)

@@ -13,9 +13,10 @@ from db.backup import Progress
 from db.blobs import BlobStore
 from db.blobs.incoming import ABANDONED_AFTER_SECONDS
 from db.errors import BlobDamaged
-from db.models import Program, Result, Trace, Tree
+from db.models import Document, Program, Result, Trace, Tree
 from db.repositories import dropping, files
 from db.session import transaction
+from refault.documents import DocumentKey
 from refault.errors import NotFound, RefaultError
 from refault.lineage import SAME_AS
 from refault.results import RunResult
@@ -108,6 +109,7 @@ def live(engine: sa.Engine, blobs: BlobStore, progress: Progress) -> Iterator[st
                 yield sentence.format(*row)
         progress("checks of rows", len(_CONTRADICTIONS), len(_CONTRADICTIONS))
         yield from _results(session, progress)
+        yield from _documents(session, progress)
         for result_id in dropping.foreign_crashes(session):
             yield (
                 f"result {result_id}: it is recorded as a crash but was a fault of the service: "
@@ -196,3 +198,29 @@ def _results(session: Session, progress: Progress) -> Iterator[str]:
         if named != (row.trace_digest, row.variant_digest, row.simulator_digest):
             yield f"result {row.id}: its body belongs to another trace, variant or simulator"
     progress("results read", total, total)
+
+
+def _documents(session: Session, progress: Progress) -> Iterator[str]:
+    total = session.scalar(sa.select(sa.func.count()).select_from(Document)) or 0
+    query = sa.select(
+        Document.digest,
+        Document.kind,
+        Document.level,
+        Document.trace_digest,
+        Document.variant_digest,
+        Document.simulator_digest,
+        Document.body,
+        Document.body_digest,
+    )
+    for done, row in enumerate(session.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))):
+        if done % _ROWS_AT_ONCE == 0:
+            progress("documents read", done, total)
+        named = (row.kind, row.level, row.trace_digest, row.variant_digest, row.simulator_digest)
+        if DocumentKey(*named).digest != row.digest:
+            yield f"document {row.digest[:12]} ({row.kind}): it is stored under another key"
+        if hashlib.sha256(row.body).hexdigest() != row.body_digest:
+            yield (
+                f"document {row.digest[:12]} ({row.kind}): its body does not have the digest "
+                f"{row.body_digest[:12]}"
+            )
+    progress("documents read", total, total)

@@ -32,8 +32,11 @@ _LARGEST = {
     "until_change": 1 << 64,
     "gva": 1 << 64,
     "gfn": 1 << 52,
+    "page": 1 << 32,
     "vcpu": 1 << 16,
 }
+_VIEWS = ("gva", "gfn", "page")
+_HAPPENING = re.compile(r"(get|sync|unsync|zap) gfn (0x[0-9a-f]{1,13}|[0-9]{1,16})")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,23 +64,36 @@ class Between:
         return f"{self.on}{'-next' * self.wants_next}"
 
 
+class Happening(NamedTuple):
+    """A tracepoint of a table's pages: ``get``, ``sync``, ``unsync`` or ``zap``, and the table."""
+
+    name: str
+    gfn: int
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Where:
     """Where (the end, unless ``event`` or ``operation``, and ``back`` operations before), and what.
 
     ``until_change`` goes back from there to right after the latest operation that changed an entry
-    of either walk of that address.
+    of either walk of that address. ``until`` does so to the latest tracepoint of a table, as
+    ``zap gfn 0x105``; with ``forward`` to the next one, from the beginning unless told otherwise.
+    What is shown is an address, a table, a shadow page by its number, or all.
 
     Raises:
-        InvalidParameter: a number is out of range, or two places or two views are asked for.
+        InvalidParameter: a number is out of range, ``until`` names no tracepoint, or two places or
+            two views are asked for.
     """
 
     event: int | None = None
     operation: int | None = None
     back: int = 0
     until_change: int | None = None
+    until: str | None = None
+    forward: bool = False
     gva: int | None = None
     gfn: int | None = None
+    page: int | None = None
     vcpu: int | None = None
 
     def __post_init__(self) -> None:
@@ -87,17 +103,40 @@ class Where:
                 raise InvalidParameter(f"{name}: expected 0 to {end - 1:#x}, got {value}")
         if self.event is not None and self.operation is not None:
             raise InvalidParameter("event and operation are two places; keep one of them")
-        if self.gva is not None and self.gfn is not None:
-            raise InvalidParameter("gva and gfn are two views; keep one of them")
+        views = [name for name in _VIEWS if getattr(self, name) is not None]
+        if len(views) > 1:
+            raise InvalidParameter(f"{' and '.join(views)} are two views; keep one of them")
+        if self.until is not None and self.until_change is not None:
+            raise InvalidParameter("until and until_change are two places; keep one of them")
+        if self.forward and self.until is None:
+            raise InvalidParameter("forward: for until only")
+        # Raises where it names none.
+        _ = self.happening
+
+    @property
+    def happening(self) -> Happening | None:
+        """What ``until`` waits for."""
+        if self.until is None:
+            return None
+        found = _HAPPENING.fullmatch(self.until)
+        if found is None:
+            raise InvalidParameter(
+                f"until {self.until[:60]!r}: expected get, sync, unsync or zap and a table, such "
+                "as zap gfn 0x105"
+            )
+        gfn = int(found[2], 0 if "x" in found[2] else 10)
+        if gfn >= _LARGEST["gfn"]:
+            raise InvalidParameter(f"until: there is no table {found[2]}")
+        return Happening(found[1], gfn)
 
     @property
     def word(self) -> str:
         """It in one word, as in the key of its document."""
         given = dataclasses.asdict(self)
-        told = [f"{name}={value}" for name, value in given.items() if value not in (None, 0)]
+        told = [f"{name}={value}" for name, value in given.items() if value]
         # 0 is a place, a frame and a vCPU, but no way back.
-        told += [f"{name}=0" for name, value in given.items() if value == 0 and name != "back"]
-        return ",".join(sorted(told)) or "end"
+        told += [f"{name}=0" for name in _LARGEST if given[name] == 0 and name != "back"]
+        return ",".join(sorted(told)).replace(" ", "-") or "end"
 
 
 class Column(NamedTuple):
@@ -161,6 +200,8 @@ class Question:
         given = {
             name: value for name, value in dataclasses.asdict(options).items() if value is not None
         }
+        if not given["forward"]:
+            del given["forward"]
         return given | {name: f"{given[name]:#x}" for name in _ADDRESSES if name in given}
 
     @classmethod

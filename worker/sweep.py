@@ -43,6 +43,7 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
         lambda: _send_again(resources, waiting_message_count),
         lambda: _send_builds_again(resources),
         lambda: _send_questions_again(resources),
+        lambda: _forget_looks(resources),
         lambda: _add_facts(resources),
     )
     for duty in duties:
@@ -73,6 +74,14 @@ def _send_builds_again(resources: Resources) -> list[ShardMessage]:
 def _send_questions_again(resources: Resources) -> list[ShardMessage]:
     """The same for questions."""
     return _hand_on_rows(resources, questions.QUEUE, questions.take_from_lost)
+
+
+def _forget_looks(resources: Resources) -> list[ShardMessage]:
+    with transaction(resources.engine) as session:
+        count = questions.forget(session)
+    if count:
+        _log.info("%d old questions deleted", count)
+    return []
 
 
 def _hand_on_rows(

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from db.models import KernelBuild, Result, Shard, Tally, Trace, Variant, WebhookDelivery
+from db.models import KernelBuild, Question, Result, Shard, Tally, Trace, Variant, WebhookDelivery
 
 LATELY_SECONDS = 3600
 """The span over which the speed of replays is averaged."""
@@ -48,23 +48,12 @@ def tallies(session: Session) -> dict[str, int]:
     return {name: known.get(name, 0) for name in TALLIES}
 
 
-def shards_by_state(session: Session) -> dict[str, int]:
-    """How many shards are queued and how many are running."""
+def open_by_state(session: Session, kind: type[Shard | KernelBuild | Question]) -> dict[str, int]:
+    """How many rows of work are queued and how many are running."""
     query = (
-        sa.select(Shard.state, sa.func.count().label("number"))
-        .where(Shard.state.in_(("queued", "running")))
-        .group_by(Shard.state)
-    )
-    found = {row.state: row.number for row in session.execute(query)}
-    return {state: found.get(state, 0) for state in ("queued", "running")}
-
-
-def builds_by_state(session: Session) -> dict[str, int]:
-    """How many builds of kernels are queued and how many are running."""
-    query = (
-        sa.select(KernelBuild.state, sa.func.count().label("number"))
-        .where(KernelBuild.state.in_(("queued", "running")))
-        .group_by(KernelBuild.state)
+        sa.select(kind.state, sa.func.count().label("number"))
+        .where(kind.state.in_(("queued", "running")))
+        .group_by(kind.state)
     )
     found = {row.state: row.number for row in session.execute(query)}
     return {state: found.get(state, 0) for state in ("queued", "running")}

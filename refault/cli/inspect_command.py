@@ -67,8 +67,34 @@ _Gfn = Annotated[
         metavar="G", help="The shadow pages of that guest table, the leaves that map the frame."
     ),
 ]
+_Page = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="That shadow page, in use or not, and its history: by the numbers shown."
+    ),
+]
+_Until = Annotated[
+    str | None,
+    typer.Option(
+        metavar="'zap gfn G'",
+        help="Go back to right after the latest zap of a page of table G; also get, sync, unsync.",
+    ),
+]
+_Forward = Annotated[
+    bool, typer.Option("--forward", help="With --until: go to the next one, from the beginning.")
+]
 _Vcpu = Annotated[
     int | None, typer.Option(min=0, metavar="C", help="That vCPU; for --gva, as it walks.")
+]
+
+
+_Shell = Annotated[
+    bool,
+    typer.Option(
+        "--shell",
+        help="Keep it open and take commands: at, back, forward, gva, gfn, page, until; help lists "
+        "them.",
+    ),
 ]
 
 
@@ -80,9 +106,13 @@ def inspect(
     at_operation: _AtOperation = None,
     back: _Back = 0,
     until_change: _UntilChange = None,
+    until: _Until = None,
+    forward: _Forward = False,
     gva: _Gva = None,
     gfn: _Gfn = None,
+    page: _Page = None,
     vcpu: _Vcpu = None,
+    shell: _Shell = False,
     at_service: AtService = False,
     url: WithUrl = "",
     token: WithToken = "",
@@ -91,15 +121,16 @@ def inspect(
 ) -> None:
     """Show one variant's MMU at any operation of a trace, and how it came to be so.
 
-    Snapshots are kept in the cache (REFAULT_CACHE), so that going back takes no longer than forth.
-    Numbers are decimal, or hexadecimal with 0x; a finding of `refault audit` at operation N shows
-    right after it, at N + 1.
+    Snapshots are kept in the cache (REFAULT_CACHE): going back takes no longer than forth. Numbers
+    are decimal, or hexadecimal with 0x; a finding of `refault audit` at operation N shows at N + 1.
 
     Example: refault inspect s29_lost_mark.ops.jsonl.zst -v p3 --at-operation 1045 --gfn 0x105
 
     Example: refault inspect boot.rft -v base --at 900000 --back 1 --gva 0xffffffff81000000
 
     Example: refault inspect boot.rft -v series --until-change gva 0x400000
+
+    Example: refault inspect boot.rft -v p3 --until 'zap gfn 0x3dab' --shell
 
     Example: refault inspect linux61-boot-1cpu -v p3 --service --at-operation 671115
     """
@@ -113,9 +144,17 @@ def inspect(
         back=back,
         until_change=_until(until_change),
         gva=_number("--gva", gva),
+        until=until,
+        forward=forward,
         gfn=_number("--gfn", gfn),
+        page=page,
         vcpu=vcpu,
     )
+    if shell:
+        _open_shell(
+            trace, variant, where, refuses="--service" if at_service else as_json and "--json"
+        )
+        return
     if at_service:
         service, question = asking.Connection(url, token, timeout), Question(where)
         told = asking.ask(
@@ -151,11 +190,27 @@ def _until(given: tuple[str, str] | None) -> int | None:
     return _number("--until-change gva", given[1])
 
 
+def _open_shell(path: Path, text: str, where: Where, *, refuses: str | bool) -> None:
+    from refault.cli.inspect_shell import Shell
+    from refault.inspect.inspecting import timeline_of
+
+    if refuses:
+        raise InvalidParameter(f"--shell and {refuses} do not go together")
+    [(label, variant)] = labelled_variants([text])
+    _check_file(path)
+    with naming(path), as_trace(path) as trace:
+        Shell(path, label, timeline_of(trace, variant), where).run()
+
+
+def _check_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise InvalidParameter(f"{path}: it is read more than once, and must be a file")
+
+
 def _seen(path: Path, variant: Variant, where: Where) -> View:
     from refault.inspect.inspecting import look, timeline_of
 
-    if path.exists() and not path.is_file():
-        raise InvalidParameter(f"{path}: it is read more than once, and must be a file")
+    _check_file(path)
     with naming(path), as_trace(path) as trace:
         return look(timeline_of(trace, variant), where)
 

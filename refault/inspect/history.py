@@ -47,11 +47,17 @@ def words_of_address(host: Host, vcpu: int, gva: int) -> list[Seen]:
 
 def words_of_table(host: Host, gfn: int) -> list[Seen]:
     """The headers of the pages that shadow a frame now: role, roots, sync, parents, marks."""
-    return [
-        Seen(au.WATCH_PAGE, sp + place)
-        for sp in handles_of(host, gfn)[:PAGES_WATCHED]
-        for place in (*_OF_PAGE, *range(words.BITMAP, words.PAGE_WORDS))
-    ]
+    return [seen for sp in handles_of(host, gfn)[:PAGES_WATCHED] for seen in _header(sp)]
+
+
+def words_of_page(number: int) -> list[Seen]:
+    """The header of a shadow page, whatever table it was of."""
+    return _header(number * words.PAGE_WORDS)
+
+
+def _header(sp: int) -> list[Seen]:
+    places = (*_OF_PAGE, *range(words.BITMAP, words.PAGE_WORDS))
+    return [Seen(au.WATCH_PAGE, sp + place) for place in places]
 
 
 def history(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from refault.diverge.guest_walk import MODES, WALK, levels_of
 from refault.engines import get_engine
 from refault.errors import InvalidParameter, ReplayRefused
+from refault.inspect import events, state
 from refault.inspect import history as past
-from refault.inspect import state
 from refault.inspect.flushes import last_flushes
 from refault.inspect.place import Timeline
 from refault.inspect.shelf import Shelf
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from refault.diverge.position import Row
     from refault.engines.base import Host
     from refault.inspect.place import Place
-    from refault.questions import Where
+    from refault.questions import Happening, Where
 
 _CANONICAL = 1 << 47
 _SPACE = 1 << 64
@@ -38,7 +38,8 @@ class View:
     """The state at a place: ``operation_index`` comes next, after ``latest``, before ``upcoming``.
 
     ``broke`` says where the simulated kernel broke, after which there is nothing. ``changed`` is
-    what ``until_change`` found, None if it was not asked or nothing changed.
+    what ``until_change`` or ``until`` found, and ``searched`` says what that was; None if neither
+    was asked, or nothing was there.
     """
 
     operation_index: int
@@ -46,10 +47,12 @@ class View:
     upcoming: Row | None
     broke: str | None
     changed: state.Turn | None
+    searched: str | None
     vcpus: tuple[state.Processor, ...]
     summary: state.Summary | None
     address: state.Address | None
     table: state.Table | None
+    page: state.Page | None
     history: tuple[state.Turn, ...]
 
 
@@ -86,6 +89,8 @@ def look(timeline: Timeline, where: Where) -> View:
     changed: state.Turn | None = None
     if where.until_change is not None:
         place, changed = _back_to_change(timeline, place, where)
+    elif where.happening is not None:
+        place, changed = _at_happening(timeline, place, where, where.happening)
     with place:
         return _view(timeline, place, where, changed)
 
@@ -93,6 +98,8 @@ def look(timeline: Timeline, where: Where) -> View:
 def _place(timeline: Timeline, where: Where) -> Place:
     if where.operation is not None:
         place = timeline.at_operation(where.operation)
+    elif where.forward and where.event is None:
+        place = timeline.nearest(operation=0)
     else:
         place = timeline.at_event(where.event)
     if not where.back:
@@ -110,8 +117,7 @@ def _back_to_change(
     """The place right after the latest change, or the same place where there was none."""
     with place:
         host, here = place.host, place.host.operation_count
-        if host.variant.engine != SHADOW:
-            raise InvalidParameter("--until-change needs a variant with a shadow MMU")
+        _check_shadow(host, "--until-change")
         vcpu = _vcpu(host, where)
         gva = _checked_gva(host, vcpu, where.until_change or 0)
         seen = past.entries_of(host, vcpu, gva)
@@ -120,11 +126,36 @@ def _back_to_change(
     return timeline.at_operation(after), turns[-1] if turns else None
 
 
+def _at_happening(
+    timeline: Timeline, place: Place, where: Where, happening: Happening
+) -> tuple[Place, state.Turn | None]:
+    """The place right after the tracepoint, or the same place where there was none."""
+    with place:
+        _check_shadow(place.host, "--until")
+        here = place.host.operation_count
+    search = events.following if where.forward else events.latest
+    turn = search(timeline, here, happening)
+    return timeline.at_operation(here if turn is None else turn.operation_index + 1), turn
+
+
+def _searched(where: Where) -> str | None:
+    if where.until_change is not None:
+        return f"a change of an entry of gva {where.until_change:#x}, before"
+    if where.until is not None:
+        return f"{where.until}, {'from here on' if where.forward else 'before'}"
+    return None
+
+
+def _check_shadow(host: Host, option: str) -> None:
+    if not state.is_shadow(host):
+        raise InvalidParameter(f"{option} needs a variant with a shadow MMU")
+
+
 def _view(timeline: Timeline, place: Place, where: Where, changed: state.Turn | None) -> View:
     host, here = place.host, place.host.operation_count
     vcpu = _vcpu(host, where)
     gva = where.gva if where.gva is not None else where.until_change
-    address = table = None
+    address = table = page = None
     seen = []
     if gva is not None:
         gva = _checked_gva(host, vcpu, gva)
@@ -132,12 +163,15 @@ def _view(timeline: Timeline, place: Place, where: Where, changed: state.Turn | 
         if state.is_shadow(host):
             seen = past.words_of_address(host, vcpu, gva)
     elif where.gfn is not None:
-        if not state.is_shadow(host):
-            raise InvalidParameter("--gfn needs a variant with a shadow MMU")
+        _check_shadow(host, "--gfn")
         table = state.table(host, where.gfn)
         if table.reverse_map is None:
             raise InvalidParameter(f"--gfn {where.gfn:#x}: there is no such frame")
         seen = past.words_of_table(host, where.gfn)
+    elif where.page is not None:
+        _check_shadow(host, "--page")
+        page = state.page_numbered(host, where.page)
+        seen = past.words_of_page(where.page)
     shown = range(state.vcpu_count(host))
     if where.vcpu is not None or gva is not None:
         shown = range(vcpu, vcpu + 1)
@@ -149,10 +183,12 @@ def _view(timeline: Timeline, place: Place, where: Where, changed: state.Turn | 
         upcoming=None if host.stopped else place.next_row(),
         broke=None if stopped is None else f"{stopped.kind}: {stopped.message}",
         changed=changed,
+        searched=_searched(where),
         vcpus=tuple(state.processor(host, each, flushes.get(each)) for each in shown),
-        summary=state.summary(host) if address is None and table is None else None,
+        summary=state.summary(host) if not any((address, table, page)) else None,
         address=address,
         table=table,
+        page=page,
         history=past.history(timeline, host, here, seen, past.OPERATIONS_SHOWN),
     )
 

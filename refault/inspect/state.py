@@ -21,6 +21,7 @@ from refault.diverge.shadow_walk import (
 )
 from refault.engines.shadow.state import words
 from refault.engines.walk import words as arch
+from refault.errors import InvalidParameter
 from refault.replay import x86
 from refault.results import SHADOW
 
@@ -76,11 +77,14 @@ class Address:
 class Page:
     """A shadow page: what it is, who links to it, what it links to.
 
-    ``parents`` name the entries that link to it, ``more_parents`` counts those not listed.
-    ``present`` counts its entries that map or link something; ``marks`` are the entries below which
-    something is out of sync.
+    ``number`` is its place among all, used again for another table once it is zapped; ``is_free``
+    says that it is not in use. ``parents`` name the entries that link to it, ``more_parents``
+    counts those not listed. ``present`` counts its entries that map or link something; ``marks``
+    are the entries below which something is out of sync.
     """
 
+    number: int
+    is_free: bool
     name: str
     level: int
     gfn: Word
@@ -219,6 +223,18 @@ def _active(host: Host) -> Iterator[int]:
         sp = int(m.page[sp + words.LIST_NEXT])
 
 
+def page_numbered(host: Host, number: int) -> Page:
+    """The shadow page of that number, in use or not.
+
+    Raises:
+        InvalidParameter: there is no such page yet.
+    """
+    count = len(host.machine.page) // words.PAGE_WORDS  # type: ignore[attr-defined]
+    if not 0 < number < count:
+        raise InvalidParameter(f"--page {number}: the pages are 1 to {count - 1}")
+    return _page(host, number * words.PAGE_WORDS)
+
+
 def _page(host: Host, sp: int) -> Page:
     m = host.machine  # type: ignore[attr-defined]
     header = [int(word) for word in m.page[sp : sp + words.PAGE_WORDS]]
@@ -230,6 +246,8 @@ def _page(host: Host, sp: int) -> Page:
     absent = (int(m.vm[words.TRAP]), int(m.vm[words.NOTRAP]))
     entries = m.spt[sp << 5 : (sp << 5) + x86.ENTRIES]
     return Page(
+        number=sp // words.PAGE_WORDS,
+        is_free=bool(header[words.FREED]),
         name=page_name(host, sp, notation(host)),
         level=level_of(host, sp),
         gfn=Word(header[words.GFN]),

@@ -44,6 +44,8 @@ def options_of(view: View, where: Where) -> list[str]:
         options += ["--gva", f"{gva:#x}"]
     elif where.gfn is not None:
         options += ["--gfn", f"{where.gfn:#x}"]
+    elif where.page is not None:
+        options += ["--page", str(where.page)]
     if where.vcpu is not None:
         options += ["--vcpu", str(where.vcpu)]
     return options
@@ -54,8 +56,9 @@ def view_text(view: View, told: Told) -> str:
     title = f"{told.trace} under {told.label}, before operation {view.operation_index}"
     heading = layout.wrap(title, WIDTH)
     lines = [*heading, "-" * max(map(layout.display_width, heading)), *_place(view)]
-    if view.changed is not None:
-        lines += ["", "The latest change of an entry of that address", *_turn(view.changed)]
+    if view.searched is not None:
+        found = [f"{_IN}there is none"] if view.changed is None else _turn(view.changed)
+        lines += ["", *wrapped("Looked for ", view.searched), *found]
     for processor in view.vcpus:
         lines += ["", *_processor(processor)]
     if view.summary is not None:
@@ -64,6 +67,8 @@ def view_text(view: View, told: Told) -> str:
         lines += ["", *_address(view.address)]
     if view.table is not None:
         lines += ["", *_table(view.table)]
+    if view.page is not None:
+        lines += ["", *_page(view.page)]
     if view.history:
         lines += ["", "History, oldest first"]
         lines += [line for turn in view.history for line in _turn(turn)]
@@ -158,7 +163,8 @@ def _table(table: Table) -> list[str]:
 
 
 def _page(page: Page) -> list[str]:
-    lines = wrapped(_IN, page.name)
+    free = ", not in use; it was" if page.is_free else ":"
+    lines = wrapped(_IN, f"page {page.number}{free} {page.name}")
     children = f"{page.present} entries, {page.unsync_children} out of sync below"
     if page.marks:
         shown = ", ".join(map(str, page.marks[:_MARKS_SHOWN]))

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from starlette.types import Scope
 
 from db.errors import Forbidden
+from db.models import KernelBuild, Question, Shard
 from db.repositories import operations, simulators
 from db.session import transaction
 from services.api.deps import Resources, WithResources
@@ -73,6 +74,13 @@ def route_of(scope: Scope) -> str:
     return API_ROOT + route.path if is_inner else route.path
 
 
+_OPEN: tuple[tuple[str, str, type[Shard | KernelBuild | Question]], ...] = (
+    ("refault_shards", "Shards queued (the queue's depth) or running", Shard),
+    ("refault_builds", "Builds of kernels queued or running", KernelBuild),
+    ("refault_questions", "Questions of runs queued or running", Question),
+)
+
+
 class _FromRows(Collector):
     """The metrics from the database, queried once per scrape."""
 
@@ -82,18 +90,11 @@ class _FromRows(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metric families."""
         session = self._session
-        shards = GaugeMetricFamily(
-            "refault_shards", "Shards queued (the queue's depth) or running", labels=["state"]
-        )
-        for state, number in operations.shards_by_state(session).items():
-            shards.add_metric([state], number)
-        yield shards
-        builds = GaugeMetricFamily(
-            "refault_builds", "Builds of kernels queued or running", labels=["state"]
-        )
-        for state, number in operations.builds_by_state(session).items():
-            builds.add_metric([state], number)
-        yield builds
+        for name, text, kind in _OPEN:
+            found = GaugeMetricFamily(name, text, labels=["state"])
+            for state, number in operations.open_by_state(session, kind).items():
+                found.add_metric([state], number)
+            yield found
         speed = GaugeMetricFamily(
             "refault_replayed_events_per_second",
             "Events replayed per second over the results of the last hour",

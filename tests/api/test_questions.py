@@ -10,6 +10,7 @@ from refault.audits import Level
 from refault.client import AsyncClient
 from refault.errors import Refused
 from refault.questions import Between, Column, Question, Where
+from tests.api.test_resumable import service
 from tests.builders import digest_of, make_report
 from tests.fixtures.api import SIMULATOR, in_process
 
@@ -88,6 +89,13 @@ async def test_the_client_asks_waits_and_lists(site, rows, token, trace):
             await client.get_question("01900000-0000-7000-8000-00000000dead")
 
 
+async def test_the_metrics_say_how_many_wait(http, api_settings, token, trace):
+    await http.post(QUESTIONS, json=AUDIT | {"trace": trace})
+    async with service(api_settings, token, metrics_open=True) as open_to_all:
+        text = (await open_to_all.get("/metrics")).text
+    assert 'refault_questions{state="queued"} 1.0' in text
+
+
 async def test_another_project_sees_neither_questions_nor_answers(http, site, rows, trace):
     made = (await http.post(QUESTIONS, json=AUDIT | {"trace": trace})).json()
     answer(rows)
@@ -108,6 +116,7 @@ async def test_another_project_sees_neither_questions_nor_answers(http, site, ro
         ({"kind": "inspection", "variant": "p3", "gva": "nowhere"}, 422, "/gva"),
         ({"kind": "inspection", "variant": "p3", "gva": "0x1", "gfn": "0x1"}, 422, ""),
         ({"kind": "inspection", "variant": "p3", "gfn": "0xffffffffffffffff"}, 422, ""),
+        ({"kind": "inspection", "variant": "p3", "until": "noon"}, 422, ""),
         ({"kind": "audit", "variant": "p3", "level": "off"}, 422, "/level"),
         ({"kind": "guess", "variant": "p3"}, 422, ""),
         ({"kind": "audit", "variant": "p3", "more": 1}, 422, "/more"),

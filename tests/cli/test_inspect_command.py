@@ -1,6 +1,8 @@
 """``refault inspect``: what it prints, what it refuses, and how it ends."""
 
+import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,12 @@ def test_backwards_and_forwards_say_the_same(refault):
         ("--gva", "0", "--gfn", "0"),
         ("--gva", "0", "--vcpu", "1"),
         ("--until-change", "gfn", "5"),
+        ("--until", "the end"),
+        ("--until", "zap gfn 0x105", "--until-change", "gva", "0"),
+        ("--forward",),
+        ("--page", "1000000"),
+        ("--page", "1", "--gva", "0"),
+        ("--shell", "--json"),
         ("--back", "5000"),
     ],
 )
@@ -86,3 +94,29 @@ def test_a_file_that_is_no_trace_is_bad_input(refault, tmp_path):
     other.write_text("hello", encoding="utf-8")
     assert refault(other, "-v", "base").returncode == ExitCode.BAD_INPUT
     assert refault(tmp_path / "absent.rft", "-v", "base").returncode == ExitCode.BAD_INPUT
+
+
+def test_a_shell_takes_commands_and_survives_what_is_wrong(refault, monkeypatch):
+    lines = [
+        "gfn 0x107", "until unsync gfn 0x107", "back 2", "next unsync gfn 0x107", "page 4",
+        "vcpu 0", "change 0x400000", "forward", "show", "back 99999", "gva", "at 5 5",
+        "until noon", "nope", "all now", "", "help until", "all", "end", "quit",
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines) + "\n"))
+    answer = refault(LOST_MARK, "-v", "p3", "--at-operation", "1044", "--shell")
+    assert answer.returncode == ExitCode.OK, answer.stderr
+    titles = re.findall(r"under p3, before operation (\d+)", answer.stdout)
+    assert titles == [
+        "1044", "1044", "1039", "1037", "1039", "1039", "1039", "1038", "1039", "1039",
+        "1039", "1053",
+    ]  # fmt: skip
+    wanted = "expected get, sync, unsync or zap and a table, such as zap gfn 0x105"
+    assert answer.stderr.splitlines() == [
+        "refault: back 99999: there are 1039 operations before",
+        "refault: '': expected one number, such as 0x400000 or 1024",
+        "refault: '5 5': expected one number, such as 0x400000 or 1024",
+        f"refault: until 'noon': {wanted}",
+        "refault: nope: no such command; `help` lists them",
+        "refault: 'now': nothing comes after this command",
+    ]
+    assert "back to right after the latest" in answer.stdout

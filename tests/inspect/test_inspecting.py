@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from refault.catalogue import patch_set_from_text, resolve
+from refault.catalogue import Parameters, patch_set_from_text, resolve
 from refault.cli.trace_files import as_trace
 from refault.diverge.shadow_walk import walk_by_page
 from refault.engines import get_engine
 from refault.engines.audit import words as au
 from refault.engines.shadow.state import words
 from refault.engines.shadow.state.fields import state_of
-from refault.errors import InvalidParameter
+from refault.errors import InvalidParameter, ReplayRefused
 from refault.inspect import shelf as shelves
 from refault.inspect.changes import Seen, changes_before
 from refault.inspect.inspecting import look, timeline_of
@@ -20,6 +20,7 @@ from refault.inspect.place import Timeline
 from refault.inspect.shelf import Shelf
 from refault.inspect.state import notation
 from refault.inspect.text import WIDTH, Told, view_text
+from refault.linux.variants import variant_of_build
 from refault.questions import Where
 from refault.replay import x86
 from refault.replay.session import Session
@@ -266,3 +267,50 @@ def test_every_line_fits(lost_mark):
     for where in (Where(), Where(gva=0x40_0000), Where(gfn=0x107)):
         lines = view_text(look(lost_mark, where), TOLD).splitlines()
         assert max(map(len, lines)) <= WIDTH
+
+
+def test_until_finds_what_the_tracepoints_of_the_whole_run_say(lost_mark):
+    unsyncs = [1038, 1044]
+    back = look(lost_mark, Where(until="unsync gfn 0x107"))
+    assert back.changed.operation_index == unsyncs[-1]
+    assert back.operation_index == unsyncs[-1] + 1
+    assert back.changed.changed == (
+        "kvm_mmu_unsync_page: sp gfn 107 1/4 q0 wux pge nxe root 0 sync",
+    )
+    before = look(lost_mark, Where(operation=unsyncs[-1], until="unsync gfn 263"))
+    assert before.changed.operation_index == unsyncs[0]
+    first = look(lost_mark, Where(until="unsync gfn 0x107", forward=True))
+    assert first.changed == before.changed
+    following = look(lost_mark, Where(operation=1039, until="unsync gfn 0x107", forward=True))
+    assert following.changed == back.changed
+    none = look(lost_mark, Where(operation=1038, until="zap gfn 0x107"))
+    assert (none.changed, none.operation_index) == (None, 1038)
+    assert none.searched == "zap gfn 0x107, before"
+
+
+def test_until_is_the_same_over_stretches_between_snapshots_as_over_the_whole_run():
+    fresh, used = capture(apart=1 << 40), capture()
+    unsync = look(used, Where(event=200_000)).summary.unsync[0]
+    assert len(used.shelf.kept()) >= 3
+    where = Where(event=200_000, until=f"get gfn 0x{unsync.split()[2]}")
+    found = [look(each, where) for each in (fresh, used)]
+    assert found[0].changed is not None
+    assert found[0] == found[1]
+
+
+def test_a_page_is_known_by_its_number_in_use_or_not(lost_mark):
+    table = look(lost_mark, Where(operation=1045, gfn=0x107)).table
+    [page] = table.pages
+    view = look(lost_mark, Where(operation=1045, page=page.number))
+    assert view.page == page
+    assert view.history[0].changed[0] == "table 0x107: the page is 1/4 q0 wux pge nxe"
+    free = look(lost_mark, Where(operation=1030, page=page.number)).page
+    assert free.is_free
+    with pytest.raises(InvalidParameter, match="the pages are 1 to"):
+        look(lost_mark, Where(page=0))
+
+
+def test_a_kernel_of_ones_own_is_refused_with_what_to_do_instead(lost_mark):
+    own = variant_of_build("0" * 64, "6.12.43", Parameters())
+    with pytest.raises(ReplayRefused, match="refault diverge"):
+        timeline_of(lost_mark.trace, own)

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from db import questions as work
+from db import verify
 from db.leased import RowFence
 from db.models import Document, Question
 from db.questions import QUEUE
@@ -186,3 +187,33 @@ def test_a_trace_that_is_deleted_takes_its_questions_and_answers_along(room, ask
     with transaction(room.engine) as session:
         trace_deletion.delete(session, traces.get(session, room.digest), cascade=True)
     assert (room.count(Question), room.count(Document)) == (0, 0)
+
+
+def test_old_looks_are_forgotten_and_audits_stay(room, ask):
+    look_at, audit = ask(Asked(Where(operation=40))), ask()
+    assert take_turn(room.resources) == 2
+    sweep(room.resources, waiting_message_count=0)
+    assert (room.count(Question), room.count(Document)) == (2, 2)
+    with of_all(room.engine) as session:
+        session.execute(sa.text("UPDATE questions SET finished_at = now() - interval '31 days'"))
+    sweep(room.resources, waiting_message_count=0)
+    assert (room.count(Question), room.count(Document)) == (1, 1)
+    assert read(room, audit)[1] is not None
+    assert ask(Asked(Where(operation=40))) != look_at
+
+
+def test_verify_reads_every_document(room, ask):
+    ask()
+    run(room.resources)
+
+    def complaints():
+        return list(verify.live(room.engine, room.blobs, lambda *_: None))
+
+    assert complaints() == []
+    with of_all(room.engine) as session:
+        session.execute(sa.text("UPDATE documents SET body = 'x'"))
+    [told] = complaints()
+    assert "its body does not have the digest" in told
+    with of_all(room.engine) as session:
+        session.execute(sa.text("UPDATE documents SET level = 'flush'"))
+    assert any("under another key" in told for told in complaints())

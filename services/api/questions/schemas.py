@@ -123,8 +123,18 @@ class InspectionBody(Body):
     until_change: Address | None = Field(
         None, description="Back to right after the latest change of an entry of that address"
     )
+    until: str | None = Field(
+        None,
+        max_length=60,
+        description="Back to right after the latest such tracepoint: zap gfn 0x105; also get, sync "
+        "and unsync",
+    )
+    forward: bool = Field(
+        default=False, description="With `until`: on to the next, by default from the beginning"
+    )
     gva: Address | None = Field(None, description="Both walks of that guest address")
     gfn: Address | None = Field(None, description="The shadow pages of that guest table")
+    page: int | None = Field(None, ge=0, lt=1 << 32, description="That shadow page, by number")
     vcpu: int | None = Field(None, ge=0, lt=1 << 16)
 
     @property
