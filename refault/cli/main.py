@@ -19,6 +19,7 @@ from refault.cli.import_command import import_trace
 from refault.cli.inspect_command import inspect
 from refault.cli.kernel_command import app as kernel
 from refault.cli.patches_command import app as patches
+from refault.cli.profile_command import profile
 from refault.cli.push_command import push
 from refault.cli.replay_command import replay
 from refault.cli.report_command import app as report
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command("replay")(replay)
 app.command("audit")(audit)
+app.command("profile")(profile)
 app.command("diverge")(diverge)
 app.command("inspect")(inspect)
 app.add_typer(patches)

@@ -115,6 +115,16 @@ def shell_command(words: Sequence[str], width: int) -> list[str]:
     return [*lines, line]
 
 
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def bars(values: Sequence[int]) -> str:
+    """A curve as a line of bars, one a value, between 0 and the lowest and highest of them."""
+    low, high = min(0, *values), max(0, *values)
+    steps = len(_BARS) - 1
+    return "".join(_BARS[round(steps * (each - low) / ((high - low) or 1))] for each in values)
+
+
 def _pieces(word: str, room: int) -> list[str]:
     """The word cut into at least two quoted parts of at most ``room`` columns."""
     pieces: list[str] = []

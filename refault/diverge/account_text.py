@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from refault.compare import layout
+
 if TYPE_CHECKING:
     from refault.diverge.accounts import Account
-
-_BARS = "▁▂▃▄▅▆▇█"
 
 
 def account_lines(account: Account) -> list[str]:
@@ -28,10 +28,7 @@ def account_lines(account: Account) -> list[str]:
 
 def curve_text(account: Account) -> str:
     """The curve as a line of bars between its lowest and its highest point."""
-    values = [value for _, value in account.curve]
-    low, high = min(0, *values), max(0, *values)
-    steps = len(_BARS) - 1
-    return "".join(_BARS[round(steps * (each - low) / ((high - low) or 1))] for each in values)
+    return layout.bars([value for _, value in account.curve])
 
 
 def _range(account: Account) -> str:

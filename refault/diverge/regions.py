@@ -1,4 +1,4 @@
-"""Regions of a guest's linear addresses, as Linux lays them out."""
+"""The region of each operation of a part, by :mod:`refault.regions`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,17 @@ from typing import Any
 import numpy as np
 
 from refault.diverge.measures import has_address
+from refault.regions import regions_of
 from refault.replay import operations as op
 from refault.trace.format import EventKind
 
-#: Begin of each region of a 4-level Linux guest (x86_64/mm.rst; the direct map is where releases
-#: since 2.6.25 had it, without randomisation), in signed order.
-_LONG: tuple[tuple[int, str], ...] = (
-    (-1 << 63, "other"),
-    (-0x8000_0000_0000, "other"),  # guard hole, hypervisor, LDT
-    (-0x7800_0000_0000, "direct map"),
-    (-0x3780_0000_0000, "other"),
-    (-0x3700_0000_0000, "vmalloc"),
-    (-0x1700_0000_0000, "other"),
-    (-0x8000_0000, "kernel text"),
-    (-0x6000_0000, "other"),  # modules, fixmap
-    (0, "user"),
-    (1 << 47, "other"),
-)
-_SHORT: tuple[tuple[int, str], ...] = (
-    (-1 << 63, "other"),
-    (0, "user half"),
-    (0xC000_0000, "kernel half"),
-    (1 << 32, "other"),
-)
+_PROGRAM = ("user code, heap", "user mmap", "user stack")
+#: Here a program is one region, and so are the rest of a kernel and a 32-bit kernel's half.
+_COARSE_LONG = {"modules, fixmap": "other", **dict.fromkeys(_PROGRAM, "user")}
+_COARSE_SHORT = {
+    **dict.fromkeys(("direct map", "vmalloc"), "kernel half"),
+    **dict.fromkeys(_PROGRAM, "user half"),
+}
 NOWHERE = "-"
 
 
@@ -37,9 +25,10 @@ class Regions:
     """The region of each operation; ``mode`` is the paging mode of the trace's header."""
 
     def __init__(self, mode: str) -> None:
-        table = _LONG if mode == "long" else _SHORT
+        table = regions_of(mode)
+        coarse = _COARSE_LONG if mode == "long" else _COARSE_SHORT
         self._begins = np.array([begin for begin, _ in table], np.int64)
-        self.names = [name for _, name in table]
+        self.names = [coarse.get(name, name) for _, name in table]
 
     def numbers(self, kind: Any, a: Any) -> Any:
         """The place in ``names`` of each operation's address; -1 where it has none."""
