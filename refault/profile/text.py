@@ -39,7 +39,7 @@ _VIEW_TITLES = {
     "mark": "By mark",
 }
 _PART_WIDTH = 30
-_NUMBER_WIDTH = 9
+_NUMBER_WIDTH = 10
 _SHORT_NAMES = {"mmu_pte_write": "pte_write", "mmu_shadow_zapped": "zapped"}
 
 
@@ -121,8 +121,9 @@ def attribution_lines(attribution: Attribution, shown: Sequence[str] = SHOWN) ->
 def _view(
     title: str, parts: Sequence[Part], totals: Mapping[str, int], shown: Sequence[str]
 ) -> list[str]:
-    head = [_SHORT_NAMES.get(name, name)[:_NUMBER_WIDTH] for name in shown]
+    head = [_SHORT_NAMES.get(name, name)[: _NUMBER_WIDTH - 1] for name in shown]
     lines = [_row(title, head)]
+    parts = [part for part in parts if any(part.counters.get(each) for each in shown)]
     for part in parts[:_ROWS]:
         name = layout.clean(part.name)
         lines.append(_row(f"  {name}", [part.counters.get(each, 0) for each in shown]))

@@ -2,24 +2,32 @@
 
 import dataclasses
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from refault.attribution import TABLES_SHOWN, VIEWS, Attribution
 from refault.catalogue import patch_set_from_text, resolve, variant_from_golden_name
+from refault.cli.trace_files import as_trace
 from refault.engines.account import words as ac
 from refault.errors import ResultError, SnapshotRefused
 from refault.profile import gathering, sidecar
 from refault.profile.telling import SPLIT
+from refault.replay.compile.jit import INTERPRETED
 from refault.replay.session import replay
 from refault.results import COUNTERS, WORK
 from refault.timeline import SAMPLES_MAX, Timeline, interval_of
 from refault.trace import EventKind, TraceReader, TraceWriter
 from tests.engines.guests import Guest, P, U, W
+from tests.patience import PATIENCE_SECONDS
 
 BASE = variant_from_golden_name("base")
-CAPTURE = Path(__file__).resolve().parents[2] / "demo/traces/linux61-workload-1cpu.rft"
+ROOT = Path(__file__).resolve().parents[2]
+CAPTURE = ROOT / "demo/traces/linux61-workload-1cpu.rft"
+VECTORS = ROOT / "tests/golden/vectors"
 
 
 class Marked(Guest):
@@ -74,7 +82,7 @@ def check(each):
     assert Attribution.from_bytes(attribution.to_bytes()) == attribution
 
 
-@pytest.mark.parametrize("name", ["base", "p2", "p6", "series", "rel35"])
+@pytest.mark.parametrize("name", ["base", "p2", "p6", "series", "apr", "rel35"])
 def test_every_split_sums_to_the_totals_and_the_result_keeps_its_bytes(name):
     variant = variant_from_golden_name(name)
     guest = busy()
@@ -121,6 +129,35 @@ def test_lives_of_all_tables_sum_to_the_counters(name, monkeypatch):
     assert len(attribution.tables) == attribution.table_count
 
 
+@pytest.mark.parametrize("vector", ["g07_2cpu_bigguest_smallhost_50k", "s29_lost_mark"])
+def test_golden_vectors_keep_their_bytes(vector):
+    variants = [variant_from_golden_name(name) for name in ("base", "p3", "rel35")]
+    with as_trace(VECTORS / f"{vector}.ops.jsonl.zst") as trace:
+        plain = replay(trace, variants)
+        gathered = gathering.replay(trace, variants, threads=2)
+    for each, result in zip(gathered, plain, strict=True):
+        check(each)
+        assert each.result.to_bytes() == result.to_bytes()
+
+
+def digests():
+    [found] = gathered_of(busy(20))
+    return f"{found.timeline.digest} {found.attribution.digest}"
+
+
+def test_interpreted_and_compiled_give_the_same_documents():
+    answer = subprocess.run(
+        [sys.executable, "-c", f"from {__name__} import digests; print(digests())"],
+        env={**os.environ, "REFAULT_INTERPRETED": "0" if INTERPRETED else "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert answer.stdout.strip() == digests()
+
+
 def test_no_marks_one_event_and_none():
     [found] = gathered_of(Guest(pages=64).boot(0x1000))
     check(found)
@@ -128,7 +165,8 @@ def test_no_marks_one_event_and_none():
     empty = Guest(pages=64)
     empty.rows = empty.rows[:1]
     [found] = gathered_of(empty)
-    assert found.timeline.sample_count == 1
+    check(found)
+    assert found.timeline.sample_count == 2
     assert found.attribution.totals["vm_exits"] == 0
 
 
