@@ -6,8 +6,9 @@ from typing import Any
 
 from refault.audits import Level
 from refault.compare import COSTS
+from refault.compare.audited import Failure
 from refault.thread import commands
-from refault.thread.evidence import Cell
+from refault.thread.evidence import Cell, finding_of
 from refault.thread.review import Answered, FormReview, Found, OwnKernel, Review, Reviewed
 from refault.thread.verdicts import mark_of
 
@@ -88,12 +89,12 @@ def _form(review: FormReview, level: Level) -> dict[str, Any]:
             "text": review.verdict.word,
             "why": review.verdict.reason,
         },
-        "traces": [_cell(cell) for cell in review.cells],
+        "traces": [_cell(cell, level) for cell in review.cells],
         "findings": [_found(found, level) for found in review.found],
     }
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def _cell(cell: Cell, level: Level) -> dict[str, Any]:
     first = cell.difference
     return {
         "trace": cell.trace,
@@ -106,7 +107,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "wrong_accesses": cell.wrong_accesses,
         "stop": cell.stop,
         "base_stop": cell.base_stop,
-        "repairs": [failure.name for failure in cell.repaired],
+        "repairs": [_repair(cell, failure, level) for failure in cell.repaired],
         "counters": {
             name: {"base": cell.base_value(name), "value": cell.value(name)}
             for name in COSTS
@@ -123,6 +124,13 @@ def _cell(cell: Cell) -> dict[str, Any]:
             "command": commands.diverge(cell).words,
         },
     }
+
+
+def _repair(cell: Cell, failure: Failure, level: Level) -> dict[str, Any]:
+    """What the base fails and the form does not: found in the base."""
+    base = cell.beside_base
+    broken = finding_of(cell.base.audit, failure.check, failure.exception)
+    return _found(Found(base, failure, broken), level)
 
 
 def _found(found: Found, level: Level) -> dict[str, Any]:

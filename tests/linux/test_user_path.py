@@ -67,6 +67,10 @@ def test_from_a_tree_and_a_mailbox_to_a_verdict_on_each_patch(refault, patch_of,
     sound, unsound = json.loads(audited.stdout)[0]["audits"]
     assert (sound["is_sound"], sound["report"]["broken"]) == (True, [])
     assert [each["check"] for each in unsound["report"]["broken"]] == ["F-T5"]
+    named = ("--kernel", names[-1], "--json")
+    beside = json.loads(refault("report", "seed-thread", INVALIDATES, *named).stdout)["kernel"]
+    assert beside["name"] == names[-1]
+    assert "F-T5" in beside["traces"][0]["reason"]
 
 
 def test_a_pack_is_a_tree_and_gives_the_same_kernel(refault, tmp_path):
