@@ -146,10 +146,10 @@ def _word(cells: Sequence[Cell], marks: Sequence[Mark], mended: Sequence[Cell]) 
 
 
 def _repair_text(cells: Sequence[Cell]) -> str:
-    checks = dict.fromkeys(f.name for cell in cells for f in cell.repaired)
+    checks = {f.name: f.title for cell in cells for f in cell.repaired}
     ends = dict.fromkeys(cell.base_stop for cell in cells if cell.base_stop)
-    told = [*checks, *(str(end) for end in ends)]
-    return f"repairs {listed(told)} {places(cells)}"
+    told = [*(f"{name}, {title}" for name, title in checks.items()), *ends]
+    return f"what is wrong under the base is right {places(cells)}: {'; '.join(told)}"
 
 
 def _cost_text(cells: Sequence[Cell]) -> str:
