@@ -8,10 +8,12 @@ from db.models import FIRST_PROJECT
 from db.repositories import results
 from db.shards import claiming, leases, recording
 from db.shards.recording import Computed
+from refault.attribution import Attribution, Part
 from refault.audits import AuditReport, Broken
 from refault.catalogue import SEED_SERIES, PatchSet, prefix_label, prefixes, resolve
 from refault.compare import Column
 from refault.results import COUNTERS, SEMANTICS, Finding, RunResult
+from refault.timeline import Timeline
 
 
 def digest_of(text: str) -> str:
@@ -229,3 +231,27 @@ def extend_lease(opened, fence, *, lease_seconds=60, events_done=0):
     """A heartbeat of one shard's holder: its grip."""
     progress = {fence.shard_id: events_done}
     return leases.extend(opened, [fence], lease_seconds=lease_seconds, events_done=progress)
+
+
+def make_run_documents(trace_digest, variant_digest, simulator_digest):
+    """A timeline and an attribution of one run, as a worker records them: keys and bytes."""
+    names = {
+        "trace_digest": trace_digest,
+        "variant_digest": variant_digest,
+        "simulator_digest": simulator_digest,
+        "engine": "shadow",
+        "missing": {},
+    }
+    series = dict.fromkeys(("events", "instructions", "operations", "exits"), (0, 10))
+    timeline = Timeline(**names, unit="events", interval=1, series=series, marks=(), mark_count=0)
+    attribution = Attribution(
+        **names,
+        totals={"exits": 10},
+        views={"cause": (Part("INVLPG", {"exits": 10}),)},
+        tables=(),
+        table_count=0,
+        direct=None,
+        other_tables=None,
+        memory=None,
+    )
+    return [(each.key, each.to_bytes()) for each in (timeline, attribution)]

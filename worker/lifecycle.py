@@ -109,6 +109,7 @@ def _start_logging(**_: Any) -> None:
 
 def _start(app: celery.Celery) -> None:
     # Imported late: upkeep and health checks load this module without a compiler.
+    from refault.profile import gathering  # noqa: PLC0415
     from refault.replay.session import warm_up  # noqa: PLC0415
     from worker import kernels  # noqa: PLC0415
 
@@ -119,6 +120,7 @@ def _start(app: celery.Celery) -> None:
         name: engine for name, engine in ENGINES.items() if settings.builds or name != "kernel"
     }
     warm_up(offered)
+    gathering.warm_up(offered)
     held = Resources.open(
         settings,
         simulators={name: engine.digest for name, engine in offered.items()},

@@ -17,7 +17,8 @@ from refault.errors import (
     SnapshotRefused,
     TraceError,
 )
-from refault.replay import session
+from refault.profile import gathering
+from refault.profile.gathering import Gathered
 from refault.results import RunResult
 from worker.endings import WORDS_MAX
 from worker.putting_aside import Keeper
@@ -25,7 +26,8 @@ from worker.putting_aside import Keeper
 NO_RESULT = (TraceError, ReplayRefused, ConservationError, ResultError)
 """Errors of the engine or its numbers by which a run cannot have a result."""
 
-Replay = Callable[..., list[RunResult]]
+Replay = Callable[..., Sequence[RunResult | Gathered]]
+"""A result for each variant, with the documents gathered beside it if there are any."""
 
 
 def outcomes(
@@ -36,7 +38,7 @@ def outcomes(
     is_cancelled: Callable[[], bool],
     memory_bytes: int | None = None,
     keeper: Keeper | None = None,
-    replay: Replay = session.replay,
+    replay: Replay = gathering.replay,
 ) -> list[Outcome]:
     """One outcome per variant, in order.
 
@@ -80,7 +82,7 @@ def _from(
     variants: Sequence[Variant],
     options: dict[str, Any],
     replay: Replay,
-) -> list[RunResult]:
+) -> Sequence[RunResult | Gathered]:
     """Replays from the snapshot, if there is a usable one, else from the beginning."""
     if found is not None and keeper is not None:
         try:
@@ -90,10 +92,17 @@ def _from(
     return replay(trace, variants, **options)
 
 
-def _checked(result: RunResult) -> Outcome:
+def _checked(found: RunResult | Gathered) -> Outcome:
     """The result, checked against the conservation laws; raises ConservationError."""
+    result = found.result if isinstance(found, Gathered) else found
     compare.check(result)
-    return Outcome(result.variant_digest, result=result)
+    if not isinstance(found, Gathered):
+        return Outcome(result.variant_digest, result=result)
+    documents = (
+        (found.timeline.key, found.timeline.to_bytes()),
+        (found.attribution.key, found.attribution.to_bytes()),
+    )
+    return Outcome(result.variant_digest, result=result, documents=documents)
 
 
 def _without_result(variant: Variant, error: Exception) -> Outcome:

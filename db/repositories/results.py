@@ -18,6 +18,7 @@ from db.models import Result, Run, Trace
 from db.repositories.pagination import among
 from db.repositories.simulators import all_names
 from db.scope import EVERYWHERE
+from refault.documents import DocumentKey
 from refault.errors import NotFound, ResultError
 from refault.facts import facts_of
 from refault.lineage import present_name
@@ -30,13 +31,15 @@ class Outcome:
 
     ``crash`` is a defect of the simulator (exception and the tail of its
     traceback) and is stored like a result. ``failure`` is why there is no result:
-    the trace cannot be replayed, or its numbers break a conservation law.
+    the trace cannot be replayed, or its numbers break a conservation law. ``documents`` were
+    gathered beside the result.
     """
 
     variant_digest: str
     result: RunResult | None = None
     crash: str | None = None
     failure: str | None = None
+    documents: tuple[tuple[DocumentKey, bytes], ...] = ()
 
 
 def find_many(

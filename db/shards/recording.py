@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.models import Batch, Result, Shard
-from db.repositories import batch_events, batches, operations, results, webhooks
+from db.repositories import batch_events, batches, documents, operations, results, webhooks
 from db.shards import fences, states
 from db.shards.fences import Fence
 
@@ -31,9 +31,9 @@ def record(
 
     ``simulators`` are the worker's, by engine: what it computed is theirs.
 
-    Answers those whose fence still held; nothing of the others is written. Results, runs, shards,
-    counts and the batch's end are one transaction, so a shard delivered or computed twice counts
-    once.
+    Answers those whose fence still held; nothing of the others is written. Results, documents,
+    runs, shards, counts and the batch's end are one transaction, so a shard delivered or computed
+    twice counts once.
     """
     batch, found = fences.locked_together(session, [entry.fence for entry in computed])
     held = [
@@ -54,6 +54,16 @@ def record(
             if outcome.failure is None
         ],
         worker=worker,
+        project_id=batch.project_id,
+    )
+    documents.write(
+        session,
+        [
+            document
+            for entry, _ in held
+            for outcome in entry.outcomes
+            for document in outcome.documents
+        ],
         project_id=batch.project_id,
     )
     now = fences.clock(session)

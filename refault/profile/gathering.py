@@ -21,7 +21,7 @@ from refault.results import SHADOW
 from refault.trace import TraceHeader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from refault.attribution import Attribution
@@ -158,9 +158,9 @@ def replay(
 _warm: set[str] = set()
 
 
-def warm_up(engines: set[str]) -> None:
+def warm_up(engines: Iterable[str]) -> None:
     """Compile the kernels of accounts, or load them from the cache, in this thread."""
-    if SHADOW not in engines or _warm:
+    if _warm or SHADOW not in set(engines):
         return
     header = TraceHeader("operations", "warm-up", "long", 1)
     with jit.compiling_alone():

@@ -4,9 +4,10 @@ import dataclasses
 
 from db import session
 from db.models import FIRST_PROJECT
-from db.repositories import credentials
+from db.repositories import credentials, documents
 from tests.api.test_resumable import PART, UPLOADS, metadata
-from tests.fixtures.api import Rows, in_process, runs_of, trace_bytes
+from tests.builders import make_run_documents
+from tests.fixtures.api import SIMULATOR, Rows, in_process, runs_of, trace_bytes
 from tests.fixtures.kernels import mails, pack
 
 TRACE = "confidential-boot"
@@ -46,6 +47,9 @@ async def fill(site, rows: Rows) -> Owned:
         await http.post("/api/v1/kernels", params=named, content=mails(f"KVM: {PATCH}"))
         share = (await http.post(f"/api/v1/batches/{batch['code']}/shares", json={})).json()
     with session.transaction(rows.engine, FIRST_PROJECT) as opened:
+        # As if another batch had computed it before.
+        digests = (trace["digest"], runs[0]["variant"]["digest"], SIMULATOR)
+        documents.write(opened, make_run_documents(*digests))
         token, _ = credentials.mint_token(opened, "token-of-first", scopes=["read"])
     return Owned(
         {

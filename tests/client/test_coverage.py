@@ -47,6 +47,8 @@ CALLS = {
     "get_batch": lambda _: (("b-1",), {}),
     "cancel_batch": lambda _: (("b-1",), {}),
     "get_run": lambda _: (("r",), {}),
+    "get_timeline": lambda _: (("r",), {}),
+    "get_attribution": lambda _: (("r",), {}),
     "ask": lambda _: ((Question(Level()), "t", "base"), {}),
     "get_question": lambda _: (("q",), {}),
     "wait_for_question": lambda _: (("q",), {}),

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from db.errors import ServiceFault
 from db.models import Result
 from refault.catalogue import SEED_SERIES, PatchSet, resolve
+from refault.engines.account import loop as account_loop
 from refault.engines.shadow import host as variant_host
 from refault.engines.shadow import loop
 from refault.errors import NotFound, SimulatorCrashed, Unavailable
@@ -75,6 +76,7 @@ def broken(monkeypatch):
 
     def break_(error):
         execute, run_rows = variant_host.Host.execute, loop.run
+        run_accounted = account_loop.run_accounted
         variant = []
 
         def execute_under(host, *rest):
@@ -86,8 +88,14 @@ def broken(monkeypatch):
                 raise error
             return run_rows(*given)
 
+        def accounted_or_break(*given):
+            if variant == [VARIANTS[1]]:
+                raise error
+            return run_accounted(*given)
+
         monkeypatch.setattr(variant_host.Host, "execute", execute_under)
         monkeypatch.setattr(loop, "run", run_or_break)
+        monkeypatch.setattr(account_loop, "run_accounted", accounted_or_break)
 
     return break_
 

@@ -14,7 +14,7 @@ from db.repositories import patch_sets
 from db.shards import cancelling, endings
 from db.shards.fences import Fence
 from refault.catalogue import SEED_SERIES
-from refault.replay import session as simulator
+from refault.profile import gathering as simulator
 from tests.builders import transaction
 from tests.patience import eventually
 from worker import sweep as sweeping
@@ -74,7 +74,7 @@ def noting(asked):
 
 def expected_digests(room, batch, trace):
     variants = [patch_sets.to_variant(row.variant) for row in room.runs(batch.id)]
-    return [result.digest for result in simulator.replay(trace, variants)]
+    return [each.result.digest for each in simulator.replay(trace, variants)]
 
 
 def results_of(room, batch):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from refault.client import calls
+from refault.client import calls, profile_calls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from refault.client.documents import Page, RunDocument
+    from refault.client.profile_calls import AttributionDocument, TimelineDocument
 
 AnswerT = TypeVar("AnswerT")
 
@@ -41,6 +42,14 @@ class AsyncBatchResults(abc.ABC):
     async def get_run(self, run: str) -> RunDocument:
         """One run with its result."""
         return await self._send(calls.get_run(run))
+
+    async def get_timeline(self, run: str) -> TimelineDocument:
+        """How a run's counters went over the guest's time: ``refault.timeline.Timeline``."""
+        return await self._send(profile_calls.get_timeline(run))
+
+    async def get_attribution(self, run: str) -> AttributionDocument:
+        """What a run's counters came from: ``refault.attribution.Attribution``."""
+        return await self._send(profile_calls.get_attribution(run))
 
     async def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch with all its traces, fetched page by page."""

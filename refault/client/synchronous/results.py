@@ -6,12 +6,13 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from refault.client import calls
+from refault.client import calls, profile_calls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from refault.client.documents import Page, RunDocument
+    from refault.client.profile_calls import AttributionDocument, TimelineDocument
 
 AnswerT = TypeVar("AnswerT")
 
@@ -42,6 +43,14 @@ class BatchResults(abc.ABC):
     def get_run(self, run: str) -> RunDocument:
         """One run with its result."""
         return self._send(calls.get_run(run))
+
+    def get_timeline(self, run: str) -> TimelineDocument:
+        """How a run's counters went over the guest's time: ``refault.timeline.Timeline``."""
+        return self._send(profile_calls.get_timeline(run))
+
+    def get_attribution(self, run: str) -> AttributionDocument:
+        """What a run's counters came from: ``refault.attribution.Attribution``."""
+        return self._send(profile_calls.get_attribution(run))
 
     def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch with all its traces, fetched page by page."""

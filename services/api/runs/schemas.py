@@ -40,3 +40,23 @@ class RunDetail(RunSummary):
     integrity_alarm: dict[str, Any] | None = Field(
         description="Set when the same digests once gave other bytes: do not trust its numbers"
     )
+
+
+class RunTimeline(Document):
+    """How a run's counters went over the guest's time."""
+
+    key: Digest = Field(description="sha256 of the document's key: trace, variant, engine")
+    digest: Digest = Field(description="sha256 of the document: equal keys name equal bytes")
+    timeline: dict[str, Any] = Field(
+        description="unit, interval, series by name (columns of equal length), marks"
+    )
+
+
+class RunAttribution(Document):
+    """What a run's counters came from."""
+
+    key: Digest = Field(description="sha256 of the document's key: trace, variant, engine")
+    digest: Digest = Field(description="sha256 of the document: equal keys name equal bytes")
+    attribution: dict[str, Any] = Field(
+        description="totals, views (cause, region, address_space, mark), tables, memory"
+    )

@@ -1,12 +1,19 @@
 """Rows of runs as documents."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 
+import msgpack
 from sqlalchemy.orm import Session
 
 from db.models import Run
-from db.repositories import runs, simulators
-from services.api.runs.schemas import RunDetail, RunSummary
+from db.repositories import documents, runs, simulators
+from refault.attribution import attribution_key
+from refault.documents import DocumentKey
+from refault.errors import NotFound
+from refault.lineage import names_of
+from refault.timeline import timeline_key
+from services.api.runs.schemas import RunAttribution, RunDetail, RunSummary, RunTimeline
 
 
 def summaries_of(session: Session, rows: Sequence[Run]) -> list[RunSummary]:
@@ -35,6 +42,41 @@ def detail_of(session: Session, run: Run) -> RunDetail:
             "result_digest": result and result.body_digest,
             "integrity_alarm": alarm,
         }
+    )
+
+
+def timeline_of(session: Session, run: Run) -> RunTimeline:
+    """The run's timeline; raises NotFound."""
+    return RunTimeline.model_validate(_document(session, run, "timeline", timeline_key))
+
+
+def attribution_of(session: Session, run: Run) -> RunAttribution:
+    """The run's attribution; raises NotFound."""
+    return RunAttribution.model_validate(_document(session, run, "attribution", attribution_key))
+
+
+def _document(
+    session: Session, run: Run, kind: str, key_of: Callable[[str, str, str], DocumentKey]
+) -> dict[str, object]:
+    """A document beside a run's result.
+
+    Raises:
+        NotFound: it has none, with the reason.
+    """
+    place = (run.trace.digest, run.variant_digest)
+    keys = [key_of(*place, name).digest for name in names_of(runs.simulator_of(session, run))]
+    bodies = documents.bodies(session, keys)
+    for key in keys:
+        if key in bodies:
+            digest = hashlib.sha256(bodies[key]).hexdigest()
+            return {"key": key, "digest": digest, kind: msgpack.unpackb(bodies[key])}
+    if run.result is None:
+        raise NotFound(f"run {run.id} is {run.state}: its {kind} comes with its result")
+    if run.state == "crashed":
+        raise NotFound(f"run {run.id} crashed the simulator: it has no {kind}")
+    raise NotFound(
+        f"run {run.id} has no {kind}: its result was computed by a release without; "
+        "`refault profile` makes one from the trace"
     )
 
 
