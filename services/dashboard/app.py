@@ -26,6 +26,7 @@ from services.dashboard.doors import Doors, to_login
 from services.dashboard.issuer_door import IssuerDoor
 from services.dashboard.kernels import KernelPages
 from services.dashboard.pages import Pages
+from services.dashboard.questions import QuestionPages
 
 FOLDER = Path(__file__).parent
 POLICY = (
@@ -44,6 +45,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
     issuer = IssuerDoor(pages, doors)
     actions = Actions(pages)
     kernels = KernelPages(pages)
+    questions = QuestionPages(pages)
     app = Starlette(
         routes=[
             Route("/", pages.home),
@@ -59,6 +61,10 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/kernels/{kernel}", kernels.one),
             Route("/kernels/{kernel}/parts", kernels.parts),
             Route("/kernels/{kernel}/delete", kernels.delete, methods=["POST"]),
+            Route("/questions", questions.list, methods=["GET"]),
+            Route("/questions", questions.ask, methods=["POST"]),
+            Route("/questions/new", questions.new),
+            Route("/questions/{question}", questions.one),
             Route("/problems/{name}", pages.problem),
             Route("/login", doors.login, methods=["GET", "POST"]),
             Route("/login/oidc", issuer.leave),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from refault.client import BatchDocument
 from services.dashboard.formats import counted
+
+_VIEWS = ("gva", "gfn")
 
 
 def audits_of(batch: BatchDocument) -> str:
@@ -18,15 +21,18 @@ def audits_of(batch: BatchDocument) -> str:
     return over + (f", {audits['failed']} without an answer" if audits["failed"] else "")
 
 
-def audit_of(comparison: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The audits of a trace's columns; None where none is there yet."""
+def audit_of(comparison: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any] | None:
+    """The audits of a trace's columns; None where none is there yet.
+
+    ``texts`` has what ``-v`` names each variant, by digest.
+    """
     section = comparison.get("audit")
     if section is None:
         return None
     labels = [column["label"] for column in comparison["columns"]]
     reports = list(zip(labels, section["reports"], strict=True))
     levels = dict.fromkeys(report["level"] for _, report in reports if report is not None)
-    rows = [_row(failed["check"], failed["title"], reports) for failed in section["failed"]]
+    rows = [_row(failed["check"], failed["title"], reports, texts) for failed in section["failed"]]
     sound = [label for label, report in reports if report is not None and not report["broken"]]
     missing = [label for label, report in reports if report is None]
     rest = f"No check failed in {', '.join(sound)}. " if sound else ""
@@ -38,8 +44,29 @@ def audit_of(comparison: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
+def look_at(
+    trace: str, variant: str | None, place: Mapping[str, Any], **view: str | None
+) -> str | None:
+    """The link to a form that asks for the MMU right after a finding; None for no variant."""
+    if variant is None:
+        return None
+    asked = {
+        "trace": trace,
+        "variant": variant,
+        "operation": int(place["operation_index"]) + 1,
+        "vcpu": place["vcpu"],
+        **view,
+    }
+    return "/questions/new?" + urlencode(
+        {name: value for name, value in asked.items() if value is not None}
+    )
+
+
 def _row(
-    check: str, title: str, reports: list[tuple[str, Mapping[str, Any] | None]]
+    check: str,
+    title: str,
+    reports: list[tuple[str, Mapping[str, Any] | None]],
+    texts: Mapping[str, str],
 ) -> dict[str, Any]:
     found = [
         {
@@ -52,6 +79,12 @@ def _row(
             "want": broken["want"],
             "exception": broken["exception"],
             "cause": broken["cause"],
+            "look": look_at(
+                report["trace_digest"],
+                texts.get(report["variant_digest"]),
+                broken,
+                **_view(broken),
+            ),
         }
         for label, report in reports
         if report is not None
@@ -59,3 +92,8 @@ def _row(
         if broken["check"] == check
     ]
     return {"check": check, "title": title, "found": found}
+
+
+def _view(broken: Mapping[str, Any]) -> dict[str, str | None]:
+    """What a view of the finding shows: its address, or its table."""
+    return {broken["address_kind"]: broken["address"]} if broken["address_kind"] in _VIEWS else {}

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from refault.client import BatchDocument
 from refault.compare.chart import CELLS_MAX, cell_count
 from refault.compare.titles import WRONG, engine_word
-from services.dashboard.audits import audit_of, audits_of
+from services.dashboard.audits import audit_of, audits_of, look_at
 from services.dashboard.cells import Cell, Change
 from services.dashboard.conclusion import conclusion
 from services.dashboard.formats import change, counted, grouped
@@ -21,6 +21,7 @@ from services.dashboard.verdicts import shown
 
 FINDINGS_SHOWN = 5
 SHADOW, KERNEL = "shadow", "kernel"
+INSPECTED = (SHADOW, "walk")
 _FINAL_STATES = ("done", "failed", "cancelled")
 _WAITING_STATES = ("queued", "running")
 
@@ -195,6 +196,12 @@ def _trace(
     is_charted = bool(changed) and is_whole
     is_crowded = cell_count(comparison) > CELLS_MAX
     query = place.query(trace=trace["digest"], cursor=None)
+    # No engine but these keeps its state where it can be looked at.
+    texts = {
+        column["variant"]["digest"]: column["variant"]["text"]
+        for column in batch["columns"]
+        if column["variant"]["engine"] in INSPECTED
+    }
     return {
         "anchor": anchor,
         "name": trace["name"],
@@ -223,8 +230,10 @@ def _trace(
             # No reason is shown for a queued cell.
             if column["reason"] and not (is_running and verdict == _MISSING)
         ],
-        "findings": [found for column in columns if (found := _findings(column))],
-        "audit": audit_of(comparison),
+        "findings": [
+            found for column in columns if (found := _findings(column, trace["digest"], texts))
+        ],
+        "audit": audit_of(comparison, texts),
         "chart": f"{place.address}.svg{query}" if is_charted and not is_crowded else None,
         "no_chart": f"No chart: it would have more than {grouped(CELLS_MAX)} cells. The table "
         "above has the numbers."
@@ -316,7 +325,9 @@ def _counter_row(
     return {"name": row["name"], "cells": cells}
 
 
-def _findings(column: Mapping[str, Any]) -> dict[str, Any] | None:
+def _findings(
+    column: Mapping[str, Any], trace: str, texts: Mapping[str, str]
+) -> dict[str, Any] | None:
     found = list(column["findings"])
     stopped = column["stopped"]
     if stopped is not None and stopped not in found:
@@ -330,7 +341,16 @@ def _findings(column: Mapping[str, Any]) -> dict[str, Any] | None:
         "label": column["label"],
         "count": max(column["finding_count"] or 0, len(found)),
         "shown": len(first),
-        "rows": [entry | {"is_last": entry == stopped} for entry in first],
+        "rows": [
+            entry
+            | {
+                "is_last": entry == stopped,
+                "look": look_at(
+                    trace, texts.get(column["variant_digest"]), entry, gva=entry["gva"]
+                ),
+            }
+            for entry in first
+        ],
     }
 
 

@@ -41,7 +41,7 @@ def answer_all(rows, broken, level="flush"):
                 sa.text("SELECT golden_name FROM variants WHERE digest = :digest"),
                 {"digest": digest},
             )
-            report = make_report(*broken.get(name, ()), variant=name, level=level)
+            report = make_report(*broken.get(name, ()), variant_digest=digest, level=level)
             key = DocumentKey("audit", level, claim.trace_digest, digest, SIMULATOR)
             body = msgpack.packb({"answer": report.to_dict(), "text": ""})
             assert work.finish(session, claim.fence, (key, body))
