@@ -137,6 +137,20 @@ TOPIC = Topic(
             _is_sensitive,
         ),
         Objection(
+            avi("4:58 am", 13),
+            "There is also the advantage of code size reduction.",
+            not_measured("The mail's diffstat: 23 lines added, 46 removed."),
+        ),
+        Objection(
+            marcelo("8:01 am", 13),
+            "mmu_unsync_walk was much more sensitive than parent walking, and gfn_to_memslot "
+            "matters with EPT and NPT too.",
+            not_measured(
+                "No counter of a replay says what mmu_unsync_walk() visits, or how often a slot is "
+                "looked up."
+            ),
+        ),
+        Objection(
             xiao("8:23 pm", 13), "The original code has a bug in mmu_parent_walk().", _has_a_bug
         ),
         Objection(
