@@ -39,7 +39,7 @@ class View:
 
     ``broke`` says where the simulated kernel broke, after which there is nothing. ``changed`` is
     what ``until_change`` or ``until`` found, and ``searched`` says what that was; None if neither
-    was asked, or nothing was there.
+    was asked, or nothing was there. ``is_truncated``: the file ends here, and the trace does not.
     """
 
     operation_index: int
@@ -48,6 +48,7 @@ class View:
     broke: str | None
     changed: state.Turn | None
     searched: str | None
+    is_truncated: bool
     vcpus: tuple[state.Processor, ...]
     summary: state.Summary | None
     address: state.Address | None
@@ -184,6 +185,7 @@ def _view(timeline: Timeline, place: Place, where: Where, changed: state.Turn | 
         broke=None if stopped is None else f"{stopped.kind}: {stopped.message}",
         changed=changed,
         searched=_searched(where),
+        is_truncated=place.is_truncated_here,
         vcpus=tuple(state.processor(host, each, flushes.get(each)) for each in shown),
         summary=state.summary(host) if not any((address, table, page)) else None,
         address=address,

@@ -43,6 +43,11 @@ class Place(Position):
         """The only host."""
         return self.hosts[0]
 
+    @property
+    def is_truncated_here(self) -> bool:
+        """Whether nothing comes next because the file ends before the trace does."""
+        return self.next_row() is None and self._reader.truncated
+
     def _open(self) -> None:
         self._reader = TraceReader(self.trace, allow_truncated=True)
         try:

@@ -86,6 +86,10 @@ def _place(view: View) -> list[str]:
     elif view.upcoming is not None:
         row = view.upcoming
         lines += wrapped("next: ", f"{operation_text(row)} (event {row.event})")
+    elif view.is_truncated:
+        lines += wrapped(
+            "next: ", "none, the file is truncated: it ends after its last whole block"
+        )
     else:
         lines += ["next: none, the trace ends here"]
     return lines

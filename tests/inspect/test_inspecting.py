@@ -263,6 +263,16 @@ def test_where_the_kernel_broke_nothing_comes_next():
         assert before.upcoming is not None
 
 
+def test_a_truncated_trace_says_so_where_it_ends(tmp_path):
+    cut = tmp_path / "cut.rft"
+    cut.write_bytes(CAPTURE.read_bytes()[:-5])
+    timeline = timeline_of(cut, variant_of("base"))
+    end = look(timeline, Where())
+    assert (end.upcoming, end.is_truncated) == (None, True)
+    assert "the file is truncated" in view_text(end, TOLD)
+    assert not look(timeline, Where(operation=100)).is_truncated
+
+
 def test_every_line_fits(lost_mark):
     for where in (Where(), Where(gva=0x40_0000), Where(gfn=0x107)):
         lines = view_text(look(lost_mark, where), TOLD).splitlines()
