@@ -28,6 +28,12 @@ def audit(cell: Cell, level: Level) -> Command:
     return Command("audit", words)
 
 
+def profile(cell: Cell) -> Command:
+    """The course of the base's counters and gauges over the run, a line a sample."""
+    base = cell.base.labels[0]
+    return Command("course", ["refault", "profile", cell.path, "-v", base, "--csv"])
+
+
 def inspect(cell: Cell, broken: Broken) -> Command:
     """The MMU right after the operation at which a check failed."""
     words = ["refault", "inspect", cell.path, "-v", cell.label]

@@ -10,6 +10,7 @@ from refault.compare.audited import Failure
 from refault.thread import commands
 from refault.thread.evidence import Cell, finding_of
 from refault.thread.review import Answered, FormReview, Found, OwnKernel, Review, Reviewed
+from refault.thread.rules import gauge_numbers
 from refault.thread.verdicts import mark_of
 
 VERSION = 1
@@ -54,10 +55,26 @@ def _patch(reviewed: Reviewed, review: Review) -> dict[str, Any]:
         },
         "linux_6_12": {"text": topic.today, "settled_by": topic.settled},
         "objections": [_objection(each) for each in reviewed.objections],
+        "sampled": _sampled(reviewed) if topic.sampled else None,
         "forms": [_form(each, review.level) for each in reviewed.forms],
         "commands": [
             commands.replay(paths, topic.labels(setting), review.level).words
             for setting in topic.settings
+        ],
+    }
+
+
+def _sampled(reviewed: Reviewed) -> dict[str, Any]:
+    """The gauge whose course under the base a rule asks for."""
+    return {
+        "gauge": reviewed.topic.sampled,
+        "traces": [
+            {
+                "trace": cell.trace,
+                **gauge_numbers(cell.samples),
+                "command": commands.profile(cell).words,
+            }
+            for cell in reviewed.posted.cells
         ],
     }
 

@@ -47,7 +47,8 @@ class Difference:
 class Cell:
     """One form on one trace under one setting, beside its base.
 
-    ``column`` is the base's own where both are the same machine.
+    ``column`` is the base's own where both are the same machine. ``samples`` are those of the gauge
+    that the topic asks for, in the base's run.
     """
 
     trace: str
@@ -57,6 +58,7 @@ class Cell:
     comparison: Comparison
     column: ComparedColumn
     difference: Difference | None = None
+    samples: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:

@@ -18,6 +18,7 @@ from refault.diverge.text import answer_text, operation_text
 from refault.engines import get_engine
 from refault.engines.audit import auditing
 from refault.errors import ResultError, TraceTruncated
+from refault.profile import gathering
 from refault.replay import session
 from refault.replay.source import compiled_digest
 from refault.results import RunResult
@@ -163,6 +164,20 @@ class Bench:
             body = {"first": None if found is None else dataclasses.asdict(found)}
             self._keep(body, "difference", base, variant)
         return None if body["first"] is None else Difference(**body["first"])
+
+    def samples(self, variant: Variant, gauge: str) -> tuple[int, ...]:
+        """A gauge at even distances of the guest's time, as `refault profile` samples it."""
+        body = self._kept("samples", gauge, variant)
+        if "samples" not in body:
+            title = f"{gauge} over the run, {variant.short_name}"
+            [gathered] = gathering.replay(
+                self._source.trace,
+                [variant],
+                progress=lambda done, total: self._progress(title, done, total),
+            )
+            body = {"samples": list(gathered.timeline.series[gauge])}
+            self._keep(body, "samples", gauge, variant)
+        return tuple(body["samples"])
 
     def _searched(self, base: Variant, variant: Variant) -> Difference | None:
         title = f"first difference, {base.short_name} and {variant.short_name}"

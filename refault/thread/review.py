@@ -133,11 +133,22 @@ def _of_topic(
     for setting in topic.settings:
         columns = {text: variants[text] for text in topic.labels(setting)}
         compared = [_compared(columns, measured) for measured in traces]
+        samples = [
+            bench.samples(columns[setting.named(topic.base)], topic.sampled)
+            if topic.sampled
+            else ()
+            for bench in benches
+        ]
         comparisons[setting.words] = tuple(compared)
         for form in topic.all_forms:
             cells[form.text, setting.words] = [
-                _cell(topic, form, setting, columns, comparison, bench, measured)
-                for comparison, bench, measured in zip(compared, benches, traces, strict=True)
+                dataclasses.replace(
+                    _cell(topic, form, setting, columns, comparison, bench, measured),
+                    samples=taken,
+                )
+                for comparison, bench, measured, taken in zip(
+                    compared, benches, traces, samples, strict=True
+                )
             ]
     evidence = Evidence(topic, cells)
     forms = tuple(_of_form(form, evidence.every(form.text)) for form in topic.all_forms)

@@ -80,6 +80,26 @@ def changes(evidence: Evidence, text: str, counters: Sequence[str]) -> str:
     return "; ".join(told)
 
 
+def sampled_text(samples: Sequence[int]) -> str:
+    """A gauge over a run, as a clause."""
+    told = gauge_numbers(samples)
+    return (
+        f"some in {told['above_zero']} of {counted(told['samples'], 'sample')}, median "
+        f"{told['median']}, most {told['most']}"
+    )
+
+
+def gauge_numbers(samples: Sequence[int]) -> dict[str, int]:
+    """A gauge over a run: how often it is above 0, its median (the higher of two) and its most."""
+    ordered = sorted(samples)
+    return {
+        "samples": len(ordered),
+        "above_zero": sum(map(bool, ordered)),
+        "median": ordered[len(ordered) // 2],
+        "most": ordered[-1],
+    }
+
+
 def rises(cell: Cell, counters: Iterable[str] = COSTS) -> list[str]:
     """The counters that are higher than the base's by more than PERMILLE."""
     if not cell.is_comparable:
@@ -175,6 +195,7 @@ __all__ = [
     "fails_still",
     "falls",
     "first_failure",
+    "gauge_numbers",
     "listed",
     "not_measured",
     "nowhere",
@@ -183,5 +204,6 @@ __all__ = [
     "repairs",
     "rises",
     "same_machine",
+    "sampled_text",
     "unsound",
 ]

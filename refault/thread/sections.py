@@ -20,7 +20,7 @@ from refault.thread.blocks import (
 )
 from refault.thread.evidence import Cell, Standing, finding_of
 from refault.thread.review import Answered, FormReview, Found, Review, Reviewed
-from refault.thread.rules import listed, placed
+from refault.thread.rules import listed, placed, sampled_text
 from refault.thread.topics import Setting
 from refault.thread.verdicts import MEANINGS, Mark, mark_of
 
@@ -139,6 +139,12 @@ def _changes(reviewed: Reviewed, review: Review) -> Iterator[Block]:
             ]
             yield _table(measured.source.name, setting, topic.counters, cells)
         yield commands.replay(paths, topic.labels(setting), review.level)
+    if topic.sampled:
+        for cell in reviewed.posted.cells:
+            yield Para(
+                f"{placed(cell)}, {topic.sampled} under the base: {sampled_text(cell.samples)}."
+            )
+            yield commands.profile(cell)
 
 
 def _table(

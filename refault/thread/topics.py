@@ -100,8 +100,8 @@ class Topic:
 
     ``base`` is the variant that every form is held against. ``claim`` is the rule that decides
     whether the patch does what it says. ``counters`` are shown of every form. ``reasons`` explain
-    a check that fails, ``today`` is what Linux 6.12 does in the same place, ``settled`` the
-    commits that made it so.
+    a check that fails. ``sampled`` is a gauge whose course under the base a rule asks for, if any.
+    ``today`` is what Linux 6.12 does in the same place, ``settled`` the commits that made it so.
     """
 
     number: int
@@ -118,6 +118,7 @@ class Topic:
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
     settings: tuple[Setting, ...] = (PLAIN,)
     note: str = ""
+    sampled: str = ""
 
     @property
     def name(self) -> str:

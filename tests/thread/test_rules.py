@@ -71,6 +71,7 @@ def mark(review, number, text):
         (QUIET, 4, "CR3's pages can be found", Standing.NOT_SEEN),
         (QUIET, 5, "Just use bool", Standing.BORNE_OUT),
         (QUIET, 6, "Will this ever happen", Standing.NOT_SEEN),
+        (LOST_MARK, 6, "Will this ever happen", Standing.IN_PART),
     ],
 )
 def test_an_objection_stands_as_the_guest_shows(reviews, vector, number, beginning, expected):

@@ -136,7 +136,7 @@ def test_every_command_is_one_that_the_command_line_takes(review):
     blocks = re.findall(r"```sh\n(.*?)\n```", FORMATS["md"](review))
     found |= {tuple(shlex.split(block)) for block in blocks}
     assert {words[1] for words in found} == {
-        "replay", "audit", "inspect", "diverge", "report", "kernel", "import",
+        "replay", "audit", "inspect", "diverge", "report", "kernel", "import", "profile",
     }  # fmt: skip
     root = typer.main.get_command(app)
     for words in sorted(found):

@@ -12,6 +12,7 @@ from refault.thread.rules import (
     nowhere,
     places,
     rises,
+    sampled_text,
 )
 from refault.thread.topics import Form, Objection, Topic
 
@@ -38,14 +39,13 @@ def _claim(evidence: Evidence) -> Answer:
 
 
 def _list_is_long(evidence: Evidence) -> Answer:
-    left = [(cell.base_value("mmu_unsync"), cell) for cell in evidence.of(POSTED)]
-    long = [cell for count, cell in left if count]
-    told = ", ".join(f"{count} on {cell.trace}" for count, cell in left)
-    text = f"Pages out of sync at the end under the base: {told}"
-    if not long:
-        return nowhere(f"{text}.")
-    standing = Standing.BORNE_OUT if len(long) == len(left) else Standing.IN_PART
-    return Answer(standing, f"{text}. The list is not empty there.")
+    cells = evidence.of(POSTED)
+    told = "; ".join(f"{sampled_text(cell.samples)} on {cell.trace}" for cell in cells)
+    text = f"Pages out of sync at once, under the base: {told}."
+    if not any(any(cell.samples) for cell in cells):
+        return nowhere(text)
+    mostly = [cell for cell in cells if sum(map(bool, cell.samples)) * 2 > len(cell.samples)]
+    return Answer(Standing.BORNE_OUT if len(mostly) == len(cells) else Standing.IN_PART, text)
 
 
 def _only_reachable(evidence: Evidence) -> Answer:
@@ -84,6 +84,7 @@ TOPIC = Topic(
     posted=Form(POSTED, "as posted: one list", "Xiao Guangrong", "unsync-list-global"),
     claim=_claim,
     counters=("exits", "mmu_cache_miss", "synced", *_FLUSHES),
+    sampled="mmu_unsync",
     forms=(
         Form("p2+p6vm", "a list for each VM", "after Avi Kivity", "unsync-list-vm"),
         Form(
