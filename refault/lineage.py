@@ -22,8 +22,10 @@ SAME_AS: dict[str, str] = {
             "4c0bd16e4e5a9f88fb97bd2911f7f156bb8a29d4d7e1549859e2a24a23b9e523",
             # before the parts of a trace and known memory were renamed, and errors reworded
             "44419a8df96f5d261831a5a4016537438d3afdce943010af6a7d620bbbf9e77c",
+            # before the knobs of 2.6.36 to 2.6.38 and of PVM, which no earlier variant sets
+            "312a160d8ab022893c477b2fb2089263d85627a2968d3b96353a81c08ecf18c8",
         ),
-        "312a160d8ab022893c477b2fb2089263d85627a2968d3b96353a81c08ecf18c8",
+        "0e0b70301ad1dcd6653020d48a2179a3d581efc47813826c0ce9da9b0b00abfe",
     ),
     **dict.fromkeys(
         (

@@ -9,7 +9,8 @@ series. Nothing here imports an engine.
 from __future__ import annotations
 
 from refault.catalogue.bases import ARCHITECTURE
-from refault.catalogue.knobs import KNOBS, Knob
+from refault.catalogue.knob import Knob
+from refault.catalogue.knobs import KNOBS
 from refault.catalogue.model import (
     KERNEL,
     Base,

@@ -32,6 +32,15 @@ _V2_6_34_PRE = {
     "sync_protect": values.SYNC_PROTECT_TWICE,
     "write_flush": values.WRITE_FLUSH_EACH,
     "local_flush": values.LOCAL_FLUSH_AT_ONCE,
+    "relink_sync": values.RELINK_SYNC_WHOLE,
+    "unsync_roles": values.UNSYNC_ROLES_ONE,
+    "invlpg_scope": values.INVLPG_SCOPE_EVERY,
+    "prefetch": values.PREFETCH_NONE,
+    "write_lost": values.WRITE_LOST_SILENT,
+    "sync_drop": values.SYNC_DROP_SILENT,
+    "fault_return": values.FAULT_RETURN_PLAIN,
+    "table_write": values.TABLE_WRITE_TRAPPED,
+    "root_pair": values.ROOT_PAIR_DROPPED,
 }
 _APRIL_2010 = {
     **_V2_6_34_PRE,

@@ -7,21 +7,9 @@ names the functions of KVM that differ.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-
 from refault.catalogue import values
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Knob:
-    """One switch: its name, what it decides, and the meaning of each of its values, from 0 on."""
-
-    name: str
-    question: str
-    values: Mapping[int, str]
-    source: str
-
+from refault.catalogue.knob import Knob
+from refault.catalogue.knobs_later import LATER
 
 KNOBS: tuple[Knob, ...] = (
     Knob(
@@ -124,8 +112,12 @@ KNOBS: tuple[Knob, ...] = (
             values.SYNC_SCOPE_FLUSHED_ONCE: (
                 "those found by walking the marks; one remote and one local flush at the end"
             ),
+            values.SYNC_SCOPE_CHANGED: (
+                "those that went out of sync since the root was last synced, if it reaches them; "
+                "no ancestor is marked"
+            ),
         },
-        source="mmu_sync_children, mmu_sync_roots",
+        source="mmu_sync_children, mmu_sync_roots, kvm_mmu_mark_parents_unsync",
     ),
     Knob(
         name="role_layout",
@@ -308,4 +300,5 @@ KNOBS: tuple[Knob, ...] = (
         },
         source="kvm_mmu_flush_tlb",
     ),
+    *LATER,
 )

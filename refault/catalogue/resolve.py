@@ -43,17 +43,19 @@ _BASES = {base.id: base for base in (*BASES, ARCHITECTURE)}
 def patches() -> tuple[Patch, ...]:
     """Every patch of the catalogue: the seed series in order, each followed by its other forms.
 
-    Those are in order of date; one of which only the year is known comes last in its year.
+    Those are in order of date, and so are those at the end that are no form of any; one of which
+    only the year is known comes last in its year.
     """
     return tuple(sorted(PATCHES, key=_place))
 
 
 def _place(patch: Patch) -> tuple[int, bool, str, str]:
-    origin = patch
-    while origin.id not in SEED_SERIES:
-        origin = get_patch(origin.form_of or origin.requires[0])
-    in_series = patch.id in SEED_SERIES
-    return SEED_SERIES.index(origin.id), not in_series, patch.date.ljust(10, "9"), patch.id
+    origin: str | None = patch.id
+    while origin is not None and origin not in SEED_SERIES:
+        of = get_patch(origin)
+        origin = of.form_of or next(iter(of.requires), None)
+    place = len(SEED_SERIES) if origin is None else SEED_SERIES.index(origin)
+    return place, patch.id not in SEED_SERIES, patch.date.ljust(10, "9"), patch.id
 
 
 def bases() -> tuple[Base, ...]:
@@ -94,7 +96,7 @@ def resolve(patch_set: PatchSet) -> Variant:
     Raises:
         UnknownBase, UnknownPatch: naming what is not in the catalogue.
         ContradictingPatches: one patch twice, or two that set one knob (also to the same value:
-            two forms of one change cannot both be applied).
+            two forms of one change cannot both be applied), unless both leave it as it is.
         MissingRequirement: a patch without the one it requires, before it or in the base.
         WrongBase: a patch on a base that already has it, or on which it makes no sense.
         InvalidParameter: a parameter of a hypervisor for an engine without one.
@@ -106,7 +108,7 @@ def resolve(patch_set: PatchSet) -> Variant:
     _refuse_duplicates(chosen)
     _refuse_base(chosen, base)
     knobs = dict(base.knobs)
-    for knob, patch in _setters(chosen).items():
+    for knob, patch in _setters(chosen, base).items():
         knobs[knob] = patch.knobs[knob]
     _refuse_gaps(chosen, base)
     parameters = patch_set.parameters
@@ -238,11 +240,13 @@ def _refuse_base(chosen: Sequence[Patch], base: Base) -> None:
             )
 
 
-def _setters(chosen: Sequence[Patch]) -> dict[str, Patch]:
+def _setters(chosen: Sequence[Patch], base: Base) -> dict[str, Patch]:
+    """Who sets each knob. Patches that only need one left as it is do not contradict each other."""
     setters: dict[str, Patch] = {}
     for patch in chosen:
-        for knob in patch.knobs:
-            if knob in setters:
+        for knob, value in patch.knobs.items():
+            before = setters[knob].knobs[knob] if knob in setters else None
+            if before is not None and {before, value} != {base.knobs[knob]}:
                 raise ContradictingPatches(
                     f"patches {setters[knob].id} and {patch.id} both set {knob}; keep one of them"
                 )

@@ -51,6 +51,15 @@ BASE = {
     "sync_protect": 0,
     "write_flush": 0,
     "local_flush": 0,
+    "relink_sync": 0,
+    "unsync_roles": 0,
+    "invlpg_scope": 0,
+    "prefetch": 0,
+    "write_lost": 0,
+    "sync_drop": 0,
+    "fault_return": 0,
+    "table_write": 0,
+    "root_pair": 0,
 }
 APRIL = {"role_layout": 1, "reserved_bits": 1, "entry_read": 1, "invlpg_write": 1}
 P2 = BASE | {"zap_return": 1, "hash_restart": 1, "limit_loop": 1}
@@ -313,7 +322,12 @@ def test_what_is_not_in_the_catalogue_is_named_with_the_nearest_word():
 @given(st.lists(st.sampled_from([patch.id for patch in patches()]), max_size=6, unique=True))
 def test_a_set_either_resolves_to_exactly_its_knobs_or_is_refused(patch_ids):
     by_id = {patch.id: patch for patch in patches()}
-    knobs = [name for patch_id in patch_ids for name in by_id[patch_id].knobs]
+    knobs = [
+        name
+        for patch_id in patch_ids
+        for name, value in by_id[patch_id].knobs.items()
+        if value != BASE[name]
+    ]
     try:
         variant = resolved(*patch_ids)
     except CatalogueError as error:
@@ -325,3 +339,13 @@ def test_a_set_either_resolves_to_exactly_its_knobs_or_is_refused(patch_ids):
         expected |= by_id[patch_id].knobs
     assert variant.knobs == expected
     assert resolve(variant.patch_set) == variant
+
+
+def test_patches_that_need_a_knob_left_as_it_is_do_not_contradict_each_other():
+    both = resolved("invlpg-unsync", "pvm-dirty-epoch")
+    assert both.knobs == BASE | {"invlpg_scope": 1, "sync_scope": 4}
+    for patch_id in ("invlpg-unsync", "pvm-dirty-epoch", "pvm-table-queue"):
+        with pytest.raises(ContradictingPatches, match="global_pages"):
+            resolve(PatchSet("kvm-2010-04", ("global-pages", patch_id)))
+    with pytest.raises(ContradictingPatches, match="sync_scope"):
+        resolve(PatchSet("kvm-2010-04", ("pvm-dirty-epoch", "pvm-table-queue")))

@@ -14,6 +14,7 @@ from refault.errors import CatalogueError
 LIBRARY = Path(refault.__file__).parent
 SHADOW = sorted((LIBRARY / "engines" / "shadow").rglob("*.py"))
 CATALOGUE = [LIBRARY / "catalogue" / "bases.py", LIBRARY / "catalogue" / "knobs.py"]
+CATALOGUE += [LIBRARY / "catalogue" / "knobs_later.py"]
 CATALOGUE += sorted((LIBRARY / "catalogue" / "entries").glob("*.py"))
 NUMBERS = {name: value for name, value in vars(values).items() if name.isupper()}
 
@@ -105,7 +106,7 @@ def test_the_digest_of_every_variant_there_is_today_stays_what_it_is():
     """Recorded when values were bare numbers: results are stored under these digests."""
     found = {name: resolve(patch_set).digest for name, patch_set in NAMED.items()}
     for base in bases():
-        for patch in patches():
+        for patch in patches()[:33]:  # the patches of that time
             try:
                 wanted = PatchSet(base.id, (*required(patch), patch.id))
                 found[f"{base.id} {patch.id}"] = resolve(wanted).digest

@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_read_says_so(client, tmp_path):
 
 def test_a_series_goes_from_catalogue_to_comparison(client, rows):
     digests = rows.ready_for_seed_series()
-    assert len(client.list_patches()["items"]) == 33
+    assert len(client.list_patches()["items"]) == 44
     assert client.get_patch("zap-account")["id"] == "zap-account"
     assert client.list_bases()["items"][0]["id"] == "v2.6.34-pre"
 

@@ -219,7 +219,7 @@ def a_blob(folder):
         (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json is damaged"),
         (
             lambda folder: (folder / "manifest.json").write_text(
-                (folder / "manifest.json").read_text().replace('"row_count": 33', '"row_count": 34')
+                (folder / "manifest.json").read_text().replace('"row_count": 44', '"row_count": 45')
             ),
             "manifest.json is damaged",
         ),

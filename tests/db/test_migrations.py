@@ -132,7 +132,7 @@ def test_the_command_upgrades_and_copies_the_catalogue(empty, empty_database_url
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"database at revision {revisions.head()}\n"
     with empty.connect() as connection:
-        assert connection.scalar(sa.text("SELECT count(*) FROM patches")) == 33
+        assert connection.scalar(sa.text("SELECT count(*) FROM patches")) == 44
     assert run_db("check", REFAULT_DATABASE_URL=empty_database_url).returncode == 0
 
 

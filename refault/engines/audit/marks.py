@@ -14,6 +14,7 @@ from refault.engines.audit.words import Audit
 from refault.engines.shadow.kvm.parents import child_of, level_of, page_of, table_of
 from refault.engines.shadow.kvm.requests import cpu_of
 from refault.engines.shadow.kvm.rmap import is_present
+from refault.engines.shadow.kvm.unsync import synced_at
 from refault.engines.shadow.state import words
 from refault.engines.shadow.state.machine import Machine
 from refault.replay import x86
@@ -33,6 +34,18 @@ def is_marked(m: Machine, sptep: int) -> bool:
 
 
 @kernel
+def next_sync_finds(a: Audit, m: Machine, vcpu: int, unsync: int) -> None:
+    """F-U1 without marks: the page went out of sync, or a link was made, after the last sync."""
+    since = synced_at(m, cpu_of(vcpu))
+    if m.page[unsync + words.EPOCH] > since or m.vm[words.LINK_EPOCH] > since:
+        return
+    gfn = m.page[unsync + words.GFN]
+    found = report(a, au.U1, vcpu, gfn << 9, since, m.page[unsync + words.EPOCH], au.NO_MARKS)
+    watched(a, found, au.WATCH_PAGE, unsync + words.UNSYNC)
+    watched(a, found, au.WATCH_PAGE, unsync + words.EPOCH)
+
+
+@kernel
 def path_is_marked(a: Audit, m: Machine, vcpu: int, level: int, top: int, check_reach: int) -> None:
     """F-U1 (and F-U4): the links from the root to the out-of-sync page below ``level``."""
     s = a.state
@@ -42,6 +55,9 @@ def path_is_marked(a: Audit, m: Machine, vcpu: int, level: int, top: int, check_
     if check_reach:
         found = report(a, au.U4, vcpu, m.page[unsync + words.GFN], 0, 0, 0)
         watched(a, found, au.WATCH_PAGE, unsync + words.UNSYNC)
+    if m.vm[words.KNOB_SYNC_SCOPE] == values.SYNC_SCOPE_CHANGED:
+        next_sync_finds(a, m, vcpu, unsync)
+        return
     below_is_marked = 0
     for above in range(level, top + 1):
         sptep = s[au.AT + above]
@@ -166,6 +182,8 @@ def next_parent(a: Audit, m: Machine, depth: int) -> int:
 @kernel
 def is_marked_upwards(a: Audit, m: Machine, sp: int) -> bool:
     """Is every link on every way up from a page marked? So many ways are looked at."""
+    if m.vm[words.KNOB_SYNC_SCOPE] == values.SYNC_SCOPE_CHANGED:
+        return bool(m.page[sp + words.EPOCH] == m.vm[words.CHANGE_EPOCH])
     depth = 0
     climb_from(a, m, 0, sp)
     for _ in range(WAYS_MAX):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.audit import words as au
 from refault.engines.audit.found import report, watched
 from refault.engines.audit.shadow import canonical, has_steps, is_indirect, tlb_entry, uses_tlb
@@ -97,11 +98,14 @@ def unsync_page_is_of_the_right_kind(a: Audit, m: Machine, sp: int) -> int:
     if level_of(m, sp) != 1 or not is_indirect(m, sp):
         found = report(a, au.W2, -1, gfn, m.page[sp + words.ROLE], 0, 0)
         watched(a, found, au.WATCH_PAGE, sp + words.UNSYNC)
+    alone = m.vm[words.KNOB_UNSYNC_ROLES] == values.UNSYNC_ROLES_ONE
     other = m.vm[hash_of(gfn)]
     left = m.vm[words.ACTIVE] + 1
     while other and left and has_steps(a, 1):
         left -= 1
         is_other = other != sp and m.page[other + words.GFN] == gfn
+        # From 2.6.36 on all level-1 pages of a table may be out of sync together.
+        is_other = is_other and (alone or level_of(m, other) > 1)
         if is_other and not m.page[other + words.ROLE] & words.ROLE_DIRECT:
             found = report(a, au.W2, -1, gfn, m.page[other + words.ROLE], 0, 1)
             watched(a, found, au.WATCH_PAGE, sp + words.UNSYNC)

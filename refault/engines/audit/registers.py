@@ -88,6 +88,11 @@ def reread_entry(m: Machine, vcpu: int, gva: int) -> int:
     if sptep == 0:
         return -1
     sp = page_of(sptep)
+    if (
+        m.vm[words.KNOB_INVLPG_SCOPE] == values.INVLPG_SCOPE_UNSYNC
+        and not m.page[sp + words.UNSYNC]
+    ):
+        return -1
     size = entry_size(m, cpu)
     gpa = (m.page[sp + words.GFN] << x86.PAGE_SHIFT) + (sptep & 511) * size
     if size == 4 and form != values.INVLPG_WRITE_NO_QUADRANT:

@@ -90,6 +90,7 @@ def root_count_counts_roots(a: Audit, m: Machine, sp: int) -> None:
                 count += int(vm[cpu + words.PAE_ROOTS + i] == sp)
         else:
             count += int(vm[cpu + words.ROOT] == sp)
+        count += int(vm[cpu + words.PAIR_ROOT] == sp)
     if count != m.page[sp + words.ROOT_COUNT]:
         gfn = m.page[sp + words.GFN]
         found = report(a, au.S4, -1, gfn, m.page[sp + words.ROOT_COUNT], count, 0)

@@ -235,6 +235,9 @@ def _mapping_told(row: list[int]) -> tuple[str, str]:
 
 
 def _mark_told(row: list[int]) -> tuple[str, str]:
+    if row[au.DETAIL] == au.NO_MARKS:
+        gone, since = row[au.SHOULD], row[au.IS]
+        return f"it went out of sync at epoch {gone}", f"after {since}, the root's last sync"
     got = f"entry {row[au.PLACE] & 511} of level {row[au.IS]} is not marked"
     if row[au.SHOULD]:
         got += ", though the link below it is"
@@ -349,4 +352,5 @@ def _page_text(word: int, gfn: int, old: int, new: int) -> str:
         how = "set" if new & changed else "cleared"
         return f"table {gfn:#x}: mark of entry {', '.join(told)} {how}"
     names = {model.ROOT_COUNT: "root_count", model.ROLE: "role", model.PARENTS: "parents"}
+    names[model.EPOCH] = "epoch"
     return f"table {gfn:#x}: {names.get(word, 'unsync_children')} was {old}, is {new}"

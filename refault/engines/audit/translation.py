@@ -10,6 +10,7 @@ page the shadow may be finer; addresses are then linear.
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.audit import words as au
 from refault.engines.audit.found import report, watched
 from refault.engines.audit.outcome import flushed_at, now_gives, older, was_allowed
@@ -170,7 +171,8 @@ def check_leaf(
     ):
         how |= ABOVE
     check = au.T2 if s[au.SYNCED] == vcpu else au.T1
-    if m.page[sp + words.UNSYNC] and check == au.T1:
+    queued = m.vm[words.KNOB_TABLE_WRITE] == values.TABLE_WRITE_QUEUED
+    if (m.page[sp + words.UNSYNC] or queued) and check == au.T1:
         if s[au.LEVEL] == au.SAMPLED:
             return  # what older values may be used is not known
         never = not_allowed(a, g, vcpu, gva, spte, frame)

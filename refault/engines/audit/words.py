@@ -115,6 +115,7 @@ PLACE = 4  # an address, a frame, a page
 IS = 5
 SHOULD = 6
 DETAIL = 7  # bits and numbers that tell.py knows
+NO_MARKS = -1  # a DETAIL of U1: the variant has epochs instead of marks
 WATCHES = 8  # up to three words of the host whose history is the cause: array << 48 | place
 WATCH_COUNT = 3
 OP_KIND = 12  # the operation after which it was found

@@ -13,6 +13,7 @@ from refault.engines.shadow.arch.quick import quick_access
 from refault.engines.shadow.kvm.entry import enter_guest
 from refault.engines.shadow.kvm.invlpg import invlpg
 from refault.engines.shadow.kvm.ptwrite import unprotect, unshadow
+from refault.engines.shadow.kvm.pvm import apply_queue, switch_pair
 from refault.engines.shadow.kvm.registers import boot, set_cr0, set_cr3, set_cr4, set_efer
 from refault.engines.shadow.kvm.requests import cpu_of
 from refault.engines.shadow.kvm.slots import (
@@ -74,7 +75,8 @@ def has_room(m: Machine, memory_words: int) -> bool:
     vm = m.vm
     return (
         vm[words.PAGE_FREE_COUNT] >= PAGES_PER_OPERATION
-        and vm[words.LINK_FREE_COUNT] >= LINKS_PER_OPERATION + vm[words.ACTIVE]
+        and vm[words.LINK_FREE_COUNT]
+        >= LINKS_PER_OPERATION + vm[words.ACTIVE] * (1 + vm[words.QUEUE_COUNT])
         and memory_words - vm[words.MEM_NEXT] >= FRAMES_PER_OPERATION * x86.ENTRIES
     )
 
@@ -184,6 +186,9 @@ def guest_operation(
     if kind == op.UNPROTECT:
         m.vm[words.OUT_ADDRESS] = unprotect(m, cpu, a)
         return out.RETURN
+    apply_queue(m, cpu, 1)  # each of these may be a flush
+    if kind == op.SET_CR3 and switch_pair(m, cpu, a):
+        return out.NONE
     m.vm[words.INTERCEPTS] += 1
     if kind == op.SET_CR3:
         return set_cr3(m, cpu, a)

@@ -6,12 +6,23 @@ so read-only entries hold for a supervisor too. If there is a TLB, it is looked 
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.arch.guest import read_word, slot_of, write_guest
 from refault.engines.shadow.arch.tlb import fill, lookup, needed
 from refault.engines.shadow.kvm.entry import enter_guest
 from refault.engines.shadow.kvm.fault import EMULATE, GUEST_FAULT, page_fault
 from refault.engines.shadow.kvm.parents import child_of, entry_of, level_of, shadow_root
 from refault.engines.shadow.kvm.ptwrite import pte_write
+from refault.engines.shadow.kvm.pvm import (
+    AGAIN,
+    DONE,
+    apply_queue,
+    note_injected,
+    queue_store,
+    refused_entry,
+    store_queued,
+    without_exit,
+)
 from refault.engines.shadow.kvm.requests import cpu_of
 from refault.engines.shadow.kvm.rmap import is_present
 from refault.engines.shadow.kvm.spte import lookup_page, need_write_protect
@@ -66,17 +77,12 @@ def hardware_walk(m: Machine, cpu: int, gva: int, kind: int, user: int) -> int:
 @kernel
 def refusal(m: Machine, cpu: int, gva: int) -> int:
     """The entry that refused the latest walk: its level, and from bit 12 on its low bits."""
-    root = shadow_root(m, cpu, gva)
-    if root == 0:
+    sptep = refused_entry(m, cpu, gva)
+    if sptep == 0:
         return 0
-    level = level_of(m, root)
-    sptep = entry_of(root, level, gva)
-    while level > m.vm[words.HIT_LEVEL]:  # one iteration per level
-        level -= 1
-        sptep = entry_of(child_of(m.spt[sptep]), level, gva)
     spte = m.spt[sptep]
     bits = spte & 0xFFF if is_present(m, spte) else 0
-    return level | bits << x86.PAGE_SHIFT
+    return m.vm[words.HIT_LEVEL] | bits << x86.PAGE_SHIFT
 
 
 @kernel
@@ -98,10 +104,20 @@ def translate(m: Machine, cpu: int, gva: int, kind: int, user: int) -> int:
 
 
 @kernel
-def inject(m: Machine, code: int) -> int:
+def inject(m: Machine, cpu: int, gva: int, code: int) -> int:
     """Give the guest a #PF."""
+    note_injected(m, cpu, gva, code)
     m.vm[words.OUT_ADDRESS] = code
     return out.PF
+
+
+@kernel
+def tell_of_store(m: Machine, cpu: int, gpa: int, size: int, value: int) -> None:
+    """A store to a table that the guest cannot make unseen: now, or with others (PVM)."""
+    if m.vm[words.KNOB_TABLE_WRITE] == values.TABLE_WRITE_TRAPPED:
+        pte_write(m, cpu, gpa, size, value, 1)
+    elif lookup_page(m, gpa >> x86.PAGE_SHIFT):
+        queue_store(m, cpu, gpa)
 
 
 @kernel
@@ -109,12 +125,12 @@ def emulate_store(m: Machine, cpu: int, gva: int, user: int, size: int, value: i
     """Emulate one store in the host and tell the MMU (x86.c: emulator_write_emulated)."""
     if not walk_addr(m, cpu, gva, 1, user, 0, 1):
         m.vm[words.PF_GUEST] += 1
-        return inject(m, m.vm[words.WALK_ERROR])
+        return inject(m, cpu, gva, m.vm[words.WALK_ERROR])
     gpa = (m.vm[words.WALK_GFN] << x86.PAGE_SHIFT) | (gva & 0xFFF)
     if slot_of(m, gpa >> x86.PAGE_SHIFT) == 0:
         return out.MMIO
     write_guest(m, gpa, size, value)
-    pte_write(m, cpu, gpa, size, value, 1)
+    tell_of_store(m, cpu, gpa, size, value)
     m.vm[words.OUT_ADDRESS] = gpa
     m.vm[words.OUT_EMULATED] = 1
     return out.OK
@@ -140,7 +156,7 @@ def store_unmapped(m: Machine, vcpu: int, gpa: int, size: int, value: int) -> in
     guarded = need_write_protect(m, gfn, 1)
     write_guest(m, gpa, size, value)
     if guarded:
-        pte_write(m, cpu, gpa, size, value, 1)
+        tell_of_store(m, cpu, gpa, size, value)
     return pending
 
 
@@ -151,6 +167,9 @@ def emulate(m: Machine, cpu: int, gva: int, kind: int, user: int, size: int, val
     A fetch from outside memory cannot be decoded; any other access there is a device's.
     """
     vm = m.vm
+    queued = vm[words.KNOB_TABLE_WRITE] == values.TABLE_WRITE_QUEUED
+    if queued and kind == WRITE and store_queued(m, cpu, gva, user, size, value):
+        return out.OK
     vm[words.INSN_EMULATION] += 1
     if kind == FETCH:
         vm[words.INSN_EMULATION_FAIL] += 1
@@ -191,13 +210,19 @@ def access(m: Machine, vcpu: int, gva: int, kind: int, user: int, size: int, val
         if vm[words.BYPASS] and not code & x86.PF_PRESENT:
             vm[words.OUT_ADDRESS] = code
             return out.PF_DIRECT
+        told = without_exit(m, cpu, gva, code, user, size, value)
+        if told == DONE:
+            return out.OK
+        if told == AGAIN:
+            continue
         vm[words.EXITS] += 1
         trace(m, PAGE_FAULT, gva, code)
+        apply_queue(m, cpu, 0)
         done = page_fault(m, cpu, gva, code)
         if vm[words.BUG]:
             return out.NONE
         if done == GUEST_FAULT:
-            return inject(m, vm[words.WALK_ERROR])
+            return inject(m, cpu, gva, vm[words.WALK_ERROR])
         if done == EMULATE:
             return emulate(m, cpu, gva, kind, user, size, value)
     vm[words.OUT_ADDRESS] = refusal(m, cpu, gva)

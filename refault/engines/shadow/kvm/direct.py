@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.shadow.arch.guest import slot_of
 from refault.engines.shadow.kvm.pages import get_page
 from refault.engines.shadow.kvm.parents import child_of, entry_of, level_of, shadow_root
+from refault.engines.shadow.kvm.prefetch import prefetch
 from refault.engines.shadow.kvm.rmap import is_present
 from refault.engines.shadow.kvm.spte import mapping_level, mmu_set_spte
 from refault.engines.shadow.kvm.zap import free_some_pages
@@ -50,5 +52,7 @@ def direct_map(m: Machine, cpu: int, gva: int, write: int) -> int:
         level -= 1
         sptep = entry_of(child_of(m.spt[sptep]), level, linear)
     mmu_set_spte(m, cpu, sptep, words.ACC_ALL, 0, write, 1, level, gfn, 0)
+    if vm[words.KNOB_PREFETCH] != values.PREFETCH_NONE:
+        prefetch(m, cpu, sptep)
     vm[words.PF_FIXED] += 1
     return vm[words.WRITE_PT]

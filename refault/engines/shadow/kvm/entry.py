@@ -29,6 +29,10 @@ def put_root(m: Machine, root: int) -> None:
 @kernel
 def free_roots(m: Machine, cpu: int) -> None:
     """Drop the loaded roots; one zapped meanwhile is freed now (mmu.c: mmu_free_roots)."""
+    if m.vm[cpu + words.PAIR_ROOT]:
+        put_root(m, m.vm[cpu + words.PAIR_ROOT])
+        commit_zap(m)
+        m.vm[cpu + words.PAIR_ROOT] = 0
     root = m.vm[cpu + words.ROOT]
     if root == 0:
         return

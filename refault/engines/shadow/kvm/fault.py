@@ -14,6 +14,7 @@ from refault.engines.shadow.kvm.parents import (
     remove_parent,
     shadow_root,
 )
+from refault.engines.shadow.kvm.prefetch import prefetch
 from refault.engines.shadow.kvm.requests import flush_remote_tlbs
 from refault.engines.shadow.kvm.rmap import is_present, rmap_remove
 from refault.engines.shadow.kvm.spte import mapping_level, mmu_set_spte, note_global
@@ -121,6 +122,8 @@ def fetch(
         vm[words.WALK_GFN],
         0,
     )
+    if vm[words.KNOB_PREFETCH] != values.PREFETCH_NONE:
+        prefetch(m, cpu, sptep)
 
 
 @kernel

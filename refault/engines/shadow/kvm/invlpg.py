@@ -25,7 +25,12 @@ NO_TARGET = 0
 
 @kernel
 def drop_leaf(m: Machine, cpu: int, gva: int) -> int:
-    """Make the leaf for ``gva`` absent, and flush if needed; answers its place, or NO_TARGET."""
+    """Make the leaf for ``gva`` absent, and flush if needed; answers its place, or NO_TARGET.
+
+    With INVLPG_SCOPE_UNSYNC only in a page that is out of sync, to which marks lead.
+    """
+    unsync_only = m.vm[words.KNOB_INVLPG_SCOPE] == values.INVLPG_SCOPE_UNSYNC
+    marked_only = unsync_only and m.vm[words.KNOB_SYNC_SCOPE] != values.SYNC_SCOPE_CHANGED
     sp = shadow_root(m, cpu, gva)
     if sp == 0:
         return NO_TARGET
@@ -34,6 +39,8 @@ def drop_leaf(m: Machine, cpu: int, gva: int) -> int:
         sptep = entry_of(sp, level, gva)
         spte = m.spt[sptep]
         if level == 1 or (spte & x86.LARGE and level <= 3):
+            if unsync_only and not m.page[sp + words.UNSYNC]:
+                return NO_TARGET
             if is_present(m, spte):
                 rmap_remove(m, sptep)
                 if spte & x86.LARGE:
@@ -42,7 +49,7 @@ def drop_leaf(m: Machine, cpu: int, gva: int) -> int:
             if is_present(m, spte):
                 flush_remote_tlbs(m)
             return sptep
-        if not is_present(m, spte):
+        if not is_present(m, spte) or (marked_only and not m.page[sp + words.UNSYNC_CHILDREN]):
             return NO_TARGET
         level -= 1
         sp = child_of(spte)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from refault.catalogue import values
 from refault.engines.shadow.arch.guest import read_gpte
+from refault.engines.shadow.arch.tlb import drop_all
 from refault.engines.shadow.kvm.parents import add_parent, level_of, quadrant_of, table_of
-from refault.engines.shadow.kvm.requests import flush_remote_tlbs
+from refault.engines.shadow.kvm.requests import cpu_of, flush_remote_tlbs
 from refault.engines.shadow.kvm.rmap import rmap_write_protect
-from refault.engines.shadow.kvm.sync import FLUSH, sync_page
+from refault.engines.shadow.kvm.sync import FLUSH, sync_page, sync_table, sync_transiently
 from refault.engines.shadow.kvm.tracepoints import GET_PAGE, trace_page
-from refault.engines.shadow.kvm.unsync import mark_parents_unsync
+from refault.engines.shadow.kvm.unsync import has_unsync_below, mark_parents_unsync
 from refault.engines.shadow.kvm.walk import entry_size
 from refault.engines.shadow.kvm.zap import (
     account_shadowed,
@@ -87,37 +88,71 @@ def alloc_page(m: Machine, gfn: int, role: int) -> int:
 
 
 @kernel
+def flush_guarded_table(m: Machine) -> None:
+    """Mappings of a table lost W. With TABLE_WRITE_QUEUED only the model guards it: no count."""
+    if m.vm[words.KNOB_TABLE_WRITE] == values.TABLE_WRITE_TRAPPED:
+        flush_remote_tlbs(m)
+        return
+    for vcpu in range(m.vm[words.VCPU_COUNT]):
+        drop_all(m, cpu_of(vcpu))
+
+
+@kernel
+def link_again(m: Machine, cpu: int, sp: int, sptep: int) -> int:
+    """Note a new link to a page there is; what is out of sync below it is reachable by it."""
+    add_parent(m, sp, sptep)
+    if m.vm[words.KNOB_SYNC_SCOPE] == values.SYNC_SCOPE_CHANGED:
+        if has_unsync_below(m, sp):
+            m.vm[words.CHANGE_EPOCH] += 1
+            m.vm[words.LINK_EPOCH] = m.vm[words.CHANGE_EPOCH]
+            if level_of(m, sp) > 1:  # a page of level 1 has just been updated
+                m.vm[cpu + words.REQUESTS] |= words.REQ_MMU_SYNC
+    elif m.page[sp + words.UNSYNC_CHILDREN]:
+        m.vm[cpu + words.REQUESTS] |= words.REQ_MMU_SYNC
+        mark_parents_unsync(m, sp)
+    elif m.page[sp + words.UNSYNC] and not m.page[sp + words.ALL_GLOBAL]:
+        mark_parents_unsync(m, sp)
+    trace_page(m, GET_PAGE, sp, 0)
+    return sp
+
+
+@kernel
 def get_page(
     m: Machine, cpu: int, gfn: int, gva: int, level: int, direct: int, access: int, sptep: int
 ) -> int:
     """The shadow page of a guest table (or of a direct range) in this vCPU's role.
 
-    Every unsync page of that frame met on the way is synced, whatever its role. ``sptep``
+    Every unsync page of that frame met on the way is synced, whatever its role; with
+    RELINK_SYNC_TRANSIENT only the one that is wanted, which stays out of sync. ``sptep``
     is the entry that will link to the page, 0 for a root.
     """
     role = role_of(m, cpu, gva, level, direct, access)
+    whole = m.vm[words.KNOB_RELINK_SYNC] == values.RELINK_SYNC_WHOLE
+    left_unsync = 0
     sp = m.vm[hash_of(gfn)]
     while sp and goes_on(m, 1):
         after = m.page[sp + words.HASH_NEXT]
         if m.page[sp + words.GFN] == gfn:
             zapped = 0
-            if m.page[sp + words.UNSYNC]:
+            if m.page[sp + words.UNSYNC] and whole:
                 zapped = sync_page(m, cpu, sp, 0, FLUSH)
                 commit_zap(m)
+            elif m.page[sp + words.UNSYNC]:
+                left_unsync = 1
+                if m.page[sp + words.ROLE] == role:
+                    zapped = sync_transiently(m, cpu, sp)
             if not zapped and m.page[sp + words.ROLE] == role:
-                add_parent(m, sp, sptep)
-                if m.page[sp + words.UNSYNC_CHILDREN]:
-                    m.vm[cpu + words.REQUESTS] |= words.REQ_MMU_SYNC
-                    mark_parents_unsync(m, sp)
-                trace_page(m, GET_PAGE, sp, 0)
-                return sp
+                return link_again(m, cpu, sp, sptep)
         sp = after
     m.vm[words.CACHE_MISS] += 1
     sp = alloc_page(m, gfn, role)
     add_parent(m, sp, sptep)
     if not direct:
         if rmap_write_protect(m, gfn):
-            flush_remote_tlbs(m)
+            flush_guarded_table(m)
+        one = m.vm[words.KNOB_UNSYNC_ROLES] == values.UNSYNC_ROLES_ONE
+        if left_unsync and (one or level > 1):
+            sync_table(m, cpu, gfn)
         account_shadowed(m, gfn, 1)
     fill_absent(m, cpu, sp)
     trace_page(m, GET_PAGE, sp, 1)

@@ -115,7 +115,7 @@ def write_entry(m: Machine, cpu: int, sp: int, sptep: int, gpte: int) -> None:
             size = table_entry_size(m, sp)
             update_entry(m, cpu, sp, sptep, gpte if size == 8 else gpte & x86.U32)
     remote = needs_remote_flush(m, old, m.spt[sptep])
-    if m.vm[words.KNOB_WRITE_FLUSH] == values.WRITE_FLUSH_ONCE:
+    if m.vm[words.KNOB_WRITE_FLUSH] == values.WRITE_FLUSH_ONCE or m.vm[words.IN_BATCH]:
         m.vm[words.COLLECTED] |= words.COLLECTED_REMOTE if remote else words.COLLECTED_LOCAL
     elif remote:
         flush_remote_tlbs(m)
@@ -193,7 +193,8 @@ def pte_write(m: Machine, cpu: int, gpa: int, size: int, value: int, by_guest: i
     if vm[words.BUG]:
         return
     vm[words.PTE_WRITE] += 1
-    vm[words.COLLECTED] = 0
+    if not vm[words.IN_BATCH]:
+        vm[words.COLLECTED] = 0
     batch = vm[words.KNOB_ZAP_COMMIT] == values.ZAP_COMMIT_BATCH
     every_walk = vm[words.KNOB_HASH_RESTART] == values.HASH_RESTART_EVERY_WALK
     flooded = is_flooded(m, cpu, gfn) if by_guest else 0
@@ -219,7 +220,8 @@ def pte_write(m: Machine, cpu: int, gpa: int, size: int, value: int, by_guest: i
                     gpte = read_gpte(m, gpa & ~(entry - 1), entry)
                 write_entries(m, cpu, sp, offset, gpte)
         sp = after
-    flush_written(m)
+    if not vm[words.IN_BATCH]:
+        flush_written(m)
     vm[cpu + words.UPDATE_GFN] = -1
 
 

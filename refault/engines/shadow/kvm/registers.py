@@ -8,6 +8,7 @@ from __future__ import annotations
 from refault.catalogue import values
 from refault.engines.shadow.arch.guest import read_word, slot_of
 from refault.engines.shadow.kvm.entry import free_roots, reset_context
+from refault.engines.shadow.kvm.pvm import is_pair, keep_pair
 from refault.engines.shadow.kvm.requests import flush_tlb
 from refault.engines.shadow.kvm.sync import sync_global, sync_roots
 from refault.engines.shadow.kvm.tracepoints import CR, trace
@@ -122,9 +123,11 @@ def set_cr3(m: Machine, cpu: int, value: int) -> int:
             return out.GP
     if slot_of(m, value >> x86.PAGE_SHIFT) == 0:
         return out.GP
-    vm[cpu + words.CR3] = value
-    if paging:
+    if paging and is_pair(m, cpu, value):
+        keep_pair(m, cpu)
+    elif paging:
         free_roots(m, cpu)
+    vm[cpu + words.CR3] = value
     return out.NONE
 
 

@@ -32,6 +32,7 @@ def make_request(m: Machine, request: int) -> int:
 def flush_remote_tlbs(m: Machine) -> None:
     """Request a flush of every vCPU; counted only if a processor had to be interrupted."""
     m.vm[words.FLUSH_CALLS] += 1
+    m.vm[words.TLBS_DIRTY] = 0
     if make_request(m, words.REQ_TLB_FLUSH):
         m.vm[words.REMOTE_TLB_FLUSH] += 1
 

@@ -90,7 +90,8 @@ def notifier_unmap(m: Machine, gfn: int) -> int:
     for level in range(2, 4):
         found |= rmap_unmap(m, large_rmap(m, slot, gfn, level), 0)
     trace(m, AGE_PAGE, gfn, found)
-    if found:
+    # Leaves that a sync dropped are in no list any more, but a TLB may still have them.
+    if found or m.vm[words.TLBS_DIRTY]:
         flush_remote_tlbs(m)
     return found
 

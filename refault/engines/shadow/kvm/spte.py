@@ -39,13 +39,19 @@ def mapping_level(m: Machine, gfn: int) -> int:
 
 
 @kernel
+def is_shadow_of(m: Machine, sp: int, gfn: int) -> bool:
+    """Is this a valid shadow page of that guest table?"""
+    return m.page[sp + words.GFN] == gfn and not m.page[sp + words.ROLE] & (
+        words.ROLE_DIRECT | words.ROLE_INVALID
+    )
+
+
+@kernel
 def lookup_page(m: Machine, gfn: int) -> int:
     """The newest valid shadow page of a guest table, or 0."""
     sp = m.vm[hash_of(gfn)]
     while sp and goes_on(m, 1):
-        if m.page[sp + words.GFN] == gfn and not m.page[sp + words.ROLE] & (
-            words.ROLE_DIRECT | words.ROLE_INVALID
-        ):
+        if is_shadow_of(m, sp, gfn):
             return sp
         sp = m.page[sp + words.HASH_NEXT]
     return 0
@@ -84,12 +90,44 @@ def unsync_page(m: Machine, sp: int) -> int:
         other = m.page[other + words.HASH_NEXT]
     if m.vm[words.KNOB_SYNC_TRACE] == values.SYNC_TRACE_DONE:
         trace_page(m, UNSYNC_PAGE, sp, 0)
+    let_go(m, sp)
+    return 0
+
+
+@kernel
+def let_go(m: Machine, sp: int) -> None:
+    """A page goes out of sync: the guest may write its table without exits from now on."""
     m.vm[words.UNSYNC_PAGES] += 1
     m.page[sp + words.UNSYNC] = 1
     oos_push(m, sp)
     if not m.page[sp + words.ALL_GLOBAL]:
         mark_parents_unsync(m, sp)
     convert_notrap(m, sp)
+
+
+@kernel
+def all_must_be_protected(m: Machine, gfn: int, can_unsync: int) -> int:
+    """As need_write_protect(), where all pages of a table go out of sync together (2.6.36).
+
+    A page of a higher level than 1 prevents it. An invalid one does not matter.
+    """
+    once = m.vm[words.KNOB_SYNC_PROTECT] == values.SYNC_PROTECT_ONCE
+    in_sync = 0
+    sp = m.vm[hash_of(gfn)]
+    while sp and goes_on(m, 1):
+        if is_shadow_of(m, sp, gfn):
+            if level_of(m, sp) != 1:
+                return 1
+            in_sync |= 1 - m.page[sp + words.UNSYNC]
+            if not can_unsync and (once or in_sync):
+                return 1
+        sp = m.page[sp + words.HASH_NEXT]
+    sp = m.vm[hash_of(gfn)] if in_sync else 0
+    while sp and goes_on(m, 1):
+        if is_shadow_of(m, sp, gfn) and not m.page[sp + words.UNSYNC]:
+            trace_page(m, UNSYNC_PAGE, sp, 0)
+            let_go(m, sp)
+        sp = m.page[sp + words.HASH_NEXT]
     return 0
 
 
@@ -108,6 +146,10 @@ def note_global(m: Machine, cpu: int, sp: int, gpte: int) -> None:
 @kernel
 def need_write_protect(m: Machine, gfn: int, can_unsync: int) -> int:
     """Must mappings of ``gfn`` be read-only because it is a shadowed table?"""
+    if m.vm[words.KNOB_TABLE_WRITE] == values.TABLE_WRITE_QUEUED:
+        return 1 if lookup_page(m, gfn) else 0
+    if m.vm[words.KNOB_UNSYNC_ROLES] == values.UNSYNC_ROLES_ALL:
+        return all_must_be_protected(m, gfn, can_unsync)
     sp = lookup_page(m, gfn)
     if sp == 0:
         return 0
@@ -172,7 +214,11 @@ def set_spte(
         ):
             guarded = 1
             spte &= ~x86.WRITABLE
+    lost = m.spt[sptep] & ~spte & x86.WRITABLE
     m.spt[sptep] = spte
+    # Else a later write protection finds nothing to flush, though a TLB may still allow writes.
+    if lost and vm[words.KNOB_WRITE_LOST] == values.WRITE_LOST_FLUSHED:
+        flush_remote_tlbs(m)
     return guarded
 
 
@@ -211,7 +257,8 @@ def mmu_set_spte(
     ):
         if write_fault:
             vm[words.WRITE_PT] = 1
-        flush_hardware(m, cpu)
+        if vm[words.KNOB_TABLE_WRITE] == values.TABLE_WRITE_TRAPPED:
+            flush_hardware(m, cpu)
     if not was_rmapped and m.spt[sptep] & x86.LARGE:
         vm[words.LPAGES] += 1
     slot = (slot_of(m, gfn) - words.SLOTS) // words.SLOT_WORDS

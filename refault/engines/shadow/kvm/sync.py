@@ -12,12 +12,14 @@ from refault.engines.shadow.kvm.tracepoints import SYNC_PAGE, trace_page
 from refault.engines.shadow.kvm.unsync import (
     clear_parents,
     next_leaf,
-    reaches_root,
+    note_synced,
+    reaches,
     start_path,
+    synced_at,
     unsync_walk,
 )
 from refault.engines.shadow.kvm.walk import entry_size, gpte_access
-from refault.engines.shadow.kvm.zap import commit_zap, unlink_unsync_page, zap_page
+from refault.engines.shadow.kvm.zap import commit_zap, hash_of, unlink_unsync_page, zap_page
 from refault.engines.shadow.state import words
 from refault.engines.shadow.state.machine import Machine
 from refault.engines.shadow.state.steps import goes_on
@@ -37,7 +39,11 @@ def sync_entry(m: Machine, cpu: int, sptep: int, gpte: int, role_access: int, nx
     gfn = (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
     if gfn != m.spt[sptep + words.GFNS] or not gpte & x86.PRESENT or not gpte & x86.ACCESSED:
         rmap_remove(m, sptep)
-        m.spt[sptep] = m.vm[words.TRAP] if gpte & x86.PRESENT else m.vm[words.NOTRAP]
+        # The guest may fill an entry of a page that stays out of sync without an exit.
+        told = gpte & x86.PRESENT or m.page[page_of(sptep) + words.UNSYNC]
+        m.spt[sptep] = m.vm[words.TRAP] if told else m.vm[words.NOTRAP]
+        if m.vm[words.KNOB_SYNC_DROP] == values.SYNC_DROP_NOTED:
+            m.vm[words.TLBS_DIRTY] += 1
         return 0
     access = role_access & gpte_access(gpte, nx)
     if m.page[page_of(sptep) + words.ALL_GLOBAL]:
@@ -110,6 +116,39 @@ def sync_page(m: Machine, cpu: int, sp: int, guarded: int, flush: int) -> int:
 
 
 @kernel
+def sync_transiently(m: Machine, cpu: int, sp: int) -> int:
+    """Update a page that stays out of sync and writable (2.6.36: kvm_sync_page_transient).
+
+    1 if it had to be zapped.
+    """
+    if (
+        (m.page[sp + words.ROLE] ^ m.vm[cpu + words.BASE_ROLE]) & words.ROLE_FORMAT_MASK
+        or m.vm[cpu + words.ROOT_LEVEL] == x86.NONPAGING
+        or sync_entries(m, cpu, sp) == 0
+    ):
+        zap_page(m, sp)
+        commit_zap(m)
+        return 1
+    flush_tlb(m)
+    return 0
+
+
+@kernel
+def sync_table(m: Machine, cpu: int, gfn: int) -> None:
+    """Sync every out-of-sync page of a table that has just been protected (kvm_sync_pages)."""
+    survived = 0
+    sp = m.vm[hash_of(gfn)]
+    while sp and goes_on(m, 1):
+        after = m.page[sp + words.HASH_NEXT]
+        if m.page[sp + words.GFN] == gfn and m.page[sp + words.UNSYNC]:
+            survived |= 1 - sync_page(m, cpu, sp, 1, FLUSH_REMOTE)
+        sp = after
+    commit_zap(m)
+    if survived:
+        flush_tlb(m)
+
+
+@kernel
 def sync_children(m: Machine, cpu: int, parent: int, flush: int) -> None:
     """Sync every unsync page below ``parent`` (mmu.c: mmu_sync_children)."""
     start_path(m, parent)
@@ -139,7 +178,7 @@ def sync_listed(m: Machine, cpu: int, everything: int) -> None:
     guarded = 0
     sp = m.vm[words.OOS_HEAD]
     while sp and goes_on(m, 1):
-        if everything or reaches_root(m, cpu, sp):
+        if everything or reaches(m, cpu, sp, 0):
             guarded |= rmap_write_protect(m, m.page[sp + words.GFN])
         sp = m.page[sp + words.OOS_NEXT]
     if guarded:
@@ -148,7 +187,7 @@ def sync_listed(m: Machine, cpu: int, everything: int) -> None:
     sp = m.vm[words.OOS_HEAD]
     while sp and goes_on(m, 1):
         after = m.page[sp + words.OOS_NEXT]
-        if (everything or reaches_root(m, cpu, sp)) and not sync_page(m, cpu, sp, 1, FLUSH_REMOTE):
+        if (everything or reaches(m, cpu, sp, 0)) and not sync_page(m, cpu, sp, 1, FLUSH_REMOTE):
             survived = 1
         sp = after
     commit_zap(m)
@@ -181,6 +220,30 @@ def sync_below_roots(m: Machine, cpu: int, flush: int) -> None:
 
 
 @kernel
+def sync_changed(m: Machine, cpu: int) -> None:
+    """Sync what went out of sync since this vCPU's roots were last synced, where they reach it.
+
+    Pages that went before that and are still out of sync were not reachable then; a link that
+    makes one reachable moves LINK_EPOCH, after which all are looked at once more.
+    """
+    vm = m.vm
+    now = vm[words.CHANGE_EPOCH]
+    since = synced_at(m, cpu)
+    if since == now:
+        return
+    if since < vm[words.LINK_EPOCH]:
+        since = 0
+    sp = vm[words.OOS_HEAD]
+    while sp and m.page[sp + words.EPOCH] > since and goes_on(m, 1):
+        after = m.page[sp + words.OOS_NEXT]
+        if reaches(m, cpu, sp, 0):
+            sync_page(m, cpu, sp, 0, FLUSH)
+        sp = after
+    commit_zap(m)
+    note_synced(m, cpu, now)
+
+
+@kernel
 def sync_roots(m: Machine, cpu: int) -> None:
     """Sync what this vCPU's roots reach, or what ``sync_scope`` says instead."""
     vm = m.vm
@@ -189,6 +252,8 @@ def sync_roots(m: Machine, cpu: int) -> None:
     scope = vm[words.KNOB_SYNC_SCOPE]
     if scope == values.SYNC_SCOPE_MARKED:
         sync_below_roots(m, cpu, FLUSH)
+    elif scope == values.SYNC_SCOPE_CHANGED:
+        sync_changed(m, cpu)
     elif scope != values.SYNC_SCOPE_FLUSHED_ONCE:
         sync_listed(m, cpu, scope == values.SYNC_SCOPE_LISTED)
     else:

@@ -101,7 +101,13 @@ def mark_parents_unsync(m: Machine, sp: int) -> None:
     PARENT_STOP_AT_COUNT also at a parent that already has marked children. Paths are as long
     as the hierarchy is deep, so a stack of four is enough. The number of paths is the product
     of the numbers of links at each level, so a guest can make it practically endless.
+
+    With SYNC_SCOPE_CHANGED nothing is marked: the page, newest in the list, notes the epoch.
     """
+    if m.vm[words.KNOB_SYNC_SCOPE] == values.SYNC_SCOPE_CHANGED:
+        m.vm[words.CHANGE_EPOCH] += 1
+        m.page[sp + words.EPOCH] = m.vm[words.CHANGE_EPOCH]
+        return
     depth = 0
     last_mark = m.vm[words.PARENT_MARKS] + words.MARKS_MAX
     climb_from(m, 0, sp)
@@ -129,8 +135,12 @@ def is_root_of(m: Machine, cpu: int, sp: int) -> bool:
 
 
 @kernel
-def reaches_root(m: Machine, cpu: int, sp: int) -> bool:
-    """Does some path of links lead from a loaded root of this vCPU to the page?"""
+def reaches(m: Machine, cpu: int, sp: int, top: int) -> bool:
+    """Does some path of links lead from ``top``, or from a loaded root if it is 0, to the page?
+
+    With SYNC_SCOPE_CHANGED this climb is done instead of marking, and counted in its place.
+    """
+    counts = m.vm[words.KNOB_SYNC_SCOPE] == values.SYNC_SCOPE_CHANGED
     depth = 0
     left = words.MARKS_MAX
     climb_from(m, 0, sp)
@@ -143,12 +153,52 @@ def reaches_root(m: Machine, cpu: int, sp: int) -> bool:
         if left == 0:
             m.vm[words.BUG] = words.BUG_ENDLESS_WALK
             return False
+        if counts:
+            m.vm[words.PARENT_MARKS] += 1
         parent = page_of(sptep)
-        if is_root_of(m, cpu, parent):
+        if parent == top or (top == 0 and is_root_of(m, cpu, parent)):
             return True
         depth += 1
         climb_from(m, depth, parent)
     return False
+
+
+@kernel
+def has_unsync_below(m: Machine, sp: int) -> bool:
+    """Does a link to this page make an out-of-sync page reachable? By the list, without marks."""
+    unsync = m.vm[words.OOS_HEAD]
+    while unsync and goes_on(m, 1):
+        if unsync == sp or reaches(m, 0, unsync, sp):
+            return True
+        unsync = m.page[unsync + words.OOS_NEXT]
+    return False
+
+
+@kernel
+def synced_at(m: Machine, cpu: int) -> int:
+    """The epoch at which the loaded roots of this vCPU were last synced; 0: one never was."""
+    root = m.vm[cpu + words.ROOT]
+    if root != words.PAE_LOADED:
+        return m.page[root + words.EPOCH]
+    since = m.vm[words.CHANGE_EPOCH]
+    for i in range(4):
+        root = m.vm[cpu + words.PAE_ROOTS + i]
+        if root:
+            since = min(since, m.page[root + words.EPOCH])
+    return since
+
+
+@kernel
+def note_synced(m: Machine, cpu: int, now: int) -> None:
+    """The loaded roots of this vCPU reach no out-of-sync page at this epoch."""
+    root = m.vm[cpu + words.ROOT]
+    if root != words.PAE_LOADED:
+        m.page[root + words.EPOCH] = now
+        return
+    for i in range(4):
+        root = m.vm[cpu + words.PAE_ROOTS + i]
+        if root:
+            m.page[root + words.EPOCH] = now
 
 
 @kernel

@@ -68,6 +68,7 @@ def machine(m: Machine, knobs: Mapping[str, int]) -> None:
     need(not vm[words.ABORTED], "it is of a replay that was aborted")
     need(vm[words.EVENT_END] == vm[words.EVENT_NEXT] == 0, "an event log was kept")
     need(x86.ENTRIES <= vm[words.MEM_NEXT] <= len(m.mem), "guest memory ends outside its array")
+    need(0 <= vm[words.QUEUE_COUNT] < words.QUEUE_MAX, "more stores are queued than there is room")
     limits = (
         (vm[words.PAGE_FREE_COUNT], len(m.page) // words.PAGE_WORDS),
         (vm[words.ACTIVE], len(m.page) // words.PAGE_WORDS),

@@ -51,6 +51,9 @@ HOST = (
     Field("bug", words.BUG),
     Field("current_cpu", words.CURRENT_CPU),
     Field("collected_flushes", words.COLLECTED),
+    Field("tlbs_dirty", words.TLBS_DIRTY),
+    Field("change_epoch", words.CHANGE_EPOCH),
+    Field("link_epoch", words.LINK_EPOCH),
     Field("page_free", words.PAGE_FREE, Kind.PAGE),
     Field("page_free_count", words.PAGE_FREE_COUNT),
     Field("link_free", words.LINK_FREE, Kind.LINK),
@@ -60,6 +63,8 @@ HOST = (
     Field("oos_head", words.OOS_HEAD, Kind.PAGE),
     Field("invalid_head", words.INVALID_HEAD, Kind.PAGE),
     Field("hash", words.HASH, Kind.PAGE, words.HASH_SIZE),
+    Field("queue_count", words.QUEUE_COUNT),
+    Field("queue", words.QUEUE, Kind.HEX, words.QUEUE_MAX),
 )
 #: Of each vCPU's part of ``vm[]``.
 VCPU = (
@@ -79,6 +84,11 @@ VCPU = (
     Field("booted", words.BOOTED),
     Field("pdptrs", words.PDPTRS, Kind.HEX, 4),
     Field("pae_roots", words.PAE_ROOTS, Kind.PAGE, 4),
+    Field("fault_gva", words.FAULT_GVA, Kind.HEX),
+    Field("fault_code", words.FAULT_CODE, Kind.HEX),
+    Field("fault_cr3", words.FAULT_CR3, Kind.HEX),
+    Field("pair_root", words.PAIR_ROOT, Kind.PAGE),
+    Field("pair_cr3", words.PAIR_CR3, Kind.HEX),
 )
 #: Of each memory slot's part of ``vm[]``.
 SLOT = (
@@ -103,6 +113,7 @@ PAGE = (
     Field("oos_prev", words.OOS_PREV, Kind.PAGE),
     Field("slot_bitmap", words.SLOT_BITMAP, Kind.HEX),
     Field("all_global", words.ALL_GLOBAL),
+    Field("epoch", words.EPOCH),
 )
 
 

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 # the roots may be loaded again. Pages: four roots and one level below them, or one root and
 # three levels (long mode). Every other operation only enters the guest.
 PAGES_PER_OPERATION = 5 * words.EXITS_MAX
-# Nodes, for each exit: one for the parents of each of three pages linked, one for the leaf's
-# reverse map. A table write adds at most one leaf to every shadow page of the table, which
-# may be all pages, including new ones.
-LINKS_PER_OPERATION = 4 * words.EXITS_MAX + PAGES_PER_OPERATION  # and one for each page in use
+# Nodes, for each exit: one for the parents of each of three pages linked, one for the reverse map
+# of each leaf of the group that a fault may map. A table write adds at most one leaf to every
+# shadow page of the table, which may be all pages, including new ones. And one for each page in
+# use, for each table write that is queued.
+LINKS_PER_OPERATION = (3 + words.PREFETCHED) * words.EXITS_MAX + PAGES_PER_OPERATION
 # A and D are set in entries that are not zero, so only the store itself can need a frame.
 FRAMES_PER_OPERATION = 1
 # Rows of the event log: two walks per exit, its pages, and the zap and sync of any page.
@@ -108,6 +109,9 @@ def set_bypass(m: Machine, bypass: int) -> None:
     m.vm[words.BYPASS] = bypass
     m.vm[words.TRAP] = words.TRAP_WITH_BYPASS if bypass else 0
     m.vm[words.NOTRAP] = 0
+    if m.vm[words.KNOB_TABLE_WRITE] == values.TABLE_WRITE_QUEUED:
+        # The guest fills an entry without telling at once, so none may be hidden from the host.
+        m.vm[words.NOTRAP] = m.vm[words.TRAP]
 
 
 def add_tlb(m: Machine, vcpu_count: int, ask: Ask = unbounded) -> Machine:
@@ -118,7 +122,7 @@ def add_tlb(m: Machine, vcpu_count: int, ask: Ask = unbounded) -> Machine:
 
 def reserve(m: Machine, ask: Ask = unbounded) -> Machine:
     """The same host with room for any one operation; kernels never allocate."""
-    links_wanted = LINKS_PER_OPERATION + int(m.vm[words.ACTIVE])
+    links_wanted = LINKS_PER_OPERATION + int(m.vm[words.ACTIVE] * (1 + m.vm[words.QUEUE_COUNT]))
     if m.vm[words.PAGE_FREE_COUNT] < PAGES_PER_OPERATION:
         m = _more_pages(m, ask)
     if m.vm[words.LINK_FREE_COUNT] < links_wanted:

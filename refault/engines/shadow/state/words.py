@@ -68,6 +68,7 @@ RECYCLE_THRESHOLD = 1000
 VECTOR_SIZE = 16
 HASH_SIZE = 1024
 FLOOD_COUNT = 3
+PREFETCHED = 8  # entries of the group of which a fault maps those that it can
 EXITS_MAX = 64  # an access that still faults after so many exits is a livelock
 MARKS_MAX = 1 << 26  # a walk over so many links to parents counts as endless
 # Steps of one operation's loops (steps.py); one that takes more counts as endless: a walk up all
@@ -138,6 +139,15 @@ KNOB_GLOBAL_PAGES = 182
 KNOB_SYNC_PROTECT = 183
 KNOB_WRITE_FLUSH = 184
 KNOB_LOCAL_FLUSH = 185
+KNOB_RELINK_SYNC = 186
+KNOB_UNSYNC_ROLES = 187
+KNOB_INVLPG_SCOPE = 188
+KNOB_PREFETCH = 189
+KNOB_WRITE_LOST = 190
+KNOB_SYNC_DROP = 191
+KNOB_FAULT_RETURN = 92
+KNOB_TABLE_WRITE = 93
+KNOB_ROOT_PAIR = 94
 BYPASS = 40
 TRAP = 41  # value of "absent, tell the host"
 NOTRAP = 42  # value of "absent in the guest too"
@@ -181,6 +191,9 @@ EVENT_NEXT = 89  # place of the next row
 EVENT_STAMP = 90  # index of the current operation
 EVENTS_LOST = 91  # rows for which there was no room
 
+IN_BATCH = 87  # 1 while the queue is applied: flushes wait for its end
+QUEUE_COUNT = 95  # words in the queue (TABLE_WRITE_QUEUED)
+
 # The unsync walk's vector (mmu.c: struct kvm_mmu_pages), its path and its stack
 VEC_COUNT = 96
 VEC_SP = 97
@@ -190,6 +203,11 @@ PATH_INDEX = 135  # [level - 1]
 STACK_SP = 140
 STACK_INDEX = 146
 STACK_COUNT = 152
+
+TLBS_DIRTY = 158  # leaves that syncs dropped since the last remote flush (SYNC_DROP_NOTED)
+# Counts pages that went out of sync, and links above some (SYNC_SCOPE_CHANGED)
+CHANGE_EPOCH = 159
+LINK_EPOCH = 160  # its value when such a link was made last
 
 # Outcome of the current operation
 OUT_ADDRESS = 161
@@ -212,7 +230,10 @@ SLOT_LARGE2 = 5
 SLOT_LARGE3 = 6
 SLOT_USED = 7
 
-CPUS = SLOTS + SLOTS_MAX * SLOT_WORDS
+QUEUE = SLOTS + SLOTS_MAX * SLOT_WORDS  # addresses of table words that the guest changed
+QUEUE_MAX = 64
+
+CPUS = QUEUE + QUEUE_MAX
 CPU_WORDS = 32
 CPUS_MAX = MAX_VCPUS
 CR0 = 0
@@ -233,6 +254,12 @@ PDPTE_RESERVED = 14  # reserved bits of a PDPTE, as the last 64-bit context left
 PDPTRS = 16  # the four cached PDPTEs
 PAE_ROOTS = 20  # four page handles, 0: absent; in use while ROOT is PAE_LOADED
 PAE_LOADED = -1
+# The latest #PF given to the guest; a code of 0: none to prefault (FAULT_RETURN_PREFAULTS)
+FAULT_GVA = 26
+FAULT_CODE = 27
+FAULT_CR3 = 28
+PAIR_ROOT = 29  # handle of the other root of the pair, 0: none (ROOT_PAIR_KEPT)
+PAIR_CR3 = 30
 TLB_KEY = 24  # the TLB's generation, in the bits where keys have it
 TLB_SIZES = 25  # levels of the leaves put into the TLB since the last flush, one bit each
 VM_WORDS = CPUS + CPUS_MAX * CPU_WORDS  # the rows of the event log begin here
@@ -270,6 +297,7 @@ SLOT_BITMAP = 11
 OOS_NEXT = 12
 OOS_PREV = 13
 ALL_GLOBAL = 14  # only global entries were mapped here (GLOBAL_PAGES_LEFT)
+EPOCH = 15  # when an out-of-sync page went so; when a root was last synced (SYNC_SCOPE_CHANGED)
 BITMAP = 16  # unsync_child_bitmap: 16 words of 32 bits
 
 # --- link[]: nodes of 8 words, for rmap descriptors and parent chains ------------------------
