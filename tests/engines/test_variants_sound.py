@@ -38,8 +38,22 @@ SOUND = {
     "write-flush": ("write-flush-once",),
     "deferred": ("flush-local-deferred",),
     "protect-once": ("sync-protect-once",),
+    "transient": ("sync-transient",),
+    "all-roles": ("unsync-many",),
+    "transient-all-roles": ("sync-transient", "unsync-many"),
+    "invlpg": ("invlpg-unsync",),
+    "kept": ("write-lost-flush", "sync-flush-lazy"),
+    "epoch": ("pvm-dirty-epoch",),
+    "epoch-many": ("pvm-dirty-epoch", "sync-transient", "unsync-many", "invlpg-unsync"),
+    "prefault": ("pvm-prefault",),
+    "pair": ("pvm-root-pair",),
     "many": ("zap-children-invalid", "cr4-store", "unsync-list-reachable", "write-flush-once"),
 }
+LIKE_38 = (
+    *MERGED["merged-2.6.36"].patches,
+    *("sync-transient", "unsync-many", "invlpg-unsync", "pte-prefetch-exact"),
+    *("write-lost-flush", "sync-flush-lazy"),
+)
 ONLY_34 = {
     "norole": ("cr4-norole",),
     "guest-flush": ("cr4-norole", "cr4-guest-flush"),
@@ -47,6 +61,10 @@ ONLY_34 = {
     "walks": ("zap-restart-walks",),
 }
 ONLY_35 = {
+    "prefetch": ("pte-prefetch-exact",),
+    "queue": ("pvm-table-queue",),
+    "pvm": ("pvm-table-queue", "pvm-prefault", "pvm-root-pair"),
+    "like-2.6.38": LIKE_38,
     "guest-flush": ("cr4-guest-flush",),
     "merged-2.6.36": MERGED["merged-2.6.36"].patches,
 }
