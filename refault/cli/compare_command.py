@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from refault.cli.cost_option import WithCosts, costs_of
 from refault.cli.exits import ExitCode
 from refault.cli.operands import Cell, load
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
 from refault.cli.terminal import print_json
 from refault.client.connection import TIMEOUT_S
 from refault.compare import Comparison, Verdict, compare, to_csv, to_dict, to_markdown, to_text
+from refault.compare.cost_text import cost_text, with_models
+from refault.compare.costs import model
 from refault.errors import ComparisonError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ def compare_runs(
     every_counter: Annotated[
         bool, typer.Option("--all", help="Also show counters that nothing changes (text).")
     ] = False,
+    costs: WithCosts = None,
     as_json: AsJson = False,
     url: WithUrl = "",
     token: WithToken = "",
@@ -53,6 +57,9 @@ def compare_runs(
 
     Example: refault compare b-7k3f/1-5 b-9x2m/1-6 --format md
     """
+    weights = costs_of(costs)
+    if weights is not None and form in {"md", "csv"}:
+        raise InvalidRequest(f"--costs is shown as text or JSON, not as {form}")
     if form not in FORMATS:
         raise InvalidRequest(f"--format {form}: expected one of {', '.join(FORMATS)}")
     with ExitStack() as stack:
@@ -65,14 +72,18 @@ def compare_runs(
     comparisons = _compared(loaded)
     command = ["refault", *sys.argv[1:]]
     title = f"refault comparison: {', '.join(things)}"
+    models = [] if weights is None else [model(each, weights) for each in comparisons]
     if as_json or form == "json":
-        print_json([to_dict(comparison) for comparison in comparisons])
+        print_json(with_models([to_dict(each) for each in comparisons], models))
     elif form == "md":
         print(to_markdown(comparisons, title=title, command=shlex.join(command)), end="")
     elif form == "csv":
         print(to_csv(comparisons), end="")
     else:
         text = to_text(comparisons, title=title, command=command, every_counter=every_counter)
+        if models:
+            names = [each.trace.name for each in comparisons]
+            text += cost_text(list(zip(names, models, strict=True)))
         print(text, end="")
     raise typer.Exit(_exit_code(comparisons))
 

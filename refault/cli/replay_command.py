@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from refault.cli import replay_audits
+from refault.cli.cost_option import WithCosts, costs_of
 from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.exits import ExitCode
 from refault.cli.files import required
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from refault.audits import AuditReport, Level
     from refault.catalogue import Variant
     from refault.compare import Comparison
+    from refault.compare.costs import CostModel, Costs
     from refault.results import RunResult
 
 
@@ -54,6 +56,7 @@ def replay(
         ),
     ] = None,
     audit: Annotated[str | None, typer.Option(help=replay_audits.HELP, show_default=False)] = None,
+    costs: WithCosts = None,
 ) -> None:
     """Replay traces under variants and compare them.
 
@@ -66,6 +69,8 @@ def replay(
     traces are replayed.
 
     Example: refault replay demo/traces/linux61-boot-1cpu.rft -v base -v p2 -v p3
+
+    Example: refault replay boot.rft -v base -v p3 --costs exit:1800,remote_flush:5000
     """
     for path in traces:
         required(path, Kind.TRACE, Kind.PIPE)
@@ -74,6 +79,7 @@ def replay(
     if events is not None and (len(traces) > 1 or len(variants) > 1):
         raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
     level = replay_audits.asked_level(audit, traces)
+    weights = costs_of(costs)
     accepted = [path for path in traces if not is_refused(path, variants)]
     if not accepted:
         raise typer.Exit(ExitCode.BAD_INPUT)
@@ -97,7 +103,8 @@ def replay(
     for reason in refusals:  # not amid the bars
         print_error(reason)
     out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
-    _show(comparisons, as_json=as_json, every_counter=every_counter, out=out)
+    models = [] if weights is None else _models(accepted, comparisons, weights)
+    _show(comparisons, models, as_json=as_json, every_counter=every_counter, out=out)
     is_whole = len(comparisons) == len(traces) and not (refusals and level is not None)
     raise typer.Exit(_code_of(comparisons, is_whole=is_whole))
 
@@ -148,8 +155,22 @@ def _audited(
         return replay_audits.audited(path, variants, level, bars)
 
 
+def _models(paths: list[Path], comparisons: list[Comparison], weights: Costs) -> list[CostModel]:
+    """The modelled cycles of each comparison, with the vCPUs that its trace has."""
+    from refault.compare.costs import model
+    from refault.trace import TraceReader
+
+    vcpus: dict[str, int] = {}
+    for path in paths:
+        if path.is_file():
+            with TraceReader(path, allow_truncated=True) as trace:
+                vcpus[path.name] = trace.header.vcpu_count
+    return [model(each, weights, vcpus=vcpus.get(each.trace.name)) for each in comparisons]
+
+
 def _show(
     comparisons: list[Comparison],
+    models: list[CostModel],
     *,
     as_json: bool,
     every_counter: bool,
@@ -157,11 +178,12 @@ def _show(
 ) -> None:
     """Print the comparisons, if there are any, with the command that reproduces them."""
     from refault.compare import to_dict, to_text
+    from refault.compare.cost_text import cost_text, with_models
 
     if not comparisons:
         return
     if as_json:
-        print_json([to_dict(comparison) for comparison in comparisons], file=out)
+        print_json(with_models([to_dict(each) for each in comparisons], models), file=out)
         return
     text = to_text(
         comparisons,
@@ -169,6 +191,10 @@ def _show(
         command=shlex.join(["refault", *sys.argv[1:]]),
         every_counter=every_counter,
     )
+    if models:
+        text += cost_text(
+            [(each.trace.name, m) for each, m in zip(comparisons, models, strict=True)]
+        )
     print(text, end="", file=out)
 
 

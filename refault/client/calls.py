@@ -293,12 +293,13 @@ def comparison_page(
     trace: str | None = None,
     limit: int | None = None,
     cursor: str | None = None,
+    costs: str | None = None,
 ) -> Call[dict[str, Any]]:
     """The verdicts on a batch, and the comparisons of some of its traces, or of one.
 
-    ``base`` is the column the others are held against.
+    ``base`` is the column the others are held against, ``costs`` the weights of a cost model.
     """
-    query = _query(base=base, trace=trace, limit=limit, cursor=cursor)
+    query = _query(base=base, trace=trace, limit=limit, cursor=cursor, costs=costs)
     return Call(
         "GET",
         _path("comparisons", f"{batch}.json"),

@@ -75,6 +75,7 @@ class Pages:
             whole_number(query.get("base", "0"), "base"),
             query.get("trace"),
             query.get("cursor"),
+            query.get("costs") or None,
         )
         async with self.client(request) as client:
             me = await client.get_me()
@@ -83,6 +84,7 @@ class Pages:
                 base=place.base,
                 trace=place.trace,
                 cursor=place.cursor,
+                costs=place.costs,
             )
             code = document["batch"]["code"]
             # A form needs the form key of a login; a token has none, so it gets no forms.

@@ -16,6 +16,7 @@ from refault.compare.titles import WRONG, engine_word
 from services.dashboard.audits import audit_of, audits_of, look_at
 from services.dashboard.cells import Cell, Change
 from services.dashboard.conclusion import conclusion
+from services.dashboard.costs import costs_of, form_of
 from services.dashboard.formats import change, counted, grouped
 from services.dashboard.verdicts import shown
 
@@ -31,20 +32,27 @@ class Place:
     """A position in the pages of a batch.
 
     ``address`` is the comparison's. ``base`` is the base column, ``trace``
-    the digest of the one trace shown, ``cursor`` where this page of traces begins.
+    the digest of the one trace shown, ``cursor`` where this page of traces begins, ``costs`` the
+    weights of the cost model.
     """
 
     address: str
     base: int = 0
     trace: str | None = None
     cursor: str | None = None
+    costs: str | None = None
 
     def query(self, **changed: Any) -> str:
         """The query of this position with ``changed`` applied; defaults are omitted.
 
         A bare ``?`` if nothing is left, which still links to the page's own address.
         """
-        told = {"base": self.base or None, "trace": self.trace, "cursor": self.cursor} | changed
+        told = {
+            "base": self.base or None,
+            "trace": self.trace,
+            "cursor": self.cursor,
+            "costs": self.costs,
+        } | changed
         return "?" + urlencode({name: value for name, value in told.items() if value})
 
     def of_trace(self, digest: str, anchors: Mapping[str, str]) -> str:
@@ -84,11 +92,12 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "has_engines": _has_engines(batch),
         "is_stale": batch["is_stale"],
         "audits": audits_of(batch),
+        "costs": form_of(document, place),
         "alarms": counted(batch["integrity_alarms"], "cell") if batch["integrity_alarms"] else "",
         "going_on": _going_on(batch),
         "shares": [],
         "is_other_base": place.base > 0,
-        "query": place.query(cursor=None).removesuffix("?"),
+        "query": place.query(cursor=None, costs=None).removesuffix("?"),
         "overview": _overview(overview, place, anchors),
         "traces": [
             _trace(entry, anchors[digest], place, batch, is_running=is_running)
@@ -195,7 +204,7 @@ def _trace(
     is_whole = all(column["state"] not in _WAITING_STATES for column in columns)
     is_charted = bool(changed) and is_whole
     is_crowded = cell_count(comparison) > CELLS_MAX
-    query = place.query(trace=trace["digest"], cursor=None)
+    query = place.query(trace=trace["digest"], cursor=None, costs=None)
     # No engine but these keeps its state where it can be looked at.
     texts = {
         column["variant"]["digest"]: column["variant"]["text"]
@@ -234,6 +243,7 @@ def _trace(
             found for column in columns if (found := _findings(column, trace["digest"], texts))
         ],
         "audit": audit_of(comparison, texts),
+        "costs": costs_of(comparison),
         "chart": f"{place.address}.svg{query}" if is_charted and not is_crowded else None,
         "no_chart": f"No chart: it would have more than {grouped(CELLS_MAX)} cells. The table "
         "above has the numbers."

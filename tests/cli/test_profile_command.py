@@ -66,3 +66,22 @@ def test_another_engine_says_what_it_does_not_yield(refault):
     answer = refault(VECTOR, "-v", "walk")
     assert answer.returncode == ExitCode.OK, answer.stderr
     assert "No views: the architecture alone leaves the guest for nothing" in answer.stdout
+
+
+def test_costs_stand_below_a_comparison_and_beside_its_json(monkeypatch, tmp_path):
+    def replay(*arguments):
+        return run_here(monkeypatch, tmp_path, "replay", WORKLOAD, "-v", "base", *arguments)
+
+    plain, told = replay(), replay("--costs", "exit:1800")
+    assert told.returncode == plain.returncode == ExitCode.OK, told.stderr
+    before, _, below = told.stdout.partition("Cost model, ")
+    assert before.split("Reproduce")[0] == plain.stdout.split("Reproduce")[0]
+    assert "a model, not a measurement" in " ".join(below.split())
+    assert "95,200,200" in below
+    [comparison] = json.loads(replay("--costs", "exit:1800", "--json").stdout)
+    assert comparison["cost_model"]["vcpus"] == 1
+    wrong = replay("--costs", "exits:1")
+    assert wrong.returncode == ExitCode.BAD_INPUT
+    assert "no weight 'exits'" in wrong.stderr
+    missing = replay("--costs", "nowhere.toml")
+    assert "nowhere.toml cannot be read" in missing.stderr

@@ -70,9 +70,15 @@ class BatchResults(abc.ABC):
         trace: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
+        costs: str | None = None,
     ) -> dict[str, Any]:
-        """The verdicts on a batch, and the comparisons of some of its traces, or of one."""
-        call = calls.comparison_page(batch, base=base, trace=trace, limit=limit, cursor=cursor)
+        """The verdicts on a batch, and the comparisons of some of its traces, or of one.
+
+        With ``costs`` (``exit:1800,zap:3000`` or ``default``) each has a cost model beside it.
+        """
+        call = calls.comparison_page(
+            batch, base=base, trace=trace, limit=limit, cursor=cursor, costs=costs
+        )
         return self._send(call)
 
     def comparison_text(

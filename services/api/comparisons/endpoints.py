@@ -9,7 +9,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from db.shards.planning import RUNS_MAX
 from refault.compare import chart, to_csv, to_dict, to_markdown, to_text, worst_known
-from refault.errors import NotFound
+from refault.compare.cost_text import with_models
+from refault.compare.costs import Costs, model
+from refault.errors import InvalidParameter, InvalidRequest, NotFound
 from services.api.batches.schemas import BatchVerdict, VerdictReason
 from services.api.comparisons import service
 from services.api.comparisons.judging import Judged
@@ -58,6 +60,14 @@ _WithLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="JSON: maximum
 _WithCursor = Annotated[
     uuid.UUID | None, Query(description="JSON: `next_cursor` of the previous page")
 ]
+_WithCosts = Annotated[
+    str | None,
+    Query(
+        max_length=400,
+        description="JSON: also modelled cycles, by weights such as `exit:1800,zap:3000`, or "
+        "`default`",
+    ),
+]
 _FORMS: dict[str, Any] = {
     media_type.partition(";")[0]: {"schema": {"type": "string"}}
     for form, media_type in _MEDIA_TYPES.items()
@@ -84,6 +94,7 @@ def get_comparison_as(
     theme: Annotated[Theme, Query(description="Colours of the chart")] = "light",
     limit: _WithLimit = LIMIT_MAX,
     cursor: _WithCursor = None,
+    costs: _WithCosts = None,
 ) -> Response:
     """Get the comparison of a batch as .json .txt .md .csv or .svg.
 
@@ -93,9 +104,10 @@ def get_comparison_as(
     """
     if form not in set(Form):
         raise NotFound(f"no format .{form} of a comparison: expected one of {', '.join(Form)}")
+    weights = _weights(costs)
     if form == Form.JSON:
         part = service.Part(trace, cursor, limit)
-        body = _json(service.of_batch(resources, batch, base, part))
+        body = _json(service.of_batch(resources, batch, base, part), weights)
     elif form == Form.SVG:
         found = service.whole(resources, batch, base, trace)
         spec = chart([to_dict(comparison) for comparison in found.comparisons], theme=theme)
@@ -116,14 +128,25 @@ def get_comparison(
     trace: _WithTrace = None,
     limit: _WithLimit = LIMIT_MAX,
     cursor: _WithCursor = None,
+    costs: _WithCosts = None,
 ) -> Response:
     """Get the comparison of a batch as JSON, with all verdicts and one page of its traces."""
     return get_comparison_as(
-        request, resources, batch, Form.JSON, base, trace, limit=limit, cursor=cursor
+        request, resources, batch, Form.JSON, base, trace, limit=limit, cursor=cursor, costs=costs
     )
 
 
-def _json(found: service.BatchComparison) -> str:
+def _weights(costs: str | None) -> Costs | None:
+    if costs is None:
+        return None
+    try:
+        return Costs.from_text(costs)
+    except InvalidParameter as error:
+        raise InvalidRequest(str(error)) from error
+
+
+def _json(found: service.BatchComparison, weights: Costs | None) -> str:
+    models = [] if weights is None else [model(each, weights) for each in found.comparisons]
     judged = found.judged
     document = ComparisonDocument(
         batch=found.batch,
@@ -142,7 +165,7 @@ def _json(found: service.BatchComparison) -> str:
             ],
             worst=_worst(judged),
         ),
-        comparisons=[to_dict(comparison) for comparison in found.comparisons],
+        comparisons=with_models([to_dict(each) for each in found.comparisons], models),
         next_cursor=found.next_cursor and str(found.next_cursor),
     )
     return document.model_dump_json()

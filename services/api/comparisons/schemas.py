@@ -46,7 +46,8 @@ class ComparisonDocument(Document):
     overview: Overview
     comparisons: list[dict[str, Any]] = Field(
         description="Per trace: columns with verdicts (the base first), then rows of semantics "
-        "and counters whose lists follow the columns; null where there is no result yet"
+        "and counters whose lists follow the columns; null where there is no result yet. With "
+        "`costs`, `cost_model` beside them: modelled cycles, its weights and their sources"
     )
     next_cursor: str | None = Field(
         description="Send it as `cursor` for the next traces; null on the last page"

@@ -1,0 +1,70 @@
+"""The cost model as a block of text below a comparison; it says that it is a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from refault.compare import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from refault.compare.costs import CostModel
+
+_NAME_WIDTH = 19
+_WEIGHT_WIDTH = 7
+_CELL_WIDTH = 15
+_NOTHING = "-"
+
+
+def cost_text(models: Sequence[tuple[str, CostModel]], *, width: int = 72) -> str:
+    """The models of several traces, each with the name of its trace."""
+    lines: list[str] = []
+    for name, model in models:
+        lines += ["", *layout.wrap(f"Cost model, {layout.clean(name)}", width)]
+        lines += layout.wrap(
+            "a model, not a measurement: the exact counts above times weights in cycles "
+            f"({model.costs.to_text()}; {model.vcpus} vCPUs); no verdict rests on it",
+            width,
+            first="  ",
+            indent="  ",
+        )
+        wide = _NAME_WIDTH + _WEIGHT_WIDTH
+        panels = layout.panels([_CELL_WIDTH] * len(model.labels), wide, width, repeats_first=True)
+        for panel in panels:
+            lines += ["", *_panel(model, panel)]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def with_models(
+    documents: Sequence[Mapping[str, Any]], models: Sequence[CostModel]
+) -> list[dict[str, Any]]:
+    """Comparisons as JSON, each with its cost model beside what it was, where there are models."""
+    if not models:
+        return [dict(document) for document in documents]
+    return [
+        {**document, "cost_model": model.to_dict()}
+        for document, model in zip(documents, models, strict=True)
+    ]
+
+
+def _panel(model: CostModel, panel: Sequence[int]) -> list[str]:
+    heads = [layout.clean(model.labels[place])[: _CELL_WIDTH - 1] for place in panel]
+    lines = [_row("cycles", "weight", heads)]
+    for term in model.terms:
+        cells = [_number(term.cycles[place]) for place in panel]
+        lines.append(_row(term.name, f"{term.weight}", cells))
+    lines.append(_row("in all", "", [_number(model.totals[place]) for place in panel]))
+    changes = [model.changes[place] for place in panel]
+    shown = [_NOTHING if each is None else f"{each:+.2f} %" for each in changes]
+    lines.append(_row("against the base", "", shown))
+    return lines
+
+
+def _number(value: int | None) -> str:
+    return _NOTHING if value is None else f"{value:,}"
+
+
+def _row(name: str, weight: str, cells: Sequence[str]) -> str:
+    words = "".join(layout.right(cell, _CELL_WIDTH) for cell in cells)
+    return f"{name:{_NAME_WIDTH}}{weight:>{_WEIGHT_WIDTH}}{words}"

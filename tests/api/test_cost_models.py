@@ -1,0 +1,39 @@
+"""The cost model beside a comparison: by the query, on the page, and never without being asked."""
+
+import pytest
+
+from tests.api.test_batch_life import seed_batch
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_query_adds_a_model_and_changes_nothing_else(http, rows):
+    code = (await seed_batch(http, rows))["code"]
+    plain = (await http.get(f"/api/v1/comparisons/{code}")).json()
+    query = {"costs": "exit:1800,vcpus:4"}
+    told = (await http.get(f"/api/v1/comparisons/{code}", params=query)).json()
+    models = [each.pop("cost_model") for each in told["comparisons"]]
+    assert told == plain
+    assert all(model["is_model"] and model["vcpus"] == 4 for model in models)
+    exits, *_ = models[0]["terms"]
+    assert exits["weight"] == 1800
+    assert exits["source"] == "given"
+    assert exits["cycles"] == [1800 * count for count in exits["counts"]]
+
+
+async def test_wrong_weights_are_refused_by_name(http, rows):
+    code = (await seed_batch(http, rows))["code"]
+    answer = await http.get(f"/api/v1/comparisons/{code}.json", params={"costs": "exitt:1"})
+    assert answer.status_code == 422
+    assert "no weight 'exitt'" in answer.json()["detail"]
+
+
+async def test_the_page_shows_the_model_as_one_and_keeps_the_weights(http, rows):
+    code = (await seed_batch(http, rows))["code"]
+    plain = (await http.get(f"/batches/{code}")).text
+    assert "not a measurement" not in plain
+    assert 'name="costs" value="default"' in plain
+    page = (await http.get(f"/batches/{code}", params={"costs": "exit:1800"})).text
+    assert "Cost model, not a measurement" in page
+    assert 'name="costs" value="exit:1800"' in page
+    assert (await http.get(f"/batches/{code}", params={"costs": "x"})).status_code == 422
