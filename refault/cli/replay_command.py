@@ -78,8 +78,7 @@ def replay(
     variants = list({each.digest: each for _, each in labelled}.values())
     if events is not None and (len(traces) > 1 or len(variants) > 1):
         raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
-    level = replay_audits.asked_level(audit, traces)
-    weights = costs_of(costs)
+    level, weights = replay_audits.asked_level(audit, traces), costs_of(costs)
     accepted = [path for path in traces if not is_refused(path, variants)]
     if not accepted:
         raise typer.Exit(ExitCode.BAD_INPUT)
@@ -94,16 +93,12 @@ def replay(
                     raise  # so that no half of an event log stays
                 refusals.append(str(error))
                 continue
-            audits: dict[str, AuditReport] = {}
-            try:
-                audits = _audited(path, variants, results, level, progress, events)
-            except ReplayRefused as error:
-                refusals.append(f"not audited: {error}")
+            audits = _audited(path, variants, results, level, progress, events, refusals)
             comparisons.append(_compared(path, labelled, results, audits))
     for reason in refusals:  # not amid the bars
         print_error(reason)
     out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
-    models = [] if weights is None else _models(accepted, comparisons, weights)
+    models = _models(accepted, comparisons, weights)
     _show(comparisons, models, as_json=as_json, every_counter=every_counter, out=out)
     is_whole = len(comparisons) == len(traces) and not (refusals and level is not None)
     raise typer.Exit(_code_of(comparisons, is_whole=is_whole))
@@ -147,19 +142,28 @@ def _audited(
     asked: Level | None,
     bars: Bars,
     events: str | None,
+    refusals: list[str],
 ) -> dict[str, AuditReport]:
-    """The audits of one trace, by the digest of the variant."""
+    """The audits of one trace, by the digest of the variant; none if an engine refuses it."""
     count = results[0].event_count
     level = replay_audits.level_for(path, count, asked, is_logged=events is not None)
-    with naming(path):
-        return replay_audits.audited(path, variants, level, bars)
+    try:
+        with naming(path):
+            return replay_audits.audited(path, variants, level, bars)
+    except ReplayRefused as error:
+        refusals.append(f"not audited: {error}")
+        return {}
 
 
-def _models(paths: list[Path], comparisons: list[Comparison], weights: Costs) -> list[CostModel]:
-    """The modelled cycles of each comparison, with the vCPUs that its trace has."""
+def _models(
+    paths: list[Path], comparisons: list[Comparison], weights: Costs | None
+) -> list[CostModel]:
+    """The modelled cycles of each comparison, with the vCPUs of its trace, if asked for."""
     from refault.compare.costs import model
     from refault.trace import TraceReader
 
+    if weights is None:
+        return []
     vcpus: dict[str, int] = {}
     for path in paths:
         if path.is_file():

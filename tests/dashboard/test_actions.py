@@ -34,7 +34,9 @@ async def waiting(http, rows):
 
 
 def actions(answer):
-    return [tag["action"] for tag in Page(answer).all("form")]
+    forms = Page(answer).all("form")
+    # A form that only asks for another view of the page acts on nothing.
+    return [tag["action"] for tag in forms if tag["method"] == "post"]
 
 
 def links_made(answer):
