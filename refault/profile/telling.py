@@ -106,7 +106,7 @@ def timeline_of(observed: Observed, result: RunResult) -> Timeline:
         engine=result.engine,
         unit=clock.unit,
         interval=observed.interval,
-        series=_series(observed, rows),
+        series=_series(observed, rows, (*result.counters, *result.work)),
         marks=tuple(
             Mark(number, mark_name(header, number), event, time)
             for number, event, time in observed.marks[:MARKS_MAX]
@@ -116,13 +116,17 @@ def timeline_of(observed: Observed, result: RunResult) -> Timeline:
     )
 
 
-def _series(observed: Observed, rows: list[list[int]]) -> dict[str, tuple[int, ...]]:
+def _series(
+    observed: Observed, rows: list[list[int]], order: Sequence[str]
+) -> dict[str, tuple[int, ...]]:
+    """Columns by name; ``order`` is that of the result."""
     columns = [tuple(column) for column in zip(*rows, strict=True)]
     places, values = columns[: len(PLACES)], columns[len(PLACES) :]
     series = dict(zip(PLACES, places, strict=True))
     if not isinstance(observed.host, AccountHost):
         names = [*observed.host.counters(), *observed.host.work()]
-        return series | dict(zip(names, values, strict=True))
+        by_name = dict(zip(names, values, strict=True))
+        return series | {name: by_name[name] for name in order}
     for name in (*COUNTERS, *WORK):
         parts = [values[place] for place in _WORDS[name]]
         series[name] = parts[0] if len(parts) == 1 else tuple(map(sum, zip(*parts, strict=True)))
