@@ -20,18 +20,58 @@ INSTRUCTIONS, EVENTS = UNITS
 #: Hosts are so many parts behind the reader at most, and a part comes from so many events.
 _EVENTS_BEHIND = (BUFFERS + 2) * ROWS
 _WINDOWS_AT_ONCE = 1 << 12
+#: Events of which the instructions are summed at once.
+STEP = 64
 
 
 class _Piece(NamedTuple):
-    """Guest instructions up to and with each event of a block; ``begin`` are those before it."""
+    """Guest instructions of a block: those before each STEP of its events, and after the last.
+
+    Sums of every event would take longer than all else here.
+    """
 
     first: int
-    begin: int
-    upto: Any
+    insns: Any
+    steps: Any
+
+    @property
+    def event_count(self) -> int:
+        """How many events it has."""
+        return len(self.insns)
 
     def has(self, event: int) -> bool:
         """Whether the event is of this block."""
-        return 0 <= event - self.first < len(self.upto)
+        return 0 <= event - self.first < self.event_count
+
+    def before(self, events: Any) -> Any:
+        """Instructions before each of some events of it."""
+        places = np.asarray(events, np.int64) - self.first
+        step, rest = places // STEP, places % STEP
+        inside = self._rows(step) * (np.arange(STEP) < rest[:, None])
+        return self.steps[step] + inside.sum(axis=1)
+
+    def after(self, events: Any) -> Any:
+        """The same with the event."""
+        return self.before(events) + self.insns[np.asarray(events, np.int64) - self.first]
+
+    def first_at(self, dues: Any) -> Any:
+        """The first event whose time, with it, is each due or later; the piece has one."""
+        step = np.maximum(np.searchsorted(self.steps, dues), 1) - 1
+        upto = self.steps[step][:, None] + np.cumsum(self._rows(step), axis=1)
+        return self.first + step * STEP + (upto < dues[:, None]).sum(axis=1)
+
+    def _rows(self, step: Any) -> Any:
+        """The instructions of whole steps; behind the end the last event's, which is in none."""
+        places = step[:, None] * STEP + np.arange(STEP)
+        return self.insns[np.minimum(places, self.event_count - 1)].astype(np.int64)
+
+
+def _piece_of(block: Block, begin: int) -> _Piece:
+    whole = block.event_count // STEP * STEP
+    sums = block.insns[:whole].reshape(-1, STEP).sum(axis=1, dtype=np.int64)
+    rest = block.insns[whole:].sum(dtype=np.int64)
+    steps = np.concatenate(([begin], sums, [rest] if whole < block.event_count else []))
+    return _Piece(block.first_event_index, block.insns, np.cumsum(steps, dtype=np.int64))
 
 
 class ClockedReader(TraceReader):
@@ -66,32 +106,43 @@ class ClockedReader(TraceReader):
             yield block
 
     def _add(self, block: Block) -> None:
-        upto = np.cumsum(block.insns, dtype=np.int64)
+        if not block.event_count:
+            return
         begin = 0
         if self._pieces:
-            last = self._pieces[-1]
-            begin = int(last.upto[-1]) if len(last.upto) else last.begin
+            begin = int(self._pieces[-1].steps[-1])
         elif self._resumed is not None:
             events, instructions = self._resumed
-            done = events - block.first_event_index
-            begin = instructions - (int(upto[done - 1]) if done > 0 else 0)
+            done = block.insns[: max(0, events - block.first_event_index)]
+            begin = instructions - int(done.sum(dtype=np.int64))
         first = block.first_event_index
         kept = [
-            each for each in self._pieces if each.first + len(each.upto) > first - _EVENTS_BEHIND
+            each for each in self._pieces if each.first + each.event_count > first - _EVENTS_BEHIND
         ]
         # In one go: hosts on other threads read it.
-        upto += begin
-        self._pieces = (*kept, _Piece(first, begin, upto))
+        self._pieces = (*kept, _piece_of(block, begin))
 
     def instructions_before(self, event: int) -> int:
         """Guest instructions before an event of the latest blocks, or before the one after them."""
         for piece in reversed(self._pieces):
-            place = event - piece.first
-            if place > 0:
-                return int(piece.upto[min(place, len(piece.upto)) - 1])
-            if place == 0:
-                return int(piece.begin)
+            if piece.has(event):
+                return int(piece.before([event])[0])
+            if event >= piece.first:
+                return int(piece.steps[-1])
         return 0
+
+    def places_of(self, events: list[int], interval: int) -> tuple[list[int], list[int]]:
+        """Of each event its interval, and the instructions before it."""
+        pieces = self._pieces if events else ()
+        for piece in pieces:
+            if piece.has(events[0]) and piece.has(events[-1]):
+                before = piece.before(events).tolist()
+                times = events if self.unit == EVENTS else piece.after(events).tolist()
+                return [time // interval for time in times], before
+        return (
+            [self.window_of(event, interval) for event in events],
+            [self.instructions_before(event) for event in events],
+        )
 
     def window_of(self, event: int, interval: int) -> int:
         """In which interval the event is, by the time with it."""
@@ -105,10 +156,9 @@ class ClockedReader(TraceReader):
             return due
         pieces = self._pieces
         for piece in pieces:
-            if len(piece.upto) and piece.upto[-1] >= due:
-                return piece.first + int(np.searchsorted(piece.upto, due))
-        last = pieces[-1]
-        return last.first + len(last.upto)
+            if piece.steps[-1] >= due:
+                return int(piece.first_at(np.array([due]))[0])
+        return pieces[-1].first + pieces[-1].event_count
 
     def rows_due(self, events: Any, window: int, interval: int) -> list[int] | None:
         """The first row in each interval from ``window`` on, of rows of these events.
@@ -125,11 +175,12 @@ class ClockedReader(TraceReader):
             )
             if piece is None:
                 return None
-            windows = range(window, int(piece.upto[last - piece.first]) // interval + 1)
-            if len(windows) <= _WINDOWS_AT_ONCE:
-                dues = np.arange(windows.start, windows.stop) * interval
-                starts = piece.first + np.searchsorted(piece.upto, dues)
+            windows = range(window, int(piece.after([last])[0]) // interval + 1)
+            if 0 < len(windows) <= _WINDOWS_AT_ONCE:
+                starts = piece.first_at(np.arange(windows.start, windows.stop) * interval)
         if len(windows) > _WINDOWS_AT_ONCE:
             return None
+        if not windows:
+            return []
         rows: list[int] = np.searchsorted(events, starts).tolist()
         return list(dict.fromkeys(rows))

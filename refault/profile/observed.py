@@ -160,10 +160,11 @@ class Observed:
         return samples
 
     def _keep(self, events: list[int], samples: list[list[int]]) -> None:
-        for event, values in zip(events, samples, strict=False):
-            window = self.clock.window_of(event, self.interval)
-            before = self.clock.instructions_before(event)
-            self.taken.append([window, event, before, values[-1], *values[:-1]])
+        events = events[: len(samples)]
+        windows, before = self.clock.places_of(events, self.interval)
+        for place, values in enumerate(samples):
+            where = [windows[place], events[place], before[place], values[-1]]
+            self.taken.append(where + values[:-1])
         while len(self.taken) >= SAMPLES_MAX:
             self.coarsen()
         if samples:
