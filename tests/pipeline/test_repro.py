@@ -7,8 +7,10 @@ import sqlalchemy as sa
 
 from db.models import Result, Run
 from db.session import transaction
+from refault.catalogue import resolve
 from refault.cli.exits import ExitCode
 from refault.client import Client
+from refault.profile import gathering
 from refault.replay.compile.cache import cache_folder
 from tests.cli.running import run
 from tests.fixtures.stack import DEMO_TRACES
@@ -90,3 +92,15 @@ def test_a_counter_changed_in_the_database_is_named_and_the_exit_code_is_1(repro
     there, here = body["counters"]["pf_fixed"], before.body["counters"]["pf_fixed"]
     assert answer.returncode == ExitCode.ANSWER_IS_NO
     assert f"first difference: counters.pf_fixed: {there} there, {here} here" in answer.stdout
+
+
+def test_a_workers_documents_are_the_ones_made_here(watched, cell):
+    run = watched.client.get_run(cell)
+    [variant] = [
+        resolved
+        for resolved in map(resolve, watched.wanted)
+        if resolved.digest == run["variant"]["digest"]
+    ]
+    [here] = gathering.replay(watched.trace, [variant])
+    assert watched.client.get_timeline(cell)["digest"] == here.timeline.digest
+    assert watched.client.get_attribution(cell)["digest"] == here.attribution.digest
