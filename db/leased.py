@@ -29,6 +29,7 @@ from db.shards.endings import LOSSES_MAX
 from db.shards.leases import Grip
 from db.shards.messages import Message
 
+_NO_RANK = sa.literal(0)
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 
 
@@ -44,15 +45,24 @@ RowT = TypeVar("RowT", KernelBuild, Question)
 
 
 class Queue(Generic[RowT]):
-    """The rows of one table; ``message`` is what is sent about a row that waits."""
+    """The rows of one table; ``message`` is what is sent about a row that waits.
 
-    def __init__(self, model: type[RowT], message: Callable[[RowT], Message]) -> None:
+    ``rank`` is a column expression: of one project, rows of the lowest come first.
+    """
+
+    def __init__(
+        self,
+        model: type[RowT],
+        message: Callable[[RowT], Message],
+        rank: sa.ColumnElement[int] = _NO_RANK,
+    ) -> None:
         # Any: an attribute of a class that is not known is no column to a type checker.
         self._model: Any = model
         self._message: Callable[[RowT], Message] = message
+        self._rank = rank
 
     def oldest(self, session: Session) -> RowT | None:
-        """A queued row, locked: of the project with the fewest running, the oldest.
+        """A queued row, locked: of the project with the fewest running, the oldest of its rank.
 
         None if nothing waits that nobody else is just taking.
         """
@@ -67,7 +77,7 @@ class Queue(Generic[RowT]):
             sa.select(model)
             .outerjoin(running, running.c.project_id == model.project_id)
             .where(model.state == QUEUED)
-            .order_by(sa.func.coalesce(running.c.count, 0), model.created_at, model.id)
+            .order_by(sa.func.coalesce(running.c.count, 0), self._rank, model.created_at, model.id)
             .limit(1)
             .with_for_update(of=model, skip_locked=True)
         ).first()

@@ -20,7 +20,12 @@ LOOKS = ("divergence", "inspection")
 KEPT_DAYS = 30
 """How long a look is kept. Asking again answers it again."""
 
-QUEUE = leased.Queue(Question, lambda question: QuestionMessage(question.id))
+# Somebody waits for a look; audits come by the batch.
+QUEUE = leased.Queue(
+    Question,
+    lambda question: QuestionMessage(question.id),
+    rank=sa.case((Question.kind.in_(LOOKS), 0), else_=1),
+)
 
 
 @dataclasses.dataclass(frozen=True)

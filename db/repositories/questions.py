@@ -19,8 +19,8 @@ from db.scope import maker_of, project_of
 from refault import catalogue, questions
 from refault.errors import NotFound
 
-OPEN_MAX = 1_000
-"""Questions of a project that may wait or be answered at one time."""
+OPEN_MAX = {"audit": 10_000, "divergence": 1_000, "inspection": 1_000}
+"""Questions of a project that may wait or be answered at one time, by kind: batches ask audits."""
 
 _OPEN = ("queued", "running")
 
@@ -47,7 +47,7 @@ def ask(
     key = question.key(trace.digest, columns)
     known = _of_key(session, key.digest)
     if known is None:
-        _check_room(session)
+        _check_room(session, question.kind, 1)
         for variant in variants:
             add_variant(session, variant)
         # Two callers may ask the same at one time: one of them makes the row.
@@ -79,8 +79,10 @@ def ask_all(
 ) -> list[uuid.UUID]:
     """Ask one question of many runs, each a trace, a variant and its simulator.
 
-    Answers the rows that are new to the project. The variants have rows already. Nothing is
-    refused: whoever asks bounds their number.
+    Answers the rows that are new to the project. The variants have rows already.
+
+    Raises:
+        QuotaExceeded: too many of the project wait already.
     """
     keys = [
         question.key(trace.digest, [questions.Column(variant.digest, simulator)]).digest
@@ -92,6 +94,7 @@ def ask_all(
     ]
     if not values:
         return []
+    _check_room(session, question.kind, len(values))
     made = session.scalars(
         insert(Question)
         .values(published_at=sa.func.now())
@@ -127,12 +130,17 @@ def _values(
     }
 
 
-def _check_room(session: Session) -> None:
+def _check_room(session: Session, kind: str, more: int) -> None:
     count = session.scalar(
-        sa.select(sa.func.count()).select_from(Question).where(Question.state.in_(_OPEN))
+        sa.select(sa.func.count())
+        .select_from(Question)
+        .where(Question.state.in_(_OPEN), Question.kind == kind)
     )
-    if (count or 0) >= OPEN_MAX:
-        raise QuotaExceeded(f"{count} questions of this project wait already: wait for some")
+    if (count or 0) + more > OPEN_MAX[kind]:
+        raise QuotaExceeded(
+            f"{count} questions of this kind wait in this project, and it may have "
+            f"{OPEN_MAX[kind]}: wait for some"
+        )
 
 
 def _of_key(session: Session, document_digest: str) -> Question | None:

@@ -54,6 +54,8 @@ async def test_audits_are_asked_counted_and_make_a_repair_of_a_change(http, rows
     assert plain["audits"] is None
     before = (await http.get(f"{BATCHES}/{plain['code']}")).json()["verdict"]["status"]
 
+    told = await http.post(BATCHES, params={"dry_run": True}, json=wanted | {"audit": "flush"})
+    assert "2 audits (flush) come after the runs" in told.json()["basis"]
     made = (await http.post(BATCHES, json=wanted | {"audit": "flush"})).json()
     assert made["code"] != plain["code"], "a batch with audits is another one"
     assert made["audits"] == {"level": "flush", "total": 2, "done": 0, "failed": 0}

@@ -5,6 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from db import questions as work
+from db.repositories.questions import OPEN_MAX
 from db.session import transaction
 from refault.audits import Level
 from refault.client import AsyncClient
@@ -79,7 +80,8 @@ async def test_the_client_asks_waits_and_lists(site, rows, token, trace):
         assert differ["options"] == {"on": "exits", "next": True}
         where = await client.ask(Question(Where(event=3, gfn=0x105)), trace, "base")
         assert where["options"] == {"event": 3, "back": 0, "gfn": "0x105"}
-        answer(rows)
+        for _ in range(3):
+            answer(rows)
         seen = []
         done = await client.wait_for_question(made["id"], progress=lambda *told: seen.append(told))
         assert (done["state"], seen) == ("done", [(0, 0)])
@@ -136,13 +138,16 @@ async def test_without_a_worker_nobody_would_answer(http, rows):
 
 
 async def test_a_project_has_so_many_open_questions(http, rows, trace, monkeypatch):
-    monkeypatch.setattr("db.repositories.questions.OPEN_MAX", 2)
+    monkeypatch.setitem(OPEN_MAX, "audit", 2)
     for name in ("base", "p2"):
         assert (
             await http.post(QUESTIONS, json=AUDIT | {"trace": trace, "variant": name})
         ).is_success
     full = await http.post(QUESTIONS, json=AUDIT | {"trace": trace})
     assert (full.status_code, full.json()["type"]) == (507, "/problems/quota-exceeded")
+    look = {"kind": "inspection", "trace": trace, "variant": "base"}
+    assert (await http.post(QUESTIONS, json=look)).status_code == 202, "another kind has its own"
+    answer(rows)
     answer(rows)
     assert (await http.post(QUESTIONS, json=AUDIT | {"trace": trace})).status_code == 202
 

@@ -80,6 +80,14 @@ def test_a_divergence_and_an_inspection_are_answered(room, ask, small_trace):
     assert f"{room.digest[:12]}.rft -v p3 --at-operation 40 --gva 0x0" in view["text"]
 
 
+def test_a_look_is_answered_before_audits_that_were_asked_earlier(room, ask):
+    audits = [ask(), ask(AUDIT, "base")]
+    look_at = ask(Asked(Where(operation=40)))
+    assert run(room.resources)
+    assert read(room, look_at)[0].state == "done"
+    assert [read(room, row_id)[0].state for row_id in audits] == ["queued", "queued"]
+
+
 def test_two_variants_that_do_not_differ_say_so(room, ask):
     row_id = ask(Asked(Between()), "base", "p2")
     run(room.resources)

@@ -100,7 +100,7 @@ def estimate(resources: Resources, body: BatchBody) -> BatchEstimate:
         workers=found.worker_count,
         queued_ahead=found.queued_ahead_count,
         seconds=found.seconds,
-        basis="; ".join((found.basis, *_of_engines(request.simulators))),
+        basis="; ".join((found.basis, *_of_engines(request.simulators), *_of_audits(request))),
         simulator_digest=request.simulator_digest,
         simulators=dict(request.simulators),
     )
@@ -111,6 +111,12 @@ def _of_engines(engines: Iterable[str]) -> Iterator[str]:
     for engine in engines:
         if not get_engine(engine).resumes:
             yield f"a run under {engine} whose worker is lost begins anew"
+
+
+def _of_audits(request: planning.Request) -> Iterator[str]:
+    if request.audit is not None:
+        count = request.run_count - len(request.unrunnable)
+        yield f"{count} audits ({request.audit.word}) come after the runs, beside this time"
 
 
 def watched(resources: Resources, batch: Batch) -> watching.Source:
