@@ -1,9 +1,10 @@
 """Questions as JSON."""
 
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from refault.audits import SAMPLE_EVERY, SAMPLE_EVERY_MAX, Level
 from refault.questions import OUTCOME, Between, Question, Where
@@ -36,122 +37,147 @@ Address = Annotated[
 _Index = Annotated[int, Field(ge=0, lt=1 << 62)]
 
 
-class AuditBody(Body):
-    """Which invariants of the shadow MMU break under a variant?"""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"kind": "audit", "trace": "9b1c3c8f", "variant": "p3", "level": "flush"}]
-        }
-    )
-
-    kind: Literal["audit"]
-    trace: TraceName
-    variant: VariantText
-    level: AuditLevel = "flush"
-    every: int = Field(
-        SAMPLE_EVERY, ge=1, le=SAMPLE_EVERY_MAX, description="Operations between two samples"
-    )
-    seed: int = Field(0, ge=0, lt=1 << 32, description="Draws the samples")
-
-    @property
-    def texts(self) -> list[str]:
-        """The variants' texts."""
-        return [self.variant]
-
-    def question(self) -> Question:
-        """What is asked."""
-        if self.level != "sampled":
-            return Question(Level(self.level))
-        return Question(Level(self.level, self.every, self.seed))
+_EVERY = ("kind", "trace")
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "audit": ("variant", "level", "every", "seed"),
+    "divergence": ("variants", "on", "next"),
+    "inspection": (
+        *("variant", "event", "operation", "back", "until_change", "until", "forward"),
+        *("gva", "gfn", "page", "vcpu"),
+    ),
+}
+_VARIANTS = ("variant", "variants")
+_ADDRESSES = ("until_change", "gva", "gfn")
 
 
-class DivergenceBody(Body):
-    """Where do two variants differ first?"""
+class QuestionBody(Body):
+    """A question of a trace: an audit, a divergence or an inspection, with the fields of its kind.
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"kind": "divergence", "trace": "9b1c3c8f", "variants": ["base", "p3"]}]
-        }
-    )
-
-    kind: Literal["divergence"]
-    trace: TraceName
-    variants: list[VariantText] = Field(min_length=2, max_length=2)
-    on: str = Field(
-        OUTCOME,
-        pattern=r"^[a-z0-9_]{1,48}$",
-        description="outcome, pages, or the name of a counter",
-    )
-    next: bool = Field(
-        default=False, description="Also the first later one that is no consequence of the first"
-    )
-
-    @property
-    def texts(self) -> list[str]:
-        """The variants' texts."""
-        return self.variants
-
-    def question(self) -> Question:
-        """What is asked."""
-        return Question(Between(self.on, self.next))
-
-
-class InspectionBody(Body):
-    """What is a variant's MMU at one operation, and how did it come to be so?"""
+    One class, so that an error names its place whatever kind was meant.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
+                {"kind": "audit", "trace": "9b1c3c8f", "variant": "p3", "level": "flush"},
+                {"kind": "divergence", "trace": "9b1c3c8f", "variants": ["base", "p3"]},
                 {
                     "kind": "inspection",
                     "trace": "9b1c3c8f",
                     "variant": "p3",
                     "operation": 1045,
                     "gva": "0x400000",
-                }
+                },
             ]
         }
     )
 
-    kind: Literal["inspection"]
+    kind: QuestionKind = Field(
+        description="audit: which invariants break; divergence: where two variants differ first; "
+        "inspection: the MMU at one operation, and how it came to be so"
+    )
     trace: TraceName
-    variant: VariantText
-    event: _Index | None = Field(None, description="Before its operations; default: the end")
-    operation: _Index | None = Field(None, description="Where that operation comes next")
-    back: _Index = Field(0, description="So many operations earlier")
+    variant: VariantText | None = Field(None, description="Of an audit or an inspection")
+    variants: list[VariantText] | None = Field(
+        None, min_length=2, max_length=2, description="Of a divergence"
+    )
+    level: AuditLevel | None = Field(None, description="Of an audit; default: flush")
+    every: int | None = Field(
+        None,
+        ge=1,
+        le=SAMPLE_EVERY_MAX,
+        description=f"Of a sampled audit: operations between two samples; default: {SAMPLE_EVERY}",
+    )
+    seed: int | None = Field(
+        None, ge=0, lt=1 << 32, description="Of a sampled audit: draws the samples; default: 0"
+    )
+    on: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9_]{1,48}$",
+        description="Of a divergence: outcome (the default), pages, or the name of a counter",
+    )
+    next: bool | None = Field(
+        None,
+        description="Of a divergence: also the first later one that is no consequence of the first",
+    )
+    event: _Index | None = Field(
+        None, description="Of an inspection: before its operations; default: the end"
+    )
+    operation: _Index | None = Field(
+        None, description="Of an inspection: where that operation comes next"
+    )
+    back: _Index | None = Field(None, description="Of an inspection: so many operations earlier")
     until_change: Address | None = Field(
-        None, description="Back to right after the latest change of an entry of that address"
+        None,
+        description="Of an inspection: back to right after the latest change of an entry of that "
+        "address",
     )
     until: str | None = Field(
         None,
         max_length=60,
-        description="Back to right after the latest such tracepoint: zap gfn 0x105; also get, sync "
-        "and unsync",
+        description="Of an inspection: back to right after the latest such tracepoint: zap gfn "
+        "0x105; also get, sync and unsync",
     )
-    forward: bool = Field(
-        default=False, description="With `until`: on to the next, by default from the beginning"
+    forward: bool | None = Field(
+        None, description="With `until`: on to the next, by default from the beginning"
     )
-    gva: Address | None = Field(None, description="Both walks of that guest address")
-    gfn: Address | None = Field(None, description="The shadow pages of that guest table")
-    page: int | None = Field(None, ge=0, lt=1 << 32, description="That shadow page, by number")
-    vcpu: int | None = Field(None, ge=0, lt=1 << 16)
+    gva: Address | None = Field(
+        None, description="Of an inspection: both walks of that guest address"
+    )
+    gfn: Address | None = Field(
+        None, description="Of an inspection: the shadow pages of that guest table"
+    )
+    page: int | None = Field(
+        None, ge=0, lt=1 << 32, description="Of an inspection: that shadow page, by number"
+    )
+    vcpu: int | None = Field(None, ge=0, lt=1 << 16, description="Of an inspection")
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        known = (*_EVERY, *_FIELDS[self.kind])
+        wrong = {
+            name: f"no field of kind {self.kind}"
+            for name in type(self).model_fields
+            if name not in known and getattr(self, name) is not None
+        }
+        wrong |= {
+            name: f"kind {self.kind} needs it"
+            for name in _VARIANTS
+            if name in known and getattr(self, name) is None
+        }
+        if wrong:
+            raise ValidationError.from_exception_data(
+                type(self).__name__,
+                [
+                    InitErrorDetails(
+                        type=PydanticCustomError("kind", "{told}", {"told": told}),
+                        loc=(name,),
+                        input=None,
+                    )
+                    for name, told in wrong.items()
+                ],
+            )
+        return self
 
     @property
     def texts(self) -> list[str]:
         """The variants' texts."""
-        return [self.variant]
+        return [self.variant] if self.variant is not None else list(self.variants or ())
 
     def question(self) -> Question:
-        """What is asked; raises InvalidParameter for two places or two views."""
-        given = self.model_dump(exclude={"kind", "trace", "variant"})
-        for name in ("until_change", "gva", "gfn"):
-            if given[name] is not None:
+        """What is asked; raises InvalidParameter for options that do not go together."""
+        names = [name for name in _FIELDS[self.kind] if name not in _VARIANTS]
+        given: dict[str, Any] = {
+            name: value for name in names if (value := getattr(self, name)) is not None
+        }
+        if self.kind == "audit":
+            return Question(Level(given.pop("level", "flush"), **given))
+        if self.kind == "divergence":
+            return Question(Between(given.get("on", OUTCOME), given.get("next", False)))
+        for name in _ADDRESSES:
+            if name in given:
                 given[name] = int(given[name], 0 if "x" in given[name] else 10)
         return Question(Where(**given))
-
-
-QuestionBody = Annotated[AuditBody | DivergenceBody | InspectionBody, Field(discriminator="kind")]
 
 
 class QuestionSummary(Document):

@@ -15,18 +15,10 @@ from refault.errors import InvalidParameter, InvalidRequest
 from refault.questions import Question
 from services.api.deps import Resources
 from services.api.errors import pointing_at
-from services.api.questions.schemas import (
-    AuditBody,
-    DivergenceBody,
-    InspectionBody,
-    QuestionDetail,
-    QuestionSummary,
-)
+from services.api.questions.schemas import QuestionBody, QuestionDetail, QuestionSummary
 
 
-def ask(
-    resources: Resources, body: AuditBody | DivergenceBody | InspectionBody
-) -> tuple[QuestionDetail, bool]:
+def ask(resources: Resources, body: QuestionBody) -> tuple[QuestionDetail, bool]:
     """Ask a question, unless the project has asked it; its document, and whether it is new.
 
     Raises:
@@ -40,7 +32,7 @@ def ask(
             trace = traces.get(session, body.trace)
         resolve, variants = programs.resolver(session), []
         for index, text in enumerate(body.texts):
-            place = f"/variants/{index}" if isinstance(body, DivergenceBody) else "/variant"
+            place = "/variant" if body.variants is None else f"/variants/{index}"
             with pointing_at(place):
                 wanted = catalogue.patch_set_from_text(text)
                 variants.append(resolve(catalogue.kernel_patches_by_number(wanted)))
@@ -55,7 +47,7 @@ def ask(
     return found, is_new
 
 
-def _question(body: AuditBody | DivergenceBody | InspectionBody) -> Question:
+def _question(body: QuestionBody) -> Question:
     try:
         return body.question()
     except InvalidParameter as error:
