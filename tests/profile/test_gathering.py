@@ -129,15 +129,17 @@ def test_lives_of_all_tables_sum_to_the_counters(name, monkeypatch):
     assert len(attribution.tables) == attribution.table_count
 
 
-@pytest.mark.parametrize("vector", ["g07_2cpu_bigguest_smallhost_50k", "s29_lost_mark"])
-def test_golden_vectors_keep_their_bytes(vector):
-    variants = [variant_from_golden_name(name) for name in ("base", "p3", "rel35")]
-    with as_trace(VECTORS / f"{vector}.ops.jsonl.zst") as trace:
-        plain = replay(trace, variants)
-        gathered = gathering.replay(trace, variants, threads=2)
-    for each, result in zip(gathered, plain, strict=True):
-        check(each)
-        assert each.result.to_bytes() == result.to_bytes()
+@pytest.mark.parametrize("letter", sorted({path.name[0] for path in VECTORS.glob("*.zst")}))
+def test_golden_vectors_keep_their_bytes(letter):
+    """The service's results come through the loop that accounts; the digest names the model's."""
+    variants = [variant_from_golden_name(name) for name in ("base", "p3", "series", "rel35")]
+    for path in sorted(VECTORS.glob(f"{letter}*.ops.jsonl.zst")):
+        with as_trace(path) as trace:
+            plain = replay(trace, variants)
+            gathered = gathering.replay(trace, variants, threads=2)
+        for each, result in zip(gathered, plain, strict=True):
+            check(each)
+            assert each.result.to_bytes() == result.to_bytes(), path.name
 
 
 def digests():
