@@ -45,7 +45,8 @@ test: install browser trees ## everything: linters, then every test
 # While one core lints, the other compiles what every test and every worker of the tests loads.
 .PHONY: kernels
 kernels: install
-	@$(BIN)/python -c "from refault.replay.session import warm_up; warm_up(('shadow', 'kernel'))"
+	@$(BIN)/python -c "from refault.replay.session import warm_up; from refault.profile import gathering; \
+	  warm_up(('shadow', 'kernel')); gathering.warm_up(('shadow',))"
 
 .PHONY: lint
 lint: install ## ruff, mypy, import contracts, generated files

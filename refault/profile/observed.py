@@ -43,6 +43,8 @@ class Observed:
         #: Number, event, and instructions before it.
         self.marks: list[tuple[int, int, int]] = []
         self.mark_count = 0
+        #: What the values are, where the host is not the model's; later samples may have more.
+        self.names: list[str] = []
         self._next_window = 0
 
     # --- what a session asks of a host ------------------------------------------------------
@@ -184,8 +186,10 @@ class Observed:
         """The numbers of a sample as they are now, the operations executed last."""
         if isinstance(self.host, AccountHost):
             return self.host.sample()
-        numbers = [*self.host.counters().values(), *self.host.work().values()]
-        return [*numbers, self.host.operation_count]
+        now = self.host.counters() | self.host.work()
+        # A kernel has the statistics of its VM and vCPUs only once these exist.
+        self.names += [name for name in now if name not in self.names]
+        return [*(now.get(name, 0) for name in self.names), self.host.operation_count]
 
     def _note_marks(self, ops: Operations, count: int) -> None:
         kinds = bytes(ops.kind[:count])

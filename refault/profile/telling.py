@@ -120,12 +120,13 @@ def _series(
     observed: Observed, rows: list[list[int]], order: Sequence[str]
 ) -> dict[str, tuple[int, ...]]:
     """Columns by name; ``order`` is that of the result."""
-    columns = [tuple(column) for column in zip(*rows, strict=True)]
+    # Numbers that were not there yet were 0.
+    whole = [[*row, *[0] * (len(rows[-1]) - len(row))] for row in rows]
+    columns = [tuple(column) for column in zip(*whole, strict=True)]
     places, values = columns[: len(PLACES)], columns[len(PLACES) :]
     series = dict(zip(PLACES, places, strict=True))
     if not isinstance(observed.host, AccountHost):
-        names = [*observed.host.counters(), *observed.host.work()]
-        by_name = dict(zip(names, values, strict=True))
+        by_name = dict(zip(observed.names, values, strict=True))
         return series | {name: by_name[name] for name in order}
     for name in (*COUNTERS, *WORK):
         parts = [values[place] for place in _WORDS[name]]

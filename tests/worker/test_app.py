@@ -110,7 +110,7 @@ def test_the_tasks_are_registered_under_their_names(configuration):
         "print(*sorted(name for name in app.tasks if not name.startswith('celery.')))"
     )
     done = run_python("-c", program, **{k: v for k, v in os.environ.items() if "REFAULT" in k})
-    assert done.stdout.split() == ["build.run", "shard.run"], done.stderr
+    assert done.stdout.split() == ["build.run", "question.run", "shard.run"], done.stderr
 
 
 def test_a_host_is_healthy_while_its_worker_is_heard_of(configuration, store):
