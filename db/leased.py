@@ -61,10 +61,11 @@ class Queue(Generic[RowT]):
         self._message: Callable[[RowT], Message] = message
         self._rank = rank
 
-    def oldest(self, session: Session) -> RowT | None:
+    def oldest(self, session: Session, *which: sa.ColumnElement[bool]) -> RowT | None:
         """A queued row, locked: of the project with the fewest running, the oldest of its rank.
 
-        None if nothing waits that nobody else is just taking.
+        None if nothing waits that nobody else is just taking. ``which`` are conditions: what this
+        worker can do.
         """
         model = self._model
         running = (
@@ -76,7 +77,7 @@ class Queue(Generic[RowT]):
         return session.scalars(
             sa.select(model)
             .outerjoin(running, running.c.project_id == model.project_id)
-            .where(model.state == QUEUED)
+            .where(model.state == QUEUED, *which)
             .order_by(sa.func.coalesce(running.c.count, 0), self._rank, model.created_at, model.id)
             .limit(1)
             .with_for_update(of=model, skip_locked=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from db import leased
@@ -46,10 +48,19 @@ class QuestionClaim:
 
 
 def claim(
-    session: Session, *, worker: str, worker_pid: int, lease_seconds: float
+    session: Session,
+    *,
+    engines: Collection[str],
+    worker: str,
+    worker_pid: int,
+    lease_seconds: float,
 ) -> QuestionClaim | None:
-    """Take a queued question: of the project with the fewest running, the oldest."""
-    row = QUEUE.oldest(session)
+    """Take a queued question: of the project with the fewest running, the oldest.
+
+    Only one of these ``engines``: a worker that was not told to runs no user's code.
+    """
+    offered = sa.literal(sorted(engines), JSONB)
+    row = QUEUE.oldest(session, Question.asked["engines"].contained_by(offered))
     if row is None:
         return None
     QUEUE.take(session, [row], worker=worker, worker_pid=worker_pid, lease_seconds=lease_seconds)

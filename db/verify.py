@@ -22,6 +22,7 @@ from refault.lineage import SAME_AS
 from refault.results import RunResult
 
 _ROWS_AT_ONCE = 500
+_BODIES_AT_ONCE = 50  # of documents, which may have hundreds of kilobytes
 
 _CONTRADICTIONS = {
     "batch {0} says {1}, its runs say {2}": """
@@ -212,8 +213,8 @@ def _documents(session: Session, progress: Progress) -> Iterator[str]:
         Document.body,
         Document.body_digest,
     )
-    for done, row in enumerate(session.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))):
-        if done % _ROWS_AT_ONCE == 0:
+    for done, row in enumerate(session.execute(query.execution_options(yield_per=_BODIES_AT_ONCE))):
+        if done % _BODIES_AT_ONCE == 0:
             progress("documents read", done, total)
         named = (row.kind, row.level, row.trace_digest, row.variant_digest, row.simulator_digest)
         if DocumentKey(*named).digest != row.digest:

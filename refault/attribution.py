@@ -13,13 +13,10 @@ the result's total: what found no room in a view is in its row ``others``. Equal
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-import msgpack
-
-from refault.documents import DocumentKey
+from refault.documents import DocumentKey, Packed
 from refault.errors import ResultError
 
 ATTRIBUTION_VERSION = 1
@@ -83,7 +80,7 @@ class Memory:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(Packed):
     """The attribution of one run.
 
     ``totals`` are the counters that are split, as in the result, in its order. ``tables`` are the
@@ -91,6 +88,8 @@ class Attribution:
     shadow no table, ``other_tables`` of tables that found no room, or None. ``missing`` says what
     this engine does not yield, and why.
     """
+
+    NOUN: ClassVar[str] = "attribution"
 
     trace_digest: str
     variant_digest: str
@@ -144,24 +143,6 @@ class Attribution:
             return cls(**fields)
         except (AttributeError, KeyError, TypeError) as error:
             raise ResultError(f"attribution: not one: {error}") from error
-
-    def to_bytes(self) -> bytes:
-        """Canonical bytes: the same run gives the same ones on any machine."""
-        packed: bytes = msgpack.packb(self.to_dict())
-        return packed
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """The attribution ``to_bytes()`` made; raises ResultError."""
-        try:
-            return cls.from_dict(msgpack.unpackb(data))
-        except (ValueError, msgpack.UnpackException, AttributeError) as error:
-            raise ResultError(f"attribution: not msgpack: {error}") from error
-
-    @property
-    def digest(self) -> str:
-        """sha256 (hex) of ``to_bytes()``."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
 
     @property
     def key(self) -> DocumentKey:

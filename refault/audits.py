@@ -12,13 +12,10 @@ variant, engine and level. Plain data: no numpy, no compiler, no I/O.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-import msgpack
-
-from refault.documents import DocumentKey
+from refault.documents import DocumentKey, Packed
 from refault.errors import InvalidParameter, ResultError
 from refault.results import SHADOW
 
@@ -199,7 +196,7 @@ class Broken:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class AuditReport:
+class AuditReport(Packed):
     """The audit of one run.
 
     ``level`` is a word that says how closely it looked: ``flush``, ``sampled-EVERY-SEED``,
@@ -207,6 +204,8 @@ class AuditReport:
     were. ``stopped`` is why the simulated kernel broke before the end, or None. ``unfinished``
     counts sweeps that ended at their bound of steps.
     """
+
+    NOUN: ClassVar[str] = "audit"
 
     trace_digest: str
     variant_digest: str
@@ -261,16 +260,6 @@ class AuditReport:
             return cls(**fields)
         except (KeyError, TypeError) as error:
             raise ResultError(f"audit: not a report: {error}") from error
-
-    def to_bytes(self) -> bytes:
-        """Canonical bytes: the same audit gives the same ones on any machine."""
-        packed: bytes = msgpack.packb(self.to_dict())
-        return packed
-
-    @property
-    def digest(self) -> str:
-        """sha256 (hex) of ``to_bytes()``."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
 
 
 def audit_key(report: AuditReport) -> DocumentKey:

@@ -12,12 +12,15 @@ Equal keys name equal bytes.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import hashlib
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import msgpack
 
+from refault.errors import ResultError
 from refault.results import RunResult
 
 
@@ -45,6 +48,41 @@ class DocumentKey:
         """The key as a comment in a document of lines: ``# refault: kind=event-log level=…``."""
         words = (f"{name}={value}" for name, value in dataclasses.asdict(self).items())
         return f"# refault: {' '.join(words)}\n"
+
+
+class Packed(abc.ABC):
+    """A document that is plain data: one class for its bytes, whatever it tells."""
+
+    __slots__ = ()
+    #: What errors call it.
+    NOUN: ClassVar[str]
+
+    @abc.abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """The document as JSON."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
+        """The document ``to_dict()`` made; raises ResultError naming what is wrong."""
+
+    def to_bytes(self) -> bytes:
+        """Canonical bytes: the same run gives the same ones on any machine."""
+        packed: bytes = msgpack.packb(self.to_dict())
+        return packed
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The document ``to_bytes()`` made; raises ResultError."""
+        try:
+            return cls.from_dict(msgpack.unpackb(data))
+        except (ValueError, msgpack.UnpackException, TypeError, AttributeError) as error:
+            raise ResultError(f"{cls.NOUN}: not msgpack: {error}") from error
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of ``to_bytes()``."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
 
 
 def event_log_key(result: RunResult) -> DocumentKey:

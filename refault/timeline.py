@@ -13,13 +13,10 @@ compiler, no I/O.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-import msgpack
-
-from refault.documents import DocumentKey
+from refault.documents import DocumentKey, Packed
 from refault.errors import ResultError
 
 TIMELINE_VERSION = 1
@@ -54,7 +51,7 @@ class Mark:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Packed):
     """The samples of one run.
 
     ``series`` are columns of the same length: where each sample was taken (PLACES: what was done
@@ -63,6 +60,8 @@ class Timeline:
     nothing that is simulated for longer, there is none. ``marks`` are the first MARKS_MAX of
     ``mark_count``. ``missing`` says what this engine does not yield, and why.
     """
+
+    NOUN: ClassVar[str] = "timeline"
 
     trace_digest: str
     variant_digest: str
@@ -122,24 +121,6 @@ class Timeline:
             return cls(**fields)
         except (AttributeError, KeyError, TypeError) as error:
             raise ResultError(f"timeline: not one: {error}") from error
-
-    def to_bytes(self) -> bytes:
-        """Canonical bytes: the same run gives the same ones on any machine."""
-        packed: bytes = msgpack.packb(self.to_dict())
-        return packed
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """The timeline ``to_bytes()`` made; raises ResultError."""
-        try:
-            return cls.from_dict(msgpack.unpackb(data))
-        except (ValueError, msgpack.UnpackException, AttributeError) as error:
-            raise ResultError(f"timeline: not msgpack: {error}") from error
-
-    @property
-    def digest(self) -> str:
-        """sha256 (hex) of ``to_bytes()``."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
 
     @property
     def key(self) -> DocumentKey:

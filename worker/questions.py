@@ -123,6 +123,7 @@ def _claim(resources: Resources) -> QuestionClaim | None:
     with transaction(resources.engine) as session:
         return questions.claim(
             session,
+            engines=resources.simulators,
             worker=resources.name,
             worker_pid=os.getpid(),
             lease_seconds=resources.settings.lease_seconds,

@@ -80,7 +80,7 @@ class Question(Owned, Made, Leased, Base):
     trace_id: Mapped[uuid.UUID] = mapped_column(
         sa.ForeignKey("traces.id", ondelete="CASCADE"), index=True
     )
-    # refault.questions.Question.to_dict(): variants and options.
+    # The question as refault.questions has it, digests of the variants, and their engines.
     asked: Mapped[dict[str, Any]]
     # Of the key of the document that answers it.
     document_digest: Mapped[Digest]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -10,8 +11,7 @@ import msgpack
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from db.models import Batch, Question
-from db.repositories import documents
+from db.models import Batch, Document, Question
 from db.repositories.comparisons import TraceName
 from db.repositories.pagination import among
 from refault.audits import AuditReport
@@ -21,6 +21,12 @@ from refault.lineage import present_name
 KIND = "audit"
 Cell = tuple[uuid.UUID, str]
 """A trace's id, and the digest of a variant."""
+
+
+@functools.lru_cache(maxsize=4_000)
+def _report_from(body: bytes) -> AuditReport:
+    """A page that is watched is judged repeatedly by the same reports."""
+    return AuditReport.from_dict(msgpack.unpackb(body)["answer"])
 
 
 class Progress(NamedTuple):
@@ -48,14 +54,20 @@ def digests_of(batch: Batch, traces: Iterable[TraceName]) -> dict[Cell, str]:
 def reports(
     session: Session, batch: Batch, traces: Sequence[TraceName]
 ) -> Mapping[Cell, AuditReport]:
-    """The audits that are there, by cell."""
+    """The audits that the project has got, by cell.
+
+    Through its own questions: that another project has the document must not show.
+    """
     digests = digests_of(batch, traces)
-    found = documents.bodies(session, list(digests.values())) if digests else {}
-    return {
-        cell: AuditReport.from_dict(msgpack.unpackb(found[digest])["answer"])
-        for cell, digest in digests.items()
-        if digest in found
-    }
+    if not digests:
+        return {}
+    query = (
+        sa.select(Document.digest, Document.body)
+        .join(Question, Question.document_digest == Document.digest)
+        .where(among(Document.digest, list(digests.values())), Question.state == "done")
+    )
+    found = {row.digest: _report_from(row.body) for row in session.execute(query)}
+    return {cell: found[digest] for cell, digest in digests.items() if digest in found}
 
 
 def progress(session: Session, batch: Batch, traces: Iterable[TraceName]) -> Progress | None:

@@ -115,6 +115,7 @@ def _values(
     asked = {
         "question": question.to_dict(),
         "variants": [variant.digest for variant in variants],
+        "engines": sorted({variant.engine for variant in variants}),
     }
     return {
         "id": uuid7(),

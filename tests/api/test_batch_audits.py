@@ -6,12 +6,13 @@ import sqlalchemy as sa
 
 from db import questions as work
 from db.models import Question
+from db.repositories import traces
 from db.session import transaction
 from refault.client import AsyncClient
 from refault.documents import DocumentKey
 from tests.api.test_batches import BATCHES
 from tests.builders import digest_of, make_broken, make_report
-from tests.fixtures.api import SIMULATOR
+from tests.fixtures.api import SIMULATOR, in_process
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +36,9 @@ def answer_all(rows, broken, level="flush"):
     """A worker audits what waits; ``broken`` has what fails, by the name of the variant."""
     count = 0
     with transaction(rows.engine) as session:
-        while claim := work.claim(session, worker="worker", worker_pid=1, lease_seconds=60):
+        while claim := work.claim(
+            session, engines=["shadow"], worker="worker", worker_pid=1, lease_seconds=60
+        ):
             [digest] = claim.asked["variants"]
             name = session.scalar(
                 sa.text("SELECT golden_name FROM variants WHERE digest = :digest"),
@@ -114,3 +117,31 @@ async def test_too_many_audits_are_refused_and_nothing_is_written(http, rows, wa
     told = await http.post(BATCHES, json=wanted | {"audit": "off"})
     assert (told.status_code, told.json()["errors"][0]["pointer"]) == (422, "/audit")
     assert (await http.get(BATCHES)).json()["items"] == []
+
+
+async def test_another_projects_audits_do_not_show(http, site, rows, wanted):
+    await http.post(BATCHES, json=wanted | {"audit": "flush"})
+    answer_all(rows, {"base": [make_broken("F-H1")]})
+    project = rows.add_project("second")
+    async with in_process(site, rows.mint_token(project=project)) as other:
+        with transaction(rows.engine, project) as session:
+            [mine] = session.execute(
+                sa.text("SELECT digest, content, guest_mode, event_count FROM traces")
+            ).all()
+            traces.add(
+                session,
+                name="theirs",
+                vcpu_count=1,
+                size_bytes=1,
+                instruction_count=1,
+                truncated=False,
+                events_by_kind={},
+                header={},
+                **mine._asdict(),
+            )
+        made = await other.post("/api/v1/patch_sets", json={"name": "base", "patches": []})
+        body = {"traces": wanted["traces"], "patch_sets": [made.json()["id"]], "audit": "flush"}
+        batch = (await other.post(BATCHES, json=body)).json()
+        assert batch["audits"] == {"level": "flush", "total": 1, "done": 0, "failed": 0}
+        document = (await other.get(f"/api/v1/comparisons/{batch['code']}.json")).json()
+        assert "audit" not in document["comparisons"][0]

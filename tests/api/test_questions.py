@@ -31,7 +31,9 @@ def trace(rows):
 def answer(rows, told=ANSWER, error=None):
     """A worker takes the oldest question, and answers or refuses it."""
     with transaction(rows.engine) as session:
-        claim = work.claim(session, worker="worker", worker_pid=1, lease_seconds=60)
+        claim = work.claim(
+            session, engines=["shadow"], worker="worker", worker_pid=1, lease_seconds=60
+        )
         if error is not None:
             assert work.fail(session, claim.fence, error)
             return

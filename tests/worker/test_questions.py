@@ -17,7 +17,7 @@ from db.shards.messages import QuestionMessage
 from refault import catalogue
 from refault.audits import AuditReport, Level
 from refault.diverge.around import plain
-from refault.engines import get_engine
+from refault.engines import ENGINES, get_engine
 from refault.engines.audit import auditing
 from refault.errors import Unavailable
 from refault.inspect.inspecting import look, timeline_of
@@ -88,6 +88,17 @@ def test_a_look_is_answered_before_audits_that_were_asked_earlier(room, ask):
     assert [read(room, row_id)[0].state for row_id in audits] == ["queued", "queued"]
 
 
+def test_a_worker_that_was_not_told_to_runs_no_users_code(room, ask):
+    row_id = ask()
+    with of_all(room.engine) as session:
+        row = session.get_one(Question, row_id)
+        row.asked = row.asked | {"engines": ["kernel", "shadow"]}
+    given = {"worker": "w1", "worker_pid": 1, "lease_seconds": 60}
+    with of_all(room.engine) as session:
+        assert work.claim(session, engines=["shadow", "walk"], **given) is None
+        assert work.claim(session, engines=ENGINES, **given).fence == RowFence(row_id, 1)
+
+
 def test_two_variants_that_do_not_differ_say_so(room, ask):
     row_id = ask(Asked(Between()), "base", "p2")
     run(room.resources)
@@ -144,7 +155,13 @@ def test_a_dead_process_gives_its_question_back_and_the_third_loss_is_the_last(r
     row_id = ask()
     for attempt in (1, 2, 3):
         with of_all(room.engine) as session:
-            claim = work.claim(session, worker=room.resources.name, worker_pid=77, lease_seconds=60)
+            claim = work.claim(
+                session,
+                engines=ENGINES,
+                worker=room.resources.name,
+                worker_pid=77,
+                lease_seconds=60,
+            )
         assert claim.fence == RowFence(row_id, attempt)
         process_died(room.resources, 77, "signal 9")
     row, document = read(room, row_id)
@@ -154,7 +171,7 @@ def test_a_dead_process_gives_its_question_back_and_the_third_loss_is_the_last(r
 def test_a_question_whose_worker_is_gone_is_answered_by_another(room, ask, sent):
     row_id = ask()
     with of_all(room.engine) as session:
-        work.claim(session, worker="w1", worker_pid=1, lease_seconds=-1)
+        work.claim(session, engines=ENGINES, worker="w1", worker_pid=1, lease_seconds=-1)
     sweep(room.resources, waiting_message_count=0)
     assert sent == [QuestionMessage(row_id)]
     assert run(room.resources)

@@ -63,6 +63,9 @@ def _document(
     Raises:
         NotFound: it has none, with the reason.
     """
+    # Before the document is looked for: that another project's run has one must not show.
+    if run.result is None:
+        raise NotFound(f"run {run.id} is {run.state}: its {kind} comes with its result")
     place = (run.trace.digest, run.variant_digest)
     keys = [key_of(*place, name).digest for name in names_of(runs.simulator_of(session, run))]
     bodies = documents.bodies(session, keys)
@@ -70,8 +73,6 @@ def _document(
         if key in bodies:
             digest = hashlib.sha256(bodies[key]).hexdigest()
             return {"key": key, "digest": digest, kind: msgpack.unpackb(bodies[key])}
-    if run.result is None:
-        raise NotFound(f"run {run.id} is {run.state}: its {kind} comes with its result")
     if run.state == "crashed":
         raise NotFound(f"run {run.id} crashed the simulator: it has no {kind}")
     raise NotFound(
