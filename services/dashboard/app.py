@@ -6,8 +6,10 @@ nothing from other hosts, which the policy below enforces.
 """
 
 import hashlib
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from starlette.applications import Starlette
@@ -20,11 +22,12 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refault.errors import InvalidRequest, Refused, ServiceError
-from services.dashboard import cells, formats
+from services.dashboard import cells, formats, here
 from services.dashboard.actions import Actions
 from services.dashboard.doors import Doors, to_login
 from services.dashboard.issuer_door import IssuerDoor
 from services.dashboard.kernels import KernelPages
+from services.dashboard.lists import ListPages
 from services.dashboard.pages import Pages
 from services.dashboard.questions import QuestionPages
 
@@ -49,6 +52,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
     app = Starlette(
         routes=[
             Route("/", pages.home),
+            *ListPages(pages).routes(),
             Route("/batches/{batch}", pages.batch),
             Route("/batches/{batch}/parts", pages.batch_parts),
             Route("/batches/{batch}/cancel", actions.cancel, methods=["POST"]),
@@ -76,9 +80,9 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
         exception_handlers={
-            HTTPException: _Failure(templates),
-            ServiceError: _Failure(templates),
-            Exception: _Failure(templates),
+            HTTPException: _Failure(pages),
+            ServiceError: _Failure(pages),
+            Exception: _Failure(pages),
         },
     )
     return _Guarded(app)
@@ -87,8 +91,8 @@ def create_pages(api: ASGIApp) -> ASGIApp:
 class _Failure:
     """An exception as a page."""
 
-    def __init__(self, templates: jinja2.Environment) -> None:
-        self._template = templates.get_template("error.html")
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
 
     async def __call__(self, request: Request, error: Exception) -> Response:
         is_unknown = isinstance(error, Refused) and error.status == HTTPStatus.UNAUTHORIZED
@@ -96,11 +100,26 @@ class _Failure:
             return to_login(request)
         status, title, detail = _told(request, error)
         request_id = request.scope.get("refault.request_id")
-        body = self._template.render(
-            me=None, status=status, title=title, detail=detail, request_id=request_id
+        body = self._pages.text(
+            "error.html",
+            me=await self._caller(request, status),
+            status=status,
+            title=title,
+            detail=detail,
+            request_id=request_id,
         )
         headers = error.headers if isinstance(error, HTTPException) else None
         return HTMLResponse(body, status, headers)
+
+    async def _caller(self, request: Request, status: int) -> Mapping[str, Any] | None:
+        """Who asked, so that the page leads on; None for a stranger, and if the service is down."""
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return None
+        try:
+            async with self._pages.client(request) as client:
+                return await client.get_me()
+        except ServiceError:
+            return None
 
 
 def _told(request: Request, error: Exception) -> tuple[int, str, str]:
@@ -144,6 +163,7 @@ class _Guarded:
                 headers["cache-control"] = FOREVER if is_fixed and is_there else shown
             await send(message)
 
+        here.enter(scope["path"])
         await self._app(scope, receive, send_guarded)
 
 
@@ -164,6 +184,7 @@ def _templates() -> jinja2.Environment:
         "picked": cells.picked,
     }
     environment.globals["assets"] = _digest_of_assets()
+    environment.globals["is_under"] = here.is_under
     return environment
 
 

@@ -51,8 +51,8 @@ class Pages:
         return self.page(
             "home.html",
             me=me,
-            batches=_rows(batches, _batch_row),
-            traces=_rows(traces, _trace_row),
+            batches=rows_of(batches, batch_row),
+            traces=rows_of(traces, trace_row),
         )
 
     async def batch(self, request: Request) -> Response:
@@ -171,14 +171,16 @@ class Pages:
         return self._templates.get_template(template).render(values)
 
 
-def _rows(page: Page[Any], shape: Any) -> dict[str, Any]:
+def rows_of(page: Page[Any], shape: Any) -> dict[str, Any]:
+    """The rows of a page of a list, and the cursor of the next."""
     return {
         "rows": [shape(item) for item in page["items"]],
         "next_cursor": page["next_cursor"],
     }
 
 
-def _batch_row(batch: BatchDocument) -> dict[str, Any]:
+def batch_row(batch: BatchDocument) -> dict[str, Any]:
+    """A batch as lists show it."""
     sign, tone = state_sign(batch["state"])
     return {
         "code": batch["code"],
@@ -203,7 +205,8 @@ def _named_some(entries: Sequence[Mapping[str, Any]], count: int) -> str:
     return f"{names} and {left} more" if left > 0 else names
 
 
-def _trace_row(trace: TraceDocument) -> dict[str, Any]:
+def trace_row(trace: TraceDocument) -> dict[str, Any]:
+    """A trace as lists show it."""
     return {**trace, "guest": _guest(trace)}
 
 

@@ -1,0 +1,79 @@
+"""The frame around every page: where it leads, and where one is."""
+
+import pytest
+
+from tests.dashboard.test_doors import log_in
+from tests.dashboard.test_pages import Page, submit
+from tests.fixtures.api import in_process
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def anna(site, rows):
+    """The browser of a contributor who has logged in."""
+    rows.add_user("anna", "contributor")
+    async with in_process(site) as client:
+        client.headers["origin"] = "http://refault.test"
+        await log_in(client)
+        yield client
+
+
+def entries(page):
+    """Address and aria-current of each link of the bar, by the order on the page."""
+    links = [tag for tag in page.all("a") if tag["href"].startswith("/") and "class" not in tag]
+    return {tag["href"]: tag.get("aria-current") for tag in links}
+
+
+async def test_every_entry_of_the_bar_leads_to_a_page_that_marks_it(anna):
+    home = entries(Page(await anna.get("/")))
+    assert {"/batches", "/traces", "/kernels", "/questions"} <= set(home)
+    assert "page" not in home.values()
+    for place in ("/batches", "/traces", "/kernels", "/questions"):
+        answer = await anna.get(place)
+        assert answer.status_code == 200, place
+        current = [href for href, at in entries(Page(answer)).items() if at == "page"]
+        assert current == [place]
+
+
+async def test_a_page_below_a_list_marks_the_list(anna, http, rows):
+    code = await submit(http, rows.ready_for_seed_series())
+
+    found = entries(Page(await anna.get(f"/batches/{code}")))
+
+    assert found["/batches"] == "page"
+    assert found["/traces"] is None
+
+
+async def test_a_stranger_sees_no_entry_that_leads_to_the_login(stranger, http, rows):
+    code = await submit(http, rows.ready_for_seed_series())
+    link = (await http.post(f"/api/v1/batches/{code}/shares", json={})).json()["path"]
+
+    for place in ("/login", link, "/s/rfs_nothing"):
+        assert "/batches" not in entries(Page(await stranger.get(place))), place
+
+
+async def test_an_error_leads_on(anna, stranger):
+    lost = Page(await anna.get("/batches/b-none"))
+    assert {"/", "/batches", "/traces"} <= set(entries(lost))
+    assert "anna" in lost.text
+    assert "Log out" in lost.text
+
+    unknown = Page(await stranger.get("/nothing"))
+    assert "/batches" not in entries(unknown)
+    assert "Log out" not in unknown.text
+
+
+async def test_the_lists_have_pages_of_their_own(anna, http, rows):
+    empty = Page(await anna.get("/traces"))
+    assert "No traces yet" in empty.text
+    for number in range(21):
+        rows.add_trace(f"trace {number}")
+
+    first = Page(await anna.get("/traces"))
+    (older,) = [tag["href"] for tag in first.all("a") if tag["href"].startswith("/traces?after=")]
+    second = Page(await anna.get(older))
+
+    assert "trace 20" in first.text
+    assert "trace 0 " not in first.text
+    assert "trace 0 " in second.text
