@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.fixtures.database",
     "tests.fixtures.broker",
     "tests.fixtures.api",
+    "tests.fixtures.browser",
     "tests.fixtures.bucket",
     "tests.fixtures.issuer",
     "tests.fixtures.browsing",

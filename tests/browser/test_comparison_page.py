@@ -1,98 +1,15 @@
 """The pages in a real Chromium, from a server in a process of its own."""
 
-import shutil
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.fixtures.api import PASSWORD, SERIES, bearer
+from tests.fixtures.browser import CONTRAST, PICTURES, Watched, log_in, needs_chromium
 from tests.patience import PATIENCE_SECONDS
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium"
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-class Watched:
-    """A page of which every request and every complaint is kept."""
-
-    def __init__(self, context) -> None:
-        self.page = context.new_page()
-        self.hosts: set[str] = set()
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.hosts.add(httpx.URL(request.url).host))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", self._hear)
-        self.page.on("response", self._see)
-
-    def _see(self, answer) -> None:
-        if answer.status >= 400:
-            self.complaints.append(f"{answer.status} {answer.url}")
-
-    def _hear(self, message) -> None:
-        if message.type in {"error", "warning"}:
-            self.complaints.append(message.text)
-
-    def was_quiet(self) -> bool:
-        assert self.complaints == []
-        assert self.hosts == {"127.0.0.1"}
-        return True
-
-
-@pytest.fixture
-def open_page(chromium, live, rows):
-    """Opens browsers that have logged in."""
-    rows.add_user("anna", "maintainer")
-    contexts = []
-
-    def open_one(**given):
-        context = chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | given))
-        context.set_default_timeout(PATIENCE_SECONDS * 1000)
-        contexts.append(context)
-        log_in(context, live)
-        return Watched(context)
-
-    yield open_one
-    for context in contexts:
-        context.close()
-
-
-def log_in(context, live, password=PASSWORD):
-    page = context.new_page()
-    page.goto(f"{live}/batches/b-none")
-    page.get_by_label("Name").fill("anna")
-    page.get_by_label("Password").fill(password)
-    with page.expect_navigation():
-        page.get_by_role("button", name="Log in").click()
-    return page
+pytestmark = needs_chromium
 
 
 @pytest.fixture
@@ -154,37 +71,6 @@ def test_every_text_stands_out_from_what_is_behind_it(open_page, comparison, sch
     faint = seen.page.evaluate(CONTRAST)
 
     assert faint == []
-
-
-# Relative luminance and contrast as WCAG 2 defines them; 4.5 is its level AA for text.
-CONTRAST = """() => {
-  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const luminance = (colour) => {
-    const [r, g, b] = parts(colour).map((value) => {
-      const share = value / 255;
-      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = getComputedStyle(at).backgroundColor;
-      if ((parts(colour)[3] ?? 1) === 1) return colour;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  const faint = [];
-  for (const element of document.querySelectorAll("body *")) {
-    const own = [...element.childNodes].some(
-      (node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
-    if (!own || !element.checkVisibility()) continue;
-    const [light, dark] = [luminance(getComputedStyle(element).color), luminance(behind(element))]
-      .sort((a, b) => b - a);
-    const ratio = (light + 0.05) / (dark + 0.05);
-    if (ratio < 4.5) faint.push(`${element.className} ${element.textContent.trim()} ${ratio}`);
-  }
-  return faint;
-}"""
 
 
 def test_all_links_and_tables_are_reached_by_keyboard(open_page, comparison):

@@ -6,14 +6,10 @@ import pytest
 
 from db.blobs import open_store
 from refault.client import Client
-from tests.browser.test_comparison_page import (  # noqa: F401 - fixtures
-    CONTRAST,
-    PICTURES,
-    chromium,
-    open_page,
-    pytestmark,
-)
+from tests.fixtures.browser import CONTRAST, PICTURES, needs_chromium
 from tests.fixtures.kernels import Builder, built, mails, pack
+
+pytestmark = needs_chromium
 
 REFUSAL = (
     "arch/x86/kvm/mmu/mmu.c:6296:22: error: 'struct kvm_vcpu_stat' has no member named 'invlpgs'; "
@@ -53,7 +49,7 @@ def finish(builder, *, is_last_refused=True):
         builder.finish("mine", (1, 2, 3), refusal=REFUSAL)
 
 
-def test_a_build_that_ends_shows_without_a_reload(open_page, kernel, builder):  # noqa: F811
+def test_a_build_that_ends_shows_without_a_reload(open_page, kernel, builder):
     builder.start("mine")
     seen = open_page()
     seen.page.goto(kernel, wait_until="networkidle")
@@ -75,7 +71,7 @@ def test_a_build_that_ends_shows_without_a_reload(open_page, kernel, builder):  
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_fit_the_screen_and_can_be_read(open_page, kernel, builder, width, scheme):  # noqa: F811
+def test_pages_fit_the_screen_and_can_be_read(open_page, kernel, builder, width, scheme):
     finish(builder)
     seen = open_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     PICTURES.mkdir(parents=True, exist_ok=True)
@@ -90,7 +86,7 @@ def test_pages_fit_the_screen_and_can_be_read(open_page, kernel, builder, width,
     assert seen.was_quiet()
 
 
-def test_the_empty_list_teaches(open_page, live):  # noqa: F811
+def test_the_empty_list_teaches(open_page, live):
     seen = open_page(viewport={"width": 390, "height": 900})
     seen.page.goto(f"{live}/kernels", wait_until="networkidle")
     PICTURES.mkdir(parents=True, exist_ok=True)
