@@ -27,6 +27,7 @@
     │   ├── SnapshotRefused        a snapshot is damaged, or of another replay
     │   └── ConservationError      a result breaks a conservation law: no number leaves
     ├── ResultError                a stored result cannot be read
+    ├── BundleError                a file is no bundle, or not one that can be read
     ├── ComparisonError
     │   └── DrawingTooLarge        more cells than one drawing may have
     └── ServiceError               the service, as its clients see it
@@ -188,6 +189,10 @@ class ConservationError(ReplayError):
 
 class ResultError(RefaultError):
     """A stored result cannot be read back."""
+
+
+class BundleError(RefaultError):
+    """A bundle cannot be made, or a file cannot be read as one."""
 
 
 class ComparisonError(RefaultError):

@@ -22,6 +22,7 @@ TARGET = Path("refault", "client", "synchronous")
 NAMES = {
     "AsyncBaseTransport": "BaseTransport",
     "AsyncBatchResults": "BatchResults",
+    "AsyncBundles": "Bundles",
     "AsyncClient": "Client",
     "AsyncKernels": "Kernels",
     "AsyncQuestions": "Questions",

@@ -11,6 +11,7 @@ import typer
 
 from refault.cli.audit_command import audit
 from refault.cli.batches_command import batches
+from refault.cli.bundle_command import app as bundle
 from refault.cli.compare_command import compare_runs
 from refault.cli.diverge_command import diverge
 from refault.cli.exits import ExitCode, code_of, epilog
@@ -54,6 +55,7 @@ app.command("submit")(submit)
 app.command("watch")(watch)
 app.add_typer(batches, name="batches")
 app.command("compare")(compare_runs)
+app.add_typer(bundle)
 app.add_typer(report)
 app.command("repro")(repro)
 

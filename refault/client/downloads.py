@@ -4,6 +4,8 @@
 
     NAME.part   what has come so far; another attempt goes on behind its last byte
     NAME        the whole file, and its digest was right
+
+A bundle is made anew for each request, and so is fetched whole (:class:`Saving`).
 """
 
 from __future__ import annotations
@@ -28,6 +30,53 @@ if TYPE_CHECKING:
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SIZE_DIGITS = 18
 CHUNK_BYTES = 256 * 1024
+
+
+class Saving:
+    """An answer on its way into a file, which appears whole or not at all.
+
+    ``InvalidRequest`` where it cannot be written.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self._part = target.with_name(f"{target.name}.part")
+        self._left = 0
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+            self._stream = os.fdopen(os.open(self._part, flags, 0o666), "wb")
+        except OSError as error:
+            raise InvalidRequest(f"{self._part}: cannot be written: {error.strerror}") from error
+
+    def begin(self, response: httpx.Response) -> None:
+        """Look at how much a good answer brings."""
+        self._left = _length_of(response)
+        _check_room(self._part, self._left)
+
+    def write(self, chunk: bytes) -> None:
+        """Keep the next bytes; ``Refused`` if they are more than were announced."""
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise Refused("more bytes came than were announced", status=HTTPStatus.OK, problem={})
+        try:
+            self._stream.write(chunk)
+        except OSError as error:
+            raise InvalidRequest(f"{self._part}: cannot be written: {error.strerror}") from error
+
+    def finish(self) -> None:
+        """Give the file its name; ``Refused`` if bytes are missing."""
+        self._stream.close()
+        if self._left:
+            message = f"the answer ended {self._left} bytes early: ask again"
+            raise Refused(message, status=HTTPStatus.OK, problem={})
+        self._part.replace(self.target)
+
+    def close(self) -> None:
+        """Let go of the file; one that is not whole goes."""
+        with suppress(OSError):
+            self._stream.close()
+            self._part.unlink(missing_ok=True)
 
 
 class Download:
@@ -70,15 +119,9 @@ class Download:
         """Look at what a good answer brings: the rest, or all of it again."""
         if response.status_code != HTTPStatus.PARTIAL_CONTENT:
             self._restart()
-        length = response.headers.get("content-length", "")
-        if not (length.isascii() and length.isdecimal() and len(length) <= _SIZE_DIGITS):
-            raise answers.not_ours(response, "sends a file and does not say how long it is")
-        self.total_bytes = self.size_bytes + int(length)
-        free_bytes = shutil.disk_usage(self.target.parent).free
-        if int(length) > free_bytes:
-            raise InvalidRequest(
-                f"{self._part}: {length} bytes are to come, and its disk has room for {free_bytes}"
-            )
+        length = _length_of(response)
+        self.total_bytes = self.size_bytes + length
+        _check_room(self._part, length)
 
     def write(self, chunk: bytes) -> None:
         """Keep the next bytes; ``Refused`` if they are more than were announced."""
@@ -113,3 +156,18 @@ class Download:
         self._stream.truncate(0)
         self._hash = hashlib.sha256()
         self.size_bytes = 0
+
+
+def _length_of(response: httpx.Response) -> int:
+    length = response.headers.get("content-length", "")
+    if not (length.isascii() and length.isdecimal() and len(length) <= _SIZE_DIGITS):
+        raise answers.not_ours(response, "sends a file and does not say how long it is")
+    return int(length)
+
+
+def _check_room(path: Path, length: int) -> None:
+    free_bytes = shutil.disk_usage(path.parent).free
+    if length > free_bytes:
+        raise InvalidRequest(
+            f"{path}: {length} bytes are to come, and its disk has room for {free_bytes}"
+        )

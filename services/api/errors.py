@@ -119,6 +119,9 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "drawing-failed", 500, "The chart could not be drawn",
         "The other formats of the comparison (.json .txt .md .csv) have the same numbers.",
     ),
+    errors.BundleError: ProblemType(
+        "unusable-bundle", 422, "Unusable bundle", "The detail names the bound or the file."
+    ),
     errors.ComparisonError: ProblemType(
         "not-comparable", 422, "These runs cannot be compared", "Choose another base column."
     ),
@@ -198,10 +201,7 @@ TABLE: Mapping[type[BaseException], ProblemType] = {
         "Wait until that request has ended or timed out, then ask for the offset (HEAD).",
     ),
     db_errors.UploadGone: ProblemType(
-        "upload-gone",
-        410,
-        "The upload cannot be resumed",
-        "The detail says why. Start a new upload.",
+        "upload-gone", 410, "The upload cannot be resumed", "The detail says why. Start a new one."
     ),
     refusals.WrongOffset: ProblemType(
         "wrong-offset", 409, "The part begins at the wrong offset",

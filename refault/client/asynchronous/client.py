@@ -10,6 +10,7 @@ import httpx
 
 from refault.client import answers, calls, connection, downloads, resumable, uploads
 from refault.client.asynchronous import bodies
+from refault.client.asynchronous.bundles import AsyncBundles
 from refault.client.asynchronous.kernels import AsyncKernels
 from refault.client.asynchronous.questions import AsyncQuestions
 from refault.client.asynchronous.results import AsyncBatchResults
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class AsyncServiceClient(AsyncTeam, AsyncKernels, AsyncQuestions, AsyncBatchResults):
+class AsyncServiceClient(AsyncTeam, AsyncKernels, AsyncQuestions, AsyncBatchResults, AsyncBundles):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``

@@ -22,6 +22,7 @@ from refault.client.documents import (
     Upload,
 )
 from refault.client.synchronous import bodies
+from refault.client.synchronous.bundles import Bundles
 from refault.client.synchronous.kernels import Kernels
 from refault.client.synchronous.questions import Questions
 from refault.client.synchronous.results import BatchResults
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class Client(Team, Kernels, Questions, BatchResults):
+class Client(Team, Kernels, Questions, BatchResults, Bundles):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``

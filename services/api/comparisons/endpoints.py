@@ -1,11 +1,13 @@
-"""The endpoints under ``/api/v1/comparisons``: one comparison, five formats."""
+"""The endpoints under ``/api/v1/comparisons``: one comparison, six formats."""
 
 import hashlib
 import uuid
 from enum import StrEnum
+from os import SEEK_END
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from db.shards.planning import RUNS_MAX
 from refault.compare import chart, to_csv, to_dict, to_markdown, to_text, worst_known
@@ -13,7 +15,7 @@ from refault.compare.cost_text import with_models
 from refault.compare.costs import Costs, model
 from refault.errors import InvalidParameter, InvalidRequest, NotFound
 from services.api.batches.schemas import BatchVerdict, VerdictReason
-from services.api.comparisons import service
+from services.api.comparisons import bundling, service
 from services.api.comparisons.judging import Judged
 from services.api.comparisons.schemas import (
     ComparisonDocument,
@@ -22,7 +24,7 @@ from services.api.comparisons.schemas import (
     OverviewTrace,
 )
 from services.api.comparisons.service import LIMIT_MAX
-from services.api.deps import WithResources, unchanged
+from services.api.deps import Resources, WithResources, unchanged
 from services.api.responses import problems
 from services.api.schemas import Digest
 
@@ -37,6 +39,7 @@ class Form(StrEnum):
     MARKDOWN = "md"
     CSV = "csv"
     SVG = "svg"
+    ZIP = "zip"
 
 
 Theme = Literal["light", "dark"]
@@ -46,6 +49,7 @@ _MEDIA_TYPES = {
     Form.MARKDOWN: "text/markdown; charset=utf-8",
     Form.CSV: "text/csv; charset=utf-8",
     Form.SVG: "image/svg+xml",
+    Form.ZIP: "application/zip",
 }
 _WithBase = Annotated[
     int,
@@ -73,6 +77,7 @@ _FORMS: dict[str, Any] = {
     for form, media_type in _MEDIA_TYPES.items()
     if form is not Form.JSON
 }
+_FORMS["application/zip"] = {"schema": {"type": "string", "format": "binary"}}
 _FORMS["application/json"] = {"schema": {"$ref": "#/components/schemas/ComparisonDocument"}}
 
 
@@ -96,14 +101,17 @@ def get_comparison_as(
     cursor: _WithCursor = None,
     costs: _WithCosts = None,
 ) -> Response:
-    """Get the comparison of a batch as .json .txt .md .csv or .svg.
+    """Get the comparison of a batch as .json .txt .md .csv .svg or .zip.
 
     Cells without a result say so. `base` chooses
     the column the others are read against. JSON comes in pages of at most 80
     cells, each with the verdicts over all of them; the other formats have all cells.
+    The .zip is a bundle: pages that open from a file, every result and checksums.
     """
     if form not in set(Form):
         raise NotFound(f"no format .{form} of a comparison: expected one of {', '.join(Form)}")
+    if form == Form.ZIP:
+        return _bundle(request, resources, batch, base, trace)
     weights = _weights(costs)
     if form == Form.JSON:
         part = service.Part(trace, cursor, limit)
@@ -134,6 +142,23 @@ def get_comparison(
     return get_comparison_as(
         request, resources, batch, Form.JSON, base, trace, limit=limit, cursor=cursor, costs=costs
     )
+
+
+def _bundle(
+    request: Request, resources: Resources, batch: str, base: int, trace: str | None
+) -> Response:
+    file = bundling.bundle_of(resources, batch, base, trace)
+    tag = bundling.sha256_of(file)
+    size_bytes = file.seek(0, SEEK_END)
+    file.seek(0)
+    response = StreamingResponse(bundling.chunks_of(file), media_type=_MEDIA_TYPES[Form.ZIP])
+    response.headers["content-length"] = str(size_bytes)
+    # A batch may also be named by its id, which is as plain as its code.
+    response.headers["content-disposition"] = f'attachment; filename="{batch}.zip"'
+    found = unchanged(request, response, tag)
+    if found is not None:
+        file.close()
+    return found or response
 
 
 def _weights(costs: str | None) -> Costs | None:

@@ -5,6 +5,7 @@ Results are read only for the traces on the page, and once each.
 """
 
 import dataclasses
+import uuid
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy.orm import Session
@@ -107,18 +108,10 @@ def comparisons_of(
     Raises:
         ComparisonError: there is no such column.
     """
-    cells = comparisons.full_cells(session, batch.id, [trace.id for trace in traces])
-    reports = audits.reports(session, batch, traces)
+    columns = columns_of(session, batch, traces)
     return tuple(
         compare(
-            [
-                _column(
-                    column,
-                    cells[trace.id][column.variant_digest],
-                    reports.get((trace.id, column.variant_digest)),
-                )
-                for column in batch.columns
-            ],
+            columns[trace.id],
             base=base,
             trace_name=trace.name,
             trace_digest=trace.digest,
@@ -127,6 +120,25 @@ def comparisons_of(
         )
         for trace in traces
     )
+
+
+def columns_of(
+    session: Session, batch: Batch, traces: Sequence[TraceName]
+) -> dict[uuid.UUID, list[Column]]:
+    """The cells of each trace by its id, with whole results, in the order of the columns."""
+    cells = comparisons.full_cells(session, batch.id, [trace.id for trace in traces])
+    reports = audits.reports(session, batch, traces)
+    return {
+        trace.id: [
+            _column(
+                column,
+                cells[trace.id][column.variant_digest],
+                reports.get((trace.id, column.variant_digest)),
+            )
+            for column in batch.columns
+        ]
+        for trace in traces
+    }
 
 
 def _grouped(columns: Sequence[BatchColumn], base: int) -> tuple[Group, ...]:

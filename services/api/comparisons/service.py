@@ -70,38 +70,42 @@ def of_batch(
     with resources.transaction() as session:
         batch = batches.get(session, name)
         traces = comparisons.traces_of(session, batch.id)
-        only = _only(batch, traces, part.trace_digest)
+        shown, next_cursor = shown_of(batch, traces, part.trace_digest), None
         threshold, present = threshold_of(session), simulators.current(session)
-        shown, next_cursor = traces if only is None else [only], None
         found = judged(session, batch, shown, threshold, base)
         if is_paged:
             limit = max(1, min(part.limit or CELLS_MAX, CELLS_MAX // len(found.groups)))
             shown, next_cursor = comparisons.page_of(shown, after=part.after, limit=limit)
         alarm_count = found.alarm_count
-        if only is not None:
+        if part.trace_digest is not None:
             alarm_count = results.alarm_counts(session, [batch.id]).get(batch.id, 0)
         document = contents_of(session, batch, traces, present, alarm_count)
-        names = " and ".join(entry.name for entry in document.patch_sets)
         return BatchComparison(
             batch=document,
-            title=f"{names}: batch {batch.code}",
-            command=_command(batch, traces, base),
+            title=title_of(batch, [entry.name for entry in document.patch_sets]),
+            command=command_of(batch, traces, base),
             comparisons=comparisons_of(session, batch, shown, threshold, base, present),
             judged=found,
             next_cursor=next_cursor,
         )
 
 
-def _only(batch: Batch, traces: Sequence[TraceName], trace_digest: str | None) -> TraceName | None:
-    if trace_digest is None:
-        return None
-    for trace in traces:
-        if trace.digest == trace_digest:
-            return trace
+def shown_of(
+    batch: Batch, traces: Sequence[TraceName], trace_digest: str | None
+) -> Sequence[TraceName]:
+    """All traces of the batch, or the one of that digest; raises NotFound."""
+    found = [trace for trace in traces if trace_digest in {None, trace.digest}]
+    if found or trace_digest is None:
+        return found
     raise NotFound(f"batch {batch.code} has no trace {trace_digest}")
 
 
-def _command(batch: Batch, traces: Sequence[TraceName], base: int) -> tuple[str, ...]:
+def title_of(batch: Batch, names: Sequence[str]) -> str:
+    """The title of a batch's comparison, by the names of its patch sets."""
+    return f"{' and '.join(names)}: batch {batch.code}"
+
+
+def command_of(batch: Batch, traces: Sequence[TraceName], base: int) -> tuple[str, ...]:
     """``refault replay`` over the same traces and variants, the base first, as words."""
     columns = [batch.columns[base], *batch.columns]
     variants = dict.fromkeys(column.variant.text for column in columns)

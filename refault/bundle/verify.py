@@ -1,0 +1,168 @@
+"""Whether a bundle is what it says: files, results, verdicts, pages."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+from refault.bundle import layout
+from refault.bundle.head import Head
+from refault.bundle.reader import Bundle, Manifest
+from refault.bundle.writer import BundleWriter, verdicts_of
+from refault.compare import Comparison
+from refault.errors import BundleError, ComparisonError
+
+PROBLEMS_MAX = 50
+
+
+@dataclasses.dataclass(slots=True)
+class Checked:
+    """What was found. ``problems`` are empty where the bundle is sound; the first 50 are kept.
+
+    ``has_same_maker`` says whether this program is what made the pages, so that they were made
+    again and compared byte by byte.
+    """
+
+    head: Head
+    made_by: str
+    has_same_maker: bool
+    is_signed: bool
+    files: int = 0
+    traces: int = 0
+    cells: int = 0
+    results: int = 0
+    captures: int = 0
+    verdict: str = ""
+    exit_code: int = 0
+    problems: list[str] = dataclasses.field(default_factory=list)
+    problem_count: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problem_count
+
+    def note(self, problem: str) -> None:
+        """One more that is wrong."""
+        self.problem_count += 1
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(problem)
+
+
+def verify(bundle: Bundle) -> Checked:
+    """Everything that can be checked of a bundle without the service.
+
+    Every file against SHA256SUMS; every result against its own digest and its cell; every verdict
+    against the one that this program reaches from the results; and, where this program is the one
+    that made them, pages and tables against those that it makes of the results.
+
+    Raises:
+        BundleError: it cannot be read as a bundle at all.
+    """
+    manifest = bundle.manifest()
+    checked = Checked(
+        head=manifest.head,
+        made_by=manifest.made_by,
+        has_same_maker=manifest.made_by == layout.maker(),
+        is_signed=layout.SIGNATURE in bundle.files,
+    )
+    sums = _check_files(bundle, checked)
+    made = _made_again(manifest, checked)
+    if made is not None and checked.has_same_maker:
+        for name, digest in made.items():
+            if sums.get(name) != digest:
+                checked.note(f"{name}: not what its results give")
+        for name in sorted(set(sums) - set(made)):
+            checked.note(f"{name}: no bundle has such a file")
+    _check_captures(bundle, manifest, checked)
+    return checked
+
+
+def _check_files(bundle: Bundle, checked: Checked) -> dict[str, str]:
+    sums = bundle.sums()
+    outside = {layout.SUMS, layout.SIGNATURE}
+    for name in bundle.files:
+        if name in outside or name.startswith(layout.CAPTURES):
+            continue
+        checked.files += 1
+        if name not in sums:
+            checked.note(f"{name}: not in {layout.SUMS}")
+            continue
+        try:
+            digest = _sha256(bundle, name)
+        except BundleError as error:
+            checked.note(str(error))
+            continue
+        if digest != sums[name]:
+            checked.note(f"{name}: its sha256 is {digest[:12]}, not {sums[name][:12]}")
+    for name in sums:
+        if name not in bundle.files:
+            checked.note(f"{name}: in {layout.SUMS}, and not there")
+    return sums
+
+
+def _made_again(manifest: Manifest, checked: Checked) -> dict[str, str] | None:
+    """The sums of a bundle of the same results; None if they cannot be read."""
+    writer = BundleWriter(None, manifest.head)
+    results: set[str] = set()
+    is_whole = True
+    for name, digest, told, verdicts in manifest.traces():
+        checked.traces += 1
+        try:
+            cells = manifest.cells(digest, told)
+            comparison = writer.add(name, digest, cells)
+        except (BundleError, ComparisonError) as error:
+            checked.note(f"{name}: {error}")
+            is_whole = False
+            continue
+        checked.cells += len(cells)
+        results |= {cell.result.digest for cell in cells if cell.result is not None}
+        _check_verdicts(comparison, verdicts, checked)
+    checked.results = len(results)
+    if not is_whole:
+        return None
+    writer.close()
+    overall = writer.overall.to_dict()
+    checked.verdict, checked.exit_code = str(overall["title"]), int(overall["exit_code"])
+    told_overall = manifest.verdict
+    if not isinstance(told_overall, dict) or told_overall.get("status") != overall["status"]:
+        checked.note(f"the verdict on the batch is {overall['title']}, and the bundle says another")
+    return writer.sums
+
+
+def _check_verdicts(comparison: Comparison, told: object, checked: Checked) -> None:
+    entries = told if isinstance(told, list) else []
+    said = {
+        str(entry.get("column")): entry.get("verdict")
+        for entry in entries
+        if isinstance(entry, dict)
+    }
+    for found in verdicts_of(comparison):
+        column, verdict = found["column"], found["verdict"]
+        if said.pop(column, None) != verdict:
+            checked.note(
+                f"{comparison.trace.name}, {column}: by its results {verdict}, and the bundle says "
+                "another verdict"
+            )
+    for column in said:
+        checked.note(f"{comparison.trace.name}, {column}: a verdict on no column")
+
+
+def _check_captures(bundle: Bundle, manifest: Manifest, checked: Checked) -> None:
+    known = set(manifest.digests)
+    for name in bundle.files:
+        if not name.startswith(layout.CAPTURES):
+            continue
+        checked.captures += 1
+        digest = name.removeprefix(layout.CAPTURES).removesuffix(".rft")
+        if digest not in known:
+            checked.note(f"{name}: no trace of this bundle")
+        elif _sha256(bundle, name) != digest:
+            checked.note(f"{name}: its bytes are not those of its name")
+
+
+def _sha256(bundle: Bundle, name: str) -> str:
+    digest = hashlib.sha256()
+    for chunk in bundle.chunks(name):
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,195 @@
+"""Writes a bundle, trace by trace, in bounded memory; equal comparisons give equal bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+from refault.bundle import layout, pages
+from refault.bundle.head import Cell, Head
+from refault.compare import (
+    Comparison,
+    JudgedTrace,
+    Overall,
+    compare,
+    overall_of,
+    to_csv,
+    to_dict,
+    to_markdown,
+    to_text,
+)
+from refault.errors import BundleError
+
+# The first moment a zip can name. A bundle tells nothing of when it was made.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_FILE_MODE = 0o100644
+_UNIX = 3
+_LEVEL = 6
+
+_README = """\
+{title}
+
+index.html opens in any browser, from this file, without a network.
+comparison.txt, where it is there, fits into a mail.
+
+To check that nothing was changed:
+
+    sha256sum -c SHA256SUMS            every file, with what every system has
+    refault bundle verify {code}.zip   also every result, and that the verdicts follow from them
+
+Pages and verdicts were made by {maker}.
+"""
+
+
+class BundleWriter:
+    """Writes a bundle into a file: :meth:`add` each trace, then :meth:`close`.
+
+    ``sums`` has the digest of every file so far. With ``stream`` None nothing is written.
+    """
+
+    def __init__(self, stream: BinaryIO | None, head: Head) -> None:
+        self.sums: dict[str, str] = {}
+        self._head = head
+        self._folder = layout.folder_of(head.code)
+        self._zip = None if stream is None else zipfile.ZipFile(stream, "w")
+        self._total_bytes = 0
+        self._cells = 0
+        self._traces: list[dict[str, Any]] = []
+        self._judged: list[JudgedTrace] = []
+        self._comparisons: list[Comparison] = []
+        readme = _README.format(title=head.title, code=head.code, maker=layout.maker())
+        self._write(layout.README, readme)
+        self._write(layout.STYLE, pages.STYLE)
+
+    def add(self, name: str, digest: str, cells: Sequence[Cell]) -> Comparison:
+        """The next trace with the cell of each column, in the columns' order.
+
+        Raises:
+            BundleError: the bundle would be too large.
+        """
+        self._cells += len(cells)
+        if self._cells > layout.CELLS_MAX:
+            raise BundleError(
+                f"a bundle has at most {layout.CELLS_MAX:,} cells: take one trace of the batch "
+                "(?trace=DIGEST), or submit fewer at once"
+            )
+        columns = self._head.columns
+        comparison = compare(
+            [cell.of(column) for cell, column in zip(cells, columns, strict=True)],
+            base=self._head.base,
+            trace_name=name,
+            trace_digest=digest,
+            threshold=self._head.threshold,
+        )
+        entry = {"name": name, "digest": digest, "cells": [self._cell(cell) for cell in cells]}
+        self._traces.append(entry | {"verdicts": verdicts_of(comparison)})
+        self._judged.append(_judged(comparison))
+        if self._cells <= layout.WHOLE_CELLS:
+            self._comparisons.append(comparison)
+        number = len(self._traces)
+        self._write(layout.page_of(number), pages.trace_page(self._head, comparison))
+        document = json.dumps(to_dict(comparison), ensure_ascii=False, indent=1)
+        self._write(layout.page_of(number).replace(".html", ".json"), document + "\n")
+        return comparison
+
+    @property
+    def overall(self) -> Overall:
+        """The verdict on all traces so far."""
+        return overall_of(self._judged)
+
+    def close(self) -> None:
+        """Write what covers all traces, the manifest and the sums."""
+        head = self._head
+        if self._cells <= layout.WHOLE_CELLS:
+            every, title, command = self._comparisons, head.title, head.command
+            text = to_text(every, title=title, command=command, verdict=self.overall)
+            self._write("comparison.txt", text)
+            self._write("comparison.md", to_markdown(every, title=title, command=command))
+            self._write("comparison.csv", to_csv(every))
+        has_whole = self._cells <= layout.WHOLE_CELLS
+        self._write(layout.INDEX, pages.index_page(head, self._judged, has_whole=has_whole))
+        manifest = {
+            "format": layout.FORMAT,
+            "version": layout.VERSION,
+            "made_by": layout.maker(),
+            "batch": head.to_dict(),
+            "traces": self._traces,
+            "verdict": self.overall.to_dict(),
+        }
+        self._write(layout.MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
+        sums = "".join(f"{digest}  {name}\n" for name, digest in sorted(self.sums.items()))
+        self._put(layout.SUMS, sums.encode())
+        if self._zip is not None:
+            self._zip.close()
+
+    def _cell(self, cell: Cell) -> dict[str, Any]:
+        result, audit = cell.result, cell.audit
+        return {
+            "state": cell.state,
+            "error": cell.error,
+            "alarm": cell.alarm,
+            "result": None
+            if result is None
+            else self._kept(layout.RESULTS, result.digest, result.to_dict()),
+            "audit": None
+            if audit is None
+            else self._kept(layout.AUDITS, audit.digest, audit.to_dict()),
+        }
+
+    def _kept(self, folder: str, digest: str, document: dict[str, Any]) -> str:
+        """Writes what its own digest names, once."""
+        name = f"{folder}{digest}.json"
+        if name not in self.sums:
+            self._write(name, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+        return digest
+
+    def _write(self, name: str, text: str) -> None:
+        data = text.encode()
+        self._total_bytes += len(data)
+        if self._total_bytes > layout.TOTAL_BYTES_MAX or len(data) > layout.FILE_BYTES_MAX:
+            raise BundleError(
+                f"a bundle has at most {layout.TOTAL_BYTES_MAX >> 20} MiB unpacked: take one "
+                "trace of the batch (?trace=DIGEST)"
+            )
+        self.sums[name] = hashlib.sha256(data).hexdigest()
+        self._put(name, data)
+
+    def _put(self, name: str, data: bytes) -> None:
+        if self._zip is not None:
+            self._zip.writestr(entry_of(f"{self._folder}/{name}"), data, compresslevel=_LEVEL)
+
+
+def entry_of(name: str) -> zipfile.ZipInfo:
+    """An entry of a bundle: the same on every machine and at any time."""
+    entry = zipfile.ZipInfo(name, _EPOCH)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.create_system = _UNIX
+    entry.external_attr = _FILE_MODE << 16
+    return entry
+
+
+def verdicts_of(comparison: Comparison) -> list[dict[str, Any]]:
+    """The verdicts on one trace, the base first, as the manifest has them."""
+    return [
+        {
+            "column": column.label,
+            "variant_digest": column.variant_digest,
+            "verdict": column.verdict.value,
+            "reason": column.reason,
+        }
+        for column in comparison.columns
+    ]
+
+
+def _judged(comparison: Comparison) -> JudgedTrace:
+    columns = comparison.columns
+    return JudgedTrace(
+        comparison.trace.name,
+        comparison.trace.digest,
+        [column.label for column in columns],
+        [column.variant_digest for column in columns],
+        [(column.verdict, column.reason) for column in columns],
+    )

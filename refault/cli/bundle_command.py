@@ -1,0 +1,198 @@
+"""``refault bundle``: a batch's comparison as a file that needs no service."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from refault.bundle import Bundle, Checked, layout, verify
+from refault.bundle.writer import entry_of
+from refault.cli import bundle_signing
+from refault.cli.exits import ExitCode
+from refault.cli.files import no_file
+from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.cli.terminal import print_json
+from refault.client.connection import TIMEOUT_S
+from refault.errors import BundleError, InvalidRequest
+
+app = typer.Typer(
+    name="bundle",
+    help="A batch's comparison as one file: pages, results, checksums.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+WithFile = Annotated[Path, typer.Argument(help="The bundle.", metavar="FILE", show_default=False)]
+
+
+@app.command("fetch")
+def fetch(
+    batch: Annotated[str, typer.Argument(help="Code or id of the batch.", show_default=False)],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file; default: CODE.zip here.", metavar="FILE"),
+    ] = None,
+    trace: Annotated[
+        str | None, typer.Option(help="Digest of one trace; default: all of the batch.")
+    ] = None,
+    base: Annotated[int, typer.Option(help="Index of the base column, from 0.", min=0)] = 0,
+    with_traces: Annotated[
+        bool, typer.Option("--with-traces", help="Also put the trace files inside.")
+    ] = False,
+    as_json: AsJson = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
+) -> None:
+    """Fetch a bundle: pages that open from a file, every result, checksums.
+
+    Traces are not inside unless asked for. An existing file is replaced.
+
+    Example: refault bundle fetch b-7k3f -o b-7k3f.zip
+    """
+    no_file(batch)
+    target = output or Path(f"{batch}.zip")
+    with connect(url, token, timeout) as client:
+        client.save_bundle(batch, target, base=base or None, trace=trace)
+        if with_traces:
+            with _opened(target) as bundle:
+                digests = bundle.manifest().digests
+            with tempfile.TemporaryDirectory(dir=target.parent or ".") as folder:
+                for digest in dict.fromkeys(digests):
+                    file = Path(folder, f"{digest}.rft")
+                    client.download_trace(digest, file)
+                    _append(target, f"{layout.CAPTURES}{digest}.rft", file)
+                    file.unlink()
+    size_bytes = target.stat().st_size
+    if as_json:
+        print_json({"file": str(target), "size_bytes": size_bytes})
+        return
+    print(f"{target}: {size_bytes:,} bytes; check it with: refault bundle verify {target}")
+
+
+@app.command("verify")
+def check(
+    file: WithFile,
+    *,
+    signers: Annotated[
+        Path | None,
+        typer.Option(
+            help="Require a signature by one of this file's keys; its lines are NAME KEY "
+            "(ssh-keygen's allowed signers).",
+            metavar="FILE",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a bundle on this machine, without a service.
+
+    Every file against SHA256SUMS, every result against its digest, and every verdict and page
+    against what this program makes of the results. Without a signature this shows that a bundle
+    is consistent, not who made it. Exit code 0: sound; 1: something is wrong; 2: not a bundle.
+
+    Example: refault bundle verify b-7k3f.zip
+    """
+    with _opened(file) as bundle:
+        found = verify(bundle)
+        signer = None
+        if signers is not None:
+            try:
+                signer = bundle_signing.signer_of(bundle, signers)
+            except BundleError as error:
+                found.note(str(error))
+    if as_json:
+        print_json(_document(found, signer))
+    else:
+        _print(file, found, signer, is_asked=signers is not None)
+    if not found.is_sound:
+        raise typer.Exit(ExitCode.ANSWER_IS_NO)
+
+
+@app.command("sign")
+def sign(
+    file: WithFile,
+    *,
+    key: Annotated[
+        Path, typer.Option(help="Private SSH key, or a public one whose other half an agent has.")
+    ],
+) -> None:
+    """Sign a bundle with an SSH key; needs OpenSSH's ssh-keygen.
+
+    The signature becomes a file of the bundle, SHA256SUMS.sig; a bundle has at most one.
+
+    Example: refault bundle sign b-7k3f.zip --key ~/.ssh/id_ed25519
+    """
+    with _opened(file) as bundle:
+        if layout.SIGNATURE in bundle.files:
+            raise InvalidRequest(f"{file}: it is signed already")
+        signature = bundle_signing.sign(bundle.read(layout.SUMS), key)
+    with tempfile.NamedTemporaryFile() as written:
+        written.write(signature)
+        written.flush()
+        _append(file, layout.SIGNATURE, Path(written.name))
+    print(f"{file}: signed; check it with: refault bundle verify {file} --signers FILE")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Bundle]:
+    try:
+        stream = file.open("rb")
+    except OSError as error:
+        raise BundleError(f"{file}: cannot be read: {error.strerror}") from error
+    with stream:
+        try:
+            yield Bundle.open(stream)
+        except BundleError as error:
+            raise BundleError(f"{file}: {error}") from error
+
+
+def _append(target: Path, name: str, file: Path) -> None:
+    """One more file in a bundle, after the others."""
+    with _opened(target) as bundle:
+        folder = layout.folder_of(bundle.manifest().head.code)
+    entry = entry_of(f"{folder}/{name}")
+    # Captures are compressed already.
+    entry.compress_type = zipfile.ZIP_STORED
+    entry.file_size = file.stat().st_size
+    with (
+        zipfile.ZipFile(target, "a") as archive,
+        archive.open(entry, "w") as inside,
+        file.open("rb") as stream,
+    ):
+        while chunk := stream.read(1 << 20):
+            inside.write(chunk)
+
+
+def _document(found: Checked, signer: str | None) -> dict[str, object]:
+    told = dataclasses.asdict(found) | {"head": found.head.to_dict()}
+    return told | {"is_sound": found.is_sound, "signer": signer}
+
+
+def _print(file: Path, found: Checked, signer: str | None, *, is_asked: bool) -> None:
+    print(f"{found.head.title}")
+    print(f"  {found.files:,} files, {found.results:,} results, {found.cells:,} cells")
+    if found.captures:
+        print(f"  {found.captures:,} traces inside")
+    print(f"  verdict: {found.verdict or 'none'} (exit code {found.exit_code})")
+    if found.has_same_maker:
+        print("  pages and tables: made again from the results, and compared")
+    else:
+        print(f"  pages and tables: made by {found.made_by}, this is")
+        print(f"  {layout.maker()}: not compared, only their checksums")
+    if signer is not None:
+        print(f"  signed by {signer}")
+    elif found.is_signed and not is_asked:
+        print("  signed; --signers FILE says whose keys are accepted")
+    for problem in found.problems:
+        print(f"  WRONG: {problem}")
+    if found.problem_count > len(found.problems):
+        print(f"  and {found.problem_count - len(found.problems):,} more")
+    print(f"{file}: {'sound' if found.is_sound else 'NOT sound'}")

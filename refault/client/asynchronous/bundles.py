@@ -1,0 +1,56 @@
+"""The comparison of a batch as a file."""
+
+from __future__ import annotations
+
+import abc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refault.client import answers, bundle_calls, connection, downloads
+from refault.client.asynchronous import bodies
+from refault.client.waits import async_blocking
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from os import PathLike
+
+    import httpx
+
+
+class AsyncBundles(abc.ABC):
+    """Part of a client, which sends what is described here."""
+
+    _http: httpx.AsyncClient
+
+    @abc.abstractmethod
+    def _reaching(self) -> AbstractContextManager[None]:
+        """Translate errors of the connection."""
+
+    async def save_bundle(
+        self,
+        batch: str,
+        path: str | PathLike[str],
+        *,
+        base: int | None = None,
+        trace: str | None = None,
+    ) -> None:
+        """Write the comparison of a batch, or of one trace of it, to ``path`` as a bundle.
+
+        ``path`` appears whole or not at all. ``refault.bundle.verify`` says whether it is sound.
+        """
+        call = bundle_calls.get_bundle(batch, base=base, trace=trace)
+        saving = await async_blocking(downloads.Saving, Path(path))
+        try:
+            with self._reaching():
+                request = self._http.stream(
+                    call.method, call.path, params=call.query, timeout=connection.UPLOAD_TIMEOUT
+                )
+                async with request as response:
+                    if not response.is_success:
+                        answers.raise_for_problem(await bodies.whole(response))
+                    saving.begin(response)
+                    async for chunk in response.aiter_bytes(downloads.CHUNK_BYTES):
+                        await async_blocking(saving.write, chunk)
+            await async_blocking(saving.finish)
+        finally:
+            saving.close()

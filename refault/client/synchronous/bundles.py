@@ -1,0 +1,57 @@
+# Generated from refault/client/asynchronous/bundles.py by `make client`: change it there.
+"""The comparison of a batch as a file."""
+
+from __future__ import annotations
+
+import abc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refault.client import answers, bundle_calls, connection, downloads
+from refault.client.synchronous import bodies
+from refault.client.waits import blocking
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from os import PathLike
+
+    import httpx
+
+
+class Bundles(abc.ABC):
+    """Part of a client, which sends what is described here."""
+
+    _http: httpx.Client
+
+    @abc.abstractmethod
+    def _reaching(self) -> AbstractContextManager[None]:
+        """Translate errors of the connection."""
+
+    def save_bundle(
+        self,
+        batch: str,
+        path: str | PathLike[str],
+        *,
+        base: int | None = None,
+        trace: str | None = None,
+    ) -> None:
+        """Write the comparison of a batch, or of one trace of it, to ``path`` as a bundle.
+
+        ``path`` appears whole or not at all. ``refault.bundle.verify`` says whether it is sound.
+        """
+        call = bundle_calls.get_bundle(batch, base=base, trace=trace)
+        saving = blocking(downloads.Saving, Path(path))
+        try:
+            with self._reaching():
+                request = self._http.stream(
+                    call.method, call.path, params=call.query, timeout=connection.UPLOAD_TIMEOUT
+                )
+                with request as response:
+                    if not response.is_success:
+                        answers.raise_for_problem(bodies.whole(response))
+                    saving.begin(response)
+                    for chunk in response.iter_bytes(downloads.CHUNK_BYTES):
+                        blocking(saving.write, chunk)
+            blocking(saving.finish)
+        finally:
+            saving.close()
