@@ -23,6 +23,7 @@ NAMES = {
     "AsyncBaseTransport": "BaseTransport",
     "AsyncBatchResults": "BatchResults",
     "AsyncBundles": "Bundles",
+    "AsyncCatalogue": "Catalogue",
     "AsyncClient": "Client",
     "AsyncKernels": "Kernels",
     "AsyncQuestions": "Questions",

@@ -15,6 +15,7 @@ from refault.cli.bundle_command import app as bundle
 from refault.cli.compare_command import compare_runs
 from refault.cli.diverge_command import diverge
 from refault.cli.exits import ExitCode, code_of, epilog
+from refault.cli.explain_command import explain
 from refault.cli.golden_command import golden
 from refault.cli.import_command import import_trace
 from refault.cli.inspect_command import inspect
@@ -58,6 +59,7 @@ app.command("compare")(compare_runs)
 app.add_typer(bundle)
 app.add_typer(report)
 app.command("repro")(repro)
+app.command("explain")(explain)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from services.api.blobs.endpoints import router as blobs
 from services.api.comparisons.endpoints import router as comparisons
 from services.api.deps import Resources
 from services.api.door import Access
+from services.api.glossary.endpoints import router as glossary
 from services.api.kernels.endpoints import router as kernels
 from services.api.limits.endpoints import router as limits
 from services.api.needs import ROOT, need_of
@@ -69,6 +70,7 @@ _NOUNS = (
     limits,
     webhooks,
     problem_types,
+    glossary,
     sessions,
     oidc,
     projects,

@@ -14,15 +14,15 @@ ROOT = "/api/v1"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 Need = Literal["nothing", "login", "read", "upload", "submit", "build", "admin"]
 
-# The only routes without authentication. Problems explain errors, also those of strangers; metrics
-# check the caller themselves.
+# The only routes without authentication. Problems explain errors, also those of strangers, and the
+# glossary words of the program; metrics check the caller themselves.
 _PUBLIC_PATHS = frozenset(
     {"/healthz", "/readyz", "/metrics", f"{ROOT}/openapi.json", f"{ROOT}/sessions/oidc"}
 )
 _PUBLIC_CALLS = frozenset(
     ("POST", f"{ROOT}/sessions{rest}") for rest in ("", "/oidc", "/oidc/finish")
 )
-_PUBLIC_NOUN = "problems"
+_PUBLIC_NOUNS = frozenset({"problems", "glossary"})
 # About the caller itself; the endpoints check more.
 _OWN = frozenset({"me", "sessions", "projects", "tokens"})
 _UPLOADED = frozenset({"traces", "blobs", "uploads"})
@@ -45,7 +45,7 @@ WITHOUT_PROJECT = frozenset({"me", "sessions", "projects", "users"})
 def need_of(method: str, path: str) -> Need:
     """The need of a request; unknown writes need ``admin``."""
     noun = noun_of(path)
-    is_public = path in _PUBLIC_PATHS or noun == _PUBLIC_NOUN
+    is_public = path in _PUBLIC_PATHS or noun in _PUBLIC_NOUNS
     if (is_public and method in SAFE_METHODS) or (method, path) in _PUBLIC_CALLS:
         return "nothing"
     if noun in _OWN:

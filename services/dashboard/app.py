@@ -22,9 +22,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refault.errors import InvalidRequest, Refused, ServiceError
+from refault.glossary import anchor_of
 from services.dashboard import cells, formats, here
 from services.dashboard.actions import Actions
 from services.dashboard.doors import Doors, to_login
+from services.dashboard.help import HelpPages
 from services.dashboard.issuer_door import IssuerDoor
 from services.dashboard.kernels import KernelPages
 from services.dashboard.lists import ListPages
@@ -45,6 +47,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
     templates = _templates()
     pages = Pages(api, templates)
     doors = Doors(pages)
+    helping = HelpPages(pages)
     issuer = IssuerDoor(pages, doors)
     actions = Actions(pages)
     kernels = KernelPages(pages)
@@ -61,6 +64,8 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/batches/{batch}/shares", actions.share, methods=["POST"]),
             Route("/batches/{batch}/shares/{share}/revoke", actions.revoke, methods=["POST"]),
             Route("/traces/{trace}", pages.trace),
+            Route("/help", helping.words),
+            Route("/help/api", helping.api),
             Route("/kernels", kernels.list),
             Route("/kernels/{kernel}", kernels.one),
             Route("/kernels/{kernel}/parts", kernels.parts),
@@ -185,6 +190,7 @@ def _templates() -> jinja2.Environment:
     }
     environment.globals["assets"] = _digest_of_assets()
     environment.globals["is_under"] = here.is_under
+    environment.globals["anchor_of"] = anchor_of
     return environment
 
 

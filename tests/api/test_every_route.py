@@ -22,6 +22,7 @@ CATALOGUE = {
     "/api/v1/patches",
     "/api/v1/patches/{patch}",
     "/api/v1/bases",
+    "/api/v1/glossary",
     "/metrics",
 }
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
@@ -138,6 +139,7 @@ async def test_who_is_not_known_is_answered_nothing_but_what_is_public(site, row
         "GET /healthz",
         "GET /metrics",
         "GET /readyz",
+        "GET /api/v1/glossary",
         "GET /api/v1/problems",
         "GET /api/v1/problems/{name}",
         "POST /api/v1/sessions",

@@ -11,6 +11,7 @@ import httpx
 from refault.client import answers, calls, connection, downloads, resumable, uploads
 from refault.client.asynchronous import bodies
 from refault.client.asynchronous.bundles import AsyncBundles
+from refault.client.asynchronous.catalogue import AsyncCatalogue
 from refault.client.asynchronous.kernels import AsyncKernels
 from refault.client.asynchronous.questions import AsyncQuestions
 from refault.client.asynchronous.results import AsyncBatchResults
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class AsyncServiceClient(AsyncTeam, AsyncKernels, AsyncQuestions, AsyncBatchResults, AsyncBundles):
+class AsyncServiceClient(
+    AsyncTeam, AsyncCatalogue, AsyncKernels, AsyncQuestions, AsyncBatchResults, AsyncBundles
+):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``

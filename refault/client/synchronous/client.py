@@ -23,6 +23,7 @@ from refault.client.documents import (
 )
 from refault.client.synchronous import bodies
 from refault.client.synchronous.bundles import Bundles
+from refault.client.synchronous.catalogue import Catalogue
 from refault.client.synchronous.kernels import Kernels
 from refault.client.synchronous.questions import Questions
 from refault.client.synchronous.results import BatchResults
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class Client(Team, Kernels, Questions, BatchResults, Bundles):
+class Client(Team, Catalogue, Kernels, Questions, BatchResults, Bundles):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``

@@ -1,0 +1,31 @@
+"""The catalogue and its words, beyond one patch."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from refault.client import calls, catalogue_calls
+
+if TYPE_CHECKING:
+    from refault.client.catalogue_documents import GlossaryDocument
+
+AnswerT = TypeVar("AnswerT")
+
+
+class AsyncCatalogue(abc.ABC):
+    """Part of a client, which sends what is described here."""
+
+    @abc.abstractmethod
+    async def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
+        """Ask the service, and read its answer."""
+
+    async def get_glossary(
+        self, *, q: str | None = None, group: str | None = None
+    ) -> GlossaryDocument:
+        """What every counter, verdict, check and term means, or those in which ``q`` stands."""
+        return await self._send(catalogue_calls.get_glossary(q=q, group=group))
+
+    async def get_openapi(self) -> dict[str, Any]:
+        """The OpenAPI document of the service."""
+        return await self._send(calls.ask("GET", ("openapi.json",)))

@@ -1,0 +1,1 @@
+"""The glossary: every counter, verdict, check and term, in words."""
