@@ -14,6 +14,7 @@
        │   digest alone (variants, results) is everybody's, reached through a project's runs.
        │
        │   Documents beside results, and questions about runs, stand in ``db/models/documents.py``.
+       │   Comparisons of other services stand in ``db/models/bundles.py``.
        │   Kernels of users' own trees stand in ``db/models/kernels.py``.
        │   Who may see a project stands in ``db/models/accounts.py``.
        │
@@ -36,6 +37,7 @@ from db.models.accounts import (
 )
 from db.models.base import Base
 from db.models.batches import Batch, BatchColumn, BatchEvent, BatchTrace
+from db.models.bundles import ImportedBundle
 from db.models.documents import Document, Question
 from db.models.kernels import Kernel, KernelBuild, KernelPatch, Program, Tree
 from db.models.operations import Tally, Webhook, WebhookDelivery
@@ -61,6 +63,7 @@ __all__ = [
     "Document",
     "IdempotencyKey",
     "Identity",
+    "ImportedBundle",
     "Kernel",
     "KernelBuild",
     "KernelPatch",

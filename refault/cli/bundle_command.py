@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -139,6 +140,68 @@ def sign(
         written.flush()
         _append(file, layout.SIGNATURE, Path(written.name))
     print(f"{file}: signed; check it with: refault bundle verify {file} --signers FILE")
+
+
+@app.command("import")
+def import_bundle(
+    file: WithFile,
+    *,
+    as_json: AsJson = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
+) -> None:
+    """Import a bundle into a service, which checks all of it and shows its comparison.
+
+    Its results stay inside: they never count as results of that service, which says which of them
+    it has computed itself, and whether they are the same. Traces inside are uploaded.
+
+    Example: refault bundle import b-7k3f.zip
+    """
+    with _opened(file) as bundle, connect(url, token, timeout) as client:
+        manifest = bundle.manifest()
+        code = manifest.head.code
+        titles = {digest: name for name, digest, _, _ in manifest.traces()}
+        captures = [name for name in bundle.files if name.startswith(layout.CAPTURES)]
+        for name in captures:
+            if Path(name).stem not in titles:
+                raise BundleError(f"{name}: no trace of this bundle")
+        data = _without_captures(bundle, code) if captures else file.read_bytes()
+        for name in captures:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, Path(name).name)
+                with path.open("wb") as stream:
+                    stream.writelines(bundle.chunks(name))
+                client.upload_trace(path, name=titles[path.stem])
+        found = client.import_bundle(data)
+        detail = client.get_imported(found["id"])
+        page = f"{client.base_url}/bundles/{found['id']}"
+    if as_json:
+        print_json(found | {"matches": detail["matches"], "traces_uploaded": len(captures)})
+        return
+    matches = detail["matches"]
+    print(f"{found['title']}: {detail['verdict_title']} (exit code {found['exit_code']})")
+    print(
+        f"  {matches['equal']} results are the same there, {len(matches['different'])} differ, "
+        f"{matches['unknown']} were not computed there"
+    )
+    for cell in matches["different"]:
+        print(f"  DIFFERS: {cell}")
+    if captures:
+        print(f"  {len(captures)} traces uploaded")
+    print(page)
+    if matches["different"]:
+        raise typer.Exit(ExitCode.ANSWER_IS_NO)
+
+
+def _without_captures(bundle: Bundle, code: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name in bundle.files:
+            if not name.startswith(layout.CAPTURES):
+                entry = entry_of(f"{layout.folder_of(code)}/{name}")
+                archive.writestr(entry, bundle.read(name), compresslevel=6)
+    return stream.getvalue()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from services.api.audit.endpoints import router as audit
 from services.api.batches.endpoints import router as batches
 from services.api.blobs.download import router as blob_downloads
 from services.api.blobs.endpoints import router as blobs
+from services.api.bundles.endpoints import router as bundles
 from services.api.comparisons.endpoints import router as comparisons
 from services.api.deps import Resources
 from services.api.door import Access
@@ -66,6 +67,7 @@ _NOUNS = (
     runs,
     questions,
     comparisons,
+    bundles,
     thresholds,
     limits,
     webhooks,
@@ -85,6 +87,8 @@ UNKEYED = (
     # A lost upload is started again: it has no effect before its last byte.
     f"{ROOT}/uploads",
     f"{ROOT}/uploads/{{upload}}",
+    # The same file is one bundle, however often it is sent.
+    f"{ROOT}/bundles",
     f"{ROOT}/sessions",
     f"{ROOT}/sessions/oidc",
     f"{ROOT}/sessions/oidc/finish",

@@ -26,7 +26,9 @@ _PUBLIC_NOUNS = frozenset({"problems", "glossary"})
 # About the caller itself; the endpoints check more.
 _OWN = frozenset({"me", "sessions", "projects", "tokens"})
 _UPLOADED = frozenset({"traces", "blobs", "uploads"})
-_SUBMITTED = frozenset({"patch_sets", "batches", "runs", "comparisons", "shares", "questions"})
+_SUBMITTED = frozenset(
+    {"patch_sets", "batches", "bundles", "runs", "comparisons", "shares", "questions"}
+)
 _BUILT = frozenset({"kernels"})
 # What an ``upload`` token does without ``read``: upload traces, resume its own uploads, and delete
 # its own traces. All other writes answer with stored data, and so need ``read``.

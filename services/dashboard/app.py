@@ -25,6 +25,7 @@ from refault.errors import InvalidRequest, Refused, ServiceError
 from refault.glossary import anchor_of
 from services.dashboard import cells, formats, here
 from services.dashboard.actions import Actions
+from services.dashboard.bundles import BundlePages
 from services.dashboard.doors import Doors, to_login
 from services.dashboard.help import HelpPages
 from services.dashboard.issuer_door import IssuerDoor
@@ -63,6 +64,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/batches/{batch}/retry", actions.retry, methods=["POST"]),
             Route("/batches/{batch}/shares", actions.share, methods=["POST"]),
             Route("/batches/{batch}/shares/{share}/revoke", actions.revoke, methods=["POST"]),
+            *BundlePages(pages).routes(),
             Route("/traces/{trace}", pages.trace),
             Route("/help", helping.words),
             Route("/help/api", helping.api),

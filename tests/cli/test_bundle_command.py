@@ -151,3 +151,24 @@ class TestOfTheService:
         with zipfile.ZipFile(target) as archive:
             inside = archive.read(f"refault-{code}/captures/{digest}.rft")
         assert inside == file.read_bytes()
+        back = json.loads(there("bundle", "import", target, "--json").stdout)
+        assert back["traces_uploaded"] == 1
+        assert back["matches"] == {"equal": 1, "different": [], "unknown": 0}
+
+    def test_a_bundle_is_imported_and_told_what_is_known_of_it(self, there, file):
+        answer = there("bundle", "import", file)
+        document = json.loads(there("bundle", "import", file, "--json").stdout)
+
+        assert answer.returncode == 0, answer.stderr
+        assert "0 results are the same there, 0 differ, 10 were not computed there" in answer.stdout
+        assert answer.stdout.splitlines()[-1].endswith(f"/bundles/{document['id']}")
+
+    def test_a_file_inside_that_is_no_trace_of_it_is_not_uploaded(self, there, file):
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr(f"refault-b-7k3f/captures/{'0' * 64}.rft", b"x")
+
+        assert there("bundle", "verify", file).returncode == 1
+        answer = there("bundle", "import", file)
+
+        assert answer.returncode == 2
+        assert "no trace of this bundle" in answer.stderr

@@ -21,6 +21,7 @@ TABLES = {
     "documents",
     "idempotency_keys",
     "identities",
+    "imported_bundles",
     "kernel_builds",
     "kernel_patches",
     "kernels",

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import abc
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from refault.client import answers, bundle_calls, connection, downloads
+from refault.client import answers, bundle_calls, calls, connection, downloads
 from refault.client.synchronous import bodies
 from refault.client.waits import blocking
 
@@ -17,11 +17,19 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from refault.client.documents import Page
+
+AnswerT = TypeVar("AnswerT")
+
 
 class Bundles(abc.ABC):
     """Part of a client, which sends what is described here."""
 
     _http: httpx.Client
+
+    @abc.abstractmethod
+    def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
+        """Ask the service, and read its answer."""
 
     @abc.abstractmethod
     def _reaching(self) -> AbstractContextManager[None]:
@@ -55,3 +63,21 @@ class Bundles(abc.ABC):
             blocking(saving.finish)
         finally:
             saving.close()
+
+    def import_bundle(self, data: bytes) -> dict[str, Any]:
+        """Keep the comparison of another service, given the bytes of its bundle."""
+        return self._send(bundle_calls.import_bundle(data))
+
+    def list_bundles(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[dict[str, Any]]:
+        """One page of imported bundles, newest first."""
+        return self._send(bundle_calls.list_bundles(limit=limit, cursor=cursor))
+
+    def get_imported(self, bundle: str, *, trace: int | None = None) -> dict[str, Any]:
+        """An imported bundle with its comparison, or with that of one trace, counted from 1."""
+        return self._send(bundle_calls.get_imported(bundle, trace=trace))
+
+    def delete_bundle(self, bundle: str) -> None:
+        """Delete an imported bundle."""
+        self._send(bundle_calls.delete_bundle(bundle))

@@ -1,0 +1,1 @@
+"""Comparisons of other services, imported as bundles."""
