@@ -233,6 +233,46 @@ def extend_lease(opened, fence, *, lease_seconds=60, events_done=0):
     return leases.extend(opened, [fence], lease_seconds=lease_seconds, events_done=progress)
 
 
+def make_timeline(*, trace="boot", marks=(), missing=(), **series) -> Timeline:
+    """A timeline counted in events, which are the places of all its kinds."""
+    places = {"events": series["events"], "instructions": series["events"]}
+    return Timeline(
+        trace_digest=digest_of(trace),
+        variant_digest=digest_of("variant"),
+        simulator_digest=digest_of("simulator"),
+        engine="shadow",
+        unit="events",
+        interval=1,
+        series=places | {"operations": series["events"]} | series,
+        marks=marks,
+        mark_count=len(marks),
+        missing=dict(missing),
+    )
+
+
+def make_run_attribution(causes, **given) -> Attribution:
+    """An attribution by cause alone; its totals are the sums."""
+    totals: dict[str, int] = {}
+    for counters in causes.values():
+        for name, count in counters.items():
+            totals[name] = totals.get(name, 0) + count
+    fields = {
+        "trace_digest": digest_of("boot"),
+        "variant_digest": digest_of("variant"),
+        "simulator_digest": digest_of("simulator"),
+        "engine": "shadow",
+        "totals": totals,
+        "views": {"cause": tuple(Part(name, counts) for name, counts in causes.items())},
+        "tables": (),
+        "table_count": 0,
+        "direct": None,
+        "other_tables": None,
+        "memory": None,
+        "missing": {},
+    }
+    return Attribution(**fields | given)
+
+
 def make_run_documents(trace_digest, variant_digest, simulator_digest):
     """A timeline and an attribution of one run, as a worker records them: keys and bytes."""
     names = {

@@ -70,6 +70,17 @@ def reports(
     return {cell: found[digest] for cell, digest in digests.items() if digest in found}
 
 
+def question_of(
+    session: Session, batch: Batch, trace: TraceName, variant_digest: str
+) -> Question | None:
+    """The question that asks for the audit of one cell; None where there is none."""
+    digest = digests_of(batch, [trace]).get((trace.id, variant_digest))
+    if digest is None:
+        return None
+    query = sa.select(Question).where(Question.document_digest == digest)
+    return session.scalars(query).one_or_none()
+
+
 def progress(session: Session, batch: Batch, traces: Iterable[TraceName]) -> Progress | None:
     """How far the audits of a batch are; None if it is not audited.
 

@@ -27,6 +27,19 @@ def simulator_of(session: Session, run: Run) -> str:
     return session.get_one(Batch, run.batch_id).simulator_of(run.variant.engine)
 
 
+def of_cell(
+    session: Session, batch_id: uuid.UUID, trace_id: uuid.UUID, variant_digest: str
+) -> uuid.UUID | None:
+    """The id of a batch's run of a trace under a variant; None if there is none."""
+    return session.scalar(
+        sa.select(Run.id).where(
+            Run.batch_id == batch_id,
+            Run.trace_id == trace_id,
+            Run.variant_digest == variant_digest,
+        )
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Filter:
     """Which runs of a batch are wanted; None or empty excludes nothing."""

@@ -29,6 +29,7 @@ from refault.client.documents import (
     ShareDocument,
     TraceDocument,
 )
+from refault.client.run_documents import RunDetailDocument
 from refault.errors import InvalidRequest
 from refault.printable import first_unprintable, name_of, printable
 
@@ -225,9 +226,9 @@ def watch_batch(batch: str, *, last_event_id: str) -> Call[str]:
     return Call("GET", _path("batches", batch, "events"), answers.text, headers=headers)
 
 
-def get_run(run: str) -> Call[RunDocument]:
+def get_run(run: str) -> Call[RunDetailDocument]:
     """One run with its result, by id."""
-    return Call("GET", _path("runs", run), answers.document, shape=RunDocument)
+    return Call("GET", _path("runs", run), answers.document, shape=RunDetailDocument)
 
 
 def list_problems() -> Call[Page[ProblemTypeDocument]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from refault.client import calls
 from refault.client.calls import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class TimelineDocument(TypedDict):
@@ -14,6 +17,22 @@ class TimelineDocument(TypedDict):
     key: str
     digest: str
     timeline: dict[str, Any]
+
+
+class TimelinesDocument(TypedDict):
+    """Runs of one trace over the same slices of the guest's time."""
+
+    runs: list[str]
+    labels: list[str]
+    view: str
+    unit: str
+    ends: list[int]
+    counters: list[str]
+    available: list[str]
+    values: dict[str, list[list[int | None]]]
+    marks: list[dict[str, Any]]
+    mark_count: int
+    missing: dict[str, str]
 
 
 class AttributionDocument(TypedDict):
@@ -27,6 +46,19 @@ class AttributionDocument(TypedDict):
 def get_timeline(run: str) -> Call[TimelineDocument]:
     """The timeline of a run, by its id."""
     return calls.ask("GET", ("runs", run, "timeline"), shape=TimelineDocument)
+
+
+def get_timelines(
+    run: str,
+    beside: Sequence[str] = (),
+    *,
+    counters: Sequence[str] = (),
+    view: str | None = None,
+    slices: int | None = None,
+) -> Call[TimelinesDocument]:
+    """The timelines of a run and of others of its trace, over the same slices."""
+    query = {"beside": list(beside), "counter": list(counters), "view": view, "slices": slices}
+    return calls.ask("GET", ("runs", run, "timeline.json"), query=query, shape=TimelinesDocument)
 
 
 def get_attribution(run: str) -> Call[AttributionDocument]:

@@ -33,6 +33,7 @@ from services.dashboard.kernels import KernelPages
 from services.dashboard.lists import ListPages
 from services.dashboard.pages import Pages
 from services.dashboard.questions import QuestionPages
+from services.dashboard.runs import RunPages
 
 FOLDER = Path(__file__).parent
 POLICY = (
@@ -76,6 +77,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/questions", questions.ask, methods=["POST"]),
             Route("/questions/new", questions.new),
             Route("/questions/{question}", questions.one),
+            *RunPages(pages).routes(),
             Route("/problems/{name}", pages.problem),
             Route("/login", doors.login, methods=["GET", "POST"]),
             Route("/login/oidc", issuer.leave),

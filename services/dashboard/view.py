@@ -221,6 +221,8 @@ def _trace(
         "columns": [
             {
                 "label": column["label"],
+                "run": f"/batches/{batch['code']}/cell?"
+                + urlencode({"trace": trace["digest"], "variant": column["variant_digest"]}),
                 "golden_name": column["golden_name"],
                 **_engine(column["engine"], column["variant_names"][0], batch),
                 "verdict": verdict,

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from refault.client.documents import Page, RunDocument
-    from refault.client.profile_calls import AttributionDocument, TimelineDocument
+    from refault.client.profile_calls import (
+        AttributionDocument,
+        TimelineDocument,
+        TimelinesDocument,
+    )
+    from refault.client.run_documents import RunDetailDocument
 
 AnswerT = TypeVar("AnswerT")
 
@@ -39,13 +44,28 @@ class AsyncBatchResults(abc.ABC):
         )
         return await self._send(call)
 
-    async def get_run(self, run: str) -> RunDocument:
+    async def get_run(self, run: str) -> RunDetailDocument:
         """One run with its result."""
         return await self._send(calls.get_run(run))
 
     async def get_timeline(self, run: str) -> TimelineDocument:
         """How a run's counters went over the guest's time: ``refault.timeline.Timeline``."""
         return await self._send(profile_calls.get_timeline(run))
+
+    async def get_timelines(
+        self,
+        run: str,
+        beside: Sequence[str] = (),
+        *,
+        counters: Sequence[str] = (),
+        view: str | None = None,
+        slices: int | None = None,
+    ) -> TimelinesDocument:
+        """The timelines of a run and of others of its trace, over the same slices of its time."""
+        call = profile_calls.get_timelines(
+            run, beside, counters=counters, view=view, slices=slices
+        )
+        return await self._send(call)
 
     async def get_attribution(self, run: str) -> AttributionDocument:
         """What a run's counters came from: ``refault.attribution.Attribution``."""

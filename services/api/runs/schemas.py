@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from refault.compare.timelines import View
 from services.api.patch_sets.schemas import Variant
 from services.api.schemas import Digest, Document, Time
 
@@ -28,9 +29,32 @@ class RunSummary(Document):
     finished_at: Time | None
 
 
-class RunDetail(RunSummary):
-    """One run with its result."""
+class RunAudit(Document):
+    """The audit that the run's batch asked for."""
 
+    level: str
+    state: str = Field(description="queued, running, done or failed, as of a question")
+    error: str | None
+    report: dict[str, Any] | None = Field(
+        description="As `refault audit --json` has it; null until it is done"
+    )
+
+
+class RunDetail(RunSummary):
+    """One run with its result, and how it came by it."""
+
+    batch_code: str
+    trace_name: str
+    labels: list[str] = Field(description="The columns of its batch that are of its variant")
+    base_id: uuid.UUID | None = Field(
+        description="The run of the same trace under the batch's base; null if this is it"
+    )
+    worker: str | None = Field(description="Who computed the result; null: no longer known")
+    attempt: int | None = Field(description="Of its shard; null where the result was known")
+    started_at: Time | None = Field(description="When that attempt began")
+    computed_at: Time | None = Field(description="When the result was first stored")
+    crash: str | None = Field(description="Of the simulator: the exception and where")
+    audit: RunAudit | None = Field(description="Null where the batch is not audited")
     simulator_digest: Digest = Field(description="The version of the variant's engine")
     is_stale: bool = Field(description="The workers run another version of that engine now")
     result: dict[str, Any] | None = Field(description="Counters, semantics, findings, digests")
@@ -40,6 +64,24 @@ class RunDetail(RunSummary):
     integrity_alarm: dict[str, Any] | None = Field(
         description="Set when the same digests once gave other bytes: do not trust its numbers"
     )
+
+
+class TimelinesBeside(Document):
+    """Runs of one trace over the same slices of the guest's time."""
+
+    runs: list[uuid.UUID]
+    labels: list[str] = Field(description="What the batch calls each run's column")
+    view: View
+    unit: str = Field(description="instructions or events: what `ends` and marks are counted in")
+    ends: list[int] = Field(description="Where each slice ends")
+    counters: list[str]
+    available: list[str] = Field(description="Every counter that all of the runs have")
+    values: dict[str, list[list[int | None]]] = Field(
+        description="By counter, then by run, then by slice; null: the run had ended before"
+    )
+    marks: list[dict[str, Any]] = Field(description="number, name, events, instructions")
+    mark_count: int
+    missing: dict[str, str] = Field(description="What an engine does not yield, and why")
 
 
 class RunTimeline(Document):

@@ -13,6 +13,7 @@ from refault.documents import DocumentKey
 from refault.errors import NotFound
 from refault.lineage import names_of
 from refault.timeline import timeline_key
+from services.api.runs.place import place_of
 from services.api.runs.schemas import RunAttribution, RunDetail, RunSummary, RunTimeline
 
 
@@ -26,13 +27,19 @@ def summaries_of(session: Session, rows: Sequence[Run]) -> list[RunSummary]:
 
 
 def detail_of(session: Session, run: Run) -> RunDetail:
-    """A run with its result."""
+    """A run with its result, its place in its batch, and how it came by the result."""
     result = run.result
     alarm = result and result.integrity_alarm
     simulator_digest = runs.simulator_of(session, run)
     return RunDetail.model_validate(
         _fields(run)
+        | place_of(session, run)
         | {
+            "worker": result and result.worker,
+            "attempt": run.shard and run.shard.attempt,
+            "started_at": run.shard and run.shard.started_at,
+            "computed_at": result and result.created_at,
+            "crash": result and result.crash,
             "has_integrity_alarm": alarm is not None,
             "simulator_digest": simulator_digest,
             "is_stale": simulators.is_stale(
