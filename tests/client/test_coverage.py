@@ -48,6 +48,7 @@ CALLS = {
     "cancel_batch": lambda _: (("b-1",), {}),
     "get_run": lambda _: (("r",), {}),
     "get_timeline": lambda _: (("r",), {}),
+    "get_timelines": lambda _: (("r",), {"beside": ["s"]}),
     "get_attribution": lambda _: (("r",), {}),
     "ask": lambda _: ((Question(Level()), "t", "base"), {}),
     "get_question": lambda _: (("q",), {}),
