@@ -7,7 +7,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -162,11 +162,42 @@ def siblings(session: Session, rows: Sequence[PatchSet]) -> dict[uuid.UUID, Sequ
     }
 
 
+class Filter(NamedTuple):
+    """Which patch sets a list is asked for; None asks for all."""
+
+    q: str | None = None
+    patch: str | None = None
+    base: str | None = None
+    series: str | None = None
+
+
+EVERY = Filter()
+
+
 def list_page(
-    session: Session, *, after: uuid.UUID | None = None, limit: int = PAGE_SIZE
+    session: Session,
+    *,
+    after: uuid.UUID | None = None,
+    limit: int = PAGE_SIZE,
+    wanted: Filter = EVERY,
 ) -> Page[PatchSet]:
-    """Patch sets, newest first."""
-    return newest_first(session, sa.select(PatchSet), PatchSet.id, after=after, limit=limit)
+    """The wanted patch sets, newest first."""
+    query = sa.select(PatchSet)
+    if wanted.q is not None:
+        query = query.where(
+            sa.or_(
+                PatchSet.name.icontains(wanted.q, autoescape=True),
+                PatchSet.series.icontains(wanted.q, autoescape=True),
+            )
+        )
+    if wanted.patch is not None:
+        having = sa.select(PatchSetPatch.patch_set_id).where(PatchSetPatch.patch_id == wanted.patch)
+        query = query.where(PatchSet.id.in_(having))
+    if wanted.base is not None:
+        query = query.where(PatchSet.base == wanted.base)
+    if wanted.series is not None:
+        query = query.where(PatchSet.series == wanted.series)
+    return newest_first(session, query, PatchSet.id, after=after, limit=limit)
 
 
 def to_catalogue(row: PatchSet) -> catalogue.PatchSet:

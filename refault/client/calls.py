@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from refault.client import answers
 from refault.client.documents import (
-    BaseDocument,
     BatchDocument,
     BatchSummaryDocument,
     ComparisonPageDocument,
@@ -19,9 +18,6 @@ from refault.client.documents import (
     HealthDocument,
     MeDocument,
     Page,
-    ParametersDocument,
-    PatchDocument,
-    PatchSetDocument,
     ProblemTypeDocument,
     ReadinessDocument,
     RunDocument,
@@ -90,47 +86,6 @@ def list_traces(
 def get_trace(trace: str) -> Call[TraceDocument]:
     """One trace by id or digest."""
     return Call("GET", _path("traces", trace), answers.document, shape=TraceDocument)
-
-
-def list_patches() -> Call[Page[PatchDocument]]:
-    """The whole catalogue."""
-    return Call("GET", _path("patches"), answers.document, shape=Page[PatchDocument])
-
-
-def get_patch(patch: str) -> Call[PatchDocument]:
-    """One patch by id."""
-    return Call("GET", _path("patches", patch), answers.document, shape=PatchDocument)
-
-
-def list_bases() -> Call[Page[BaseDocument]]:
-    """Every base of the catalogue."""
-    return Call("GET", _path("bases"), answers.document, shape=Page[BaseDocument])
-
-
-def create_patch_set(
-    name: str, base: str, patches: Sequence[str], parameters: ParametersDocument | None = None
-) -> Call[PatchSetDocument]:
-    """A new patch set; the same content under the same name is the same patch set."""
-    body = {"name": name, "base": base, "patches": list(patches), "parameters": parameters or {}}
-    return Call("POST", _path("patch_sets"), answers.document, shape=PatchSetDocument, body=body)
-
-
-def list_patch_sets(
-    *, limit: int | None = None, cursor: str | None = None
-) -> Call[Page[PatchSetDocument]]:
-    """One page of patch sets, newest first."""
-    return Call(
-        "GET",
-        _path("patch_sets"),
-        answers.document,
-        shape=Page[PatchSetDocument],
-        query=_query(limit=limit, cursor=cursor),
-    )
-
-
-def get_patch_set(patch_set: str) -> Call[PatchSetDocument]:
-    """One patch set by id."""
-    return Call("GET", _path("patch_sets", patch_set), answers.document, shape=PatchSetDocument)
 
 
 def submit_batch(

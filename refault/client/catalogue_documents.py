@@ -30,3 +30,30 @@ class GlossaryDocument(TypedDict):
 
     groups: list[GroupDocument]
     items: list[EntryDocument]
+
+
+class UsedColumnDocument(TypedDict):
+    """A column with a patch or of a patch set; ``worst`` is the worst of its verdicts."""
+
+    label: str
+    patch_set: str
+    patch_set_name: str
+    patches: list[str]
+    verdicts: dict[str, int]
+    worst: str | None
+    trace_name: str | None
+    reason: str | None
+
+
+class UseDocument(TypedDict):
+    """A batch, and its columns with a patch or of a patch set."""
+
+    code: str
+    state: str
+    plan: str
+    created_at: str
+    is_stale: bool
+    is_judged: bool
+    trace_names: list[str]
+    trace_count: int
+    columns: list[UsedColumnDocument]

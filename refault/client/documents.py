@@ -67,6 +67,18 @@ class PatchDocument(TypedDict):
     subjects: list[str]
     diff_ids: list[str]
     golden_names: list[str]
+    # Not from services of before.
+    files: NotRequired[list[str]]
+    diffstat: NotRequired[dict[str, int] | None]
+    is_merged: NotRequired[bool]
+    changes: NotRequired[list[dict[str, Any]]]
+    applies_to: NotRequired[list[str]]
+    forms: NotRequired[list[dict[str, Any]]]
+    conflicts: NotRequired[list[dict[str, Any]]]
+    needed_by: NotRequired[list[str]]
+    text: NotRequired[str | None]
+    held_against: NotRequired[str | None]
+    thread: NotRequired[dict[str, Any] | None]
 
 
 class BaseDocument(TypedDict):
@@ -112,6 +124,9 @@ class PatchSetDocument(TypedDict):
     patches: list[str]
     parameters: ParametersDocument
     variant: VariantDocument
+    series: NotRequired[str | None]
+    version: NotRequired[int | None]
+    siblings: NotRequired[list[dict[str, Any]]]
     created_at: str
 
 

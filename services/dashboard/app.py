@@ -32,6 +32,8 @@ from services.dashboard.issuer_door import IssuerDoor
 from services.dashboard.kernels import KernelPages
 from services.dashboard.lists import ListPages
 from services.dashboard.pages import Pages
+from services.dashboard.patch_sets import PatchSetPages
+from services.dashboard.patches import PatchPages
 from services.dashboard.questions import QuestionPages
 from services.dashboard.runs import RunPages
 
@@ -73,6 +75,8 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/kernels/{kernel}", kernels.one),
             Route("/kernels/{kernel}/parts", kernels.parts),
             Route("/kernels/{kernel}/delete", kernels.delete, methods=["POST"]),
+            *PatchSetPages(pages).routes(),
+            *PatchPages(pages).routes(),
             Route("/questions", questions.list, methods=["GET"]),
             Route("/questions", questions.ask, methods=["POST"]),
             Route("/questions/new", questions.new),

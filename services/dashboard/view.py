@@ -113,6 +113,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
                 "golden_name": column["variant"]["golden_name"],
                 **_engine(column["variant"]["engine"], column["variant"]["name"], batch),
                 "digest": column["variant"]["digest"],
+                "patch_set": column["patch_set_id"],
                 "kernel": _kernel_of(bases[column["patch_set_id"]]),
                 "href": f"?base={index}" + (f"&trace={place.trace}" if place.trace else ""),
             }

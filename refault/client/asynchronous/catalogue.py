@@ -1,4 +1,4 @@
-"""The catalogue and its words, beyond one patch."""
+"""The catalogue, patch sets of it, where they were run, and the words of results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from refault.client import calls, catalogue_calls
 
 if TYPE_CHECKING:
-    from refault.client.catalogue_documents import GlossaryDocument
+    from collections.abc import Sequence
+
+    from refault.client.catalogue_documents import GlossaryDocument, UseDocument
+    from refault.client.documents import (
+        BaseDocument,
+        Page,
+        ParametersDocument,
+        PatchDocument,
+        PatchSetDocument,
+    )
 
 AnswerT = TypeVar("AnswerT")
 
@@ -19,6 +28,80 @@ class AsyncCatalogue(abc.ABC):
     @abc.abstractmethod
     async def _send(self, call: calls.Call[AnswerT]) -> AnswerT:
         """Ask the service, and read its answer."""
+
+    async def list_patches(
+        self,
+        *,
+        q: str | None = None,
+        author: str | None = None,
+        base: str | None = None,
+        form_of: str | None = None,
+        merged: bool | None = None,
+    ) -> Page[PatchDocument]:
+        """The patch catalogue, or the patches for which every condition holds.
+
+        ``q`` is part of any text, ``base`` one that the patch applies to, ``form_of`` a patch of
+        which it is, or is another form.
+        """
+        return await self._send(
+            catalogue_calls.list_patches(
+                q=q, author=author, base=base, form_of=form_of, merged=merged
+            )
+        )
+
+    async def get_patch(self, patch: str) -> PatchDocument:
+        """One patch by id."""
+        return await self._send(catalogue_calls.get_patch(patch))
+
+    async def list_bases(self) -> Page[BaseDocument]:
+        """Every base of the catalogue."""
+        return await self._send(catalogue_calls.list_bases())
+
+    async def create_patch_set(
+        self,
+        name: str,
+        *,
+        base: str,
+        patches: Sequence[str],
+        parameters: ParametersDocument | None = None,
+    ) -> PatchSetDocument:
+        """A patch set; the one that is there if its content is."""
+        return await self._send(catalogue_calls.create_patch_set(name, base, patches, parameters))
+
+    async def list_patch_sets(
+        self,
+        *,
+        q: str | None = None,
+        patch: str | None = None,
+        base: str | None = None,
+        series: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[PatchSetDocument]:
+        """One page of patch sets, newest first, or of those for which every condition holds."""
+        return await self._send(
+            catalogue_calls.list_patch_sets(
+                q=q, patch=patch, base=base, series=series, limit=limit, cursor=cursor
+            )
+        )
+
+    async def get_patch_set(self, patch_set: str) -> PatchSetDocument:
+        """One patch set by id."""
+        return await self._send(catalogue_calls.get_patch_set(patch_set))
+
+    async def list_batches_of_patch(
+        self, patch: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[UseDocument]:
+        """One page of the project's batches with a column that contains a patch."""
+        call = catalogue_calls.list_batches_of("patches", patch, limit=limit, cursor=cursor)
+        return await self._send(call)
+
+    async def list_batches_of_patch_set(
+        self, patch_set: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[UseDocument]:
+        """One page of the batches with a column of a patch set, or of a prefix of it."""
+        call = catalogue_calls.list_batches_of("patch_sets", patch_set, limit=limit, cursor=cursor)
+        return await self._send(call)
 
     async def get_glossary(
         self, *, q: str | None = None, group: str | None = None

@@ -17,13 +17,9 @@ from refault.client.asynchronous.questions import AsyncQuestions
 from refault.client.asynchronous.results import AsyncBatchResults
 from refault.client.asynchronous.team import AsyncTeam
 from refault.client.documents import (
-    BaseDocument,
     BatchDocument,
     BatchEvent,
     Page,
-    ParametersDocument,
-    PatchDocument,
-    PatchSetDocument,
     TraceDocument,
     Upload,
 )
@@ -204,39 +200,6 @@ class AsyncServiceClient(
     async def get_trace(self, trace: str) -> TraceDocument:
         """One trace by id or digest."""
         return await self._send(calls.get_trace(trace))
-
-    async def list_patches(self) -> Page[PatchDocument]:
-        """The whole patch catalogue."""
-        return await self._send(calls.list_patches())
-
-    async def get_patch(self, patch: str) -> PatchDocument:
-        """One patch by id."""
-        return await self._send(calls.get_patch(patch))
-
-    async def list_bases(self) -> Page[BaseDocument]:
-        """Every base of the catalogue."""
-        return await self._send(calls.list_bases())
-
-    async def create_patch_set(
-        self,
-        name: str,
-        *,
-        base: str,
-        patches: Sequence[str],
-        parameters: ParametersDocument | None = None,
-    ) -> PatchSetDocument:
-        """A patch set; the one that is there if its content is."""
-        return await self._send(calls.create_patch_set(name, base, patches, parameters))
-
-    async def list_patch_sets(
-        self, *, limit: int | None = None, cursor: str | None = None
-    ) -> Page[PatchSetDocument]:
-        """One page of patch sets, newest first."""
-        return await self._send(calls.list_patch_sets(limit=limit, cursor=cursor))
-
-    async def get_patch_set(self, patch_set: str) -> PatchSetDocument:
-        """One patch set by id."""
-        return await self._send(calls.get_patch_set(patch_set))
 
     async def submit_batch(
         self,

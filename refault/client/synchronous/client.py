@@ -11,13 +11,9 @@ import httpx
 
 from refault.client import answers, calls, connection, downloads, resumable, uploads
 from refault.client.documents import (
-    BaseDocument,
     BatchDocument,
     BatchEvent,
     Page,
-    ParametersDocument,
-    PatchDocument,
-    PatchSetDocument,
     TraceDocument,
     Upload,
 )
@@ -203,39 +199,6 @@ class Client(Team, Catalogue, Kernels, Questions, BatchResults, Bundles):
     def get_trace(self, trace: str) -> TraceDocument:
         """One trace by id or digest."""
         return self._send(calls.get_trace(trace))
-
-    def list_patches(self) -> Page[PatchDocument]:
-        """The whole patch catalogue."""
-        return self._send(calls.list_patches())
-
-    def get_patch(self, patch: str) -> PatchDocument:
-        """One patch by id."""
-        return self._send(calls.get_patch(patch))
-
-    def list_bases(self) -> Page[BaseDocument]:
-        """Every base of the catalogue."""
-        return self._send(calls.list_bases())
-
-    def create_patch_set(
-        self,
-        name: str,
-        *,
-        base: str,
-        patches: Sequence[str],
-        parameters: ParametersDocument | None = None,
-    ) -> PatchSetDocument:
-        """A patch set; the one that is there if its content is."""
-        return self._send(calls.create_patch_set(name, base, patches, parameters))
-
-    def list_patch_sets(
-        self, *, limit: int | None = None, cursor: str | None = None
-    ) -> Page[PatchSetDocument]:
-        """One page of patch sets, newest first."""
-        return self._send(calls.list_patch_sets(limit=limit, cursor=cursor))
-
-    def get_patch_set(self, patch_set: str) -> PatchSetDocument:
-        """One patch set by id."""
-        return self._send(calls.get_patch_set(patch_set))
 
     def submit_batch(
         self,

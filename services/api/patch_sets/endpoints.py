@@ -6,13 +6,14 @@ from typing import Annotated
 import anyio
 from fastapi import APIRouter, Query, Request, Response
 
-from db.repositories import patch_sets
+from db.repositories import patch_sets, uses
 from services.api.deps import FOREVER, REVALIDATE, WithPage, WithResources, unchanged
 from services.api.idempotency import OnceRoute
 from services.api.patch_sets import mails, service
 from services.api.patch_sets.mails import MailReading
 from services.api.patch_sets.schemas import PatchSet, PatchSetBody
 from services.api.patch_sets.service import document_of, documents_of
+from services.api.patches.uses import USES_MAX, Use, of_patch_set, uses_of
 from services.api.responses import problems
 from services.api.schemas import Page
 
@@ -99,10 +100,25 @@ async def read_patch_set_from_mail(
 
 
 @router.get("/patch_sets", responses=problems(422))
-def list_patch_sets(resources: WithResources, page: WithPage) -> Page[PatchSet]:
-    """List patch sets, newest first."""
+def list_patch_sets(
+    resources: WithResources,
+    page: WithPage,
+    q: Annotated[
+        str | None,
+        Query(min_length=1, max_length=200, description="Part of its name or its series'"),
+    ] = None,
+    patch: Annotated[
+        str | None, Query(max_length=100, description="Those with this patch of the catalogue")
+    ] = None,
+    base: Annotated[str | None, Query(max_length=200, description="Those on this base")] = None,
+    series: Annotated[
+        str | None, Query(max_length=200, description="The versions of this series")
+    ] = None,
+) -> Page[PatchSet]:
+    """List patch sets, newest first, or those for which every condition holds."""
+    wanted = patch_sets.Filter(q, patch, base, series)
     with resources.transaction() as session:
-        found = patch_sets.list_page(session, after=page.cursor, limit=page.limit)
+        found = patch_sets.list_page(session, after=page.cursor, limit=page.limit, wanted=wanted)
         items = documents_of(session, found.rows)
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
 
@@ -119,3 +135,20 @@ def get_patch_set(
     tag = f"{found.id}-{len(found.siblings)}-{newest}"
     keep = FOREVER if found.series is None else REVALIDATE
     return unchanged(request, response, tag, keep=keep) or found
+
+
+@router.get("/patch_sets/{patch_set}/batches", responses=problems(404, 422))
+def list_batches_of_patch_set(
+    resources: WithResources, page: WithPage, patch_set: uuid.UUID
+) -> Page[Use]:
+    """List the batches with a column of the patch set, or of a prefix of it, newest first.
+
+    At most 20 at once, each with the verdicts of those columns.
+    """
+    with resources.transaction() as session:
+        patch_sets.get(session, patch_set)
+        found = uses.batches_with_patch_set(
+            session, patch_set, after=page.cursor, limit=min(page.limit, USES_MAX)
+        )
+        items = uses_of(session, found.rows, of_patch_set(patch_set))
+    return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))

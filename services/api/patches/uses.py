@@ -1,0 +1,139 @@
+"""Where a patch or a patch set was run in this project, and what it did there."""
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from db.models import Batch, BatchColumn, PatchSet
+from db.repositories import comparisons, patch_sets, simulators, uses
+from refault.compare import JudgedTrace, Verdict
+from services.api.comparisons.judging import Judged, judged, threshold_of
+from services.api.schemas import Document, Time
+
+USES_MAX = 20
+"""Batches of one answer: each one is judged for it."""
+CELLS_MAX = 5_000
+"""Cells of a batch beyond which it is not judged here, but on its own page."""
+
+
+class UsedColumn(Document):
+    """A column with the patch or the patch set, and its verdicts."""
+
+    label: str
+    patch_set: uuid.UUID
+    patch_set_name: str
+    patches: list[str]
+    verdicts: dict[str, int] = Field(
+        description="By verdict against the batch's first column: on how many traces"
+    )
+    worst: str | None = Field(description="The worst of them")
+    trace_name: str | None = Field(description="The first trace with that one")
+    reason: str | None = Field(description="Why, on that trace")
+
+
+class Use(Document):
+    """A batch, and its columns with the patch or the patch set."""
+
+    code: str
+    state: str
+    plan: str
+    created_at: Time
+    is_stale: bool
+    is_judged: bool = Field(
+        description=f"False where it has more than {CELLS_MAX} cells: its own page judges it"
+    )
+    trace_names: list[str] = Field(description="The first five traces")
+    trace_count: int
+    columns: list[UsedColumn]
+
+
+Wanted = Callable[[PatchSet, tuple[str, ...]], bool]
+
+
+def with_patch(patch_id: str) -> Wanted:
+    """Whether a column has this patch."""
+    return lambda _, patches: patch_id in patches
+
+
+def of_patch_set(patch_set_id: uuid.UUID) -> Wanted:
+    """Whether a column is of this patch set."""
+    return lambda patch_set, _: patch_set.id == patch_set_id
+
+
+def uses_of(session: Session, batches: Sequence[Batch], is_wanted: Wanted) -> list[Use]:
+    """What the wanted columns of each batch came to."""
+    if not batches:
+        # Before the first worker has come, there is no simulator to be older than.
+        return []
+    present = simulators.current(session)
+    found = []
+    for batch in batches:
+        columns = _columns(session, batch, is_wanted)
+        # An ablation without the patch in every column left is no use of it.
+        if columns:
+            is_stale = simulators.is_stale(batch.simulators, present)
+            found.append(_use(session, batch, columns, is_stale=is_stale))
+    return found
+
+
+_Column = tuple[BatchColumn, PatchSet, tuple[str, ...]]
+
+
+def _columns(session: Session, batch: Batch, is_wanted: Wanted) -> list[_Column]:
+    ids = [column.patch_set_id for column in batch.columns]
+    sets = {row.id: row for row in patch_sets.get_many(session, ids)}
+    found = []
+    for column in batch.columns:
+        patch_set = sets[column.patch_set_id]
+        patches = uses.patches_of(batch, column, patch_set)
+        if is_wanted(patch_set, patches):
+            found.append((column, patch_set, patches))
+    return found
+
+
+def _use(session: Session, batch: Batch, columns: list[_Column], *, is_stale: bool) -> Use:
+    traces = comparisons.traces_of(session, batch.id)
+    is_judged = batch.run_count <= CELLS_MAX
+    found = judged(session, batch, traces, threshold_of(session)) if is_judged else None
+    return Use(
+        code=batch.code,
+        state=batch.state,
+        plan=batch.plan,
+        created_at=batch.created_at,
+        is_stale=is_stale,
+        is_judged=is_judged,
+        trace_names=[trace.name for trace in traces[:5]],
+        trace_count=len(traces),
+        columns=[_used(column, found) for column in columns],
+    )
+
+
+def _used(entry: _Column, found: Judged | None) -> UsedColumn:
+    column, patch_set, patches = entry
+    verdicts: Counter[Verdict] = Counter()
+    worst: tuple[Verdict, JudgedTrace, int] | None = None
+    if found is not None:
+        digests = [group.variant_digest for group in found.groups]
+        place = digests.index(column.variant_digest)
+        for trace in found.traces:
+            verdict = trace.reason(place).verdict
+            verdicts[verdict] += 1
+            if worst is None or verdict.rank < worst[0].rank:
+                worst = verdict, trace, place
+    reason = None if worst is None else worst[1].reason(worst[2])
+    return UsedColumn(
+        label=column.label,
+        patch_set=patch_set.id,
+        patch_set_name=patch_set.name,
+        patches=list(patches),
+        verdicts={
+            verdict.value: count
+            for verdict, count in sorted(verdicts.items(), key=lambda each: each[0].rank)
+        },
+        worst=None if reason is None else reason.verdict.value,
+        trace_name=None if reason is None else reason.trace_name,
+        reason=None if reason is None else reason.text or None,
+    )
