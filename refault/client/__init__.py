@@ -1,8 +1,8 @@
 """The HTTP client of the service, synchronous and asynchronous."""
 
 from refault.client.async_client import AsyncClient
+from refault.client.catalogue_documents import BaseDocument, PatchDocument
 from refault.client.documents import (
-    BaseDocument,
     BatchDocument,
     BatchEvent,
     EstimateDocument,
@@ -14,7 +14,6 @@ from refault.client.documents import (
     MeDocument,
     Page,
     ParametersDocument,
-    PatchDocument,
     PatchSetDocument,
     ProblemTypeDocument,
     ProgressDocument,

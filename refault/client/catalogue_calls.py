@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from refault.client import calls
-from refault.client.catalogue_documents import GlossaryDocument, UseDocument
-from refault.client.documents import (
+from refault.client.catalogue_documents import (
     BaseDocument,
+    GlossaryDocument,
+    PatchDocument,
+    UseDocument,
+)
+from refault.client.documents import (
     Page,
     ParametersDocument,
-    PatchDocument,
     PatchSetDocument,
 )
 

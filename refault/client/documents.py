@@ -44,54 +44,6 @@ class TraceDocument(TypedDict):
     header: NotRequired[dict[str, Any]]
 
 
-class PatchDocument(TypedDict):
-    """One patch of the catalogue."""
-
-    id: str
-    title: str
-    author: str
-    date: str
-    summary: str
-    claim: str
-    objection: str
-    fate: str
-    knobs: dict[str, Any]
-    requires: list[str]
-    source: str
-    short: str
-    form_of: str | None
-    reconstruction: str
-    merged_in: dict[str, str]
-    not_on: dict[str, str]
-    layout: dict[str, Any] | None
-    subjects: list[str]
-    diff_ids: list[str]
-    golden_names: list[str]
-    # Not from services of before.
-    files: NotRequired[list[str]]
-    diffstat: NotRequired[dict[str, int] | None]
-    is_merged: NotRequired[bool]
-    changes: NotRequired[list[dict[str, Any]]]
-    applies_to: NotRequired[list[str]]
-    forms: NotRequired[list[dict[str, Any]]]
-    conflicts: NotRequired[list[dict[str, Any]]]
-    needed_by: NotRequired[list[str]]
-    text: NotRequired[str | None]
-    held_against: NotRequired[str | None]
-    thread: NotRequired[dict[str, Any] | None]
-
-
-class BaseDocument(TypedDict):
-    """One base of the catalogue: the code a patch set is applied to."""
-
-    id: str
-    title: str
-    date: str
-    commit: str
-    knobs: dict[str, Any]
-    engine: str
-
-
 class ParametersDocument(TypedDict, total=False):
     """What belongs to the variant besides its patches."""
 

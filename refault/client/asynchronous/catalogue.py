@@ -10,12 +10,15 @@ from refault.client import calls, catalogue_calls
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from refault.client.catalogue_documents import GlossaryDocument, UseDocument
-    from refault.client.documents import (
+    from refault.client.catalogue_documents import (
         BaseDocument,
+        GlossaryDocument,
+        PatchDocument,
+        UseDocument,
+    )
+    from refault.client.documents import (
         Page,
         ParametersDocument,
-        PatchDocument,
         PatchSetDocument,
     )
 
