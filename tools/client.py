@@ -26,6 +26,7 @@ NAMES = {
     "AsyncCatalogue": "Catalogue",
     "AsyncClient": "Client",
     "AsyncKernels": "Kernels",
+    "AsyncLists": "Lists",
     "AsyncQuestions": "Questions",
     "AsyncServiceClient": "Client",
     "AsyncTeam": "Team",

@@ -34,6 +34,7 @@ from db.models.accounts import (
     ShareLink,
     Token,
     User,
+    Visit,
 )
 from db.models.base import Base
 from db.models.batches import Batch, BatchColumn, BatchEvent, BatchTrace
@@ -92,6 +93,7 @@ __all__ = [
     "Upload",
     "User",
     "Variant",
+    "Visit",
     "Webhook",
     "WebhookDelivery",
     "Worker",

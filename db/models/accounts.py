@@ -4,6 +4,7 @@
 
     users ──► memberships (role) ──► projects
       │                                 ▲  ▲
+      ├──► visits (since when news are news) ─► projects
       ├──► identities (their subjects at an OpenID issuer)
       ├──► devices (browsers they have logged in with)
       ├──► login_sessions ──────────────┘  │   of every secret only the sha256 is kept
@@ -64,6 +65,23 @@ class Membership(Base):
     )
     role: Mapped[str]
     created_at: Mapped[CreatedAt]
+
+
+class Visit(Base):
+    """When a user last looked at a project's news; a visit lasts while pages are asked for."""
+
+    __tablename__ = "visits"
+
+    project_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    # The end of the visit before this one: news are later than it. Null: this is the first.
+    since: Mapped[datetime.datetime | None]
+    # To some minutes: not every poll writes.
+    last_at: Mapped[datetime.datetime]
 
 
 class Identity(Base):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
 from db.models.patch_sets import Variant
-from db.models.projects import Owned
+from db.models.projects import Made, Owned
 from db.models.traces import Trace
 from refault.results import SHADOW
 
@@ -21,7 +21,7 @@ BATCH_STATES = ("queued", "running", "done", "failed", "cancelled")
 BATCH_FINAL_STATES = ("done", "failed", "cancelled")
 
 
-class Batch(Owned, Base):
+class Batch(Owned, Made, Base):
     """One request for comparisons, planned into runs and cut into shards.
 
     ``state`` is ``failed`` when every run has ended and at least one has no
@@ -48,6 +48,13 @@ class Batch(Owned, Base):
             "ix_batches_open",
             "priority",
             postgresql_where=sa.text("state IN ('queued', 'running')"),
+        ),
+        sa.Index(
+            "ix_batches_unjudged",
+            "id",
+            postgresql_where=sa.text(
+                "verdict_key IS NULL AND state IN ('done', 'failed', 'cancelled')"
+            ),
         ),
         sa.CheckConstraint(f"priority BETWEEN 0 AND {PRIORITY_MAX}", name="priority"),
     )
@@ -86,6 +93,10 @@ class Batch(Owned, Base):
     trace_context: Mapped[str | None]
     created_at: Mapped[CreatedAt]
     finished_at: Mapped[datetime.datetime | None]
+    # The verdict once it is over, as its JSON with the first reason; null: none, or not judged yet.
+    verdict: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    # What it was judged by (services/api/batches/verdicts.py); null: not judged yet.
+    verdict_key: Mapped[str | None]
 
     # Possibly thousands, so they are loaded only on demand.
     columns: Mapped[list["BatchColumn"]] = relationship(

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 from db.identifiers import CODE_ALPHABET
 from db.models import Batch, BatchEvent, Shard
 from db.repositories import batch_events, webhooks
-from db.repositories.pagination import PAGE_SIZE, Page, newest_first
 from refault.errors import NotFound
 
 _CODE = re.compile(f"b-[{CODE_ALPHABET}]+")
@@ -63,13 +62,6 @@ def glance(session: Session, batch_id: uuid.UUID) -> sa.Row[Any]:
     if row is None:
         raise _unknown(batch_id)
     return row
-
-
-def list_page(
-    session: Session, *, after: uuid.UUID | None = None, limit: int = PAGE_SIZE
-) -> Page[Batch]:
-    """Batches, newest first."""
-    return newest_first(session, sa.select(Batch), Batch.id, after=after, limit=limit)
 
 
 def lock(session: Session, batch_id: uuid.UUID) -> Batch:

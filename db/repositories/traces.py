@@ -33,6 +33,10 @@ KEEP_TAG = "keep"
 """A trace with this tag is never deleted by a retention rule."""
 
 
+FACET_VALUES_MAX = 50
+_KERNEL = Trace.guest["kernel"].astext
+
+
 @dataclasses.dataclass(frozen=True)
 class Filter:
     """Which traces are wanted; None or empty excludes nothing.
@@ -45,8 +49,11 @@ class Filter:
     tags: tuple[str, ...] = ()
     content: str | None = None
     guest_mode: str | None = None
+    vcpu_count: int | None = None
+    # As the guest's description has it.
+    kernel: str | None = None
 
-    def applied(self, query: sa.Select[Trace]) -> sa.Select[Trace]:
+    def applied(self, query: sa.Select[Any]) -> sa.Select[Any]:
         """``query``, limited to what is wanted."""
         if self.text:
             has_text = [
@@ -67,6 +74,10 @@ class Filter:
             query = query.where(Trace.content == self.content)
         if self.guest_mode is not None:
             query = query.where(Trace.guest_mode == self.guest_mode)
+        if self.vcpu_count is not None:
+            query = query.where(Trace.vcpu_count == self.vcpu_count)
+        if self.kernel is not None:
+            query = query.where(self.kernel == _KERNEL)
         return query
 
 
@@ -160,6 +171,38 @@ def list_page(
         after=after,
         limit=limit,
     )
+
+
+def facets(session: Session, wanted: Filter = EVERYTHING) -> dict[str, list[tuple[str, int]]]:
+    """How many traces have each kind of guest, number of vCPUs, kernel, content and tag.
+
+    The most frequent first. Each is counted among the traces that match everything else; a tag
+    among those with the other tags, as a trace may have many.
+    """
+    tag = sa.func.unnest(Trace.tags)
+    fields: dict[str, tuple[Any, dict[str, Any]]] = {
+        "guest_mode": (Trace.guest_mode, {"guest_mode": None}),
+        "vcpus": (sa.cast(Trace.vcpu_count, sa.Text), {"vcpu_count": None}),
+        "kernel": (_KERNEL, {"kernel": None}),
+        "content": (Trace.content, {"content": None}),
+        "tag": (tag, {}),
+    }
+    found = {}
+    for name, (value, without) in fields.items():
+        query = dataclasses.replace(wanted, **without).applied(
+            sa.select(value.label("value")).select_from(Trace)
+        )
+        values = query.subquery()
+        count = sa.func.count()
+        counted = (
+            sa.select(values.c.value, count)
+            .where(values.c.value.is_not(None))
+            .group_by(values.c.value)
+            .order_by(count.desc(), values.c.value)
+            .limit(FACET_VALUES_MAX)
+        )
+        found[name] = [(row[0], int(row[1])) for row in session.execute(counted)]
+    return found
 
 
 def change(session: Session, trace: Trace, **changes: Any) -> None:

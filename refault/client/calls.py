@@ -70,19 +70,6 @@ def get_blob(digest: str) -> Call[str]:
     return Call("GET", _path("blobs", digest), answers.text)
 
 
-def list_traces(
-    *, limit: int | None = None, cursor: str | None = None
-) -> Call[Page[TraceDocument]]:
-    """One page of traces, newest first."""
-    return Call(
-        "GET",
-        _path("traces"),
-        answers.document,
-        shape=Page[TraceDocument],
-        query=_query(limit=limit, cursor=cursor),
-    )
-
-
 def get_trace(trace: str) -> Call[TraceDocument]:
     """One trace by id or digest."""
     return Call("GET", _path("traces", trace), answers.document, shape=TraceDocument)
@@ -121,19 +108,6 @@ def estimate_batch(submission: Call[BatchDocument]) -> Call[EstimateDocument]:
         shape=EstimateDocument,
         query={"dry_run": "true"},
         body=submission.body,
-    )
-
-
-def list_batches(
-    *, limit: int | None = None, cursor: str | None = None
-) -> Call[Page[BatchDocument]]:
-    """One page of batches, newest first."""
-    return Call(
-        "GET",
-        _path("batches"),
-        answers.document,
-        shape=Page[BatchSummaryDocument],
-        query=_query(limit=limit, cursor=cursor),
     )
 
 

@@ -32,6 +32,7 @@ from services.api.glossary.endpoints import router as glossary
 from services.api.kernels.endpoints import router as kernels
 from services.api.limits.endpoints import router as limits
 from services.api.needs import ROOT, need_of
+from services.api.news.endpoints import router as news
 from services.api.oidc.endpoints import router as oidc
 from services.api.patch_sets.endpoints import router as patch_sets
 from services.api.patches.endpoints import router as patches
@@ -70,6 +71,7 @@ _NOUNS = (
     bundles,
     thresholds,
     limits,
+    news,
     webhooks,
     problem_types,
     glossary,
@@ -164,6 +166,7 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(housekeeping.tidy_up_for_ever, resources)
+            tasks.start_soon(housekeeping.judge_for_ever, resources)
             yield
             tasks.cancel_scope.cancel()
     finally:

@@ -1,18 +1,21 @@
 """Periodic clean-up by the API, on whose host the bytes of uploads are."""
 
 import logging
+from collections.abc import Callable
 
 import anyio
 import anyio.to_thread
 
 from db import orphans
 from refault.errors import RefaultError
+from services.api.batches import verdicts
 from services.api.deps import Resources
 from services.api.kernels import trees
 from services.api.traces import editing
 from services.api.uploads import service as uploads
 
 _log = logging.getLogger("refault.api")
+JUDGE_SECONDS = 5.0
 
 
 async def tidy_up_for_ever(resources: Resources) -> None:
@@ -32,12 +35,24 @@ def tidy_up(resources: Resources) -> None:
         lambda: _remove_orphans(resources),
     )
     for duty in duties:
-        try:
-            duty()
-        except (RefaultError, OSError):
-            _log.warning("housekeeping was interrupted; the next sweep continues", exc_info=True)
-        except Exception:  # noqa: BLE001  # a defect of one duty must end neither the others nor the loop
-            _log.exception("housekeeping failed")
+        _done(duty)
+
+
+async def judge_for_ever(resources: Resources) -> None:
+    """Judges the batches that are over and have no verdict, now and then periodically."""
+    while True:
+        await anyio.to_thread.run_sync(_done, lambda: verdicts.judge_waiting(resources))
+        await anyio.sleep(JUDGE_SECONDS)
+
+
+def _done(duty: Callable[[], object]) -> None:
+    """A duty, whose defects end neither the others nor the loop."""
+    try:
+        duty()
+    except (RefaultError, OSError):
+        _log.warning("housekeeping was interrupted; the next sweep continues", exc_info=True)
+    except Exception:  # noqa: BLE001  # see above
+        _log.exception("housekeeping failed")
 
 
 def _drop_unused_trees(resources: Resources) -> None:

@@ -1,6 +1,7 @@
 """Shared by several nouns: pages of a list, digests, problems."""
 
 import datetime
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Annotated, Any, Final, Generic, TypeVar
 
@@ -80,6 +81,23 @@ class Page(BaseModel, Generic[ItemT]):
     next_cursor: str | None = Field(
         description="Send it as `cursor` for the next page; null on the last one"
     )
+
+
+class Facet(Document):
+    """A value by which a list can be filtered, and how many of it one would get."""
+
+    value: str
+    count: int
+
+
+def facets_of(
+    found: Mapping[str, Sequence[tuple[str, int]]],
+) -> dict[str, list[dict[str, object]]]:
+    """Counted values as documents of facets."""
+    return {
+        name: [{"value": value, "count": count} for value, count in values]
+        for name, values in found.items()
+    }
 
 
 class ProblemPlace(BaseModel):

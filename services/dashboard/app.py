@@ -28,6 +28,7 @@ from services.dashboard.actions import Actions
 from services.dashboard.bundles import BundlePages
 from services.dashboard.doors import Doors, to_login
 from services.dashboard.help import HelpPages
+from services.dashboard.home import HomePage
 from services.dashboard.issuer_door import IssuerDoor
 from services.dashboard.kernels import KernelPages
 from services.dashboard.lists import ListPages
@@ -58,7 +59,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
     questions = QuestionPages(pages)
     app = Starlette(
         routes=[
-            Route("/", pages.home),
+            *HomePage(pages).routes(),
             *ListPages(pages).routes(),
             Route("/batches/{batch}", pages.batch),
             Route("/batches/{batch}/parts", pages.batch_parts),

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 _KIB = 1024
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -14,6 +15,17 @@ def grouped(number: int | None) -> str:
 def counted(count: int, noun: str) -> str:
     """A count with its noun: ``1 cell``, ``12 cells``."""
     return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """A time in its largest unit, rounded: ``8 s``, ``3 min``, ``2.5 h``, ``4 days``."""
+    if seconds < _MINUTE - 0.5:
+        return f"{max(seconds, 1):.0f} s"
+    if seconds < _HOUR - 30:
+        return f"{seconds / _MINUTE:.0f} min"
+    if seconds < 2 * _DAY:
+        return f"{seconds / _HOUR:.1f} h"
+    return f"{seconds / _DAY:.0f} days"
 
 
 def size(size_bytes: int) -> str:

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
-from refault.client import AsyncClient, BatchDocument, Page, TraceDocument
+from refault.client import AsyncClient, TraceDocument
 from refault.client.connection import FORM_KEY_HEADER
-from services.dashboard.verdicts import state_sign
+from services.dashboard.rows import guest
 from services.dashboard.view import Place, page_of
 
 ROWS = 20
@@ -25,13 +25,6 @@ _VERSION_LENGTH = 12
 _HAVE_MAX = 200 * (_VERSION_LENGTH + 1)
 _DIGITS_MAX = 9
 _FRAME_BYTES = 4096
-_GUESTS = {
-    "long": "64-bit guest",
-    "pae": "PAE guest",
-    "32bit": "32-bit guest",
-    "nonpaging": "guest without paging",
-    "mixed": "guest that changes modes",
-}
 
 
 class Pages:
@@ -40,20 +33,6 @@ class Pages:
     def __init__(self, api: ASGIApp, templates: jinja2.Environment) -> None:
         self._api = api
         self._templates = templates
-
-    async def home(self, request: Request) -> Response:
-        """Batches and traces."""
-        query = request.query_params
-        async with self.client(request) as client:
-            me = await client.get_me()
-            batches = await client.list_batches(limit=ROWS, cursor=query.get("batches"))
-            traces = await client.list_traces(limit=ROWS, cursor=query.get("traces"))
-        return self.page(
-            "home.html",
-            me=me,
-            batches=rows_of(batches, batch_row),
-            traces=rows_of(traces, trace_row),
-        )
 
     async def batch(self, request: Request) -> Response:
         """The comparison of a batch; ``?base=`` chooses the base column."""
@@ -171,45 +150,6 @@ class Pages:
         return self._templates.get_template(template).render(values)
 
 
-def rows_of(page: Page[Any], shape: Any) -> dict[str, Any]:
-    """The rows of a page of a list, and the cursor of the next."""
-    return {
-        "rows": [shape(item) for item in page["items"]],
-        "next_cursor": page["next_cursor"],
-    }
-
-
-def batch_row(batch: BatchDocument) -> dict[str, Any]:
-    """A batch as lists show it."""
-    sign, tone = state_sign(batch["state"])
-    return {
-        "code": batch["code"],
-        "state": batch["state"],
-        "sign": sign,
-        "tone": tone,
-        "is_stale": batch["is_stale"],
-        "alarm_count": batch["integrity_alarms"],
-        "patch_sets": _named_some(batch["patch_sets"], batch["patch_set_count"]),
-        "traces": _named_some(batch["traces"], batch["trace_count"]),
-        "finished": batch["progress"]["finished"],
-        "total": batch["progress"]["total"],
-        "cached": batch["progress"]["cached"],
-        "created_at": batch["created_at"],
-    }
-
-
-def _named_some(entries: Sequence[Mapping[str, Any]], count: int) -> str:
-    """The first names, and how many more there are."""
-    names = ", ".join(entry["name"] for entry in entries)
-    left = count - len(entries)
-    return f"{names} and {left} more" if left > 0 else names
-
-
-def trace_row(trace: TraceDocument) -> dict[str, Any]:
-    """A trace as lists show it."""
-    return {**trace, "guest": _guest(trace)}
-
-
 def _trace_page(trace: TraceDocument) -> dict[str, Any]:
     header: Mapping[str, Any] = trace.get("header", {})
     facts = [
@@ -226,7 +166,7 @@ def _trace_page(trace: TraceDocument) -> dict[str, Any]:
     event_count = trace["event_count"]
     return {
         **trace,
-        "guest": _guest(trace),
+        "guest": guest(trace),
         "facts": facts,
         "kinds": [
             {"name": name, "count": count, "share": f"{100 * count / event_count:.1f} %"}
@@ -247,11 +187,6 @@ def _trace_page(trace: TraceDocument) -> dict[str, Any]:
 
 def _named(values: Mapping[str, Any] | None, lead: str) -> list[tuple[str, Any]]:
     return [(f"{lead}: {name}", value) for name, value in (values or {}).items()]
-
-
-def _guest(trace: TraceDocument) -> str:
-    vcpus = "1 vCPU" if trace["vcpu_count"] == 1 else f"{trace['vcpu_count']} vCPUs"
-    return f"{_GUESTS.get(trace['guest_mode'], trace['guest_mode'])}, {vcpus}"
 
 
 def whole_number(text: str, name: str) -> int:

@@ -275,7 +275,7 @@ def keeps_to_the_policy(answer):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nothing", "/batches/b-none", "/static/style.css", "/problems/conflict"]
+    "path", ["/batches", "/nothing", "/batches/b-none", "/static/style.css", "/problems/conflict"]
 )
 async def test_every_page_has_the_strict_policy_and_keeps_to_it(http, path):
     assert keeps_to_the_policy(await http.get(path))
@@ -304,19 +304,6 @@ async def test_the_home_page_lists_batches_and_traces(http, code):
     assert "10 / 10" in page.text
 
 
-async def test_long_lists_lead_on_to_older_entries(http, rows):
-    for number in range(21):
-        rows.add_trace(f"trace {number}")
-    first = Page(await http.get("/"))
-    (older,) = [a["href"] for a in first.all("a") if a["href"].startswith("/?traces=")]
-
-    second = Page(await http.get(older))
-
-    assert "trace 20" in first.text
-    assert "trace 0 " not in first.text
-    assert "trace 0 " in second.text
-
-
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [
@@ -325,7 +312,7 @@ async def test_long_lists_lead_on_to_older_entries(http, rows):
         ("/traces/nothing", 404, "no trace nothing"),
         ("/problems/nothing", 404, "no problem nothing"),
         ("/static/nothing.css", 404, "Page not found"),
-        ("/?batches=nonsense", 422, "batches"),
+        ("/batches?after=nonsense", 422, "cursor"),
     ],
 )
 async def test_what_is_not_there_is_a_page_that_says_so(http, path, status, words):

@@ -48,6 +48,7 @@ TABLES = {
     "uploads",
     "users",
     "variants",
+    "visits",
     "webhook_deliveries",
     "webhooks",
     "workers",

@@ -13,6 +13,7 @@ from refault.client.asynchronous import bodies
 from refault.client.asynchronous.bundles import AsyncBundles
 from refault.client.asynchronous.catalogue import AsyncCatalogue
 from refault.client.asynchronous.kernels import AsyncKernels
+from refault.client.asynchronous.lists import AsyncLists
 from refault.client.asynchronous.questions import AsyncQuestions
 from refault.client.asynchronous.results import AsyncBatchResults
 from refault.client.asynchronous.team import AsyncTeam
@@ -37,7 +38,13 @@ AnswerT = TypeVar("AnswerT")
 
 
 class AsyncServiceClient(
-    AsyncTeam, AsyncCatalogue, AsyncKernels, AsyncQuestions, AsyncBatchResults, AsyncBundles
+    AsyncTeam,
+    AsyncBatchResults,
+    AsyncBundles,
+    AsyncCatalogue,
+    AsyncKernels,
+    AsyncLists,
+    AsyncQuestions,
 ):
     """A connection to one service; a context manager.
 
@@ -191,12 +198,6 @@ class AsyncServiceClient(
                 if progress is not None:
                     progress(download.size_bytes, download.total_bytes or download.size_bytes)
 
-    async def list_traces(
-        self, *, limit: int | None = None, cursor: str | None = None
-    ) -> Page[TraceDocument]:
-        """One page of traces, newest first."""
-        return await self._send(calls.list_traces(limit=limit, cursor=cursor))
-
     async def get_trace(self, trace: str) -> TraceDocument:
         """One trace by id or digest."""
         return await self._send(calls.get_trace(trace))
@@ -228,12 +229,6 @@ class AsyncServiceClient(
             audit=audit,
         )
         return await self._send(call)
-
-    async def list_batches(
-        self, *, limit: int | None = None, cursor: str | None = None
-    ) -> Page[BatchDocument]:
-        """One page of batches, newest first."""
-        return await self._send(calls.list_batches(limit=limit, cursor=cursor))
 
     async def get_batch(self, batch: str) -> BatchDocument:
         """One batch, by id or code."""

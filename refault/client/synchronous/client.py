@@ -21,6 +21,7 @@ from refault.client.synchronous import bodies
 from refault.client.synchronous.bundles import Bundles
 from refault.client.synchronous.catalogue import Catalogue
 from refault.client.synchronous.kernels import Kernels
+from refault.client.synchronous.lists import Lists
 from refault.client.synchronous.questions import Questions
 from refault.client.synchronous.results import BatchResults
 from refault.client.synchronous.team import Team
@@ -37,7 +38,15 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 
-class Client(Team, Catalogue, Kernels, Questions, BatchResults, Bundles):
+class Client(
+    Team,
+    BatchResults,
+    Bundles,
+    Catalogue,
+    Kernels,
+    Lists,
+    Questions,
+):
     """A connection to one service; a context manager.
 
     Every method raises ``Refused`` when the service says no (its ``problem``
@@ -190,12 +199,6 @@ class Client(Team, Catalogue, Kernels, Questions, BatchResults, Bundles):
                 if progress is not None:
                     progress(download.size_bytes, download.total_bytes or download.size_bytes)
 
-    def list_traces(
-        self, *, limit: int | None = None, cursor: str | None = None
-    ) -> Page[TraceDocument]:
-        """One page of traces, newest first."""
-        return self._send(calls.list_traces(limit=limit, cursor=cursor))
-
     def get_trace(self, trace: str) -> TraceDocument:
         """One trace by id or digest."""
         return self._send(calls.get_trace(trace))
@@ -227,12 +230,6 @@ class Client(Team, Catalogue, Kernels, Questions, BatchResults, Bundles):
             audit=audit,
         )
         return self._send(call)
-
-    def list_batches(
-        self, *, limit: int | None = None, cursor: str | None = None
-    ) -> Page[BatchDocument]:
-        """One page of batches, newest first."""
-        return self._send(calls.list_batches(limit=limit, cursor=cursor))
 
     def get_batch(self, batch: str) -> BatchDocument:
         """One batch, by id or code."""

@@ -1,5 +1,6 @@
 """Rows of batches as JSON documents: in lists, and one in full."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,23 +9,29 @@ from sqlalchemy.orm import Session
 
 from db.models import Batch
 from db.repositories import (
+    accounts,
     audits,
     batch_lists,
+    batch_search,
     batches,
     comparisons,
     patch_sets,
     results,
     simulators,
 )
+from db.repositories.batch_search import Running
 from db.repositories.comparisons import TraceName
 from db.shards import reopening
+from services.api.batches import verdicts
 from services.api.batches.refusals import refused_variants
 from services.api.batches.schemas import (
     Audits,
     BatchContents,
     BatchDetail,
+    BatchListed,
     BatchSummary,
     BatchVerdict,
+    Pace,
     Progress,
 )
 from services.api.comparisons.judging import judged, threshold_of
@@ -32,13 +39,52 @@ from services.api.comparisons.judging import judged, threshold_of
 COUNTS = ("run_count", "done_count", "cached_count", "failed_count", "cancelled_count")
 
 
-def summaries_of(session: Session, rows: Sequence[Batch]) -> list[BatchSummary]:
+def listed(session: Session, rows: Sequence[Batch]) -> list[BatchListed]:
+    """Batches as the list has them: with verdict, submitter and pace."""
+    alarm_counts = results.alarm_counts(session, [row.id for row in rows])
+    found = verdicts.kept(session, rows, alarm_counts)
+    made_by = accounts.makers(session, rows)
+    under_way = batch_search.running(session, [row.id for row in rows if not row.is_over])
+    return [
+        BatchListed(
+            **dict(summary),
+            submitted_by=made_by.get(summary.id),
+            verdict=_verdict(found.get(summary.id)),
+            pace=_pace(under_way.get(summary.id)),
+        ).model_copy(update=_replayed(summary.progress, under_way.get(summary.id)))
+        for summary in _summaries(session, rows, alarm_counts)
+    ]
+
+
+def _verdict(found: dict[str, Any] | None) -> BatchVerdict | None:
+    return None if found is None else BatchVerdict.model_validate(found)
+
+
+def _pace(under_way: Running | None) -> Pace | None:
+    if under_way is None:
+        return None
+    if not under_way.seconds or not under_way.events_done:
+        return Pace(events_per_second=None, seconds_left=None)
+    rate = under_way.events_done / under_way.seconds
+    left = max(under_way.events_total - under_way.events_done, 0)
+    return Pace(events_per_second=rate, seconds_left=left / rate)
+
+
+def _replayed(progress: Progress, under_way: Running | None) -> dict[str, Progress]:
+    if under_way is None:
+        return {}
+    events = {"events_done": under_way.events_done, "events_total": under_way.events_total}
+    return {"progress": progress.model_copy(update=events)}
+
+
+def _summaries(
+    session: Session, rows: Sequence[Batch], alarm_counts: Mapping[uuid.UUID, int]
+) -> list[BatchSummary]:
     """Batches as lists show them; the number of queries does not depend on theirs."""
     if not rows:
         return []
     ids = [row.id for row in rows]
     present = simulators.current(session)
-    alarm_counts = results.alarm_counts(session, ids)
     contents = batch_lists.contents(session, ids)
     return [
         BatchSummary.model_validate(

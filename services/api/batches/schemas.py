@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from db.models.batches import PRIORITY_DEFAULT, PRIORITY_MAX
 from services.api.patch_sets.schemas import Schedule, Variant
-from services.api.schemas import Body, Digest, Document, Time
+from services.api.schemas import Body, Digest, Document, Facet, Time
 
 TRACES_MAX = 1_000
 PATCH_SETS_MAX = 100
@@ -234,6 +234,34 @@ class BatchVerdict(Document):
     )
     reason_count: int = Field(description="Cells with that verdict")
     reasons: list[VerdictReason] = Field(description="The first of them")
+
+
+class Pace(Document):
+    """How fast a batch under way is, measured on itself; null before its first events."""
+
+    events_per_second: float | None
+    seconds_left: float | None = Field(description="At this rate, waiting not included")
+
+
+class BatchListed(BatchSummary):
+    """A batch as the list of batches has it."""
+
+    submitted_by: str | None = Field(
+        description="`user NAME` or `token NAME`; null: no longer known"
+    )
+    verdict: BatchVerdict | None = Field(
+        description="null while the batch is not over, or not judged yet; its first reason only"
+    )
+    pace: Pace | None = Field(description="null for a batch that is over")
+
+
+class BatchFacets(Document):
+    """The values that occur, the most frequent first, each counted among what else matches."""
+
+    state: list[Facet]
+    verdict: list[Facet]
+    plan: list[Facet]
+    submitter: list[Facet]
 
 
 class BatchDetail(BatchContents):

@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from db.repositories import traces
 from services.api.deps import Resources, WithCaller, WithPage, WithResources, unchanged
 from services.api.door import caller_of
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
-from services.api.schemas import Page
+from services.api.schemas import Page, facets_of
 from services.api.traces import editing, one_request, streaming
 from services.api.traces.announcement import Announcement, Wishes, announced
 from services.api.traces.schemas import (
@@ -20,6 +20,7 @@ from services.api.traces.schemas import (
     TraceChanges,
     TraceDeletion,
     TraceDetail,
+    TraceFacets,
     TraceSummary,
 )
 
@@ -86,10 +87,7 @@ async def take(
     return trace
 
 
-@router.get("/traces", responses=problems(422))
-def list_traces(
-    resources: WithResources,
-    page: WithPage,
+def _wanted(
     q: Annotated[
         str | None,
         Query(
@@ -104,6 +102,23 @@ def list_traces(
     guest_mode: Annotated[
         Literal["long", "pae", "32bit", "nonpaging", "mixed"] | None, Query()
     ] = None,
+    vcpus: Annotated[int | None, Query(ge=1, le=1024, description="Number of vCPUs")] = None,
+    kernel: Annotated[
+        str | None, Query(max_length=200, description="As the guest's description has it")
+    ] = None,
+) -> traces.Filter:
+    # A dependency of its own, as list and facets take the same.
+    return traces.Filter(q, tuple(tag or ()), content, guest_mode, vcpus, kernel)
+
+
+WithFilter = Annotated[traces.Filter, Depends(_wanted)]
+
+
+@router.get("/traces", responses=problems(422))
+def list_traces(
+    resources: WithResources,
+    page: WithPage,
+    wanted: WithFilter,
     sort: Annotated[
         traces.Sort, Query(description="`size` and `events`: the largest first")
     ] = "newest",
@@ -113,13 +128,21 @@ def list_traces(
     Long texts are shortened with `…`, and only the first guest entries and marks are listed; the
     trace itself has all.
     """
-    wanted = traces.Filter(q, tuple(tag or ()), content, guest_mode)
     with resources.transaction() as session:
         found = traces.list_page(
             session, after=page.cursor, limit=page.limit, wanted=wanted, sort=sort
         )
         items = [editing.listed(row) for row in found.rows]
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
+
+
+# Before the next, whose path it fits: it is no digest.
+@router.get("/traces/facets", responses=problems(422))
+def get_trace_facets(resources: WithResources, wanted: WithFilter) -> TraceFacets:
+    """Count the traces by guest, vCPUs, kernel, content and tag, each among what else matches."""
+    with resources.transaction() as session:
+        found = traces.facets(session, wanted)
+    return TraceFacets.model_validate(facets_of(found))
 
 
 @router.get("/traces/{trace}", response_model=TraceDetail, responses=problems(404, 409))

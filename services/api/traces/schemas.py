@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from services.api.schemas import LINES, Body, Digest, Document, Time
+from services.api.schemas import LINES, Body, Digest, Document, Facet, Time
 
 NAME_LENGTH_MAX = 200
 NOTE_LENGTH_MAX = 10_000
@@ -137,3 +137,13 @@ class TraceDeletion(Document):
     run_count: int
     result_count: int = Field(description="Distinct results of those runs")
     snapshot_count: int = Field(description="Snapshots of replays, which hold the guest's tables")
+
+
+class TraceFacets(Document):
+    """The values that occur, the most frequent first, each counted among what else matches."""
+
+    guest_mode: list[Facet]
+    vcpus: list[Facet]
+    kernel: list[Facet]
+    content: list[Facet]
+    tag: list[Facet]

@@ -1,0 +1,1 @@
+"""News: what changed in a project since somebody last looked."""
