@@ -142,13 +142,6 @@ class RunDocument(TypedDict):
     integrity_alarm: NotRequired[dict[str, Any] | None]
 
 
-class PaceDocument(TypedDict):
-    """How fast a batch under way is; None before its first events."""
-
-    events_per_second: float | None
-    seconds_left: float | None
-
-
 class BatchSummaryDocument(TypedDict):
     """A batch as lists have it: the first five traces and patch sets, and no columns."""
 
@@ -174,7 +167,7 @@ class BatchSummaryDocument(TypedDict):
     notice: NotRequired[str | None]
     submitted_by: NotRequired[str | None]
     verdict: NotRequired[dict[str, Any] | None]
-    pace: NotRequired[PaceDocument | None]
+    pace: NotRequired[dict[str, float | None] | None]
 
 
 class BatchDocument(BatchSummaryDocument):
@@ -184,43 +177,6 @@ class BatchDocument(BatchSummaryDocument):
     refused: list[dict[str, str]]
     retryable_count: int
     audits: NotRequired[AuditsDocument | None]
-
-
-class FacetDocument(TypedDict):
-    """A value by which a list can be filtered, and how many of it one would get."""
-
-    value: str
-    count: int
-
-
-class BatchFacetsDocument(TypedDict):
-    """The values of batches, the most frequent first."""
-
-    state: list[FacetDocument]
-    verdict: list[FacetDocument]
-    plan: list[FacetDocument]
-    submitter: list[FacetDocument]
-
-
-class TraceFacetsDocument(TypedDict):
-    """The values of traces, the most frequent first."""
-
-    guest_mode: list[FacetDocument]
-    vcpus: list[FacetDocument]
-    kernel: list[FacetDocument]
-    content: list[FacetDocument]
-    tag: list[FacetDocument]
-
-
-class NewsDocument(TypedDict):
-    """What changed since a time; None: of all time."""
-
-    since: str | None
-    submitted_count: int
-    ended_count: int
-    ended: list[BatchSummaryDocument]
-    trace_count: int
-    traces: list[TraceReferenceDocument]
 
 
 class ComparisonPageDocument(TypedDict):

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from refault.client import calls
-from refault.client.documents import (
+from refault.client.documents import BatchSummaryDocument, Page, TraceDocument
+from refault.client.list_documents import (
     BatchFacetsDocument,
-    BatchSummaryDocument,
     NewsDocument,
-    Page,
-    TraceDocument,
     TraceFacetsDocument,
 )
 

@@ -22,7 +22,7 @@ class HomePage:
 
     def routes(self) -> list[Route]:
         """Its addresses."""
-        return [Route("/", self.home), Route("/home/parts", self.parts)]
+        return [Route("/", self.home), Route("/latest", self.parts)]
 
     async def home(self, request: Request) -> Response:
         """The whole page."""

@@ -10,7 +10,7 @@ from tests.fixtures.api import SERIES, in_process
 
 pytestmark = pytest.mark.anyio
 
-PLACES = ("/", "/batches", "/traces", "/home/parts")
+PLACES = ("/", "/batches", "/traces", "/latest")
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ async def test_home_shows_what_runs_and_the_verdict_of_what_ended(anna, ended, w
 
 
 async def test_the_parts_of_home_are_those_of_the_page(anna, ended, waiting):
-    assert parts(await anna.get("/home/parts")) == parts(await anna.get("/"))
-    assert "data-open" in (await anna.get("/home/parts")).text
+    assert parts(await anna.get("/latest")) == parts(await anna.get("/"))
+    assert "data-open" in (await anna.get("/latest")).text
 
 
 async def test_an_idle_home_does_not_reload(anna, ended):
@@ -157,7 +157,7 @@ async def test_a_filter_that_is_none_is_a_page_that_says_so(anna, query):
 
 
 async def test_every_list_keeps_to_the_policy(anna, ended, waiting):
-    for place in ("/batches", "/traces", "/home/parts"):
+    for place in ("/batches", "/traces", "/latest"):
         assert keeps_to_the_policy(await anna.get(place))
     home = await anna.get("/")
     assert home.text.count("//") == 1, "the address to upload to, and no other"

@@ -20,7 +20,6 @@ from refault.client.asynchronous.team import AsyncTeam
 from refault.client.documents import (
     BatchDocument,
     BatchEvent,
-    Page,
     TraceDocument,
     Upload,
 )

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from refault.client import calls, list_calls
 
 if TYPE_CHECKING:
-    from refault.client.documents import (
-        BatchDocument,
+    from refault.client.documents import BatchDocument, Page, TraceDocument
+    from refault.client.list_documents import (
         BatchFacetsDocument,
         NewsDocument,
-        Page,
-        TraceDocument,
         TraceFacetsDocument,
     )
 

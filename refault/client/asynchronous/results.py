@@ -62,9 +62,7 @@ class AsyncBatchResults(abc.ABC):
         slices: int | None = None,
     ) -> TimelinesDocument:
         """The timelines of a run and of others of its trace, over the same slices of its time."""
-        call = profile_calls.get_timelines(
-            run, beside, counters=counters, view=view, slices=slices
-        )
+        call = profile_calls.get_timelines(run, beside, counters=counters, view=view, slices=slices)
         return await self._send(call)
 
     async def get_attribution(self, run: str) -> AttributionDocument:

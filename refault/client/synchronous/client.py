@@ -13,7 +13,6 @@ from refault.client import answers, calls, connection, downloads, resumable, upl
 from refault.client.documents import (
     BatchDocument,
     BatchEvent,
-    Page,
     TraceDocument,
     Upload,
 )
