@@ -1,6 +1,6 @@
 """Verdicts and submitters of batches, and when users last visited.
 
-Revision 0019, after 0018, 2026-11-30 13:30:00.
+Revision 0020, after 0019, 2026-11-30 13:30:00.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0019"
-down_revision = "0018"
+revision = "0020"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
