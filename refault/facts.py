@@ -24,7 +24,7 @@ from refault.results import (
 
 # Facts packed by other rules are none: who reads them goes back to the result. The release that
 # changes a rule sets the column to null, and upkeep fills it again.
-_RULES = hashlib.sha256(repr((1, COUNTERS, DISAGREEMENTS, GUEST_VISIBLE_KINDS)).encode()).digest()[
+_RULES = hashlib.sha256(repr((2, COUNTERS, DISAGREEMENTS, GUEST_VISIBLE_KINDS)).encode()).digest()[
     :4
 ]
 
@@ -42,6 +42,8 @@ class Facts(NamedTuple):
 
     A counter that the result's engine lacks is None.
 
+    ``vm_exits`` are all exits, where the engine counts them.
+
     ``stopped`` is where the simulated kernel broke, ``broken`` the first broken invariant and
     ``seen`` the first finding of any kind; None where there is none.
     """
@@ -52,6 +54,7 @@ class Facts(NamedTuple):
     counters: tuple[int | None, ...]
     disagreements: tuple[int, ...]
     finding_count: int
+    vm_exits: int | None
     stopped: Place | None
     broken: Place | None
     seen: Place | None
@@ -97,6 +100,7 @@ def facts_of(result: RunResult) -> Facts:
         counters=tuple(result.counters.get(name) for name in COUNTERS),
         disagreements=tuple(result.semantics[name] for name in DISAGREEMENTS),
         finding_count=result.finding_count,
+        vm_exits=(result.counters | result.work).get("vm_exits"),
         stopped=_place_of(result.stopped),
         broken=_place_of(broken),
         seen=_place_of(result.findings[0] if result.findings else None),

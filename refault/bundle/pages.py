@@ -135,7 +135,7 @@ def _matrix(traces: Sequence[JudgedTrace]) -> str:
     for number, trace in enumerate(traces, 1):
         cells = "".join(
             f'<td class="{_tone(verdict)}">{_text(verdict.title)}</td>'
-            for verdict, _ in trace.judgements
+            for verdict, *_ in trace.judgements
         )
         link = f'<a href="{layout.page_of(number)}">{_text(trace.name)}</a>'
         rows.append(f'<tr><th scope="row">{link}</th>{cells}</tr>\n')
@@ -226,7 +226,12 @@ def _sentence(verdict: Verdict) -> str:
 def _tone(verdict: Verdict) -> str:
     if verdict.is_alarming:
         return "alarm"
-    tones = {Verdict.REGRESSION: "more", Verdict.IMPROVEMENT: "less", Verdict.REPAIR: "less"}
+    tones = {
+        Verdict.REGRESSION: "more",
+        Verdict.MIXED_WORSE: "more",
+        Verdict.IMPROVEMENT: "less",
+        Verdict.REPAIR: "less",
+    }
     return tones.get(verdict, "same")
 
 

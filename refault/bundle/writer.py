@@ -21,6 +21,7 @@ from refault.compare import (
     to_markdown,
     to_text,
 )
+from refault.compare.overall import judged_trace
 from refault.errors import BundleError
 
 # The first moment a zip can name. A bundle tells nothing of when it was made.
@@ -86,7 +87,7 @@ class BundleWriter:
         )
         entry = {"name": name, "digest": digest, "cells": [self._cell(cell) for cell in cells]}
         self._traces.append(entry | {"verdicts": verdicts_of(comparison)})
-        self._judged.append(_judged(comparison))
+        self._judged.append(judged_trace(comparison))
         if self._cells <= layout.WHOLE_CELLS:
             self._comparisons.append(comparison)
         number = len(self._traces)
@@ -182,14 +183,3 @@ def verdicts_of(comparison: Comparison) -> list[dict[str, Any]]:
         }
         for column in comparison.columns
     ]
-
-
-def _judged(comparison: Comparison) -> JudgedTrace:
-    columns = comparison.columns
-    return JudgedTrace(
-        comparison.trace.name,
-        comparison.trace.digest,
-        [column.label for column in columns],
-        [column.variant_digest for column in columns],
-        [(column.verdict, column.reason) for column in columns],
-    )

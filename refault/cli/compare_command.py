@@ -16,9 +16,20 @@ from refault.cli.operands import Cell, load
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
 from refault.cli.terminal import print_json
 from refault.client.connection import TIMEOUT_S
-from refault.compare import Comparison, Verdict, compare, to_csv, to_dict, to_markdown, to_text
+from refault.compare import (
+    Comparison,
+    Scale,
+    Verdict,
+    compare,
+    overall,
+    to_csv,
+    to_dict,
+    to_markdown,
+    to_text,
+)
 from refault.compare.cost_text import cost_text, with_models
-from refault.compare.costs import model
+from refault.compare.costs import Costs, model
+from refault.compare.overall import exit_code_of
 from refault.errors import ComparisonError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -52,8 +63,9 @@ def compare_runs(
 ) -> None:
     """Compare runs of the same traces: of one batch, or of several.
 
-    Traces that only one of them has are omitted. Exit code 1: a regression or worse; 5: a result
-    is missing.
+    Traces that only one of them has are omitted. Exit code 1: a regression or worse, or costs
+    that rose and fell and weigh more on balance; 0: also where a column repairs its base; 5: a
+    result is missing.
 
     Example: refault compare b-7k3f/1-5 b-9x2m/1-6 --format md
     """
@@ -69,7 +81,7 @@ def compare_runs(
             return stack.enter_context(connect(url, token, timeout))
 
         loaded = [load(word, client) for word in dict.fromkeys(things)]
-    comparisons = _compared(loaded)
+    comparisons = _compared(loaded, weights)
     command = ["refault", *sys.argv[1:]]
     title = f"refault comparison: {', '.join(things)}"
     models = [] if weights is None else [model(each, weights) for each in comparisons]
@@ -88,7 +100,7 @@ def compare_runs(
     raise typer.Exit(_exit_code(comparisons))
 
 
-def _compared(loaded: list[list[Cell]]) -> list[Comparison]:
+def _compared(loaded: list[list[Cell]], weights: Costs | None) -> list[Comparison]:
     """One comparison for every trace that all the things have."""
     digests = [{cell.trace_digest for cell in cells} for cells in loaded]
     common = set.intersection(*digests)
@@ -99,16 +111,16 @@ def _compared(loaded: list[list[Cell]]) -> list[Comparison]:
         cells = [cell for cells in loaded for cell in cells if cell.trace_digest == digest]
         name = cells[0].trace_name
         columns = [cell.column for cell in cells]
-        comparisons.append(compare(columns, trace_name=name, trace_digest=digest))
+        scale = Scale(weights or Costs())
+        comparisons.append(compare(columns, trace_name=name, trace_digest=digest, scale=scale))
     if not comparisons:
         raise ComparisonError("they have no trace in common, so nothing can be compared")
     return comparisons
 
 
 def _exit_code(comparisons: list[Comparison]) -> ExitCode:
-    worst = min((each.worst_verdict for each in comparisons), key=lambda verdict: verdict.rank)
-    if worst.rank <= Verdict.REGRESSION.rank:
-        return ExitCode.ANSWER_IS_NO
-    if any(c.verdict is Verdict.MISSING for each in comparisons for c in each.columns):
-        return ExitCode.UNFINISHED
-    return ExitCode.OK
+    if all(len(each.columns) == 1 for each in comparisons):
+        # Nothing is held against a base: only what is wrong with it by itself counts.
+        worst = min((each.worst_verdict for each in comparisons), key=lambda verdict: verdict.rank)
+        return ExitCode.OK if worst is Verdict.BASE else ExitCode(exit_code_of(worst))
+    return ExitCode(overall(comparisons).exit_code)

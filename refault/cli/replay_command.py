@@ -94,7 +94,7 @@ def replay(
                 refusals.append(str(error))
                 continue
             audits = _audited(path, variants, results, level, progress, events, refusals)
-            comparisons.append(_compared(path, labelled, results, audits))
+            comparisons.append(_compared(path, labelled, results, audits, weights))
     for reason in refusals:  # not amid the bars
         print_error(reason)
     out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
@@ -106,7 +106,9 @@ def replay(
 
 def _code_of(comparisons: list[Comparison], *, is_whole: bool) -> ExitCode:
     """How the command ends; ``is_whole`` says that all that was asked for was done."""
-    if any(each.worst_verdict.is_alarming for each in comparisons):
+    from refault.compare import overall
+
+    if comparisons and overall(comparisons).status.is_alarming:
         return ExitCode.ANSWER_IS_NO
     return ExitCode.OK if is_whole else ExitCode.BAD_INPUT
 
@@ -215,9 +217,11 @@ def _compared(
     labelled: list[tuple[str, Variant]],
     results: list[RunResult],
     audits: dict[str, AuditReport],
+    weights: Costs | None,
 ) -> Comparison:
     """The columns of one trace, as asked for: several may share a variant, and so a result."""
-    from refault.compare import Column, compare
+    from refault.compare import Column, Scale, compare
+    from refault.compare.costs import Costs
 
     by_digest = {result.variant_digest: result for result in results}
     columns = [
@@ -232,4 +236,4 @@ def _compared(
         )
         for label, variant in labelled
     ]
-    return compare(columns, trace_name=path.name)
+    return compare(columns, trace_name=path.name, scale=Scale(weights or Costs()))

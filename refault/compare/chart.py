@@ -263,7 +263,7 @@ def _cells(document: Mapping[str, Any], columns: Sequence[str]) -> list[dict[str
     for row in changed:
         numbers = zip(columns, row["values"], row["changes"], row["percents"], strict=True)
         cells += [
-            _counter_cell(row["name"], numbers_of_column, place)
+            _counter_cell(row["name"], numbers_of_column, place, is_notable=row["notable"][place])
             for place, numbers_of_column in enumerate(numbers)
         ]
     return cells
@@ -299,7 +299,11 @@ def _semantics_cell(title: str, column: str, value: int | None) -> dict[str, Any
 
 
 def _counter_cell(
-    name: str, numbers: tuple[str, int | None, int | None, str | None], place: int
+    name: str,
+    numbers: tuple[str, int | None, int | None, str | None],
+    place: int,
+    *,
+    is_notable: bool,
 ) -> dict[str, Any]:
     column, value, change, percent = numbers
     return {
@@ -307,7 +311,8 @@ def _counter_cell(
         "column": column,
         "value": value,
         "change": change,
-        "percent": _percent(numbers) if place else 0,
+        # What is below the threshold, or not held against the base, has no colour.
+        "percent": _percent(numbers) if is_notable else 0,
         "percent_text": percent,
         "text": _text(value, change, percent, place),
         "is_alarm": False,

@@ -10,20 +10,15 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from refault.audits import AuditReport
-from refault.compare.judging import (
-    COSTS,
-    Evidence,
-    Threshold,
-    costs_among,
-    is_same_to_guest,
-    judge,
-)
-from refault.compare.percent import percent_text
+from refault.compare.balance import Balance, Scale
+from refault.compare.judging import Evidence, is_same_to_guest, judge
+from refault.compare.rows import Row, counted, marked, rows_of
+from refault.compare.thresholds import COSTS, Threshold, costs_among
 from refault.compare.verdicts import Verdict
 from refault.errors import ComparisonError
 from refault.facts import facts_of
 from refault.lineage import present_name
-from refault.results import ANSWERS, COUNTERS, SEMANTICS, SHADOW, WORK, RunResult
+from refault.results import SEMANTICS, SHADOW, RunResult
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,7 +62,9 @@ class ComparedColumn:
 
     ``is_same_to_guest`` is the proof of "no functional change": the digest
     over what the guest saw of every operation equals the base's. None where
-    there is nothing to compare. ``engine`` made the result, or would make it.
+    there is nothing to compare. ``balance`` is what moved and what it weighs,
+    None where counters are not held against the base's. ``engine`` made the
+    result, or would make it.
     """
 
     labels: tuple[str, ...]
@@ -80,6 +77,7 @@ class ComparedColumn:
     error: str | None
     verdict: Verdict
     reason: str
+    balance: Balance | None
     is_same_to_guest: bool | None
     engine: str
     audit: AuditReport | None = None
@@ -93,25 +91,6 @@ class ComparedColumn:
     def has_real_code_result(self) -> bool:
         """Whether real kernel code was run in this configuration; engine walk has none."""
         return self.golden_name is not None or self.engine != SHADOW
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Row:
-    """One counter across the columns; None where there is no result, or its engine lacks it.
-
-    ``deltas`` are against the base, exact; ``percents`` the same as text,
-    None from a base of zero.
-    """
-
-    name: str
-    values: tuple[int | None, ...]
-    deltas: tuple[int | None, ...]
-    percents: tuple[str | None, ...]
-
-    @property
-    def is_same(self) -> bool:
-        """Whether every column that has a value has the same."""
-        return len({value for value in self.values if value is not None}) <= 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,6 +119,7 @@ class Comparison:
     semantics: tuple[Row, ...]
     counters: tuple[Row, ...]
     threshold: Threshold
+    scale: Scale = dataclasses.field(default_factory=Scale)
     present: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -176,9 +156,9 @@ class Comparison:
     @property
     def costs(self) -> tuple[str, ...]:
         """The counters that verdicts rest on: the costs of the base's engine."""
-        counted = {row.name for row in self.counters if row.values and row.values[0] is not None}
+        known = {row.name for row in self.counters if row.values and row.values[0] is not None}
         # Without a result of the base, nothing is judged, and the model's are shown.
-        return costs_among(counted) if counted else COSTS
+        return costs_among(known) if known else COSTS
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -203,10 +183,12 @@ def compare(
     trace_name: str = "",
     trace_digest: str | None = None,
     threshold: Threshold | None = None,
+    scale: Scale | None = None,
     present: Mapping[str, str] | None = None,
 ) -> Comparison:
     """The comparison of runs of one trace; ``base`` is the index of the column to read against.
 
+    ``scale`` weighs costs that rose against those that fell; None: the default weights.
     ``present`` only marks the comparison as stale where results are of an older engine.
 
     Raises:
@@ -236,7 +218,9 @@ def compare(
     }
     groups = _grouped([columns[base], *columns[:base], *columns[base + 1 :]])
     limits = Threshold() if threshold is None else threshold
-    compared = _judged(groups, limits)
+    compared = _judged(groups, limits, scale or Scale())
+    is_as_far = _comparable(compared)
+    counters = rows_of(counted(results), _numbers(compared, _all_counts), is_as_far)
     first = results[0] if results else None
     return Comparison(
         trace=TraceInfo(
@@ -249,9 +233,17 @@ def compare(
         ),
         simulators={name: found for name, found in simulators.items() if found},
         columns=compared,
-        semantics=_rows(SEMANTICS, _numbers(compared, lambda result: result.semantics)),
-        counters=_rows(_counted(results), _numbers(compared, _all_counts)),
+        semantics=rows_of(
+            SEMANTICS, _numbers(compared, lambda result: result.semantics), is_as_far
+        ),
+        counters=marked(
+            counters,
+            [column.balance is not None for column in compared],
+            limits,
+            compared[0].result.operation_count if compared[0].result else 0,
+        ),
         threshold=limits,
+        scale=scale or Scale(),
         present=present or {},
     )
 
@@ -279,7 +271,9 @@ def _grouped(columns: Sequence[Column]) -> list[list[Column]]:
     return list(groups.values())
 
 
-def _judged(groups: Sequence[Sequence[Column]], threshold: Threshold) -> tuple[ComparedColumn, ...]:
+def _judged(
+    groups: Sequence[Sequence[Column]], threshold: Threshold, scale: Scale
+) -> tuple[ComparedColumn, ...]:
     told = [
         next((column for column in group if column.result is not None), group[0])
         for group in groups
@@ -305,14 +299,15 @@ def _judged(groups: Sequence[Sequence[Column]], threshold: Threshold) -> tuple[C
             result_digest=column.result_digest,
             state=column.state,
             error=column.error,
-            verdict=verdict,
-            reason=reason,
+            verdict=judgement.verdict,
+            reason=judgement.reason,
+            balance=judgement.balance,
             is_same_to_guest=is_same_to_guest(column.result, base_result),
             engine=column.result.engine if column.result else column.engine or SHADOW,
             audit=_audit(group),
         )
-        for column, group, (verdict, reason) in zip(
-            told, groups, judge(evidence, threshold), strict=True
+        for column, group, judgement in zip(
+            told, groups, judge(evidence, threshold, scale), strict=True
         )
     )
 
@@ -337,23 +332,6 @@ def _alarm(group: Sequence[Column]) -> str | None:
     return None
 
 
-def _counted(results: Sequence[RunResult]) -> tuple[str, ...]:
-    """The counters of any engine; answers only if one of them is above 0."""
-    counted = {name for result in results for name in result.counters}
-    names = tuple(name for name in COUNTERS if name in counted or not results)
-    names += tuple(sorted(counted.difference(COUNTERS)))
-    if all(result.work for result in results if result.engine == SHADOW):
-        # A kernel of one's own may count among its counters what is work to the model.
-        names += tuple(
-            name
-            for name in WORK
-            if name not in names and any(name in result.work for result in results)
-        )
-    if all(result.answers for result in results):
-        names += tuple(name for name in ANSWERS if any(r.answers[name] for r in results))
-    return names
-
-
 def _all_counts(result: RunResult) -> dict[str, int]:
     return result.counters | result.work | result.answers
 
@@ -365,19 +343,13 @@ def _numbers(
     return [{} if column.result is None else numbers_of(column.result) for column in columns]
 
 
-def _rows(names: Sequence[str], numbers: Sequence[Mapping[str, int]]) -> tuple[Row, ...]:
-    rows = []
-    for name in names:
-        values = tuple([of_column.get(name) for of_column in numbers])
-        base = values[0]
-        deltas = tuple(
-            [None if value is None or base is None else value - base for value in values]
-        )
-        percents = tuple(
-            [
-                None if delta is None or base is None else percent_text(delta, base)
-                for delta in deltas
-            ]
-        )
-        rows.append(Row(name, values, deltas, percents))
-    return tuple(rows)
+def _comparable(columns: Sequence[ComparedColumn]) -> list[bool]:
+    """Whether each column has run as far as the base: counts of half a run are no change."""
+    ends = [_end(column.result) for column in columns]
+    return [end == ends[0] for end in ends]
+
+
+def _end(result: RunResult | None) -> tuple[str, int] | None:
+    if result is None or result.stopped is None:
+        return None
+    return result.stopped.kind, result.stopped.operation_index

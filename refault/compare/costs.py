@@ -6,8 +6,10 @@
            ── from file  TOML or JSON                    refault replay --costs FILE
     model(comparison, costs)  ──►  CostModel: for each column a sum, and what it is made of
 
-No verdict rests on it. Weights differ between processors by more than most patches matter, so every
-place that shows it says that it is a model and with which weights.
+Counts decide whether a patch costs more or less. Only where some rise and others fall do the
+weights say which way the sum leans (``balance.py``). They differ between processors by more than
+most patches matter, so every place that shows cycles says that they are a model, with which
+weights.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from refault.errors import InvalidParameter
@@ -253,6 +255,18 @@ def model(comparison: Comparison, costs: Costs, *, vcpus: int | None = None) -> 
         )
     labels = tuple(column.label for column in comparison.columns)
     return CostModel(costs, count, labels, tuple(terms))
+
+
+def factors(counted: Collection[str], costs: Costs) -> dict[str, int]:
+    """The cycles of one count of each of these counters that has a weight."""
+    count = costs.vcpus or _VCPUS_UNKNOWN
+    found: dict[str, int] = {}
+    for name, weight in WEIGHTS.items():
+        counter = next((each for each in weight.counters if each in counted), None)
+        if counter is not None:
+            factor = getattr(costs, name) * _receivers(name, count)
+            found[counter] = found.get(counter, 0) + factor
+    return found
 
 
 def _receivers(name: str, vcpus: int) -> int:

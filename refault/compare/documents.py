@@ -11,9 +11,10 @@ from typing import Any
 
 from refault.compare import titles
 from refault.compare.audit_section import audit_dict, audit_items
-from refault.compare.comparison import ComparedColumn, Comparison, Row
+from refault.compare.comparison import ComparedColumn, Comparison
 from refault.compare.layout import clean
 from refault.compare.percent import change_text
+from refault.compare.rows import Row
 from refault.compare.summary import costs_summary, engines_of, findings_of, notes_of, semantics_note
 from refault.compare.verdicts import Verdict
 from refault.errors import ComparisonError
@@ -53,7 +54,9 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
     """The whole comparison as JSON: everything that tables, pages and charts show.
 
     Lists ``values``, ``changes`` and ``percents`` of a row follow ``columns``;
-    None where a column has no result. Counts are exact integers. Counters
+    None where a column has no result. ``notable`` says which changes are beyond
+    the threshold, and ``balance`` of a column which costs moved and what they
+    weigh all together, in modelled cycles. Counts are exact integers. Counters
     stand in reading order, the costs first. Where any column was audited,
     ``audit`` has the failed checks and the reports.
     """
@@ -80,6 +83,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
                 for name, limit in comparison.threshold.limits.items()
             },
         },
+        "weights": comparison.scale.costs.to_text(),
         "verdict": _verdict(comparison.worst_verdict),
         "columns": [_column(column) for column in comparison.columns],
         "semantics": [_row(row) for row in comparison.semantics],
@@ -116,6 +120,7 @@ def _column(column: ComparedColumn) -> dict[str, Any]:
         "error": column.error,
         "verdict": _verdict(column.verdict),
         "reason": column.reason,
+        "balance": column.balance.to_dict() if column.balance else None,
         "is_same_to_guest": column.is_same_to_guest,
         "outcome_digest": result.outcome_digest if result else None,
         "page_digest": result.page_digest if result else None,
@@ -135,6 +140,7 @@ def _row(row: Row) -> dict[str, Any]:
         "values": list(row.values),
         "changes": list(row.deltas),
         "percents": list(row.percents),
+        "notable": list(row.notable),
         "is_same": row.is_same,
     }
 

@@ -75,14 +75,14 @@ class JudgedTrace(NamedTuple):
 
     def reason(self, place: int) -> Reason:
         """Why a column got its verdict."""
-        verdict, text = self.judgements[place]
+        verdict, text, _ = self.judgements[place]
         variant_digest = self.variant_digests[place]
         return Reason(verdict, self.name, self.digest, self.labels[place], variant_digest, text)
 
 
 def overall(comparisons: Sequence[Comparison]) -> Overall:
     """The verdict over the comparisons of a batch; see :func:`overall_of`."""
-    return overall_of([_judged(comparison) for comparison in comparisons])
+    return overall_of([judged_trace(comparison) for comparison in comparisons])
 
 
 def overall_of(traces: Sequence[JudgedTrace]) -> Overall:
@@ -90,16 +90,16 @@ def overall_of(traces: Sequence[JudgedTrace]) -> Overall:
 
     A base is held against nothing, but a finding in it counts like one in any
     other column: which of two different outcomes is right is not known from
-    their difference alone. Audits know it: where every other column repairs
-    the base, that is the verdict. A cell without a result weighs less than one that
+    their difference alone. Audits and the real guest know it: where every other
+    column repairs the base, that is the verdict. A cell without a result weighs less than one that
     is worse than allowed, but more than any that is not: nothing is called
     good before all of it is known.
     """
     cells = [
         (trace, place, verdict)
         for trace in traces
-        for place, (verdict, _) in enumerate(trace.judgements)
-        if verdict is not Verdict.BASE and not (place == 0 and _is_repaired(trace))
+        for place, (verdict, *_) in enumerate(trace.judgements)
+        if verdict is not Verdict.BASE and not (place == 0 and is_repaired(trace))
     ]
     if not cells:
         return Overall(Verdict.MISSING, (), 0, NO_VERDICT)
@@ -109,10 +109,10 @@ def overall_of(traces: Sequence[JudgedTrace]) -> Overall:
     return Overall(status, reasons, len(told), exit_code_of(status))
 
 
-def _is_repaired(trace: JudgedTrace) -> bool:
-    """Whether every column beside the base repairs what is wrong with it."""
-    others = trace.judgements[1:]
-    return bool(others) and all(verdict is Verdict.REPAIR for verdict, _ in others)
+def is_repaired(trace: JudgedTrace) -> bool:
+    """Whether every column beside the base repairs what is wrong with it, as far as is known."""
+    known = {each.verdict for each in trace.judgements[1:]} - {Verdict.MISSING}
+    return known == {Verdict.REPAIR} and trace.judgements[0].verdict is not Verdict.INTEGRITY
 
 
 def worst_known(traces: Sequence[JudgedTrace]) -> Reason | None:
@@ -120,7 +120,7 @@ def worst_known(traces: Sequence[JudgedTrace]) -> Reason | None:
     known = [
         (verdict, trace, place)
         for trace in traces
-        for place, (verdict, _) in enumerate(trace.judgements)
+        for place, (verdict, *_) in enumerate(trace.judgements)
         if verdict not in _UNTOLD
     ]
     if not known:
@@ -129,20 +129,21 @@ def worst_known(traces: Sequence[JudgedTrace]) -> Reason | None:
     return next(trace.reason(place) for verdict, trace, place in known if verdict is worst)
 
 
-def _judged(comparison: Comparison) -> JudgedTrace:
+def judged_trace(comparison: Comparison) -> JudgedTrace:
+    """The verdicts of one comparison."""
     columns = comparison.columns
     return JudgedTrace(
         comparison.trace.name,
         comparison.trace.digest,
         [column.label for column in columns],
         [column.variant_digest for column in columns],
-        [(column.verdict, column.reason) for column in columns],
+        [Judgement(column.verdict, column.reason, column.balance) for column in columns],
     )
 
 
 def _weight(verdict: Verdict) -> float:
     if verdict is Verdict.MISSING:
-        return Verdict.REGRESSION.rank + 0.5
+        return Verdict.MIXED_WORSE.rank + 0.5
     return verdict.rank
 
 
@@ -150,4 +151,4 @@ def exit_code_of(status: Verdict) -> int:
     """The exit code of the worst verdict there is, a missing result not among the worst."""
     if status is Verdict.MISSING:
         return NO_VERDICT
-    return BAD if status.rank <= Verdict.REGRESSION.rank else GOOD
+    return BAD if status.is_refused else GOOD

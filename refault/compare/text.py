@@ -20,14 +20,14 @@ from typing import NamedTuple
 
 from refault.compare import layout, titles
 from refault.compare.audit_section import audit_text
-from refault.compare.comparison import ComparedColumn, Comparison, Row
-from refault.compare.grid import CELL_WIDTH, LABEL_WIDTH, Table
+from refault.compare.comparison import ComparedColumn, Comparison
+from refault.compare.grid import LABEL_WIDTH, Table
 from refault.compare.overall import Overall
-from refault.compare.percent import change_text
+from refault.compare.rows import Row
 from refault.compare.summary import costs_summary, engines_of, findings_of, notes_of, semantics_note
+from refault.compare.trace_rows import NOTHING, add_counter, add_cycles, add_semantics, outcomes
 from refault.compare.verdicts import Verdict
 from refault.errors import ComparisonError
-from refault.results import DISAGREEMENTS
 
 LABEL_MAX = 12
 DIGEST_LENGTH = 12
@@ -36,7 +36,10 @@ MARK_LEGEND = (
     f"{MARK} No real-code result exists: the real kernel code was never run with these patches, so "
     "the numbers are the model's alone."
 )
-NOTHING = "-"
+_CYCLES_LEGEND = (
+    "Modelled cycles are a model: counts times weights ({}). They decide only which way costs lean "
+    "that rose and fell."
+)
 
 
 def to_text(
@@ -253,15 +256,17 @@ def _trace(comparison: Comparison, names: _Names, width: int, *, every_counter: 
     table.add("verdict", [column.verdict.word for column in comparison.columns])
     if comparison.base.result is not None:
         base = comparison.base
-        table.add("guest's outcomes", [_outcomes(column, base) for column in comparison.columns])
-    _add_semantics(table, comparison)
+        table.add("guest's outcomes", [outcomes(column, base) for column in comparison.columns])
+    add_semantics(table, comparison)
     shown = [row for row in comparison.counters_as_read if every_counter or not row.is_same]
     costs = [row for row in shown if row.name in comparison.costs]
     for group in (costs, [row for row in shown if row.name not in comparison.costs]):
         if group:
             table.add_rule()
         for row in group:
-            _add_counter(table, row)
+            add_counter(table, row)
+        if group is costs and costs:
+            add_cycles(table, comparison)
     lines += ["", *table.lines(width), *_after_table(comparison, shown, width)]
     labels = [names.line(column) for column in comparison.columns]
     return [
@@ -297,43 +302,9 @@ def _after_table(comparison: Comparison, shown: Sequence[Row], width: int) -> li
         else:
             text = "Counters: the base's value, then the change against it."
         lines += layout.wrap(text, width) if text else []
+    if any(row.name in comparison.costs for row in shown):
+        lines += layout.wrap(_CYCLES_LEGEND.format(comparison.scale.costs.to_text()), width)
     return lines if len(lines) > 1 else []
-
-
-def _outcomes(column: ComparedColumn, base: ComparedColumn) -> str:
-    if column.result is None:
-        return NOTHING
-    if column is base or column.is_same_to_guest is None:
-        return column.result.outcome_digest[:CELL_WIDTH]
-    return "same" if column.is_same_to_guest else "DIFFER"
-
-
-def _add_semantics(table: Table, comparison: Comparison) -> None:
-    """The disagreements with the guest that occur in any column."""
-    for row in comparison.semantics:
-        if row.name not in {*DISAGREEMENTS, "stale"} or not any(row.values):
-            continue
-        cells = [NOTHING if value is None else str(value) for value in row.values]
-        table.add(titles.SEMANTICS[row.name], cells)
-
-
-def _add_counter(table: Table, row: Row) -> None:
-    changes, percents = [], []
-    for place, (value, delta, percent) in enumerate(
-        zip(row.values, row.deltas, row.percents, strict=True)
-    ):
-        if value is None:
-            changes.append(NOTHING)
-            percents.append("")
-        elif place == 0 or delta is None:
-            changes.append(str(value))
-            percents.append("")
-        else:
-            changes.append(change_text(delta) if delta else "=")
-            percents.append((percent or "") if delta else "")
-    table.add(row.name, changes)
-    if any(percents):
-        table.add("", percents)
 
 
 def _explained(comparison: Comparison, names: _Names, width: int) -> list[str]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import enum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from refault.compare.balance import Balance
 
 
 class Verdict(enum.Enum):
@@ -13,6 +17,8 @@ class Verdict(enum.Enum):
     GUEST_VISIBLE_CHANGE = "guest-visible-change"
     CRASHED = "crashed"
     REGRESSION = "regression"
+    MIXED_WORSE = "mixed-worse"
+    MIXED = "mixed"
     REPAIR = "repair"
     IMPROVEMENT = "improvement"
     UNCHANGED = "unchanged"
@@ -37,6 +43,11 @@ class Verdict(enum.Enum):
         return _TITLES[self][1]
 
     @property
+    def is_refused(self) -> bool:
+        """Whether a batch with such a cell ends with the answer no."""
+        return self.rank <= Verdict.MIXED_WORSE.rank
+
+    @property
     def is_alarming(self) -> bool:
         """Whether the counters of the column mean nothing before this is resolved."""
         return self.rank <= Verdict.CRASHED.rank
@@ -48,6 +59,8 @@ _TITLES = {
     Verdict.GUEST_VISIBLE_CHANGE: ("GUEST-VISIBLE CHANGE", "GUEST SEES"),
     Verdict.CRASHED: ("CRASHED OR TIMED OUT", "CRASHED"),
     Verdict.REGRESSION: ("regression", "worse"),
+    Verdict.MIXED_WORSE: ("mixed, worse on balance", "mixed+"),
+    Verdict.MIXED: ("mixed", "mixed"),
     Verdict.REPAIR: ("repair", "repair"),
     Verdict.IMPROVEMENT: ("improvement", "better"),
     Verdict.UNCHANGED: ("unchanged", "unchanged"),
@@ -57,5 +70,10 @@ _TITLES = {
     Verdict.BASE: ("base", "base"),
 }
 
-Judgement = tuple[Verdict, str]
-"""A verdict, and its reason as a sentence without its full stop."""
+
+class Judgement(NamedTuple):
+    """A verdict, its reason as a sentence without its full stop, and what moved, if weighed."""
+
+    verdict: Verdict
+    reason: str
+    balance: Balance | None = None

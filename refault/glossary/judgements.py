@@ -45,23 +45,37 @@ VERDICT_ENTRIES = (
     Entry(
         "regression",
         VERDICTS,
-        "A cost rose by more than the threshold. Where some rose and some fell, the reason names "
-        "both.",
+        "A cost rose by more than the threshold and none fell, or one rose beyond a limit that the "
+        "project has set.",
         also=("worse",),
+        more=_COMPARISON,
+    ),
+    Entry(
+        "mixed-worse",
+        VERDICTS,
+        "Some costs rose and others fell. Weighed in modelled cycles, their sum rose by more than "
+        "the threshold.",
+        also=("mixed+", "mixed, worse on balance"),
+        more=_COMPARISON,
+    ),
+    Entry(
+        "mixed",
+        VERDICTS,
+        "Some costs rose and others fell. Weighed in modelled cycles, their sum fell, or rose by "
+        "less than the threshold; the reason says which way it leans.",
         more=_COMPARISON,
     ),
     Entry(
         "repair",
         VERDICTS,
-        "The base fails checks of an audit that this column passes, and nothing else got worse "
-        "but perhaps a cost.",
+        "What is wrong with the base is not wrong here: it stops, misleads its guest, has a "
+        "finding, or fails checks of an audit. It may cost more.",
         more=_AUDIT,
     ),
     Entry(
         "improvement",
         VERDICTS,
-        "A cost fell by more than the threshold and none rose; or the base is broken and this "
-        "column is not.",
+        "A cost fell by more than the threshold and none rose.",
         also=("better",),
     ),
     Entry(

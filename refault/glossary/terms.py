@@ -253,8 +253,8 @@ ENTRIES = (
     Entry(
         "threshold",
         TERMS,
-        "how far a cost must move to count: by default more than 1 % of the base's value, and "
-        "at least one in every 10,000 operations of the trace",
+        "how far a cost must move to count: by default more than 1 % of the smaller of the "
+        "two values, and at least one in every 10,000 operations of the trace",
     ),
     Entry(
         "geometric mean",
@@ -264,7 +264,8 @@ ENTRIES = (
     Entry(
         "cost model",
         TERMS,
-        "modelled cycles: exact counts times weights; beside a comparison, in no verdict",
+        "modelled cycles: exact counts times weights; beside a comparison; decides a verdict only "
+        "where costs disagree",
     ),
     Entry(
         "weight",

@@ -138,8 +138,8 @@ def _counter(row: Mapping[str, Any], place: int, *, is_judged: bool) -> dict[str
     if delta:
         told = change(delta, row["percents"][place])
     tone = ""
-    # Costs get no colour where the guest saw something wrong.
-    if delta and row["is_cost"] and is_judged:
+    # No colour below the threshold, nor where the guest saw something wrong.
+    if delta and row["is_cost"] and is_judged and row["notable"][place]:
         tone = "more" if delta > 0 else "less"
     return {
         "name": row["name"],

@@ -280,12 +280,12 @@ def _groups(
         {
             "title": "Host work, less is better",
             "is_words": False,
-            "rows": [_counter_row(row, columns, is_cost=True) for row in costs],
+            "rows": [_counter_row(row, is_cost=True) for row in costs],
         },
         {
             "title": "Other counters",
             "is_words": False,
-            "rows": [_counter_row(row, columns, is_cost=False) for row in others],
+            "rows": [_counter_row(row, is_cost=False) for row in others],
         },
     ]
     return [group for group in groups if group["rows"]]
@@ -319,18 +319,15 @@ def _semantics_row(name: str, values: Sequence[int | None]) -> dict[str, Any]:
     return {"name": name, "cells": cells}
 
 
-def _counter_row(
-    row: Mapping[str, Any], columns: Sequence[Mapping[str, Any]], *, is_cost: bool
-) -> dict[str, Any]:
+def _counter_row(row: Mapping[str, Any], *, is_cost: bool) -> dict[str, Any]:
     cells = []
-    numbers = zip(row["values"], row["changes"], row["percents"], columns, strict=True)
-    for place, (value, delta, percent, column) in enumerate(numbers):
+    numbers = zip(row["values"], row["changes"], row["percents"], row["notable"], strict=True)
+    for place, (value, delta, percent, is_notable) in enumerate(numbers):
         if place == 0 or delta is None:
             cells.append(Cell(grouped(value)))
             continue
-        # Costs get no colour where the guest saw something wrong.
-        is_judged = is_cost and delta != 0 and not column["verdict"]["is_alarming"]
-        tone = ("more" if delta > 0 else "less") if is_judged else ""
+        # No colour below the threshold, nor where the guest saw something wrong.
+        tone = ("more" if delta > 0 else "less") if is_cost and is_notable else ""
         if delta == 0:
             cells.append(Cell("=", is_quiet=True))
         else:

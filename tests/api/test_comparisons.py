@@ -50,7 +50,7 @@ async def test_semantics_stand_before_speed_and_the_wrong_accesses_are_counted(h
         "1-2": "identical",
         "1-3": "guest-visible-change",
         "1-4, 1-5": "guest-visible-change",
-        "1-6": "regression",
+        "1-6": "mixed-worse",
     }
     wrong = {row["name"]: row["values"] for row in boot["semantics"]}
     assert wrong["wrong_address"] == [0, 0, 32, 32, 0]

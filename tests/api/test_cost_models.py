@@ -7,13 +7,20 @@ from tests.api.test_batch_life import seed_batch
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_query_adds_a_model_and_changes_nothing_else(http, rows):
+async def test_the_query_adds_a_model_and_weighs_by_it_and_changes_no_count(http, rows):
     code = (await seed_batch(http, rows))["code"]
     plain = (await http.get(f"/api/v1/comparisons/{code}")).json()
     query = {"costs": "exit:1800,vcpus:4"}
     told = (await http.get(f"/api/v1/comparisons/{code}", params=query)).json()
     models = [each.pop("cost_model") for each in told["comparisons"]]
-    assert told == plain
+    assert [each["counters"] for each in told["comparisons"]] == [
+        each["counters"] for each in plain["comparisons"]
+    ]
+    assert [each["weights"] for each in told["comparisons"]] == ["exit:1800,vcpus:4"] * 2
+    default = (await http.get(f"/api/v1/comparisons/{code}", params={"costs": "default"})).json()
+    for each in default["comparisons"]:
+        each.pop("cost_model")
+    assert default == plain
     assert all(model["is_model"] and model["vcpus"] == 4 for model in models)
     exits, *_ = models[0]["terms"]
     assert exits["weight"] == 1800

@@ -57,13 +57,13 @@ async def test_a_batch_ends_in_a_verdict_that_text_and_json_agree_on(http, rows)
     assert max(map(len, text.splitlines())) <= 72
 
 
-async def test_limits_decide_what_is_a_regression_of_a_batch_that_is_over(http, rows):
+async def test_limits_decide_what_is_worse_of_a_batch_that_is_over(http, rows):
     digests = rows.ready_for_seed_series()
     made = await http.post("/api/v1/patch_sets", json={"name": "all", "patches": list(SEED)})
     bare = await http.post("/api/v1/patch_sets", json={"name": "bare", "patches": []})
     body = {"traces": digests[:1], "patch_sets": [bare.json()["id"], made.json()["id"]]}
     batch = (await http.post(BATCHES, json=body)).json()
-    assert batch["verdict"]["status"] == "regression"
+    assert batch["verdict"]["status"] == "mixed-worse"
     texts = batch["verdict"]["reasons"][0]["text"]
     assert texts.startswith("exits +2.0%")
 

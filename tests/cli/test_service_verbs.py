@@ -117,7 +117,7 @@ def test_the_limits_of_the_project_decide_the_exit_code(refault, client, rows):
     generous = refault("watch", code)
 
     assert (strict.returncode, generous.returncode) == (1, 0), strict.stdout
-    assert "verdict: regression" in strict.stdout
+    assert "verdict: mixed, worse on balance" in strict.stdout
     assert "verdict: improvement" in generous.stdout
 
 

@@ -111,15 +111,32 @@ def test_a_base_that_stopped_and_a_column_that_runs_on_is_a_repair_without_costs
     assert "exits" not in reason
 
 
-def test_a_base_that_stopped_and_no_check_that_says_why_is_an_improvement_as_without_audits():
-    assert judged([], [], base={"stopped": STOPPED})[0] is Verdict.IMPROVEMENT
+def test_a_base_that_stopped_and_no_check_that_says_why_is_repaired_as_without_audits():
+    assert judged([], [], base={"stopped": STOPPED})[0] is Verdict.REPAIR
 
 
 def test_a_base_that_misled_its_guest_is_repaired_with_what_the_witness_says():
     verdict, reason = judged(["F-T5"], [], base={"semantics": WRONG})
     assert verdict is Verdict.REPAIR
     assert "base is wrong in 3 accesses" in reason
-    assert judged([], [], base={"semantics": WRONG})[0] is Verdict.IMPROVEMENT
+    assert judged([], [], base={"semantics": WRONG})[0] is Verdict.REPAIR
+
+
+def test_a_base_whose_guest_saw_a_known_exception_alarms_nobody():
+    explained = {"base": {"semantics": WRONG, "outcomes": "wrong"}}
+    same = {"semantics": WRONG, "outcomes": "wrong"}
+    found = comparison_of([known("F-T5", "B8")], [known("F-T5", "B8")], **explained, **same)
+    assert found.base.verdict is Verdict.BASE
+    assert found.base.reason == (
+        "2 accesses reached a wrong address, 1 fault was missed; the base fails F-T5 (B8, known)"
+    )
+    assert found.columns[1].verdict is Verdict.IDENTICAL
+    assert overall([found]).exit_code == 0
+    unexplained = comparison_of(["F-T5"], ["F-T5"], **explained, **same)
+    assert [column.verdict for column in unexplained.columns] == [Verdict.GUEST_VISIBLE_CHANGE] * 2
+    assert overall([unexplained]).exit_code == 1
+    sampled = comparison_of([known("F-T5", "B8")], [], level="sampled-64-0", **explained, **same)
+    assert sampled.base.verdict is Verdict.GUEST_VISIBLE_CHANGE
 
 
 def test_a_repair_that_leaves_some_of_the_base_s_wrong_accesses_is_still_one():

@@ -34,6 +34,7 @@ def test_the_json_holds_all_a_page_shows_and_survives_json(boot):
         "values": [96185, 96185, 95952, 95952, 114347],
         "changes": [0, 0, -233, -233, 18162],
         "percents": ["0%", "0%", "-0.24%", "-0.24%", "+18.9%"],
+        "notable": [False, False, False, False, True],
         "is_same": False,
         "is_cost": True,
         "is_gauge": False,
@@ -59,7 +60,7 @@ def test_the_csv_has_every_number_of_every_column(boot):
     assert len(rows) == 2 * 5 * (len(COUNTERS) + len(SEMANTICS))
     found = next(row for row in rows if (row["name"], row["column"]) == ("exits", "1-6"))
     assert (found["base"], found["value"], found["change"]) == ("96185", "114347", "18162")
-    assert found["verdict"] == "regression"
+    assert found["verdict"] == "mixed-worse"
 
 
 @pytest.mark.parametrize("label", ["=1+1", "+1", "-1", "@x", "\t=1"])

@@ -28,7 +28,7 @@ def results(draw):
     return make_result(
         counters={
             name: draw(st.sampled_from((0, 10_000, 10_001, 20_000)))
-            for name in ("exits", "synced", "lpages")
+            for name in ("exits", "synced", "lpages", "parent_marks")
         },
         semantics={
             name: draw(st.sampled_from((0, 0, 1, 2)))
@@ -53,7 +53,7 @@ def test_stored_facts_give_the_verdicts_and_reasons_of_the_results(found):
     stored = [Facts.from_bytes(facts_of(result).to_bytes()) for result in found]
     judged = judge([Evidence(facts, "done", None, None) for facts in stored], Threshold())
 
-    assert judged == [(column.verdict, column.reason) for column in compared]
+    assert judged == [(column.verdict, column.reason, column.balance) for column in compared]
 
 
 @pytest.mark.parametrize("trace", SIZES)

@@ -65,9 +65,15 @@ def test_of_several_traces_the_worst_cell_is_named_with_its_inputs():
         {"stopped": make_finding(kind="use-after-free")},
     ],
 )
-def test_a_finding_in_the_base_is_a_finding(defect):
-    found = overall([compare([column("base", **defect), GOOD])])
-    assert (found.exit_code, found.reasons[0].label) == (1, "base")
+def test_a_finding_in_the_base_is_a_finding_unless_every_column_repairs_it(defect):
+    base = column("base", **defect)
+    assert overall([compare([base])]).exit_code == 1
+    shared = overall([compare([base, GOOD, column("too", **defect)])])
+    assert (shared.exit_code, shared.reasons[0].label) == (1, "base")
+    repaired = overall([compare([base, GOOD])])
+    assert (repaired.status, repaired.exit_code) == (Verdict.REPAIR, 0)
+    waiting = overall([compare([base, GOOD, MISSING])])
+    assert (waiting.status, waiting.exit_code) == (Verdict.MISSING, 5)
 
 
 def test_a_base_that_crashed_or_cannot_be_trusted_decides():

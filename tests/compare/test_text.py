@@ -227,7 +227,7 @@ def test_nothing_has_a_result_yet():
 def test_over_two_traces_the_worst_verdict_and_the_geometric_mean_are_shown():
     text = text_of(seed_series("linux61-workload-1cpu"), seed_series("linux61-boot-1cpu"))
     row = next(line for line in text.splitlines() if line.startswith("over all traces"))
-    assert row.split()[3:] == ["identical", "GUEST", "SEES", "GUEST", "SEES", "worse"]
+    assert row.split()[3:] == ["identical", "GUEST", "SEES", "GUEST", "SEES", "mixed+"]
     # (48272 / 47334 * 114347 / 96185) ** 0.5
     assert "1-6: exits x 1.101 (geometric mean of 2 traces; best 1.020" in " ".join(text.split())
 

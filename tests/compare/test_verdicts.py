@@ -38,6 +38,8 @@ def test_verdicts_stand_in_the_order_they_are_decided_in():
         "guest-visible-change",
         "crashed",
         "regression",
+        "mixed-worse",
+        "mixed",
         "repair",
         "improvement",
         "unchanged",
@@ -46,7 +48,7 @@ def test_verdicts_stand_in_the_order_they_are_decided_in():
         "missing",
         "base",
     ]
-    assert [verdict.rank for verdict in Verdict] == list(range(12))
+    assert [verdict.rank for verdict in Verdict] == list(range(14))
     assert all(len(verdict.word) <= 10 for verdict in Verdict)
 
 
@@ -59,7 +61,9 @@ def test_each_verdict_outranks_every_later_one():
     assert verdict_of(alarmed) is Verdict.INTEGRITY
     assert verdict_of(p3(**EVERYTHING)) is Verdict.BROKEN_INVARIANT
     assert verdict_of(p3(**MISLED, counters={"exits": 200_000})) is Verdict.GUEST_VISIBLE_CHANGE
-    assert verdict_of(p3(counters={"exits": 200_000, "synced": 1})) is Verdict.REGRESSION
+    assert verdict_of(p3(counters={"exits": 200_000})) is Verdict.REGRESSION
+    assert verdict_of(p3(counters={"exits": 200_000, "synced": 1})) is Verdict.MIXED_WORSE
+    assert verdict_of(p3(counters={"exits": 1, "synced": 11_000})) is Verdict.MIXED
     assert verdict_of(p3(counters={"synced": 1})) is Verdict.IMPROVEMENT
     assert verdict_of(p3(counters={"pf_fixed": 1})) is Verdict.UNCHANGED
     assert verdict_of(p3(pages="other")) is Verdict.UNCHANGED
@@ -112,10 +116,12 @@ def test_a_livelock_is_guest_visible():
     )
 
 
-def test_a_regression_names_what_got_worse_and_what_better():
+def test_mixed_costs_are_named_with_what_rose_and_what_fell():
     column = judged(p3(counters={"exits": 114_347, "parent_marks": 12_158, "pf_guest": 1}))
-    assert column.verdict is Verdict.REGRESSION
-    assert column.reason == "exits +18.9%; but parent_marks -61.5%"
+    assert column.verdict is Verdict.MIXED_WORSE
+    assert column.reason == (
+        "exits +18.9%; but parent_marks -61.5%; leans worse: modelled cycles +12.1%"
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,11 +129,11 @@ def test_a_regression_names_what_got_worse_and_what_better():
     [
         (96185 + 961, Verdict.UNCHANGED),  # 0.999 %
         (96185 + 962, Verdict.REGRESSION),  # 1.0002 %
-        (96185 - 961, Verdict.UNCHANGED),
-        (96185 - 962, Verdict.IMPROVEMENT),
+        (96185 - 952, Verdict.UNCHANGED),
+        (96185 - 953, Verdict.IMPROVEMENT),  # the base is 1.0007 % more
     ],
 )
-def test_the_threshold_is_one_percent_of_the_base(exits, verdict):
+def test_the_threshold_is_one_percent_of_the_smaller_of_the_two(exits, verdict):
     assert verdict_of(p3(counters={"exits": exits})) is verdict
 
 
@@ -156,18 +162,64 @@ def test_the_threshold_can_be_chosen():
     assert strict.reason == "no cost moved by more than 0.5 %; the guest sees the same"
 
 
-def test_a_variant_that_survives_where_the_base_breaks_is_an_improvement():
+def test_a_variant_that_survives_where_the_base_breaks_is_a_repair():
     base = make_column("base", make_result(stopped=STOPPED))
-    column = judged(p3(), base=base)
-    assert column.verdict is Verdict.IMPROVEMENT
-    assert "base stops at operation 1048 (use-after-free)" in column.reason
+    column = judged(p3(counters={"exits": 200_000}), base=base)
+    assert column.verdict is Verdict.REPAIR
+    assert column.reason == (
+        "runs to the end, where base stops at operation 1048 (use-after-free); "
+        "the counters cannot be compared"
+    )
 
 
-def test_a_variant_that_is_right_where_the_base_is_wrong_is_an_improvement():
+def test_a_variant_that_is_right_where_the_base_is_wrong_is_a_repair_whatever_it_costs():
     base = make_column("base", make_result(**MISLED))
+    assert judged(p3(), base=base).verdict is Verdict.REPAIR
+    costly = judged(p3(counters={"exits": 200_000}), base=base)
+    assert costly.verdict is Verdict.REPAIR
+    assert costly.reason == (
+        "the guest sees what the real one saw, where base is wrong in 3 accesses; exits +108%"
+    )
+
+
+def test_a_variant_without_the_finding_of_its_base_is_a_repair():
+    livelock = make_finding(kind="livelock", operation_index=12)
+    base = make_column("base", make_result(findings=(livelock,), outcomes="hung"))
     column = judged(p3(), base=base)
-    assert column.verdict is Verdict.IMPROVEMENT
-    assert column.reason.endswith("base is wrong in 3 accesses")
+    assert column.verdict is Verdict.REPAIR
+    assert column.reason == (
+        "has no livelock, where base has one at operation 12; "
+        "the guest or the host saw something else than under base"
+    )
+    assertion = make_finding(kind="assertion", operation_index=7)
+    quiet = judged(p3(), base=make_column("base", make_result(findings=(assertion,))))
+    assert (quiet.verdict, quiet.reason) == (
+        Verdict.REPAIR,
+        "has no assertion, where base has one at operation 7",
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "own", "ending"),
+    [
+        (MISLED, MISLED, "; as under base"),
+        (
+            MISLED,
+            {"semantics": {"missed_fault": 1}, "outcomes": "less"},
+            "; fewer than under base, which is wrong in 3 accesses",
+        ),
+        (
+            MISLED,
+            {"semantics": {"missed_fault": 9}, "outcomes": "more"},
+            "; base is wrong in 3 accesses",
+        ),
+        ({"stopped": STOPPED}, MISLED, "; base stops at operation 1048 (use-after-free)"),
+    ],
+)
+def test_what_is_wrong_is_told_beside_what_is_wrong_with_the_base(base, own, ending):
+    column = judged(p3(**own), base=make_column("base", make_result(**base)))
+    assert column.verdict is Verdict.GUEST_VISIBLE_CHANGE
+    assert column.reason.endswith(ending)
 
 
 def test_the_base_is_judged_by_itself():

@@ -225,8 +225,8 @@ class BatchVerdict(Document):
 
     status: str = Field(
         description="integrity, broken-invariant, guest-visible-change, crashed, regression, "
-        "missing, repair, improvement, unchanged or identical: the first of these that any cell "
-        "has"
+        "mixed-worse, missing, mixed, repair, improvement, unchanged or identical: the first of "
+        "these that any cell has"
     )
     title: str
     exit_code: int = Field(

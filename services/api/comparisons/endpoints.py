@@ -69,7 +69,7 @@ _WithCosts = Annotated[
     Query(
         max_length=400,
         description="JSON: also modelled cycles, by weights such as `exit:1800,zap:3000`, or "
-        "`default`",
+        "`default`; verdicts weigh by them what rose against what fell",
     ),
 ]
 _FORMS: dict[str, Any] = {
@@ -115,7 +115,7 @@ def get_comparison_as(
     weights = _weights(costs)
     if form == Form.JSON:
         part = service.Part(trace, cursor, limit)
-        body = _json(service.of_batch(resources, batch, base, part), weights)
+        body = _json(service.of_batch(resources, batch, base, part, weights), weights)
     elif form == Form.SVG:
         found = service.whole(resources, batch, base, trace)
         spec = chart([to_dict(comparison) for comparison in found.comparisons], theme=theme)
@@ -184,7 +184,7 @@ def _json(found: service.BatchComparison, weights: Costs | None) -> str:
                 OverviewTrace.model_construct(
                     name=trace.name,
                     digest=trace.digest or "",
-                    verdicts=[verdict.value for verdict, _ in trace.judgements],
+                    verdicts=[verdict.value for verdict, *_ in trace.judgements],
                 )
                 for trace in judged.traces
             ],

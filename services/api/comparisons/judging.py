@@ -21,11 +21,13 @@ from refault.compare import (
     JudgedTrace,
     Limit,
     Overall,
+    Scale,
     Threshold,
     compare,
     judge,
     overall_of,
 )
+from refault.compare.costs import Costs
 from refault.errors import ComparisonError
 
 
@@ -59,8 +61,11 @@ def judged(
     traces: Sequence[TraceName],
     threshold: Threshold,
     base: int = 0,
+    costs: Costs | None = None,
 ) -> Judged:
     """The verdicts on the cells of a batch, or of one trace of it, against the column ``base``.
+
+    ``costs`` weigh what rose against what fell; None: the default weights, as CI jobs get them.
 
     Raises:
         ComparisonError: there is no such column.
@@ -83,6 +88,7 @@ def judged(
                     for digest in digests
                 ],
                 threshold,
+                Scale(costs or Costs()),
             ),
         )
         for trace in traces
@@ -100,6 +106,7 @@ def comparisons_of(
     threshold: Threshold,
     base: int,
     present: Mapping[str, str],
+    costs: Costs | None = None,
 ) -> tuple[Comparison, ...]:
     """One comparison for each of ``traces``, all or some of the batch's.
 
@@ -116,6 +123,7 @@ def comparisons_of(
             trace_name=trace.name,
             trace_digest=trace.digest,
             threshold=threshold,
+            scale=Scale(costs or Costs()),
             present=present,
         )
         for trace in traces

@@ -46,7 +46,9 @@ class ComparisonDocument(Document):
     overview: Overview
     comparisons: list[dict[str, Any]] = Field(
         description="Per trace: columns with verdicts (the base first), then rows of semantics "
-        "and counters whose lists follow the columns; null where there is no result yet. With "
+        "and counters whose lists follow the columns; null where there is no result yet. `notable` "
+        "says which changes are beyond the threshold, `balance` of a column which costs moved and "
+        "what they weigh. With "
         "`costs`, `cost_model` beside them: modelled cycles, its weights and their sources"
     )
     next_cursor: str | None = Field(

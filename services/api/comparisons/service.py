@@ -9,6 +9,7 @@ from db.models import Batch
 from db.repositories import batches, comparisons, results, simulators
 from db.repositories.comparisons import TraceName
 from refault.compare import Comparison
+from refault.compare.costs import Costs
 from refault.errors import NotFound
 from services.api.batches.documents import contents_of
 from services.api.batches.schemas import BatchContents
@@ -55,12 +56,18 @@ def whole(
 
 
 def of_batch(
-    resources: Resources, name: str, base: int, part: Part, *, is_paged: bool = True
+    resources: Resources,
+    name: str,
+    base: int,
+    part: Part,
+    costs: Costs | None = None,
+    *,
+    is_paged: bool = True,
 ) -> BatchComparison:
     """The comparison of a batch against its column ``base``, counted from 0.
 
     A page has no more than 80 cells, but at least one trace. The verdicts are over
-    the whole batch, or over the one requested trace.
+    the whole batch, or over the one requested trace; ``costs`` weigh what rose against what fell.
 
     Raises:
         NotFound: there is no such batch, or the trace is not part of it.
@@ -72,7 +79,7 @@ def of_batch(
         traces = comparisons.traces_of(session, batch.id)
         shown, next_cursor = shown_of(batch, traces, part.trace_digest), None
         threshold, present = threshold_of(session), simulators.current(session)
-        found = judged(session, batch, shown, threshold, base)
+        found = judged(session, batch, shown, threshold, base, costs)
         if is_paged:
             limit = max(1, min(part.limit or CELLS_MAX, CELLS_MAX // len(found.groups)))
             shown, next_cursor = comparisons.page_of(shown, after=part.after, limit=limit)
@@ -84,7 +91,7 @@ def of_batch(
             batch=document,
             title=title_of(batch, [entry.name for entry in document.patch_sets]),
             command=command_of(batch, traces, base),
-            comparisons=comparisons_of(session, batch, shown, threshold, base, present),
+            comparisons=comparisons_of(session, batch, shown, threshold, base, present, costs),
             judged=found,
             next_cursor=next_cursor,
         )
