@@ -43,8 +43,17 @@ def note(
 
 
 def list_page(
-    session: Session, *, after: uuid.UUID | None = None, limit: int = PAGE_SIZE
+    session: Session,
+    *,
+    actor: str = "",
+    action: str = "",
+    after: uuid.UUID | None = None,
+    limit: int = PAGE_SIZE,
 ) -> Page[AuditEntry]:
-    """The entries of the session's project, newest first."""
-    query = sa.select(AuditEntry).where(AuditEntry.project_id == project_of(session))
+    """The entries of the session's project whose actor and action begin so, newest first."""
+    query = sa.select(AuditEntry).where(
+        AuditEntry.project_id == project_of(session),
+        AuditEntry.actor.startswith(actor, autoescape=True),
+        AuditEntry.action.startswith(action, autoescape=True),
+    )
     return newest_first(session, query, AuditEntry.id, after=after, limit=limit)

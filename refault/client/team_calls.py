@@ -198,10 +198,15 @@ def revoke_token(token: str) -> Call[None]:
 
 
 def list_audit(
-    *, limit: int | None = None, cursor: str | None = None
+    *,
+    limit: int | None = None,
+    cursor: str | None = None,
+    actor: str | None = None,
+    action: str | None = None,
 ) -> Call[Page[dict[str, Any]]]:
-    """One page of what was done in the project, newest first."""
-    return calls.ask("GET", ("audit",), query={"limit": limit, "cursor": cursor})
+    """One page of what was done in the project, newest first; by who and what begins so."""
+    query = {"limit": limit, "cursor": cursor, "actor": actor, "action": action}
+    return calls.ask("GET", ("audit",), query=query)
 
 
 def get_limits() -> Call[dict[str, Any]]:

@@ -35,6 +35,7 @@ from services.dashboard.lists import ListPages
 from services.dashboard.pages import Pages
 from services.dashboard.patch_sets import PatchSetPages
 from services.dashboard.patches import PatchPages
+from services.dashboard.project import ProjectPages
 from services.dashboard.questions import QuestionPages
 from services.dashboard.runs import RunPages
 
@@ -89,6 +90,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/login/oidc/callback", issuer.come_back),
             Route("/logout", doors.logout, methods=["POST"]),
             Route("/project", doors.project, methods=["POST"]),
+            *ProjectPages(pages).routes(),
             Route("/s/{secret}.{form}", doors.shared_form),
             Route("/s/{secret}", doors.shared),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),

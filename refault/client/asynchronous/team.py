@@ -176,10 +176,16 @@ class AsyncTeam(abc.ABC):
         await self._send(team_calls.revoke_token(token))
 
     async def list_audit(
-        self, *, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        actor: str | None = None,
+        action: str | None = None,
     ) -> Page[dict[str, Any]]:
-        """One page of what was done in the project, newest first."""
-        return await self._send(team_calls.list_audit(limit=limit, cursor=cursor))
+        """One page of what was done in the project, newest first; by who and what begins so."""
+        call = team_calls.list_audit(limit=limit, cursor=cursor, actor=actor, action=action)
+        return await self._send(call)
 
     async def get_me(self) -> MeDocument:
         """Who the caller is to the service: project, scopes, and so on."""

@@ -173,10 +173,16 @@ class Team(abc.ABC):
         self._send(team_calls.revoke_token(token))
 
     def list_audit(
-        self, *, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        actor: str | None = None,
+        action: str | None = None,
     ) -> Page[dict[str, Any]]:
-        """One page of what was done in the project, newest first."""
-        return self._send(team_calls.list_audit(limit=limit, cursor=cursor))
+        """One page of what was done in the project, newest first; by who and what begins so."""
+        call = team_calls.list_audit(limit=limit, cursor=cursor, actor=actor, action=action)
+        return self._send(call)
 
     def get_me(self) -> MeDocument:
         """Who the caller is to the service: project, scopes, and so on."""

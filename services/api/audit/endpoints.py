@@ -1,9 +1,9 @@
 """The endpoint ``/api/v1/audit``."""
 
 import uuid
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from db.repositories import audit
 from services.api.deps import WithPage, WithResources
@@ -26,9 +26,16 @@ class AuditEntry(Document):
 
 
 @router.get("/audit", responses=problems(401, 403, 422))
-def list_audit(resources: WithResources, page: WithPage) -> Page[AuditEntry]:
+def list_audit(
+    resources: WithResources,
+    page: WithPage,
+    actor: Annotated[str, Query(max_length=100, description="Only whose name begins so")] = "",
+    action: Annotated[str, Query(max_length=100, description="Only what begins so")] = "",
+) -> Page[AuditEntry]:
     """List who did what in this project, newest first; for maintainers."""
     with resources.transaction() as session:
-        found = audit.list_page(session, after=page.cursor, limit=page.limit)
+        found = audit.list_page(
+            session, actor=actor, action=action, after=page.cursor, limit=page.limit
+        )
         items = [AuditEntry.model_validate(row) for row in found.rows]
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
