@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+from typing import NamedTuple
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -57,6 +60,55 @@ def open_by_state(session: Session, kind: type[Shard | KernelBuild | Question]) 
     )
     found = {row.state: row.number for row in session.execute(query)}
     return {state: found.get(state, 0) for state in ("queued", "running")}
+
+
+class Queue(NamedTuple):
+    """The open rows of one kind of work. ``overdue`` are running behind the end of their lease."""
+
+    queued: int
+    running: int
+    overdue: int
+    oldest_queued_at: datetime.datetime | None
+
+
+def queue_of(session: Session, kind: type[Shard | KernelBuild | Question]) -> Queue:
+    """How much of one kind of work is open, in all projects."""
+    is_queued, is_running = kind.state == "queued", kind.state == "running"
+    query = sa.select(
+        sa.func.count().filter(is_queued),
+        sa.func.count().filter(is_running),
+        sa.func.count().filter(is_running, kind.lease_until < sa.func.now()),
+        sa.func.min(kind.created_at).filter(is_queued),
+    ).where(kind.state.in_(("queued", "running")))
+    return Queue(*session.execute(query).one())
+
+
+class Stored(NamedTuple):
+    """What is stored, in all projects; a trace of two projects is one file."""
+
+    traces: int
+    trace_bytes: int
+    results: int
+    database_bytes: int
+
+
+def stored(session: Session) -> Stored:
+    """Counts and sizes; the number of results is the planner's estimate."""
+    once = sa.select(Trace.digest, sa.func.max(Trace.size_bytes).label("size")).group_by(
+        Trace.digest
+    )
+    files = once.subquery()
+    count, size = session.execute(
+        sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(files.c.size), 0)).select_from(
+            files
+        )
+    ).one()
+    # Counting a million rows takes seconds, and nobody needs them exactly.
+    results = session.scalar(
+        sa.text("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE relname = 'results'")
+    )
+    database = session.scalar(sa.select(sa.func.pg_database_size(sa.func.current_database())))
+    return Stored(int(count), int(size), int(results or 0), int(database or 0))
 
 
 def events_per_second(session: Session) -> dict[tuple[str, str], float]:

@@ -138,6 +138,18 @@ def alive_workers(session: Session) -> Sequence[Worker]:
     return session.scalars(sa.select(Worker).where(is_alive()).order_by(Worker.name)).all()
 
 
+def known_workers(session: Session, limit: int) -> Sequence[sa.Row[Worker, bool]]:
+    """Workers, each with whether it is alive: those first, then the latest of the others."""
+    query = sa.select(Worker, is_alive()).order_by(is_alive().desc(), Worker.heartbeat_at.desc())
+    return session.execute(query.limit(limit)).all()
+
+
+def engines_of(session: Session, digests: Collection[str]) -> dict[str, str]:
+    """The engine of each simulator."""
+    query = sa.select(Simulator.digest, Simulator.engine).where(Simulator.digest.in_(digests))
+    return {row.digest: row.engine for row in session.execute(query)}
+
+
 def worker_count(session: Session, digests: Collection[str]) -> int:
     """How many living workers have one of these simulators; each computes one shard at a time."""
     names = all_names(digests)

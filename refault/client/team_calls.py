@@ -209,6 +209,11 @@ def list_audit(
     return calls.ask("GET", ("audit",), query=query)
 
 
+def get_operations() -> Call[dict[str, Any]]:
+    """Workers, queues, storage and versions of the whole service; for administrators."""
+    return calls.ask("GET", ("operations",))
+
+
 def get_limits() -> Call[dict[str, Any]]:
     """What a shard of this project may take."""
     return calls.ask("GET", ("limits",))

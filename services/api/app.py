@@ -34,6 +34,7 @@ from services.api.limits.endpoints import router as limits
 from services.api.needs import ROOT, need_of
 from services.api.news.endpoints import router as news
 from services.api.oidc.endpoints import router as oidc
+from services.api.operations.endpoints import router as operations
 from services.api.patch_sets.endpoints import router as patch_sets
 from services.api.patches.endpoints import router as patches
 from services.api.problems.endpoints import router as problem_types
@@ -82,6 +83,7 @@ _NOUNS = (
     tokens,
     shares,
     audit,
+    operations,
 )
 # POSTs without Idempotency-Key: their answers hold a secret, which is stored nowhere, not even for
 # a replay; or they have no project, to which keys belong.

@@ -53,7 +53,7 @@ def readyz(response: Response, resources: WithResources) -> Readiness:
 
     Live workers are counted but not required: batches wait for them.
     """
-    parts = {check.name: check.run(resources) for check in _CHECKS}
+    parts = parts_of(resources)
     is_ready = all(part.state == "ok" for part in parts.values())
     worker_count = 0
     if parts["schema"].state == "ok":
@@ -64,6 +64,11 @@ def readyz(response: Response, resources: WithResources) -> Readiness:
     return Readiness(
         status="ok" if is_ready else "unavailable", parts=parts, worker_count=worker_count
     )
+
+
+def parts_of(resources: Resources) -> dict[str, Part]:
+    """Each part the service needs, looked at now."""
+    return {check.name: check.run(resources) for check in _CHECKS}
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ _BLIND = frozenset(
     }
 )  # fmt: skip
 # Reads that need more than ``read``: the audit, and secrets.
-_GUARDED = frozenset({"audit", "users", "webhooks"})
+_GUARDED = frozenset({"audit", "operations", "users", "webhooks"})
 # Callable without a project: for users who have none yet, or choose one.
-WITHOUT_PROJECT = frozenset({"me", "sessions", "projects", "users"})
+WITHOUT_PROJECT = frozenset({"me", "operations", "sessions", "projects", "users"})
 
 
 def need_of(method: str, path: str) -> Need:

@@ -32,6 +32,7 @@ from services.dashboard.home import HomePage
 from services.dashboard.issuer_door import IssuerDoor
 from services.dashboard.kernels import KernelPages
 from services.dashboard.lists import ListPages
+from services.dashboard.operations import OperationsPages
 from services.dashboard.pages import Pages
 from services.dashboard.patch_sets import PatchSetPages
 from services.dashboard.patches import PatchPages
@@ -91,6 +92,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/logout", doors.logout, methods=["POST"]),
             Route("/project", doors.project, methods=["POST"]),
             *ProjectPages(pages).routes(),
+            *OperationsPages(pages).routes(),
             Route("/s/{secret}.{form}", doors.shared_form),
             Route("/s/{secret}", doors.shared),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),

@@ -187,6 +187,10 @@ class AsyncTeam(abc.ABC):
         call = team_calls.list_audit(limit=limit, cursor=cursor, actor=actor, action=action)
         return await self._send(call)
 
+    async def get_operations(self) -> dict[str, Any]:
+        """Workers, queues, storage and versions of the whole service; for administrators."""
+        return await self._send(team_calls.get_operations())
+
     async def get_me(self) -> MeDocument:
         """Who the caller is to the service: project, scopes, and so on."""
         return await self._send(calls.get_me())

@@ -184,6 +184,10 @@ class Team(abc.ABC):
         call = team_calls.list_audit(limit=limit, cursor=cursor, actor=actor, action=action)
         return self._send(call)
 
+    def get_operations(self) -> dict[str, Any]:
+        """Workers, queues, storage and versions of the whole service; for administrators."""
+        return self._send(team_calls.get_operations())
+
     def get_me(self) -> MeDocument:
         """Who the caller is to the service: project, scopes, and so on."""
         return self._send(calls.get_me())
