@@ -32,6 +32,7 @@ from services.dashboard.home import HomePage
 from services.dashboard.issuer_door import IssuerDoor
 from services.dashboard.kernels import KernelPages
 from services.dashboard.lists import ListPages
+from services.dashboard.mails import MailPages
 from services.dashboard.operations import OperationsPages
 from services.dashboard.pages import Pages
 from services.dashboard.patch_sets import PatchSetPages
@@ -78,6 +79,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/kernels/{kernel}", kernels.one),
             Route("/kernels/{kernel}/parts", kernels.parts),
             Route("/kernels/{kernel}/delete", kernels.delete, methods=["POST"]),
+            *MailPages(pages).routes(),
             *PatchSetPages(pages).routes(),
             *PatchPages(pages).routes(),
             Route("/questions", questions.list, methods=["GET"]),

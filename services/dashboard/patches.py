@@ -82,7 +82,7 @@ def fate_sign(*, is_merged: bool) -> dict[str, str]:
     """What became of a patch, as a badge."""
     if is_merged:
         return {"sign": "✓", "tone": "same", "title": "merged"}
-    return {"sign": "–", "tone": "missing", "title": "not as such"}
+    return {"sign": "–", "tone": "missing", "title": "not merged as such"}
 
 
 def _row(patch: PatchDocument) -> dict[str, Any]:

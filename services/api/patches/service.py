@@ -1,7 +1,7 @@
 """Patches of the catalogue as documents, with what follows from the others and from the thread."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from refault import catalogue
@@ -44,9 +44,13 @@ def get(patch_id: str) -> Patch:
     return next(patch for patch in _documents() if patch.id == patch_id)
 
 
-@functools.cache
 def _documents() -> tuple[Patch, ...]:
-    known = catalogue.patches()
+    return _documents_of(catalogue.patches)
+
+
+@functools.cache
+def _documents_of(read: Callable[[], tuple[catalogue.Patch, ...]]) -> tuple[Patch, ...]:
+    known = read()
     return tuple(Patch.model_validate(_document(patch, known)) for patch in known)
 
 
