@@ -264,8 +264,25 @@ ENTRIES = (
     Entry(
         "cost model",
         TERMS,
-        "modelled cycles: exact counts times weights; beside a comparison; decides a verdict only "
-        "where costs disagree",
+        "modelled cycles: exact counts times weights; beside a comparison; decides a verdict "
+        "only where costs disagree",
+    ),
+    Entry(
+        "balance",
+        TERMS,
+        "what moved between a base and a column: the costs that rose, those that fell, and "
+        "their sum in modelled cycles (refault/compare/balance.py)",
+    ),
+    Entry(
+        "lean",
+        TERMS,
+        "which way a balance goes: better, worse, or neither",
+    ),
+    Entry(
+        "notable",
+        TERMS,
+        "of a change: beyond its threshold or limit, in a column whose counters are held "
+        "against the base's; only such changes are coloured",
     ),
     Entry(
         "weight",
