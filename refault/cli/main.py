@@ -27,6 +27,7 @@ from refault.cli.replay_command import replay
 from refault.cli.report_command import app as report
 from refault.cli.repro_command import repro
 from refault.cli.submit_command import submit
+from refault.cli.team_command import members, tokens
 from refault.cli.terminal import OutputLost, clean_output, print_error
 from refault.cli.traces_command import traces
 from refault.cli.watch_command import watch
@@ -57,6 +58,8 @@ app.command("watch")(watch)
 app.add_typer(batches, name="batches")
 app.command("compare")(compare_runs)
 app.add_typer(bundle)
+app.add_typer(tokens)
+app.add_typer(members)
 app.add_typer(report)
 app.command("repro")(repro)
 app.command("explain")(explain)

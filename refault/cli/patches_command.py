@@ -49,6 +49,37 @@ def patches(
     print(textwrap.fill(named, WIDTH, subsequent_indent="  "))
 
 
+@app.command("show")
+def show(
+    patch: Annotated[str, typer.Argument(help="Id of a patch.", metavar="ID", show_default=False)],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Show one patch: what it claims, what was said of it, what became of it, what it changes.
+
+    Example: refault patches show unsync-walk-struct
+    """
+    found = catalogue.get_patch(patch)
+    document = catalogue.patch_document(found)
+    if as_json:
+        print_json(document)
+        return
+    print(f"{found.id}: {found.title}")
+    print(f"{found.author}, {found.date}")
+    told = ("summary", "claim", "objection", "fate", "source", "reconstruction")
+    for name in told:
+        if document.get(name):
+            _fill(f"{name}: {clean(str(document[name]))}", "", "  ")
+    if found.form_of:
+        _fill(f"another form of {found.form_of}", "", "  ")
+    for knob, value in document["knobs"].items():
+        print(f"sets {knob} = {value}")
+    for line in _lines(found):
+        _fill(line, "", "  ")
+    text = catalogue.patch_set_to_text(catalogue.PatchSet(patches=(*found.requires, found.id)))
+    print(f"replay it: refault replay TRACE.rft -v base -v {text}")
+
+
 @app.command("read")
 def read(
     files: Annotated[

@@ -40,6 +40,7 @@ from services.dashboard.patches import PatchPages
 from services.dashboard.project import ProjectPages
 from services.dashboard.questions import QuestionPages
 from services.dashboard.runs import RunPages
+from services.dashboard.short import ShortPages
 
 FOLDER = Path(__file__).parent
 POLICY = (
@@ -95,6 +96,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/project", doors.project, methods=["POST"]),
             *ProjectPages(pages).routes(),
             *OperationsPages(pages).routes(),
+            *ShortPages(pages).routes(),
             Route("/s/{secret}.{form}", doors.shared_form),
             Route("/s/{secret}", doors.shared),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),

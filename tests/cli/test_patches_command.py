@@ -54,3 +54,16 @@ def test_the_json_list_says_the_same_in_fields():
     assert patches["parent-stop-merged"]["golden_names"] == ["p3fix", "apr_p3fix", "apr_p3full"]
     assert patches["cr4-norole"]["merged_in"] == {"v2.6.35.6": "as 87bc3bf972a"}
     assert patches["sp-flags-word"]["layout"]["before"]["i386"] == {"sizeof": 124, "cachelines": 2}
+
+
+def test_one_patch_is_shown_with_what_it_claims_and_how_to_replay_it():
+    shown = refault("patches", "show", "zap-account")
+    document = refault("patches", "show", "zap-account", "--json")
+    wrong = refault("patches", "show", "zap-acount")
+
+    assert shown.stdout.startswith("zap-account: ")
+    assert "claim: " in shown.stdout
+    assert shown.stdout.splitlines()[-1].startswith("replay it: refault replay TRACE.rft -v base ")
+    assert json.loads(document.stdout)["id"] == "zap-account"
+    assert wrong.returncode == 2
+    assert "did you mean zap-account?" in wrong.stderr
