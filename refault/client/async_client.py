@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from refault.client import answers, connection, uploads
 from refault.client.asynchronous.client import AsyncServiceClient
+from refault.client.documents import TraceDocument, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from typing import Self
 
 
@@ -38,3 +40,23 @@ class AsyncClient(AsyncServiceClient):
         # The application has this client's version; checking thousands of cells would slow a page.
         client._checks_shapes = False
         return client
+
+    async def upload_stream(
+        self, chunks: AsyncIterator[bytes], *, name: str = "", tags: str = "", note: str = ""
+    ) -> Upload:
+        """Upload a trace whose bytes come from somewhere else, such as a form of a browser.
+
+        ``tags`` are separated by blanks. Nothing is known of the file beforehand, so the service
+        finds out whether it has it when it has got all of it.
+        """
+        query = {"name": name or None, "tag": tags.split() or None, "note": note or None}
+        with self._reaching():
+            response = await self._ask(
+                "POST",
+                uploads.PATH,
+                params={key: value for key, value in query.items() if value},
+                content=chunks,
+                timeout=connection.UPLOAD_TIMEOUT,
+            )
+        trace = answers.shaped(response, TraceDocument)
+        return Upload(trace, was_present=response.status_code == httpx.codes.OK)

@@ -41,6 +41,8 @@ from services.dashboard.project import ProjectPages
 from services.dashboard.questions import QuestionPages
 from services.dashboard.runs import RunPages
 from services.dashboard.short import ShortPages
+from services.dashboard.submitting import SubmitPage
+from services.dashboard.uploading import UploadPage
 
 FOLDER = Path(__file__).parent
 POLICY = (
@@ -65,6 +67,8 @@ def create_pages(api: ASGIApp) -> ASGIApp:
         routes=[
             *HomePage(pages).routes(),
             *ListPages(pages).routes(),
+            *SubmitPage(pages).routes(),
+            *UploadPage(pages).routes(),
             Route("/batches/{batch}", pages.batch),
             Route("/batches/{batch}/parts", pages.batch_parts),
             Route("/batches/{batch}/cancel", actions.cancel, methods=["POST"]),

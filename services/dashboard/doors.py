@@ -198,19 +198,26 @@ def is_encrypted(request: Request) -> bool:
 
 async def fields_of(request: Request) -> dict[str, str]:
     """The fields of a form, each once."""
+    return {name: values[0] for name, values in (await lists_of(request)).items()}
+
+
+async def lists_of(
+    request: Request, *, bytes_max: int = _FORM_BYTES_MAX, fields_max: int = 20
+) -> dict[str, list[str]]:
+    """The fields of a form with all their values."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise HTTPException(415, "a form must be application/x-www-form-urlencoded")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _FORM_BYTES_MAX:
-            raise HTTPException(413, f"a form has at most {_FORM_BYTES_MAX} bytes")
+        if len(body) > bytes_max:
+            raise HTTPException(413, f"a form has at most {bytes_max} bytes")
     try:
-        found = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=20)
+        found = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=fields_max)
     except ValueError as error:
         raise HTTPException(422, "the form cannot be read") from error
     for name, values in found.items():
         if any(first_unprintable(text) is not None for text in (name, *values)):
             raise HTTPException(422, f"{printable(name)}: it has unprintable characters")
-    return {name: values[0] for name, values in found.items()}
+    return found

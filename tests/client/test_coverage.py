@@ -99,7 +99,7 @@ CALLS = {
 
 
 def public_methods(client):
-    hidden = {"close", "in_process"}
+    hidden = {"close", "in_process", "upload_stream"}
     return [
         name
         for name, _ in inspect.getmembers(client, callable)
