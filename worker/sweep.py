@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from db import builds, leased, questions
-from db.repositories import results
+from db.repositories import findings, results
 from db.session import transaction
 from db.shards import leases, reopening, snapshots, sweeping
 from db.shards.messages import Message, ShardMessage
@@ -45,6 +45,7 @@ def sweep(resources: Resources, *, waiting_message_count: int) -> list[ShardMess
         lambda: _send_questions_again(resources),
         lambda: _forget_looks(resources),
         lambda: _add_facts(resources),
+        lambda: _file_findings(resources),
     )
     for duty in duties:
         try:
@@ -62,6 +63,16 @@ def _add_facts(resources: Resources) -> list[ShardMessage]:
         with transaction(resources.engine) as session:
             after = results.add_facts(session, after=after)
         if after is None:
+            break
+    return []
+
+
+def _file_findings(resources: Resources) -> list[ShardMessage]:
+    """Files the findings of results and audits of earlier releases, some thousand per sweep."""
+    for _ in range(FACTS_ROUNDS):
+        with transaction(resources.engine) as session:
+            filed = findings.file_results(session) + findings.file_audits(session)
+        if not filed:
             break
     return []
 

@@ -14,6 +14,7 @@
        │   digest alone (variants, results) is everybody's, reached through a project's runs.
        │
        │   Documents beside results, and questions about runs, stand in ``db/models/documents.py``.
+       │   What both found stands by kind in ``db/models/findings.py``.
        │   Comparisons of other services stand in ``db/models/bundles.py``.
        │   Kernels of users' own trees stand in ``db/models/kernels.py``.
        │   Who may see a project stands in ``db/models/accounts.py``.
@@ -40,6 +41,7 @@ from db.models.base import Base
 from db.models.batches import Batch, BatchColumn, BatchEvent, BatchTrace
 from db.models.bundles import ImportedBundle
 from db.models.documents import Document, Question
+from db.models.findings import FiledFinding
 from db.models.kernels import Kernel, KernelBuild, KernelPatch, Program, Tree
 from db.models.operations import Tally, Webhook, WebhookDelivery
 from db.models.patch_sets import Patch, PatchSet, PatchSetPatch, Variant
@@ -62,6 +64,7 @@ __all__ = [
     "CounterLimit",
     "Device",
     "Document",
+    "FiledFinding",
     "IdempotencyKey",
     "Identity",
     "ImportedBundle",

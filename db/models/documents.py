@@ -39,6 +39,12 @@ class Document(Base):
         is_digest("variant_digest"),
         is_digest("simulator_digest"),
         is_digest("body_digest"),
+        # Rows whose findings upkeep still has to file.
+        sa.Index(
+            "ix_documents_unfiled",
+            "digest",
+            postgresql_where=sa.text("NOT is_filed AND kind = 'audit'"),
+        ),
         # For the documents of a run.
         sa.Index("ix_documents_run", "trace_digest", "variant_digest", "kind"),
     )
@@ -53,6 +59,8 @@ class Document(Base):
     # Canonical msgpack; up to hundreds of kilobytes, so it is loaded only on demand.
     body: Mapped[bytes] = mapped_column(deferred=True)
     body_digest: Mapped[Digest]
+    # Of an audit: whether what it found stands in ``findings``.
+    is_filed: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     # The project it was made for, as of a result. No foreign key: a document is shared.
     project_id: Mapped[uuid.UUID | None]
     created_at: Mapped[CreatedAt]

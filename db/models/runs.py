@@ -59,6 +59,12 @@ class Result(Base):
         sa.Index(
             "ix_results_alarmed", "id", postgresql_where=sa.text("integrity_alarm IS NOT NULL")
         ),
+        # Rows whose findings upkeep still has to file.
+        sa.Index(
+            "ix_results_unfiled",
+            "id",
+            postgresql_where=sa.text("NOT is_filed AND body IS NOT NULL"),
+        ),
         # Rows that still need facts from upkeep.
         sa.Index(
             "ix_results_without_facts",
@@ -78,6 +84,8 @@ class Result(Base):
     # refault.facts.Facts.to_bytes() of the body: a batch is judged without reading its bodies.
     # Null in older rows, until upkeep fills it.
     facts: Mapped[bytes | None]
+    # Whether what it found stands in ``findings``; false in older rows, until upkeep files it.
+    is_filed: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     # The simulator's own failure: exception and the tail of its traceback.
     crash: Mapped[str | None]
     # Set when the same three digests once gave other bytes: do not trust this row.

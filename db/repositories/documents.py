@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db.models import Document
-from db.repositories import operations
+from db.repositories import findings, operations
 from db.repositories.pagination import among
 from refault.documents import DocumentKey
 
@@ -47,6 +47,8 @@ def write(
             .returning(Document.digest)
         )
         if made is not None:
+            if key.kind == findings.AUDIT:
+                findings.file_audits(session, {made})
             continue
         stored = session.scalar(
             sa.select(Document.body_digest).where(Document.digest == key.digest)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
 from db.models import Result, Run, Trace
+from db.repositories import findings
 from db.repositories.pagination import among
 from db.repositories.simulators import all_names
 from db.scope import EVERYWHERE
@@ -174,6 +175,7 @@ def write(
         written = _write_new(session, new, values, worker, project_id)
     for place in sorted(values.keys() - written.keys()):
         written[place] = _write_again(session, place, values[place], older.get(place), worker)
+    findings.file_results(session, {row.id for row, _ in written.values()})
     return written
 
 

@@ -16,6 +16,7 @@ from refault.cli.compare_command import compare_runs
 from refault.cli.diverge_command import diverge
 from refault.cli.exits import ExitCode, code_of, epilog
 from refault.cli.explain_command import explain
+from refault.cli.findings_command import findings
 from refault.cli.golden_command import golden
 from refault.cli.import_command import import_trace
 from refault.cli.inspect_command import inspect
@@ -61,6 +62,7 @@ app.add_typer(bundle)
 app.add_typer(tokens)
 app.add_typer(members)
 app.add_typer(report)
+app.command("findings")(findings)
 app.command("repro")(repro)
 app.command("explain")(explain)
 

@@ -28,6 +28,7 @@ from services.api.bundles.endpoints import router as bundles
 from services.api.comparisons.endpoints import router as comparisons
 from services.api.deps import Resources
 from services.api.door import Access
+from services.api.findings.endpoints import router as findings
 from services.api.glossary.endpoints import router as glossary
 from services.api.kernels.endpoints import router as kernels
 from services.api.limits.endpoints import router as limits
@@ -67,6 +68,7 @@ _NOUNS = (
     kernels,
     batches,
     runs,
+    findings,
     questions,
     comparisons,
     bundles,

@@ -27,6 +27,7 @@ from services.dashboard import cells, formats, here
 from services.dashboard.actions import Actions
 from services.dashboard.bundles import BundlePages
 from services.dashboard.doors import Doors, to_login
+from services.dashboard.findings import FindingPages
 from services.dashboard.help import HelpPages
 from services.dashboard.home import HomePage
 from services.dashboard.issuer_door import IssuerDoor
@@ -91,6 +92,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/questions", questions.ask, methods=["POST"]),
             Route("/questions/new", questions.new),
             Route("/questions/{question}", questions.one),
+            *FindingPages(pages).routes(),
             *RunPages(pages).routes(),
             Route("/problems/{name}", pages.problem),
             Route("/login", doors.login, methods=["GET", "POST"]),

@@ -48,6 +48,8 @@ CALLS = {
     "cancel_batch": lambda _: (("b-1",), {}),
     "get_run": lambda _: (("r",), {}),
     "get_timeline": lambda _: (("r",), {}),
+    "list_findings": lambda _: (({"kind": "F-U1"},), {}),
+    "list_finding_cells": lambda _: (({"known": True},), {}),
     "get_timelines": lambda _: (("r",), {"beside": ["s"]}),
     "get_attribution": lambda _: (("r",), {}),
     "ask": lambda _: ((Question(Level()), "t", "base"), {}),

@@ -19,6 +19,7 @@ TABLES = {
     "counter_limits",
     "devices",
     "documents",
+    "findings",
     "idempotency_keys",
     "identities",
     "imported_bundles",

@@ -6,12 +6,17 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from refault.client import calls, profile_calls
+from refault.client import calls, finding_calls, profile_calls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from refault.client.documents import Page, RunDocument
+    from refault.client.finding_calls import (
+        FindingCellDocument,
+        FindingGroupDocument,
+        Wanted,
+    )
     from refault.client.profile_calls import (
         AttributionDocument,
         TimelineDocument,
@@ -69,6 +74,20 @@ class BatchResults(abc.ABC):
     def get_attribution(self, run: str) -> AttributionDocument:
         """What a run's counters came from: ``refault.attribution.Attribution``."""
         return self._send(profile_calls.get_attribution(run))
+
+    def list_findings(
+        self, wanted: Wanted | None = None, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[FindingGroupDocument]:
+        """One page of what the project's results and audits found, by kind and variant."""
+        call = finding_calls.list_findings(wanted or {}, limit=limit, cursor=cursor)
+        return self._send(call)
+
+    def list_finding_cells(
+        self, wanted: Wanted | None = None, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[FindingCellDocument]:
+        """One page of the results and audits behind that, newest first."""
+        call = finding_calls.list_finding_cells(wanted or {}, limit=limit, cursor=cursor)
+        return self._send(call)
 
     def comparison(self, batch: str, *, base: int | None = None) -> dict[str, Any]:
         """The comparison of a batch with all its traces, fetched page by page."""
