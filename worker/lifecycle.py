@@ -20,6 +20,7 @@ import logging.config
 import os
 import socket
 import threading
+from functools import partial
 from typing import Any
 
 import celery
@@ -119,8 +120,12 @@ def _start(app: celery.Celery) -> None:
     offered = {
         name: engine for name, engine in ENGINES.items() if settings.builds or name != "kernel"
     }
-    warm_up(offered)
-    gathering.warm_up(offered)
+    steps = [(f"the engine {name}", partial(warm_up, [name])) for name in sorted(offered)]
+    steps.append(("the accounts of runs", partial(gathering.warm_up, offered)))
+    for number, (what, compile_it) in enumerate(steps, 1):
+        # The starter of a service on one machine shows these lines (services/local/stack.py).
+        _log.info("compiling %s, %d of %d", what, number, len(steps))
+        compile_it()
     held = Resources.open(
         settings,
         simulators={name: engine.digest for name, engine in offered.items()},

@@ -161,6 +161,11 @@ def worker_count(session: Session, digests: Collection[str]) -> int:
     return session.scalar(query) or 0
 
 
+def alive_count(session: Session) -> int:
+    """How many workers are alive, whatever they can compute."""
+    return session.scalar(sa.select(sa.func.count()).select_from(Worker).where(is_alive())) or 0
+
+
 def builder_count(session: Session) -> int:
     """How many living workers compile kernels of users' trees."""
     query = sa.select(sa.func.count()).select_from(Worker).where(Worker.can_build, is_alive())

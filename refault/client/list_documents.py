@@ -40,5 +40,6 @@ class NewsDocument(TypedDict):
     submitted_count: int
     ended_count: int
     ended: list[BatchSummaryDocument]
+    worker_count: int
     trace_count: int
     traces: list[TraceReferenceDocument]

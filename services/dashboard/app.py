@@ -128,9 +128,11 @@ class _Failure:
             return to_login(request)
         status, title, detail = _told(request, error)
         request_id = request.scope.get("refault.request_id")
+        me = await self._caller(request, status)
+        has_none = me is not None and me["kind"] == "session" and not me["project"]
         body = self._pages.text(
-            "error.html",
-            me=await self._caller(request, status),
+            "no_project.html" if has_none and status == HTTPStatus.FORBIDDEN else "error.html",
+            me=me,
             status=status,
             title=title,
             detail=detail,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -39,6 +40,9 @@ API_START_TRIES = 4
 RESTARTS_MAX = 5
 # A part that has not stopped by then is killed, which costs at most a lease.
 PART_STOP_SECONDS = 8.0
+
+# As worker/lifecycle.py logs it.
+_STEP = re.compile(r"compiling .*, [0-9]+ of [0-9]+")
 
 # Everything is on one machine: poll often, with short timeouts.
 WORKER_SETTINGS = {
@@ -103,9 +107,10 @@ class Stack:
         yield "starting the API"
         first = self._add_worker(1)
         self._start_api()
+        yield f"the pages are at {self.url}"
         yield f"starting {self._worker_count} workers (the first start compiles the simulator)"
         # The first compiles the kernels, and the others load them from the cache.
-        first.wait_until(lambda: self._is_registered(first.pid), WORKER_START_SECONDS)
+        yield from self._compiling(first)
         for number in range(2, self._worker_count + 1):
             self._add_worker(number)
         self._parts.append(self._start_upkeep())
@@ -284,6 +289,19 @@ class Stack:
                     simulators.ended(opened, name, in_order=False)
         self._add_worker(number)
 
+    def _compiling(self, worker: Process) -> Iterator[str]:
+        """Waits until a worker has registered; yields what it compiles meanwhile, and how far."""
+        told = ""
+        while not self._is_registered(worker.pid):
+            worker.wait_until(
+                lambda told=told: self._is_registered(worker.pid) or _step_of(worker) != told,  # type: ignore[misc]
+                WORKER_START_SECONDS,
+            )
+            step = _step_of(worker)
+            if step != told:
+                told = step
+                yield step
+
     def _is_registered(self, pid: int) -> bool:
         if self.engine is None:
             return False
@@ -313,6 +331,12 @@ class Stack:
     @staticmethod
     def _uses_database(process: Process) -> bool:
         return process.part not in ("postgres", "valkey")
+
+
+def _step_of(worker: Process) -> str:
+    """The last step of its warm-up that a worker has logged."""
+    found = _STEP.findall(worker.tail())
+    return found[-1] if found else ""
 
 
 def pause() -> None:

@@ -2,7 +2,10 @@
 
 import pytest
 
-from tests.dashboard.test_doors import log_in
+from db.models import FIRST_PROJECT
+from db.repositories import accounts
+from tests.builders import transaction
+from tests.dashboard.test_doors import form_key, log_in
 from tests.dashboard.test_pages import Page, submit
 from tests.fixtures.api import in_process
 
@@ -77,3 +80,52 @@ async def test_the_lists_have_pages_of_their_own(anna, http, rows):
     assert "trace 20" in first.text
     assert "trace 0 " not in first.text
     assert "trace 0 " in second.text
+
+
+@pytest.fixture
+async def lonely(site, rows):
+    """The browser of a user who is in no project."""
+    rows.add_user("lonely")
+    async with in_process(site) as client:
+        client.headers["origin"] = "http://refault.test"
+        await log_in(client, name="lonely")
+        yield client
+
+
+async def test_a_user_without_a_project_is_told_what_to_do(lonely):
+    for place in ("/", "/batches", "/traces"):
+        answer = await lonely.get(place)
+        assert answer.status_code == 403, place
+        text = Page(answer).text
+        assert "You are in no project yet" in text, place
+        assert "set-member PROJECT lonely contributor" in text, place
+        assert "Log out" in text, place
+
+
+async def test_a_user_added_later_chooses_the_project(lonely, rows):
+    # The login was opened before there was a project to choose.
+    with transaction(rows.engine) as session:
+        user = accounts.find_user(session, "lonely")
+        accounts.set_role(session, FIRST_PROJECT, user, "viewer")
+
+    page = await lonely.get("/")
+
+    assert "Choose a project" in page.text
+    data = {"form_key": form_key(page), "project": "main"}
+    assert (await lonely.post("/project", data=data)).status_code == 303
+    assert (await lonely.get("/")).status_code == 200
+
+
+async def test_a_login_that_succeeds_is_no_guess(site, rows, api_settings):
+    rows.add_user("anna", "viewer")
+    async with in_process(site) as client:
+        client.headers["origin"] = "http://refault.test"
+        for _ in range(2 * api_settings.login_tries):
+            assert (await log_in(client)).status_code == 303
+            client.cookies.clear()
+
+
+async def test_home_says_that_no_worker_runs(anna, rows):
+    assert "No worker is running" in Page(await anna.get("/")).text
+    rows.register_simulator()
+    assert "No worker is running" not in Page(await anna.get("/")).text

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 from sqlalchemy.orm import Session
 
-from db.repositories import news, visits
+from db.repositories import news, simulators, visits
 from services.api.batches.documents import listed
 from services.api.batches.schemas import TraceReference
 from services.api.callers import Caller
@@ -39,6 +39,7 @@ def get_news(
             submitted_count=found.submitted_count,
             ended_count=found.ended_count,
             ended=listed(session, found.ended),
+            worker_count=simulators.alive_count(session),
             trace_count=found.trace_count,
             traces=[TraceReference.model_validate(row) for row in found.traces],
         )

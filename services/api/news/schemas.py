@@ -15,5 +15,6 @@ class News(Document):
     submitted_count: int = Field(description="Batches submitted since")
     ended_count: int = Field(description="Batches that ended since")
     ended: list[BatchListed] = Field(description="The last five of them")
+    worker_count: int = Field(description="Workers that are alive; without any, batches wait")
     trace_count: int = Field(description="Traces uploaded since")
     traces: list[TraceReference] = Field(description="The last five of them")
