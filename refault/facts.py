@@ -60,6 +60,10 @@ class Facts(NamedTuple):
     seen: Place | None
     engine: str = SHADOW
 
+    def counter(self, name: str) -> int | None:
+        """A counter by name; None if the engine lacks it."""
+        return self.counters[COUNTERS.index(name)]
+
     def to_bytes(self) -> bytes:
         """The facts for a row of the database; those of shadow do not name it."""
         *fields, engine = self

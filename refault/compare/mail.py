@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from refault.compare import layout, titles
+from refault.compare.answers import steps_text
 from refault.compare.percent import change_text, percent_text
 from refault.compare.summary import HEADLINE
 from refault.compare.verdicts import Verdict
@@ -55,8 +56,12 @@ def to_mail(document: Mapping[str, Any], *, link: str) -> str:
         raise ComparisonError("nothing to report: the batch has no trace")
     columns = _columns(document)
     lines = [*layout.wrap(document["title"], WIDTH), "=" * WIDTH]
+    if document.get("answer"):
+        lines += ["", *layout.wrap(document["answer"], WIDTH)]
     lines += _alarms(comparisons)
     lines += ["", *_table(columns, comparisons)]
+    if document.get("steps"):
+        lines += ["", *steps_text(document["steps"], WIDTH)]
     lines += _moved(columns, comparisons)
     lines += ["", *_notes(columns, comparisons)]
     lines += _grounds(document, columns)
@@ -105,12 +110,14 @@ def _alarms(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
 def _table(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each column: verdict, cost against the base, and what its own patch did."""
     is_series = any(column.before for column in columns)
-    many = ""
+    sound, left_out = _sound(columns, comparisons)
+    told = f"Guest faults that reached the host ({HEADLINE}) as a ratio to the base"
     if len(comparisons) > 1:
-        many = f", geometric mean of {len(comparisons)} traces, those with an alarm left out"
-    told = f"Guest faults that reached the host ({HEADLINE}) as a ratio to the base{many}"
+        told += f", geometric mean of {_counted(len(sound), 'trace')}"
     if is_series:
         told += "; 'patch' is the ratio to the column before"
+    if left_out:
+        told += f". Left out in every line: {', '.join(left_out)}, with an alarm in some column"
     head = layout.left("column", _LABEL_WIDTH) + layout.left("verdict", 12)
     head += layout.right("to base", _RATIO_WIDTH)
     head += f"{layout.right('patch', _RATIO_WIDTH)}  which" if is_series else ""
@@ -126,19 +133,40 @@ def _table(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]])
             lines += layout.wrap(column.label, WIDTH)
             line = " " * _LABEL_WIDTH
         line += layout.left(worst["word"], 12)
-        line += layout.right(_ratio(comparisons, base, column.digest), _RATIO_WIDTH)
+        line += layout.right(_ratio(sound, base, column.digest), _RATIO_WIDTH)
         if is_series:
-            step = _ratio(comparisons, column.before, column.digest) if column.before else "-"
+            step = _ratio(sound, column.before, column.digest) if column.before else "-"
             line += f"{layout.right(step, _RATIO_WIDTH)}  {column.patch or '-'}"
         lines.append(line)
     return lines
 
 
+def _sound(
+    columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]]
+) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """The traces whose every column is sound, and the names of the others.
+
+    One and the same set for all lines: only then is the product of the steps the ratio to the base.
+    """
+    sound: list[Mapping[str, Any]] = []
+    left_out: list[str] = []
+    for comparison in comparisons:
+        if any(_is_alarming(comparison, column.digest) for column in columns):
+            left_out.append(comparison["trace"]["name"])
+        else:
+            sound.append(comparison)
+    return sound, left_out
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _ratio(comparisons: Sequence[Mapping[str, Any]], one: str | None, other: str) -> str:
-    """The geometric mean of the cost's ratios where both are sound; a dash where none is."""
+    """The geometric mean of the cost's ratios; a dash where there is none."""
     ratios = []
     for comparison in comparisons:
-        if one is None or any(_is_alarming(comparison, digest) for digest in (one, other)):
+        if one is None:
             continue
         before, after = _cost(comparison, one), _cost(comparison, other)
         if before and after:

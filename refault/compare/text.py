@@ -19,11 +19,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from refault.compare import layout, titles
+from refault.compare.answers import answer, steps_text
 from refault.compare.audit_section import audit_text
 from refault.compare.comparison import ComparedColumn, Comparison
 from refault.compare.grid import LABEL_WIDTH, Table
 from refault.compare.overall import Overall
 from refault.compare.rows import Row
+from refault.compare.steps import Step
 from refault.compare.summary import costs_summary, engines_of, findings_of, notes_of, semantics_note
 from refault.compare.trace_rows import NOTHING, add_counter, add_cycles, add_semantics, outcomes
 from refault.compare.verdicts import Verdict
@@ -50,12 +52,15 @@ def to_text(
     width: int = 72,
     every_counter: bool = False,
     verdict: Overall | None = None,
+    plan: str = "",
+    steps: Sequence[Step] = (),
 ) -> str:
     """The comparisons of several traces, with everything needed to reproduce them.
 
     ``command`` is what reproduces them, as words or as a shell line.
     ``every_counter`` also prints the counters that no column changes,
-    ``verdict`` is stated under the title where there is one.
+    ``verdict`` is stated under the title where there is one, and ``steps`` say what each patch of
+    a ``plan`` does.
 
     Raises:
         ComparisonError: nothing to print, or a width a table cannot be set in.
@@ -68,7 +73,11 @@ def to_text(
     lines = [*layout.wrap(title, width), "=" * width, ""]
     if verdict is not None:
         lines += [*layout.wrap(f"{verdict.sentence}.", width, first="Verdict: ", indent="  "), ""]
+    if told := answer(plan, steps):
+        lines += [*layout.wrap(told, width), ""]
     lines += _legend(names, width)
+    if steps:
+        lines += ["", *steps_text([step.to_dict() for step in steps], width)]
     if len(comparisons) > 1:
         lines += _overview(comparisons, names, width)
     for comparison in comparisons:

@@ -15,6 +15,8 @@ from services.dashboard.verdicts import EXITS, SENTENCES, TALLIES, shown
 
 REASONS_SHOWN = 6
 _REASON_MAX = 160
+# Of a verb whose third person has no mere s.
+_OF_ONE = {"cannot": "cannot", "gave": "gave", "do": "does", "have": "has"}
 # Labels of a series' prefixes: 1, 1-2, 1-3, …
 _PREFIX = re.compile(r"[0-9]+(-[0-9]+)?")
 
@@ -27,7 +29,8 @@ def conclusion(
     ``link_to`` gives the address of a trace's section.
     """
     overview, verdict = document["overview"], document["verdict"]
-    counts = Counter(name for trace in overview["traces"] for name in trace["verdicts"])
+    counts = Counter(name for trace in overview["traces"] for name in trace["verdicts"][1:])
+    base_counts = Counter(trace["verdicts"][0] for trace in overview["traces"])
     known = {
         Verdict(name): count
         for name, count in counts.items()
@@ -40,16 +43,40 @@ def conclusion(
     is_told_otherwise = status is Verdict.MISSING and known
     worst = overview["worst"] if is_told_otherwise else next(iter(verdict["reasons"]), None)
     return {
-        "tone": shown(worst["verdict"] if worst else status.value).tone,
-        "sentence": _sentence(worst, overview["columns"]),
-        "more": _tally(known, is_running=is_running),
+        "tone": shown(_weightiest(worst, status, document["batch"]["plan"])).tone,
+        "sentence": _answer(document, is_running=is_running)
+        or _sentence(worst, overview["columns"]),
+        "more": " ".join(
+            filter(None, (_tally(known, is_running=is_running), _of_base(base_counts)))
+        ),
         "badge": shown(status.value),
         "cells": counted(verdict["reason_count"], "cell"),
         "exit_code": verdict["exit_code"],
-        "exit": EXITS[verdict["exit_code"]],
+        "exit": _exit(verdict, document["batch"]["plan"]),
         "is_final": not is_running,
         **_reasons(verdict, link_to),
     }
+
+
+def _answer(document: Mapping[str, Any], *, is_running: bool) -> str | None:
+    """Which patch does it, where the plan can tell and all of it is known."""
+    answer: str | None = document.get("answer")
+    # An integrity alarm comes before any patch.
+    untold = {Verdict.MISSING, Verdict.INTEGRITY}
+    is_told = not is_running and Verdict(document["verdict"]["status"]) not in untold
+    return answer if is_told else None
+
+
+def _weightiest(worst: Mapping[str, Any] | None, status: Verdict, plan: str) -> str:
+    """The verdict that gives the box its tone: of an ablation the one on the whole."""
+    return worst["verdict"] if worst and plan != "ablation" else status.value
+
+
+def _exit(verdict: Mapping[str, Any], plan: str) -> str:
+    """The exit code in words."""
+    if plan == "ablation" and verdict["exit_code"] == 0:
+        return "the whole is no worse than without any of its patches"
+    return EXITS[verdict["exit_code"]]
 
 
 def _sentence(worst: Mapping[str, Any] | None, columns: Sequence[Mapping[str, Any]]) -> str:
@@ -59,8 +86,12 @@ def _sentence(worst: Mapping[str, Any] | None, columns: Sequence[Mapping[str, An
     # An error may be long; the trace's section shows it in full.
     reason = shorten(worst["text"] or "", _REASON_MAX, placeholder=" …")
     why = f": {reason}" if reason else ""
-    labels = {column["label"]: column["labels"] for column in columns}[worst["label"]]
+    known = {column["label"]: column["labels"] for column in columns}
+    labels = known.get(worst["label"], [worst["label"]])
     does = SENTENCES[Verdict(worst["verdict"])]
+    if _is_one(labels):
+        verb, _, rest = does.partition(" ")
+        does = f"{_OF_ONE.get(verb, verb + 's')} {rest}"
     sentence = f"{_subject(labels)} {does} on {worst['trace_name']}{why}"
     return sentence if sentence.endswith("…") else f"{sentence}."
 
@@ -72,6 +103,15 @@ def _tally(known: Mapping[Verdict, int], *, is_running: bool) -> str:
     listed = ", ".join(f"{count} {TALLIES[verdict]}" for verdict, count in known.items())
     lead = "So far, of" if is_running else "Of"
     return f"{lead} {counted(sum(known.values()), 'cell')} compared with the base: {listed}."
+
+
+def _of_base(counts: Mapping[str, int]) -> str:
+    """What is wrong with the base by itself, which is held against nothing."""
+    wrong = {Verdict(name): count for name, count in counts.items() if Verdict(name).is_alarming}
+    if not wrong:
+        return ""
+    listed = ", ".join(f"{count} {TALLIES[verdict]}" for verdict, count in wrong.items())
+    return f"The base itself, on {counted(sum(counts.values()), 'trace')}: {listed}."
 
 
 def _reasons(verdict: Mapping[str, Any], link_to: Callable[[str], str]) -> dict[str, Any]:
@@ -86,6 +126,11 @@ def _reasons(verdict: Mapping[str, Any], link_to: Callable[[str], str]) -> dict[
         for reason in verdict["reasons"][:REASONS_SHOWN]
     ]
     return {"reasons": told, "reasons_left": verdict["reason_count"] - len(told)}
+
+
+def _is_one(labels: Sequence[str]) -> bool:
+    """Whether a column is one patch or one named thing, and not several patches."""
+    return len(labels) == 1 and (labels[0] == "1" or not _PREFIX.fullmatch(labels[0]))
 
 
 def _subject(labels: Sequence[str]) -> str:

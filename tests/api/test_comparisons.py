@@ -154,3 +154,40 @@ async def test_a_batch_without_results_compares_as_missing(http, rows):
     assert verdicts == {"missing"}
     for form in FORMS:
         assert (await http.get(path(code, form))).status_code == 200, form
+
+
+async def test_the_document_says_which_patch_does_it_and_what_to_merge(http, code):
+    document = (await http.get(f"/api/v1/comparisons/{code}")).json()
+
+    assert document["answer"].startswith(
+        "Patch 3 (parent-stop-bit) changes what the guest sees on linux61-boot-1cpu"
+    )
+    assert [(step["label"], step["merge"]) for step in document["steps"]] == [
+        ("1", "no effect"),
+        ("1-2", "no effect"),
+        ("1-3", "do not"),
+        ("1-4", "no effect"),
+        ("1-5", "no effect"),
+        ("1-6", "costs more"),
+    ]
+    assert document["steps"][2]["ended_by"] == "1-6"
+    text = (await http.get(path(code, "txt"))).text
+    assert "  1-3  patch 3 (parent-stop-bit): DO NOT; changes what the guest sees" in text
+    assert max(map(len, text.splitlines())) <= 72
+    page = (await http.get(f"/batches/{code}")).text
+    assert "Patch 3 (parent-stop-bit) changes what the guest sees" in page
+
+
+async def test_an_ablation_that_goes_wrong_without_a_patch_does_not_say_no(http, rows):
+    """The whole series is sound; without its sixth patch the third one misleads the guest."""
+    digests = rows.ready_for_seed_series()
+    row = (await http.post("/api/v1/patch_sets", json=SERIES)).json()
+    body = {"traces": digests, "patch_sets": [row["id"]], "plan": "ablation"}
+    batch = (await http.post("/api/v1/batches", json=body)).json()
+    document = (await http.get(f"/api/v1/comparisons/{batch['code']}")).json()
+
+    assert {step["is_removal"] for step in document["steps"]} == {True}
+    assert document["answer"].startswith("The others need patch 6 (unsync-list-global)")
+    # What is wrong is wrong without it; the whole only costs more than the rest of it.
+    assert document["verdict"]["status"] == "mixed-worse"
+    assert document["verdict"]["reasons"][0]["label"].startswith("Series of 12 April 2010 beside")

@@ -66,8 +66,9 @@ async def test_the_page_opens_with_the_worst_verdict_in_a_sentence(http, code):
     text = Page(await http.get(f"/batches/{code}")).text
 
     assert (
-        "Patches 1-3 change what the guest sees on linux61-boot-1cpu: "
-        "32 accesses reached a wrong address, 32 faults were missed." in text
+        "Patch 3 (parent-stop-bit) changes what the guest sees on linux61-boot-1cpu: 32 accesses "
+        "reached a wrong address, 32 faults were missed; 1-4, 1-5 carry it on; 1-6 ends it. It "
+        "enters with column 1-3." in text
     )
     assert "Of 8 cells compared with the base: 2 identical" in text
     assert "10 of 10 results were known already" in text

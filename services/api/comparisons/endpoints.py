@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from db.shards.planning import RUNS_MAX
 from refault.compare import chart, to_csv, to_dict, to_markdown, to_text, worst_known
+from refault.compare.answers import answer
 from refault.compare.cost_text import with_models
 from refault.compare.costs import Costs, model
 from refault.errors import InvalidParameter, InvalidRequest, NotFound
@@ -190,6 +191,8 @@ def _json(found: service.BatchComparison, weights: Costs | None) -> str:
             ],
             worst=_worst(judged),
         ),
+        answer=answer(found.batch.plan, found.steps),
+        steps=[step.to_dict() for step in found.steps],
         comparisons=with_models([to_dict(each) for each in found.comparisons], models),
         next_cursor=found.next_cursor and str(found.next_cursor),
     )
@@ -209,6 +212,8 @@ def _body(found: service.BatchComparison, form: Form) -> str:
                 title=found.title,
                 command=found.command,
                 verdict=found.judged.overall,
+                plan=found.batch.plan,
+                steps=found.steps,
             )
         case Form.MARKDOWN:
             return to_markdown(found.comparisons, title=found.title, command=found.command)

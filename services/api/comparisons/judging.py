@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.orm import Session
 
 from db.models import Batch, BatchColumn
-from db.repositories import audits, comparisons, thresholds
+from db.repositories import audits, comparisons, patch_sets, thresholds
 from db.repositories.comparisons import Cell, FullCell, TraceName
 from refault.audits import AuditReport
 from refault.compare import (
@@ -28,6 +28,8 @@ from refault.compare import (
     overall_of,
 )
 from refault.compare.costs import Costs
+from refault.compare.stages import PlanColumn, PlanSet, Stage, stages_of
+from refault.compare.steps import TraceEvidence, of_ablation
 from refault.errors import ComparisonError
 
 
@@ -50,6 +52,7 @@ class Judged:
 
     groups: tuple[Group, ...]
     traces: tuple[JudgedTrace, ...]
+    evidence: tuple[TraceEvidence, ...]
     overall: Overall
     # Cells with an integrity alarm; two columns of one variant share a cell.
     alarm_count: int
@@ -76,27 +79,54 @@ def judged(
     reports = audits.reports(session, batch, traces)
     labels = [group.label for group in groups]
     digests = [group.variant_digest for group in groups]
+    evidence = tuple(
+        TraceEvidence(
+            trace.name,
+            trace.digest,
+            {
+                digest: _evidence(cells[trace.id][digest], reports.get((trace.id, digest)))
+                for digest in digests
+            },
+        )
+        for trace in traces
+    )
+    scale = Scale(costs or Costs())
     found = tuple(
         JudgedTrace(
             trace.name,
             trace.digest,
             labels,
             digests,
-            judge(
-                [
-                    _evidence(cells[trace.id][digest], reports.get((trace.id, digest)))
-                    for digest in digests
-                ],
-                threshold,
-                Scale(costs or Costs()),
-            ),
+            judge(list(trace.evidence.values()), threshold, scale),
         )
-        for trace in traces
+        for trace in evidence
     )
     alarm_count = sum(
         cell.alarm is not None for of_trace in cells.values() for cell in of_trace.values()
     )
-    return Judged(groups, found, overall_of(found), alarm_count)
+    decided = found
+    if batch.plan == "ablation" and base == 0:
+        decided = of_ablation(_stages(session, batch), evidence, threshold, scale) or found
+    return Judged(groups, found, evidence, overall_of(decided), alarm_count)
+
+
+def plan_columns(session: Session, batch: Batch) -> list[PlanColumn]:
+    """The columns of a batch, as its plan made them."""
+    ids = [column.patch_set_id for column in batch.columns]
+    sets = {
+        row.id: PlanSet(row.name, row.base, tuple(row.patches))
+        for row in patch_sets.get_many(session, ids)
+    }
+    return [
+        PlanColumn(
+            column.label, column.variant_digest, sets[column.patch_set_id], column.prefix_length
+        )
+        for column in batch.columns
+    ]
+
+
+def _stages(session: Session, batch: Batch) -> list[Stage]:
+    return stages_of(batch.plan, plan_columns(session, batch))
 
 
 def comparisons_of(

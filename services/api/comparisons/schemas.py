@@ -44,6 +44,15 @@ class ComparisonDocument(Document):
     )
     verdict: BatchVerdict
     overview: Overview
+    answer: str | None = Field(
+        description="Which patch does it, as a sentence, where the plan can tell; else null"
+    )
+    steps: list[dict[str, Any]] = Field(
+        description="What each patch does against the column without it, over all traces: "
+        "`verdict`, `sentence`, `merge` (take, do not, costs more, no effect, unknown), `costs` as "
+        "geometric means, what it `breaks` and `repairs`, which later columns carry that on or end "
+        "it. Of plans series, ablation and each; empty for a matrix, and beyond 4,000 cells"
+    )
     comparisons: list[dict[str, Any]] = Field(
         description="Per trace: columns with verdicts (the base first), then rows of semantics "
         "and counters whose lists follow the columns; null where there is no result yet. `notable` "

@@ -5,20 +5,32 @@ import re
 import uuid
 from collections.abc import Sequence
 
+from sqlalchemy.orm import Session
+
 from db.models import Batch
 from db.repositories import batches, comparisons, results, simulators
 from db.repositories.comparisons import TraceName
-from refault.compare import Comparison
+from refault.compare import Comparison, Scale, Threshold
 from refault.compare.costs import Costs
+from refault.compare.stages import stages_of
+from refault.compare.steps import Step, steps_of
 from refault.errors import NotFound
 from services.api.batches.documents import contents_of
 from services.api.batches.schemas import BatchContents
-from services.api.comparisons.judging import Judged, comparisons_of, judged, threshold_of
+from services.api.comparisons.judging import (
+    Judged,
+    comparisons_of,
+    judged,
+    plan_columns,
+    threshold_of,
+)
 from services.api.deps import Resources
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CELLS_MAX = 80
 """Cells of one page of comparisons: each takes half a millisecond as HTML, and 2 KB as JSON."""
+STEP_CELLS_MAX = 4_000
+"""Cells of a batch whose steps are judged: a step takes some 30 µs on each trace."""
 LIMIT_MAX = 200
 """The largest ``limit`` of a request."""
 
@@ -45,6 +57,7 @@ class BatchComparison:
     command: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
     judged: Judged
+    steps: tuple[Step, ...]
     next_cursor: uuid.UUID | None
 
 
@@ -93,8 +106,19 @@ def of_batch(
             command=command_of(batch, traces, base),
             comparisons=comparisons_of(session, batch, shown, threshold, base, present, costs),
             judged=found,
+            steps=_steps(session, batch, found, threshold, costs),
             next_cursor=next_cursor,
         )
+
+
+def _steps(
+    session: Session, batch: Batch, found: Judged, threshold: Threshold, costs: Costs | None
+) -> tuple[Step, ...]:
+    """What each patch of the plan does, over all traces; none of a batch that is too large."""
+    if len(found.evidence) * len(batch.columns) > STEP_CELLS_MAX:
+        return ()
+    stages = stages_of(batch.plan, plan_columns(session, batch))
+    return tuple(steps_of(stages, found.evidence, threshold, Scale(costs or Costs())))
 
 
 def shown_of(

@@ -1,0 +1,74 @@
+"""The question of a plan, answered in sentences: which patch, or what each is needed for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from refault.compare import layout
+from refault.compare.steps import (
+    COSTS_MORE,
+    NAMED_MAX,
+    NO_EFFECT,
+    TAKE,
+    UNKNOWN,
+    Step,
+    named,
+    traces_of,
+)
+
+
+def answer(plan: str, steps: Sequence[Step]) -> str | None:
+    """The answer to "which patch?" in a sentence; None where there is nothing to say."""
+    known = [step for step in steps if step.merge != UNKNOWN]
+    if not known:
+        return None
+    broken = [step for step in known if step.breaks]
+    if plan == "ablation":
+        return _needed(known)
+    if broken:
+        first = broken[0]
+        others = [step.stage.title for step in broken[1:]]
+        more = f" So {'does' if len(others) == 1 else 'do'} {named(others)}." if others else ""
+        where = f" It enters with column {first.stage.now.label}." if first.stage.number else ""
+        return f"{first.stage.subject} {first.defect}.{where}{more}"
+    for word in (COSTS_MORE, TAKE):
+        found = [step for step in known if step.merge == word]
+        if found:
+            rest = [step.stage.title for step in found[1:]]
+            more = f" So {'does' if len(rest) == 1 else 'do'} {named(rest)}." if rest else ""
+            told = found[0].sentence
+            return f"Nothing breaks. {found[0].stage.subject} {told}.{more}"
+    return "No step breaks anything, and none moves a cost notably."
+
+
+def _needed(steps: Sequence[Step]) -> str:
+    """What an ablation shows: what each patch is needed for."""
+    needed = [step for step in steps if step.repairs]
+    harmful = [step for step in steps if step.breaks]
+    told = [f"{step.stage.subject} {step.defect}." for step in harmful[:NAMED_MAX]]
+    for step in needed[:NAMED_MAX]:
+        wrong = step.repairs[0]
+        told.append(
+            f"The others need {step.stage.title}: without it {traces_of(step.repairs)} "
+            f"{'goes' if len(step.repairs) == 1 else 'go'} wrong "
+            f"({wrong.reason})."
+        )
+    if not told:
+        useful = [step.stage.title for step in steps if step.merge == TAKE]
+        idle = [step.stage.title for step in steps if step.merge == NO_EFFECT]
+        told.append("Nothing goes wrong without any one of the patches.")
+        if useful:
+            told.append(f"It costs more without {named(useful)}.")
+        if idle:
+            told.append(f"Nothing changes without {named(idle)}.")
+    return " ".join(told)
+
+
+def steps_text(steps: Sequence[Mapping[str, Any]], width: int) -> list[str]:
+    """Which to merge, as plain text: each step as JSON, with its word and what it does."""
+    lines = ["Which to merge, each against the column without it"]
+    for step in steps:
+        text = f"{step['title']}: {step['merge'].upper()}; {step['sentence']}."
+        lines += layout.wrap(text, width, first=f"  {step['label']}  ", indent="      ")
+    return lines

@@ -1,0 +1,212 @@
+"""Which patch does it: the steps of a plan, judged each against the column without its patch."""
+
+import dataclasses
+
+import pytest
+
+from refault.catalogue import SEED_SERIES
+from refault.compare import Evidence, Threshold, Verdict, overall_of
+from refault.compare.answers import answer
+from refault.compare.stages import PlanColumn, PlanSet, stages_of
+from refault.compare.steps import TraceEvidence, of_ablation, steps_of
+from refault.facts import facts_of
+from tests.builders import BOOT, make_finding, make_result, seed_series_columns
+
+SERIES = PlanSet("series", "v2.6.34-pre", SEED_SERIES)
+TRACES = ("linux61-workload-1cpu", "linux61-boot-1cpu")
+
+
+def evidence_of(result, state="done"):
+    return Evidence(facts_of(result) if result else None, state, None, None)
+
+
+@pytest.fixture(scope="module")
+def seed_steps():
+    by_trace = {trace: seed_series_columns(trace) for trace in TRACES}
+    columns = [
+        PlanColumn(column.label, column.key, SERIES, length)
+        for length, column in enumerate(by_trace[TRACES[0]])
+    ]
+    traces = [
+        TraceEvidence(name, name, {each.key: evidence_of(each.result) for each in found})
+        for name, found in by_trace.items()
+    ]
+    return steps_of(stages_of("series", columns), traces, Threshold())
+
+
+def test_each_patch_of_a_series_is_held_against_the_column_before_it(seed_steps):
+    assert [(step.stage.before.label, step.stage.now.label) for step in seed_steps] == [
+        ("base", "1"),
+        ("1", "1-2"),
+        ("1-2", "1-3"),
+        ("1-3", "1-4"),
+        ("1-4", "1-5"),
+        ("1-5", "1-6"),
+    ]
+    assert [step.stage.patch for step in seed_steps] == list(SEED_SERIES)
+
+
+def test_what_to_merge_follows_by_rule_from_what_each_patch_does(seed_steps):
+    assert [step.merge for step in seed_steps] == [
+        *("no effect", "no effect", "do not", "no effect", "no effect", "costs more")
+    ]
+
+
+def test_the_culprit_is_named_with_where_it_enters_and_who_carries_it_on(seed_steps):
+    third = seed_steps[2]
+    assert [cell.trace.name for cell in third.breaks] == ["linux61-boot-1cpu"]
+    assert third.carried_by == ("1-4", "1-5")
+    assert third.ended_by == "1-6"
+    assert answer("series", seed_steps).startswith(
+        "Patch 3 (parent-stop-bit) changes what the guest sees on linux61-boot-1cpu: 32 accesses "
+        "reached a wrong address, 32 faults were missed; 1-4, 1-5 carry it on; 1-6 ends it"
+    )
+    assert seed_steps[5].mends == ("patch 3 (parent-stop-bit)",)
+    assert "It enters with column 1-3." in answer("series", seed_steps)
+
+
+def test_a_patch_that_only_carries_a_defect_on_is_not_blamed_for_it(seed_steps):
+    fourth = seed_steps[3]
+    assert fourth.to_dict()["carries"] == ["linux61-boot-1cpu"]
+    assert fourth.breaks == ()
+    assert not fourth.verdict.is_alarming
+    assert "leaves what is wrong before it as it is" in fourth.sentence
+
+
+def test_costs_are_geometric_means_with_the_best_and_the_worst_trace(seed_steps):
+    exits, cycles = seed_steps[5].to_dict()["costs"]
+    assert (exits["name"], cycles["name"]) == ("exits", "cycles")
+    assert exits["trace_count"] == 2
+    assert exits["worst"]["trace"] == "linux61-boot-1cpu"
+    assert exits["mean"] == pytest.approx((48272 / 47334 * 114347 / 95952) ** 0.5, abs=1e-6)
+
+
+# --- other plans ----------------------------------------------------------------------------
+
+PAIR = PlanSet("pair", "v2.6.34-pre", ("fix", "tune"))
+WRONG = {"semantics": {"missed_fault": 1}, "findings": (make_finding(),), "outcomes": "wrong"}
+
+
+def judged(plan, columns, results):
+    """The steps of a plan on one trace; ``results`` are by label, as ``make_result`` takes them."""
+    evidence = {
+        column.variant_digest: evidence_of(make_result(variant=column.label, **how))
+        for column, how in zip(columns, results, strict=True)
+    }
+    return steps_of(stages_of(plan, columns), [TraceEvidence("t", "t", evidence)], Threshold())
+
+
+def ablation(*results):
+    labels = ("pair", "without fix", "without tune")
+    return judged("ablation", [PlanColumn(each, each, PAIR, None) for each in labels], results)
+
+
+def test_an_ablation_that_goes_wrong_without_a_patch_says_that_the_others_need_it():
+    steps = ablation({}, WRONG, {"counters": {"exits": 99_000}})
+    assert [(step.stage.patch, step.merge) for step in steps] == [("fix", "take"), ("tune", "take")]
+    told = answer("ablation", steps)
+    assert told.startswith("The others need patch 1 (fix): without it t goes wrong")
+    assert "no" not in told.split()
+
+
+def test_an_ablation_where_the_whole_is_wrong_names_the_patch_whose_removal_mends_it():
+    steps = ablation(WRONG, WRONG, {})
+    assert [step.merge for step in steps] == ["no effect", "do not"]
+    assert answer("ablation", steps).startswith("Patch 2 (tune) changes what the guest sees on t")
+
+
+def test_an_ablation_where_nothing_goes_wrong_says_what_each_patch_saves():
+    steps = ablation({}, {"counters": {"exits": 99_000}}, {})
+    assert answer("ablation", steps) == (
+        "Nothing goes wrong without any one of the patches. It costs more without patch 1 (fix). "
+        "Nothing changes without patch 2 (tune)."
+    )
+
+
+def siblings(*results):
+    sets = [PlanSet("base", "b", ()), PlanSet("one", "b", ("p",)), PlanSet("two", "b", ("q",))]
+    columns = [PlanColumn(each.name, each.name, each, None) for each in sets]
+    return judged("each", columns, results)
+
+
+def test_siblings_are_held_against_their_base_and_told_apart():
+    steps = siblings({}, {"counters": {"exits": 200_000}}, {"counters": {"exits": 90_000}})
+    assert [(step.stage.patch, step.merge) for step in steps] == [
+        ("one", "costs more"),
+        ("two", "take"),
+    ]
+    assert answer("each", steps).startswith("Nothing breaks. one costs more on t: exits +108%")
+
+
+def test_a_repair_is_to_be_taken_whatever_it_costs():
+    (one, _) = siblings(WRONG, {"counters": {"exits": 200_000}}, WRONG)
+    assert one.merge == "take"
+    assert one.sentence.startswith("repairs t: the guest sees what the real one saw")
+
+
+@pytest.mark.parametrize("plan", ["matrix", "each"])
+def test_another_base_is_no_step_of_a_patch(plan):
+    sets = [PlanSet("base", "b", ()), PlanSet("other", "rel35", ("p",))]
+    columns = [PlanColumn(each.name, each.name, each, None) for each in sets]
+    assert stages_of(plan, columns) == []
+
+
+def test_a_run_that_is_missing_leaves_the_answer_open():
+    columns = [PlanColumn(each, each, PAIR, n) for n, each in enumerate(("base", "1", "1-2"))]
+    evidence = {"base": evidence_of(make_result()), "1": evidence_of(make_result())}
+    evidence["1-2"] = evidence_of(None, "queued")
+    steps = steps_of(stages_of("series", columns), [TraceEvidence("t", "t", evidence)], Threshold())
+    assert [step.merge for step in steps] == ["no effect", "unknown"]
+
+
+def test_two_series_share_one_base():
+    sets = [PlanSet("one", "b", ("p",)), PlanSet("two", "b", ("q", "r"))]
+    columns = [
+        PlanColumn("base", "base", sets[0], 0),
+        PlanColumn("one 1", "one 1", sets[0], 1),
+        PlanColumn("two 1", "two 1", sets[1], 1),
+        PlanColumn("two 1-2", "two 1-2", sets[1], 2),
+    ]
+    assert [(stage.before.label, stage.now.label) for stage in stages_of("series", columns)] == [
+        ("base", "one 1"),
+        ("base", "two 1"),
+        ("two 1", "two 1-2"),
+    ]
+
+
+def test_steps_are_json(seed_steps):
+    document = dataclasses.replace(seed_steps[2]).to_dict()
+    assert document["label"] == "1-3"
+    assert document["traces"][1]["kind"] == "guest-visible-change"
+    assert BOOT["base"]["exits"] == 96185
+
+
+# --- what an ablation is judged by ----------------------------------------------------------
+
+
+def ablation_verdict(*results):
+    labels = ("pair", "without fix", "without tune")
+    columns = [PlanColumn(each, each, PAIR, None) for each in labels]
+    evidence = {
+        label: evidence_of(make_result(variant=label, **how))
+        for label, how in zip(labels, results, strict=True)
+    }
+    traces = [TraceEvidence("t", "t", evidence)]
+    return overall_of(of_ablation(stages_of("ablation", columns), traces, Threshold()))
+
+
+def test_what_goes_wrong_without_a_patch_is_no_fault_of_the_whole():
+    found = ablation_verdict({}, WRONG, {})
+    assert (found.status, found.exit_code) == (Verdict.REPAIR, 0)
+    assert found.reasons[0].label == "pair beside without fix"
+    assert "where without fix is wrong in 1 access" in found.reasons[0].text
+
+
+def test_a_whole_that_is_wrong_by_itself_is():
+    assert ablation_verdict(WRONG, WRONG, {}).exit_code == 1
+    assert ablation_verdict(WRONG, WRONG, WRONG).exit_code == 1
+
+
+def test_a_whole_that_costs_more_than_without_a_patch_does_so():
+    found = ablation_verdict({"counters": {"exits": 120_000}}, {}, {})
+    assert (found.status, found.exit_code) == (Verdict.REGRESSION, 1)
