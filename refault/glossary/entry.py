@@ -91,7 +91,7 @@ GROUPS: tuple[Group, ...] = (
         COSTS,
         "Host work: the counters that decide",
         "Less is better. One that rises beyond the threshold makes a column worse, one that falls "
-        "makes it better.",
+        "makes it better; where some rise and some fall, it is mixed, and weights say which way.",
     ),
     Group(
         COUNTERS,
@@ -114,13 +114,14 @@ GROUPS: tuple[Group, ...] = (
     Group(
         CHECKS,
         "Invariants that an audit checks",
-        "What must hold while a variant runs, by the name of the specification.",
+        "What must hold while a variant runs, by the name of the specification: "
+        "docs/howto/audit.md.",
     ),
     Group(
         EXCEPTIONS,
         "Known exceptions",
         "What the kernels of that time did wrong too. A check that fails for one of these reasons "
-        "does not make a variant unsound.",
+        "does not make a variant unsound: docs/howto/audit.md.",
     ),
     Group(
         FINDINGS,

@@ -1,6 +1,7 @@
 """The pages of patch sets: the list with search, and one of them as a tree."""
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -8,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from refault.client import PatchDocument, PatchSetDocument
+from refault.client import AsyncClient, PatchDocument, PatchSetDocument
+from refault.errors import Refused
 from services.dashboard import uses
 from services.dashboard.help import asked_text
 from services.dashboard.pages import ROWS, Pages
@@ -71,12 +73,14 @@ class PatchSetPages:
             patch_set = await client.get_patch_set(name)
             used = await client.list_batches_of_patch_set(name, limit=_USES, cursor=cursor)
             known = await client.list_patches()
-        kernel = kernel_of(patch_set["base"])
+            kernel = kernel_of(patch_set["base"])
+            titles = await _titles(client, kernel) if kernel else {}
         return self._pages.page(
             "patch_set.html",
             me=me,
             patch_set=patch_set,
             kernel=kernel,
+            titles=titles,
             parameters=_parameters(patch_set["parameters"]),
             steps=[] if kernel else _steps(patch_set, known["items"]),
             versions=_versions(patch_set),
@@ -85,6 +89,17 @@ class PatchSetPages:
             is_older=bool(cursor),
             next_cursor=used["next_cursor"],
         )
+
+
+async def _titles(client: AsyncClient, kernel: str) -> dict[str, str]:
+    """The titles of a kernel's patches by number; none once it was deleted."""
+    try:
+        found = await client.get_kernel(kernel)
+    except Refused as refused:
+        if refused.status != HTTPStatus.NOT_FOUND:
+            raise
+        return {}
+    return {str(patch["number"]): patch["title"] for patch in found["patches"]}
 
 
 def kernel_of(base: str) -> str:
@@ -132,7 +147,7 @@ def _steps(patch_set: PatchSetDocument, known: Sequence[PatchDocument]) -> list[
                 "author": patch["author"],
                 "date": patch["date"],
                 "badge": fate_sign(is_merged=patch["is_merged"]),
-                "answers": [change["answer"] for change in patch["changes"]],
+                "changes": patch["changes"],
                 "others": others,
             }
         )

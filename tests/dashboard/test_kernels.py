@@ -245,3 +245,20 @@ async def test_a_batch_on_it_says_that_its_columns_are_of_the_kernel(http, rows,
     assert "it is the real code" in page.texts
     assert "/kernels/mine" in [tag["href"] for tag in page.all("a")]
     assert not page.all("abbr")
+
+
+async def test_a_patch_set_on_it_names_its_patches_by_title(http, rows, kernel):
+    rows.register_simulator()
+    body = {"name": "Two of it", "base": "kernel:mine", "patches": ["1", "2"]}
+    row = (await http.post("/api/v1/patch_sets", json=body)).json()
+
+    page = Page(await http.get(f"/patch_sets/{row['id']}"))
+
+    assert "base kernel:mine a kernel of your own 1 Zap less 2 Flush less" in page.text
+    assert f"refault submit TRACE -s {row['id']} --plan series --wait" in page.text
+    assert "refault replay" not in page.text
+    assert "kernel:mine" in Page(await http.get("/patch_sets?base=kernel:mine")).text
+    builds = await http.delete("/api/v1/kernels/mine")
+    assert builds.status_code == 204
+    gone = Page(await http.get(f"/patch_sets/{row['id']}"))
+    assert "1 patch 1 of its series" in gone.text

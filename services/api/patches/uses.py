@@ -16,7 +16,7 @@ from services.api.schemas import Document, Time
 USES_MAX = 20
 """Batches of one answer: each one is judged for it."""
 CELLS_MAX = 5_000
-"""Cells of a batch beyond which it is not judged here, but on its own page."""
+"""Cells of all batches of one answer; one beyond them is judged on its own page only."""
 
 
 class UsedColumn(Document):
@@ -43,7 +43,7 @@ class Use(Document):
     created_at: Time
     is_stale: bool
     is_judged: bool = Field(
-        description=f"False where it has more than {CELLS_MAX} cells: its own page judges it"
+        description=f"False where this answer has {CELLS_MAX} cells without it: its page judges it"
     )
     trace_names: list[str] = Field(description="The first five traces")
     trace_count: int
@@ -69,13 +69,16 @@ def uses_of(session: Session, batches: Sequence[Batch], is_wanted: Wanted) -> li
         # Before the first worker has come, there is no simulator to be older than.
         return []
     present = simulators.current(session)
-    found = []
+    found: list[Use] = []
+    left = CELLS_MAX
     for batch in batches:
         columns = _columns(session, batch, is_wanted)
         # An ablation without the patch in every column left is no use of it.
         if columns:
-            is_stale = simulators.is_stale(batch.simulators, present)
-            found.append(_use(session, batch, columns, is_stale=is_stale))
+            left -= batch.run_count
+            use = _use(session, batch, columns, is_judged=left >= 0)
+            use.is_stale = simulators.is_stale(batch.simulators, present)
+            found.append(use)
     return found
 
 
@@ -94,16 +97,15 @@ def _columns(session: Session, batch: Batch, is_wanted: Wanted) -> list[_Column]
     return found
 
 
-def _use(session: Session, batch: Batch, columns: list[_Column], *, is_stale: bool) -> Use:
+def _use(session: Session, batch: Batch, columns: list[_Column], *, is_judged: bool) -> Use:
     traces = comparisons.traces_of(session, batch.id)
-    is_judged = batch.run_count <= CELLS_MAX
     found = judged(session, batch, traces, threshold_of(session)) if is_judged else None
     return Use(
         code=batch.code,
         state=batch.state,
         plan=batch.plan,
         created_at=batch.created_at,
-        is_stale=is_stale,
+        is_stale=False,
         is_judged=is_judged,
         trace_names=[trace.name for trace in traces[:5]],
         trace_count=len(traces),
