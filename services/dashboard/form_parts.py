@@ -1,21 +1,18 @@
-"""Forms with a file (``multipart/form-data``), read whole into memory and never onto a disk."""
+"""Forms with a small file, read whole into memory and never onto a disk."""
 
-import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from refault.errors import InvalidRequest
 from refault.printable import first_unprintable, printable
+from services.dashboard.multipart import FormReader
 
 #: As much as a page may be sent at all (services/api/bodies.py).
 BYTES_MAX = 1024 * 1024
 _PARTS_MAX = 250
 _TEXT_MAX = 2_000
-_BOUNDARY = re.compile(r'boundary="?([0-9A-Za-z\'()+_,./:=?-]{1,70})"?\s*(?:;|$)')
-_NAME = re.compile(rb'\bname="([^"\r\n]{1,100})"')
-_FILE = re.compile(rb'\bfilename="([^"\r\n]{0,400})"')
 
 
 class Form(NamedTuple):
@@ -29,44 +26,31 @@ async def form_of(request: Request, *, long_fields: frozenset[str] = frozenset()
     """The form of a request; ``long_fields`` are texts of any length, in several lines.
 
     Raises:
-        HTTPException: 413, 415 or 422, naming what is wrong.
+        HTTPException: 413 or 422, naming what is wrong.
     """
+    form = Form({}, {})
+    left = BYTES_MAX
     kind = request.headers.get("content-type", "")
-    found = _BOUNDARY.search(kind)
-    if not kind.lower().startswith("multipart/form-data") or found is None:
-        raise HTTPException(415, "a form with a file must be multipart/form-data")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BYTES_MAX:
-            raise HTTPException(413, f"a form has at most {BYTES_MAX} bytes")
-    fields: dict[str, str] = {}
-    files: dict[str, bytes] = {}
-    for name, is_file, content in _parts(bytes(body), found[1].encode()):
-        if is_file:
-            files.setdefault(name, content)
-        else:
-            fields.setdefault(name, _text(name, content, is_long=name in long_fields))
-    return Form(fields, files)
+    try:
+        reader = FormReader(kind, aiter(request.stream()), parts_max=_PARTS_MAX)
+        while (part := await reader.next_part()) is not None:
+            content = bytearray()
+            async for piece in reader.bytes_of_part():
+                content += piece
+                left -= len(piece)
+                if left < 0:
+                    raise HTTPException(413, f"a form has at most {BYTES_MAX} bytes")
+            if part.filename is not None:
+                form.files.setdefault(part.name, bytes(content))
+            else:
+                text = _text(part.name, content, is_long=part.name in long_fields)
+                form.fields.setdefault(part.name, text)
+    except InvalidRequest as error:
+        raise HTTPException(422, str(error)) from error
+    return form
 
 
-def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, bool, bytes]]:
-    """Each part: its name, whether it is a file, and its bytes."""
-    line = b"\r\n--" + boundary
-    pieces = (b"\r\n" + body).split(line)
-    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):  # noqa: PLR2004 - what is before, an end
-        raise HTTPException(422, "the form cannot be read: it has no end")
-    if len(pieces) > _PARTS_MAX:
-        raise HTTPException(422, f"a form has at most {_PARTS_MAX} fields")
-    for piece in pieces[1:-1]:
-        head, gap, content = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
-        name = _NAME.search(head)
-        if not gap or name is None:
-            raise HTTPException(422, "the form cannot be read: a field has no name")
-        yield name[1].decode(errors="replace"), _FILE.search(head) is not None, content
-
-
-def _text(name: str, content: bytes, *, is_long: bool) -> str:
+def _text(name: str, content: bytearray, *, is_long: bool) -> str:
     try:
         text = content.decode()
     except ValueError as error:

@@ -32,7 +32,9 @@ class FormReader:
         InvalidRequest: the body is no such form, or ends within it.
     """
 
-    def __init__(self, content_type: str, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(
+        self, content_type: str, chunks: AsyncIterator[bytes], *, parts_max: int = PARTS_MAX
+    ) -> None:
         found = _BOUNDARY.search(content_type)
         if not content_type.lower().startswith(_TYPE) or found is None:
             raise InvalidRequest(f"the form must be {_TYPE} with a boundary")
@@ -42,6 +44,7 @@ class FormReader:
         self._held = bytearray(b"\r\n")
         self._is_within = True
         self._part_count = 0
+        self._parts_max = parts_max
 
     async def next_part(self) -> Part | None:
         """The next part, after what is left of this one; None after the last."""
@@ -52,8 +55,8 @@ class FormReader:
         if self._held.startswith(b"--"):
             return None
         self._part_count += 1
-        if self._part_count > PARTS_MAX:
-            raise InvalidRequest(f"the form has more than {PARTS_MAX} fields")
+        if self._part_count > self._parts_max:
+            raise InvalidRequest(f"the form has more than {self._parts_max} fields")
         self._is_within = True
         return _part_of(await self._headers())
 

@@ -109,6 +109,7 @@ def _page(patch: PatchDocument) -> dict[str, Any]:
         "sizes": _sizes(patch["layout"]),
         "thread": patch["thread"] and _thread(patch["thread"], patch["id"]),
         "commands": _commands(patch),
+        "submit": _submit(patch),
     }
 
 
@@ -148,6 +149,16 @@ def _thread(thread: Mapping[str, Any], patch_id: str) -> dict[str, Any]:
 
 def _cited(mail: Mapping[str, str]) -> str:
     return f"{mail['author']}, {mail['date']}, {mail['time']}"
+
+
+def _submit(patch: PatchDocument) -> str:
+    """The form for a batch of it, filled in; empty where it applies to nothing by itself."""
+    if not patch["text"]:
+        return ""
+    first, plus, rest = patch["text"].partition("+")
+    has_base = plus and first in patch["applies_to"]
+    chosen = {"base": first, "patches": rest} if has_base else {"patches": patch["text"]}
+    return f"/batches/new?{urlencode({**chosen, 'plan': 'series'})}"
 
 
 def _commands(patch: PatchDocument) -> list[dict[str, str]]:

@@ -75,7 +75,14 @@ async def test_what_was_read_becomes_a_patch_set_and_its_page(anna, http):
     assert made.headers["location"] == f"/patch_sets/{row['id']}"
     assert (row["name"], row["base"]) == ("shadows", "kvm-2010-04")
     assert row["patches"] == list(SEED_SERIES[:2])
-    assert (await anna.get(made.headers["location"])).status_code == 200
+    page = Page(await anna.get(made.headers["location"]))
+    [onwards] = [tag["href"] for tag in page.all("a") if tag["href"].startswith("/batches/new")]
+    assert onwards == f"/batches/new?patch_set={row['id']}"
+    assert (await anna.get(onwards)).status_code == 200
+    patch = Page(await anna.get("/patches/zap-batch"))
+    [onwards] = [tag["href"] for tag in patch.all("a") if tag["href"].startswith("/batches/new")]
+    assert onwards == "/batches/new?patches=zap-return-self%2Bzap-batch&plan=series"
+    assert (await anna.get(onwards)).status_code == 200
 
 
 async def test_pasted_text_is_read_with_the_line_ends_of_a_browser(anna):
@@ -160,7 +167,7 @@ async def test_bad_input_is_refused_with_the_reason(anna, fields, mails, status,
 @pytest.mark.parametrize(
     ("content", "kind", "status"),
     [
-        (b"a=b", "application/x-www-form-urlencoded", 415),
+        (b"a=b", "application/x-www-form-urlencoded", 422),
         (b"--x\r\n", "multipart/form-data; boundary=x", 422),
         (b"--x\r\nno head\r\n--x--", "multipart/form-data; boundary=x", 422),
         (b"--x--" * 300, "multipart/form-data; boundary=x", 422),
