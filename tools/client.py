@@ -27,6 +27,7 @@ NAMES = {
     "AsyncClient": "Client",
     "AsyncKernels": "Kernels",
     "AsyncLists": "Lists",
+    "AsyncNotes": "Notes",
     "AsyncQuestions": "Questions",
     "AsyncServiceClient": "Client",
     "AsyncTeam": "Team",

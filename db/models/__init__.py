@@ -16,6 +16,7 @@
        │   Documents beside results, and questions about runs, stand in ``db/models/documents.py``.
        │   What both found stands by kind in ``db/models/findings.py``.
        │   Comparisons of other services stand in ``db/models/bundles.py``.
+       │   Notes on cells and patches stand in ``db/models/notes.py``.
        │   Kernels of users' own trees stand in ``db/models/kernels.py``.
        │   Who may see a project stands in ``db/models/accounts.py``.
        │
@@ -43,6 +44,7 @@ from db.models.bundles import ImportedBundle
 from db.models.documents import Document, Question
 from db.models.findings import FiledFinding
 from db.models.kernels import Kernel, KernelBuild, KernelPatch, Program, Tree
+from db.models.notes import Note
 from db.models.operations import Tally, Webhook, WebhookDelivery
 from db.models.patch_sets import Patch, PatchSet, PatchSetPatch, Variant
 from db.models.projects import FIRST_PROJECT, Made, Owned, Project
@@ -75,6 +77,7 @@ __all__ = [
     "LoginSession",
     "Made",
     "Membership",
+    "Note",
     "Owned",
     "Patch",
     "PatchSet",

@@ -21,6 +21,7 @@ from refault.cli.golden_command import golden
 from refault.cli.import_command import import_trace
 from refault.cli.inspect_command import inspect
 from refault.cli.kernel_command import app as kernel
+from refault.cli.note_command import app as note
 from refault.cli.patches_command import app as patches
 from refault.cli.profile_command import profile
 from refault.cli.push_command import push
@@ -59,6 +60,7 @@ app.command("watch")(watch)
 app.add_typer(batches, name="batches")
 app.command("compare")(compare_runs)
 app.add_typer(bundle)
+app.add_typer(note)
 app.add_typer(tokens)
 app.add_typer(members)
 app.add_typer(report)

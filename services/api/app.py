@@ -34,6 +34,7 @@ from services.api.kernels.endpoints import router as kernels
 from services.api.limits.endpoints import router as limits
 from services.api.needs import ROOT, need_of
 from services.api.news.endpoints import router as news
+from services.api.notes.endpoints import router as notes
 from services.api.oidc.endpoints import router as oidc
 from services.api.operations.endpoints import router as operations
 from services.api.patch_sets.endpoints import router as patch_sets
@@ -72,6 +73,7 @@ _NOUNS = (
     questions,
     comparisons,
     bundles,
+    notes,
     thresholds,
     limits,
     news,

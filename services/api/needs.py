@@ -27,7 +27,7 @@ _PUBLIC_NOUNS = frozenset({"problems", "glossary"})
 _OWN = frozenset({"me", "sessions", "projects", "tokens"})
 _UPLOADED = frozenset({"traces", "blobs", "uploads"})
 _SUBMITTED = frozenset(
-    {"patch_sets", "batches", "bundles", "runs", "comparisons", "shares", "questions"}
+    {"patch_sets", "batches", "bundles", "notes", "runs", "comparisons", "shares", "questions"}
 )
 _BUILT = frozenset({"kernels"})
 # What an ``upload`` token does without ``read``: upload traces, resume its own uploads, and delete

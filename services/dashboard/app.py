@@ -34,6 +34,7 @@ from services.dashboard.issuer_door import IssuerDoor
 from services.dashboard.kernels import KernelPages
 from services.dashboard.lists import ListPages
 from services.dashboard.mails import MailPages
+from services.dashboard.notes import NotePages
 from services.dashboard.operations import OperationsPages
 from services.dashboard.pages import Pages
 from services.dashboard.patch_sets import PatchSetPages
@@ -103,6 +104,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             *ProjectPages(pages).routes(),
             *OperationsPages(pages).routes(),
             *ShortPages(pages).routes(),
+            *NotePages(pages).routes(),
             Route("/s/{secret}.{form}", doors.shared_form),
             Route("/s/{secret}", doors.shared),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),

@@ -196,13 +196,18 @@ def is_encrypted(request: Request) -> bool:
     return request.url.scheme == "https" or told == "https"
 
 
-async def fields_of(request: Request) -> dict[str, str]:
-    """The fields of a form, each once."""
-    return {name: values[0] for name, values in (await lists_of(request)).items()}
+async def fields_of(request: Request, *, lines: frozenset[str] = frozenset()) -> dict[str, str]:
+    """The fields of a form, each once; those in ``lines`` may have several lines."""
+    found = await lists_of(request, lines=lines)
+    return {name: values[0] for name, values in found.items()}
 
 
 async def lists_of(
-    request: Request, *, bytes_max: int = _FORM_BYTES_MAX, fields_max: int = 20
+    request: Request,
+    *,
+    lines: frozenset[str] = frozenset(),
+    bytes_max: int = _FORM_BYTES_MAX,
+    fields_max: int = 20,
 ) -> dict[str, list[str]]:
     """The fields of a form with all their values."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -218,6 +223,10 @@ async def lists_of(
     except ValueError as error:
         raise HTTPException(422, "the form cannot be read") from error
     for name, values in found.items():
-        if any(first_unprintable(text) is not None for text in (name, *values)):
+        if name in lines:
+            # As browsers send them.
+            values[:] = [text.replace("\r\n", "\n") for text in values]
+        wrong = [first_unprintable(text, lines=name in lines) for text in values]
+        if any(place is not None for place in (first_unprintable(name), *wrong)):
             raise HTTPException(422, f"{printable(name)}: it has unprintable characters")
     return found

@@ -69,6 +69,7 @@ class Pages:
             # A form needs the form key of a login; a token has none, so it gets no forms.
             may_act = bool(me["form_key"]) and "submit" in me["scopes"]
             shares = (await client.list_shares(code))["items"] if may_act else []
+            notes = (await client.list_notes(batch=code, limit=100))["items"]
         place = dataclasses.replace(place, address=f"/api/v1/comparisons/{code}")
         return await anyio.to_thread.run_sync(
             partial(
@@ -80,6 +81,8 @@ class Pages:
                 may_act=may_act,
                 is_shared=False,
                 shares=[share for share in shares if share["is_open"]],
+                notes=notes,
+                note_back=f"/batches/{code}{place.query()}",
                 **values,
             )
         )

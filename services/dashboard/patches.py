@@ -66,6 +66,7 @@ class PatchPages:
             patch = await client.get_patch(name)
             used = await client.list_batches_of_patch(name, limit=_USES, cursor=cursor)
             sets = await client.list_patch_sets(patch=name, limit=ROWS)
+            notes = await client.list_notes(patch=name, limit=100)
         return self._pages.page(
             "patch.html",
             me=me,
@@ -74,6 +75,9 @@ class PatchPages:
             is_older=bool(cursor),
             next_cursor=used["next_cursor"],
             patch_sets=sets["items"],
+            notes=notes["items"],
+            note_patch=patch["id"],
+            note_back=f"/patches/{patch['id']}",
             more_sets=bool(sets["next_cursor"]),
         )
 

@@ -35,7 +35,10 @@ def test_tokens_are_made_by_people_listed_and_revoked(refault, live, rows):
     assert wrong.returncode != 0
     assert "did you mean laptop?" in wrong.stderr
     assert refault("token", "revoke", "laptop").stdout == f"revoked {made['id']}\n"
-    with Client(live, token=made["secret"]) as program, pytest.raises(Refused, match="expired or revoked"):
+    with (
+        Client(live, token=made["secret"]) as program,
+        pytest.raises(Refused, match="expired or revoked"),
+    ):
         program.get_me()
     states = {each["name"]: each["revoked_at"] for each in json.loads(
         refault("token", "list", "--json").stdout

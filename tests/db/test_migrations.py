@@ -29,6 +29,7 @@ TABLES = {
     "login_flows",
     "login_sessions",
     "memberships",
+    "notes",
     "patch_set_patches",
     "patch_sets",
     "patches",

@@ -14,6 +14,7 @@ from refault.client.asynchronous.bundles import AsyncBundles
 from refault.client.asynchronous.catalogue import AsyncCatalogue
 from refault.client.asynchronous.kernels import AsyncKernels
 from refault.client.asynchronous.lists import AsyncLists
+from refault.client.asynchronous.notes import AsyncNotes
 from refault.client.asynchronous.questions import AsyncQuestions
 from refault.client.asynchronous.results import AsyncBatchResults
 from refault.client.asynchronous.team import AsyncTeam
@@ -40,6 +41,7 @@ class AsyncServiceClient(
     AsyncTeam,
     AsyncBatchResults,
     AsyncBundles,
+    AsyncNotes,
     AsyncCatalogue,
     AsyncKernels,
     AsyncLists,

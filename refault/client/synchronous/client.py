@@ -21,6 +21,7 @@ from refault.client.synchronous.bundles import Bundles
 from refault.client.synchronous.catalogue import Catalogue
 from refault.client.synchronous.kernels import Kernels
 from refault.client.synchronous.lists import Lists
+from refault.client.synchronous.notes import Notes
 from refault.client.synchronous.questions import Questions
 from refault.client.synchronous.results import BatchResults
 from refault.client.synchronous.team import Team
@@ -41,6 +42,7 @@ class Client(
     Team,
     BatchResults,
     Bundles,
+    Notes,
     Catalogue,
     Kernels,
     Lists,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from db.repositories import batches
 from db.shards.planning import RUNS_MAX
 from refault.compare import chart, to_csv, to_dict, to_markdown, to_text, worst_known
 from refault.compare.answers import answer
@@ -26,6 +27,8 @@ from services.api.comparisons.schemas import (
 )
 from services.api.comparisons.service import LIMIT_MAX
 from services.api.deps import Resources, WithResources, unchanged
+from services.api.door import caller_of
+from services.api.notes import service as notes
 from services.api.responses import problems
 from services.api.schemas import Digest
 
@@ -123,6 +126,8 @@ def get_comparison_as(
         body = resources.drawings.svg_of(spec, resources.project_id)
     else:
         body = _body(service.whole(resources, batch, base, trace), Form(form))
+        if form != Form.CSV and caller_of(request).kind != "link":
+            body += _notes(resources, batch)
     response = Response(body, media_type=_MEDIA_TYPES[Form(form)])
     tag = hashlib.sha256(body.encode()).hexdigest()
     return unchanged(request, response, tag) or response
@@ -202,6 +207,12 @@ def _json(found: service.BatchComparison, weights: Costs | None) -> str:
 def _worst(judged: Judged) -> VerdictReason | None:
     reason = worst_known(judged.traces)
     return None if reason is None else VerdictReason.model_validate(reason.to_dict())
+
+
+def _notes(resources: Resources, batch: str) -> str:
+    """What the project has noted on the cells; whoever has only a link does not see it."""
+    with resources.transaction() as session:
+        return notes.reported(session, batches.get(session, batch))
 
 
 def _body(found: service.BatchComparison, form: Form) -> str:

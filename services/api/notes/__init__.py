@@ -1,0 +1,1 @@
+"""Notes on cells of batches and on patches."""
