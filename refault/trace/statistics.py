@@ -1,4 +1,4 @@
-"""What the service shows of a trace beyond its counts: address spaces and marks."""
+"""What the service shows of a trace beyond its counts: address spaces, marks and its make-up."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from refault.trace.contents import Block, GuestMode
 from refault.trace.format import EventKind
+from refault.trace.makeup import MakeUp
 from refault.trace.rules import NOWHERE, Column
 
 ADDRESS_SPACES_MAX: Final = 65536
@@ -25,10 +26,12 @@ class TraceStatistics:
     ADDRESS_SPACES_MAX; ``marks`` says how often each number was marked, for the first MARKS_MAX.
     """
 
-    def __init__(self, guest_mode: GuestMode) -> None:
+    def __init__(self, guest_mode: GuestMode, content: str = "capture") -> None:
         self._root_mask = np.int64(_PAE_ROOT if guest_mode == "pae" else _FRAME)
         self._roots: set[int] = set()
         self.marks: dict[int, int] = {}
+        # Operations as given have no guest whose time they could tell.
+        self.makeup = MakeUp(in_instructions=content == "capture")
 
     @property
     def address_space_count(self) -> int:
@@ -37,6 +40,7 @@ class TraceStatistics:
 
     def add(self, block: Block, places: Mapping[int, Column]) -> None:
         """Add the next events; ``places`` maps each kind among them to its positions."""
+        self.makeup.add(block)
         loads = places.get(EventKind.OP_CR3, NOWHERE)
         written = places.get(EventKind.CR, NOWHERE)
         roots = np.append(block.a[loads], block.a[written[block.aux[written] == 3]])

@@ -45,7 +45,12 @@ class TraceValidator:
     def statistics(self) -> TraceStatistics:
         """The statistics of the blocks so far."""
         if self._statistics is None:
-            self._statistics = TraceStatistics(self.header.guest_mode if self.header else "long")
+            header = self.header
+            self._statistics = (
+                TraceStatistics(header.guest_mode, header.content)
+                if header
+                else TraceStatistics("long")
+            )
         return self._statistics
 
     @property

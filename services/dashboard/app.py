@@ -44,6 +44,7 @@ from services.dashboard.questions import QuestionPages
 from services.dashboard.runs import RunPages
 from services.dashboard.short import ShortPages
 from services.dashboard.submitting import SubmitPage
+from services.dashboard.traces import TracePages
 from services.dashboard.uploading import UploadPage
 
 FOLDER = Path(__file__).parent
@@ -79,7 +80,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/batches/{batch}/shares", actions.share, methods=["POST"]),
             Route("/batches/{batch}/shares/{share}/revoke", actions.revoke, methods=["POST"]),
             *BundlePages(pages).routes(),
-            Route("/traces/{trace}", pages.trace),
+            *TracePages(pages).routes(),
             Route("/help", helping.words),
             Route("/help/api", helping.api),
             Route("/kernels", kernels.list),

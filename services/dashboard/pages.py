@@ -14,9 +14,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
-from refault.client import AsyncClient, TraceDocument
+from refault.client import AsyncClient
 from refault.client.connection import FORM_KEY_HEADER
-from services.dashboard.rows import guest
 from services.dashboard.view import Place, page_of
 
 ROWS = 20
@@ -24,7 +23,6 @@ _VERSION_LENGTH = 12
 # A page has at most 200 sections.
 _HAVE_MAX = 200 * (_VERSION_LENGTH + 1)
 _DIGITS_MAX = 9
-_FRAME_BYTES = 4096
 
 
 class Pages:
@@ -110,13 +108,6 @@ class Pages:
         version = hashlib.sha256(text.encode()).hexdigest()[:_VERSION_LENGTH]
         return {"anchor": trace["anchor"], "version": version, "text": Markup(text)}  # noqa: S704  # a template's
 
-    async def trace(self, request: Request) -> Response:
-        """The page of a trace."""
-        async with self.client(request) as client:
-            me = await client.get_me()
-            trace = await client.get_trace(request.path_params["trace"])
-        return self.page("trace.html", me=me, trace=_trace_page(trace))
-
     async def problem(self, request: Request) -> Response:
         """The explanation of a problem's ``type``."""
         async with self.client(request) as client:
@@ -151,45 +142,6 @@ class Pages:
     def text(self, template: str, **values: Any) -> str:
         """A filled template."""
         return self._templates.get_template(template).render(values)
-
-
-def _trace_page(trace: TraceDocument) -> dict[str, Any]:
-    header: Mapping[str, Any] = trace.get("header", {})
-    facts = [
-        {"name": title, "value": value}
-        for title, value in (
-            ("Capture tool", header.get("capture_tool")),
-            ("Time unit", header.get("time_unit")),
-            *_named(header.get("capture_filter"), "Capture"),
-            *_named(header.get("guest"), "Guest"),
-            *_named(header.get("workload_marks"), "Mark"),
-        )
-        if value not in {None, ""}
-    ]
-    event_count = trace["event_count"]
-    return {
-        **trace,
-        "guest": guest(trace),
-        "facts": facts,
-        "kinds": [
-            {"name": name, "count": count, "share": f"{100 * count / event_count:.1f} %"}
-            for name, count in sorted(trace["events_by_kind"].items(), key=lambda kind: -kind[1])
-            if count
-        ],
-        "slots": [
-            {
-                "slot": slot["slot"],
-                "first": hex(slot["base_gfn"]),
-                "page_count": slot["page_count"],
-                "size_bytes": slot["page_count"] * _FRAME_BYTES,
-            }
-            for slot in header.get("slots", [])
-        ],
-    }
-
-
-def _named(values: Mapping[str, Any] | None, lead: str) -> list[tuple[str, Any]]:
-    return [(f"{lead}: {name}", value) for name, value in (values or {}).items()]
 
 
 def whole_number(text: str, name: str) -> int:

@@ -162,6 +162,8 @@ async def test_an_upload_is_known_by_its_address_spaces_and_marks(http):
     trace = (await http.post(TRACES, content=data)).json()
 
     assert trace["guest"] == {"kernel": "6.1"}
+    makeup = trace["statistics"].pop("makeup")
+    assert {kind: sum(counts) for kind, counts in makeup["kinds"].items()} == {"CR": 5, "MARK": 3}
     assert trace["statistics"] == {
         "address_space_count": 2,
         "work": 8,

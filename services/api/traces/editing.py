@@ -49,7 +49,7 @@ def listed(row: Trace) -> TraceSummary:
             "name": _cut(summary.name),
             "note": _cut(summary.note),
             "guest": {_cut(key): _cut(value) for key, value in words},
-            "statistics": summary.statistics.model_copy(update={"marks": marks}),
+            "statistics": summary.statistics.model_copy(update={"marks": marks, "makeup": None}),
         }
     )
 

@@ -143,6 +143,7 @@ def _columns(validator: TraceValidator, wishes: Wishes) -> dict[str, Any]:
         "note": wishes.note,
         "statistics": {
             "address_space_count": statistics.address_space_count,
+            "makeup": statistics.makeup.to_dict(),
             "work": costs.work if costs else summary.event_count,
             "memory_bytes": costs.memory_bytes if costs else 0,
             "marks": [

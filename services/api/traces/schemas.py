@@ -54,11 +54,23 @@ class Mark(Document):
     meaning: str = Field(description="From the capture's header")
 
 
+class MakeUp(Document):
+    """How many events of each kind are in each slice of the guest's time."""
+
+    unit: str = Field(description="`instructions` of the guest, or `events` of a trace without")
+    width: int = Field(description="Of a slice, in that unit")
+    slices: int = Field(description="At most 64, and at least half as many in a long trace")
+    kinds: dict[str, list[int]] = Field(description="Of each kind that occurs, by slice")
+
+
 class Statistics(Document):
     """Statistics taken at upload; empty for traces that are older than this."""
 
     address_space_count: int | None = Field(None, description="Distinct roots in CR3")
     marks: list[Mark] = Field(default_factory=list)
+    makeup: MakeUp | None = Field(
+        None, description="null in lists, and for traces that are older than this"
+    )
     work: int | None = Field(
         None, description="Estimated cost of a replay under one variant, in ordinary events"
     )
