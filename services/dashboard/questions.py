@@ -12,6 +12,7 @@ from refault.client.question_calls import OPEN_STATES
 from refault.client.question_documents import QuestionDocument
 from refault.errors import InvalidParameter
 from refault.questions import OUTCOME, Between, Question, Where
+from services.dashboard.answers import answer_of
 from services.dashboard.doors import fields_of, onwards
 from services.dashboard.pages import ROWS, Pages
 from services.dashboard.verdicts import state_sign
@@ -80,6 +81,7 @@ class QuestionPages:
             me=me,
             question=_row(question),
             text=question.get("text"),
+            answer=answer_of(question),
             may_ask=_may_ask(me),
             steps=_steps(question),
         )
