@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tests.fixtures.api import SERIES, bearer
 from tests.fixtures.browser import CONTRAST, PICTURES, needs_chromium
@@ -43,6 +44,7 @@ def test_pages_fit_the_screen_and_can_be_read(open_page, live, patch_set, width,
 
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width, name
         assert seen.page.evaluate(CONTRAST) == [], name
+        assert Axe().run(seen.page).response["violations"] == [], name
     assert seen.was_quiet()
 
 
@@ -63,6 +65,9 @@ def test_mails_become_a_patch_set_by_hand(open_page, live, rows, has_script):
     page.get_by_label("Patch for a test for it").select_option("-")
     page.get_by_role("button", name="Read again").click()
     page.get_by_text("1 of 2 matched").wait_for()
+    if has_script:
+        assert Axe().run(page).response["violations"] == []
+        page.screenshot(path=PICTURES / "mails-read.png", full_page=True)
     page.get_by_label("Name").fill("by hand")
     page.get_by_role("button", name="Make the patch set").click()
 
