@@ -25,6 +25,7 @@ MAIL_BYTES_MAX = 640 * 1024
 _LONG = frozenset({"text", "kept"})
 _MAP = "map-"
 _BASE = "v2.6.34-pre"
+_KNOWN = {"mapping": "mapped by hand", "diff": "by its diff"}
 _COMPLAINED = frozenset({404, 413, 422})
 
 
@@ -166,6 +167,7 @@ def _row(patch: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
     return {
         **patch,
         "by_hand": by_hand,
+        "known": _KNOWN.get(patch["matched_by"], patch["matched_by"]),
         "chosen": chosen if by_hand else "",
         "choices": [*first, *(each for each in ids if each not in first)],
         "order": f"{patch['number']}/{patch['total']}" if patch["number"] else "–",
