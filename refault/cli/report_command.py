@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from refault.cli.files import no_file
 from refault.cli.outcome import judged
 from refault.cli.seed_thread_command import seed_thread
-from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect, link_to
 from refault.cli.terminal import print_json
 from refault.client.connection import TIMEOUT_S
 from refault.compare.mail import to_mail
@@ -64,7 +64,7 @@ def report(
         if as_json:
             print_json({"outcome": told.to_dict(), "comparison": document})
         elif mail:
-            link = f"{client.base_url}{document['batch']['links']['page']}"
+            link = link_to(client, document["batch"]["code"])
             print(to_mail(document, link=link), end="")
         else:
             print(client.comparison_text(batch), end="")

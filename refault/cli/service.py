@@ -131,6 +131,11 @@ def connect(url: str = "", token: str = "", timeout: float = 60.0) -> Iterator[C
             raise Refused(message, status=error.status, problem=error.problem) from error
 
 
+def link_to(client: Client, code: str) -> str:
+    """The short address of a batch's page."""
+    return f"{client.base_url}/b/{code.removeprefix('b-')}"
+
+
 def token_file() -> Path:
     """The file that keeps tokens between uses."""
     home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"

@@ -16,7 +16,7 @@ from refault.catalogue import (
 )
 from refault.cli import kernel_columns, names
 from refault.cli.kernel_columns import Wish
-from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect, link_to
 from refault.cli.service_kernels import WithMails, WithMailVersion, WithSanitizer
 from refault.cli.terminal import print_json
 from refault.cli.watch_command import follow
@@ -233,7 +233,7 @@ def _show(
     )
     if batch.get("notice"):
         print(clean(str(batch["notice"])))
-    print(f"{client.base_url}{batch['links']['page']}", flush=True)
+    print(link_to(client, batch["code"]), flush=True)
 
 
 def _show_estimate(estimate: EstimateDocument, *, as_json: bool) -> None:

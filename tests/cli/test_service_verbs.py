@@ -87,7 +87,7 @@ def test_a_batch_is_submitted_watched_and_judged(refault, client, rows):
     lines = answer.stdout.splitlines()
     assert answer.returncode == 1, answer.stderr
     assert lines[0] == f"{batch['code']}: done, 5 runs, 5 of them known"
-    assert lines[1].endswith(f"/batches/{batch['code']}")
+    assert lines[1].endswith(f"/b/{batch['code'].removeprefix('b-')}")
     assert lines[2:4] == [
         f"{batch['code']}: done, 5 of 5 runs, 5 cached",
         "verdict: GUEST-VISIBLE CHANGE",
@@ -206,6 +206,7 @@ def test_the_mail_is_the_committed_one(refault, live, code):
     answer = refault("report", code, "--mail")
 
     text = answer.stdout.replace(code, "b-0000").replace(live, "http://refault.example")
+    text = text.replace(f"/b/{code.removeprefix('b-')}", "/b/0000")
     assert answer.returncode == 1
     assert text == MAIL.read_text(encoding="utf-8")
 
