@@ -85,8 +85,16 @@ def page_of(
     return found, None if is_last or not found else found[-1].id
 
 
-def cells(session: Session, batch_id: uuid.UUID, trace_id: uuid.UUID | None = None) -> Cells:
-    """The cells of a batch, or of one trace, with facts; bodies are read only for cells without."""
+def cells(
+    session: Session,
+    batch_id: uuid.UUID,
+    trace_id: uuid.UUID | None = None,
+    variants: Collection[str] | None = None,
+) -> Cells:
+    """The cells of a batch, or of one trace or some variants of it, with facts.
+
+    Bodies are read only for cells without facts.
+    """
     # Ids as text: making and hashing a UUID takes as long as judging a cell.
     query = sa.select(
         sa.cast(Run.trace_id, sa.Text),
@@ -99,6 +107,8 @@ def cells(session: Session, batch_id: uuid.UUID, trace_id: uuid.UUID | None = No
     ).where(Run.batch_id == batch_id)
     if trace_id is not None:
         query = query.where(Run.trace_id == trace_id)
+    if variants is not None:
+        query = query.where(Run.variant_digest.in_(variants))
     found: dict[str, dict[str, Cell]] = {}
     without: dict[uuid.UUID, tuple[str, str]] = {}
     rows = session.execute(query.outerjoin(Result, Result.id == Run.result_id))

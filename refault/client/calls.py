@@ -224,18 +224,38 @@ def comparison_page(
     limit: int | None = None,
     cursor: str | None = None,
     costs: str | None = None,
+    columns: str | None = None,
 ) -> Call[dict[str, Any]]:
     """The verdicts on a batch, and the comparisons of some of its traces, or of one.
 
-    ``base`` is the column the others are held against, ``costs`` the weights of a cost model.
+    ``base`` is the column the others are held against, ``costs`` the weights of a cost model,
+    ``columns`` the indexes of the columns beside the base, such as ``2,5,3``.
     """
-    query = _query(base=base, trace=trace, limit=limit, cursor=cursor, costs=costs)
+    query = _query(base=base, trace=trace, limit=limit, cursor=cursor, costs=costs, columns=columns)
     return Call(
         "GET",
         _path("comparisons", f"{batch}.json"),
         answers.document,
         shape=ComparisonPageDocument,
         query=query,
+    )
+
+
+def compare_columns(
+    columns: Sequence[str],
+    *,
+    base: int | None = None,
+    trace: str | None = None,
+    cursor: str | None = None,
+    costs: str | None = None,
+) -> Call[dict[str, Any]]:
+    """Columns of any batches (``b-7k3f:2``) against the one at index ``base``."""
+    query = _query(base=base, trace=trace, cursor=cursor, costs=costs)
+    return ask(
+        "GET",
+        ("comparisons",),
+        query={"column": list(columns), **query},
+        shape=ComparisonPageDocument,
     )
 
 
@@ -247,13 +267,17 @@ def comparison_text(
     trace: str | None = None,
     theme: str | None = None,
     cursor: str | None = None,
+    columns: str | None = None,
+    costs: str | None = None,
 ) -> Call[str]:
     """The comparison of a batch as text in one of its forms; only JSON has pages."""
     return Call(
         "GET",
         _path("comparisons", f"{batch}.{form}"),
         answers.text,
-        query=_query(base=base, trace=trace, theme=theme, cursor=cursor),
+        query=_query(
+            base=base, trace=trace, theme=theme, cursor=cursor, columns=columns, costs=costs
+        ),
     )
 
 

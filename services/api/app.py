@@ -25,6 +25,7 @@ from services.api.batches.endpoints import router as batches
 from services.api.blobs.download import router as blob_downloads
 from services.api.blobs.endpoints import router as blobs
 from services.api.bundles.endpoints import router as bundles
+from services.api.comparisons.across_endpoints import router as across
 from services.api.comparisons.endpoints import router as comparisons
 from services.api.deps import Resources
 from services.api.door import Access
@@ -72,6 +73,7 @@ _NOUNS = (
     findings,
     questions,
     comparisons,
+    across,
     bundles,
     notes,
     thresholds,

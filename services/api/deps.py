@@ -20,6 +20,7 @@ from services.api.batches.watching import Watchers
 from services.api.bodies import Bodies
 from services.api.callers import CALLER, Caller
 from services.api.comparisons.drawing import Drawings
+from services.api.comparisons.together import Together
 from services.api.door import caller_of
 from services.api.sender import Sender
 from services.api.settings import Settings
@@ -50,6 +51,8 @@ class Resources:
     tree_slots: threading.BoundedSemaphore
     validators: Validators
     drawings: Drawings
+    # Comparisons that several ask for at once.
+    together: Together
     watchers: Watchers
     # The service's limits for a shard.
     limits: Limits
@@ -83,6 +86,7 @@ class Resources:
                 settings.drawing_waiting_count,
                 settings.drawing_seconds,
             ),
+            together=Together(),
             watchers=Watchers(
                 per_credential=settings.event_streams_per_caller,
                 in_all=settings.event_streams,

@@ -17,6 +17,7 @@ from db import secrets as redaction
 from refault.printable import printable
 from services.api import errors
 from services.api.bodies import Bodies
+from services.api.compression import compressed
 from services.api.errors import REQUEST_ID
 from services.api.metrics import RequestMetrics, Stopwatch, route_of
 from services.api.texts import refused_in
@@ -76,6 +77,7 @@ class Site:
         scope[REQUEST_ID] = request_id
         status = 500
         watch = Stopwatch()
+        send = compressed(scope, send)
 
         async def send_marked(message: Message) -> None:
             nonlocal status

@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from services.dashboard.doors import fields_of, is_encrypted, onwards
-from services.dashboard.pages import Pages, whole_number
+from services.dashboard.formats import whole_number
+from services.dashboard.pages import Pages
 
 _DAYS_ASKED = "lifetime_days"
 

@@ -25,7 +25,9 @@ from refault.errors import InvalidRequest, Refused, ServiceError
 from refault.glossary import anchor_of
 from services.dashboard import cells, formats, here
 from services.dashboard.actions import Actions
+from services.dashboard.batch_pages import BatchPages
 from services.dashboard.bundles import BundlePages
+from services.dashboard.compare_pages import ComparePages
 from services.dashboard.doors import Doors, to_login
 from services.dashboard.findings import FindingPages
 from services.dashboard.help import HelpPages
@@ -42,6 +44,7 @@ from services.dashboard.patches import PatchPages
 from services.dashboard.project import ProjectPages
 from services.dashboard.questions import QuestionPages
 from services.dashboard.runs import RunPages
+from services.dashboard.shared_pages import SharedPages
 from services.dashboard.short import ShortPages
 from services.dashboard.submitting import SubmitPage
 from services.dashboard.traces import TracePages
@@ -60,6 +63,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
     """The pages of an API."""
     templates = _templates()
     pages = Pages(api, templates)
+    batches = BatchPages(pages)
     doors = Doors(pages)
     helping = HelpPages(pages)
     issuer = IssuerDoor(pages, doors)
@@ -72,8 +76,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             *ListPages(pages).routes(),
             *SubmitPage(pages).routes(),
             *UploadPage(pages).routes(),
-            Route("/batches/{batch}", pages.batch),
-            Route("/batches/{batch}/parts", pages.batch_parts),
+            *batches.routes(),
             Route("/batches/{batch}/cancel", actions.cancel, methods=["POST"]),
             Route("/batches/{batch}/resume", actions.resume, methods=["POST"]),
             Route("/batches/{batch}/retry", actions.retry, methods=["POST"]),
@@ -81,6 +84,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Route("/batches/{batch}/shares/{share}/revoke", actions.revoke, methods=["POST"]),
             *BundlePages(pages).routes(),
             *TracePages(pages).routes(),
+            *ComparePages(pages).routes(),
             Route("/help", helping.words),
             Route("/help/api", helping.api),
             Route("/kernels", kernels.list),
@@ -106,8 +110,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             *OperationsPages(pages).routes(),
             *ShortPages(pages).routes(),
             *NotePages(pages).routes(),
-            Route("/s/{secret}.{form}", doors.shared_form),
-            Route("/s/{secret}", doors.shared),
+            *SharedPages(pages, batches).routes(),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
         exception_handlers={
@@ -214,7 +217,7 @@ def _templates() -> jinja2.Environment:
         "size": formats.size,
         "moment": formats.moment,
         "counts": cells.counts,
-        "picked": cells.picked,
+        "heats": cells.heats,
     }
     environment.globals["assets"] = _digest_of_assets()
     environment.globals["is_under"] = here.is_under

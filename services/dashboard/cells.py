@@ -4,11 +4,13 @@ A batch's page has thousands of them, and a template is ten times slower than th
 text is escaped here, as templates do.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 from typing import NamedTuple
 
 from markupsafe import Markup
+
+from services.dashboard.verdicts import Shown
 
 
 class Change(NamedTuple):
@@ -30,21 +32,48 @@ class Cell(NamedTuple):
     is_wrong: bool = False
 
 
-def counts(cells: Iterable[Cell]) -> Markup:
-    """A row of counts, each with its change."""
-    return Markup("".join([_count(*cell) for cell in cells]))  # noqa: S704  # escaped in parts
+class Heat(NamedTuple):
+    """One cell of the matrix of verdicts; ``number`` may be empty."""
+
+    verdict: Shown
+    number: str
+    tone: str
+    href: str
 
 
-def _count(value: str, change: Change, is_quiet: bool, is_wrong: bool) -> str:  # noqa: FBT001
-    begin = '<td class="wrong">' if is_wrong else "<td>"
+def counts(cells: Iterable[Cell], pinned: int = 0) -> Markup:
+    """A row of counts, each with its change; the first of them stay in sight."""
+    return Markup(  # noqa: S704  # escaped in parts
+        "".join([_count(place, pinned, *cell) for place, cell in enumerate(cells)])
+    )
+
+
+def heats(cells: Iterable[Heat]) -> Markup:
+    """A row of the matrix of verdicts."""
+    return Markup("".join([_heat(*cell) for cell in cells]))  # noqa: S704  # escaped in parts
+
+
+def _heat(verdict: Shown, number: str, tone: str, href: str) -> str:
+    number = f"<b>{escape(number)}</b>" if number else ""
+    return (
+        f'<td class="heat {tone}"><a href="{escape(href)}">{verdict.sign}'
+        f"<span>{verdict.title}</span>{number}</a></td>"
+    )
+
+
+def _count(  # a cell's fields, unpacked once
+    place: int,
+    pinned: int,
+    value: str,
+    change: Change,
+    is_quiet: bool,  # noqa: FBT001
+    is_wrong: bool,  # noqa: FBT001
+) -> str:
+    names = [f"pin-{place}"] if place < pinned else []
+    if is_wrong:
+        names.append("wrong")
+    begin = f'<td class="{" ".join(names)}">' if names else "<td>"
     quiet = " same" if is_quiet else ""
     text, tone = change
     delta = f'<span class="delta {tone}">{escape(text)}</span>' if text else ""
     return f'{begin}<span class="value{quiet}">{escape(value)}</span>{delta}</td>'
-
-
-def picked(places: Iterable[int], contents: Sequence[Markup]) -> Markup:
-    """A row of cells with few distinct contents: for each cell the index of its content."""
-    # The format has escaped them; joined as str, because Markup.join would escape each again.
-    cells = [str(Markup("<td>{}</td>").format(content)) for content in contents]
-    return Markup("".join([cells[place] for place in places]))  # noqa: S704  # escaped before

@@ -4,21 +4,11 @@ Only what the API answers is shown; nothing is computed here.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from refault.compare.costs import DEFAULT
 from services.dashboard.formats import grouped
-
-
-class _Place(Protocol):
-    """The position of the page."""
-
-    @property
-    def base(self) -> int: ...
-    @property
-    def trace(self) -> str | None: ...
-    @property
-    def costs(self) -> str | None: ...
+from services.dashboard.place import Place
 
 
 def costs_of(comparison: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -46,12 +36,11 @@ def costs_of(comparison: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def form_of(document: Mapping[str, Any], place: _Place) -> dict[str, Any]:
+def form_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """The form that asks for the model: what it keeps of the address, and its weights."""
     shown = [each["cost_model"]["text"] for each in document["comparisons"] if "cost_model" in each]
-    kept = {"base": place.base or None, "trace": place.trace}
     return {
-        "kept": {name: value for name, value in kept.items() if value},
+        "kept": {name: value for name, value in place.fields.items() if name != "costs"},
         "text": shown[0] if shown else DEFAULT,
         "is_shown": bool(shown),
     }

@@ -1,33 +1,21 @@
-"""The pages around access: login, logout, choosing a project, a shared batch."""
+"""The pages around access: login, logout, choosing a project."""
 
-from functools import partial
 from http import HTTPStatus
-from typing import cast, get_args
 from urllib.parse import parse_qs, quote, urlsplit
 
-import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from refault.client.calls import ComparisonFormat
 from refault.client.connection import SESSION_COOKIE
 from refault.errors import Refused
 from refault.printable import first_unprintable, printable
-from services.dashboard.pages import Pages, whole_number
-from services.dashboard.view import Place
+from services.dashboard.pages import Pages
 
 _FORM_BYTES_MAX = 16_384
 DEVICE_COOKIE = "refault_device"
 _DEVICE_SECONDS = 180 * 24 * 3600
 _DEVICE_LENGTH_MAX = 100
-_MEDIA_TYPES = {
-    "json": "application/json",
-    "txt": "text/plain; charset=utf-8",
-    "md": "text/markdown; charset=utf-8",
-    "csv": "text/csv; charset=utf-8",
-    "svg": "image/svg+xml",
-}
 
 
 class Doors:
@@ -82,63 +70,6 @@ class Doors:
         async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
             await client.choose_project(fields.get("project", ""))
         return onwards("/")
-
-    async def shared(self, request: Request) -> Response:
-        """The comparison of a shared batch, for anyone with the link."""
-        secret, query = request.path_params["secret"], request.query_params
-        place = Place(
-            f"/s/{quote(secret)}",
-            whole_number(query.get("base", "0"), "base"),
-            query.get("trace"),
-            query.get("cursor"),
-        )
-        code = await self._shared_batch(request, secret)
-        async with self._pages.client(request, token=secret) as client:
-            document = await client.comparison_page(
-                code, base=place.base, trace=place.trace, cursor=place.cursor
-            )
-        text = await anyio.to_thread.run_sync(
-            partial(
-                self._pages.batch_text,
-                "batch.html",
-                document,
-                place,
-                me=None,
-                may_act=False,
-                is_shared=True,
-            )
-        )
-        return HTMLResponse(text)
-
-    async def shared_form(self, request: Request) -> Response:
-        """The same as .txt .md .csv .json or .svg."""
-        secret, form = request.path_params["secret"], request.path_params["form"]
-        if form not in get_args(ComparisonFormat):
-            raise HTTPException(404, f"no format .{form} of a comparison")
-        query = request.query_params
-        code = await self._shared_batch(request, secret)
-        async with self._pages.client(request, token=secret) as client:
-            body = await client.comparison_text(
-                code,
-                base=whole_number(query.get("base", "0"), "base"),
-                form=cast("ComparisonFormat", form),
-                trace=query.get("trace"),
-                theme=query.get("theme"),
-                cursor=query.get("cursor"),
-            )
-        return Response(body, media_type=_MEDIA_TYPES[form])
-
-    async def _shared_batch(self, request: Request, secret: str) -> str:
-        if not secret.startswith("rfs_"):
-            raise HTTPException(404, "no such link")
-        try:
-            async with self._pages.client(request, token=secret) as client:
-                me = await client.get_me()
-        except Refused as refused:
-            if refused.status != HTTPStatus.UNAUTHORIZED:
-                raise
-            raise HTTPException(404, "this link is unknown, expired or revoked") from refused
-        return str(me["batch"])
 
     async def form(
         self, request: Request, target: str, name: str = "", refused: Refused | None = None

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from services.dashboard.audits import look_at
 from services.dashboard.formats import counted, grouped
 from services.dashboard.pages import ROWS
-from services.dashboard.view import INSPECTED
+from services.dashboard.trace_section import INSPECTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,9 +2,12 @@
 
 from datetime import datetime
 
+from starlette.exceptions import HTTPException
+
 _KIB = 1024
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _MINUS = "\N{MINUS SIGN}"
+_DIGITS_MAX = 9
 
 
 def grouped(number: int | None) -> str:
@@ -43,6 +46,23 @@ def size(size_bytes: int) -> str:
 def moment(time: str) -> str:
     """An RFC 3339 time of the API, to the minute: ``24 Nov 2026, 11:21 UTC``."""
     return f"{datetime.fromisoformat(time):%-d %b %Y, %H:%M} UTC"
+
+
+def ratio(value: float) -> str:
+    """A ratio to the base's: ``× 1.189``."""
+    return f"× {value:.3f}"
+
+
+def signed(number: str) -> str:
+    """A number written with a hyphen, with the sign that is as wide as a plus."""
+    return number.replace("-", _MINUS)
+
+
+def whole_number(text: str, name: str) -> int:
+    """A number of a query; a 422 for anything else, and for too many digits."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX):
+        raise HTTPException(422, f"{name} must be a whole number of at most {_DIGITS_MAX} digits")
+    return int(text)
 
 
 def change(delta: int, percent: str | None) -> str:

@@ -17,7 +17,8 @@ from refault.client import PatchDocument
 from refault.errors import Refused
 from services.dashboard.doors import onwards
 from services.dashboard.form_parts import Form, form_of
-from services.dashboard.pages import Pages, whole_number
+from services.dashboard.formats import whole_number
+from services.dashboard.pages import Pages
 
 _SCOPE = "submit"
 #: So that a form that carries the mails on, encoded, is still read.

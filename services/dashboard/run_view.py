@@ -15,8 +15,8 @@ from refault.compare.titles import WRONG, engine_word
 from services.dashboard.audits import audit_of, look_at
 from services.dashboard.formats import change, grouped
 from services.dashboard.run_charts import VIEW_WORDS, Course, attribution_of, beside_of, timeline_of
+from services.dashboard.trace_section import INSPECTED
 from services.dashboard.verdicts import shown, state_sign
-from services.dashboard.view import INSPECTED
 
 _FINDINGS_SHOWN = 8
 _OPEN = ("queued", "running")

@@ -96,6 +96,27 @@ async def test_one_trace_alone_can_be_asked_for(http, code):
     assert [entry["trace"]["name"] for entry in document["comparisons"]] == ["linux61-boot-1cpu"]
 
 
+async def test_columns_can_be_chosen_and_ordered_while_the_verdict_stays_that_of_all(http, code):
+    whole = (await http.get(f"/api/v1/comparisons/{code}")).json()
+    some = (await http.get(f"/api/v1/comparisons/{code}?columns=6,3")).json()
+    text = (await http.get(f"/api/v1/comparisons/{code}.txt?columns=6")).text
+
+    for comparison in some["comparisons"]:
+        assert [column["label"] for column in comparison["columns"]] == ["base", "1-6", "1-3"]
+    assert some["verdict"] == whole["verdict"]
+    assert some["overview"] == whole["overview"]
+    assert "1-3" not in text.partition("Reproduce")[0].partition("trace")[2]
+
+
+async def test_the_matrix_has_one_number_for_each_cell(http, code):
+    document = (await http.get(f"/api/v1/comparisons/{code}")).json()
+
+    boot = document["overview"]["traces"][1]
+    assert boot["exits"] == [96185, 96185, 95952, 95952, 114347]
+    assert boot["changes"] == [None, "0%", "-0.24%", "-0.24%", "+18.9%"]
+    assert boot["wrong"] == [0, 0, 64, 64, 0]
+
+
 async def test_the_csv_is_a_line_for_every_number(http, code):
     rows = list(csv.DictReader(io.StringIO((await http.get(path(code, "csv"))).text)))
     found = [

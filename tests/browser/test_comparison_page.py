@@ -77,7 +77,7 @@ def test_all_links_and_tables_are_reached_by_keyboard(open_page, comparison):
     seen = open_page()
     seen.page.goto(comparison)
     reached = []
-    for _ in range(60):
+    for _ in range(90):
         seen.page.keyboard.press("Tab")
         reached.append(
             seen.page.evaluate(
@@ -86,7 +86,7 @@ def test_all_links_and_tables_are_reached_by_keyboard(open_page, comparison):
         )
 
     assert reached[0] == "#content"
-    assert reached.count("scroll") >= 3
+    assert sum(str(place).startswith("scroll") for place in reached) >= 3
     assert any(str(place).endswith(".csv") for place in reached)
 
 
@@ -196,7 +196,7 @@ def test_a_link_is_made_copied_opened_by_a_stranger_and_revoked(chromium, open_p
     stranger = Watched(context)
     stranger.page.goto(link)
     assert stranger.page.get_by_role("heading", level=1).inner_text() == SERIES["name"]
-    assert stranger.page.get_by_role("button").count() == 0
+    assert stranger.page.locator("form:not([method=get])").count() == 0
     assert stranger.was_quiet()
 
     seen.page.goto(comparison)

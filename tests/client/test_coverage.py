@@ -62,6 +62,7 @@ CALLS = {
     "list_runs": lambda _: (("b-1",), {"state": ["failed"]}),
     "comparison": lambda _: (("b-1",), {}),
     "comparison_page": lambda _: (("b-1",), {}),
+    "compare_columns": lambda _: ((["b-1:0"],), {}),
     "comparison_text": lambda _: (("b-1",), {}),
     "push_kernel": lambda file: ((file,), {"name": "k"}),
     "upload_tree": lambda file: ((file,), {}),

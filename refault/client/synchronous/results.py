@@ -108,15 +108,40 @@ class BatchResults(abc.ABC):
         limit: int | None = None,
         cursor: str | None = None,
         costs: str | None = None,
+        columns: str | None = None,
     ) -> dict[str, Any]:
         """The verdicts on a batch, and the comparisons of some of its traces, or of one.
 
         With ``costs`` (``exit:1800,zap:3000`` or ``default``) each has a cost model beside it.
+        ``columns`` (``2,5,3``) chooses and orders those beside the base.
         """
         call = calls.comparison_page(
-            batch, base=base, trace=trace, limit=limit, cursor=cursor, costs=costs
+            batch,
+            base=base,
+            trace=trace,
+            limit=limit,
+            cursor=cursor,
+            costs=costs,
+            columns=columns,
         )
         return self._send(call)
+
+    def compare_columns(
+        self,
+        columns: Sequence[str],
+        *,
+        base: int | None = None,
+        trace: str | None = None,
+        cursor: str | None = None,
+        costs: str | None = None,
+    ) -> dict[str, Any]:
+        """Columns of any batches of the project, each named by batch and index: ``b-7k3f:2``.
+
+        They are compared on the traces that all of the batches have.
+        """
+        return self._send(
+            calls.compare_columns(columns, base=base, trace=trace, cursor=cursor, costs=costs)
+        )
 
     def comparison_text(
         self,
@@ -127,10 +152,19 @@ class BatchResults(abc.ABC):
         trace: str | None = None,
         theme: str | None = None,
         cursor: str | None = None,
+        columns: str | None = None,
+        costs: str | None = None,
     ) -> str:
         """The comparison of a batch, or of one trace in it, as text in one of its forms."""
         return self._send(
             calls.comparison_text(
-                batch, base=base, form=form, trace=trace, theme=theme, cursor=cursor
+                batch,
+                base=base,
+                form=form,
+                trace=trace,
+                theme=theme,
+                cursor=cursor,
+                columns=columns,
+                costs=costs,
             )
         )

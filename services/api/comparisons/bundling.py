@@ -107,7 +107,7 @@ def _head(session: Session, batch: Batch, traces: Sequence[TraceName], base: int
         state=batch.state,
         created_at=batch.created_at.isoformat(),
         finished_at=None if batch.finished_at is None else batch.finished_at.isoformat(),
-        command=service.command_of(batch, traces, base),
+        command=service.command_of(batch, traces, service.chosen_of(batch, base, None)),
         base=base,
         columns=tuple(
             HeadColumn(

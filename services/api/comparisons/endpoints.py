@@ -11,20 +11,14 @@ from fastapi.responses import StreamingResponse
 
 from db.repositories import batches
 from db.shards.planning import RUNS_MAX
-from refault.compare import chart, to_csv, to_dict, to_markdown, to_text, worst_known
+from refault.compare import chart, to_csv, to_dict, to_markdown, to_text
 from refault.compare.answers import answer
 from refault.compare.cost_text import with_models
 from refault.compare.costs import Costs, model
 from refault.errors import InvalidParameter, InvalidRequest, NotFound
-from services.api.batches.schemas import BatchVerdict, VerdictReason
 from services.api.comparisons import bundling, service
-from services.api.comparisons.judging import Judged
-from services.api.comparisons.schemas import (
-    ComparisonDocument,
-    Overview,
-    OverviewColumn,
-    OverviewTrace,
-)
+from services.api.comparisons.overviews import overview_of, verdict_of
+from services.api.comparisons.schemas import ComparisonDocument
 from services.api.comparisons.service import LIMIT_MAX
 from services.api.deps import Resources, WithResources, unchanged
 from services.api.door import caller_of
@@ -47,7 +41,7 @@ class Form(StrEnum):
 
 
 Theme = Literal["light", "dark"]
-_MEDIA_TYPES = {
+MEDIA_TYPES = {
     Form.JSON: "application/json",
     Form.TEXT: "text/plain; charset=utf-8",
     Form.MARKDOWN: "text/markdown; charset=utf-8",
@@ -55,20 +49,20 @@ _MEDIA_TYPES = {
     Form.SVG: "image/svg+xml",
     Form.ZIP: "application/zip",
 }
-_WithBase = Annotated[
+WithBase = Annotated[
     int,
     Query(
         ge=0, lt=RUNS_MAX, description="Index of the column the others are compared with, from 0"
     ),
 ]
-_WithTrace = Annotated[
+WithTrace = Annotated[
     Digest | None, Query(description="Digest of the one trace to show; default: all")
 ]
-_WithLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="JSON: maximum number of traces")]
-_WithCursor = Annotated[
+WithLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="JSON: maximum number of traces")]
+WithCursor = Annotated[
     uuid.UUID | None, Query(description="JSON: `next_cursor` of the previous page")
 ]
-_WithCosts = Annotated[
+WithCosts = Annotated[
     str | None,
     Query(
         max_length=400,
@@ -76,9 +70,18 @@ _WithCosts = Annotated[
         "`default`; verdicts weigh by them what rose against what fell",
     ),
 ]
+WithColumns = Annotated[
+    str | None,
+    Query(
+        max_length=4_000,
+        pattern=r"^[0-9]{1,5}(,[0-9]{1,5})*$",
+        description="Indexes of the columns to compare beside the base, such as `2,5,3`, in this "
+        "order; default: all. The verdicts stay those of all columns",
+    ),
+]
 _FORMS: dict[str, Any] = {
     media_type.partition(";")[0]: {"schema": {"type": "string"}}
-    for form, media_type in _MEDIA_TYPES.items()
+    for form, media_type in MEDIA_TYPES.items()
     if form is not Form.JSON
 }
 _FORMS["application/zip"] = {"schema": {"type": "string", "format": "binary"}}
@@ -98,12 +101,13 @@ def get_comparison_as(
     resources: WithResources,
     batch: str,
     form: str,
-    base: _WithBase = 0,
-    trace: _WithTrace = None,
+    base: WithBase = 0,
+    trace: WithTrace = None,
     theme: Annotated[Theme, Query(description="Colours of the chart")] = "light",
-    limit: _WithLimit = LIMIT_MAX,
-    cursor: _WithCursor = None,
-    costs: _WithCosts = None,
+    limit: WithLimit = LIMIT_MAX,
+    cursor: WithCursor = None,
+    costs: WithCosts = None,
+    columns: WithColumns = None,
 ) -> Response:
     """Get the comparison of a batch as .json .txt .md .csv .svg or .zip.
 
@@ -116,19 +120,23 @@ def get_comparison_as(
         raise NotFound(f"no format .{form} of a comparison: expected one of {', '.join(Form)}")
     if form == Form.ZIP:
         return _bundle(request, resources, batch, base, trace)
-    weights = _weights(costs)
+    weights = weights_of(costs)
+    chosen = None if columns is None else tuple(map(int, columns.split(",")))
+    part = service.Part(trace, cursor, limit, chosen)
     if form == Form.JSON:
-        part = service.Part(trace, cursor, limit)
-        body = _json(service.of_batch(resources, batch, base, part, weights), weights)
+        key = (resources.project_id, batch, base, part, costs)
+        body = resources.together.answer(
+            key, lambda: _json(service.of_batch(resources, batch, base, part, weights), weights)
+        )
     elif form == Form.SVG:
-        found = service.whole(resources, batch, base, trace)
+        found = service.whole(resources, batch, base, part)
         spec = chart([to_dict(comparison) for comparison in found.comparisons], theme=theme)
         body = resources.drawings.svg_of(spec, resources.project_id)
     else:
-        body = _body(service.whole(resources, batch, base, trace), Form(form))
+        body = _body(service.whole(resources, batch, base, part), Form(form))
         if form != Form.CSV and caller_of(request).kind != "link":
             body += _notes(resources, batch)
-    response = Response(body, media_type=_MEDIA_TYPES[Form(form)])
+    response = Response(body, media_type=MEDIA_TYPES[Form(form)])
     tag = hashlib.sha256(body.encode()).hexdigest()
     return unchanged(request, response, tag) or response
 
@@ -138,15 +146,25 @@ def get_comparison(
     request: Request,
     resources: WithResources,
     batch: str,
-    base: _WithBase = 0,
-    trace: _WithTrace = None,
-    limit: _WithLimit = LIMIT_MAX,
-    cursor: _WithCursor = None,
-    costs: _WithCosts = None,
+    base: WithBase = 0,
+    trace: WithTrace = None,
+    limit: WithLimit = LIMIT_MAX,
+    cursor: WithCursor = None,
+    costs: WithCosts = None,
+    columns: WithColumns = None,
 ) -> Response:
     """Get the comparison of a batch as JSON, with all verdicts and one page of its traces."""
     return get_comparison_as(
-        request, resources, batch, Form.JSON, base, trace, limit=limit, cursor=cursor, costs=costs
+        request,
+        resources,
+        batch,
+        Form.JSON,
+        base,
+        trace,
+        limit=limit,
+        cursor=cursor,
+        costs=costs,
+        columns=columns,
     )
 
 
@@ -157,7 +175,7 @@ def _bundle(
     tag = bundling.sha256_of(file)
     size_bytes = file.seek(0, SEEK_END)
     file.seek(0)
-    response = StreamingResponse(bundling.chunks_of(file), media_type=_MEDIA_TYPES[Form.ZIP])
+    response = StreamingResponse(bundling.chunks_of(file), media_type=MEDIA_TYPES[Form.ZIP])
     response.headers["content-length"] = str(size_bytes)
     # A batch may also be named by its id, which is as plain as its code.
     response.headers["content-disposition"] = f'attachment; filename="{batch}.zip"'
@@ -167,7 +185,8 @@ def _bundle(
     return found or response
 
 
-def _weights(costs: str | None) -> Costs | None:
+def weights_of(costs: str | None) -> Costs | None:
+    """The weights of a cost model that was asked for."""
     if costs is None:
         return None
     try:
@@ -178,35 +197,18 @@ def _weights(costs: str | None) -> Costs | None:
 
 def _json(found: service.BatchComparison, weights: Costs | None) -> str:
     models = [] if weights is None else [model(each, weights) for each in found.comparisons]
-    judged = found.judged
     document = ComparisonDocument(
         batch=found.batch,
         title=found.title,
         command=list(found.command),
-        verdict=BatchVerdict.model_validate(judged.overall.to_dict()),
-        overview=Overview(
-            columns=[OverviewColumn.model_validate(group) for group in judged.groups],
-            traces=[
-                OverviewTrace.model_construct(
-                    name=trace.name,
-                    digest=trace.digest or "",
-                    verdicts=[verdict.value for verdict, *_ in trace.judgements],
-                )
-                for trace in judged.traces
-            ],
-            worst=_worst(judged),
-        ),
+        verdict=verdict_of(found.judged),
+        overview=overview_of(found.judged),
         answer=answer(found.batch.plan, found.steps),
         steps=[step.to_dict() for step in found.steps],
         comparisons=with_models([to_dict(each) for each in found.comparisons], models),
         next_cursor=found.next_cursor and str(found.next_cursor),
     )
     return document.model_dump_json()
-
-
-def _worst(judged: Judged) -> VerdictReason | None:
-    reason = worst_known(judged.traces)
-    return None if reason is None else VerdictReason.model_validate(reason.to_dict())
 
 
 def _notes(resources: Resources, batch: str) -> str:

@@ -31,6 +31,7 @@ from refault.compare.costs import Costs
 from refault.compare.stages import PlanColumn, PlanSet, Stage, stages_of
 from refault.compare.steps import TraceEvidence, of_ablation
 from refault.errors import ComparisonError
+from services.api.comparisons.moves import Moves, moves_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Judged:
     overall: Overall
     # Cells with an integrity alarm; two columns of one variant share a cell.
     alarm_count: int
+    # The numbers of the cells, trace by trace.
+    moves: tuple[Moves, ...]
 
 
 def judged(
@@ -84,7 +87,7 @@ def judged(
             trace.name,
             trace.digest,
             {
-                digest: _evidence(cells[trace.id][digest], reports.get((trace.id, digest)))
+                digest: evidence_of(cells[trace.id][digest], reports.get((trace.id, digest)))
                 for digest in digests
             },
         )
@@ -104,10 +107,13 @@ def judged(
     alarm_count = sum(
         cell.alarm is not None for of_trace in cells.values() for cell in of_trace.values()
     )
+    moves = tuple(
+        moves_of([trace.evidence[digest].facts for digest in digests]) for trace in evidence
+    )
     decided = found
     if batch.plan == "ablation" and base == 0:
         decided = of_ablation(_stages(session, batch), evidence, threshold, scale) or found
-    return Judged(groups, found, evidence, overall_of(decided), alarm_count)
+    return Judged(groups, found, evidence, overall_of(decided), alarm_count, moves)
 
 
 def plan_columns(session: Session, batch: Batch) -> list[PlanColumn]:
@@ -134,13 +140,14 @@ def comparisons_of(
     batch: Batch,
     traces: Sequence[TraceName],
     threshold: Threshold,
-    base: int,
+    chosen: Sequence[int],
     present: Mapping[str, str],
     costs: Costs | None = None,
 ) -> tuple[Comparison, ...]:
     """One comparison for each of ``traces``, all or some of the batch's.
 
-    ``present`` are the digests of the engines that a new batch would be run with.
+    ``chosen`` are the columns by index, the base first. ``present`` are the digests of the
+    engines that a new batch would be run with.
 
     Raises:
         ComparisonError: there is no such column.
@@ -148,8 +155,7 @@ def comparisons_of(
     columns = columns_of(session, batch, traces)
     return tuple(
         compare(
-            columns[trace.id],
-            base=base,
+            [columns[trace.id][place] for place in chosen],
             trace_name=trace.name,
             trace_digest=trace.digest,
             threshold=threshold,
@@ -201,7 +207,8 @@ def threshold_of(session: Session) -> Threshold:
     )
 
 
-def _evidence(cell: Cell, audit: AuditReport | None) -> Evidence:
+def evidence_of(cell: Cell, audit: AuditReport | None) -> Evidence:
+    """What a cell is judged by."""
     return Evidence(cell.facts, cell.state, _alarm(cell), _last_line(cell.error), audit)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from services.api.batches.schemas import BatchContents, BatchVerdict, VerdictReason
+from services.api.patch_sets.schemas import Variant
 from services.api.schemas import Digest, Document
 
 
@@ -22,6 +23,37 @@ class OverviewTrace(Document):
     name: str
     digest: Digest
     verdicts: list[str]
+    exits: list[int | None]
+    changes: list[str | None] = Field(
+        description="Of the exits against the base, in percent; null where they cannot be compared"
+    )
+    wrong: list[int | None] = Field(
+        description="Accesses that the guest saw otherwise than the real one; where there are "
+        "none, findings"
+    )
+
+
+class Extreme(Document):
+    """A trace and the ratio of a column's exits on it to the base's."""
+
+    trace: str
+    ratio: float
+
+
+class Mean(Document):
+    """How many times as often as the base a column exits, over the traces it can be compared on."""
+
+    ratio: float = Field(description="The geometric mean")
+    trace_count: int
+    best: Extreme
+    worst: Extreme
+
+
+class Common(Document):
+    """The ratios of the columns' exits to the base's over one and the same set of traces."""
+
+    traces: list[str] = Field(description="The names of those without an alarm under any column")
+    ratios: list[float | None] = Field(description="Geometric means; they may be multiplied")
 
 
 class Overview(Document):
@@ -29,6 +61,10 @@ class Overview(Document):
 
     columns: list[OverviewColumn] = Field(description="The base first")
     traces: list[OverviewTrace]
+    means: list[Mean | None] = Field(
+        description="Of each column; null for the base, and for less than two traces"
+    )
+    common: Common
     worst: VerdictReason | None = Field(
         description="The worst cell that has a result; null while there is none"
     )
@@ -63,3 +99,43 @@ class ComparisonDocument(Document):
     next_cursor: str | None = Field(
         description="Send it as `cursor` for the next traces; null on the last page"
     )
+
+
+class PickedColumn(Document):
+    """A column of a comparison across batches."""
+
+    name: str = Field(description="Batch and index, as `column` takes it")
+    batch: str = Field(description="The code of its batch")
+    index: int
+    label: str
+    variant: Variant
+    simulator_digest: Digest = Field(description="Of the engine that made its results")
+
+
+class LeftOut(Document):
+    """What was asked for and is not compared."""
+
+    name: str
+    label: str
+    reason: str
+
+
+class AcrossDocument(Document):
+    """Columns of any batches, compared on the traces that all of the batches have."""
+
+    title: str
+    command: list[str] = Field(
+        description="Gives the same numbers without the service; the command's words"
+    )
+    columns: list[PickedColumn] = Field(description="In the order they were asked for")
+    base: int
+    left_out: list[LeftOut] = Field(
+        description="Columns whose results are of another version of an engine: never mixed"
+    )
+    traces_left_out: list[LeftOut] = Field(description="Traces that not every batch has")
+    simulators: dict[str, Digest]
+    is_stale: bool = Field(description="The workers run another version of an engine by now")
+    verdict: BatchVerdict
+    overview: Overview
+    comparisons: list[dict[str, Any]] = Field(description="As those of a batch")
+    next_cursor: str | None

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from db.models import Batch
+from db.models import Batch, BatchColumn
 from db.repositories import batches, comparisons, results, simulators
 from db.repositories.comparisons import TraceName
 from refault.compare import Comparison, Scale, Threshold
 from refault.compare.costs import Costs
 from refault.compare.stages import stages_of
 from refault.compare.steps import Step, steps_of
-from refault.errors import NotFound
+from refault.errors import ComparisonError, NotFound
 from services.api.batches.documents import contents_of
 from services.api.batches.schemas import BatchContents
 from services.api.comparisons.judging import (
@@ -37,11 +37,15 @@ LIMIT_MAX = 200
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Which of the batch's traces are requested: one, or ``limit`` after a cursor."""
+    """Which of the batch's traces are requested: one, or ``limit`` after a cursor.
+
+    ``columns`` are those to compare beside the base, by index and in this order; None for all.
+    """
 
     trace_digest: str | None = None
     after: uuid.UUID | None = None
     limit: int | None = None
+    columns: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +65,9 @@ class BatchComparison:
     next_cursor: uuid.UUID | None
 
 
-def whole(
-    resources: Resources, name: str, base: int = 0, trace_digest: str | None = None
-) -> BatchComparison:
+def whole(resources: Resources, name: str, base: int, part: Part) -> BatchComparison:
     """The comparison of a batch with all its traces, or with one, for formats without pages."""
-    return of_batch(resources, name, base, Part(trace_digest), is_paged=False)
+    return of_batch(resources, name, base, part, is_paged=False)
 
 
 def of_batch(
@@ -80,7 +82,8 @@ def of_batch(
     """The comparison of a batch against its column ``base``, counted from 0.
 
     A page has no more than 80 cells, but at least one trace. The verdicts are over
-    the whole batch, or over the one requested trace; ``costs`` weigh what rose against what fell.
+    the whole batch, or over the one requested trace, whichever columns are chosen; ``costs``
+    weigh what rose against what fell.
 
     Raises:
         NotFound: there is no such batch, or the trace is not part of it.
@@ -93,8 +96,10 @@ def of_batch(
         shown, next_cursor = shown_of(batch, traces, part.trace_digest), None
         threshold, present = threshold_of(session), simulators.current(session)
         found = judged(session, batch, shown, threshold, base, costs)
+        chosen = chosen_of(batch, base, part.columns)
         if is_paged:
-            limit = max(1, min(part.limit or CELLS_MAX, CELLS_MAX // len(found.groups)))
+            count = len({batch.columns[place].variant_digest for place in chosen})
+            limit = max(1, min(part.limit or CELLS_MAX, CELLS_MAX // count))
             shown, next_cursor = comparisons.page_of(shown, after=part.after, limit=limit)
         alarm_count = found.alarm_count
         if part.trace_digest is not None:
@@ -103,8 +108,8 @@ def of_batch(
         return BatchComparison(
             batch=document,
             title=title_of(batch, [entry.name for entry in document.patch_sets]),
-            command=command_of(batch, traces, base),
-            comparisons=comparisons_of(session, batch, shown, threshold, base, present, costs),
+            command=command_of(batch, traces, chosen),
+            comparisons=comparisons_of(session, batch, shown, threshold, chosen, present, costs),
             judged=found,
             steps=_steps(session, batch, found, threshold, costs),
             next_cursor=next_cursor,
@@ -136,9 +141,22 @@ def title_of(batch: Batch, names: Sequence[str]) -> str:
     return f"{' and '.join(names)}: batch {batch.code}"
 
 
-def command_of(batch: Batch, traces: Sequence[TraceName], base: int) -> tuple[str, ...]:
-    """``refault replay`` over the same traces and variants, the base first, as words."""
-    columns = [batch.columns[base], *batch.columns]
+def chosen_of(batch: Batch, base: int, columns: Sequence[int] | None) -> list[int]:
+    """The columns to compare by index, the base first."""
+    count = len(batch.columns)
+    missing = [place for place in columns or () if place >= count]
+    if missing:
+        raise ComparisonError(f"column {missing[0]} does not exist; the {count} count from 0")
+    return list(dict.fromkeys([base, *(range(count) if columns is None else columns)]))
+
+
+def command_of(batch: Batch, traces: Sequence[TraceName], chosen: Sequence[int]) -> tuple[str, ...]:
+    """``refault replay`` over the same traces and the chosen columns, as words."""
+    return replay_command(traces, [batch.columns[place] for place in chosen])
+
+
+def replay_command(traces: Sequence[TraceName], columns: Sequence[BatchColumn]) -> tuple[str, ...]:
+    """``refault replay`` over these traces and the variants of these columns, as words."""
     variants = dict.fromkeys(column.variant.text for column in columns)
     options = [word for text in variants for word in ("-v", text)]
     return ("refault", "replay", *map(_file_name, traces), *options)

@@ -3,16 +3,38 @@
 
 const replace = (next) => {
   const now = document.querySelector(`[data-part="${CSS.escape(next.dataset.part)}"]`);
-  if (!now || now.isEqualNode(next)) return;
+  if (!now) return;
+  // The key of a form is written in another way each time; what is there is as good.
+  const keys = now.querySelectorAll("[name=form_key]");
+  next.querySelectorAll("[name=form_key]").forEach((each, place) => {
+    if (keys[place]) each.setAttribute("value", keys[place].getAttribute("value"));
+  });
+  if (now.isEqualNode(next)) return;
   // Keep opened and scrolled elements as they are.
   const details = now.querySelectorAll("details");
   next.querySelectorAll("details").forEach((each, place) => {
     each.open = Boolean(details[place]?.open);
   });
-  const scrolled = [...now.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
+  const rows = now.querySelectorAll(".matrix tbody tr");
+  const head = now.querySelector(".matrix thead");
+  if (rows.length && head.isEqualNode(next.querySelector(".matrix thead"))) {
+    // Thousands of cells: only those that changed are exchanged, and the table stays as it is.
+    const others = next.querySelectorAll(".matrix tbody tr");
+    if (rows.length === others.length) {
+      rows.forEach((row, number) => {
+        if (row.isEqualNode(others[number])) return;
+        [...row.cells].forEach((cell, place) => {
+          const other = others[number].cells[place];
+          if (other && !cell.isEqualNode(other)) cell.replaceWith(other.cloneNode(true));
+        });
+      });
+      return;
+    }
+  }
+  const scrolled = [...now.querySelectorAll(".scroll")].map((each) => [each.scrollLeft, each.scrollTop]);
   now.replaceWith(next);
   next.querySelectorAll(".scroll").forEach((each, place) => {
-    each.scrollLeft = scrolled[place] ?? 0;
+    [each.scrollLeft, each.scrollTop] = scrolled[place] ?? [0, 0];
   });
 };
 

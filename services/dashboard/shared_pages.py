@@ -1,0 +1,96 @@
+"""A batch that was shared: its page and its other forms, for anyone with the link."""
+
+import dataclasses
+from functools import partial
+from http import HTTPStatus
+from typing import cast, get_args
+from urllib.parse import quote
+
+import anyio.to_thread
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from refault.client.calls import ComparisonFormat
+from refault.errors import Refused
+from services.dashboard.batch_pages import BatchPages
+from services.dashboard.pages import Pages
+from services.dashboard.place import Place
+
+_MEDIA_TYPES = {
+    "json": "application/json",
+    "txt": "text/plain; charset=utf-8",
+    "md": "text/markdown; charset=utf-8",
+    "csv": "text/csv; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+class SharedPages:
+    """The pages under ``/s/{secret}``."""
+
+    def __init__(self, pages: Pages, batches: BatchPages) -> None:
+        self._pages = pages
+        self._batches = batches
+
+    def routes(self) -> list[Route]:
+        """The routes of these pages."""
+        return [
+            Route("/s/{secret}.{form}", self.form),
+            Route("/s/{secret}", self.one),
+        ]
+
+    async def one(self, request: Request) -> Response:
+        """The comparison of a shared batch, for anyone with the link."""
+        secret = request.path_params["secret"]
+        place = Place.of(request.query_params, f"/s/{quote(secret)}")
+        # The link's address is known to strangers: no weights of theirs.
+        place = dataclasses.replace(place, costs=None)
+        code = await self._shared_batch(request, secret)
+        async with self._pages.client(request, token=secret) as client:
+            document = await client.comparison_text(code, form="json", **place.asked)
+        made = await self._batches.made(document, place, is_shared=True)
+        text = await anyio.to_thread.run_sync(
+            partial(
+                self._batches.text_of,
+                "batch.html",
+                made,
+                me=None,
+                may_act=False,
+                is_shared=True,
+            )
+        )
+        return HTMLResponse(text)
+
+    async def form(self, request: Request) -> Response:
+        """The same as .txt .md .csv .json or .svg."""
+        secret, form = request.path_params["secret"], request.path_params["form"]
+        if form not in get_args(ComparisonFormat):
+            raise HTTPException(404, f"no format .{form} of a comparison")
+        query = request.query_params
+        place = Place.of(query)
+        code = await self._shared_batch(request, secret)
+        async with self._pages.client(request, token=secret) as client:
+            body = await client.comparison_text(
+                code,
+                base=place.base,
+                form=cast("ComparisonFormat", form),
+                trace=place.trace,
+                theme=query.get("theme"),
+                cursor=place.cursor,
+                columns=place.arrangement.chosen,
+            )
+        return Response(body, media_type=_MEDIA_TYPES[form])
+
+    async def _shared_batch(self, request: Request, secret: str) -> str:
+        if not secret.startswith("rfs_"):
+            raise HTTPException(404, "no such link")
+        try:
+            async with self._pages.client(request, token=secret) as client:
+                me = await client.get_me()
+        except Refused as refused:
+            if refused.status != HTTPStatus.UNAUTHORIZED:
+                raise
+            raise HTTPException(404, "this link is unknown, expired or revoked") from refused
+        return str(me["batch"])
