@@ -114,6 +114,8 @@ def _start(app: celery.Celery) -> None:
     from refault.replay.session import warm_up  # noqa: PLC0415
     from worker import kernels  # noqa: PLC0415
 
+    # Celery sets up logging after this, and what is compiled is told at once.
+    _start_logging()
     settings = load()
     kernels.check_walls(settings)
     # A user's code is run by nobody who was not told to.
