@@ -6,6 +6,8 @@ import zipfile
 import httpx
 import pytest
 
+from db import session
+from db.repositories import accounts
 from tests.bundle.test_bundle import made
 from tests.fixtures.api import SERIES, bearer
 from tests.fixtures.browser import CONTRAST, PICTURES, needs_chromium
@@ -56,6 +58,23 @@ def test_pages_fit_the_screen_and_can_be_read(open_page, live, rows, filled, wid
 
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width, name
         assert seen.page.evaluate(CONTRAST) == [], name
+    assert seen.was_quiet()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])
+def test_an_administrator_reads_how_the_service_runs(open_page, live, rows, filled, width, scheme):
+    seen = open_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    with session.transaction(rows.engine) as opened:
+        accounts.get_user(opened, "anna").is_admin = True
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    seen.page.goto(f"{live}{filled['project']}", wait_until="networkidle")
+    seen.page.get_by_role("link", name="Operations").click()
+    seen.page.get_by_role("heading", name="Workers").wait_for()
+    picture = PICTURES / f"operations-{width}-{scheme}.png"
+    seen.page.screenshot(path=picture, full_page=True)
+
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert seen.page.evaluate(CONTRAST) == []
     assert seen.was_quiet()
 
 
