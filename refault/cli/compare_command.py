@@ -14,6 +14,7 @@ from refault.cli.cost_option import WithCosts, costs_of
 from refault.cli.exits import ExitCode
 from refault.cli.operands import Cell, load
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
+from refault.cli.tables import text_width
 from refault.cli.terminal import print_json
 from refault.client.connection import TIMEOUT_S
 from refault.compare import (
@@ -92,10 +93,13 @@ def compare_runs(
     elif form == "csv":
         print(to_csv(comparisons), end="")
     else:
-        text = to_text(comparisons, title=title, command=command, every_counter=every_counter)
+        width = text_width(72)
+        text = to_text(
+            comparisons, title=title, command=command, every_counter=every_counter, width=width
+        )
         if models:
             names = [each.trace.name for each in comparisons]
-            text += cost_text(list(zip(names, models, strict=True)))
+            text += cost_text(list(zip(names, models, strict=True)), width=width)
         print(text, end="")
     raise typer.Exit(_exit_code(comparisons))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from refault.cli import tables
 from refault.cli.exits import ExitCode
 from refault.client import shapes
-from refault.compare import Verdict
+from refault.compare import Verdict, layout
 from refault.errors import Refused
 from refault.printable import printable
 
@@ -72,6 +72,7 @@ class Outcome:
     verdict: Verdict
     exit_code: ExitCode
     cells: tuple[dict[str, Any], ...]
+    answer: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome as JSON, for CI systems."""
@@ -80,6 +81,7 @@ class Outcome:
             "state": self.batch["state"],
             "verdict": self.verdict.value,
             "exit_code": int(self.exit_code),
+            "answer": self.answer,
             "progress": self.batch["progress"],
             "columns": list(self.cells),
         }
@@ -87,20 +89,27 @@ class Outcome:
     def show(self) -> None:
         """Print it for people."""
         batch, progress = self.batch, self.batch["progress"]
-        told = [f"{progress.get('done')} of {progress.get('total')} runs"]
+        told = [
+            f"{progress.get('done') or 0} of {tables.counted(progress.get('total') or 0, 'run')}"
+        ]
         counts = {name: progress.get(name) for name in ("cached", "failed", "cancelled")}
         told.extend(f"{count} {name}" for name, count in counts.items() if count)
         print(f"{batch['code']}: {batch['state']}, {', '.join(told)}")
         print(f"verdict: {self.verdict.title}")
+        width = tables.text_width(100)
+        if self.answer:
+            print("\n".join(["", *layout.wrap(self.answer, width)]))
         if self.cells:
             print()
             tables.show(
-                ("column", "verdict", "worst trace", "why"),
-                [
-                    (cell["column"], cell["word"], cell["trace"], cell["reason"] or "-")
-                    for cell in self.cells
-                ],
+                ("column", "verdict", "worst trace"),
+                [(cell["column"], cell["word"], cell["trace"]) for cell in self.cells],
             )
+        reasons = [cell for cell in self.cells if cell["reason"]]
+        for cell in reasons:
+            # In full, however long: this is what a maintainer acts on.
+            text = f"{cell['column']}: {cell['reason']}."
+            print("\n".join(["", *layout.wrap(text, width, indent="  ")]))
 
 
 def outcome_of(client: Client, code: str) -> Outcome:
@@ -138,11 +147,13 @@ def _judged(document: dict[str, Any]) -> Outcome:
             known = worst.get(column["label"])
             if known is None or _rank(cell) < _rank(known):
                 worst[column["label"]] = cell
+    answer = document.get("answer")
     return Outcome(
         document["batch"],
         Verdict(document["verdict"]["status"]),
         ExitCode(document["verdict"]["exit_code"]),
         tuple(worst.values()),
+        answer if isinstance(answer, str) else None,
     )
 
 

@@ -17,6 +17,7 @@ from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.exits import ExitCode
 from refault.cli.files import required
 from refault.cli.progress import Bars, progress_bars
+from refault.cli.tables import text_width
 from refault.cli.terminal import print_error, print_json
 from refault.cli.trace_files import is_refused, naming
 from refault.cli.variants import VARIANT_HELP, labelled_variants
@@ -196,10 +197,12 @@ def _show(
         title=f"refault comparison: {', '.join(each.trace.name for each in comparisons)}",
         command=shlex.join(["refault", *sys.argv[1:]]),
         every_counter=every_counter,
+        width=text_width(72),
     )
     if models:
         text += cost_text(
-            [(each.trace.name, m) for each, m in zip(comparisons, models, strict=True)]
+            [(each.trace.name, m) for each, m in zip(comparisons, models, strict=True)],
+            width=text_width(72),
         )
     print(text, end="", file=out)
 

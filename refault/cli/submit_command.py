@@ -18,6 +18,7 @@ from refault.cli import kernel_columns, names
 from refault.cli.kernel_columns import Wish
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect, link_to
 from refault.cli.service_kernels import WithMails, WithMailVersion, WithSanitizer
+from refault.cli.tables import counted
 from refault.cli.terminal import print_json
 from refault.cli.watch_command import follow
 from refault.client.calls import Plan
@@ -228,7 +229,7 @@ def _show(
         print(f"{own['base']}: Linux {own['release']}, {client.base_url}/kernels/{own['name']}")
     progress = batch["progress"]
     print(
-        f"{batch['code']}: {batch['state']}, {progress['total']} runs, "
+        f"{batch['code']}: {batch['state']}, {counted(progress['total'] or 0, 'run')}, "
         f"{progress['cached']} of them known"
     )
     if batch.get("notice"):
@@ -242,17 +243,23 @@ def _show_estimate(estimate: EstimateDocument, *, as_json: bool) -> None:
         return
     seconds = estimate["seconds"]
     print(
-        f"{estimate['cells']} cells: {estimate['traces']} traces x "
-        f"{len(estimate['columns'])} columns"
+        f"{counted(estimate['cells'], 'cell')}: {counted(estimate['traces'], 'trace')} x "
+        f"{counted(len(estimate['columns']), 'column')}"
     )
     print(f"  {', '.join(map(clean, estimate['columns']))}")
-    print(f"{estimate['cached']} known, {estimate['to_run']} to run in {estimate['shards']} shards")
     print(
-        f"{estimate['events_to_replay']} events to replay, "
-        f"{estimate['bytes_to_read']} bytes to read"
+        f"{estimate['cached']} known, {estimate['to_run']} to run in "
+        f"{counted(estimate['shards'], 'shard')}"
+    )
+    print(
+        f"{counted(estimate['events_to_replay'], 'event')} to replay, "
+        f"{counted(estimate['bytes_to_read'], 'byte')} to read"
     )
     told = "time unknown" if seconds is None else f"about {seconds:.1f} s"
-    print(f"{told} with {estimate['workers']} workers, {estimate['queued_ahead']} shards ahead")
+    print(
+        f"{told} with {counted(estimate['workers'], 'worker')}, "
+        f"{counted(estimate['queued_ahead'], 'shard')} ahead"
+    )
     print(clean(estimate["basis"]))
     for refusal in estimate["refused"]:
         print(f"left out: {clean(refusal['label'])}: {clean(refusal['reason'])}")

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 from refault.compare import layout
 
-#: A column of words is never cut to less.
+#: A column of words is not cut to less, unless the terminal is narrower still.
 WORD_WIDTH_MIN = 8
+_LETTERS_MIN = 3
+WIDTH_MIN, WIDTH_MAX = 60, 200
 _GAP = "  "
 
 
@@ -30,11 +32,24 @@ def show(head: Sequence[str], rows: Sequence[Sequence[object]], *, right: str = 
         print(_GAP.join(shown).rstrip())
 
 
+def text_width(in_pipe: int) -> int:
+    """The width of text: the terminal's, within bounds; ``in_pipe`` where there is none."""
+    if not sys.stdout.isatty():
+        return in_pipe
+    return min(max(shutil.get_terminal_size().columns, WIDTH_MIN), WIDTH_MAX)
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: ``1 run``, ``12 runs``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def fitted(widths: Sequence[int], total: int) -> list[int]:
     """The widths, the widest made narrower until all fit into ``total`` or nothing is left."""
     found = list(widths)
-    while sum(found) + len(_GAP) * (len(found) - 1) > total and max(found) > WORD_WIDTH_MIN:
-        found[found.index(max(found))] -= 1
+    for least in (WORD_WIDTH_MIN, _LETTERS_MIN):
+        while sum(found) + len(_GAP) * (len(found) - 1) > total and max(found) > least:
+            found[found.index(max(found))] -= 1
     return found
 
 

@@ -336,4 +336,5 @@ def _text(value: int | None, change: int | None, percent: str | None, place: int
         return str(value)
     if change == 0:
         return "="
-    return f"{'▲' if change > 0 else '▼'} {percent or f'{change:+d}'}"
+    told = f"{'▲' if change > 0 else '▼'} {percent or f'{change:+d}'}"
+    return told.replace("-", "−")  # the sign that pages have

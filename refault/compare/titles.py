@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from refault.results import SHADOW
@@ -20,6 +21,16 @@ SEMANTICS: Final = {"accesses": "accesses", "witnessed": "witnessed", **WRONG}
 
 ENGINES: Final = {SHADOW: "model", "walk": "architecture", "kernel": "kernel"}
 """What made the numbers of a column, where those of a comparison have several engines."""
+
+
+_NAMES_MAX = 2
+
+
+def heading(names: Sequence[str]) -> str:
+    """The patch sets of a batch in one line: the first of them by name, the others by number."""
+    if len(names) <= _NAMES_MAX:
+        return " and ".join(names)
+    return f"{', '.join(names[:_NAMES_MAX])} and {len(names) - _NAMES_MAX} more"
 
 
 def engine_word(engine: str) -> str:

@@ -10,7 +10,8 @@ from textwrap import shorten
 from typing import Any
 
 from refault.compare import Verdict
-from services.dashboard.formats import counted
+from refault.compare.titles import engine_word
+from services.dashboard.formats import counted, with_minus
 from services.dashboard.verdicts import EXITS, SENTENCES, TALLIES, shown
 
 REASONS_SHOWN = 6
@@ -44,8 +45,10 @@ def conclusion(
     worst = overview["worst"] if is_told_otherwise else next(iter(verdict["reasons"]), None)
     return {
         "tone": shown(_weightiest(worst, status, document["batch"]["plan"])).tone,
-        "sentence": _answer(document, is_running=is_running)
-        or _sentence(worst, overview["columns"]),
+        "sentence": with_minus(
+            _answer(document, is_running=is_running)
+            or _sentence(worst, overview["columns"]) + _elsewhere(document, worst)
+        ),
         "more": " ".join(
             filter(None, (_tally(known, is_running=is_running), _of_base(base_counts)))
         ),
@@ -96,6 +99,26 @@ def _sentence(worst: Mapping[str, Any] | None, columns: Sequence[Mapping[str, An
     return sentence if sentence.endswith("…") else f"{sentence}."
 
 
+def _elsewhere(document: Mapping[str, Any], worst: Mapping[str, Any] | None) -> str:
+    """That a column differs from the base in more than patches: then no patch alone did it."""
+    if worst is None:
+        return ""
+    batch, overview = document["batch"], document["overview"]
+    bases = {row["id"]: row["base"] for row in batch["patch_sets"]}
+    of_digest = {column["variant"]["digest"]: column for column in batch["columns"]}
+    first = of_digest.get(overview["columns"][0]["variant_digest"])
+    column = of_digest.get(worst["variant_digest"])
+    if first is None or column is None or column is first:
+        return ""
+    here, there = (each["variant"]["engine"] for each in (column, first))
+    if here != there:
+        return f" It is computed by another engine ({engine_word(here)}): no patch did it."
+    base = bases[column["patch_set_id"]]
+    if batch["plan"] != "matrix" and base != bases[first["patch_set_id"]]:
+        return f" It has another base ({base}): no patch alone did it."
+    return ""
+
+
 def _tally(known: Mapping[Verdict, int], *, is_running: bool) -> str:
     """How many cells have each verdict."""
     if not known:
@@ -121,7 +144,7 @@ def _reasons(verdict: Mapping[str, Any], link_to: Callable[[str], str]) -> dict[
             "label": reason["label"],
             "trace": reason["trace_name"],
             "href": link_to(reason["trace_digest"]),
-            "text": reason["text"],
+            "text": with_minus(reason["text"]),
         }
         for reason in verdict["reasons"][:REASONS_SHOWN]
     ]

@@ -1,11 +1,14 @@
 """Numbers, sizes and times as pages show them: plain text, which templates escape."""
 
+import re
 from datetime import datetime
 
 from starlette.exceptions import HTTPException
 
 _KIB = 1024
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+# A hyphen that is a sign: not in 1-3, nor in a name.
+_HYPHEN = re.compile(r"(?<![\w.-])-(?=[0-9])")
 _MINUS = "\N{MINUS SIGN}"
 _DIGITS_MAX = 9
 
@@ -63,6 +66,11 @@ def whole_number(text: str, name: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX):
         raise HTTPException(422, f"{name} must be a whole number of at most {_DIGITS_MAX} digits")
     return int(text)
+
+
+def with_minus(text: str) -> str:
+    """A sentence of a comparison with the sign that the numbers of a page have."""
+    return _HYPHEN.sub(_MINUS, text)
 
 
 def change(delta: int, percent: str | None) -> str:

@@ -12,7 +12,7 @@ from services.dashboard.audits import audit_of, look_at
 from services.dashboard.cells import Cell, Change
 from services.dashboard.columns import engine_of
 from services.dashboard.costs import costs_of
-from services.dashboard.formats import change, grouped
+from services.dashboard.formats import change, grouped, with_minus
 from services.dashboard.place import Place
 from services.dashboard.verdicts import Shown, shown
 
@@ -109,7 +109,7 @@ def _reasons(judged: Iterable[tuple[Mapping[str, Any], Shown]]) -> list[dict[str
         if column["reason"]:
             told.setdefault((verdict, column["reason"]), []).append(column["label"])
     return [
-        {"label": ", ".join(labels), "verdict": verdict, "text": text}
+        {"label": ", ".join(labels), "verdict": verdict, "text": with_minus(text)}
         for (verdict, text), labels in told.items()
     ]
 

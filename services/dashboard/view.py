@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refault.client import BatchDocument
+from refault.compare.titles import heading
 from services.dashboard.arrangement import indexed, ordered, rearranged
 from services.dashboard.audits import audits_of
 from services.dashboard.columns import chooser_of, columns_of, has_engines
@@ -37,7 +38,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
     digests = ordered(place.arrangement, overview, batch["columns"])
     columns = columns_of(batch, place, digests)
     return {
-        "title": " and ".join(entry["name"] for entry in batch["patch_sets"]),
+        "title": heading([entry["name"] for entry in batch["patch_sets"]]),
         "verdict": conclusion(
             document, lambda digest: place.of_trace(digest, anchors), is_running=is_running
         ),

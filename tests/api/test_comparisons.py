@@ -212,3 +212,27 @@ async def test_an_ablation_that_goes_wrong_without_a_patch_does_not_say_no(http,
     # What is wrong is wrong without it; the whole only costs more than the rest of it.
     assert document["verdict"]["status"] == "mixed-worse"
     assert document["verdict"]["reasons"][0]["label"].startswith("Series of 12 April 2010 beside")
+
+
+async def test_a_column_is_shown_by_what_its_own_batch_asked_for(http, rows):
+    """Patch 1 changes no knob: whoever leaves it out gets the same machine, not its words."""
+    digests = rows.ready_for_seed_series()
+    first = (await http.post("/api/v1/patch_sets", json=SERIES)).json()
+    await http.post(
+        "/api/v1/batches",
+        json={"traces": digests, "patch_sets": [first["id"]], "plan": "series"},
+    )
+    bare = (await http.post("/api/v1/patch_sets", json={"name": "bare", "patches": []})).json()
+    alone = {"name": "p2", "patches": ["zap-account"]}
+    second = (await http.post("/api/v1/patch_sets", json=alone)).json()
+    sets = [bare["id"], second["id"]]
+    batch = (
+        await http.post("/api/v1/batches", json={"traces": digests, "patch_sets": sets})
+    ).json()
+
+    document = (await http.get(f"/api/v1/comparisons/{batch['code']}")).json()
+
+    names = ["v2.6.34-pre", "v2.6.34-pre +zap-account"]
+    assert [column["variant"]["name"] for column in document["batch"]["columns"]] == names
+    columns = document["comparisons"][0]["columns"]
+    assert [column["variant_names"] for column in columns] == [[name] for name in names]

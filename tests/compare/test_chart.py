@@ -35,7 +35,7 @@ def test_vega_draws_it_without_a_warning_and_the_picture_says_what_the_cells_say
 def test_the_text_of_a_cell_has_sign_and_arrow():
     spec = chart([document_of()])
     assert [cell(spec, "exits", place)["text"] for place in range(5)] == [
-        *("96185", "=", "▼ -0.24%", "▼ -0.24%", "▲ +18.9%")
+        *("96185", "=", "▼ −0.24%", "▼ −0.24%", "▲ +18.9%")
     ]
     assert [cell(spec, "exits", place)["percent"] for place in range(5)] == pytest.approx(
         [0, 0, 0, 0, 18.882],

@@ -23,6 +23,7 @@ from db.repositories.batch_search import Running
 from db.repositories.comparisons import TraceName
 from db.shards import reopening
 from services.api.batches import verdicts
+from services.api.batches.provenance import asked_names
 from services.api.batches.refusals import refused_variants
 from services.api.batches.schemas import (
     Audits,
@@ -126,7 +127,7 @@ def contents_of(
     row_ids = [column.patch_set_id for column in batch.columns]
     sets = patch_sets.get_many(session, row_ids)
     is_stale = simulators.is_stale(batch.simulators, present)
-    return BatchContents.model_validate(
+    document = BatchContents.model_validate(
         _own_fields(batch)
         | {
             "is_stale": is_stale,
@@ -145,6 +146,10 @@ def contents_of(
             "audits": _audits(session, batch, traces),
         }
     )
+    names = asked_names(batch.plan, batch.columns, {row.id: row for row in sets})
+    for column, name in zip(document.columns, names, strict=True):
+        column.variant = column.variant.model_copy(update={"name": name})
+    return document
 
 
 def _audits(session: Session, batch: Batch, traces: Sequence[TraceName]) -> Audits | None:

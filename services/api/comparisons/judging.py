@@ -31,6 +31,7 @@ from refault.compare.costs import Costs
 from refault.compare.stages import PlanColumn, PlanSet, Stage, stages_of
 from refault.compare.steps import TraceEvidence, of_ablation
 from refault.errors import ComparisonError
+from services.api.batches.provenance import asked_names
 from services.api.comparisons.moves import Moves, moves_of
 
 
@@ -172,14 +173,18 @@ def columns_of(
     """The cells of each trace by its id, with whole results, in the order of the columns."""
     cells = comparisons.full_cells(session, batch.id, [trace.id for trace in traces])
     reports = audits.reports(session, batch, traces)
+    ids = [column.patch_set_id for column in batch.columns]
+    sets = {row.id: row for row in patch_sets.get_many(session, ids)}
+    named = list(zip(batch.columns, asked_names(batch.plan, batch.columns, sets), strict=True))
     return {
         trace.id: [
             _column(
                 column,
+                name,
                 cells[trace.id][column.variant_digest],
                 reports.get((trace.id, column.variant_digest)),
             )
-            for column in batch.columns
+            for column, name in named
         ]
         for trace in traces
     }
@@ -212,10 +217,10 @@ def evidence_of(cell: Cell, audit: AuditReport | None) -> Evidence:
     return Evidence(cell.facts, cell.state, _alarm(cell), _last_line(cell.error), audit)
 
 
-def _column(column: BatchColumn, cell: FullCell, audit: AuditReport | None) -> Column:
+def _column(column: BatchColumn, name: str, cell: FullCell, audit: AuditReport | None) -> Column:
     return Column(
         label=column.label,
-        variant_name=column.variant.name,
+        variant_name=name,
         golden_name=column.variant.golden_name,
         result=cell.result,
         state=cell.state,

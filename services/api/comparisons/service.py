@@ -14,6 +14,7 @@ from refault.compare import Comparison, Scale, Threshold
 from refault.compare.costs import Costs
 from refault.compare.stages import stages_of
 from refault.compare.steps import Step, steps_of
+from refault.compare.titles import heading
 from refault.errors import ComparisonError, NotFound
 from services.api.batches.documents import contents_of
 from services.api.batches.schemas import BatchContents
@@ -138,7 +139,7 @@ def shown_of(
 
 def title_of(batch: Batch, names: Sequence[str]) -> str:
     """The title of a batch's comparison, by the names of its patch sets."""
-    return f"{' and '.join(names)}: batch {batch.code}"
+    return f"{heading(names)}: batch {batch.code}"
 
 
 def chosen_of(batch: Batch, base: int, columns: Sequence[int] | None) -> list[int]:
