@@ -141,7 +141,8 @@ def _tell(batch: BatchDocument, *, as_json: bool) -> None:
         print_json(batch)
         return
     progress = batch["progress"]
-    print(f"{batch['code']}: {batch['state']}, {progress['done']} of {progress['total']} runs done")
+    print(f"{batch['code']}: {batch['state']}, ", end="")
+    print(f"{progress['done']} of {tables.counted(progress['total'] or 0, 'run')} done")
 
 
 def _show(batch: BatchDocument, runs: list[RunDocument]) -> None:

@@ -153,9 +153,9 @@ def test_a_cancelled_batch_has_no_verdict(refault, client, rows):
     watched = refault("watch", code)
     again = refault("batches", "cancel", code)
 
-    assert cancelled.stdout == f"{code}: cancelled, 0 of 1 runs done\n"
+    assert cancelled.stdout == f"{code}: cancelled, 0 of 1 run done\n"
     assert watched.returncode == 5
-    assert watched.stdout.startswith(f"{code}: cancelled, 0 of 1 runs, 1 cancelled\n")
+    assert watched.stdout.startswith(f"{code}: cancelled, 0 of 1 run, 1 cancelled\n")
     assert again.returncode in {0, 4}
 
 
@@ -320,7 +320,7 @@ def test_a_dry_run_says_what_it_would_come_to_and_starts_nothing(refault, client
     estimate = json.loads(refault(*asked, "--json").stdout)
 
     assert told.returncode == 0, told.stderr
-    assert told.stdout.startswith("5 cells: 1 traces x ")
+    assert told.stdout.startswith("5 cells: 1 trace x ")
     assert (estimate["cells"], estimate["cached"], estimate["to_run"]) == (5, 5, 0)
     assert client.list_batches()["items"] == []
 
