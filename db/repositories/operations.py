@@ -62,6 +62,9 @@ def open_by_state(session: Session, kind: type[Shard | KernelBuild | Question]) 
     return {state: found.get(state, 0) for state in ("queued", "running")}
 
 
+_ESTIMATED_FROM = 10_000
+
+
 class Queue(NamedTuple):
     """The open rows of one kind of work. ``overdue`` are running behind the end of their lease."""
 
@@ -93,7 +96,7 @@ class Stored(NamedTuple):
 
 
 def stored(session: Session) -> Stored:
-    """Counts and sizes; the number of results is the planner's estimate."""
+    """Counts and sizes; large numbers of results are estimates."""
     once = sa.select(Trace.digest, sa.func.max(Trace.size_bytes).label("size")).group_by(
         Trace.digest
     )
@@ -107,6 +110,9 @@ def stored(session: Session) -> Stored:
     results = session.scalar(
         sa.text("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE relname = 'results'")
     )
+    # A young table was never analysed, and few rows are counted at once.
+    if (results or 0) < _ESTIMATED_FROM:
+        results = session.scalar(sa.select(sa.func.count()).select_from(Result))
     database = session.scalar(sa.select(sa.func.pg_database_size(sa.func.current_database())))
     return Stored(int(count), int(size), int(results or 0), int(database or 0))
 

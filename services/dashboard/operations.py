@@ -61,7 +61,7 @@ def _state(worker: Mapping[str, Any]) -> Mapping[str, str]:
 def _troubles(found: Mapping[str, Any], alive_count: int) -> list[str]:
     """What an operator has to look after, worst first."""
     told = [
-        f"{name}: {part['detail']}. {part['remedy']}."
+        f"{name}: {str(part['detail']).rstrip('.')}. {part['remedy']}."
         for name, part in found["parts"].items()
         if part["state"] != "ok"
     ]

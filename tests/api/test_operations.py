@@ -47,6 +47,7 @@ async def test_workers_queues_storage_and_versions_are_told(root, http, rows):
     assert (shards["queued"], shards["running"], shards["overdue"]) == (1, 0, 0)
     assert shards["oldest_queued_at"]
     assert found["storage"]["traces"] == 1
+    assert found["storage"]["results"] == 0
     assert found["storage"]["trace_bytes"] == 912_384
     assert found["storage"]["database_bytes"] > 0
     assert found["parts"]["database"]["state"] == "ok"
