@@ -77,6 +77,10 @@ fuzz: install ## hostile guests, compiled, bounds-checked and interpreted, for M
 soak: install ## random faults on a running service for MINUTES=10 from SEED=0, and does everything add up?
 	@$(BIN)/python -m tests.soak "$(or $(MINUTES),10)" "$(or $(SEED),0)" $(if $(JSON),--json "$(JSON)")
 
+.PHONY: pictures
+pictures: install browser ## every page, wide and narrow, light and dark, into docs/screenshots
+	@$(BIN)/python -m tests.browser.pictures
+
 .PHONY: faults
 faults: install ## every error of the database at every statement, then operations without end: MINUTES=5 each, SEED=0
 	@FAULTS_MINUTES="$(or $(MINUTES),5)" FAULTS_SEED="$(or $(SEED),0)" \

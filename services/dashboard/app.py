@@ -59,7 +59,7 @@ POLICY = (
 FOREVER = "public, max-age=31536000, immutable"
 
 
-def create_pages(api: ASGIApp) -> ASGIApp:
+def create_pages(api: ASGIApp) -> "Guarded":
     """The pages of an API."""
     templates = _templates()
     pages = Pages(api, templates)
@@ -119,7 +119,7 @@ def create_pages(api: ASGIApp) -> ASGIApp:
             Exception: _Failure(pages),
         },
     )
-    return _Guarded(app)
+    return Guarded(app)
 
 
 class _Failure:
@@ -174,13 +174,16 @@ def _told(request: Request, error: Exception) -> tuple[int, str, str]:
     return 500, "This page failed", "This is a defect of the service; its log has the reason."
 
 
-class _Guarded:
-    """Adds the content security policy and caching headers to every answer."""
+class Guarded:
+    """Adds the content security policy and caching headers to every answer of the ``routes``."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: Starlette) -> None:
+        self.routes = app.routes
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, guarded."""
+
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
