@@ -180,5 +180,8 @@ def logged_in(url: str, user: str, password: str) -> httpx.Client:
     http = httpx.Client(
         base_url=url, trust_env=False, timeout=PATIENCE_SECONDS, follow_redirects=True
     )
-    http.post("/login", data={"name": user, "password": password}).raise_for_status()
+    # Not sent with it: a client that has sent something cannot be entered any more.
+    http.cookies = httpx.post(
+        f"{url}/login", data={"name": user, "password": password}, trust_env=False
+    ).cookies
     return http
