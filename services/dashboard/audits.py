@@ -21,6 +21,14 @@ def audits_of(batch: BatchDocument) -> str:
     return over + (f", {audits['failed']} without an answer" if audits["failed"] else "")
 
 
+def is_auditing(batch: BatchDocument) -> bool:
+    """Whether audits of finished runs are still to come; a cancelled batch waits for none."""
+    audits = batch.get("audits")
+    if audits is None or batch["state"] == "cancelled":
+        return False
+    return audits["done"] + audits["failed"] < audits["total"]
+
+
 def audit_of(comparison: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any] | None:
     """The audits of a trace's columns; None where none is there yet.
 

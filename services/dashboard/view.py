@@ -11,7 +11,7 @@ from typing import Any
 from refault.client import BatchDocument
 from refault.compare.titles import heading
 from services.dashboard.arrangement import indexed, ordered, rearranged
-from services.dashboard.audits import audits_of
+from services.dashboard.audits import audits_of, is_auditing
 from services.dashboard.columns import chooser_of, columns_of, has_engines
 from services.dashboard.conclusion import conclusion
 from services.dashboard.costs import form_of
@@ -29,6 +29,8 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
     batch, overview = document["batch"], document["overview"]
     comparisons = document["comparisons"]
     is_running = batch["state"] not in _FINAL_STATES
+    # No verdict is final before the audits are in.
+    is_live = is_running or is_auditing(batch)
     numbers = {trace["digest"]: number for number, trace in enumerate(overview["traces"], 1)}
     shown_digests = [entry["trace"]["digest"] for entry in comparisons]
     anchors = {digest: f"trace-{numbers[digest]}" for digest in shown_digests}
@@ -40,9 +42,10 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
     return {
         "title": heading([entry["name"] for entry in batch["patch_sets"]]),
         "verdict": conclusion(
-            document, lambda digest: place.of_trace(digest, anchors), is_running=is_running
+            document, lambda digest: place.of_trace(digest, anchors), is_running=is_live
         ),
         "is_running": is_running,
+        "is_live": is_live,
         "address": place.address,
         "parts": f"/batches/{batch['code']}/parts{place.query()}",
         "bar": {

@@ -45,6 +45,7 @@ if (live && window.EventSource) {
   const number = new Intl.NumberFormat("en");
   const source = new EventSource(live.dataset.events);
   let finished = Number(live.dataset.finished);
+  let isOver = false;
   let isFetching = false;
   let isWanted = false;
 
@@ -67,6 +68,8 @@ if (live && window.EventSource) {
       if (answer.ok) {
         const parts = new DOMParser().parseFromString(await answer.text(), "text/html");
         for (const part of parts.querySelectorAll("[data-part]")) replace(part);
+        // Audits have no stream of events: once the runs are over, they are asked for.
+        isWanted ||= isOver && live.querySelector("[data-audits][data-open]") !== null;
       }
     } catch {
       isWanted = true;
@@ -110,6 +113,7 @@ if (live && window.EventSource) {
   });
   source.addEventListener("finished", () => {
     source.close();
+    isOver = true;
     want();
   });
 }
