@@ -43,7 +43,7 @@ def list_tokens(
 ) -> None:
     """List the tokens of the project; without the scope admin, only the one that asks.
 
-    Example: refault token list
+    Example: refault token list --json
     """
     with connect(url, token, timeout) as client:
         found = client.list_tokens()["items"]
@@ -149,7 +149,7 @@ def list_members(
 ) -> None:
     """List the members of the project with their roles.
 
-    Example: refault member list
+    Example: refault member list --json
     """
     with connect(url, token, timeout) as client:
         found = client.list_members()["items"]

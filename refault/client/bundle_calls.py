@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from refault.client import answers, calls
 
 if TYPE_CHECKING:
     from refault.client.calls import Call
     from refault.client.documents import Page
+
+BundleForm = Literal["txt", "md", "csv"]
 
 
 def get_bundle(batch: str, *, base: int | None = None, trace: str | None = None) -> Call[str]:
@@ -36,6 +38,12 @@ def list_bundles(
 def get_imported(bundle: str, *, trace: int | None = None) -> Call[dict[str, Any]]:
     """An imported bundle with its comparison; with ``trace``, counted from 1, only of that one."""
     return calls.ask("GET", ("bundles", bundle), query={"trace": trace})
+
+
+def imported_text(bundle: str, form: BundleForm = "txt") -> Call[str]:
+    """The comparison of an imported bundle in one of its forms."""
+    path = calls.ask("GET", ("bundles", bundle, "comparison")).path
+    return calls.Call("GET", path, answers.text, query={"format": form})
 
 
 def delete_bundle(bundle: str) -> Call[None]:

@@ -259,6 +259,19 @@ def compare_columns(
     )
 
 
+def compared_text(
+    columns: Sequence[str],
+    *,
+    base: int | None = None,
+    form: ComparisonFormat = "txt",
+    trace: str | None = None,
+    costs: str | None = None,
+) -> Call[str]:
+    """The same as text in one of its forms."""
+    query = {"column": list(columns), **_query(base=base, trace=trace, costs=costs)}
+    return Call("GET", _path(f"comparisons.{form}"), answers.text, query=query)
+
+
 def comparison_text(
     batch: str,
     *,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from refault.client import calls
+from refault.client import answers, calls
 from refault.client.calls import Call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+RunForm = Literal["json", "csv", "svg"]
 
 
 class TimelineDocument(TypedDict):
@@ -64,3 +67,9 @@ def get_timelines(
 def get_attribution(run: str) -> Call[AttributionDocument]:
     """The attribution of a run, by its id."""
     return calls.ask("GET", ("runs", run, "attribution"), shape=AttributionDocument)
+
+
+def attribution_text(run: str, form: RunForm = "csv") -> Call[str]:
+    """The attribution of a run in one of its forms."""
+    path = calls.ask("GET", ("runs", run, f"attribution.{form}")).path
+    return calls.Call("GET", path, answers.text)

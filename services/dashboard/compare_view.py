@@ -33,7 +33,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
     arrangement = place.arrangement
     return {
         "verdict": conclusion(
-            {**document, "batch": {"plan": "each"}},
+            {**document, "batch": {"plan": "each", "columns": columns}},
             lambda digest: place.of_trace(digest, anchors),
             is_running=False,
         ),

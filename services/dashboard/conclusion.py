@@ -104,7 +104,6 @@ def _elsewhere(document: Mapping[str, Any], worst: Mapping[str, Any] | None) -> 
     if worst is None:
         return ""
     batch, overview = document["batch"], document["overview"]
-    bases = {row["id"]: row["base"] for row in batch["patch_sets"]}
     of_digest = {column["variant"]["digest"]: column for column in batch["columns"]}
     first = of_digest.get(overview["columns"][0]["variant_digest"])
     column = of_digest.get(worst["variant_digest"])
@@ -113,8 +112,11 @@ def _elsewhere(document: Mapping[str, Any], worst: Mapping[str, Any] | None) -> 
     here, there = (each["variant"]["engine"] for each in (column, first))
     if here != there:
         return f" It is computed by another engine ({engine_word(here)}): no patch did it."
+    if batch["plan"] == "matrix" or "patch_sets" not in batch:
+        return ""
+    bases = {row["id"]: row["base"] for row in batch["patch_sets"]}
     base = bases[column["patch_set_id"]]
-    if batch["plan"] != "matrix" and base != bases[first["patch_set_id"]]:
+    if base != bases[first["patch_set_id"]]:
         return f" It has another base ({base}): no patch alone did it."
     return ""
 

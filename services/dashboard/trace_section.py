@@ -35,10 +35,6 @@ def section_of(
     verdicts = [shown(column["verdict"]["name"]) for column in columns]
     changed, small, same = _sorted_out(comparison["counters"], place.arrangement)
     trace = comparison["trace"]
-    # Columns of several batches say of which they are.
-    codes = {
-        each["variant"]["digest"]: each.get("batch", batch["code"]) for each in batch["columns"]
-    }
     is_running = batch["state"] in _WAITING_STATES
     # Not while cells are missing: it would be redrawn for each.
     is_whole = all(column["state"] not in _WAITING_STATES for column in columns)
@@ -61,19 +57,7 @@ def section_of(
         "facts": _facts(trace),
         "notes": comparison["notes"],
         "checked": comparison["semantics_note"],
-        "columns": [
-            {
-                "label": column["label"],
-                "run": f"/batches/{codes[column['variant_digest']]}/cell?"
-                + urlencode({"trace": trace["digest"], "variant": column["variant_digest"]}),
-                "id": f"{anchor}-c{indexes[column['variant_digest']]}",
-                "href": place.query(base=indexes[column["variant_digest"]] or None, cursor=None),
-                "golden_name": column["golden_name"],
-                **engine_of(column["engine"], column["variant_names"][0], batch),
-                "verdict": verdict,
-            }
-            for column, verdict in zip(columns, verdicts, strict=True)
-        ],
+        "columns": _heads(comparison, verdicts, indexes, place, batch, anchor),
         "pinned": 1 + _pinned(columns, indexes, place.arrangement),
         "groups": _groups(comparison, changed, place.arrangement),
         "small": [row["name"] for row in small],
@@ -100,6 +84,37 @@ def section_of(
         if is_charted and is_crowded
         else None,
     }
+
+
+def _heads(
+    comparison: Mapping[str, Any],
+    verdicts: Sequence[Shown],
+    indexes: Mapping[str, int],
+    place: Place,
+    batch: BatchDocument,
+    anchor: str,
+) -> list[dict[str, Any]]:
+    """The heads of the columns: each leads to its run, and makes its column the base."""
+    # Columns of several batches say of which they are.
+    codes = {
+        each["variant"]["digest"]: each.get("batch", batch["code"]) for each in batch["columns"]
+    }
+    heads = []
+    for column, verdict in zip(comparison["columns"], verdicts, strict=True):
+        digest = column["variant_digest"]
+        run = urlencode({"trace": comparison["trace"]["digest"], "variant": digest})
+        heads.append(
+            {
+                "label": column["label"],
+                "run": f"/batches/{codes[digest]}/cell?{run}",
+                "id": f"{anchor}-c{indexes[digest]}",
+                "href": place.query(base=indexes[digest] or None, cursor=None),
+                "golden_name": column["golden_name"],
+                **engine_of(column["engine"], column["variant_names"][0], batch),
+                "verdict": verdict,
+            }
+        )
+    return heads
 
 
 def _reasons(judged: Iterable[tuple[Mapping[str, Any], Shown]]) -> list[dict[str, Any]]:

@@ -241,8 +241,8 @@ async def test_the_home_page_marks_integrity_alarms(http, rows, code):
     with transaction(rows.engine) as session:
         session.execute(sa.update(Result).values(integrity_alarm={"other_digest": "b" * 64}))
 
-    assert "integrity alarm" not in before
-    assert "integrity alarm" in Page(await http.get("/")).text
+    assert "Integrity alarm" not in before
+    assert "Integrity alarm" in Page(await http.get("/")).text
     assert code in before
 
 

@@ -77,6 +77,10 @@ class AsyncBundles(abc.ABC):
         """An imported bundle with its comparison, or with that of one trace, counted from 1."""
         return await self._send(bundle_calls.get_imported(bundle, trace=trace))
 
+    async def imported_text(self, bundle: str, form: bundle_calls.BundleForm = "txt") -> str:
+        """The comparison of an imported bundle as text, Markdown or CSV."""
+        return await self._send(bundle_calls.imported_text(bundle, form))
+
     async def delete_bundle(self, bundle: str) -> None:
         """Delete an imported bundle."""
         await self._send(bundle_calls.delete_bundle(bundle))

@@ -74,6 +74,10 @@ class AsyncBatchResults(abc.ABC):
         """What a run's counters came from: ``refault.attribution.Attribution``."""
         return await self._send(profile_calls.get_attribution(run))
 
+    async def attribution_text(self, run: str, form: profile_calls.RunForm = "csv") -> str:
+        """The same as JSON, as CSV, or as the SVG of a chart."""
+        return await self._send(profile_calls.attribution_text(run, form))
+
     async def list_findings(
         self, wanted: Wanted | None = None, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[FindingGroupDocument]:
@@ -140,6 +144,20 @@ class AsyncBatchResults(abc.ABC):
         """
         return await self._send(
             calls.compare_columns(columns, base=base, trace=trace, cursor=cursor, costs=costs)
+        )
+
+    async def compared_text(
+        self,
+        columns: Sequence[str],
+        *,
+        base: int | None = None,
+        form: calls.ComparisonFormat = "txt",
+        trace: str | None = None,
+        costs: str | None = None,
+    ) -> str:
+        """That comparison as text in one of its forms."""
+        return await self._send(
+            calls.compared_text(columns, base=base, form=form, trace=trace, costs=costs)
         )
 
     async def comparison_text(

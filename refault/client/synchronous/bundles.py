@@ -78,6 +78,10 @@ class Bundles(abc.ABC):
         """An imported bundle with its comparison, or with that of one trace, counted from 1."""
         return self._send(bundle_calls.get_imported(bundle, trace=trace))
 
+    def imported_text(self, bundle: str, form: bundle_calls.BundleForm = "txt") -> str:
+        """The comparison of an imported bundle as text, Markdown or CSV."""
+        return self._send(bundle_calls.imported_text(bundle, form))
+
     def delete_bundle(self, bundle: str) -> None:
         """Delete an imported bundle."""
         self._send(bundle_calls.delete_bundle(bundle))
