@@ -8,6 +8,7 @@ from typing import Any
 from refault.compare import layout
 from refault.compare.steps import (
     COSTS_MORE,
+    DO_NOT,
     NAMED_MAX,
     NO_EFFECT,
     TAKE,
@@ -31,7 +32,7 @@ def answer(plan: str, steps: Sequence[Step]) -> str | None:
         others = [step.stage.title for step in broken[1:]]
         more = f" So {'does' if len(others) == 1 else 'do'} {named(others)}." if others else ""
         where = f" It enters with column {first.stage.now.label}." if first.stage.number else ""
-        return f"{first.stage.subject} {first.defect}.{where}{more}"
+        return f"{first.stage.subject} {first.headline}.{where}{more}"
     for word in (COSTS_MORE, TAKE):
         found = [step for step in known if step.merge == word]
         if found:
@@ -63,6 +64,16 @@ def _needed(steps: Sequence[Step]) -> str:
         if idle:
             told.append(f"Nothing changes without {named(idle)}.")
     return " ".join(told)
+
+
+def merging(steps: Sequence[Mapping[str, Any]]) -> str:
+    """Which to merge, in one sentence; ``steps`` as JSON. Empty where no step is known."""
+    told = []
+    for word in (TAKE, NO_EFFECT, COSTS_MORE, DO_NOT):
+        titles = [step["title"] for step in steps if step["merge"] == word]
+        if titles:
+            told.append(f"{word}: {', '.join(titles)}")
+    return f"{'; '.join(told).capitalize()}." if told else ""
 
 
 def steps_text(steps: Sequence[Mapping[str, Any]], width: int) -> list[str]:

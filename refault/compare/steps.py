@@ -52,6 +52,10 @@ class TraceEvidence(NamedTuple):
     evidence: Mapping[str, Evidence]
 
 
+# Where a reason goes on with values, further checks or counts.
+_MORE_TO_SAY = re.compile(r" \(|; ")
+
+
 class StepCell(NamedTuple):
     """A step on one trace. ``kind`` is a verdict's name, or CARRIES; ratios are to before."""
 
@@ -143,9 +147,16 @@ class Step:
     @property
     def defect(self) -> str:
         """What goes wrong with the patch, who carries it on and who ends it."""
-        first = self.breaks[0]
-        does = _DOES[first.judgement.verdict]
-        text = f"{does} on {traces_of(self.breaks)}: {first.reason}"
+        return self._defect(self.breaks[0].reason)
+
+    @property
+    def headline(self) -> str:
+        """The same with the beginning of the reason only: which check fails where."""
+        return self._defect(_MORE_TO_SAY.split(self.breaks[0].reason, maxsplit=1)[0])
+
+    def _defect(self, reason: str) -> str:
+        does = _DOES[self.breaks[0].judgement.verdict]
+        text = f"{does} on {traces_of(self.breaks)}: {reason}"
         if self.carried_by:
             carry = "carries" if len(self.carried_by) == 1 else "carry"
             text += f"; {', '.join(self.carried_by)} {carry} it on"

@@ -10,6 +10,7 @@ from textwrap import shorten
 from typing import Any
 
 from refault.compare import Verdict
+from refault.compare.answers import merging
 from refault.compare.titles import engine_word
 from services.dashboard.formats import counted, with_minus
 from services.dashboard.verdicts import EXITS, SENTENCES, TALLIES, shown
@@ -52,6 +53,7 @@ def conclusion(
         "more": " ".join(
             filter(None, (_tally(known, is_running=is_running), _of_base(base_counts)))
         ),
+        "merging": "" if is_running else merging(document.get("steps") or ()),
         "badge": shown(status.value),
         "cells": counted(verdict["reason_count"], "cell"),
         "exit_code": verdict["exit_code"],

@@ -5,7 +5,7 @@ from textwrap import shorten
 from typing import Any
 
 from refault.client import BatchDocument, Page, TraceDocument
-from services.dashboard.formats import duration
+from services.dashboard.formats import duration, with_minus
 from services.dashboard.verdicts import shown, state_sign
 
 _REASON_MAX = 110
@@ -95,7 +95,7 @@ def _note(batch: BatchDocument) -> str:
         told.append(f"{reason['label']} on {reason['trace_name']}{because}")
         if more:
             told.append(f"{more:,} more {'cell' if more == 1 else 'cells'} like it")
-    return shorten("; ".join(told), _REASON_MAX, placeholder=" …")
+    return with_minus(shorten("; ".join(told), _REASON_MAX, placeholder=" …"))
 
 
 def _pace(batch: BatchDocument) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import tempfile
 from collections import deque
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
@@ -63,6 +65,10 @@ def furnish(client: Client, files=None) -> None:
         for _ in client.watch_batch(batch["code"]):
             pass
         client.wait_for_audits(batch["code"])
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / "bundle.zip"
+        client.save_bundle(batches[0]["code"], bundle)
+        client.import_bundle(bundle.read_bytes())
     for question in asked:
         client.wait_for_question(question["id"])
 

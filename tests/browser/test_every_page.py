@@ -9,8 +9,12 @@ from tests.fixtures.browser import CONTRAST, Watched, log_in, needs_chromium
 
 pytestmark = needs_chromium
 
-# Pages nobody is led to from the home page: part of a page, or for those who are not logged in.
+# Pages nobody is led to by a link: parts of pages, what a form or a mail leads to, and what is for
+# those who are not logged in.
 NOT_LINKED = {
+    "/b/{code}",
+    "/latest",
+    "/timelines",
     "/batches/{batch}/parts",
     "/kernels/{kernel}",
     "/kernels/{kernel}/parts",

@@ -65,6 +65,18 @@ def test_the_culprit_is_named_with_where_it_enters_and_who_carries_it_on(seed_st
     assert "It enters with column 1-3." in answer("series", seed_steps)
 
 
+def test_a_headline_has_the_beginning_of_a_long_reason(seed_steps):
+    third = seed_steps[2]
+    reason = "fails F-U1 at operation 671114 (st vCPU 0 kernel), 3 places: every link; base passes"
+    cells = tuple(cell._replace(reason=reason) for cell in third.cells)
+    step = dataclasses.replace(third, cells=cells, carried_by=(), ended_by=None)
+
+    assert step.headline == (
+        "changes what the guest sees on linux61-boot-1cpu: fails F-U1 at operation 671114"
+    )
+    assert step.defect.endswith("every link; base passes")
+
+
 def test_a_patch_that_only_carries_a_defect_on_is_not_blamed_for_it(seed_steps):
     fourth = seed_steps[3]
     assert fourth.to_dict()["carries"] == ["linux61-boot-1cpu"]
