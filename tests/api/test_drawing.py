@@ -35,7 +35,7 @@ def wide(column_count):
         made["columns"][place] | {"labels": [f"column {at}"]} for at, place in enumerate(places)
     ]
     for row in (*made["semantics"], *made["counters"]):
-        for key in ("values", "changes", "percents"):
+        for key in ("values", "changes", "percents", "notable"):
             if key in row:
                 row[key] = [row[key][place] for place in places]
     return made
@@ -121,7 +121,7 @@ async def test_over_http_a_drawing_too_large_names_the_limit_and_the_remedy(
 ):
     # The package has a function of the module's name.
     monkeypatch.setattr(sys.modules["refault.compare.chart"], "CELLS_MAX", 3)
-    monkeypatch.setattr("services.dashboard.view.CELLS_MAX", 3)
+    monkeypatch.setattr("services.dashboard.trace_section.CELLS_MAX", 3)
     digests = rows.ready_for_seed_series()
     row = (await http.post("/api/v1/patch_sets", json=SERIES)).json()
     body = {"traces": digests, "patch_sets": [row["id"]], "plan": "series"}

@@ -25,6 +25,8 @@ from tests.fixtures.api import PASSWORD, SIMULATOR, bearer, in_process, runs_of
 pytestmark = pytest.mark.anyio
 
 QUERIES_MAX = 20
+# A page asks the API several times, and each time who is asking is looked up.
+PAGE_QUERIES_MAX = 50
 SERIES = "growing"
 
 
@@ -183,6 +185,7 @@ async def test_no_read_needs_more_queries_because_more_is_stored(reader, store):
     for trace_count in (1, 2, 2):
         small = store.add_batch(trace_count, 2)
     await reader.look_at(small)
+    await reader.costs()  # judges the batches: their verdicts are kept
     before = await reader.costs()
 
     for trace_count in range(1, 28):
@@ -191,6 +194,7 @@ async def test_no_read_needs_more_queries_because_more_is_stored(reader, store):
     store.add_people(10)
     store.add_links(large, 10)
     await reader.look_at(large)
+    await reader.costs()
     after = await reader.costs()
 
     assert sum(status == 200 for status, _, _ in after.values()) > 30
@@ -204,7 +208,11 @@ async def test_no_read_needs_more_queries_because_more_is_stored(reader, store):
         if after[name][1] > before[name][1] and not name.endswith("/events")
     }
     assert grown == {}
-    many = {name: count for name, (_, count, _) in after.items() if count > QUERIES_MAX}
+    many = {
+        name: count
+        for name, (_, count, _) in after.items()
+        if count > (PAGE_QUERIES_MAX if name.startswith("page ") else QUERIES_MAX)
+    }
     assert many == {}
 
 

@@ -4,6 +4,7 @@ import hashlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import StringConstraints
 
 from refault.compare import chart, to_csv, to_dict, to_markdown, to_text
 from refault.compare.cost_text import with_models
@@ -33,7 +34,7 @@ from services.api.responses import problems
 router = APIRouter(tags=["comparisons"])
 
 _WithNames = Annotated[
-    list[str],
+    list[Annotated[str, StringConstraints(max_length=60)]],
     Query(
         alias="column",
         min_length=1,
