@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -18,6 +19,8 @@ from services.local import demo, review
 from services.local.first_account import FILE
 from services.local.progress import reporter
 from services.local.stack import Stack, pause
+
+_Told = TypeVar("_Told")
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -103,7 +106,7 @@ def _work(stack: Stack, options: argparse.Namespace) -> None:
         print(f"as a page: {shown.page_url}", flush=True)
         print(f"to log in: {_how_to_log_in(stack)}", file=sys.stderr)
         if not options.no_review:
-            _review(stack, traces)
+            _review(stack, traces, shown.digests)
         if not (options.keep or (sys.stdin.isatty() and sys.stdout.isatty())):
             return
     else:
@@ -115,13 +118,15 @@ def _work(stack: Stack, options: argparse.Namespace) -> None:
         pause()
 
 
-def _review(stack: Stack, traces: Sequence[Path]) -> None:
+def _review(stack: Stack, traces: Sequence[Path], digests: Sequence[str]) -> None:
     with reporter() as report:
         report.step(
             "reviewing the thread of April 2010 on these traces (first compiles the checks)"
         )
         text = review.reviewed(stack, traces)
-    print(f"\n{text}", end="", flush=True)
+        page = _in_background(stack, lambda: demo.decide(stack.url, stack.token, report, digests))
+    print(f"\n{text}", end="")
+    print(f"which to merge, and which other form instead, as a page: {page}", flush=True)
 
 
 def _how_to_log_in(stack: Stack) -> str:
@@ -129,9 +134,9 @@ def _how_to_log_in(stack: Stack) -> str:
     return f"{stack.url}/login as {user}; password and token are in {stack.folder.path(FILE)}"
 
 
-def _in_background(stack: Stack, work: Callable[[], demo.Shown]) -> demo.Shown:
+def _in_background(stack: Stack, work: Callable[[], _Told]) -> _Told:
     """Runs the demo on a thread, so that the main thread can watch the parts and get signals."""
-    answers: list[demo.Shown] = []
+    answers: list[_Told] = []
     errors: list[BaseException] = []
 
     def run() -> None:

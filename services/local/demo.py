@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from refault.catalogue import SEED_SERIES, bases
+from refault.catalogue import SEED_SERIES, bases, patch_set_from_text
 from refault.client import BatchDocument, Client, RunDocument
 from refault.errors import ServiceError
 from services.local.progress import Reporter
@@ -14,6 +14,9 @@ from services.local.progress import Reporter
 TRACES = Path(__file__).resolve().parents[2] / "demo" / "traces"
 SERIES_NAME = "seed series"
 SHARED_DAYS = 7
+# What was proposed instead on the list, or would have been needed, beside the series.
+ALTERNATIVES = ("p2alt", "p3fix", "p4r")
+AUDIT_LEVEL = "flush"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Shown:
     page_url: str
     run_count: int
     found_count: int
+    digests: tuple[str, ...]
 
     @property
     def remark(self) -> str:
@@ -74,7 +78,36 @@ def run(url: str, token: str, report: Reporter, traces: Sequence[Path]) -> Shown
             page_url=url + client.share_batch(batch["code"], lifetime_days=SHARED_DAYS)["path"],
             run_count=progress["total"],
             found_count=progress["cached"],
+            digests=tuple(digests),
         )
+
+
+def decide(url: str, token: str, report: Reporter, digests: Sequence[str]) -> str:
+    """The address of one page that says which patch to merge: audited, the alternatives beside.
+
+    ``digests`` are of traces that the service has.
+
+    Raises:
+        ServiceError: as :func:`run`.
+    """
+    base = bases()[0].id
+    named = {SERIES_NAME: list(SEED_SERIES)} | {
+        name: list(patch_set_from_text(name).patches) for name in ALTERNATIVES
+    }
+    with Client(url, token=token) as client:
+        ids = [
+            client.create_patch_set(name, base=base, patches=patches)["id"]
+            for name, patches in named.items()
+        ]
+        batch = client.submit_batch(digests, ids, plan="series", audit=AUDIT_LEVEL)
+        _watch(client, batch, report)
+
+        def show(done: int, total: int) -> None:
+            report.bar("checking the invariants of every run", done, total)
+
+        client.wait_for_audits(batch["code"], progress=show)
+        report.close_bar()
+        return url + client.share_batch(batch["code"], lifetime_days=SHARED_DAYS)["path"]
 
 
 def _upload(client: Client, path: Path, report: Reporter) -> str:
