@@ -28,7 +28,11 @@ SETTINGS = hypothesis.settings(
 )
 
 # Bodies that are bytes: a good trace, and what is none.
-BINARY = ("application/vnd.refault.trace", "application/offset+octet-stream")
+BINARY = (
+    "application/vnd.refault.trace",
+    "application/offset+octet-stream",
+    "application/zip",
+)
 for media_type in BINARY:
     schemathesis.openapi.media_type(media_type, st.binary() | st.just(trace_bytes()))
 
