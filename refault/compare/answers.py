@@ -67,13 +67,21 @@ def _needed(steps: Sequence[Step]) -> str:
 
 
 def merging(steps: Sequence[Mapping[str, Any]]) -> str:
-    """Which to merge, in one sentence; ``steps`` as JSON. Empty where no step is known."""
+    """Which to merge, a sentence for each patch set; ``steps`` as JSON."""
+    names = list(dict.fromkeys(step["set"] for step in steps))
+    told = {name: _merging([step for step in steps if step["set"] == name]) for name in names}
+    if len(names) == 1:
+        return "".join(told.values()).capitalize()
+    return " ".join(f"{name}: {text}" for name, text in told.items() if text)
+
+
+def _merging(steps: Sequence[Mapping[str, Any]]) -> str:
     told = []
     for word in (TAKE, NO_EFFECT, COSTS_MORE, DO_NOT):
         titles = [step["title"] for step in steps if step["merge"] == word]
         if titles:
             told.append(f"{word}: {', '.join(titles)}")
-    return f"{'; '.join(told).capitalize()}." if told else ""
+    return f"{'; '.join(told)}." if told else ""
 
 
 def steps_text(steps: Sequence[Mapping[str, Any]], width: int) -> list[str]:

@@ -192,6 +192,7 @@ class Step:
         verdict = self.verdict
         return {
             "patch": self.stage.patch,
+            "set": self.stage.now.patch_set.name,
             "number": self.stage.number,
             "title": self.stage.title,
             "label": self.stage.now.label,
