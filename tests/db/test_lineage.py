@@ -65,7 +65,8 @@ def comparison_of(store, batch_id):
         batch = session.merge(store.batch(batch_id), load=True)
         traces = comparisons.traces_of(session, batch_id)
         present = simulators.current(session)
-        [found] = comparisons_of(session, batch, traces, Threshold(), 0, present)
+        chosen = range(len(batch.columns))
+        [found] = comparisons_of(session, batch, traces, Threshold(), chosen, present)
     return found
 
 
