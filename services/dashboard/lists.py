@@ -69,7 +69,6 @@ class ListPages:
             me=me,
             batches=rows_of(found, batch_row),
             form=form_of(wanted, BATCHES, facets, BATCH_SORTS),
-            as_json=wanted.address("/batches.json", **_cursor(wanted)),
             **_around(wanted, found["next_cursor"]),
         )
 
@@ -85,7 +84,6 @@ class ListPages:
             me=me,
             traces=rows_of(found, trace_row),
             form=form_of(wanted, TRACES, facets, TRACE_SORTS),
-            as_json=wanted.address("/traces.json", **_cursor(wanted)),
             **_around(wanted, found["next_cursor"]),
         )
 

@@ -58,7 +58,7 @@ def furnish(client: Client, files=None) -> None:
     ]
     asked = [
         client.ask(Question(Between()), digests[0], "base", "p3"),
-        client.ask(Question(Where(operation=1000, gva=0xFFFFFFFF81158000)), digests[0], "p3"),
+        client.ask(Question(Where(operation=1_302_745, gva=0x7FC8AA720000)), digests[0], "p3"),
         client.ask(Question(Level("flush")), digests[-1], "p3"),
     ]
     for batch in batches:

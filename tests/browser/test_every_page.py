@@ -13,8 +13,10 @@ pytestmark = needs_chromium
 # those who are not logged in.
 NOT_LINKED = {
     "/b/{code}",
+    "/batches.json",
     "/latest",
     "/timelines",
+    "/traces.json",
     "/batches/{batch}/parts",
     "/kernels/{kernel}",
     "/kernels/{kernel}/parts",
