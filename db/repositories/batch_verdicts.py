@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from db.models import Batch, BatchTrace, Question
 from db.models.batches import BATCH_FINAL_STATES
 from db.repositories.pagination import among
+from db.scope import project_of
 
 
 def keep(
@@ -29,6 +30,16 @@ def keep(
         sa.update(Batch)
         .where(Batch.id.in_(free))
         .values(verdict=verdict, verdict_key=key)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def forget_all(session: Session) -> None:
+    """Have every batch of the project judged anew; a filter by verdict finds none until then."""
+    session.execute(
+        sa.update(Batch)
+        .where(Batch.project_id == project_of(session), Batch.verdict_key.is_not(None))
+        .values(verdict=None, verdict_key=None)
         .execution_options(synchronize_session=False)
     )
 

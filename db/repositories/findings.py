@@ -168,7 +168,7 @@ class Filter:
     """Which findings are wanted; None or empty excludes nothing.
 
     ``text`` is part of a kind or of a variant's name. ``is_known``: named exceptions of the real
-    kernel alone, or without them.
+    kernel alone, or without them. ``batch_audits`` are the documents of the batch's audits.
     """
 
     source: str | None = None
@@ -178,6 +178,7 @@ class Filter:
     batch_id: uuid.UUID | None = None
     text: str | None = None
     is_known: bool | None = None
+    batch_audits: tuple[str, ...] = ()
 
 
 class Group(NamedTuple):
@@ -358,13 +359,15 @@ def _filtered(query: sa.Select[*tuple[Any, ...]], wanted: Filter) -> sa.Select[*
     if wanted.is_known is not None:
         query = query.where(FiledFinding.exception.is_not(None) == wanted.is_known)
     if wanted.batch_id is not None:
-        cells = (
-            sa.select(Trace.digest, Run.variant_digest)
-            .join(Trace, Trace.id == Run.trace_id)
-            .where(Run.batch_id == wanted.batch_id)
+        # Its own results and audits: of another engine's version or level are those of others.
+        of_batch = sa.select(Run.result_id).where(
+            Run.batch_id == wanted.batch_id, Run.result_id.is_not(None)
         )
         query = query.where(
-            sa.tuple_(FiledFinding.trace_digest, FiledFinding.variant_digest).in_(cells)
+            sa.or_(
+                FiledFinding.result_id.in_(of_batch),
+                among(FiledFinding.document_digest, wanted.batch_audits),
+            )
         )
     if wanted.text:
         named = sa.select(Variant.digest).where(

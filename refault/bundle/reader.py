@@ -46,6 +46,7 @@ class Bundle:
         _check_end(stream)
         try:
             archive = zipfile.ZipFile(stream)
+        # NotImplementedError is what zipfile says of a zip that needs what it does not have.
         except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
             raise BundleError(f"not a zip file: {error}") from error
         return cls(archive, _checked(archive.infolist()))

@@ -168,6 +168,8 @@ async def batch_of(http, rows, digest=None):
 def test_the_rows_that_look_at_makers_are_those_tested_below():
     assert {call for call, (_, _, of_others) in TABLE.items() if of_others} == {
         ("DELETE", "/api/v1/traces/{trace}"),
+        # tests/api/test_imported_bundles.py
+        ("DELETE", "/api/v1/bundles/{bundle}"),
         # tests/api/test_notes.py
         ("DELETE", "/api/v1/notes/{note}"),
         ("PATCH", "/api/v1/notes/{note}"),

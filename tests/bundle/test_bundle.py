@@ -1,7 +1,6 @@
 import hashlib
 import io
 import json
-import shutil
 import subprocess
 import zipfile
 
@@ -101,14 +100,11 @@ def test_equal_comparisons_make_equal_bytes():
 
 
 def test_sha256sum_itself_finds_every_file(tmp_path):
-    program = shutil.which("sha256sum")
-    if program is None:
-        pytest.skip("this machine has no sha256sum")
     with zipfile.ZipFile(io.BytesIO(made())) as archive:
         archive.extractall(tmp_path)
 
     done = subprocess.run(
-        [program, "--strict", "-c", "SHA256SUMS"],
+        ["sha256sum", "--strict", "-c", "SHA256SUMS"],
         cwd=tmp_path / "refault-b-7k3f",
         capture_output=True,
         text=True,

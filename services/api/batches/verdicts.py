@@ -8,6 +8,7 @@ rest is judged by housekeeping, and has none until then.
 from __future__ import annotations
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -21,8 +22,11 @@ from db.models import Batch
 from db.repositories import batch_verdicts, comparisons, results
 from db.session import transaction
 from refault.compare import Threshold
+from refault.errors import ResultError
 from services.api.comparisons.judging import judged, threshold_of
 from services.api.deps import Resources
+
+_log = logging.getLogger(__name__)
 
 CELLS_AT_ONCE = 2_000
 """A list judges no more than this: some tens of milliseconds."""
@@ -83,7 +87,12 @@ def _judge(session: Session, row: Batch, threshold: Threshold) -> dict[str, Any]
     if not row.columns:
         return None
     traces = comparisons.traces_of(session, row.id)
-    verdict = judged(session, row, traces, threshold).overall.to_dict()
+    try:
+        verdict = judged(session, row, traces, threshold).overall.to_dict()
+    except ResultError as error:
+        # Its own page fails loudly; the lists it stands in, and the batches after it, do not.
+        _log.warning("batch %s cannot be judged: %s", row.code, error)
+        return None
     return verdict | {"reasons": verdict["reasons"][:1]}
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from db.repositories import bundles
 from services.api.bundles import service
 from services.api.bundles.schemas import BundleDetail, BundleSummary
-from services.api.deps import WithPage, WithResources
+from services.api.deps import WithCaller, WithPage, WithResources
 from services.api.responses import problems
 from services.api.schemas import Page
 
@@ -92,8 +92,10 @@ def get_bundle_as(
     return Response(service.body_of(resources, bundle, form), media_type=_MEDIA_TYPES[form])
 
 
-@router.delete("/bundles/{bundle}", status_code=204, responses=problems(404, 422))
-def delete_bundle(resources: WithResources, bundle: uuid.UUID) -> None:
-    """Delete an imported bundle."""
+@router.delete("/bundles/{bundle}", status_code=204, responses=problems(403, 404, 422))
+def delete_bundle(resources: WithResources, caller: WithCaller, bundle: uuid.UUID) -> None:
+    """Delete an imported bundle of one's own; a maintainer any."""
     with resources.transaction() as session:
-        bundles.delete(session, bundles.get(session, bundle))
+        row = bundles.get(session, bundle)
+        caller.check_own(row, "the bundle")
+        bundles.delete(session, row)

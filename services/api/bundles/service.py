@@ -33,6 +33,7 @@ UNPACKED_BYTES_MAX = 128 << 20
 PAGE_CELLS = 80
 
 _slot = threading.BoundedSemaphore(1)
+_waiting = threading.BoundedSemaphore(4)
 
 
 async def bounded(chunks: AsyncIterator[bytes]) -> bytes:
@@ -88,10 +89,12 @@ def detail_of(resources: Resources, row_id: uuid.UUID, trace: int | None) -> Bun
     with resources.transaction() as session:
         row = bundles.get(session, row_id, with_body=True)
         [summary] = summaries_of(session, [row])
-        manifest = _opened(row.body).manifest()
-        own = bundles.own_results(session, manifest.digests)
+        data = row.body
     with _checking():
+        manifest = _opened(data).manifest()
         found = list(_comparisons(manifest))
+    with resources.transaction() as session:
+        own = bundles.own_results(session, manifest.digests)
     if trace is not None and not 1 <= trace <= len(found):
         raise NotFound(f"bundle {row.code} has no trace {trace}; it has {len(found)}")
     head = manifest.head
@@ -113,8 +116,8 @@ def body_of(resources: Resources, row_id: uuid.UUID, form: str) -> bytes:
         data = bundles.get(session, row_id, with_body=True).body
     if form == "zip":
         return data
-    manifest = _opened(data).manifest()
     with _checking():
+        manifest = _opened(data).manifest()
         found = list(_comparisons(manifest))
     head = manifest.head
     if form == "csv":
@@ -169,13 +172,19 @@ def _opened(data: bytes) -> Bundle:
 
 @contextmanager
 def _checking() -> Iterator[None]:
-    # A page of a large one takes a second: they wait, and few of them.
-    if not _slot.acquire(timeout=10):
-        raise Busy("another bundle is being read: ask again in a few seconds")
+    # A page of a large one takes a second: a few may wait for it, each in a thread of all requests.
+    busy = "other bundles are being read: ask again in a few seconds"
+    if not _waiting.acquire(blocking=False):
+        raise Busy(busy)
     try:
-        yield
+        if not _slot.acquire(timeout=10):
+            raise Busy(busy)
+        try:
+            yield
+        finally:
+            _slot.release()
     finally:
-        _slot.release()
+        _waiting.release()
 
 
 def _summary(row: ImportedBundle, made_by: str | None) -> BundleSummary:

@@ -105,15 +105,20 @@ def compare_columns_as(
     base: WithBase = 0,
     trace: WithTrace = None,
     theme: Annotated[Theme, Query(description="Colours of the chart")] = "light",
+    limit: WithLimit = LIMIT_MAX,
+    cursor: WithCursor = None,
+    costs: WithCosts = None,
     columns: WithColumns = None,
 ) -> Response:
-    """Compare columns of any batches as .json .txt .md .csv or .svg."""
+    """Compare columns of any batches as .json .txt .md .csv or .svg; only JSON has pages."""
     if form not in set(Form) - {Form.ZIP}:
         raise NotFound(f"no format .{form} of a comparison: expected json, txt, md, csv or svg")
     if form == Form.JSON:
-        return compare_columns(request, resources, names, base, trace, columns=columns)
+        return compare_columns(
+            request, resources, names, base, trace, limit, cursor, costs, columns
+        )
     part = Part(trace, columns=_chosen(columns))
-    found = across.across(resources, names, base, part, is_paged=False)
+    found = across.across(resources, names, base, part, weights_of(costs), is_paged=False)
     if form == Form.SVG:
         spec = chart([to_dict(comparison) for comparison in found.comparisons], theme=theme)
         body = resources.drawings.svg_of(spec, resources.project_id)

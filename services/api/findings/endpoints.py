@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from db.repositories import batches, findings
+from db.repositories import audits, batches, comparisons, findings
 from db.repositories.findings import Filter
 from db.repositories.pagination import PAGE_SIZE, PAGE_SIZE_MAX
 from services.api.deps import WithPage, WithResources
@@ -35,11 +35,12 @@ def _filter(
         Query(description="Named defects of the real kernel: only those, or without them"),
     ] = None,
 ) -> Filter:
-    batch_id = None
-    if batch is not None:
-        with resources.transaction() as session:
-            batch_id = batches.get(session, batch).id
-    return Filter(source, kind, variant, trace, batch_id, q, known)
+    if batch is None:
+        return Filter(source, kind, variant, trace, None, q, known)
+    with resources.transaction() as session:
+        row = batches.get(session, batch)
+        documents = audits.digests_of(row, comparisons.traces_of(session, row.id))
+        return Filter(source, kind, variant, trace, row.id, q, known, tuple(documents.values()))
 
 
 WithFilter = Annotated[Filter, Depends(_filter)]

@@ -75,8 +75,9 @@ def uses_of(session: Session, batches: Sequence[Batch], is_wanted: Wanted) -> li
         columns = _columns(session, batch, is_wanted)
         # An ablation without the patch in every column left is no use of it.
         if columns:
-            left -= batch.run_count
-            use = _use(session, batch, columns, is_judged=left >= 0)
+            is_judged = batch.run_count <= left
+            left -= batch.run_count if is_judged else 0
+            use = _use(session, batch, columns, is_judged=is_judged)
             use.is_stale = simulators.is_stale(batch.simulators, present)
             found.append(use)
     return found

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
-from db.repositories import thresholds
+from db.repositories import batch_verdicts, thresholds
 from refault.compare import COSTS, Threshold
 from refault.errors import InvalidRequest
 from services.api.deps import WithResources
@@ -33,6 +33,8 @@ def put_thresholds(resources: WithResources, body: ThresholdsBody) -> Thresholds
             session,
             {name: (limit.permille, limit.absolute) for name, limit in body.limits.items()},
         )
+        # By the old limits they would still be found by their verdicts.
+        batch_verdicts.forget_all(session)
         return _document(session)
 
 
