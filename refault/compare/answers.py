@@ -71,7 +71,9 @@ def merging(steps: Sequence[Mapping[str, Any]]) -> str:
     names = list(dict.fromkeys(step["set"] for step in steps))
     told = {name: _merging([step for step in steps if step["set"] == name]) for name in names}
     if len(names) == 1:
-        return "".join(told.values()).capitalize()
+        [text] = told.values()
+        # No more than the first letter: names keep theirs.
+        return text[:1].upper() + text[1:]
     return " ".join(f"{name}: {text}" for name, text in told.items() if text)
 
 

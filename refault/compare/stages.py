@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 
 class PlanSet(NamedTuple):
-    """A patch set of the batch."""
+    """A patch set of the batch; ``parameters`` are canonical JSON.
+
+    Names are not unique, and sets may differ in nothing but their parameters: ``id`` is theirs
+    alone.
+    """
 
     name: str
     base: str
-    patches: Sequence[str]
+    patches: tuple[str, ...]
+    parameters: str = "{}"
+    id: str = ""
+
+    @classmethod
+    def of(
+        cls, name: str, base: str, patches: Iterable[str], parameters: Mapping[str, Any], key: str
+    ) -> Self:
+        """The set of that ``key``."""
+        return cls(name, base, tuple(patches), json.dumps(parameters, sort_keys=True), key)
 
 
 class PlanColumn(NamedTuple):
@@ -62,31 +76,30 @@ def stages_of(plan: str, columns: Sequence[PlanColumn]) -> list[Stage]:
 def _of_series(columns: Sequence[PlanColumn]) -> list[Stage]:
     stages = []
     # A base that several series share stands once, under the first of them.
-    at: dict[tuple[PlanSet | str, int], PlanColumn] = {}
+    bases: dict[tuple[str, str], PlanColumn] = {}
+    at: dict[tuple[PlanSet, int], PlanColumn] = {}
     for column in columns:
         own = column.patch_set
         length = len(own.patches) if column.prefix_length is None else column.prefix_length
         if length == 0:
-            at[own.base, 0] = column
-        at[_key(own), length] = column
-        before = at.get((_key(own), length - 1)) or at.get((own.base, length - 1))
+            bases[own.base, own.parameters] = column
+        at[own, length] = column
+        before = at.get((own, length - 1))
+        if before is None and length == 1:
+            before = bases.get((own.base, own.parameters))
         if length and before is not None:
             stages.append(Stage(own.patches[length - 1], length, column, before))
     return stages
 
 
-def _key(own: PlanSet) -> str:
-    return f"{own.name} {own.base} {'+'.join(own.patches)}"
-
-
 def _of_ablation(columns: Sequence[PlanColumn]) -> list[Stage]:
     stages = []
-    whole: dict[str, PlanColumn] = {}
+    whole: dict[PlanSet, PlanColumn] = {}
     for column in columns:
-        now = whole.setdefault(_key(column.patch_set), column)
+        now = whole.setdefault(column.patch_set, column)
         patch = column.label.rpartition("without ")[2]
         if column is not now and patch in column.patch_set.patches:
-            number = list(column.patch_set.patches).index(patch) + 1
+            number = column.patch_set.patches.index(patch) + 1
             stages.append(Stage(patch, number, now, column, is_removal=True))
     return stages
 
@@ -99,6 +112,7 @@ def _of_siblings(columns: Sequence[PlanColumn]) -> list[Stage]:
         Stage(column.label, None, column, first)
         for column in others
         if column.patch_set.base == first.patch_set.base
+        and column.patch_set.parameters == first.patch_set.parameters
         and held < set(column.patch_set.patches)
         and column.variant_digest != first.variant_digest
     ]

@@ -71,18 +71,6 @@ class StepCell(NamedTuple):
         """Whether something goes wrong here that did not before."""
         return self.judgement.verdict.is_alarming and self.kind != CARRIES
 
-    def to_dict(self) -> dict[str, Any]:
-        """The cell as JSON."""
-        verdict, _, balance = self.judgement
-        return {
-            "name": self.trace.name,
-            "digest": self.trace.digest,
-            "kind": self.kind,
-            "verdict": verdict.value,
-            "reason": self.reason,
-            "balance": balance.to_dict() if balance else None,
-        }
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
@@ -188,7 +176,7 @@ class Step:
         return "changes no cost notably"
 
     def to_dict(self) -> dict[str, Any]:
-        """The step as JSON."""
+        """The step as JSON, over all traces; each trace's own verdicts are in its comparison."""
         verdict = self.verdict
         return {
             "patch": self.stage.patch,
@@ -215,7 +203,6 @@ class Step:
             "ended_by": self.ended_by,
             "mends": list(self.mends),
             "costs": self._costs(),
-            "traces": [cell.to_dict() for cell in self.cells],
         }
 
     def _costs(self) -> list[dict[str, Any]]:
@@ -322,7 +309,8 @@ def _cell(
         exits = _ratio(now.facts.counter(_HEADLINE), before.facts.counter(_HEADLINE))
         cycles = _ratio(judgement.balance.now, judgement.balance.before)
     # What judges call the base is the column without the patch.
-    reason = _BASE.sub(stage.before.label, judgement.reason)
+    # A label is no template: it may have a backslash.
+    reason = _BASE.sub(lambda _: stage.before.label, judgement.reason)
     return StepCell(trace, judgement, reason, kind, exits, cycles)
 
 

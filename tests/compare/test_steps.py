@@ -6,7 +6,7 @@ import pytest
 
 from refault.catalogue import SEED_SERIES
 from refault.compare import Evidence, Threshold, Verdict, overall_of
-from refault.compare.answers import answer
+from refault.compare.answers import answer, merging
 from refault.compare.stages import PlanColumn, PlanSet, stages_of
 from refault.compare.steps import TraceEvidence, of_ablation, steps_of
 from refault.facts import facts_of
@@ -189,8 +189,73 @@ def test_two_series_share_one_base():
 def test_steps_are_json(seed_steps):
     document = dataclasses.replace(seed_steps[2]).to_dict()
     assert document["label"] == "1-3"
-    assert document["traces"][1]["kind"] == "guest-visible-change"
+    assert seed_steps[2].cells[1].kind == "guest-visible-change"
     assert BOOT["base"]["exits"] == 96185
+
+
+def test_a_step_as_json_does_not_grow_with_the_unremarkable_traces_of_a_batch(seed_steps):
+    first = seed_steps[0]
+    longer = dataclasses.replace(first, cells=first.cells * 500)
+
+    assert len(str(longer.to_dict())) < len(str(first.to_dict())) + 100
+
+
+@pytest.mark.parametrize("name", [r"kvm\x", r"\1", r"\g<9>"])
+def test_a_name_is_no_template_of_the_reason_it_stands_in(name):
+    labels = ("pair", f"{name} without fix")
+    columns = [PlanColumn(each, each, PAIR, None) for each in labels]
+
+    [step] = judged("ablation", columns, [{}, WRONG])
+
+    assert f"where {name} without fix is wrong" in step.sentence
+
+
+def test_what_to_merge_keeps_the_letters_of_names():
+    one = {"set": "s", "title": "patch 1 (KVM-TDP)", "merge": "take"}
+
+    assert merging([one]) == "Take: patch 1 (KVM-TDP)."
+    assert merging([one | {"merge": "other"}]) == ""
+
+
+LIMITED = PAIR._replace(parameters='{"page_limit": 64}', id="2")
+
+
+def test_series_that_differ_in_a_parameter_alone_have_each_their_own_base():
+    sets = [PAIR, LIMITED]
+    columns = [
+        PlanColumn(f"{each.id}:{length}", f"{each.id}:{length}", each, length)
+        for length in range(3)
+        for each in sets
+    ]
+    assert [(stage.before.label, stage.now.label) for stage in stages_of("series", columns)] == [
+        (":0", ":1"),
+        ("2:0", "2:1"),
+        (":1", ":2"),
+        ("2:1", "2:2"),
+    ]
+
+
+def test_a_series_with_another_parameter_has_no_step_against_a_base_without_it():
+    columns = [PlanColumn("base", "base", PAIR, 0), PlanColumn("1", "1", LIMITED, 1)]
+    assert stages_of("series", columns) == []
+
+
+def test_ablations_that_differ_in_a_parameter_alone_have_each_their_own_whole():
+    columns = [
+        PlanColumn(f"{each.id}{label}", f"{each.id}{label}", each, None)
+        for each in (PAIR, LIMITED)
+        for label in ("pair", " without fix")
+    ]
+    assert [(stage.before.label, stage.now.label) for stage in stages_of("ablation", columns)] == [
+        (" without fix", "pair"),
+        ("2 without fix", "2pair"),
+    ]
+
+
+def test_a_sibling_with_another_parameter_is_no_step_of_a_patch():
+    sets = [PlanSet("base", "b", ()), PlanSet("one", "b", ("p",), '{"page_limit": 64}', "2")]
+    columns = [PlanColumn(each.name, each.name, each, None) for each in sets]
+    assert stages_of("each", columns) == []
 
 
 # --- what an ablation is judged by ----------------------------------------------------------
