@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from refault.attribution import VIEWS, Attribution, Part
 from refault.compare.chart import SCHEMA
+from refault.compare.layout import csv_cell
 from refault.compare.timelines import DEFAULT_COUNTERS
 from refault.errors import ComparisonError, InvalidParameter
 from refault.printable import printable
@@ -117,13 +118,8 @@ def csv_of(attribution: Attribution) -> str:
     for view, parts in attribution.views.items():
         for part in parts:
             for counter, count in part.counters.items():
-                writer.writerow([view, _cell(part.name), counter, count])
+                writer.writerow([view, csv_cell(part.name), counter, count])
     return out.getvalue()
-
-
-def _cell(text: str) -> str:
-    """A name of a trace, which must not become a formula of a spreadsheet."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def _heads(parts: Sequence[Part]) -> list[str]:

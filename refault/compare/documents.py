@@ -12,7 +12,7 @@ from typing import Any
 from refault.compare import titles
 from refault.compare.audit_section import audit_dict, audit_items
 from refault.compare.comparison import ComparedColumn, Comparison
-from refault.compare.layout import clean
+from refault.compare.layout import clean, csv_cell
 from refault.compare.percent import change_text
 from refault.compare.rows import Row
 from refault.compare.summary import costs_summary, engines_of, findings_of, notes_of, semantics_note
@@ -43,8 +43,6 @@ CSV_COLUMNS = (
 #: One more, only where the columns have several engines.
 CSV_ENGINE = "engine"
 
-#: A spreadsheet takes a cell that begins so for a formula.
-_FORMULA_SIGNS = "=+-@\t\r"
 #: Rows of the semantics that say how much was checked, not what was wrong.
 _COUNTED = frozenset({"accesses", "witnessed"})
 _MARKDOWN_SIGNS = "\\`*_{}[]<>#|~"
@@ -170,11 +168,11 @@ def _csv_row(
     comparison: Comparison, column: ComparedColumn, kind: str, row: Row, place: int
 ) -> list[str | int | None]:
     return [
-        _cell(comparison.trace.name),
+        csv_cell(comparison.trace.name),
         comparison.trace.digest,
         column.result.simulator_digest if column.result else None,
-        _cell(column.label),
-        _cell(column.variant_names[0]),
+        csv_cell(column.label),
+        csv_cell(column.variant_names[0]),
         column.variant_digest,
         column.golden_name,
         column.verdict.value,
@@ -186,12 +184,6 @@ def _csv_row(
         row.percents[place],
         str(comparison.is_stale).lower(),
     ]
-
-
-def _cell(text: str) -> str:
-    """User text, escaped so that no spreadsheet takes it for a formula."""
-    shown = clean(text)
-    return f"'{shown}" if shown[:1] and shown[0] in _FORMULA_SIGNS else shown
 
 
 # --- Markdown --------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 #: Narrower than this, a table's label and one number no longer fit.
 WIDTH_MIN = 48
+#: A spreadsheet takes a cell that begins so for a formula.
+_FORMULA_SIGNS = ("=", "+", "-", "@")
 
 
 def printable(text: str) -> str:
@@ -27,6 +29,12 @@ def printable(text: str) -> str:
 def clean(text: str) -> str:
     """The text on one printable line, its words one blank apart."""
     return printable(" ".join(unicodedata.normalize("NFC", text).split()))
+
+
+def csv_cell(text: str) -> str:
+    """User text for a table of a spreadsheet, on one line and never taken for a formula."""
+    shown = clean(text)
+    return f"'{shown}" if shown.startswith(_FORMULA_SIGNS) else shown
 
 
 def display_width(text: str) -> int:

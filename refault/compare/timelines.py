@@ -22,6 +22,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
+from refault.compare.layout import csv_cell
 from refault.errors import ComparisonError, InvalidParameter
 from refault.results import GAUGES
 from refault.timeline import Mark, Timeline
@@ -125,7 +126,7 @@ def csv_of(found: Beside) -> str:
     """The table as CSV: a line a slice, a column a counter and run."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow([found.unit, *(_column(*each) for each in _columns(found))])
+    writer.writerow([found.unit, *(csv_cell(f"{name} {label}") for name, label in _columns(found))])
     for place, end in enumerate(found.ends):
         row = [
             found.values[name][line][place]
@@ -138,11 +139,6 @@ def csv_of(found: Beside) -> str:
 
 def _columns(found: Beside) -> list[tuple[str, str]]:
     return [(name, label) for name in found.counters for label in found.labels]
-
-
-def _column(name: str, label: str) -> str:
-    # A label begins with a word of the catalogue or of a kernel; none may become a formula.
-    return f"{name} {label}"
 
 
 def _check(lines: Sequence[Line], view: str, slices: int) -> None:

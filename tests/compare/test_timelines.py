@@ -56,6 +56,11 @@ def test_csv_has_a_line_a_slice_and_an_empty_cell_for_no_number():
     ]  # fmt: skip
 
 
+def test_csv_heads_have_no_character_that_moves_a_terminals_cursor():
+    found = beside([Line("p3\x1b[2J\u202e", A)], slices=5, counters=["vm_exits"])
+    assert csv_of(found).splitlines()[0] == "events,vm_exits p3?[2J?"
+
+
 @pytest.mark.parametrize(
     ("lines", "given", "says"),
     [
@@ -112,6 +117,8 @@ def test_a_chart_of_an_attribution_keeps_what_has_no_room_as_one_row():
 def test_names_of_a_trace_are_no_formulas_and_wrong_views_are_refused():
     found = make_run_attribution({"=HYPERLINK(1)": {"exits": 1}})
     assert "'=HYPERLINK(1)" in attribution_csv(found)
+    found = make_run_attribution({"a\x1b[2J\u202eb": {"exits": 1}})
+    assert "cause,a?[2J?b,exits,1" in attribution_csv(found)
     with pytest.raises(InvalidParameter, match="choose one of cause"):
         attribution_chart(found, "colour")
     with pytest.raises(InvalidParameter, match="there are exits"):
