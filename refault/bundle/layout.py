@@ -57,6 +57,9 @@ FILE_BYTES_MAX = 64 << 20
 #: All unpacked files, but for captures.
 TOTAL_BYTES_MAX = 512 << 20
 
+#: What pages and verdicts are made of beside the packages bundle and compare.
+_MAKERS = ("facts", "results", "audits", "printable", "lineage")
+
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 NAME = re.compile(rf"refault-{_PART}/({_PART}(?:/{_PART})?)")
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -78,7 +81,7 @@ def maker() -> str:
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
     files = [*root.glob("bundle/*.py"), *root.glob("compare/*.py")]
-    for path in [*sorted(files), root / "facts.py", root / "results.py", root / "audits.py"]:
+    for path in [*sorted(files), *(root / f"{name}.py" for name in _MAKERS)]:
         digest.update(path.read_bytes())
     try:
         release = version("refault")
