@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgpack
@@ -37,8 +37,10 @@ class Progress(NamedTuple):
     failed: int
 
 
-def digests_of(batch: Batch, traces: Iterable[TraceName]) -> dict[Cell, str]:
-    """The document of each cell of the batch; none if it is not audited."""
+def digests_of(
+    batch: Batch, traces: Iterable[TraceName], variants: Collection[str] | None = None
+) -> dict[Cell, str]:
+    """The document of each cell of the batch, or of some variants; none if it is not audited."""
     level = batch.audit_level
     if level is None:
         return {}
@@ -48,17 +50,21 @@ def digests_of(batch: Batch, traces: Iterable[TraceName]) -> dict[Cell, str]:
         (trace.id, variant): DocumentKey(KIND, level, trace.digest, variant, versions[name]).digest
         for trace in traces
         for variant, name in engines.items()
+        if variants is None or variant in variants
     }
 
 
 def reports(
-    session: Session, batch: Batch, traces: Sequence[TraceName]
+    session: Session,
+    batch: Batch,
+    traces: Sequence[TraceName],
+    variants: Collection[str] | None = None,
 ) -> Mapping[Cell, AuditReport]:
-    """The audits that the project has got, by cell.
+    """The audits that the project has got, by cell; of some variants where these are given.
 
     Through its own questions: that another project has the document must not show.
     """
-    digests = digests_of(batch, traces)
+    digests = digests_of(batch, traces, variants)
     if not digests:
         return {}
     query = (
@@ -74,7 +80,7 @@ def question_of(
     session: Session, batch: Batch, trace: TraceName, variant_digest: str
 ) -> Question | None:
     """The question that asks for the audit of one cell; None where there is none."""
-    digest = digests_of(batch, [trace]).get((trace.id, variant_digest))
+    digest = digests_of(batch, [trace], [variant_digest]).get((trace.id, variant_digest))
     if digest is None:
         return None
     query = sa.select(Question).where(Question.document_digest == digest)

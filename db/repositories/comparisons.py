@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.models import BatchTrace, Result, Run, Trace
+from db.repositories.pagination import among
 from refault.errors import InvalidRequest
 from refault.facts import Facts, facts_of
 from refault.results import RunResult
@@ -88,10 +89,10 @@ def page_of(
 def cells(
     session: Session,
     batch_id: uuid.UUID,
-    trace_id: uuid.UUID | None = None,
+    trace_ids: Collection[uuid.UUID] | None = None,
     variants: Collection[str] | None = None,
 ) -> Cells:
-    """The cells of a batch, or of one trace or some variants of it, with facts.
+    """The cells of a batch, or of some traces or variants of it, with facts.
 
     Bodies are read only for cells without facts.
     """
@@ -105,8 +106,8 @@ def cells(
         Result.facts,
         Result.integrity_alarm,
     ).where(Run.batch_id == batch_id)
-    if trace_id is not None:
-        query = query.where(Run.trace_id == trace_id)
+    if trace_ids is not None:
+        query = query.where(among(Run.trace_id, list(trace_ids)))
     if variants is not None:
         query = query.where(Run.variant_digest.in_(variants))
     found: dict[str, dict[str, Cell]] = {}
@@ -118,17 +119,23 @@ def cells(
         if facts is None and result is not None:
             without[uuid.UUID(result)] = trace, variant
         found.setdefault(trace, {})[variant] = Cell(facts, state, error, alarm)
-    for row in _bodies(session, without):
-        trace, variant = without[row.id]
-        facts = facts_of(RunResult.from_dict(row.body))
-        found[trace][variant] = found[trace][variant]._replace(facts=facts)
+    if without:
+        # Closed also where a body is damaged.
+        with _bodies(session, without) as bodies:
+            for row in bodies:
+                trace, variant = without[row.id]
+                facts = facts_of(RunResult.from_dict(row.body))
+                found[trace][variant] = found[trace][variant]._replace(facts=facts)
     return {uuid.UUID(trace): cells_of_trace for trace, cells_of_trace in found.items()}
 
 
 def full_cells(
-    session: Session, batch_id: uuid.UUID, trace_ids: Collection[uuid.UUID]
+    session: Session,
+    batch_id: uuid.UUID,
+    trace_ids: Collection[uuid.UUID],
+    variants: Collection[str],
 ) -> FullCells:
-    """The cells of some of the batch's traces with their whole results."""
+    """The cells of some of the batch's traces and variants with their whole results."""
     query = (
         sa.select(
             Run.trace_id,
@@ -140,7 +147,11 @@ def full_cells(
             Result.integrity_alarm,
         )
         .outerjoin(Result, Result.id == Run.result_id)
-        .where(Run.batch_id == batch_id, Run.trace_id.in_(trace_ids))
+        .where(
+            Run.batch_id == batch_id,
+            Run.trace_id.in_(trace_ids),
+            Run.variant_digest.in_(variants),
+        )
     )
     found: FullCells = {}
     for row in session.execute(query):
@@ -154,10 +165,8 @@ def full_cells(
     return found
 
 
-def _bodies(session: Session, result_ids: Collection[uuid.UUID]) -> Iterable[sa.Row[Any]]:
+def _bodies(session: Session, result_ids: Collection[uuid.UUID]) -> sa.Result[Any]:
     """Bodies of results that have no facts yet, a few at a time."""
-    if not result_ids:
-        return ()
     query = sa.select(Result.id, Result.body).where(
         Result.id.in_(result_ids), Result.outcome == "complete"
     )

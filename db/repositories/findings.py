@@ -305,7 +305,12 @@ def places(session: Session, rows: Collection[FiledFinding]) -> dict[uuid.UUID, 
     for row in rows:
         if row.result_id is not None:
             of_results.setdefault(row.result_id, []).append(row.id)
-    results = sa.select(Run.result_id, Run.id, Run.batch_id).order_by(Run.id)
+    # The newest alone: a result may be that of a thousand runs.
+    results = (
+        sa.select(Run.result_id, Run.id, Run.batch_id)
+        .distinct(Run.result_id)
+        .order_by(Run.result_id, Run.id.desc())
+    )
     for run in session.execute(results.where(among(Run.result_id, list(of_results)))):
         for row_id in of_results[run.result_id]:
             found[row_id] = Where(run.id, run.batch_id)
@@ -317,7 +322,8 @@ def places(session: Session, rows: Collection[FiledFinding]) -> dict[uuid.UUID, 
         sa.select(Trace.digest, Run.variant_digest, Run.id, Run.batch_id)
         .join(Trace, Trace.id == Run.trace_id)
         .where(sa.tuple_(Trace.digest, Run.variant_digest).in_(list(cells)))
-        .order_by(Run.id)
+        .distinct(Trace.digest, Run.variant_digest)
+        .order_by(Trace.digest, Run.variant_digest, Run.id.desc())
     )
     for digest, variant_digest, run_id, batch_id in session.execute(audited) if cells else ():
         for row_id in cells[digest, variant_digest]:

@@ -1,10 +1,13 @@
 """Findings over a corpus: filed with their results, grouped, filtered, paged; nobody else's."""
 
+import uuid
+
 import pytest
 import sqlalchemy as sa
 
-from db.models import Document, FiledFinding, Result
+from db.models import Document, FiledFinding, Result, Run
 from db.repositories import findings
+from refault.catalogue import SEED_SERIES
 from refault.client import AsyncClient
 from tests.api.test_batch_audits import answer_all, wanted  # noqa: F401 - a fixture
 from tests.api.test_batch_life import seed_batch
@@ -129,3 +132,17 @@ async def test_another_project_sees_nothing(site, rows, http, batch):
             hidden = await client.get(place, params={"batch": batch["code"]})
             assert hidden.status_code == 404
         assert "No findings" in (await client.get("/findings")).text
+
+
+async def test_a_batch_shows_no_finding_of_a_result_that_is_not_its_own(http, rows, batch):
+    """Of another version of the engine, on the same trace under the same variant."""
+    body = {"name": "to the third", "patches": list(SEED_SERIES[:3])}
+    patch_set = (await http.post("/api/v1/patch_sets", json=body)).json()["id"]
+    asked = {"traces": [trace["digest"] for trace in batch["traces"]], "patch_sets": [patch_set]}
+    other = (await http.post("/api/v1/batches", json=asked)).json()
+    with transaction(rows.engine) as session:
+        own = Run.batch_id == uuid.UUID(batch["id"])
+        session.execute(sa.update(Run).where(own).values(result_id=None, state="failed"))
+
+    assert await listed(http, batch=other["code"])
+    assert await listed(http, batch=batch["code"]) == []

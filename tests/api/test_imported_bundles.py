@@ -109,6 +109,14 @@ async def test_more_than_is_imported_is_refused(http, monkeypatch):
     assert "it has 14 cells" in cells.json()["detail"]
 
 
+async def test_only_its_maker_and_maintainers_delete_it(http, rows, site):
+    found = (await imported(http)).json()
+    token = rows.mint_token(scopes=("read", "submit"))
+    async with in_process(site, token) as other:
+        assert (await other.delete(f"{PATH}/{found['id']}")).status_code == 403
+    assert (await http.get(f"{PATH}/{found['id']}")).status_code == 200
+
+
 async def test_a_project_sees_its_own_only_and_deletes_it(http, site, rows):
     found = (await imported(http)).json()
     other = rows.mint_token(project=rows.add_project("other"))

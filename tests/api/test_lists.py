@@ -83,6 +83,9 @@ async def test_other_thresholds_and_alarms_are_judged_anew(http, rows, ended):
     with transaction(rows.engine) as session:
         first = session.scalars(sa.select(Batch.verdict_key)).one()
     await http.put("/api/v1/thresholds", json={"limits": {"exits": {"permille": 900}}})
+    with transaction(rows.engine) as session:
+        # No filter finds it by the verdict that it had.
+        assert session.scalars(sa.select(Batch.verdict_key)).one() is None
     await codes(http)
     with transaction(rows.engine) as session:
         second = session.scalars(sa.select(Batch.verdict_key)).one()
@@ -92,6 +95,16 @@ async def test_other_thresholds_and_alarms_are_judged_anew(http, rows, ended):
 
     assert len({before, first, second}) == 3
     assert over["verdict"]["status"] == "integrity"
+
+
+async def test_a_damaged_result_costs_its_batch_the_verdict_and_the_list_nothing(http, rows, ended):
+    damage = "UPDATE results SET facts = NULL, body = '{}' WHERE facts IS NOT NULL"
+    with transaction(rows.engine) as session:
+        session.execute(sa.text(damage))
+
+    [over] = (await http.get(BATCHES)).json()["items"]
+
+    assert (over["code"], over["verdict"]) == (ended, None)
 
 
 async def test_a_large_batch_is_judged_behind_the_list(

@@ -17,7 +17,6 @@ from db.repositories import audits, batches, comparisons, simulators
 from db.repositories.comparisons import Cell, TraceName
 from refault.audits import AuditReport
 from refault.compare import (
-    Column,
     Comparison,
     JudgedTrace,
     Scale,
@@ -246,9 +245,19 @@ def _judged(
     for each in picked:
         groups.setdefault(each.column.variant_digest, []).append(each)
     batches_by_id = {each.batch.id: each.batch for each in picked}
-    only = traces[0].id if len(traces) == 1 else None
-    cells = {each: comparisons.cells(session, each, only, list(groups)) for each in batches_by_id}
-    reports = {key: audits.reports(session, each, traces) for key, each in batches_by_id.items()}
+    ids = [trace.id for trace in traces]
+    wanted: dict[uuid.UUID, set[str]] = {}
+    for each in picked:
+        wanted.setdefault(each.batch.id, set()).add(each.column.variant_digest)
+    # No more than is judged: of each batch its own columns, on the traces that all have.
+    cells = {
+        batch_id: comparisons.cells(session, batch_id, ids, variants)
+        for batch_id, variants in wanted.items()
+    }
+    reports = {
+        batch_id: audits.reports(session, batches_by_id[batch_id], traces, variants)
+        for batch_id, variants in wanted.items()
+    }
     named = tuple(
         Group(tuple(dict.fromkeys(each.label for each in group)), digest)
         for digest, group in groups.items()
@@ -283,10 +292,14 @@ def _comparisons(
     rules: Rules,
     present: Mapping[str, str],
 ) -> tuple[Comparison, ...]:
-    columns: dict[uuid.UUID, dict[uuid.UUID, list[Column]]] = {}
+    places: dict[uuid.UUID, list[int]] = {}
     for each in chosen:
-        if each.batch.id not in columns:
-            columns[each.batch.id] = columns_of(session, each.batch, traces)
+        places.setdefault(each.batch.id, []).append(each.index)
+    of_id = {each.batch.id: each.batch for each in chosen}
+    columns = {
+        batch_id: columns_of(session, batch, traces, places[batch_id])
+        for batch_id, batch in of_id.items()
+    }
     return tuple(
         compare(
             [

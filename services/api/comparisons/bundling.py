@@ -94,7 +94,8 @@ def _write(
         page = shown[first : first + step]
         columns = columns_of(session, batch, page)
         for trace in page:
-            writer.add(trace.name, trace.digest, [_cell(each) for each in columns[trace.id]])
+            cells = [_cell(each) for each in columns[trace.id].values()]
+            writer.add(trace.name, trace.digest, cells)
     writer.close()
 
 

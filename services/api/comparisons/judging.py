@@ -6,7 +6,7 @@ Results are read only for the traces on the page, and once each.
 
 import dataclasses
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
@@ -78,7 +78,7 @@ def judged(
         ComparisonError: there is no such column.
     """
     groups = _grouped(batch.columns, base)
-    only = traces[0].id if len(traces) == 1 else None
+    only = [traces[0].id] if len(traces) == 1 else None
     cells = comparisons.cells(session, batch.id, only)
     reports = audits.reports(session, batch, traces)
     labels = [group.label for group in groups]
@@ -153,7 +153,7 @@ def comparisons_of(
     Raises:
         ComparisonError: there is no such column.
     """
-    columns = columns_of(session, batch, traces)
+    columns = columns_of(session, batch, traces, chosen)
     return tuple(
         compare(
             [columns[trace.id][place] for place in chosen],
@@ -168,24 +168,32 @@ def comparisons_of(
 
 
 def columns_of(
-    session: Session, batch: Batch, traces: Sequence[TraceName]
-) -> dict[uuid.UUID, list[Column]]:
-    """The cells of each trace by its id, with whole results, in the order of the columns."""
-    cells = comparisons.full_cells(session, batch.id, [trace.id for trace in traces])
-    reports = audits.reports(session, batch, traces)
+    session: Session,
+    batch: Batch,
+    traces: Sequence[TraceName],
+    chosen: Collection[int] | None = None,
+) -> dict[uuid.UUID, dict[int, Column]]:
+    """The cells of each trace by its id, with whole results, by index of their columns.
+
+    Of the ``chosen`` columns alone, where these are given: a page reads no more than it shows.
+    """
+    places = range(len(batch.columns)) if chosen is None else sorted(set(chosen))
+    variants = {batch.columns[place].variant_digest for place in places}
+    cells = comparisons.full_cells(session, batch.id, [trace.id for trace in traces], variants)
+    reports = audits.reports(session, batch, traces, variants)
     ids = [column.patch_set_id for column in batch.columns]
     sets = {row.id: row for row in patch_sets.get_many(session, ids)}
-    named = list(zip(batch.columns, asked_names(batch.plan, batch.columns, sets), strict=True))
+    names = asked_names(batch.plan, batch.columns, sets)
     return {
-        trace.id: [
-            _column(
-                column,
-                name,
-                cells[trace.id][column.variant_digest],
-                reports.get((trace.id, column.variant_digest)),
+        trace.id: {
+            place: _column(
+                batch.columns[place],
+                names[place],
+                cells[trace.id][batch.columns[place].variant_digest],
+                reports.get((trace.id, batch.columns[place].variant_digest)),
             )
-            for column, name in named
-        ]
+            for place in places
+        }
         for trace in traces
     }
 

@@ -40,7 +40,8 @@ def _audit(session: Session, batch: Batch, run: Run) -> dict[str, Any] | None:
     question = audits.question_of(session, batch, name, run.variant_digest)
     if question is None:
         return None
-    report = audits.reports(session, batch, [name]).get((run.trace_id, run.variant_digest))
+    reports = audits.reports(session, batch, [name], [run.variant_digest])
+    report = reports.get((run.trace_id, run.variant_digest))
     return {
         "level": batch.audit_level,
         "state": question.state,
