@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, insert
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, distinct_on, insert
 from sqlalchemy.orm import Session
 
 from db.identifiers import uuid7
@@ -308,7 +308,7 @@ def places(session: Session, rows: Collection[FiledFinding]) -> dict[uuid.UUID, 
     # The newest alone: a result may be that of a thousand runs.
     results = (
         sa.select(Run.result_id, Run.id, Run.batch_id)
-        .distinct(Run.result_id)
+        .ext(distinct_on(Run.result_id))
         .order_by(Run.result_id, Run.id.desc())
     )
     for run in session.execute(results.where(among(Run.result_id, list(of_results)))):
@@ -322,7 +322,7 @@ def places(session: Session, rows: Collection[FiledFinding]) -> dict[uuid.UUID, 
         sa.select(Trace.digest, Run.variant_digest, Run.id, Run.batch_id)
         .join(Trace, Trace.id == Run.trace_id)
         .where(sa.tuple_(Trace.digest, Run.variant_digest).in_(list(cells)))
-        .distinct(Trace.digest, Run.variant_digest)
+        .ext(distinct_on(Trace.digest, Run.variant_digest))
         .order_by(Trace.digest, Run.variant_digest, Run.id.desc())
     )
     for digest, variant_digest, run_id, batch_id in session.execute(audited) if cells else ():
