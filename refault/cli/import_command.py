@@ -22,11 +22,13 @@ from refault.trace import SUFFIX, TraceSummary
 from refault.trace.contents import PAGE_BYTES
 from refault.trace.format import MAX_GFN
 from refault.trace.importers.ptt import trace_name
+from refault.trace.importers.recognition import READABLE, Kind, look
 from refault.trace.importers.registry import Wanted
 
 STANDARD_INPUT = Path("-")
 RAM_MIB_MAX = MAX_GFN * PAGE_BYTES >> 20
 _COPY_BYTES = 1 << 20
+_FOLDER_FILES = 1 << 12  # that are looked at
 
 
 def import_trace(
@@ -34,7 +36,8 @@ def import_trace(
         list[Path],
         typer.Argument(
             help="ptt captures and operation vectors, plain or compressed by zstd, gzip, xz or "
-            "bzip2; - is standard input. Their content says what they are.",
+            "bzip2; of a folder all that can be imported; - is standard input. Their content says "
+            "what they are.",
             show_default=False,
         ),
     ],
@@ -58,7 +61,7 @@ def import_trace(
     """
     if name and (len(sources) > 1 or Path(name).name != name):
         raise ImportFailed("--name is for one trace and has no slash; import others separately")
-    targets = _targets(sources, out, name)
+    targets = _targets(_files_of(sources), out, name)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -89,6 +92,24 @@ def import_trace(
                 )
     if as_json:
         print_json(summaries)
+
+
+def _files_of(sources: list[Path]) -> list[Path]:
+    """The sources, with the files that can be imported in place of a folder of them."""
+    files: list[Path] = []
+    for source in sources:
+        if source == STANDARD_INPUT or look(source).kind not in {Kind.FOLDER, Kind.GOLDEN}:
+            files.append(source)
+            continue
+        inside = sorted(path for path in source.iterdir() if path.is_file())
+        found = [path for path in inside[:_FOLDER_FILES] if look(path).kind is Kind.IMPORTABLE]
+        if not found:
+            raise ImportFailed(
+                f"{source}: none of the {len(inside)} files in this folder can be imported; "
+                f"{READABLE}"
+            )
+        files += found
+    return files
 
 
 def _targets(sources: list[Path], out: Path, name: str) -> dict[Path, Path]:

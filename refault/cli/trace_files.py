@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refault.cli.files import required
 from refault.cli.terminal import print_error
 from refault.errors import ImportFailed, ReplayRefused, TraceError
 from refault.trace import SUFFIX
@@ -26,7 +25,11 @@ def importer_of(source: Path, wanted: Wanted) -> Importer:
     Raises:
         ImportFailed: nothing does, or more must be known.
     """
-    found = required(source, Kind.IMPORTABLE, packed=True, error=ImportFailed)
+    found = look(source)
+    if found.kind is Kind.TRACE:
+        raise ImportFailed(found.refusal().replace(Kind.TRACE.value, "already a trace", 1))
+    if found.kind is not Kind.IMPORTABLE:
+        raise ImportFailed(found.refusal())
     if found.importer is None:
         raise AssertionError("what is importable has an importer")
     if reason := found.importer.refuses(wanted):

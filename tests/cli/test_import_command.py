@@ -166,3 +166,46 @@ def test_a_pipe_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
     assert "pipe.ptt cannot be read: " in told
     assert told.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["pipe.ptt"]
+
+
+def test_a_trace_is_said_to_be_one_already(tmp_path, monkeypatch, capsys):
+    assert run(VECTOR, "--out", tmp_path).exit_code == 0
+    trace = tmp_path / "s01_first_touch.rft"
+    code, told = failure(monkeypatch, capsys, trace, "--out", tmp_path)
+
+    assert code == ExitCode.BAD_INPUT
+    assert f"this is already a trace; `refault replay {trace}` replays it" in told
+
+
+def test_of_a_folder_all_that_can_be_imported_is(tmp_path, monkeypatch, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    capture(folder)
+    (folder / "b.jsonl").write_bytes(b'["vm",1,0]\n')
+    (folder / "notes.txt").write_text("hello\n")
+
+    assert run(folder, "--out", out, "--ram-mib", 16).exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["b.rft", "tiny.rft"]
+    code, told = failure(monkeypatch, capsys, out, "--out", tmp_path)
+    assert code == ExitCode.BAD_INPUT
+    assert "none of the 2 files in this folder can be imported; what can be read: " in told
+
+
+@pytest.mark.parametrize(
+    ("content", "look"),
+    [
+        (b"hello \t`there`\n", "\"hello 'there'\""),
+        (b"\x1b[31mred\n", "1b 5b 33 31 6d 72 65 64 0a (.[31mred.)"),
+        (bytes(range(90, 200)), "5a 5b 5c 5d 5e 5f 60 61 62 63 64 65 66 67 68 69"),
+    ],
+)
+def test_a_file_of_no_known_kind_is_shown_as_it_begins(
+    content, look, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "x").write_bytes(content)
+    code, told = failure(monkeypatch, capsys, tmp_path / "x", "--out", tmp_path)
+
+    assert code == ExitCode.BAD_INPUT
+    assert f"; it begins {look}" in told
+    assert "; what can be read: refault traces; a ptt capture" in told
+    assert told.count("\n") == 1

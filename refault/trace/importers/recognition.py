@@ -26,11 +26,18 @@ import zstandard
 from refault.printable import printable
 from refault.trace.format import MAGIC
 from refault.trace.importers.foreign import A_DIFF, A_TEXT, FOREIGN
-from refault.trace.importers.registry import IMPORTERS, Importer, importer_of
+from refault.trace.importers.registry import (
+    IMPORTERS,
+    Importer,
+    folder_importer_of,
+    importer_of,
+)
 from refault.trace.importers.source import LZMA_MEMORY_BYTES, MAX_WINDOW_BYTES, PACKINGS
 
 LOOK_BYTES: Final = 1 << 16
 _BZIP2_BLOCK_BYTES: Final = 1 << 20
+_SHOWN_BYTES: Final = 16
+_SHOWN_CHARACTERS: Final = 60
 READABLE: Final = (
     "what can be read: refault traces; "
     f"{', '.join(each.title for each in IMPORTERS)} (also compressed by "
@@ -64,7 +71,8 @@ class Kind(enum.Enum):
 class Found(NamedTuple):
     """What a file is; ``detail`` names a foreign format, or why a file cannot be opened.
 
-    ``packing`` is its compression, or empty; ``importer`` converts it to a trace.
+    ``packing`` is its compression, or empty; ``importer`` converts it to a trace; ``sample`` is how
+    a foreign file begins, fit to show.
     """
 
     path: Path
@@ -72,6 +80,7 @@ class Found(NamedTuple):
     detail: str = ""
     packing: str = ""
     importer: Importer | None = None
+    sample: str = ""
 
     @property
     def is_text(self) -> bool:
@@ -107,7 +116,7 @@ class Found(NamedTuple):
             Kind.GOLDEN: f"`refault golden {file}` replays what is in it",
             Kind.FOLDER: "name a file in it",
             Kind.EMPTY: "copy it again",
-        }.get(self.kind, READABLE)
+        }.get(self.kind, f"it begins {self.sample}; {READABLE}" if self.sample else READABLE)
 
 
 def look(path: Path) -> Found:
@@ -115,9 +124,7 @@ def look(path: Path) -> Found:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            manifests = (path.glob(place) for place in ("MANIFEST.json", "*/MANIFEST.json"))
-            is_golden = any(next(found, None) is not None for found in manifests)
-            return Found(path, Kind.GOLDEN if is_golden else Kind.FOLDER)
+            return _folder(path)
         if not stat.S_ISREG(mode):
             return Found(path, Kind.PIPE)
         with path.open("rb") as file:
@@ -138,7 +145,32 @@ def look(path: Path) -> Found:
             return Found(path, Kind.FOREIGN, f"nothing, or damaged data of {packing}")
     kind, detail = recognised(first)
     importer = importer_of(first) if kind is Kind.IMPORTABLE else None
-    return Found(path, kind, detail, packing, importer)
+    sample = how_it_begins(first) if kind is Kind.FOREIGN else ""
+    return Found(path, kind, detail, packing, importer, sample)
+
+
+def _folder(path: Path) -> Found:
+    if importer := folder_importer_of(path):
+        return Found(path, Kind.IMPORTABLE, importer=importer)
+    manifests = (path.glob(place) for place in ("MANIFEST.json", "*/MANIFEST.json"))
+    is_golden = any(next(found, None) is not None for found in manifests)
+    return Found(path, Kind.GOLDEN if is_golden else Kind.FOLDER)
+
+
+def how_it_begins(first: bytes) -> str:
+    """A short look at bytes: the first line of a text, or bytes in hex with their letters."""
+    try:
+        text = first.decode()
+    except UnicodeDecodeError as error:
+        # The last character may be cut off; anything before it is not text.
+        text = first[: error.start].decode() if error.start > len(first) - 4 else ""
+    line = next((" ".join(line.split()) for line in text.splitlines() if line.strip()), "")
+    if line and printable(line) == line:
+        # A backtick would look like the beginning of a command.
+        return json.dumps(line[:_SHOWN_CHARACTERS].replace("`", "'"), ensure_ascii=False)
+    shown = first[:_SHOWN_BYTES]
+    letters = "".join(chr(byte) if 0x20 < byte < 0x7F and byte != 0x60 else "." for byte in shown)
+    return f"{shown.hex(' ')} ({letters})"
 
 
 def recognised(first: bytes) -> tuple[Kind, str]:

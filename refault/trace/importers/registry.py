@@ -1,7 +1,8 @@
 """Every format that can be imported. To add one, write its module and add a line here.
 
 An importer is one module: it recognises a file by its first bytes, converts it in bounded memory,
-and names what the guest did that the trace does not show (``loses``).
+and names what the guest did that the trace does not show (``loses``). One whose format is a folder
+of files recognises the folder too, and is given it as the path to convert.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Importer:
-    """One foreign format. ``options`` are those that a file of it needs, as typed."""
+    """One foreign format. ``options`` are those that a file of it needs, as typed.
+
+    ``origin`` is what the header of the trace says of it, and ``takes_folder`` whether a folder as
+    a whole is of this format; None where the format is one file.
+    """
 
     name: str
     title: str
@@ -36,6 +41,8 @@ class Importer:
     convert: Callable[[Path, Path | BinaryIO, Wanted], TraceSummary]
     loses: str
     options: str = ""
+    origin: str = ""
+    takes_folder: Callable[[Path], bool] | None = None
 
     def refuses(self, wanted: Wanted) -> str:
         """Why a file cannot be converted with these options, or an empty string."""
@@ -86,3 +93,8 @@ IMPORTERS: Final = (PTT, VECTOR)
 def importer_of(first: bytes) -> Importer | None:
     """The importer of content with these first bytes."""
     return next((each for each in IMPORTERS if each.recognises(first)), None)
+
+
+def folder_importer_of(path: Path) -> Importer | None:
+    """The importer whose format is a folder such as this one."""
+    return next((each for each in IMPORTERS if each.takes_folder and each.takes_folder(path)), None)
