@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Batch, BatchColumn, PatchSet, PatchSetPatch
 from db.repositories.pagination import PAGE_SIZE, Page, newest_first
+from refault.catalogue import patches_of_column
 
 
 def batches_with_patch(
@@ -43,10 +44,4 @@ def batches_with_patch_set(
 
 def patches_of(batch: Batch, column: BatchColumn, patch_set: PatchSet) -> tuple[str, ...]:
     """The patches of a column: those of its patch set, but for what its plan left out."""
-    patches = patch_set.patches
-    if column.prefix_length is not None:
-        return patches[: column.prefix_length]
-    left_out = column.label.rpartition("without ")[2] if batch.plan == "ablation" else ""
-    if column.label.endswith(f"without {left_out}"):
-        return tuple(patch for patch in patches if patch != left_out)
-    return patches
+    return patches_of_column(batch.plan, column.label, column.prefix_length, patch_set.patches)

@@ -41,6 +41,8 @@ from refault.catalogue.plans import (
     Refusal,
     builds_of,
     expand,
+    left_out_of,
+    patches_of_column,
 )
 from refault.catalogue.resolve import (
     bases,
@@ -89,10 +91,12 @@ __all__ = [
     "is_kernel",
     "kernel_label",
     "kernel_patches_by_number",
+    "left_out_of",
     "patch_document",
     "patch_set_from_text",
     "patch_set_to_text",
     "patches",
+    "patches_of_column",
     "prefix_label",
     "prefixes",
     "resolve",

@@ -127,6 +127,25 @@ def _series(named: Sequence[NamedSet], make: Make) -> Iterator[PlannedColumn]:
                 yield PlannedColumn(lead + label, index, length, variant)
 
 
+_WITHOUT = "without "
+
+
+def left_out_of(label: str, patches: Sequence[str]) -> str | None:
+    """The patch that a column of an ablation lacks, by its label; None of a whole one."""
+    patch = label.rpartition(_WITHOUT)[2] if _WITHOUT in label else ""
+    return patch if patch in patches else None
+
+
+def patches_of_column(
+    plan: str, label: str, prefix_length: int | None, patches: Sequence[str]
+) -> tuple[str, ...]:
+    """The patches of a column: those of its patch set, but for what its plan left out."""
+    if plan == "series" and prefix_length is not None:
+        return tuple(patches[:prefix_length])
+    left_out = left_out_of(label, patches) if plan == "ablation" else None
+    return tuple(patch for patch in patches if patch != left_out)
+
+
 Numbers = tuple[int, ...]
 """Which patches of a kernel, from 1, in the order they apply; none is the tree as it is."""
 
@@ -166,7 +185,7 @@ def _ablation(named: Sequence[NamedSet]) -> Iterator[_Wish]:
         for place, patch_id in enumerate(whole.patches):
             rest = (*whole.patches[:place], *whole.patches[place + 1 :])
             yield (
-                f"{lead}without {patch_id}",
+                f"{lead}{_WITHOUT}{patch_id}",
                 index,
                 dataclasses.replace(whole, patches=rest),
             )

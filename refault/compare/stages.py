@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
+from refault.catalogue import left_out_of, patches_of_column
+
 
 class PlanSet(NamedTuple):
     """A patch set of the batch; ``parameters`` are canonical JSON.
@@ -35,6 +37,10 @@ class PlanColumn(NamedTuple):
     variant_digest: str
     patch_set: PlanSet
     prefix_length: int | None
+
+    def patches(self, plan: str) -> tuple[str, ...]:
+        """The patches it has: those of its set, but for what the plan left out."""
+        return patches_of_column(plan, self.label, self.prefix_length, self.patch_set.patches)
 
 
 class Stage(NamedTuple):
@@ -73,6 +79,13 @@ def stages_of(plan: str, columns: Sequence[PlanColumn]) -> list[Stage]:
             return []
 
 
+def patch_of(label: str, prefix_length: int | None, patches: Sequence[str]) -> str:
+    """The patch that a column of a series adds, or that one of an ablation lacks; or nothing."""
+    if prefix_length:
+        return patches[prefix_length - 1] if prefix_length <= len(patches) else ""
+    return left_out_of(label, patches) or ""
+
+
 def _of_series(columns: Sequence[PlanColumn]) -> list[Stage]:
     stages = []
     # A base that several series share stands once, under the first of them.
@@ -97,8 +110,8 @@ def _of_ablation(columns: Sequence[PlanColumn]) -> list[Stage]:
     whole: dict[PlanSet, PlanColumn] = {}
     for column in columns:
         now = whole.setdefault(column.patch_set, column)
-        patch = column.label.rpartition("without ")[2]
-        if column is not now and patch in column.patch_set.patches:
+        patch = left_out_of(column.label, column.patch_set.patches)
+        if column is not now and patch is not None:
             number = column.patch_set.patches.index(patch) + 1
             stages.append(Stage(patch, number, now, column, is_removal=True))
     return stages

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refault.compare import Verdict
+from refault.compare.stages import patch_of
 from services.dashboard.cells import Heat
 from services.dashboard.formats import ratio
 from services.dashboard.place import Place
@@ -87,7 +88,7 @@ def _rows(document: Mapping[str, Any], *, is_ablation: bool) -> list[dict[str, A
         key, end = column["patch_set_id"], ratios[places[column["variant"]["digest"]]]
         start = ratios[0] if is_ablation else before[key]
         before[key] = end
-        patch = _patch(column, sets[key]["patches"])
+        patch = patch_of(column["label"], column["prefix_length"], sets[key]["patches"])
         known.append((column, start, end, patch))
     if not known:
         return None
@@ -106,14 +107,6 @@ def _rows(document: Mapping[str, Any], *, is_ablation: bool) -> list[dict[str, A
         }
         for column, start, end, patch in known
     ]
-
-
-def _patch(column: Mapping[str, Any], patches: Sequence[str]) -> str:
-    """The patch that a column adds, or that it lacks."""
-    length = column["prefix_length"]
-    if length:
-        return patches[length - 1] if length <= len(patches) else ""
-    return str(column["label"]).rpartition("without ")[2]
 
 
 class _Scale:

@@ -9,9 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from db.models import BatchColumn, PatchSet
-from refault.catalogue import Parameters, is_kernel
-
-_WITHOUT = "without "
+from refault.catalogue import Parameters, is_kernel, patches_of_column
 
 
 def asked_names(
@@ -25,12 +23,7 @@ def _name(plan: str, column: BatchColumn, own: PatchSet) -> str:
     # The digest of a kernel's variant has its base and its patches.
     if is_kernel(own.base):
         return column.variant.name
-    patches = list(own.patches)
-    if plan == "series" and column.prefix_length is not None:
-        patches = patches[: column.prefix_length]
-    removed = column.label.rpartition(_WITHOUT)[2] if _WITHOUT in column.label else ""
-    if plan == "ablation" and removed in patches:
-        patches.remove(removed)
+    patches = patches_of_column(plan, column.label, column.prefix_length, own.patches)
     # A matrix varies the base too.
     base = column.variant.base if plan == "matrix" else own.base
     parameters = Parameters.from_dict(column.variant.parameters)
