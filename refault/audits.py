@@ -135,6 +135,28 @@ class Level:
         return f"sampled-{self.every}-{self.seed}" if self.name == "sampled" else self.name
 
 
+_WORD_LIMIT = 1 << 64
+
+
+def _counts(body: object, *names: str, is_optional: bool = False) -> None:
+    """Whole numbers of 64 bits, or null where that is allowed; raises ResultError."""
+    for name in names:
+        value = getattr(body, name)
+        if is_optional and value is None:
+            continue
+        is_int = isinstance(value, int) and not isinstance(value, bool)
+        if not (is_int and 0 <= value < _WORD_LIMIT):
+            raise ResultError(f"audit.{name}: expected a whole number of 64 bits")
+
+
+def _texts(body: object, *names: str, is_optional: bool = False) -> None:
+    """Texts, or null where that is allowed; raises ResultError."""
+    for name in names:
+        value = getattr(body, name)
+        if not isinstance(value, str) and not (is_optional and value is None):
+            raise ResultError(f"audit.{name}: expected a text")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
     """One operation that led to a finding: which, its event, and what it did, in words."""
@@ -142,6 +164,10 @@ class Step:
     operation_index: int
     event_index: int
     text: str
+
+    def __post_init__(self) -> None:
+        _counts(self, "operation_index", "event_index")
+        _texts(self, "text")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -167,6 +193,12 @@ class Broken:
     cause: tuple[Step, ...] = ()
     exception: str | None = None
 
+    def __post_init__(self) -> None:
+        _counts(self, "event_index", "operation_index", "count")
+        _counts(self, "vcpu", "address", is_optional=True)
+        _texts(self, "check", "operation", "address_kind", "got", "want")
+        _texts(self, "exception", is_optional=True)
+
     @property
     def title(self) -> str:
         """What should hold."""
@@ -185,14 +217,14 @@ class Broken:
         try:
             fields = dict(body)  # type: ignore[call-overload]
             fields.pop("title", None)
-            if fields["check"] not in CHECKS:
-                raise ResultError(f"audit: there is no check {fields['check']!r}")
+            if not isinstance(fields["check"], str) or fields["check"] not in CHECKS:
+                raise ResultError(f"audit: there is no check {fields['check']!r:.40}")
             if fields["address"] is not None:
                 fields["address"] = int(fields["address"], 16)
             fields["cause"] = tuple(Step(**step) for step in fields["cause"])
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
-            raise ResultError(f"audit: not a finding of one: {error}") from error
+            raise ResultError(f"audit: not a finding of one: {error!r:.200}") from error
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -219,6 +251,12 @@ class AuditReport(Packed):
     broken: tuple[Broken, ...]
     stopped: str | None = None
     unfinished: int = 0
+
+    def __post_init__(self) -> None:
+        names = ("trace_digest", "variant_digest", "variant_name", "simulator_digest")
+        _texts(self, *names, "engine", "level")
+        _texts(self, "stopped", is_optional=True)
+        _counts(self, "operation_count", "sweeps", "accesses", "unfinished")
 
     @property
     def failed(self) -> dict[str, int]:

@@ -63,9 +63,9 @@ def delete(session: Session, row: ImportedBundle) -> None:
 
 
 def own_results(
-    session: Session, trace_digests: Collection[str]
+    session: Session, trace_digests: Collection[str], variant_digests: Collection[str]
 ) -> dict[tuple[str, str, str], str | None]:
-    """The digests of the results that this project's runs have of these traces.
+    """The digests of the results that this project's runs have of these traces and variants.
 
     By trace, variant and simulator. Through runs: what another project has computed must not show.
     """
@@ -77,7 +77,10 @@ def own_results(
             Result.body_digest,
         )
         .join(Run, Run.result_id == Result.id)
-        .where(among(Result.trace_digest, list(trace_digests)))
+        .where(
+            among(Result.trace_digest, list(trace_digests)),
+            among(Result.variant_digest, list(variant_digests)),
+        )
         .distinct()
     )
     return {(row[0], row[1], row[2]): row[3] for row in session.execute(query)}

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from refault.bundle.head import Cell, Head, HeadColumn
+from refault.bundle.head import Cell, Head, HeadColumn, HeadSet
 from refault.bundle.layout import CELLS_MAX, SUFFIX, TOTAL_BYTES_MAX
 from refault.bundle.reader import Bundle
 from refault.bundle.verify import Checked, verify
@@ -22,5 +22,6 @@ __all__ = [
     "Checked",
     "Head",
     "HeadColumn",
+    "HeadSet",
     "verify",
 ]

@@ -3,23 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refault.audits import AuditReport
-from refault.bundle.layout import DIGEST
+from refault.bundle.fields import (
+    count_of,
+    fields_of,
+    index_of,
+    list_of,
+    shown,
+    text_of,
+    texts_of,
+)
 from refault.compare import Column, Limit, Threshold
+from refault.compare.stages import PlanColumn, PlanSet, Stage, stages_of
 from refault.errors import BundleError
-from refault.printable import first_unprintable
 from refault.results import RunResult
 
-_TEXT_MAX = 20_000
 _STATES = ("queued", "running", "done", "cached", "crashed", "failed", "cancelled")
+_LIMITS_MAX = 1_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeadSet:
+    """A patch set of the batch; ``parameters`` are canonical JSON."""
+
+    name: str
+    base: str
+    patches: tuple[str, ...]
+    parameters: str = "{}"
+
+    @classmethod
+    def from_dict(cls, body: object, place: str) -> HeadSet:
+        """The set that a manifest has; raises BundleError naming the field that is wrong."""
+        fields = fields_of(body, cls, place)
+        patches = list_of(fields.pop("patches"), f"{place}.patches")
+        return cls(
+            **texts_of(fields, place),
+            patches=tuple(text_of(each, f"{place}.patches") for each in patches),
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HeadColumn:
-    """A column of the batch; ``text`` is the variant as ``refault replay -v`` takes it."""
+    """A column of the batch; ``text`` is the variant as ``refault replay -v`` takes it.
+
+    ``patch_set`` is the index of its patch set, None where that is not told; ``prefix_length``
+    says how many of its patches the column has, None for what the plan says.
+    """
 
     label: str
     variant_digest: str
@@ -27,6 +59,20 @@ class HeadColumn:
     golden_name: str | None
     engine: str
     text: str
+    patch_set: int | None = None
+    prefix_length: int | None = None
+
+    @classmethod
+    def from_dict(cls, body: object, sets: Sequence[HeadSet], place: str) -> HeadColumn:
+        """The column that a manifest has; raises BundleError naming the field that is wrong."""
+        fields = fields_of(body, cls, place, "patch_set", "prefix_length")
+        patch_set, length = fields.pop("patch_set"), fields.pop("prefix_length")
+        if patch_set is not None:
+            index_of(patch_set, len(sets), f"{place}.patch_set", "patch sets")
+        if length is not None:
+            count_of(length, f"{place}.prefix_length")
+        texts = texts_of(fields, place, "golden_name")
+        return cls(**texts, patch_set=patch_set, prefix_length=length)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,6 +89,7 @@ class Head:
     base: int
     columns: tuple[HeadColumn, ...]
     threshold: Threshold
+    patch_sets: tuple[HeadSet, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The head as JSON."""
@@ -50,29 +97,59 @@ class Head:
             "command": list(self.command),
             "columns": [dataclasses.asdict(column) for column in self.columns],
             "threshold": dataclasses.asdict(self.threshold),
+            "patch_sets": [
+                dataclasses.asdict(each) | {"patches": list(each.patches)}
+                for each in self.patch_sets
+            ],
         }
 
     @classmethod
     def from_dict(cls, body: object) -> Head:
         """The head ``to_dict()`` made; raises BundleError naming the field that is wrong."""
-        fields = fields_of(body, cls, "batch")
+        fields = fields_of(body, cls, "batch", "patch_sets")
+        sets = [
+            HeadSet.from_dict(each, f"batch.patch_sets[{place}]")
+            for place, each in enumerate(list_of(fields.pop("patch_sets") or [], "patch_sets"))
+        ]
         columns = [
-            HeadColumn(**texts_of(fields_of(each, HeadColumn, "column"), "column", "golden_name"))
-            for each in list_of(fields.pop("columns"), "columns")
+            HeadColumn.from_dict(each, sets, f"batch.columns[{place}]")
+            for place, each in enumerate(list_of(fields.pop("columns"), "batch.columns"))
         ]
         threshold = _threshold(fields.pop("threshold"))
-        command = [text_of(word, "command") for word in list_of(fields.pop("command"), "command")]
-        base = fields.pop("base")
-        if not isinstance(base, int) or not 0 <= base < len(columns):
-            raise BundleError(f"batch.base: {base!r} is no column of {len(columns)}")
-        texts = texts_of(fields, "batch", "finished_at")
+        command = [
+            text_of(word, "batch.command")
+            for word in list_of(fields.pop("command"), "batch.command")
+        ]
+        base = index_of(fields.pop("base"), len(columns), "batch.base", "columns")
         return cls(
-            **texts,
+            **texts_of(fields, "batch", "finished_at"),
             base=base,
             command=tuple(command),
             columns=tuple(columns),
             threshold=threshold,
+            patch_sets=tuple(sets),
         )
+
+    @property
+    def plan_columns(self) -> list[PlanColumn]:
+        """The columns as the plan made them; none where a patch set is not told."""
+        if any(column.patch_set is None for column in self.columns):
+            return []
+        sets = [
+            PlanSet(each.name, each.base, each.patches, each.parameters, str(place))
+            for place, each in enumerate(self.patch_sets)
+        ]
+        return [
+            PlanColumn(each.label, each.variant_digest, sets[each.patch_set], each.prefix_length)
+            for each in self.columns
+            if each.patch_set is not None
+        ]
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The steps of the plan, before they are judged."""
+        columns = self.plan_columns
+        return stages_of(self.plan, columns) if columns else []
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,59 +180,34 @@ class Cell:
 
 def state_of(value: object) -> str:
     """The state of a run."""
-    if value not in _STATES:
-        raise BundleError(f"cell.state: expected one of {', '.join(_STATES)}, got {value!r:.60}")
-    return str(value)
-
-
-def digest_of(value: object, place: str) -> str:
-    """A sha256 in lower-case hex."""
-    if not isinstance(value, str) or not DIGEST.fullmatch(value):
-        raise BundleError(f"{place}: expected a sha256 in lower-case hex, got {value!r:.80}")
+    if not isinstance(value, str) or value not in _STATES:
+        raise BundleError(f"cell.state: expected one of {', '.join(_STATES)}, got {shown(value)}")
     return value
-
-
-def text_of(value: object, place: str) -> str:
-    """A printable text of bounded length."""
-    if not isinstance(value, str) or len(value) > _TEXT_MAX:
-        raise BundleError(f"{place}: expected a text of at most {_TEXT_MAX} characters")
-    if first_unprintable(value, lines=True) is not None:
-        raise BundleError(f"{place}: the text has unprintable characters")
-    return value
-
-
-def list_of(value: object, place: str) -> list[Any]:
-    """A list."""
-    if not isinstance(value, list):
-        raise BundleError(f"{place}: expected a list, got {type(value).__name__}")
-    return value
-
-
-def texts_of(fields: Mapping[str, Any], place: str, *optional: str) -> dict[str, Any]:
-    """Fields that are all texts; the ``optional`` ones may be null."""
-    return {
-        name: None if value is None and name in optional else text_of(value, f"{place}.{name}")
-        for name, value in fields.items()
-    }
-
-
-def fields_of(body: object, kind: type, place: str) -> dict[str, Any]:
-    """The fields of a dataclass, all of them and no other."""
-    names = {field.name for field in dataclasses.fields(kind)}
-    if not isinstance(body, Mapping) or set(body) != names:
-        raise BundleError(f"{place}: expected an object with {', '.join(sorted(names))}")
-    return dict(body)
 
 
 def _threshold(body: object) -> Threshold:
-    if not isinstance(body, Mapping) or not isinstance(body.get("limits"), Mapping):
-        raise BundleError("threshold: expected an object with limits")
-    fields = dict(body)
-    limits = fields.pop("limits")
-    try:
-        return Threshold(
-            **{name: int(value) for name, value in fields.items()},
-            limits={text_of(name, "limit"): Limit(**limit) for name, limit in limits.items()},
+    fields = fields_of(body, Threshold, "batch.threshold")
+    limits = fields["limits"]
+    if not isinstance(limits, Mapping) or len(limits) > _LIMITS_MAX:
+        raise BundleError(
+            f"batch.threshold.limits: expected an object of at most {_LIMITS_MAX} limits"
         )
-    except (TypeError, ValueError) as error:
-        raise BundleError(f"threshold: {error}") from error
+    return Threshold(
+        permille=count_of(fields["permille"], "batch.threshold.permille"),
+        # Costs are told apart by it: a division by nothing, or a bound below none, is no rule.
+        operations=count_of(fields["operations"], "batch.threshold.operations", least=1),
+        limits={
+            text_of(name, "batch.threshold.limits"): _limit(limit) for name, limit in limits.items()
+        },
+    )
+
+
+def _limit(body: object) -> Limit:
+    place = "batch.threshold.limits"
+    fields = fields_of(body, Limit, place)
+    return Limit(
+        **{
+            name: None if value is None else count_of(value, f"{place}.{name}")
+            for name, value in fields.items()
+        }
+    )

@@ -28,7 +28,9 @@ from pathlib import Path
 
 SUFFIX = ".zip"
 FORMAT = "refault-bundle"
-VERSION = 1
+VERSION = 2
+#: Version 1 had no patch sets, notes and charts; it is read as one without them.
+VERSIONS = (1, 2)
 
 README = "README.txt"
 INDEX = "index.html"
@@ -45,6 +47,8 @@ NAMESPACE = "refault-bundle"
 
 #: Cells of one bundle: it has a file for each result.
 CELLS_MAX = 10_000
+#: Beyond so many, what each patch of the plan does is not told.
+STEP_CELLS = 4_000
 #: Beyond so many, the files of all traces together would be too large to read, and are left out.
 WHOLE_CELLS = 2_000
 #: Files of one bundle: results, audits, two for each trace, and those with a name. A zip with

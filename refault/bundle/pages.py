@@ -11,7 +11,9 @@ from html import escape
 
 from refault.bundle import layout
 from refault.bundle.head import Head
-from refault.compare import ComparedColumn, Comparison, JudgedTrace, Row, Verdict, overall_of
+from refault.compare import ComparedColumn, Comparison, JudgedTrace, Overall, Row, Verdict
+from refault.compare.answers import answer
+from refault.compare.steps import Step
 from refault.compare.summary import finding_text
 from refault.compare.titles import SEMANTICS, engine_word
 from refault.printable import printable
@@ -76,9 +78,15 @@ _FINDINGS_SHOWN = 20
 _MINUS = "\N{MINUS SIGN}"
 
 
-def index_page(head: Head, traces: Sequence[JudgedTrace], *, has_whole: bool) -> str:
-    """The first page: the verdict on the batch, and on every cell."""
-    overall = overall_of(traces)
+def index_page(
+    head: Head,
+    traces: Sequence[JudgedTrace],
+    overall: Overall,
+    steps: Sequence[Step],
+    *,
+    has_whole: bool,
+) -> str:
+    """The first page: the verdict on the batch, what each patch does, and every cell's verdict."""
     reasons = _items(
         f"<strong>{_text(each.label)}</strong> on {_text(each.trace_name)}: {_text(each.text)}"
         for each in overall.reasons
@@ -100,6 +108,7 @@ def index_page(head: Head, traces: Sequence[JudgedTrace], *, has_whole: bool) ->
         f"<p>and {more:,} more</p>" if more > 0 else "",
         "</div>\n",
         f"<p>{links}</p>\n",
+        _steps(head.plan, steps),
         _matrix(traces),
         _columns(head),
         f"<h2>The same again</h2>\n<pre>{_text(shlex.join(head.command))}</pre>\n",
@@ -127,6 +136,23 @@ def trace_page(head: Head, comparison: Comparison) -> str:
             _TAIL,
         ]
     )
+
+
+def _steps(plan: str, steps: Sequence[Step]) -> str:
+    """The answer of the plan, and each of its steps; nothing of a plan without steps."""
+    if not steps:
+        return ""
+    rows = [
+        f'<tr><th scope="row">{_text(step.stage.title)}</th><td>{_text(step.stage.now.label)}</td>'
+        f"<td>{_text(step.stage.before.label)}</td>"
+        f'<td class="{_tone(step.verdict)}">{_text(step.verdict.title)}</td>'
+        f"<td>{_text(step.merge)}</td><td>{_text(step.sentence)}</td></tr>\n"
+        for step in steps
+    ]
+    told = answer(plan, steps)
+    names = ["Patch", "Column", "Without it", "Verdict", "Merge", "What it does"]
+    table = _table("steps", "What each patch does", names, rows)
+    return (f"<p><strong>{_text(told)}</strong></p>\n" if told else "") + table
 
 
 def _matrix(traces: Sequence[JudgedTrace]) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Self
+from contextlib import contextmanager
+from typing import Any, BinaryIO, NoReturn, Self
 
 from refault.audits import AuditReport
 from refault.bundle import layout
-from refault.bundle.head import Cell, Head, digest_of, fields_of, list_of, state_of, text_of
+from refault.bundle.fields import digest_of, fields_of, list_of, shown, text_of
+from refault.bundle.head import Cell, Head, state_of
 from refault.errors import BundleError, ResultError
 from refault.results import RunResult
 
@@ -23,10 +26,22 @@ _ENCRYPTED = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CHUNK_BYTES = 1 << 20
 _TRACES_MAX = layout.CELLS_MAX
+_REMEDY = "get the bundle again from where it was made"
+# Whatever zipfile says of what it cannot unpack; RuntimeError of what is encrypted.
+_UNPACKING = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
+)
 
 
 class Bundle:
-    """An open bundle. ``files`` are the names inside its folder, in the zip's order.
+    """An open bundle. ``files`` are the names inside its ``folder``, in the zip's order.
 
     Opening looks at names and sizes; :meth:`read` and :meth:`chunks` check what they unpack.
     """
@@ -35,6 +50,8 @@ class Bundle:
         self._archive = archive
         self._entries = entries
         self.files = tuple(entries)
+        first = next(iter(entries.values()))
+        self.folder = first.filename.partition("/")[0]
 
     @classmethod
     def open(cls, stream: BinaryIO) -> Self:
@@ -46,9 +63,8 @@ class Bundle:
         _check_end(stream)
         try:
             archive = zipfile.ZipFile(stream)
-        # NotImplementedError is what zipfile says of a zip that needs what it does not have.
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
-            raise BundleError(f"not a zip file: {error}") from error
+        except _UNPACKING as error:
+            raise BundleError(f"not a zip file: {error}; {_REMEDY}") from error
         return cls(archive, _checked(archive.infolist()))
 
     def size_of(self, name: str) -> int:
@@ -70,12 +86,12 @@ class Bundle:
                 while chunk := stream.read(_CHUNK_BYTES):
                     left -= len(chunk)
                     if left < 0:
-                        raise BundleError(f"{name}: it unpacks to more than it says")
+                        raise BundleError(f"{name}: it unpacks to more than it says; {_REMEDY}")
                     yield chunk
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-            raise BundleError(f"{name}: damaged: {error}") from error
+        except _UNPACKING as error:
+            raise BundleError(f"{name}: damaged: {error}; {_REMEDY}") from error
         if left:
-            raise BundleError(f"{name}: damaged: {left} bytes are missing")
+            raise BundleError(f"{name}: damaged: {left} bytes are missing; {_REMEDY}")
 
     def read(self, name: str) -> bytes:
         """A whole file; BundleError as in :meth:`chunks`."""
@@ -88,7 +104,9 @@ class Bundle:
         for number, line in enumerate(lines, 1):
             digest, _, name = line.partition("  ")
             if not layout.DIGEST.fullmatch(digest) or not name or name in found:
-                raise BundleError(f"{layout.SUMS}: line {number}: expected a digest and a name")
+                raise BundleError(
+                    f"{layout.SUMS}: line {number}: expected a digest and a name; {_REMEDY}"
+                )
             found[name] = digest
         return found
 
@@ -103,20 +121,24 @@ class Manifest:
     def __init__(self, bundle: Bundle) -> None:
         body = _json(bundle, layout.MANIFEST)
         if not isinstance(body, dict) or body.get("format") != layout.FORMAT:
-            raise BundleError(f"{layout.MANIFEST}: not of a bundle")
-        if body.get("version") != layout.VERSION:
+            raise BundleError(f"{layout.MANIFEST}: not of a bundle; choose one that refault made")
+        version = body.get("version")
+        if isinstance(version, bool) or version not in layout.VERSIONS:
             raise BundleError(
-                f"{layout.MANIFEST}: this program reads bundles of version {layout.VERSION}, this "
-                f"one is of version {body.get('version')!r:.20}"
+                f"{layout.MANIFEST}: this program reads bundles of versions 1 to {layout.VERSION}, "
+                f"this one is of version {shown(version)}; upgrade refault to read a later one"
             )
         self._bundle = bundle
-        self.made_by = text_of(body.get("made_by"), "made_by")
-        self.head = Head.from_dict(body.get("batch"))
-        self.verdict: object = body.get("verdict")
-        self._traces = list_of(body.get("traces"), "traces")
-        columns = len(self.head.columns)
-        if len(self._traces) > _TRACES_MAX or len(self._traces) * columns > layout.CELLS_MAX:
-            raise BundleError(f"traces: a bundle has at most {layout.CELLS_MAX:,} cells")
+        with _of_member(layout.MANIFEST):
+            self.made_by = text_of(body.get("made_by"), "made_by")
+            self.head = Head.from_dict(body.get("batch"))
+            self.verdict: object = body.get("verdict")
+            self._traces = list_of(body.get("traces"), "traces")
+            columns = len(self.head.columns)
+            if len(self._traces) > _TRACES_MAX or len(self._traces) * columns > layout.CELLS_MAX:
+                raise BundleError(f"traces: a bundle has at most {layout.CELLS_MAX:,} cells")
+            if bundle.folder != layout.folder_of(self.head.code):
+                raise BundleError(f"batch.code: not that of the folder {bundle.folder}")
 
     @property
     def digests(self) -> list[str]:
@@ -127,13 +149,14 @@ class Manifest:
         """Name, digest, cells as they are and verdicts as told of each trace."""
         for number, entry in enumerate(self._traces, 1):
             place = f"traces[{number}]"
-            if not isinstance(entry, dict):
-                raise BundleError(f"{place}: expected an object")
-            cells = list_of(entry.get("cells"), f"{place}.cells")
-            if len(cells) != len(self.head.columns):
-                raise BundleError(f"{place}: {len(cells)} cells of {len(self.head.columns)}")
-            name = text_of(entry.get("name"), f"{place}.name")
-            digest = digest_of(entry.get("digest"), f"{place}.digest")
+            with _of_member(layout.MANIFEST):
+                if not isinstance(entry, dict):
+                    raise BundleError(f"{place}: expected an object")
+                cells = list_of(entry.get("cells"), f"{place}.cells")
+                if len(cells) != len(self.head.columns):
+                    raise BundleError(f"{place}: {len(cells)} cells of {len(self.head.columns)}")
+                name = text_of(entry.get("name"), f"{place}.name")
+                digest = digest_of(entry.get("digest"), f"{place}.digest")
             yield name, digest, cells, entry.get("verdicts")
 
     def cells(self, trace: str, told: list[Any]) -> list[Cell]:
@@ -146,10 +169,10 @@ class Manifest:
         ]
 
     def _cell(self, trace: str, variant: str, told: object, known: dict[str, RunResult]) -> Cell:
-        fields = fields_of(told, Cell, "cell")
+        with _of_member(layout.MANIFEST):
+            plain, digest, audit_digest = _plain_cell(told)
         result = audit = None
-        if fields["result"] is not None:
-            digest = digest_of(fields["result"], "cell.result")
+        if digest is not None:
             if digest not in known:
                 known[digest] = self._result(digest)
             result = known[digest]
@@ -159,25 +182,19 @@ class Manifest:
                     f"variant {result.variant_digest[:12]}, and stands in the cell of "
                     f"{trace[:12]} under {variant[:12]}"
                 )
-        if fields["audit"] is not None:
-            audit = self._audit(digest_of(fields["audit"], "cell.audit"))
+        if audit_digest is not None:
+            audit = self._audit(audit_digest)
             if (audit.trace_digest, audit.variant_digest) != (trace, variant):
                 raise BundleError(f"audits/{audit.digest[:12]}: it is of another cell")
-        return Cell(
-            state=state_of(fields["state"]),
-            error=None if fields["error"] is None else text_of(fields["error"], "cell.error"),
-            alarm=None if fields["alarm"] is None else text_of(fields["alarm"], "cell.alarm"),
-            result=result,
-            audit=audit,
-        )
+        return dataclasses.replace(plain, result=result, audit=audit)
 
     def _result(self, digest: str) -> RunResult:
         name = f"{layout.RESULTS}{digest}.json"
         try:
             found = RunResult.from_dict(_json(self._bundle, name))
             own = found.digest
-        except (ResultError, TypeError, ValueError, OverflowError) as error:
-            raise BundleError(f"{name}: not a result: {error}") from error
+        except (ResultError, AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise BundleError(f"{name}: not a result: {error}; {_REMEDY}") from error
         if own != digest:
             raise BundleError(f"{name}: the result has the digest {own[:12]}, not its name's")
         return found
@@ -188,7 +205,7 @@ class Manifest:
             found = AuditReport.from_dict(_json(self._bundle, name))
             own = found.digest
         except (ResultError, AttributeError, TypeError, ValueError, OverflowError) as error:
-            raise BundleError(f"{name}: not an audit: {error}") from error
+            raise BundleError(f"{name}: not an audit: {error}; {_REMEDY}") from error
         if own != digest:
             raise BundleError(f"{name}: the audit has the digest {own[:12]}, not its name's")
         return found
@@ -196,9 +213,36 @@ class Manifest:
 
 def _json(bundle: Bundle, name: str) -> Any:
     try:
-        return json.loads(bundle.read(name))
+        return json.loads(bundle.read(name), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{name}: not JSON: {error}") from error
+        raise BundleError(f"{name}: not JSON: {error}; {_REMEDY}") from error
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+@contextmanager
+def _of_member(name: str) -> Iterator[None]:
+    """Names the file in which a field is wrong, and what to do."""
+    try:
+        yield
+    except BundleError as error:
+        raise BundleError(f"{name}: {error}; {_REMEDY}") from error
+
+
+def _plain_cell(told: object) -> tuple[Cell, str | None, str | None]:
+    """A cell of the manifest without its result and audit, and the digests of these."""
+    fields = fields_of(told, Cell, "cell")
+    error, alarm = (
+        None if fields[name] is None else text_of(fields[name], f"cell.{name}", lines=True)
+        for name in ("error", "alarm")
+    )
+    result, audit = (
+        None if fields[name] is None else digest_of(fields[name], f"cell.{name}")
+        for name in ("result", "audit")
+    )
+    return Cell(state_of(fields["state"]), error, alarm), result, audit
 
 
 def _check_end(stream: BinaryIO) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 
 from refault.bundle import layout
+from refault.bundle.fields import shown
 from refault.bundle.head import Head
 from refault.bundle.reader import Bundle, Manifest
 from refault.bundle.writer import BundleWriter, verdicts_of
@@ -121,8 +122,12 @@ def _made_again(manifest: Manifest, checked: Checked) -> dict[str, str] | None:
     checked.results = len(results)
     if not is_whole:
         return None
-    writer.close()
-    overall = writer.overall.to_dict()
+    try:
+        writer.close()
+    except (BundleError, ComparisonError) as error:
+        checked.note(f"no pages can be made of its results: {error}")
+        return None
+    overall = writer.judged.overall.to_dict()
     checked.verdict, checked.exit_code = str(overall["title"]), int(overall["exit_code"])
     told_overall = manifest.verdict
     if not isinstance(told_overall, dict) or told_overall.get("status") != overall["status"]:
@@ -131,21 +136,23 @@ def _made_again(manifest: Manifest, checked: Checked) -> dict[str, str] | None:
 
 
 def _check_verdicts(comparison: Comparison, told: object, checked: Checked) -> None:
-    entries = told if isinstance(told, list) else []
-    said = {
-        str(entry.get("column")): entry.get("verdict")
-        for entry in entries
-        if isinstance(entry, dict)
-    }
+    trace = comparison.trace.name
+    # Labels are no keys: two columns may have one, and be different machines.
+    said: dict[tuple[str, str], object] = {}
+    for entry in told if isinstance(told, list) else []:
+        fields = entry if isinstance(entry, dict) else {}
+        key = str(fields.get("column")), str(fields.get("variant_digest"))
+        if key in said:
+            checked.note(f"{trace}, {shown(key[0])}: two verdicts on one column")
+        said[key] = fields.get("verdict")
     for found in verdicts_of(comparison):
         column, verdict = found["column"], found["verdict"]
-        if said.pop(column, None) != verdict:
+        if said.pop((column, found["variant_digest"]), None) != verdict:
             checked.note(
-                f"{comparison.trace.name}, {column}: by its results {verdict}, and the bundle says "
-                "another verdict"
+                f"{trace}, {column}: by its results {verdict}, and the bundle says another verdict"
             )
-    for column in said:
-        checked.note(f"{comparison.trace.name}, {column}: a verdict on no column")
+    for column, _ in said:
+        checked.note(f"{trace}, {shown(column)}: a verdict on no column")
 
 
 def _check_captures(bundle: Bundle, manifest: Manifest, checked: Checked) -> None:
@@ -157,7 +164,13 @@ def _check_captures(bundle: Bundle, manifest: Manifest, checked: Checked) -> Non
         digest = name.removeprefix(layout.CAPTURES).removesuffix(".rft")
         if digest not in known:
             checked.note(f"{name}: no trace of this bundle")
-        elif _sha256(bundle, name) != digest:
+            continue
+        try:
+            is_its_own = _sha256(bundle, name) == digest
+        except BundleError as error:
+            checked.note(str(error))
+            continue
+        if not is_its_own:
             checked.note(f"{name}: its bytes are not those of its name")
 
 

@@ -10,18 +10,8 @@ from typing import Any, BinaryIO
 
 from refault.bundle import layout, pages
 from refault.bundle.head import Cell, Head
-from refault.compare import (
-    Comparison,
-    JudgedTrace,
-    Overall,
-    compare,
-    overall_of,
-    to_csv,
-    to_dict,
-    to_markdown,
-    to_text,
-)
-from refault.compare.overall import judged_trace
+from refault.bundle.judged import JudgedBatch
+from refault.compare import Comparison, to_csv, to_dict, to_markdown, to_text
 from refault.errors import BundleError
 
 # The first moment a zip can name. A bundle tells nothing of when it was made.
@@ -48,18 +38,19 @@ Pages and verdicts were made by {maker}.
 class BundleWriter:
     """Writes a bundle into a file: :meth:`add` each trace, then :meth:`close`.
 
-    ``sums`` has the digest of every file so far. With ``stream`` None nothing is written.
+    ``sums`` has the digest of every file so far, ``judged`` the verdicts. With ``stream`` None
+    nothing is written.
     """
 
     def __init__(self, stream: BinaryIO | None, head: Head) -> None:
         self.sums: dict[str, str] = {}
+        self.judged = JudgedBatch(head)
         self._head = head
         self._folder = layout.folder_of(head.code)
         self._zip = None if stream is None else zipfile.ZipFile(stream, "w")
         self._total_bytes = 0
         self._cells = 0
         self._traces: list[dict[str, Any]] = []
-        self._judged: list[JudgedTrace] = []
         self._comparisons: list[Comparison] = []
         readme = _README.format(title=head.title, code=head.code, maker=layout.maker())
         self._write(layout.README, readme)
@@ -70,6 +61,7 @@ class BundleWriter:
 
         Raises:
             BundleError: the bundle would be too large.
+            ComparisonError: the cells do not belong into one table.
         """
         self._cells += len(cells)
         if self._cells > layout.CELLS_MAX:
@@ -77,17 +69,9 @@ class BundleWriter:
                 f"a bundle has at most {layout.CELLS_MAX:,} cells: take one trace of the batch "
                 "(?trace=DIGEST), or submit fewer at once"
             )
-        columns = self._head.columns
-        comparison = compare(
-            [cell.of(column) for cell, column in zip(cells, columns, strict=True)],
-            base=self._head.base,
-            trace_name=name,
-            trace_digest=digest,
-            threshold=self._head.threshold,
-        )
+        comparison = self.judged.add(name, digest, cells)
         entry = {"name": name, "digest": digest, "cells": [self._cell(cell) for cell in cells]}
         self._traces.append(entry | {"verdicts": verdicts_of(comparison)})
-        self._judged.append(judged_trace(comparison))
         if self._cells <= layout.WHOLE_CELLS:
             self._comparisons.append(comparison)
         number = len(self._traces)
@@ -96,29 +80,34 @@ class BundleWriter:
         self._write(layout.page_of(number).replace(".html", ".json"), document + "\n")
         return comparison
 
-    @property
-    def overall(self) -> Overall:
-        """The verdict on all traces so far."""
-        return overall_of(self._judged)
-
     def close(self) -> None:
-        """Write what covers all traces, the manifest and the sums."""
-        head = self._head
-        if self._cells <= layout.WHOLE_CELLS:
+        """Write what covers all traces, the manifest and the sums.
+
+        Raises:
+            BundleError: the bundle would be too large.
+            ComparisonError: it has no trace.
+        """
+        head, overall, steps = self._head, self.judged.overall, self.judged.steps
+        has_whole = self._cells <= layout.WHOLE_CELLS
+        if has_whole:
             every, title, command = self._comparisons, head.title, head.command
-            text = to_text(every, title=title, command=command, verdict=self.overall)
+            text = to_text(
+                every, title=title, command=command, verdict=overall, plan=head.plan, steps=steps
+            )
             self._write("comparison.txt", text)
             self._write("comparison.md", to_markdown(every, title=title, command=command))
             self._write("comparison.csv", to_csv(every))
-        has_whole = self._cells <= layout.WHOLE_CELLS
-        self._write(layout.INDEX, pages.index_page(head, self._judged, has_whole=has_whole))
+        self._write(
+            layout.INDEX,
+            pages.index_page(head, self.judged.traces, overall, steps, has_whole=has_whole),
+        )
         manifest = {
             "format": layout.FORMAT,
             "version": layout.VERSION,
             "made_by": layout.maker(),
             "batch": head.to_dict(),
             "traces": self._traces,
-            "verdict": self.overall.to_dict(),
+            "verdict": overall.to_dict(),
         }
         self._write(layout.MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
         sums = "".join(f"{digest}  {name}\n" for name, digest in sorted(self.sums.items()))

@@ -271,23 +271,31 @@ def _grouped(columns: Sequence[Column]) -> list[list[Column]]:
     return list(groups.values())
 
 
+def evidence_of(columns: Sequence[Column]) -> dict[str, Evidence]:
+    """What the runs of one trace are judged by, by the digest of their variant."""
+    groups = _grouped([column for column in columns if column.key is not None])
+    return {str(group[0].key): _evidence(_told(group), group) for group in groups}
+
+
+def _told(group: Sequence[Column]) -> Column:
+    return next((column for column in group if column.result is not None), group[0])
+
+
+def _evidence(column: Column, group: Sequence[Column]) -> Evidence:
+    return Evidence(
+        None if column.result is None else facts_of(column.result),
+        column.state,
+        _alarm(group),
+        column.error,
+        _audit(group),
+    )
+
+
 def _judged(
     groups: Sequence[Sequence[Column]], threshold: Threshold, scale: Scale
 ) -> tuple[ComparedColumn, ...]:
-    told = [
-        next((column for column in group if column.result is not None), group[0])
-        for group in groups
-    ]
-    evidence = [
-        Evidence(
-            None if column.result is None else facts_of(column.result),
-            column.state,
-            _alarm(group),
-            column.error,
-            _audit(group),
-        )
-        for column, group in zip(told, groups, strict=True)
-    ]
+    told = [_told(group) for group in groups]
+    evidence = [_evidence(column, group) for column, group in zip(told, groups, strict=True)]
     base_result = told[0].result if evidence[0].alarm is None else None
     return tuple(
         ComparedColumn(

@@ -290,6 +290,24 @@ def of_ablation(
     return tuple(found)
 
 
+def decisive(
+    plan: str,
+    base: int,
+    stages: Sequence[Stage],
+    traces: Sequence[TraceEvidence],
+    judged: Sequence[JudgedTrace],
+    threshold: Threshold,
+    scale: Scale | None = None,
+) -> tuple[JudgedTrace, ...]:
+    """What the verdict on a whole batch rests on: its cells, or for an ablation its steps.
+
+    ``judged`` are the cells against the column ``base``.
+    """
+    if plan == "ablation" and base == 0:
+        return of_ablation(stages, traces, threshold, scale) or tuple(judged)
+    return tuple(judged)
+
+
 def _cell(
     stage: Stage, trace: TraceEvidence, threshold: Threshold, scale: Scale | None
 ) -> StepCell:

@@ -2,6 +2,7 @@
 
 import io
 import threading
+import zipfile
 
 import pytest
 
@@ -115,3 +116,29 @@ async def test_who_has_a_link_to_the_batch_gets_its_bundle_and_no_other(http, si
     async with in_process(site, secret) as linked:
         assert (await linked.get(path(code))).status_code == 200
         assert (await linked.get(path("b-9x2m"))).status_code in {403, 404}
+
+
+async def test_its_text_is_that_of_the_comparison_with_plan_steps_and_answer(http, code):
+    answer = await http.get(path(code))
+    text = (await http.get(f"/api/v1/comparisons/{code}.txt")).text
+
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        inside = archive.read(f"refault-{code}/comparison.txt").decode()
+    assert "Which to merge, each against the column without it" in inside
+    assert inside == text
+
+
+async def test_an_ablation_has_the_verdict_of_its_batch(http, rows):
+    digests = rows.ready_for_seed_series()
+    row = (await http.post("/api/v1/patch_sets", json=SERIES)).json()
+    body = {"traces": digests, "patch_sets": [row["id"]], "plan": "ablation"}
+    code = (await http.post("/api/v1/batches", json=body)).json()["code"]
+
+    found = verify(Bundle.open(io.BytesIO((await http.get(path(code))).content)))
+
+    document = (await http.get(f"/api/v1/comparisons/{code}")).json()
+    assert found.problems == []
+    assert (found.verdict, found.exit_code) == (
+        document["verdict"]["title"],
+        document["verdict"]["exit_code"],
+    )

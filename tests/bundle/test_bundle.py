@@ -6,7 +6,8 @@ import zipfile
 
 import pytest
 
-from refault.bundle import Bundle, BundleWriter, Cell, Head, HeadColumn, layout, verify
+from refault.bundle import Bundle, BundleWriter, Cell, Head, HeadColumn, HeadSet, layout, verify
+from refault.catalogue import SEED_SERIES
 from refault.compare import Limit, Threshold
 from refault.errors import BundleError
 from tests.builders import digest_of, make_report, seed_series_columns
@@ -27,10 +28,18 @@ def head_of(columns, **given):
         "base": 0,
         "columns": tuple(
             HeadColumn(
-                column.label, column.key, column.variant_name, column.golden_name, "shadow", "base"
+                column.label,
+                column.key,
+                column.variant_name,
+                column.golden_name,
+                "shadow",
+                "base",
+                patch_set=0,
+                prefix_length=place,
             )
-            for column in columns
+            for place, column in enumerate(columns)
         ),
+        "patch_sets": (HeadSet("series", "v2.6.34-pre", SEED_SERIES),),
         "threshold": Threshold(limits={"exits": Limit(permille=5)}),
     }
     return Head(**(fields | given))
@@ -295,7 +304,8 @@ def test_another_file_is_no_bundle(data):
     ("place", "value"),
     [
         ("format", "zip"),
-        ("version", 2),
+        ("version", 3),
+        ("version", True),
         ("batch", None),
         ("batch", {}),
         ("traces", {}),

@@ -49,6 +49,11 @@ class BundleDetail(BundleSummary):
     columns: list[BundleColumn]
     matches: BundleMatches
     verdict_title: str
+    plan: str
+    answer: str | None = Field(description="Which patch, in a sentence; null where nothing is told")
+    steps: list[dict[str, Any]] = Field(
+        description="What each patch of the plan does, as in a comparison of this service"
+    )
     comparisons: list[dict[str, Any]] = Field(
         description="As in a comparison of this service; of the first 80 cells, unless of one trace"
     )

@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 from db.models import ImportedBundle
 from db.repositories import accounts, bundles
 from refault.bundle import Bundle, verify
+from refault.bundle.judged import JudgedBatch
 from refault.bundle.reader import Manifest
-from refault.compare import Comparison, Verdict, compare, to_csv, to_dict, to_markdown, to_text
+from refault.compare import Comparison, Verdict, to_csv, to_dict, to_markdown, to_text
 from refault.errors import BundleError, NotFound
 from services.api.bundles.schemas import BundleColumn, BundleDetail, BundleMatches, BundleSummary
 from services.api.deps import Resources
@@ -92,12 +93,13 @@ def detail_of(resources: Resources, row_id: uuid.UUID, trace: int | None) -> Bun
         data = row.body
     with _checking():
         manifest = _opened(data).manifest()
-        found = list(_comparisons(manifest))
+        judged, found = _judged(manifest)
+    head = manifest.head
     with resources.transaction() as session:
-        own = bundles.own_results(session, manifest.digests)
+        variants = {column.variant_digest for column in head.columns}
+        own = bundles.own_results(session, manifest.digests, variants)
     if trace is not None and not 1 <= trace <= len(found):
         raise NotFound(f"bundle {row.code} has no trace {trace}; it has {len(found)}")
-    head = manifest.head
     count = max(1, PAGE_CELLS // len(head.columns))
     shown = found[:count] if trace is None else found[trace - 1 : trace]
     return BundleDetail(
@@ -105,6 +107,9 @@ def detail_of(resources: Resources, row_id: uuid.UUID, trace: int | None) -> Bun
         columns=[BundleColumn.model_validate(column) for column in head.columns],
         matches=_matches(found, own),
         verdict_title=Verdict(row.verdict).title,
+        plan=head.plan,
+        answer=judged.answer,
+        steps=[step.to_dict() for step in judged.steps],
         comparisons=[to_dict(each) for each in shown],
         traces=[each.trace.name for each in found],
     )
@@ -118,12 +123,20 @@ def body_of(resources: Resources, row_id: uuid.UUID, form: str) -> bytes:
         return data
     with _checking():
         manifest = _opened(data).manifest()
-        found = list(_comparisons(manifest))
+        judged, found = _judged(manifest)
     head = manifest.head
     if form == "csv":
         return to_csv(found).encode()
-    write = to_text if form == "txt" else to_markdown
-    return write(found, title=head.title, command=head.command).encode()
+    if form == "md":
+        return to_markdown(found, title=head.title, command=head.command).encode()
+    return to_text(
+        found,
+        title=head.title,
+        command=head.command,
+        verdict=judged.overall,
+        plan=head.plan,
+        steps=judged.steps,
+    ).encode()
 
 
 def _matches(found: list[Comparison], own: dict[tuple[str, str, str], str | None]) -> BundleMatches:
@@ -143,17 +156,14 @@ def _matches(found: list[Comparison], own: dict[tuple[str, str, str], str | None
     return BundleMatches(equal=equal, different=different, unknown=unknown)
 
 
-def _comparisons(manifest: Manifest) -> Iterator[Comparison]:
-    head = manifest.head
-    for name, digest, told, _ in manifest.traces():
-        cells = manifest.cells(digest, told)
-        yield compare(
-            [cell.of(column) for cell, column in zip(cells, head.columns, strict=True)],
-            base=head.base,
-            trace_name=name,
-            trace_digest=digest,
-            threshold=head.threshold,
-        )
+def _judged(manifest: Manifest) -> tuple[JudgedBatch, list[Comparison]]:
+    """The comparisons of all traces, and what they come to."""
+    judged = JudgedBatch(manifest.head)
+    found = [
+        judged.add(name, digest, manifest.cells(digest, told))
+        for name, digest, told, _ in manifest.traces()
+    ]
+    return judged, found
 
 
 def _opened(data: bytes) -> Bundle:

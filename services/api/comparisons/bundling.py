@@ -6,6 +6,7 @@ errors are answers, its length is known, and neither its results nor its bytes a
 
 import contextlib
 import hashlib
+import json
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,9 +17,10 @@ from sqlalchemy.orm import Session
 from db.models import Batch
 from db.repositories import batches, comparisons, patch_sets
 from db.repositories.comparisons import TraceName
-from refault.bundle import CELLS_MAX, BundleWriter, Cell, Head, HeadColumn
+from refault.bundle import CELLS_MAX, BundleWriter, Cell, Head, HeadColumn, HeadSet
 from refault.compare import Column
 from refault.errors import BundleError, ComparisonError
+from services.api.batches.provenance import asked_names
 from services.api.comparisons import service
 from services.api.comparisons.judging import columns_of, threshold_of
 from services.api.deps import Resources
@@ -101,6 +103,8 @@ def _write(
 
 def _head(session: Session, batch: Batch, traces: Sequence[TraceName], base: int) -> Head:
     sets = patch_sets.get_many(session, [column.patch_set_id for column in batch.columns])
+    places = {entry.id: place for place, entry in enumerate(sets)}
+    names = asked_names(batch.plan, batch.columns, {entry.id: entry for entry in sets})
     return Head(
         code=batch.code,
         title=service.title_of(batch, [entry.name for entry in sets]),
@@ -114,14 +118,25 @@ def _head(session: Session, batch: Batch, traces: Sequence[TraceName], base: int
             HeadColumn(
                 label=column.label,
                 variant_digest=column.variant_digest,
-                variant_name=column.variant.name,
+                variant_name=name,
                 golden_name=column.variant.golden_name,
                 engine=column.variant.engine,
                 text=column.variant.text,
+                patch_set=places[column.patch_set_id],
+                prefix_length=column.prefix_length,
             )
-            for column in batch.columns
+            for column, name in zip(batch.columns, names, strict=True)
         ),
         threshold=threshold_of(session),
+        patch_sets=tuple(
+            HeadSet(
+                entry.name,
+                entry.base,
+                tuple(entry.patches),
+                json.dumps(entry.parameters, sort_keys=True),
+            )
+            for entry in sets
+        ),
     )
 
 

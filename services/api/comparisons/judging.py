@@ -29,7 +29,7 @@ from refault.compare import (
 )
 from refault.compare.costs import Costs
 from refault.compare.stages import PlanColumn, PlanSet, Stage, stages_of
-from refault.compare.steps import TraceEvidence, of_ablation
+from refault.compare.steps import TraceEvidence, decisive
 from refault.errors import ComparisonError
 from services.api.batches.provenance import asked_names
 from services.api.comparisons.moves import Moves, moves_of
@@ -111,9 +111,8 @@ def judged(
     moves = tuple(
         moves_of([trace.evidence[digest].facts for digest in digests]) for trace in evidence
     )
-    decided = found
-    if batch.plan == "ablation" and base == 0:
-        decided = of_ablation(_stages(session, batch), evidence, threshold, scale) or found
+    stages = _stages(session, batch) if batch.plan == "ablation" else ()
+    decided = decisive(batch.plan, base, stages, evidence, found, threshold, scale)
     return Judged(groups, found, evidence, overall_of(decided), alarm_count, moves)
 
 
@@ -121,7 +120,7 @@ def plan_columns(session: Session, batch: Batch) -> list[PlanColumn]:
     """The columns of a batch, as its plan made them."""
     ids = [column.patch_set_id for column in batch.columns]
     sets = {
-        row.id: PlanSet(row.name, row.base, tuple(row.patches))
+        row.id: PlanSet.of(row.name, row.base, row.patches, row.parameters, str(row.id))
         for row in patch_sets.get_many(session, ids)
     }
     return [

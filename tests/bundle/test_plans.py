@@ -1,0 +1,108 @@
+"""A bundle is judged by its plan, as the service that made it judges the batch."""
+
+import dataclasses
+import io
+import json
+
+from refault.bundle import BundleWriter, Cell, Head, HeadColumn, HeadSet, layout
+from refault.compare import Threshold
+from tests.builders import digest_of, make_finding, make_result
+from tests.bundle.test_bundle import changed, checked, made, text_of
+
+WRONG = {"semantics": {"missed_fault": 1}, "findings": (make_finding(),), "outcomes": "wrong"}
+PAIR = HeadSet("pair", "v2.6.34-pre", ("fix", "tune"))
+
+
+def bundle_of(plan, labels, results, *, sets=(PAIR,), lengths=None, base=0) -> bytes:
+    """A bundle of one trace; ``results`` are what ``make_result`` takes, in the labels' order."""
+    lengths = [None] * len(labels) if lengths is None else lengths
+    digests = [digest_of(f"{place} {label}") for place, label in enumerate(labels)]
+    head = Head(
+        code="b-7k3f",
+        title="Pair: batch b-7k3f",
+        plan=plan,
+        state="done",
+        created_at="2026-11-30T09:00:00+00:00",
+        finished_at=None,
+        command=("refault", "replay"),
+        base=base,
+        columns=tuple(
+            HeadColumn(label, digest, label, None, "shadow", label, 0, length)
+            for label, digest, length in zip(labels, digests, lengths, strict=True)
+        ),
+        threshold=Threshold(),
+        patch_sets=sets,
+    )
+    stream = io.BytesIO()
+    writer = BundleWriter(stream, head)
+    found = [
+        dataclasses.replace(make_result(**how), variant_digest=digest)
+        for digest, how in zip(digests, results, strict=True)
+    ]
+    trace = "linux61-boot-1cpu"
+    writer.add(trace, digest_of(trace), [Cell("done", result=each) for each in found])
+    writer.close()
+    return stream.getvalue()
+
+
+ABLATION = ("pair", "without fix", "without tune")
+
+
+def test_an_ablation_is_judged_by_its_steps_and_not_by_its_cells():
+    data = bundle_of("ablation", ABLATION, [{}, WRONG, {}])
+    found = checked(data)
+
+    assert found.problems == []
+    assert (found.verdict, found.exit_code) == ("repair", 0)
+    text = text_of(data, "comparison.txt")
+    assert "The others need patch 1 (fix): without it" in " ".join(text.split())
+    assert "Which to merge, each against the column without it" in text
+    assert "patch 1 (fix)" in text_of(data, "index.html")
+
+
+def test_an_ablation_against_another_column_is_judged_by_its_cells():
+    found = checked(bundle_of("ablation", ABLATION, [{}, WRONG, {}], base=2))
+
+    assert (found.problems, found.exit_code) == ([], 1)
+
+
+def test_a_series_says_which_patch_it_is():
+    text = " ".join(text_of(made(), "comparison.txt").split())
+    page = text_of(made(), "index.html")
+
+    assert "Patch 3 (" in text
+    assert "It enters with column 1-3." in text
+    assert 'id="steps"' in page
+
+
+def test_two_machines_of_one_label_are_told_apart():
+    data = bundle_of("each", ("same", "same"), [{}, {"counters": {"exits": 200_000}}])
+
+    assert checked(data).problems == []
+    manifest = json.loads(text_of(data, layout.MANIFEST))
+    manifest["traces"][0]["verdicts"][1]["verdict"] = "improvement"
+    found = checked(changed(data, layout.MANIFEST, json.dumps(manifest)))
+    assert len([each for each in found.problems if "by its results regression" in each]) == 1
+
+
+def test_two_verdicts_on_one_column_are_found():
+    data = made()
+    manifest = json.loads(text_of(data, layout.MANIFEST))
+    told = manifest["traces"][0]["verdicts"]
+    told.append(dict(told[0]))
+
+    found = checked(changed(data, layout.MANIFEST, json.dumps(manifest)))
+
+    assert any("two verdicts on one column" in problem for problem in found.problems)
+
+
+def test_a_bundle_of_version_1_is_read_as_one_whose_patch_sets_are_not_told():
+    manifest = json.loads(text_of(made(), layout.MANIFEST))
+    manifest |= {"version": 1, "made_by": "refault 0.1 (before)"}
+    del manifest["batch"]["patch_sets"]
+    for column in manifest["batch"]["columns"]:
+        del column["patch_set"], column["prefix_length"]
+
+    found = checked(changed(made(), layout.MANIFEST, json.dumps(manifest)))
+
+    assert (found.problems, found.head.stages, found.cells) == ([], [], 14)
