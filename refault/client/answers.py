@@ -145,6 +145,11 @@ def unsendable(error: UnicodeEncodeError) -> InvalidRequest:
     return InvalidRequest(f"what is to be sent holds {text}, half a character: no request has that")
 
 
+def unaddressable(error: httpx.InvalidURL) -> InvalidRequest:
+    """The exception for a request whose address would be too long, as one with a long note."""
+    return InvalidRequest(f"no address holds what is to be sent ({error}): shorten the note")
+
+
 def _problem(response: httpx.Response) -> dict[str, object] | None:
     return _json(response, _PROBLEM)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from refault.compare import layout
+from refault.compare.percent import signed_percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,7 +57,7 @@ def _panel(model: CostModel, panel: Sequence[int]) -> list[str]:
         lines.append(_row(term.name, f"{term.weight}", cells))
     lines.append(_row("in all", "", [_number(model.totals[place]) for place in panel]))
     changes = [model.changes[place] for place in panel]
-    shown = [_NOTHING if each is None else f"{each:+.2f} %" for each in changes]
+    shown = [_NOTHING if each is None else f"{signed_percent(each)} %" for each in changes]
     lines.append(_row("against the base", "", shown))
     return lines
 

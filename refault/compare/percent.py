@@ -16,7 +16,8 @@ def percent_text(delta: int, base_value: int) -> str | None:
     """The change in percent of the base's value, or None from zero.
 
     Two decimals below one percent, one below a hundred, none above; halves
-    are rounded away from zero: ``-0.24%``, ``+18.9%``, ``+134%``.
+    are rounded away from zero: ``-0.24%``, ``+18.9%``, ``+134%``. What rounds to zero has no
+    sign: ``0.00%``.
     """
     if base_value == 0:
         return None
@@ -28,12 +29,18 @@ def percent_text(delta: int, base_value: int) -> str | None:
     if parts < _TWO_DECIMALS_BELOW:
         hundredths = _rounded(numerator, denominator * 100)
         if hundredths < 100:  # noqa: PLR2004 - rounding may reach the whole percent
-            return f"{sign}0.{hundredths:02d}%"
+            return f"{sign if hundredths else ''}0.{hundredths:02d}%"
     if parts < _ONE_DECIMAL_BELOW:
         whole, tenth = divmod(_rounded(numerator, denominator * 1000), 10)
         if whole < 100:  # noqa: PLR2004 - rounding may reach the hundred
             return f"{sign}{whole}.{tenth}%"
     return f"{sign}{_rounded(numerator, denominator * 10_000)}%"
+
+
+def signed_percent(percent: float, decimals: int = 2) -> str:
+    """A percentage with its sign, and none before a zero: ``+1.70``, ``-0.24``, ``0.00``."""
+    text = f"{percent:+.{decimals}f}"
+    return text if text.strip("+-0.") else text[1:]
 
 
 def _rounded(numerator: int, denominator: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from refault.compare import layout
+from refault.compare.percent import signed_percent
 
 if TYPE_CHECKING:
     from refault.diverge.accounts import Account
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 def account_lines(account: Account) -> list[str]:
     """What the difference is, where it accumulates, and by which operations."""
     change = account.difference
-    share = f" ({100 * change / account.first:+.2f} %)" if account.first else ""
+    share = f" ({signed_percent(100 * change / account.first)} %)" if account.first else ""
     lines = [
         f"{account.counter}: A {account.first}, B {account.second}; B - A is {change:+}{share}",
         "",

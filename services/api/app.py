@@ -6,6 +6,7 @@
            └── everything else ───────────────────────► the pages, clients of the API as any other
 """
 
+import functools
 import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,8 @@ from typing import Any, cast
 import anyio
 import anyio.to_thread
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from refault.client.connection import SESSION_COOKIE
@@ -145,7 +148,8 @@ def create_api(settings: Settings) -> FastAPI:
         version=_version(),
         summary="From a captured guest to a verdict on a patch series",
         description=_DESCRIPTION,
-        openapi_url=f"{ROOT}/openapi.json",
+        # Served below, from one rendering of it.
+        openapi_url=None,
         # Both load scripts from other hosts.
         docs_url=None,
         redoc_url=None,
@@ -162,6 +166,7 @@ def create_api(settings: Settings) -> FastAPI:
     api.include_router(health.router)
     api.include_router(metrics.router)
     _describe_problems(api)
+    _serve_description(api)
     return api
 
 
@@ -210,6 +215,20 @@ def _describe_problems(api: FastAPI) -> None:
         return document
 
     api.openapi = openapi  # type: ignore[method-assign]
+
+
+def _serve_description(api: FastAPI) -> None:
+    """Add the address of the OpenAPI document, which is half a megabyte and rendered once."""
+
+    @functools.cache
+    def rendered() -> bytes:
+        return bytes(JSONResponse(api.openapi()).body)
+
+    async def answer(_request: Request) -> Response:
+        body = await anyio.to_thread.run_sync(rendered)
+        return Response(body, media_type="application/json")
+
+    api.add_route(f"{ROOT}/openapi.json", answer, include_in_schema=False)
 
 
 def _answer_with_problem(responses: dict[str, Any]) -> None:

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refault.client.question_documents import QuestionDocument
-from services.dashboard.formats import grouped
+from services.dashboard.formats import difference, grouped
 
-_MINUS = "\N{MINUS SIGN}"
 _FLAGS = ((0, "P"), (1, "W"), (2, "U"), (5, "A"), (6, "D"), (7, "PS"), (63, "NX"))
 _CODE_BITS = ((0, "P"), (1, "W"), (2, "U"), (3, "RSVD"), (4, "F"))
 #: Outcomes of an operation, by the codes of the documents.
@@ -250,12 +249,11 @@ def _counter_rows(first: Mapping[str, int], second: Mapping[str, int]) -> list[d
     for name in dict.fromkeys([*first, *second]):
         mine, other = first.get(name), second.get(name)
         delta = None if mine is None or other is None else other - mine
-        change = "=" if delta == 0 else "" if delta is None else f"{delta:+,}"
         rows.append(
             {
                 "name": name,
                 "values": [grouped(mine), grouped(other)],
-                "change": change.replace("-", _MINUS),
+                "change": "" if delta is None else difference(delta),
                 "differs": mine != other,
             }
         )

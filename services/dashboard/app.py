@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refault.errors import InvalidRequest, Refused, ServiceError
 from refault.glossary import anchor_of
-from services.dashboard import cells, formats, here
+from services.dashboard import cells, formats, here, rows
 from services.dashboard.actions import Actions
 from services.dashboard.batch_pages import BatchPages
 from services.dashboard.bundles import BundlePages
@@ -221,6 +221,7 @@ def _templates() -> jinja2.Environment:
         "moment": formats.moment,
         "counts": cells.counts,
         "heats": cells.heats,
+        "maker": rows.maker,
     }
     environment.globals["assets"] = _digest_of_assets()
     environment.globals["is_under"] = here.is_under

@@ -5,18 +5,18 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import anyio.to_thread
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from services.dashboard.pages import Pages
+from refault.client import AsyncClient
+from services.dashboard.notes import notes_of
+from services.dashboard.pages import Pages, in_thread
 from services.dashboard.place import Place
 from services.dashboard.view import page_of
 
@@ -25,7 +25,6 @@ _VERSION_LENGTH = 12
 _HAVE_MAX = 200 * (_VERSION_LENGTH + 1)
 # Of two megabytes at most.
 _KNOWN_MAX = 16
-_NOTES = 100
 
 
 class Made(NamedTuple):
@@ -52,47 +51,49 @@ class BatchPages:
 
     async def one(self, request: Request) -> Response:
         """The comparison of a batch; ``?base=`` chooses the base column."""
-        return HTMLResponse(await self._batch(request, "batch.html"))
+        place = Place.of(request.query_params)
+        async with self._pages.client(request) as client:
+            made, values = await self._seen(request, client, place)
+            code = made.batch["code"]
+            shares = (await client.list_shares(code))["items"] if values["may_act"] else []
+            notes = await notes_of(client, request, batch=code)
+        return await self._pages.page_in_thread(
+            "batch.html",
+            lambda: {
+                **values,
+                "shares": [share for share in shares if share["is_open"]],
+                "note_back": f"/batches/{code}{place.query()}",
+                **notes,
+            },
+        )
 
     async def parts(self, request: Request) -> Response:
         """Only the parts that can change, without the sections in ``?have=``."""
         known = request.query_params.get("have", "")
         if len(known) > _HAVE_MAX:
             raise HTTPException(422, f"have is longer than {_HAVE_MAX} characters")
-        return HTMLResponse(
-            await self._batch(request, "batch_parts.html", known=frozenset(known.split(".")))
+        place = Place.of(request.query_params)
+        async with self._pages.client(request) as client:
+            _, values = await self._seen(request, client, place)
+        return await self._pages.page_in_thread(
+            "batch_parts.html", lambda: {**values, "known": frozenset(known.split("."))}
         )
 
-    async def _batch(self, request: Request, template: str, **values: Any) -> str:
-        place = Place.of(request.query_params)
+    async def _seen(
+        self, request: Request, client: AsyncClient, place: Place
+    ) -> tuple[Made, dict[str, Any]]:
+        """The batch as its caller sees it, and the values that both templates need."""
+        me = await client.get_me()
         name = request.path_params["batch"]
-        async with self._pages.client(request) as client:
-            me = await client.get_me()
-            text = await client.comparison_text(name, form="json", **place.asked)
-            made = await self.made(text, place, is_shared=False)
-            # A form needs the form key of a login; a token has none, so it gets no forms.
-            may_act = bool(me["form_key"]) and "submit" in me["scopes"]
-            shares = (await client.list_shares(name))["items"] if may_act else []
-            code = made.batch["code"]
-            notes = (await client.list_notes(batch=code, limit=_NOTES))["items"]
-        return await anyio.to_thread.run_sync(
-            partial(
-                self.text_of,
-                template,
-                made,
-                me=me,
-                may_act=may_act,
-                is_shared=False,
-                shares=[share for share in shares if share["is_open"]],
-                notes=notes,
-                note_back=f"/batches/{code}{place.query()}",
-                **values,
-            )
-        )
+        text = await client.comparison_text(name, form="json", **place.asked)
+        made = await self.made(text, place, is_shared=False)
+        # A form needs the form key of a login; a token has none, so it gets no forms.
+        may_act = bool(me["form_key"]) and "submit" in me["scopes"]
+        return made, {**made._asdict(), "me": me, "may_act": may_act, "is_shared": False}
 
     async def made(self, text: str, place: Place, *, is_shared: bool) -> Made:
         """What the page says of a comparison, a document of the API in JSON."""
-        return await anyio.to_thread.run_sync(partial(self._made, text, place, is_shared=is_shared))
+        return await in_thread(lambda: self._made(text, place, is_shared=is_shared))
 
     def _made(self, text: str, place: Place, *, is_shared: bool) -> Made:
         key = (hashlib.sha256(text.encode()).digest(), place, is_shared)
@@ -124,13 +125,6 @@ class BatchPages:
             if len(self._known) > _KNOWN_MAX:
                 self._known.popitem(last=False)
         return made
-
-    def text_of(
-        self, template: str, made: Made, *, shares: Sequence[Mapping[str, Any]] = (), **values: Any
-    ) -> str:
-        """The page of a batch, or parts of it; runs in a thread, as it is slow."""
-        page = {**made.page, "shares": shares}
-        return self._pages.text(template, batch=made.batch, page=page, **values)
 
     def _section(self, trace: Mapping[str, Any], *, is_shared: bool) -> dict[str, Any]:
         """The section of one trace, and its version."""

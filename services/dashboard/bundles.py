@@ -33,11 +33,7 @@ class BundlePages:
         async with self._pages.client(request) as client:
             me = await client.get_me()
             found = await client.list_bundles(limit=ROWS, cursor=request.query_params.get("after"))
-        rows = [
-            row
-            | {"shown": shown(row["verdict"]), "by": (row["made_by"] or "").removeprefix("user ")}
-            for row in found["items"]
-        ]
+        rows = [row | {"shown": shown(row["verdict"])} for row in found["items"]]
         return self._pages.page("bundles.html", me=me, rows=rows, next_cursor=found["next_cursor"])
 
     async def one(self, request: Request) -> Response:
@@ -51,15 +47,17 @@ class BundlePages:
                 request.path_params["bundle"], trace=int(wanted) if wanted else None
             )
         first = int(wanted) if wanted else 1
-        return self._pages.page(
+        return await self._pages.page_in_thread(
             "bundle.html",
-            me=me,
-            bundle=bundle | {"shown": shown(bundle["verdict"])},
-            sections=[
-                _section(first + place, comparison)
-                for place, comparison in enumerate(bundle["comparisons"])
-            ],
-            may_delete=bool(me["form_key"]) and "submit" in me["scopes"],
+            lambda: {
+                "me": me,
+                "bundle": bundle | {"shown": shown(bundle["verdict"])},
+                "sections": [
+                    _section(first + place, comparison)
+                    for place, comparison in enumerate(bundle["comparisons"])
+                ],
+                "may_delete": bool(me["form_key"]) and "submit" in me["scopes"],
+            },
         )
 
     async def delete(self, request: Request) -> Response:

@@ -1,13 +1,11 @@
 """The page ``/compare``: columns of any batches of the project, side by side."""
 
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from refault.client import AsyncClient
@@ -50,19 +48,23 @@ class ComparePages:
                     costs=place.costs,
                 )
             offered = await _offered(client, browsed, place)
-        text = await anyio.to_thread.run_sync(
-            partial(self._text, document, place, me=me, offered=offered, browsed=browsed)
+        return await self._pages.page_in_thread(
+            "compare.html",
+            lambda: {
+                "me": me,
+                "offered": offered,
+                "browsed": browsed,
+                **self._shaped(document, place),
+            },
         )
-        return HTMLResponse(text)
 
-    def _text(self, document: dict[str, Any] | None, place: Place, **values: Any) -> str:
-        """Runs in a thread, as it is slow."""
+    def _shaped(self, document: dict[str, Any] | None, place: Place) -> dict[str, Any]:
         page = None if document is None else page_of(document, place)
         sections = [
             self._pages.text("batch_trace.html", trace=trace, is_shared=False)
             for trace in (page["traces"] if page else ())
         ]
-        return self._pages.text("compare.html", page=page, sections=sections, place=place, **values)
+        return {"page": page, "sections": sections, "place": place}
 
 
 def _address_of(request: Request) -> str:

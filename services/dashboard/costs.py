@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from refault.compare.costs import DEFAULT
-from services.dashboard.formats import grouped
+from refault.compare.percent import signed_percent
+from services.dashboard.formats import grouped, signed
 from services.dashboard.place import Place
 
 
@@ -51,4 +52,4 @@ def _cell(value: int | None) -> str:
 
 
 def _change(percent: float | None) -> str:
-    return f" ({percent:+.2f} %)" if percent else ""
+    return f" ({signed(signed_percent(percent))} %)" if percent else ""

@@ -127,9 +127,14 @@ def is_encrypted(request: Request) -> bool:
     return request.url.scheme == "https" or told == "https"
 
 
-async def fields_of(request: Request, *, lines: frozenset[str] = frozenset()) -> dict[str, str]:
+async def fields_of(
+    request: Request,
+    *,
+    lines: frozenset[str] = frozenset(),
+    bytes_max: int = _FORM_BYTES_MAX,
+) -> dict[str, str]:
     """The fields of a form, each once; those in ``lines`` may have several lines."""
-    found = await lists_of(request, lines=lines)
+    found = await lists_of(request, lines=lines, bytes_max=bytes_max)
     return {name: values[0] for name, values in found.items()}
 
 

@@ -15,7 +15,7 @@ _DIGITS_MAX = 9
 
 def grouped(number: int | None) -> str:
     """A count with thousands separated: ``4,812,733``; a dash for none."""
-    return "–" if number is None else f"{number:,}".replace("-", _MINUS)
+    return "–" if number is None else signed(f"{number:,}")
 
 
 def counted(count: int, noun: str) -> str:
@@ -61,6 +61,11 @@ def signed(number: str) -> str:
     return number.replace("-", _MINUS)
 
 
+def difference(number: int) -> str:
+    """A difference of counts: ``+18,162``, ``−3``; ``=`` for none."""
+    return signed(f"{number:+,}") if number else "="
+
+
 def whole_number(text: str, name: str) -> int:
     """A number of a query; a 422 for anything else, and for too many digits."""
     if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX):
@@ -77,4 +82,4 @@ def change(delta: int, percent: str | None) -> str:
     """A change with arrow, sign and percentage: ``▲ +18,162 (+134%)``."""
     arrow = "▲" if delta > 0 else "▼"
     amount = f"{arrow} {delta:+,}"
-    return (amount + (f" ({percent})" if percent else "")).replace("-", _MINUS)
+    return signed(amount + (f" ({percent})" if percent else ""))

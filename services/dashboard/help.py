@@ -21,6 +21,8 @@ class HelpPages:
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
+        # The description is the same as long as this process lives.
+        self._nouns: list[dict[str, Any]] | None = None
 
     async def words(self, request: Request) -> Response:
         """The glossary, or the entries in which ``?q=`` stands."""
@@ -40,9 +42,12 @@ class HelpPages:
         """What the API offers, route by route, and how a program uses it."""
         async with self._pages.client(request) as client:
             me = await me_or_nobody(client)
-            document = await client.get_openapi()
-        base_url = str(request.base_url).rstrip("/")
-        return self._pages.page("help_api.html", me=me, nouns=_nouns(document), base_url=base_url)
+            if self._nouns is None:
+                self._nouns = _nouns(await client.get_openapi())
+        nouns, base_url = self._nouns, str(request.base_url).rstrip("/")
+        return await self._pages.page_in_thread(
+            "help_api.html", lambda: {"me": me, "nouns": nouns, "base_url": base_url}
+        )
 
 
 async def me_or_nobody(client: AsyncClient) -> Mapping[str, Any] | None:

@@ -78,7 +78,7 @@ def _row(kernel: KernelDocument) -> dict[str, Any]:
         "patches": len(kernel["patches"]),
         "builds": _built(kernel["builds"]),
         "refused": _refused(kernel["builds"]),
-        "made_by": (kernel.get("made_by") or "").removeprefix("user "),
+        "made_by": kernel.get("made_by"),
         "created_at": kernel["created_at"],
         **_state(kernel["state"]),
     }

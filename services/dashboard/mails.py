@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from refault.client import PatchDocument
@@ -79,19 +79,21 @@ class MailPages:
                 if refused.status not in _COMPLAINED:
                     raise
                 complaint, status = str(refused), refused.status
-        body = self._pages.text(
+        return await self._pages.page_in_thread(
             "mail.html",
-            me=me,
-            may_read=_may_read(me),
-            complaint=complaint,
-            reading=reading and _page(reading, known),
-            kept=base64.b64encode(mails).decode() if reading else "",
-            fields=fields,
-            name=fields.get("name") or (reading or {}).get("series") or "",
-            bases=[base["id"] for base in bases if base["knobs"]],
-            base=fields.get("base") or _BASE,
+            lambda: {
+                "me": me,
+                "may_read": _may_read(me),
+                "complaint": complaint,
+                "reading": reading and _page(reading, known),
+                "kept": base64.b64encode(mails).decode() if reading else "",
+                "fields": fields,
+                "name": fields.get("name") or (reading or {}).get("series") or "",
+                "bases": [base["id"] for base in bases if base["knobs"]],
+                "base": fields.get("base") or _BASE,
+            },
+            status=status,
         )
-        return HTMLResponse(body, status)
 
 
 def _nothing() -> dict[str, Any]:

@@ -21,7 +21,15 @@ def masked(key: str) -> str:
 
 
 def unmasked(text: str) -> str:
-    """The key of a form; a text that is not masked is given back as it is."""
+    """The key of a form; a text that is not masked is given back as it is.
+
+    Empty for what no key is: it becomes a header, which carries printable ASCII alone.
+    """
+    key = _laid_bare(text)
+    return key if key.isascii() and key.isprintable() else ""
+
+
+def _laid_bare(text: str) -> str:
     if not text.startswith(_LEAD):
         return text
     try:

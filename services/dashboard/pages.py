@@ -1,7 +1,9 @@
 """One method per page: call the API, shape the answer, render the template."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+import anyio.to_thread
 import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -12,6 +14,7 @@ from refault.client.connection import FORM_KEY_HEADER
 from services.dashboard.masks import masked, unmasked
 
 ROWS = 20
+MadeT = TypeVar("MadeT")
 
 
 class Pages:
@@ -49,8 +52,18 @@ class Pages:
         )
 
     def page(self, template: str, **values: Any) -> Response:
-        """A filled template as an answer."""
+        """A filled template as an answer; for pages of a bounded size."""
         return HTMLResponse(self.text(template, **values))
+
+    async def page_in_thread(
+        self, template: str, shape: Callable[[], Mapping[str, Any]], *, status: int = 200
+    ) -> Response:
+        """A filled template whose work grows with its data.
+
+        ``shape`` makes the template's values; it and the template run in a thread, so that other
+        requests go on meanwhile.
+        """
+        return HTMLResponse(await in_thread(lambda: self.text(template, **shape())), status)
 
     def text(self, template: str, **values: Any) -> str:
         """A filled template."""
@@ -58,3 +71,8 @@ class Pages:
         if me is not None and me.get("form_key"):
             values["me"] = me | {"form_key": masked(me["form_key"])}
         return self._templates.get_template(template).render(values)
+
+
+async def in_thread(make: Callable[[], MadeT]) -> MadeT:
+    """What ``make`` gives, run in a thread with the address of the page that is being made."""
+    return await anyio.to_thread.run_sync(make)

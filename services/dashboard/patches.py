@@ -12,6 +12,7 @@ from starlette.routing import Route
 from refault.client import PatchDocument
 from services.dashboard import uses
 from services.dashboard.help import asked_text
+from services.dashboard.notes import notes_of
 from services.dashboard.pages import ROWS, Pages
 
 _FACETS = ("q", "author", "base", "form_of", "merged")
@@ -66,7 +67,7 @@ class PatchPages:
             patch = await client.get_patch(name)
             used = await client.list_batches_of_patch(name, limit=_USES, cursor=cursor)
             sets = await client.list_patch_sets(patch=name, limit=ROWS)
-            notes = await client.list_notes(patch=name, limit=100)
+            notes = await notes_of(client, request, patch=name)
         return self._pages.page(
             "patch.html",
             me=me,
@@ -75,7 +76,7 @@ class PatchPages:
             is_older=bool(cursor),
             next_cursor=used["next_cursor"],
             patch_sets=sets["items"],
-            notes=notes["items"],
+            **notes,
             note_patch=patch["id"],
             note_back=f"/patches/{patch['id']}",
             more_sets=bool(sets["next_cursor"]),

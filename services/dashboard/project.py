@@ -26,6 +26,7 @@ BUILD_ROLES = ("nobody", "maintainer", "contributor")
 _AUDIT_ROWS = 50
 _UNAUTHENTICATED = 401
 _DAYS_MAX_DIGITS = 9
+_TOKEN_DAYS = 90
 
 
 class FormError(Exception):
@@ -33,6 +34,14 @@ class FormError(Exception):
 
     def __init__(self, field: str, message: str) -> None:
         self.field = field
+        super().__init__(message)
+
+
+class HalfDoneError(Exception):
+    """A form that made a secret, and was then refused in what came after."""
+
+    def __init__(self, made: "Made", field: str, message: str) -> None:
+        self.made, self.field = made, field
         super().__init__(message)
 
 
@@ -81,10 +90,14 @@ class ProjectPages:
         if act is None:
             raise HTTPException(404, f"the project's page has no form {form}")
         fields = await fields_of(request)
+        made: Made | None = None
         async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
             try:
                 made = await act(client, fields)
             except FormError as error:
+                failed = Failed(form, fields, {error.field: str(error)}, 422)
+            except HalfDoneError as error:
+                made = error.made
                 failed = Failed(form, fields, {error.field: str(error)}, 422)
             except Refused as error:
                 if error.status == _UNAUTHENTICATED:
@@ -94,7 +107,8 @@ class ProjectPages:
                 if made is None:
                     return onwards(f"/project#{form.partition('-')[0]}")
                 return HTMLResponse(await self._page(request, made=made), 201)
-        return HTMLResponse(await self._page(request, failed=failed), failed.status)
+        # What was made before it failed is shown too: its secret is never shown again.
+        return HTMLResponse(await self._page(request, made=made, failed=failed), failed.status)
 
     async def audit(self, request: Request) -> Response:
         """Who did what, newest first; ``?actor=`` and ``?action=`` narrow it."""
@@ -126,7 +140,7 @@ class ProjectPages:
         async with self._pages.client(request) as client:
             me = await client.get_me()
             if not me["project"]:
-                return self._pages.text("project_none.html", me=me)
+                return self._pages.text("no_project.html", me=me, request_id=None)
             values = await _shown(client, me)
         return self._pages.text("project.html", me=me, made=made, failed=failed, **values)
 
@@ -213,9 +227,10 @@ async def _mint_token(client: AsyncClient, fields: Mapping[str, str]) -> Made:
     scopes = _ticked(fields, "scope", SCOPES)
     if not scopes:
         raise FormError("scopes", "choose at least one scope")
-    days = _whole(fields, "lifetime_days") or 90
+    days = _whole(fields, "lifetime_days")
     name = fields.get("name", "").strip()
-    token = await client.mint_token(name, scopes=scopes, lifetime_days=days)
+    lifetime = _TOKEN_DAYS if days is None else days
+    token = await client.mint_token(name, scopes=scopes, lifetime_days=lifetime)
     return Made("token", token["name"], token["secret"])
 
 
@@ -259,9 +274,16 @@ async def _delete_webhook(client: AsyncClient, fields: Mapping[str, str]) -> Non
 async def _create_user(client: AsyncClient, fields: Mapping[str, str]) -> Made | None:
     name, email = fields.get("name", "").strip(), fields.get("email", "").strip()
     user = await client.create_user(name, email=email or None)
+    made = Made("user", name, user["password"]) if user.get("password") else None
     if fields.get("role"):
-        await client.set_member(name, fields["role"])
-    return Made("user", name, user["password"]) if user.get("password") else None
+        try:
+            await client.set_member(name, fields["role"])
+        except Refused as error:
+            if made is None:
+                raise
+            message = f"{name} was made, but is no member yet: {error}"
+            raise HalfDoneError(made, "", message) from error
+    return made
 
 
 _FORMS: dict[str, _Act] = {

@@ -76,14 +76,16 @@ class QuestionPages:
         async with self._pages.client(request) as client:
             me = await client.get_me()
             question = await client.get_question(request.path_params["question"])
-        return self._pages.page(
+        return await self._pages.page_in_thread(
             "question.html",
-            me=me,
-            question=_row(question),
-            text=question.get("text"),
-            answer=answer_of(question),
-            may_ask=_may_ask(me),
-            steps=_steps(question),
+            lambda: {
+                "me": me,
+                "question": _row(question),
+                "text": question.get("text"),
+                "answer": answer_of(question),
+                "may_ask": _may_ask(me),
+                "steps": _steps(question),
+            },
         )
 
 

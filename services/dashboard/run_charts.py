@@ -13,9 +13,8 @@ from refault.client import RunDocument
 from refault.client.run_documents import RunDetailDocument
 from refault.compare.attribution_chart import TITLES, counters_shown, parts_shown
 from refault.compare.timelines import VIEWS
-from services.dashboard.formats import grouped
+from services.dashboard.formats import difference, grouped
 
-_MINUS = "\N{MINUS SIGN}"
 VIEW_WORDS = {
     "slice": "in each slice",
     "total": "in all until then",
@@ -105,7 +104,7 @@ def timeline_of(run_id: str, found: Mapping[str, Any], course: Course) -> dict[s
 def _signed(value: int | None, view: str) -> str:
     if view != "difference" or value is None:
         return grouped(value)
-    return f"{value:+,}".replace("-", _MINUS) if value else "="
+    return difference(value)
 
 
 def beside_of(

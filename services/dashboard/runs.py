@@ -60,23 +60,23 @@ class RunPages:
                 is_told=course.is_default, ask=_timelines(client, run, course)
             )
             attribution, no_attribution = await _unless(is_told=True, ask=_attribution(client, run))
-        page = page_of(
-            run,
-            siblings=siblings["items"],
-            comparison=comparison,
-            timelines=timelines,
-            attribution=attribution and attribution["attribution"],
-            course=course,
-        )
-        may_act = bool(me["form_key"]) and _SUBMIT in me["scopes"]
-        return self._pages.page(
+        return await self._pages.page_in_thread(
             "run.html",
-            me=me,
-            run=run,
-            page=page,
-            may_act=may_act,
-            no_timeline=no_timeline,
-            no_attribution=no_attribution,
+            lambda: {
+                "me": me,
+                "run": run,
+                "page": page_of(
+                    run,
+                    siblings=siblings["items"],
+                    comparison=comparison,
+                    timelines=timelines,
+                    attribution=attribution and attribution["attribution"],
+                    course=course,
+                ),
+                "may_act": bool(me["form_key"]) and _SUBMIT in me["scopes"],
+                "no_timeline": no_timeline,
+                "no_attribution": no_attribution,
+            },
         )
 
     async def cell(self, request: Request) -> Response:

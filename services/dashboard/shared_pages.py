@@ -1,15 +1,13 @@
 """A batch that was shared: its page and its other forms, for anyone with the link."""
 
 import dataclasses
-from functools import partial
 from http import HTTPStatus
 from typing import cast, get_args
 from urllib.parse import quote
 
-import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from refault.client.calls import ComparisonFormat
@@ -51,17 +49,10 @@ class SharedPages:
         async with self._pages.client(request, token=secret) as client:
             document = await client.comparison_text(code, form="json", **place.asked)
         made = await self._batches.made(document, place, is_shared=True)
-        text = await anyio.to_thread.run_sync(
-            partial(
-                self._batches.text_of,
-                "batch.html",
-                made,
-                me=None,
-                may_act=False,
-                is_shared=True,
-            )
+        return await self._pages.page_in_thread(
+            "batch.html",
+            lambda: {**made._asdict(), "me": None, "may_act": False, "is_shared": True},
         )
-        return HTMLResponse(text)
 
     async def form(self, request: Request) -> Response:
         """The same as .txt .md .csv .json or .svg."""

@@ -8,12 +8,13 @@ set that is typed in: it needs a name on the service to be estimated.
 import dataclasses
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from refault.client import AsyncClient
@@ -25,6 +26,8 @@ from services.dashboard.rows import guest
 
 TRACES_SHOWN = 30
 SETS_SHOWN = 20
+CHOSEN_MAX = 200
+"""Traces, and patch sets, that a form may have chosen: each is asked for by itself."""
 _FORM_BYTES_MAX = 256 * 1024
 _FIELDS_MAX = 1_200
 PLANS = {
@@ -40,6 +43,9 @@ AUDITS = {
 }
 _SEPARATORS = re.compile(r"[\s,+]+")
 _SHORT = re.compile(r"p\d+")
+# 422: the text can be the name of none.
+_NOT_THERE = (404, 422)
+_NAME_MAX = 80
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +63,14 @@ class Asked:
 
     @classmethod
     def of(cls, fields: Mapping[str, Sequence[str]]) -> "Asked":
-        """From the values of an address or a form."""
+        """From the values of an address or a form; a 422 where too much is chosen."""
 
         def many(name: str) -> tuple[str, ...]:
-            return tuple(dict.fromkeys(filter(None, fields.get(name, ()))))
+            found = tuple(dict.fromkeys(filter(None, fields.get(name, ()))))
+            if len(found) > CHOSEN_MAX:
+                message = f"{name}: more than {CHOSEN_MAX}; submit larger batches from a terminal"
+                raise HTTPException(422, message)
+            return found
 
         def one(name: str, usual: str = "") -> str:
             return (fields.get(name) or [usual])[0].strip()
@@ -134,54 +144,66 @@ class SubmitPage:
         sets = await client.list_patch_sets(limit=SETS_SHOWN)
         bases = await client.list_bases()
         patches = await client.list_patches()
-        text = self._pages.text(
+        traces = await _chosen(asked.traces, found["items"], "digest", client.get_trace)
+        chosen_sets = await _chosen(asked.patch_sets, sets["items"], "id", client.get_patch_set)
+        return await self._pages.page_in_thread(
             "submit.html",
-            me=me,
-            may_submit=bool(me["form_key"]) and "submit" in me["scopes"],
-            asked=asked,
-            traces=await _choices(client, asked, found["items"]),
-            more_traces=found["next_cursor"] is not None,
-            sets=await _set_choices(client, asked, sets["items"]),
-            bases=bases["items"],
-            patches=patches["items"],
-            plans=PLANS,
-            audits=AUDITS,
-            estimate=estimate,
-            complaint=complaint,
+            lambda: {
+                "me": me,
+                "may_submit": bool(me["form_key"]) and "submit" in me["scopes"],
+                "asked": asked,
+                "traces": [
+                    {**trace, "guest_title": guest(trace)}
+                    for trace in _choices(traces.found, found["items"], "digest")
+                ],
+                "more_traces": found["next_cursor"] is not None,
+                "sets": _choices(chosen_sets.found, sets["items"], "id"),
+                "bases": bases["items"],
+                "patches": patches["items"],
+                "plans": PLANS,
+                "audits": AUDITS,
+                "estimate": estimate,
+                "complaint": complaint,
+                "missing": [
+                    *(f"There is no trace {name}." for name in traces.missing),
+                    *(f"There is no patch set {name}." for name in chosen_sets.missing),
+                ],
+            },
+            status=status,
         )
-        return HTMLResponse(text, status)
 
 
-async def _choices(client: AsyncClient, asked: Asked, found: Sequence[Any]) -> list[dict[str, Any]]:
-    """Traces to choose from: those that are chosen first, then what was found."""
-    known = {trace["digest"]: trace for trace in found}
-    chosen = []
-    for name in asked.traces:
+class Chosen(NamedTuple):
+    """What is chosen: what there is of it, by id, and the names of what is not there."""
+
+    found: Mapping[str, Any]
+    missing: Sequence[str]
+
+
+async def _chosen(
+    names: Sequence[str], listed: Sequence[Any], key: str, get: Callable[[str], Awaitable[Any]]
+) -> Chosen:
+    known = {one[key]: one for one in listed}
+    found, missing = {}, []
+    for name in names:
         try:
-            chosen.append(known.get(name) or await client.get_trace(name))
-        except Refused:
-            continue
-    digests = {trace["digest"] for trace in chosen}
-    rest = [trace for trace in found if trace["digest"] not in digests]
+            one = known.get(name) or await get(name)
+        except Refused as refused:
+            if refused.status not in _NOT_THERE:
+                raise
+            missing.append(name[:_NAME_MAX])
+        else:
+            found[one[key]] = one
+    return Chosen(found, missing)
+
+
+def _choices(chosen: Mapping[str, Any], listed: Sequence[Any], key: str) -> list[Any]:
+    """What to choose from: what is chosen first, then what was found."""
+    rest = [one for one in listed if one[key] not in chosen]
     return [
-        {**trace, "guest_title": guest(trace), "is_chosen": trace["digest"] in digests}
-        for trace in [*chosen, *rest]
+        *({**one, "is_chosen": True} for one in chosen.values()),
+        *({**one, "is_chosen": False} for one in rest),
     ]
-
-
-async def _set_choices(
-    client: AsyncClient, asked: Asked, found: Sequence[Any]
-) -> list[dict[str, Any]]:
-    known = {one["id"]: one for one in found}
-    chosen = []
-    for name in asked.patch_sets:
-        try:
-            chosen.append(known.get(name) or await client.get_patch_set(name))
-        except Refused:
-            continue
-    ids = {one["id"] for one in chosen}
-    rest = [one for one in found if one["id"] not in ids]
-    return [{**one, "is_chosen": one["id"] in ids} for one in [*chosen, *rest]]
 
 
 async def _with_stored_set(client: AsyncClient, asked: Asked) -> Asked:

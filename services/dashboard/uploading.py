@@ -18,7 +18,8 @@ from services.dashboard.doors import onwards
 from services.dashboard.multipart import FormReader
 from services.dashboard.pages import Pages
 
-_FIELD_BYTES_MAX = 32_768
+# A note of 10,000 characters, of which each is at most four bytes.
+_FIELD_BYTES_MAX = 40_000
 # A browser shows an answer only after it has sent its form; of a refused one so much is read.
 _DRAINED_BYTES_MAX = 64 * 1024 * 1024
 

@@ -62,7 +62,6 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "costs": form_of(document, place),
         "alarms": counted(batch["integrity_alarms"], "cell") if batch["integrity_alarms"] else "",
         "going_on": _going_on(batch),
-        "shares": [],
         "is_other_base": place.base > 0,
         "query": place.form_query().removesuffix("?"),
         "plan": plan_of(document, place, anchors),

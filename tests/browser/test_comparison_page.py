@@ -251,3 +251,29 @@ def test_no_page_is_wider_than_its_screen(open_page, live, http, rows, compariso
         # What a table is about is read without scrolling it.
         widths = [caption.bounding_box() for caption in seen.page.locator("caption:visible").all()]
         assert max(box["width"] for box in widths) <= width
+
+
+def test_the_legend_of_a_wide_matrix_follows_its_cells(open_page, live, http, rows):
+    """A sign that a cell gets while one watches is explained below the matrix."""
+    rows.register_simulator()
+    trace = rows.add_trace("boot")
+    row = http.post("/api/v1/patch_sets", json={"name": "one", "patches": []}).json()
+    axes = {"page_limit": [4_314 + place for place in range(9)]}
+    body = {"traces": [trace], "patch_sets": [row["id"]], "plan": "matrix", "axes": axes}
+    code = http.post("/api/v1/batches", json=body).json()["code"]
+    seen = open_page()
+    seen.page.goto(f"{live}/batches/{code}")
+    legend = seen.page.locator("[data-part=overview] .legend")
+    assert "Crashed" not in legend.inner_text()
+
+    # As the page would be after a cell has changed.
+    changed = seen.page.evaluate(
+        """address => fetch(address).then(answer => answer.text())""",
+        f"{live}/batches/{code}/parts",
+    )
+    other = changed.replace("No result", "Crashed")
+    seen.page.route("**/parts*", lambda route: route.fulfill(body=other, content_type="text/html"))
+    http.post(f"/api/v1/batches/{code}/cancel")
+
+    legend.get_by_text("Crashed").wait_for()
+    assert seen.page.locator("[data-part=overview] tbody").get_by_text("Crashed").count()

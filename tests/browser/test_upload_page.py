@@ -97,3 +97,64 @@ def test_a_damaged_trace_is_refused_where_it_was_chosen(open_page, live, rows, t
     assert "byte" in alert.inner_text()
     assert seen.page.get_by_role("button", name="Upload").is_enabled()
     assert rows.nothing_is_left()
+
+
+def test_a_part_that_a_busy_service_refuses_is_sent_again_when_it_says(
+    open_page, live, rows, trace
+):
+    digest = hashlib.sha256(trace.read_bytes()).hexdigest()
+    seen = open_page()
+    refused = []
+
+    def busy(route):
+        if route.request.method != "PATCH" or len(refused) == 2:
+            route.fallback()
+            return
+        refused.append(route.request.headers["upload-offset"])
+        status = (429, 503)[len(refused) - 1]
+        route.fulfill(
+            status=status,
+            headers={"retry-after": "1"},
+            content_type="application/problem+json",
+            body='{"detail": "too many at once"}',
+        )
+
+    seen.page.route("**/api/v1/uploads/*", busy)
+    seen.page.goto(f"{live}/traces/new")
+    seen.page.get_by_label("File").set_input_files(trace)
+    seen.page.get_by_role("button", name="Upload").click()
+    seen.page.wait_for_url(f"{live}/traces/{digest}?uploaded=new")
+
+    assert refused == ["0", "0"]
+
+
+def test_a_trace_whose_note_names_another_is_not_taken_for_it(open_page, live, http, rows, trace):
+    digest = hashlib.sha256(trace.read_bytes()).hexdigest()
+    rows.add_trace("other", note=f"made from {digest}")
+    seen = open_page()
+    seen.page.goto(f"{live}/traces/new")
+    seen.page.get_by_label("File").set_input_files(trace)
+    seen.page.get_by_role("button", name="Upload").click()
+
+    seen.page.wait_for_url(f"{live}/traces/{digest}?uploaded=new")
+    assert seen.was_quiet()
+
+
+def test_a_note_too_long_to_be_sent_is_refused_in_the_form(open_page, live, rows, trace):
+    seen = open_page()
+    asked = []
+    seen.page.on("request", lambda request: asked.append(request.url))
+    seen.page.goto(f"{live}/traces/new")
+    seen.page.get_by_label("Note").fill("\u4e2d" * 5_000)
+    seen.page.get_by_label("File").set_input_files(trace)
+    asked.clear()
+    seen.page.get_by_role("button", name="Upload").click()
+
+    alert = seen.page.get_by_role("alert")
+    alert.wait_for()
+    assert "shorten the note" in alert.inner_text()
+    assert asked == []
+    seen.page.get_by_label("Note").fill("\u4e2d" * 3_000)
+    seen.page.get_by_role("button", name="Upload").click()
+    seen.page.wait_for_url("**uploaded=new")
+    assert seen.was_quiet()

@@ -4,7 +4,7 @@ import pytest
 
 from refault.client.connection import SESSION_COOKIE
 from services.dashboard.doors import way_on
-from services.dashboard.masks import unmasked
+from services.dashboard.masks import masked, unmasked
 from tests.dashboard.test_pages import Page, submit
 from tests.fixtures.api import PASSWORD, in_process
 
@@ -264,3 +264,15 @@ async def test_a_made_up_share_link_is_not_found(stranger, secret):
 
 async def test_a_token_is_no_share_link(stranger, token):
     assert (await stranger.get(f"/s/{token}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "key", ["schl\u00fcssel", "~", "~w6Q=", "~!", masked("\u00e9" * 64), "~AAAB"]
+)
+async def test_a_form_key_of_letters_that_no_key_has_is_refused(browser, key):
+    await log_in(browser)
+
+    answer = await browser.post("/logout", data={"form_key": key})
+
+    assert answer.status_code == 403, answer.text
+    assert unmasked(key).isascii()

@@ -50,3 +50,10 @@ def test_every_verdict_has_a_word_a_sign_and_a_sentence():
     told = set(Verdict) - {Verdict.BASE}
     assert set(SENTENCES) == told
     assert set(TALLIES) == told - {Verdict.MISSING}
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "="), (18_162, "+18,162"), (-3, "\N{MINUS SIGN}3")]
+)
+def test_a_difference_has_a_sign_and_none_is_an_equals_sign(number, text):
+    assert formats.difference(number) == text

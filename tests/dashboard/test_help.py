@@ -2,6 +2,7 @@
 
 import pytest
 
+from refault.client import AsyncClient
 from refault.glossary import ENTRIES
 from tests.dashboard.test_pages import HOSTILE, Page, submit
 from tests.fixtures.api import in_process
@@ -66,3 +67,20 @@ async def test_every_head_of_a_row_of_a_comparison_leads_to_its_meaning(http, ro
     assert {"exits", "parent_marks", "outcomes", "wrong_address", "all-verdicts"} <= led
     assert {"missed-fault", "pf_guest"} & led
     assert led <= ids
+
+
+async def test_the_description_of_the_api_is_read_once_for_all_its_pages(site, monkeypatch):
+    asked = []
+    get = AsyncClient.get_openapi
+
+    async def counted(client):
+        asked.append(1)
+        return await get(client)
+
+    monkeypatch.setattr(AsyncClient, "get_openapi", counted)
+    async with in_process(site) as stranger:
+        pages = [(await stranger.get("/help/api")).text for _ in range(3)]
+        bodies = [(await stranger.get("/api/v1/openapi.json")).content for _ in range(2)]
+
+    assert len(set(pages)) == len(asked) == 1
+    assert bodies[0] == bodies[1]

@@ -1,14 +1,18 @@
+import threading
 from html.parser import HTMLParser
 
 import pytest
 
 from db.repositories import results, simulators
+from refault.client import AsyncClient
 from refault.results import RunResult
 from services.api.app import create_api
 from services.api.site import Site
 from services.dashboard.app import create_pages
+from services.dashboard.pages import Pages
 from tests.builders import digest_of, transaction, write_result
-from tests.fixtures.api import SERIES, SIMULATOR, in_process
+from tests.bundle.test_bundle import made as bundle_made
+from tests.fixtures.api import SERIES, SIMULATOR, in_process, runs_of
 
 pytestmark = pytest.mark.anyio
 
@@ -392,3 +396,45 @@ async def test_one_engine_is_not_named(http, code):
 
     assert "engine" not in [tag.get("class") for tag in page.all("span")]
     assert "Engine" not in page.texts
+
+
+async def test_the_parts_of_a_page_ask_for_nothing_that_they_do_not_show(http, rows, monkeypatch):
+    code = await submit(http, rows.ready_for_seed_series())
+
+    async def must_not(*_, **__):
+        pytest.fail("notes and links are no part that changes")
+
+    monkeypatch.setattr(AsyncClient, "list_notes", must_not)
+    monkeypatch.setattr(AsyncClient, "list_shares", must_not)
+
+    assert (await http.get(f"/batches/{code}/parts")).status_code == 200
+
+
+async def test_pages_that_grow_with_their_data_are_made_in_threads(http, rows, site, monkeypatch):
+    """The event loop serves others meanwhile."""
+    code = await submit(http, rows.ready_for_seed_series())
+    [run, *_] = await runs_of(http, code)
+    made = await http.post(
+        "/api/v1/bundles", content=bundle_made(), headers={"content-type": "application/zip"}
+    )
+    loop, seen = threading.get_ident(), {}
+    text_of = Pages.text
+
+    def watched(pages, template, **values):
+        seen[template] = threading.get_ident()
+        return text_of(pages, template, **values)
+
+    monkeypatch.setattr(Pages, "text", watched)
+    for path in (
+        f"/batches/{code}",
+        f"/batches/{code}/parts",
+        f"/runs/{run['id']}",
+        f"/compare?column={code}:0&column={code}:1",
+        f"/bundles/{made.json()['id']}",
+        "/batches/new",
+        "/help/api",
+    ):
+        assert (await http.get(path)).status_code == 200, path
+
+    assert {"run.html", "compare.html", "bundle.html", "batch.html", "submit.html"} <= set(seen)
+    assert loop not in seen.values()

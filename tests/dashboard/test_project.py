@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from db import session
 from db.models import FIRST_PROJECT, WebhookDelivery
-from db.repositories import webhooks
+from db.repositories import accounts, projects, webhooks
 from services.dashboard.limit_text import LimitTextError, limit_of, text_of
 from tests.dashboard.test_doors import log_in
 from tests.dashboard.test_pages import HOSTILE, Page
@@ -313,7 +313,7 @@ async def test_another_project_shows_nothing_of_this_one(anna, browser_of, rows)
 async def test_who_has_no_project_is_told_how_to_get_one(browser_of):
     lost = await browser_of("lost")
 
-    assert "You have no project" in Page(await lost.get("/project")).text
+    assert "You are in no project yet" in Page(await lost.get("/project")).text
 
 
 async def test_an_unknown_form_is_not_found(anna):
@@ -335,3 +335,42 @@ def test_limits_are_read_and_written_alike(text, limit):
 def test_what_is_no_limit_is_refused(text):
     with pytest.raises(LimitTextError):
         limit_of(text)
+
+
+async def test_whoever_is_in_several_projects_and_chose_none_chooses_there(browser_of, rows):
+    lost = await browser_of("lost")
+    for name in ("first", "second"):
+        with session.transaction(rows.engine) as opened:
+            project = projects.add(opened, name).id
+            accounts.set_role(opened, project, accounts.get_user(opened, "lost"), "viewer")
+
+    page = Page(await lost.get("/project"))
+
+    assert "Choose a project" in page.text
+    assert "/project" in [tag["action"] for tag in page.all("form")]
+
+
+async def test_a_password_that_was_made_is_shown_though_the_role_is_refused(browser_of, site):
+    root = await browser_of("root", "maintainer", is_admin=True)
+
+    answer = await send(root, "users", name="newcomer", email="", role="emperor")
+
+    page = Page(answer)
+    assert answer.status_code == 422
+    [password] = [tag["value"] for tag in page.all("input") if tag.get("id") == "secret"]
+    assert password
+    assert "newcomer was made, but is no member yet" in page.text
+    async with in_process(site) as newcomer:
+        newcomer.headers["origin"] = "http://refault.test"
+        await log_in(newcomer, password=password, name="newcomer")
+        assert "You are in no project yet" in Page(await newcomer.get("/")).text
+
+
+async def test_a_token_of_no_days_is_refused_and_not_one_of_ninety(anna):
+    refused = await send(anna, "tokens", name="ci", lifetime_days="0", **{"scope-read": "on"})
+
+    assert refused.status_code == 422
+    assert 'value="0"' in refused.text
+    assert "No tokens yet" in Page(await anna.get("/project")).text
+    made = await send(anna, "tokens", name="ci", lifetime_days="", **{"scope-read": "on"})
+    assert made.status_code == 201

@@ -4,6 +4,9 @@ import hashlib
 
 import pytest
 
+from refault.client import AsyncClient
+from refault.errors import Refused
+from services.dashboard.submitting import CHOSEN_MAX
 from tests.builders import digest_of
 from tests.dashboard.test_doors import form_key, log_in
 from tests.dashboard.test_multipart import TYPE, body_of
@@ -150,8 +153,56 @@ async def test_the_form_is_filled_in_by_its_address(anna, http, rows):
     assert chosen == [digest, one, "ablation"]
     assert "flush" in [tag["value"] for tag in Page(answer).all("option") if "selected" in tag]
     assert keeps_to_the_policy(answer)
-    unknown = await anna.get(f"{SUBMIT}?trace=nothing&patch_set=nothing")
-    assert unknown.status_code == 200
+
+
+async def test_what_is_chosen_and_not_there_is_named(anna, rows):
+    rows.register_simulator()
+    gone = digest_of("gone")
+    answer = await anna.get(f"{SUBMIT}?trace={gone}&trace={rows.add_trace('boot')}&patch_set=no")
+
+    page = Page(answer)
+    assert answer.status_code == 200
+    assert f"There is no trace {gone}." in page.text
+    assert "There is no patch set no." in page.text
+    assert (
+        len([tag for tag in page.all("input") if "checked" in tag and tag["name"] == "trace"]) == 1
+    )
+
+
+async def test_no_address_makes_a_page_ask_for_thousands(anna, rows):
+    rows.register_simulator()
+    for name in ("trace", "patch_set"):
+        many = [(name, f"{number:064x}") for number in range(CHOSEN_MAX + 1)]
+        asked = await anna.get(SUBMIT, params=many)
+        assert asked.status_code == 422
+        assert f"{name}: more than {CHOSEN_MAX}" in asked.text
+        few = await anna.get(SUBMIT, params=many[:-1])
+        assert few.status_code == 200
+
+
+async def test_a_trace_that_cannot_be_asked_for_is_not_left_out(anna, rows, site, monkeypatch):
+    """Only what is not there may be missing: any other refusal is the page's."""
+    digest = digest_of("not listed")
+
+    async def refuses(_client, _name):
+        raise Refused("busy", status=503, problem={"title": "Busy"})
+
+    monkeypatch.setattr(AsyncClient, "get_trace", refuses)
+    assert (await anna.get(f"{SUBMIT}?trace={digest}")).status_code == 503
+
+
+async def test_a_note_is_taken_with_a_plain_form_or_refused_with_a_reason(anna, rows):
+    """The plain form sends it in an address, which has a longest length."""
+    refused = await upload(anna, trace_bytes(), note="\N{BUG}" * 10_000)
+    assert refused.status_code == 422, refused.text[:500]
+    assert "shorten the note" in refused.text
+    assert rows.nothing_is_left()
+
+    answer = await upload(anna, trace_bytes(), note="\u4e2d" * 5_000)
+    assert answer.status_code == 303, answer.text[:500]
+    digest = answer.headers["location"].removeprefix("/traces/").partition("?")[0]
+    trace = (await anna.get(f"/api/v1/traces/{digest}")).json()
+    assert trace["note"] == "\u4e2d" * 5_000
 
 
 async def test_what_is_chosen_stays_while_one_searches(anna, rows):

@@ -323,3 +323,5 @@ class AsyncServiceClient(
             raise answers.unreachable(error, self.base_url) from error
         except UnicodeEncodeError as error:
             raise answers.unsendable(error) from error
+        except httpx.InvalidURL as error:
+            raise answers.unaddressable(error) from error

@@ -321,3 +321,5 @@ class Client(
             raise answers.unreachable(error, self.base_url) from error
         except UnicodeEncodeError as error:
             raise answers.unsendable(error) from error
+        except httpx.InvalidURL as error:
+            raise answers.unaddressable(error) from error

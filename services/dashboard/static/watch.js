@@ -1,6 +1,31 @@
 // Live progress of a batch or of a kernel. Without this script the page reloads every few seconds.
 "use strict";
 
+// Thousands of cells: only those that changed are exchanged, and the table stays as it is.
+// False where the two tables do not have the same rows and columns.
+const exchangeCells = (now, next) => {
+  const rows = now.querySelectorAll(".matrix tbody tr");
+  const others = next.querySelectorAll(".matrix tbody tr");
+  const head = now.querySelector(".matrix thead");
+  if (!rows.length || rows.length !== others.length) return false;
+  if (!head.isEqualNode(next.querySelector(".matrix thead"))) return false;
+  // What stands beside the table, such as the legend of its signs, is exchanged as a whole.
+  const beside = (part) => [...part.children].filter((each) => !each.querySelector(".matrix"));
+  const [mine, theirs] = [beside(now), beside(next)];
+  if (mine.length !== theirs.length) return false;
+  rows.forEach((row, number) => {
+    if (row.isEqualNode(others[number])) return;
+    [...row.cells].forEach((cell, place) => {
+      const other = others[number].cells[place];
+      if (other && !cell.isEqualNode(other)) cell.replaceWith(other.cloneNode(true));
+    });
+  });
+  mine.forEach((each, place) => {
+    if (!each.isEqualNode(theirs[place])) each.replaceWith(theirs[place].cloneNode(true));
+  });
+  return true;
+};
+
 const replace = (next) => {
   const now = document.querySelector(`[data-part="${CSS.escape(next.dataset.part)}"]`);
   if (!now) return;
@@ -15,22 +40,7 @@ const replace = (next) => {
   next.querySelectorAll("details").forEach((each, place) => {
     each.open = Boolean(details[place]?.open);
   });
-  const rows = now.querySelectorAll(".matrix tbody tr");
-  const head = now.querySelector(".matrix thead");
-  if (rows.length && head.isEqualNode(next.querySelector(".matrix thead"))) {
-    // Thousands of cells: only those that changed are exchanged, and the table stays as it is.
-    const others = next.querySelectorAll(".matrix tbody tr");
-    if (rows.length === others.length) {
-      rows.forEach((row, number) => {
-        if (row.isEqualNode(others[number])) return;
-        [...row.cells].forEach((cell, place) => {
-          const other = others[number].cells[place];
-          if (other && !cell.isEqualNode(other)) cell.replaceWith(other.cloneNode(true));
-        });
-      });
-      return;
-    }
-  }
+  if (exchangeCells(now, next)) return;
   const scrolled = [...now.querySelectorAll(".scroll")].map((each) => [each.scrollLeft, each.scrollTop]);
   now.replaceWith(next);
   next.querySelectorAll(".scroll").forEach((each, place) => {
