@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from refault.bundle import Bundle, Checked, layout, verify
 from refault.bundle.writer import entry_of
-from refault.cli import bundle_signing
+from refault.cli import bundle_files, bundle_signing
 from refault.cli.exits import ExitCode
 from refault.cli.files import no_file
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
 from refault.cli.terminal import print_json
 from refault.client.connection import TIMEOUT_S
 from refault.errors import BundleError, InvalidRequest
+
+if TYPE_CHECKING:
+    from refault.client import Client
 
 app = typer.Typer(
     name="bundle",
@@ -62,16 +64,11 @@ def fetch(
     no_file(batch)
     target = output or Path(f"{batch}.zip")
     with connect(url, token, timeout) as client:
-        client.save_bundle(batch, target, base=base or None, trace=trace)
-        if with_traces:
-            with _opened(target) as bundle:
-                digests = bundle.manifest().digests
-            with tempfile.TemporaryDirectory(dir=target.parent or ".") as folder:
-                for digest in dict.fromkeys(digests):
-                    file = Path(folder, f"{digest}.rft")
-                    client.download_trace(digest, file)
-                    _append(target, f"{layout.CAPTURES}{digest}.rft", file)
-                    file.unlink()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with bundle_files.replacing(target) as partial:
+            client.save_bundle(batch, partial, base=base or None, trace=trace)
+            if with_traces:
+                _add_traces(client, partial)
     size_bytes = target.stat().st_size
     if as_json:
         print_json({"file": str(target), "size_bytes": size_bytes})
@@ -101,7 +98,7 @@ def check(
 
     Example: refault bundle verify b-7k3f.zip
     """
-    with _opened(file) as bundle:
+    with bundle_files.opened(file) as bundle:
         found = verify(bundle)
         signer = None
         if signers is not None:
@@ -131,14 +128,16 @@ def sign(
 
     Example: refault bundle sign b-7k3f.zip --key ~/.ssh/id_ed25519
     """
-    with _opened(file) as bundle:
+    with bundle_files.opened(file) as bundle:
         if layout.SIGNATURE in bundle.files:
             raise InvalidRequest(f"{file}: it is signed already")
         signature = bundle_signing.sign(bundle.read(layout.SUMS), key)
-    with tempfile.NamedTemporaryFile() as written:
+    with bundle_files.replacing(file) as partial, tempfile.NamedTemporaryFile() as written:
         written.write(signature)
         written.flush()
-        _append(file, layout.SIGNATURE, Path(written.name))
+        bundle_files.copied(file, partial)
+        with bundle_files.additions(partial) as more:
+            more.add(layout.SIGNATURE, Path(written.name))
     print(f"{file}: signed; check it with: refault bundle verify {file} --signers FILE")
 
 
@@ -153,27 +152,26 @@ def import_bundle(
 ) -> None:
     """Import a bundle into a service, which checks all of it and shows its comparison.
 
-    Its results stay inside: they never count as results of that service, which says which of them
-    it has computed itself, and whether they are the same. Traces inside are uploaded.
+    It is checked here first, as by `verify`, and sent only if nothing is wrong. Its results stay
+    inside: they never count as results of that service, which says which of them it has computed
+    itself, and whether they are the same. Traces inside are uploaded, each checked by its digest.
 
     Example: refault bundle import b-7k3f.zip
     """
-    with _opened(file) as bundle, connect(url, token, timeout) as client:
-        manifest = bundle.manifest()
-        code = manifest.head.code
-        titles = {digest: name for name, digest, _, _ in manifest.traces()}
+    with bundle_files.opened(file) as bundle, connect(url, token, timeout) as client:
+        checked = verify(bundle)
+        if not checked.is_sound:
+            more = f" and {checked.problem_count - 1} more" if checked.problem_count > 1 else ""
+            raise BundleError(
+                f"{checked.problems[0]}{more}; nothing was sent: `refault bundle verify` says all"
+            )
+        titles = {digest: name for name, digest, _, _ in bundle.manifest().traces()}
         captures = [name for name in bundle.files if name.startswith(layout.CAPTURES)]
-        for name in captures:
-            if Path(name).stem not in titles:
-                raise BundleError(f"{name}: no trace of this bundle")
-        data = _without_captures(bundle, code) if captures else file.read_bytes()
-        for name in captures:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder, Path(name).name)
-                with path.open("wb") as stream:
-                    stream.writelines(bundle.chunks(name))
-                client.upload_trace(path, name=titles[path.stem])
+        data = _without_captures(bundle) if captures else file.read_bytes()
+        # First what the service checks itself; it may refuse, and then has no traces of it.
         found = client.import_bundle(data)
+        for name in captures:
+            _upload(client, bundle, name, titles[Path(name).stem])
         detail = client.get_imported(found["id"])
         page = f"{client.base_url}/bundles/{found['id']}"
     if as_json:
@@ -194,44 +192,42 @@ def import_bundle(
         raise typer.Exit(ExitCode.ANSWER_IS_NO)
 
 
-def _without_captures(bundle: Bundle, code: str) -> bytes:
+def _add_traces(client: Client, target: Path) -> None:
+    with bundle_files.opened(target) as bundle:
+        digests = dict.fromkeys(bundle.manifest().digests)
+    with (
+        tempfile.TemporaryDirectory(dir=target.parent or ".") as folder,
+        bundle_files.additions(target) as more,
+    ):
+        for digest in digests:
+            file = Path(folder, f"{digest}.rft")
+            client.download_trace(digest, file)
+            more.add(bundle_files.capture_of(digest), file)
+            file.unlink()
+
+
+def _upload(client: Client, bundle: Bundle, name: str, title: str) -> None:
+    """One trace of a bundle to the service, if its bytes are those of its name."""
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, Path(name).name)
+        with path.open("wb") as stream:
+            for chunk in bundle.chunks(name):
+                digest.update(chunk)
+                stream.write(chunk)
+        if digest.hexdigest() != path.stem:
+            raise BundleError(f"{name}: its bytes are not those of its name; it was not uploaded")
+        client.upload_trace(path, name=title)
+
+
+def _without_captures(bundle: Bundle) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name in bundle.files:
             if not name.startswith(layout.CAPTURES):
-                entry = entry_of(f"{layout.folder_of(code)}/{name}")
+                entry = entry_of(f"{bundle.folder}/{name}")
                 archive.writestr(entry, bundle.read(name), compresslevel=6)
     return stream.getvalue()
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[Bundle]:
-    try:
-        stream = file.open("rb")
-    except OSError as error:
-        raise BundleError(f"{file}: cannot be read: {error.strerror}") from error
-    with stream:
-        try:
-            yield Bundle.open(stream)
-        except BundleError as error:
-            raise BundleError(f"{file}: {error}") from error
-
-
-def _append(target: Path, name: str, file: Path) -> None:
-    """One more file in a bundle, after the others."""
-    with _opened(target) as bundle:
-        folder = layout.folder_of(bundle.manifest().head.code)
-    entry = entry_of(f"{folder}/{name}")
-    # Captures are compressed already.
-    entry.compress_type = zipfile.ZIP_STORED
-    entry.file_size = file.stat().st_size
-    with (
-        zipfile.ZipFile(target, "a") as archive,
-        archive.open(entry, "w") as inside,
-        file.open("rb") as stream,
-    ):
-        while chunk := stream.read(1 << 20):
-            inside.write(chunk)
 
 
 def _document(found: Checked, signer: str | None) -> dict[str, object]:

@@ -16,7 +16,7 @@ import re
 import shutil
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from refault.client import answers
 from refault.errors import DigestMismatch, InvalidRequest, Refused
@@ -32,11 +32,17 @@ _SIZE_DIGITS = 18
 CHUNK_BYTES = 256 * 1024
 
 
+# A length counts the bytes as they are, and a packed answer has others.
+_AS_IT_IS = {"accept-encoding": "identity"}
+
+
 class Saving:
     """An answer on its way into a file, which appears whole or not at all.
 
     ``InvalidRequest`` where it cannot be written.
     """
+
+    headers: ClassVar[dict[str, str]] = _AS_IT_IS
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -50,7 +56,9 @@ class Saving:
             raise InvalidRequest(f"{self._part}: cannot be written: {error.strerror}") from error
 
     def begin(self, response: httpx.Response) -> None:
-        """Look at how much a good answer brings."""
+        """Look at how much a good answer brings; ``Refused`` if it is packed."""
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise answers.not_ours(response, "answered in an encoding that was not asked for")
         self._left = _length_of(response)
         _check_room(self._part, self._left)
 
@@ -106,7 +114,7 @@ class Download:
     @property
     def headers(self) -> dict[str, str]:
         """What asks for the rest; the bytes as they are, for a range counts those."""
-        headers = {"accept-encoding": "identity"}
+        headers = dict(_AS_IT_IS)
         if self.size_bytes:
             headers |= {"range": f"bytes={self.size_bytes}-", "if-range": f'"{self.digest}"'}
         return headers

@@ -7,7 +7,10 @@ from functools import partial
 import pytest
 
 from refault.bundle import layout
+from refault.cli import bundle_files
 from refault.client import Client
+from refault.errors import BundleError
+from tests.builders import digest_of
 from tests.bundle.test_bundle import changed, made, text_of
 from tests.cli.running import run_here
 from tests.fixtures.api import SERIES, trace_bytes
@@ -172,3 +175,72 @@ class TestOfTheService:
 
         assert answer.returncode == 2
         assert "no trace of this bundle" in answer.stderr
+        assert "nothing was sent" in answer.stderr
+
+    def test_a_trace_inside_whose_bytes_are_others_is_not_uploaded(self, there, file):
+        digest = digest_of("linux61-boot-1cpu")
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr(f"refault-b-7k3f/captures/{digest}.rft", trace_bytes())
+
+        answer = there("bundle", "import", file)
+
+        assert answer.returncode == 2
+        assert "its bytes are not those of its name" in answer.stderr
+        listed = json.loads(there("traces", "list", "--json").stdout)
+        assert listed == []
+
+    def test_a_bundle_that_lies_is_not_sent(self, there, file):
+        page = text_of(made(), "index.html").replace("GUEST-VISIBLE CHANGE", "improvement")
+        file.write_bytes(changed(made(), "index.html", page))
+
+        answer = there("bundle", "import", file)
+
+        assert answer.returncode == 2
+        assert "index.html: not what its results give; nothing was sent" in answer.stderr
+
+    def test_a_trace_that_cannot_be_fetched_leaves_no_file(
+        self, there, live, token, rows, tmp_path
+    ):
+        digests = rows.ready_for_seed_series()
+        with Client(live, token=token) as client:
+            row = client.create_patch_set("base", base="v2.6.34-pre", patches=[])
+            code = client.submit_batch(digests, [row["id"]])["code"]
+        target = tmp_path / "out" / "with.zip"
+
+        answer = there("bundle", "fetch", code, "-o", target, "--with-traces")
+
+        assert answer.returncode != 0
+        assert list(target.parent.iterdir()) == []
+
+
+def test_what_is_added_stands_in_the_folder_that_is_there_and_the_list_is_written_once(tmp_path):
+    file = tmp_path / "b-7k3f.zip"
+    file.write_bytes(made())
+    more = tmp_path / "trace.rft"
+    more.write_bytes(b"x" * 5_000)
+
+    with bundle_files.additions(file) as added:
+        for digest in ("1" * 64, "2" * 64):
+            added.add(bundle_files.capture_of(digest), more)
+
+    data = file.read_bytes()
+    assert data.count(b"PK\x05\x06") == 1
+    with zipfile.ZipFile(file) as archive:
+        assert {name.partition("/")[0] for name in archive.namelist()} == {"refault-b-7k3f"}
+        assert archive.read(f"refault-b-7k3f/captures/{'2' * 64}.rft") == b"x" * 5_000
+
+
+def test_a_replacement_that_fails_leaves_the_file_as_it_was(tmp_path):
+    file = tmp_path / "b.zip"
+    file.write_bytes(b"before")
+
+    def write_half():
+        with bundle_files.replacing(file) as partial:
+            partial.write_bytes(b"half")
+            raise BundleError("damaged")
+
+    with pytest.raises(BundleError):
+        write_half()
+
+    assert file.read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["b.zip"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from refault.client import answers, bundle_calls, calls, connection, downloads
 from refault.client.synchronous import bodies
-from refault.client.waits import blocking
+from refault.client.waits import blocking, sleep
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -45,24 +45,42 @@ class Bundles(abc.ABC):
     ) -> None:
         """Write the comparison of a batch, or of one trace of it, to ``path`` as a bundle.
 
-        ``path`` appears whole or not at all. ``refault.bundle.verify`` says whether it is sound.
+        ``path`` appears whole or not at all. A service that makes as many as it may is waited for.
+        ``refault.bundle.verify`` says whether it is sound.
         """
         call = bundle_calls.get_bundle(batch, base=base, trace=trace)
         saving = blocking(downloads.Saving, Path(path))
+        waited_s = 0.0
         try:
-            with self._reaching():
-                request = self._http.stream(
-                    call.method, call.path, params=call.query, timeout=connection.UPLOAD_TIMEOUT
-                )
-                with request as response:
-                    if not response.is_success:
-                        answers.raise_for_problem(bodies.whole(response))
-                    saving.begin(response)
-                    for chunk in response.iter_bytes(downloads.CHUNK_BYTES):
-                        blocking(saving.write, chunk)
+            while (delay_s := self._save(call, saving, waited_s)) is not None:
+                sleep(delay_s)
+                waited_s += delay_s
             blocking(saving.finish)
         finally:
             saving.close()
+
+    def _save(
+        self, call: calls.Call[str], saving: downloads.Saving, waited_s: float
+    ) -> float | None:
+        """Keep the answer, or say how long the service wants to be left alone."""
+        with self._reaching():
+            request = self._http.stream(
+                call.method,
+                call.path,
+                params=call.query,
+                headers=saving.headers,
+                timeout=connection.UPLOAD_TIMEOUT,
+            )
+            with request as response:
+                delay_s = connection.retry_delay_s(response, waited_s)
+                if delay_s is not None:
+                    return delay_s
+                if not response.is_success:
+                    answers.raise_for_problem(bodies.whole(response))
+                saving.begin(response)
+                for chunk in response.iter_bytes(downloads.CHUNK_BYTES):
+                    blocking(saving.write, chunk)
+        return None
 
     def import_bundle(self, data: bytes) -> dict[str, Any]:
         """Keep the comparison of another service, given the bytes of its bundle."""
