@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import threading
 import uuid
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,14 +20,50 @@ from refault.documents import DocumentKey
 from refault.lineage import present_name
 
 KIND = "audit"
+READ_AT_ONCE = 100
+"""Bodies in memory at once."""
 Cell = tuple[uuid.UUID, str]
 """A trace's id, and the digest of a variant."""
 
 
-@functools.lru_cache(maxsize=4_000)
-def _report_from(body: bytes) -> AuditReport:
-    """A page that is watched is judged repeatedly by the same reports."""
-    return AuditReport.from_dict(msgpack.unpackb(body)["answer"])
+KEPT_BYTES_MAX = 64 << 20
+
+
+class _Kept:
+    """Reports that were read, by the digests of document and bytes; the oldest ones go.
+
+    A page that is watched is judged repeatedly by the same reports: their bodies are not read
+    again. Bounded by the bytes of the bodies, for one may have hundreds of kilobytes.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._lock = threading.Lock()
+        self._found: OrderedDict[tuple[str, str], tuple[AuditReport, int]] = OrderedDict()
+        self._size_bytes = 0
+
+    def get(self, key: tuple[str, str]) -> AuditReport | None:
+        """A report, if it is kept."""
+        with self._lock:
+            if key not in self._found:
+                return None
+            self._found.move_to_end(key)
+            return self._found[key][0]
+
+    def put(self, key: tuple[str, str], report: AuditReport, size_bytes: int) -> None:
+        """Keep a report, if there is room for it at all."""
+        if size_bytes > self._bytes_max:
+            return
+        with self._lock:
+            _, before = self._found.pop(key, (report, 0))
+            self._found[key] = (report, size_bytes)
+            self._size_bytes += size_bytes - before
+            while self._size_bytes > self._bytes_max:
+                _, (_, gone) = self._found.popitem(last=False)
+                self._size_bytes -= gone
+
+
+_kept = _Kept(KEPT_BYTES_MAX)
 
 
 class Progress(NamedTuple):
@@ -68,11 +105,24 @@ def reports(
     if not digests:
         return {}
     query = (
-        sa.select(Document.digest, Document.body)
+        sa.select(Document.digest, Document.body_digest)
         .join(Question, Question.document_digest == Document.digest)
         .where(among(Document.digest, list(digests.values())), Question.state == "done")
     )
-    found = {row.digest: _report_from(row.body) for row in session.execute(query)}
+    found: dict[str, AuditReport] = {}
+    unread: dict[str, str] = {}
+    for digest, body_digest in session.execute(query):
+        report = _kept.get((digest, body_digest))
+        if report is None:
+            unread[digest] = body_digest
+        else:
+            found[digest] = report
+    for first in range(0, len(unread), READ_AT_ONCE):
+        some = list(unread)[first : first + READ_AT_ONCE]
+        bodies = sa.select(Document.digest, Document.body).where(among(Document.digest, some))
+        for digest, body in session.execute(bodies):
+            found[digest] = AuditReport.from_dict(msgpack.unpackb(body)["answer"])
+            _kept.put((digest, unread[digest]), found[digest], len(body))
     return {cell: found[digest] for cell, digest in digests.items() if digest in found}
 
 

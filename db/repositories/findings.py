@@ -22,6 +22,8 @@ from refault.results import GUEST_VISIBLE_KINDS
 AUDIT = "audit"
 SOURCES = ("run", AUDIT)
 AT_ONCE = 500
+BODIES_AT_ONCE = 20
+"""An audit may have hundreds of kilobytes."""
 _MESSAGE_MAX = 1_000
 
 
@@ -59,22 +61,25 @@ def file_results(session: Session, ids: Collection[uuid.UUID] | None = None) -> 
 
 def file_audits(session: Session, digests: Collection[str] | None = None) -> int:
     """File what audits found that is not filed yet: of these, or of some; how many they were."""
-    query = sa.select(
-        Document.digest, Document.trace_digest, Document.variant_digest, Document.body
-    ).where(~Document.is_filed, Document.kind == AUDIT)
+    query = sa.select(Document.digest, Document.trace_digest, Document.variant_digest).where(
+        ~Document.is_filed, Document.kind == AUDIT
+    )
     if digests is not None:
         query = query.where(among(Document.digest, digests))
     rows = session.execute(
         query.order_by(Document.digest).limit(AT_ONCE).with_for_update(skip_locked=True)
     ).all()
-    _insert(
-        session,
-        (
-            {"document_digest": row.digest, **_names(row), **found}
-            for row in rows
-            for found in _of_audit(row.body)
-        ),
-    )
+    for first in range(0, len(rows), BODIES_AT_ONCE):
+        some = {row.digest: _names(row) for row in rows[first : first + BODIES_AT_ONCE]}
+        bodies = sa.select(Document.digest, Document.body).where(among(Document.digest, some))
+        _insert(
+            session,
+            (
+                {"document_digest": digest, **some[digest], **found}
+                for digest, body in session.execute(bodies)
+                for found in _of_audit(body)
+            ),
+        )
     if rows:
         session.execute(
             sa.update(Document)

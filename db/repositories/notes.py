@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from db.errors import QuotaExceeded
 from db.models import Batch, BatchColumn, Note, Trace
-from db.repositories.pagination import Page, newest_first
+from db.repositories.pagination import Page, among, newest_first
 from refault.errors import NotFound
 
 NOTES_MAX = 5_000
@@ -80,7 +80,11 @@ def names_of(session: Session, rows: Sequence[Note]) -> dict[uuid.UUID, Names]:
     }
     labels: dict[tuple[uuid.UUID, str], list[str]] = {}
     columns = sa.select(BatchColumn.batch_id, BatchColumn.variant_digest, BatchColumn.label)
-    columns = columns.where(BatchColumn.batch_id.in_(ids)).order_by(BatchColumn.position)
+    variants = {row.variant_digest for row in rows if row.variant_digest is not None}
+    # Of a batch of thousands of columns no more than have notes.
+    columns = columns.where(
+        BatchColumn.batch_id.in_(ids), among(BatchColumn.variant_digest, variants)
+    ).order_by(BatchColumn.position)
     for batch_id, variant, label in session.execute(columns):
         labels.setdefault((batch_id, variant), []).append(label)
     return {

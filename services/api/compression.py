@@ -6,6 +6,7 @@ length and is passed on as it comes. What a page keeps secret is masked where it
 never compressed, so that their length tells nothing of a secret.
 """
 
+import re
 import zlib
 from typing import Final
 
@@ -19,6 +20,7 @@ MOST_BYTES: Final = 16 << 20
 
 # A quarter of the time of level 6, for a tenth more bytes.
 _LEVEL = 3
+_NO_WEIGHT = re.compile(r"0(\.0{0,3})?")
 _GZIP = 16 + zlib.MAX_WBITS
 # From here on other requests would wait for it.
 _THREAD_BYTES = 64 << 10
@@ -45,7 +47,7 @@ _SECRET_PATHS = ("/api/v1/me", "/api/v1/sessions", "/api/v1/tokens")
 def compressed(scope: Scope, send: Send) -> Send:
     """``send`` for this request: it compresses what is worth it."""
     accepted = Headers(scope=scope).get("accept-encoding", "")
-    is_asked = scope["method"] == "GET" and "gzip" in accepted.lower()
+    is_asked = scope["method"] == "GET" and _takes_gzip(accepted)
     if not is_asked or scope["path"].startswith(_SECRET_PATHS):
         return send
     if scope["path"].startswith(_FILES):
@@ -53,6 +55,17 @@ def compressed(scope: Scope, send: Send) -> Send:
         extensions = scope.get("extensions") or {}
         scope["extensions"] = {name: extensions[name] for name in extensions if name != _BY_PATH}
     return _Compressor(send).send
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding takes gzip (RFC 9110, 12.5.3): a weight of 0 refuses it."""
+    weights: dict[str, bool] = {}
+    for each in accepted.lower().split(","):
+        name, *parameters = (word.strip() for word in each.split(";"))
+        weight = next((word[2:].strip() for word in parameters if word.startswith("q=")), "1")
+        weights[name] = _NO_WEIGHT.fullmatch(weight) is None
+    named = [weights[name] for name in ("gzip", "x-gzip") if name in weights]
+    return any(named) if named else weights.get("*", False)
 
 
 class _Compressor:

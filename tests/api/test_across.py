@@ -154,3 +154,19 @@ async def test_another_project_has_none_of_these_columns(http, rows, codes):
     answer = await http.get(PATH, params={"column": f"{codes[0]}:0"}, headers=stranger)
 
     assert answer.status_code == 404
+
+
+async def test_a_column_that_is_named_twice_moves_no_other_columns_index(http, codes):
+    series, alone = codes
+    names = (f"{series}:0", f"{series}:0", f"{series}:3", f"{alone}:0")
+
+    based = (await asked(http, *names, base=3)).json()
+    chosen = (await asked(http, *names, columns="3")).json()
+    beyond = await asked(http, *names, base=4)
+
+    assert based["comparisons"][0]["columns"][0]["label"] == f"alone ({alone})"
+    assert [each["label"] for each in chosen["comparisons"][0]["columns"]] == [
+        f"base ({series})",
+        f"alone ({alone})",
+    ]
+    assert "base column 4 does not exist; the 4 columns count from 0" in beyond.json()["detail"]

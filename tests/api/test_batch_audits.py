@@ -5,8 +5,8 @@ import pytest
 import sqlalchemy as sa
 
 from db import questions as work
-from db.models import Question
-from db.repositories import traces
+from db.models import Batch, Document, FiledFinding, Question
+from db.repositories import audits, comparisons, findings, traces
 from db.session import transaction
 from refault.client import AsyncClient
 from refault.documents import DocumentKey
@@ -145,3 +145,48 @@ async def test_another_projects_audits_do_not_show(http, site, rows, wanted):
         assert batch["audits"] == {"level": "flush", "total": 1, "done": 0, "failed": 0}
         document = (await other.get(f"/api/v1/comparisons/{batch['code']}.json")).json()
         assert "audit" not in document["comparisons"][0]
+
+
+async def test_a_report_is_read_once_however_often_a_page_is_judged(http, rows, wanted):
+    await http.post(BATCHES, json=wanted | {"audit": "flush"})
+    answer_all(rows, {})
+    seen = []
+
+    def read(_connection, _cursor, statement, *_):
+        seen.append("documents.body " in statement or "documents.body\n" in statement)
+
+    with transaction(rows.engine) as session:
+        batch = session.scalars(sa.select(Batch)).one()
+        traces_shown = comparisons.traces_of(session, batch.id)
+        first = audits.reports(session, batch, traces_shown)
+        sa.event.listen(rows.engine, "before_cursor_execute", read)
+        again = audits.reports(session, batch, traces_shown)
+        sa.event.remove(rows.engine, "before_cursor_execute", read)
+
+    assert len(first) == 2
+    assert again == first
+    assert seen == [False]
+
+
+def test_kept_reports_are_bounded_by_their_bytes_and_the_oldest_goes():
+    kept = audits._Kept(100)
+    report = make_report()
+    for name in "abc":
+        kept.put((name, name), report, 40)
+    kept.put(("d", "d"), report, 101)
+
+    assert [kept.get((name, name)) for name in "abcd"] == [None, report, report, None]
+
+
+async def test_audits_are_filed_a_few_bodies_at_a_time(http, rows, wanted, monkeypatch):
+    await http.post(BATCHES, json=wanted | {"audit": "flush"})
+    answer_all(rows, {"base": ["F-U1"], "p2": ["F-W1"]})
+    monkeypatch.setattr(findings, "BODIES_AT_ONCE", 1)
+    with transaction(rows.engine) as session:
+        session.execute(sa.delete(FiledFinding))
+        session.execute(sa.update(Document).values(is_filed=False))
+        assert findings.file_audits(session) == 2
+        assert findings.file_audits(session) == 0
+        kinds = session.scalars(sa.select(FiledFinding.kind).order_by(FiledFinding.kind)).all()
+
+    assert kinds == ["F-U1", "F-W1"]

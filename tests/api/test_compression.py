@@ -105,3 +105,23 @@ async def test_a_stream_of_events_is_not_held(live, rows, token):
             # The batch is not over: what comes was not held until the end.
             first = await anext(stream.aiter_lines())
     assert first
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_packed"),
+    [
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, *;q=1", False),
+        ("identity, gzip ;q=0.0", False),
+        ("br, x-gzip", True),
+        ("gzip;q=0.001", True),
+        ("*", True),
+        ("*;q=0", False),
+        ("br, deflate", False),
+        ("nogzip", False),
+    ],
+)
+async def test_a_weight_of_nothing_refuses_gzip(http, accepted, is_packed):
+    answer, _ = await raw(http, "/static/style.css", **{"accept-encoding": accepted})
+
+    assert ("content-encoding" in answer.headers) is is_packed

@@ -3,7 +3,8 @@
 import pytest
 import sqlalchemy as sa
 
-from db.models import Result
+from db.models import Result, Run
+from db.repositories import bundles
 from tests.builders import transaction
 from tests.bundle.test_bundle import changed, made, text_of
 from tests.fixtures.api import in_process
@@ -127,3 +128,30 @@ async def test_a_project_sees_its_own_only_and_deletes_it(http, site, rows):
 
     assert (await http.delete(f"{PATH}/{found['id']}")).status_code == 204
     assert (await http.get(f"{PATH}/{found['id']}")).status_code == 404
+
+
+async def test_an_imported_ablation_and_series_say_which_patch(http):
+    found = (await imported(http)).json()
+
+    detail = (await http.get(f"{PATH}/{found['id']}")).json()
+    text = (await http.get(f"{PATH}/{found['id']}/comparison")).text
+
+    assert detail["plan"] == "series"
+    assert detail["answer"].startswith("Patch 3 (")
+    assert [step["merge"] for step in detail["steps"]][2] == "do not"
+    assert "Which to merge, each against the column without it" in text
+
+
+async def test_results_of_other_variants_of_the_same_traces_stay_unread(http, rows):
+    digests = rows.ready_for_seed_series()
+    ids = [
+        (await http.post("/api/v1/patch_sets", json=body)).json()["id"]
+        for body in ({"name": "base", "patches": []}, {"name": "p2", "patches": ["zap-account"]})
+    ]
+    await http.post("/api/v1/batches", json={"traces": digests, "patch_sets": ids})
+    with transaction(rows.engine) as session:
+        variants = session.scalars(sa.select(Run.variant_digest).distinct()).all()
+        found = bundles.own_results(session, digests, variants[:1])
+
+    assert len(variants) == 2
+    assert {variant for _, variant, _ in found} == {variants[0]}

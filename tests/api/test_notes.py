@@ -1,8 +1,11 @@
 """Notes on cells and patches: written, shown where they are pinned, changed, deleted, reported."""
 
 import pytest
+import sqlalchemy as sa
 
+from db.repositories import notes
 from tests.api.test_tokens import logged_in
+from tests.builders import transaction
 from tests.dashboard.test_doors import log_in
 from tests.dashboard.test_pages import HOSTILE, Page, submit
 from tests.fixtures.api import in_process
@@ -147,3 +150,21 @@ async def test_another_project_sees_none_of_it(site, http, rows, cell):
         assert (await foreign.get(PATH, params={"batch": cell["batch"]})).status_code == 404
         assert (await foreign.post(PATH, json=cell | {"text": "x"})).status_code == 404
         assert (await foreign.delete(f"{PATH}/{note['id']}")).status_code == 404
+
+
+async def test_of_a_batch_no_more_columns_are_read_than_have_notes(http, rows, cell):
+    await http.post("/api/v1/notes", json={**cell, "text": "here"})
+    found = []
+
+    def read(_connection, cursor, statement, *_):
+        if "FROM batch_columns" in statement:
+            found.append(cursor.rowcount)
+
+    with transaction(rows.engine) as session:
+        written = notes.list_page(session, limit=10).rows
+        sa.event.listen(rows.engine, "after_cursor_execute", read)
+        names = notes.names_of(session, written)
+        sa.event.remove(rows.engine, "after_cursor_execute", read)
+
+    assert found == [1]
+    assert [each.column for each in names.values()] == ["1-3"]

@@ -119,11 +119,11 @@ def across(
         ComparisonError: there is no such column, or no trace that all batches have.
     """
     with resources.transaction() as session:
-        picked = _picked(session, names)
-        if base >= len(picked):
-            raise ComparisonError(
-                f"base column {base} does not exist; the {len(picked)} columns count from 0"
-            )
+        picked, places = _picked(session, names)
+        base = _place_of("base column", base, places)
+        columns = None
+        if part.columns is not None:
+            columns = [_place_of("column", place, places) for place in part.columns]
         kept, left_out = _of_one_version(picked, picked[base])
         traces, traces_left_out = _common(session, kept)
         shown: Sequence[TraceName] = [
@@ -131,7 +131,7 @@ def across(
         ]
         if not shown:
             raise ComparisonError(f"no trace {part.trace_digest} is in all of these batches")
-        chosen = _chosen(kept, picked[base], part.columns, picked)
+        chosen = _chosen(kept, picked[base], columns, picked)
         count = len({each.column.variant_digest for each in kept})
         if len(shown) * count > CELLS_READ_MAX:
             raise InvalidRequest(
@@ -162,10 +162,20 @@ def across(
         )
 
 
-def _picked(session: Session, names: Sequence[str]) -> list[Picked]:
+def _place_of(what: str, asked: int, places: Sequence[int]) -> int:
+    if asked >= len(places):
+        raise ComparisonError(
+            f"{what} {asked} does not exist; the {len(places)} columns count from 0"
+        )
+    return places[asked]
+
+
+def _picked(session: Session, names: Sequence[str]) -> tuple[list[Picked], list[int]]:
+    """The columns, each once, and for each name the index of its column among them."""
     if not 1 <= len(names) <= COLUMNS_MAX:
         raise InvalidRequest(f"column: give 1 to {COLUMNS_MAX} of them, such as b-7k3f:2")
     found: dict[tuple[uuid.UUID, int], Picked] = {}
+    keys: list[tuple[uuid.UUID, int]] = []
     for name in names:
         told = _COLUMN.fullmatch(name)
         if told is None:
@@ -179,11 +189,16 @@ def _picked(session: Session, names: Sequence[str]) -> list[Picked]:
             raise ComparisonError(
                 f"column {name}: batch {batch.code} has {count} columns, which count from 0"
             )
-        found[batch.id, index] = Picked(batch, index, batch.columns[index].label)
-    picked = list(found.values())
-    if len({each.batch.id for each in picked}) == 1:
-        return picked
-    return [dataclasses.replace(each, label=f"{each.label} ({each.batch.code})") for each in picked]
+        keys.append((batch.id, index))
+        found.setdefault(keys[-1], Picked(batch, index, batch.columns[index].label))
+    picked, order = list(found.values()), list(found)
+    # A column that is named twice is one, and is meant by both its indexes.
+    places = [order.index(key) for key in keys]
+    if len({each.batch.id for each in picked}) > 1:
+        picked = [
+            dataclasses.replace(each, label=f"{each.label} ({each.batch.code})") for each in picked
+        ]
+    return picked, places
 
 
 def _of_one_version(picked: Sequence[Picked], base: Picked) -> tuple[list[Picked], list[LeftOut]]:
@@ -230,9 +245,6 @@ def _chosen(
     """The columns to compare, the base first."""
     if columns is None:
         return [base, *(each for each in kept if each is not base)]
-    missing = [place for place in columns if place >= len(picked)]
-    if missing:
-        raise ComparisonError(f"column {missing[0]} does not exist; the {len(picked)} count from 0")
     wanted = [picked[place] for place in dict.fromkeys(columns)]
     return [base, *(each for each in wanted if each is not base and each in kept)]
 
