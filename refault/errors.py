@@ -46,6 +46,9 @@ place (file, byte, event, patch) and what to do about it.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class RefaultError(Exception):
     """Root of everything refault raises on purpose; ``str()`` is fit to show."""
@@ -234,3 +237,9 @@ class Refused(ServiceError):
         self.status = status
         self.problem = problem
         super().__init__(message)
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The hint `` (did you mean p3?)`` for a message on an unknown word; empty if none is near."""
+    near = difflib.get_close_matches(word, list(words), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -34,6 +33,7 @@ from refault.errors import (
     UnknownBase,
     UnknownPatch,
     WrongBase,
+    nearest,
 )
 
 _PATCHES = {patch.id: patch for patch in PATCHES}
@@ -69,7 +69,7 @@ def get_patch(patch_id: str) -> Patch:
         return _PATCHES[patch_id]
     except KeyError:
         raise UnknownPatch(
-            f"patch {patch_id!r} is not in the catalogue{_nearest(patch_id, _PATCHES)}; "
+            f"patch {patch_id!r} is not in the catalogue{nearest(patch_id, _PATCHES)}; "
             f"there are {', '.join(sorted(_PATCHES))}"
         ) from None
 
@@ -85,7 +85,7 @@ def get_base(base_id: str) -> Base:
                 "it: refault replay TRACE -v " + base_id
             ) from None
         raise UnknownBase(
-            f"base {base_id!r} is not in the catalogue{_nearest(base_id, _BASES)}; "
+            f"base {base_id!r} is not in the catalogue{nearest(base_id, _BASES)}; "
             f"there is {', '.join(_BASES)}"
         ) from None
 
@@ -182,7 +182,7 @@ def variant_from_golden_name(name: str, parameters: Parameters | None = None) ->
     """The variant with this name in the golden results; raises UnknownPatch."""
     if name not in GOLDEN:
         raise UnknownPatch(
-            f"{name!r} is not a golden variant{_nearest(name, GOLDEN)}; "
+            f"{name!r} is not a golden variant{nearest(name, GOLDEN)}; "
             f"there are {', '.join(GOLDEN)}"
         )
     chosen = GOLDEN[name]
@@ -327,8 +327,3 @@ def _short_name(
             words.insert(0, names[_knob_key(dict(base.knobs))])
         code = "+".join(words)
     return " ".join((code, *parameters.to_words()))
-
-
-def _nearest(word: str, words: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(words), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

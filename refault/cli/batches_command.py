@@ -12,7 +12,7 @@ from refault.cli.files import no_file
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
 from refault.cli.terminal import print_json
 from refault.client.connection import TIMEOUT_S
-from refault.compare.layout import clean
+from refault.compare.layout import clean, counted
 
 if TYPE_CHECKING:
     from refault.client import BatchDocument, RunDocument
@@ -142,7 +142,7 @@ def _tell(batch: BatchDocument, *, as_json: bool) -> None:
         return
     progress = batch["progress"]
     print(f"{batch['code']}: {batch['state']}, ", end="")
-    print(f"{progress['done']} of {tables.counted(progress['total'] or 0, 'run')} done")
+    print(f"{progress['done']} of {counted(progress['total'] or 0, 'run')} done")
 
 
 def _show(batch: BatchDocument, runs: list[RunDocument]) -> None:

@@ -90,7 +90,7 @@ class Outcome:
         """Print it for people."""
         batch, progress = self.batch, self.batch["progress"]
         told = [
-            f"{progress.get('done') or 0} of {tables.counted(progress.get('total') or 0, 'run')}"
+            f"{progress.get('done') or 0} of {layout.counted(progress.get('total') or 0, 'run')}"
         ]
         counts = {name: progress.get(name) for name in ("cached", "failed", "cancelled")}
         told.extend(f"{count} {name}" for name, count in counts.items() if count)

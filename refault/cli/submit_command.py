@@ -18,12 +18,11 @@ from refault.cli import kernel_columns, names
 from refault.cli.kernel_columns import Wish
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect, link_to
 from refault.cli.service_kernels import WithMails, WithMailVersion, WithSanitizer
-from refault.cli.tables import counted
 from refault.cli.terminal import print_json
 from refault.cli.watch_command import follow
 from refault.client.calls import Plan
 from refault.client.connection import TIMEOUT_S
-from refault.compare.layout import clean
+from refault.compare.layout import clean, counted
 from refault.errors import EmptyBatch, InvalidRequest
 
 if TYPE_CHECKING:

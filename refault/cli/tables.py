@@ -39,11 +39,6 @@ def text_width(in_pipe: int) -> int:
     return min(max(shutil.get_terminal_size().columns, WIDTH_MIN), WIDTH_MAX)
 
 
-def counted(count: int, noun: str) -> str:
-    """A count with its noun: ``1 run``, ``12 runs``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def fitted(widths: Sequence[int], total: int) -> list[int]:
     """The widths, the widest made narrower until all fit into ``total`` or nothing is left."""
     found = list(widths)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from refault.cli.names import is_id
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
 from refault.cli.terminal import print_json
 from refault.client.connection import TIMEOUT_S
-from refault.errors import InvalidRequest, NotFound
+from refault.errors import InvalidRequest, NotFound, nearest
 
 SCOPES = ("read", "upload", "submit", "build", "admin")
 ROLES = ("viewer", "contributor", "maintainer")
@@ -130,7 +129,7 @@ def revoke_token(
             found = [each for each in valid if each["name"] == which]
             if not found:
                 known = [each["name"] for each in valid]
-                raise NotFound(f"no valid token {which!r}{_near(which, known)}")
+                raise NotFound(f"no valid token {which!r}{nearest(which, known)}")
             if len(found) > 1:
                 listed = ", ".join(each["id"] for each in found)
                 raise NotFound(f"{len(found)} tokens are named {which!r}; give an id: {listed}")
@@ -227,18 +226,13 @@ def remove_member(
 
 def _member(user: str, known: Sequence[str]) -> None:
     if user not in known:
-        raise NotFound(f"no member {user!r}{_near(user, known)}; refault member list")
+        raise NotFound(f"no member {user!r}{nearest(user, known)}; refault member list")
 
 
 def _known(word: str, words: Sequence[str], noun: str) -> None:
     if word not in words:
         listed = ", ".join(words)
-        raise InvalidRequest(f"no {noun} {word!r}{_near(word, words)}: expected one of {listed}")
-
-
-def _near(word: str, words: Sequence[str]) -> str:
-    found = difflib.get_close_matches(word, words, n=1)
-    return f" (did you mean {found[0]}?)" if found else ""
+        raise InvalidRequest(f"no {noun} {word!r}{nearest(word, words)}: expected one of {listed}")
 
 
 def _done(document: dict[str, str], text: str, *, as_json: bool) -> None:

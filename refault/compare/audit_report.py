@@ -22,6 +22,7 @@ from collections.abc import Sequence
 
 from refault.audits import CHECKS, COST_CHECKS, EXCEPTIONS, AuditReport, Broken
 from refault.compare import layout
+from refault.compare.layout import counted
 from refault.printable import printable
 
 WIDTH = 72
@@ -49,11 +50,11 @@ def _summary(report: AuditReport) -> str:
     count = len(report.failed)
     told = {0: "no check failed", 1: "1 check failed"}.get(count, f"{count} checks failed")
     text = (
-        f"{told}: {_counted(report.sweeps, 'sweep')}, {_counted(report.accesses, 'access')}; "
-        f"level {report.level}, {_counted(report.operation_count, 'operation')}"
+        f"{told}: {counted(report.sweeps, 'sweep')}, {counted(report.accesses, 'access')}; "
+        f"level {report.level}, {counted(report.operation_count, 'operation')}"
     )
     if report.unfinished:
-        text += f"; {_counted(report.unfinished, 'sweep')} ended at their bound of steps"
+        text += f"; {counted(report.unfinished, 'sweep')} ended at their bound of steps"
     if report.stopped is not None:
         text += f"; stopped before the end: {report.stopped}"
     if report.broken and report.is_sound:
@@ -92,15 +93,9 @@ def _finding(broken: Broken, width: int) -> list[str]:
 def _where(broken: Broken) -> str:
     """How often, and the first place: operation, event, vCPU, address."""
     first = f"first at operation {broken.operation_index} (event {broken.event_index})"
-    told = [_counted(broken.count, "place"), first]
+    told = [counted(broken.count, "place"), first]
     if broken.vcpu is not None:
         told.append(f"vCPU {broken.vcpu}")
     if broken.address is not None:
         told.append(f"{broken.address_kind} {broken.address:#x}".lstrip())
     return ", ".join(told)
-
-
-def _counted(number: int, thing: str) -> str:
-    if number == 1:
-        return f"1 {thing}"
-    return f"{number} {thing}{'es' if thing.endswith('s') else 's'}"

@@ -67,6 +67,13 @@ def wrap(text: str, width: int, *, first: str = "", indent: str = "") -> list[st
     return [kept.rstrip() for kept in lines]
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: ``1 run``, ``12 runs``, ``3 accesses``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def right(text: str, width: int) -> str:
     """The text at the right edge of a cell."""
     return " " * (width - display_width(text)) + text

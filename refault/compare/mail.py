@@ -113,7 +113,7 @@ def _table(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]])
     sound, left_out = _sound(columns, comparisons)
     told = f"Guest faults that reached the host ({HEADLINE}) as a ratio to the base"
     if len(comparisons) > 1:
-        told += f", geometric mean of {_counted(len(sound), 'trace')}"
+        told += f", geometric mean of {layout.counted(len(sound), 'trace')}"
     if is_series:
         told += "; 'patch' is the ratio to the column before"
     if left_out:
@@ -156,10 +156,6 @@ def _sound(
         else:
             sound.append(comparison)
     return sound, left_out
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _ratio(comparisons: Sequence[Mapping[str, Any]], one: str | None, other: str) -> str:

@@ -5,10 +5,9 @@ The one source of the help page, of ``GET /api/v1/glossary`` and of ``refault ex
 
 from __future__ import annotations
 
-import difflib
 import functools
 
-from refault.errors import NotFound
+from refault.errors import NotFound, nearest
 from refault.glossary import counters, judgements, kvm, team, terms
 from refault.glossary.entry import GROUPS, VERDICTS, Entry, Group
 
@@ -30,8 +29,7 @@ def explain(word: str) -> tuple[Entry, ...]:
     if found:
         return found
     names = [name for entry in ENTRIES for name in (entry.name, *entry.also)]
-    near = difflib.get_close_matches(word, names, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    hint = nearest(word, names)
     raise NotFound(f"{word!r} is not in the glossary{hint}; without a word all are listed")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from refault.compare import COSTS
 from refault.compare.audited import Failure
+from refault.compare.layout import counted
 from refault.compare.percent import percent_text
 from refault.thread.evidence import Answer, Cell, Evidence, Standing
 from refault.thread.topics import PLAIN, Setting
@@ -165,11 +166,6 @@ def breaks_something(evidence: Evidence, text: str) -> tuple[list[Cell], str]:
     return cells, f"{told[:1].upper()}{told[1:]}." if told else ""
 
 
-def counted(number: int, thing: str) -> str:
-    """``1 place``, ``3 places``."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
 def repairs(cells: Iterable[Cell], check: str) -> list[Cell]:
     """The cells that pass a check which their base fails."""
     return [cell for cell in cells if any(f.check == check for f in cell.repaired)]
@@ -190,7 +186,6 @@ __all__ = [
     "broken_text",
     "change",
     "changes",
-    "counted",
     "failing",
     "fails_still",
     "falls",

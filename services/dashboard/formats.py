@@ -5,6 +5,8 @@ from datetime import datetime
 
 from starlette.exceptions import HTTPException
 
+from refault.compare import layout
+
 _KIB = 1024
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 # A hyphen that is a sign: not in 1-3, nor in a name.
@@ -20,7 +22,7 @@ def grouped(number: int | None) -> str:
 
 def counted(count: int, noun: str) -> str:
     """A count with its noun: ``1 cell``, ``12 cells``."""
-    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
+    return f"{count:,}{layout.counted(count, noun).removeprefix(str(count))}"
 
 
 def duration(seconds: float) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from refault.compare import COSTS
+from refault.compare.layout import counted
 from refault.thread.evidence import Answer, Evidence, Standing
 from refault.thread.mails import avi, marcelo, xiao
 from refault.thread.rules import (
     breaks_something,
     changes,
-    counted,
     failing,
     falls,
     first_failure,
