@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from refault.cli.terminal import print_error
 from refault.errors import ImportFailed, ReplayRefused, TraceError
 from refault.trace import SUFFIX
+from refault.trace.importers import hostevents
 from refault.trace.importers.ptt import trace_name
 from refault.trace.importers.recognition import Kind, look
 from refault.trace.importers.registry import Importer, Wanted
 
 if TYPE_CHECKING:
     from refault.catalogue import Variant
+    from refault.trace import TraceHeader
 
 
 def importer_of(source: Path, wanted: Wanted) -> Importer:
@@ -45,6 +47,7 @@ def as_trace(source: Path) -> Iterator[Path]:
         ImportFailed, TraceError: it is neither.
     """
     if look(source).kind is Kind.TRACE:
+        refuse_fault_only(source)
         yield source
         return
     wanted = Wanted(name=trace_name(source))
@@ -52,7 +55,33 @@ def as_trace(source: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="refault-") as folder:
         target = Path(folder) / f"{wanted.name}{SUFFIX}"
         importer.convert(source, target, wanted)
+        refuse_fault_only(target, source)
         yield target
+
+
+def refuse_fault_only(trace: Path, source: Path | None = None) -> None:
+    """Nothing, unless the trace is one that no engine can replay.
+
+    Raises:
+        ReplayRefused: it holds faults only; names ``source``, the file that it was made of.
+    """
+    from refault.trace import TraceReader
+
+    with naming(trace), TraceReader(trace, allow_truncated=True) as reader:
+        if reason := why_not_replayed(reader.header):
+            named = source or trace
+            raise ReplayRefused(f"{named}: {reason}")
+
+
+def why_not_replayed(header: TraceHeader) -> str:
+    """Why no engine can replay a trace with this header; empty if some can."""
+    if header.capture_filter.get("origin") != hostevents.ORIGIN:
+        return ""
+    return (
+        "this trace is made of a host's log and holds faults only, without the guest's page "
+        "tables, so it cannot be replayed; `refault validate` sets a replay of a captured trace of "
+        "the same guest beside the log it was made of"
+    )
 
 
 def is_refused(path: Path, variants: Sequence[Variant]) -> bool:
@@ -66,6 +95,9 @@ def is_refused(path: Path, variants: Sequence[Variant]) -> bool:
     if not path.is_file():
         return False
     with naming(path), TraceReader(path, allow_truncated=True) as trace:
+        if reason := why_not_replayed(trace.header):
+            print_error(f"{path}: {reason}")
+            return True
         for variant in variants:
             if reason := get_engine(variant.engine).refuses(trace.header, variant):
                 print_error(f"{path}: engine {variant.engine} cannot replay this: {reason}")

@@ -31,11 +31,7 @@ PACKERS = {
 }  # fmt: skip
 #: The content of a file, and what it is called.
 FOREIGN = {
-    "trace.dat": (b"\x17\x08\x44tracing6\0\0\x08\0\x10\0\0", "a trace.dat of trace-cmd"),
     "perf.data": (b"PERFILE2" + bytes(96), "a perf.data of perf"),
-    "ftrace": (EVENTS, "a text of ftrace"),
-    "report": (b"cpus=2\n qemu-42 [000] 1.1: kvm_cr: x\n", "a text of trace-cmd report"),
-    "script": (PERF, "a text of perf script"),
     "gem5": (b"gem5\x21\n", "a packet trace of gem5"),
     "dr": (b"\x19\0\0\0\x07" + bytes(7), "a memory trace of DynamoRIO (drmemtrace)"),
     "champsim": (CHAMPSIM, "a trace of ChampSim"),
@@ -66,6 +62,8 @@ def files(tmp_path_factory):
         "vector.rft": VECTOR,
         "capture.mbox": capture(tmp_path).read_bytes(),
         "mail.rft": MAIL,
+        "events.pdf": EVENTS,
+        "script.mbox": PERF,
         "result": json.dumps(make_result().to_dict()).encode(),
         "empty.rft": b"",
         "damaged.rft": trace_bytes().replace(b"\r\n", b"\n"),

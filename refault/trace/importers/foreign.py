@@ -49,7 +49,6 @@ def _is_text(first: bytes) -> bool:
 
 # The more certain ones first; the last two take what is left.
 FOREIGN: Final[tuple[tuple[str, Callable[[bytes], bool]], ...]] = (
-    ("a trace.dat of trace-cmd", _begins(b"\x17\x08\x44tracing")),
     ("a perf.data of perf", _begins(b"PERFILE2", b"2ELIFREP")),
     ("a packet trace of gem5", _begins(b"gem5")),
     ("a memory trace of DynamoRIO (drmemtrace)", _like(rb"\A\x19\0\0\0[\x01-\x20]\0{7}")),
@@ -66,17 +65,6 @@ FOREIGN: Final[tuple[tuple[str, Callable[[bytes], bool]], ...]] = (
     (
         "a list of counters of debugfs",
         _like(rb"\A(?:/sys/kernel/debug/kvm/\S+|pf_fixed|exits)[: ]\s*\d+$"),
-    ),
-    (
-        "a text of perf script",
-        _like(rb"^(?:.{0,40}\s\d+\s+)?(?:\[\d+\])?\s*\d+\.\d+:\s+(?:\d+\s+)?kvm\w*:\w+: "),
-    ),
-    ("a text of trace-cmd report", _like(rb"\A(?:version = \d+\n)?cpus=\d+$")),
-    (
-        "a text of ftrace",
-        _like(
-            rb"\A# tracer: |^.{0,40}-\d+\s+(?:\(\s*[-\d]+\) )?\[\d+\]\s+(?:\S+\s+)?\d+\.\d+: \w+"
-        ),
     ),
     ("a log of valgrind's lackey", _like(rb"^==\d+== Lackey|^(?:I | [SLM]) ? ?[0-9a-f]+,\d+$")),
     ("a log of Pin's pinatrace", _like(rb"^0x[0-9a-f]+: [RW] 0x[0-9a-f]+")),

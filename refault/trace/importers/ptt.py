@@ -110,7 +110,7 @@ def recognises(first: bytes) -> bool:
 def trace_name(path: Path) -> str:
     """The name a capture gives its trace: its file name without the endings."""
     name = re.sub(r"\.(zst|gz|xz|bz2)$", "", path.name)
-    return re.sub(r"(?<=.)\.(ptt|ops\.jsonl|ops|jsonl)$", "", name)
+    return re.sub(r"(?<=.)\.(ptt|ops\.jsonl|ops|jsonl|dat|txt|log)$", "", name)
 
 
 def _read_header(source: Source, name: str, ram_mib: int) -> TraceHeader:

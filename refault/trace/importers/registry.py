@@ -14,7 +14,8 @@ from typing import BinaryIO, Final
 
 from refault.errors import ImportFailed
 from refault.trace.contents import TraceSummary
-from refault.trace.importers import ptt, vectors
+from refault.trace.hostlog import opening
+from refault.trace.importers import hostevents, ptt, vectors
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,6 +71,17 @@ def _convert_vector(path: Path, target: Path | BinaryIO, wanted: Wanted) -> Trac
     )
 
 
+def _convert_log(path: Path, target: Path | BinaryIO, wanted: Wanted) -> TraceSummary:
+    return hostevents.import_log(
+        path,
+        target,
+        ram_mib=wanted.ram_mib,
+        name=wanted.name,
+        level=wanted.level,
+        progress=wanted.progress,
+    )
+
+
 PTT: Final = Importer(
     name="ptt",
     title="a ptt capture",
@@ -85,9 +97,17 @@ VECTOR: Final = Importer(
     convert=_convert_vector,
     loses="nothing",
 )
+HOST_LOG: Final = Importer(
+    name="host-log",
+    title="a host's log of KVM's tracepoints (trace.dat, perf script, or text)",
+    recognises=opening.recognises,
+    convert=_convert_log,
+    loses=hostevents.LOSES,
+    origin=hostevents.ORIGIN,
+)
 
 #: In the order in which they are tried.
-IMPORTERS: Final = (PTT, VECTOR)
+IMPORTERS: Final = (PTT, VECTOR, HOST_LOG)
 
 
 def importer_of(first: bytes) -> Importer | None:

@@ -50,6 +50,13 @@ class Source:
         del self._pending[:size]
         return taken
 
+    def pieces(self) -> Iterator[bytes]:
+        """The content from here on, in pieces of bounded size."""
+        if self._pending:
+            yield bytes(self._pending)
+            self._pending.clear()
+        yield from self._content
+
     def lines(self) -> Iterator[bytes]:
         """Every line without its line end.
 
