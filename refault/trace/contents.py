@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Content = Literal["capture", "operations"]
-GuestMode = Literal["long", "pae", "32bit", "nonpaging", "mixed"]
+#: The guest's paging: ``long`` has four levels and ``long5`` five; ``mixed`` changes on the way.
+GuestMode = Literal["long", "pae", "32bit", "nonpaging", "mixed", "long5"]
+#: Where a trace is from: recorded from a real guest, made by a miniature one, real addresses under
+#: made tables, a host's log of its faults, cut from another trace; empty where nobody said.
+Origin = Literal["", "captured", "synthetic", "addresses", "host-events", "edited"]
 PAGE_BYTES: Final = 4096
 COLUMN_TYPES: Final = (np.uint8, np.uint8, np.uint8, np.uint8, np.uint32, np.int64, np.int64)
 
@@ -36,6 +40,10 @@ class TraceHeader:
     define it. ``capture_filter`` says what the capture kept and what it lost. ``time_unit`` is the
     unit of the ``insns`` column. ``notes`` are the texts that OP_NOTE events refer to;
     ``workload_marks`` says what the numbers of MARK events mean.
+
+    Format 2 adds ``origin``, ``losses`` (what the trace does not hold, a sentence each, to stand
+    wherever its numbers stand), ``provenance`` (versions, digests, command line, seed) and keeps in
+    ``extra`` the keys it does not know.
     """
 
     content: Content
@@ -49,6 +57,10 @@ class TraceHeader:
     notes: tuple[str, ...] = ()
     workload_marks: Mapping[str, str] = field(default_factory=dict)
     guest: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin = ""
+    losses: tuple[str, ...] = ()
+    provenance: Mapping[str, str | int] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Block(NamedTuple):

@@ -63,7 +63,9 @@ class TraceDecoder:
     def slices(self, frame: Frame) -> Iterator[tuple[Block, Mapping[int, Column]]]:
         """As ``take``, and for each kind among the events its positions, ascending."""
         if frame.tag == TAG_HEADER:
-            self.header = unpack_header(frame.body, offset=frame.offset)
+            self.header = unpack_header(
+                frame.body, offset=frame.offset, version=self._frames.version
+            )
             self._rules = EventRules(self.header)
         elif self._rules is None:
             raise AssertionError("the parser lets nothing pass before the header")

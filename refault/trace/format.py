@@ -27,7 +27,10 @@ from typing import Final
 
 MAGIC: Final = b"\x89RFT\r\n\x1a\n"
 TRAILER_MAGIC: Final = b"RFTEND\r\n"
-VERSION: Final = 1
+VERSION: Final = 2
+#: Older versions that are still read. A header without what version 2 adds is written as version 1,
+#: so that the same capture keeps its bytes, and so its name.
+VERSIONS: Final = (1, VERSION)
 SUFFIX: Final = ".rft"
 
 PREAMBLE: Final = struct.Struct("<8sHHI")
@@ -51,6 +54,8 @@ MAX_NOTES: Final = 1 << 14
 MAX_TEXT: Final = 1 << 12  # characters of one text
 MAX_GUEST_TEXT: Final = 1 << 14  # characters of all of ``guest``, which lists show
 MAX_MAP_ENTRIES: Final = 1 << 10
+MAX_LOSSES: Final = 64
+MAX_UNKNOWN_KEYS: Final = 64  # of a header
 
 # Limits of a simulated host. They are only here, so that an upload which no engine could replay is
 # refused; engines use them, and their digests cover this file.

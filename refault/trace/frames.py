@@ -31,6 +31,7 @@ from refault.trace.format import (
     TRAILER,
     TRAILER_MAGIC,
     VERSION,
+    VERSIONS,
 )
 
 AGAIN: Final = "import or upload the trace again"
@@ -56,9 +57,9 @@ class Frame(NamedTuple):
         return self.held(self.offset + FRAME_PREFIX.size, self.body_bytes)
 
 
-def preamble() -> bytes:
-    """The first 16 bytes of every trace of this version."""
-    sealed = PREAMBLE.pack(MAGIC, VERSION, 0, 0)[:SEALED_BYTES]
+def preamble(version: int = VERSION) -> bytes:
+    """The first 16 bytes of every trace of that version."""
+    sealed = PREAMBLE.pack(MAGIC, version, 0, 0)[:SEALED_BYTES]
     return sealed + zlib.crc32(sealed).to_bytes(4, "little")
 
 
@@ -82,6 +83,7 @@ class FrameParser:
 
     def __init__(self, read_back: ReadBack | None = None) -> None:
         self.read_back = read_back
+        self.version = VERSION  # of the format, once the preamble was read
         self.size_bytes = 0  # taken in so far
         self.complete = False  # the trailer came
         self._sha256 = hashlib.sha256()
@@ -188,12 +190,13 @@ class FrameParser:
     def _read_preamble(self) -> None:
         _, version, zero, crc = PREAMBLE.unpack(self._pending)
         self._check_seal(crc, "first 16 bytes")
-        if version != VERSION or zero:
+        if version not in VERSIONS or zero:
             raise UnsupportedTraceVersion(
-                f"the trace has format version {version}.{zero}, this program reads {VERSION}.0; "
-                "use a newer refault or import the capture again",
+                f"the trace has format version {version}.{zero}, this program reads "
+                f"{VERSIONS[0]}.0 to {VERSION}.0; use a newer refault or import the capture again",
                 offset=len(MAGIC),
             )
+        self.version = version
         self._started = True
         self._consume()
 

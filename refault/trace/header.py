@@ -1,4 +1,8 @@
-"""The header as bytes: one msgpack map, every key required, every value bounded."""
+"""The header as bytes: one msgpack map, every value bounded.
+
+Version 1 has exactly its eleven keys. Version 2 may add its own, and keys that only later versions
+know are kept.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,25 @@ import msgpack
 
 from refault.errors import TraceCorrupt, TraceTooLarge
 from refault.printable import first_unprintable, name_of
-from refault.trace.contents import Content, GuestMode, MemorySlot, TraceHeader
+from refault.trace.contents import Content, GuestMode, MemorySlot, Origin, TraceHeader
 from refault.trace.format import (
     MAX_GFN,
     MAX_GUEST_PAGES,
     MAX_GUEST_TEXT,
     MAX_HEADER_BYTES,
+    MAX_LOSSES,
     MAX_MAP_ENTRIES,
     MAX_NOTES,
     MAX_SLOTS,
     MAX_TEXT,
+    MAX_UNKNOWN_KEYS,
     MAX_VCPUS,
+    VERSION,
 )
 
-KEYS: Final = frozenset(TraceHeader.__dataclass_fields__)
+ADDED: Final = ("origin", "losses", "provenance")  # by version 2, none of them required
+KEYS: Final = frozenset(TraceHeader.__dataclass_fields__) - {*ADDED, "extra"}
+LATER_MODES: Final = ("long5",)
 MSGPACK_LIMITS: Final = {
     "max_str_len": 4 * MAX_TEXT,
     "max_bin_len": 0,
@@ -42,8 +51,15 @@ def pack_header(header: TraceHeader) -> bytes:
     """
     values = asdict(header)
     values["slots"] = [list(asdict(slot).values()) for slot in header.slots]
-    for name in ("capture_filter", "workload_marks", "guest"):
+    for name in ("capture_filter", "workload_marks", "guest", "provenance"):
         values[name] = dict(values[name])
+    extra = values.pop("extra")
+    if known := sorted(values.keys() & extra.keys()):
+        raise TraceCorrupt(f"header.extra holds {known[0]!r}, which is a key of its own")
+    values.update(sorted(extra.items()))
+    for name in ADDED:
+        if not values[name]:
+            del values[name]
     try:
         body: bytes = msgpack.packb(values)
     except (ValueError, OverflowError) as error:
@@ -53,35 +69,47 @@ def pack_header(header: TraceHeader) -> bytes:
             f"the header takes {len(body)} bytes, over the bound of {MAX_HEADER_BYTES}; "
             "shorten its notes"
         )
-    check_text(unpack_header(body, offset=0), offset=0)
+    check_text(unpack_header(body, offset=0, version=version_of(header)), offset=0)
     return body
 
 
-def unpack_header(body: bytes | memoryview, *, offset: int) -> TraceHeader:
+def version_of(header: TraceHeader) -> int:
+    """The earliest version of the format that can hold this header."""
+    is_later = header.guest_mode in LATER_MODES or header.extra
+    return VERSION if is_later or any(getattr(header, name) for name in ADDED) else 1
+
+
+def unpack_header(body: bytes | memoryview, *, offset: int, version: int = VERSION) -> TraceHeader:
     """The header in the body of a HEAD frame that begins at byte ``offset``.
 
     Raises:
         TraceCorrupt: it is not a msgpack map of the right keys, or a value breaks a rule.
         TraceTooLarge: it declares more notes, slots, vCPUs or text than the format allows.
     """
-    values = unpack_map(body, KEYS, "header", offset=offset, max_array_len=MAX_NOTES)
+    values = unpack_map(
+        body, KEYS, "header", offset=offset, may_have_more=version > 1, max_array_len=MAX_NOTES
+    )
     check = _Checks(offset)
+    modes = get_args(GuestMode)
+    if version == 1:
+        modes = tuple(mode for mode in modes if mode not in LATER_MODES)
     slots = check.sequence(values["slots"], "slots", MAX_SLOTS)
     header = TraceHeader(
         content=check.choice(values["content"], "content", get_args(Content)),
         name=check.text(values["name"], "name"),
-        guest_mode=check.choice(values["guest_mode"], "guest_mode", get_args(GuestMode)),
+        guest_mode=check.choice(values["guest_mode"], "guest_mode", modes),
         vcpu_count=check.number(values["vcpu_count"], "vcpu_count", 1, MAX_VCPUS),
         slots=tuple(check.slot(slot) for slot in slots),
         capture_tool=check.text(values["capture_tool"], "capture_tool"),
         capture_filter=check.mapping(values["capture_filter"], "capture_filter", numbers=True),
         time_unit=check.text(values["time_unit"], "time_unit"),
-        notes=tuple(
-            check.text(note, "notes")
-            for note in check.sequence(values["notes"], "notes", MAX_NOTES)
-        ),
+        notes=check.texts(values["notes"], "notes", MAX_NOTES),
         workload_marks=check.mapping(values["workload_marks"], "workload_marks"),
         guest=check.mapping(values["guest"], "guest"),
+        origin=check.choice(values.get("origin", ""), "origin", get_args(Origin)),
+        losses=check.texts(values.get("losses", []), "losses", MAX_LOSSES),
+        provenance=check.mapping(values.get("provenance", {}), "provenance", numbers=True),
+        extra=check.unknown({key: values[key] for key in values.keys() - KEYS - {*ADDED}}),
     )
     check.layout(header)
     return header
@@ -117,19 +145,37 @@ def check_text(header: TraceHeader, *, offset: int) -> None:
 def _texts(header: TraceHeader) -> Iterator[tuple[str, str]]:
     for name in ("name", "capture_tool", "time_unit"):
         yield name, getattr(header, name)
-    for note in header.notes:
-        yield "notes", note
-    for name in ("capture_filter", "workload_marks", "guest"):
-        for key, value in getattr(header, name).items():
-            yield name, key
-            if isinstance(value, str):
-                yield name, value
+    for name in ("notes", "losses"):
+        for text in getattr(header, name):
+            yield name, text
+    for name in ("capture_filter", "workload_marks", "guest", "provenance", "extra"):
+        for text in _texts_in(getattr(header, name)):
+            yield name, text
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    """Every text in a value of the header: one level of lists and maps, as ``unknown`` allows."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield key
+            yield from _texts_in(entry)
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _texts_in(entry)
 
 
 def unpack_map(
-    body: bytes | memoryview, keys: frozenset[str], what: str, *, offset: int, **limits: int
+    body: bytes | memoryview,
+    keys: frozenset[str],
+    what: str,
+    *,
+    offset: int,
+    may_have_more: bool = False,
+    **limits: int,
 ) -> dict[str, Any]:
-    """The msgpack map in ``body``, which must have exactly ``keys``.
+    """The msgpack map in ``body``, which must have exactly ``keys``, or at least.
 
     ``limits`` are msgpack's ``max_*_len``, in addition to those of every body, so that no declared
     length allocates more.
@@ -142,12 +188,14 @@ def unpack_map(
             "import or upload the trace again",
             offset=offset,
         ) from error
-    if not isinstance(values, dict) or values.keys() != keys:
-        found = sorted(map(str, values))[:20] if isinstance(values, dict) else type(values).__name__
-        raise TraceCorrupt(
-            f"the {what} must be a map of {sorted(keys)}, but is {found!s:.200}", offset=offset
-        )
-    return values
+    if isinstance(values, dict):
+        found = values.keys()
+        if keys <= found if may_have_more else keys == found:
+            return values
+    told = sorted(map(str, values))[:20] if isinstance(values, dict) else type(values).__name__
+    raise TraceCorrupt(
+        f"the {what} must be a map of {sorted(keys)}, but is {told!s:.200}", offset=offset
+    )
 
 
 class _Checks:
@@ -188,6 +236,28 @@ class _Checks:
                 offset=self.offset,
             )
         return value
+
+    def texts(self, value: object, name: str, limit: int) -> tuple[str, ...]:
+        return tuple(self.text(entry, name) for entry in self.sequence(value, name, limit))
+
+    def unknown(self, values: dict[Any, Any]) -> Mapping[str, Any]:
+        """Keys of later versions: texts and numbers, alone or in a list or a map of them."""
+        if len(values) > MAX_UNKNOWN_KEYS:
+            raise TraceTooLarge(
+                f"the header has {len(values)} keys that are not known, over the bound of "
+                f"{MAX_UNKNOWN_KEYS}",
+                offset=self.offset,
+            )
+        for key in sorted(values, key=str):
+            name = self.text(key, "key")
+            value = values[key]
+            if isinstance(value, dict):
+                self.mapping(value, name, numbers=True)
+            else:
+                for entry in value if isinstance(value, list) else [value]:
+                    if type(entry) is not int:
+                        self.text(entry, name)
+        return {key: values[key] for key in sorted(values)}
 
     def mapping(self, value: object, name: str, *, numbers: bool = False) -> Mapping[str, Any]:
         if not isinstance(value, dict):

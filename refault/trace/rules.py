@@ -78,12 +78,18 @@ OFF_PAGE: Final = _Rule(
 UNKNOWN_SLOT: Final = _Rule(
     f"slots are numbered 0 to {MAX_SLOTS - 1}", lambda rows: rows.aux >= MAX_SLOTS
 )
-NO_LEVEL: Final = "tables have levels 1 to 4"
+NO_LEVEL: Final = "tables have levels 1 to 4, or to 5 in a guest of mode long5"
+
+
+def _levels(rows: _Rows) -> int:
+    """How many levels the guest's tables may have."""
+    return 5 if rows.header.guest_mode == "long5" else 4
 
 
 def _no_store_aux(rows: _Rows) -> Column:
-    """Which aux do not have log2 of 1 to 8 bytes in the low nibble and level 1 to 4 in the high."""
-    return ((rows.aux & 15) > 3) | (rows.aux - np.uint8(16) > 63)  # level 0 wraps round
+    """Which aux do not have log2 of 1 to 8 bytes in the low nibble and a level in the high."""
+    highest = 16 * _levels(rows) - 1
+    return ((rows.aux & 15) > 3) | (rows.aux - np.uint8(16) > highest)  # level 0 wraps round
 
 
 def _store_misfits(rows: _Rows) -> Column:
@@ -122,7 +128,7 @@ RULES: Final[dict[int, tuple[_Rule, ...]]] = {
     K["TABLE_SNAPSHOT"]: (
         OUTSIDE,
         OFF_PAGE,
-        _Rule(NO_LEVEL, lambda rows: (rows.aux == 0) | (rows.aux > 4)),
+        _Rule(NO_LEVEL, lambda rows: (rows.aux == 0) | (rows.aux > _levels(rows))),
         _Rule(
             f"a table has at most {ENTRIES_PER_TABLE} entries",
             lambda rows: (rows.b < 0) | (rows.b > ENTRIES_PER_TABLE),
@@ -136,7 +142,7 @@ RULES: Final[dict[int, tuple[_Rule, ...]]] = {
     K["TABLE_DROP"]: (
         OUTSIDE,
         OFF_PAGE,
-        _Rule(NO_LEVEL, lambda rows: (rows.b < 1) | (rows.b > 4)),
+        _Rule(NO_LEVEL, lambda rows: (rows.b < 1) | (rows.b > _levels(rows))),
     ),
     K["INVPCID"]: (_Rule("its types are 0 to 3", lambda rows: rows.aux > 3),),
     K["OP_VM"]: (

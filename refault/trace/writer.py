@@ -16,7 +16,7 @@ from refault.errors import TraceError
 from refault.trace.contents import Block, TraceHeader, TraceSummary, join_blocks
 from refault.trace.format import MAX_BLOCK_EVENTS, TAG_BLOCK, TAG_HEADER, TAG_INDEX
 from refault.trace.frames import frame, preamble, trailer
-from refault.trace.header import pack_header
+from refault.trace.header import pack_header, version_of
 from refault.trace.packing import take_apart
 from refault.trace.rules import EventRules
 from refault.trace.totals import Totals
@@ -65,7 +65,7 @@ class TraceWriter:
         else:
             self._file = destination
         try:
-            self._write(preamble())
+            self._write(preamble(version_of(header)))
             self._write(frame(TAG_HEADER, body))
         except BaseException:
             self.discard()

@@ -107,10 +107,10 @@ def frames_of(data):
     return [(each.tag, bytes(each.body)) for each in FrameParser().feed(data)]
 
 
-def assembled(frames) -> bytes:
+def assembled(frames, version=1) -> bytes:
     """Frames with right checksums, whatever they hold, as a whole file."""
     parts = [frame(tag, body) for tag, body in frames]
-    return preamble() + b"".join(parts) + trailer(len(parts[-1]))
+    return preamble(version) + b"".join(parts) + trailer(len(parts[-1]))
 
 
 def with_block(rows=None, header=CAPTURE, **changes) -> bytes:

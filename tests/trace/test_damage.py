@@ -156,7 +156,7 @@ def test_another_file_is_refused_before_its_second_chunk():
         validator.feed(b"PT")
 
 
-@pytest.mark.parametrize("version", [(0, 0), (2, 0), (1, 1)])
+@pytest.mark.parametrize("version", [(0, 0), (3, 0), (1, 1), (2, 1)])
 def test_another_version_is_told_with_both_versions(version):
     major, minor = version
     sealed = SMALL[:8] + major.to_bytes(2, "little") + minor.to_bytes(2, "little")
@@ -165,7 +165,7 @@ def test_another_version_is_told_with_both_versions(version):
 
     assert isinstance(error, UnsupportedTraceVersion)
     assert error.offset == 8
-    assert f"version {major}.{minor}, this program reads 1.0" in str(error)
+    assert f"version {major}.{minor}, this program reads 1.0 to 2.0" in str(error)
 
 
 def test_a_missing_repeated_or_displaced_block_is_refused():
