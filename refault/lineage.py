@@ -24,8 +24,10 @@ SAME_AS: dict[str, str] = {
             "44419a8df96f5d261831a5a4016537438d3afdce943010af6a7d620bbbf9e77c",
             # before the knobs of 2.6.36 to 2.6.38 and of PVM, which no earlier variant sets
             "312a160d8ab022893c477b2fb2089263d85627a2968d3b96353a81c08ecf18c8",
+            # before headers of format 2, and captures of PAE and 32-bit guests, which were refused
+            "0e0b70301ad1dcd6653020d48a2179a3d581efc47813826c0ce9da9b0b00abfe",
         ),
-        "0e0b70301ad1dcd6653020d48a2179a3d581efc47813826c0ce9da9b0b00abfe",
+        "b2cea1f3e5bfc33943e5a3fc8c2ac933d6490e7db2eab23272a670c0eb81426a",
     ),
     **dict.fromkeys(
         (
@@ -33,8 +35,10 @@ SAME_AS: dict[str, str] = {
             "0f70167b504e44c644acf4e19d5bb84f35a4d2e1c455af8e0eab4cdfb708a058",
             # before the renames, as above
             "50981c22867a8458b5c7f599dc3402baac20a8f07e40ec275a47a6082b0c1fe4",
+            # before headers of format 2, and captures of PAE and 32-bit guests, as above
+            "a2f8031f592ce670286f494704f975a93a953bc443cd4a7cf3fd77acbf0c6218",
         ),
-        "a2f8031f592ce670286f494704f975a93a953bc443cd4a7cf3fd77acbf0c6218",
+        "8e23933b22320560b403f97034a70c7cde1ba9b4f161f5bf55f968e35101d332",
     ),
 }
 

@@ -14,10 +14,10 @@ from refault.trace.format import MAX_GFN, MAX_SLOTS, MAX_VCPUS
 
 def cannot_lower(header: TraceHeader) -> str:
     """Why a trace with that header cannot be lowered to operations, or an empty string."""
-    if header.content == "capture" and header.guest_mode != "long":
+    if header.guest_mode == "long5":
         return (
-            f"a capture of a guest in {header.guest_mode} mode: captures are lowered to operations "
-            "with 4-level tables only; write it as a trace of operations"
+            "a guest with five levels of page tables (CR4.LA57): the MMUs that are modelled here "
+            "know four; capture it again with `-cpu qemu64,la57=off`, or boot it with `no5lvl`"
         )
     return ""
 

@@ -76,6 +76,7 @@ FLAG_NOGPA = 16
 FLAG_INIT = 32
 
 CR3_KEPT = 0x000F_FFFF_FFFF_F018  # no PCID, no keep-TLB bit
+CR3_KEPT_32 = 0xFFFF_FFF8  # outside long mode: under PAE bits 5 to 11 are of the address
 CR4_KEPT = 0x07FF | 0x2000  # what a 2.6.34 host lets a guest set
 CR4_SMEP = 1 << 20
 CR4_SMAP = 1 << 21
@@ -207,7 +208,7 @@ def lower_register(
         state[cpu] = value & 0xFFFF_FFFF
     elif number == 3:
         kind = op.SET_CR3
-        value &= CR3_KEPT
+        value &= CR3_KEPT if state[cpu + 3] & x86.EFER_LME else CR3_KEPT_32
         state[cpu + 1] = value
     elif number == 4:
         kind = op.SET_CR4

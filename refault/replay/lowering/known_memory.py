@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from refault.replay.budget import Ask
     from refault.trace import MemorySlot
 
-# Where a 4-level Linux guest maps all of memory, and its own image (its x86_64/mm.rst).
+# Where a 4-level Linux guest maps all of memory, and its own image (its x86_64/mm.rst); a 32-bit
+# one maps what it can of both from PAGE_OFFSET on (the default of its CONFIG_PAGE_OFFSET).
 DIRECT_MAP = -0x7780_0000_0000
 IMAGE_MAP = -0x8000_0000
+LOW_MAP = 0xC000_0000
+LOW_MAP_END = 0x1_0000_0000
 
 # state[]
 AT_START = 0  # 1 until the guest has done anything
@@ -67,6 +70,9 @@ SKIP_REASONS = (
 SLOT_TABLE = 32  # base, pages, first frame number of each
 SLOT_TABLE_WORDS = 3
 VCPU_TABLE = SLOT_TABLE + SLOT_TABLE_WORDS * MAX_SLOTS
+PDPT_MASK = 0xFFFF_FFE0  # of CR3 under PAE
+LARGE_32_INSIDE = (1 << 22) - 1  # of a 4 MiB page
+
 VCPU_TABLE_WORDS = 6  # cr0 cr3 cr4 efer, whether booted, and cr4 as the real guest had it
 STATE_WORDS = VCPU_TABLE + VCPU_TABLE_WORDS * MAX_VCPUS
 
@@ -151,6 +157,16 @@ def known_word(t: Lowering, frame: int, index: int) -> int:
 
 
 @kernel
+def known_entry(t: Lowering, gpa: int, size: int) -> int:
+    """The table entry of 4 or 8 bytes at ``gpa``, or 0 (absent) outside memory."""
+    frame = frame_number(t, gpa >> x86.PAGE_SHIFT)
+    if frame < 0:
+        return 0
+    word = known_word(t, frame, (gpa >> 3) & 511)
+    return word if size == 8 else word >> ((gpa & 4) << 3) & x86.U32
+
+
+@kernel
 def set_known_word(t: Lowering, frame: int, index: int, value: int) -> None:
     """Write one word; a frame that has only held zeros takes no memory."""
     page = t.pages[frame]
@@ -167,21 +183,50 @@ def set_known_word(t: Lowering, frame: int, index: int, value: int) -> None:
 def known_walk(t: Lowering, vcpu: int, gva: int, user: int) -> int:
     """Address to which ``gva`` is mapped writable in known memory, or -1.
 
-    Without paging that is the linear address; with other than 4-level tables it is not known.
+    Without paging that is the linear address.
     """
     cpu = VCPU_TABLE + vcpu * VCPU_TABLE_WORDS
     if not t.state[cpu] & x86.CR0_PG:
         return gva & x86.U32
-    if not t.state[cpu + 3] & x86.EFER_LME:
-        return -1
-    top = gva >> 47
-    if top != 0 and top != -1:
-        return -1
     need = x86.PRESENT | x86.WRITABLE
     if user:
         need |= x86.USER
-    gpte = t.state[VCPU_TABLE + vcpu * VCPU_TABLE_WORDS + 1]
-    level = x86.LONG_LEVELS
+    if not t.state[cpu + 3] & x86.EFER_LME:
+        return known_walk_32(t, cpu, gva & x86.U32, need)
+    top = gva >> 47
+    if top != 0 and top != -1:
+        return -1
+    return known_descent(t, t.state[cpu + 1], x86.LONG_LEVELS, gva, need)
+
+
+@kernel
+def known_walk_32(t: Lowering, cpu: int, gva: int, need: int) -> int:
+    """As ``known_walk`` outside long mode, for the low 32 bits of an address.
+
+    A PDPTE grants everything but its own presence; the processor read it when CR3 was loaded, so
+    one that changed since may mislead: then the store finds no mapping, or faults and is counted.
+    """
+    cr3 = t.state[cpu + 1]
+    if t.state[cpu + 2] & x86.CR4_PAE:
+        pdpte = known_entry(t, (cr3 & PDPT_MASK) + (gva >> 30) * 8, 8)
+        if not pdpte & x86.PRESENT:
+            return -1
+        return known_descent(t, pdpte, x86.PAE_LEVELS - 1, gva, need)
+    gpte = known_entry(t, (cr3 & x86.FRAME32_MASK) + (gva >> 22) * 4, 4)
+    if gpte & need != need:
+        return -1
+    if gpte & x86.LARGE and t.state[cpu + 2] & x86.CR4_PSE:
+        high = (gpte >> 13 & 0xFF) << 32  # PSE-36: bits 13 to 20 are address bits 32 to 39
+        return high | (gpte & x86.FRAME32_MASK & ~LARGE_32_INSIDE) | (gva & LARGE_32_INSIDE)
+    gpte = known_entry(t, (gpte & x86.FRAME32_MASK) + (gva >> 12 & 1023) * 4, 4)
+    if gpte & need != need:
+        return -1
+    return (gpte & x86.FRAME32_MASK) | (gva & 0xFFF)
+
+
+@kernel
+def known_descent(t: Lowering, gpte: int, level: int, gva: int, need: int) -> int:
+    """Down the tables of 8-byte entries from the one that ``gpte`` names; -1 without ``need``."""
     while True:  # one iteration per level
         frame = frame_number(t, (gpte & x86.FRAME_MASK) >> x86.PAGE_SHIFT)
         if frame < 0:
@@ -198,12 +243,16 @@ def known_walk(t: Lowering, vcpu: int, gva: int, user: int) -> int:
 @kernel
 def mapping_for_store(t: Lowering, vcpu: int, gpa: int) -> int:
     """An address through which this vCPU's kernel can store to ``gpa``; 1 if there is none."""
-    if not t.state[VCPU_TABLE + vcpu * VCPU_TABLE_WORDS + 4]:
+    cpu = VCPU_TABLE + vcpu * VCPU_TABLE_WORDS
+    if not t.state[cpu + 4]:
         return 1
-    if known_walk(t, vcpu, DIRECT_MAP + gpa, 0) == gpa:
-        return DIRECT_MAP + gpa
-    if gpa < -IMAGE_MAP and known_walk(t, vcpu, IMAGE_MAP + gpa, 0) == gpa:
-        return IMAGE_MAP + gpa
+    if t.state[cpu + 3] & x86.EFER_LME or not t.state[cpu] & x86.CR0_PG:
+        if known_walk(t, vcpu, DIRECT_MAP + gpa, 0) == gpa:
+            return DIRECT_MAP + gpa
+        if gpa < -IMAGE_MAP and known_walk(t, vcpu, IMAGE_MAP + gpa, 0) == gpa:
+            return IMAGE_MAP + gpa
+    elif LOW_MAP + gpa < LOW_MAP_END and known_walk(t, vcpu, LOW_MAP + gpa, 0) == gpa:
+        return LOW_MAP + gpa
     frame = frame_number(t, gpa >> x86.PAGE_SHIFT)
     page = t.last_store[vcpu * t.state[FRAME_COUNT] + frame]
     if page:
