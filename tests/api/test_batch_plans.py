@@ -187,7 +187,7 @@ async def test_a_trace_that_its_engine_cannot_replay_is_refused_before_anything_
 ):
     rows.register_simulator()
     body = {
-        "traces": [rows.add_trace("boot"), rows.add_trace("old guest", guest_mode="pae")],
+        "traces": [rows.add_trace("boot"), rows.add_trace("old guest", guest_mode="long5")],
         "patch_sets": [await patch_set(http)],
     }
 
@@ -197,7 +197,7 @@ async def test_a_trace_that_its_engine_cannot_replay_is_refused_before_anything_
 
     [refused] = planned["refused"]
     assert refused["label"] == planned["columns"][0]
-    assert refused["reason"].startswith("old guest: a capture of a guest in pae mode")
+    assert refused["reason"].startswith("old guest: a guest with five levels of page tables")
     assert (planned["cells"], planned["cached"], planned["to_run"]) == (2, 0, 1)
     assert (planned["shards"], planned["events_to_replay"]) == (1, 2_000_000)
     assert rows_of(rows) == before
@@ -218,14 +218,14 @@ async def test_a_trace_that_its_engine_cannot_replay_is_refused_before_anything_
 async def test_a_batch_that_no_engine_can_replay_is_refused_with_the_reason(http, rows):
     rows.register_simulator()
     body = {
-        "traces": [rows.add_trace("old guest", guest_mode="pae")],
+        "traces": [rows.add_trace("old guest", guest_mode="long5")],
         "patch_sets": [await patch_set(http)],
     }
     before = rows_of(rows)
     for path in (DRY, BATCHES):
         answer = await http.post(path, json=body)
         assert answer.status_code == 422
-        assert "a capture of a guest in pae mode" in answer.json()["detail"]
+        assert "a guest with five levels of page tables" in answer.json()["detail"]
     assert rows_of(rows) == before
 
 

@@ -201,22 +201,24 @@ def test_nothing_stays_of_the_event_log_of_a_damaged_trace(small_trace, tmp_path
 
 
 @pytest.fixture
-def pae_trace(tmp_path):
+def deep_trace(tmp_path):
     """A capture that every engine refuses by its header."""
-    path = tmp_path / "pae.rft"
+    path = tmp_path / "deep.rft"
     with path.open("wb") as file:
-        TraceWriter(file, TraceHeader("capture", "pae", "pae", 1, (MemorySlot(0, 0, 16),))).close()
+        TraceWriter(
+            file, TraceHeader("capture", "deep", "long5", 1, (MemorySlot(0, 0, 16),))
+        ).close()
     return path
 
 
-def test_a_trace_that_an_engine_refuses_does_not_stop_the_others(small_trace, pae_trace):
+def test_a_trace_that_an_engine_refuses_does_not_stop_the_others(small_trace, deep_trace):
     alone = refault("replay", small_trace, "-v", "base", "--json")
-    done = refault("replay", pae_trace, small_trace, "-v", "base", "--json")
+    done = refault("replay", deep_trace, small_trace, "-v", "base", "--json")
     assert (done.returncode, done.stdout) == (2, alone.stdout)
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"refault: {pae_trace}: engine shadow cannot replay this: a capture of")
+    assert line.startswith(f"refault: {deep_trace}: engine shadow cannot replay this: a guest with")
 
-    text = refault("replay", small_trace, pae_trace, "-v", "base")
+    text = refault("replay", small_trace, deep_trace, "-v", "base")
     assert text.returncode == 2
     assert text.stdout.startswith("refault comparison: small.rft\n")
 
@@ -231,7 +233,7 @@ def test_a_trace_refused_amid_its_events_does_not_stop_the_others(small_trace, t
     assert done.stdout.startswith("refault comparison: small.rft\n")
 
 
-def test_traces_that_are_all_refused_show_no_table(pae_trace):
-    done = refault("replay", pae_trace, pae_trace, "-v", "base", "--json")
+def test_traces_that_are_all_refused_show_no_table(deep_trace):
+    done = refault("replay", deep_trace, deep_trace, "-v", "base", "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 2

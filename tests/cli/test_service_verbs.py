@@ -171,7 +171,7 @@ def test_batches_are_listed_and_shown_with_their_runs(refault, client, code):
 def test_a_batch_says_how_many_of_its_failures_can_be_retried(refault, client, code, rows):
     first = client.get_batch(code)
     digests = [trace["digest"] for trace in first["traces"]]
-    old = rows.add_trace("old guest", guest_mode="pae")
+    old = rows.add_trace("old guest", guest_mode="long5")
     sets = [first["patch_sets"][0]["id"]]
     failed = client.submit_batch([*digests, old], sets, plan="series")["code"]
 

@@ -201,11 +201,11 @@ def test_a_capture_is_judged_by_what_the_real_guest_saw():
 
 
 def test_a_capture_whose_tables_the_rules_cannot_follow_is_refused():
-    header = TraceHeader("capture", "a 32-bit guest", "32bit", 1, (MemorySlot(0, 0, 1024),))
+    header = TraceHeader("capture", "five levels", "long5", 1, (MemorySlot(0, 0, 1024),))
     file = io.BytesIO()
     with TraceWriter(file, header, level=1) as writer:
         writer.append(kind=[EventKind.MARK], vcpu=[0], flags=[0], aux=[0], a=[0], b=[0])
-    with pytest.raises(ReplayRefused, match=r"a guest in 32bit mode.*4-level tables only"):
+    with pytest.raises(ReplayRefused, match=r"five levels of page tables .*la57=off"):
         replay(TraceReader(io.BytesIO(file.getvalue())), [BASE])
 
 
@@ -305,7 +305,7 @@ def test_after_an_operation_it_goes_on_to_the_very_event():
 
 @pytest.mark.parametrize("engine", ["shadow", "walk"])
 def test_an_engine_says_without_a_compiler_why_it_refuses_a_trace(engine):
-    header = TraceHeader("capture", "old", "pae", 1, slots=(MemorySlot(0, 0, 16),))
+    header = TraceHeader("capture", "deep", "long5", 1, slots=(MemorySlot(0, 0, 16),))
     variant = BASE if engine == "shadow" else resolve(PatchSet("walk"))
-    assert "pae mode" in get_engine(engine).refuses(header, variant)
+    assert "five levels" in get_engine(engine).refuses(header, variant)
     assert not get_engine(engine).refuses(small().header(), variant)

@@ -32,7 +32,6 @@ def header_of(trace: Trace) -> TraceHeader:
         "guest_mode": trace.guest_mode,
         "vcpu_count": trace.vcpu_count,
     }
+    lists = {name: tuple(stored.get(name, ())) for name in ("notes", "losses")}
     slots = tuple(MemorySlot(**slot) for slot in stored.get("slots", ()))
-    return TraceHeader(
-        **{**known, **stored, "slots": slots, "notes": tuple(stored.get("notes", ()))}
-    )
+    return TraceHeader(**{**known, **stored, **lists, "slots": slots})
