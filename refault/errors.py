@@ -25,6 +25,8 @@
     │   ├── ReplayCancelled
     │   ├── SimulatorCrashed       the simulator's own defect under a variant
     │   ├── SnapshotRefused        a snapshot is damaged, or of another replay
+    │   ├── ShrinkRefused          a trace cannot be shrunk
+    │   │   └── NothingToShrink    it does not show what is to be kept
     │   └── ConservationError      a result breaks a conservation law: no number leaves
     ├── ResultError                a stored result cannot be read
     ├── BundleError                a file is no bundle, or not one that can be read
@@ -184,6 +186,14 @@ class SimulatorCrashed(ReplayError):
 
 class SnapshotRefused(ReplayError):
     """A snapshot is damaged, or of another replay: start from the beginning."""
+
+
+class ShrinkRefused(ReplayError):
+    """A trace cannot be shrunk: its state is another's, or a file cannot be written."""
+
+
+class NothingToShrink(ShrinkRefused):
+    """The trace does not show what is to be kept; the message says what it shows instead."""
 
 
 class ConservationError(ReplayError):

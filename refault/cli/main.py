@@ -28,6 +28,7 @@ from refault.cli.push_command import push
 from refault.cli.replay_command import replay
 from refault.cli.report_command import app as report
 from refault.cli.repro_command import repro
+from refault.cli.shrink_command import shrink
 from refault.cli.submit_command import submit
 from refault.cli.team_command import members, tokens
 from refault.cli.terminal import OutputLost, clean_output, print_error
@@ -49,6 +50,7 @@ app.command("audit")(audit)
 app.command("profile")(profile)
 app.command("diverge")(diverge)
 app.command("inspect")(inspect)
+app.command("shrink")(shrink)
 app.add_typer(patches)
 app.add_typer(kernel)
 app.command("import")(import_trace)

@@ -5,7 +5,7 @@ outcomes, counters and page sets the real code gave. :func:`cases_in` finds them
 :func:`check` replays one and names the first difference.
 """
 
-from refault.golden.check import Verdict, check, engine_of
+from refault.golden.check import Verdict, check, engine_of, given
 from refault.golden.folders import Case, cases_in
 
-__all__ = ["Case", "Verdict", "cases_in", "check", "engine_of"]
+__all__ = ["Case", "Verdict", "cases_in", "check", "engine_of", "given"]

@@ -243,6 +243,11 @@ def _completed(case: Case, lines: list[Line]) -> Iterator[Line]:
         yield line
 
 
+def given(case: Case) -> list[Line]:
+    """What the model gives for a vector under the case's variant, in the golden format."""
+    return _replay_vector(case, _side("shadow"))
+
+
 def _replay_vector(case: Case, engine: _Side) -> list[Line]:
     """Its result in the golden format: a line an operation, and the final one."""
     watch = Watch(record_all=True, rows=bool(engine.counters), sample_every=SAMPLE)
