@@ -10,6 +10,7 @@
     │   ├── TraceTruncated         the file ends before its closing index
     │   └── TraceTooLarge          a declared size is over its bound
     ├── ImportFailed               a foreign file cannot become a trace
+    ├── CaptureError               a guest cannot be captured
     ├── CatalogueError
     │   ├── UnknownPatch
     │   ├── UnknownBase
@@ -86,6 +87,10 @@ class TraceTooLarge(TraceError):
 
 class ImportFailed(RefaultError):
     """A foreign file cannot be turned into a trace."""
+
+
+class CaptureError(RefaultError):
+    """A guest cannot be captured: something is missing, or the guest did not do its part."""
 
 
 class CatalogueError(RefaultError):

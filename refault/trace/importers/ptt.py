@@ -82,10 +82,10 @@ def import_ptt(
             for records in _records(source):
                 end = int(np.append(np.flatnonzero(records["kind"] == END), len(records))[0])
                 _check(source, records[:end], event_count, header.vcpu_count)
-                writer.append_block(_events(records[:end]))
+                writer.append_block(events_of(records[:end]))
                 event_count += end
                 if end < len(records):
-                    recorded = _recorded(records[end])
+                    recorded = recorded_at(records[end])
                     if end + 1 < len(records) or source.read_exactly(1):
                         raise ImportFailed(f"{path}: records follow the END record; cut them off")
                     break
@@ -176,7 +176,8 @@ def _check(source: Source, records: NDArray[np.void], first_index: int, vcpu_cou
             )
 
 
-def _events(records: NDArray[np.void]) -> Block:
+def events_of(records: NDArray[np.void]) -> Block:
+    """The events that records without END become."""
     index = records["d"] * (records["kind"] == EventKind.TABLE_ENTRY)
     return Block(
         first_event_index=0,
@@ -190,7 +191,7 @@ def _events(records: NDArray[np.void]) -> Block:
     )
 
 
-def _recorded(end: np.void) -> dict[str, int]:
+def recorded_at(end: np.void) -> dict[str, int]:
     """The fields of the END record by name, enough to write it again."""
     return {
         "records": int(end["a"]),

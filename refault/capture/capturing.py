@@ -1,0 +1,292 @@
+"""One capture from beginning to end: find, build, run, describe, write.
+
+::
+
+    kernel, initrd, workload ──► QEMU with the plugin ──► records ──► NAME.rft.partial
+                                                                          │ header now known
+                                                                          ▼
+                                                                   NAME.unverified.rft
+
+The first file is written fast, while the guest runs; the second is the trace: its header says what
+is known only at the end, and it is compressed as well as can be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from refault.capture.describing import header_of, provisional_header
+from refault.capture.guest import Initramfs, build_initramfs
+from refault.capture.kernels import Kernel, file_sha256, find_kernel, read_kernel
+from refault.capture.qemu import Qemu, find_qemu
+from refault.capture.recording import Progress, Recording, record
+from refault.capture.request import Machine, Start
+from refault.capture.workloads import Workload, workload_named
+from refault.errors import CaptureError
+from refault.trace import SUFFIX, TraceReader, TraceSummary, TraceWriter
+
+_FAST_LEVEL: Final = 1
+_MEMORY_SPARE_MIB: Final = 256
+_DISK_SPARE_BYTES: Final = 64 << 20
+_MEMINFO: Final = Path("/proc/meminfo")
+UNVERIFIED: Final = ".unverified"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a user asks for; what is empty or None is found or built.
+
+    ``memory_mib`` 0 takes the workload's own, ``start`` "" its mark where there is one.
+    """
+
+    name: str
+    out: Path
+    workload: str = ""
+    kernel: Path | None = None
+    initrd: Path | None = None
+    disk: Path | None = None
+    busybox: Path | None = None
+    append: str = ""
+    vcpus: int = 1
+    memory_mib: int = 0
+    cpu: str = "qemu64"
+    start: str = ""
+    scale: int = 1
+    timeout: float = 300.0
+    level: int = 19
+    slots: int = 1 << 14
+    refresh: int = 0
+    events_max: int = 0
+    qemu: str = ""
+    extra: tuple[str, ...] = ()
+
+    @property
+    def workload_name(self) -> str:
+        """The workload, which a guest of one's own has none of unless told."""
+        return self.workload or ("" if self.initrd or self.disk else "boot")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Captured:
+    """A trace that was recorded and is not yet verified: ``path`` ends in ``.unverified.rft``.
+
+    ``good_path`` is where it belongs once it is.
+    """
+
+    path: Path
+    good_path: Path
+    summary: TraceSummary
+    recording: Recording
+    events_seconds: float
+    unexplained_stores: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything a guest is made of."""
+
+    qemu: Qemu
+    machine: Machine
+    kernel: Kernel | None
+    initramfs: Initramfs | None
+    workload: Workload | None
+
+
+def capture(
+    wanted: Wanted,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    packing: Callable[[int, int], None] | None = None,
+) -> Captured:
+    """Record a guest. ``packing`` is told how many of how many events the trace has by now.
+
+    Raises:
+        CaptureError: something is missing, or the guest did not do its part.
+        TraceError: the trace cannot be written.
+        KeyboardInterrupt: Ctrl-C before anything was recorded, or a second one.
+    """
+    good = wanted.out / f"{wanted.name}{SUFFIX}"
+    path = wanted.out / f"{wanted.name}{UNVERIFIED}{SUFFIX}"
+    fast = wanted.out / f"{wanted.name}{SUFFIX}.recording"
+    with _scratch() as scratch:
+        prepared = prepare(wanted, scratch)
+        _check_room(prepared.machine, wanted.out)
+        try:
+            recording = _record(wanted, prepared, fast, scratch, progress)
+            _check_workload(prepared, recording)
+            header = header_of(wanted.name, prepared, recording)
+            summary = _pack(fast, path, header, recording, wanted.level, packing)
+        finally:
+            fast.unlink(missing_ok=True)
+    is_exact = prepared.machine.vcpus == 1
+    unexplained = recording.report.get("unlike_memory", 0) if is_exact else 0
+    return Captured(path, good, summary, recording, recording.seconds, unexplained)
+
+
+def prepare(wanted: Wanted, scratch: Path) -> Prepared:
+    """Find or build all parts; nothing runs yet but QEMU's answer to a question.
+
+    Raises:
+        CaptureError: something is missing or contradicts.
+    """
+    _check_wanted(wanted)
+    workload = workload_named(wanted.workload_name) if wanted.workload_name else None
+    kernel = None
+    if not wanted.disk or wanted.kernel:
+        kernel = read_kernel(wanted.kernel or find_kernel())
+    qemu = find_qemu(wanted.qemu, wanted.extra)
+    initramfs = None
+    if workload and kernel:
+        initramfs = build_initramfs(
+            scratch / "initramfs", workload, bits=kernel.bits, scale=wanted.scale,
+            busybox=wanted.busybox,
+        )  # fmt: skip
+    is_marked = workload is not None and workload.name != "boot"
+    start: Start = "boot" if wanted.start == "boot" or not (is_marked or wanted.start) else "mark"
+    machine = Machine(
+        kernel=kernel.path if kernel else None,
+        initrd=initramfs.path if initramfs else wanted.initrd,
+        disk=wanted.disk,
+        append=wanted.append,
+        vcpus=wanted.vcpus,
+        memory_mib=wanted.memory_mib or (workload.memory_mib if workload else 256),
+        cpu=wanted.cpu,
+        start=start,
+        slots=wanted.slots,
+        refresh=wanted.refresh,
+        events_max=wanted.events_max,
+        swap=_swap_disk(scratch, workload.swap_mib) if workload and workload.swap_mib else None,
+        extra=wanted.extra,
+    )
+    return Prepared(qemu, machine, kernel, initramfs, workload)
+
+
+def _check_wanted(wanted: Wanted) -> None:
+    if wanted.workload and (wanted.initrd or wanted.disk):
+        raise CaptureError(
+            "--workload is for the guest that this command builds; with --initrd or --disk the "
+            "guest does what is in them"
+        )
+    for option, path in (("--initrd", wanted.initrd), ("--disk", wanted.disk)):
+        if path is not None:
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise CaptureError(f"{option} {path} cannot be read: {error.strerror}") from error
+    if wanted.start not in {"", "boot", "mark"}:
+        raise CaptureError(f"--start {wanted.start}: boot or mark")
+    if wanted.initrd and not wanted.kernel:
+        raise CaptureError("--initrd needs the --kernel that it belongs to")
+
+
+def _swap_disk(scratch: Path, mib: int) -> Path:
+    path = scratch / "swap"
+    with path.open("wb") as file:
+        file.truncate(mib << 20)
+    return path
+
+
+def _record(
+    wanted: Wanted,
+    prepared: Prepared,
+    fast: Path,
+    scratch: Path,
+    progress: Callable[[Progress], None] | None,
+) -> Recording:
+    header = provisional_header(wanted.name, prepared)
+    with TraceWriter(fast, header, level=_FAST_LEVEL) as writer:
+        recording = record(
+            prepared.qemu, prepared.machine, writer, scratch=scratch, timeout=wanted.timeout,
+            progress=progress,
+        )  # fmt: skip
+        writer.close(recording.stream.recorded or {})
+    return recording
+
+
+def _check_workload(prepared: Prepared, recording: Recording) -> None:
+    """Refuse a workload that failed: it is not what the trace would say it is."""
+    if prepared.workload is None or prepared.machine.start != "boot":
+        return
+    if recording.ended == "end" and "refault: status 0" not in recording.console:
+        raise CaptureError(
+            f"the workload {prepared.workload.name} failed in the guest: "
+            + recording.console.strip()[-600:]
+        )
+
+
+def _pack(
+    fast: Path,
+    path: Path,
+    header: object,
+    recording: Recording,
+    level: int,
+    packing: Callable[[int, int], None] | None,
+) -> TraceSummary:
+    with TraceReader(fast) as reader, TraceWriter(path, header, level=level) as writer:  # type: ignore[arg-type]
+        total = recording.stream.event_count
+        for block in reader.blocks():
+            writer.append_block(block)
+            if packing is not None:
+                packing(block.first_event_index + block.event_count, total)
+        return writer.close(recording.stream.recorded or {})
+
+
+def _check_room(machine: Machine, out: Path) -> None:
+    """Refuse a guest that this machine's memory or disk has no room for.
+
+    Raises:
+        CaptureError: says how much there is.
+    """
+    available = _available_mib()
+    if available is not None and machine.memory_mib + _MEMORY_SPARE_MIB > available:
+        raise CaptureError(
+            f"the guest's {machine.memory_mib} MiB and {_MEMORY_SPARE_MIB} MiB for the recording "
+            f"do not fit into the {available} MiB of memory that are free; give less with --memory"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(out).free
+    except OSError as error:
+        raise CaptureError(f"--out {out} cannot be used: {error.strerror}") from error
+    if free < _DISK_SPARE_BYTES:
+        raise CaptureError(
+            f"{out} has {free >> 20} MiB left and a trace needs at least "
+            f"{_DISK_SPARE_BYTES >> 20}; choose another --out"
+        )
+    if not os.access(out, os.W_OK):
+        raise CaptureError(f"--out {out} cannot be written; choose another folder")
+
+
+def _available_mib() -> int | None:
+    try:
+        for line in _MEMINFO.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) >> 10
+    except (OSError, ValueError, IndexError):
+        return None
+    return None
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for what a guest is made of; gone afterwards."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="refault-capture-")
+    except OSError as error:
+        raise CaptureError(
+            f"no temporary folder: {error.strerror or error}; set TMPDIR to one with room"
+        ) from error
+    with folder as name:
+        yield Path(name)
+
+
+def file_digest(path: Path | None) -> str:
+    """The SHA-256 of a file, hex; empty for none."""
+    return file_sha256(path) if path else ""
