@@ -1,8 +1,8 @@
 """A cpio archive of the kind the kernel unpacks as its initramfs ("newc"), written directly.
 
 An entry is a header of 110 ASCII characters, the name with a NUL, and the content, each padded to
-four bytes (Documentation/driver-api/early-userspace/buffer-format.rst). Nothing of this machine goes
-in: owners are root, times are 0, so equal files make equal bytes.
+four bytes (Documentation/driver-api/early-userspace/buffer-format.rst). Nothing of this machine
+goes in: owners are root, times are 0, so equal files make equal bytes.
 """
 
 from __future__ import annotations

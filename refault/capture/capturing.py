@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,13 +25,13 @@ from typing import Final
 
 from refault.capture.describing import header_of, provisional_header
 from refault.capture.guest import Initramfs, build_initramfs
-from refault.capture.kernels import Kernel, file_sha256, find_kernel, read_kernel
+from refault.capture.kernels import Kernel, find_kernel, read_kernel
 from refault.capture.qemu import Qemu, find_qemu
 from refault.capture.recording import Progress, Recording, record
 from refault.capture.request import Machine, Start
-from refault.capture.workloads import Workload, workload_named
+from refault.capture.workloads import FAILED_MARK, Workload, workload_named
 from refault.errors import CaptureError
-from refault.trace import SUFFIX, TraceReader, TraceSummary, TraceWriter
+from refault.trace import SUFFIX, TraceHeader, TraceReader, TraceSummary, TraceWriter
 
 _FAST_LEVEL: Final = 1
 _MEMORY_SPARE_MIB: Final = 256
@@ -43,11 +44,12 @@ UNVERIFIED: Final = ".unverified"
 class Wanted:
     """What a user asks for; what is empty or None is found or built.
 
-    ``memory_mib`` 0 takes the workload's own, ``start`` "" its mark where there is one.
+    ``memory_mib`` 0 takes the workload's own, ``start`` "" its mark where there is one, ``name`` ""
+    is made of the kernel's release and the workload.
     """
 
-    name: str
-    out: Path
+    name: str = ""
+    out: Path = Path()
     workload: str = ""
     kernel: Path | None = None
     initrd: Path | None = None
@@ -77,14 +79,14 @@ class Wanted:
 class Captured:
     """A trace that was recorded and is not yet verified: ``path`` ends in ``.unverified.rft``.
 
-    ``good_path`` is where it belongs once it is.
+    ``good_path`` is where it belongs once it is. ``unexplained_stores`` counts stores to tables
+    that QEMU told another value of than memory has; with several vCPUs that is explained.
     """
 
     path: Path
     good_path: Path
     summary: TraceSummary
     recording: Recording
-    events_seconds: float
     unexplained_stores: int
 
 
@@ -112,22 +114,33 @@ def capture(
         TraceError: the trace cannot be written.
         KeyboardInterrupt: Ctrl-C before anything was recorded, or a second one.
     """
-    good = wanted.out / f"{wanted.name}{SUFFIX}"
-    path = wanted.out / f"{wanted.name}{UNVERIFIED}{SUFFIX}"
-    fast = wanted.out / f"{wanted.name}{SUFFIX}.recording"
     with _scratch() as scratch:
         prepared = prepare(wanted, scratch)
+        name = wanted.name or _name_of(prepared)
+        good = wanted.out / f"{name}{SUFFIX}"
+        path = wanted.out / f"{name}{UNVERIFIED}{SUFFIX}"
+        fast = wanted.out / f"{name}{SUFFIX}.recording"
         _check_room(prepared.machine, wanted.out)
         try:
             recording = _record(wanted, prepared, fast, scratch, progress)
             _check_workload(prepared, recording)
-            header = header_of(wanted.name, prepared, recording)
+            header = header_of(name, prepared, recording)
             summary = _pack(fast, path, header, recording, wanted.level, packing)
         finally:
             fast.unlink(missing_ok=True)
     is_exact = prepared.machine.vcpus == 1
     unexplained = recording.report.get("unlike_memory", 0) if is_exact else 0
-    return Captured(path, good, summary, recording, recording.seconds, unexplained)
+    return Captured(path, good, summary, recording, unexplained)
+
+
+def _name_of(prepared: Prepared) -> str:
+    """A trace's name for want of one: guest, workload, vCPUs."""
+    guest = f"linux-{prepared.kernel.release}" if prepared.kernel else "disk"
+    if prepared.machine.disk:
+        guest = prepared.machine.disk.stem
+    words = (guest, prepared.workload.name if prepared.workload else "")
+    kept = re.sub(r"[^A-Za-z0-9._+-]", "_", "-".join(filter(None, words)))
+    return f"{kept}-{prepared.machine.vcpus}cpu"
 
 
 def prepare(wanted: Wanted, scratch: Path) -> Prepared:
@@ -200,7 +213,7 @@ def _record(
     scratch: Path,
     progress: Callable[[Progress], None] | None,
 ) -> Recording:
-    header = provisional_header(wanted.name, prepared)
+    header = provisional_header(fast.name, prepared)
     with TraceWriter(fast, header, level=_FAST_LEVEL) as writer:
         recording = record(
             prepared.qemu, prepared.machine, writer, scratch=scratch, timeout=wanted.timeout,
@@ -211,12 +224,10 @@ def _record(
 
 
 def _check_workload(prepared: Prepared, recording: Recording) -> None:
-    """Refuse a workload that failed: it is not what the trace would say it is."""
-    if prepared.workload is None or prepared.machine.start != "boot":
-        return
-    if recording.ended == "end" and "refault: status 0" not in recording.console:
+    """Refuse a workload that failed: the guest is not what the trace would say it is."""
+    if prepared.workload is not None and FAILED_MARK in recording.stream.marks:
         raise CaptureError(
-            f"the workload {prepared.workload.name} failed in the guest: "
+            f"the workload {prepared.workload.name} failed in the guest, which said: "
             + recording.console.strip()[-600:]
         )
 
@@ -224,12 +235,12 @@ def _check_workload(prepared: Prepared, recording: Recording) -> None:
 def _pack(
     fast: Path,
     path: Path,
-    header: object,
+    header: TraceHeader,
     recording: Recording,
     level: int,
     packing: Callable[[int, int], None] | None,
 ) -> TraceSummary:
-    with TraceReader(fast) as reader, TraceWriter(path, header, level=level) as writer:  # type: ignore[arg-type]
+    with TraceReader(fast) as reader, TraceWriter(path, header, level=level) as writer:
         total = recording.stream.event_count
         for block in reader.blocks():
             writer.append_block(block)
@@ -285,8 +296,3 @@ def _scratch() -> Iterator[Path]:
         ) from error
     with folder as name:
         yield Path(name)
-
-
-def file_digest(path: Path | None) -> str:
-    """The SHA-256 of a file, hex; empty for none."""
-    return file_sha256(path) if path else ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from refault.capture.kernels import file_sha256
 from refault.capture.workloads import MARKS
+from refault.printable import printable
 from refault.trace import TraceHeader
 from refault.trace.importers import ptt
 
@@ -22,7 +23,7 @@ EPOCH: Final = (
 )
 _TEXT_MAX: Final = 4096
 _LOST: Final = (
-    "accesses of the same kind (load, store, fetch; user, kernel) to a page within one epoch, after the first",
+    "accesses to a page within one epoch, after the first load, store or fetch of its user or kernel",
     "implicit accesses of the processor: page walks, descriptor tables, the stack of an exception",
     "accessed and dirty bits that the processor sets in page tables",
     "stores of devices to memory",
@@ -141,6 +142,4 @@ def _options_of(prepared: Prepared) -> str:
 
 
 def _short(text: str) -> str:
-    from refault.printable import printable
-
     return printable(text)[:_TEXT_MAX]

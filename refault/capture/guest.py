@@ -1,4 +1,4 @@
-"""The guest that the command builds itself: a kernel, and an initramfs of busybox and a workload."""
+"""The guest that the command builds itself: an initramfs of busybox and a workload."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def build_initramfs(
     Raises:
         CaptureError: something that it needs is missing on this machine.
     """
-    if workload.needs_64_bit and bits != 64:  # noqa: PLR2004
+    if workload.needs_64_bit and bits != 64:
         raise CaptureError(
             f"--workload {workload.name} packs 64-bit programs of this machine and the kernel is "
             "of 32 bits; choose boot, fork, exec or many"
@@ -92,9 +92,9 @@ def build_initramfs(
 def _needs_libraries(path: Path) -> bool:
     """Whether the ELF file names an interpreter (a program header of type PT_INTERP)."""
     data = path.read_bytes()
-    is_64 = elf_bits(path) == 64  # noqa: PLR2004
+    is_64 = elf_bits(path) == 64
     start = int.from_bytes(data[0x20:0x28] if is_64 else data[0x1C:0x20], "little")
     at = (0x36, 0x38) if is_64 else (0x2A, 0x2C)
     size, count = (int.from_bytes(data[place : place + 2], "little") for place in at)
     kinds = (data[start + size * i :][:4] for i in range(min(count, 64)))
-    return any(int.from_bytes(kind, "little") == 3 for kind in kinds)  # noqa: PLR2004
+    return any(int.from_bytes(kind, "little") == 3 for kind in kinds)

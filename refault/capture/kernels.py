@@ -83,9 +83,7 @@ def find_kernel(folder: Path = Path("/boot"), running: str | None = None) -> Pat
     found = sorted(folder.glob("vmlinuz-*"), key=lambda path: _numbers(path.name))
     found += [path for path in (Path(f"/lib/modules/{running}/vmlinuz"),) if path.is_file()]
     if not found:
-        raise CaptureError(
-            f"no kernel in {folder}: {how_to_install('kernel', read_os_release())}"
-        )
+        raise CaptureError(f"no kernel in {folder}: {how_to_install('kernel', read_os_release())}")
     exact = [path for path in found if path.name == f"vmlinuz-{running}"]
     return (exact or found)[-1]
 

@@ -20,8 +20,8 @@ OLDEST_API: Final = 4  # of QEMU 9.2: the first that hands over stored values
 CHANGED_API: Final = 7  # of QEMU 11
 _SECONDS_MAX: Final = 30
 _TOLD: Final = re.compile(r"refault plugin interface (\d+) to (\d+), (\S+)")
-_MINIMUM: Final = re.compile(r"requires API version \d+, but this QEMU supports only a minimum version of (\d+)")  # fmt: skip  # noqa: E501
-_MAXIMUM: Final = re.compile(r"requires API version \d+, but this QEMU supports only up to version (\d+)")  # fmt: skip  # noqa: E501
+_MINIMUM: Final = re.compile(r"this QEMU supports only a minimum version of (\d+)")
+_MAXIMUM: Final = re.compile(r"this QEMU supports only up to version (\d+)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,7 +91,9 @@ def _run(command: Sequence[str]) -> str:
             check=False,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise CaptureError(f"{command[0]} cannot be run: {error}; name another one with --qemu") from error  # fmt: skip  # noqa: E501
+        raise CaptureError(
+            f"{command[0]} cannot be run: {error}; name another one with --qemu"
+        ) from error
     return done.stdout + done.stderr
 
 

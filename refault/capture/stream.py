@@ -89,7 +89,7 @@ class RecordStream:
                 self._held = data
                 return
             if not data.startswith(ptt.MAGIC):
-                raise CaptureError(f"the plugin begins with {data[:8]!r}, which is no header of its own")  # fmt: skip  # noqa: E501
+                raise CaptureError(f"the plugin wrote no header of its own but {data[:8]!r}")
             at = ptt.HEADER.size
             self._has_header = True
         whole = (len(data) - at) // ptt.RECORD.itemsize
@@ -113,6 +113,11 @@ class RecordStream:
         if not len(records):
             return
         self.modes.see(records)
+        if "5" in self.modes.levels:
+            raise CaptureError(
+                "the guest has page tables of five levels, and a trace has four at most: choose a "
+                "--cpu without la57, or add --append no5lvl"
+            )
         for number in records["a"][records["kind"] == EventKind.MARK].tolist():
             self.marks[number] = self.marks.get(number, 0) + 1
         block = ptt.events_of(records)

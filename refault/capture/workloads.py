@@ -14,6 +14,7 @@ from refault.errors import CaptureError
 MARKS: Final = {
     "1": "the workload begins",
     "2": "the workload ends",
+    "3": "the workload failed",
     "16": "processes that end at once, every second one after exec",
     "17": "mappings that come and go",
     "18": "two processes that wait for each other",
@@ -21,6 +22,8 @@ MARKS: Final = {
     "20": "more memory than the guest has, written once",
     "21": "the same memory at random",
 }
+#: The guest of this command executes it where its workload fails; the console may lag behind.
+FAILED_MARK: Final = 3
 SWAP_MIB: Final = 256
 
 
@@ -115,7 +118,10 @@ cd /tmp
 round=0
 while [ $round -lt {4 * scale} ]; do
     i=0
-    while [ $i -lt 40 ]; do echo "int f$i(int x) {{ return x * $i; }}"; i=$((i + 1)); done > $round.c
+    while [ $i -lt 40 ]; do
+        echo "int f$i(int x) {{ return x * $i; }}"
+        i=$((i + 1))
+    done > $round.c
     sed -e 's/int/long/g' $round.c | sort -r | awk '{{ n += length($0); print NR, $0 }}' > $round.i
     gzip -c $round.i > $round.o
     md5sum $round.o >> sums
@@ -157,7 +163,8 @@ def _python(scale: int) -> Script:
     script = _PYTHON * scale
     program, home, files = python_parts(_PYTHON)
     return Script(
-        f"PYTHONHOME={home} {program} -S /script.py\n", files | {"/script.py": Entry(script.encode())}
+        f"PYTHONHOME={home} {program} -S /script.py\n",
+        files | {"/script.py": Entry(script.encode())},
     )
 
 

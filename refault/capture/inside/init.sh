@@ -10,6 +10,7 @@ echo "refault: the guest is up, $(grep -c ^processor /proc/cpuinfo) vCPUs"
 mark 1
 sh /workload
 status=$?
+[ $status = 0 ] || { echo "refault: the workload failed with status $status"; sleep 1; mark 3; }
 mark 2
-echo "refault: status $status"
+echo "refault: done"
 poweroff -f
