@@ -23,7 +23,7 @@ EPOCH: Final = (
 )
 _TEXT_MAX: Final = 4096
 _LOST: Final = (
-    "accesses to a page within one epoch, after the first load, store or fetch of its user or kernel",
+    "accesses to a page within one epoch, after the first of their kind: load, store or fetch",
     "implicit accesses of the processor: page walks, descriptor tables, the stack of an exception",
     "accessed and dirty bits that the processor sets in page tables",
     "stores of devices to memory",

@@ -221,7 +221,8 @@ def _check(run: _Run, stream: RecordStream, console: str, problems: str, timeout
     Raises:
         CaptureError: says what QEMU or the guest said last.
     """
-    if stream.recorded is None and run.ended == "end":
+    has_crashed = run.process.returncode != 0 or stream.event_count
+    if stream.recorded is None and run.ended == "end" and has_crashed:
         status = run.process.returncode
         how = f"signal {-status}" if status < 0 else f"status {status}"
         raise CaptureError(
