@@ -41,7 +41,7 @@ def provisional_header(name: str, prepared: Prepared) -> TraceHeader:
     return TraceHeader(
         content="capture",
         name=name,
-        guest_mode="mixed",
+        guest_mode="long5",  # of all modes the one that may have every level
         vcpu_count=prepared.machine.vcpus,
         slots=prepared.machine.memory_slots(),
         time_unit=TIME_UNIT,

@@ -21,7 +21,7 @@ _CR0_PG: Final = 1 << 31
 _CR4_PAE: Final = 1 << 5
 _CR4_LA57: Final = 1 << 12
 _EFER_LME: Final = 1 << 8
-_LEVELS: Final[dict[str, GuestMode]] = {"4": "long", "5": "long", "3": "pae", "2": "32bit"}
+_LEVELS: Final[dict[str, GuestMode]] = {"4": "long", "5": "long5", "3": "pae", "2": "32bit"}
 
 
 class GuestModes:
@@ -58,6 +58,8 @@ class GuestModes:
     def guest_mode(self) -> GuestMode:
         """The header's word for them."""
         modes = {_LEVELS[level] for level in self.levels}
+        if "long5" in modes:
+            return "long5"  # a kernel that uses five levels comes from four
         return modes.pop() if len(modes) == 1 else "mixed" if modes else "nonpaging"
 
 
@@ -113,11 +115,6 @@ class RecordStream:
         if not len(records):
             return
         self.modes.see(records)
-        if "5" in self.modes.levels:
-            raise CaptureError(
-                "the guest has page tables of five levels, and a trace has four at most: choose a "
-                "--cpu without la57, or add --append no5lvl"
-            )
         for number in records["a"][records["kind"] == EventKind.MARK].tolist():
             self.marks[number] = self.marks.get(number, 0) + 1
         block = ptt.events_of(records)

@@ -1,5 +1,5 @@
-import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -80,7 +80,7 @@ def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(monkeypatch, tmp_pat
         tmp_path / "cc", '[ "$1" = --version ] && exit 0\necho "capture.c:1: error: no" >&2; exit 1'
     )
     monkeypatch.setenv("CC", failing)
-    with pytest.raises(CaptureError, match=r"cannot build plugin-4.so: capture.c:1: error: no"):
+    with pytest.raises(CaptureError, match=r"cannot build capture.c: capture.c:1: error: no"):
         build_plugin(4)
     assert not any((tmp_path / "cache").rglob("*.so"))
 
@@ -88,9 +88,9 @@ def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(monkeypatch, tmp_pat
 @needs_compiler
 def test_a_build_is_made_once_for_each_kind(tmp_path):
     first = build_plugin(4)
-    times = os.stat(first).st_mtime_ns
+    times = first.stat().st_mtime_ns
     assert build_plugin(4) == first
-    assert os.stat(first).st_mtime_ns == times
+    assert first.stat().st_mtime_ns == times
     assert build_plugin(7) != first
     assert elf_bits(build_work(64)) == 64
 
@@ -106,8 +106,6 @@ def test_a_busybox_with_libraries_or_of_the_wrong_size_is_refused(tmp_path):
 
 
 def find_shell():
-    from pathlib import Path
-
     found = Path(shutil.which("bash") or shutil.which("sh")).resolve()
     if elf_bits(found) != 64:
         pytest.skip("no 64-bit shell")

@@ -1,4 +1,3 @@
-import os
 import platform
 import struct
 import subprocess
@@ -43,7 +42,7 @@ def test_it_is_an_elf_file_that_maps_itself_without_writable_code(bits):
 def test_it_runs_and_refuses_what_is_no_number(tmp_path, bits, arguments, status):
     path = tmp_path / "mark"
     path.write_bytes(marker(bits))
-    os.chmod(path, 0o755)
+    path.chmod(0o755)
     try:
         done = subprocess.run([path, *arguments], check=False)
     except OSError:

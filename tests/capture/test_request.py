@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ def machine(**given):
 
 def options(made):
     line = command_line(QEMU, made, out=5, report=7)
-    return dict(zip(line[1:], line[2:], strict=False)), line
+    return dict(itertools.pairwise(line)), line
 
 
 def test_one_vcpu_is_one_thread_and_several_have_their_own():

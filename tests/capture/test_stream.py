@@ -102,6 +102,7 @@ def test_what_the_plugin_did_not_write_is_refused():
         ([(4, PAE), (0, PG)], "pae"),
         ([(4, PAE), (None, LME), (0, PG)], "long"),
         ([(0, PG), (0, 1), (4, PAE), (0, PG)], "mixed"),
+        ([(4, PAE), (None, LME), (0, PG), (0, 1), (4, PAE | LA57), (0, PG)], "long5"),
         ([(0, 1)], "nonpaging"),
     ],
 )
