@@ -49,13 +49,17 @@ class Filter:
     variant_digest: str | None = None
 
 
+EVERY = Filter()
+"""Excludes nothing."""
+
+
 def list_page(
     session: Session,
     batch_id: uuid.UUID,
     *,
     after: uuid.UUID | None = None,
     limit: int = PAGE_SIZE,
-    wanted: Filter = Filter(),
+    wanted: Filter = EVERY,
 ) -> Page[Run]:
     """Runs of a batch by trace and column, without results; ``after`` is the last one seen."""
     query = sa.select(Run).where(Run.batch_id == batch_id)

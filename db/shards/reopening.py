@@ -15,11 +15,13 @@ from sqlalchemy.orm import Session
 
 from db.errors import Conflict
 from db.models import Batch, Run, Shard, Trace, Variant
+from db.models.runs import RUN_STATES
 from db.repositories import batch_events, batches, simulators
 from db.repositories.patch_sets import to_variant
+from db.repositories.runs import EVERY, Filter
 from db.shards import cutting, planning, refusals, states
 from db.shards.messages import ShardMessage
-from refault.errors import CatalogueError
+from refault.errors import CatalogueError, NotFound
 
 
 def resume(session: Session, batch_id: uuid.UUID) -> tuple[Batch, list[ShardMessage]]:
@@ -47,16 +49,19 @@ def retry(
     batch_id: uuid.UUID,
     *,
     crashed: bool = False,
+    wanted: Filter = EVERY,
     refused_variants: refusals.RefusedVariants = refusals.none_refused,
 ) -> tuple[Batch, list[ShardMessage]]:
     """Run only what failed again; answers the batch and the messages to send.
+
+    ``wanted``: only runs of that trace, of that variant, or of both: one cell.
 
     ``crashed``: also runs on which the simulator crashed. That is a stored
     result; the new one replaces it, for every batch that shows the cell. What
     an engine still cannot replay (``refused_variants``, as in planning) stays failed.
 
     Raises:
-        NotFound: there is no such batch.
+        NotFound: there is no such batch, or it has no such cell.
         CatalogueError: the catalogue has changed since, and a variant is another one now.
         Conflict: nothing failed, it is being cancelled, or no worker has its simulator any more.
     """
@@ -65,17 +70,30 @@ def retry(
         raise Conflict(
             f"batch {batch.code} is being cancelled: resume it, or retry once it is over"
         )
-    found = _runs(session, batch, ("failed", "crashed") if crashed else ("failed",))
+    found = _runs(session, batch, ("failed", "crashed") if crashed else ("failed",), wanted)
     runs = _without_refused(found, refused_variants)
     if found and not runs:
         raise Conflict(f"batch {batch.code}: no engine can replay what failed: nothing to retry")
     if not runs:
-        kinds = "failed or crashed" if crashed else "failed"
-        raise Conflict(f"batch {batch.code} has no run that {kinds}: nothing to retry")
+        raise _nothing_failed(session, batch, wanted, crashed=crashed)
     _refuse_stale(session, batch)
     messages = _reopen(session, batch, runs)
     batch_events.add(session, batch, "batch.retried", run_count=len(runs))
     return batch, messages
+
+
+def _nothing_failed(
+    session: Session, batch: Batch, wanted: Filter, *, crashed: bool
+) -> Conflict | NotFound:
+    """Why there is nothing to retry."""
+    if wanted != EVERY and not _runs(session, batch, RUN_STATES, wanted):
+        return NotFound(f"batch {batch.code} has no such cell: `GET` its runs lists them")
+    kinds = "failed or crashed" if crashed else "failed"
+    place = "" if wanted == EVERY else " there"
+    text = f"batch {batch.code} has no run{place} that {kinds}: nothing to retry"
+    if not crashed and _runs(session, batch, ("crashed",), wanted):
+        text += "; what crashed is run again only with `crashed`"
+    return Conflict(text)
 
 
 def retryable_count(
@@ -175,8 +193,15 @@ def _move_on(
     return messages
 
 
-def _runs(session: Session, batch: Batch, states: Sequence[str]) -> list[Run]:
+def _runs(
+    session: Session, batch: Batch, states: Sequence[str], wanted: Filter = EVERY
+) -> list[Run]:
     query = sa.select(Run).where(Run.batch_id == batch.id, Run.state.in_(states))
+    if wanted.trace_digest is not None:
+        of_trace = sa.select(Trace.id).where(Trace.digest == wanted.trace_digest)
+        query = query.where(Run.trace_id.in_(of_trace))
+    if wanted.variant_digest is not None:
+        query = query.where(Run.variant_digest == wanted.variant_digest)
     query = query.order_by(Run.position).execution_options(populate_existing=True)
     return list(session.scalars(query).unique())
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from refault.cli import names, tables
 from refault.cli.files import no_file
+from refault.cli.operands import run_of
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
 from refault.cli.terminal import print_json
 from refault.client.connection import TIMEOUT_S
 from refault.compare.layout import clean, counted
+from refault.errors import Refused
 
 if TYPE_CHECKING:
-    from refault.client import BatchDocument, RunDocument
+    from refault.client import BatchDocument, Client, RunDocument
 
 batches = typer.Typer(help="Batches of the service.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -117,7 +120,13 @@ def resume_batch(
 
 @batches.command("retry")
 def retry_batch(
-    batch: WithBatch,
+    batch: Annotated[
+        str,
+        typer.Argument(
+            help="Code or id of the batch; BATCH/TRACE/COLUMN, or a run's id: that cell alone.",
+            show_default=False,
+        ),
+    ],
     *,
     crashed: Annotated[
         bool, typer.Option("--crashed", help="Also the runs whose variant crashed.")
@@ -127,12 +136,30 @@ def retry_batch(
     token: WithToken = "",
     timeout: WithTimeout = TIMEOUT_S,
 ) -> None:
-    """Run the failed runs of a batch again.
+    """Run the failed runs of a batch again, or one of them.
 
-    Example: refault batches retry b-7k3f
+    Example: refault batches retry b-7k3f/linux61-boot-1cpu/1-3
     """
     with connect(url, token, timeout) as client:
-        _tell(client.retry_batch(no_file(batch), crashed=crashed), as_json=as_json)
+        found = _retried(client, no_file(batch), crashed=crashed)
+    _tell(found, as_json=as_json)
+
+
+def _retried(client: Client, word: str, *, crashed: bool) -> BatchDocument:
+    """The batch after what the word means is queued again: its id is a batch's or a run's."""
+    if "/" not in word:
+        try:
+            return client.retry_batch(word, crashed=crashed)
+        except Refused as refused:
+            if refused.status != HTTPStatus.NOT_FOUND or not names.is_id(word):
+                raise
+    run = run_of(client, word)
+    return client.retry_batch(
+        str(run["batch_id"]),
+        crashed=crashed,
+        trace=run["trace_digest"],
+        variant=run["variant"]["digest"],
+    )
 
 
 def _tell(batch: BatchDocument, *, as_json: bool) -> None:

@@ -50,12 +50,14 @@ def resume_batch(batch: str) -> Call[BatchDocument]:
     return calls.ask("POST", ("batches", batch, "resume"), shape=BatchSummaryDocument)
 
 
-def retry_batch(batch: str, *, crashed: bool = False) -> Call[BatchDocument]:
-    """Run what failed again; with ``crashed`` also what crashed."""
+def retry_batch(
+    batch: str, *, crashed: bool = False, trace: str | None = None, variant: str | None = None
+) -> Call[BatchDocument]:
+    """Run what failed again; with ``crashed`` also what crashed. Trace and variant by digest."""
     return calls.ask(
         "POST",
         ("batches", batch, "retry"),
-        query={"crashed": str(crashed).lower()},
+        query={"crashed": str(crashed).lower(), "trace": trace, "variant": variant},
         shape=BatchSummaryDocument,
     )
 

@@ -3,6 +3,9 @@
 Each is a form POST with the form key of its login, passed on to the API, which checks it.
 """
 
+from urllib.parse import parse_qsl
+
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -30,6 +33,22 @@ class Actions:
     async def retry(self, request: Request) -> Response:
         """Runs the failed runs again."""
         return await self._done(request, "retry")
+
+    async def again(self, request: Request) -> Response:
+        """Runs one cell again: ``cell`` is a query of the digests of its trace and variant."""
+        fields = await fields_of(request)
+        cell = dict(parse_qsl(fields.get("cell", "")))
+        batch = request.path_params["batch"]
+        if not (cell.get("trace") and cell.get("variant")):
+            raise HTTPException(422, "cell: expected the digests of a trace and a variant")
+        async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
+            await client.retry_batch(
+                batch,
+                crashed=cell.get("crashed") == "yes",
+                trace=cell["trace"],
+                variant=cell["variant"],
+            )
+        return onwards(f"/batches/{batch}")
 
     async def share(self, request: Request) -> Response:
         """Creates a link and shows it once."""

@@ -52,6 +52,12 @@ def audit_of(comparison: Mapping[str, Any], texts: Mapping[str, str]) -> dict[st
     }
 
 
+def audited_of(comparison: Mapping[str, Any]) -> frozenset[str]:
+    """The digests of the variants of which a check failed on this trace."""
+    reports = comparison.get("audit", {}).get("reports", ())
+    return frozenset(report["variant_digest"] for report in reports if report and report["broken"])
+
+
 def look_at(
     trace: str, variant: str | None, place: Mapping[str, Any], **view: str | None
 ) -> str | None:

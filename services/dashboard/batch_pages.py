@@ -34,13 +34,20 @@ class Made(NamedTuple):
     page: Mapping[str, Any]
 
 
+class Viewer(NamedTuple):
+    """What a page shows to some and not to others."""
+
+    is_shared: bool = False
+    may_act: bool = False
+
+
 class BatchPages:
     """The pages under ``/batches/{batch}``."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
         self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[bytes, Place, bool], Made] = OrderedDict()
+        self._known: OrderedDict[tuple[bytes, Place, Viewer], Made] = OrderedDict()
 
     def routes(self) -> list[Route]:
         """The routes of this page."""
@@ -86,17 +93,17 @@ class BatchPages:
         me = await client.get_me()
         name = request.path_params["batch"]
         text = await client.comparison_text(name, form="json", **place.asked)
-        made = await self.made(text, place, is_shared=False)
         # A form needs the form key of a login; a token has none, so it gets no forms.
-        may_act = bool(me["form_key"]) and "submit" in me["scopes"]
-        return made, {**made._asdict(), "me": me, "may_act": may_act, "is_shared": False}
+        viewer = Viewer(may_act=bool(me["form_key"]) and "submit" in me["scopes"])
+        made = await self.made(text, place, viewer)
+        return made, {**made._asdict(), "me": me, **viewer._asdict()}
 
-    async def made(self, text: str, place: Place, *, is_shared: bool) -> Made:
+    async def made(self, text: str, place: Place, viewer: Viewer) -> Made:
         """What the page says of a comparison, a document of the API in JSON."""
-        return await in_thread(lambda: self._made(text, place, is_shared=is_shared))
+        return await in_thread(lambda: self._made(text, place, viewer))
 
-    def _made(self, text: str, place: Place, *, is_shared: bool) -> Made:
-        key = (hashlib.sha256(text.encode()).digest(), place, is_shared)
+    def _made(self, text: str, place: Place, viewer: Viewer) -> Made:
+        key = (hashlib.sha256(text.encode()).digest(), place, viewer)
         # Twenty watchers get one document at once: made by the first, found by the others.
         with self._lock:
             found = self._known.get(key)
@@ -108,9 +115,7 @@ class BatchPages:
             if not place.address:
                 place = dataclasses.replace(place, address=f"/api/v1/comparisons/{batch['code']}")
             page = page_of(document, place)
-            page["sections"] = [
-                self._section(trace, is_shared=is_shared) for trace in page.pop("traces")
-            ]
+            page["sections"] = [self._section(trace, viewer) for trace in page.pop("traces")]
             heat = self._pages.text("matrix.html", page=page)
             page["matrix"] = Markup(heat)  # noqa: S704  # a template's
             page["heat"] = {"is_shown": page["heat"]["is_shown"]}
@@ -118,7 +123,7 @@ class BatchPages:
             drawn = (
                 ""
                 if plan is None
-                else self._pages.text("batch_plan.html", plan=plan, is_shared=is_shared)
+                else self._pages.text("batch_plan.html", plan=plan, is_shared=viewer.is_shared)
             )
             page["plan"] = Markup(drawn)  # noqa: S704  # a template's
             self._known[key] = made = Made(batch, page)
@@ -126,8 +131,8 @@ class BatchPages:
                 self._known.popitem(last=False)
         return made
 
-    def _section(self, trace: Mapping[str, Any], *, is_shared: bool) -> dict[str, Any]:
+    def _section(self, trace: Mapping[str, Any], viewer: Viewer) -> dict[str, Any]:
         """The section of one trace, and its version."""
-        text = self._pages.text("batch_trace.html", trace=trace, is_shared=is_shared)
+        text = self._pages.text("batch_trace.html", trace=trace, **viewer._asdict())
         version = hashlib.sha256(text.encode()).hexdigest()[:_VERSION_LENGTH]
         return {"anchor": trace["anchor"], "version": version, "text": Markup(text)}  # noqa: S704  # a template's

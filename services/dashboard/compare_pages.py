@@ -61,7 +61,7 @@ class ComparePages:
     def _shaped(self, document: dict[str, Any] | None, place: Place) -> dict[str, Any]:
         page = None if document is None else page_of(document, place)
         sections = [
-            self._pages.text("batch_trace.html", trace=trace, is_shared=False)
+            self._pages.text("batch_trace.html", trace=trace, is_shared=False, may_act=False)
             for trace in (page["traces"] if page else ())
         ]
         return {"page": page, "sections": sections, "place": place}

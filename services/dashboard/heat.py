@@ -33,7 +33,7 @@ def heat_of(
         }
         for n, (number, digest) in enumerate(zip(order, digests, strict=True))
     ]
-    ends = [f"-c{indexes[digest]}" for digest in digests]
+    ends = [str(indexes[digest]) for digest in digests]
     seen: dict[Shown, None] = {}
     rows = []
     for trace in overview["traces"]:
@@ -43,7 +43,14 @@ def heat_of(
         verdicts = [shown(trace["verdicts"][number]) for number in order]
         seen.update(dict.fromkeys(verdicts))
         cells = [
-            _heat(trace, number, verdict, href + end if anchor else href, place.arrangement)
+            _heat(
+                trace,
+                number,
+                verdict,
+                # A red cell leads to what is wrong, any other to its column.
+                f"{href}-{'w' if verdict.tone == 'alarm' else 'c'}{end}" if anchor else href,
+                place.arrangement,
+            )
             for number, verdict, end in zip(order, verdicts, ends, strict=True)
         ]
         rows.append({"name": trace["name"], "href": href, "cells": cells})

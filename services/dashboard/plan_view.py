@@ -223,6 +223,7 @@ def _grid_cell(
     verdict = _worst(overview, number)
     mean = overview["common"]["ratios"][number]
     first = digests.index(digests[index])
-    href = f"#{anchor}-c{first}" if anchor else place.query(cursor=None)
+    kind = "w" if verdict.tone == "alarm" else "c"
+    href = f"#{anchor}-{kind}{first}" if anchor else place.query(cursor=None)
     text = ratio(mean) if mean and number else ""
     return Heat(verdict, text, verdict.tone, href)

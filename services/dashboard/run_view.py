@@ -48,6 +48,7 @@ def page_of(
         "reason": "" if mine is None else mine["reason"],
         "base_label": None if base is None else base["label"],
         "retryable_count": batch["retryable_count"] if not batch["is_stale"] else 0,
+        "again": None if batch["is_stale"] else _again(run),
         **_split(_groups(run, comparison, mine)),
         "timeline": timelines and timeline_of(run["id"], timelines, course),
         "beside": beside_of(run, siblings, labels, course),
@@ -64,6 +65,12 @@ def page_of(
         "look": None if text is None else _asking(run, variant=text),
         "diverge": _diverge(run, siblings),
     }
+
+
+def _again(run: RunDetailDocument) -> str:
+    """The cell as the form that runs it again names it."""
+    cell = {"trace": run["trace_digest"], "variant": run["variant"]["digest"]}
+    return urlencode(cell | ({"crashed": "yes"} if run["state"] == "crashed" else {}))
 
 
 def _labels(batch: Mapping[str, Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from refault.client.calls import ComparisonFormat
 from refault.errors import Refused
-from services.dashboard.batch_pages import BatchPages
+from services.dashboard.batch_pages import BatchPages, Viewer
 from services.dashboard.pages import Pages
 from services.dashboard.place import Place
 
@@ -48,10 +48,11 @@ class SharedPages:
         code = await self._shared_batch(request, secret)
         async with self._pages.client(request, token=secret) as client:
             document = await client.comparison_text(code, form="json", **place.asked)
-        made = await self._batches.made(document, place, is_shared=True)
+        viewer = Viewer(is_shared=True)
+        made = await self._batches.made(document, place, viewer)
         return await self._pages.page_in_thread(
             "batch.html",
-            lambda: {**made._asdict(), "me": None, "may_act": False, "is_shared": True},
+            lambda: {**made._asdict(), "me": None, **viewer._asdict()},
         )
 
     async def form(self, request: Request) -> Response:

@@ -1,6 +1,6 @@
 """The section of one trace on the page of a batch: verdicts, counters, findings, chart."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -8,12 +8,13 @@ from refault.client import BatchDocument
 from refault.compare.chart import CELLS_MAX, cell_count
 from refault.compare.titles import WRONG
 from services.dashboard.arrangement import Arrangement
-from services.dashboard.audits import audit_of, look_at
+from services.dashboard.audits import audit_of, audited_of, look_at
 from services.dashboard.cells import Cell, Change
 from services.dashboard.columns import engine_of
 from services.dashboard.costs import costs_of
-from services.dashboard.formats import change, grouped, with_minus
+from services.dashboard.formats import change, grouped
 from services.dashboard.place import Place
+from services.dashboard.reasons import Judged, reasons_of
 from services.dashboard.verdicts import Shown, shown
 
 FINDINGS_SHOWN = 5
@@ -50,6 +51,7 @@ def section_of(
         for column in batch["columns"]
         if column["variant"]["engine"] in INSPECTED
     }
+    heads = _heads(comparison, verdicts, indexes, place, batch, anchor)
     return {
         "anchor": anchor,
         "name": trace["name"],
@@ -57,7 +59,7 @@ def section_of(
         "facts": _facts(trace),
         "notes": comparison["notes"],
         "checked": comparison["semantics_note"],
-        "columns": _heads(comparison, verdicts, indexes, place, batch, anchor),
+        "columns": heads,
         "pinned": 1 + _pinned(columns, indexes, place.arrangement),
         "groups": _groups(comparison, changed, place.arrangement),
         "small": [row["name"] for row in small],
@@ -68,13 +70,23 @@ def section_of(
             if row["values"][0] is not None
         ],
         # No reason is shown for a queued cell.
-        "reasons": _reasons(
-            (column, verdict)
-            for column, verdict in zip(columns, verdicts, strict=True)
-            if not (is_running and verdict == _MISSING)
+        "reasons": reasons_of(
+            [
+                Judged(
+                    column, verdict, f"{anchor}-w{indexes[column['variant_digest']]}", head["run"]
+                )
+                for column, verdict, head in zip(columns, verdicts, heads, strict=True)
+                if not (is_running and verdict == _MISSING)
+            ],
+            audited_of(comparison),
+            anchor,
+            # A comparison across batches is no batch: nothing of it is run again.
+            may_run_again=not batch.get("is_stale", True),
         ),
         "findings": [
-            found for column in columns if (found := _findings(column, trace["digest"], texts))
+            {**found, "id": f"{anchor}-f{indexes[column['variant_digest']]}"}
+            for column in columns
+            if (found := _findings(column, trace["digest"], texts))
         ],
         "audit": audit_of(comparison, texts),
         "costs": costs_of(comparison),
@@ -115,18 +127,6 @@ def _heads(
             }
         )
     return heads
-
-
-def _reasons(judged: Iterable[tuple[Mapping[str, Any], Shown]]) -> list[dict[str, Any]]:
-    """Each reason once, with all columns whose verdict has it."""
-    told: dict[tuple[Shown, str], list[str]] = {}
-    for column, verdict in judged:
-        if column["reason"]:
-            told.setdefault((verdict, column["reason"]), []).append(column["label"])
-    return [
-        {"label": ", ".join(labels), "verdict": verdict, "text": with_minus(text)}
-        for (verdict, text), labels in told.items()
-    ]
 
 
 def _facts(trace: Mapping[str, Any]) -> list[str]:

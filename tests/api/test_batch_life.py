@@ -60,6 +60,24 @@ async def test_a_failed_batch_is_retried_and_says_where_it_is_not_possible(http,
     assert [run["error"] for run in await runs_of(http, code)] == [None]
 
 
+async def test_one_failed_cell_is_retried_by_its_trace_and_variant(http, rows):
+    code = await queued_batch(http, rows)
+    fail_what_waits(rows)
+    [run, *_] = await runs_of(http, code)
+    cell = {"trace": run["trace_digest"], "variant": run["variant"]["digest"]}
+
+    other = await http.post(f"{BATCHES}/{code}/retry", params=cell | {"variant": "0" * 64})
+    wrong = await http.post(f"{BATCHES}/{code}/retry", params={"trace": "boot"})
+    answer = await http.post(f"{BATCHES}/{code}/retry", params=cell)
+
+    assert (other.status_code, wrong.status_code) == (404, 422)
+    assert answer.status_code == 200, answer.text
+    states = {row["id"]: row["state"] for row in await runs_of(http, code)}
+    assert states.pop(run["id"]) == "queued"
+    assert set(states.values()) <= {"failed"}
+    assert (await http.post(f"{BATCHES}/{code}/retry", params=cell)).status_code == 409
+
+
 async def test_the_page_of_a_failed_batch_says_how_to_retry_it(http, rows):
     code = await queued_batch(http, rows)
     fail_what_waits(rows)

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from tests.api.test_batch_life import fail_what_waits
 from tests.fixtures.api import PASSWORD, SERIES, bearer
 from tests.fixtures.browser import CONTRAST, PICTURES, Watched, log_in, needs_chromium
 from tests.patience import PATIENCE_SECONDS
@@ -277,3 +278,29 @@ def test_the_legend_of_a_wide_matrix_follows_its_cells(open_page, live, http, ro
 
     legend.get_by_text("Crashed").wait_for()
     assert seen.page.locator("[data-part=overview] tbody").get_by_text("Crashed").count()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_failed_cell_is_read_and_run_again_where_it_stands(open_page, live, http, rows, scheme):
+    """A base that failed once stood white on white in the matrix."""
+    rows.register_simulator()
+    row = http.post("/api/v1/patch_sets", json={"name": "one", "patches": ["zap-account"]}).json()
+    traces = [rows.add_trace("boot"), rows.add_trace("idle")]
+    body = {"traces": traces, "patch_sets": [row["id"]], "plan": "series"}
+    code = http.post("/api/v1/batches", json=body).json()["code"]
+    fail_what_waits(rows)
+    seen = open_page(color_scheme=scheme)
+    seen.page.goto(f"{live}/batches/{code}", wait_until="networkidle")
+    assert seen.page.evaluate(CONTRAST) == []
+    base = seen.page.locator("[data-part=overview] td.alarm").first
+    assert base.evaluate("cell => cell.cellIndex") == 1
+    base.locator("a").click()
+    assert seen.page.evaluate("document.querySelector('.who :target').innerText") == "base"
+
+    seen.page.get_by_role("button", name="Run base on boot again").click()
+
+    seen.page.get_by_role("button", name="Run 1 on boot again").wait_for()
+    assert seen.page.get_by_role("button", name="Run base on boot again").count() == 0
+    states = {run["state"] for run in http.get(f"/api/v1/batches/{code}/runs").json()["items"]}
+    assert states == {"queued", "failed"}
+    assert seen.was_quiet()

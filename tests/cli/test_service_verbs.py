@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from refault.cli.exits import ExitCode
 from refault.client import Client
 from refault.replay.compile.cache import cache_folder
+from tests.api.test_batch_life import fail_what_waits
 from tests.builders import digest_of
 from tests.cli.running import run, run_here
 from tests.fixtures.api import SERIES, trace_bytes
@@ -335,3 +337,24 @@ def test_a_cancelled_batch_goes_on_when_it_is_resumed(refault, client, rows):
 
     assert answer.returncode == 0, answer.stderr
     assert client.get_batch(code)["state"] in {"queued", "running"}
+
+
+def test_one_failed_cell_is_run_again_by_its_name_or_by_its_runs_id(refault, client, rows):
+    rows.register_simulator()
+    row = client.create_patch_set("one", base="v2.6.34-pre", patches=["zap-account"])
+    code = client.submit_batch([rows.add_trace("boot")], [row["id"]], plan="series")["code"]
+    label = client.get_batch(code)["columns"][1]["label"]
+    fail_what_waits(rows)
+    failed = client.list_runs(code)["items"]
+    assert {run["state"] for run in failed} == {"failed"}
+
+    named = refault("batches", "retry", f"{code}/boot/{label}")
+    by_id = refault("batches", "retry", failed[0]["id"])
+    nothing = refault("batches", "retry", f"{code}/boot/{label}")
+
+    assert (named.returncode, by_id.returncode) == (0, 0), (named.stderr, by_id.stderr)
+    assert named.stdout.startswith(f"{code}: queued, 0 of 2 runs done")
+    assert {run["state"] for run in client.list_runs(code)["items"]} == {"queued"}
+    assert nothing.returncode == ExitCode.REFUSED
+    assert "has no run there that failed" in nothing.stderr
+    assert nothing.stderr.count("\n") == 1

@@ -1,13 +1,16 @@
 """What people do from a batch's page, and what the page says of the project's verdict."""
 
+import re
+
 import pytest
 import sqlalchemy as sa
 
 from db.models import Result
+from tests.api.test_batch_life import fail_what_waits
 from tests.builders import transaction
 from tests.dashboard.test_doors import form_key, log_in
 from tests.dashboard.test_pages import Page, submit
-from tests.fixtures.api import in_process
+from tests.fixtures.api import in_process, runs_of
 
 pytestmark = pytest.mark.anyio
 
@@ -265,3 +268,55 @@ async def test_what_the_plan_could_not_make_is_listed_with_its_reason(http, rows
     for refusal in submitted["refused"]:
         assert refusal["label"] in text
         assert refusal["reason"] in text
+
+
+async def test_a_red_cell_says_why_leads_on_and_is_run_again(anna, http, waiting, rows):
+    fail_what_waits(rows)
+    answer = await anna.get(f"/batches/{waiting}")
+    page = Page(answer)
+    [button, *others] = [tag for tag in page.all("button") if tag.get("name") == "cell"]
+    ids = {tag["id"] for _, tag in page.tags if "id" in tag}
+    assert button["form"] in ids
+    assert len(others) == 4
+    assert "byte 17: not a trace" in page.text.partition("Why each verdict")[0]
+    [run, *_] = [tag["href"] for tag in page.all("a") if "/cell?" in tag["href"]]
+    assert run.partition("?")[2] == button["value"]
+
+    sent = {"form_key": form_key(answer), "cell": button["value"]}
+    done = await anna.post(f"/batches/{waiting}/again", data=sent)
+
+    assert done.status_code == 303, done.text
+    states = [run["state"] for run in await runs_of(http, waiting)]
+    assert sorted(states) == ["failed"] * 4 + ["queued"]
+    assert (await anna.post(f"/batches/{waiting}/again", data=sent)).status_code == 409
+    for wrong in ("", "trace=x", "nonsense"):
+        refused = await anna.post(f"/batches/{waiting}/again", data=sent | {"cell": wrong})
+        assert refused.status_code == 422
+    stranger = await http.get(f"/batches/{waiting}")
+    assert [tag for tag in Page(stranger).all("button") if tag.get("name") == "cell"] == []
+
+
+async def test_a_red_cell_of_the_matrix_leads_to_its_reason_and_that_to_its_findings(http, code):
+    page = Page(await http.get(f"/batches/{code}"))
+    ids = {tag["id"] for _, tag in page.tags if "id" in tag}
+    hrefs = {tag["href"] for tag in page.all("a")}
+
+    reasons = {href for href in hrefs if re.fullmatch("#trace-[0-9]+-w[0-9]+", href)}
+    findings = {href for href in hrefs if re.fullmatch("#trace-[0-9]+-f[0-9]+", href)}
+    assert reasons
+    assert findings
+    assert {href.removeprefix("#") for href in reasons | findings} <= ids
+
+
+async def test_a_failed_run_offers_to_run_that_cell_alone(anna, http, waiting, rows):
+    fail_what_waits(rows)
+    [run, *_] = await runs_of(http, waiting)
+
+    answer = await anna.get(f"/runs/{run['id']}")
+
+    assert actions(answer)[-2:] == [f"/batches/{waiting}/again", f"/batches/{waiting}/retry"]
+    [button] = [tag for tag in Page(answer).all("button") if tag.get("name") == "cell"]
+    sent = {"form_key": form_key(answer), "cell": button["value"]}
+    await anna.post(f"/batches/{waiting}/again", data=sent)
+    again = (await http.get(f"/api/v1/runs/{run['id']}")).json()
+    assert again["state"] == "queued"

@@ -32,11 +32,12 @@ async def runs(http, rows):
 async def test_a_column_of_a_batch_leads_to_its_run(http, runs):
     code = (await http.get(f"/api/v1/runs/{runs[2]['id']}")).json()["batch_code"]
     page = Page(await http.get(f"/batches/{code}"))
-    [link] = [
+    # Its head, and the reason of its verdict.
+    [link] = {
         tag["href"]
         for tag in page.all("a")
         if runs[2]["variant"]["digest"] in tag["href"] and runs[2]["trace_digest"] in tag["href"]
-    ]
+    }
     led = await http.get(link)
     assert (led.status_code, led.headers["location"]) == (303, f"/runs/{runs[2]['id']}")
     missing = await http.get(f"/batches/{code}/cell?trace={'0' * 64}")
@@ -125,7 +126,7 @@ async def test_a_failed_run_says_why_and_offers_its_batch_again(site, http, rows
         client.headers["origin"] = "http://refault.test"
         await log_in(client)
         page = Page(await client.get(f"/runs/{run['id']}"))
-    assert f"/batches/{code}/retry" in {
+    assert f"/batches/{code}/again" in {
         tag["action"] for tag in page.all("form") if "action" in tag
     }
 

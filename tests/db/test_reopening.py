@@ -6,11 +6,13 @@ import random
 import pytest
 
 from db.errors import Conflict
-from db.models import Result, Run
+from db.models import Batch, Result, Run
 from db.repositories import results, simulators
+from db.repositories.runs import Filter
 from db.shards import cancelling, endings, reopening
 from db.shards.fences import Fence
 from db.shards.leases import Grip
+from refault.errors import NotFound
 from tests.builders import digest_of, extend_lease, make_result, record_shard, transaction
 from tests.fixtures.database import SIMULATOR
 
@@ -102,6 +104,53 @@ def test_a_shard_that_stopped_for_a_cancel_taken_back_waits_again(store):
     assert store.record(claim) is False
     assert store.record(again) is True
     assert counts(store, batch) == (1, 0, 0, 0)
+
+
+def trace_of(store, batch):
+    with transaction(store.engine) as session:
+        [digest] = {row.trace.digest for row in session.get(Batch, batch.id).traces}
+    return digest
+
+
+def test_one_cell_is_run_again_and_the_others_stay_failed(store):
+    batch, _ = store.plan_two_shards()
+    failed = []
+    while (claim := store.claim_next()) is not None:
+        end(store, claim, failure="accesses: 3 is not 2 + 2")
+        failed += claim.runs
+    mine, *others = failed
+    trace = trace_of(store, batch)
+    cell = Filter(trace_digest=trace, variant_digest=mine.variant_digest)
+
+    [message] = retry(store, batch, wanted=cell)
+
+    assert message.attempt == 2
+    assert counts(store, batch) == (0, 0, len(others), 0)
+    claim = store.claim_next()
+    assert [run.id for run in claim.runs] == [mine.id]
+    store.record(claim)
+    assert store.batch(batch.id).state == "failed"
+    assert counts(store, batch) == (1, 0, len(others), 0)
+    with pytest.raises(Conflict, match="no run there that failed"):
+        retry(store, batch, wanted=cell)
+    with pytest.raises(NotFound, match="no such cell"):
+        retry(store, batch, wanted=Filter(trace_digest=digest_of("another")))
+    assert len(retry(store, batch, wanted=Filter(trace_digest=trace))) >= 1
+    assert counts(store, batch) == (1, 0, 0, 0)
+
+
+def test_a_cell_that_crashed_is_run_again_only_where_that_is_said(store):
+    batch, _ = store.plan_one_shard()
+    claim = store.claim_next()
+    end(store, claim, crash="Traceback")
+    trace = trace_of(store, batch)
+    cell = Filter(trace_digest=trace, variant_digest=claim.runs[0].variant_digest)
+
+    with pytest.raises(Conflict, match="only with `crashed`"):
+        retry(store, batch, wanted=cell)
+    retry(store, batch, wanted=cell, crashed=True)
+
+    assert [run.id for run in store.claim_next().runs] == [claim.runs[0].id]
 
 
 def test_only_what_failed_is_run_again(store):

@@ -58,9 +58,20 @@ class AsyncTeam(abc.ABC):
         """Go on with what was cancelled."""
         return await self._send(team_calls.resume_batch(batch))
 
-    async def retry_batch(self, batch: str, *, crashed: bool = False) -> BatchDocument:
-        """Run what failed again; with ``crashed`` also what crashed."""
-        return await self._send(team_calls.retry_batch(batch, crashed=crashed))
+    async def retry_batch(
+        self,
+        batch: str,
+        *,
+        crashed: bool = False,
+        trace: str | None = None,
+        variant: str | None = None,
+    ) -> BatchDocument:
+        """Run what failed again; with ``crashed`` also what crashed.
+
+        ``trace`` and ``variant``, digests, leave one cell, one row or one column of it.
+        """
+        call = team_calls.retry_batch(batch, crashed=crashed, trace=trace, variant=variant)
+        return await self._send(call)
 
     async def list_shares(self, batch: str) -> Page[dict[str, Any]]:
         """The links to a batch that were given out."""

@@ -59,9 +59,20 @@ class Team(abc.ABC):
         """Go on with what was cancelled."""
         return self._send(team_calls.resume_batch(batch))
 
-    def retry_batch(self, batch: str, *, crashed: bool = False) -> BatchDocument:
-        """Run what failed again; with ``crashed`` also what crashed."""
-        return self._send(team_calls.retry_batch(batch, crashed=crashed))
+    def retry_batch(
+        self,
+        batch: str,
+        *,
+        crashed: bool = False,
+        trace: str | None = None,
+        variant: str | None = None,
+    ) -> BatchDocument:
+        """Run what failed again; with ``crashed`` also what crashed.
+
+        ``trace`` and ``variant``, digests, leave one cell, one row or one column of it.
+        """
+        call = team_calls.retry_batch(batch, crashed=crashed, trace=trace, variant=variant)
+        return self._send(call)
 
     def list_shares(self, batch: str) -> Page[dict[str, Any]]:
         """The links to a batch that were given out."""

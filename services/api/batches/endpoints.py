@@ -188,13 +188,20 @@ def retry_batch(
     batch: str,
     *,
     crashed: Annotated[bool, Query(description="Also runs on which the simulator crashed")] = False,
+    trace: Annotated[
+        Digest | None, Query(description="Only runs of the trace of this digest")
+    ] = None,
+    variant: Annotated[
+        Digest | None, Query(description="Only runs under the variant of this digest")
+    ] = None,
 ) -> BatchDetail:
-    """Run only the failed runs again.
+    """Run only the failed runs again; with `trace` and `variant` only that cell.
 
     A batch without such runs is a 409, and so is one planned for a simulator
     that is not the present one.
     """
-    return service.retry(resources, batch, crashed=crashed)
+    wanted = runs.Filter(trace_digest=trace, variant_digest=variant)
+    return service.retry(resources, batch, crashed=crashed, wanted=wanted)
 
 
 def _watched(resources: WithResources, batch: str) -> Batch:

@@ -8,7 +8,7 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from db.models import Batch, BatchEvent
-from db.repositories import batch_events, batches
+from db.repositories import batch_events, batches, runs
 from db.shards import estimating, planning, reopening
 from db.shards.messages import ShardMessage
 from refault.engines import get_engine
@@ -61,9 +61,11 @@ def resume(resources: Resources, name: str) -> BatchDetail:
     return _reopened(resources, name, reopening.resume)
 
 
-def retry(resources: Resources, name: str, *, crashed: bool) -> BatchDetail:
+def retry(resources: Resources, name: str, *, crashed: bool, wanted: runs.Filter) -> BatchDetail:
     """Run again what failed; see :func:`db.shards.reopening.retry`."""
-    reopen = partial(reopening.retry, crashed=crashed, refused_variants=refused_variants)
+    reopen = partial(
+        reopening.retry, crashed=crashed, wanted=wanted, refused_variants=refused_variants
+    )
     return _reopened(resources, name, reopen)
 
 
