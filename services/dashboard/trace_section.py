@@ -37,14 +37,6 @@ def section_of(
     changed, small, same = _sorted_out(comparison["counters"], place.arrangement)
     trace = comparison["trace"]
     is_running = batch["state"] in _WAITING_STATES
-    # Not while cells are missing: it would be redrawn for each.
-    is_whole = all(column["state"] not in _WAITING_STATES for column in columns)
-    is_charted = any(not row["is_same"] for row in comparison["counters"]) and is_whole
-    is_crowded = cell_count(comparison) > CELLS_MAX
-    # In the order of the table, which may be sorted.
-    order = ",".join(str(indexes[column["variant_digest"]]) for column in columns[1:])
-    is_ordered = place.arrangement.chosen is not None or place.arrangement.sort
-    query = place.form_query(trace=trace["digest"], columns=order if is_ordered else None)
     # No engine but these keeps its state where it can be looked at.
     texts = {
         column["variant"]["digest"]: column["variant"]["text"]
@@ -90,12 +82,28 @@ def section_of(
         ],
         "audit": audit_of(comparison, texts),
         "costs": costs_of(comparison),
-        "chart": f"{place.address}.svg{query}" if is_charted and not is_crowded else None,
-        "no_chart": f"No chart: it would have more than {grouped(CELLS_MAX)} cells. The table "
-        "above has the numbers."
-        if is_charted and is_crowded
-        else None,
+        **_chart(comparison, indexes, place),
     }
+
+
+def _chart(
+    comparison: Mapping[str, Any], indexes: Mapping[str, int], place: Place
+) -> dict[str, str | None]:
+    """The address of the chart, or why there is none."""
+    columns = comparison["columns"]
+    # Not while cells are missing: it would be redrawn for each.
+    is_whole = all(column["state"] not in _WAITING_STATES for column in columns)
+    if not (is_whole and any(not row["is_same"] for row in comparison["counters"])):
+        return {"chart": None, "no_chart": None}
+    if cell_count(comparison) > CELLS_MAX:
+        text = f"No chart: it would have more than {grouped(CELLS_MAX)} cells. The table above "
+        return {"chart": None, "no_chart": f"{text}has the numbers."}
+    # In the order of the table, which may be sorted.
+    order = ",".join(str(indexes[column["variant_digest"]]) for column in columns[1:])
+    is_ordered = place.arrangement.chosen is not None or place.arrangement.sort
+    digest = comparison["trace"]["digest"]
+    query = place.form_query(trace=digest, columns=order if is_ordered else None)
+    return {"chart": f"{place.address}.svg{query}", "no_chart": None}
 
 
 def _heads(
