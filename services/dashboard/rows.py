@@ -11,6 +11,7 @@ from services.dashboard.verdicts import shown, state_sign
 _REASON_MAX = 110
 _GUESTS = {
     "long": "64-bit guest",
+    "long5": "64-bit guest with five levels",
     "pae": "PAE guest",
     "32bit": "32-bit guest",
     "nonpaging": "guest without paging",

@@ -171,7 +171,7 @@ async def test_what_failed_is_tried_again_from_the_page(anna, http, rows, waitin
 
 async def test_a_retry_is_offered_only_for_what_an_engine_can_replay(anna, http, rows):
     known = rows.ready_for_seed_series()
-    old = rows.add_trace("old guest", guest_mode="pae")
+    old = rows.add_trace("old guest", guest_mode="long5")
     code = await submit(http, [*known, old])
     over = (await http.get(f"/api/v1/batches/{code}")).json()
     assert (over["state"], over["progress"]["failed"], over["retryable_count"]) == ("failed", 5, 0)
