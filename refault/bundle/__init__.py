@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from refault.bundle.head import Cell, Head, HeadColumn, HeadSet
+from refault.bundle.head import Cell, Head, HeadColumn, HeadNote, HeadSet
 from refault.bundle.layout import CELLS_MAX, SUFFIX, TOTAL_BYTES_MAX
 from refault.bundle.reader import Bundle
 from refault.bundle.verify import Checked, verify
@@ -22,6 +22,7 @@ __all__ = [
     "Checked",
     "Head",
     "HeadColumn",
+    "HeadNote",
     "HeadSet",
     "verify",
 ]

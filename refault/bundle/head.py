@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refault.audits import AuditReport
+from refault.bundle import layout
 from refault.bundle.fields import (
     count_of,
+    digest_of,
     fields_of,
     index_of,
     list_of,
@@ -17,6 +20,7 @@ from refault.bundle.fields import (
     texts_of,
 )
 from refault.compare import Column, Limit, Threshold
+from refault.compare.notes import PinnedNote
 from refault.compare.stages import PlanColumn, PlanSet, Stage, stages_of
 from refault.errors import BundleError
 from refault.results import RunResult
@@ -76,6 +80,37 @@ class HeadColumn:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class HeadNote:
+    """A note on a cell; ``created_at`` as ISO 8601 has it."""
+
+    trace_digest: str
+    variant_digest: str
+    text: str
+    made_by: str | None
+    created_at: str
+
+    @classmethod
+    def from_dict(cls, body: object, place: str) -> HeadNote:
+        """The note that a manifest has; raises BundleError naming the field that is wrong."""
+        fields = fields_of(body, cls, place)
+        by = fields["made_by"]
+        note = cls(
+            trace_digest=digest_of(fields["trace_digest"], f"{place}.trace_digest"),
+            variant_digest=digest_of(fields["variant_digest"], f"{place}.variant_digest"),
+            text=text_of(fields["text"], f"{place}.text", lines=True),
+            made_by=None if by is None else text_of(by, f"{place}.made_by"),
+            created_at=text_of(fields["created_at"], f"{place}.created_at"),
+        )
+        try:
+            has_zone = datetime.datetime.fromisoformat(note.created_at).tzinfo is not None
+        except ValueError:
+            has_zone = False
+        if not has_zone:
+            raise BundleError(f"{place}.created_at: expected a time of ISO 8601 with its zone")
+        return note
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Head:
     """A batch: what stands above its comparison. ``base`` is the index of the base column."""
 
@@ -90,6 +125,7 @@ class Head:
     columns: tuple[HeadColumn, ...]
     threshold: Threshold
     patch_sets: tuple[HeadSet, ...] = ()
+    notes: tuple[HeadNote, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The head as JSON."""
@@ -101,12 +137,13 @@ class Head:
                 dataclasses.asdict(each) | {"patches": list(each.patches)}
                 for each in self.patch_sets
             ],
+            "notes": [dataclasses.asdict(note) for note in self.notes],
         }
 
     @classmethod
     def from_dict(cls, body: object) -> Head:
         """The head ``to_dict()`` made; raises BundleError naming the field that is wrong."""
-        fields = fields_of(body, cls, "batch", "patch_sets")
+        fields = fields_of(body, cls, "batch", "patch_sets", "notes")
         sets = [
             HeadSet.from_dict(each, f"batch.patch_sets[{place}]")
             for place, each in enumerate(list_of(fields.pop("patch_sets") or [], "patch_sets"))
@@ -115,6 +152,9 @@ class Head:
             HeadColumn.from_dict(each, sets, f"batch.columns[{place}]")
             for place, each in enumerate(list_of(fields.pop("columns"), "batch.columns"))
         ]
+        notes = list_of(fields.pop("notes") or [], "batch.notes")
+        if len(notes) > layout.NOTES_MAX:
+            raise BundleError(f"batch.notes: a bundle has at most {layout.NOTES_MAX:,}")
         threshold = _threshold(fields.pop("threshold"))
         command = [
             text_of(word, "batch.command")
@@ -128,7 +168,28 @@ class Head:
             columns=tuple(columns),
             threshold=threshold,
             patch_sets=tuple(sets),
+            notes=tuple(
+                HeadNote.from_dict(each, f"batch.notes[{place}]")
+                for place, each in enumerate(notes)
+            ),
         )
+
+    def pinned(self, traces: Mapping[str, str]) -> list[PinnedNote]:
+        """The notes on cells of these traces, given their names by digest."""
+        labels: dict[str, list[str]] = {}
+        for column in self.columns:
+            labels.setdefault(column.variant_digest, []).append(column.label)
+        return [
+            PinnedNote(
+                ", ".join(dict.fromkeys(labels.get(note.variant_digest, ()))) or None,
+                traces[note.trace_digest],
+                note.text,
+                note.made_by,
+                datetime.datetime.fromisoformat(note.created_at),
+            )
+            for note in self.notes
+            if note.trace_digest in traces
+        ]
 
     @property
     def plan_columns(self) -> list[PlanColumn]:

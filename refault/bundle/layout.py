@@ -8,6 +8,7 @@
         ├── index.html              the verdicts; style.css beside it
         ├── comparison.txt .md .csv of all traces, where there are at most WHOLE_CELLS cells
         ├── traces/001.html .json   one trace: its tables, and the same for machines
+        ├── charts/001.svg          the chart of a trace, where it was drawn
         ├── results/DIGEST.json     every result, once
         ├── audits/DIGEST.json      every audit, once
         ├── manifest.json           which result is which cell, and the verdicts
@@ -41,6 +42,7 @@ SIGNATURE = "SHA256SUMS.sig"
 CAPTURES = "captures/"
 RESULTS = "results/"
 AUDITS = "audits/"
+CHARTS = "charts/"
 
 #: The name under which a signature of ``ssh-keygen -Y`` is made and checked.
 NAMESPACE = "refault-bundle"
@@ -51,11 +53,17 @@ CELLS_MAX = 10_000
 STEP_CELLS = 4_000
 #: Beyond so many, the files of all traces together would be too large to read, and are left out.
 WHOLE_CELLS = 2_000
+#: Charts of one bundle: each takes up to a second to draw.
+CHARTS_MAX = 12
+#: Notes of one bundle.
+NOTES_MAX = 1_000
 #: Files of one bundle: results, audits, two for each trace, and those with a name. A zip with
 #: more than 65,535 would need another kind of ending.
 FILES_MAX = 4 * CELLS_MAX + 100
 #: The list of files at the end of a zip: at most 150 bytes for each.
 DIRECTORY_BYTES_MAX = 150 * FILES_MAX
+#: The largest file that a service imports, without captures.
+IMPORTED_BYTES_MAX = 16 << 20
 #: One unpacked file, but for captures.
 FILE_BYTES_MAX = 64 << 20
 #: All unpacked files, but for captures.
@@ -77,6 +85,11 @@ def folder_of(code: str) -> str:
 def page_of(number: int) -> str:
     """The page of a trace, counted from 1."""
     return f"traces/{number:03}.html"
+
+
+def chart_of(number: int) -> str:
+    """The chart of a trace, counted from 1."""
+    return f"{CHARTS}{number:03}.svg"
 
 
 @functools.cache

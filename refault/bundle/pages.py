@@ -13,6 +13,7 @@ from refault.bundle import layout
 from refault.bundle.head import Head
 from refault.compare import ComparedColumn, Comparison, JudgedTrace, Overall, Row, Verdict
 from refault.compare.answers import answer
+from refault.compare.notes import PinnedNote
 from refault.compare.steps import Step
 from refault.compare.summary import finding_text
 from refault.compare.titles import SEMANTICS, engine_word
@@ -53,6 +54,8 @@ tbody th { font-weight: 500; }
 .alarm strong, td.alarm { color: var(--alarm); font-weight: 650; }
 td.more { color: var(--more); }
 td.less { color: var(--less); }
+.drawn img { max-width: 100%; background: #fff; }
+.note { display: block; white-space: pre-wrap; }
 .digest { font-family: ui-monospace, monospace; font-size: 0.84em; overflow-wrap: anywhere; }
 """
 
@@ -62,7 +65,8 @@ _HEAD = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="content-security-policy" content="default-src 'none'; style-src 'self' file:">
+<meta http-equiv="content-security-policy"
+ content="default-src 'none'; style-src 'self' file:; img-src 'self' file:">
 <title>{title}</title>
 <link rel="stylesheet" href="{up}style.css">
 </head>
@@ -83,6 +87,7 @@ def index_page(
     traces: Sequence[JudgedTrace],
     overall: Overall,
     steps: Sequence[Step],
+    notes: Sequence[PinnedNote],
     *,
     has_whole: bool,
 ) -> str:
@@ -110,6 +115,7 @@ def index_page(
         f"<p>{links}</p>\n",
         _steps(head.plan, steps),
         _matrix(traces),
+        _notes(notes),
         _columns(head),
         f"<h2>The same again</h2>\n<pre>{_text(shlex.join(head.command))}</pre>\n",
         _CHECKS.format(code=_text(head.code), maker=_text(layout.maker())),
@@ -118,8 +124,13 @@ def index_page(
     return "".join(parts)
 
 
-def trace_page(head: Head, comparison: Comparison) -> str:
-    """The page of one trace: verdicts with their reasons, every counter, findings."""
+def trace_page(
+    head: Head, comparison: Comparison, notes: Sequence[PinnedNote] = (), chart: str | None = None
+) -> str:
+    """The page of one trace: verdicts with their reasons, every counter, findings, notes.
+
+    ``chart`` is the name of its drawing in the bundle, None where there is none.
+    """
     trace, columns = comparison.trace, comparison.columns
     counts = ((trace.event_count, "events"), (trace.operation_count, "operations"))
     facts = ", ".join(f"{number:,} {noun}" for number, noun in counts if number is not None)
@@ -132,7 +143,9 @@ def trace_page(head: Head, comparison: Comparison) -> str:
             _verdicts(columns),
             _counts("What the guest saw", comparison.semantics, columns, SEMANTICS),
             _counts("Counters", comparison.counters_as_read, columns, {}),
+            _chart(trace.name, chart),
             *map(_findings, columns),
+            _notes(notes),
             _TAIL,
         ]
     )
@@ -216,6 +229,24 @@ def _findings(column: ComparedColumn) -> str:
     shown = _items(f"{_text(each.kind)} at {_text(finding_text(each))}" for each in found)
     count = f"{len(found)} of {result.finding_count:,}"
     return f"<h2>Findings under {_text(column.label)} ({count} shown)</h2>\n{shown}\n"
+
+
+def _chart(trace: str, name: str | None) -> str:
+    if name is None:
+        return ""
+    alt = f"Chart of the counters of {trace} that change against the base; the table has them too."
+    return f'<p class="drawn"><img src="../{name}" alt="{_text(alt)}"></p>\n'
+
+
+def _notes(notes: Sequence[PinnedNote]) -> str:
+    if not notes:
+        return ""
+    told = _items(
+        f'<strong>{_text(note.head)}</strong><span class="note">'
+        f"{escape(printable(note.text, lines=True))}</span>"
+        for note in notes
+    )
+    return f"<h2>Notes</h2>\n{told}\n"
 
 
 def _table(name: str, title: str, heads: Sequence[str], rows: Iterable[str]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+from collections.abc import Mapping
 
-from refault.bundle import layout
+from refault.bundle import charts, layout
 from refault.bundle.fields import shown
 from refault.bundle.head import Head
 from refault.bundle.reader import Bundle, Manifest
@@ -33,6 +35,7 @@ class Checked:
     cells: int = 0
     results: int = 0
     captures: int = 0
+    charts: int = 0
     verdict: str = ""
     exit_code: int = 0
     problems: list[str] = dataclasses.field(default_factory=list)
@@ -68,7 +71,7 @@ def verify(bundle: Bundle) -> Checked:
         is_signed=layout.SIGNATURE in bundle.files,
     )
     sums = _check_files(bundle, checked)
-    made = _made_again(manifest, checked)
+    made = _made_again(bundle, manifest, checked)
     if made is not None and checked.has_same_maker:
         for name, digest in made.items():
             if sums.get(name) != digest:
@@ -102,9 +105,9 @@ def _check_files(bundle: Bundle, checked: Checked) -> dict[str, str]:
     return sums
 
 
-def _made_again(manifest: Manifest, checked: Checked) -> dict[str, str] | None:
+def _made_again(bundle: Bundle, manifest: Manifest, checked: Checked) -> dict[str, str] | None:
     """The sums of a bundle of the same results; None if they cannot be read."""
-    writer = BundleWriter(None, manifest.head)
+    writer = BundleWriter(None, manifest.head, functools.partial(_chart, bundle, checked))
     results: set[str] = set()
     is_whole = True
     for name, digest, told, verdicts in manifest.traces():
@@ -133,6 +136,25 @@ def _made_again(manifest: Manifest, checked: Checked) -> dict[str, str] | None:
     if not isinstance(told_overall, dict) or told_overall.get("status") != overall["status"]:
         checked.note(f"the verdict on the batch is {overall['title']}, and the bundle says another")
     return writer.sums
+
+
+def _chart(
+    bundle: Bundle, checked: Checked, number: int, _document: Mapping[str, object]
+) -> str | None:
+    """The chart as it is inside: what draws is not at hand."""
+    name = layout.chart_of(number)
+    if name not in bundle.files:
+        return None
+    try:
+        svg = charts.checked(bundle.read(name).decode(), name)
+    except UnicodeDecodeError:
+        checked.note(f"{name}: not a drawing: no UTF-8")
+        return None
+    except BundleError as error:
+        checked.note(str(error))
+        return None
+    checked.charts += 1
+    return svg
 
 
 def _check_verdicts(comparison: Comparison, told: object, checked: Checked) -> None:

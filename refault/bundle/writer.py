@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from refault.bundle import layout, pages
+from refault.bundle import charts, layout, pages
 from refault.bundle.head import Cell, Head
 from refault.bundle.judged import JudgedBatch
 from refault.compare import Comparison, to_csv, to_dict, to_markdown, to_text
+from refault.compare.notes import notes_text
 from refault.errors import BundleError
+
+Draw = Callable[[int, Mapping[str, Any]], str | None]
+"""The chart of the trace of that number, given its comparison as JSON."""
 
 # The first moment a zip can name. A bundle tells nothing of when it was made.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -39,12 +43,15 @@ class BundleWriter:
     """Writes a bundle into a file: :meth:`add` each trace, then :meth:`close`.
 
     ``sums`` has the digest of every file so far, ``judged`` the verdicts. With ``stream`` None
-    nothing is written.
+    nothing is written. ``draw`` gives the chart of a comparison as SVG, or None.
     """
 
-    def __init__(self, stream: BinaryIO | None, head: Head) -> None:
+    def __init__(
+        self, stream: BinaryIO | None, head: Head, draw: Draw = lambda _number, _document: None
+    ) -> None:
         self.sums: dict[str, str] = {}
         self.judged = JudgedBatch(head)
+        self._draw = draw
         self._head = head
         self._folder = layout.folder_of(head.code)
         self._zip = None if stream is None else zipfile.ZipFile(stream, "w")
@@ -52,6 +59,8 @@ class BundleWriter:
         self._cells = 0
         self._traces: list[dict[str, Any]] = []
         self._comparisons: list[Comparison] = []
+        self._names: dict[str, str] = {}
+        self._charts = 0
         readme = _README.format(title=head.title, code=head.code, maker=layout.maker())
         self._write(layout.README, readme)
         self._write(layout.STYLE, pages.STYLE)
@@ -74,11 +83,24 @@ class BundleWriter:
         self._traces.append(entry | {"verdicts": verdicts_of(comparison)})
         if self._cells <= layout.WHOLE_CELLS:
             self._comparisons.append(comparison)
-        number = len(self._traces)
-        self._write(layout.page_of(number), pages.trace_page(self._head, comparison))
-        document = json.dumps(to_dict(comparison), ensure_ascii=False, indent=1)
-        self._write(layout.page_of(number).replace(".html", ".json"), document + "\n")
+        self._names.setdefault(digest, name)
+        number, document = len(self._traces), to_dict(comparison)
+        svg = self._drawn(number, document)
+        notes = self._head.pinned({digest: name})
+        page = pages.trace_page(self._head, comparison, notes, svg and layout.chart_of(number))
+        self._write(layout.page_of(number), page)
+        text = json.dumps(document, ensure_ascii=False, indent=1)
+        self._write(layout.page_of(number).replace(".html", ".json"), text + "\n")
         return comparison
+
+    def _drawn(self, number: int, document: dict[str, Any]) -> str | None:
+        if self._charts >= layout.CHARTS_MAX or not charts.is_charted(document):
+            return None
+        svg = self._draw(number, document)
+        if svg is not None:
+            self._charts += 1
+            self._write(layout.chart_of(number), svg)
+        return svg
 
     def close(self) -> None:
         """Write what covers all traces, the manifest and the sums.
@@ -89,17 +111,19 @@ class BundleWriter:
         """
         head, overall, steps = self._head, self.judged.overall, self.judged.steps
         has_whole = self._cells <= layout.WHOLE_CELLS
+        notes = head.pinned(self._names)
         if has_whole:
             every, title, command = self._comparisons, head.title, head.command
             text = to_text(
                 every, title=title, command=command, verdict=overall, plan=head.plan, steps=steps
             )
-            self._write("comparison.txt", text)
-            self._write("comparison.md", to_markdown(every, title=title, command=command))
+            markdown = to_markdown(every, title=title, command=command)
+            self._write("comparison.txt", text + notes_text(notes))
+            self._write("comparison.md", markdown + notes_text(notes))
             self._write("comparison.csv", to_csv(every))
         self._write(
             layout.INDEX,
-            pages.index_page(head, self.judged.traces, overall, steps, has_whole=has_whole),
+            pages.index_page(head, self.judged.traces, overall, steps, notes, has_whole=has_whole),
         )
         manifest = {
             "format": layout.FORMAT,

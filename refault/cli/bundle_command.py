@@ -20,6 +20,7 @@ from refault.cli.files import no_file
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
 from refault.cli.terminal import print_json
 from refault.client.connection import TIMEOUT_S
+from refault.compare.layout import counted
 from refault.errors import BundleError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -93,8 +94,10 @@ def check(
     """Check a bundle on this machine, without a service.
 
     Every file against SHA256SUMS, every result against its digest, and every verdict and page
-    against what this program makes of the results. Without a signature this shows that a bundle
-    is consistent, not who made it. Exit code 0: sound; 1: something is wrong; 2: not a bundle.
+    against what this program makes of the results. Charts are not drawn again. Without a signature
+    this shows that a bundle is consistent, not who made it.
+
+    Exit code 0: sound; 1: something is wrong; 2: not a bundle.
 
     Example: refault bundle verify b-7k3f.zip
     """
@@ -240,6 +243,8 @@ def _print(file: Path, found: Checked, signer: str | None, *, is_asked: bool) ->
     print(f"  {found.files:,} files, {found.results:,} results, {found.cells:,} cells")
     if found.captures:
         print(f"  {found.captures:,} traces inside")
+    if found.charts:
+        print(f"  {counted(found.charts, 'chart')}: not drawn again, only their checksums")
     print(f"  verdict: {found.verdict or 'none'} (exit code {found.exit_code})")
     if found.has_same_maker:
         print("  pages and tables: made again from the results, and compared")

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from refault.client import AsyncClient
 from refault.client.connection import FORM_KEY_HEADER
 from services.dashboard.masks import masked, unmasked
+from services.dashboard.passing import PassedOn
 
 ROWS = 20
 MadeT = TypeVar("MadeT")
@@ -50,6 +51,12 @@ class Pages:
         return AsyncClient.in_process(
             self._api, str(request.base_url), token=token, headers=headers, address=address
         )
+
+    def passed_on(
+        self, request: Request, path: str, query: Mapping[str, object], token: str
+    ) -> Response:
+        """The API's answer to a GET by whoever has ``token``, as it comes."""
+        return PassedOn(self._api, request, path, query, token)
 
     def page(self, template: str, **values: Any) -> Response:
         """A filled template as an answer; for pages of a bounded size."""

@@ -56,8 +56,10 @@ class SharedPages:
         )
 
     async def form(self, request: Request) -> Response:
-        """The same as .txt .md .csv .json or .svg."""
+        """The same as .txt .md .csv .json .svg or .zip."""
         secret, form = request.path_params["secret"], request.path_params["form"]
+        if form == "zip":
+            return await self._bundle(request, secret)
         if form not in get_args(ComparisonFormat):
             raise HTTPException(404, f"no format .{form} of a comparison")
         query = request.query_params
@@ -74,6 +76,12 @@ class SharedPages:
                 columns=place.arrangement.chosen,
             )
         return Response(body, media_type=_MEDIA_TYPES[form])
+
+    async def _bundle(self, request: Request, secret: str) -> Response:
+        place = Place.of(request.query_params)
+        code = await self._shared_batch(request, secret)
+        query = {"base": place.base or None, "trace": place.trace}
+        return self._pages.passed_on(request, f"/api/v1/comparisons/{code}.zip", query, secret)
 
     async def _shared_batch(self, request: Request, secret: str) -> str:
         if not secret.startswith("rfs_"):

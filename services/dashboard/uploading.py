@@ -22,6 +22,8 @@ from services.dashboard.pages import Pages
 _FIELD_BYTES_MAX = 40_000
 # A browser shows an answer only after it has sent its form; of a refused one so much is read.
 _DRAINED_BYTES_MAX = 64 * 1024 * 1024
+UNUSABLE = 422
+"""The status of a form that is not what it should be."""
 
 
 class UploadPage:
@@ -48,8 +50,8 @@ class UploadPage:
         try:
             return await self._passed_on(request, fields)
         except (Refused, InvalidRequest) as error:
-            await _drain(request)
-            status = error.status if isinstance(error, Refused) else 422
+            await drain(request)
+            status = error.status if isinstance(error, Refused) else UNUSABLE
             async with self._pages.client(request) as client:
                 me = await client.get_me()
             return self._form(me, fields, str(error), status)
@@ -92,7 +94,7 @@ class UploadPage:
         return HTMLResponse(text, status)
 
 
-async def _drain(request: Request) -> None:
+async def drain(request: Request) -> None:
     """Reads the rest of a form that was refused, up to a bound."""
     left = _DRAINED_BYTES_MAX
     try:

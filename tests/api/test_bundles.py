@@ -142,3 +142,14 @@ async def test_an_ablation_has_the_verdict_of_its_batch(http, rows):
         document["verdict"]["title"],
         document["verdict"]["exit_code"],
     )
+
+
+async def test_it_has_the_charts_of_the_pages(http, code):
+    trace = digest_of("linux61-boot-1cpu")
+    answer = await http.get(path(code), params={"trace": trace})
+    page = await http.get(f"/api/v1/comparisons/{code}.svg", params={"trace": trace})
+
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.read(f"refault-{code}/charts/001.svg").decode() == page.text
+    found = verify(Bundle.open(io.BytesIO(answer.content)))
+    assert (found.problems, found.charts) == ([], 1)

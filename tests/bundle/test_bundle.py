@@ -6,7 +6,17 @@ import zipfile
 
 import pytest
 
-from refault.bundle import Bundle, BundleWriter, Cell, Head, HeadColumn, HeadSet, layout, verify
+from refault.bundle import (
+    Bundle,
+    BundleWriter,
+    Cell,
+    Head,
+    HeadColumn,
+    HeadNote,
+    HeadSet,
+    layout,
+    verify,
+)
 from refault.catalogue import SEED_SERIES
 from refault.compare import Limit, Threshold
 from refault.errors import BundleError
@@ -336,3 +346,90 @@ def test_large_comparisons_leave_out_the_files_over_all_traces(monkeypatch):
     assert "comparison.txt" not in Bundle.open(io.BytesIO(data)).files
     assert "comparison.txt" not in text_of(data, "index.html")
     assert checked(data).problems == []
+
+
+# --- charts and notes -------------------------------------------------------------------------
+
+DRAWING = '<svg xmlns="http://www.w3.org/2000/svg" width="1"><path d="M0,0h9"/></svg>'
+
+
+def drawn(svg=DRAWING, notes=()) -> bytes:
+    stream = io.BytesIO()
+    columns = seed_series_columns(TRACES[0])
+    writer = BundleWriter(stream, head_of(columns, notes=notes), lambda _number, _document: svg)
+    for trace in TRACES:
+        writer.add(trace, digest_of(trace), cells_of(seed_series_columns(trace)))
+    writer.close()
+    return stream.getvalue()
+
+
+def test_charts_stand_on_the_pages_of_their_traces():
+    data = drawn()
+
+    found = checked(data)
+
+    assert (found.problems, found.charts) == ([], 2)
+    assert '<img src="../charts/002.svg"' in text_of(data, "traces/002.html")
+    assert text_of(data, "charts/002.svg") == DRAWING
+    assert checked(made()).charts == 0
+
+
+def test_a_chart_whose_sum_is_another_is_found():
+    found = checked(rewritten(drawn(), {"charts/001.svg": DRAWING.replace("9", "8")}))
+
+    assert any(each.startswith("charts/001.svg: its sha256 is") for each in found.problems)
+
+
+@pytest.mark.parametrize(
+    "svg",
+    [
+        DRAWING.replace("<path", "<script>alert(1)</script><path"),
+        DRAWING.replace("<path", '<path onclick="alert(1)"'),
+        DRAWING.replace("<path", '<a xlink:href="http://x"><path'),
+        DRAWING.replace("<path", "<foreignObject/><path"),
+        DRAWING.replace("<path", '<path fill="url(http://x)"'),
+        DRAWING.replace("<path", '<path style="x"'),
+        DRAWING.replace("<path", "<!DOCTYPE x><path"),
+        DRAWING.replace("<path", "<path <"),
+    ],
+)
+def test_a_chart_that_acts_is_no_chart(svg):
+    found = checked(changed(drawn(), "charts/001.svg", svg))
+
+    assert any(each.startswith("charts/001.svg: ") for each in found.problems), found.problems
+
+
+def test_no_more_charts_are_drawn_than_a_bundle_may_have(monkeypatch):
+    monkeypatch.setattr(layout, "CHARTS_MAX", 1)
+
+    data = drawn()
+
+    assert "charts/002.svg" not in Bundle.open(io.BytesIO(data)).files
+    assert checked(data).problems == []
+
+
+def test_notes_end_the_text_and_stand_on_the_pages():
+    column = seed_series_columns(TRACES[1])[3]
+    note = HeadNote(
+        digest_of(TRACES[1]), column.key, f"see {HOSTILE}", "user anna", "2026-11-30T09:00:00Z"
+    )
+    data = drawn(notes=(note,))
+
+    assert checked(data).problems == []
+    assert "1-3 on linux61-boot-1cpu (anna, 30 Nov 2026):" in text_of(data, "comparison.txt")
+    for name in ("index.html", "traces/002.html"):
+        assert "<script" not in text_of(data, name)
+        assert "see &lt;script&gt;" in text_of(data, name)
+    assert "anna" not in text_of(data, "traces/001.html")
+
+
+@pytest.mark.parametrize("when", ["", "yesterday", "2026-11-30T09:00:00", 3])
+def test_a_note_without_a_time_is_refused(when):
+    column = seed_series_columns(TRACES[1])[3]
+    note = HeadNote(digest_of(TRACES[1]), column.key, "text", None, "2026-11-30T09:00:00Z")
+    data = drawn(notes=(note,))
+    manifest = json.loads(text_of(data, layout.MANIFEST))
+    manifest["batch"]["notes"][0]["created_at"] = when
+
+    with pytest.raises(BundleError, match=r"manifest\.json: batch\.notes\[0\]\.created_at"):
+        checked(changed(data, layout.MANIFEST, json.dumps(manifest)))

@@ -43,6 +43,16 @@ class BundleMatches(Document):
     unknown: int = Field(description="Results that this project has not computed")
 
 
+class BundleNote(Document):
+    """A note on one of its cells, as it came inside."""
+
+    column: str | None
+    trace: str | None
+    text: str
+    made_by: str | None = Field(description="By the bundle's own word")
+    created_at: Time
+
+
 class BundleDetail(BundleSummary):
     """An imported bundle with its comparison, as this service judges its results."""
 
@@ -57,4 +67,5 @@ class BundleDetail(BundleSummary):
     comparisons: list[dict[str, Any]] = Field(
         description="As in a comparison of this service; of the first 80 cells, unless of one trace"
     )
+    notes: list[BundleNote]
     traces: list[str] = Field(description="The names of all its traces")

@@ -19,15 +19,22 @@ from db.models import ImportedBundle
 from db.repositories import accounts, bundles
 from refault.bundle import Bundle, verify
 from refault.bundle.judged import JudgedBatch
+from refault.bundle.layout import IMPORTED_BYTES_MAX
 from refault.bundle.reader import Manifest
 from refault.compare import Comparison, Verdict, to_csv, to_dict, to_markdown, to_text
+from refault.compare.notes import notes_text
 from refault.errors import BundleError, NotFound
-from services.api.bundles.schemas import BundleColumn, BundleDetail, BundleMatches, BundleSummary
+from services.api.bundles.schemas import (
+    BundleColumn,
+    BundleDetail,
+    BundleMatches,
+    BundleNote,
+    BundleSummary,
+)
 from services.api.deps import Resources
 from services.api.refusals import Busy, UploadTooLarge
 
-BYTES_MAX = 16 << 20
-"""The largest file that is imported."""
+BYTES_MAX = IMPORTED_BYTES_MAX
 CELLS_MAX = 2_000
 """Cells of a bundle that is imported: its verdicts are all judged again, for each page too."""
 UNPACKED_BYTES_MAX = 128 << 20
@@ -111,6 +118,10 @@ def detail_of(resources: Resources, row_id: uuid.UUID, trace: int | None) -> Bun
         answer=judged.answer,
         steps=[step.to_dict() for step in judged.steps],
         comparisons=[to_dict(each) for each in shown],
+        notes=[
+            BundleNote(**note._asdict())
+            for note in head.pinned({str(each.trace.digest): each.trace.name for each in found})
+        ],
         traces=[each.trace.name for each in found],
     )
 
@@ -128,15 +139,18 @@ def body_of(resources: Resources, row_id: uuid.UUID, form: str) -> bytes:
     if form == "csv":
         return to_csv(found).encode()
     if form == "md":
-        return to_markdown(found, title=head.title, command=head.command).encode()
-    return to_text(
-        found,
-        title=head.title,
-        command=head.command,
-        verdict=judged.overall,
-        plan=head.plan,
-        steps=judged.steps,
-    ).encode()
+        text = to_markdown(found, title=head.title, command=head.command)
+    else:
+        text = to_text(
+            found,
+            title=head.title,
+            command=head.command,
+            verdict=judged.overall,
+            plan=head.plan,
+            steps=judged.steps,
+        )
+    notes = head.pinned({str(each.trace.digest): each.trace.name for each in found})
+    return (text + notes_text(notes)).encode()
 
 
 def _matches(found: list[Comparison], own: dict[tuple[str, str, str], str | None]) -> BundleMatches:

@@ -5,26 +5,29 @@ errors are answers, its length is known, and neither its results nor its bytes a
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from sqlalchemy.orm import Session
 
 from db.models import Batch
-from db.repositories import batches, comparisons, patch_sets
+from db.repositories import accounts, batches, comparisons, patch_sets
 from db.repositories.comparisons import TraceName
-from refault.bundle import CELLS_MAX, BundleWriter, Cell, Head, HeadColumn, HeadSet
-from refault.compare import Column
+from refault.bundle import CELLS_MAX, BundleWriter, Cell, Head, HeadColumn, HeadNote, HeadSet
+from refault.bundle.writer import Draw
+from refault.compare import Column, chart
 from refault.errors import BundleError, ComparisonError
 from services.api.batches.provenance import asked_names
 from services.api.comparisons import service
 from services.api.comparisons.judging import columns_of, threshold_of
 from services.api.deps import Resources
-from services.api.refusals import Busy
+from services.api.notes import service as notes
+from services.api.refusals import Busy, DrawingFailed
 
 _PAGE_CELLS = 400
 _CHUNK_BYTES = 1 << 18
@@ -34,14 +37,21 @@ _slots = threading.BoundedSemaphore(BUNDLES_AT_ONCE)
 
 
 def bundle_of(
-    resources: Resources, name: str, base: int = 0, trace_digest: str | None = None
+    resources: Resources,
+    name: str,
+    base: int = 0,
+    trace_digest: str | None = None,
+    *,
+    has_notes: bool = True,
 ) -> BinaryIO:
     """The bundle of a batch, or of one trace of it, in a file that goes when it is closed.
+
+    ``has_notes``: with what the project has noted on its cells.
 
     Raises:
         NotFound: there is no such batch, or the trace is not part of it.
         BundleError: it has more cells, or would be larger, than a bundle may.
-        Busy: as many are made as may be at once.
+        Busy: as many are made as may be at once, or as many charts drawn.
     """
     if not _slots.acquire(blocking=False):
         raise Busy(f"{BUNDLES_AT_ONCE} bundles are being made: ask again in a few seconds")
@@ -49,8 +59,9 @@ def bundle_of(
         with contextlib.ExitStack() as stack:
             opened = stack.enter_context(tempfile.TemporaryFile(prefix="refault-bundle-"))
             file = cast("BinaryIO", opened)
+            asked = _Asked(base, trace_digest, has_notes)
             with resources.transaction() as session:
-                _write(session, file, batches.get(session, name), base, trace_digest)
+                _write(session, file, batches.get(session, name), asked, _drawing(resources))
             stack.pop_all()
     finally:
         _slots.release()
@@ -74,15 +85,32 @@ def chunks_of(file: BinaryIO) -> Iterator[bytes]:
             yield chunk
 
 
-def _write(
-    session: Session, file: BinaryIO, batch: Batch, base: int, trace_digest: str | None
-) -> None:
+class _Asked(NamedTuple):
+    base: int
+    trace_digest: str | None
+    has_notes: bool
+
+
+def _drawing(resources: Resources) -> Draw:
+    """Draws as the page's charts are drawn, and takes those that are kept."""
+
+    def draw(_number: int, document: Mapping[str, Any]) -> str | None:
+        try:
+            return resources.drawings.svg_of(chart([document]), resources.project_id)
+        except DrawingFailed:
+            # The table has the same numbers.
+            return None
+
+    return draw
+
+
+def _write(session: Session, file: BinaryIO, batch: Batch, asked: _Asked, draw: Draw) -> None:
     traces = comparisons.traces_of(session, batch.id)
-    shown = service.shown_of(batch, traces, trace_digest)
+    shown = service.shown_of(batch, traces, asked.trace_digest)
     count = len(batch.columns)
-    if not 0 <= base < count:
+    if not 0 <= asked.base < count:
         raise ComparisonError(
-            f"base column {base} does not exist; the {count} columns count from 0"
+            f"base column {asked.base} does not exist; the {count} columns count from 0"
         )
     # Before anything is read: the writer would find out only at the end.
     if len(shown) * count > CELLS_MAX:
@@ -90,7 +118,10 @@ def _write(
             f"{len(shown):,} traces × {count:,} columns are {len(shown) * count:,} cells, and a "
             f"bundle has at most {CELLS_MAX:,}: take one trace of the batch (?trace=DIGEST)"
         )
-    writer = BundleWriter(file, _head(session, batch, traces, base))
+    head = _head(session, batch, traces, asked.base)
+    if asked.has_notes:
+        head = dataclasses.replace(head, notes=_notes(session, batch, shown))
+    writer = BundleWriter(file, head, draw)
     step = max(1, _PAGE_CELLS // count)
     for first in range(0, len(shown), step):
         page = shown[first : first + step]
@@ -99,6 +130,22 @@ def _write(
             cells = [_cell(each) for each in columns[trace.id].values()]
             writer.add(trace.name, trace.digest, cells)
     writer.close()
+
+
+def _notes(session: Session, batch: Batch, shown: Sequence[TraceName]) -> tuple[HeadNote, ...]:
+    rows = notes.of_batch(session, batch)
+    makers, digests = accounts.makers(session, rows), {trace.digest for trace in shown}
+    return tuple(
+        HeadNote(
+            row.trace_digest or "",
+            row.variant_digest or "",
+            row.text,
+            makers.get(row.id),
+            row.created_at.isoformat(),
+        )
+        for row in rows
+        if row.trace_digest in digests
+    )
 
 
 def _head(session: Session, batch: Batch, traces: Sequence[TraceName], base: int) -> Head:

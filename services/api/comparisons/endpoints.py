@@ -171,7 +171,9 @@ def get_comparison(
 def _bundle(
     request: Request, resources: Resources, batch: str, base: int, trace: str | None
 ) -> Response:
-    file = bundling.bundle_of(resources, batch, base, trace)
+    # Notes are for the project: whoever has only a link does not see them.
+    has_notes = caller_of(request).kind != "link"
+    file = bundling.bundle_of(resources, batch, base, trace, has_notes=has_notes)
     tag = bundling.sha256_of(file)
     size_bytes = file.seek(0, SEEK_END)
     file.seek(0)

@@ -10,12 +10,11 @@ from db.models import Batch
 from db.models import Note as NoteRow
 from db.repositories import accounts, batches, comparisons, notes
 from refault import catalogue
-from refault.compare.layout import clean, wrap
+from refault.compare.notes import PinnedNote, notes_text
 from refault.errors import InvalidRequest
 from services.api.callers import Caller
 from services.api.notes.schemas import Note, NoteBody
 
-_WIDTH = 72
 _REPORTED_MAX = 200
 
 
@@ -69,18 +68,24 @@ def documents_of(session: Session, rows: Sequence[NoteRow], caller: Caller) -> l
     ]
 
 
+def of_batch(session: Session, batch: Batch) -> list[NoteRow]:
+    """The notes on a batch's cells, oldest first; of very many the newest."""
+    return list(reversed(notes.list_page(session, batch=batch, limit=_REPORTED_MAX).rows))
+
+
 def reported(session: Session, batch: Batch) -> str:
     """The notes on a batch's cells as plain text of 72 columns, oldest first; or nothing."""
-    rows = notes.list_page(session, batch=batch, limit=_REPORTED_MAX).rows
-    if not rows:
-        return ""
+    rows = of_batch(session, batch)
     names, makers = notes.names_of(session, rows), accounts.makers(session, rows)
-    lines = ["", "Notes", "-----"]
-    for row in reversed(rows):
-        place = f"{names[row.id].column or '?'} on {names[row.id].trace or '?'}"
-        by = (makers.get(row.id) or "somebody").removeprefix("user ")
-        head = f"{clean(place)} ({clean(by)}, {row.created_at:%-d %b %Y}):"
-        lines += ["", *wrap(head, _WIDTH)]
-        for line in row.text.splitlines():
-            lines += wrap(clean(line), _WIDTH, first="  ", indent="  ") or [""]
-    return "\n".join(lines) + "\n"
+    return notes_text(
+        [
+            PinnedNote(
+                names[row.id].column,
+                names[row.id].trace,
+                row.text,
+                makers.get(row.id),
+                row.created_at,
+            )
+            for row in rows
+        ]
+    )
