@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +10,7 @@ import typer
 
 from refault.cli.progress import transfer_bars
 from refault.cli.terminal import print_json
-from refault.cli.trace_files import importer_of
+from refault.cli.trace_files import STANDARD_INPUT, importer_of, on_disk
 from refault.errors import ImportFailed
 from refault.printable import first_unprintable, printable
 from refault.trace import SUFFIX, TraceSummary
@@ -25,9 +20,7 @@ from refault.trace.importers.ptt import trace_name
 from refault.trace.importers.recognition import READABLE, Kind, look
 from refault.trace.importers.registry import Wanted
 
-STANDARD_INPUT = Path("-")
 RAM_MIB_MAX = MAX_GFN * PAGE_BYTES >> 20
-_COPY_BYTES = 1 << 20
 _FOLDER_FILES = 1 << 12  # that are looked at
 
 
@@ -80,7 +73,7 @@ def import_trace(
             def advance(done: int, task: object = task) -> None:
                 bars.update(task, completed=done)  # type: ignore[arg-type]
 
-            with _on_disk(source) as path:
+            with on_disk(source) as path:
                 bars.update(task, total=path.stat().st_size if path.is_file() else None)
                 said = dataclasses.replace(wanted, name=target.stem, progress=advance)
                 summary = importer_of(path, said).convert(path, target, said)
@@ -129,24 +122,6 @@ def _targets(sources: list[Path], out: Path, name: str) -> dict[Path, Path]:
                 raise ImportFailed(f"{other} and {source} would both become {target}; use --name")
         targets[source] = target
     return targets
-
-
-@contextlib.contextmanager
-def _on_disk(source: Path) -> Iterator[Path]:
-    """The source as a file: standard input is kept in one as long, for vectors are read twice."""
-    if source != STANDARD_INPUT:
-        yield source
-        return
-    with tempfile.NamedTemporaryFile(prefix="refault-") as kept:
-        try:
-            shutil.copyfileobj(sys.stdin.buffer, kept, _COPY_BYTES)
-            kept.flush()
-        except (OSError, AttributeError) as error:
-            raise ImportFailed(f"standard input cannot be read: {error}") from error
-        try:
-            yield Path(kept.name)
-        except ImportFailed as error:
-            raise ImportFailed(str(error).replace(kept.name, "standard input")) from error
 
 
 def _told(summary: TraceSummary) -> dict[str, object]:

@@ -33,6 +33,7 @@ from refault.cli.submit_command import submit
 from refault.cli.team_command import members, tokens
 from refault.cli.terminal import OutputLost, clean_output, print_error
 from refault.cli.traces_command import traces
+from refault.cli.validate_command import validate
 from refault.cli.verify_command import verify
 from refault.cli.watch_command import watch
 from refault.errors import RefaultError
@@ -56,6 +57,7 @@ app.add_typer(patches)
 app.add_typer(kernel)
 app.command("import")(import_trace)
 app.command("verify")(verify)
+app.command("validate")(validate)
 app.command("golden")(golden)
 app.command("push")(push)
 app.add_typer(traces, name="traces")

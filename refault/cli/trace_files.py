@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +17,9 @@ from refault.trace.importers import hostevents
 from refault.trace.importers.ptt import trace_name
 from refault.trace.importers.recognition import Kind, look
 from refault.trace.importers.registry import Importer, Wanted
+
+STANDARD_INPUT = Path("-")
+_COPY_BYTES = 1 << 20
 
 if TYPE_CHECKING:
     from refault.catalogue import Variant
@@ -59,6 +64,24 @@ def as_trace(source: Path) -> Iterator[Path]:
         yield target
 
 
+@contextmanager
+def on_disk(source: Path) -> Iterator[Path]:
+    """The source as a file: standard input is kept in one as long, for some are read twice."""
+    if source != STANDARD_INPUT:
+        yield source
+        return
+    with tempfile.NamedTemporaryFile(prefix="refault-") as kept:
+        try:
+            shutil.copyfileobj(sys.stdin.buffer, kept, _COPY_BYTES)
+            kept.flush()
+        except (OSError, AttributeError) as error:
+            raise ImportFailed(f"standard input cannot be read: {error}") from error
+        try:
+            yield Path(kept.name)
+        except ImportFailed as error:
+            raise ImportFailed(str(error).replace(kept.name, "standard input")) from error
+
+
 def refuse_fault_only(trace: Path, source: Path | None = None) -> None:
     """Nothing, unless the trace is one that no engine can replay.
 
@@ -75,7 +98,7 @@ def refuse_fault_only(trace: Path, source: Path | None = None) -> None:
 
 def why_not_replayed(header: TraceHeader) -> str:
     """Why no engine can replay a trace with this header; empty if some can."""
-    if header.capture_filter.get("origin") != hostevents.ORIGIN:
+    if header.origin != hostevents.ORIGIN:
         return ""
     return (
         "this trace is made of a host's log and holds faults only, without the guest's page "

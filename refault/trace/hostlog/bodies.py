@@ -40,7 +40,7 @@ _REQUIRED: Final = {
     "kvm_mmu_set_spte": "spte",
 }
 
-# Each with the names of its groups: numbers in hexadecimal, those of _DECIMAL_WORDS in decimal.
+# Each with the names of its groups: numbers in hexadecimal, those of _WORDS as words or in decimal.
 _PRINTED: Final[dict[str, tuple[re.Pattern[str], tuple[str, ...]]]] = {
     "kvm_entry": (re.compile(rf"vcpu (\d{{1,9}})(?:,? rip {_NUMBER})?"), ("vcpu", "rip")),
     "kvm_exit": (
@@ -76,7 +76,7 @@ _PRINTED: Final[dict[str, tuple[re.Pattern[str], tuple[str, ...]]]] = {
     ),
     "kvm_inj_exception": (re.compile(rf"(#\w+)(?: \({_NUMBER}\))?"), ("vector", "error_code")),
 }
-_DECIMAL_WORDS: Final = frozenset({"vcpu", "level"})
+_WORDS: Final = frozenset({"write", "reason", "vector", "exception", "vcpu", "level"})
 
 
 def read(name: str, text: str, roles: Roles) -> tuple[Fields, bool] | None:
@@ -97,11 +97,10 @@ def read(name: str, text: str, roles: Roles) -> tuple[Fields, bool] | None:
     match = pattern.match(text)
     if match is None:
         return None
-    fields: Fields = {
-        key: _value(key, group)
-        for key, group in zip(names, match.groups(), strict=True)
-        if group is not None
-    }
+    fields: Fields = {}
+    for key, group in zip(names, match.groups(), strict=True):
+        if group is not None:
+            fields[key] = _value(key, group) if key in _WORDS else int(group, 16)
     if name == "kvm_msr":
         fields["exception"] = int("exception" in fields)
     # Kernels that print info1 and info2 print two numbers more behind them.
@@ -114,9 +113,7 @@ def _value(key: str, group: str) -> int | str:
         return int(group == "write")
     if key in {"reason", "vector"}:
         return group
-    if key == "exception":
-        return 1
-    return int(group, 10 if key in _DECIMAL_WORDS else 16)
+    return 1 if key == "exception" else int(group)
 
 
 def _raw(name: str, text: str, roles: Roles) -> tuple[Fields, bool] | None:

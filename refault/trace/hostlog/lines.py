@@ -28,6 +28,11 @@ _PREFIX: Final = re.compile(
     r"(?:(?P<seconds>\d{1,12})(?:\.(?P<fraction>\d{1,9}))?:\s*)?"
     r"(?:\d{1,12}\s+)?"
 )
+# The same where nothing is missing, which is nearly every line of nearly every log.
+_USUAL: Final = re.compile(
+    r"\s*\S.{0,60}?-(\d{1,9})\s+\[(\d{1,5})\]\s+(?:[^\s\d]\S{1,9}\s+)?"
+    r"(\d{1,12})\.(\d{1,9}): +(kvm_\w{1,60}):(.{0,4096})"
+)
 # A record whose event was wrapped into the next line.
 _HALF: Final = re.compile(r"\s*\S.{0,60}?(?:-|\s)\d{1,9}\s+\[\d{1,5}\](?:\s+[-\w.#*:+]{2,24}){0,2}")
 _LOST: Final = re.compile(
@@ -75,7 +80,7 @@ class Records:
 
     def take(self, raw: bytes) -> Iterator[Record | Loss]:
         """What is whole once this line, without its line end, was read."""
-        if self._is_encoded or b"quoted-printable" in raw.lower():
+        if self._is_encoded or raw[:1] in {b"C", b"c"}:
             if (decoded := self._decoded(raw)) is None:
                 return
             raw = decoded
@@ -124,7 +129,9 @@ class Records:
     def _decoded(self, raw: bytes) -> bytes | None:
         """The line of a quoted-printable mail; None while a soft line break goes on."""
         if not self._is_encoded:
-            self._is_encoded = raw.lower().startswith(b"content-transfer-encoding:")
+            field, _, value = raw.lower().partition(b":")
+            is_said = field == b"content-transfer-encoding"
+            self._is_encoded = is_said and b"quoted-printable" in value
             return raw
         whole = self._soft + raw.rstrip(b"\r")
         if whole.endswith(b"=") and len(whole) < _TEXT_CHARACTERS:
@@ -136,6 +143,10 @@ class Records:
 
 def record_of(line: str) -> Record | None:
     """The event that a line begins with, after its prefix if it has one."""
+    if usual := _USUAL.match(line):
+        thread, cpu, seconds, fraction, name, text = usual.groups()
+        time_ns = int(seconds) * 10**9 + int(fraction) * 10 ** (9 - len(fraction))
+        return Record(time_ns, int(cpu), int(thread), name, _clean(text))
     found = _NAME.search(line, 0, _PREFIX_CHARACTERS + 80)
     if found is None or found.start() > _PREFIX_CHARACTERS:
         return None
@@ -157,8 +168,12 @@ def record_of(line: str) -> Record | None:
         int(told["cpu"] or told["cpu2"] or UNKNOWN),
         int(told["tid"] or UNKNOWN),
         found[1],
-        line[found.end() : found.end() + _TEXT_CHARACTERS].replace("[FAILED TO PARSE]", "").strip(),
+        _clean(line[found.end() : found.end() + _TEXT_CHARACTERS]),
     )
+
+
+def _clean(text: str) -> str:
+    return text.replace("[FAILED TO PARSE]", "").strip()
 
 
 def _loss_of(line: str) -> Loss | None:

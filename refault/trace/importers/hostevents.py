@@ -23,7 +23,14 @@ import numpy as np
 
 from refault.errors import ImportFailed
 from refault.printable import printable
-from refault.trace.contents import PAGE_BYTES, GuestMode, MemorySlot, TraceHeader, TraceSummary
+from refault.trace.contents import (
+    PAGE_BYTES,
+    GuestMode,
+    MemorySlot,
+    Origin,
+    TraceHeader,
+    TraceSummary,
+)
 from refault.trace.format import MAX_GFN, MAX_GUEST_PAGES, MAX_VCPUS, EventKind, Flag
 from refault.trace.hostlog.events import MARKS, UNKNOWN, HostEvent, LogFacts
 from refault.trace.hostlog.opening import key_of, open_log
@@ -32,7 +39,7 @@ from refault.trace.importers.ptt import trace_name
 from refault.trace.importers.source import broken_rules_named
 from refault.trace.writer import TraceWriter
 
-ORIGIN: Final = "host-events"
+ORIGIN: Final[Origin] = "host-events"
 KEEPS: Final = (
     "page faults that reached the host, with the frame where its walk of the guest's tables ended; "
     "writes of CR0, CR3, CR4 and EFER; INVLPG where the exit says the address; marks"
@@ -194,11 +201,17 @@ def _header(scan: _Scan, name: str, ram_mib: int | None) -> TraceHeader:
         vcpu_count=scan.vcpu_count,
         slots=(MemorySlot(slot=0, base_gfn=0, page_count=min(page_count, MAX_GUEST_PAGES)),),
         capture_tool=f"host log: {facts.form}",
-        capture_filter={"keeps": KEEPS, "loses": LOSES, "origin": ORIGIN},
+        capture_filter={"keeps": KEEPS, "loses": LOSES},
         time_unit="none",
-        notes=losses_of(facts, scan.nameless),
         workload_marks={
             str(number): printable(text[:80]) for text, number in sorted(scan.marks.items())
+        },
+        origin=ORIGIN,
+        losses=losses_of(facts, scan.nameless),
+        provenance={
+            "log_form": facts.form,
+            "log_events": facts.event_count,
+            **({"host_kernel": facts.kernel} if facts.kernel else {}),
         },
     )
 

@@ -1,0 +1,1 @@
+"""A replay's page events beside those a host recorded: counts by phase, and where they part."""
