@@ -17,7 +17,7 @@ from refault.trace.contents import COLUMN_TYPES, Block
 from refault.trace.format import EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
     Places = NDArray[np.int64]
+    Row = tuple[int, int, int, int, int, int]  # kind, vcpu, flags, aux, a, b
 
 SNAPSHOT = int(EventKind.TABLE_SNAPSHOT)
 ENTRY = int(EventKind.TABLE_ENTRY)
 BOOT_CR = int(EventKind.OP_BOOT_CR)
 BOOT = int(EventKind.OP_BOOT)
 VM = int(EventKind.OP_VM)
+POKE = int(EventKind.OP_POKE)
+_TOLD_MAX = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +111,8 @@ def joined(parts: list[Block]) -> Block:
     return Block(0, *columns)
 
 
-def block_of(rows: Sequence[tuple[int, int, int, int, int, int]]) -> Block:
-    """Events of ``(kind, vcpu, flags, aux, a, b)``, all at the same time."""
+def block_of(rows: Sequence[Row]) -> Block:
+    """Events of these rows, all at the same time."""
     values = np.array(rows, np.int64).reshape(-1, 6)
     return block_from(*(values[:, column] for column in range(6)))
 
@@ -121,3 +124,27 @@ def block_from(kind: Any, vcpu: Any, flags: Any, aux: Any, a: Any, b: Any) -> Bl
         for column, dtype in zip((kind, vcpu, flags, aux, 0, a, b), COLUMN_TYPES, strict=True)
     ]
     return Block(0, *columns)
+
+
+class Told:
+    """Events of some kinds, which are few, as blocks go by: what the host was told."""
+
+    def __init__(self, kinds: Sequence[int]) -> None:
+        self._kinds = kinds
+        self._rows: list[tuple[int, Row]] = []
+
+    def followed(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        """The same blocks."""
+        for block in blocks:
+            places = np.flatnonzero(np.isin(block.kind, self._kinds))
+            for place in places[: _TOLD_MAX + 1 - len(self._rows)].tolist():
+                columns = (block.kind, block.vcpu, block.flags, block.aux, block.a, block.b)
+                kind, vcpu, flags, aux, a, b = (int(column[place]) for column in columns)
+                row = (kind, vcpu, flags, aux, a, b)
+                self._rows.append((block.first_event_index + place, row))
+            yield block
+
+    def before(self, event: int) -> list[Row] | None:
+        """Those before an event, or None if they are too many to remember."""
+        rows = [row for at, row in self._rows if at < event]
+        return rows if len(rows) <= _TOLD_MAX else None

@@ -20,7 +20,7 @@ from refault.engines.walk import words as arch
 from refault.replay import operations as op
 from refault.replay import x86
 from refault.replay.budget import Budget
-from refault.shrink.program import ENTRY, SNAPSHOT, Program
+from refault.shrink.program import ENTRY, POKE, SNAPSHOT, Program
 from refault.trace.format import EventKind, Flag
 
 if TYPE_CHECKING:
@@ -39,6 +39,18 @@ if TYPE_CHECKING:
 PAIRS_MAX = 120
 _MARKS = x86.ACCESSED | x86.DIRTY
 _ACCESSES = (EventKind.ACCESS, EventKind.PAGE_FAULT)
+#: What a trace may begin with before its first processor.
+_AT_START = (
+    SNAPSHOT,
+    ENTRY,
+    POKE,
+    EventKind.OP_VM,
+    EventKind.OP_MEM,
+    EventKind.OP_NOTE,
+    EventKind.OP_LOG,
+    EventKind.OP_NR_PAGES,
+)
+_PDPT = ~31  # where CR3 leads under PAE: 32 bytes
 _SILENT = (
     EventKind.ACCESS,
     EventKind.TABLE_DROP,
@@ -206,8 +218,6 @@ class Reducer:
 
     def _drop_unread(self) -> None:
         """Entries at the start that no walk of the guest reads, and tables without entries."""
-        if self.program.header.content != "capture":
-            return
         unread = self._unread()
         if len(unread):
             self._try_without(unread)
@@ -219,21 +229,20 @@ class Reducer:
     def _unread(self) -> Places:
         """Entries of the first snapshots that keep a cleared A bit when all events are executed."""
         block, places = self.program.taken(self.kept), np.flatnonzero(self.kept)
-        is_start = np.cumsum(~np.isin(block.kind, (SNAPSHOT, ENTRY))) == 0
-        entries = np.flatnonzero((block.kind == ENTRY) & is_start)
-        modes = _modes(self._trials.lowered(self.program.header, block).rows)
+        is_start = np.cumsum(~np.isin(block.kind, _AT_START)) == 0
+        entries = np.flatnonzero(np.isin(block.kind, (ENTRY, POKE)) & is_start)
+        rows = self._trials.lowered(self.program.header, block).rows
+        modes = _modes(rows)
         if modes == {"32bit"}:
             marks = _MARKS | _MARKS << 32  # two entries in a word
-        elif "32bit" in modes:
-            return np.zeros(0, np.int64)
-        else:
+        elif modes <= {"long", "pae"}:
             marks = _MARKS
+        else:
+            return np.zeros(0, np.int64)
         if "pae" in modes:
-            # The four entries of a PDPT have no A bit.
-            owners = np.maximum.accumulate(
-                np.where(block.kind == SNAPSHOT, np.arange(len(block.kind)), 0)
-            )
-            entries = entries[block.aux[owners[entries]] != x86.PAE_LEVELS]
+            # The four entries that CR3 leads to have no A bit.
+            tables = np.unique(_roots(rows) & _PDPT)
+            entries = entries[~np.isin(block.a[entries] & _PDPT, tables)]
         probed = block._replace(b=block.b.copy())
         probed.b[entries] &= ~marks
         words = self._memory_after(probed, block.a[entries])
@@ -257,9 +266,23 @@ def _modes(rows: Rows) -> set[str]:
     modes = set()
     for ops, count in rows:
         for at in np.flatnonzero(np.asarray(ops.kind[:count]) == op.BOOT).tolist():
-            has_pae = int(ops.a[at]) >> 32 & x86.CR4_PAE
-            modes.add("long" if ops.want[at] & x86.EFER_LMA else "pae" if has_pae else "32bit")
+            registers = int(ops.a[at])
+            if not registers & x86.CR0_PG:
+                modes.add("nonpaging")
+            elif ops.want[at] & x86.EFER_LMA:
+                modes.add("long")
+            else:
+                modes.add("pae" if registers >> 32 & x86.CR4_PAE else "32bit")
     return modes
+
+
+def _roots(rows: Rows) -> Any:
+    """Every value of CR3."""
+    found = [np.zeros(0, np.int64)]
+    for ops, count in rows:
+        kind, a, b = (np.asarray(column[:count]) for column in (ops.kind, ops.a, ops.b))
+        found += [b[kind == op.BOOT], a[kind == op.SET_CR3]]
+    return np.concatenate(found)
 
 
 def _words_of(machine: arch.Machine, gpas: Any) -> Any:

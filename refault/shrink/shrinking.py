@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from refault.trace import TraceHeader, TraceSummary
 
 #: Raised when another order of the search would make other bytes of the same trace.
-SEARCH_VERSION = 1
+SEARCH_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)

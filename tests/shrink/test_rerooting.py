@@ -6,17 +6,23 @@ import numpy as np
 import pytest
 
 from refault.catalogue import PatchSet, patch_set_from_text, resolve
+from refault.cli.trace_files import as_trace
+from refault.engines import get_engine
+from refault.engines.base import Watch
+from refault.replay import records as rec
+from refault.replay.budget import Budget
 from refault.replay.lowering import known_memory as known
 from refault.replay.lowering.rows import RowSource
 from refault.replay.session import replay
 from refault.shrink import rerooting
-from refault.shrink.program import Program, block_of
+from refault.shrink.program import block_of, joined
 from refault.trace import TraceReader
 from refault.trace.contents import MemorySlot, TraceHeader
 from refault.trace.format import EventKind as K
 from refault.trace.writer import TraceWriter
 
-BOOT = Path(__file__).resolve().parents[2] / "demo/traces/linux61-boot-1cpu.rft"
+ROOT = Path(__file__).resolve().parents[2]
+BOOT = ROOT / "demo/traces/linux61-boot-1cpu.rft"
 END = 700_000
 
 
@@ -145,12 +151,88 @@ def test_a_processor_that_left_paging_begins_with_the_whole_trace(tmp_path):
     assert [each.begins for each in rerooting.programs(trace, len(rows), lambda: None)] == [0]
 
 
-def test_operations_begin_at_their_beginning(tmp_path):
-    header = TraceHeader("operations", "guest", "long", 1)
-    trace = tmp_path / "operations.rft"
+def walked(header, blocks):
+    """Outcomes of every operation by the architecture alone: event, code, address, value."""
+    source = RowSource(header)
+    host = get_engine("walk").open(
+        resolve(PatchSet("walk")), header, Budget(), Watch(record_all=True)
+    )
+    seen = []
+    for ops, count, _ in source.parts(blocks):
+        host.execute(ops, count)
+        events = np.asarray(ops.event)
+        for raw in host.notes.findings.raw:
+            columns = [rec.CODE, rec.ADDRESS, rec.VALUE]
+            seen.append(np.column_stack((events[raw[:, rec.ROW]], raw[:, columns])))
+        host.notes.findings.raw.clear()
+    return np.concatenate(seen)
+
+
+@pytest.mark.parametrize(
+    "vector",
+    ["vectors/g01_1cpu_10k", "vectors/s08b_large_guest_large_host", "more/m07_32bit_1cpu_6k",
+     "more/m01_pae_1cpu_8k"],
+)  # fmt: skip
+def test_operations_that_begin_late_see_what_the_whole_trace_sees(vector):
+    source = ROOT / f"tests/golden/{vector}.ops.jsonl.zst"
+    with as_trace(source) as trace:
+        with TraceReader(trace) as reader:
+            header, whole = reader.header, joined(list(reader.blocks()))
+        end = whole.event_count
+        seen = walked(header, iter([whole]))
+        found = list(rerooting.programs(trace, end, lambda: None))
+    assert found[-1].begins == 0
+    for program in found[:-1]:
+        late = walked(program.header, iter([program.block]))
+        prefix_events = program.block.event_count - (end - program.begins)
+        late[:, 0] += program.begins - prefix_events
+        np.testing.assert_array_equal(
+            late[late[:, 0] >= program.begins], seen[seen[:, 0] >= program.begins]
+        )
+
+
+def test_a_slot_that_was_deleted_is_not_made_again_and_logs_and_limits_stay(tmp_path):
+    header = TraceHeader("operations", "guest", "nonpaging", 1)
+    rows = [
+        (K.OP_VM, 0, 0, 0, 1, 0),
+        (K.OP_MEM, 0, 1, 0, 0, 64),
+        (K.OP_MEM, 0, 2, 1, 512, 512),
+        (K.OP_LOG, 0, 0, 1, 0, 0),
+        (K.OP_NR_PAGES, 0, 0, 0, 200, 0),
+        (K.OP_POKE, 0, 0, 0, 0x1008, 7),
+        (K.OP_NR_PAGES, 0, 0, 0, 100, 0),
+        (K.OP_MEM_DELETE, 0, 0, 0, 0, 0),
+        (K.OP_MEM, 0, 1, 2, 64, 64),
+        (K.OP_POKE, 0, 0, 0, 0x200010, -5),
+        *[(K.OP_ZAPALL, 0, 0, 0, 0, 0)] * rerooting.SHORTEST,
+    ]
+    trace = tmp_path / "slots.rft"
     with TraceWriter(trace, header, level=1) as writer:
-        writer.append_block(block_of([(K.OP_VM, 0, 0, 0, 1, 0)]))
-        writer.append_block(block_of([(K.OP_ZAPALL, 0, 0, 0, 0, 0)] * 3000))
-    [program] = rerooting.programs(trace, 2500, lambda: None)
-    assert isinstance(program, Program)
-    assert (program.begins, program.block.event_count) == (0, 2500)
+        writer.append_block(block_of(rows))
+    first = next(rerooting.programs(trace, len(rows), lambda: None))
+    prefix = first.block.part(0, first.block.event_count - rerooting.SHORTEST)
+    told = list(zip(*(column.tolist() for column in prefix[1:]), strict=True))
+    assert [(row[0], row[3], row[5], row[6]) for row in told] == [
+        (K.OP_VM, 0, 1, 0),
+        (K.OP_MEM, 1, 512, 512),
+        (K.OP_MEM, 2, 64, 64),
+        (K.OP_POKE, 0, 0x200010, -5),
+        (K.OP_LOG, 1, 0, 0),
+        (K.OP_NR_PAGES, 0, 100, 0),
+    ]
+
+
+def test_no_trace_begins_between_the_halves_of_a_boot(tmp_path):
+    header = TraceHeader("operations", "guest", "nonpaging", 1)
+    rows = [
+        (K.OP_VM, 0, 0, 0, 1, 0),
+        (K.OP_BOOT_CR, 0, 0, 0, 0x10, 0),
+        (K.OP_BOOT, 0, 0, 0, 0, 0),
+        *[(K.OP_ZAPALL, 0, 0, 0, 0, 0)] * (rerooting.SHORTEST - 1),
+    ]
+    trace = tmp_path / "boot.rft"
+    with TraceWriter(trace, header, level=1) as writer:
+        writer.append_block(block_of(rows))
+    first = next(rerooting.programs(trace, len(rows), lambda: None))
+    assert first.begins == 3
+    assert first.block.kind[:4].tolist() == [K.OP_VM, K.OP_BOOT_CR, K.OP_BOOT, K.OP_ZAPALL]
