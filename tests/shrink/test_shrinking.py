@@ -15,7 +15,9 @@ from refault.shrink.program import joined
 from refault.shrink.shrinking import Job, shrink
 from refault.shrink.wanted import wanted_of
 from refault.trace import TraceReader
+from refault.trace.format import EventKind
 from refault.trace.writer import TraceWriter
+from tests.shrink import guests
 
 ROOT = Path(__file__).resolve().parents[2]
 LOST_MARK = ROOT / "tests/golden/vectors/s29_lost_mark.ops.jsonl.zst"
@@ -257,3 +259,45 @@ def test_a_defect_of_the_base_itself_has_no_reference(name, tmp_path):
     assert told.summary.event_count <= 40
     assert kinds(out, name) == {"use-after-free"}
     assert kinds(out, "p2") == set()
+
+
+@pytest.mark.parametrize(("mode", "rows"), [("pae", guests.pae()), ("32bit", guests.legacy())])
+def test_guests_outside_long_mode_are_shrunk_too(mode, rows, tmp_path):
+    source = guests.write(tmp_path / "guest.rft", mode, rows)
+    out = tmp_path / "small.rft"
+    stages = []
+    told = shrunk(
+        source,
+        "counter:exits:series<base",
+        out,
+        on_progress=lambda progress: stages.append((progress.stage, progress.events)),
+    )
+    assert told.summary.event_count <= 20
+    assert kinds(out, "walk") == set()
+    [series, base] = replay(out, [variant("series"), variant("base")])
+    assert series.counters["exits"] < base.counters["exits"]
+    # What no walk reads goes in one test: the entries of 0x7000, PDPTEs aside.
+    before = max(events for stage, events in stages if stage == "entries that no walk reads")
+    after = max(events for stage, events in stages if stage == "events without an operation")
+    assert before - after >= 2
+
+
+def test_a_long_trace_of_operations_begins_late(tmp_path):
+    """A guest that does nothing for long, and then loses a mark."""
+    with as_trace(LOST_MARK) as trace:
+        header, block = block_of(trace)
+    begins = int(np.flatnonzero(block.kind == EventKind.OP_BOOT)[0]) + 1
+    idle = block.part(begins, begins + 1)
+    idle = type(block)(0, *(np.repeat(column, 200_000) for column in idle[1:]))
+    assert idle.kind[0] == EventKind.OP_LD
+    parts = [block.part(0, begins), idle, block.part(begins, block.event_count)]
+    source = tmp_path / "long.rft"
+    with TraceWriter(source, header, level=1) as writer:
+        for part in parts:
+            writer.append_block(part)
+    out = tmp_path / "mark.rft"
+    told = shrunk(source, "diverges:base,p3", out)
+    assert told.source_events == block.event_count + 200_000
+    assert told.summary.event_count == 22
+    small, _ = block_of(out)
+    assert small.provenance["begins at event"] > 190_000
