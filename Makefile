@@ -112,6 +112,10 @@ browser: ## Chromium for the browser tests: on Debian as root installs it, elsew
 trees: install ## the kernel sources that tests build: downloaded once, where there is apt-get
 	@XDG_CACHE_HOME="$(CURDIR)/.cache" $(BIN)/python -m tools.trees .cache/trees
 
+.PHONY: guests
+guests: install ## a kernel and a busybox that captured guests are made of: downloaded once, where there is apt-get
+	@$(BIN)/python -m tools.guests .cache/guests amd64 i386
+
 .PHONY: install
 install: ## create .venv with the locked versions; a second call does nothing
 	@if [ "$$(cat $(STAMP) 2>/dev/null)" != "$(WANTED)" ]; then $(MAKE) --no-print-directory reinstall; fi

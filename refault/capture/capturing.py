@@ -79,15 +79,13 @@ class Wanted:
 class Captured:
     """A trace that was recorded and is not yet verified: ``path`` ends in ``.unverified.rft``.
 
-    ``good_path`` is where it belongs once it is. ``unexplained_stores`` counts stores to tables
-    that QEMU told another value of than memory has; with several vCPUs that is explained.
+    ``good_path`` is where it belongs once it is.
     """
 
     path: Path
     good_path: Path
     summary: TraceSummary
     recording: Recording
-    unexplained_stores: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,12 +123,11 @@ def capture(
             recording = _record(wanted, prepared, fast, scratch, progress)
             _check_workload(prepared, recording)
             header = header_of(name, prepared, recording)
-            summary = _pack(fast, path, header, recording, wanted.level, packing)
+            recorded = _recorded(prepared, recording)
+            summary = _pack(fast, path, header, recorded, wanted.level, packing)
         finally:
             fast.unlink(missing_ok=True)
-    is_exact = prepared.machine.vcpus == 1
-    unexplained = recording.report.get("unlike_memory", 0) if is_exact else 0
-    return Captured(path, good, summary, recording, unexplained)
+    return Captured(path, good, summary, recording)
 
 
 def _name_of(prepared: Prepared) -> str:
@@ -232,21 +229,36 @@ def _check_workload(prepared: Prepared, recording: Recording) -> None:
         )
 
 
+def _recorded(prepared: Prepared, recording: Recording) -> dict[str, int]:
+    """What the plugin counted, for the closing index.
+
+    With one vCPU every stored value that QEMU tells must be the one in memory. With several, each
+    in a thread of its own, QEMU tells the operand of an atomic instruction, and the value is taken
+    from memory: that many stores were so.
+    """
+    unlike = recording.report.get("unlike_memory")
+    counted = {"events": recording.stream.event_count, **(recording.stream.recorded or {})}
+    if unlike is not None:
+        is_exact = prepared.machine.vcpus == 1
+        counted["unexplained_stores" if is_exact else "stores_read_from_memory"] = unlike
+    return counted
+
+
 def _pack(
     fast: Path,
     path: Path,
     header: TraceHeader,
-    recording: Recording,
+    recorded: dict[str, int],
     level: int,
     packing: Callable[[int, int], None] | None,
 ) -> TraceSummary:
     with TraceReader(fast) as reader, TraceWriter(path, header, level=level) as writer:
-        total = recording.stream.event_count
+        total = recorded["events"]
         for block in reader.blocks():
             writer.append_block(block)
             if packing is not None:
                 packing(block.first_event_index + block.event_count, total)
-        return writer.close(recording.stream.recorded or {})
+        return writer.close(recorded)
 
 
 def _check_room(machine: Machine, out: Path) -> None:

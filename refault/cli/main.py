@@ -12,6 +12,7 @@ import typer
 from refault.cli.audit_command import audit
 from refault.cli.batches_command import batches
 from refault.cli.bundle_command import app as bundle
+from refault.cli.capture_command import capture
 from refault.cli.compare_command import compare_runs
 from refault.cli.diverge_command import diverge
 from refault.cli.exits import ExitCode, code_of, epilog
@@ -55,6 +56,7 @@ app.command("inspect")(inspect)
 app.command("shrink")(shrink)
 app.add_typer(patches)
 app.add_typer(kernel)
+app.command("capture")(capture)
 app.command("import")(import_trace)
 app.command("verify")(verify)
 app.command("validate")(validate)
