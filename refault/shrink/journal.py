@@ -4,8 +4,8 @@ The search is deterministic: it asks the same questions in the same order, and f
 them answered. A line is one judgement; a line cut short by a kill is left out::
 
     {"refault-shrink": 1, "trace": "…", "keep": "…", "engines": {…}}
-    {"k": "4f…-11r", "d": null}          it failed
-    {"k": "9c…-11r", "d": [17, 18]}      it passed without events 17 and 18 of the candidate
+    {"k": "4f…-1111", "d": null}         it failed
+    {"k": "9c…-1111", "d": [17, 18]}     it passed without events 17 and 18 of the candidate
 """
 
 from __future__ import annotations

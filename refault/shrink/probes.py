@@ -308,3 +308,9 @@ def probe_of(wanted: Wanted, header: TraceHeader) -> Probe:
     if wanted.how == "diverges":
         return Divergence(wanted.variants, header)
     return Counters(wanted.name, wanted.variants, header)
+
+
+def reference_of(wanted: Wanted, variant: Variant, header: TraceHeader) -> Probe:
+    """The same probe of another variant, for a finding or a check."""
+    kind = Checks if wanted.how == "check" else Findings
+    return kind(wanted.name, variant, header)

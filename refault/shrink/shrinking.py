@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from refault.replay.lowering.rows import RowSource
 from refault.replay.session import warm_up
 from refault.shrink import rerooting
 from refault.shrink.journal import Journal
-from refault.shrink.probes import Checks, Findings, probe_of
+from refault.shrink.probes import probe_of, reference_of
 from refault.shrink.reducing import Reducer
 from refault.shrink.trials import UNMAPPED, Demands, OutOfTime, Trials
 from refault.trace import TraceReader
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from refault.trace import TraceHeader, TraceSummary
 
 #: Raised when another order of the search would make other bytes of the same trace.
-SEARCH_VERSION = 2
+SEARCH_VERSION = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,12 +109,15 @@ def shrink(job: Job) -> Shrunk:
 
 @dataclasses.dataclass(frozen=True)
 class _Seen:
-    """The first place of the property: all events before ``end`` show it."""
+    """The first place of the property: all events before ``end`` show it.
+
+    ``of_reference`` are the findings that the reference has up to there.
+    """
 
     digest: str
     events: int
     end: int
-    is_of_reference: bool
+    of_reference: frozenset[str]
     is_truncated: bool
 
 
@@ -130,14 +134,20 @@ class _Shrinking:
 
     def run(self) -> Shrunk:
         seen = self._look()
-        if seen.is_of_reference:
+        if self._wanted.name in seen.of_reference:
             self._reference = None
         job = self._job
         deadline = None if job.minutes is None else self._begun + 60 * job.minutes
         with Journal(job.state, self._identity(seen)) as journal:
             trials = Trials(self._wanted, journal, on_test=self._tell, deadline=deadline)
             self._trials = trials
-            program, kept, demands = self._begin_late(trials, seen)
+            try:
+                program, kept, demands = self._begin_late(trials, seen)
+            except OutOfTime as error:
+                raise ShrinkRefused(
+                    "the time was used up before a shorter trace was found; the same command goes "
+                    "on, with a larger --budget or without one"
+                ) from error
             reducer = Reducer(trials, program, kept, demands, self._on_stage)
             with contextlib.suppress(OutOfTime):
                 reducer.reduce()
@@ -191,7 +201,7 @@ class _Shrinking:
                     raise NothingToShrink(self._nothing(probe, reader.summary.event_count))
                 end = reader.summary.event_count
             first = probe.first_event()
-            is_of_reference = beside is not None and beside.shows()
+            of_reference = frozenset(beside.told() if beside else ())
             for each in probes:
                 each.close()
         with TraceReader(self._job.trace, allow_truncated=True) as reader:
@@ -199,13 +209,12 @@ class _Shrinking:
                 pass
             summary = reader.summary
         end = end if first is None else first + 1
-        return _Seen(summary.digest, summary.event_count, end, is_of_reference, summary.truncated)
+        return _Seen(summary.digest, summary.event_count, end, of_reference, summary.truncated)
 
     def _beside(self, header: TraceHeader) -> Probe | None:
         if self._reference is None:
             return None
-        kind = Checks if self._wanted.how == "check" else Findings
-        return kind(self._wanted.name, self._reference, header)
+        return reference_of(self._wanted, self._reference, header)
 
     def _look_through(self, reader: TraceReader, probes: list[Probe]) -> int | None:
         """How many events are taken when the first probe shows it; None: it does not."""
@@ -249,9 +258,15 @@ class _Shrinking:
     def _begin_late(self, trials: Trials, seen: _Seen) -> tuple[Program, Mask, Demands]:
         """The shortest trace that begins late and passes, and what is demanded from now on."""
         self._stage = "a late beginning"
-        wants_proof = self._wanted.is_guest_visible
-        for is_proof in (True, False) if wants_proof else (False,):
-            demands = Demands(self._reference, is_proof, is_mapped=False)
+        proofs = (True, False) if self._wanted.is_guest_visible else (False,)
+        for is_proof, is_verified in itertools.product(proofs, (True, False)):
+            demands = Demands(
+                self._reference,
+                is_proof=is_proof,
+                is_verified=is_verified,
+                is_mapped=False,
+                tolerated=seen.of_reference,
+            )
             for program in rerooting.programs(self._job.trace, seen.end, self._tell):
                 self._events = program.block.event_count
                 kept = trials.judge(program, program.everything(), demands)
@@ -339,6 +354,8 @@ class _Shrinking:
             )
         if seen.is_truncated:
             losses.append("The file of that trace ended early: only its whole blocks were read.")
+        if not demands.is_verified:
+            losses.append("Some of its tables are not in it: refault verify does not call it good.")
         if self._wanted.is_guest_visible and not demands.is_proof:
             losses.append(
                 "It is not proved: tables that the guest had since its last flush may allow what "

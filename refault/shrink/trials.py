@@ -28,8 +28,9 @@ from refault.replay import records as rec
 from refault.replay.budget import Budget
 from refault.replay.lowering.rows import RowSource
 from refault.shrink.journal import FAILS, Verdict
-from refault.shrink.probes import Checks, Findings, Probe, Unjustified, probe_of
+from refault.shrink.probes import Findings, Probe, Unjustified, probe_of, reference_of
 from refault.shrink.program import digest_of
+from refault.verify import contradicted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,13 +56,23 @@ class OutOfTime(RefaultError):
 class Demands(NamedTuple):
     """What a candidate must satisfy besides showing the property.
 
-    ``reference`` must not show it. With ``is_proof`` the access is one that no tables since the
-    last flush allow. With ``is_mapped`` every store to a table goes through a mapping.
+    ``reference`` must have no finding (or failed check) but those of ``tolerated``, which it has on
+    the whole trace. With ``is_verified`` all witnesses must agree as ``refault verify`` asks them,
+    for which the trace must hold every table that they need. With ``is_proof`` the access is one
+    that no tables since the last flush allow. With ``is_mapped`` every store to a table goes
+    through a mapping.
     """
 
     reference: Variant | None
     is_proof: bool
+    is_verified: bool
     is_mapped: bool
+    tolerated: frozenset[str] = frozenset()
+
+    @property
+    def flags(self) -> tuple[bool, ...]:
+        """What is demanded, for the key of a judgement."""
+        return (self.reference is not None, self.is_proof, self.is_verified, self.is_mapped)
 
 
 class Lowered(NamedTuple):
@@ -104,8 +115,7 @@ class Trials:
         if not candidate.event_count:
             return None
         self.tests += 1
-        key = f"{digest_of(candidate)}-{int(demands.is_proof)}{int(demands.is_mapped)}"
-        key += "r" if demands.reference is not None else ""
+        key = f"{digest_of(candidate)}-{''.join(str(int(flag)) for flag in demands.flags)}"
         known = self._journal.get(key)
         if known is None:
             if self._deadline is not None and time.monotonic() > self._deadline:
@@ -127,11 +137,14 @@ class Trials:
             lowered = self.lowered(program.header, block, is_mapped=demands.is_mapped)
             if lowered.is_illegal:
                 return FAILS
-            if not len(lowered.refuted):
+            refuted = lowered.refuted
+            if not len(refuted) and demands.is_verified:
+                refuted = _contradicted(program.header, block)
+            if not len(refuted):
                 if not self.passes(program.header, lowered.rows, demands):
                     return FAILS
                 return Verdict(passes=True, dropped=np.searchsorted(places, dropped).tolist())
-            gone = np.flatnonzero(now)[lowered.refuted]
+            gone = np.flatnonzero(now)[refuted]
             dropped += gone.tolist()
             now = now.copy()
             now[gone] = False
@@ -179,17 +192,18 @@ class Trials:
             events = _events_of(probe)
         finally:
             probe.close()
-        if demands.reference is not None and self._shows(header, rows, demands.reference):
+        if not self._is_sound(header, rows, demands):
             return False
         return not demands.is_proof or self.is_proved(header, rows, events)
 
-    def _shows(self, header: TraceHeader, rows: Rows, variant: Variant) -> bool:
-        """Whether the reference has a finding of that kind."""
-        kind = Checks if self.wanted.how == "check" else Findings
-        probe = kind(self.wanted.name, variant, header)
+    def _is_sound(self, header: TraceHeader, rows: Rows, demands: Demands) -> bool:
+        """Whether the reference has no finding but what it has on the whole trace."""
+        if demands.reference is None:
+            return True
+        probe = reference_of(self.wanted, demands.reference, header)
         try:
             probe.execute(rows)
-            return probe.shows()
+            return probe.told().keys() <= demands.tolerated
         finally:
             probe.close()
 
@@ -210,6 +224,13 @@ class Trials:
             return probe.told()
         finally:
             probe.close()
+
+
+def _contradicted(header: TraceHeader, block: Block) -> np.ndarray:
+    """Events whose witnesses the tables of a capture do not give, asked without an engine."""
+    if header.content != "capture":
+        return np.zeros(0, np.int64)
+    return np.array(contradicted(header, block), np.int64)
 
 
 def rows_of(reader: TraceReader) -> Rows:

@@ -224,6 +224,16 @@ def verify(
     return checker.verification(trace)
 
 
+def contradicted(header: TraceHeader, block: Block) -> list[int]:
+    """The first events, at most 20, whose witnesses the tables of a capture contradict.
+
+    ``block`` has all of its events.
+    """
+    checker = _Checker(header, Budget())
+    checker.take(block)
+    return checker.first_events()
+
+
 @functools.cache
 def verifier_digest() -> str:
     """What names the verifier beside a trace: its version, as sha256 in hex."""
@@ -268,6 +278,12 @@ class _Checker:
             at = walking.check_events(
                 self._tables, self._checked, kind, vcpu, flags, aux, a, b, first, at
             )
+
+    def first_events(self) -> list[int]:
+        """The events of the first disagreements."""
+        kept = int(self._checked.counts[walking.KEPT])
+        at = (row * walking.FIRST_WORDS + walking.FIRST_EVENT for row in range(kept))
+        return [int(self._checked.first[place]) for place in at]
 
     def verification(self, trace: TraceReader) -> Verification:
         """What was found, once all blocks were taken."""

@@ -37,6 +37,12 @@ def test_a_missed_fault_of_the_boot_becomes_a_bug_report_and_a_test(refault, tmp
     assert "no tables since the last flush allow that access" in answer.stdout
     # The last operation is the access that should have faulted.
     assert "st vCPU 0 user 0x7fc8aa720000 = 0x0  #PF 6" in answer.stdout
+    # All of it but the time stands in the howto.
+    howto = (ROOT / "docs/howto/shrink.md").read_text(encoding="utf-8")
+    told = [
+        line for line in answer.stdout.splitlines()[1:] if not line.startswith(("took", "test"))
+    ]
+    assert not [line for line in told if line not in howto]
     next_command = answer.stdout.strip().splitlines()[-1].split()
     assert next_command[:2] == ["refault", "replay"]
     replayed = refault(*next_command[1:])
@@ -183,3 +189,17 @@ def test_a_run_that_is_terminated_goes_on_by_the_same_command(refault, tmp_path)
     assert told["resumed"] > 0
     assert told["is_minimal"] is True
     assert sorted(path.name for path in tmp_path.iterdir()) == ["boot.rft"]
+
+
+def test_a_budget_that_is_too_short_for_anything_says_so_and_the_next_goes_on(refault, tmp_path):
+    out = tmp_path / "boot.rft"
+    arguments = ("shrink", BOOT, "--keep", "finding:F-U1@p3", "--out", out)
+    answer = refault(*arguments, "--budget", "0.01")
+    # The first look alone takes longer than the 0.6 seconds of it, on most machines.
+    if answer.returncode == ExitCode.BAD_INPUT:
+        assert "the same command goes on" in answer.stderr
+        assert not out.exists()
+    answer = refault(*arguments, "--json")
+    assert answer.returncode == ExitCode.OK
+    assert json.loads(answer.stdout)["is_minimal"] is True
+    assert [path.name for path in tmp_path.iterdir()] == ["boot.rft"]

@@ -17,6 +17,7 @@ from refault.shrink.wanted import wanted_of
 from refault.trace import TraceReader
 from refault.trace.format import EventKind
 from refault.trace.writer import TraceWriter
+from refault.verify import verify
 from tests.shrink import guests
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +74,7 @@ def test_the_defect_is_the_variants_and_the_guest_is_legal(boot):
     out, _ = boot
     assert kinds(out, "p3") == {"missed-fault"}
     assert kinds(out, "walk") == set()
+    assert verify(out).is_good
     for sound in ("base", "p2", "p3fix", "p4", "p6", "rel35"):
         assert kinds(out, sound) == set(), sound
 
@@ -95,7 +97,7 @@ def test_no_event_can_be_left_out(boot, tmp_path):
                 writer.append_block(type(block)(0, *(each[kept] for each in block[1:])))
         except TraceError:  # a snapshot without its entry
             continue
-        is_legal = not kinds(trace, "walk")
+        is_legal = not kinds(trace, "walk") and verify(trace).is_good
         is_wrong = "missed-fault" in kinds(trace, "p3") and "missed-fault" not in kinds(
             trace, "base"
         )
@@ -203,6 +205,7 @@ def test_every_kind_of_property_of_a_capture_is_kept(keep, most, tmp_path):
     assert told.is_minimal
     assert told.summary.event_count <= most
     assert kinds(out, "walk") == set()
+    assert verify(out).is_good
     how, name, *_ = keep.replace("@", ":").split(":")
     if how == "counter":
         first, second = keep.split(":")[2].split("<")
@@ -274,6 +277,7 @@ def test_guests_outside_long_mode_are_shrunk_too(mode, rows, tmp_path):
     )
     assert told.summary.event_count <= 20
     assert kinds(out, "walk") == set()
+    assert verify(out).is_good
     [series, base] = replay(out, [variant("series"), variant("base")])
     assert series.counters["exits"] < base.counters["exits"]
     # What no walk reads goes in one test: the entries of 0x7000, PDPTEs aside.
