@@ -12,6 +12,7 @@ import typer
 
 from refault.cli.cost_option import WithCosts, costs_of
 from refault.cli.exits import ExitCode
+from refault.cli.host_option import WithHost, host_of, with_host
 from refault.cli.operands import Cell, load
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
 from refault.cli.tables import text_width
@@ -57,6 +58,7 @@ def compare_runs(
         bool, typer.Option("--all", help="Also show counters that nothing changes (text).")
     ] = False,
     costs: WithCosts = None,
+    host: WithHost = None,
     as_json: AsJson = False,
     url: WithUrl = "",
     token: WithToken = "",
@@ -73,8 +75,11 @@ def compare_runs(
     weights = costs_of(costs)
     if weights is not None and form in {"md", "csv"}:
         raise InvalidRequest(f"--costs is shown as text or JSON, not as {form}")
+    if host is not None and form in {"md", "csv"}:
+        raise InvalidRequest(f"--host is shown as text or JSON, not as {form}")
     if form not in FORMATS:
         raise InvalidRequest(f"--format {form}: expected one of {', '.join(FORMATS)}")
+    counted = host_of(host)
     with ExitStack() as stack:
 
         @cache
@@ -82,7 +87,7 @@ def compare_runs(
             return stack.enter_context(connect(url, token, timeout))
 
         loaded = [load(word, client) for word in dict.fromkeys(things)]
-    comparisons = _compared(loaded, weights)
+    comparisons = with_host(_compared(loaded, weights), counted)
     command = ["refault", *sys.argv[1:]]
     title = f"refault comparison: {', '.join(things)}"
     models = [] if weights is None else [model(each, weights) for each in comparisons]

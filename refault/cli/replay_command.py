@@ -16,6 +16,7 @@ from refault.cli.cost_option import WithCosts, costs_of
 from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.exits import ExitCode
 from refault.cli.files import required
+from refault.cli.host_option import WithHost, host_of, with_host
 from refault.cli.progress import Bars, progress_bars
 from refault.cli.tables import text_width
 from refault.cli.terminal import print_error, print_json
@@ -58,6 +59,7 @@ def replay(
     ] = None,
     audit: Annotated[str | None, typer.Option(help=replay_audits.HELP, show_default=False)] = None,
     costs: WithCosts = None,
+    host: WithHost = None,
 ) -> None:
     """Replay traces under variants and compare them.
 
@@ -72,6 +74,8 @@ def replay(
     Example: refault replay demo/traces/linux61-boot-1cpu.rft -v base -v p2 -v p3
 
     Example: refault replay boot.rft -v base -v p3 --costs exit:1800,remote_flush:5000
+
+    Example: refault replay boot.rft -v base -v p3 --host kvm_stat.txt
     """
     for path in traces:
         required(path, Kind.TRACE, Kind.PIPE)
@@ -79,6 +83,9 @@ def replay(
     variants = list({each.digest: each for _, each in labelled}.values())
     if events is not None and (len(traces) > 1 or len(variants) > 1):
         raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
+    if host is not None and len(traces) > 1:
+        raise InvalidParameter("--host has the counters of one guest: give one trace")
+    counted = host_of(host)
     level, weights = replay_audits.asked_level(audit, traces), costs_of(costs)
     accepted = [path for path in traces if not is_refused(path, variants)]
     if not accepted:
@@ -99,6 +106,7 @@ def replay(
     for reason in refusals:  # not amid the bars
         print_error(reason)
     out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
+    comparisons = with_host(comparisons, counted)
     models = _models(accepted, comparisons, weights)
     _show(comparisons, models, as_json=as_json, every_counter=every_counter, out=out)
     is_whole = len(comparisons) == len(traces) and not (refusals and level is not None)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from refault.audits import AuditReport
 from refault.compare.balance import Balance, Scale
+from refault.compare.host import HostCounters
 from refault.compare.judging import Evidence, is_same_to_guest, judge
 from refault.compare.rows import Row, counted, marked, rows_of
 from refault.compare.thresholds import COSTS, Threshold, costs_among
@@ -110,7 +111,8 @@ class Comparison:
     """Two or more runs of one trace. ``columns[0]`` is the base.
 
     ``simulators`` are the digests of the engines that made the results, by the engine's name;
-    ``present`` those a new batch would be run with, where that is known.
+    ``present`` those a new batch would be run with, where that is known. ``host`` is shown beside
+    the columns, and nothing rests on it.
     """
 
     trace: TraceInfo
@@ -121,6 +123,7 @@ class Comparison:
     threshold: Threshold
     scale: Scale = dataclasses.field(default_factory=Scale)
     present: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    host: HostCounters | None = None
 
     @property
     def simulator_digest(self) -> str | None:

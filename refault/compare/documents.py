@@ -56,10 +56,13 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
     the threshold, and ``balance`` of a column which costs moved and what they
     weigh all together, in modelled cycles. Counts are exact integers. Counters
     stand in reading order, the costs first. Where any column was audited,
-    ``audit`` has the failed checks and the reports.
+    ``audit`` has the failed checks and the reports; ``host`` the counters of a
+    real host, where they were given.
     """
-    audit = {"audit": audit_dict(comparison)} if comparison.is_audited else {}
+    more = {"audit": audit_dict(comparison)} if comparison.is_audited else {}
     trace = comparison.trace
+    if comparison.host is not None:
+        more["host"] = comparison.host.to_dict(frozenset(row.name for row in comparison.counters))
     return {
         "version": COMPARISON_VERSION,
         "trace": {
@@ -91,7 +94,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
         ],
         "semantics_note": semantics_note(comparison),
         "notes": notes_of([comparison]),
-    } | audit
+    } | more
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:

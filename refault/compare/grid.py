@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from refault.compare.layout import display_width, left, panels, right, wrap
 
@@ -16,7 +16,8 @@ class Table:
 
     ``head`` is what stands above each column, line by line. With
     ``repeats_first``, column 0 opens every panel, so that each can be read by
-    itself.
+    itself. ``aside`` are the cells of one more column at the right, by label; the
+    last head is its.
     """
 
     def __init__(
@@ -25,7 +26,9 @@ class Table:
         *,
         label_width: int = LABEL_WIDTH,
         repeats_first: bool = True,
+        aside: Mapping[str, str] | None = None,
     ) -> None:
+        self._aside = aside
         self._repeats_first = repeats_first
         self._head = head
         self._label_width = label_width
@@ -33,7 +36,8 @@ class Table:
 
     def add(self, label: str, cells: Sequence[str]) -> None:
         """Add a row: its label, and one cell for each column."""
-        self._rows.append((label, cells))
+        beside = [] if self._aside is None else [self._aside.get(label, "-" if label else "")]
+        self._rows.append((label, [*cells, *beside]))
 
     def add_rule(self) -> None:
         """Add a line across the table after the rows so far."""

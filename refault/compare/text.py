@@ -23,6 +23,7 @@ from refault.compare.answers import answer, steps_text
 from refault.compare.audit_section import audit_text
 from refault.compare.comparison import ComparedColumn, Comparison
 from refault.compare.grid import LABEL_WIDTH, Table
+from refault.compare.host import HEAD, aside_of, host_text
 from refault.compare.overall import Overall
 from refault.compare.rows import Row
 from refault.compare.steps import Step
@@ -261,13 +262,19 @@ def _trace(comparison: Comparison, names: _Names, width: int, *, every_counter: 
             f"{trace.instruction_count} guest instructions",
             width,
         )
-    table = Table([names.marked(column) for column in comparison.columns])
+    heads: list[Sequence[str]] = [names.marked(column) for column in comparison.columns]
+    aside = aside_of(comparison.host)
+    table = Table(heads) if comparison.host is None else Table([*heads, HEAD], aside=aside)
     table.add("verdict", [column.verdict.word for column in comparison.columns])
     if comparison.base.result is not None:
         base = comparison.base
         table.add("guest's outcomes", [outcomes(column, base) for column in comparison.columns])
     add_semantics(table, comparison)
-    shown = [row for row in comparison.counters_as_read if every_counter or not row.is_same]
+    shown = [
+        row
+        for row in comparison.counters_as_read
+        if every_counter or not row.is_same or row.name in aside
+    ]
     costs = [row for row in shown if row.name in comparison.costs]
     for group in (costs, [row for row in shown if row.name not in comparison.costs]):
         if group:
@@ -313,6 +320,7 @@ def _after_table(comparison: Comparison, shown: Sequence[Row], width: int) -> li
         lines += layout.wrap(text, width) if text else []
     if any(row.name in comparison.costs for row in shown):
         lines += layout.wrap(_CYCLES_LEGEND.format(comparison.scale.costs.to_text()), width)
+    lines += host_text(comparison.host, [row.name for row in comparison.counters], width)
     return lines if len(lines) > 1 else []
 
 

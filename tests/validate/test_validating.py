@@ -8,27 +8,12 @@ import pytest
 from refault.catalogue import patch_set_from_text, resolve
 from refault.cli.exits import ExitCode
 from refault.replay.session import Session
-from refault.trace import TraceReader, TraceWriter
 from refault.validate.counting import COUNTS, Curve
 from tests.cli.running import run_here
-from tests.trace.files import WORKLOAD
 from tests.trace.hostlog.making import Maker, guest
 from tests.trace.hostlog.reading import SAMPLES
 
-EVENTS = 40_000
 MARKS = (8443, 16230)
-
-
-@pytest.fixture(scope="module")
-def trace(tmp_path_factory):
-    """The beginning of the workload, with two of its marks."""
-    path = tmp_path_factory.mktemp("validate") / "guest.rft"
-    with TraceReader(WORKLOAD) as reader:
-        (block, *_) = reader.blocks()
-        with TraceWriter(path, reader.header, level=1) as writer:
-            writer.append_block(block.part(0, EVENTS))
-            writer.close()
-    return path
 
 
 @pytest.fixture(scope="module")

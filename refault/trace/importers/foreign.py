@@ -12,6 +12,8 @@ _LOW_HALF_END: Final = 1 << 47
 _HIGH_HALF: Final = 0xFFFF_8000_0000_0000
 
 A_DIFF: Final = "a diff, without the mail it came in"
+COUNTERS: Final = "a list of counters of"
+PERF_DATA: Final = "a perf.data of perf"
 A_TEXT: Final = "a text of an unknown format"
 
 
@@ -49,7 +51,7 @@ def _is_text(first: bytes) -> bool:
 
 # The more certain ones first; the last two take what is left.
 FOREIGN: Final[tuple[tuple[str, Callable[[bytes], bool]], ...]] = (
-    ("a perf.data of perf", _begins(b"PERFILE2", b"2ELIFREP")),
+    (PERF_DATA, _begins(b"PERFILE2", b"2ELIFREP")),
     ("a packet trace of gem5", _begins(b"gem5")),
     ("a memory trace of DynamoRIO (drmemtrace)", _like(rb"\A\x19\0\0\0[\x01-\x20]\0{7}")),
     ("a mapping file of DynamoRIO (v2p.textproto)", _like(rb"^address_mapping_group\b")),
@@ -60,10 +62,10 @@ FOREIGN: Final[tuple[tuple[str, Callable[[bytes], bool]], ...]] = (
     ("a PDF", _begins(b"%PDF-")),
     ("a picture", _begins(b"\x89PNG", b"\xff\xd8\xff", b"GIF8")),
     ("an HTML page", _like(rb"\A\s*(?i:<(?:!doctype html|html)\b)")),
-    ("a list of counters of perf stat", _like(rb"^\s*Performance counter stats for ")),
-    ("a list of counters of kvm_stat", _like(rb"\A\s*Event\s+Total\s+%Total")),
+    (f"{COUNTERS} perf stat", _like(rb"^\s*Performance counter stats for ")),
+    (f"{COUNTERS} kvm_stat", _like(rb"\A\s*Event\s+Total\s+%Total")),
     (
-        "a list of counters of debugfs",
+        f"{COUNTERS} debugfs",
         _like(rb"\A(?:/sys/kernel/debug/kvm/\S+|pf_fixed|exits)[: ]\s*\d+$"),
     ),
     ("a log of valgrind's lackey", _like(rb"^==\d+== Lackey|^(?:I | [SLM]) ? ?[0-9a-f]+,\d+$")),

@@ -25,7 +25,7 @@ import zstandard
 
 from refault.printable import printable
 from refault.trace.format import MAGIC
-from refault.trace.importers.foreign import A_DIFF, A_TEXT, FOREIGN
+from refault.trace.importers.foreign import A_DIFF, A_TEXT, COUNTERS, FOREIGN, PERF_DATA
 from refault.trace.importers.registry import (
     IMPORTERS,
     Importer,
@@ -105,6 +105,10 @@ class Found(NamedTuple):
         if self.importer is not None:
             command = " ".join(filter(None, ("refault import", file, self.importer.options)))
             return f"`{command}` makes a trace of it"
+        if self.detail.startswith(COUNTERS):
+            return "the option --host of refault replay and refault compare shows it beside results"
+        if self.detail == PERF_DATA:
+            return f"its text can be imported: perf script -i {file} > events.txt"
         if self.packing and self.kind is not Kind.FOREIGN:
             tool = {"gzip": "gunzip", "xz": "unxz", "bzip2": "bunzip2", "zstd": "unzstd"}
             return f"decompress it first: {tool[self.packing]} {file}"

@@ -1,0 +1,18 @@
+import pytest
+
+from refault.trace import TraceReader, TraceWriter
+from tests.trace.files import WORKLOAD
+
+EVENTS = 40_000
+
+
+@pytest.fixture(scope="session")
+def trace(tmp_path_factory):
+    """The beginning of the workload, with two of its marks."""
+    path = tmp_path_factory.mktemp("validate") / "guest.rft"
+    with TraceReader(WORKLOAD) as reader:
+        (block, *_) = reader.blocks()
+        with TraceWriter(path, reader.header, level=1) as writer:
+            writer.append_block(block.part(0, EVENTS))
+            writer.close()
+    return path
