@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from refault.compare.costs import CostModel, Costs
     from refault.results import RunResult
 
+_EVENTS_HELP = (
+    "File for the kvmmmu tracepoints of one variant on one trace, as the kernel prints them; - is "
+    "standard output, and .zst at the end compresses."
+)
+
 
 def replay(
     traces: Annotated[list[Path], typer.Argument(help="Trace files (.rft).", show_default=False)],
@@ -50,13 +55,7 @@ def replay(
         bool, typer.Option("--all", help="Also show counters that no variant changes.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
-    events: Annotated[
-        str | None,
-        typer.Option(
-            help="File for the kvmmmu tracepoints of one variant on one trace, as the kernel "
-            "prints them; - is standard output, and .zst at the end compresses."
-        ),
-    ] = None,
+    events: Annotated[str | None, typer.Option(help=_EVENTS_HELP)] = None,
     audit: Annotated[str | None, typer.Option(help=replay_audits.HELP, show_default=False)] = None,
     costs: WithCosts = None,
     host: WithHost = None,
@@ -81,10 +80,7 @@ def replay(
         required(path, Kind.TRACE, Kind.PIPE)
     labelled = labelled_variants(variant, page_limit=page_limit, bypass=bypass)
     variants = list({each.digest: each for _, each in labelled}.values())
-    if events is not None and (len(traces) > 1 or len(variants) > 1):
-        raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
-    if host is not None and len(traces) > 1:
-        raise InvalidParameter("--host has the counters of one guest: give one trace")
+    _refuse_many(len(traces), len(variants), events, host)
     counted = host_of(host)
     level, weights = replay_audits.asked_level(audit, traces), costs_of(costs)
     accepted = [path for path in traces if not is_refused(path, variants)]
@@ -111,6 +107,16 @@ def replay(
     _show(comparisons, models, as_json=as_json, every_counter=every_counter, out=out)
     is_whole = len(comparisons) == len(traces) and not (refusals and level is not None)
     raise typer.Exit(_code_of(comparisons, is_whole=is_whole))
+
+
+def _refuse_many(
+    trace_count: int, variant_count: int, events: str | None, host: Path | None
+) -> None:
+    """Refuse more than one run where a file can only be of one."""
+    if events is not None and (trace_count > 1 or variant_count > 1):
+        raise InvalidParameter("--events is the log of one run: give one trace and one --variant")
+    if host is not None and trace_count > 1:
+        raise InvalidParameter("--host has the counters of one guest: give one trace")
 
 
 def _code_of(comparisons: list[Comparison], *, is_whole: bool) -> ExitCode:
