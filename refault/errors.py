@@ -11,6 +11,7 @@
     │   └── TraceTooLarge          a declared size is over its bound
     ├── ImportFailed               a foreign file cannot become a trace
     ├── CaptureError               a guest cannot be captured
+    ├── SynthFailed                a synthetic guest cannot do what its recipe says
     ├── CatalogueError
     │   ├── UnknownPatch
     │   ├── UnknownBase
@@ -91,6 +92,10 @@ class ImportFailed(RefaultError):
 
 class CaptureError(RefaultError):
     """A guest cannot be captured: something is missing, or the guest did not do its part."""
+
+
+class SynthFailed(RefaultError):
+    """A synthetic guest cannot do what its recipe, or an address stream, asks for."""
 
 
 class CatalogueError(RefaultError):

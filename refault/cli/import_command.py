@@ -10,7 +10,7 @@ import typer
 
 from refault.cli.progress import transfer_bars
 from refault.cli.terminal import print_json
-from refault.cli.trace_files import STANDARD_INPUT, importer_of, on_disk
+from refault.cli.trace_files import STANDARD_INPUT, convert, importer_of, on_disk
 from refault.errors import ImportFailed
 from refault.printable import first_unprintable, printable
 from refault.trace import SUFFIX, TraceSummary
@@ -28,9 +28,10 @@ def import_trace(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            help="ptt captures and operation vectors, plain or compressed by zstd, gzip, xz or "
-            "bzip2; of a folder all that can be imported; - is standard input. Their content says "
-            "what they are.",
+            help="ptt captures, operation vectors, host logs of KVM's tracepoints, and address "
+            "streams (drmemtrace of DynamoRIO, lackey of valgrind, ChampSim), plain or compressed "
+            "by zstd, gzip, xz or bzip2; of a folder all that can be imported; - is standard "
+            "input. Their content says what they are.",
             show_default=False,
         ),
     ],
@@ -39,7 +40,8 @@ def import_trace(
     ram_mib: Annotated[
         int | None,
         typer.Option(
-            help="Memory of the captured guest in MiB, which a ptt file lacks.",
+            help="Memory of the guest in MiB: of the captured one, which a ptt file lacks; of the "
+            "synthetic one that runs an address stream (default 1024).",
             min=1,
             max=RAM_MIB_MAX,
         ),
@@ -48,9 +50,14 @@ def import_trace(
     level: Annotated[int, typer.Option(help="zstd level.", min=1, max=22)] = 19,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
-    """Convert captures and operation vectors to traces, without loss.
+    """Convert captures and operation vectors to traces, without loss, and address streams.
+
+    An address stream has no page tables, so a synthetic guest runs it: real addresses, synthetic
+    tables. What is lost stands in the header of the trace.
 
     Example: refault import linux61-boot-1cpu.ptt.zst --ram-mib 256 --out traces
+
+    Example: refault import lackey.log drmemtrace.app.trace.zip
     """
     if name and (len(sources) > 1 or Path(name).name != name):
         raise ImportFailed("--name is for one trace and has no slash; import others separately")
@@ -76,7 +83,7 @@ def import_trace(
             with on_disk(source) as path:
                 bars.update(task, total=path.stat().st_size if path.is_file() else None)
                 said = dataclasses.replace(wanted, name=target.stem, progress=advance)
-                summary = importer_of(path, said).convert(path, target, said)
+                summary = convert(importer_of(path, said), path, target, said)
             summaries.append({"source": str(source), "trace": str(target), **_told(summary)})
             if not as_json:
                 bars.say(

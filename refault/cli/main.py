@@ -31,6 +31,7 @@ from refault.cli.report_command import app as report
 from refault.cli.repro_command import repro
 from refault.cli.shrink_command import shrink
 from refault.cli.submit_command import submit
+from refault.cli.synth_command import synth
 from refault.cli.team_command import members, tokens
 from refault.cli.terminal import OutputLost, clean_output, print_error
 from refault.cli.traces_command import traces
@@ -60,6 +61,7 @@ app.command("capture")(capture)
 app.command("import")(import_trace)
 app.command("verify")(verify)
 app.command("validate")(validate)
+app.command("synth")(synth)
 app.command("golden")(golden)
 app.command("push")(push)
 app.add_typer(traces, name="traces")

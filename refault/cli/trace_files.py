@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from refault.cli.terminal import print_error
 from refault.errors import ImportFailed, ReplayRefused, TraceError
-from refault.trace import SUFFIX
+from refault.trace import SUFFIX, TraceSummary
 from refault.trace.importers import hostevents
 from refault.trace.importers.ptt import trace_name
 from refault.trace.importers.recognition import Kind, look
@@ -44,6 +44,20 @@ def importer_of(source: Path, wanted: Wanted) -> Importer:
     return found.importer
 
 
+def convert(importer: Importer, source: Path, target: Path, wanted: Wanted) -> TraceSummary:
+    """Make a trace of the source; a synthetic guest runs an address stream.
+
+    Raises:
+        ImportFailed: the source is damaged.
+        TraceError: the trace cannot be written.
+    """
+    if importer.references is None:
+        return importer.convert(source, target, wanted)
+    from refault.synth import streams
+
+    return streams.convert(importer, source, target, wanted)
+
+
 @contextmanager
 def as_trace(source: Path) -> Iterator[Path]:
     """The source as a trace: itself, or what `refault import` makes of it, for as long as needed.
@@ -59,7 +73,7 @@ def as_trace(source: Path) -> Iterator[Path]:
     importer = importer_of(source, wanted)
     with tempfile.TemporaryDirectory(prefix="refault-") as folder:
         target = Path(folder) / f"{wanted.name}{SUFFIX}"
-        importer.convert(source, target, wanted)
+        convert(importer, source, target, wanted)
         refuse_fault_only(target, source)
         yield target
 

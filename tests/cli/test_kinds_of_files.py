@@ -19,6 +19,7 @@ from tests.builders import make_result
 from tests.cli.running import command, environment, run_here
 from tests.cli.test_import_command import capture
 from tests.fixtures.api import trace_bytes
+from tests.synth import made_streams
 
 VECTOR = b'["vm",1,0]\n["mem",0,0,64]\n'
 MAIL = b"From: A <a@example.org>\nSubject: [PATCH] x\n\nnothing\n"
@@ -33,10 +34,6 @@ PACKERS = {
 FOREIGN = {
     "perf.data": (b"PERFILE2" + bytes(96), "a perf.data of perf"),
     "gem5": (b"gem5\x21\n", "a packet trace of gem5"),
-    "dr": (b"\x19\0\0\0\x07" + bytes(7), "a memory trace of DynamoRIO (drmemtrace)"),
-    "champsim": (CHAMPSIM, "a trace of ChampSim"),
-    "lackey": (b"==7== Lackey, an example Valgrind tool\n", "a log of valgrind's lackey"),
-    "cachelab": (b"I  0401b770,1\n S 1fff000760,8\n", "a log of valgrind's lackey"),
     "pin": (b"0x7f12a0001093: W 0x7ffe3c2f1e48\n", "a log of Pin's pinatrace"),
     "execlog": (b'0, 0xff, 0x48c7c0, "mov rax, 0"\n', "a log of QEMU's execlog"),
     "kvm_stat": (b"Event  Total %Total CurAvg/s\n", "a list of counters of kvm_stat"),
@@ -64,6 +61,10 @@ def files(tmp_path_factory):
         "mail.rft": MAIL,
         "events.pdf": EVENTS,
         "script.mbox": PERF,
+        "dr": made_streams.drmemtrace(*made_streams.many_references(9)),
+        "champsim": CHAMPSIM,
+        "lackey": made_streams.LACKEY.encode(),
+        "cachelab": b"I  0401b770,1\n S 1fff000760,8\n",
         "result": json.dumps(make_result().to_dict()).encode(),
         "empty.rft": b"",
         "damaged.rft": trace_bytes().replace(b"\r\n", b"\n"),

@@ -15,7 +15,15 @@ from typing import BinaryIO, Final
 from refault.errors import ImportFailed
 from refault.trace.contents import TraceSummary
 from refault.trace.hostlog import opening
-from refault.trace.importers import hostevents, ptt, vectors
+from refault.trace.importers import (
+    champsim,
+    drmemtrace,
+    hostevents,
+    lackey,
+    ptt,
+    streams,
+    vectors,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,7 +41,9 @@ class Importer:
     """One foreign format. ``options`` are those that a file of it needs, as typed.
 
     ``origin`` is what the header of the trace says of it, and ``takes_folder`` whether a folder as
-    a whole is of this format; None where the format is one file.
+    a whole is of this format; None where the format is one file. An address stream has
+    ``references`` in place of ``convert``: a synthetic guest makes the trace
+    (:mod:`refault.synth.streams`, which this package does not know).
     """
 
     name: str
@@ -44,6 +54,7 @@ class Importer:
     options: str = ""
     origin: str = ""
     takes_folder: Callable[[Path], bool] | None = None
+    references: streams.OpenStream | None = None
 
     def refuses(self, wanted: Wanted) -> str:
         """Why a file cannot be converted with these options, or an empty string."""
@@ -105,9 +116,37 @@ HOST_LOG: Final = Importer(
     loses=hostevents.LOSES,
     origin=hostevents.ORIGIN,
 )
+DRMEMTRACE: Final = Importer(
+    name="drmemtrace",
+    title="a memory trace of DynamoRIO (drmemtrace)",
+    recognises=drmemtrace.recognises,
+    convert=streams.needs_a_guest,
+    loses="; ".join(streams.LOSES),
+    origin=streams.ORIGIN,
+    takes_folder=drmemtrace.is_folder_of,
+    references=drmemtrace.open_trace,
+)
+LACKEY: Final = Importer(
+    name="lackey",
+    title="a log of valgrind's lackey",
+    recognises=lackey.recognises,
+    convert=streams.needs_a_guest,
+    loses="; ".join(streams.LOSES),
+    origin=streams.ORIGIN,
+    references=lackey.open_log,
+)
+CHAMPSIM: Final = Importer(
+    name="champsim",
+    title="a trace of ChampSim",
+    recognises=champsim.recognises,
+    convert=streams.needs_a_guest,
+    loses="; ".join(streams.LOSES),
+    origin=streams.ORIGIN,
+    references=champsim.open_trace,
+)
 
-#: In the order in which they are tried.
-IMPORTERS: Final = (PTT, VECTOR, HOST_LOG)
+#: In the order in which they are tried: what has no magic comes last.
+IMPORTERS: Final = (PTT, VECTOR, HOST_LOG, DRMEMTRACE, LACKEY, CHAMPSIM)
 
 
 def importer_of(first: bytes) -> Importer | None:
