@@ -7,13 +7,14 @@ import uuid
 from collections.abc import Collection
 from typing import Any
 
+import msgpack
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from db import leased
 from db.leased import DONE, FAILED, RowFence
-from db.models import Document, Project, Question
+from db.models import Document, Project, Question, Trace
 from db.repositories import documents
 from db.shards.messages import Message, QuestionMessage
 from refault.documents import DocumentKey
@@ -94,8 +95,24 @@ def finish(
     row.state, row.lease_until, row.error = DONE, None, None
     row.units_done = row.units_total
     row.finished_at = sa.func.clock_timestamp()
+    if row.kind == "verification":
+        _tell_trace(session, row)
     session.flush()
     return True
+
+
+def _tell_trace(session: Session, row: Question) -> None:
+    """What a verification came to stands on its trace, for lists and comparisons."""
+    body = documents.body_of(session, row.document_digest)
+    if body is None:
+        return
+    told = msgpack.unpackb(body)["answer"]
+    shown = {name: told[name] for name in ("is_good", "complaint", "share", "asked", "agreed")}
+    session.execute(
+        sa.update(Trace)
+        .where(Trace.id == row.trace_id)
+        .values(statistics=Trace.statistics.concat({"verification": shown}))
+    )
 
 
 def _follow(session: Session, row: Question, digest: str) -> None:

@@ -1,4 +1,4 @@
-"""What can be asked of a trace and a variant, or two, beyond the result: plain data, with a key.
+"""What can be asked of a trace, alone or under a variant or two: plain data, with a key.
 
 ::
 
@@ -8,11 +8,13 @@
     audit        which invariants broke                   Level         refault.engines.audit
     divergence   where two variants differ first          Between       refault.diverge
     inspection   the MMU at one operation, and its past   Where         refault.inspect
+    verification whether the trace itself is true         Itself        refault.verify
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
@@ -139,6 +141,21 @@ class Where:
         return ",".join(sorted(told)).replace(" ", "-") or "end"
 
 
+#: Of a verification: raised when the same trace may be told something else.
+VERIFIER_VERSION = 1
+_NO_VARIANT = "0" * 64
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Itself:
+    """The trace is asked about itself: no variant, and nothing to choose."""
+
+    @property
+    def word(self) -> str:
+        """It in one word, as in the key of its document."""
+        return "witnesses"
+
+
 class Column(NamedTuple):
     """One variant, and the engine's version that runs it."""
 
@@ -146,11 +163,12 @@ class Column(NamedTuple):
     simulator_digest: str
 
 
-Options = Level | Between | Where
+Options = Level | Between | Where | Itself
 _KINDS: dict[str, tuple[type[Any], int]] = {
     "audit": (Level, 1),
     "divergence": (Between, 2),
     "inspection": (Where, 1),
+    "verification": (Itself, 0),
 }
 
 
@@ -162,7 +180,7 @@ class Question:
 
     @property
     def kind(self) -> str:
-        """``audit``, ``divergence`` or ``inspection``."""
+        """``audit``, ``divergence``, ``inspection`` or ``verification``."""
         return next(name for name, (kind, _) in _KINDS.items() if isinstance(self.options, kind))
 
     @property
@@ -180,6 +198,9 @@ class Question:
             raise InvalidParameter(
                 f"{self.kind}: expected {self.variant_count} variants, got {len(columns)}"
             )
+        if not columns:
+            verifier = hashlib.sha256(f"verifier {VERIFIER_VERSION}\n".encode()).hexdigest()
+            columns = [Column(_NO_VARIANT, verifier)]
         first, *others = columns
         more = (f"{other.variant_digest}-{other.simulator_digest}" for other in others)
         level = "-".join((self.options.word, *more))
@@ -197,6 +218,8 @@ class Question:
             return {"level": options.name} | (drawn if options.name == "sampled" else {})
         if isinstance(options, Between):
             return {"on": options.on, "next": options.wants_next}
+        if isinstance(options, Itself):
+            return {}
         given = {
             name: value for name, value in dataclasses.asdict(options).items() if value is not None
         }

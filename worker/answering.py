@@ -22,7 +22,9 @@ from refault.engines.audit import auditing
 from refault.errors import ReplayCancelled
 from refault.inspect import text as inspection_text
 from refault.inspect.inspecting import look, timeline_of
-from refault.questions import Between, Column, Question, Where
+from refault.questions import Between, Column, Itself, Question, Where
+from refault.verify import verify
+from refault.verify.text import report_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +76,8 @@ def answer(asked: Asked) -> bytes:
         told, text = _audit(asked, options)
     elif isinstance(options, Between):
         told, text = _divergence(asked, options)
+    elif isinstance(options, Itself):
+        told, text = _verification(asked)
     else:
         told, text = _inspection(asked, options)
     packed: bytes = msgpack.packb({"answer": told, "text": text})
@@ -111,6 +115,18 @@ def _divergence(asked: Asked, between: Between) -> tuple[dict[str, Any], str]:
     command += ["--next"] * between.wants_next
     told = divergence_text.Told(asked.trace_digest[:12], (labels[0], labels[1]), command)
     return plain(report), divergence_text.report_text(report, told)
+
+
+def _verification(asked: Asked) -> tuple[dict[str, Any], str]:
+    found = verify(
+        asked.trace,
+        progress=asked.progress,
+        is_cancelled=asked.is_cancelled,
+        memory_bytes=asked.memory_bytes,
+    )
+    command = f"$ refault verify {asked.file_name}"
+    lines = report_lines(found, title=asked.trace_digest[:12])
+    return found.to_dict(), "\n".join([*lines, "", command, ""])
 
 
 def _inspection(asked: Asked, where: Where) -> tuple[dict[str, Any], str]:

@@ -25,7 +25,7 @@ from db.models.base import (
 from db.models.projects import Made, Owned
 from db.models.traces import Trace
 
-QUESTION_KINDS = ("audit", "divergence", "inspection")
+QUESTION_KINDS = ("audit", "divergence", "inspection", "verification")
 QUESTION_STATES = ("queued", "running", "done", "failed")
 
 
@@ -67,7 +67,7 @@ class Document(Base):
 
 
 class Question(Owned, Made, Leased, Base):
-    """What a project asks of one trace under one variant or two; a worker writes the document.
+    """What a project asks of one trace, under no, one or two variants; a worker answers.
 
     ``done``: the document of ``document_digest`` is there. ``failed``: ``error`` says why it
     cannot be answered, or that no attempt got through.

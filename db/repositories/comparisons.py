@@ -14,6 +14,7 @@ from db.models import BatchTrace, Result, Run, Trace
 from db.repositories.pagination import among
 from refault.errors import InvalidRequest
 from refault.facts import Facts, facts_of
+from refault.limits import limits_of
 from refault.results import RunResult
 
 _BODIES_AT_ONCE = 200
@@ -28,6 +29,7 @@ class TraceName(NamedTuple):
     id: uuid.UUID
     digest: str
     name: str
+    limits: tuple[str, ...] = ()
 
 
 class Cell(NamedTuple):
@@ -58,12 +60,27 @@ FullCells = dict[uuid.UUID, dict[str, FullCell]]
 def traces_of(session: Session, batch_id: uuid.UUID) -> Sequence[TraceName]:
     """The batch's traces, in its order."""
     query = (
-        sa.select(Trace.id, Trace.digest, Trace.name)
+        sa.select(
+            Trace.id,
+            Trace.digest,
+            Trace.name,
+            Trace.header["origin"].astext.label("origin"),
+            Trace.header["losses"].label("losses"),
+            Trace.statistics["verification"]["complaint"].astext.label("complaint"),
+        )
         .join(BatchTrace, BatchTrace.trace_id == Trace.id)
         .where(BatchTrace.batch_id == batch_id)
         .order_by(BatchTrace.position)
     )
-    return [TraceName(row.id, row.digest, row.name) for row in session.execute(query)]
+    return [
+        TraceName(
+            row.id,
+            row.digest,
+            row.name,
+            limits_of(row.origin or "", row.losses or (), row.complaint or ""),
+        )
+        for row in session.execute(query)
+    ]
 
 
 def page_of(

@@ -19,8 +19,9 @@ from db.scope import maker_of, project_of
 from refault import catalogue, questions
 from refault.errors import NotFound
 
-OPEN_MAX = {"audit": 10_000, "divergence": 1_000, "inspection": 1_000}
-"""Questions of a project that may wait or be answered at one time, by kind: batches ask audits."""
+OPEN_MAX = {"audit": 10_000, "divergence": 1_000, "inspection": 1_000, "verification": 10_000}
+"""Questions of a project that may wait or be answered at one time, by kind: batches ask audits, and
+uploads verifications."""
 
 _OPEN = ("queued", "running")
 
@@ -166,10 +167,15 @@ def list_page(
     after: uuid.UUID | None,
     limit: int,
 ) -> Page[Question]:
-    """The project's questions, newest first."""
+    """The project's questions, newest first.
+
+    Verifications, one for each upload, are listed only where their kind or a trace is asked for.
+    """
     query = sa.select(Question)
     if kind is not None:
         query = query.where(Question.kind == kind)
+    elif trace is None:
+        query = query.where(Question.kind != "verification")
     if trace is not None:
         query = query.where(Question.trace_id == trace.id)
     return newest_first(session, query, Question.id, after=after, limit=limit)

@@ -20,7 +20,7 @@ from refault.cli.host_option import WithHost, host_of, with_host
 from refault.cli.progress import Bars, progress_bars
 from refault.cli.tables import text_width
 from refault.cli.terminal import print_error, print_json
-from refault.cli.trace_files import is_refused, naming
+from refault.cli.trace_files import is_refused, limits_told, naming
 from refault.cli.variants import VARIANT_HELP, labelled_variants
 from refault.documents import event_log_key
 from refault.errors import InvalidParameter, ReplayRefused, TraceTruncated
@@ -253,4 +253,9 @@ def _compared(
         )
         for label, variant in labelled
     ]
-    return compare(columns, trace_name=path.name, scale=Scale(weights or Costs()))
+    return compare(
+        columns,
+        trace_name=path.name,
+        trace_limits=limits_told(path),
+        scale=Scale(weights or Costs()),
+    )

@@ -142,6 +142,17 @@ def is_refused(path: Path, variants: Sequence[Variant]) -> bool:
     return False
 
 
+def limits_told(path: Path) -> tuple[str, ...]:
+    """What the numbers of a trace cannot say; nothing of what comes out of a pipe."""
+    from refault.limits import limits_of
+    from refault.trace import TraceReader
+
+    if not path.is_file():
+        return ()
+    with naming(path), TraceReader(path, allow_truncated=True) as trace:
+        return limits_of(trace.header.origin, trace.header.losses)
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Name the file in the error about a trace that cannot be replayed."""

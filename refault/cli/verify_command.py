@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refault.cli import tables
 from refault.cli.exits import ExitCode
 from refault.cli.files import required
 from refault.cli.progress import Bars, progress_bars
@@ -72,27 +71,6 @@ def _verified(path: Path, bars: Bars) -> Verification:
 
 
 def _show(path: Path, each: Verification) -> None:
-    title = f"{path.name}: {each.event_count} events"
-    print(f"{title}\n{'-' * len(title)}")
-    if each.is_truncated:
-        print("The file is truncated: verified up to its last whole block.")
-    tables.show(
-        ("witness", "asked", "agree", "share"),
-        [
-            (of.name, of.asked, of.agreed, f"{of.agreed / of.asked:.4%}" if of.asked else "-")
-            for of in each.witnesses
-        ],
-        right="asked agree share",
-    )
-    for count, what in (
-        (each.without_witness, "accesses without a witness"),
-        (each.unjudged, "page faults that tables alone do not explain (SMAP, keys, reserved bits)"),
-        (each.stores_outside, f"of {each.stores} stores to pages that the trace does not hold"),
-    ):
-        if count:
-            print(f"{count} {what}")
-    for line in each.first:
-        print(f"  {line.to_line()}")
-    if each.agreed + len(each.first) < each.asked:
-        print(f"  and {each.asked - each.agreed - len(each.first)} more")
-    print(f"not good: {each.complaint}\n" if each.complaint else "good\n")
+    from refault.verify.text import report_lines
+
+    print("\n".join([*report_lines(each, title=path.name), ""]))

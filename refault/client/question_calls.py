@@ -19,9 +19,12 @@ FIRST_PAUSE_S = 0.1
 
 
 def ask(question: Question, trace: str, *variants: str) -> Call[QuestionDocument]:
-    """A question of a trace under these variants."""
+    """A question of a trace under these variants; a verification has none."""
     body: dict[str, Any] = {"kind": question.kind, "trace": trace, **question.to_request()}
-    body |= {"variant": variants[0]} if len(variants) == 1 else {"variants": list(variants)}
+    if len(variants) == 1:
+        body["variant"] = variants[0]
+    elif variants:
+        body["variants"] = list(variants)
     return calls.ask("POST", ("questions",), body=body, shape=QuestionDocument)
 
 

@@ -96,7 +96,10 @@ class ComparedColumn:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TraceInfo:
-    """The trace of a comparison; counts are None until a run has told them."""
+    """The trace of a comparison; counts are None until a run has told them.
+
+    ``limits`` are sentences of what its numbers cannot say (:mod:`refault.limits`).
+    """
 
     name: str
     digest: str | None
@@ -104,6 +107,7 @@ class TraceInfo:
     operation_count: int | None
     instruction_count: int | None
     is_truncated: bool
+    limits: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -185,6 +189,7 @@ def compare(
     base: int = 0,
     trace_name: str = "",
     trace_digest: str | None = None,
+    trace_limits: Sequence[str] = (),
     threshold: Threshold | None = None,
     scale: Scale | None = None,
     present: Mapping[str, str] | None = None,
@@ -224,16 +229,8 @@ def compare(
     compared = _judged(groups, limits, scale or Scale())
     is_as_far = _comparable(compared)
     counters = rows_of(counted(results), _numbers(compared, _all_counts), is_as_far)
-    first = results[0] if results else None
     return Comparison(
-        trace=TraceInfo(
-            name=trace_name or (_short(digest) if digest else "trace"),
-            digest=digest,
-            event_count=first.event_count if first else None,
-            operation_count=max((result.operation_count for result in results), default=None),
-            instruction_count=first.instruction_count if first else None,
-            is_truncated=any(result.truncated for result in results),
-        ),
+        trace=_trace_info(trace_name, digest, results, trace_limits),
         simulators={name: found for name, found in simulators.items() if found},
         columns=compared,
         semantics=rows_of(
@@ -248,6 +245,21 @@ def compare(
         threshold=limits,
         scale=scale or Scale(),
         present=present or {},
+    )
+
+
+def _trace_info(
+    name: str, digest: str | None, results: Sequence[RunResult], limits: Sequence[str]
+) -> TraceInfo:
+    first = results[0] if results else None
+    return TraceInfo(
+        name=name or (_short(digest) if digest else "trace"),
+        digest=digest,
+        event_count=first.event_count if first else None,
+        operation_count=max((result.operation_count for result in results), default=None),
+        instruction_count=first.instruction_count if first else None,
+        is_truncated=any(result.truncated for result in results),
+        limits=tuple(limits),
     )
 
 

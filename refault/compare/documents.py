@@ -72,6 +72,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
             "operation_count": trace.operation_count,
             "instruction_count": trace.instruction_count,
             "is_truncated": trace.is_truncated,
+            "limits": list(trace.limits),
         },
         "simulator_digest": comparison.simulator_digest,
         "simulators": dict(comparison.simulators),

@@ -101,10 +101,11 @@ def costs_summary(comparisons: Sequence[Comparison]) -> list[str]:
 def notes_of(comparisons: Sequence[Comparison]) -> list[str]:
     """The caveats of the numbers.
 
-    An older simulator, truncated traces, events left out.
+    An older simulator, what a trace does not hold, truncated ones, events left out.
     """
     notes = list(dict.fromkeys(_stale_note(c) for c in comparisons if c.is_stale))
     for comparison in comparisons:
+        notes += [f"{comparison.trace.name}: {limit}." for limit in comparison.trace.limits]
         if comparison.trace.is_truncated:
             notes.append(
                 f"{comparison.trace.name} is truncated: replayed up to its last whole block."

@@ -113,6 +113,11 @@ class _HostModule(Protocol):
 
 def _what_no_engine_can(header: TraceHeader, variant: Variant) -> str:
     del variant
+    if header.origin == "host-events":
+        return (
+            "made of a host's log, it holds faults only, without the guest's page tables; "
+            "`refault validate` sets a replay of a captured trace beside that log"
+        )
     return cannot_lower(header)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
@@ -13,6 +11,7 @@ import numpy as np
 
 from refault.documents import Packed
 from refault.errors import ReplayCancelled, ReplayRefused, ResultError
+from refault.questions import VERIFIER_VERSION
 from refault.replay.budget import Budget, machine_bytes
 from refault.replay.compile.jit import INTERPRETED
 from refault.replay.lowering import known_memory as known
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 #: The share of witnesses that must agree before a trace is called good.
 BAR: Final = 0.9999
-#: Raised when the same trace may be told something else.
-VERIFIER_VERSION: Final = 1
 #: Of a capture's own counts (``recorded``): values of stores that were not those in memory.
 UNEXPLAINED: Final = "unexplained_stores"
 
@@ -145,6 +142,8 @@ class Verification(Packed):
             "is_good": self.is_good,
             "complaint": self.complaint,
             "share": self.share,
+            "asked": self.asked,
+            "agreed": self.agreed,
             "witnesses": {
                 each.name: {"asked": each.asked, "agreed": each.agreed} for each in self.witnesses
             },
@@ -232,12 +231,6 @@ def contradicted(header: TraceHeader, block: Block) -> list[int]:
     checker = _Checker(header, Budget())
     checker.take(block)
     return checker.first_events()
-
-
-@functools.cache
-def verifier_digest() -> str:
-    """What names the verifier beside a trace: its version, as sha256 in hex."""
-    return hashlib.sha256(f"verifier {VERIFIER_VERSION}\n".encode()).hexdigest()
 
 
 def _words(count: int) -> Any:

@@ -11,14 +11,14 @@ from refault.audits import Level
 from refault.client.question_calls import OPEN_STATES
 from refault.client.question_documents import QuestionDocument
 from refault.errors import InvalidParameter
-from refault.questions import OUTCOME, Between, Question, Where
+from refault.questions import OUTCOME, Between, Itself, Question, Where
 from services.dashboard.answers import answer_of
 from services.dashboard.doors import fields_of, onwards
 from services.dashboard.pages import ROWS, Pages
 from services.dashboard.verdicts import state_sign
 
 _SCOPE = "submit"
-KINDS = ("inspection", "divergence", "audit")
+KINDS = ("inspection", "divergence", "audit", "verification")
 #: Fields of the form that are numbers, and those among them that may be hexadecimal.
 _NUMBERS = ("operation", "gva", "gfn", "page", "vcpu")
 _TEXTS = ("until",)
@@ -66,8 +66,7 @@ class QuestionPages:
                 question = question_of(asked)
             except InvalidParameter as error:
                 raise HTTPException(422, str(error)) from error
-            variants = [asked["variant"]]
-            variants += [asked["second"]] * (question.variant_count - 1)
+            variants = [asked["variant"], asked["second"]][: question.variant_count]
             found = await client.ask(question, asked["trace"], *variants)
         return onwards(f"/questions/{found['id']}")
 
@@ -96,6 +95,8 @@ def question_of(asked: Mapping[str, str]) -> Question:
         return Question(Level(asked["level"] or "flush"))
     if kind == "divergence":
         return Question(Between(asked["on"] or OUTCOME))
+    if kind == "verification":
+        return Question(Itself())
     given: dict[str, Any] = {name: _number(name, asked[name]) for name in _NUMBERS}
     return Question(Where(until=asked["until"] or None, **given))
 
@@ -135,7 +136,8 @@ def _row(question: QuestionDocument) -> dict[str, Any]:
         "kind": question["kind"],
         "trace": question["trace"],
         "variants": [variant["text"] for variant in question["variants"]],
-        "options": ", ".join(f"{name} {value}" for name, value in options.items()) or "the end",
+        "options": ", ".join(f"{name} {value}" for name, value in options.items())
+        or ("every witness" if question["kind"] == "verification" else "the end"),
         "state": question["state"],
         "is_open": question["state"] in OPEN_STATES,
         "sign": sign,

@@ -1,6 +1,6 @@
 """The page of a trace: its make-up, what it cannot tell, its batches; edited and deleted."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -8,7 +8,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from refault.client import TraceDocument
+from refault.client.question_calls import OPEN_STATES
+from refault.client.question_documents import QuestionDocument
 from refault.errors import Refused
+from refault.limits import limits_of
 from services.dashboard.doors import fields_of, lists_of, onwards
 from services.dashboard.pages import Pages
 from services.dashboard.rows import batch_row, guest, rows_of
@@ -82,6 +85,7 @@ class TracePages:
             me = await client.get_me()
             trace = await client.get_trace(request.path_params["trace"])
             batches = await client.list_batches(limit=BATCHES_SHOWN, trace=trace["digest"])
+            asked = await client.list_questions(kind="verification", trace=trace["digest"], limit=1)
         usual = {
             "name": trace["name"],
             "tags": " ".join(trace["tags"]),
@@ -93,6 +97,7 @@ class TracePages:
             may_edit=bool(me["form_key"]) and "upload" in me["scopes"],
             may_submit=bool(me["form_key"]) and "submit" in me["scopes"],
             trace=_page(trace),
+            verification=_verification(trace, asked["items"]),
             batches=rows_of(batches, batch_row),
             uploaded=request.query_params.get("uploaded", ""),
             complaint=complaint,
@@ -112,6 +117,8 @@ def _page(trace: TraceDocument) -> dict[str, Any]:
             ("Time unit", header.get("time_unit")),
             *_named({k: v for k, v in capture.items() if k not in {"keeps", "loses"}}, "Capture"),
             *_named(trace["guest"], "Guest"),
+            *_named(header.get("provenance") or {}, "From"),
+            *_named(header.get("extra") or {}, "Also"),
         )
         if value not in {None, ""}
     ]
@@ -170,10 +177,28 @@ def _limits(
         yield "Kept", str(capture["keeps"])
     if capture.get("loses"):
         yield "Lost", str(capture["loses"])
+    for limit in limits_of(header.get("origin") or "", header.get("losses") or ()):
+        yield "Limit", limit
     if trace["truncated"]:
         yield "Cut off", "The file ended early; what is here ends with its last whole block."
     for note in header.get("notes") or ():
         yield "Note", str(note)
+
+
+def _verification(
+    trace: TraceDocument, questions: Sequence[QuestionDocument]
+) -> dict[str, Any] | None:
+    """What the witnesses say, or how far the question is; None where there is nothing to ask."""
+    told = trace["statistics"].get("verification")
+    asked = questions[0] if questions else None
+    if trace["content"] != "capture" and asked is None:
+        return None
+    return {
+        "told": told,
+        "percent": f"{told['share']:.4%}" if told and told["share"] is not None else "",
+        "question": asked,
+        "is_open": asked is not None and asked["state"] in OPEN_STATES,
+    }
 
 
 def _marks(trace: TraceDocument, header: Mapping[str, Any]) -> list[dict[str, Any]]:

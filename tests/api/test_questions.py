@@ -11,14 +11,18 @@ from refault.audits import Level
 from refault.client import AsyncClient
 from refault.errors import Refused
 from refault.questions import Between, Column, Question, Where
+from refault.trace import TraceHeader
 from tests.api.test_resumable import service
 from tests.builders import digest_of, make_report
-from tests.fixtures.api import SIMULATOR, in_process
+from tests.fixtures.api import SERIES, SIMULATOR, in_process
+from tests.replay.test_lowering import of_pae
+from tests.trace.files import trace_bytes
 
 pytestmark = pytest.mark.anyio
 
 QUESTIONS = "/api/v1/questions"
 AUDIT = {"kind": "audit", "variant": "p3"}
+VERIFIED = {"is_good": True, "complaint": "", "share": 1.0, "asked": 4, "agreed": 4}
 ANSWER = {"answer": make_report().to_dict(), "text": "no check failed\n"}
 
 
@@ -61,6 +65,45 @@ async def test_a_question_is_asked_once_and_answered(http, rows, trace):
     listed = (await http.get(QUESTIONS, params={"kind": "audit", "trace": trace})).json()
     assert [(each["id"], "answer" in each) for each in listed["items"]] == [(made["id"], False)]
     assert (await http.get(QUESTIONS, params={"kind": "divergence"})).json()["items"] == []
+
+
+async def test_a_capture_is_asked_about_itself_when_it_arrives(http, rows):
+    """Listed only where asked for; operations have nothing to verify."""
+    octets = {"content-type": "application/octet-stream"}
+    stored = await http.post("/api/v1/traces", content=of_pae().trace().read(), headers=octets)
+    digest = stored.json()["digest"]
+    vector = trace_bytes([(32, 0, 0, 0, 0, 1, 0)], TraceHeader("operations", "v", "long", 1))
+    assert (await http.post("/api/v1/traces", content=vector, headers=octets)).status_code == 201
+
+    [asked] = (await http.get(QUESTIONS, params={"kind": "verification"})).json()["items"]
+    assert (asked["trace"]["digest"], asked["state"]) == (digest, "queued")
+    assert (asked["variants"], asked["options"]) == ([], {})
+    assert (await http.get(QUESTIONS)).json()["items"] == []
+    trace = f"/api/v1/traces/{digest}"
+    assert (await http.get(trace)).json()["statistics"]["verification"] is None
+
+    told = VERIFIED | {"share": 0.5, "agreed": 2, "is_good": False, "complaint": "50 % agree"}
+    answer(rows, {"answer": told, "text": "not good\n"})
+    found = (await http.get(trace)).json()["statistics"]["verification"]
+    assert found == {name: told[name] for name in found}
+    again = await http.post(QUESTIONS, json={"kind": "verification", "trace": digest})
+    assert again.status_code == 200, again.text
+    assert again.json()["id"] == asked["id"]
+    wrong = {"kind": "verification", "trace": digest, "variant": "p3"}
+    assert (await http.post(QUESTIONS, json=wrong)).status_code == 422
+
+
+async def test_what_a_trace_cannot_say_stands_beside_its_numbers(http, rows):
+    rows.register_simulator()
+    limits = {"origin": "addresses", "losses": ["stores to tables are made up."]}
+    digest = rows.add_trace("boot", header=limits)
+    patch_set = (await http.post("/api/v1/patch_sets", json=SERIES)).json()["id"]
+    batch = {"traces": [digest], "patch_sets": [patch_set], "plan": "series"}
+    code = (await http.post("/api/v1/batches", json=batch)).json()["code"]
+    comparison = (await http.get(f"/api/v1/comparisons/{code}.txt")).text
+
+    assert "boot: real addresses, synthetic tables." in comparison
+    assert "boot: stores to tables are made up." in comparison
 
 
 async def test_a_refusal_says_why_and_can_be_asked_again(http, rows, trace):

@@ -320,6 +320,7 @@ def _comparisons(
             ],
             trace_name=trace.name,
             trace_digest=trace.digest,
+            trace_limits=trace.limits,
             threshold=rules[0],
             scale=rules[1],
             present=present,

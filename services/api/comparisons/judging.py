@@ -158,6 +158,7 @@ def comparisons_of(
             [columns[trace.id][place] for place in chosen],
             trace_name=trace.name,
             trace_digest=trace.digest,
+            trace_limits=trace.limits,
             threshold=threshold,
             scale=Scale(costs or Costs()),
             present=present,

@@ -32,7 +32,7 @@ router = APIRouter(tags=["questions"], route_class=OnceRoute)
 def ask_question(
     response: Response, resources: WithResources, body: QuestionBody
 ) -> QuestionDetail:
-    """Ask for an audit, a divergence or an inspection; a worker answers it.
+    """Ask for an audit, a divergence, an inspection or a verification; a worker answers it.
 
     Equal questions are one: its answer is kept, and one that failed is tried again.
     """
@@ -51,7 +51,10 @@ def list_questions(
         str | None, Query(max_length=64, description="Only of that trace: its id or digest")
     ] = None,
 ) -> Page[QuestionSummary]:
-    """List questions, newest first, without their answers."""
+    """List questions, newest first, without their answers.
+
+    Verifications, one for each upload, are listed only by `kind` or `trace`.
+    """
     with resources.transaction() as session:
         of_trace = None if trace is None else traces.get(session, trace)
         found = questions.list_page(

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from refault.audits import SAMPLE_EVERY, SAMPLE_EVERY_MAX, Level
-from refault.questions import OUTCOME, Between, Question, Where
+from refault.questions import OUTCOME, Between, Itself, Question, Where
 from services.api.batches.schemas import TraceReference
 from services.api.patch_sets.schemas import Variant
 from services.api.schemas import Body, Digest, Document, Time
@@ -15,7 +15,7 @@ from services.api.schemas import Body, Digest, Document, Time
 VARIANT_LENGTH_MAX = 2_000
 
 AuditLevel = Literal["sampled", "flush", "every"]
-QuestionKind = Literal["audit", "divergence", "inspection"]
+QuestionKind = Literal["audit", "divergence", "inspection", "verification"]
 QuestionState = Literal["queued", "running", "done", "failed"]
 TraceName = Annotated[str, Field(min_length=1, max_length=64, description="Id or digest")]
 VariantText = Annotated[
@@ -45,13 +45,14 @@ _FIELDS: dict[str, tuple[str, ...]] = {
         *("variant", "event", "operation", "back", "until_change", "until", "forward"),
         *("gva", "gfn", "page", "vcpu"),
     ),
+    "verification": (),
 }
 _VARIANTS = ("variant", "variants")
 _ADDRESSES = ("until_change", "gva", "gfn")
 
 
 class QuestionBody(Body):
-    """A question of a trace: an audit, a divergence or an inspection, with the fields of its kind.
+    """A question of a trace, with the fields of its kind.
 
     One class, so that an error names its place whatever kind was meant.
     """
@@ -74,7 +75,8 @@ class QuestionBody(Body):
 
     kind: QuestionKind = Field(
         description="audit: which invariants break; divergence: where two variants differ first; "
-        "inspection: the MMU at one operation, and how it came to be so"
+        "inspection: the MMU at one operation, and how it came to be so; verification: whether the "
+        "trace itself is true (asked for each capture that is uploaded)"
     )
     trace: TraceName
     variant: VariantText | None = Field(None, description="Of an audit or an inspection")
@@ -174,6 +176,8 @@ class QuestionBody(Body):
             return Question(Level(given.pop("level", "flush"), **given))
         if self.kind == "divergence":
             return Question(Between(given.get("on", OUTCOME), given.get("next", False)))
+        if self.kind == "verification":
+            return Question(Itself())
         for name in _ADDRESSES:
             if name in given:
                 given[name] = int(given[name], 0 if "x" in given[name] else 10)
@@ -204,7 +208,7 @@ class QuestionDetail(QuestionSummary):
     """A question with its answer."""
 
     answer: dict[str, Any] | None = Field(
-        description="As `--json` of `refault audit`, `diverge` or `inspect` has it; null until it "
-        "is done"
+        description="As `--json` of `refault audit`, `diverge`, `inspect` or `verify` has it; null "
+        "until it is done"
     )
     text: str | None = Field(description="The answer in 72 columns")

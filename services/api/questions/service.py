@@ -64,7 +64,8 @@ def _check_inspectable(question: Question, variant: catalogue.Variant) -> None:
 
 
 def _simulators(session: Session, variants: Sequence[catalogue.Variant]) -> list[str]:
-    offered = simulators.current(session)
+    # A verification needs no engine, and so no worker that has one.
+    offered = simulators.current(session) if variants else {}
     for variant in variants:
         if variant.engine not in offered:
             raise NoSimulator(f"no worker offers engine {variant.engine}, so nobody would answer")

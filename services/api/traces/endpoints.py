@@ -100,7 +100,7 @@ def _wanted(
     ] = None,
     content: Annotated[Literal["capture", "operations"] | None, Query()] = None,
     guest_mode: Annotated[
-        Literal["long", "pae", "32bit", "nonpaging", "mixed"] | None, Query()
+        Literal["long", "pae", "32bit", "nonpaging", "mixed", "long5"] | None, Query()
     ] = None,
     vcpus: Annotated[int | None, Query(ge=1, le=1024, description="Number of vCPUs")] = None,
     kernel: Annotated[

@@ -14,7 +14,7 @@ Everything here runs in a worker thread; how the chunks come there stands in ``s
 import contextlib
 import dataclasses
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -23,9 +23,11 @@ from db import orphans
 from db.errors import Conflict
 from db.models import Trace
 from db.repositories import files, operations, placements, traces
+from db.shards.messages import QuestionMessage
 from refault.errors import DigestMismatch
 from refault.trace import TraceValidator
 from services.api.deps import Resources
+from services.api.traces import verifying
 from services.api.traces.announcement import Wishes
 from services.api.traces.schemas import NAME_LENGTH_MAX, TraceDetail
 
@@ -89,6 +91,8 @@ def write_row(
 ) -> tuple[TraceDetail, bool]:
     """Write the row of a trace whose file is in place; the trace, and whether it is new.
 
+    A new capture is asked about itself.
+
     ``also`` is done in the same transaction. Where either fails, the file goes too.
 
     Raises:
@@ -101,7 +105,9 @@ def write_row(
         files.lock_digest(session, placed.digest)
         row, is_new = traces.add(session, **placed.columns)
         also(session, row)
+        messages: Sequence[QuestionMessage] = ()
         if is_new:
+            messages = verifying.ask(session, row)
             operations.count(session, operations.UPLOADS)
             operations.count(session, operations.UPLOADED_BYTES, row.size_bytes)
         if not placements.end(session, placed.placement):
@@ -109,7 +115,9 @@ def write_row(
                 f"storing trace {placed.digest} took too long and was aborted: upload it again"
             )
         session.flush()
-        return TraceDetail.model_validate(row), is_new
+        detail = TraceDetail.model_validate(row)
+    resources.sender.publish(messages)
+    return detail, is_new
 
 
 @contextlib.contextmanager

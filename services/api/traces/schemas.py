@@ -63,6 +63,16 @@ class MakeUp(Document):
     kinds: dict[str, list[int]] = Field(description="Of each kind that occurs, by slice")
 
 
+class VerificationWord(Document):
+    """What the witnesses of a trace say of its tables; the question has the whole answer."""
+
+    is_good: bool = Field(description="At least 99.99 % agree, and no stored value is unexplained")
+    complaint: str = Field(description="Why it is not good; empty if it is")
+    share: float | None = Field(description="Of the witnesses that agree; null without any")
+    asked: int
+    agreed: int
+
+
 class Statistics(Document):
     """Statistics taken at upload; empty for traces that are older than this."""
 
@@ -76,6 +86,9 @@ class Statistics(Document):
     )
     memory_bytes: int | None = Field(
         None, description="Lower bound of the memory of a replay under one variant"
+    )
+    verification: VerificationWord | None = Field(
+        None, description="null until a worker has verified the trace, and for operations"
     )
 
 
