@@ -30,7 +30,7 @@ from refault.capture.qemu import Qemu, find_qemu
 from refault.capture.recording import Progress, Recording, record
 from refault.capture.request import Machine, Start
 from refault.capture.workloads import FAILED_MARK, Workload, workload_named
-from refault.errors import CaptureError
+from refault.errors import CaptureError, TraceError
 from refault.trace import SUFFIX, TraceHeader, TraceReader, TraceSummary, TraceWriter
 
 _FAST_LEVEL: Final = 1
@@ -109,7 +109,6 @@ def capture(
 
     Raises:
         CaptureError: something is missing, or the guest did not do its part.
-        TraceError: the trace cannot be written.
         KeyboardInterrupt: Ctrl-C before anything was recorded, or a second one.
     """
     with _scratch() as scratch:
@@ -124,7 +123,14 @@ def capture(
             _check_workload(prepared, recording)
             header = header_of(name, prepared, recording)
             recorded = _recorded(prepared, recording)
-            summary = _pack(fast, path, header, recorded, wanted.level, packing)
+            try:
+                summary = _pack(fast, path, header, recorded, wanted.level, packing)
+            except KeyboardInterrupt:  # of who will not wait for the best compression
+                summary = _pack(fast, path, header, recorded, _FAST_LEVEL, packing)
+        except TraceError as error:
+            if isinstance(error.__cause__, OSError):
+                raise CaptureError(f"{error}; make room there, or choose another --out") from error
+            raise
         finally:
             fast.unlink(missing_ok=True)
     return Captured(path, good, summary, recording)

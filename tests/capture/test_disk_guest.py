@@ -1,0 +1,82 @@
+"""A guest of a few instructions on a disk of its own: no kernel, no busybox, less than a second."""
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from refault.capture import Wanted, capture, judge
+from refault.trace import TraceReader, TraceWriter
+from tests.cli.running import run_here
+
+SOURCE = Path(__file__).with_name("disk_guest.s")
+FAULTS = 20
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory):
+    if not all(map(shutil.which, ("as", "ld"))):
+        pytest.skip("no assembler and linker (binutils)")
+    folder = tmp_path_factory.mktemp("disk")
+    path, made = folder / "disk.img", folder / "guest.o"
+    subprocess.run(["as", "--32", "-o", made, SOURCE], check=True)
+    how = ("-m", "elf_i386", "--oformat", "binary", "-Ttext", "0x7c00")
+    subprocess.run(["ld", *how, "-o", path, made], check=True)
+    path.write_bytes(path.read_bytes().ljust(1 << 20, b"\0"))
+    return path
+
+
+def test_a_disk_is_booted_recorded_between_its_marks_and_left_as_it_was(qemu, disk, tmp_path):
+    before = hashlib.sha256(disk.read_bytes()).hexdigest()
+    asked = Wanted(name="disk", out=tmp_path, disk=disk, memory_mib=32, start="mark", timeout=60)
+    captured = capture(asked)
+    path, verified = judge(captured)
+    assert hashlib.sha256(disk.read_bytes()).hexdigest() == before
+    assert path == tmp_path / "disk.rft"
+    assert verified.agreed == verified.asked > 2 * FAULTS
+    assert verified.unexplained_stores == 0
+    summary = captured.summary
+    assert summary.header.guest_mode == "32bit"
+    assert summary.header.workload_marks.keys() == {"1", "2"}
+    counts = summary.events_by_kind
+    assert (counts["PAGE_FAULT"], counts["INVLPG"], counts["TABLE_SNAPSHOT"]) == (FAULTS, FAULTS, 2)
+    # Each entry is cleared, and set by the handler.
+    assert counts["TABLE_STORE"] == 2 * FAULTS
+    with TraceReader(path) as reader:
+        (block,) = reader.blocks()
+    faults = block.kind == 6
+    assert set(block.a[faults].tolist()) == {0x20_0000}
+    assert set(block.b[faults].tolist()) == {2}  # a write by the kernel, nothing mapped
+
+
+def test_the_command_says_what_it_recorded_and_that_it_is_verified(
+    qemu, disk, tmp_path, monkeypatch
+):
+    arguments = ("--disk", disk, "--memory", 32, "--start", "mark", "--out", tmp_path)
+    answer = run_here(monkeypatch, tmp_path, "capture", *arguments)
+    assert answer.returncode == 0, answer.stderr
+    assert "disk-1cpu.rft: " in answer.stdout
+    assert "witnesses agree" in answer.stdout
+
+
+def test_a_trace_that_disagrees_is_kept_under_a_name_that_says_so(qemu, disk, tmp_path):
+    asked = Wanted(name="disk", out=tmp_path, disk=disk, memory_mib=32, start="mark", timeout=60)
+    captured = capture(asked)
+    kept = captured.path
+    # Without its stores to tables a trace cannot explain what the guest reached.
+    with TraceReader(kept) as reader:
+        header, (block,) = reader.header, [each.copied() for each in reader.blocks()]
+    with TraceWriter(kept, header) as writer:
+        stays = block.kind != 2
+        writer.append_block(block._replace(**{
+            name: getattr(block, name)[stays]
+            for name in ("kind", "vcpu", "flags", "aux", "insns", "a", "b")
+        }))  # fmt: skip
+    path, verified = judge(captured)
+    assert path == kept
+    assert path.name == "disk.unverified.rft"
+    assert not verified.is_good
+    assert "under the bar" in verified.complaint
+    assert not (tmp_path / "disk.rft").exists()
