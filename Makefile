@@ -116,6 +116,10 @@ trees: install ## the kernel sources that tests build: downloaded once, where th
 guests: install ## a kernel and a busybox that captured guests are made of: downloaded once, where there is apt-get
 	@$(BIN)/python -m tools.guests .cache/guests amd64 i386
 
+.PHONY: corpus
+corpus: install guests ## capture the guests of demo/corpus.json into .refault/corpus; those up to 1 MB into demo/corpus
+	@$(BIN)/python -m tools.corpus .refault/corpus $(NAMES)
+
 .PHONY: install
 install: ## create .venv with the locked versions; a second call does nothing
 	@if [ "$$(cat $(STAMP) 2>/dev/null)" != "$(WANTED)" ]; then $(MAKE) --no-print-directory reinstall; fi

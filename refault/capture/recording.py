@@ -12,11 +12,13 @@ import fcntl
 import json
 import os
 import queue
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 from refault.capture.qemu import Qemu
@@ -67,6 +69,7 @@ class _Run:
     ended: str = "end"
     bytes_read: int = 0
     asked_at: float = 0.0
+    interrupts: int = 0
 
 
 def record(
@@ -88,7 +91,8 @@ def record(
     """
     stream = RecordStream(writer)
     with _running(qemu, machine, scratch) as (run, command, report):
-        _consume(run, stream, timeout, progress)
+        with _interrupts_counted(run):
+            _consume(run, stream, timeout, progress)
         stream.finish()
         _stop(run)
         seconds = time.monotonic() - run.began
@@ -147,6 +151,26 @@ def _running(
                 chunks.get(timeout=_TICK_SECONDS)
 
 
+@contextlib.contextmanager
+def _interrupts_counted(run: _Run) -> Iterator[None]:
+    """Ctrl-C counts, and only a second one raises: an exception amid records would lose some."""
+
+    def count(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        run.interrupts += 1
+        if run.interrupts > 1:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, count)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _read_records(source: int, chunks: queue.Queue[bytes]) -> None:
     with os.fdopen(source, "rb", buffering=0) as file:
         while data := file.read(_READ_BYTES):
@@ -166,20 +190,15 @@ def _consume(
     progress: Callable[[Progress], None] | None,
 ) -> None:
     """Take records until there are no more; ask QEMU to end when it is time."""
-    while True:
-        try:
-            if _is_over(run, stream, timeout):
-                return
-            if progress is not None:
-                progress(_progress_of(run, stream))
-        except KeyboardInterrupt:
-            if run.ended == "interrupted":
-                raise
-            _ask_to_end(run, "interrupted")
+    while not _is_over(run, stream, timeout):
+        if progress is not None:
+            progress(_progress_of(run, stream))
 
 
 def _is_over(run: _Run, stream: RecordStream, timeout: float) -> bool:
     now = time.monotonic()
+    if not run.asked_at and run.interrupts:
+        _ask_to_end(run, "interrupted")
     if not run.asked_at and now - run.began > timeout:
         _ask_to_end(run, "timeout")
     if not run.asked_at and _is_too_talkative(run.console):
