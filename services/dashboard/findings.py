@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ from services.dashboard.pages import ROWS
 from services.dashboard.trace_section import INSPECTED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -56,6 +57,7 @@ class FindingPages:
             me=me,
             groups=[_group(group, chosen) for group in groups["items"]],
             cells=None if cells is None else [_cell(cell) for cell in cells["items"]],
+            shrink=_shrink(cells["items"]) if cells and cells["items"] else "",
             chosen=chosen,
             is_filtered=any(chosen.values()),
             sources=_SOURCES,
@@ -105,6 +107,22 @@ def _group(group: FindingGroupDocument, chosen: Mapping[str, str]) -> dict[str, 
 
 def _word(group: FindingGroupDocument) -> str:
     return "known defect" if group["is_known"] else "rule broken"
+
+
+def _shrink(cells: Sequence[FindingCellDocument]) -> str:
+    """The commands that make a bug report of a few events of the smallest trace that has it.
+
+    A kernel of one's own keeps its state to itself, so its findings cannot be shrunk.
+    """
+    first = min(cells, key=lambda cell: cell["event_index"])
+    if first["variant"]["engine"] not in INSPECTED:
+        return ""
+    file = f"{first['trace_digest'][:12]}.rft"
+    keep = shlex.quote(f"finding:{first['kind']}@{first['variant']['text']}")
+    return (
+        f"refault traces download {first['trace_digest'][:12]} --output {file}\n"
+        f"refault shrink {file} --keep {keep} --as-test ."
+    )
 
 
 def _cell(cell: FindingCellDocument) -> dict[str, Any]:

@@ -20,6 +20,7 @@ async def test_a_group_leads_to_its_runs_and_into_the_inspector(http, rows):
     group = Page(await http.get(link))
     assert "The runs that have it" in group.text
     assert f"batch {batch['code']}" in group.text
+    assert "--keep finding:missed-fault@" in group.text
     assert any("kind=missed-fault" in tag["href"] for tag in group.all("a") if "api" in tag["href"])
 
 
