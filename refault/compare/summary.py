@@ -104,8 +104,15 @@ def notes_of(comparisons: Sequence[Comparison]) -> list[str]:
     An older simulator, what a trace does not hold, truncated ones, events left out.
     """
     notes = list(dict.fromkeys(_stale_note(c) for c in comparisons if c.is_stale))
+    names: dict[tuple[str, ...], list[str]] = {}
     for comparison in comparisons:
-        notes += [f"{comparison.trace.name}: {limit}." for limit in comparison.trace.limits]
+        names.setdefault(comparison.trace.limits, []).append(comparison.trace.name)
+    notes += [
+        f"{', '.join(of)}: {'; '.join(limits)}."
+        for limits, of in names.items()
+        if limits
+    ]
+    for comparison in comparisons:
         if comparison.trace.is_truncated:
             notes.append(
                 f"{comparison.trace.name} is truncated: replayed up to its last whole block."
