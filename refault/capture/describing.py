@@ -23,10 +23,9 @@ EPOCH: Final = (
 )
 _TEXT_MAX: Final = 4096
 _LOST: Final = (
-    "accesses to a page within one epoch, after the first of their kind: load, store or fetch",
-    "implicit accesses of the processor: page walks, descriptor tables, the stack of an exception",
-    "accessed and dirty bits that the processor sets in page tables",
-    "stores of devices to memory",
+    "it holds the first access to a page of each kind (load, store, fetch) in an epoch, no others",
+    "it lacks implicit accesses: page walks, descriptor tables, the stack of an exception",
+    "it lacks the accessed and dirty bits that the processor sets, and stores of devices",
 )  # fmt: skip
 _LOST_SMP: Final = "the order between vCPUs is that of the recording, not that of a memory bus"
 _ENDED: Final = {

@@ -107,11 +107,7 @@ def notes_of(comparisons: Sequence[Comparison]) -> list[str]:
     names: dict[tuple[str, ...], list[str]] = {}
     for comparison in comparisons:
         names.setdefault(comparison.trace.limits, []).append(comparison.trace.name)
-    notes += [
-        f"{', '.join(of)}: {'; '.join(limits)}."
-        for limits, of in names.items()
-        if limits
-    ]
+    notes += [f"{', '.join(of)}: {'; '.join(limits)}." for limits, of in names.items() if limits]
     for comparison in comparisons:
         if comparison.trace.is_truncated:
             notes.append(
