@@ -14,6 +14,7 @@ from db.models.projects import Made, Owned
 from db.models.traces import Trace
 from refault.results import SHADOW
 
+BATCH_TITLE_LENGTH_MAX = 200
 BATCH_PLANS = ("each", "series", "ablation", "matrix")
 PRIORITY_DEFAULT = 5
 PRIORITY_MAX = 9
@@ -61,6 +62,8 @@ class Batch(Owned, Made, Base):
 
     id: Mapped[RowId]
     code: Mapped[str] = mapped_column(unique=True)
+    # What its maker calls it; empty: the names of its patch sets say what it is.
+    title: Mapped[str] = mapped_column(server_default="")
     plan: Mapped[str]
     state: Mapped[str] = mapped_column(default="queued")
     recompute: Mapped[bool] = mapped_column(default=False)

@@ -33,8 +33,9 @@ _made_by: sa.ColumnElement[str | None] = sa.case(
 class Filter:
     """Which batches are wanted; None or empty excludes nothing.
 
-    ``text`` is searched, ignoring case, in codes and in the names of traces and patch sets, and at
-    the beginning of the traces' digests. ``submitter`` is as :func:`accounts.makers` names it.
+    ``text`` is searched, ignoring case, in codes and titles and in the names of traces and patch
+    sets, and at the beginning of the traces' digests. ``submitter`` is as
+    :func:`accounts.makers` names it.
     """
 
     text: str | None = None
@@ -152,7 +153,10 @@ def _has_text(text: str) -> sa.ColumnElement[bool]:
         .where(PatchSet.name.icontains(text, autoescape=True))
     )
     return sa.or_(
-        Batch.code.icontains(text, autoescape=True), _of_traces(named), Batch.id.in_(of_sets)
+        Batch.code.icontains(text, autoescape=True),
+        Batch.title.icontains(text, autoescape=True),
+        _of_traces(named),
+        Batch.id.in_(of_sets),
     )
 
 

@@ -67,6 +67,7 @@ class Request:
     priority: int
     # How closely every run is audited; None: not at all.
     audit: Level | None = None
+    title: str = ""
 
     @property
     def variants(self) -> dict[str, catalogue.Variant]:
@@ -93,7 +94,7 @@ class Request:
 
     @property
     def content_digest(self) -> str:
-        """A digest of what the batch computes and shows; its priority is left out."""
+        """A digest of what the batch computes and shows; priority and title are left out."""
         return _content_digest(
             [trace.digest for trace in self.traces],
             [
@@ -211,6 +212,7 @@ def write(
     batch = Batch(
         id=uuid7(),
         code=_free_code(session),
+        title=request.title,
         plan=request.plan,
         recompute=request.recompute,
         priority=request.priority,
@@ -236,10 +238,7 @@ def write(
     if shards:
         projects.check_room_for_runs(session)
     batch_events.add(session, batch, "batch.planned", shard_count=len(shards))
-    if batch.is_over:
-        # There is nothing to compute. It ends here, and is told of like any other.
-        ending = "batch.failed" if batch.state == "failed" else "batch.finished"
-        webhooks.announce(session, ending, batch)
+    _announce_if_over(session, batch)
     return PlannedBatch(
         batch,
         tuple(ShardMessage(shard.id, shard.attempt) for shard in shards),
@@ -253,6 +252,13 @@ def write(
             request.unrunnable,
         ),
     )
+
+
+def _announce_if_over(session: Session, batch: Batch) -> None:
+    """Where there is nothing to compute it ends here, and is told of like any other."""
+    if batch.is_over:
+        ending = "batch.failed" if batch.state == "failed" else "batch.finished"
+        webhooks.announce(session, ending, batch)
 
 
 def content_digest_of(session: Session, batch: Batch) -> str:

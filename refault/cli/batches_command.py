@@ -19,6 +19,7 @@ from refault.errors import Refused
 
 if TYPE_CHECKING:
     from refault.client import BatchDocument, Client, RunDocument
+    from refault.client.documents import BatchSummaryDocument
 
 batches = typer.Typer(help="Batches of the service.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -44,7 +45,7 @@ def list_batches(
         print_json(found)
         return
     tables.show(
-        ("batch", "state", "runs", "plan", "traces", "patch sets", "created"),
+        ("batch", "state", "runs", "plan", "traces", "title or patch sets", "created"),
         [
             (
                 batch["code"],
@@ -52,8 +53,7 @@ def list_batches(
                 f"{batch['progress']['finished']}/{batch['progress']['total']}",
                 batch["plan"],
                 batch["trace_count"],
-                ", ".join(patch_set["name"] for patch_set in batch["patch_sets"])
-                + (", …" if batch["patch_set_count"] > len(batch["patch_sets"]) else ""),
+                batch.get("title") or _sets_of(batch),
                 batch["created_at"][:16].replace("T", " "),
             )
             for batch in found
@@ -145,6 +145,32 @@ def retry_batch(
     _tell(found, as_json=as_json)
 
 
+@batches.command("rename")
+def rename_batch(
+    batch: WithBatch,
+    title: Annotated[
+        str, typer.Argument(help="The title; empty: called by its patch sets.", show_default=False)
+    ],
+    *,
+    as_json: AsJson = False,
+    url: WithUrl = "",
+    token: WithToken = "",
+    timeout: WithTimeout = TIMEOUT_S,
+) -> None:
+    """Give a batch of one's own another title; a maintainer any.
+
+    Example: refault batches rename b-7k3f "v3, on the big guests"
+    """
+    with connect(url, token, timeout) as client:
+        found = client.change_batch(no_file(batch), title)
+    _tell(found, as_json=as_json)
+
+
+def _sets_of(batch: BatchSummaryDocument) -> str:
+    names = ", ".join(patch_set["name"] for patch_set in batch["patch_sets"])
+    return names + (", …" if batch["patch_set_count"] > len(batch["patch_sets"]) else "")
+
+
 def _retried(client: Client, word: str, *, crashed: bool) -> BatchDocument:
     """The batch after what the word means is queued again: its id is a batch's or a run's."""
     if "/" not in word:
@@ -174,6 +200,8 @@ def _tell(batch: BatchDocument, *, as_json: bool) -> None:
 
 def _show(batch: BatchDocument, runs: list[RunDocument]) -> None:
     progress = batch["progress"]
+    if batch.get("title"):
+        print(clean(str(batch["title"])))
     print(f"{batch['code']}: {batch['state']}, plan {batch['plan']}, ", end="")
     print(f"{progress['finished']} of {progress['total']} runs finished")
     if progress["failed"]:

@@ -97,6 +97,10 @@ WithAudit = Annotated[
         show_default=False,
     ),
 ]
+WithTitle = Annotated[
+    str | None,
+    typer.Option(help="What to call the batch; default: by its patch sets.", show_default=False),
+]
 WithWait = Annotated[
     bool, typer.Option("--wait", help="Watch it; exit with the verdict's exit code.")
 ]
@@ -118,6 +122,7 @@ def submit(
     axes: WithAxes = [],  # noqa: B006
     priority: WithPriority = None,
     audit: WithAudit = None,
+    title: WithTitle = None,
     dry_run: WithDryRun = False,
     wait: WithWait = False,
     as_json: AsJson = False,
@@ -150,7 +155,8 @@ def submit(
     wish = Wish(kernel, kernel_name, tuple(mails), mail_version, sanitize)
     wish.check(plan, dry_run=dry_run)
     _check(patches, sets, name, has_kernel=bool(kernel))
-    told: dict[str, Any] = {"plan": plan, "axes": _axes(axes), "priority": priority}
+    told: dict[str, Any] = {"plan": plan, "axes": _axes(axes), "recompute": recompute}
+    told["priority"] = priority
     with connect(url, token, timeout) as client:
         trace_ids = list(dict.fromkeys(names.trace(client, word)["id"] for word in traces))
         set_ids = [_made(client, text, name)["id"] for text in patches]
@@ -161,12 +167,9 @@ def submit(
             set_ids = kernel_columns.sets_of(client, own, plan) + set_ids
         set_ids = list(dict.fromkeys(set_ids))
         if dry_run:
-            _show_estimate(
-                client.estimate_batch(trace_ids, set_ids, recompute=recompute, **told),
-                as_json=as_json,
-            )
+            _show_estimate(client.estimate_batch(trace_ids, set_ids, **told), as_json=as_json)
             return
-        batch = client.submit_batch(trace_ids, set_ids, recompute=recompute, audit=audit, **told)
+        batch = client.submit_batch(trace_ids, set_ids, audit=audit, title=title, **told)
         if not (as_json and wait):
             _show(client, batch, own, as_json=as_json)
         if wait:

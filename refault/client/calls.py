@@ -85,6 +85,7 @@ def submit_batch(
     priority: int | None = None,
     recompute: bool = False,
     audit: str | None = None,
+    title: str | None = None,
 ) -> Call[BatchDocument]:
     """A new batch. Traces by id or digest, or by a query; patch sets by id."""
     body: dict[str, Any] = {
@@ -94,7 +95,13 @@ def submit_batch(
         "recompute": recompute,
     }
     # Left out where nothing was said: the service has its own defaults.
-    told = {"axes": axes, "trace_query": trace_query, "priority": priority, "audit": audit}
+    told = {
+        "axes": axes,
+        "trace_query": trace_query,
+        "priority": priority,
+        "audit": audit,
+        "title": title,
+    }
     body |= {name: value for name, value in told.items() if value is not None}
     return Call("POST", _path("batches"), answers.document, shape=BatchSummaryDocument, body=body)
 

@@ -147,6 +147,7 @@ class BatchSummaryDocument(TypedDict):
 
     id: str
     code: str
+    title: NotRequired[str]
     state: str
     plan: str
     recompute: bool

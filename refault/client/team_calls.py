@@ -50,6 +50,11 @@ def resume_batch(batch: str) -> Call[BatchDocument]:
     return calls.ask("POST", ("batches", batch, "resume"), shape=BatchSummaryDocument)
 
 
+def change_batch(batch: str, title: str) -> Call[BatchDocument]:
+    """Another title of a batch."""
+    return calls.ask("PATCH", ("batches", batch), body={"title": title}, shape=BatchSummaryDocument)
+
+
 def retry_batch(
     batch: str, *, crashed: bool = False, trace: str | None = None, variant: str | None = None
 ) -> Call[BatchDocument]:

@@ -50,6 +50,14 @@ class Actions:
             )
         return onwards(f"/batches/{batch}")
 
+    async def rename(self, request: Request) -> Response:
+        """Gives the batch another title."""
+        fields = await fields_of(request)
+        batch = request.path_params["batch"]
+        async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
+            await client.change_batch(batch, fields.get("title", "").strip())
+        return onwards(f"/batches/{batch}")
+
     async def share(self, request: Request) -> Response:
         """Creates a link and shows it once."""
         fields = await fields_of(request)

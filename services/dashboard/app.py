@@ -80,6 +80,7 @@ def create_pages(api: ASGIApp) -> "Guarded":
             Route("/batches/{batch}/cancel", actions.cancel, methods=["POST"]),
             Route("/batches/{batch}/resume", actions.resume, methods=["POST"]),
             Route("/batches/{batch}/retry", actions.retry, methods=["POST"]),
+            Route("/batches/{batch}/title", actions.rename, methods=["POST"]),
             Route("/batches/{batch}/again", actions.again, methods=["POST"]),
             Route("/batches/{batch}/shares", actions.share, methods=["POST"]),
             Route("/batches/{batch}/shares/{share}/revoke", actions.revoke, methods=["POST"]),

@@ -62,7 +62,9 @@ class BatchPages:
         async with self._pages.client(request) as client:
             made, values = await self._seen(request, client, place)
             code = made.batch["code"]
-            shares = (await client.list_shares(code))["items"] if values["may_act"] else []
+            may_act = values["may_act"]
+            shares = (await client.list_shares(code))["items"] if may_act else []
+            may_rename = may_act and await _is_own(client, values["me"], code)
             notes = await notes_of(client, request, batch=code)
         return await self._pages.page_in_thread(
             "batch.html",
@@ -70,6 +72,7 @@ class BatchPages:
                 **values,
                 "shares": [share for share in shares if share["is_open"]],
                 "note_back": f"/batches/{code}{place.query()}",
+                "may_rename": may_rename,
                 **notes,
             },
         )
@@ -136,3 +139,12 @@ class BatchPages:
         text = self._pages.text("batch_trace.html", trace=trace, **viewer._asdict())
         version = hashlib.sha256(text.encode()).hexdigest()[:_VERSION_LENGTH]
         return {"anchor": trace["anchor"], "version": version, "text": Markup(text)}  # noqa: S704  # a template's
+
+
+async def _is_own(client: AsyncClient, me: Mapping[str, Any], code: str) -> bool:
+    """Whether the caller may change what is written about the batch: its maker, or a maintainer."""
+    if "admin" in me["scopes"]:
+        return True
+    # Only lists say who submitted it: a comparison is the same for all who see it.
+    found = await client.list_batches(q=code, submitter=f"user {me['user']}", limit=1)
+    return any(batch["code"] == code for batch in found["items"])

@@ -86,7 +86,8 @@ async def _offered(client: AsyncClient, browsed: str, place: Place) -> dict[str,
         "batches": [
             {
                 "code": batch["code"],
-                "title": ", ".join(entry["name"] for entry in batch["patch_sets"]),
+                "title": batch.get("title")
+                or ", ".join(entry["name"] for entry in batch["patch_sets"]),
                 "is_chosen": batch["code"] == browsed,
             }
             for batch in batches

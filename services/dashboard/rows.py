@@ -35,6 +35,7 @@ def batch_row(batch: BatchDocument) -> dict[str, Any]:
     is_open = batch["state"] in {"queued", "running"}
     return {
         "code": batch["code"],
+        "title": batch.get("title", ""),
         "is_open": is_open,
         "badge": _badge(batch),
         "note": _note(batch),

@@ -46,6 +46,8 @@ _SHORT = re.compile(r"p\d+")
 # 422: the text can be the name of none.
 _NOT_THERE = (404, 422)
 _NAME_MAX = 80
+# The fields of a form's address, beside what is chosen.
+_TOLD = ("patches", "base", "name", "plan", "audit", "title")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Asked:
     name: str = ""
     plan: str = "series"
     audit: str = ""
+    title: str = ""
     find: str = ""
 
     @classmethod
@@ -77,7 +80,7 @@ class Asked:
 
         return cls(
             many("trace"), many("patch_set"), one("patches"), one("base"), one("name"),
-            one("plan", "series"), one("audit"), one("find"),
+            one("plan", "series"), one("audit"), one("title"), one("find"),
         )  # fmt: skip
 
     @property
@@ -86,7 +89,7 @@ class Asked:
         told = [
             *(("trace", trace) for trace in self.traces),
             *(("patch_set", one) for one in self.patch_sets),
-            *((name, getattr(self, name)) for name in ("patches", "base", "name", "plan", "audit")),
+            *((name, getattr(self, name)) for name in _TOLD),
         ]
         return f"/batches/new?{urlencode([(name, value) for name, value in told if value])}"
 
@@ -119,7 +122,11 @@ class SubmitPage:
                 asked = await _with_stored_set(client, asked)
                 if action == "submit":
                     batch = await client.submit_batch(
-                        asked.traces, asked.patch_sets, plan=_plan(asked), audit=asked.audit or None
+                        asked.traces,
+                        asked.patch_sets,
+                        plan=_plan(asked),
+                        audit=asked.audit or None,
+                        title=asked.title or None,
                     )
                     return onwards(f"/batches/{batch['code']}")
                 estimate = await client.estimate_batch(
@@ -247,7 +254,8 @@ def _estimate(estimate: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     command = [
         "refault", "submit", *(trace[:12] for trace in asked.traces),
         *(word for one in asked.patch_sets for word in ("--set", one)),
-        "--plan", asked.plan, *(("--audit", asked.audit) if asked.audit else ()), "--wait",
+        "--plan", asked.plan, *(("--audit", asked.audit) if asked.audit else ()),
+        *(("--title", asked.title) if asked.title else ()), "--wait",
     ]  # fmt: skip
     return {
         **estimate,

@@ -40,7 +40,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
     digests = ordered(place.arrangement, overview, batch["columns"])
     columns = columns_of(batch, place, digests)
     return {
-        "title": heading([entry["name"] for entry in batch["patch_sets"]]),
+        "title": batch["title"] or heading([entry["name"] for entry in batch["patch_sets"]]),
         "verdict": conclusion(
             document, lambda digest: place.of_trace(digest, anchors), is_running=is_live
         ),

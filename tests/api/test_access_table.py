@@ -170,6 +170,8 @@ def test_the_rows_that_look_at_makers_are_those_tested_below():
         ("DELETE", "/api/v1/traces/{trace}"),
         # tests/api/test_imported_bundles.py
         ("DELETE", "/api/v1/bundles/{bundle}"),
+        # tests/api/test_batch_titles.py
+        ("PATCH", "/api/v1/batches/{batch}"),
         # tests/api/test_notes.py
         ("DELETE", "/api/v1/notes/{note}"),
         ("PATCH", "/api/v1/notes/{note}"),

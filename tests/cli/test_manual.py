@@ -62,5 +62,5 @@ def test_a_shell_completes_verbs_and_options(tmp_path):
         )
 
     assert sorted(complete("re").split()) == ["replay", "report", "repro"]
-    assert complete("batches ").split() == ["list", "show", "cancel", "resume", "retry"]
+    assert complete("batches ").split() == ["list", "show", "cancel", "resume", "retry", "rename"]
     assert "--dry-run" in complete("submit --dr").split()

@@ -358,3 +358,17 @@ def test_one_failed_cell_is_run_again_by_its_name_or_by_its_runs_id(refault, cli
     assert nothing.returncode == ExitCode.REFUSED
     assert "has no run there that failed" in nothing.stderr
     assert nothing.stderr.count("\n") == 1
+
+
+def test_a_batch_has_a_title_from_the_start_or_gets_one(refault, client, rows):
+    rows.register_simulator()
+    rows.add_trace("boot")
+    began = refault("submit", "boot", "-p", "base", "--title", "idle guests")
+    code = began.stdout.partition(":")[0]
+    assert client.get_batch(code)["title"] == "idle guests"
+    assert "idle guests" in refault("batches", "list").stdout
+
+    renamed = refault("batches", "rename", code, "busy guests")
+
+    assert renamed.returncode == 0, renamed.stderr
+    assert refault("batches", "show", code).stdout.startswith("busy guests\n")

@@ -83,6 +83,7 @@ CALLS = {
     "get_upload": lambda _: (("u",), {}),
     "end_upload": lambda _: (("u",), {}),
     "resume_batch": lambda _: (("b-1",), {}),
+    "change_batch": lambda _: (("b-1", "v3"), {}),
     "retry_batch": lambda _: (("b-1",), {}),
     "share_batch": lambda _: (("b-1",), {}),
     "list_shares": lambda _: (("b-1",), {}),

@@ -9,7 +9,7 @@ from db.models import Result
 from tests.api.test_batch_life import fail_what_waits
 from tests.builders import transaction
 from tests.dashboard.test_doors import form_key, log_in
-from tests.dashboard.test_pages import Page, submit
+from tests.dashboard.test_pages import HOSTILE, Page, submit
 from tests.fixtures.api import in_process, runs_of
 
 pytestmark = pytest.mark.anyio
@@ -320,3 +320,37 @@ async def test_a_failed_run_offers_to_run_that_cell_alone(anna, http, waiting, r
     await anna.post(f"/batches/{waiting}/again", data=sent)
     again = (await http.get(f"/api/v1/runs/{run['id']}")).json()
     assert again["state"] == "queued"
+
+
+async def test_a_title_is_the_head_of_the_page_and_changed_there(anna, http, code):
+    page = await anna.get(f"/batches/{code}")
+    assert f"/batches/{code}/title" in actions(page)
+
+    sent = {"form_key": form_key(page), "title": f"v3 {HOSTILE}"}
+    done = await anna.post(f"/batches/{code}/title", data=sent)
+
+    assert done.headers["location"] == f"/batches/{code}"
+    for path in (f"/batches/{code}", "/batches", "/"):
+        text = Page(await anna.get(path)).text
+        assert f"v3 {HOSTILE}" in text, path
+    await anna.post(f"/batches/{code}/title", data=sent | {"title": ""})
+    assert "v3" not in Page(await anna.get(f"/batches/{code}")).text
+
+
+async def test_only_whom_it_is_allowed_to_is_offered_another_title(http, site, rows, code):
+    rows.add_user("carl", "contributor")
+    async with in_process(site) as carl:
+        carl.headers["origin"] = "http://refault.test"
+        await log_in(carl, name="carl")
+        page = await carl.get(f"/batches/{code}")
+        assert f"/batches/{code}/title" not in actions(page)
+        sent = {"form_key": form_key(page), "title": "stolen"}
+        assert (await carl.post(f"/batches/{code}/title", data=sent)).status_code == 403
+        traces = (await http.get("/api/v1/traces")).json()["items"]
+        form = {"form_key": form_key(page), "trace": traces[0]["digest"], "patches": "p1"}
+        done = await carl.post(
+            "/batches/new", data=form | {"plan": "each", "title": "carl's own", "action": "submit"}
+        )
+        own = await carl.get(done.headers["location"])
+        assert f"{done.headers['location']}/title" in actions(own)
+        assert "carl's own" in Page(own).text

@@ -221,10 +221,12 @@ class AsyncServiceClient(
         priority: int | None = None,
         recompute: bool = False,
         audit: str | None = None,
+        title: str | None = None,
     ) -> BatchDocument:
         """Plan and start a batch: traces by id or digest × patch sets by id.
 
         ``audit`` (``sampled``, ``flush``, ``every``) has the invariants of every run checked.
+        ``title`` is what people call it.
         """
         call = calls.submit_batch(
             traces,
@@ -235,6 +237,7 @@ class AsyncServiceClient(
             priority=priority,
             recompute=recompute,
             audit=audit,
+            title=title,
         )
         return await self._send(call)
 

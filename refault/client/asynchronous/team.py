@@ -58,6 +58,10 @@ class AsyncTeam(abc.ABC):
         """Go on with what was cancelled."""
         return await self._send(team_calls.resume_batch(batch))
 
+    async def change_batch(self, batch: str, title: str) -> BatchDocument:
+        """Call a batch of one's own by another title; empty: by its patch sets."""
+        return await self._send(team_calls.change_batch(batch, title))
+
     async def retry_batch(
         self,
         batch: str,

@@ -222,10 +222,12 @@ class Client(
         priority: int | None = None,
         recompute: bool = False,
         audit: str | None = None,
+        title: str | None = None,
     ) -> BatchDocument:
         """Plan and start a batch: traces by id or digest × patch sets by id.
 
         ``audit`` (``sampled``, ``flush``, ``every``) has the invariants of every run checked.
+        ``title`` is what people call it.
         """
         call = calls.submit_batch(
             traces,
@@ -236,6 +238,7 @@ class Client(
             priority=priority,
             recompute=recompute,
             audit=audit,
+            title=title,
         )
         return self._send(call)
 

@@ -59,6 +59,10 @@ class Team(abc.ABC):
         """Go on with what was cancelled."""
         return self._send(team_calls.resume_batch(batch))
 
+    def change_batch(self, batch: str, title: str) -> BatchDocument:
+        """Call a batch of one's own by another title; empty: by its patch sets."""
+        return self._send(team_calls.change_batch(batch, title))
+
     def retry_batch(
         self,
         batch: str,

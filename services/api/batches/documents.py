@@ -188,6 +188,7 @@ def _own_fields(batch: Batch) -> dict[str, object]:
     return {
         "id": batch.id,
         "code": batch.code,
+        "title": batch.title,
         "state": batch.state,
         "plan": batch.plan,
         "recompute": batch.recompute,

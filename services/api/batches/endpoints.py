@@ -16,6 +16,7 @@ from services.api.batches import service
 from services.api.batches.documents import detail_of, listed
 from services.api.batches.schemas import (
     BatchBody,
+    BatchChange,
     BatchDetail,
     BatchEstimate,
     BatchFacets,
@@ -81,7 +82,7 @@ def _wanted(
         str | None,
         Query(
             max_length=200,
-            description="Part of a code, or of the name of a trace or a patch set; "
+            description="Part of a code or a title, or of the name of a trace or a patch set; "
             "or the beginning of a trace's digest",
         ),
     ] = None,
@@ -136,6 +137,19 @@ def get_batch(resources: WithResources, batch: str) -> BatchDetail:
     """Get one batch, by id or code; its runs are a list of their own."""
     with resources.transaction() as session:
         return detail_of(session, batches.get(session, batch))
+
+
+@router.patch("/batches/{batch}", responses=problems(403, 404, 422))
+def change_batch(
+    resources: WithResources, caller: WithCaller, batch: str, body: BatchChange
+) -> BatchDetail:
+    """Change the title of a batch of one's own; a maintainer any."""
+    with resources.transaction() as session:
+        row = batches.get(session, batch)
+        caller.check_own(row, f"batch {row.code}")
+        row.title = body.title.strip()
+        session.flush()
+        return detail_of(session, row)
 
 
 @router.get("/batches/{batch}/runs", responses=problems(404, 422))

@@ -1,5 +1,6 @@
 """From the body of a submission to the planned request, with the JSON pointer of every error."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ def expanded(session: Session, body: BatchBody, limits: Limits) -> planning.Requ
     found_sets = _patch_sets(session, body)
     offered = simulators.current(session)
     try:
-        return planning.expand(
+        planned = planning.expand(
             traces=found_traces,
             patch_sets=found_sets,
             plan=body.plan,
@@ -45,6 +46,7 @@ def expanded(session: Session, body: BatchBody, limits: Limits) -> planning.Requ
         )
     except CatalogueError as error:
         raise PointedError(error, [_place(error)]) from error
+    return dataclasses.replace(planned, title=body.title.strip())
 
 
 def _traces(session: Session, body: BatchBody) -> list[Trace]:

@@ -1,16 +1,17 @@
 """Batches as JSON."""
 
 import uuid
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from db.models.batches import PRIORITY_DEFAULT, PRIORITY_MAX
+from db.models.batches import BATCH_TITLE_LENGTH_MAX, PRIORITY_DEFAULT, PRIORITY_MAX
 from services.api.patch_sets.schemas import Schedule, Variant
 from services.api.schemas import Body, Digest, Document, Facet, Time
 
 TRACES_MAX = 1_000
 PATCH_SETS_MAX = 100
+BatchTitle = Annotated[str, Field(max_length=BATCH_TITLE_LENGTH_MAX)]
 
 
 class TraceQuery(Body):
@@ -79,6 +80,17 @@ class BatchBody(Body):
     recompute: bool = Field(
         default=False, description="Compute known results again, and raise an alarm if bytes differ"
     )
+    title: BatchTitle = Field(
+        "", description="What people call it; empty: the names of its patch sets say what it is"
+    )
+
+
+class BatchChange(Body):
+    """Another title."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "v3, on the big guests"}]})
+
+    title: BatchTitle
 
 
 class TraceReference(Document):
@@ -168,6 +180,7 @@ class BatchSummary(Document):
 
     id: uuid.UUID
     code: str = Field(description="Short name, accepted wherever an id is")
+    title: str = Field(description="What its maker calls it; may be empty")
     state: str = Field(description="queued, running, done, failed, cancelled")
     plan: str
     recompute: bool
