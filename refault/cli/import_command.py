@@ -90,6 +90,8 @@ def import_trace(
                     f"{target}: {summary.event_count} events, {summary.size_bytes} bytes, "
                     f"sha256 {summary.digest[:12]}"
                 )
+                for loss in summary.header.losses:
+                    bars.say(f"  {printable(loss)}")
     if as_json:
         print_json(summaries)
 
@@ -132,8 +134,9 @@ def _targets(sources: list[Path], out: Path, name: str) -> dict[Path, Path]:
 
 
 def _told(summary: TraceSummary) -> dict[str, object]:
-    return {
+    told = {
         field.name: getattr(summary, field.name)
         for field in dataclasses.fields(summary)
         if field.name != "header"
     }
+    return told | {"origin": summary.header.origin, "losses": list(summary.header.losses)}

@@ -23,7 +23,6 @@ _COPY_BYTES = 1 << 20
 
 if TYPE_CHECKING:
     from refault.catalogue import Variant
-    from refault.trace import TraceHeader
 
 
 def importer_of(source: Path, wanted: Wanted) -> Importer:
@@ -105,20 +104,9 @@ def refuse_fault_only(trace: Path, source: Path | None = None) -> None:
     from refault.trace import TraceReader
 
     with naming(trace), TraceReader(trace, allow_truncated=True) as reader:
-        if reason := why_not_replayed(reader.header):
+        if reason := hostevents.why_not_replayed(reader.header):
             named = source or trace
             raise ReplayRefused(f"{named}: {reason}")
-
-
-def why_not_replayed(header: TraceHeader) -> str:
-    """Why no engine can replay a trace with this header; empty if some can."""
-    if header.origin != hostevents.ORIGIN:
-        return ""
-    return (
-        "this trace is made of a host's log and holds faults only, without the guest's page "
-        "tables, so it cannot be replayed; `refault validate` sets a replay of a captured trace of "
-        "the same guest beside the log it was made of"
-    )
 
 
 def is_refused(path: Path, variants: Sequence[Variant]) -> bool:
@@ -132,7 +120,7 @@ def is_refused(path: Path, variants: Sequence[Variant]) -> bool:
     if not path.is_file():
         return False
     with naming(path), TraceReader(path, allow_truncated=True) as trace:
-        if reason := why_not_replayed(trace.header):
+        if reason := hostevents.why_not_replayed(trace.header):
             print_error(f"{path}: {reason}")
             return True
         for variant in variants:

@@ -43,6 +43,8 @@ def to_text(report: Report, *, trace: str, log: str, variant: str, width: int = 
     ]
     if gaps := facts.gaps():
         lines += layout.wrap(f"The log is not complete: {gaps}.", width)
+    for loss in report.losses:
+        lines += layout.wrap(layout.clean(loss), width, first="Of the trace: ", indent="  ")
     lines += [*layout.wrap(_BASES[report.basis], width), "", _head()]
     phases = [*report.phases, *([report.totals] if len(report.phases) > 1 else [])]
     for phase in phases:

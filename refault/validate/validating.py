@@ -32,7 +32,11 @@ _PASSED: Final = ("kvm_mmu_paging_element", "kvm_mmu_pagetable_walk", "kvm_mmu_w
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-    """What both sides counted. ``marks`` are the numbers of the trace's marks, in order."""
+    """What both sides counted.
+
+    ``marks`` are the numbers of the trace's marks, in order; ``losses`` what the trace lacks, as
+    its header says.
+    """
 
     basis: Basis
     phases: tuple[Phase, ...]
@@ -43,6 +47,7 @@ class Report:
     operation_count: int
     marks: tuple[int, ...]
     tolerance: float
+    losses: tuple[str, ...] = ()
 
     @property
     def parted(self) -> tuple[Phase, tuple[str, ...]] | None:
@@ -83,6 +88,7 @@ class Report:
             },
             "replay": {"events": self.event_count, "operations": self.operation_count},
             "marks": list(self.marks),
+            "trace_losses": list(self.losses),
         }
 
 
@@ -106,7 +112,7 @@ def validate(
         ReplayRefused: the engine writes no log of events.
         TraceError: the trace is damaged.
     """
-    marks = _marks_of(trace)
+    losses, marks = _known_of(trace)
     ours, host = Tally(), Tally()
     with open_log(log) as opened:
         sequence = Sequence(_host_events(opened.events(), opened.facts, host))
@@ -124,6 +130,7 @@ def validate(
         operation_count=session[1],
         marks=tuple(number for _, number in marks),
         tolerance=tolerance,
+        losses=losses,
     )
 
 
@@ -175,15 +182,15 @@ def _host_events(
             yield event, bool(facts.lost_count or facts.lost_places)
 
 
-def _marks_of(trace: Path) -> list[tuple[int, int]]:
-    """Index and number of each mark of a trace."""
+def _known_of(trace: Path) -> tuple[tuple[str, ...], list[tuple[int, int]]]:
+    """What a trace lacks, and index and number of each of its marks."""
     found: list[tuple[int, int]] = []
     with TraceReader(trace, allow_truncated=True) as reader:
         for block in reader.blocks():
             for at in np.flatnonzero(block.kind == EventKind.MARK).tolist():
                 if len(found) < MAX_MARKS:
                     found.append((block.first_event_index + at, int(block.a[at])))
-    return found
+        return reader.header.losses, found
 
 
 def _replay(

@@ -201,6 +201,7 @@ _STATES: Final = {
     "invalid": ("invalid", 1),
 }
 _BITS: Final = re.compile(r"!?(?:nxe|ad|pge|pae|wp|smep|smap|smm|pse|passthrough)")
+_LATER_BIT: Final = re.compile(r"!?[a-z][a-z0-9_]{1,19}")
 _LEVEL: Final = re.compile(r"l?([1-5])(?:/(\d))?")
 _PTE_BYTES: Final = re.compile(r"([48])-byte")
 
@@ -227,6 +228,8 @@ def _take(word: str, fields: Fields) -> bool:
             fields.setdefault("invalid", 0)
     elif word == "sp" or _BITS.fullmatch(word):
         pass
+    elif "access" in fields and "root_count" not in fields and _LATER_BIT.fullmatch(word):
+        pass  # of a newer kernel, or of a patch
     elif match := _PTE_BYTES.fullmatch(word):
         fields["pte_bytes"] = int(match[1])
     elif match := re.fullmatch(r"q([0-3])", word):

@@ -1,5 +1,7 @@
 """A log as a fault-only trace: what its events become, and what its header says it lacks."""
 
+import json
+
 import pytest
 
 from refault.errors import ImportFailed
@@ -7,6 +9,7 @@ from refault.trace import TraceReader
 from refault.trace.importers.hostevents import import_log
 from refault.trace.importers.recognition import Kind, look
 from refault.trace.importers.registry import HOST_LOG
+from tests.cli.running import run_here
 from tests.trace.hostlog.making import Maker, guest
 from tests.trace.hostlog.reading import SAMPLES
 
@@ -68,6 +71,16 @@ def test_the_faults_of_a_log_become_accesses_and_faults(tmp_path, name):
     is_lossy = "perf" not in name
     assert any("137 events were lost" in loss for loss in lacks(header)) == is_lossy
     assert header.origin == "host-events"
+
+
+def test_the_command_says_what_is_lost(tmp_path, monkeypatch):
+    arguments = ("import", SAMPLES / "kvmmmu-linux6.6.v6.dat", "--out", tmp_path)
+    told = run_here(monkeypatch, tmp_path, *arguments).stdout
+    assert "9 events" in told
+    assert "The log is not complete: 137 events were lost." in told
+    (told,) = json.loads(run_here(monkeypatch, tmp_path, *arguments, "--json").stdout)
+    assert told["origin"] == "host-events"
+    assert len(told["losses"]) == 4
 
 
 def test_invlpg_comes_from_exits_that_say_the_address(tmp_path):

@@ -141,6 +141,8 @@ def test_a_page_as_the_mbec_series_prints_it(tmp_path):
     line = "kvm_mmu_get_page: sp gen 0 gfn 5200 l4 8-byte q0 wux- nxe ad root 0 sync new\n"
     (event,) = read_text(tmp_path, line)[1]
     assert (event.fields["level"], event.fields["access"], event.fields["created"]) == (4, 7, 1)
+    line = "kvm_mmu_sync_page: sp gen 0 gfn 1 l1 8-byte q0 wuxU !mbec nxe ad root 0 unsync\n"
+    assert read_text(tmp_path, line)[1][0].fields["unsync"] == 1
     line = "kvm_entry: vcpu 1, rip 0x401000 intr_info 0x80000b0e error_code 0x4\n"
     assert read_text(tmp_path, line)[1][0].fields == {"vcpu": 1, "rip": 0x401000}
 
