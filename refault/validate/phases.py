@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
 from refault.errors import InvalidParameter
@@ -70,11 +71,12 @@ def _by_step(curves: tuple[Curve, Curve], basis: Basis, slices: int) -> list[Pha
     for curve in curves:
         curve.widen(width)
     count = max(len(curve.parts) for curve in curves)
-    step = 1 if basis == "marks" and count <= _MAX_MARKED else -(-count // slices)
+    phases = min(count, _MAX_MARKED if basis == "marks" else slices)
+    ends = [count * number // phases for number in range(phases + 1)]
     found = []
-    for at in range(0, count, step):
-        sides = [_summed(curve.parts[at : at + step]) for curve in curves]
-        found.append(Phase(_name(basis, at * width, (min(at + step, count)) * width), *sides))
+    for at, end in pairwise(ends):
+        sides = [_summed(curve.parts[at:end]) for curve in curves]
+        found.append(Phase(_name(basis, at * width, end * width), *sides))
     return found
 
 
