@@ -37,7 +37,7 @@ serve: install ## the whole service on this machine until Ctrl-C; DATA=folder as
 	@$(BIN)/python -m services.local serve --data "$(DATA)"
 
 .PHONY: test
-test: install browser trees ## everything: linters, then every test
+test: install browser trees guests ## everything: linters, then every test
 	@$(MAKE) --no-print-directory --jobs 2 lint kernels
 	@XDG_CACHE_HOME="$(CURDIR)/.cache" XDG_CONFIG_HOME="$(CURDIR)/.cache/config" \
 	  $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -113,8 +113,9 @@ trees: install ## the kernel sources that tests build: downloaded once, where th
 	@XDG_CACHE_HOME="$(CURDIR)/.cache" $(BIN)/python -m tools.trees .cache/trees
 
 .PHONY: guests
-guests: install ## a kernel and a busybox that captured guests are made of: downloaded once, where there is apt-get
+guests: install ## what tests capture guests with: kernels, busybox, and QEMU where none is: downloaded once, where there is apt-get
 	@$(BIN)/python -m tools.guests .cache/guests amd64 i386
+	@$(BIN)/python -m tools.qemu .cache/guests/qemu
 
 .PHONY: corpus
 corpus: install guests ## capture the guests of demo/corpus.json into .refault/corpus; those up to 1 MB into demo/corpus

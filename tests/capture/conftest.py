@@ -1,5 +1,6 @@
 """A real guest's parts, found or skipped by name."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,14 @@ from refault.capture.qemu import find_qemu
 from refault.errors import CaptureError
 
 GUESTS = Path(".cache/guests").resolve()
+
+
+@pytest.fixture(autouse=True)
+def kept_qemu(monkeypatch):
+    """The QEMU that `make guests` keeps where the machine has none."""
+    kept = GUESTS / "qemu" / "bin"
+    if kept.is_dir():
+        monkeypatch.setenv("PATH", f"{kept}:{os.environ['PATH']}")
 
 
 @pytest.fixture
