@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,12 @@ class HeadSet:
         """The set that a manifest has; raises BundleError naming the field that is wrong."""
         fields = fields_of(body, cls, place)
         patches = list_of(fields.pop("patches"), f"{place}.patches")
+        try:
+            is_object = isinstance(json.loads(str(fields["parameters"])), dict)
+        except (ValueError, RecursionError):
+            is_object = False
+        if not is_object:
+            raise BundleError(f"{place}.parameters: expected an object of JSON, as text")
         return cls(
             **texts_of(fields, place),
             patches=tuple(text_of(each, f"{place}.patches") for each in patches),

@@ -9,6 +9,7 @@ from refault.bundle.head import Cell, Head
 from refault.compare import Comparison, JudgedTrace, Overall, Scale, compare, overall_of
 from refault.compare.answers import answer
 from refault.compare.comparison import evidence_of
+from refault.compare.interactions import Interaction, interactions_of, machines_of
 from refault.compare.overall import judged_trace
 from refault.compare.steps import Step, TraceEvidence, decisive, steps_of
 
@@ -58,6 +59,16 @@ class JudgedBatch:
         if len(self.traces) * len(self.head.columns) > layout.STEP_CELLS:
             return ()
         return tuple(steps_of(self._stages, self._evidence, self.head.threshold, Scale()))
+
+    @property
+    def interactions(self) -> tuple[Interaction, ...]:
+        """What two patches do together; none of a batch that is too large."""
+        head = self.head
+        columns = head.plan_columns
+        if not columns or len(self.traces) * len(columns) > layout.STEP_CELLS:
+            return ()
+        machines = machines_of(head.plan, columns)
+        return tuple(interactions_of(machines, self._evidence, head.threshold, Scale()))
 
     @property
     def answer(self) -> str | None:

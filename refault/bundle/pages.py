@@ -8,11 +8,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import NamedTuple
 
 from refault.bundle import layout
 from refault.bundle.head import Head
 from refault.compare import ComparedColumn, Comparison, JudgedTrace, Overall, Row, Verdict
 from refault.compare.answers import answer
+from refault.compare.interactions import Interaction
 from refault.compare.notes import PinnedNote
 from refault.compare.steps import Step
 from refault.compare.summary import finding_text
@@ -82,12 +84,19 @@ _FINDINGS_SHOWN = 20
 _MINUS = "\N{MINUS SIGN}"
 
 
+class Told(NamedTuple):
+    """What is said of a batch beside its verdicts."""
+
+    steps: Sequence[Step] = ()
+    pairs: Sequence[Interaction] = ()
+    notes: Sequence[PinnedNote] = ()
+
+
 def index_page(
     head: Head,
     traces: Sequence[JudgedTrace],
     overall: Overall,
-    steps: Sequence[Step],
-    notes: Sequence[PinnedNote],
+    told: Told,
     *,
     has_whole: bool,
 ) -> str:
@@ -113,9 +122,10 @@ def index_page(
         f"<p>and {more:,} more</p>" if more > 0 else "",
         "</div>\n",
         f"<p>{links}</p>\n",
-        _steps(head.plan, steps),
+        _steps(head.plan, told.steps),
+        _pairs(told.pairs),
         _matrix(traces),
-        _notes(notes),
+        _notes(told.notes),
         _columns(head),
         f"<h2>The same again</h2>\n<pre>{_text(shlex.join(head.command))}</pre>\n",
         _CHECKS.format(code=_text(head.code), maker=_text(layout.maker())),
@@ -166,6 +176,11 @@ def _steps(plan: str, steps: Sequence[Step]) -> str:
     names = ["Patch", "Column", "Without it", "Verdict", "Merge", "What it does"]
     table = _table("steps", "What each patch does", names, rows)
     return (f"<p><strong>{_text(told)}</strong></p>\n" if told else "") + table
+
+
+def _pairs(pairs: Sequence[Interaction]) -> str:
+    told = _items(f"{_text(each.sentence)}." for each in pairs if each.is_notable)
+    return f"<h2>Two patches together</h2>\n{told}\n" if told else ""
 
 
 def _matrix(traces: Sequence[JudgedTrace]) -> str:

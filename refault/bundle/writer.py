@@ -110,12 +110,19 @@ class BundleWriter:
             ComparisonError: it has no trace.
         """
         head, overall, steps = self._head, self.judged.overall, self.judged.steps
+        pairs = self.judged.interactions
         has_whole = self._cells <= layout.WHOLE_CELLS
         notes = head.pinned(self._names)
         if has_whole:
             every, title, command = self._comparisons, head.title, head.command
             text = to_text(
-                every, title=title, command=command, verdict=overall, plan=head.plan, steps=steps
+                every,
+                title=title,
+                command=command,
+                verdict=overall,
+                plan=head.plan,
+                steps=steps,
+                interactions=pairs,
             )
             markdown = to_markdown(every, title=title, command=command)
             self._write("comparison.txt", text + notes_text(notes))
@@ -123,7 +130,13 @@ class BundleWriter:
             self._write("comparison.csv", to_csv(every))
         self._write(
             layout.INDEX,
-            pages.index_page(head, self.judged.traces, overall, steps, notes, has_whole=has_whole),
+            pages.index_page(
+                head,
+                self.judged.traces,
+                overall,
+                pages.Told(steps, pairs, notes),
+                has_whole=has_whole,
+            ),
         )
         manifest = {
             "format": layout.FORMAT,

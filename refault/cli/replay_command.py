@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
 
 import typer
 
@@ -29,8 +29,9 @@ from refault.trace.importers.recognition import Kind
 if TYPE_CHECKING:
     from refault.audits import AuditReport, Level
     from refault.catalogue import Variant
-    from refault.compare import Comparison
+    from refault.compare import Column, Comparison
     from refault.compare.costs import CostModel, Costs
+    from refault.compare.steps import TraceEvidence
     from refault.results import RunResult
 
 _EVENTS_HELP = (
@@ -62,6 +63,9 @@ def replay(
 ) -> None:
     """Replay traces under variants and compare them.
 
+    Of variants that each add patches to the one before, or to the first, the text says which patch
+    does what, and what two of them do together that neither does alone.
+
     Where they were audited, a variant that mends what the base breaks is a repair, whatever it
     costs (see `refault audit`).
 
@@ -86,8 +90,7 @@ def replay(
     accepted = [path for path in traces if not is_refused(path, variants)]
     if not accepted:
         raise typer.Exit(ExitCode.BAD_INPUT)
-    comparisons: list[Comparison] = []
-    refusals: list[str] = []
+    done = _Done([], [], [])
     with event_file(events) as write_event, progress_bars(enabled=not as_json) as progress:
         for path in accepted:
             try:
@@ -95,18 +98,38 @@ def replay(
             except ReplayRefused as error:
                 if write_event is not None:
                     raise  # so that no half of an event log stays
-                refusals.append(str(error))
+                done.refusals.append(str(error))
                 continue
-            audits = _audited(path, variants, results, level, progress, events, refusals)
-            comparisons.append(_compared(path, labelled, results, audits, weights))
-    for reason in refusals:  # not amid the bars
-        print_error(reason)
+            audits = _audited(path, variants, results, level, progress, events, done.refusals)
+            done.add(path, _columns(labelled, results, audits), weights)
     out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
-    comparisons = with_host(comparisons, counted)
-    models = _models(accepted, comparisons, weights)
-    _show(comparisons, models, as_json=as_json, every_counter=every_counter, out=out)
-    is_whole = len(comparisons) == len(traces) and not (refusals and level is not None)
-    raise typer.Exit(_code_of(comparisons, is_whole=is_whole))
+    done = done._replace(comparisons=with_host(done.comparisons, counted))
+    asked = _Asked(accepted, labelled, weights)
+    _show(done, asked, as_json=as_json, every_counter=every_counter, out=out)
+    is_whole = len(done.comparisons) == len(traces) and not (done.refusals and level is not None)
+    raise typer.Exit(_code_of(done.comparisons, is_whole=is_whole))
+
+
+class _Done(NamedTuple):
+    """What came of the traces so far."""
+
+    comparisons: list[Comparison]
+    evidence: list[TraceEvidence]
+    refusals: list[str]
+
+    def add(self, path: Path, columns: list[Column], weights: Costs | None) -> None:
+        """One trace with the columns that it was replayed under."""
+        from refault.compare import Scale, compare
+        from refault.compare.comparison import evidence_of
+        from refault.compare.costs import Costs
+        from refault.compare.steps import TraceEvidence
+
+        scale = Scale(weights or Costs())
+        limits = limits_told(path)
+        self.comparisons.append(
+            compare(columns, trace_name=path.name, trace_limits=limits, scale=scale)
+        )
+        self.evidence.append(TraceEvidence(path.name, None, evidence_of(columns)))
 
 
 def _refuse_many(
@@ -189,29 +212,39 @@ def _models(
     return [model(each, weights, vcpus=vcpus.get(each.trace.name)) for each in comparisons]
 
 
-def _show(
-    comparisons: list[Comparison],
-    models: list[CostModel],
-    *,
-    as_json: bool,
-    every_counter: bool,
-    out: TextIO,
-) -> None:
+class _Asked(NamedTuple):
+    """What was asked for, as far as the answer tells of it."""
+
+    paths: list[Path]
+    labelled: list[tuple[str, Variant]]
+    weights: Costs | None
+
+
+def _show(done: _Done, asked: _Asked, *, as_json: bool, every_counter: bool, out: TextIO) -> None:
     """Print the comparisons, if there are any, with the command that reproduces them."""
+    from refault.cli.replay_steps import told_of
     from refault.compare import to_dict, to_text
     from refault.compare.cost_text import cost_text, with_models
 
+    for reason in done.refusals:  # not amid the bars
+        print_error(reason)
+    comparisons = done.comparisons
     if not comparisons:
         return
+    models = _models(asked.paths, comparisons, asked.weights)
     if as_json:
         print_json(with_models([to_dict(each) for each in comparisons], models), file=out)
         return
+    told = told_of(asked.labelled, done.evidence, asked.weights)
     text = to_text(
         comparisons,
         title=f"refault comparison: {', '.join(each.trace.name for each in comparisons)}",
         command=shlex.join(["refault", *sys.argv[1:]]),
         every_counter=every_counter,
         width=text_width(72),
+        plan=told.plan,
+        steps=told.steps,
+        interactions=told.interactions,
     )
     if models:
         text += cost_text(
@@ -229,19 +262,16 @@ def _refuse_nothing(results: list[RunResult]) -> None:
         )
 
 
-def _compared(
-    path: Path,
+def _columns(
     labelled: list[tuple[str, Variant]],
     results: list[RunResult],
     audits: dict[str, AuditReport],
-    weights: Costs | None,
-) -> Comparison:
+) -> list[Column]:
     """The columns of one trace, as asked for: several may share a variant, and so a result."""
-    from refault.compare import Column, Scale, compare
-    from refault.compare.costs import Costs
+    from refault.compare import Column
 
     by_digest = {result.variant_digest: result for result in results}
-    columns = [
+    return [
         Column(
             label=label,
             variant_name=variant.name,
@@ -253,9 +283,3 @@ def _compared(
         )
         for label, variant in labelled
     ]
-    return compare(
-        columns,
-        trace_name=path.name,
-        trace_limits=limits_told(path),
-        scale=Scale(weights or Costs()),
-    )

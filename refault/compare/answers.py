@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refault.compare import layout
+from refault.compare.stages import values_of
 from refault.compare.steps import (
     COSTS_MORE,
     DO_NOT,
@@ -27,6 +28,8 @@ def answer(plan: str, steps: Sequence[Step]) -> str | None:
     broken = [step for step in known if step.breaks]
     if plan == "ablation":
         return _needed(known)
+    if plan == "matrix":
+        return _everywhere(known)
     if broken:
         first = broken[0]
         others = [step.stage.title for step in broken[1:]]
@@ -41,6 +44,37 @@ def answer(plan: str, steps: Sequence[Step]) -> str | None:
             told = found[0].sentence
             return f"Nothing breaks. {found[0].stage.subject} {told}.{more}"
     return "No step breaks anything, and none moves a cost notably."
+
+
+_DOES = {COSTS_MORE: "costs more", TAKE: "is worth it", NO_EFFECT: "has no effect"}
+
+
+def _everywhere(steps: Sequence[Step]) -> str | None:
+    """What each patch set of a matrix does, and under which of the values."""
+    sets = list(dict.fromkeys(step.stage.now.patch_set for step in steps))
+    told = []
+    for each in sets[:NAMED_MAX]:
+        own = [step for step in steps if step.stage.now.patch_set == each]
+        broken = [step for step in own if step.breaks]
+        if broken:
+            first = f"{each.name} goes wrong {_under(broken, own)}: it {broken[0].headline}"
+            told.append(f"{first}.")
+            continue
+        parts = [
+            f"{_DOES[word]} {_under(found, own)}"
+            for word in (COSTS_MORE, TAKE, NO_EFFECT)
+            if (found := [step for step in own if step.merge == word])
+        ]
+        told.append(f"{each.name} {', and '.join(parts)}.")
+    if len(sets) > NAMED_MAX:
+        told.append(f"The table has {len(sets) - NAMED_MAX} more patch sets.")
+    return " ".join(told) or None
+
+
+def _under(some: Sequence[Step], every: Sequence[Step]) -> str:
+    if len(some) == len(every):
+        return "under every combination"
+    return f"under {named([values_of(step.stage.now) or 'the first' for step in some])}"
 
 
 def _needed(steps: Sequence[Step]) -> str:
@@ -90,6 +124,7 @@ def steps_text(steps: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     """Which to merge, as plain text: each step as JSON, with its word and what it does."""
     lines = ["Which to merge, each against the column without it"]
     for step in steps:
-        text = f"{step['title']}: {step['merge'].upper()}; {step['sentence']}."
+        title = "" if step["title"] == step["label"] else f"{step['title']}: "
+        text = f"{title}{step['merge'].upper()}; {step['sentence']}."
         lines += layout.wrap(text, width, first=f"  {step['label']}  ", indent="      ")
     return lines

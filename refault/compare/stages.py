@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 from refault.catalogue import left_out_of, patches_of_column
@@ -67,7 +68,7 @@ class Stage(NamedTuple):
 
 
 def stages_of(plan: str, columns: Sequence[PlanColumn]) -> list[Stage]:
-    """The steps of a plan; none of a matrix, whose columns differ in more than patches."""
+    """The steps of a plan; of a matrix those between patch sets under the same values."""
     match plan:
         case "series":
             return _of_series(columns)
@@ -75,6 +76,8 @@ def stages_of(plan: str, columns: Sequence[PlanColumn]) -> list[Stage]:
             return _of_ablation(columns)
         case "each":
             return _of_siblings(columns)
+        case "matrix":
+            return _of_matrix(columns)
         case _:
             return []
 
@@ -120,12 +123,66 @@ def _of_ablation(columns: Sequence[PlanColumn]) -> list[Stage]:
 def _of_siblings(columns: Sequence[PlanColumn]) -> list[Stage]:
     """Each column against the first, if that is its base with fewer patches."""
     first, *others = columns
-    held = set(first.patch_set.patches)
     return [
         Stage(column.label, None, column, first)
         for column in others
-        if column.patch_set.base == first.patch_set.base
-        and column.patch_set.parameters == first.patch_set.parameters
-        and held < set(column.patch_set.patches)
-        and column.variant_digest != first.variant_digest
+        if column.variant_digest != first.variant_digest and _adds(column.patch_set, first)
     ]
+
+
+def _adds(one: PlanSet, first: PlanColumn, varied: Collection[str] = ()) -> bool:
+    """Whether a set has more patches than that of ``first``, and differs in nothing else.
+
+    ``varied`` are what the plan sets, whatever the patch sets say.
+    """
+    other = first.patch_set
+    own, others = (
+        {key: value for key, value in json.loads(each.parameters).items() if key not in varied}
+        for each in (one, other)
+    )
+    is_on_same_base = "base" in varied or one.base == other.base
+    return is_on_same_base and own == others and set(other.patches) < set(one.patches)
+
+
+def _of_matrix(columns: Sequence[PlanColumn]) -> list[Stage]:
+    """Under each combination of values each patch set against the first."""
+    groups: dict[str, list[PlanColumn]] = {}
+    for column in columns:
+        groups.setdefault(values_of(column), []).append(column)
+    stages = []
+    for values, (first, *others) in groups.items():
+        varied = {word.partition("=")[0].replace("-", "_") for word in values.split()}
+        stages += [
+            Stage(column.label, None, column, first)
+            for column in others
+            if column.variant_digest != first.variant_digest
+            and _adds(column.patch_set, first, varied)
+        ]
+    return stages
+
+
+def values_of(column: PlanColumn) -> str:
+    """The values that a column of a matrix was given, as its label has them."""
+    return column.label.removeprefix(column.patch_set.name).strip()
+
+
+def stages_among(columns: Sequence[PlanColumn]) -> tuple[str, list[Stage]]:
+    """The plan that columns amount to that were chosen one by one, and its steps.
+
+    A series where each has more patches than the one before, else siblings. The patch sets are
+    the columns' own.
+    """
+    pairs = list(itertools.pairwise(columns))
+    if not pairs:
+        return "each", []
+    if not all(_adds(now.patch_set, before) for before, now in pairs):
+        return "each", _of_siblings(columns)
+    whole = columns[-1].patch_set.patches
+    stages = []
+    for before, now in pairs:
+        held = set(before.patch_set.patches)
+        more = [patch for patch in now.patch_set.patches if patch not in held]
+        is_prefix = now.patch_set.patches == whole[: len(now.patch_set.patches)]
+        number = len(now.patch_set.patches) if len(more) == 1 and is_prefix else None
+        stages.append(Stage(" + ".join(more), number, now, before))
+    return "series", stages

@@ -24,6 +24,7 @@ from refault.compare.audit_section import audit_text
 from refault.compare.comparison import ComparedColumn, Comparison
 from refault.compare.grid import LABEL_WIDTH, Table
 from refault.compare.host import HEAD, aside_of, host_text
+from refault.compare.interactions import Interaction, interactions_text
 from refault.compare.overall import Overall
 from refault.compare.rows import Row
 from refault.compare.steps import Step
@@ -55,13 +56,14 @@ def to_text(
     verdict: Overall | None = None,
     plan: str = "",
     steps: Sequence[Step] = (),
+    interactions: Sequence[Interaction] = (),
 ) -> str:
     """The comparisons of several traces, with everything needed to reproduce them.
 
     ``command`` is what reproduces them, as words or as a shell line.
     ``every_counter`` also prints the counters that no column changes,
     ``verdict`` is stated under the title where there is one, and ``steps`` say what each patch of
-    a ``plan`` does.
+    a ``plan`` does; ``interactions`` what two do together.
 
     Raises:
         ComparisonError: nothing to print, or a width a table cannot be set in.
@@ -79,6 +81,8 @@ def to_text(
     lines += _legend(names, width)
     if steps:
         lines += ["", *steps_text([step.to_dict() for step in steps], width)]
+    if told_pairs := interactions_text(interactions, width):
+        lines += ["", *told_pairs]
     if len(comparisons) > 1:
         lines += _overview(comparisons, names, width)
     for comparison in comparisons:

@@ -338,6 +338,12 @@ ENTRIES = (
         "matrix (chosen axes)",
     ),
     Entry(
+        "interaction",
+        TERMS,
+        "of two patches: what both do beyond the sum of what each does alone, where columns have "
+        "neither, each, and both",
+    ),
+    Entry(
         "stale",
         TERMS,
         "of a result: made by another version of its engine than the workers run now, and not "

@@ -10,6 +10,7 @@ from services.dashboard.conclusion import conclusion
 from services.dashboard.formats import ratio
 from services.dashboard.heat import heat_of
 from services.dashboard.place import Place
+from services.dashboard.plan_view import pairs_of
 from services.dashboard.trace_section import section_of
 
 
@@ -38,6 +39,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
             is_running=False,
         ),
         "columns": [_column(document, place, number) for number in range(len(columns))],
+        "pairs": pairs_of(document),
         "left_out": document["left_out"],
         "traces_left_out": document["traces_left_out"],
         "is_stale": document["is_stale"],

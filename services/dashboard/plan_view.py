@@ -11,7 +11,7 @@ from typing import Any
 from refault.compare import Verdict
 from refault.compare.stages import patch_of
 from services.dashboard.cells import Heat
-from services.dashboard.formats import ratio
+from services.dashboard.formats import ratio, with_minus
 from services.dashboard.place import Place
 from services.dashboard.verdicts import shown
 
@@ -36,6 +36,12 @@ def plan_of(
             return _matrix(batch, overview, place, anchors)
         case _:
             return None
+
+
+def pairs_of(document: Mapping[str, Any]) -> list[str]:
+    """What pairs of patches do together that neither does alone, as sentences."""
+    found = document.get("interactions") or ()
+    return [with_minus(f"{each['sentence']}.") for each in found if each["is_notable"]]
 
 
 def _series(document: Mapping[str, Any]) -> dict[str, Any] | None:

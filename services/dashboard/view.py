@@ -18,7 +18,7 @@ from services.dashboard.costs import form_of
 from services.dashboard.formats import counted
 from services.dashboard.heat import heat_of
 from services.dashboard.place import Place
-from services.dashboard.plan_view import plan_of
+from services.dashboard.plan_view import pairs_of, plan_of
 from services.dashboard.trace_section import section_of
 
 _FINAL_STATES = ("done", "failed", "cancelled")
@@ -65,6 +65,7 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "is_other_base": place.base > 0,
         "query": place.form_query().removesuffix("?"),
         "plan": plan_of(document, place, anchors),
+        "pairs": pairs_of(document),
         "heat": heat_of(overview, digests, indexes, place, anchors),
         "traces": [
             section_of(rearranged(entry, digests), indexes, place, batch, anchor=anchors[digest])

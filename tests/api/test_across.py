@@ -170,3 +170,28 @@ async def test_a_column_that_is_named_twice_moves_no_other_columns_index(http, c
         f"alone ({alone})",
     ]
     assert "base column 4 does not exist; the 4 columns count from 0" in beyond.json()["detail"]
+
+
+async def test_a_series_and_single_patches_have_the_four_columns_of_an_interaction(http, rows):
+    digests = rows.ready_for_seed_series()
+    series = await submit(http, digests)
+    alone = {"name": "alone", "patches": ["zap-account", "cr4-posted"]}
+    both = {"name": "both", "patches": ["zap-account", "parent-stop-bit", "cr4-posted"]}
+    one = await submit(http, digests, "each", alone)
+    two = await submit(http, digests, "each", both)
+    prefixes = {"name": "short", "patches": ["zap-account", "parent-stop-bit"]}
+    short = await submit(http, digests, "series", prefixes)
+
+    names = (f"{short}:1", f"{short}:2", f"{one}:0", f"{two}:0")
+    document = (await asked(http, *names)).json()
+    own = (await http.get(f"/api/v1/comparisons/{series}")).json()
+
+    (found,) = document["interactions"]
+    assert (found["one"], found["other"]) == ("parent-stop-bit", "cr4-posted")
+    assert {name: each["label"] for name, each in found["columns"].items()} == {
+        "base": f"1 ({short})",
+        "one": f"1-2 ({short})",
+        "other": f"alone ({one})",
+        "both": f"both ({two})",
+    }
+    assert own["interactions"] == []

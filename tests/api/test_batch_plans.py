@@ -239,3 +239,23 @@ async def test_an_engine_is_asked_with_the_header_as_it_stands_in_the_file(http,
         stored = refusals.header_of(session.scalars(sa.select(Trace)).one())
     with TraceReader(io.BytesIO(data)) as reader:
         assert stored == reader.header
+
+
+async def test_a_matrix_is_answered_in_a_sentence_and_has_steps(http, rows):
+    digests = rows.ready_for_seed_series()
+    sets = [
+        await patch_set(http, {"name": "plain", "patches": []}),
+        await patch_set(http, {"name": "third", "patches": ["zap-account", "parent-stop-bit"]}),
+    ]
+    body = {"traces": digests, "patch_sets": sets, "plan": "matrix", "axes": {"bypass": [None, 0]}}
+    code = (await http.post(BATCHES, json=body)).json()["code"]
+
+    document = (await http.get(f"/api/v1/comparisons/{code}")).json()
+    text = (await http.get(f"/api/v1/comparisons/{code}.txt")).text
+
+    assert [(step["before"], step["label"]) for step in document["steps"]] == [
+        ("plain bypass=default", "third bypass=default"),
+        ("plain bypass=0", "third bypass=0"),
+    ]
+    assert document["answer"].startswith("third goes wrong under every combination: it changes")
+    assert "Which to merge, each against the column without it" in text

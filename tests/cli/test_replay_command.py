@@ -237,3 +237,20 @@ def test_traces_that_are_all_refused_show_no_table(deep_trace):
     done = refault("replay", deep_trace, deep_trace, "-v", "base", "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 2
+
+
+def test_variants_that_form_a_series_are_told_patch_by_patch(small_trace):
+    plain = refault("replay", small_trace)
+    text = " ".join(plain.stdout.split())
+    one = refault("replay", small_trace, "-v", "base", "-v", "p3")
+
+    assert "Which to merge, each against the column without it" in text
+    assert "1-3 patch 3 (parent-stop-bit): NO EFFECT; changes nothing." in text
+    assert "No step breaks anything, and none moves a cost notably." in text
+    assert "Which to merge" not in one.stdout
+
+
+def test_siblings_are_told_each_against_the_first(small_trace):
+    done = refault("replay", small_trace, "-v", "p2", "-v", "p4", "-v", "p6")
+
+    assert "  p6  NO EFFECT; changes" in done.stdout

@@ -7,7 +7,7 @@ import pytest
 from refault.catalogue import SEED_SERIES
 from refault.compare import Evidence, Threshold, Verdict, overall_of
 from refault.compare.answers import answer, merging
-from refault.compare.stages import PlanColumn, PlanSet, stages_of
+from refault.compare.stages import PlanColumn, PlanSet, stages_among, stages_of
 from refault.compare.steps import TraceEvidence, of_ablation, steps_of
 from refault.facts import facts_of
 from tests.builders import BOOT, make_finding, make_result, seed_series_columns
@@ -287,3 +287,63 @@ def test_a_whole_that_is_wrong_by_itself_is():
 def test_a_whole_that_costs_more_than_without_a_patch_does_so():
     found = ablation_verdict({"counters": {"exits": 120_000}}, {}, {})
     assert (found.status, found.exit_code) == (Verdict.REGRESSION, 1)
+
+
+# --- a matrix, and columns that were chosen one by one ----------------------------------------
+
+
+def matrix(results, sets=None, axis="tlb"):
+    sets = sets or [PlanSet("plain", "b", (), "{}", "1"), PlanSet("mine", "b", ("p",), "{}", "2")]
+    columns = [
+        PlanColumn(f"{each.name} {axis}={value}", f"{each.name} {axis}={value}", each, None)
+        for value in ("on", "off")
+        for each in sets
+    ]
+    return judged("matrix", columns, results)
+
+
+def test_a_matrix_has_a_step_for_each_patch_set_under_each_value():
+    steps = matrix([{}, {"counters": {"exits": 200_000}}, {}, {}])
+
+    assert [(step.stage.before.label, step.stage.now.label) for step in steps] == [
+        ("plain tlb=on", "mine tlb=on"),
+        ("plain tlb=off", "mine tlb=off"),
+    ]
+    told = "mine costs more under tlb=on, and has no effect under tlb=off."
+    assert answer("matrix", steps) == told
+
+
+def test_a_matrix_says_under_which_values_a_patch_set_goes_wrong():
+    told = answer("matrix", matrix([{}, {}, {}, WRONG]))
+    everywhere = answer("matrix", matrix([{}, WRONG, {}, WRONG]))
+
+    assert told.startswith("mine goes wrong under tlb=off: it changes what the guest sees on t")
+    assert everywhere.startswith("mine goes wrong under every combination: it changes")
+
+
+def test_what_a_matrix_varies_need_not_agree_in_the_sets():
+    sets = [
+        PlanSet("plain", "old", (), '{"page_limit": 9}', "1"),
+        PlanSet("mine", "new", ("p",), "{}", "2"),
+    ]
+
+    assert matrix([{}] * 4, sets) == []
+    assert matrix([{}] * 4, sets, "page-limit") == []
+    assert len(matrix([{}] * 4, [each._replace(parameters="{}") for each in sets], "base")) == 2
+
+
+def test_columns_that_each_have_more_patches_than_the_one_before_are_a_series():
+    patches = ((), ("p",), ("p", "q", "r"))
+    columns = [
+        PlanColumn(str(n), str(n), PlanSet(str(n), "b", each, "{}", str(n)), None)
+        for n, each in enumerate(patches)
+    ]
+    plan, stages = stages_among(columns)
+
+    assert plan == "series"
+    assert [(stage.title, stage.before.label) for stage in stages] == [
+        ("patch 1 (p)", "0"),
+        ("q + r", "1"),
+    ]
+    assert stages_among([columns[0], columns[2], columns[1]])[0] == "each"
+    assert stages_among(columns[:1]) == ("each", [])

@@ -64,6 +64,9 @@ class BundleDetail(BundleSummary):
     steps: list[dict[str, Any]] = Field(
         description="What each patch of the plan does, as in a comparison of this service"
     )
+    interactions: list[dict[str, Any]] = Field(
+        description="What two patches do together, as in a comparison of this service"
+    )
     comparisons: list[dict[str, Any]] = Field(
         description="As in a comparison of this service; of the first 80 cells, unless of one trace"
     )

@@ -117,6 +117,7 @@ def detail_of(resources: Resources, row_id: uuid.UUID, trace: int | None) -> Bun
         plan=head.plan,
         answer=judged.answer,
         steps=[step.to_dict() for step in judged.steps],
+        interactions=[each.to_dict() for each in judged.interactions],
         comparisons=[to_dict(each) for each in shown],
         notes=[
             BundleNote(**note._asdict())
@@ -148,6 +149,7 @@ def body_of(resources: Resources, row_id: uuid.UUID, form: str) -> bytes:
             verdict=judged.overall,
             plan=head.plan,
             steps=judged.steps,
+            interactions=judged.interactions,
         )
     notes = head.pinned({str(each.trace.digest): each.trace.name for each in found})
     return (text + notes_text(notes)).encode()

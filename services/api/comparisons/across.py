@@ -26,6 +26,8 @@ from refault.compare import (
     overall_of,
 )
 from refault.compare.costs import Costs
+from refault.compare.interactions import Interaction, Machine, interactions_of, machines_of
+from refault.compare.steps import TraceEvidence
 from refault.errors import ComparisonError, InvalidRequest
 from refault.lineage import present_name
 from services.api.comparisons import service
@@ -34,10 +36,11 @@ from services.api.comparisons.judging import (
     Judged,
     columns_of,
     evidence_of,
+    plan_columns,
     threshold_of,
 )
 from services.api.comparisons.moves import moves_of
-from services.api.comparisons.service import CELLS_MAX, Part
+from services.api.comparisons.service import CELLS_MAX, STEP_CELLS_MAX, Part
 from services.api.deps import Resources
 
 COLUMNS_MAX = 40
@@ -96,6 +99,7 @@ class Across:
     simulators: Mapping[str, str]
     is_stale: bool
     judged: Judged
+    interactions: tuple[Interaction, ...]
     comparisons: tuple[Comparison, ...]
     next_cursor: uuid.UUID | None
 
@@ -141,6 +145,8 @@ def across(
         threshold, present = threshold_of(session), simulators.current(session)
         scale = Scale(costs or Costs())
         found = _judged(session, [picked[base], *kept], shown, (threshold, scale))
+        is_small = len(shown) * count <= STEP_CELLS_MAX
+        machines = _machines(session, kept) if is_small else []
         next_cursor = None
         if is_paged:
             wide = len({each.column.variant_digest for each in chosen})
@@ -157,6 +163,7 @@ def across(
             simulators=versions,
             is_stale=simulators.is_stale(versions, present),
             judged=found,
+            interactions=tuple(interactions_of(machines, found.evidence, threshold, scale)),
             comparisons=_comparisons(session, chosen, shown, (threshold, scale), present),
             next_cursor=next_cursor,
         )
@@ -239,6 +246,16 @@ def _common(session: Session, picked: Sequence[Picked]) -> tuple[list[TraceName]
     return [trace for trace in first if trace.id in everywhere], left_out
 
 
+def _machines(session: Session, picked: Sequence[Picked]) -> list[Machine]:
+    """The columns by what they are made of, under the names that they have here."""
+    of_id = {each.batch.id: each.batch for each in picked}
+    made = {
+        batch_id: machines_of(batch.plan, plan_columns(session, batch))
+        for batch_id, batch in of_id.items()
+    }
+    return [made[each.batch.id][each.index]._replace(label=each.label) for each in picked]
+
+
 def _chosen(
     kept: Sequence[Picked], base: Picked, columns: Sequence[int] | None, picked: Sequence[Picked]
 ) -> list[Picked]:
@@ -274,7 +291,7 @@ def _judged(
         Group(tuple(dict.fromkeys(each.label for each in group)), digest)
         for digest, group in groups.items()
     )
-    found, moves = [], []
+    found, moves, evidence = [], [], []
     for trace in traces:
         told: list[tuple[Cell, AuditReport | None]] = []
         for digest, group in groups.items():
@@ -283,7 +300,10 @@ def _judged(
             cell = next((each for each in of_group if each.facts is not None), of_group[0])
             audited = (reports[each.batch.id].get((trace.id, digest)) for each in group)
             told.append((cell, next(filter(None, audited), None)))
-        judgements = judge([evidence_of(cell, report) for cell, report in told], *rules)
+        told_of = [evidence_of(cell, report) for cell, report in told]
+        by_digest = dict(zip(groups, told_of, strict=True))
+        evidence.append(TraceEvidence(trace.name, trace.digest, by_digest))
+        judgements = judge(told_of, *rules)
         found.append(
             JudgedTrace(
                 trace.name,
@@ -294,7 +314,7 @@ def _judged(
             )
         )
         moves.append(moves_of([cell.facts for cell, _ in told]))
-    return Judged(named, tuple(found), (), overall_of(found), 0, tuple(moves))
+    return Judged(named, tuple(found), tuple(evidence), overall_of(found), 0, tuple(moves))
 
 
 def _comparisons(

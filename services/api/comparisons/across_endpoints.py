@@ -83,6 +83,7 @@ def compare_columns(
         is_stale=found.is_stale,
         verdict=verdict_of(found.judged),
         overview=overview_of(found.judged),
+        interactions=[each.to_dict() for each in found.interactions],
         comparisons=with_models([to_dict(each) for each in found.comparisons], models),
         next_cursor=found.next_cursor and str(found.next_cursor),
     )

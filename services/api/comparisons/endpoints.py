@@ -207,6 +207,7 @@ def _json(found: service.BatchComparison, weights: Costs | None) -> str:
         overview=overview_of(found.judged),
         answer=answer(found.batch.plan, found.steps),
         steps=[step.to_dict() for step in found.steps],
+        interactions=[each.to_dict() for each in found.interactions],
         comparisons=with_models([to_dict(each) for each in found.comparisons], models),
         next_cursor=found.next_cursor and str(found.next_cursor),
     )
@@ -229,6 +230,7 @@ def _body(found: service.BatchComparison, form: Form) -> str:
                 verdict=found.judged.overall,
                 plan=found.batch.plan,
                 steps=found.steps,
+                interactions=found.interactions,
             )
         case Form.MARKDOWN:
             return to_markdown(found.comparisons, title=found.title, command=found.command)

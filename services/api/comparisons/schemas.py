@@ -70,6 +70,14 @@ class Overview(Document):
     )
 
 
+_INTERACTIONS = Field(
+    description="Pairs of patches of which columns have neither, each alone, and both: `sentence`, "
+    "`is_notable`, `factors` (what a product of ratios is off by, geometric means) and of the "
+    "traces with the largest terms each cost, and modelled cycles, under the four: `term` is what "
+    "both do beyond the sum of each alone. At most 40 pairs; empty beyond 4,000 cells"
+)
+
+
 class ComparisonDocument(Document):
     """The results of a batch so far: its verdicts, and the comparisons of one page of traces."""
 
@@ -87,8 +95,9 @@ class ComparisonDocument(Document):
         description="What each patch does against the column without it, over all traces: "
         "`verdict`, `sentence`, `merge` (take, do not, costs more, no effect, unknown), `costs` as "
         "geometric means, what it `breaks` and `repairs`, which later columns carry that on or end "
-        "it. Of plans series, ablation and each; empty for a matrix, and beyond 4,000 cells"
+        "it. Of a matrix, patch sets under the same values. Empty beyond 4,000 cells"
     )
+    interactions: list[dict[str, Any]] = _INTERACTIONS
     comparisons: list[dict[str, Any]] = Field(
         description="Per trace: columns with verdicts (the base first), then rows of semantics "
         "and counters whose lists follow the columns; null where there is no result yet. `notable` "
@@ -137,5 +146,6 @@ class AcrossDocument(Document):
     is_stale: bool = Field(description="The workers run another version of an engine by now")
     verdict: BatchVerdict
     overview: Overview
+    interactions: list[dict[str, Any]] = _INTERACTIONS
     comparisons: list[dict[str, Any]] = Field(description="As those of a batch")
     next_cursor: str | None

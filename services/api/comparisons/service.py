@@ -12,6 +12,7 @@ from db.repositories import batches, comparisons, results, simulators
 from db.repositories.comparisons import TraceName
 from refault.compare import Comparison, Scale, Threshold
 from refault.compare.costs import Costs
+from refault.compare.interactions import Interaction, interactions_of, machines_of
 from refault.compare.stages import stages_of
 from refault.compare.steps import Step, steps_of
 from refault.compare.titles import heading
@@ -63,6 +64,7 @@ class BatchComparison:
     comparisons: tuple[Comparison, ...]
     judged: Judged
     steps: tuple[Step, ...]
+    interactions: tuple[Interaction, ...]
     next_cursor: uuid.UUID | None
 
 
@@ -105,6 +107,7 @@ def of_batch(
         alarm_count = found.alarm_count
         if part.trace_digest is not None:
             alarm_count = results.alarm_counts(session, [batch.id]).get(batch.id, 0)
+        steps, interactions = _steps(session, batch, found, threshold, costs)
         document = contents_of(session, batch, traces, present, alarm_count)
         return BatchComparison(
             batch=document,
@@ -112,19 +115,22 @@ def of_batch(
             command=command_of(batch, traces, chosen),
             comparisons=comparisons_of(session, batch, shown, threshold, chosen, present, costs),
             judged=found,
-            steps=_steps(session, batch, found, threshold, costs),
+            steps=steps,
+            interactions=interactions,
             next_cursor=next_cursor,
         )
 
 
 def _steps(
     session: Session, batch: Batch, found: Judged, threshold: Threshold, costs: Costs | None
-) -> tuple[Step, ...]:
-    """What each patch of the plan does, over all traces; none of a batch that is too large."""
+) -> tuple[tuple[Step, ...], tuple[Interaction, ...]]:
+    """What each patch of the plan does, and two of them; nothing of a batch that is too large."""
     if len(found.evidence) * len(batch.columns) > STEP_CELLS_MAX:
-        return ()
-    stages = stages_of(batch.plan, plan_columns(session, batch))
-    return tuple(steps_of(stages, found.evidence, threshold, Scale(costs or Costs())))
+        return (), ()
+    columns, scale = plan_columns(session, batch), Scale(costs or Costs())
+    steps = steps_of(stages_of(batch.plan, columns), found.evidence, threshold, scale)
+    machines = machines_of(batch.plan, columns)
+    return tuple(steps), tuple(interactions_of(machines, found.evidence, threshold, scale))
 
 
 def shown_of(
