@@ -4,6 +4,7 @@ The search is deterministic: it asks the same questions in the same order, and f
 them answered. A line is one judgement; a line cut short by a kill is left out::
 
     {"refault-shrink": 1, "trace": "…", "keep": "…", "engines": {…}}
+    {"f": "seen", "v": {…}}             where the property shows first
     {"k": "4f…-1111", "d": null}         it failed
     {"k": "9c…-1111", "d": [17, 18]}     it passed without events 17 and 18 of the candidate
 """
@@ -46,6 +47,7 @@ class Journal:
     def __init__(self, path: Path | None, identity: Mapping[str, Any]) -> None:
         self._path = path
         self._known: dict[str, Verdict] = {}
+        self._facts: dict[str, Any] = {}
         self._file: TextIO | None = None
         self.resumed = 0
         if path is None:
@@ -83,6 +85,15 @@ class Journal:
         if self._file is not None:
             self._write({"k": key, "d": verdict.dropped if verdict.passes else None})
 
+    def fact(self, name: str) -> Any:
+        """What was kept under a name, or None."""
+        return self._facts.get(name)
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep what is not found out twice, as JSON."""
+        self._facts[name] = value
+        self._write({"f": name, "v": value})
+
     def remove(self) -> None:
         """The work is done: nothing is left to go on with."""
         if self._file is not None and self._path is not None:
@@ -111,13 +122,20 @@ class Journal:
             for line in file:
                 try:
                     body: Any = json.loads(line) if line.endswith(b"\n") else None
-                    key, dropped = str(body["k"]), body["d"]
-                    places = [int(place) for place in dropped or []]
+                    self._take(body)
                 except (ValueError, KeyError, TypeError, RecursionError):
                     break
-                self._known[key] = Verdict(passes=dropped is not None, dropped=places)
                 good_bytes += len(line)
         return good_bytes
+
+    def _take(self, body: Any) -> None:
+        """One line: a fact, or a judgement."""
+        if "f" in body:
+            self._facts[str(body["f"])] = body["v"]
+            return
+        key, dropped = str(body["k"]), body["d"]
+        places = [int(place) for place in dropped or []]
+        self._known[key] = Verdict(passes=dropped is not None, dropped=places)
 
 
 def _line(body: Mapping[str, Any]) -> str:

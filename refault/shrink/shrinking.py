@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from refault.catalogue import resolve
 from refault.engines import get_engine
-from refault.errors import NothingToShrink, ShrinkRefused, TraceTruncated
-from refault.replay import lanes
-from refault.replay.lowering.rows import RowSource
+from refault.errors import RefaultError, ShrinkRefused
 from refault.replay.session import warm_up
 from refault.shrink import rerooting
 from refault.shrink.journal import Journal
-from refault.shrink.probes import probe_of, reference_of
+from refault.shrink.looking import Seen, look_for
 from refault.shrink.reducing import Reducer
 from refault.shrink.trials import UNMAPPED, Demands, OutOfTime, Trials
-from refault.trace import TraceReader
 from refault.trace.format import MAX_LOSSES, MAX_MAP_ENTRIES
+from refault.trace.reader import trace_digest
 from refault.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from refault.catalogue import Variant
-    from refault.shrink.probes import Probe
     from refault.shrink.program import Mask, Program
     from refault.shrink.wanted import Wanted
     from refault.trace import TraceHeader, TraceSummary
@@ -107,20 +104,6 @@ def shrink(job: Job) -> Shrunk:
     return _Shrinking(job).run()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Seen:
-    """The first place of the property: all events before ``end`` show it.
-
-    ``of_reference`` are the findings that the reference has up to there.
-    """
-
-    digest: str
-    events: int
-    end: int
-    of_reference: frozenset[str]
-    is_truncated: bool
-
-
 class _Shrinking:
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -133,12 +116,13 @@ class _Shrinking:
         warm_up({variant.engine for variant in variants} | {"walk"})
 
     def run(self) -> Shrunk:
-        seen = self._look()
-        if self._wanted.name in seen.of_reference:
-            self._reference = None
         job = self._job
         deadline = None if job.minutes is None else self._begun + 60 * job.minutes
-        with Journal(job.state, self._identity(seen)) as journal:
+        digest = trace_digest(job.trace)
+        with Journal(job.state, self._identity(digest)) as journal:
+            seen = self._look(journal, digest)
+            if self._wanted.name in seen.of_reference:
+                self._reference = None
             trials = Trials(self._wanted, journal, on_test=self._tell, deadline=deadline)
             self._trials = trials
             try:
@@ -160,12 +144,12 @@ class _Shrinking:
         wanted = self._wanted.reference
         return None if wanted is None else resolve(wanted)
 
-    def _identity(self, seen: _Seen) -> dict[str, Any]:
+    def _identity(self, digest: str) -> dict[str, Any]:
         """What a file of judgements belongs to."""
         names = {variant.engine for variant in self._wanted.variants} | {"walk"}
         return {
             "search": SEARCH_VERSION,
-            "trace": seen.digest,
+            "trace": digest,
             "keep": self._wanted.text,
             "variants": [variant.digest for variant in self._wanted.variants],
             "engines": {name: get_engine(name).digest for name in sorted(names)},
@@ -184,78 +168,26 @@ class _Shrinking:
 
     # --- the first place -------------------------------------------------------------------
 
-    def _look(self) -> _Seen:
-        """Run the trace up to the part in which the property shows, the reference beside it."""
-        with TraceReader(self._job.trace, allow_truncated=True) as reader:
-            header = reader.header
-            probe = probe_of(self._wanted, header)
-            beside = self._beside(header)
-            probes = [probe, *([beside] if beside else [])]
-            end = self._look_through(reader, probes)
-            if end is None:
-                for each in probes:
-                    each.finish()
-                if reader.truncated and not reader.summary.event_count:
-                    raise TraceTruncated("the file ends inside its first block; copy it again")
-                if not probe.shows():
-                    raise NothingToShrink(self._nothing(probe, reader.summary.event_count))
-                end = reader.summary.event_count
-            first = probe.first_event()
-            of_reference = frozenset(beside.told() if beside else ())
-            for each in probes:
-                each.close()
-        with TraceReader(self._job.trace, allow_truncated=True) as reader:
-            for _ in reader.blocks(1 << 62):
-                pass
-            summary = reader.summary
-        end = end if first is None else first + 1
-        return _Seen(summary.digest, summary.event_count, end, of_reference, summary.truncated)
+    def _look(self, journal: Journal, digest: str) -> Seen:
+        """The first place of the property: as an earlier call found it, or by running the trace."""
+        known = journal.fact("seen")
+        if known is not None:
+            return Seen.from_dict(known)
+        try:
+            seen = look_for(self._job.trace, digest, self._wanted, self._reference, self._tell_read)
+        except RefaultError:
+            journal.remove()
+            raise
+        journal.keep("seen", seen.to_dict())
+        return seen
 
-    def _beside(self, header: TraceHeader) -> Probe | None:
-        if self._reference is None:
-            return None
-        return reference_of(self._wanted, self._reference, header)
-
-    def _look_through(self, reader: TraceReader, probes: list[Probe]) -> int | None:
-        """How many events are taken when the first probe shows it; None: it does not."""
-        source = RowSource(reader.header)
-        hosts = [lane for probe in probes for lane in probe.lanes]
-        parts = lanes.execute(
-            hosts,
-            source.parts(reader.blocks(), buffers=lanes.BUFFERS),
-            len(hosts),
-            is_rest=lambda _: True,
-        )
-        with contextlib.closing(parts):
-            for _, _, taken in parts:
-                self._events = taken
-                self._tell(reader.read_bytes, reader.size_bytes)
-                if probes[0].shows():
-                    return taken
-        return None
-
-    def _nothing(self, probe: Probe, events: int) -> str:
-        """Why there is nothing to shrink, and what there is instead."""
-        wanted = self._wanted
-        told = ", ".join(f"{name} {count}" for name, count in probe.told().items())
-        where = f"after all {events} events"
-        if wanted.how == "diverges":
-            first, second = wanted.labels
-            return (
-                f"{first} and {second} show guest and host the same {where}; for a counter that "
-                f"differs use counter:NAME:{first}<{second}"
-            )
-        if wanted.how == "counter":
-            return f"{wanted.name} is not smaller under {wanted.labels[0]}: {told}, {where}"
-        what = "its audit fails no check" if wanted.how == "check" else "the run has no findings"
-        return (
-            f"{wanted.labels[0]} does not show {wanted.name} {where}; "
-            f"{f'it shows: {told}' if told else what}"
-        )
+    def _tell_read(self, events: int, read: int, size: int) -> None:
+        self._events = events
+        self._tell(read, size)
 
     # --- a late beginning -------------------------------------------------------------------
 
-    def _begin_late(self, trials: Trials, seen: _Seen) -> tuple[Program, Mask, Demands]:
+    def _begin_late(self, trials: Trials, seen: Seen) -> tuple[Program, Mask, Demands]:
         """The shortest trace that begins late and passes, and what is demanded from now on."""
         self._stage = "a late beginning"
         proofs = (True, False) if self._wanted.is_guest_visible else (False,)
@@ -285,7 +217,7 @@ class _Shrinking:
     # --- the result ---------------------------------------------------------------------------
 
     def _written(
-        self, trials: Trials, reducer: Reducer, demands: Demands, seen: _Seen, journal: Journal
+        self, trials: Trials, reducer: Reducer, demands: Demands, seen: Seen, journal: Journal
     ) -> Shrunk:
         self._on_stage("writing", reducer.events)
         block = reducer.program.taken(reducer.kept)
@@ -312,7 +244,7 @@ class _Shrinking:
         )
 
     def _header(
-        self, program: Program, seen: _Seen, trials: Trials, demands: Demands
+        self, program: Program, seen: Seen, trials: Trials, demands: Demands
     ) -> TraceHeader:
         """The header of the result: what it was made of, and what it has lost."""
         wanted, header = self._wanted, program.header
@@ -341,7 +273,7 @@ class _Shrinking:
             provenance={**_told_before(header), **provenance},
         )
 
-    def _losses(self, program: Program, seen: _Seen, demands: Demands) -> list[str]:
+    def _losses(self, program: Program, seen: Seen, demands: Demands) -> list[str]:
         """What the result does not hold, a sentence each."""
         text = self._wanted.text
         cut = f"It was cut from {seen.events} events of a trace to those that show {text}"

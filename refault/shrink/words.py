@@ -22,6 +22,10 @@ def operation_lines(rows: Rows) -> list[str]:
             text = operation_text(int(ops.kind[at]), who, int(ops.a[at]), int(ops.b[at]))
             if ops.kind[at] == op.BOOT:
                 text += f" cr3 {int(ops.b[at]):#x}"
+            elif ops.kind[at] == op.VM:
+                text += f" {int(ops.a[at])} vCPU"
+            elif ops.kind[at] == op.MEM:
+                text += f" slot {int(ops.aux[at])}: {int(ops.b[at])} pages, gfn {int(ops.a[at]):#x}"
             if ops.cls[at] in _ADDRESSES:
                 text += f"  reaches {int(ops.want[at]):#x}"
             elif ops.cls[at] == op.WITNESS_FAULT:

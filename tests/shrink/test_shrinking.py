@@ -1,5 +1,6 @@
 """Shrinking a trace to what shows one defect, held against replays, audits and brute force."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from refault.cli.trace_files import as_trace
 from refault.engines.audit.auditing import audit
 from refault.errors import NothingToShrink, ShrinkRefused, TraceError
 from refault.replay.session import replay
+from refault.shrink import rerooting
 from refault.shrink.program import joined
 from refault.shrink.shrinking import Job, shrink
 from refault.shrink.wanted import wanted_of
@@ -166,7 +168,15 @@ def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_bytes(after, at_on
     # Killed while a line was being written.
     with state.open("a", encoding="ascii") as file:
         file.write('{"k":"0123')
-    told = shrunk(LOST_MARK, FEWER_SYNCS, out, state=state)
+    stages = set()
+    told = shrunk(
+        LOST_MARK,
+        FEWER_SYNCS,
+        out,
+        state=state,
+        on_progress=lambda progress: stages.add(progress.stage),
+    )
+    assert "looking for it" not in stages
     # Some candidates are asked about twice.
     assert after / 2 <= told.resumed <= after
     assert (told.tests, told.accepted) == (at_once[0].tests, at_once[0].accepted)
@@ -191,17 +201,28 @@ def test_a_budget_leaves_a_whole_trace_and_the_next_call_finishes_it(at_once, tm
     assert out.read_bytes() == at_once[1]
 
 
+@pytest.fixture(scope="module")
+def late(tmp_path_factory):
+    """The boot capture from some ten thousand events before its first wrong address on."""
+    trace = tmp_path_factory.mktemp("late") / "late.rft"
+    beginnings = rerooting.programs(BOOT, 1_342_000, lambda: None)
+    program = next(each for each in beginnings if each.begins < 1_330_000)
+    with TraceWriter(trace, program.header, level=1) as writer:
+        writer.append_block(program.block)
+    return trace
+
+
 @pytest.mark.parametrize(
     ("keep", "most"),
     [
         ("finding:F-U1@p3", 40),
         ("finding:wrong-address@p3", 40),
-        ("counter:exits:base<series", 40),
+        ("counter:hw_flush:p3<base", 40),
     ],
 )
-def test_every_kind_of_property_of_a_capture_is_kept(keep, most, tmp_path):
+def test_every_kind_of_property_of_a_capture_is_kept(keep, most, late, tmp_path):
     out = tmp_path / "small.rft"
-    told = shrunk(BOOT, keep, out)
+    told = shrunk(late, keep, out)
     assert told.is_minimal
     assert told.summary.event_count <= most
     assert kinds(out, "walk") == set()
@@ -305,3 +326,31 @@ def test_a_long_trace_of_operations_begins_late(tmp_path):
     assert told.summary.event_count == 22
     small, _ = block_of(out)
     assert small.provenance["begins at event"] > 190_000
+
+
+def test_a_state_that_was_tampered_with_is_refused(tmp_path):
+    out, state = tmp_path / "mark.rft", tmp_path / "state"
+
+    def kill(progress):
+        if progress.tests > 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        shrunk(LOST_MARK, FEWER_SYNCS, out, state=state, on_progress=kill)
+    text = state.read_text(encoding="ascii")
+    for end in ('"end":99999', '"end":"no"', '"ends":1'):
+        state.write_text(re.sub(r'"end":\d+', end, text), encoding="ascii")
+        with pytest.raises(ShrinkRefused, match="damaged"):
+            shrunk(LOST_MARK, FEWER_SYNCS, out, state=state)
+    assert not out.exists()
+
+
+def test_a_budget_that_is_too_short_for_anything_says_so_and_the_next_call_goes_on(
+    at_once, tmp_path
+):
+    out, state = tmp_path / "mark.rft", tmp_path / "state"
+    with pytest.raises(ShrinkRefused, match="the same command goes on"):
+        shrunk(LOST_MARK, FEWER_SYNCS, out, state=state, minutes=1e-9)
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    shrunk(LOST_MARK, FEWER_SYNCS, out, state=state)
+    assert out.read_bytes() == at_once[1]
