@@ -61,7 +61,7 @@ def import_trace(
     """
     if name and (len(sources) > 1 or Path(name).name != name):
         raise ImportFailed("--name is for one trace and has no slash; import others separately")
-    targets = _targets(_files_of(sources), out, name)
+    targets = _targets(_files_of(sources), out, name, set(sources))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -114,8 +114,11 @@ def _files_of(sources: list[Path]) -> list[Path]:
     return files
 
 
-def _targets(sources: list[Path], out: Path, name: str) -> dict[Path, Path]:
-    """Where the trace of each source goes."""
+def _targets(sources: list[Path], out: Path, name: str, given: set[Path]) -> dict[Path, Path]:
+    """Where the trace of each source goes.
+
+    Files of a folder, which are not ``given``, keep their endings where two would have one name.
+    """
     targets: dict[Path, Path] = {}
     if first_unprintable(name) is not None:
         raise ImportFailed(f"--name {name}: the name of a trace must be printable")
@@ -126,6 +129,8 @@ def _targets(sources: list[Path], out: Path, name: str) -> dict[Path, Path]:
                 f"{printable(str(source))}: a trace cannot have this name; set one with --name"
             )
         target = out / f"{name or stem}{SUFFIX}"
+        if source not in given and target in targets.values():
+            target = out / f"{source.name}{SUFFIX}"
         for other, taken in targets.items():
             if taken == target:
                 raise ImportFailed(f"{other} and {source} would both become {target}; use --name")

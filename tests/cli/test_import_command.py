@@ -186,6 +186,13 @@ def test_of_a_folder_all_that_can_be_imported_is(tmp_path, monkeypatch, capsys):
 
     assert run(folder, "--out", out, "--ram-mib", 16).exit_code == 0
     assert sorted(path.name for path in out.iterdir()) == ["b.rft", "tiny.rft"]
+    (folder / "b.ops").write_bytes(b'["vm",1,0]\n')
+    assert run(folder, "--out", tmp_path / "more", "--ram-mib", 16).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "more").iterdir()) == [
+        "b.ops.rft",
+        "b.rft",
+        "tiny.rft",
+    ]
     code, told = failure(monkeypatch, capsys, out, "--out", tmp_path)
     assert code == ExitCode.BAD_INPUT
     assert "none of the 2 files in this folder can be imported; what can be read: " in told

@@ -23,11 +23,14 @@ _NAME: Final = re.compile(
 _PREFIX: Final = re.compile(
     r"\s*(?:(?:(?P<comm>\S.{0,60}?)(?:-|\s\s*))?(?P<tid>\d{1,9})(?:/\d{1,9})?\s+)?"
     r"(?:\(\s*[-\d]{1,9}\)\s+)?"
-    r"(?:\[(?P<cpu>\d{1,5})\]\s+|(?P<cpu2>\d{1,4})(?=[a-zA-Z.#]{2}))?"
+    r"(?:\[(?P<cpu>\d{1,5})\]\s+|(?P<cpu2>\d{1,4})(?=[-a-zA-Z.#]{2}))?"
     r"(?:[-a-zA-Z0-9.#*+]{2,10}\s+)?"
     r"(?:(?P<seconds>\d{1,12})(?:\.(?P<fraction>\d{1,9}))?:\s*)?"
+    r"(?:\([-+]\d{1,18}\)\s+)?"
     r"(?:\d{1,12}\s+)?"
 )
+# A line that looks like a record and is none we know: counted, so that a log is not called whole.
+_STRANGE: Final = re.compile(r"\d\.\d{1,9}:.{0,80}\bkvm_\w{1,60}:")
 # The same where nothing is missing, which is nearly every line of nearly every log.
 _USUAL: Final = re.compile(
     r"\s*\S.{0,60}?-(\d{1,9})\s+\[(\d{1,5})\]\s+(?:[^\s\d]\S{1,9}\s+)?"
@@ -64,6 +67,12 @@ class Loss(NamedTuple):
     lost: int
 
 
+class Strange(NamedTuple):
+    """A line that looks like an event, with a prefix that is not known."""
+
+    text: str
+
+
 class Records:
     """Finds records in lines, one at a time; remembers one record that may go on.
 
@@ -78,7 +87,7 @@ class Records:
         self._is_encoded = False
         self._soft = b""
 
-    def take(self, raw: bytes) -> Iterator[Record | Loss]:
+    def take(self, raw: bytes) -> Iterator[Record | Loss | Strange]:
         """What is whole once this line, without its line end, was read."""
         if self._is_encoded or raw[:1] in {b"C", b"c"}:
             if (decoded := self._decoded(raw)) is None:
@@ -100,6 +109,9 @@ class Records:
         elif _HALF.fullmatch(line[:_PREFIX_CHARACTERS].rstrip()):
             yield from self.rest()
             self._half = line.strip()
+        elif _STRANGE.search(line, 0, 400):
+            yield from self.rest()
+            yield Strange(line.strip()[:80])
         elif self._may_join(line):
             self._join(line)
         else:

@@ -9,7 +9,7 @@ from typing import Final
 from refault.printable import printable
 from refault.trace.hostlog import bodies
 from refault.trace.hostlog.events import UNKNOWN, HostEvent, LogFacts
-from refault.trace.hostlog.lines import Loss, Record, Records, record_of
+from refault.trace.hostlog.lines import Loss, Record, Records, Strange, record_of
 from refault.trace.hostlog.roles import Roles
 
 MAX_LINE_BYTES: Final = 1 << 16
@@ -38,7 +38,10 @@ class TextReader:
         found = bodies.read(name, text, self._roles)
         return found is not None and found[1]
 
-    def _event(self, found: Record | Loss) -> Iterator[HostEvent]:
+    def _event(self, found: Record | Loss | Strange) -> Iterator[HostEvent]:
+        if isinstance(found, Strange):
+            self.facts.not_read(printable(found.text))
+            return
         if isinstance(found, Loss):
             self.facts.lose(found.place, found.lost)
             return

@@ -36,6 +36,7 @@ from refault.trace.importers.source import LZMA_MEMORY_BYTES, MAX_WINDOW_BYTES, 
 
 LOOK_BYTES: Final = 1 << 16
 _BZIP2_BLOCK_BYTES: Final = 1 << 20
+_FOLDER_FILES: Final = 64  # that are looked at
 _SHOWN_BYTES: Final = 16
 _SHOWN_CHARACTERS: Final = 60
 READABLE: Final = (
@@ -154,11 +155,18 @@ def look(path: Path) -> Found:
 
 
 def _folder(path: Path) -> Found:
-    if importer := folder_importer_of(path):
+    importer = folder_importer_of(path)
+    if importer and not _has_others(path, importer):
         return Found(path, Kind.IMPORTABLE, importer=importer)
     manifests = (path.glob(place) for place in ("MANIFEST.json", "*/MANIFEST.json"))
     is_golden = any(next(found, None) is not None for found in manifests)
     return Found(path, Kind.GOLDEN if is_golden else Kind.FOLDER)
+
+
+def _has_others(folder: Path, importer: Importer) -> bool:
+    """Whether a file in the folder is of another importer, so that it is no whole of one format."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return any(look(path).importer not in {None, importer} for path in files[:_FOLDER_FILES])
 
 
 def how_it_begins(first: bytes) -> str:

@@ -87,6 +87,12 @@ def test_columns_may_be_missing(tmp_path):
     assert [event.fields for event in events] == [event.fields for event in whole]
     assert {(event.time_ns, event.cpu, event.thread) for event in events} == {(-1, -1, -1)}
     assert facts.lost_count == 137
+    for prefix in ("q-4242    0d..1.     1.5: ", "q-4242    3-0x0     1.5: ", "q 42/43 1.5: (+1) ",
+                   "q-42 (-------) [001] ..... 1.5: "):  # fmt: skip
+        (event,) = read_text(tmp_path, f"{prefix}kvm_entry: vcpu 3\n")[1]
+        assert (event.time_ns, event.vcpu) == (1_500_000_000, 3)
+    facts, _ = read_text(tmp_path, ftrace + " ?? 1.5 ~ 1.5: !! kvm_entry: vcpu 3\n")
+    assert facts.first_unread == "?? 1.5 ~ 1.5: !! kvm_entry: vcpu 3"
     for flags in ("", "d..1. ", "....1 ", "(4242) [000] d... "):
         line = f" qemu-4242 {flags or '[000] '}7.5: kvm_entry: vcpu 3\n"
         line = line if "[" in line else line.replace("4242 ", "4242 [002] ")
