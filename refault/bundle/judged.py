@@ -23,8 +23,13 @@ class JudgedBatch:
         self._evidence: list[TraceEvidence] = []
         self._stages = head.stages
 
-    def add(self, name: str, digest: str, cells: Sequence[Cell]) -> Comparison:
-        """The comparison of the next trace; raises ComparisonError."""
+    def add(
+        self, name: str, digest: str, cells: Sequence[Cell], limits: Sequence[str] = ()
+    ) -> Comparison:
+        """The comparison of the next trace; raises ComparisonError.
+
+        ``limits`` are sentences of what its numbers cannot say (:mod:`refault.limits`).
+        """
         head = self.head
         columns = [cell.of(column) for cell, column in zip(cells, head.columns, strict=True)]
         comparison = compare(
@@ -32,6 +37,7 @@ class JudgedBatch:
             base=head.base,
             trace_name=name,
             trace_digest=digest,
+            trace_limits=limits,
             threshold=head.threshold,
         )
         self.traces.append(judged_trace(comparison))

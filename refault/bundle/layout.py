@@ -70,7 +70,7 @@ FILE_BYTES_MAX = 64 << 20
 TOTAL_BYTES_MAX = 512 << 20
 
 #: What pages and verdicts are made of beside the packages bundle and compare.
-_MAKERS = ("facts", "results", "audits", "printable", "lineage")
+_MAKERS = ("facts", "results", "audits", "printable", "lineage", "catalogue/plans")
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 NAME = re.compile(rf"refault-{_PART}/({_PART}(?:/{_PART})?)")

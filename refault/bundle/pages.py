@@ -150,6 +150,7 @@ def trace_page(
             f'<p><a href="../{layout.INDEX}">{_text(head.title)}</a></p>\n',
             f"<h1>{_text(trace.name)}</h1>\n",
             f'<p class="soft">{facts}</p>\n<p class="digest">{trace.digest}</p>\n',
+            _items(_text(f"{limit}.") for limit in trace.limits),
             _verdicts(columns),
             _counts("What the guest saw", comparison.semantics, columns, SEMANTICS),
             _counts("Counters", comparison.counters_as_read, columns, {}),

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, NoReturn, Self
+from typing import Any, BinaryIO, NamedTuple, NoReturn, Self
 
 from refault.audits import AuditReport
 from refault.bundle import layout
@@ -115,6 +115,16 @@ class Bundle:
         return Manifest(self)
 
 
+class Entry(NamedTuple):
+    """A trace of the manifest: its cells as they are, and its verdicts as told."""
+
+    name: str
+    digest: str
+    cells: list[Any]
+    verdicts: object
+    limits: tuple[str, ...]
+
+
 class Manifest:
     """What a bundle says of its batch and of each cell; results are read one by one."""
 
@@ -143,10 +153,10 @@ class Manifest:
     @property
     def digests(self) -> list[str]:
         """The digests of the traces, in order."""
-        return [digest for _, digest, _, _ in self.traces()]
+        return [entry.digest for entry in self.traces()]
 
-    def traces(self) -> Iterator[tuple[str, str, list[Any], object]]:
-        """Name, digest, cells as they are and verdicts as told of each trace."""
+    def traces(self) -> Iterator[Entry]:
+        """Each trace."""
         for number, entry in enumerate(self._traces, 1):
             place = f"traces[{number}]"
             with _of_member(layout.MANIFEST):
@@ -157,7 +167,9 @@ class Manifest:
                     raise BundleError(f"{place}: {len(cells)} cells of {len(self.head.columns)}")
                 name = text_of(entry.get("name"), f"{place}.name")
                 digest = digest_of(entry.get("digest"), f"{place}.digest")
-            yield name, digest, cells, entry.get("verdicts")
+                told = list_of(entry.get("limits") or [], f"{place}.limits")
+                limits = tuple(text_of(each, f"{place}.limits") for each in told)
+            yield Entry(name, digest, cells, entry.get("verdicts"), limits)
 
     def cells(self, trace: str, told: list[Any]) -> list[Cell]:
         """The cells of a trace with their results, each checked against its digest."""

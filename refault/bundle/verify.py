@@ -110,11 +110,11 @@ def _made_again(bundle: Bundle, manifest: Manifest, checked: Checked) -> dict[st
     writer = BundleWriter(None, manifest.head, functools.partial(_chart, bundle, checked))
     results: set[str] = set()
     is_whole = True
-    for name, digest, told, verdicts in manifest.traces():
+    for name, digest, told, verdicts, limits in manifest.traces():
         checked.traces += 1
         try:
             cells = manifest.cells(digest, told)
-            comparison = writer.add(name, digest, cells)
+            comparison = writer.add(name, digest, cells, limits)
         except (BundleError, ComparisonError) as error:
             checked.note(f"{name}: {error}")
             is_whole = False

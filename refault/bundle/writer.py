@@ -65,8 +65,12 @@ class BundleWriter:
         self._write(layout.README, readme)
         self._write(layout.STYLE, pages.STYLE)
 
-    def add(self, name: str, digest: str, cells: Sequence[Cell]) -> Comparison:
+    def add(
+        self, name: str, digest: str, cells: Sequence[Cell], limits: Sequence[str] = ()
+    ) -> Comparison:
         """The next trace with the cell of each column, in the columns' order.
+
+        ``limits`` are sentences of what its numbers cannot say.
 
         Raises:
             BundleError: the bundle would be too large.
@@ -78,8 +82,13 @@ class BundleWriter:
                 f"a bundle has at most {layout.CELLS_MAX:,} cells: take one trace of the batch "
                 "(?trace=DIGEST), or submit fewer at once"
             )
-        comparison = self.judged.add(name, digest, cells)
-        entry = {"name": name, "digest": digest, "cells": [self._cell(cell) for cell in cells]}
+        comparison = self.judged.add(name, digest, cells, limits)
+        entry = {
+            "name": name,
+            "digest": digest,
+            "limits": list(limits),
+            "cells": [self._cell(cell) for cell in cells],
+        }
         self._traces.append(entry | {"verdicts": verdicts_of(comparison)})
         if self._cells <= layout.WHOLE_CELLS:
             self._comparisons.append(comparison)

@@ -168,7 +168,7 @@ def import_bundle(
             raise BundleError(
                 f"{checked.problems[0]}{more}; nothing was sent: `refault bundle verify` says all"
             )
-        titles = {digest: name for name, digest, _, _ in bundle.manifest().traces()}
+        titles = {each.digest: each.name for each in bundle.manifest().traces()}
         captures = [name for name in bundle.files if name.startswith(layout.CAPTURES)]
         data = _without_captures(bundle) if captures else file.read_bytes()
         # First what the service checks itself; it may refuse, and then has no traces of it.

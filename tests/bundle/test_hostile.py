@@ -46,8 +46,8 @@ def read_all(data) -> None:
     manifest = bundle.manifest()
     judged = JudgedBatch(manifest.head)
     found = [
-        judged.add(name, digest, manifest.cells(digest, told))
-        for name, digest, told, _ in manifest.traces()
+        judged.add(name, digest, manifest.cells(digest, told), limits)
+        for name, digest, told, _, limits in manifest.traces()
     ]
     json.dumps([to_dict(each) for each in found], allow_nan=False)
     to_text(found, title=manifest.head.title, command=manifest.head.command, steps=judged.steps)

@@ -6,8 +6,8 @@ import json
 
 from refault.bundle import BundleWriter, Cell, Head, HeadColumn, HeadSet, layout
 from refault.compare import Threshold
-from tests.builders import digest_of, make_finding, make_result
-from tests.bundle.test_bundle import changed, checked, made, text_of
+from tests.builders import digest_of, make_finding, make_result, seed_series_columns
+from tests.bundle.test_bundle import cells_of, changed, checked, head_of, made, text_of
 
 WRONG = {"semantics": {"missed_fault": 1}, "findings": (make_finding(),), "outcomes": "wrong"}
 PAIR = HeadSet("pair", "v2.6.34-pre", ("fix", "tune"))
@@ -106,3 +106,19 @@ def test_a_bundle_of_version_1_is_read_as_one_whose_patch_sets_are_not_told():
     found = checked(changed(made(), layout.MANIFEST, json.dumps(manifest)))
 
     assert (found.problems, found.head.stages, found.cells) == ([], [], 14)
+
+
+def test_what_a_traces_numbers_cannot_say_is_carried():
+    stream = io.BytesIO()
+    columns = seed_series_columns("linux61-boot-1cpu")
+    writer = BundleWriter(stream, head_of(columns))
+    trace = digest_of("linux61-boot-1cpu")
+    limits = ("real addresses, synthetic tables",)
+    writer.add("linux61-boot-1cpu", trace, cells_of(columns), limits)
+    writer.close()
+    data = stream.getvalue()
+
+    assert checked(data).problems == []
+    assert "real addresses, synthetic tables" in text_of(data, "comparison.txt")
+    assert "real addresses, synthetic tables." in text_of(data, "traces/001.html")
+    assert json.loads(text_of(data, "traces/001.json"))["trace"]["limits"] == list(limits)

@@ -176,8 +176,8 @@ def _judged(manifest: Manifest) -> tuple[JudgedBatch, list[Comparison]]:
     """The comparisons of all traces, and what they come to."""
     judged = JudgedBatch(manifest.head)
     found = [
-        judged.add(name, digest, manifest.cells(digest, told))
-        for name, digest, told, _ in manifest.traces()
+        judged.add(name, digest, manifest.cells(digest, told), limits)
+        for name, digest, told, _, limits in manifest.traces()
     ]
     return judged, found
 

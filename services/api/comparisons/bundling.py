@@ -128,7 +128,7 @@ def _write(session: Session, file: BinaryIO, batch: Batch, asked: _Asked, draw: 
         columns = columns_of(session, batch, page)
         for trace in page:
             cells = [_cell(each) for each in columns[trace.id].values()]
-            writer.add(trace.name, trace.digest, cells)
+            writer.add(trace.name, trace.digest, cells, trace.limits)
     writer.close()
 
 
