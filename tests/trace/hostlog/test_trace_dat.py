@@ -65,6 +65,13 @@ def test_lost_events_are_counted_wherever_the_file_tells_of_them():
     assert facts.lost_count == 90
 
 
+def test_a_file_that_was_not_finished_is_said_to_be_so():
+    data = bytearray(Maker(version=7).make(guest(3)))
+    data[24:32] = bytes(8)  # where the options would be
+    with pytest.raises(ImportFailed, match="did not finish this trace.dat"):
+        of_bytes(bytes(data))
+
+
 def test_a_packed_file_is_unpacked_first(tmp_path):
     data = Maker(version=7, compression="zstd").make(guest(20))
     (tmp_path / "a.dat").write_bytes(data)

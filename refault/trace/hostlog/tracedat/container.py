@@ -216,6 +216,11 @@ def _read_7(cursor: Cursor, found: Contents) -> None:
     found.compression = cursor.string("the compression")
     cursor.string("the version of the compression")
     place = cursor.number(8, "the place of the options")
+    if not place:
+        raise ImportFailed(
+            f"{cursor.path}: trace-cmd did not finish this trace.dat: it has no options; "
+            "`trace-cmd restore` may put one together from the files of the CPUs"
+        )
     options: list[tuple[int, bytes]] = []
     seen: set[int] = set()
     while place and place not in seen and len(seen) < MAX_OPTIONS:
