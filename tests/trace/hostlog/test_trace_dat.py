@@ -68,7 +68,7 @@ def test_lost_events_are_counted_wherever_the_file_tells_of_them():
 def test_a_file_that_was_not_finished_is_said_to_be_so():
     data = bytearray(Maker(version=7).make(guest(3)))
     data[24:32] = bytes(8)  # where the options would be
-    with pytest.raises(ImportFailed, match="did not finish this trace.dat"):
+    with pytest.raises(ImportFailed, match="trace-cmd did not finish"):
         of_bytes(bytes(data))
 
 
