@@ -38,9 +38,13 @@ _TOLD_LINES: Final = 12
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a recording is; ``is_recording`` is False while the guest boots unrecorded."""
+    """How far a recording is; ``is_recording`` is False while the guest boots unrecorded.
+
+    ``seconds`` are since QEMU was started, ``recording_seconds`` since its first record.
+    """
 
     seconds: float
+    recording_seconds: float
     instructions: int
     events: int
     bytes_read: int
@@ -70,6 +74,7 @@ class _Run:
     bytes_read: int = 0
     asked_at: float = 0.0
     interrupts: int = 0
+    first_record: float = 0.0
 
 
 def record(
@@ -216,6 +221,8 @@ def _is_over(run: _Run, stream: RecordStream, timeout: float) -> bool:
         return True
     run.bytes_read += len(data)
     stream.feed(data)
+    if stream.event_count and not run.first_record:
+        run.first_record = time.monotonic()
     return False
 
 
@@ -265,8 +272,10 @@ def _check(run: _Run, stream: RecordStream, console: str, problems: str, timeout
 
 
 def _progress_of(run: _Run, stream: RecordStream) -> Progress:
+    now = time.monotonic()
     return Progress(
-        seconds=time.monotonic() - run.began,
+        seconds=now - run.began,
+        recording_seconds=now - run.first_record if run.first_record else 0.0,
         instructions=stream.instruction_count,
         events=stream.event_count,
         bytes_read=run.bytes_read,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 from rich.progress import TaskID
 
 from refault.cli.exits import ExitCode
-from refault.cli.progress import Bars, progress_bars
+from refault.cli.progress import progress_bars, status_line
 from refault.cli.terminal import print_error, print_json
 from refault.errors import CaptureError
 from refault.printable import first_unprintable
@@ -136,7 +134,7 @@ def capture(
         "extra": tuple(word for option in qemu_option for word in option.split()),
     }  # fmt: skip
     wanted = Wanted(**given)
-    with _bars(is_shown=not as_json) as bars:
+    with _CaptureBars(enabled=not as_json) as bars:
         captured = run(wanted, progress=bars.running, packing=bars.packing)
         path, verified = judge(captured, progress=bars.verifying)
     if as_json:
@@ -164,14 +162,24 @@ def _write_marker(path: Path, bits: int) -> None:
 class _CaptureBars:
     """A line while the guest runs, then a bar while its trace is compressed, then verified."""
 
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
-        self._running = bars.add_task("starting", total=None)
+    def __init__(self, *, enabled: bool) -> None:
+        self._line = status_line(enabled=enabled)
+        self._running = self._line.add_task("starting", total=None)
+        self._bars = progress_bars(enabled=enabled)
         self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._line.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._line.stop()
+        if self._tasks:
+            self._bars.stop()
 
     def running(self, now: Progress) -> None:
         """The guest runs."""
-        self._bars.update(self._running, description=_told(now))
+        self._line.update(self._running, description=_told(now))
 
     def packing(self, done: int, total: int) -> None:
         """So many of its events are compressed."""
@@ -182,24 +190,21 @@ class _CaptureBars:
         self._show("verifying", done, total)
 
     def _show(self, what: str, done: int, total: int) -> None:
+        if not self._tasks:
+            self._line.stop()
+            self._bars.start()
         if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what, total=total)
+            self._tasks[what] = self._bars.add_task(what, total=total or None)
         self._bars.update(self._tasks[what], completed=done, total=total or None)
-
-
-@contextmanager
-def _bars(*, is_shown: bool) -> Iterator[_CaptureBars]:
-    with progress_bars(enabled=is_shown) as bars:
-        yield _CaptureBars(bars)
 
 
 def _told(now: Progress) -> str:
     if not now.is_recording:
-        return f"{now.seconds:.0f} s, not recording yet: {now.console[:60] or 'the guest boots'}"
+        return f"{now.seconds:.0f} s, not recording yet: {now.console[:50] or 'the guest boots'}"
     return (
         f"{now.seconds:.0f} s, {now.instructions / 1e6:,.0f} M instructions, "
-        f"{now.events:,} events, {now.bytes_read / 1e6:.0f} MB read, "
-        f"{now.events / max(now.seconds, 1) / 1e3:,.0f} k events/s"
+        f"{now.events / 1e3:,.0f} k events, {now.bytes_read / 1e6:.0f} MB read, "
+        f"{now.events / max(now.recording_seconds, 0.1) / 1e3:,.0f} k/s"
     )
 
 

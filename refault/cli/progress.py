@@ -10,6 +10,7 @@ from rich.progress import (
     DownloadColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     Task,
     TaskProgressColumn,
     TimeRemainingColumn,
@@ -51,11 +52,16 @@ def transfer_bars(*, enabled: bool) -> Bars:
     return _bars(*columns, enabled=enabled)
 
 
-def _bars(*columns: ProgressColumn, enabled: bool) -> Bars:
+def status_line(*, enabled: bool) -> Bars:
+    """A line that says how far work is of which nobody knows the whole."""
+    return _bars(SpinnerColumn(), Description(), enabled=enabled, remaining=False)
+
+
+def _bars(*columns: ProgressColumn, enabled: bool, remaining: bool = True) -> Bars:
     console = Console(file=terminal_of(sys.stderr))
     return Bars(
         *columns,
-        TimeRemainingColumn(),
+        *([TimeRemainingColumn()] if remaining else []),
         console=console,
         disable=not (enabled and console.is_terminal),
         redirect_stdout=False,
