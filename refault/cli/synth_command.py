@@ -66,7 +66,7 @@ def synth(
     vcpus: Vcpus = None,
     processes: Processes = None,
     ram_mib: RamMib = None,
-    level: Annotated[int, typer.Option(help="zstd level.", min=1, max=22)] = 9,
+    level: Annotated[int, typer.Option(help="zstd level.", min=1, max=22)] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Make a trace of a synthetic guest: a miniature system that runs a recipe.

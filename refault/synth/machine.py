@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -13,7 +14,7 @@ from refault.replay import x86
 from refault.synth import words as w
 from refault.synth.commands import Accesses, Part, Rows
 from refault.synth.kernels.machine import machine
-from refault.synth.kernels.spaces import KERNEL_TABLE
+from refault.synth.kernels.tables import KERNEL_TABLE
 from refault.synth.layouts import CR0, Layout
 from refault.synth.words import Guest
 from refault.trace import Block
@@ -149,7 +150,7 @@ def _new_guest(hardware: Hardware) -> Guest:
 
     guest = Guest(
         state=zeros(w.STATE_WORDS),
-        memory=zeros(frame_count, x86.ENTRIES),
+        memory=_sparse(frame_count * x86.ENTRIES),
         frames=zeros(frame_count, w.FRAME_WORDS),
         blocks=zeros(block_count, w.BLOCK_WORDS),
         procs=zeros(hardware.processes + 1, w.PROC_WORDS),
@@ -170,6 +171,11 @@ def _new_guest(hardware: Hardware) -> Guest:
         guest.state[cpu + w.EPOCH] = 1
     _free_all(guest, frame_count, layout.huge_frames)
     return guest
+
+
+def _sparse(words: int) -> Any:
+    """Zeros of which only pages that are written take memory; numpy would ask for large pages."""
+    return np.frombuffer(mmap.mmap(-1, 8 * words), np.int64)
 
 
 def _state(hardware: Hardware, frame_count: int) -> dict[int, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -21,6 +23,8 @@ from refault.trace import Block, EventKind, MemorySlot, TraceHeader, TraceSummar
 ORIGIN: Final = "synthetic"
 FRAMES_PER_MIB: Final = 256
 PROCESSES_MAX: Final = 8192
+#: Packing a block sorts it: small ones fit a processor's cache, and cost 4 % of the size.
+BLOCK_EVENTS: Final = 1 << 18
 SEED_MAX: Final = (1 << 63) - 1
 LOSSES: Final = (
     "a made guest: no real program ran; how often it faults, switches and stores is the recipe's",
@@ -86,7 +90,7 @@ def make(
     order: Order,
     target: Path | BinaryIO,
     *,
-    level: int = 9,
+    level: int = 3,
     progress: Callable[[float], None] | None = None,
 ) -> TraceSummary:
     """Write the trace; ``progress`` is told the part that is done, from 0 to 1.
@@ -100,8 +104,12 @@ def make(
     machine = Machine(hardware, batch=order.events or Machine.BATCH)
     world = World(hardware, Dice(order.seed))
     events = instructions = 0
-    with TraceWriter(target, _header(order, recipe, hardware), level=level) as writer:
-        for block in machine.blocks(recipe.rounds(world)):
+    header = _header(order, recipe, hardware)
+    with (
+        TraceWriter(target, header, level=level, block_events=BLOCK_EVENTS) as writer,
+        ahead(machine.blocks(recipe.rounds(world))) as blocks,
+    ):
+        for block in blocks:
             part = _up_to(block, order, events, instructions)
             writer.append_block(part)
             events += part.event_count
@@ -111,7 +119,21 @@ def make(
                 progress(done)
             if done >= 1:
                 break
-        return writer.close({"page_faults_handled": int(machine.guest.state[w.FAULTS])})
+        return writer.close()
+
+
+@contextmanager
+def ahead(blocks: Iterator[Block]) -> Iterator[Iterator[Block]]:
+    """The blocks, each made by another thread while the one before is written."""
+    with ThreadPoolExecutor(1) as pool:
+
+        def made() -> Iterator[Block]:
+            coming = pool.submit(next, blocks, None)
+            while (block := coming.result()) is not None:
+                coming = pool.submit(next, blocks, None)
+                yield block
+
+        yield made()
 
 
 def _up_to(block: Block, order: Order, events: int, instructions: int) -> Block:

@@ -18,7 +18,7 @@ from refault.synth import words as w
 from refault.synth.commands import Accesses, Part, Script
 from refault.synth.layouts import LONG, RAM_MIB_MIN
 from refault.synth.machine import Hardware, Machine
-from refault.synth.making import capture_filter, slots_of
+from refault.synth.making import ahead, capture_filter, slots_of
 from refault.trace import TraceHeader, TraceSummary, TraceWriter
 from refault.trace.importers.registry import Importer, Wanted
 from refault.trace.importers.streams import ORIGIN, Aliases, OpenStream, References
@@ -75,8 +75,9 @@ def _convert(
     machine = Machine(hardware)
     with TraceWriter(target, header, level=wanted.level) as writer:
         try:
-            for block in machine.blocks(player.parts(stream.references)):
-                writer.append_block(block)
+            with ahead(machine.blocks(player.parts(stream.references))) as blocks:
+                for block in blocks:
+                    writer.append_block(block)
         except SynthFailed as error:
             raise ImportFailed(f"{path}: {error}") from error
         return writer.close(player.counted())

@@ -83,6 +83,7 @@ LEAVES_ROOTS = 35  # a freed root is dropped when its frame is cleared, as 4-lev
 FAULTS = 36
 SOURCE = 37
 PAUSE = 38  # commands before reclaim is tried again
+PAIR_HEAD = 39  # first free pair of frames for roots (PTI), 0: none
 PATH = 40  # per level: the table that the latest descent passed
 WALKED = 48  # per level: the table that the latest walk of the processor passed
 DEPTH = 56  # per level: where a snapshot is, and in which table

@@ -1,11 +1,14 @@
 """Every recipe, in every paging mode, replays with every witness agreeing."""
 
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from refault.catalogue import PatchSet, resolve
+from refault.catalogue import PatchSet, patch_set_from_text, resolve
 from refault.errors import InvalidParameter, SynthFailed
 from refault.replay import x86
 from refault.replay.session import replay
@@ -63,6 +66,21 @@ def test_a_seed_names_its_bytes(recipe):
     first, again, other = (made(recipe, seed=seed, events=20_000)[1].digest for seed in (5, 5, 6))
     assert first == again
     assert first != other
+
+
+def test_interpreted_the_guest_makes_the_same_bytes():
+    program = (
+        "import io; from refault.synth import Order, make; "
+        "print(make(Order('cow', events=2000), io.BytesIO(), level=1).digest)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "REFAULT_INTERPRETED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [made("cow", events=2000, processes=None)[1].digest]
 
 
 def test_a_longer_trace_begins_as_the_shorter_one():
@@ -179,6 +197,13 @@ def test_pti_has_two_roots_a_process_and_programs_see_no_kernel():
             indexes.setdefault(place >> 12, set()).add((place & 0xFFF) >> 3)
     with_kernel = {273 in each for each in indexes.values()}
     assert with_kernel == {True, False}
+
+
+def test_the_roots_of_a_process_are_a_pair_that_a_host_can_keep_together(tmp_path):
+    kept = resolve(patch_set_from_text("pvm-root-pair"))
+    base, pair = replayed(made("pvm")[0], BASE, kept, tmp_path=tmp_path)
+    assert not pair.finding_count
+    assert pair.work["vm_exits"] < base.work["vm_exits"] * 0.9
 
 
 def test_pressure_takes_pages_and_limits_the_host(tmp_path):

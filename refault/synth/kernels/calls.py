@@ -32,18 +32,14 @@ from refault.synth.kernels.recording import (
     toggle_global,
     touch_frame,
 )
-from refault.synth.kernels.spaces import (
+from refault.synth.kernels.spaces import collapse, copy_space, free_root, new_root, zap_range
+from refault.synth.kernels.tables import (
     KERNEL_PAGE,
-    collapse,
-    copy_space,
     descend,
     ensure,
     flush_range,
-    free_root,
-    new_root,
     split_large,
     take_frame,
-    zap_range,
 )
 from refault.synth.words import Guest
 

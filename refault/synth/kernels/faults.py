@@ -21,7 +21,7 @@ from refault.synth.kernels.recording import (
     touch,
     touch_frame,
 )
-from refault.synth.kernels.spaces import (
+from refault.synth.kernels.tables import (
     clear_if_tracked,
     descend,
     ensure,

@@ -23,7 +23,7 @@ from refault.synth.kernels.faults import (
 from refault.synth.kernels.frames import free_frames
 from refault.synth.kernels.recording import emit, frame_in, index_of, load_root, snapshot, touch
 from refault.synth.kernels.recording import entry_of as entry
-from refault.synth.kernels.spaces import descend
+from refault.synth.kernels.tables import descend
 from refault.synth.words import Guest
 from refault.trace import EventKind
 
