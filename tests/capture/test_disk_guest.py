@@ -11,21 +11,26 @@ from refault.capture import Wanted, capture, judge
 from refault.trace import TraceReader, TraceWriter
 from tests.cli.running import run_here
 
-SOURCE = Path(__file__).with_name("disk_guest.s")
 FAULTS = 20
+REMAPPED = 100
+
+
+def made(name, folder):
+    """A disk whose first sector is the guest of that name."""
+    if not all(map(shutil.which, ("as", "ld"))):
+        pytest.skip("no assembler and linker (binutils)")
+    path, code = folder / f"{name}.img", folder / f"{name}.o"
+    source = Path(__file__).with_name(f"{name}.s")
+    subprocess.run(["as", "--32", "-o", code, source], check=True)
+    how = ("-m", "elf_i386", "--oformat", "binary", "-Ttext", "0x7c00")
+    subprocess.run(["ld", *how, "-o", path, code], check=True)
+    path.write_bytes(path.read_bytes().ljust(1 << 20, b"\0"))
+    return path
 
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory):
-    if not all(map(shutil.which, ("as", "ld"))):
-        pytest.skip("no assembler and linker (binutils)")
-    folder = tmp_path_factory.mktemp("disk")
-    path, made = folder / "disk.img", folder / "guest.o"
-    subprocess.run(["as", "--32", "-o", made, SOURCE], check=True)
-    how = ("-m", "elf_i386", "--oformat", "binary", "-Ttext", "0x7c00")
-    subprocess.run(["ld", *how, "-o", path, made], check=True)
-    path.write_bytes(path.read_bytes().ljust(1 << 20, b"\0"))
-    return path
+    return made("disk_guest", tmp_path_factory.mktemp("disk"))
 
 
 def test_a_disk_is_booted_recorded_between_its_marks_and_left_as_it_was(qemu, disk, tmp_path):
@@ -57,7 +62,7 @@ def test_the_command_says_what_it_recorded_and_that_it_is_verified(
     arguments = ("--disk", disk, "--memory", 32, "--start", "mark", "--out", tmp_path)
     answer = run_here(monkeypatch, tmp_path, "capture", *arguments)
     assert answer.returncode == 0, answer.stderr
-    assert "disk-1cpu.rft: " in answer.stdout
+    assert "disk_guest-1cpu.rft: " in answer.stdout
     assert "witnesses agree" in answer.stdout
 
 
@@ -80,3 +85,23 @@ def test_a_trace_that_disagrees_is_kept_under_a_name_that_says_so(qemu, disk, tm
     assert not verified.is_good
     assert "under the bar" in verified.complaint
     assert not (tmp_path / "disk.rft").exists()
+
+
+def test_a_frame_that_a_freed_pae_root_still_points_at_is_what_it_is_used_for(qemu, tmp_path):
+    disk = made("disk_guest_pae", tmp_path)
+    asked = Wanted(name="pae", out=tmp_path, disk=disk, memory_mib=32, start="mark", timeout=60)
+    captured = capture(asked)
+    _, verified = judge(captured)
+    assert captured.summary.header.guest_mode == "pae"
+    assert verified.is_good, verified.first
+    assert verified.stores_outside == 0
+    writes = next(each for each in verified.witnesses if each.name == "write")
+    assert writes.agreed == writes.asked > REMAPPED
+    with TraceReader(tmp_path / "pae.rft") as reader:
+        (block,) = reader.blocks()
+    # The directory is dropped once, tracked anew as a leaf table, and stays one.
+    of_frame = (block.a >> 12 == 0x11) & (block.kind != 1)
+    kinds = block.kind[of_frame]
+    assert kinds.tolist().count(7) == 2
+    assert kinds.tolist().count(9) == 1
+    assert block.aux[of_frame & (block.kind == 7)].tolist() == [2, 1]
