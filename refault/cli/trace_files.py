@@ -65,7 +65,7 @@ def as_trace(source: Path) -> Iterator[Path]:
         ImportFailed, TraceError: it is neither.
     """
     if look(source).kind is Kind.TRACE:
-        refuse_fault_only(source)
+        _refuse_fault_only(source, source)
         yield source
         return
     wanted = Wanted(name=trace_name(source))
@@ -73,7 +73,7 @@ def as_trace(source: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="refault-") as folder:
         target = Path(folder) / f"{wanted.name}{SUFFIX}"
         convert(importer, source, target, wanted)
-        refuse_fault_only(target, source)
+        _refuse_fault_only(target, source)
         yield target
 
 
@@ -95,18 +95,18 @@ def on_disk(source: Path) -> Iterator[Path]:
             raise ImportFailed(str(error).replace(kept.name, "standard input")) from error
 
 
-def refuse_fault_only(trace: Path, source: Path | None = None) -> None:
-    """Nothing, unless the trace is one that no engine can replay.
-
-    Raises:
-        ReplayRefused: it holds faults only; names ``source``, the file that it was made of.
-    """
+def _refuse_fault_only(trace: Path, source: Path) -> None:
+    """Refuse what every engine would, before one is compiled; ``source`` is the file to name."""
     from refault.trace import TraceReader
 
     with naming(trace), TraceReader(trace, allow_truncated=True) as reader:
-        if reason := hostevents.why_not_replayed(reader.header):
-            named = source or trace
-            raise ReplayRefused(f"{named}: {reason}")
+        origin = reader.header.origin
+    if origin == hostevents.ORIGIN:
+        raise ReplayRefused(
+            f"{source}: made of a host's log, it holds faults only, without the guest's page "
+            "tables, so that nothing can replay it; `refault validate` sets a replay of a captured "
+            "trace beside such a log"
+        )
 
 
 def is_refused(path: Path, variants: Sequence[Variant]) -> bool:
@@ -120,9 +120,6 @@ def is_refused(path: Path, variants: Sequence[Variant]) -> bool:
     if not path.is_file():
         return False
     with naming(path), TraceReader(path, allow_truncated=True) as trace:
-        if reason := hostevents.why_not_replayed(trace.header):
-            print_error(f"{path}: {reason}")
-            return True
         for variant in variants:
             if reason := get_engine(variant.engine).refuses(trace.header, variant):
                 print_error(f"{path}: engine {variant.engine} cannot replay this: {reason}")

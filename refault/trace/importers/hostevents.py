@@ -102,17 +102,6 @@ def import_log(
         return writer.close({"log_events": scan.facts.event_count, **scan.lost})
 
 
-def why_not_replayed(header: TraceHeader) -> str:
-    """Why no engine can replay a trace with this header; empty if some can."""
-    if header.origin != ORIGIN:
-        return ""
-    return (
-        "this trace is made of a host's log and holds faults only, without the guest's page "
-        "tables, so it cannot be replayed; `refault validate` sets a replay of a captured trace of "
-        "the same guest beside the log it was made of"
-    )
-
-
 @dataclasses.dataclass(slots=True)
 class _Scan:
     """What the first reading found."""

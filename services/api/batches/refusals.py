@@ -10,7 +10,6 @@ from db.models import Trace
 from refault.catalogue import Variant
 from refault.engines import get_engine
 from refault.trace import MemorySlot, TraceHeader
-from refault.trace.importers.hostevents import why_not_replayed
 
 _FIELDS = frozenset(field.name for field in dataclasses.fields(TraceHeader))
 
@@ -18,8 +17,6 @@ _FIELDS = frozenset(field.name for field in dataclasses.fields(TraceHeader))
 def refused_variants(trace: Trace, variants: Sequence[Variant]) -> Mapping[str, str]:
     """The variants whose engine cannot replay the trace: the reason by the variant's digest."""
     header = header_of(trace)
-    if reason := why_not_replayed(header):
-        return {variant.digest: reason for variant in variants}
     reasons = {
         variant.digest: get_engine(variant.engine).refuses(header, variant) for variant in variants
     }
