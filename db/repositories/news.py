@@ -21,12 +21,13 @@ class News:
 
     submitted_count: int
     ended_count: int
+    open_count: int
     ended: Sequence[Batch]
     trace_count: int
     traces: Sequence[Trace]
 
 
-def since(session: Session, moment: datetime.datetime | None) -> News:
+def since(session: Session, moment: datetime.datetime | None, *, named: int = NAMED_MAX) -> News:
     """The news of the session's project since a moment; None: of all time."""
 
     def later(column: Any) -> sa.ColumnElement[bool]:
@@ -41,15 +42,16 @@ def since(session: Session, moment: datetime.datetime | None) -> News:
         sa.select(Batch)
         .where(later(Batch.finished_at))
         .order_by(Batch.finished_at.desc(), Batch.id.desc())
-        .limit(NAMED_MAX)
+        .limit(named)
     )
-    added = (
-        sa.select(Trace).where(later(Trace.created_at)).order_by(Trace.id.desc()).limit(NAMED_MAX)
-    )
+    added = sa.select(Trace).where(later(Trace.created_at)).order_by(Trace.id.desc()).limit(named)
+    is_open = Batch.state.in_(("queued", "running"))
     return News(
         submitted_count=count(Batch, Batch.created_at),
         ended_count=count(Batch, Batch.finished_at),
-        ended=session.scalars(ended).all(),
+        open_count=session.scalar(sa.select(sa.func.count()).select_from(Batch).where(is_open))
+        or 0,
+        ended=session.scalars(ended).all() if named else (),
         trace_count=count(Trace, Trace.created_at),
-        traces=session.scalars(added).all(),
+        traces=session.scalars(added).all() if named else (),
     )

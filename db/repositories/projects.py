@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from db.errors import Conflict, QuotaExceeded
 from db.identifiers import uuid7
-from db.models import Project, Run, Trace
+from db.models import Batch, Project, Run, Trace
 from db.repositories import kernels
 from db.scope import project_of
 from refault.errors import InvalidRequest, NotFound
@@ -111,6 +112,24 @@ def bytes_left(session: Session, *, under_way_bytes: int) -> int | None:
     return max(0, int(quota) - _held_bytes(session) - under_way_bytes)
 
 
+class Use(NamedTuple):
+    """What a project has of what its quotas bound, without unfinished uploads."""
+
+    size_bytes: int
+    trace_count: int
+    queued_run_count: int
+
+
+def use(session: Session) -> Use:
+    """How much the project has of each."""
+    count = sa.func.count
+    return Use(
+        size_bytes=_held_bytes(session),
+        trace_count=session.scalar(sa.select(count(Trace.id))) or 0,
+        queued_run_count=_queued_runs(session),
+    )
+
+
 def take_turn(session: Session) -> None:
     """Wait until no other transaction counts what this project has."""
     _locked(session)
@@ -125,12 +144,19 @@ def check_room_for_runs(session: Session) -> None:
     project = _locked(session)
     if project.quota_queued_runs is None:
         return
-    queued_count = session.scalar(sa.select(sa.func.count(Run.id)).where(Run.state == "queued"))
-    if queued_count is not None and queued_count > project.quota_queued_runs:
+    queued_count = _queued_runs(session)
+    if queued_count > project.quota_queued_runs:
         raise QuotaExceeded(
             f"with this batch {queued_count} runs of the project would be queued at once, and "
             f"its quota is {project.quota_queued_runs}"
         )
+
+
+def _queued_runs(session: Session) -> int:
+    """How many runs wait; only batches that are not over have any, which are few."""
+    is_open = sa.select(Batch.id).where(Batch.state.in_(("queued", "running")))
+    query = sa.select(sa.func.count(Run.id)).where(Run.state == "queued", Run.batch_id.in_(is_open))
+    return session.scalar(query) or 0
 
 
 def _locked(session: Session) -> Project:

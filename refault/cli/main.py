@@ -35,6 +35,7 @@ from refault.cli.synth_command import synth
 from refault.cli.team_command import members, tokens
 from refault.cli.terminal import OutputLost, clean_output, print_error
 from refault.cli.traces_command import traces
+from refault.cli.usage_command import usage
 from refault.cli.validate_command import validate
 from refault.cli.verify_command import verify
 from refault.cli.watch_command import watch
@@ -73,6 +74,7 @@ app.add_typer(bundle)
 app.add_typer(note)
 app.add_typer(tokens)
 app.add_typer(members)
+app.command("usage")(usage)
 app.add_typer(report)
 app.command("findings")(findings)
 app.command("repro")(repro)

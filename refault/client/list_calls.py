@@ -37,6 +37,6 @@ def trace_facets(**query: Any) -> Call[TraceFacetsDocument]:
     return calls.ask("GET", ("traces", "facets"), query=query, shape=TraceFacetsDocument)
 
 
-def get_news(*, since: str | None = None) -> Call[NewsDocument]:
+def get_news(*, since: str | None = None, named: int | None = None) -> Call[NewsDocument]:
     """What changed in the project."""
-    return calls.ask("GET", ("news",), query={"since": since}, shape=NewsDocument)
+    return calls.ask("GET", ("news",), query={"since": since, "named": named}, shape=NewsDocument)

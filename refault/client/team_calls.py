@@ -226,6 +226,11 @@ def get_limits() -> Call[dict[str, Any]]:
     return calls.ask("GET", ("limits",))
 
 
+def get_usage() -> Call[dict[str, Any]]:
+    """How much the project has of what its quotas bound."""
+    return calls.ask("GET", ("usage",))
+
+
 def set_limits(shard_seconds: int | None, build_role: str | None = None) -> Call[dict[str, Any]]:
     """Set how long a shard of this project may take; None: as long as the service gives.
 

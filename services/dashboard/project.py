@@ -16,6 +16,7 @@ from starlette.routing import Route
 from refault.client import AsyncClient
 from refault.errors import Refused
 from services.dashboard.doors import fields_of, onwards
+from services.dashboard.formats import grouped, size
 from services.dashboard.limit_text import LimitTextError, limit_of, text_of
 from services.dashboard.pages import Pages
 
@@ -27,6 +28,12 @@ _AUDIT_ROWS = 50
 _UNAUTHENTICATED = 401
 _DAYS_MAX_DIGITS = 9
 _TOKEN_DAYS = 90
+# What quotas bound: what it is called, and how its numbers are written.
+_USED: dict[str, tuple[str, Callable[[int], str]]] = {
+    "bytes": ("Files of traces and trees", size),
+    "traces": ("Traces", grouped),
+    "queued_runs": ("Runs that wait", grouped),
+}
 
 
 class FormError(Exception):
@@ -168,6 +175,7 @@ async def _shown(client: AsyncClient, me: Mapping[str, Any]) -> dict[str, Any]:
         "known_limits": [f"limit-{name}" for name in thresholds["counters"]],
         "usual": thresholds["default"],
         "limits": await client.get_limits(),
+        "usage": _usage(await client.get_usage()),
         "retention": await client.get_retention(),
         "hooks": [await client.get_webhook(hook["id"]) for hook in hooks],
         "users": (await client.list_users())["items"] if me["is_admin"] and me["user"] else None,
@@ -179,6 +187,27 @@ async def _shown(client: AsyncClient, me: Mapping[str, Any]) -> dict[str, Any]:
         "events": EVENTS,
         "scopes": [scope for scope in SCOPES if scope in me["scopes"]],
     }
+
+
+def _usage(usage: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the project has of what its quotas bound: one row each, with a bar where one bounds."""
+    rows = []
+    for name, (title, told) in _USED.items():
+        found = usage[name]
+        quota, has = found["quota"], found["used"] + found["unfinished"]
+        rows.append(
+            {
+                "title": title,
+                "used": told(found["used"]),
+                "unfinished": told(found["unfinished"]) if found["unfinished"] else "",
+                "quota": "no bound" if quota is None else told(quota),
+                "share": None if quota is None else f"{100 * has / quota:.0f} %",
+                "has": has,
+                "most": quota,
+                "is_full": quota is not None and has >= quota,
+            }
+        )
+    return rows
 
 
 def _errors_of(error: Refused) -> dict[str, str]:

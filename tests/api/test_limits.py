@@ -300,3 +300,14 @@ async def test_one_token_does_not_use_up_what_another_may(site, rows):
         for _ in range(6):
             await first.get(TRACES)
         assert (await second.get(TRACES)).status_code == 200
+
+
+async def test_what_is_used_is_told_beside_each_quota(site, rows, small):
+    size = len(trace_bytes(name="one"))
+    async with in_process(site, small(quota_traces=2, quota_bytes=3 * size)) as http:
+        assert (await upload(http, "one")).status_code == 201
+        await begin(http, b"x" * 100)
+        found = (await http.get("/api/v1/usage")).json()
+    assert found["traces"] == {"used": 1, "unfinished": 1, "quota": 2}
+    assert found["bytes"] == {"used": size, "unfinished": 100, "quota": 3 * size}
+    assert found["queued_runs"] == {"used": 0, "unfinished": 0, "quota": None}

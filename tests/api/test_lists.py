@@ -241,3 +241,18 @@ async def test_a_visit_is_noted_now_and_then_and_not_by_every_poll(site, rows, h
         rows.add_trace("since then")
         assert (await anna.get(NEWS)).json()["trace_count"] == 1
         assert row()[0] == gone
+
+
+async def test_news_counts_without_naming_and_tells_what_is_open(http, ended, rows):
+    waiting = await submit(http, [rows.add_trace("waits")], SERIES | {"name": "more"})
+    whole = (await http.get(NEWS)).json()
+    bare = (await http.get(NEWS, params={"named": 0})).json()
+    one = (await http.get(NEWS, params={"named": 1})).json()
+
+    assert waiting
+    assert whole["open_count"] == bare["open_count"] == 1
+    assert (bare["ended"], bare["traces"]) == ([], [])
+    assert bare["ended_count"] == whole["ended_count"] == 1
+    assert [each["code"] for each in one["ended"]] == [ended]
+    assert len(one["traces"]) == 1
+    assert (await http.get(NEWS, params={"named": 6})).status_code == 422

@@ -94,3 +94,16 @@ def test_a_trace_is_edited_downloaded_and_deleted(refault, client, tmp_path):
     assert client.get_trace(digest)["name"] == "other"
     assert "deleted" in refault("traces", "delete", "other", "--yes").stdout
     assert client.list_traces()["items"] == []
+
+
+def test_usage_is_told_beside_the_quota(refault, client, tmp_path):
+    file = tmp_path / "boot.rft"
+    file.write_bytes(trace_bytes())
+    client.upload_trace(file)
+
+    table = [line.split() for line in refault("usage").stdout.splitlines()]
+    told = json.loads(refault("usage", "--json").stdout)
+
+    assert ["traces", "1", "0", "none"] in table
+    assert told == client.get_usage()
+    assert told["bytes"]["used"] == file.stat().st_size

@@ -90,6 +90,7 @@ CALLS = {
     "revoke_share": lambda _: (("s",), {}),
     "read_mail": lambda _: ((b"From x",), {"mapping": ["1=-"]}),
     "set_thresholds": lambda _: (({"mmu_pte_updated": {"permille": 5}},), {}),
+    "get_usage": lambda _: ((), {}),
     "set_limits": lambda _: ((60,), {}),
     "set_retention": lambda _: ((30,), {}),
     "create_webhook": lambda _: (("http://x",), {}),

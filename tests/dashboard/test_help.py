@@ -84,3 +84,23 @@ async def test_the_description_of_the_api_is_read_once_for_all_its_pages(site, m
 
     assert len(set(pages)) == len(asked) == 1
     assert bodies[0] == bodies[1]
+
+
+async def test_the_heads_of_lists_lead_to_their_words(http, rows):
+    await submit(http, rows.ready_for_seed_series())
+    help_page = Page(await http.get("/help"))
+    ids = {attributes["id"] for _, attributes in help_page.tags if "id" in attributes}
+    expected = {
+        "/batches": {"batch", "all-verdicts", "plan", "trace", "run"},
+        "/traces": {"trace", "event"},
+        "/patch_sets": {"patch-set", "variant"},
+        "/patches": {"patch"},
+        "/project": {"role", "counters"},
+    }
+
+    for path, words in expected.items():
+        page = Page(await http.get(path))
+        led = {a["href"].partition("#")[2] for a in page.all("a") if a["href"].startswith("/help#")}
+        assert led <= ids, path
+        missing = {word for word in words if not any(each.endswith(word) for each in led)}
+        assert not missing, (path, led)

@@ -3,6 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
+from refault.client import AsyncClient
 from tests.builders import transaction
 from tests.dashboard.test_doors import log_in
 from tests.dashboard.test_pages import HOSTILE, Page, hostile_batch, keeps_to_the_policy, submit
@@ -195,3 +196,33 @@ async def test_another_project_sees_nothing(site, rows, ended, waiting):
             assert ended not in text, place
             assert waiting not in text, place
             assert "linux61" not in text, place
+
+
+async def test_home_lists_batches_once_while_the_latest_have_all_it_names(
+    anna, ended, waiting, monkeypatch
+):
+    asked = []
+    list_batches = AsyncClient.list_batches
+
+    async def counted(client, **given):
+        asked.append(given)
+        return await list_batches(client, **given)
+
+    monkeypatch.setattr(AsyncClient, "list_batches", counted)
+
+    page = Page(await anna.get("/"))
+
+    assert len(asked) == 1
+    assert waiting in page.text.partition("Running now")[2].partition("Latest batches")[0]
+
+
+async def test_what_runs_is_shown_though_newer_batches_are_over(anna, http, waiting, rows):
+    """The list of the latest does not have it."""
+    digests = rows.ready_for_seed_series()
+    for number in range(9):
+        await submit(http, digests, SERIES | {"name": f"series {number}"})
+
+    page = Page(await anna.get("/"))
+
+    assert waiting in page.text.partition("Running now")[2].partition("Latest batches")[0]
+    assert waiting not in page.text.partition("Latest batches")[2]

@@ -374,3 +374,20 @@ async def test_a_token_of_no_days_is_refused_and_not_one_of_ninety(anna):
     assert "No tokens yet" in Page(await anna.get("/project")).text
     made = await send(anna, "tokens", name="ci", lifetime_days="", **{"scope-read": "on"})
     assert made.status_code == 201
+
+
+async def test_how_much_of_each_quota_is_used_stands_beside_it(browser_of, rows):
+    small = rows.add_project("small", quota_traces=1, quota_bytes=10**9)
+    paul = await browser_of("paul", "viewer", project=small)
+    digest = rows.add_trace("boot")
+    with session.transaction(rows.engine) as opened:
+        opened.execute(
+            sa.text("UPDATE traces SET project_id = :project WHERE digest = :digest"),
+            {"project": small, "digest": digest},
+        )
+
+    text = Page(await paul.get("/project")).text.partition("Limits and quotas")[2]
+
+    assert "Traces ✕ 1 1 100 %" in text
+    assert "Files of traces and trees 891.0 KiB 953.7 MiB 0 %" in text
+    assert "Runs that wait 0 no bound –" in text

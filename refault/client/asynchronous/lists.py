@@ -48,6 +48,9 @@ class AsyncLists(abc.ABC):
         """How many traces have each kind of guest, number of vCPUs, kernel, content and tag."""
         return await self._send(list_calls.trace_facets(**wanted))
 
-    async def get_news(self, *, since: str | None = None) -> NewsDocument:
-        """What changed since the last visit, or since a time (RFC 3339)."""
-        return await self._send(list_calls.get_news(since=since))
+    async def get_news(self, *, since: str | None = None, named: int | None = None) -> NewsDocument:
+        """What changed since the last visit, or since a time (RFC 3339).
+
+        At most ``named`` of the batches that ended and of the new traces are named, or five.
+        """
+        return await self._send(list_calls.get_news(since=since, named=named))

@@ -291,6 +291,10 @@ class AsyncTeam(abc.ABC):
         """What a shard of this project may take."""
         return await self._send(team_calls.get_limits())
 
+    async def get_usage(self) -> dict[str, Any]:
+        """How much this project has of what its quotas bound: bytes, traces, queued runs."""
+        return await self._send(team_calls.get_usage())
+
     async def set_limits(
         self, shard_seconds: int | None, build_role: str | None = None
     ) -> dict[str, Any]:

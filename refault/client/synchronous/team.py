@@ -286,6 +286,10 @@ class Team(abc.ABC):
         """What a shard of this project may take."""
         return self._send(team_calls.get_limits())
 
+    def get_usage(self) -> dict[str, Any]:
+        """How much this project has of what its quotas bound: bytes, traces, queued runs."""
+        return self._send(team_calls.get_usage())
+
     def set_limits(
         self, shard_seconds: int | None, build_role: str | None = None
     ) -> dict[str, Any]:

@@ -42,6 +42,8 @@ COUNTS = ("run_count", "done_count", "cached_count", "failed_count", "cancelled_
 
 def listed(session: Session, rows: Sequence[Batch]) -> list[BatchListed]:
     """Batches as the list has them: with verdict, submitter and pace."""
+    if not rows:
+        return []
     alarm_counts = results.alarm_counts(session, [row.id for row in rows])
     found = verdicts.kept(session, rows, alarm_counts)
     made_by = accounts.makers(session, rows)

@@ -3,12 +3,12 @@
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
-from db.repositories import projects, simulators
+from db.repositories import projects, simulators, uploads
 from db.scope import project_of
 from refault.errors import InvalidRequest
 from services.api.deps import Resources, WithResources
 from services.api.errors import pointing_at
-from services.api.limits.schemas import Limits, LimitsBody
+from services.api.limits.schemas import Limits, LimitsBody, Usage, Used
 from services.api.responses import problems
 
 router = APIRouter(tags=["limits"])
@@ -41,6 +41,30 @@ def put_limits(resources: WithResources, body: LimitsBody) -> Limits:
             project.build_role = body.build_role
         session.flush()
         return _document(resources, session)
+
+
+@router.get("/usage")
+def get_usage(resources: WithResources) -> Usage:
+    """Get how much the project has of what its quotas bound."""
+    coming_count, coming_bytes = resources.open_uploads.of(resources.project_id)
+    with resources.transaction() as session:
+        project = projects.by_id(session, project_of(session))
+        found, (upload_count, upload_bytes) = projects.use(session), uploads.under_way(session)
+        return Usage(
+            bytes=Used(
+                used=found.size_bytes,
+                unfinished=upload_bytes + coming_bytes,
+                quota=project.quota_bytes,
+            ),
+            traces=Used(
+                used=found.trace_count,
+                unfinished=upload_count + coming_count,
+                quota=project.quota_traces,
+            ),
+            queued_runs=Used(
+                used=found.queued_run_count, unfinished=0, quota=project.quota_queued_runs
+            ),
+        )
 
 
 def _document(resources: Resources, session: Session) -> Limits:

@@ -20,6 +20,22 @@ class LimitsBody(Body):
     )
 
 
+class Used(Document):
+    """How much of one thing the project has, and how much it may have."""
+
+    used: int
+    unfinished: int = Field(description="Of uploads that have not ended, which count as well")
+    quota: int | None = Field(description="null: no bound")
+
+
+class Usage(Document):
+    """What the project has of what its quotas bound."""
+
+    bytes: Used = Field(description="Of traces and of packed trees")
+    traces: Used
+    queued_runs: Used = Field(description="Runs that wait")
+
+
 class Limits(Document):
     """The limits of a shard of this project, beyond which its runs fail; and who builds kernels."""
 

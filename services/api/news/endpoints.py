@@ -25,6 +25,9 @@ def get_news(
     since: Annotated[
         AwareDatetime | None, Query(description="Default: the end of the caller's last visit")
     ] = None,
+    named: Annotated[
+        int, Query(ge=0, le=news.NAMED_MAX, description="How many of each are named")
+    ] = news.NAMED_MAX,
 ) -> News:
     """Get what changed in the project: batches submitted and ended, traces uploaded.
 
@@ -33,12 +36,13 @@ def get_news(
     """
     with resources.transaction() as session:
         moment = since or _last_visit(session, caller)
-        found = news.since(session, moment)
+        found = news.since(session, moment, named=named)
         return News(
             since=moment,
             submitted_count=found.submitted_count,
             ended_count=found.ended_count,
             ended=listed(session, found.ended),
+            open_count=found.open_count,
             worker_count=simulators.alive_count(session),
             trace_count=found.trace_count,
             traces=[TraceReference.model_validate(row) for row in found.traces],
