@@ -318,6 +318,16 @@ def test_a_folder_of_threads_is_merged_by_time(tmp_path):
     imported(folder.parent, tmp_path)
 
 
+def test_a_folder_of_different_things_is_not_one_trace(tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for name in ("a.trace", "b.trace"):
+        saved(folder, made.drmemtrace(*made.many_references(20)), name)
+    assert look(folder).importer is DRMEMTRACE
+    saved(folder, made.LACKEY.encode(), "c.log")
+    assert look(folder).kind is Kind.FOLDER
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [

@@ -17,6 +17,7 @@ DATA: Final = w.MAY_WRITE | w.OF_FILE
 HEAP: Final = w.MAY_WRITE
 LIBRARY: Final = 0  # the file that all programs share
 HEAP_PAGES: Final = 256
+PROCESSES_PER_MIB: Final = 3
 STACK_PAGES: Final = 32
 
 #: Commands of a long round that are handed over before it ends.
@@ -45,6 +46,10 @@ class Recipe:
     wants_huge: bool = False
     modes: tuple[str, ...] = tuple(LAYOUTS)
 
+    def memory_for(self, layout: Layout, processes: int) -> int:
+        """MiB of memory: more for very many processes, as far as the mode has it."""
+        return min(layout.ram_mib_max, max(self.ram_mib, processes // PROCESSES_PER_MIB))
+
     def hardware(
         self,
         layout: Layout,
@@ -57,7 +62,7 @@ class Recipe:
         """What the guest has, where not told otherwise."""
         return Hardware(
             layout=layout,
-            ram_mib=ram_mib or self.ram_mib,
+            ram_mib=ram_mib or self.memory_for(layout, processes or self.processes),
             vcpus=vcpus or self.vcpus,
             processes=processes or self.processes,
             seed=seed,

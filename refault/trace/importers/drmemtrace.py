@@ -63,6 +63,11 @@ M_TIMESTAMP: Final = 2
 M_PHYSICAL: Final = 15
 M_VIRTUAL: Final = 17
 M_PAGE_SIZE: Final = 18
+#: Files of one trace that are looked at, and what DynamoRIO writes beside them.
+FILES_MAX: Final = 1 << 10
+SIDE_FILES: Final = frozenset(
+    {"cpu_schedule", "encodings", "funclist", "modules", "serial_schedule", "v2p"}
+)
 _NOTHING: Final = 255
 #: What a type is: READ, WRITE, FETCH, or nothing that touches memory.
 _MEANS: Final = np.full(1 << 16, _NOTHING, np.uint8)
@@ -122,20 +127,27 @@ def open_trace(path: Path, progress: Callable[[int], None] | None = None) -> Str
 
 
 def is_folder_of(path: Path) -> bool:
-    """Whether a folder holds the files of one such trace, one for each thread."""
-    return len(files_in(path)) > 1
+    """Whether a folder holds one such trace, a file for each thread, and nothing else.
+
+    That is a folder as DynamoRIO leaves it, or its ``trace`` folder.
+    """
+    if _traces_in(path / "trace"):
+        return True
+    found = _traces_in(path)
+    others = {each.name.split(".")[0] for each in path.iterdir() if each.is_file()}
+    return len(found) > 1 and not others - {each.name.split(".")[0] for each in found} - SIDE_FILES
 
 
 def files_in(folder: Path) -> list[Path]:
     """The traces in a folder, or in the ``trace`` folder inside it, by name."""
-    for place in (folder, folder / "trace"):
-        if not place.is_dir():
-            continue
-        names = sorted(each for each in place.iterdir() if ".trace" in each.name)
-        found = [each for each in names[: 1 << 12] if each.is_file() and _begins_as_one(each)]
-        if found:
-            return found
-    return []
+    return _traces_in(folder / "trace") or _traces_in(folder)
+
+
+def _traces_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    names = sorted(each for each in folder.iterdir() if ".trace" in each.name)
+    return [each for each in names[:FILES_MAX] if each.is_file() and _begins_as_one(each)]
 
 
 def _begins_as_one(path: Path) -> bool:

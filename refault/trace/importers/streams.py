@@ -24,6 +24,7 @@ USER_END: Final = 1 << 47
 LOSES: Final = (
     "real addresses, synthetic tables: tables, faults and switches are a synthetic guest's",
     "the kernel's own accesses and references outside user space are left out",
+    "further accesses of a kind to a page until a flush, of which one program makes few",
 )
 
 
