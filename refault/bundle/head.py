@@ -44,6 +44,8 @@ class HeadSet:
         """The set that a manifest has; raises BundleError naming the field that is wrong."""
         fields = fields_of(body, cls, place)
         patches = list_of(fields.pop("patches"), f"{place}.patches")
+        if len(patches) > layout.PATCHES_MAX:
+            raise BundleError(f"{place}.patches: a set has at most {layout.PATCHES_MAX:,}")
         try:
             is_object = isinstance(json.loads(str(fields["parameters"])), dict)
         except (ValueError, RecursionError):

@@ -55,6 +55,8 @@ STEP_CELLS = 4_000
 WHOLE_CELLS = 2_000
 #: Charts of one bundle: each takes up to a second to draw.
 CHARTS_MAX = 12
+#: Patches of one patch set: steps of a plan are looked for among them, column by column.
+PATCHES_MAX = 1_000
 #: Notes of one bundle.
 NOTES_MAX = 1_000
 #: Files of one bundle: results, audits, two for each trace, and those with a name. A zip with

@@ -31,9 +31,10 @@ from refault.compare.thresholds import Threshold, costs_among
 from refault.facts import Facts
 from refault.results import COUNTERS
 
-#: Pairs that are told of one comparison, and steps of the search for them.
+#: Pairs that are told of one comparison.
 PAIRS_MAX = 40
-_LOOKED_AT_MAX = 50_000
+#: Patches that the search for them may touch: it takes their square for each column.
+_TOUCHED_MAX = 3_000_000
 #: Traces of a pair in JSON, the largest terms first.
 _TRACES_MAX = 20
 _CYCLES = "cycles"
@@ -222,16 +223,19 @@ def quads_of(machines: Sequence[Machine]) -> list[Quad]:
     for machine in machines:
         by_patches.setdefault((machine.ground, frozenset(machine.patches)), machine)
     found: list[Quad] = []
-    looked_at = 0
+    touched = 0
     for (ground, held), both in by_patches.items():
+        touched += len(held) ** 2
+        if touched > _TOUCHED_MAX:
+            return found
         without = {
             patch: by_patches[ground, held - {patch}]
             for patch in both.patches
             if (ground, held - {patch}) in by_patches
         }
         for one, other in itertools.combinations(without, 2):
-            looked_at += 1
-            if looked_at > _LOOKED_AT_MAX or len(found) >= PAIRS_MAX:
+            touched += len(held)
+            if touched > _TOUCHED_MAX or len(found) >= PAIRS_MAX:
                 return found
             base = by_patches.get((ground, held - {one, other}))
             if base is None:

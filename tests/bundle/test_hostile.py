@@ -127,6 +127,24 @@ def test_an_audit_with_a_field_of_another_type_is_named_by_its_file(place, value
     assert any(f"{name}: not an audit" in problem for problem in found.problems), found.problems
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("patches", ["p"] * 1_001, "at most 1,000"),
+        ("parameters", "[" * 20_000, "expected an object"),
+        ("parameters", "9" * 20_000, "expected an object"),
+        ("parameters", {}, "expected a"),
+    ],
+)
+def test_a_patch_set_beyond_its_bounds_is_refused(name, value, told):
+    data = made()
+    manifest = json.loads(text_of(data, layout.MANIFEST))
+    manifest["batch"]["patch_sets"][0][name] = value
+
+    with pytest.raises(BundleError, match=rf"batch\.patch_sets\[0\].*{told}"):
+        checked(changed(data, layout.MANIFEST, json.dumps(manifest)))
+
+
 def test_a_folder_that_is_not_the_batches_is_refused():
     data = made()
     text = text_of(data, layout.MANIFEST).replace('"code": "b-7k3f"', '"code": "b-9x2m"')

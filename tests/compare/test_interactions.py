@@ -1,6 +1,7 @@
 """What two patches do together that neither does alone."""
 
 import json
+import time
 
 import pytest
 
@@ -150,3 +151,12 @@ def test_the_text_tells_what_is_notable_and_nothing_else():
     assert "together" not in without
     assert "Two patches together, beside the sum of each alone" in text
     assert max(map(len, text.splitlines())) <= 72
+
+
+def test_a_series_of_a_thousand_patches_is_not_searched_to_its_end():
+    names = tuple(f"p{number}" for number in range(1_000))
+    machines = [Machine(str(n), str(n), "b", names[:n]) for n in range(1_001)]
+    began = time.process_time()
+
+    assert quads_of(machines) == []
+    assert time.process_time() - began < 5
