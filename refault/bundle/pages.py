@@ -5,6 +5,7 @@ All foreign text is escaped here. Colours say nothing alone: each verdict is a w
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -15,6 +16,7 @@ from refault.bundle.head import Head
 from refault.compare import ComparedColumn, Comparison, JudgedTrace, Overall, Row, Verdict
 from refault.compare.answers import answer
 from refault.compare.interactions import Interaction
+from refault.compare.layout import counted
 from refault.compare.notes import PinnedNote
 from refault.compare.steps import Step
 from refault.compare.summary import finding_text
@@ -59,6 +61,7 @@ td.less { color: var(--less); }
 .drawn img { max-width: 100%; background: #fff; }
 .note { display: block; white-space: pre-wrap; }
 .digest { font-family: ui-monospace, monospace; font-size: 0.84em; overflow-wrap: anywhere; }
+td.digest { white-space: nowrap; }
 """
 
 _HEAD = """\
@@ -82,6 +85,8 @@ them. Made by {maker}.</p>
 _TAIL = "</body>\n</html>\n"
 _FINDINGS_SHOWN = 20
 _MINUS = "\N{MINUS SIGN}"
+# A hyphen that is a sign: not in 1-3, nor in a name.
+_HYPHEN = re.compile(r"(?<![\w.-])-(?=[0-9])")
 
 
 class Told(NamedTuple):
@@ -102,14 +107,14 @@ def index_page(
 ) -> str:
     """The first page: the verdict on the batch, what each patch does, and every cell's verdict."""
     reasons = _items(
-        f"<strong>{_text(each.label)}</strong> on {_text(each.trace_name)}: {_text(each.text)}"
+        f"<strong>{_text(each.label)}</strong> on {_text(each.trace_name)}: {_said(each.text)}"
         for each in overall.reasons
         if each.text
     )
     more = overall.reason_count - len(overall.reasons)
     forms = ["comparison.txt", "comparison.md", "comparison.csv"] if has_whole else []
     links = " · ".join(f'<a href="{name}">{name}</a>' for name in [*forms, layout.MANIFEST])
-    counts = f"{len(traces):,} traces × {len(head.columns):,} columns"
+    counts = f"{counted(len(traces), 'trace')} × {counted(len(head.columns), 'column')}"
     submitted = head.created_at[:16].replace("T", " ")
     parts = (
         _HEAD.format(title=_text(head.title), up=""),
@@ -170,17 +175,17 @@ def _steps(plan: str, steps: Sequence[Step]) -> str:
         f'<tr><th scope="row">{_text(step.stage.title)}</th><td>{_text(step.stage.now.label)}</td>'
         f"<td>{_text(step.stage.before.label)}</td>"
         f'<td class="{_tone(step.verdict)}">{_text(step.verdict.title)}</td>'
-        f"<td>{_text(step.merge)}</td><td>{_text(step.sentence)}</td></tr>\n"
+        f"<td>{_text(step.merge)}</td><td>{_said(step.sentence)}</td></tr>\n"
         for step in steps
     ]
     told = answer(plan, steps)
     names = ["Patch", "Column", "Without it", "Verdict", "Merge", "What it does"]
     table = _table("steps", "What each patch does", names, rows)
-    return (f"<p><strong>{_text(told)}</strong></p>\n" if told else "") + table
+    return (f"<p><strong>{_said(told)}</strong></p>\n" if told else "") + table
 
 
 def _pairs(pairs: Sequence[Interaction]) -> str:
-    told = _items(f"{_text(each.sentence)}." for each in pairs if each.is_notable)
+    told = _items(f"{_said(each.sentence)}." for each in pairs if each.is_notable)
     return f"<h2>Two patches together</h2>\n{told}\n" if told else ""
 
 
@@ -214,7 +219,7 @@ def _verdicts(columns: Sequence[ComparedColumn]) -> str:
     rows = [
         f'<tr><th scope="row">{_text(column.label)}</th>'
         f'<td class="{_tone(column.verdict)}">{_text(column.verdict.title)}</td>'
-        f"<td>{_text(column.reason)}</td>"
+        f"<td>{_said(column.reason)}</td>"
         f'<td class="digest">{(column.result_digest or "–")[:12]}</td></tr>\n'
         for column in columns
     ]
@@ -310,3 +315,8 @@ def _tone(verdict: Verdict) -> str:
 
 def _text(text: str) -> str:
     return escape(printable(text))
+
+
+def _said(text: str) -> str:
+    """A sentence of a comparison, with the minus sign that the numbers have."""
+    return _text(_HYPHEN.sub(_MINUS, text))

@@ -189,7 +189,7 @@ def import_bundle(
     for cell in matches["different"]:
         print(f"  DIFFERS: {cell}")
     if captures:
-        print(f"  {len(captures)} traces uploaded")
+        print(f"  {counted(len(captures), 'trace')} uploaded")
     print(page)
     if matches["different"]:
         raise typer.Exit(ExitCode.ANSWER_IS_NO)
@@ -242,7 +242,7 @@ def _print(file: Path, found: Checked, signer: str | None, *, is_asked: bool) ->
     print(f"{found.head.title}")
     print(f"  {found.files:,} files, {found.results:,} results, {found.cells:,} cells")
     if found.captures:
-        print(f"  {found.captures:,} traces inside")
+        print(f"  {counted(found.captures, 'trace')} inside")
     if found.charts:
         print(f"  {counted(found.charts, 'chart')}: not drawn again, only their checksums")
     print(f"  verdict: {found.verdict or 'none'} (exit code {found.exit_code})")

@@ -11,9 +11,10 @@ from starlette.routing import Route
 from refault.bundle.layout import IMPORTED_BYTES_MAX
 from refault.errors import InvalidRequest, Refused
 from services.dashboard.doors import fields_of, onwards
-from services.dashboard.formats import change, grouped
+from services.dashboard.formats import change, grouped, with_minus
 from services.dashboard.multipart import FormReader
 from services.dashboard.pages import ROWS, Pages
+from services.dashboard.plan_view import pairs_of
 from services.dashboard.uploading import UNUSABLE, drain
 from services.dashboard.verdicts import shown
 
@@ -85,6 +86,16 @@ class BundlePages:
             lambda: {
                 "me": me,
                 "bundle": bundle | {"shown": shown(bundle["verdict"])},
+                "answer": with_minus(bundle["answer"] or ""),
+                "steps": [
+                    step
+                    | {
+                        "shown": shown(step["verdict"]["name"]),
+                        "sentence": with_minus(step["sentence"]),
+                    }
+                    for step in bundle["steps"]
+                ],
+                "pairs": pairs_of(bundle),
                 "sections": [
                     _section(first + place, comparison)
                     for place, comparison in enumerate(bundle["comparisons"])
@@ -138,7 +149,7 @@ def _section(number: int, comparison: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "label": column["label"],
                 "verdict": shown(column["verdict"]["name"]),
-                "reason": column["reason"],
+                "reason": with_minus(column["reason"]),
             }
             for column in columns
         ],

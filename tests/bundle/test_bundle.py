@@ -146,6 +146,9 @@ def test_pages_need_no_network_and_no_script():
     assert 'href="traces/002.html"' in text_of(data, "index.html")
     assert "114,347" in text_of(data, "traces/002.html")
     assert "+18,162 (+18.9%)" in text_of(data, "traces/002.html")
+    assert "parent_marks \N{MINUS SIGN}" in text_of(data, "traces/001.html")
+    assert "2 traces × 7 columns" in text_of(data, "index.html")
+    assert "1 trace × 7 columns" in text_of(made(TRACES[:1]), "index.html")
 
 
 def test_foreign_text_is_escaped_on_every_page():
