@@ -80,6 +80,21 @@ def test_a_size_that_lies_takes_no_memory(tmp_path):
         tracemalloc.stop()
 
 
+def test_cpus_that_share_their_pages_are_refused(tmp_path):
+    data = bytearray(Maker().make(guest(30)))
+    place = data.index(b"flyrecord\0") + 10
+    data[place + 16 : place + 32] = data[place : place + 16]
+    (tmp_path / "log").write_bytes(data)
+    assert read(tmp_path / "log")[0].event_count  # twice the same pages still fit into the file
+    count = data.rindex(b"options  \0") - 4
+    many = 200
+    data[count : count + 4] = many.to_bytes(4, "little")
+    data[place : place + 16 * many] = bytes(data[place : place + 16]) * many
+    (tmp_path / "log").write_bytes(data)
+    with pytest.raises(ImportFailed, match="more pages than the file has"):
+        read(tmp_path / "log")
+
+
 def test_memory_does_not_grow_with_the_log(tmp_path):
     peaks = []
     for count in (100, 1000):

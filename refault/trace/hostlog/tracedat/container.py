@@ -27,6 +27,7 @@ MAGIC: Final = b"\x17\x08\x44tracing"
 VERSIONS: Final = ("6", "7")
 MAX_CPUS: Final = 8192
 MAX_FORMATS: Final = 1 << 16
+MAX_HELD_BYTES: Final = 512 << 20  # of the pages of all CPUs together
 MAX_OPTIONS: Final = 1 << 16
 MAX_PAGE_BYTES: Final = 1 << 20
 MIN_PAGE_BYTES: Final = 64
@@ -59,6 +60,7 @@ class Contents:
     compression: str = "none"
     release: str = ""
     overrun_count: int = 0
+    data_bytes: int = 0
     layouts: Layouts = dataclasses.field(default_factory=Layouts)
     page: PageLayout = dataclasses.field(default_factory=PageLayout)
     cpus: list[CpuData] = dataclasses.field(default_factory=list)
@@ -142,8 +144,15 @@ def _add_cpu(cursor: Cursor, found: Contents, cpu: CpuData) -> None:
             f"the pages of CPU {cpu.cpu} are said to be bytes {cpu.offset} to "
             f"{cpu.offset + cpu.size} of {cursor.size}"
         )
-    if cpu.size:
-        found.cpus.append(cpu)
+    if not cpu.size:
+        return
+    found.cpus.append(cpu)
+    # All CPUs are read side by side, each with a page in memory; none may read another's again.
+    if found.data_bytes + cpu.size > cursor.size:
+        raise cursor.refuse("the CPUs are said to have more pages than the file has")
+    found.data_bytes += cpu.size
+    if len(found.cpus) * cpu.page_bytes > MAX_HELD_BYTES:
+        raise cursor.refuse(f"{len(found.cpus)} CPUs with pages of {cpu.page_bytes} bytes")
 
 
 def _read_header_pages(cursor: Cursor, found: Contents) -> None:

@@ -89,13 +89,20 @@ class Cursor:
         )
 
 
-def unpack(cursor: Cursor, compression: str, data: bytes, raw_size: int, what: str) -> bytes:
-    """A compressed piece, which must have as many bytes as it says.
+def unpack(
+    cursor: Cursor,
+    compression: str,
+    data: bytes,
+    raw_size: int,
+    what: str,
+    limit: int = MAX_PIECE_BYTES,
+) -> bytes:
+    """A compressed piece, which must have as many bytes as it says, and at most ``limit``.
 
     Raises:
         ImportFailed: it is damaged, larger than it says, or compressed in an unknown way.
     """
-    if raw_size > MAX_PIECE_BYTES:
+    if raw_size > limit:
         raise cursor.refuse(f"{what} is said to have {raw_size} bytes when decompressed")
     try:
         match compression:

@@ -10,8 +10,13 @@ from typing import BinaryIO, Final
 from refault.printable import printable
 from refault.trace.hostlog.events import UNKNOWN, HostEvent, LogFacts
 from refault.trace.hostlog.roles import Roles
-from refault.trace.hostlog.tracedat.container import Contents, CpuData, read_contents
-from refault.trace.hostlog.tracedat.cursor import Cursor, unpack
+from refault.trace.hostlog.tracedat.container import (
+    MAX_HELD_BYTES,
+    Contents,
+    CpuData,
+    read_contents,
+)
+from refault.trace.hostlog.tracedat.cursor import MAX_PIECE_BYTES, Cursor, unpack
 from refault.trace.hostlog.tracedat.formats import fields_of, number_at
 from refault.trace.hostlog.tracedat.pages import Damage, events_of
 
@@ -83,13 +88,14 @@ class TraceDat:
         count = cursor.number(4, what)
         if count > MAX_CHUNKS:
             raise cursor.refuse(f"{what} are said to be in {count} pieces")
+        limit = min(MAX_HELD_BYTES // len(self._contents.cpus), MAX_PIECE_BYTES)
         place = cursor.place
         for _ in range(count):
             cursor.seek(place, what)  # others may have read since
             packed, raw = cursor.number(4, what), cursor.number(4, what)
             piece = cursor.take(packed, what)
             place = cursor.place
-            pages = unpack(cursor, self._contents.compression, piece, raw, what)
+            pages = unpack(cursor, self._contents.compression, piece, raw, what, limit)
             for at in range(0, len(pages), data.page_bytes):
                 page = pages[at : at + data.page_bytes]
                 if len(page) >= self._contents.page.data_at:
