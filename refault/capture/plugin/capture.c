@@ -224,6 +224,8 @@ static void fetch(unsigned vcpu, const code_page *page)
             return;
         }
         gva = read_register(r_rip) & ~PAGE_MASK;
+        if (!(cpu->cr0 & CR0_PG) && page->gpa != UNKNOWN)
+            gva = page->gpa; /* RIP is an offset into a segment, as where a second vCPU starts */
         cpu->code[place].key = page->key;
         cpu->code[place].gva = gva;
         cpu->code[place].epoch = cpu->code_epoch;
