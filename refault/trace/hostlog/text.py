@@ -13,7 +13,11 @@ from refault.trace.hostlog.lines import Loss, Record, Records, Strange, record_o
 from refault.trace.hostlog.roles import Roles
 
 MAX_LINE_BYTES: Final = 1 << 16
-_DIFF: Final = re.compile(rb"^(?:diff --git |--- a/|\+\+\+ b/|@@ -\d)", re.MULTILINE)
+# Of mails that bring patches: a diff, or a subject that says so and is no answer to one.
+_PATCH: Final = re.compile(
+    rb"^(?:diff --git |--- a/|\+\+\+ b/|@@ -\d|Subject: (?!Re:)[^\n]{0,40}\[[^\]\n]{0,40}PATCH)",
+    re.MULTILINE | re.IGNORECASE,
+)
 
 
 class TextReader:
@@ -64,7 +68,7 @@ class TextReader:
 
 def recognises(first: bytes) -> bool:
     """Whether one of the first lines is an event of KVM; a mail with a diff is not for us."""
-    if b"kvm_" not in first or b"\0\0" in first[:4096] or _DIFF.search(first):
+    if b"kvm_" not in first or b"\0\0" in first[:4096] or _PATCH.search(first):
         return False
     reader = TextReader(LogFacts())
     events = (event for line in first.split(b"\n") for event in reader.take(line))

@@ -131,5 +131,8 @@ def test_a_log_without_faults_or_registers_is_refused(tmp_path):
 def test_a_mail_with_a_patch_in_it_is_for_the_reader_of_patches(tmp_path):
     (tmp_path / "mail").write_text(f"Subject: [PATCH] x\n\n{CR}\ndiff --git a/x b/x\n")
     assert look(tmp_path / "mail").kind is Kind.MAIL
-    (tmp_path / "mail").write_text(f"Subject: slow\n\n{CR}\n")
-    assert look(tmp_path / "mail").importer is HOST_LOG
+    (tmp_path / "mail").write_text(f"Subject: [RFC PATCH v2 0/6] why\n\n{CR}\n")
+    assert look(tmp_path / "mail").kind is Kind.MAIL
+    for subject in ("slow", "Re: [PATCH] x"):
+        (tmp_path / "mail").write_text(f"Subject: {subject}\n\n{CR}\n")
+        assert look(tmp_path / "mail").importer is HOST_LOG
