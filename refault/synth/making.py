@@ -25,6 +25,8 @@ FRAMES_PER_MIB: Final = 256
 PROCESSES_MAX: Final = 8192
 #: Packing a block sorts it: small ones fit a processor's cache, and cost 4 % of the size.
 BLOCK_EVENTS: Final = 1 << 18
+#: Threads that pack blocks, which takes most of the time.
+PACKERS: Final = 2
 SEED_MAX: Final = (1 << 63) - 1
 LOSSES: Final = (
     "a made guest: no real program ran; how often it faults, switches and stores is the recipe's",
@@ -106,7 +108,9 @@ def make(
     events = instructions = 0
     header = _header(order, recipe, hardware)
     with (
-        TraceWriter(target, header, level=level, block_events=BLOCK_EVENTS) as writer,
+        TraceWriter(
+            target, header, level=level, block_events=BLOCK_EVENTS, packers=PACKERS
+        ) as writer,
         ahead(machine.blocks(recipe.rounds(world))) as blocks,
     ):
         for block in blocks:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,6 +32,9 @@ class TraceWriter:
     A path is written as ``NAME.partial`` and renamed at ``close()``, so that no reader sees half a
     trace; leaving the ``with`` block by an exception removes the partial file. A binary file stays
     open. Events that break a rule are refused, as a reader would.
+
+    With more than one of ``packers``, so many threads pack blocks while the next events come. The
+    bytes are the same; an event that breaks a rule is refused some blocks later.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class TraceWriter:
         *,
         level: int = 19,
         block_events: int = DEFAULT_BLOCK_EVENTS,
+        packers: int = 1,
     ) -> None:
         if not 1 <= block_events <= MAX_BLOCK_EVENTS:
             raise TraceError(f"block_events must be from 1 to {MAX_BLOCK_EVENTS}")
@@ -50,6 +56,10 @@ class TraceWriter:
         self._totals = Totals()
         self._pending: list[Block] = []
         self._pending_count = 0
+        self._next_index = 0
+        self._packers = packers
+        self._pool = ThreadPoolExecutor(packers) if packers > 1 else None
+        self._packing: deque[Future[list[_Packed]]] = deque()
         self._sha256 = hashlib.sha256()
         self._size_bytes = 0
         self._summary: TraceSummary | None = None
@@ -128,11 +138,14 @@ class TraceWriter:
         """
         if self._pending_count:
             self._write_block(self._take_pending())
+        self._write_all_but(0)
         self._rules.finish(offset=self._size_bytes)
         body = self._totals.pack_index(recorded or {}, self._sha256.digest())
         index = frame(TAG_INDEX, body)
         self._write(index)
         self._write(trailer(len(index)))
+        if self._pool is not None:
+            self._pool.shutdown()
         if self._path:
             with self._naming_errors():
                 self._file.close()
@@ -152,6 +165,8 @@ class TraceWriter:
 
     def discard(self) -> None:
         """Give up, and remove the file if the writer made it."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
         if self._path:
             with suppress(OSError):
                 self._file.close()
@@ -162,21 +177,29 @@ class TraceWriter:
         return join_blocks(blocks)
 
     def _write_block(self, block: Block) -> None:
-        block = block._replace(first_event_index=self._totals.event_count)
-        streams = take_apart(block)
-        if streams.is_too_much:
-            middle = block.event_count // 2
-            self._write_block(block.part(0, middle))
-            self._write_block(block.part(middle, block.event_count))
+        block = block._replace(first_event_index=self._next_index)
+        self._next_index += block.event_count
+        if self._pool is None:
+            self._write_packed(_packed(block, self._level))
             return
-        kinds = np.flatnonzero(np.bincount(block.kind, minlength=256)).tolist()
-        places = {kind: np.flatnonzero(block.kind == kind) for kind in kinds}
-        self._rules.begin_block(kinds, self._size_bytes)
-        self._rules.check(block, places)
-        counts = ((kind, len(events)) for kind, events in places.items())
-        self._totals.count_block(counts, self._size_bytes)
-        self._totals.add_instructions(block)
-        self._write(frame(TAG_BLOCK, streams.packed(self._level)))
+        self._packing.append(self._pool.submit(_packed, block, self._level))
+        self._write_all_but(self._packers)
+
+    def _write_all_but(self, count: int) -> None:
+        """Write what is packed, in order, until so many blocks are left."""
+        while len(self._packing) > count:
+            self._write_packed(self._packing.popleft().result())
+
+    def _write_packed(self, parts: list[_Packed]) -> None:
+        for block, body in parts:
+            kinds = np.flatnonzero(np.bincount(block.kind, minlength=256)).tolist()
+            places = {kind: np.flatnonzero(block.kind == kind) for kind in kinds}
+            self._rules.begin_block(kinds, self._size_bytes)
+            self._rules.check(block, places)
+            counts = ((kind, len(events)) for kind, events in places.items())
+            self._totals.count_block(counts, self._size_bytes)
+            self._totals.add_instructions(block)
+            self._write(frame(TAG_BLOCK, body))
 
     def _write(self, data: bytes) -> None:
         with self._naming_errors():
@@ -192,3 +215,20 @@ class TraceWriter:
             raise TraceError(
                 f"{self._path or 'the trace'} cannot be written: {error.strerror}"
             ) from error
+
+
+class _Packed(NamedTuple):
+    """A block, and the body of its frame."""
+
+    block: Block
+    body: bytes
+
+
+def _packed(block: Block, level: int) -> list[_Packed]:
+    """The block packed, or its halves where a reader could not hold it."""
+    streams = take_apart(block)
+    if not streams.is_too_much:
+        return [_Packed(block, streams.packed(level))]
+    middle = block.event_count // 2
+    halves = (block.part(0, middle), block.part(middle, block.event_count))
+    return [packed for half in halves for packed in _packed(half, level)]
