@@ -22,6 +22,8 @@ EPOCH: Final = (
     "present entry that maps it changes, or another page takes its place in the filter"
 )
 _TEXT_MAX: Final = 4096
+#: A guest may make 65,536 of them, and a header does not hold so many.
+_MARKS_TOLD: Final = 256
 _LOST: Final = (
     "it holds the first access to a page of each kind (load, store, fetch) in an epoch, no others",
     "it lacks implicit accesses: page walks, descriptor tables, the stack of an exception",
@@ -67,7 +69,7 @@ def header_of(name: str, prepared: Prepared, recording: Recording) -> TraceHeade
         time_unit=TIME_UNIT,
         workload_marks={
             str(number): MARKS.get(str(number), "a mark of the guest's own")
-            for number in sorted(recording.stream.marks)
+            for number in sorted(recording.stream.marks)[:_MARKS_TOLD]
         },
         guest=_guest_of(prepared),
         origin="captured",
@@ -123,7 +125,8 @@ def _provenance_of(prepared: Prepared, recording: Recording) -> dict[str, str | 
         told["disk_name"] = _short(machine.disk.name)
     if prepared.workload:
         told["workload"] = prepared.workload.name
-    told |= {f"mark_{number}": count for number, count in recording.stream.marks.items()}
+    marks = sorted(recording.stream.marks.items())[:_MARKS_TOLD]
+    told |= {f"mark_{number}": count for number, count in marks}
     told |= {f"plugin_{name}": count for name, count in recording.report.items()}
     return told
 
