@@ -20,6 +20,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from refault.catalogue import is_kernel
+from refault.catalogue import patches as catalogue_patches
 from refault.compare import layout
 from refault.compare.balance import Pan, Scale
 from refault.compare.judging import judge
@@ -31,6 +33,8 @@ from refault.compare.thresholds import Threshold, costs_among
 from refault.facts import Facts
 from refault.results import COUNTERS
 
+#: Patches of the catalogue that change no knob.
+_IDLE = frozenset(patch.id for patch in catalogue_patches() if not patch.knobs)
 #: Pairs that are told of one comparison.
 PAIRS_MAX = 40
 #: Patches that the search for them may touch: it takes their square for each column.
@@ -206,14 +210,19 @@ class Interaction:
 
 
 def machines_of(plan: str, columns: Sequence[PlanColumn]) -> list[Machine]:
-    """The columns of a plan by what they are made of."""
+    """The columns of a plan by what they are made of; patches that change no knob are left out.
+
+    A series that begins with such a patch has the same machines as one without it.
+    """
     found = []
     for column in columns:
         own, values = column.patch_set, values_of(column) if plan == "matrix" else ""
         base = "" if "base=" in values else own.base
         ground = f"{base}\n{own.parameters}\n{values}"
-        machine = Machine(column.label, column.variant_digest, ground, column.patches(plan))
-        found.append(machine)
+        patches = column.patches(plan)
+        if not is_kernel(own.base):
+            patches = tuple(patch for patch in patches if patch not in _IDLE)
+        found.append(Machine(column.label, column.variant_digest, ground, patches))
     return found
 
 

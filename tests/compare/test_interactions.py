@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from refault.catalogue import SEED_SERIES
 from refault.compare import Threshold, compare, to_text
 from refault.compare.interactions import Machine, interactions_of, machines_of, quads_of
 from refault.compare.stages import PlanColumn, PlanSet
@@ -160,3 +161,29 @@ def test_a_series_of_a_thousand_patches_is_not_searched_to_its_end():
 
     assert quads_of(machines) == []
     assert time.process_time() - began < 5
+
+
+def test_a_patch_that_changes_no_knob_keeps_no_columns_apart():
+    first, *rest = SEED_SERIES[:3]
+    series = PlanSet("series", "b", SEED_SERIES, "{}", "s")
+    columns = [PlanColumn(str(n), str(n), series, n) for n in (2, 3)]
+    alone = [
+        PlanColumn(name, name, PlanSet(name, "b", patches, "{}", name), None)
+        for name, patches in (
+            ("one", (rest[0], "unsync-list-global")),
+            ("both", (*rest, "unsync-list-global")),
+        )
+    ]
+
+    (quad,) = quads_of([*machines_of("series", columns), *machines_of("each", alone)])
+
+    assert [each.label for each in quad.machines] == ["2", "3", "one", "both"]
+    assert first not in quad.both.patches
+
+
+def test_a_patch_of_a_kernel_is_not_taken_for_the_catalogues():
+    own = PlanSet("mine", "kernel:mine", SEED_SERIES[:1])
+
+    (machine,) = machines_of("each", [PlanColumn("mine", "m", own, None)])
+
+    assert machine.patches == SEED_SERIES[:1]
