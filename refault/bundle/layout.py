@@ -71,8 +71,10 @@ FILE_BYTES_MAX = 64 << 20
 #: All unpacked files, but for captures.
 TOTAL_BYTES_MAX = 512 << 20
 
-#: What pages and verdicts are made of beside the packages bundle and compare.
-_MAKERS = ("facts", "results", "audits", "printable", "lineage", "catalogue/plans")
+#: The packages that make pages and verdicts; which patches a column has is of the catalogue.
+_MAKING = ("bundle", "compare", "catalogue")
+#: What they are made of beside these.
+_MAKERS = ("facts", "results", "audits", "printable", "lineage")
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 NAME = re.compile(rf"refault-{_PART}/({_PART}(?:/{_PART})?)")
@@ -99,7 +101,7 @@ def maker() -> str:
     """The release and the code that make pages and verdicts: equal makers write equal bytes."""
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    files = [*root.glob("bundle/*.py"), *root.glob("compare/*.py")]
+    files = [path for name in _MAKING for path in (root / name).rglob("*.py")]
     for path in [*sorted(files), *(root / f"{name}.py" for name in _MAKERS)]:
         digest.update(path.read_bytes())
     try:
