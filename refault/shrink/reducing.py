@@ -229,7 +229,8 @@ class Reducer:
     def _unread(self) -> Places:
         """Entries of the first snapshots that keep a cleared A bit when all events are executed."""
         block, places = self.program.taken(self.kept), np.flatnonzero(self.kept)
-        is_start = np.cumsum(~np.isin(block.kind, _AT_START)) == 0
+        is_before = np.isin(block.kind, _AT_START) | (block.flags & np.uint8(Flag.INIT) != 0)
+        is_start = np.cumsum(~is_before) == 0
         entries = np.flatnonzero(np.isin(block.kind, (ENTRY, POKE)) & is_start)
         rows = self._trials.lowered(self.program.header, block).rows
         modes = _modes(rows)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from refault.trace import TraceHeader, TraceSummary
 
 #: Raised when another order of the search would make other bytes of the same trace.
-SEARCH_VERSION = 4
+SEARCH_VERSION = 5
 
 
 @dataclasses.dataclass(frozen=True)
