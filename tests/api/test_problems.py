@@ -106,8 +106,9 @@ def test_every_error_has_its_place_in_the_table():
     for kind in kinds:
         kinds += kind.__subclasses__()
     # What only a worker or a command line meets is a defect when it reaches the API.
-    foreign = (errors.ImportFailed, errors.KernelError, errors.ReplayError, errors.ResultError,
-               errors.Refused, db_errors.ServiceFault)  # fmt: skip
+    foreign = (errors.CaptureError, errors.ImportFailed, errors.KernelError, errors.ReplayError,
+               errors.ResultError, errors.Refused, errors.SynthFailed,
+               db_errors.ServiceFault)  # fmt: skip
     names = {module.__name__ for module in (errors, db_errors, refusals, limits)}
     for kind in kinds[1:]:
         is_ours = kind.__module__ in names and not issubclass(kind, foreign)
