@@ -347,6 +347,25 @@ def test_a_damaged_trace_is_refused_by_place(data, why, tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["a.trace"]
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "why"),
+    [
+        (24, 0xFFFF_FFF0, "is said to hold 4294967280 bytes and holds"),
+        (42, 0x7FFF_FFF0, "is damaged"),
+    ],
+)
+def test_an_archive_whose_sizes_lie_is_refused(place, value, why, tmp_path):
+    path = tmp_path / "a.zip"
+    made.zipped(path, made.drmemtrace(*made.many_references(500)))
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02") + place
+    data[entry : entry + 4] = value.to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(ImportFailed, match=why):
+        convert(DRMEMTRACE, path, tmp_path / "out.rft", Wanted())
+    assert [each.name for each in tmp_path.iterdir()] == ["a.zip"]
+
+
 def test_too_many_processes_are_refused(tmp_path):
     turns = []
     for number in range(300):

@@ -70,14 +70,21 @@ def _chunks_of(
         raise ImportFailed(f"{path}: {len(chunks)} files in the archive, {CHUNKS_MAX} are read")
     read = 0
     for chunk in chunks:
+        held = 0
         try:
             with archive.open(chunk) as file:
                 while data := file.read(_PIECE):
+                    held += len(data)
                     yield data
         except (zlib.error, EOFError, zipfile.BadZipFile) as error:
             raise ImportFailed(
                 f"{path}: {chunk.filename!a} in the archive is damaged ({error}); copy it again"
             ) from error
+        if held != chunk.file_size:
+            raise ImportFailed(
+                f"{path}: {chunk.filename!a} in the archive is said to hold {chunk.file_size} "
+                f"bytes and holds {held}; copy it again"
+            )
         read += chunk.compress_size
         if progress is not None:
             progress(read)
