@@ -11,6 +11,7 @@ import numpy as np
 
 from refault.errors import SynthFailed
 from refault.replay import x86
+from refault.replay.compile.jit import INTERPRETED
 from refault.synth import words as w
 from refault.synth.commands import Accesses, Part, Rows
 from refault.synth.kernels.machine import machine
@@ -111,18 +112,11 @@ class Machine:
 
     def _step(self, rows: Rows, accesses: Accesses, at: int, count: int) -> int:
         """Execute until the columns are nearly full; answers how many are done."""
-        done = int(
-            self._run(
-                self.guest,
-                rows,
-                accesses.address,
-                accesses.flags,
-                accesses.size,
-                at,
-                count,
-                ROOM,
-            )
-        )
+        columns: tuple[Any, ...] = (accesses.address, accesses.flags, accesses.size)
+        if INTERPRETED:
+            # Narrow numbers would stay narrow in Python's arithmetic with numpy.
+            columns = tuple(column.tolist() for column in columns)
+        done = int(self._run(self.guest, rows, *columns, at, count, ROOM))
         if reason := int(self.guest.state[w.STOPPED]):
             raise SynthFailed(f"the synthetic guest stopped: {REASONS[reason]}")
         return done
