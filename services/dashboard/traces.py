@@ -175,10 +175,11 @@ def _limits(
         yield "No guest", "These are operations as given: nothing says what a real guest saw."
     if capture.get("keeps"):
         yield "Kept", str(capture["keeps"])
-    if capture.get("loses"):
+    limits = limits_of(header.get("origin") or "", header.get("losses") or ())
+    if limits:
+        yield "Limits", "; ".join(limits)
+    elif capture.get("loses"):
         yield "Lost", str(capture["loses"])
-    for limit in limits_of(header.get("origin") or "", header.get("losses") or ()):
-        yield "Limit", limit
     if trace["truncated"]:
         yield "Cut off", "The file ended early; what is here ends with its last whole block."
     for note in header.get("notes") or ():

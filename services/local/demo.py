@@ -12,6 +12,10 @@ from refault.errors import ServiceError
 from services.local.progress import Reporter
 
 TRACES = Path(__file__).resolve().parents[2] / "demo" / "traces"
+CORPUS = TRACES.with_name("corpus")
+#: Guests of other kinds, beside the demo's own, on the page that decides: a database, a guest with
+#: PAE tables, and 120 processes on four vCPUs.
+OTHER_KINDS = ("sqlite-1cpu", "fork-pae-1cpu", "many-4cpu")
 SERIES_NAME = "seed series"
 SHARED_DAYS = 7
 # What was proposed instead on the list, or would have been needed, beside the series.
@@ -85,7 +89,7 @@ def run(url: str, token: str, report: Reporter, traces: Sequence[Path]) -> Shown
 def decide(url: str, token: str, report: Reporter, digests: Sequence[str]) -> str:
     """The address of one page that says which patch to merge: audited, the alternatives beside.
 
-    ``digests`` are of traces that the service has.
+    ``digests`` are of traces that the service has; guests of other kinds come from the corpus.
 
     Raises:
         ServiceError: as :func:`run`.
@@ -99,7 +103,9 @@ def decide(url: str, token: str, report: Reporter, digests: Sequence[str]) -> st
             client.create_patch_set(name, base=base, patches=patches)["id"]
             for name, patches in named.items()
         ]
-        batch = client.submit_batch(digests, ids, plan="series", audit=AUDIT_LEVEL)
+        others = [path for name in OTHER_KINDS if (path := CORPUS / f"{name}.rft").is_file()]
+        shown = [*digests, *(_upload(client, path, report) for path in others)]
+        batch = client.submit_batch(shown, ids, plan="series", audit=AUDIT_LEVEL)
         _watch(client, batch, report)
 
         def show(done: int, total: int) -> None:
