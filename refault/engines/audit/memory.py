@@ -65,13 +65,16 @@ def before_store(a: Audit, m: Machine, g: Guest, vcpu: int, gva: int) -> None:
 
 @kernel
 def follow_memory(m: Machine, g: Guest, gpa: int) -> None:
-    """Let the architecture's memory have the frame that the host may just have made."""
+    """Let the architecture's memory have the frame that the host may just have made.
+
+    A stretch of rows may have made several: they are told one by one, in the order of the stores.
+    """
     if m.vm[words.MEM_NEXT] == g.state[arch.MEM_NEXT]:
         return
     gfn = gpa >> x86.PAGE_SHIFT
     if slot_of(m, gfn) and m.frame[record_of(m, gfn) + words.MEMORY] == g.state[arch.MEM_NEXT]:
         g.frames[frame_of(g, gfn)] = g.state[arch.MEM_NEXT]
-        g.state[arch.MEM_NEXT] = m.vm[words.MEM_NEXT]
+        g.state[arch.MEM_NEXT] += x86.ENTRIES
         return
     follow_all_memory(m, g)
 
