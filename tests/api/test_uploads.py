@@ -127,7 +127,7 @@ BAD_TRACES = {
     "nothing at all": (b"", "not-a-trace"),
     "another file": (b"\x7fELF" + bytes(5000), "not-a-trace"),
     "another version": (
-        sealed(GOOD[:8] + b"\x02\x00" + GOOD[10:12]) + GOOD[16:],
+        sealed(GOOD[:8] + b"\x03\x00" + GOOD[10:12]) + GOOD[16:],
         "unsupported-trace-version",
     ),
     "a bit flipped in the preamble": (flipped(GOOD, 13), "trace-corrupt"),
