@@ -39,7 +39,7 @@ def newcomer(chromium, stack):
 def test_from_a_file_to_a_report(newcomer, has_script, guest, culprit):
     seen = newcomer(java_script_enabled=has_script)
     page = seen.page
-    page.get_by_role("link", name="Traces", exact=True).click()
+    page.get_by_role("navigation", name="Site").get_by_role("link", name="Traces").click()
     page.get_by_role("link", name="Upload", exact=False).first.click()
     page.get_by_label("File").set_input_files(DEMO_TRACES / f"{guest}.rft")
     page.get_by_role("button", name="Upload").click()
