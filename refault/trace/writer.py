@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -118,6 +118,19 @@ class TraceWriter:
             for value in (vcpu, flags, aux, insns, a, b)
         ]
         self.append_block(Block(0, kinds, *columns))
+
+    def append_rows(self, rows: Sequence[tuple[int, int, int, int, int, int]]) -> None:
+        """Add events as rows of (kind, vcpu, flags, aux, a, b), ``a`` and ``b`` unsigned."""
+        if rows:
+            kind, vcpu, flags, aux, a, b = zip(*rows, strict=True)
+            self.append(
+                kind=kind,
+                vcpu=vcpu,
+                flags=flags,
+                aux=aux,
+                a=np.array(a, np.uint64),
+                b=np.array(b, np.uint64),
+            )
 
     def append_block(self, block: Block) -> None:
         """Add a copy of the events of a block; its ``first_event_index`` is ignored."""

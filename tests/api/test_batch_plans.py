@@ -1,6 +1,7 @@
 """Plans, traces by query, and dry runs over HTTP."""
 
 import io
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -8,10 +9,13 @@ import sqlalchemy as sa
 from db.models import Batch, BatchColumn, Run, Shard, Trace, Variant
 from db.repositories import batches, results
 from refault.trace import TraceReader
+from refault.trace.importers.registry import HOST_LOG, Wanted
 from services.api.batches import refusals
 from tests.api.test_batches import BATCHES, SERIES, patch_set
 from tests.builders import claim_shard, digest_of, make_result, record_shard, transaction
 from tests.fixtures.api import SIMULATOR, runs_of, trace_bytes
+
+LOG = Path(__file__).parents[1] / "trace/hostlog/samples/kvmmmu-linux6.6.v6.dat"
 
 pytestmark = pytest.mark.anyio
 
@@ -227,6 +231,24 @@ async def test_a_batch_that_no_engine_can_replay_is_refused_with_the_reason(http
         assert answer.status_code == 422
         assert "a guest with five levels of page tables" in answer.json()["detail"]
     assert rows_of(rows) == before
+
+
+async def test_a_hosts_log_is_kept_and_refused_as_a_guest(http, rows, tmp_path):
+    """What `refault import` makes of a real log: stored, not verified, and never replayed."""
+    rows.register_simulator()
+    path = tmp_path / "log.rft"
+    HOST_LOG.convert(LOG, path, Wanted(name="log"))
+    octets = {"content-type": "application/octet-stream"}
+    stored = await http.post("/api/v1/traces", content=path.read_bytes(), headers=octets)
+    assert stored.status_code == 201, stored.text
+    assert stored.json()["header"]["origin"] == "host-events"
+    asked = (await http.get("/api/v1/questions?kind=verification")).json()["items"]
+    assert asked == []
+
+    body = {"traces": [stored.json()["digest"]], "patch_sets": [await patch_set(http)]}
+    answer = await http.post(BATCHES, json=body)
+    assert answer.status_code == 422
+    assert "it holds faults only" in answer.json()["detail"]
 
 
 async def test_an_engine_is_asked_with_the_header_as_it_stands_in_the_file(http, rows):

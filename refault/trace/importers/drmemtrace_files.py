@@ -55,6 +55,8 @@ def content_of(path: Path, progress: Callable[[int], None] | None) -> Iterator[S
     try:
         with zipfile.ZipFile(path) as archive:
             yield Source(path, _chunks_of(path, archive, progress))
+    # zipfile's own words: NotImplementedError is a compression that it does not know, RuntimeError
+    # an archive under a password.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise ImportFailed(
             f"{path}: its zip archive is damaged ({error}); copy it again"

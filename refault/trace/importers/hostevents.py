@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import numpy as np
-
 from refault.errors import ImportFailed
 from refault.printable import printable
 from refault.trace.contents import (
@@ -96,9 +94,9 @@ def import_log(
         for row in _rows(log.events(), scan):
             rows.append(row)
             if len(rows) >= _CHUNK_ROWS:
-                _append(writer, rows)
+                writer.append_rows(rows)
                 rows = []
-        _append(writer, rows)
+        writer.append_rows(rows)
         return writer.close({"log_events": scan.facts.event_count, **scan.lost})
 
 
@@ -272,16 +270,3 @@ def _fault_row(fault: Fault) -> Row:
 def _integer(event: HostEvent, key: str) -> int:
     value = event.fields.get(key, 0)
     return value % _WORD if isinstance(value, int) else 0
-
-
-def _append(writer: TraceWriter, rows: list[Row]) -> None:
-    if rows:
-        kind, vcpu, flags, aux, a, b = zip(*rows, strict=True)
-        writer.append(
-            kind=kind,
-            vcpu=vcpu,
-            flags=flags,
-            aux=aux,
-            a=np.array(a, np.uint64),
-            b=np.array(b, np.uint64),
-        )

@@ -93,6 +93,26 @@ def _convert_log(path: Path, target: Path | BinaryIO, wanted: Wanted) -> TraceSu
     )
 
 
+def _addresses(
+    name: str,
+    title: str,
+    recognises: Callable[[bytes], bool],
+    references: streams.OpenStream,
+    takes_folder: Callable[[Path], bool] | None = None,
+) -> Importer:
+    """A stream of addresses, which becomes a trace by running in a synthetic guest."""
+    return Importer(
+        name=name,
+        title=title,
+        recognises=recognises,
+        convert=streams.needs_a_guest,
+        loses="; ".join(streams.LOSES),
+        origin=streams.ORIGIN,
+        takes_folder=takes_folder,
+        references=references,
+    )
+
+
 PTT: Final = Importer(
     name="ptt",
     title="a ptt capture",
@@ -116,33 +136,18 @@ HOST_LOG: Final = Importer(
     loses=hostevents.LOSES,
     origin=hostevents.ORIGIN,
 )
-DRMEMTRACE: Final = Importer(
-    name="drmemtrace",
-    title="a memory trace of DynamoRIO (drmemtrace)",
-    recognises=drmemtrace.recognises,
-    convert=streams.needs_a_guest,
-    loses="; ".join(streams.LOSES),
-    origin=streams.ORIGIN,
+DRMEMTRACE: Final = _addresses(
+    "drmemtrace",
+    "a memory trace of DynamoRIO (drmemtrace)",
+    drmemtrace.recognises,
+    drmemtrace.open_trace,
     takes_folder=drmemtrace.is_folder_of,
-    references=drmemtrace.open_trace,
 )
-LACKEY: Final = Importer(
-    name="lackey",
-    title="a log of valgrind's lackey",
-    recognises=lackey.recognises,
-    convert=streams.needs_a_guest,
-    loses="; ".join(streams.LOSES),
-    origin=streams.ORIGIN,
-    references=lackey.open_log,
+LACKEY: Final = _addresses(
+    "lackey", "a log of valgrind's lackey", lackey.recognises, lackey.open_log
 )
-CHAMPSIM: Final = Importer(
-    name="champsim",
-    title="a trace of ChampSim",
-    recognises=champsim.recognises,
-    convert=streams.needs_a_guest,
-    loses="; ".join(streams.LOSES),
-    origin=streams.ORIGIN,
-    references=champsim.open_trace,
+CHAMPSIM: Final = _addresses(
+    "champsim", "a trace of ChampSim", champsim.recognises, champsim.open_trace
 )
 
 #: In the order in which they are tried: what has no magic comes last.

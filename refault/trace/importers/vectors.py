@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-import numpy as np
-
 from refault.errors import ImportFailed
 from refault.trace.contents import Block, TraceHeader, TraceSummary
 from refault.trace.format import (
@@ -103,9 +101,9 @@ def import_vector(
                 ) from error
             note_index += operation[0] == "note"
             if len(rows) >= CHUNK_ROWS:
-                _append(writer, rows)
+                writer.append_rows(rows)
                 rows = []
-        _append(writer, rows)
+        writer.append_rows(rows)
         return writer.close({"lines": line_index + 1})
 
 
@@ -216,19 +214,6 @@ def _rows(operation: Operation, note_index: int) -> list[Row]:
         raise ValueError("user is 0 or 1, a vCPU or slot is at most 255")
     flags = Flag.USER if given["user"] else 0
     return [(kind, given["vcpu"], flags, given["aux"], given["a"], given["b"])]
-
-
-def _append(writer: TraceWriter, rows: list[Row]) -> None:
-    if rows:
-        kind, vcpu, flags, aux, a, b = zip(*rows, strict=True)
-        writer.append(
-            kind=kind,
-            vcpu=vcpu,
-            flags=flags,
-            aux=aux,
-            a=np.array(a, np.uint64),
-            b=np.array(b, np.uint64),
-        )
 
 
 def _shown(operation: object) -> str:
