@@ -102,7 +102,10 @@ def finish(
 
 
 def _tell_trace(session: Session, row: Question) -> None:
-    """What a verification came to stands on its trace, for lists and comparisons."""
+    """What a verification came to stands on its trace, for lists and comparisons.
+
+    The question is locked before its trace, as where both are deleted (``trace_deletion``).
+    """
     body = documents.body_of(session, row.document_digest)
     if body is None:
         return

@@ -13,6 +13,12 @@ ORIGINS: Final = {
     "edited": "cut from another trace",
 }
 
+#: Why no engine replays a trace of origin ``host-events``.
+FAULTS_ONLY: Final = (
+    "made of a host's log, it holds faults only, without the guest's page tables, so that nothing "
+    "can replay it; `refault validate` sets a replay of a captured trace beside such a log"
+)
+
 
 def limits_of(origin: str, losses: Iterable[str], complaint: str = "") -> tuple[str, ...]:
     """One sentence each, without a stop: where it is from, what it lacks, why it is not good.

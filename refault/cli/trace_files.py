@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from refault.cli.terminal import print_error
 from refault.errors import ImportFailed, ReplayRefused, TraceError
+from refault.limits import FAULTS_ONLY, limits_of
 from refault.trace import SUFFIX, TraceSummary
 from refault.trace.importers import hostevents
 from refault.trace.importers.ptt import trace_name
@@ -102,11 +103,7 @@ def _refuse_fault_only(trace: Path, source: Path) -> None:
     with naming(trace), TraceReader(trace, allow_truncated=True) as reader:
         origin = reader.header.origin
     if origin == hostevents.ORIGIN:
-        raise ReplayRefused(
-            f"{source}: made of a host's log, it holds faults only, without the guest's page "
-            "tables, so that nothing can replay it; `refault validate` sets a replay of a captured "
-            "trace beside such a log"
-        )
+        raise ReplayRefused(f"{source}: {FAULTS_ONLY}")
 
 
 def is_refused(path: Path, variants: Sequence[Variant]) -> bool:
@@ -129,7 +126,6 @@ def is_refused(path: Path, variants: Sequence[Variant]) -> bool:
 
 def limits_told(path: Path) -> tuple[str, ...]:
     """What the numbers of a trace cannot say; nothing of what comes out of a pipe."""
-    from refault.limits import limits_of
     from refault.trace import TraceReader
 
     if not path.is_file():

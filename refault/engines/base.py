@@ -17,6 +17,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from refault.limits import FAULTS_ONLY
 from refault.replay.guests import cannot_lower
 from refault.replay.source import engine_digest
 
@@ -114,10 +115,7 @@ class _HostModule(Protocol):
 def _what_no_engine_can(header: TraceHeader, variant: Variant) -> str:
     del variant
     if header.origin == "host-events":
-        return (
-            "made of a host's log, it holds faults only, without the guest's page tables; "
-            "`refault validate` sets a replay of a captured trace beside that log"
-        )
+        return FAULTS_ONLY
     return cannot_lower(header)
 
 
