@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from refault.compare import layout
 from refault.compare.stages import values_of
 from refault.compare.steps import (
     COSTS_MORE,
     DO_NOT,
+    MORE_TO_SAY,
     NAMED_MAX,
     NO_EFFECT,
     TAKE,
@@ -100,24 +101,36 @@ def _needed(steps: Sequence[Step]) -> str:
     return " ".join(told)
 
 
-def merging(steps: Sequence[Mapping[str, Any]]) -> str:
-    """Which to merge, a sentence for each patch set; ``steps`` as JSON."""
-    names = list(dict.fromkeys(step["set"] for step in steps))
-    told = {name: _merging([step for step in steps if step["set"] == name]) for name in names}
-    if len(names) == 1:
-        [text] = told.values()
-        # No more than the first letter: names keep theirs.
-        return text[:1].upper() + text[1:]
-    return " ".join(f"{name}: {text}" for name, text in told.items() if text)
+class MergeRow(NamedTuple):
+    """One line of what to merge: patches of a set with one word; ``why`` of a single one."""
+
+    patch_set: str
+    word: str
+    titles: tuple[str, ...]
+    why: str
 
 
-def _merging(steps: Sequence[Mapping[str, Any]]) -> str:
-    told = []
-    for word in (TAKE, NO_EFFECT, COSTS_MORE, DO_NOT):
-        titles = [step["title"] for step in steps if step["merge"] == word]
-        if titles:
-            told.append(f"{word}: {', '.join(titles)}")
-    return f"{'; '.join(told)}." if told else ""
+def merging(steps: Sequence[Mapping[str, Any]]) -> list[MergeRow]:
+    """Which to merge, a patch a row in its set's order; ``steps`` as JSON.
+
+    Patches without an effect share their set's last row; what is unknown yet has none.
+    """
+    rows = []
+    for name in dict.fromkeys(step["set"] for step in steps):
+        own = [step for step in steps if step["set"] == name]
+        rows += [
+            MergeRow(name, step["merge"], (step["title"],), _first_clause(step["sentence"]))
+            for step in own
+            if step["merge"] in {TAKE, COSTS_MORE, DO_NOT}
+        ]
+        if idle := tuple(step["title"] for step in own if step["merge"] == NO_EFFECT):
+            rows.append(MergeRow(name, NO_EFFECT, idle, ""))
+    return rows
+
+
+def _first_clause(sentence: str) -> str:
+    """What it does and the first place of it, without values and what follows."""
+    return MORE_TO_SAY.split(sentence, maxsplit=1)[0]
 
 
 def steps_text(steps: Sequence[Mapping[str, Any]], width: int) -> list[str]:

@@ -53,7 +53,7 @@ class TraceEvidence(NamedTuple):
 
 
 # Where a reason goes on with values, further checks or counts.
-_MORE_TO_SAY = re.compile(r" \(|; ")
+MORE_TO_SAY = re.compile(r" \(|; ")
 
 
 class StepCell(NamedTuple):
@@ -140,7 +140,7 @@ class Step:
     @property
     def headline(self) -> str:
         """The same with the beginning of the reason only: which check fails where."""
-        return self._defect(_MORE_TO_SAY.split(self.breaks[0].reason, maxsplit=1)[0])
+        return self._defect(MORE_TO_SAY.split(self.breaks[0].reason, maxsplit=1)[0])
 
     def _defect(self, reason: str) -> str:
         does = _DOES[self.breaks[0].judgement.verdict]

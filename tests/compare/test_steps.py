@@ -210,11 +210,23 @@ def test_a_name_is_no_template_of_the_reason_it_stands_in(name):
     assert f"where {name} without fix is wrong" in step.sentence
 
 
-def test_what_to_merge_keeps_the_letters_of_names():
-    one = {"set": "s", "title": "patch 1 (KVM-TDP)", "merge": "take"}
+def test_what_to_merge_is_a_row_a_patch_with_its_reason_and_one_row_for_those_without_effect():
+    step = {"set": "s", "title": "patch 1 (KVM-TDP)", "merge": "do not"}
+    step |= {"sentence": "breaks an invariant on boot: fails F-U1 at operation 9 (st), 3 places; x"}
+    idle = [step | {"title": f"patch {n}", "merge": "no effect"} for n in (2, 3)]
+    unknown = step | {"title": "patch 4", "merge": "unknown"}
+    other = step | {"set": "t", "merge": "take", "sentence": "saves on boot: exits -5.0%"}
 
-    assert merging([one]) == "Take: patch 1 (KVM-TDP)."
-    assert merging([one | {"merge": "other"}]) == ""
+    assert merging([idle[0], step, idle[1], unknown, other]) == [
+        (
+            "s",
+            "do not",
+            ("patch 1 (KVM-TDP)",),
+            "breaks an invariant on boot: fails F-U1 at operation 9",
+        ),
+        ("s", "no effect", ("patch 2", "patch 3"), ""),
+        ("t", "take", ("patch 1 (KVM-TDP)",), "saves on boot: exits -5.0%"),
+    ]
 
 
 LIMITED = PAIR._replace(parameters='{"page_limit": 64}', id="2")

@@ -75,9 +75,13 @@ async def test_the_page_opens_with_the_worst_verdict_in_a_sentence(http, code):
         "enters with column 1-3." in text
     )
     assert (
-        "Which to merge: No effect: patch 1 (unsync-walk-struct), patch 2 (zap-account), patch 4 "
-        "(cr4-posted), patch 5 (sp-flags-word); costs more: patch 6 (unsync-list-global); do not: "
-        "patch 3 (parent-stop-bit)." in text
+        "Which to merge patch 3 (parent-stop-bit) ✕ do not changes what the guest sees on "
+        "linux61-boot-1cpu: 32 accesses reached a wrong address, 32 faults were missed "
+        "patch 6 (unsync-list-global) ▲ costs more" in text
+    )
+    assert (
+        "patch 1 (unsync-walk-struct), patch 2 (zap-account), patch 4 (cr4-posted), "
+        "patch 5 (sp-flags-word) = no effect" in text
     )
     assert "Of 8 cells compared with the base: 2 identical" in text
     assert "10 of 10 results were known already" in text
