@@ -62,10 +62,14 @@ def test_traces_and_comparisons_need_numpy_msgpack_and_zstandard_only():
     ],
 )
 def test_importing_a_room_loads_nothing_it_must_not_know(module, unwanted):
-    program = f"import {module}, sys; print(*sorted(sys.modules), sep='\\n')"
+    assert not unwanted & loaded_by(f"import {module}")
+
+
+def loaded_by(program: str) -> set[str]:
+    """Every module that is loaded when a program is at its end."""
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", f"{program}; import sys; print(*sys.modules, sep='\\n')"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -73,4 +77,19 @@ def test_importing_a_room_loads_nothing_it_must_not_know(module, unwanted):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert not unwanted & set(done.stdout.split())
+    return set(done.stdout.split())
+
+
+def test_all_verbs_together_load_no_simulator_and_no_server_before_one_runs():
+    program = "from refault.cli.verbs import PLACES, verb; any(not verb(name) for name in PLACES)"
+
+    assert not {"numba", "fastapi", "sqlalchemy", "celery"} & loaded_by(program)
+
+
+def test_a_verb_is_loaded_without_the_others():
+    program = (
+        "from refault.cli.main import app; from refault.cli.verbs import verb; verb('explain')"
+    )
+    verbs = {name for name in loaded_by(program) if name.startswith("refault.cli.")}
+
+    assert {name for name in verbs if name.endswith("_command")} == {"refault.cli.explain_command"}
