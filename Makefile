@@ -17,6 +17,7 @@ WANTED := $(PLACE) $(shell cat requirements.lock pyproject.toml 2>/dev/null | sh
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+PIP  := $(BIN)/python -m pip install --quiet --require-hashes --only-binary :all:
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --cache-dir .cache/uv --universal --python-version 3.11 \
         --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate --no-header
 
@@ -136,7 +137,10 @@ reinstall:
 	  *) echo "creating .venv"; $(PYTHON) -m venv --clear .venv ;; \
 	esac
 	@echo "installing the versions of requirements.lock into .venv (once; needs a network)"
-	@$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.lock
+	@$(PIP) --no-deps -r .venv/uv.lock
+	@$(BIN)/uv pip install --quiet --cache-dir .cache/uv --python $(BIN)/python --require-hashes --no-build \
+	  -r requirements.lock || { echo "uv cannot, so pip does it, which takes longer"; $(PIP) -r requirements.lock; }
 	@$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
 	@echo "$(WANTED)" > $(STAMP)
 

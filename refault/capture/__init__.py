@@ -9,6 +9,7 @@ guest.
 
 from refault.capture.capturing import UNVERIFIED, Captured, Wanted, capture
 from refault.capture.judging import judge
+from refault.capture.leftovers import Salvaged
 from refault.capture.marker import marker
 from refault.capture.recording import Progress
 from refault.capture.workloads import WORKLOADS
@@ -18,6 +19,7 @@ __all__ = [
     "WORKLOADS",
     "Captured",
     "Progress",
+    "Salvaged",
     "Wanted",
     "capture",
     "judge",

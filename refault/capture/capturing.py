@@ -18,22 +18,36 @@ import dataclasses
 import os
 import re
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from refault.capture.describing import header_of, provisional_header
 from refault.capture.guest import Initramfs, build_initramfs
 from refault.capture.kernels import Kernel, find_kernel, read_kernel
+from refault.capture.leftovers import (
+    PARTIAL,
+    RECORDING,
+    SCRATCH,
+    Salvaged,
+    claimed,
+    salvage,
+    sweep_scratch,
+)
 from refault.capture.qemu import Qemu, find_qemu
-from refault.capture.recording import Progress, Recording, record
+from refault.capture.recording import ENDING_SIGNALS, Progress, Recording, record
 from refault.capture.request import Machine, Start
 from refault.capture.workloads import FAILED_MARK, Workload, workload_named
 from refault.errors import CaptureError, TraceError
 from refault.trace import SUFFIX, TraceHeader, TraceReader, TraceSummary, TraceWriter
 
 _FAST_LEVEL: Final = 1
+#: Whole blocks are what can be read of a recording whose capture was killed.
+_FAST_BLOCK_EVENTS: Final = 1 << 16
 _MEMORY_SPARE_MIB: Final = 256
 _DISK_SPARE_BYTES: Final = 64 << 20
 _MEMINFO: Final = Path("/proc/meminfo")
@@ -104,29 +118,36 @@ def capture(
     *,
     progress: Callable[[Progress], None] | None = None,
     packing: Callable[[int, int], None] | None = None,
+    salvaged: Callable[[Salvaged], None] | None = None,
 ) -> Captured:
     """Record a guest. ``packing`` is told how many of how many events the trace has by now.
 
+    ``salvaged`` is told of each recording that a killed capture of the same name left.
+
     Raises:
         CaptureError: something is missing, or the guest did not do its part.
-        KeyboardInterrupt: Ctrl-C before anything was recorded, or a second one.
+        KeyboardInterrupt: Ctrl-C or a request to end before anything was recorded, or a second one.
     """
-    with _scratch() as scratch:
+    with _ended_by_signals(), _scratch() as scratch:
         prepared = prepare(wanted, scratch)
         name = wanted.name or _name_of(prepared)
         good = wanted.out / f"{name}{SUFFIX}"
         path = wanted.out / f"{name}{UNVERIFIED}{SUFFIX}"
-        fast = wanted.out / f"{name}{SUFFIX}.recording"
+        fast = wanted.out / f"{name}{RECORDING}"
         _check_room(prepared.machine, wanted.out)
+        for each in salvage(wanted.out, name):
+            if salvaged is not None:
+                salvaged(each)
         try:
             recording = _record(wanted, prepared, fast, scratch, progress)
             _check_workload(prepared, recording)
             header = header_of(name, prepared, recording)
             recorded = _recorded(prepared, recording)
-            try:
-                summary = _pack(fast, path, header, recorded, wanted.level, packing)
-            except KeyboardInterrupt:  # of who will not wait for the best compression
-                summary = _pack(fast, path, header, recorded, _FAST_LEVEL, packing)
+            with claimed(fast):
+                try:
+                    summary = _pack(fast, path, header, recorded, wanted.level, packing)
+                except KeyboardInterrupt:  # of who will not wait for the best compression
+                    summary = _pack(fast, path, header, recorded, _FAST_LEVEL, packing)
         except TraceError as error:
             if isinstance(error.__cause__, OSError):
                 raise CaptureError(f"{error}; make room there, or choose another --out") from error
@@ -217,7 +238,11 @@ def _record(
     progress: Callable[[Progress], None] | None,
 ) -> Recording:
     header = provisional_header(fast.name, prepared)
-    with TraceWriter(fast, header, level=_FAST_LEVEL) as writer:
+    partial = fast.with_name(fast.name + PARTIAL)
+    with (
+        TraceWriter(fast, header, level=_FAST_LEVEL, block_events=_FAST_BLOCK_EVENTS) as writer,
+        claimed(partial),
+    ):
         recording = record(
             prepared.qemu, prepared.machine, writer, scratch=scratch, timeout=wanted.timeout,
             progress=progress,
@@ -304,13 +329,34 @@ def _available_mib() -> int | None:
 
 
 @contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
-    """A folder for what a guest is made of; gone afterwards."""
+def _ended_by_signals() -> Iterator[None]:
+    """A request to end (kill, a closed terminal) is a Ctrl-C: nothing stays behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    others = [number for number in ENDING_SIGNALS if number != signal.SIGINT]
+    before = {number: signal.signal(number, _interrupt) for number in others}
     try:
-        folder = tempfile.TemporaryDirectory(prefix="refault-capture-")
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for what a guest is made of; gone afterwards, as are those of killed captures."""
+    try:
+        sweep_scratch()
+        folder = tempfile.TemporaryDirectory(prefix=SCRATCH)
     except OSError as error:
         raise CaptureError(
             f"no temporary folder: {error.strerror or error}; set TMPDIR to one with room"
         ) from error
-    with folder as name:
+    with folder as name, claimed(Path(name)):
         yield Path(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from typing import TYPE_CHECKING, Final
 
@@ -38,24 +39,12 @@ _ENDED: Final = {
 
 
 def provisional_header(name: str, prepared: Prepared) -> TraceHeader:
-    """What is known before the guest runs: enough to write events."""
-    return TraceHeader(
-        content="capture",
-        name=name,
-        guest_mode="long5",  # of all modes the one that may have every level
-        vcpu_count=prepared.machine.vcpus,
-        slots=prepared.machine.memory_slots(),
-        time_unit=TIME_UNIT,
-    )
-
-
-def header_of(name: str, prepared: Prepared, recording: Recording) -> TraceHeader:
-    """The header of the trace, once the recording has ended."""
+    """What is known before the guest runs, and all there is if the capture is killed."""
     machine = prepared.machine
     return TraceHeader(
         content="capture",
         name=name,
-        guest_mode=recording.stream.modes.guest_mode,
+        guest_mode="long5",  # of all modes the one that may have every level
         vcpu_count=machine.vcpus,
         slots=machine.memory_slots(),
         capture_tool=TOOL,
@@ -67,24 +56,38 @@ def header_of(name: str, prepared: Prepared, recording: Recording) -> TraceHeade
             "loses": ptt.LOSES,
         },
         time_unit=TIME_UNIT,
-        workload_marks={
-            str(number): MARKS.get(str(number), "a mark of the guest's own")
-            for number in sorted(recording.stream.marks)[:_MARKS_TOLD]
-        },
         guest=_guest_of(prepared),
         origin="captured",
-        losses=_losses_of(prepared, recording),
-        provenance=_provenance_of(prepared, recording),
+        losses=_losses_of(prepared),
+        provenance=_provenance_of(prepared),
     )
 
 
-def _losses_of(prepared: Prepared, recording: Recording) -> tuple[str, ...]:
-    losses = list(_LOST)
-    if prepared.machine.vcpus > 1:
-        losses.append(_LOST_SMP)
-    if recording.ended in _ENDED:
-        losses.append(_ENDED[recording.ended])
-    return tuple(losses)
+def header_of(name: str, prepared: Prepared, recording: Recording) -> TraceHeader:
+    """The header of the trace, once the recording has ended."""
+    stream = recording.stream
+    known = provisional_header(name, prepared)
+    marks = sorted(stream.marks.items())[:_MARKS_TOLD]
+    ended = (_ENDED[recording.ended],) if recording.ended in _ENDED else ()
+    return dataclasses.replace(
+        known,
+        guest_mode=stream.modes.guest_mode,
+        workload_marks={
+            str(number): MARKS.get(str(number), "a mark of the guest's own") for number, _ in marks
+        },
+        losses=(*known.losses, *ended),
+        provenance={
+            **known.provenance,
+            "paging_levels": ", ".join(sorted(stream.modes.levels)),
+            "ended": recording.ended,
+            **{f"mark_{number}": count for number, count in marks},
+            **{f"plugin_{name}": count for name, count in recording.report.items()},
+        },
+    )
+
+
+def _losses_of(prepared: Prepared) -> tuple[str, ...]:
+    return (*_LOST, _LOST_SMP) if prepared.machine.vcpus > 1 else _LOST
 
 
 def _guest_of(prepared: Prepared) -> dict[str, str]:
@@ -104,16 +107,14 @@ def _guest_of(prepared: Prepared) -> dict[str, str]:
     return told
 
 
-def _provenance_of(prepared: Prepared, recording: Recording) -> dict[str, str | int]:
+def _provenance_of(prepared: Prepared) -> dict[str, str | int]:
     machine = prepared.machine
     told: dict[str, str | int] = {
         "qemu": _short(prepared.qemu.version),
         "plugin_api": prepared.qemu.api,
         "plugin_sha256": file_sha256(prepared.qemu.plugin),
         "start": machine.start,
-        "paging_levels": ", ".join(sorted(recording.stream.modes.levels)),
         "qemu_options": _short(_options_of(prepared)),
-        "ended": recording.ended,
     }
     if prepared.kernel:
         told["kernel_release"] = prepared.kernel.release
@@ -125,9 +126,6 @@ def _provenance_of(prepared: Prepared, recording: Recording) -> dict[str, str | 
         told["disk_name"] = _short(machine.disk.name)
     if prepared.workload:
         told["workload"] = prepared.workload.name
-    marks = sorted(recording.stream.marks.items())[:_MARKS_TOLD]
-    told |= {f"mark_{number}": count for number, count in marks}
-    told |= {f"plugin_{name}": count for name, count in recording.report.items()}
     return told
 
 

@@ -28,6 +28,8 @@ from refault.errors import CaptureError
 from refault.printable import printable
 from refault.trace import TraceWriter
 
+#: Each ends a recording; what there is of it is kept.
+ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _READ_BYTES: Final = 1 << 20
 _QUEUE_CHUNKS: Final = 64
 _TICK_SECONDS: Final = 0.2
@@ -158,7 +160,7 @@ def _running(
 
 @contextlib.contextmanager
 def _interrupts_counted(run: _Run) -> Iterator[None]:
-    """Ctrl-C counts, and only a second one raises: an exception amid records would lose some."""
+    """Signals to end count, and only a second one raises: an exception would lose records."""
 
     def count(number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -169,11 +171,12 @@ def _interrupts_counted(run: _Run) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, count)
+    before = {number: signal.signal(number, count) for number in ENDING_SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _read_records(source: int, chunks: queue.Queue[bytes]) -> None:

@@ -7,16 +7,17 @@ out, so that the rest is a trace.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refault.errors import CaptureError
 from refault.trace import EventKind, TraceWriter
-from refault.trace.contents import GuestMode
+from refault.trace.contents import Block, GuestMode
 from refault.trace.importers import ptt
 
+Column = NDArray[Any]
 _CR0_PG: Final = 1 << 31
 _CR4_PAE: Final = 1 << 5
 _CR4_LA57: Final = 1 << 12
@@ -33,15 +34,20 @@ class GuestModes:
 
     def see(self, records: NDArray[np.void]) -> None:
         """Take in the writes of CR0, CR4 and EFER among these records."""
-        kind, aux = records["kind"], records["aux"]
+        self._see(*(records[name] for name in ("kind", "vcpu", "aux", "a", "b")))
+
+    def see_events(self, block: Block) -> None:
+        """Take in those of a trace."""
+        self._see(block.kind, block.vcpu, block.aux, block.a, block.b)
+
+    def _see(self, kind: Column, vcpu: Column, aux: Column, a: Column, b: Column) -> None:
         is_cr = (kind == EventKind.CR) & (aux != 3)
-        for at in np.flatnonzero(is_cr | (kind == EventKind.MSR)):
-            record = records[at]
-            registers = self._registers.setdefault(int(record["vcpu"]), [0, 0, 0])
-            if record["kind"] == EventKind.MSR:
-                registers[2] = int(record["b"])
+        for at in np.flatnonzero(is_cr | (kind == EventKind.MSR)).tolist():
+            registers = self._registers.setdefault(int(vcpu[at]), [0, 0, 0])
+            if kind[at] == EventKind.MSR:
+                registers[2] = int(b[at])
             else:
-                registers[0 if record["aux"] == 0 else 1] = int(record["a"])
+                registers[0 if aux[at] == 0 else 1] = int(a[at])
             self._add(*registers)
 
     def _add(self, cr0: int, cr4: int, efer: int) -> None:

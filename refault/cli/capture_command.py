@@ -15,7 +15,7 @@ from refault.errors import CaptureError
 from refault.printable import first_unprintable
 
 if TYPE_CHECKING:
-    from refault.capture import Captured, Progress
+    from refault.capture import Captured, Progress, Salvaged
     from refault.verify import Verification
 
 _MARKER_MODE = 0o755
@@ -134,9 +134,16 @@ def capture(
         "extra": tuple(word for option in qemu_option for word in option.split()),
     }  # fmt: skip
     wanted = Wanted(**given)
-    with _CaptureBars(enabled=not as_json) as bars:
-        captured = run(wanted, progress=bars.running, packing=bars.packing)
-        path, verified = judge(captured, progress=bars.verifying)
+    salvaged: list[Salvaged] = []
+    try:
+        with _CaptureBars(enabled=not as_json) as bars:
+            captured = run(
+                wanted, progress=bars.running, packing=bars.packing, salvaged=salvaged.append
+            )
+            path, verified = judge(captured, progress=bars.verifying)
+    finally:
+        for each in salvaged:  # not amid the bars
+            print_error(str(each))
     if as_json:
         print_json(_to_dict(captured, verified, path))
     else:

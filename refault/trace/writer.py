@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike
 
 from refault.errors import TraceError
 from refault.trace.contents import Block, TraceHeader, TraceSummary, join_blocks
+from refault.trace.encoding import take_apart
 from refault.trace.format import MAX_BLOCK_EVENTS, TAG_BLOCK, TAG_HEADER, TAG_INDEX
 from refault.trace.frames import frame, preamble, trailer
 from refault.trace.header import pack_header, version_of
-from refault.trace.packing import take_apart
 from refault.trace.rules import EventRules
 from refault.trace.totals import Totals
 

@@ -13,10 +13,10 @@ import zstandard
 from db.repositories import traces
 from db.session import create_engine
 from refault.trace import EventKind, TraceHeader
+from refault.trace.encoding import take_apart
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import frame, preamble
 from refault.trace.header import pack_header
-from refault.trace.packing import take_apart
 from services.api.app import create_api
 from services.api.settings import GIB
 from services.api.site import Site

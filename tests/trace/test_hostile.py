@@ -11,6 +11,7 @@ import zstandard
 
 from refault.errors import TraceCorrupt, TraceError, TraceTooLarge
 from refault.trace import TraceReader, TraceValidator
+from refault.trace.encoding import take_apart
 from refault.trace.format import (
     MAX_BLOCK_BYTES,
     MAX_BLOCK_EVENTS,
@@ -19,7 +20,6 @@ from refault.trace.format import (
     TAG_INDEX,
 )
 from refault.trace.frames import frame, preamble
-from refault.trace.packing import take_apart
 from tests.trace.files import (
     SAMPLE_ROWS,
     assembled,

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from refault.errors import TraceCorrupt, TraceError
 from refault.trace import Block, TraceHeader, TraceReader, TraceWriter, trace_digest
+from refault.trace.encoding import take_apart
 from refault.trace.format import CAPTURE_KINDS, OPERATION_KINDS
 from refault.trace.packed import Rooms, read_block
-from refault.trace.packing import take_apart
 from refault.trace.unpacking import SLICE_EVENTS, BlockUnpacker
 from tests.trace.files import (
     EVERY_CAPTURE_KIND,

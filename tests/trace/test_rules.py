@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from refault.errors import TraceCorrupt
 from refault.trace import Block, EventKind, MemorySlot, TraceHeader
+from refault.trace.encoding import take_apart
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import frame, preamble
 from refault.trace.header import pack_header
-from refault.trace.packing import take_apart
 from tests.trace.files import ACCESS_ROW, read_error, read_rows, trace_bytes
 from tests.trace.strategies import CAPTURE, RAM_PAGES, U64, block_of, captures, rows_of
 

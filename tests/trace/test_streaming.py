@@ -5,9 +5,9 @@ import numpy as np
 
 from refault.trace import Block, TraceReader, TraceValidator, TraceWriter, trace_digest
 from refault.trace.contents import join_blocks
+from refault.trace.encoding import WHOLE_BLOCK_DESCRIPTORS
 from refault.trace.format import TAG_BLOCK
 from refault.trace.frames import FrameParser
-from refault.trace.packing import WHOLE_BLOCK_DESCRIPTORS
 from refault.trace.unpacking import SLICE_EVENTS
 from tests.trace.files import BOOT
 from tests.trace.strategies import CAPTURE
