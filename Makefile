@@ -139,7 +139,7 @@ reinstall:
 	@echo "installing the versions of requirements.lock into .venv (once; needs a network)"
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.lock
 	@$(PIP) --no-deps -r .venv/uv.lock
-	@$(BIN)/uv pip install --quiet --cache-dir .cache/uv --python $(BIN)/python --require-hashes --no-build \
+	@$(BIN)/uv pip install --quiet --system-certs --cache-dir .cache/uv --python $(BIN)/python --require-hashes --no-build \
 	  -r requirements.lock || { echo "uv cannot, so pip does it, which takes longer"; $(PIP) -r requirements.lock; }
 	@$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
 	@echo "$(WANTED)" > $(STAMP)

@@ -1,11 +1,14 @@
 """How events are split into streams: the numbers of descriptors, whatever collides."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refault.trace import encoding
+from refault.trace import TraceReader, encoding, packing
+from refault.trace.contents import join_blocks
 from refault.trace.encoding import first_alike
 
 FEW = st.sampled_from([0, 1, -1, 1 << 62, -(1 << 63), (1 << 63) - 1, 4096])
@@ -42,3 +45,15 @@ def test_many_distinct_rows():
     rows = list(map(tuple, dice.integers(-(1 << 63), (1 << 63) - 1, (50_000, 3)).tolist()))
     rows += rows[::-1]
     assert first_alike(columns_of(rows)).tolist() == plainly(rows)
+
+
+@pytest.mark.parametrize("trace", ["demo/traces/linux61-workload-1cpu", "demo/corpus/many-4cpu"])
+def test_streams_are_those_of_the_plain_way(trace):
+    """``packing.take_apart`` sorts: slow, short, and the judge of the bytes."""
+    with TraceReader(Path(f"{trace}.rft")) as reader:
+        events = join_blocks(list(reader.blocks()))
+    plain, fast = packing.take_apart(events), encoding.take_apart(events)
+    assert (plain.kinds, list(plain.columns)) == (fast.kinds, list(fast.columns))
+    for name, column in plain.columns.items():
+        assert column.dtype == fast.columns[name].dtype, name
+        assert np.array_equal(column, fast.columns[name]), name
