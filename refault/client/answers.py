@@ -135,7 +135,7 @@ def unreachable(error: httpx.TransportError, base_url: object) -> Unavailable:
     reason = str(error) or type(error).__name__
     return Unavailable(
         f"cannot reach the service at {base_url}: {reason}; "
-        "is it running there? (`make serve` starts one)"
+        "is it running there? (`make serve` starts one, which commands find in its own folder)"
     )
 
 

@@ -127,31 +127,34 @@ class _Lane(NamedTuple):
     @classmethod
     def of(cls, block: Block, kind: int) -> _Lane:
         events = np.flatnonzero(block.kind == kind)
-        vcpu, flags, aux = (column.take(events) for column in (block.vcpu, block.flags, block.aux))
         a, b = block.a.take(events), block.b.take(events)
-        offset = (a & OFFSET_MASK).astype(np.uint16)
+        flags = block.flags.take(events)
+        looks = block.aux.take(events).astype(np.uint32) << np.uint32(16)
+        looks |= flags.astype(np.uint32) << np.uint32(8)
+        looks |= block.vcpu.take(events)
+        offset = a.astype(np.uint16)  # its low bits, whatever its sign
+        offset &= OFFSET_MASK
+        page = a & ~OFFSET_MASK
         if kind == ACCESS:
             is_fetch = flags & FETCH != 0
-            offset[is_fetch] = 0
-            page, shift, value = a - offset, b - a, b[:0]
-            kept_offset = offset[~is_fetch]
+            fetches = np.flatnonzero(is_fetch)
+            page[fetches] = a[fetches]
+            offset, shift, value = offset[~is_fetch], b - a, b[:0]
+            first = first_alike(looks, page, shift)
         else:
-            page, shift, kept_offset = a - offset, np.zeros_like(a), offset
-            value = np.diff(b, prepend=0) if kind in DELTA_KINDS else b
-        looks = vcpu.astype(np.int64) | flags.astype(np.int64) << 8 | aux.astype(np.int64) << 16
-        first = first_alike((looks, page, shift))
+            shift, value = None, np.diff(b, prepend=0) if kind in DELTA_KINDS else b
+            first = first_alike(looks, page)
         is_first = np.zeros(len(events), bool)
         is_first[first] = True
         described = np.flatnonzero(is_first)
         token = np.cumsum(is_first, dtype=np.int32).take(first)
         token[described] = 0
-        return cls(
-            kind, token, kept_offset, value, events[described], page[described], shift[described]
-        )
+        shifts = np.zeros(len(described), np.int64) if shift is None else shift[described]
+        return cls(kind, token, offset, value, events[described], page[described], shifts)
 
 
-def first_alike(keys: tuple[Column, Column, Column]) -> Column:
-    """For each row of int64 columns the earliest row that equals it in all of them.
+def first_alike(*keys: Column) -> Column:
+    """For each row of up to three integer columns the earliest row that equals it in all of them.
 
     Rows are hashed into a table in which the earliest row of a slot wins. Those whose winner is
     another row go on to the next pass with another hash; what four passes leave is sorted. So a
@@ -172,7 +175,7 @@ def first_alike(keys: tuple[Column, Column, Column]) -> Column:
             is_alike &= key.take(at) == key
         first[rows[is_alike]] = winner[is_alike]
         left = np.flatnonzero(~is_alike)
-        rows, keys = rows[left], (keys[0][left], keys[1][left], keys[2][left])
+        rows, keys = rows[left], tuple(key[left] for key in keys)
         if not len(rows):
             return first
     first[rows] = rows[_first_by_sorting(keys)]
@@ -182,8 +185,8 @@ def first_alike(keys: tuple[Column, Column, Column]) -> Column:
 def _slots(keys: tuple[Column, ...], multipliers: tuple[int, ...], bits: int) -> Column:
     """The slot of a table of ``2**bits`` for each row."""
     mixed: Column = np.zeros(len(keys[0]), np.uint64)
-    for key, multiplier in zip(keys, multipliers, strict=True):
-        mixed += key.view(np.uint64)
+    for key, multiplier in zip(keys, multipliers, strict=False):
+        mixed += key.view(np.uint64) if key.itemsize == mixed.itemsize else key
         mixed *= np.uint64(multiplier)
         mixed ^= mixed >> np.uint64(29)
     return (mixed * np.uint64(multipliers[0]) >> np.uint64(64 - bits)).view(np.int64)

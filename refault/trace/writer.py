@@ -134,15 +134,16 @@ class TraceWriter:
 
     def append_block(self, block: Block) -> None:
         """Add a copy of the events of a block; its ``first_event_index`` is ignored."""
-        self._pending.append(block.copied())
-        self._pending_count += block.event_count
-        if self._pending_count >= self._block_events:
-            events = self._take_pending()
-            whole = events.event_count // self._block_events * self._block_events
-            for start in range(0, whole, self._block_events):
-                self._write_block(events.part(start, start + self._block_events))
-            rest = events.part(whole, events.event_count)
-            self._pending, self._pending_count = [rest.copied()], rest.event_count
+        if len({len(column) for column in block[1:]}) != 1:
+            raise ValueError("the columns of a block differ in length")
+        start = 0
+        while start < block.event_count:  # copied in parts, whose memory is used again
+            stop = min(block.event_count, start + self._block_events - self._pending_count)
+            self._pending.append(block.part(start, stop).copied())
+            self._pending_count += stop - start
+            if self._pending_count == self._block_events:
+                self._write_block(self._take_pending())
+            start = stop
 
     def close(self, recorded: Mapping[str, int] | None = None) -> TraceSummary:
         """Write the pending events and the closing index; answers the summary.

@@ -107,6 +107,11 @@ class Stack:
         yield "starting the API"
         first = self._add_worker(1)
         self._start_api()
+        # Commands find the service as soon as it answers: a run they ask for waits for a worker.
+        self.folder.write_private(
+            self.folder.path("run", "service.json"),
+            json.dumps({"url": self.url, "pid": os.getpid(), "token": self.token}) + "\n",
+        )
         yield f"the pages are at {self.url}"
         yield f"starting {self._worker_count} workers (the first start compiles the simulator)"
         # The first compiles the kernels, and the others load them from the cache.
@@ -114,10 +119,6 @@ class Stack:
         for number in range(2, self._worker_count + 1):
             self._add_worker(number)
         self._parts.append(self._start_upkeep())
-        self.folder.write_private(
-            self.folder.path("run", "service.json"),
-            json.dumps({"url": self.url, "pid": os.getpid(), "token": self.token}) + "\n",
-        )
         self.was_ready = True
 
     @property

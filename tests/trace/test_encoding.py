@@ -27,7 +27,7 @@ def columns_of(rows):
 
 @given(ROWS)
 def test_each_row_finds_the_earliest_that_equals_it(rows):
-    assert first_alike(columns_of(rows)).tolist() == plainly(rows)
+    assert first_alike(*columns_of(rows)).tolist() == plainly(rows)
 
 
 @pytest.mark.parametrize("bits", [0, 1, 3, 7])
@@ -37,14 +37,14 @@ def test_collisions_change_nothing(monkeypatch, bits):
     monkeypatch.setattr(encoding, "MAX_TABLE_BITS", bits)
     dice = np.random.default_rng(bits)
     rows = list(map(tuple, dice.integers(-40, 40, (5000, 3)).tolist()))
-    assert first_alike(columns_of(rows)).tolist() == plainly(rows)
+    assert first_alike(*columns_of(rows)).tolist() == plainly(rows)
 
 
 def test_many_distinct_rows():
     dice = np.random.default_rng(7)
     rows = list(map(tuple, dice.integers(-(1 << 63), (1 << 63) - 1, (50_000, 3)).tolist()))
     rows += rows[::-1]
-    assert first_alike(columns_of(rows)).tolist() == plainly(rows)
+    assert first_alike(*columns_of(rows)).tolist() == plainly(rows)
 
 
 @pytest.mark.parametrize("trace", ["demo/traces/linux61-workload-1cpu", "demo/corpus/many-4cpu"])
