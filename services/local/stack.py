@@ -108,10 +108,7 @@ class Stack:
         first = self._add_worker(1)
         self._start_api()
         # Commands find the service as soon as it answers: a run they ask for waits for a worker.
-        self.folder.write_private(
-            self.folder.path("run", "service.json"),
-            json.dumps({"url": self.url, "pid": os.getpid(), "token": self.token}) + "\n",
-        )
+        self._tell_where(is_ready=False)
         yield f"the pages are at {self.url}"
         yield f"starting {self._worker_count} workers (the first start compiles the simulator)"
         # The first compiles the kernels, and the others load them from the cache.
@@ -119,7 +116,13 @@ class Stack:
         for number in range(2, self._worker_count + 1):
             self._add_worker(number)
         self._parts.append(self._start_upkeep())
+        self._tell_where(is_ready=True)
         self.was_ready = True
+
+    def _tell_where(self, *, is_ready: bool) -> None:
+        told = {"url": self.url, "pid": os.getpid(), "token": self.token, "is_ready": is_ready}
+        path = self.folder.path("run", "service.json")
+        self.folder.write_private(path, json.dumps(told) + "\n")
 
     @property
     def token(self) -> str:

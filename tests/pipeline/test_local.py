@@ -87,7 +87,8 @@ def wait_until_up(process, data):
         assert process.poll() is None, process.communicate()
         with contextlib.suppress(FileNotFoundError):
             service = json.loads((data / "run" / "service.json").read_text())
-            return service["url"] if service["pid"] == process.pid else None
+            is_up = service["pid"] == process.pid and service["is_ready"]
+            return service["url"] if is_up else None
         return None
 
     return eventually(url, "the service's address")
