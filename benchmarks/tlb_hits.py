@@ -16,7 +16,7 @@ def main() -> None:
     with yardsticks.built("tlb.c") as library:
         ours = Replay("base,tlb=1", capture.header, ops, first)
         ours.rest()
-        work, seen = ours.host.work(), ours.host.semantics()
+        work, seen = ours.host.work(), ours.host.notes.semantics()
         accesses, hits, misses, wrong, _ = yardsticks.tlb_loop(library, rest)
         assert (accesses, hits, misses) == (EVENTS, work["tlb_hits"], work["walks"])
         assert seen["witnessed"] == EVENTS

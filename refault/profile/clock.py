@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from refault.timeline import UNITS, interval_of
 from refault.trace import TraceReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from refault.trace import Block
 
@@ -22,6 +22,9 @@ _EVENTS_BEHIND = (BUFFERS + 2) * ROWS
 _WINDOWS_AT_ONCE = 1 << 12
 #: Events of which the instructions are summed at once.
 STEP = 64
+#: Answers remembered: hosts are a few parts of the rows apart, and ask twice about each.
+_ANSWERS_KEPT = 8 * BUFFERS
+_Answer = TypeVar("_Answer")
 
 
 class _Piece(NamedTuple):
@@ -50,9 +53,9 @@ class _Piece(NamedTuple):
         inside = self._rows(step) * (np.arange(STEP) < rest[:, None])
         return self.steps[step] + inside.sum(axis=1)
 
-    def after(self, events: Any) -> Any:
-        """The same with the event."""
-        return self.before(events) + self.insns[np.asarray(events, np.int64) - self.first]
+    def of(self, events: Any) -> Any:
+        """The instructions of each event itself."""
+        return self.insns[np.asarray(events, np.int64) - self.first]
 
     def first_at(self, dues: Any) -> Any:
         """The first event whose time, with it, is each due or later; the piece has one."""
@@ -86,6 +89,10 @@ class ClockedReader(TraceReader):
     _pieces: tuple[_Piece, ...] = ()
     # Where a resumed replay begins: an event, and the instructions before it.
     _resumed: tuple[int, int] | None = None
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._answers: dict[tuple[int, ...], Any] = {}
 
     def resume(self, unit: str, events: int, instructions: int) -> None:
         """Go on after so many events and guest instructions, counted by ``unit``."""
@@ -122,6 +129,17 @@ class ClockedReader(TraceReader):
         # In one go: hosts on other threads read it.
         self._pieces = (*kept, _piece_of(block, begin))
 
+    def _remembered(self, asked: tuple[int, ...], answer: Callable[[], _Answer]) -> _Answer:
+        """Answer once what the hosts of all variants ask, each when it comes to those rows."""
+        known: Any = self._answers.get(asked, self)
+        if known is self:
+            known = answer()
+            if len(self._answers) >= _ANSWERS_KEPT:
+                self._answers = {}
+            self._answers[asked] = known
+        found: _Answer = known
+        return found
+
     def instructions_before(self, event: int) -> int:
         """Guest instructions before an event of the latest blocks, or before the one after them."""
         for piece in reversed(self._pieces):
@@ -132,17 +150,39 @@ class ClockedReader(TraceReader):
         return 0
 
     def places_of(self, events: list[int], interval: int) -> tuple[list[int], list[int]]:
-        """Of each event its interval, and the instructions before it."""
-        pieces = self._pieces if events else ()
-        for piece in pieces:
-            if piece.has(events[0]) and piece.has(events[-1]):
-                before = piece.before(events).tolist()
-                times = events if self.unit == EVENTS else piece.after(events).tolist()
-                return [time // interval for time in times], before
-        return (
-            [self.window_of(event, interval) for event in events],
-            [self.instructions_before(event) for event in events],
-        )
+        """Of each event its interval, and the instructions before it; remembered a while."""
+        if not events:
+            return [], []
+        asked = (events[0], events[-1], len(events), interval)
+        return self._remembered(asked, lambda: self._places_of(events, interval))
+
+    def _places_of(self, events: list[int], interval: int) -> tuple[list[int], list[int]]:
+        spans = self._spans(events)
+        if spans is None:
+            return (
+                [self.window_of(event, interval) for event in events],
+                [self.instructions_before(event) for event in events],
+            )
+        numbers = np.asarray(events, np.int64)
+        parts = [(piece, numbers[low:high]) for piece, low, high in spans]
+        before = np.concatenate([piece.before(part) for piece, part in parts])
+        times = numbers
+        if self.unit != EVENTS:
+            times = before + np.concatenate([piece.of(part) for piece, part in parts])
+        return (times // interval).tolist(), before.tolist()
+
+    def _spans(self, events: Any) -> list[tuple[_Piece, int, int]] | None:
+        """Which of these ascending events are of which block; None if not all are of known ones."""
+        spans, end = [], 0
+        for piece in self._pieces:
+            ends = (piece.first, piece.first + piece.event_count)
+            low, high = np.searchsorted(events, ends).tolist()
+            if low < high:
+                if low != end:
+                    return None
+                spans.append((piece, low, high))
+                end = high
+        return spans if end == len(events) else None
 
     def window_of(self, event: int, interval: int) -> int:
         """In which interval the event is, by the time with it."""
@@ -163,24 +203,25 @@ class ClockedReader(TraceReader):
     def rows_due(self, events: Any, window: int, interval: int) -> list[int] | None:
         """The first row in each interval from ``window`` on, of rows of these events.
 
-        None if the events are of several blocks, or the intervals are many.
+        None if an event is of no known block, or the intervals are many. Remembered a while.
         """
-        first, last = int(events[0]), int(events[-1])
-        if self.unit == EVENTS:
-            windows = range(window, last // interval + 1)
-            starts: Any = np.arange(windows.start, windows.stop) * interval
-        else:
-            piece = next(
-                (each for each in self._pieces if each.has(first) and each.has(last)), None
-            )
-            if piece is None:
-                return None
-            windows = range(window, int(piece.after([last])[0]) // interval + 1)
-            if 0 < len(windows) <= _WINDOWS_AT_ONCE:
-                starts = piece.first_at(np.arange(windows.start, windows.stop) * interval)
-        if len(windows) > _WINDOWS_AT_ONCE:
+        asked = (int(events[0]), int(events[-1]), len(events), window, interval)
+        return self._remembered(asked, lambda: self._rows_due(events, window, interval))
+
+    def _rows_due(self, events: Any, window: int, interval: int) -> list[int] | None:
+        spans = self._spans(events)
+        if spans is None:
             return None
-        if not windows:
-            return []
-        rows: list[int] = np.searchsorted(events, starts).tolist()
+        rows: list[int] = []
+        for piece, _, high in spans:
+            last = int(events[high - 1])
+            end = last if self.unit == EVENTS else int((piece.before([last]) + piece.of([last]))[0])
+            windows = range(window, end // interval + 1)
+            if len(windows) > _WINDOWS_AT_ONCE:
+                return None
+            if windows:
+                dues = np.arange(windows.start, windows.stop) * interval
+                starts = dues if self.unit == EVENTS else piece.first_at(dues)
+                rows += np.searchsorted(events, starts).tolist()
+                window = windows.stop
         return list(dict.fromkeys(rows))

@@ -140,18 +140,7 @@ def replay(
         resume_from=resume_from,
         memory_bytes=memory_bytes,
     ) as session:
-        due = snapshot.Schedule(session.events, snapshot_every)
-        if on_snapshot is not None:
-            session.rest_when(due.has_come)
-        reader = session.trace
-        for taken in session.steps():
-            if progress is not None:
-                progress(reader.read_bytes, reader.size_bytes)
-            if on_snapshot is not None and due.has_come(taken):
-                on_snapshot(session.snapshot())
-                due.advance(taken)
-        if progress is not None:
-            progress(reader.size_bytes, reader.size_bytes)
+        session.run(progress=progress, snapshot_every=snapshot_every, on_snapshot=on_snapshot)
         return session.gathered()
 
 

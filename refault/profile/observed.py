@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from refault.engines.account.host import Host as AccountHost
 from refault.engines.account.words import DUE_MAX
+from refault.engines.around import Around
 from refault.replay import operations as op
 from refault.timeline import MARKS_MAX, SAMPLES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from refault.catalogue import Variant
     from refault.engines.base import Host
     from refault.profile.clock import ClockedReader
-    from refault.replay.notes import Notes
     from refault.replay.operations import Operations
 
 #: First words of a sample: its interval, then where it was taken (refault.timeline.PLACES).
@@ -25,7 +24,7 @@ WINDOW, PLACE, VALUES = 0, 1, 4
 ROWS_AT_ONCE = DUE_MAX
 
 
-class Observed:
+class Observed(Around):
     """A host as a session sees one, with samples of its counters at even distances.
 
     A sample is taken before the first row in each interval of the guest's time. When there are too
@@ -35,7 +34,7 @@ class Observed:
     """
 
     def __init__(self, host: Host, clock: ClockedReader) -> None:
-        self.host = host
+        super().__init__(host)
         self.clock = clock
         self.interval = 0
         #: Samples: WINDOW, places, values.
@@ -46,71 +45,6 @@ class Observed:
         #: What the values are, where the host is not the model's; later samples may have more.
         self.names: list[str] = []
         self._next_window = 0
-
-    # --- what a session asks of a host ------------------------------------------------------
-
-    @property
-    def variant(self) -> Variant:
-        """What it simulates."""
-        return self.host.variant
-
-    @property
-    def notes(self) -> Notes:
-        """What its run has shown so far."""
-        return self.host.notes
-
-    @property
-    def operation_count(self) -> int:
-        """Operations executed so far."""
-        return self.host.operation_count
-
-    @property
-    def samples(self) -> list[tuple[int, int, list[int]]]:
-        """What the host itself samples."""
-        return self.host.samples
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the simulated kernel broke."""
-        return self.host.stopped
-
-    def begin(self) -> None:
-        """Execute what comes before a capture's first event."""
-        self.host.begin()
-
-    def abort(self) -> None:
-        """Make ``execute`` end soon."""
-        self.host.abort()
-
-    def counters(self) -> dict[str, int]:
-        """Totals."""
-        return self.host.counters()
-
-    def work(self) -> dict[str, int]:
-        """How accesses found their translation."""
-        return self.host.work()
-
-    def page_digest(self) -> str:
-        """A digest of the shadow pages."""
-        return self.host.page_digest()
-
-    def page_set(self) -> list[list[int]]:
-        """The shadow pages."""
-        return self.host.page_set()
-
-    def state(self) -> dict[str, Any]:
-        """Its words under their names."""
-        return self.host.state()
-
-    def pack(self) -> tuple[dict[str, Any], Sequence[Any]]:
-        """All that the host remembers."""
-        return self.host.pack()
-
-    def restore(
-        self, head: Mapping[str, Any], sizes: Sequence[int], words_of: Callable[[int], Any]
-    ) -> None:
-        """Take up what ``pack`` gave."""
-        self.host.restore(head, sizes, words_of)
 
     def execute(self, ops: Operations, count: int) -> None:
         """Execute the first ``count`` rows, with a sample before the first of each interval."""

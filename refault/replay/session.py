@@ -9,7 +9,7 @@
         session.advance()
         session.results()                        one for each variant
 
-:func:`replay` is a loop over one. One decode serves every variant: a block of events becomes
+:func:`replay` runs one to the end. One decode serves every variant: a block of events becomes
 operations once, and each variant's host executes the same rows. A result is the same bytes
 whatever other variants share its session.
 """
@@ -166,6 +166,27 @@ class Session:
             return True
         return any(self._has_arrived() for _ in self._parts)
 
+    def run(
+        self,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        snapshot_every: int = 0,
+        on_snapshot: Callable[[snapshot.Snapshot], object] | None = None,
+    ) -> None:
+        """Advance to the end; parameters as of :func:`replay`."""
+        due = snapshot.Schedule(self.events, snapshot_every)
+        if on_snapshot is not None:
+            self.rest_when(due.has_come)
+        reader = self.trace
+        for taken in self.steps():
+            if progress is not None:
+                progress(reader.read_bytes, reader.size_bytes)
+            if on_snapshot is not None and due.has_come(taken):
+                on_snapshot(self.snapshot())
+                due.advance(taken)
+        if progress is not None:
+            progress(reader.size_bytes, reader.size_bytes)
+
     def state(self) -> list[dict[str, Any]]:
         """The words of each host under their names, in the order of the variants."""
         return [host.state() for host in self._hosts]
@@ -261,18 +282,7 @@ def replay(
         resume_from=resume_from,
         memory_bytes=memory_bytes,
     ) as session:
-        due = snapshot.Schedule(session.events, snapshot_every)
-        if on_snapshot is not None:
-            session.rest_when(due.has_come)
-        reader = session.trace
-        for taken in session.steps():
-            if progress is not None:
-                progress(reader.read_bytes, reader.size_bytes)
-            if on_snapshot is not None and due.has_come(taken):
-                on_snapshot(session.snapshot())
-                due.advance(taken)
-        if progress is not None:
-            progress(reader.size_bytes, reader.size_bytes)
+        session.run(progress=progress, snapshot_every=snapshot_every, on_snapshot=on_snapshot)
         return session.results()
 
 

@@ -1,39 +1,25 @@
 """Executes rows on a host of the model, and sums what each operation changed.
 
-The model's loop (:func:`refault.engines.shadow.loop.run`) over the same kernels, with a look after
-each row that left the fast path: an access that finds its translation changes no counter that is
-summed here. The audit calls that loop for every row; what such a call costs would be half of what
-accounts cost (docs/decisions/0032), and tests hold both loops to the same bytes.
+As the model's own loop (:func:`refault.engines.shadow.loop.run`), with a look after each row that
+left the fast path: an access that finds its translation changes no counter that is summed here.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from refault.engines.account import words as ac
 from refault.engines.account.words import Account
-from refault.engines.shadow.arch.quick import quick_access
 from refault.engines.shadow.kvm import tracepoints as tp
 from refault.engines.shadow.kvm.requests import cpu_of
-from refault.engines.shadow.kvm.tracepoints import events_fit
 from refault.engines.shadow.kvm.zap import hash_of
-from refault.engines.shadow.loop import (
-    account,
-    after_quick_access,
-    guest_operation,
-    has_room,
-    host_operation,
-    is_of_host,
-    needs_engine,
-    note_answer,
-    record,
-)
+from refault.engines.shadow.loop import can_execute, execute, execute_quick, is_of_host
 from refault.engines.shadow.state import words
 from refault.engines.shadow.state.machine import PAGES_PER_OPERATION, Machine
-from refault.engines.shadow.state.steps import begin_steps
 from refault.replay import operations as op
-from refault.replay import outcomes as out
-from refault.replay import records as rec
 from refault.replay import x86
-from refault.replay.compile.jit import bare, door, kernel, shared_word
+from refault.replay.compile.jit import bare, door, kernel
+from refault.replay.records import SHIFT, Log
 
 #: Bits of CR3 that name an address space, PAE's tables of 32 bytes included.
 SPACE_BITS = 0x000F_FFFF_FFFF_FFE0
@@ -47,45 +33,45 @@ def place_of(key: int, slots: int) -> int:
 
 
 @kernel
-def space_row(a: Account, key: int) -> int:
-    """The row of an address space; a new one while there is room."""
-    slot = place_of(key >> 5, ac.SPACE_SLOTS)
-    for _ in range(ac.SPACE_SLOTS):
+def row_of(a: Account, slots: Any, slot_count: int, key: int, count: int, rows_max: int) -> int:
+    """The row of a key in a hash table; a new one while fewer than ``rows_max`` are in use, else 1.
+
+    ``state[count]`` counts the rows, those that no key has included.
+    """
+    slot = place_of(key, slot_count)
+    for _ in range(slot_count):
         place = slot * ac.SLOT_WORDS
-        row = a.space_hash[place + 1]
+        row = slots[place + 1]
         if row == 0:
-            if a.state[ac.SPACE_COUNT] == ac.FIRST_ROWS + ac.SPACES_MAX:
+            if a.state[count] == ac.FIRST_ROWS + rows_max:
                 return 1
-            row = a.state[ac.SPACE_COUNT]
-            a.state[ac.SPACE_COUNT] = row + 1
-            a.space_hash[place], a.space_hash[place + 1] = key, row
-            a.space_keys[row] = key
+            row = a.state[count]
+            a.state[count] = row + 1
+            slots[place], slots[place + 1] = key, row
             return row
-        if a.space_hash[place] == key:
+        if slots[place] == key:
             return row
-        slot = (slot + 1) & (ac.SPACE_SLOTS - 1)
+        slot = (slot + 1) & (slot_count - 1)
     return 1
 
 
 @kernel
+def space_row(a: Account, cr3: int) -> int:
+    """The row of an address space."""
+    key = cr3 & SPACE_BITS
+    row = row_of(a, a.space_hash, ac.SPACE_SLOTS, key >> 5, ac.SPACE_COUNT, ac.SPACES_MAX)
+    if row >= ac.FIRST_ROWS:
+        a.space_keys[row] = key
+    return row
+
+
+@kernel
 def table_row(a: Account, gfn: int) -> int:
-    """The row of a guest table; a new one while there is room."""
-    slot = place_of(gfn, ac.TABLE_SLOTS)
-    for _ in range(ac.TABLE_SLOTS):
-        place = slot * ac.SLOT_WORDS
-        row = a.table_hash[place + 1]
-        if row == 0:
-            if a.state[ac.TABLE_COUNT] == ac.FIRST_ROWS + ac.TABLES_MAX:
-                return 1
-            row = a.state[ac.TABLE_COUNT]
-            a.state[ac.TABLE_COUNT] = row + 1
-            a.table_hash[place], a.table_hash[place + 1] = gfn, row
-            a.tables[row * ac.TABLE_WORDS + ac.GFN] = gfn
-            return row
-        if a.table_hash[place] == gfn:
-            return row
-        slot = (slot + 1) & (ac.TABLE_SLOTS - 1)
-    return 1
+    """The row of a guest table."""
+    row = row_of(a, a.table_hash, ac.TABLE_SLOTS, gfn, ac.TABLE_COUNT, ac.TABLES_MAX)
+    if row >= ac.FIRST_ROWS:
+        a.tables[row * ac.TABLE_WORDS + ac.GFN] = gfn
+    return row
 
 
 @kernel
@@ -274,7 +260,7 @@ def look(m: Machine, a: Account, ops: op.Operations, i: int) -> None:
         cause = cause_of_access(m, a, unsynced) if is_access else cause_of_guest(kind)
         cpu = cpu_of(vcpu)
         if vcpu < vm[words.VCPU_COUNT] and vm[cpu + words.ROOT_LEVEL]:
-            space = space_row(a, vm[cpu + words.CR3] & SPACE_BITS)
+            space = space_row(a, vm[cpu + words.CR3])
     writes = vm[words.PTE_WRITE] - a.last[words.PTE_WRITE]
     if writes:
         gpa = ops.a[i] if kind == op.TABLE_WRITE else vm[words.OUT_ADDRESS]
@@ -317,35 +303,16 @@ def sample(m: Machine, a: Account, operation_count: int) -> None:
 
 
 @kernel
-def execute(m: Machine, ops: op.Operations, i: int, index: int, log: rec.Log) -> None:
-    """One row by the slow path, as the model's own loop does it."""
-    vm = m.vm
-    begin_steps(m)
-    vm[words.OUT_ADDRESS] = 0
-    vm[words.OUT_VALUE] = 0
-    vm[words.OUT_EMULATED] = 0
-    kind, vcpu, aux = ops.kind[i], ops.vcpu[i], ops.aux[i]
-    if is_of_host(kind):
-        code = host_operation(m, kind, aux, ops.a[i], ops.b[i])
-    elif vcpu < vm[words.VCPU_COUNT]:
-        user, want = ops.user[i], ops.want[i]
-        code = guest_operation(m, kind, vcpu, user, aux, ops.a[i], ops.b[i], want)
-    else:
-        code = -1 - rec.SKIP_NOT_BOOTED
-    if vm[words.BUG]:
-        return
-    if code < 0:
-        log.state[rec.SKIPPED - 1 - code] += 1
-    elif op.LD <= kind <= op.ST1:
-        account(m, ops, i, index, code, log)
-    elif code != out.NONE:
-        note_answer(m, log, kind, code)
-        record(m, log, i, code, 0, 0)
+def next_due(a: Account, end: int) -> int:
+    """The next row before which a sample is due, or ``end``."""
+    if a.state[ac.DUE_NEXT] < a.state[ac.DUE_COUNT]:
+        return min(end, a.due[a.state[ac.DUE_NEXT]])
+    return end
 
 
 @door
 def run_accounted(
-    m: Machine, a: Account, ops: op.Operations, start: int, end: int, shift: int, log: rec.Log
+    m: Machine, a: Account, ops: op.Operations, start: int, end: int, shift: int, log: Log
 ) -> int:
     """Execute rows ``start`` to ``end`` - 1 and sum; answers the first not done.
 
@@ -354,34 +321,25 @@ def run_accounted(
     """
     memory_words = len(m.mem)
     m, a, ops, log = bare(m), bare(a), bare(ops), bare(log)
-    vm, state = m.vm, a.state
-    log.state[rec.SHIFT] = shift
+    log.state[SHIFT] = shift
     if start == end:
         sample(m, a, start + shift)
-    next_due = end
-    if state[ac.DUE_NEXT] < state[ac.DUE_COUNT]:
-        next_due = a.due[state[ac.DUE_NEXT]]
-    for i in range(start, end):
-        if i == next_due:
+        return end
+    i = start
+    while True:  # one iteration per row that leaves the guest, and per sample
+        due = next_due(a, end)
+        if i == due < end:
             sample(m, a, i + shift)
-            next_due = end
-            if state[ac.DUE_NEXT] < state[ac.DUE_COUNT]:
-                next_due = a.due[state[ac.DUE_NEXT]]
-        kind, vcpu = ops.kind[i], ops.vcpu[i]
-        if op.LD <= kind <= op.ST1 and vcpu < vm[words.VCPU_COUNT]:
-            gpa = quick_access(m, cpu_of(vcpu), kind, ops.user[i], ops.a[i], ops.b[i])
-            if gpa >= 0:
-                if gpa == ops.want[i] and ops.cls[i] == op.WITNESS_ACCESS:
-                    log.state[rec.TALLY + op.WITNESS_ACCESS * rec.TALLY_WORDS] += 1
-                else:
-                    after_quick_access(m, ops, i, i + shift, gpa, log)
-                continue
-        if not has_room(m, memory_words) or needs_engine(m, kind, ops.aux[i]):
+            due = next_due(a, end)
+        i = execute_quick(m, ops, i, due, shift, log)
+        if i == end:
             return i
-        if not events_fit(m, i + shift) or shared_word(vm, words.ABORTED):
+        if i == due:
+            continue
+        if not can_execute(m, ops, i, i + shift, memory_words):
             return i
         execute(m, ops, i, i + shift, log)
         look(m, a, ops, i)
-        if vm[words.BUG]:
+        if m.vm[words.BUG]:
             return i
-    return end
+        i += 1

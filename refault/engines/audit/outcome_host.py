@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refault.engines import get_engine
+from refault.engines.around import Around
 from refault.engines.audit import other_engines, words
 from refault.engines.audit.host import NUMBERS
 from refault.engines.base import Watch
@@ -15,7 +16,7 @@ from refault.replay import operations as op
 from refault.replay import records as rec
 from refault.replay.compile import jit
 from refault.replay.guests import check_vcpu_count
-from refault.replay.notes import Notes, simulating
+from refault.replay.notes import simulating
 
 if TYPE_CHECKING:
     from refault.audits import Level
@@ -24,31 +25,17 @@ if TYPE_CHECKING:
     from refault.trace import TraceHeader
 
 
-class OutcomeHost:
+class OutcomeHost(Around):
     """One variant's host, and beside it the guest by the rules of the architecture alone."""
 
     def __init__(self, variant: Variant, header: TraceHeader, budget: Budget, level: Level) -> None:
-        self.variant, self.header, self.level = variant, header, level
-        self.host = get_engine(variant.engine).open(variant, header, budget, Watch(record_all=True))
+        watch = Watch(record_all=True)
+        super().__init__(get_engine(variant.engine).open(variant, header, budget, watch))
+        self.header, self.level = header, level
         self.audit = words.create(NUMBERS[level.name])
         self.guest = arch.create()
         self._share = budget.share()
         self._settle()
-
-    @property
-    def notes(self) -> Notes:
-        """Those of the host."""
-        return self.host.notes
-
-    @property
-    def operation_count(self) -> int:
-        """Operations executed so far."""
-        return self.host.operation_count
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the host broke."""
-        return self.host.stopped
 
     def begin(self) -> None:
         """Execute what comes before a capture's first event."""
@@ -66,10 +53,6 @@ class OutcomeHost:
         records = np.concatenate(kept) if kept else np.zeros((0, rec.RECORD_WORDS), np.int64)
         self._forget_records()
         self._judge(ops, done, records)
-
-    def abort(self) -> None:
-        """Make ``execute``, in another thread, end soon."""
-        self.host.abort()
 
     def finish(self) -> None:
         """The end of the trace: there is nothing more to look at."""

@@ -2,14 +2,15 @@
 
 :func:`run` executes rows until the block ends, the simulated kernel breaks, or Python must
 make arrays longer (a new slot, more room). It writes a record of every outcome worth
-keeping, and counts whether each access came out as for the real guest.
+keeping, and counts whether each access came out as for the real guest. What it is made of,
+:func:`execute_quick` and :func:`execute`, is the loop of accounts as well.
 """
 
 from __future__ import annotations
 
 from refault.engines.shadow.arch.access import FETCH, READ, WRITE, access, store_unmapped
 from refault.engines.shadow.arch.guest import read_word, slot_of, write_word
-from refault.engines.shadow.arch.quick import quick_access
+from refault.engines.shadow.arch.quick import quick_access, stays_in_guest
 from refault.engines.shadow.kvm.entry import enter_guest
 from refault.engines.shadow.kvm.invlpg import invlpg
 from refault.engines.shadow.kvm.ptwrite import unprotect, unshadow
@@ -70,18 +71,6 @@ from refault.replay.records import (
 
 
 @kernel
-def has_room(m: Machine, memory_words: int) -> bool:
-    """Is there enough room for any one operation?"""
-    vm = m.vm
-    return (
-        vm[words.PAGE_FREE_COUNT] >= PAGES_PER_OPERATION
-        and vm[words.LINK_FREE_COUNT]
-        >= LINKS_PER_OPERATION + vm[words.ACTIVE] * (1 + vm[words.QUEUE_COUNT])
-        and memory_words - vm[words.MEM_NEXT] >= FRAMES_PER_OPERATION * x86.ENTRIES
-    )
-
-
-@kernel
 def needs_engine(m: Machine, kind: int, aux: int) -> bool:
     """Must Python make vCPUs or a slot first? Kernels cannot make arrays longer."""
     if kind == op.VM:
@@ -90,6 +79,21 @@ def needs_engine(m: Machine, kind: int, aux: int) -> bool:
         return False
     return (
         aux >= words.SLOTS_MAX or not m.vm[words.SLOTS + aux * words.SLOT_WORDS + words.SLOT_USED]
+    )
+
+
+@kernel
+def can_execute(m: Machine, ops: op.Operations, i: int, index: int, memory_words: int) -> bool:
+    """Is there enough room for row ``i``, whatever it does, and should the loop go on?"""
+    vm = m.vm
+    return (
+        vm[words.PAGE_FREE_COUNT] >= PAGES_PER_OPERATION
+        and vm[words.LINK_FREE_COUNT]
+        >= LINKS_PER_OPERATION + vm[words.ACTIVE] * (1 + vm[words.QUEUE_COUNT])
+        and memory_words - vm[words.MEM_NEXT] >= FRAMES_PER_OPERATION * x86.ENTRIES
+        and not needs_engine(m, ops.kind[i], ops.aux[i])
+        and (vm[words.EVENT_END] == 0 or events_fit(m, index))
+        and not shared_word(vm, words.ABORTED)
     )
 
 
@@ -280,6 +284,69 @@ def after_quick_access(
         write_row(m, log, i)
 
 
+@kernel
+def execute_quick(m: Machine, ops: op.Operations, i: int, end: int, shift: int, log: Log) -> int:
+    """Execute rows from ``i`` on that need nothing from the host; answers the first that does.
+
+    Nearly all rows are done here. An access as witnessed is only counted in the tally; one that
+    was not walked for hit a TLB.
+    """
+    vm = m.vm
+    first, walks = i, vm[words.WALKS]
+    tells_all = log.state[RECORD_ALL] or log.state[ROWS]
+    vcpu, cpu = -1, 0
+    while i < end:
+        if ops.vcpu[i] != vcpu:
+            vcpu = ops.vcpu[i]
+            cpu = cpu_of(vcpu)
+            if vcpu >= vm[words.VCPU_COUNT] or not stays_in_guest(m, cpu):
+                break
+        kind = ops.kind[i]
+        if not op.LD <= kind <= op.ST1:
+            break
+        gpa = quick_access(m, cpu, kind, ops.user[i], ops.a[i], ops.b[i])
+        if gpa < 0:
+            break
+        cls = ops.cls[i]
+        is_known = op.WITNESS_ACCESS <= cls <= op.WITNESS_SNAPSHOT
+        if gpa == ops.want[i] and is_known and not tells_all:
+            log.state[TALLY + cls * TALLY_WORDS] += 1
+        else:
+            after_quick_access(m, ops, i, i + shift, gpa, log)
+        i += 1
+    vm[words.TLB_HITS] += i - first - (vm[words.WALKS] - walks)
+    return i
+
+
+@kernel
+def execute(m: Machine, ops: op.Operations, i: int, index: int, log: Log) -> None:
+    """Execute any row, operation ``index``. If the kernel breaks, nothing is recorded."""
+    vm = m.vm
+    begin_steps(m)
+    vm[words.OUT_ADDRESS] = 0
+    vm[words.OUT_VALUE] = 0
+    vm[words.OUT_EMULATED] = 0
+    kind, vcpu, aux = ops.kind[i], ops.vcpu[i], ops.aux[i]
+    if is_of_host(kind):
+        code = host_operation(m, kind, aux, ops.a[i], ops.b[i])
+    elif vcpu < vm[words.VCPU_COUNT]:
+        user, want = ops.user[i], ops.want[i]
+        code = guest_operation(m, kind, vcpu, user, aux, ops.a[i], ops.b[i], want)
+    else:
+        code = -1 - SKIP_NOT_BOOTED
+    if vm[words.BUG]:
+        return
+    if code < 0:
+        log.state[SKIPPED - 1 - code] += 1
+    elif op.LD <= kind <= op.ST1:
+        account(m, ops, i, index, code, log)
+    elif code != out.NONE:
+        note_answer(m, log, kind, code)
+        record(m, log, i, code, 0, 0)
+    if log.state[ROWS]:
+        write_row(m, log, i)
+
+
 @door
 def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: Log) -> int:
     """Execute rows ``start`` to ``end`` - 1; answers the first row not done.
@@ -290,48 +357,13 @@ def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: L
     """
     memory_words = len(m.mem)
     m, ops, log = bare(m), bare(ops), bare(log)
-    vm = m.vm
     log.state[SHIFT] = shift
-    tells_all = log.state[RECORD_ALL] or log.state[ROWS]
-    for i in range(start, end):
-        kind = ops.kind[i]
-        if op.LD <= kind <= op.ST1 and ops.vcpu[i] < vm[words.VCPU_COUNT]:
-            cpu = cpu_of(ops.vcpu[i])
-            gpa = quick_access(m, cpu, kind, ops.user[i], ops.a[i], ops.b[i])
-            if gpa >= 0:
-                if gpa == ops.want[i] and ops.cls[i] == op.WITNESS_ACCESS and not tells_all:
-                    log.state[TALLY + op.WITNESS_ACCESS * TALLY_WORDS] += 1
-                else:
-                    after_quick_access(m, ops, i, i + shift, gpa, log)
-                continue
-        aux = ops.aux[i]
-        if not has_room(m, memory_words) or needs_engine(m, kind, aux):
+    i = start
+    while True:  # one iteration per row that leaves the guest
+        i = execute_quick(m, ops, i, end, shift, log)
+        if i == end or not can_execute(m, ops, i, i + shift, memory_words):
             return i
-        if vm[words.EVENT_END] and not events_fit(m, i + shift):
+        execute(m, ops, i, i + shift, log)
+        if m.vm[words.BUG]:
             return i
-        if shared_word(vm, words.ABORTED):
-            return i
-        begin_steps(m)
-        vm[words.OUT_ADDRESS] = 0
-        vm[words.OUT_VALUE] = 0
-        vm[words.OUT_EMULATED] = 0
-        vcpu = ops.vcpu[i]
-        if is_of_host(kind):
-            code = host_operation(m, kind, aux, ops.a[i], ops.b[i])
-        elif vcpu < vm[words.VCPU_COUNT]:
-            user, want = ops.user[i], ops.want[i]
-            code = guest_operation(m, kind, vcpu, user, aux, ops.a[i], ops.b[i], want)
-        else:
-            code = -1 - SKIP_NOT_BOOTED
-        if vm[words.BUG]:
-            return i
-        if code < 0:
-            log.state[SKIPPED - 1 - code] += 1
-        elif op.LD <= kind <= op.ST1:
-            account(m, ops, i, i + shift, code, log)
-        elif code != out.NONE:
-            note_answer(m, log, kind, code)
-            record(m, log, i, code, 0, 0)
-        if log.state[ROWS]:
-            write_row(m, log, i)
-    return end
+        i += 1

@@ -41,40 +41,46 @@ def quick_store(m: Machine, frame: int, gpa: int, kind: int, value: int) -> bool
 
 @inlined
 def quick_walk(m: Machine, cpu: int, gva: int, need: int) -> int:
-    """The leaf level of a walk that need not set A and is not refused, or 0.
+    """The address of a walk that need not set A and is not refused, or -1.
 
-    Leaves the address and what was granted in ``OUT_ADDRESS`` and ``HIT_GRANTED``. An
-    absent PAE root is handle 0, whose table is unused and has no present entry.
+    Leaves its level and what was granted where the hardware's walk does. An absent PAE root is
+    handle 0, whose table is unused and has no present entry.
     """
     vm = m.vm
-    granted = -1
-    top = x86.LONG_LEVELS
+    level = x86.LONG_LEVELS
     sptep = (vm[cpu + words.ROOT] << 5) + ((gva >> 39) & 511)
     if vm[cpu + words.ROOT] == words.PAE_LOADED:
-        top = words.PAE_ROOT_LEVEL
+        level = words.PAE_ROOT_LEVEL
         sptep = (vm[cpu + words.PAE_ROOTS + ((gva >> 30) & 3)] << 5) + ((gva >> 21) & 511)
-    for level in (4, 3, 2, 1):
-        if level > top:
-            continue
+    granted = -1
+    while True:  # one iteration per level
         spte = m.spt[sptep]
         granted &= spte ^ x86.NX
         if granted & need != need:
-            return 0
+            return -1
         if level == 1 or spte & x86.LARGE:
-            inside = (1 << (3 + 9 * level)) - 1
-            vm[words.OUT_ADDRESS] = (spte & x86.FRAME_MASK & ~inside) | (gva & inside)
-            vm[words.HIT_GRANTED] = granted
-            return level
+            break
         sptep = ((spte & x86.FRAME_MASK) >> 7) + ((gva >> (9 * level - 6)) & 511)
-    return 0
+        level -= 1
+    vm[words.HIT_LEVEL] = level
+    vm[words.HIT_GRANTED] = granted
+    inside = (1 << (3 + 9 * level)) - 1
+    return (spte & x86.FRAME_MASK & ~inside) | (gva & inside)
+
+
+@inlined
+def stays_in_guest(m: Machine, cpu: int) -> bool:
+    """Has the vCPU roots, and no request that it must leave the guest for?"""
+    return m.vm[cpu + words.REQUESTS] == 0 and m.vm[cpu + words.ROOT] != 0
 
 
 @inlined
 def quick_access(m: Machine, cpu: int, kind: int, user: int, gva: int, value: int) -> int:
-    """The address reached by a load, fetch or store, or -1 for the slow path."""
+    """The address reached by a load, fetch or store, or -1 for the slow path.
+
+    Counts the walk it takes, if any. The vCPU stays in the guest.
+    """
     vm = m.vm
-    if vm[cpu + words.REQUESTS] or vm[cpu + words.ROOT] == 0:
-        return -1
     need = needed(kind >= op.ST, user, kind == op.EX)
     if vm[words.TLB]:
         key = vm[cpu + words.TLB_KEY] | page_key(gva, 1)
@@ -83,19 +89,17 @@ def quick_access(m: Machine, cpu: int, kind: int, user: int, gva: int, value: in
             gpa = (data & FRAME_MASK) | (gva & 0xFFF)
             if kind >= op.ST and not quick_store(m, frame_at(m, data, gpa), gpa, kind, value):
                 return -1
-            vm[words.TLB_HITS] += 1
             return gpa
         if data or vm[cpu + words.TLB_SIZES] & ~2:
             return -1
-    level = quick_walk(m, cpu, gva, need)
-    if level == 0:
+    gpa = quick_walk(m, cpu, gva, need)
+    if gpa < 0:
         return -1
-    gpa = vm[words.OUT_ADDRESS]
     if kind >= op.ST:
         frame = frame_of(m, gpa >> x86.PAGE_SHIFT)
         if not quick_store(m, frame, gpa, kind, value):
             return -1
     vm[words.WALKS] += 1
     if vm[words.TLB]:
-        fill(m, cpu, gva, gpa, level, vm[words.HIT_GRANTED])
+        fill(m, cpu, gva, gpa, vm[words.HIT_LEVEL], vm[words.HIT_GRANTED])
     return gpa
