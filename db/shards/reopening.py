@@ -8,7 +8,7 @@ fence closed.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -106,7 +106,31 @@ def retryable_count(
     """
     if not batch.failed_count:
         return 0
-    is_failed = (Run.batch_id == batch.id, Run.state == "failed")
+    try:
+        refused = refused_cells(session, batch, refused_variants)
+    except CatalogueError:
+        return 0
+    return batch.failed_count - len(refused)
+
+
+def refused_cells(
+    session: Session,
+    batch: Batch,
+    refused_variants: refusals.RefusedVariants,
+    digests: Collection[str] | None = None,
+) -> refusals.Unrunnable:
+    """The failed cells that no engine can replay, with the reason: to retry them cannot help.
+
+    Of the traces of these ``digests``, or of all.
+
+    Raises:
+        CatalogueError: the catalogue has changed since, and a variant is another one now.
+    """
+    if not batch.failed_count:
+        return {}
+    is_failed = [Run.batch_id == batch.id, Run.state == "failed"]
+    if digests is not None:
+        is_failed.append(Run.trace.has(Trace.digest.in_(digests)))
     traces = session.scalars(
         sa.select(Trace).where(Trace.id.in_(sa.select(Run.trace_id).where(*is_failed)))
     ).all()
@@ -115,15 +139,15 @@ def retryable_count(
             Variant.digest.in_(sa.select(Run.variant_digest).where(*is_failed))
         )
     ).all()
-    try:
-        asked = [to_variant(row) for row in variants]
-        refused = refusals.unrunnable(traces, asked, refused_variants)
-    except CatalogueError:
-        return 0
+    found = refusals.unrunnable(traces, [to_variant(row) for row in variants], refused_variants)
     cells = session.execute(
         sa.select(Trace.digest, Run.variant_digest).join(Run.trace).where(*is_failed)
     )
-    return sum((digest, variant_digest) not in refused for digest, variant_digest in cells)
+    return {
+        (trace, variant): found[trace, variant]
+        for trace, variant in cells
+        if (trace, variant) in found
+    }
 
 
 def _without_refused(runs: Sequence[Run], ask: refusals.RefusedVariants) -> list[Run]:

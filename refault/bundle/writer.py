@@ -123,17 +123,16 @@ class BundleWriter:
         has_whole = self._cells <= layout.WHOLE_CELLS
         notes = head.pinned(self._names)
         if has_whole:
-            every, title, command = self._comparisons, head.title, head.command
-            text = to_text(
-                every,
-                title=title,
-                command=command,
-                verdict=overall,
-                plan=head.plan,
-                steps=steps,
-                interactions=pairs,
-            )
-            markdown = to_markdown(every, title=title, command=command)
+            every = self._comparisons
+            told: dict[str, Any] = {
+                "title": head.title,
+                "command": head.command,
+                "verdict": overall,
+                "plan": head.plan,
+                "steps": steps,
+                "interactions": pairs,
+            }
+            text, markdown = to_text(every, **told), to_markdown(every, **told)
             self._write("comparison.txt", text + notes_text(notes))
             self._write("comparison.md", markdown + notes_text(notes))
             self._write("comparison.csv", to_csv(every))

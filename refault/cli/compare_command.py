@@ -73,8 +73,6 @@ def compare_runs(
     Example: refault compare b-7k3f/1-5 b-9x2m/1-6 --format md
     """
     weights = costs_of(costs)
-    if weights is not None and form in {"md", "csv"}:
-        raise InvalidRequest(f"--costs is shown as text or JSON, not as {form}")
     if host is not None and form in {"md", "csv"}:
         raise InvalidRequest(f"--host is shown as text or JSON, not as {form}")
     if form not in FORMATS:
@@ -94,9 +92,10 @@ def compare_runs(
     if as_json or form == "json":
         print_json(with_models([to_dict(each) for each in comparisons], models))
     elif form == "md":
-        print(to_markdown(comparisons, title=title, command=shlex.join(command)), end="")
+        told = to_markdown(comparisons, title=title, command=shlex.join(command), models=models)
+        print(told, end="")
     elif form == "csv":
-        print(to_csv(comparisons), end="")
+        print(to_csv(comparisons, models), end="")
     else:
         width = text_width(72)
         text = to_text(

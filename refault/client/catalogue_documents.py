@@ -97,6 +97,8 @@ class UseDocument(TypedDict):
     """A batch, and its columns with a patch or of a patch set."""
 
     code: str
+    # Not from services of before.
+    title: NotRequired[str]
     state: str
     plan: str
     created_at: str

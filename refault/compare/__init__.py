@@ -16,9 +16,10 @@ from refault.compare.comparison import (
     TraceInfo,
     compare,
 )
-from refault.compare.documents import to_csv, to_dict, to_markdown
+from refault.compare.documents import to_csv, to_dict
 from refault.compare.judging import Evidence, judge
 from refault.compare.laws import check
+from refault.compare.markdown import to_markdown
 from refault.compare.overall import JudgedTrace, Overall, Reason, overall, overall_of, worst_known
 from refault.compare.rows import Row
 from refault.compare.text import to_text

@@ -1,23 +1,21 @@
-"""A comparison for machines and for pages: JSON, CSV and Markdown."""
+"""A comparison for machines and for pages: JSON and CSV."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import io
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from refault.compare import titles
-from refault.compare.audit_section import audit_dict, audit_items
+from refault.compare.audit_section import audit_dict
 from refault.compare.comparison import ComparedColumn, Comparison
-from refault.compare.layout import clean, csv_cell
-from refault.compare.percent import change_text
-from refault.compare.rows import Row
-from refault.compare.summary import costs_summary, engines_of, findings_of, notes_of, semantics_note
+from refault.compare.costs import CostModel
+from refault.compare.layout import csv_cell
+from refault.compare.rows import Row, rows_of
+from refault.compare.summary import findings_of, notes_of, semantics_note
 from refault.compare.verdicts import Verdict
-from refault.errors import ComparisonError
 from refault.results import GAUGES
 
 COMPARISON_VERSION = 1
@@ -43,9 +41,9 @@ CSV_COLUMNS = (
 #: One more, only where the columns have several engines.
 CSV_ENGINE = "engine"
 
-#: Rows of the semantics that say how much was checked, not what was wrong.
-_COUNTED = frozenset({"accesses", "witnessed"})
-_MARKDOWN_SIGNS = "\\`*_{}[]<>#|~"
+#: The ``kind`` of modelled cycles: a weight of the cost model to a line, then the sum.
+MODELLED = "modelled cycles"
+IN_ALL = "in all"
 
 
 def to_dict(comparison: Comparison) -> dict[str, Any]:
@@ -150,22 +148,43 @@ def _row(row: Row) -> dict[str, Any]:
 # --- CSV -----------------------------------------------------------------------------------
 
 
-def to_csv(comparisons: Sequence[Comparison]) -> str:
+def to_csv(comparisons: Sequence[Comparison], models: Sequence[CostModel] = ()) -> str:
     """Every number of every column, one to a line, for spreadsheets and scripts (RFC 4180).
 
-    Where there are columns of several engines, each line ends with the engine's.
+    Where there are columns of several engines, each line ends with the engine's. ``models``, one
+    for each comparison or none, add the modelled cycles below the exact counts.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     is_mixed = len({name for comparison in comparisons for name in comparison.engines}) > 1
     writer.writerow((*CSV_COLUMNS, CSV_ENGINE) if is_mixed else CSV_COLUMNS)
-    for comparison in comparisons:
-        for kind, rows in (("semantics", comparison.semantics), ("counter", comparison.counters)):
+    for number, comparison in enumerate(comparisons):
+        modelled = _modelled(comparison, models[number]) if models else ()
+        for kind, rows in (
+            ("semantics", comparison.semantics),
+            ("counter", comparison.counters),
+            (MODELLED, modelled),
+        ):
             for row in rows:
                 for place, column in enumerate(comparison.columns):
                     engine = [titles.engine_word(column.engine)] if is_mixed else []
                     writer.writerow([*_csv_row(comparison, column, kind, row, place), *engine])
     return text.getvalue()
+
+
+def _modelled(comparison: Comparison, model: CostModel) -> tuple[Row, ...]:
+    """The cycles of each weight, and all of them, as rows like those of the counts."""
+    named = [(term.name, term.cycles) for term in model.terms] + [(IN_ALL, model.totals)]
+    numbers = [
+        {name: cycles for name, of in named if (cycles := of[place]) is not None}
+        for place in range(len(comparison.columns))
+    ]
+    # A column that stopped early has no changes, in cycles as in counts.
+    is_as_far = [
+        any(row.deltas[place] is not None for row in comparison.counters)
+        for place in range(len(comparison.columns))
+    ]
+    return rows_of([name for name, _ in named], numbers, is_as_far)
 
 
 def _csv_row(
@@ -188,100 +207,3 @@ def _csv_row(
         row.percents[place],
         str(comparison.is_stale).lower(),
     ]
-
-
-# --- Markdown --------------------------------------------------------------------------------
-
-
-def to_markdown(
-    comparisons: Sequence[Comparison],
-    *,
-    title: str,
-    command: str | Sequence[str],
-    every_counter: bool = False,
-) -> str:
-    """The comparisons as Markdown, for a merge request or a wiki; the same numbers as the text."""
-    if not comparisons:
-        raise ComparisonError("nothing to print: compare at least one trace")
-    lines = [f"# {_plain(title)}", ""]
-    for mean in costs_summary(comparisons):
-        lines += [_plain(mean), ""]
-    for comparison in comparisons:
-        lines += _markdown_trace(comparison, every_counter=every_counter)
-    for note in notes_of(comparisons):
-        lines += [f"Note: {_plain(note)}", ""]
-    if engines := engines_of(comparisons):
-        lines += [f"Engine {', '.join(f'{name} `{digest}`' for name, digest in engines)}.", ""]
-    shown = clean(command if isinstance(command, str) else shlex.join(command))
-    return "\n".join([*lines, "Reproduce with:", "", f"    {shown}"]) + "\n"
-
-
-def _markdown_trace(comparison: Comparison, *, every_counter: bool) -> list[str]:
-    digest = (comparison.trace.digest or "")[:12]
-    columns = comparison.columns
-    heads = [
-        _plain(column.label) + ("" if column.has_real_code_result else " \\*") for column in columns
-    ]
-    lines = [
-        f"## {_plain(comparison.trace.name)}{f' `{digest}`' if digest else ''}",
-        "",
-        _table_row(["", *heads]),
-        _table_row(["---", *["---:"] * len(columns)]),
-        *_engine_row(comparison),
-        _table_row(["**verdict**", *(f"**{column.verdict.title}**" for column in columns)]),
-    ]
-    wrong = [row for row in comparison.semantics if any(row.values) and row.name not in _COUNTED]
-    lines += [_table_row([f"**{row.name}**", *map(_number, row.values)]) for row in wrong]
-    for row in comparison.counters_as_read:
-        if every_counter or not row.is_same:
-            lines.append(_table_row([f"`{row.name}`", *_markdown_cells(row)]))
-    lines.append("")
-    if any(not column.has_real_code_result for column in columns):
-        lines += ["\\* the real kernel code was never run with these patches.", ""]
-    note = semantics_note(comparison)
-    lines += [_plain(note), ""] if note else []
-    for column in columns:
-        if column.verdict is not Verdict.BASE or column.reason:
-            lines.append(
-                f"- **{_plain(column.label)}** {column.verdict.title}: {_plain(column.reason)}"
-            )
-            lines += [f"  - {_plain(finding)}" for finding in findings_of(column)]
-    headline, *items = audit_items(comparison, [column.label for column in columns]) or [""]
-    if headline:
-        lines += ["", _plain(headline), "", *(f"- {_plain(item)}" for item in items)]
-    return [*lines, ""]
-
-
-def _engine_row(comparison: Comparison) -> list[str]:
-    """Which engine each column is of, where there are several."""
-    if len(comparison.engines) == 1:
-        return []
-    words = (titles.engine_word(column.engine) for column in comparison.columns)
-    return [_table_row(["engine", *words])]
-
-
-def _markdown_cells(row: Row) -> list[str]:
-    cells = []
-    for place, (value, delta, percent) in enumerate(
-        zip(row.values, row.deltas, row.percents, strict=True)
-    ):
-        if value is None or delta is None or place == 0:
-            cells.append(_number(value))
-        elif delta == 0:
-            cells.append("=")
-        else:
-            cells.append(f"{change_text(delta)}{f' ({percent})' if percent else ''}")
-    return cells
-
-
-def _number(value: int | None) -> str:
-    return "" if value is None else str(value)
-
-
-def _table_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _plain(text: str) -> str:
-    """User text, escaped so that it is no markup."""
-    return "".join(f"\\{char}" if char in _MARKDOWN_SIGNS else char for char in clean(text))

@@ -271,13 +271,16 @@ def interactions_of(
 
 def interactions_text(interactions: Sequence[Interaction], width: int) -> list[str]:
     """Those of which there is something to say, as plain text; nothing if there are none."""
-    notable = [each for each in interactions if each.is_notable]
-    if not notable:
+    return sentences_text([each.sentence for each in interactions if each.is_notable], width)
+
+
+def sentences_text(sentences: Sequence[str], width: int) -> list[str]:
+    """The sentences of pairs under their head; nothing if there are none."""
+    if not sentences:
         return []
     lines = ["Two patches together, beside the sum of each alone"]
-    for each in notable:
-        sentence = f"{each.sentence}."
-        lines += layout.wrap(sentence, width, first="  ", indent="      ")
+    for each in sentences:
+        lines += layout.wrap(f"{each}.", width, first="  ", indent="      ")
     return lines
 
 

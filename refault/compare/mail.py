@@ -5,6 +5,7 @@
     title, and where to look
     alarms                  what is wrong before any speed may be read
     column by column        verdict, cost against the base and against the patch before
+    which to merge          each patch, and pairs that do more or less together than alone
     traces that moved       exact counts
     what it rests on        patches, traces, simulator, and the command that gives it again
 
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 from refault.compare import layout, titles
 from refault.compare.answers import steps_text
+from refault.compare.interactions import sentences_text
 from refault.compare.percent import change_text, percent_text
 from refault.compare.summary import HEADLINE
 from refault.compare.verdicts import Verdict
@@ -62,12 +64,20 @@ def to_mail(document: Mapping[str, Any], *, link: str) -> str:
     lines += ["", *_table(columns, comparisons)]
     if document.get("steps"):
         lines += ["", *steps_text(document["steps"], WIDTH)]
+    lines += _pairs(document.get("interactions") or ())
     lines += _moved(columns, comparisons)
     lines += ["", *_notes(columns, comparisons)]
     lines += _grounds(document, columns)
     lines += ["", "Reproduce with:", "", *layout.shell_command(document["command"], WIDTH)]
     lines += ["", link]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _pairs(interactions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What two patches do together that neither does alone."""
+    notable = [each["sentence"] for each in interactions if each["is_notable"]]
+    told = sentences_text(notable, WIDTH)
+    return ["", *told] if told else []
 
 
 def _columns(document: Mapping[str, Any]) -> list[_Column]:

@@ -74,7 +74,7 @@ class Place:
 
     def form_query(self, **changed: Any) -> str:
         """The query of the same comparison in another form, which knows fewer parameters."""
-        unknown = dict.fromkeys(("cursor", "costs", "pin", "sort", "every", "over"))
+        unknown = dict.fromkeys(("cursor", "pin", "sort", "every", "over"))
         return self.query(**unknown, **changed)
 
     def of_trace(self, digest: str, anchors: Mapping[str, str]) -> str:

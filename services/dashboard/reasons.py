@@ -35,7 +35,13 @@ def reasons_of(
         is_red = each.verdict.tone == "alarm"
         if not each.column["reason"] and not is_red:
             continue
-        cell = {"label": each.column["label"], "id": None, "links": [], "again": None}
+        cell: dict[str, Any] = {
+            "label": each.column["label"],
+            "id": None,
+            "links": [],
+            "again": None,
+            "is_refused": bool(each.column.get("refusal")),
+        }
         if is_red:
             # Where a red cell of the matrix leads.
             cell["id"] = each.anchor
@@ -67,9 +73,12 @@ def _links(each: Judged, audited: Collection[str], anchor: str) -> list[dict[str
 
 
 def _again(each: Judged) -> str | None:
-    """The query of the request that runs the cell again; None for one that has a result."""
+    """The query of the request that runs the cell again.
+
+    None for one that has a result, and for one that no engine can replay.
+    """
     state = each.column["state"]
-    if state not in _AGAIN:
+    if state not in _AGAIN or each.column.get("refusal"):
         return None
     cell = urlsplit(each.run).query
     return f"{cell}&crashed=yes" if state == "crashed" else cell

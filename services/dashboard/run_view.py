@@ -35,6 +35,7 @@ def page_of(
     batch, label = comparison["batch"], ", ".join(run["labels"])
     labels = _labels(batch)
     mine, base = _columns(run, comparison)
+    refusal = mine.get("refusal") if mine else None
     variant = run["variant"]
     text = variant["text"] if variant["engine"] in INSPECTED else None
     sign, tone = state_sign(run["state"])
@@ -48,7 +49,8 @@ def page_of(
         "reason": "" if mine is None else mine["reason"],
         "base_label": None if base is None else base["label"],
         "retryable_count": batch["retryable_count"] if not batch["is_stale"] else 0,
-        "again": None if batch["is_stale"] else _again(run),
+        "again": None if batch["is_stale"] or refusal else _again(run),
+        "refusal": refusal,
         **_split(_groups(run, comparison, mine)),
         "timeline": timelines and timeline_of(run["id"], timelines, course),
         "beside": beside_of(run, siblings, labels, course),

@@ -102,7 +102,7 @@ def _chart(
     order = ",".join(str(indexes[column["variant_digest"]]) for column in columns[1:])
     is_ordered = place.arrangement.chosen is not None or place.arrangement.sort
     digest = comparison["trace"]["digest"]
-    query = place.form_query(trace=digest, columns=order if is_ordered else None)
+    query = place.form_query(trace=digest, columns=order if is_ordered else None, costs=None)
     return {"chart": f"{place.address}.svg{query}", "no_chart": None}
 
 

@@ -25,6 +25,7 @@ def _row(use: UseDocument, column: UsedColumnDocument, *, is_first: bool) -> dic
         "is_first": is_first,
         "row_count": len(use["columns"]),
         "code": use["code"],
+        "title": use.get("title", ""),
         "state": use["state"],
         "sign": sign,
         "tone": tone,

@@ -24,6 +24,7 @@ async def test_a_patch_has_the_columns_that_contain_it_and_what_they_came_to(htt
     [use] = (await uses(http, "patches/parent-stop-bit"))["items"]
 
     assert use["code"] == code
+    assert use["title"] == SERIES["name"]
     assert use["trace_count"] == 2
     labels = [column["label"] for column in use["columns"]]
     assert labels == ["1-3", "1-4", "1-5", "1-6"]

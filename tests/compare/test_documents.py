@@ -5,7 +5,8 @@ import json
 import pytest
 
 from refault.compare import chart, compare, to_csv, to_dict, to_markdown
-from refault.compare.documents import CSV_COLUMNS
+from refault.compare.costs import Costs, model
+from refault.compare.documents import CSV_COLUMNS, MODELLED
 from refault.errors import ComparisonError
 from refault.results import COUNTERS, SEMANTICS
 from tests.builders import make_column, make_result, seed_series_columns
@@ -79,6 +80,27 @@ def test_the_markdown_has_one_table_a_trace_with_as_many_cells_in_every_row(boot
     assert "| `exits` | 96185 | = | -233 (-0.24%) | -233 (-0.24%) | +18162 (+18.9%) |" in text
     assert "    refault replay 'a b'\n" in text
     assert "\\* the real kernel code was never run with these patches." in text
+
+
+def test_modelled_cycles_stand_below_the_counts_in_markdown_and_csv(boot):
+    modelled = model(boot, Costs.from_text("exit:1800"))
+    cycles = [1800 * column.result.counters["exits"] for column in boot.columns]
+
+    rows = list(csv.DictReader(io.StringIO(to_csv([boot], [modelled]))))
+    text = to_markdown([boot], title="t", command="c", models=[modelled])
+
+    found = [row for row in rows if row["kind"] == MODELLED and row["name"] == "exit"]
+    assert [row["column"] for row in found] == [column.label for column in boot.columns]
+    assert [int(row["value"]) for row in found] == cycles
+    assert (found[-1]["base"], found[-1]["percent"]) == (str(cycles[0]), "+18.9%")
+    whole = [row for row in rows if row["name"] == "in all"]
+    assert [int(row["value"]) for row in whole] == list(modelled.totals)
+    counts = list(csv.DictReader(io.StringIO(to_csv([boot]))))
+    assert [row for row in rows if row["kind"] != MODELLED] == counts
+    assert "Cost model, not a measurement" in text
+    assert f"| `exit` | 1800 | {' | '.join(map(str, cycles))} |" in text
+    assert "| **in all** |" in text
+    assert "Cost model" not in to_markdown([boot], title="t", command="c")
 
 
 def test_a_label_cannot_leave_its_markdown_cell():

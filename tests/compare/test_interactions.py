@@ -6,11 +6,12 @@ import time
 import pytest
 
 from refault.catalogue import SEED_SERIES
-from refault.compare import Threshold, compare, to_text
+from refault.compare import Threshold, compare, to_markdown, to_text
 from refault.compare.interactions import Machine, interactions_of, machines_of, quads_of
 from refault.compare.stages import PlanColumn, PlanSet
 from refault.compare.steps import TraceEvidence
 from tests.builders import make_column, make_result
+from tests.compare.test_mail import mail_of
 from tests.compare.test_steps import WRONG, evidence_of
 
 FOUR = (
@@ -152,6 +153,21 @@ def test_the_text_tells_what_is_notable_and_nothing_else():
     assert "together" not in without
     assert "Two patches together, beside the sum of each alone" in text
     assert max(map(len, text.splitlines())) <= 72
+
+
+def test_the_markdown_and_the_mail_tell_the_same_pairs():
+    columns = [make_column("base"), make_column("p3")]
+    quiet = told(exits(9), exits(9), exits(9), exits(9))
+    loud = told(exits(100_000), exits(99_000), exits(98_000), exits(60_000))
+
+    markdown = to_markdown([compare(columns)], title="t", command="c", interactions=[quiet, loud])
+    mail = " ".join(mail_of({"t": columns}, [quiet, loud]).split())
+
+    assert "together" not in to_markdown([compare(columns)], title="t", command="c")
+    assert markdown.count("are not the sum of each alone") == 1
+    assert mail.count("are not the sum of each alone") == 1
+    assert mail.index("Two patches together") < mail.index("Reproduce with:")
+    assert "together" not in mail_of({"t": columns}, [quiet])
 
 
 def test_a_series_of_a_thousand_patches_is_not_searched_to_its_end():

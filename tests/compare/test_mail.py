@@ -10,7 +10,7 @@ from tests.builders import BOOT, make_column, make_result, seed_series_columns
 TRACES = ("linux61-workload-1cpu", "linux61-boot-1cpu")
 
 
-def mail_of(by_trace):
+def mail_of(by_trace, pairs=()):
     """The mail of a series whose columns are the prefixes, the base first."""
     first = next(iter(by_trace.values()))
     document = {
@@ -33,6 +33,7 @@ def mail_of(by_trace):
                 for length, column in enumerate(first)
             ],
         },
+        "interactions": [each.to_dict() for each in pairs],
         "comparisons": [
             to_dict(compare(columns, trace_name=name)) for name, columns in by_trace.items()
         ],

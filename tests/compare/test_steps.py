@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from refault.catalogue import SEED_SERIES
-from refault.compare import Evidence, Threshold, Verdict, overall_of
+from refault.compare import Evidence, Threshold, Verdict, compare, overall_of, to_markdown
 from refault.compare.answers import answer, merging
 from refault.compare.stages import PlanColumn, PlanSet, stages_among, stages_of
 from refault.compare.steps import TraceEvidence, of_ablation, steps_of
@@ -50,6 +50,14 @@ def test_what_to_merge_follows_by_rule_from_what_each_patch_does(seed_steps):
     assert [step.merge for step in seed_steps] == [
         *("no effect", "no effect", "do not", "no effect", "no effect", "costs more")
     ]
+
+
+def test_the_markdown_says_which_to_merge(seed_steps):
+    boot = compare(seed_series_columns("linux61-boot-1cpu"))
+    text = to_markdown([boot], title="t", command="c", plan="series", steps=seed_steps)
+    rows = [line for line in text.splitlines() if line.startswith("| 1")]
+    assert [row.split(" | ")[1] for row in rows] == [f"**{step.merge}**" for step in seed_steps]
+    assert text.index("Which to merge") < text.index("\n## ")
 
 
 def test_the_culprit_is_named_with_where_it_enters_and_who_carries_it_on(seed_steps):

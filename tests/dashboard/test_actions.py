@@ -181,6 +181,15 @@ async def test_a_retry_is_offered_only_for_what_an_engine_can_replay(anna, http,
     assert "old guest" in Page(page).text
     assert not {f"/batches/{code}/{action}" for action in ("retry", "resume")} & set(actions(page))
 
+    shown = Page(page)
+    assert "no engine can replay it: to run it again cannot help" in shown.text
+    assert "capture it again with `-cpu qemu64,la57=off`" in shown.text
+    assert [tag for tag in shown.all("button") if tag.get("name") == "cell"] == []
+    [run, *_] = [run for run in await runs_of(http, code) if run["state"] == "failed"]
+    cell = Page(await anna.get(f"/runs/{run['id']}"))
+    assert "No engine can replay this cell" in cell.text
+    assert [tag for tag in cell.all("button") if tag.get("name") == "cell"] == []
+
     code = await submit(http, [rows.add_trace("boot"), old])
     await anna.post(f"/batches/{code}/cancel", data={"form_key": form_key(page)})
     page = await anna.get(f"/batches/{code}")

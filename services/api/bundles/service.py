@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -139,18 +140,15 @@ def body_of(resources: Resources, row_id: uuid.UUID, form: str) -> bytes:
     head = manifest.head
     if form == "csv":
         return to_csv(found).encode()
-    if form == "md":
-        text = to_markdown(found, title=head.title, command=head.command)
-    else:
-        text = to_text(
-            found,
-            title=head.title,
-            command=head.command,
-            verdict=judged.overall,
-            plan=head.plan,
-            steps=judged.steps,
-            interactions=judged.interactions,
-        )
+    told: dict[str, Any] = {
+        "title": head.title,
+        "command": head.command,
+        "verdict": judged.overall,
+        "plan": head.plan,
+        "steps": judged.steps,
+        "interactions": judged.interactions,
+    }
+    text = to_markdown(found, **told) if form == "md" else to_text(found, **told)
     notes = head.pinned({str(each.trace.digest): each.trace.name for each in found})
     return (text + notes_text(notes)).encode()
 

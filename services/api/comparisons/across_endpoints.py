@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import StringConstraints
 
 from refault.compare import chart, to_csv, to_dict, to_markdown, to_text
-from refault.compare.cost_text import with_models
-from refault.compare.costs import model
+from refault.compare.cost_text import cost_text, with_models
+from refault.compare.costs import Costs, model
 from refault.errors import NotFound
 from services.api.comparisons import across
 from services.api.comparisons.across import COLUMNS_MAX, Across
@@ -119,12 +119,13 @@ def compare_columns_as(
             request, resources, names, base, trace, limit, cursor, costs, columns
         )
     part = Part(trace, columns=_chosen(columns))
-    found = across.across(resources, names, base, part, weights_of(costs), is_paged=False)
+    weights = weights_of(costs)
+    found = across.across(resources, names, base, part, weights, is_paged=False)
     if form == Form.SVG:
         spec = chart([to_dict(comparison) for comparison in found.comparisons], theme=theme)
         body = resources.drawings.svg_of(spec, resources.project_id)
     else:
-        body = _body(found, Form(form))
+        body = _body(found, Form(form), weights)
     return _answer(request, body, Form(form))
 
 
@@ -148,14 +149,18 @@ def _column(picked: across.Picked) -> PickedColumn:
     )
 
 
-def _body(found: Across, form: Form) -> str:
+def _body(found: Across, form: Form, weights: Costs | None) -> str:
+    models = [] if weights is None else [model(each, weights) for each in found.comparisons]
+    told: dict[str, Any] = {
+        "title": found.title,
+        "command": found.command,
+        "verdict": found.judged.overall,
+        "interactions": found.interactions,
+    }
     if form is Form.TEXT:
-        return to_text(
-            found.comparisons,
-            title=found.title,
-            command=found.command,
-            verdict=found.judged.overall,
-        )
+        names = [each.trace.name for each in found.comparisons]
+        costs = cost_text(list(zip(names, models, strict=True))) if models else ""
+        return to_text(found.comparisons, **told) + costs
     if form is Form.MARKDOWN:
-        return to_markdown(found.comparisons, title=found.title, command=found.command)
-    return to_csv(found.comparisons)
+        return to_markdown(found.comparisons, **told, models=models)
+    return to_csv(found.comparisons, models)

@@ -11,9 +11,10 @@ from fastapi.responses import StreamingResponse
 
 from db.repositories import batches
 from db.shards.planning import RUNS_MAX
+from db.shards.refusals import Unrunnable
 from refault.compare import chart, to_csv, to_dict, to_markdown, to_text
 from refault.compare.answers import answer
-from refault.compare.cost_text import with_models
+from refault.compare.cost_text import cost_text, with_models
 from refault.compare.costs import Costs, model
 from refault.errors import InvalidParameter, InvalidRequest, NotFound
 from services.api.comparisons import bundling, service
@@ -66,8 +67,8 @@ WithCosts = Annotated[
     str | None,
     Query(
         max_length=400,
-        description="JSON: also modelled cycles, by weights such as `exit:1800,zap:3000`, or "
-        "`default`; verdicts weigh by them what rose against what fell",
+        description="Also modelled cycles beside the counts, but in .svg and .zip, by weights such "
+        "as `exit:1800,zap:3000`, or `default`; verdicts weigh by them what rose against what fell",
     ),
 ]
 WithColumns = Annotated[
@@ -133,7 +134,7 @@ def get_comparison_as(
         spec = chart([to_dict(comparison) for comparison in found.comparisons], theme=theme)
         body = resources.drawings.svg_of(spec, resources.project_id)
     else:
-        body = _body(service.whole(resources, batch, base, part), Form(form))
+        body = _body(service.whole(resources, batch, base, part, weights), Form(form), weights)
         if form != Form.CSV and caller_of(request).kind != "link":
             body += _notes(resources, batch)
     response = Response(body, media_type=MEDIA_TYPES[Form(form)])
@@ -208,10 +209,21 @@ def _json(found: service.BatchComparison, weights: Costs | None) -> str:
         answer=answer(found.batch.plan, found.steps),
         steps=[step.to_dict() for step in found.steps],
         interactions=[each.to_dict() for each in found.interactions],
-        comparisons=with_models([to_dict(each) for each in found.comparisons], models),
+        comparisons=with_models(
+            [_told(to_dict(each), found.refused) for each in found.comparisons], models
+        ),
         next_cursor=found.next_cursor and str(found.next_cursor),
     )
     return document.model_dump_json()
+
+
+def _told(document: dict[str, Any], refused: Unrunnable) -> dict[str, Any]:
+    """A comparison whose columns say why no engine can replay their cell, where none can."""
+    if refused:
+        trace = document["trace"]["digest"]
+        for column in document["columns"]:
+            column["refusal"] = refused.get((trace, column["variant_digest"]))
+    return document
 
 
 def _notes(resources: Resources, batch: str) -> str:
@@ -220,9 +232,11 @@ def _notes(resources: Resources, batch: str) -> str:
         return notes.reported(session, batches.get(session, batch))
 
 
-def _body(found: service.BatchComparison, form: Form) -> str:
+def _body(found: service.BatchComparison, form: Form, weights: Costs | None) -> str:
+    models = [] if weights is None else [model(each, weights) for each in found.comparisons]
     match form:
         case Form.TEXT:
+            names = [each.trace.name for each in found.comparisons]
             return to_text(
                 found.comparisons,
                 title=found.title,
@@ -231,8 +245,17 @@ def _body(found: service.BatchComparison, form: Form) -> str:
                 plan=found.batch.plan,
                 steps=found.steps,
                 interactions=found.interactions,
-            )
+            ) + (cost_text(list(zip(names, models, strict=True))) if models else "")
         case Form.MARKDOWN:
-            return to_markdown(found.comparisons, title=found.title, command=found.command)
+            return to_markdown(
+                found.comparisons,
+                title=found.title,
+                command=found.command,
+                verdict=found.judged.overall,
+                plan=found.batch.plan,
+                steps=found.steps,
+                interactions=found.interactions,
+                models=models,
+            )
         case _:
-            return to_csv(found.comparisons)
+            return to_csv(found.comparisons, models)

@@ -102,7 +102,8 @@ class ComparisonDocument(Document):
         description="Per trace: columns with verdicts (the base first), then rows of semantics "
         "and counters whose lists follow the columns; null where there is no result yet. `notable` "
         "says which changes are beyond the threshold, `balance` of a column which costs moved and "
-        "what they weigh. With "
+        "what they weigh, `refusal` why no engine can replay a cell that failed, so that a retry "
+        "cannot help. With "
         "`costs`, `cost_model` beside them: modelled cycles, its weights and their sources"
     )
     next_cursor: str | None = Field(

@@ -10,14 +10,17 @@ from sqlalchemy.orm import Session
 from db.models import Batch, BatchColumn
 from db.repositories import batches, comparisons, results, simulators
 from db.repositories.comparisons import TraceName
+from db.shards import reopening
+from db.shards.refusals import Unrunnable
 from refault.compare import Comparison, Scale, Threshold
 from refault.compare.costs import Costs
 from refault.compare.interactions import Interaction, interactions_of, machines_of
 from refault.compare.stages import stages_of
 from refault.compare.steps import Step, steps_of
 from refault.compare.titles import heading
-from refault.errors import ComparisonError, NotFound
+from refault.errors import CatalogueError, ComparisonError, NotFound
 from services.api.batches.documents import contents_of
+from services.api.batches.refusals import refused_variants
 from services.api.batches.schemas import BatchContents
 from services.api.comparisons.judging import (
     Judged,
@@ -54,7 +57,8 @@ class Part:
 class BatchComparison:
     """The results of a batch so far. ``command`` gives the same numbers without the service.
 
-    ``comparisons`` are those of the requested page; ``next_cursor`` is where the next page
+    ``comparisons`` are those of the requested page; ``refused`` are its cells that no engine can
+    replay, with the reason; ``next_cursor`` is where the next page
     begins, None on the last one.
     """
 
@@ -65,12 +69,15 @@ class BatchComparison:
     judged: Judged
     steps: tuple[Step, ...]
     interactions: tuple[Interaction, ...]
+    refused: Unrunnable
     next_cursor: uuid.UUID | None
 
 
-def whole(resources: Resources, name: str, base: int, part: Part) -> BatchComparison:
+def whole(
+    resources: Resources, name: str, base: int, part: Part, costs: Costs | None = None
+) -> BatchComparison:
     """The comparison of a batch with all its traces, or with one, for formats without pages."""
-    return of_batch(resources, name, base, part, is_paged=False)
+    return of_batch(resources, name, base, part, costs, is_paged=False)
 
 
 def of_batch(
@@ -117,6 +124,7 @@ def of_batch(
             judged=found,
             steps=steps,
             interactions=interactions,
+            refused=_refused(session, batch, [trace.digest for trace in shown]),
             next_cursor=next_cursor,
         )
 
@@ -131,6 +139,14 @@ def _steps(
     steps = steps_of(stages_of(batch.plan, columns), found.evidence, threshold, scale)
     machines = machines_of(batch.plan, columns)
     return tuple(steps), tuple(interactions_of(machines, found.evidence, threshold, scale))
+
+
+def _refused(session: Session, batch: Batch, digests: Sequence[str]) -> Unrunnable:
+    """The cells on the page that no engine can replay; unknown if the catalogue has changed."""
+    try:
+        return reopening.refused_cells(session, batch, refused_variants, digests)
+    except CatalogueError:
+        return {}
 
 
 def shown_of(

@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import Field
 from sqlalchemy.orm import Session
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from db.models import Batch, BatchColumn, PatchSet
 from db.repositories import comparisons, patch_sets, simulators, uses
 from refault.compare import JudgedTrace, Verdict
+from refault.compare.titles import heading
 from services.api.comparisons.judging import Judged, judged, threshold_of
 from services.api.schemas import Document, Time
 
@@ -38,6 +39,7 @@ class Use(Document):
     """A batch, and its columns with the patch or the patch set."""
 
     code: str
+    title: str = Field(description="Its own, or one by the names of its patch sets")
     state: str
     plan: str
     created_at: Time
@@ -72,12 +74,14 @@ def uses_of(session: Session, batches: Sequence[Batch], is_wanted: Wanted) -> li
     found: list[Use] = []
     left = CELLS_MAX
     for batch in batches:
-        columns = _columns(session, batch, is_wanted)
+        sets = _sets(session, batch)
+        columns = _columns(batch, sets, is_wanted)
         # An ablation without the patch in every column left is no use of it.
         if columns:
             is_judged = batch.run_count <= left
             left -= batch.run_count if is_judged else 0
             use = _use(session, batch, columns, is_judged=is_judged)
+            use.title = batch.title or heading([row.name for row in sets.values()])
             use.is_stale = simulators.is_stale(batch.simulators, present)
             found.append(use)
     return found
@@ -86,9 +90,13 @@ def uses_of(session: Session, batches: Sequence[Batch], is_wanted: Wanted) -> li
 _Column = tuple[BatchColumn, PatchSet, tuple[str, ...]]
 
 
-def _columns(session: Session, batch: Batch, is_wanted: Wanted) -> list[_Column]:
+def _sets(session: Session, batch: Batch) -> dict[uuid.UUID, PatchSet]:
+    """The patch sets of a batch, in the order of its columns."""
     ids = [column.patch_set_id for column in batch.columns]
-    sets = {row.id: row for row in patch_sets.get_many(session, ids)}
+    return {row.id: row for row in patch_sets.get_many(session, ids)}
+
+
+def _columns(batch: Batch, sets: Mapping[uuid.UUID, PatchSet], is_wanted: Wanted) -> list[_Column]:
     found = []
     for column in batch.columns:
         patch_set = sets[column.patch_set_id]
@@ -103,6 +111,7 @@ def _use(session: Session, batch: Batch, columns: list[_Column], *, is_judged: b
     found = judged(session, batch, traces, threshold_of(session)) if is_judged else None
     return Use(
         code=batch.code,
+        title="",
         state=batch.state,
         plan=batch.plan,
         created_at=batch.created_at,
