@@ -111,10 +111,14 @@ def _tell_trace(session: Session, row: Question) -> None:
         return
     told = msgpack.unpackb(body)["answer"]
     shown = {name: told[name] for name in ("is_good", "complaint", "share", "asked", "agreed")}
+    # Answers of verifier 1 have none.
+    working_set = told.get("working_set")
     session.execute(
         sa.update(Trace)
         .where(Trace.id == row.trace_id)
-        .values(statistics=Trace.statistics.concat({"verification": shown}))
+        .values(
+            statistics=Trace.statistics.concat({"verification": shown, "working_set": working_set})
+        )
     )
 
 

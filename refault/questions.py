@@ -142,7 +142,7 @@ class Where:
 
 
 #: Of a verification: raised when the same trace may be told something else.
-VERIFIER_VERSION = 1
+VERIFIER_VERSION = 2
 _NO_VARIANT = "0" * 64
 
 

@@ -18,6 +18,15 @@ NOTES_MAX = 5_000
 """Notes of one project."""
 
 
+class Place(NamedTuple):
+    """A place with notes: a cell of a batch, or a patch."""
+
+    trace: str | None
+    variant: str | None
+    patch: str | None
+    note_count: int
+
+
 class Names(NamedTuple):
     """What a note's cell is called; None for notes on patches, and where it was deleted."""
 
@@ -49,17 +58,36 @@ def list_page(
     session: Session,
     *,
     batch: Batch | None = None,
+    trace: str | None = None,
+    variant: str | None = None,
     patch: str | None = None,
     after: uuid.UUID | None = None,
     limit: int,
 ) -> Page[Note]:
-    """Notes, newest first: of a batch, of a patch, or all of the project."""
+    """Notes, newest first: of a batch or of some of its cells, of a patch, or all of the project.
+
+    ``trace`` and ``variant`` are digests.
+    """
     query = sa.select(Note)
     if batch is not None:
         query = query.where(Note.batch_id == batch.id)
+    if trace is not None:
+        query = query.where(Note.trace_digest == trace)
+    if variant is not None:
+        query = query.where(Note.variant_digest == variant)
     if patch is not None:
         query = query.where(Note.patch_id == patch)
     return newest_first(session, query, Note.id, after=after, limit=limit)
+
+
+def places(session: Session, batch: Batch | None) -> list[Place]:
+    """Every cell of the batch, and every patch, that has notes, with how many."""
+    place = (Note.trace_digest, Note.variant_digest, Note.patch_id)
+    is_wanted: sa.ColumnElement[bool] = Note.patch_id.is_not(None)
+    if batch is not None:
+        is_wanted = sa.or_(is_wanted, Note.batch_id == batch.id)
+    query = sa.select(*place, sa.func.count()).where(is_wanted).group_by(*place).order_by(*place)
+    return [Place(*row) for row in session.execute(query)]
 
 
 def names_of(session: Session, rows: Sequence[Note]) -> dict[uuid.UUID, Names]:

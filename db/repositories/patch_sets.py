@@ -130,6 +130,12 @@ def get_many(session: Session, row_ids: Sequence[uuid.UUID]) -> list[PatchSet]:
     return [found[row_id] for row_id in wanted if row_id in found]
 
 
+def of_variant(session: Session, digest: str, limit: int = PAGE_SIZE) -> Sequence[PatchSet]:
+    """The newest patch sets that make the machine of that digest."""
+    query = sa.select(PatchSet).where(PatchSet.variant_digest == digest)
+    return newest_first(session, query, PatchSet.id, after=None, limit=limit).rows
+
+
 SIBLINGS_MAX = 20
 
 

@@ -42,6 +42,15 @@ def batches_with_patch_set(
     return newest_first(session, query, Batch.id, after=after, limit=limit)
 
 
+def batches_with_variant(
+    session: Session, digest: str, *, after: uuid.UUID | None = None, limit: int = PAGE_SIZE
+) -> Page[Batch]:
+    """Batches with a column of the machine of that digest, newest first."""
+    column = sa.select(BatchColumn.batch_id).where(BatchColumn.variant_digest == digest)
+    query = sa.select(Batch).where(Batch.id.in_(column))
+    return newest_first(session, query, Batch.id, after=after, limit=limit)
+
+
 def patches_of(batch: Batch, column: BatchColumn, patch_set: PatchSet) -> tuple[str, ...]:
     """The patches of a column: those of its patch set, but for what its plan left out."""
     return patches_of_column(batch.plan, column.label, column.prefix_length, patch_set.patches)

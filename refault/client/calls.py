@@ -41,6 +41,7 @@ Plan = Literal["each", "series", "ablation", "matrix"]
 #: Which patches of a kernel are built together.
 BuildPlan = Literal["series", "ablation", "each"]
 ComparisonFormat = Literal["json", "txt", "md", "csv", "svg"]
+TableForm = Literal["json", "csv"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ def has_blob(digest: str) -> Call[bool]:
 def get_blob(digest: str) -> Call[str]:
     """The bytes of a trace file."""
     return Call("GET", _path("blobs", digest), answers.text)
+
+
+def trace_course(trace: str, form: TableForm = "csv") -> Call[str]:
+    """Make-up and working set of a trace over its guest's time."""
+    return Call("GET", f"{_path('traces', trace)}/course.{form}", answers.text)
 
 
 def get_trace(trace: str) -> Call[TraceDocument]:

@@ -8,6 +8,7 @@ from refault.client import calls
 from refault.client.catalogue_documents import (
     BaseDocument,
     GlossaryDocument,
+    NotationDocument,
     PatchDocument,
     UseDocument,
 )
@@ -75,10 +76,15 @@ def get_patch_set(patch_set: str) -> Call[PatchSetDocument]:
     return calls.ask("GET", ("patch_sets", patch_set), shape=PatchSetDocument)
 
 
+def get_variant(text: str) -> Call[NotationDocument]:
+    """The machine that one line such as ``p1+p2,tlb=1`` names."""
+    return calls.ask("GET", ("variants",), query={"text": text}, shape=NotationDocument)
+
+
 def list_batches_of(
     noun: str, name: str, *, limit: int | None = None, cursor: str | None = None
 ) -> Call[Page[UseDocument]]:
-    """One page of the batches with a column of ``patches`` or ``patch_sets`` of that name."""
+    """One page of the batches with a column of ``patches``, ``patch_sets`` or ``variants``."""
     query = {"limit": limit, "cursor": cursor}
     return calls.ask("GET", (noun, name, "batches"), query=query, shape=Page[UseDocument])
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
+from refault.client.documents import ParametersDocument, VariantDocument
+
 
 class PatchDocument(TypedDict):
     """One patch of the catalogue."""
@@ -51,6 +53,24 @@ class BaseDocument(TypedDict):
     commit: str
     knobs: dict[str, Any]
     engine: str
+
+
+class StoredDocument(TypedDict):
+    """A patch set of the project, by its name."""
+
+    id: str
+    name: str
+
+
+class NotationDocument(TypedDict):
+    """What one line names; ``stored`` are patch sets that make the same machine."""
+
+    text: str
+    base: str
+    patches: list[str]
+    parameters: ParametersDocument
+    variant: VariantDocument
+    stored: list[StoredDocument]
 
 
 class GroupDocument(TypedDict):

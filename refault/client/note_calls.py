@@ -28,13 +28,20 @@ def create_note(
 def list_notes(
     *,
     batch: str | None = None,
+    trace: str | None = None,
+    variant: str | None = None,
     patch: str | None = None,
     limit: int | None = None,
     cursor: str | None = None,
 ) -> Call[Page[dict[str, Any]]]:
     """One page of notes, newest first."""
-    query = {"batch": batch, "patch": patch, "limit": limit, "cursor": cursor}
-    return calls.ask("GET", ("notes",), query=query)
+    query = {"batch": batch, "trace": trace, "variant": variant, "patch": patch}
+    return calls.ask("GET", ("notes",), query=query | {"limit": limit, "cursor": cursor})
+
+
+def list_note_places(batch: str | None = None) -> Call[Page[dict[str, Any]]]:
+    """The patches, and the cells of a batch, that have notes, with how many."""
+    return calls.ask("GET", ("notes", "places"), query={"batch": batch})
 
 
 def change_note(note: str, text: str) -> Call[dict[str, Any]]:

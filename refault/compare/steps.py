@@ -18,7 +18,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from refault.catalogue import patches as catalogue_patches
 from refault.compare.balance import Scale
+from refault.compare.briefly import brief
 from refault.compare.judging import Evidence, judge
 from refault.compare.overall import JudgedTrace
 from refault.compare.stages import Stage
@@ -36,6 +38,8 @@ DO_NOT, TAKE, COSTS_MORE, NO_EFFECT, UNKNOWN = (
     "unknown",
 )
 _HEADLINE = "exits"
+#: Patches of the catalogue that are another form of one, by their ids.
+_FORM_OF = {patch.id: patch.form_of for patch in catalogue_patches() if patch.form_of}
 #: Modelled cycles to those before, up to which mending one's own series costs nothing to speak of.
 _WORTH = 1.01
 _SAME = frozenset({Verdict.UNCHANGED, Verdict.IDENTICAL})
@@ -196,6 +200,8 @@ class Step:
             },
             "merge": self.merge,
             "sentence": self.sentence,
+            "brief": brief(self),
+            "form_of": _FORM_OF.get(self.stage.patch),
             "breaks": [cell.trace.name for cell in self.breaks],
             "repairs": [cell.trace.name for cell in self.repairs],
             "carries": [cell.trace.name for cell in self.cells if cell.kind == CARRIES],

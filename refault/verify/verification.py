@@ -18,6 +18,7 @@ from refault.replay.lowering import known_memory as known
 from refault.trace import TraceReader
 from refault.trace.format import MAX_VCPUS
 from refault.verify import walking
+from refault.verify.working_set import Counting, WorkingSet
 
 if TYPE_CHECKING:
     from refault.trace import Block, TraceHeader
@@ -83,6 +84,7 @@ class Verification(Packed):
     tables tells; ``stores_outside`` stores to pages that the trace does not hold.
     ``unexplained_stores`` is the capture's own count of values that differed from memory right
     after the store, None where it did not count. ``first`` are the first disagreements, at most 20.
+    ``working_set`` says how much memory the guest touches; None in documents that are older.
     """
 
     NOUN: ClassVar[str] = "verification"
@@ -97,6 +99,7 @@ class Verification(Packed):
     stores_outside: int
     unexplained_stores: int | None
     first: tuple[Disagreement, ...]
+    working_set: WorkingSet | None = None
 
     @property
     def asked(self) -> int:
@@ -153,6 +156,7 @@ class Verification(Packed):
             "stores_outside": self.stores_outside,
             "unexplained_stores": self.unexplained_stores,
             "first": [each.to_dict() for each in self.first],
+            "working_set": self.working_set.to_dict() if self.working_set else None,
         }
 
     @classmethod
@@ -171,6 +175,10 @@ class Verification(Packed):
                     )
                     for each in body["first"]
                 ),
+                # Not in documents of version 1.
+                working_set=WorkingSet.from_dict(told)
+                if (told := body.get("working_set"))
+                else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ResultError(f"{cls.NOUN}: not what it should be: {error!r:.80}") from error
@@ -257,6 +265,8 @@ class _Checker:
             page=_words(1),
         )
         self._checked.page[0] = -1
+        frames = sum(slot.page_count for slot in header.slots)
+        self._touched = Counting(frames, self._share.ask)
 
     def take(self, block: Block) -> None:
         """The next block of the trace."""
@@ -267,10 +277,11 @@ class _Checker:
         first, at = block.first_event_index, 0
         while at < block.event_count:
             self._tables = known.reserve(self._tables, self._share.ask)
-            self._share.settle(self._tables)
+            self._share.settle((*self._tables, *self._touched.state))
             at = walking.check_events(
                 self._tables, self._checked, kind, vcpu, flags, aux, a, b, first, at
             )
+        self._touched.take(self._tables, block)
 
     def first_events(self) -> list[int]:
         """The events of the first disagreements."""
@@ -296,6 +307,7 @@ class _Checker:
             stores_outside=counts[walking.STORES_ASTRAY],
             unexplained_stores=recorded,
             first=tuple(self._disagreement(row) for row in range(counts[walking.KEPT])),
+            working_set=self._touched.working_set(),
         )
 
     def _disagreement(self, row: int) -> Disagreement:

@@ -74,6 +74,10 @@ WALK_WORDS = 3
 
 PAGE_WORDS = x86.ENTRIES
 
+# Of a working set: slices of a level, and levels; a slice of level n has 2**n instructions.
+SLICE_BITS = 6
+LEVELS = 58
+
 
 class Checked(NamedTuple):
     """State between two blocks."""
@@ -83,6 +87,14 @@ class Checked(NamedTuple):
     first: Any
     walk: Any
     page: Any  # first word: gfn of the snapshot whose entries come, or -1
+
+
+class Touched(NamedTuple):
+    """Which frames were touched when, between two blocks (``working_set.py``)."""
+
+    last: Any  # per frame: 1 + the time it was last touched, 0: never
+    counts: Any  # per level and slice: frames that are touched in it
+    level: Any  # first word: the lowest level whose slices hold all time so far
 
 
 @kernel
@@ -345,3 +357,32 @@ def check_events(
             if frame >= 0:
                 t.tracked[frame] = 0
     return len(kind)
+
+
+@kernel
+def touch(w: Touched, frame: int, now: int) -> None:
+    """Count a frame in the slice of each level in which it was not touched yet."""
+    level = w.level[0]
+    while now >> level >> SLICE_BITS:  # one iteration per level, at most 58 in a trace
+        level += 1
+    w.level[0] = level
+    before = w.last[frame] - 1
+    w.last[frame] = now + 1
+    while level < LEVELS:  # at most 58 iterations
+        place = now >> level
+        if before >= 0 and before >> level == place:
+            return
+        w.counts[(level << SLICE_BITS) + place] += 1
+        level += 1
+
+
+@door
+def count_frames(t: Lowering, w: Touched, kind: Any, flags: Any, b: Any, times: Any) -> None:
+    """Count the frames that the accesses of a block reach, each at its time."""
+    t, w = bare(t), bare(w)
+    for i in range(len(kind)):
+        if kind[i] != ACCESS or flags[i] & FLAG_NOGPA:
+            continue
+        frame = frame_number(t, b[i] >> x86.PAGE_SHIFT)
+        if frame >= 0:
+            touch(w, frame, times[i])

@@ -59,6 +59,7 @@ from services.api.tokens.endpoints import router as tokens
 from services.api.traces.endpoints import router as traces
 from services.api.uploads.endpoints import router as uploads
 from services.api.users.endpoints import router as users
+from services.api.variants.endpoints import router as variants
 from services.api.webhooks.endpoints import router as webhooks
 from services.shared import tracing
 
@@ -70,6 +71,7 @@ _NOUNS = (
     blob_downloads,
     patches,
     patch_sets,
+    variants,
     kernels,
     batches,
     runs,

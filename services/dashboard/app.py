@@ -25,6 +25,7 @@ from refault.errors import InvalidRequest, Refused, ServiceError
 from refault.glossary import anchor_of
 from services.dashboard import cells, formats, here, rows
 from services.dashboard.actions import Actions
+from services.dashboard.bases import BasePages
 from services.dashboard.batch_pages import BatchPages
 from services.dashboard.bundles import BundlePages
 from services.dashboard.compare_pages import ComparePages
@@ -96,6 +97,7 @@ def create_pages(api: ASGIApp) -> "Guarded":
             *MailPages(pages).routes(),
             *PatchSetPages(pages).routes(),
             *PatchPages(pages).routes(),
+            *BasePages(pages).routes(),
             Route("/questions", questions.list, methods=["GET"]),
             Route("/questions", questions.ask, methods=["POST"]),
             Route("/questions/new", questions.new),

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from refault.client import AsyncClient
-from services.dashboard.notes import notes_of
+from services.dashboard.notes import NO_PINS, Pins, cell_of, notes_of, pins_of
 from services.dashboard.pages import Pages, in_thread
 from services.dashboard.place import Place
 from services.dashboard.view import page_of
@@ -47,7 +47,7 @@ class BatchPages:
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
         self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[bytes, Place, Viewer], Made] = OrderedDict()
+        self._known: OrderedDict[tuple[Any, ...], Made] = OrderedDict()
 
     def routes(self) -> list[Route]:
         """The routes of this page."""
@@ -65,13 +65,14 @@ class BatchPages:
             may_act = values["may_act"]
             shares = (await client.list_shares(code))["items"] if may_act else []
             may_rename = may_act and await _is_own(client, values["me"], code)
-            notes = await notes_of(client, request, batch=code)
+            on = cell_of(request.query_params.get("on", ""), made.batch)
+            notes = await notes_of(client, request, on, batch=code)
         return await self._pages.page_in_thread(
             "batch.html",
             lambda: {
                 **values,
                 "shares": [share for share in shares if share["is_open"]],
-                "note_back": f"/batches/{code}{place.query()}",
+                "note_back": f"/batches/{code}{place.query(on=request.query_params.get('on'))}",
                 "may_rename": may_rename,
                 **notes,
             },
@@ -98,15 +99,16 @@ class BatchPages:
         text = await client.comparison_text(name, form="json", **place.asked)
         # A form needs the form key of a login; a token has none, so it gets no forms.
         viewer = Viewer(may_act=bool(me["form_key"]) and "submit" in me["scopes"])
-        made = await self.made(text, place, viewer)
+        pins = await pins_of(client, name)
+        made = await self.made(text, place, viewer, pins)
         return made, {**made._asdict(), "me": me, **viewer._asdict()}
 
-    async def made(self, text: str, place: Place, viewer: Viewer) -> Made:
+    async def made(self, text: str, place: Place, viewer: Viewer, pins: Pins = NO_PINS) -> Made:
         """What the page says of a comparison, a document of the API in JSON."""
-        return await in_thread(lambda: self._made(text, place, viewer))
+        return await in_thread(lambda: self._made(text, place, viewer, pins))
 
-    def _made(self, text: str, place: Place, viewer: Viewer) -> Made:
-        key = (hashlib.sha256(text.encode()).digest(), place, viewer)
+    def _made(self, text: str, place: Place, viewer: Viewer, pins: Pins) -> Made:
+        key = (hashlib.sha256(text.encode()).digest(), place, viewer, pins.key)
         # Twenty watchers get one document at once: made by the first, found by the others.
         with self._lock:
             found = self._known.get(key)
@@ -117,7 +119,7 @@ class BatchPages:
             batch = document["batch"]
             if not place.address:
                 place = dataclasses.replace(place, address=f"/api/v1/comparisons/{batch['code']}")
-            page = page_of(document, place)
+            page = page_of(document, place, pins)
             page["sections"] = [self._section(trace, viewer) for trace in page.pop("traces")]
             heat = self._pages.text("matrix.html", page=page)
             page["matrix"] = Markup(heat)  # noqa: S704  # a template's
@@ -126,7 +128,9 @@ class BatchPages:
             drawn = (
                 ""
                 if plan is None
-                else self._pages.text("batch_plan.html", plan=plan, is_shared=viewer.is_shared)
+                else self._pages.text(
+                    "batch_plan.html", plan=plan, pins=pins, is_shared=viewer.is_shared
+                )
             )
             page["plan"] = Markup(drawn)  # noqa: S704  # a template's
             self._known[key] = made = Made(batch, page)

@@ -32,6 +32,13 @@ class Cell(NamedTuple):
     is_wrong: bool = False
 
 
+class Noted(NamedTuple):
+    """The mark of a cell's notes: ``2 notes``, and where they are."""
+
+    text: str
+    href: str
+
+
 class Heat(NamedTuple):
     """One cell of the matrix of verdicts; ``number`` may be empty."""
 
@@ -39,6 +46,7 @@ class Heat(NamedTuple):
     number: str
     tone: str
     href: str
+    note: Noted | None = None
 
 
 def counts(cells: Iterable[Cell], pinned: int = 0) -> Markup:
@@ -53,11 +61,17 @@ def heats(cells: Iterable[Heat]) -> Markup:
     return Markup("".join([_heat(*cell) for cell in cells]))  # noqa: S704  # escaped in parts
 
 
-def _heat(verdict: Shown, number: str, tone: str, href: str) -> str:
+def _heat(verdict: Shown, number: str, tone: str, href: str, note: Noted | None) -> str:
     number = f"<b>{escape(number)}</b>" if number else ""
+    mark = (
+        f'<a class="pin" href="{escape(note.href)}" title="{note.text}">✎'
+        f'<span class="unseen">{note.text}</span></a>'
+        if note
+        else ""
+    )
     return (
         f'<td class="heat {tone}"><a href="{escape(href)}">{verdict.sign}'
-        f"<span>{verdict.title}</span>{number}</a></td>"
+        f"<span>{verdict.title}</span>{number}</a>{mark}</td>"
     )
 
 

@@ -13,6 +13,7 @@ from refault.compare import Verdict
 from refault.compare.answers import merging
 from refault.compare.steps import COSTS_MORE, DO_NOT, NO_EFFECT, TAKE
 from refault.compare.titles import engine_word
+from services.dashboard.decision import decision
 from services.dashboard.formats import counted, with_minus
 from services.dashboard.verdicts import EXITS, SENTENCES, TALLIES, shown
 
@@ -45,16 +46,19 @@ def conclusion(
     # The verdict of the cells with results tells more than that some are missing.
     is_told_otherwise = status is Verdict.MISSING and known
     worst = overview["worst"] if is_told_otherwise else next(iter(verdict["reasons"]), None)
+    answer = _answer(document, is_running=is_running)
+    decided = decision(document["batch"], document.get("steps") or ()) if answer else None
     return {
+        "decision": decided,
         "tone": shown(_weightiest(worst, status, document["batch"]["plan"])).tone,
         "sentence": with_minus(
-            _answer(document, is_running=is_running)
+            (decided["sentence"] if decided else answer)
             or _sentence(worst, overview["columns"]) + _elsewhere(document, worst)
         ),
         "more": " ".join(
             filter(None, (_tally(known, is_running=is_running), _of_base(base_counts)))
         ),
-        "merging": [] if is_running else _merging(document.get("steps") or ()),
+        "merging": [] if is_running or decided else _merging(document.get("steps") or ()),
         "badge": shown(status.value),
         "cells": counted(verdict["reason_count"], "cell"),
         "exit_code": verdict["exit_code"],

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.dashboard.arrangement import Arrangement
-from services.dashboard.cells import Heat
-from services.dashboard.formats import grouped, signed
+from services.dashboard.cells import Heat, Noted
+from services.dashboard.formats import counted, grouped, signed
+from services.dashboard.notes import NO_PINS, Pins, cell_query
 from services.dashboard.place import Place
 from services.dashboard.verdicts import Shown, shown
 
@@ -22,8 +23,12 @@ def heat_of(
     indexes: Mapping[str, int],
     place: Place,
     anchors: Mapping[str, str],
+    pins: Pins = NO_PINS,
 ) -> dict[str, Any]:
-    """The matrix with the columns of ``digests``, which ``indexes`` gives their batch's index."""
+    """The matrix with the columns of ``digests``, which ``indexes`` gives their batch's index.
+
+    A cell with notes has a mark that leads to them.
+    """
     places = {group["variant_digest"]: n for n, group in enumerate(overview["columns"])}
     order = [places[digest] for digest in digests]
     columns = [
@@ -50,8 +55,8 @@ def heat_of(
                 # A red cell leads to what is wrong, any other to its column.
                 f"{href}-{'w' if verdict.tone == 'alarm' else 'c'}{end}" if anchor else href,
                 place.arrangement,
-            )
-            for number, verdict, end in zip(order, verdicts, ends, strict=True)
+            )._replace(note=noted(pins, place, trace["digest"], digest, indexes[digest]))
+            for number, verdict, end, digest in zip(order, verdicts, ends, digests, strict=True)
         ]
         rows.append({"name": trace["name"], "href": href, "cells": cells})
     return {
@@ -61,6 +66,14 @@ def heat_of(
         "is_dense": len(columns) > WORDS_UP_TO + 1,
         "is_shown": len(rows) > 1 or len(columns) > WORDS_UP_TO + 1,
     }
+
+
+def noted(pins: Pins, place: Place, trace: str, variant: str, index: int) -> Noted | None:
+    """The mark of a cell's notes; None where it has none."""
+    count = pins.cells.get((trace, variant), 0)
+    if not count:
+        return None
+    return Noted(counted(count, "note"), f"{place.query(on=cell_query(trace, index))}#notes")
 
 
 def _heat(

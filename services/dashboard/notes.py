@@ -1,6 +1,7 @@
-"""Notes on pages of batches and of patches: one page of them, and their forms."""
+"""Notes on cells and patches: their marks where they are pinned, one page of them, their forms."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
@@ -17,6 +18,8 @@ _LINES = frozenset({"text"})
 _FORM_BYTES_MAX = 32 * 1024
 _SHOWN = 100
 _CURSOR = "notes"
+# Of a digest and of a column's index in an address.
+_DIGEST, _DIGITS = 16, 5
 
 
 class NotePages:
@@ -60,17 +63,85 @@ class NotePages:
         return _back(fields)
 
 
-async def notes_of(client: AsyncClient, request: Request, **place: str) -> dict[str, Any]:
-    """What notes.html shows of a batch or a patch: one page of notes, newest first.
+class Pins(NamedTuple):
+    """Where there are notes: on how many a cell (trace, variant) or a patch has.
+
+    ``key`` tells two of them apart.
+    """
+
+    cells: Mapping[tuple[str, str], int]
+    patches: Mapping[str, int]
+
+    @property
+    def key(self) -> tuple[tuple[Any, int], ...]:
+        """The same as something that can be held against another."""
+        return (*self.cells.items(), *self.patches.items())
+
+
+NO_PINS = Pins({}, {})
+
+
+async def pins_of(client: AsyncClient, batch: str | None = None) -> Pins:
+    """The patches with notes, and the cells of a batch."""
+    found = (await client.list_note_places(batch))["items"]
+    cells = {
+        (each["trace"], each["variant"]): each["note_count"] for each in found if each["trace"]
+    }
+    patches = {each["patch"]: each["note_count"] for each in found if each["patch"]}
+    return Pins(cells, patches)
+
+
+class PinnedOn(NamedTuple):
+    """A cell of a batch whose notes a page shows."""
+
+    batch: str
+    trace: str
+    variant: str
+    label: str
+    trace_name: str
+
+
+def cell_of(text: str, batch: Mapping[str, Any]) -> PinnedOn | None:
+    """The cell that ``?on=`` names: the beginning of a trace's digest, a dot, a column's index."""
+    digest, _, number = text.partition(".")
+    traces = [trace for trace in batch["traces"] if trace["digest"].startswith(digest)]
+    columns = batch["columns"]
+    is_index = number.isascii() and number.isdecimal() and len(number) <= _DIGITS
+    if not digest or len(traces) != 1 or not is_index or int(number) >= len(columns):
+        return None
+    column = columns[int(number)]
+    return PinnedOn(
+        batch["code"],
+        traces[0]["digest"],
+        column["variant"]["digest"],
+        column["label"],
+        traces[0]["name"],
+    )
+
+
+def cell_query(trace: str, index: int) -> str:
+    """The value of ``?on=`` for a cell."""
+    return f"{trace[:_DIGEST]}.{index}"
+
+
+async def notes_of(
+    client: AsyncClient, request: Request, on: PinnedOn | None = None, **place: str
+) -> dict[str, Any]:
+    """What notes.html shows of a batch, a cell or a patch: one page of notes, newest first.
 
     ``?notes=`` is where the page begins; the links to the others keep the rest of the query.
     """
     query = request.query_params
+    if on is not None:
+        place |= {"batch": on.batch, "trace": on.trace, "variant": on.variant}
     found = await client.list_notes(**place, limit=_SHOWN, cursor=query.get(_CURSOR))
     kept = [(name, text) for name, text in query.multi_items() if name != _CURSOR]
+    rest = [(name, text) for name, text in kept if name != "on"]
     older = found["next_cursor"]
     return {
         "notes": found["items"],
+        "notes_on": on,
+        "notes_all": f"?{urlencode(rest)}#notes",
         "notes_older": older and f"?{urlencode([*kept, (_CURSOR, older)])}#notes",
         "notes_newest": f"?{urlencode(kept)}#notes" if query.get(_CURSOR) else None,
     }

@@ -1,22 +1,21 @@
 """The pages of patch sets: the list with search, and one of them as a tree."""
 
-from collections.abc import Mapping, Sequence
-from http import HTTPStatus
+import uuid
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from refault.client import AsyncClient, PatchDocument, PatchSetDocument
-from refault.errors import Refused
-from services.dashboard import uses
+from refault.client import PatchSetDocument
+from services.dashboard import notations, uses
+from services.dashboard.doors import onwards
 from services.dashboard.help import asked_text
+from services.dashboard.notes import pins_of
 from services.dashboard.pages import ROWS, Pages
-from services.dashboard.patches import fate_sign
+from services.dashboard.tree import kernel_of, parameters_of, steps_of, titles_of
 
-_KERNEL = "kernel:"
 _FACETS = ("q", "patch", "base", "series")
 _USES = 10
 
@@ -31,11 +30,14 @@ class PatchSetPages:
         """The addresses of these pages."""
         return [
             Route("/patch_sets", self.list),
-            Route("/patch_sets/{patch_set}", self.one),
+            # A schedule of page limits has slashes.
+            Route("/patch_sets/{patch_set:path}", self.one),
         ]
 
     async def list(self, request: Request) -> Response:
         """The patch sets of the project for which every condition of the query holds."""
+        if text := asked_text(request, "notation").strip():
+            return onwards(f"/patch_sets/{quote(text, safe='')}")
         asked = {name: asked_text(request, name) for name in _FACETS}
         cursor = request.query_params.get("after")
         async with self._pages.client(request) as client:
@@ -65,8 +67,10 @@ class PatchSetPages:
         )
 
     async def one(self, request: Request) -> Response:
-        """A patch set: its base, its patches in order with their alternatives, its batches."""
+        """A patch set by id or notation: its patches in order, their alternatives, its batches."""
         name = request.path_params["patch_set"]
+        if not _is_id(name):
+            return await notations.page(self._pages, request, name)
         cursor = request.query_params.get("after")
         async with self._pages.client(request) as client:
             me = await client.get_me()
@@ -74,15 +78,17 @@ class PatchSetPages:
             used = await client.list_batches_of_patch_set(name, limit=_USES, cursor=cursor)
             known = await client.list_patches()
             kernel = kernel_of(patch_set["base"])
-            titles = await _titles(client, kernel) if kernel else {}
+            titles = await titles_of(client, kernel) if kernel else {}
+            pins = await pins_of(client)
         return self._pages.page(
             "patch_set.html",
             me=me,
             patch_set=patch_set,
+            pins=pins,
             kernel=kernel,
             titles=titles,
-            parameters=_parameters(patch_set["parameters"]),
-            steps=[] if kernel else _steps(patch_set, known["items"]),
+            parameters=parameters_of(patch_set["parameters"]),
+            steps=[] if kernel else steps_of(patch_set["patches"], known["items"]),
             versions=_versions(patch_set),
             commands=_commands(patch_set, is_kernel=bool(kernel)),
             uses=uses.rows_of(used["items"]),
@@ -91,67 +97,12 @@ class PatchSetPages:
         )
 
 
-async def _titles(client: AsyncClient, kernel: str) -> dict[str, str]:
-    """The titles of a kernel's patches by number; none once it was deleted."""
+def _is_id(name: str) -> bool:
     try:
-        found = await client.get_kernel(kernel)
-    except Refused as refused:
-        if refused.status != HTTPStatus.NOT_FOUND:
-            raise
-        return {}
-    return {str(patch["number"]): patch["title"] for patch in found["patches"]}
-
-
-def kernel_of(base: str) -> str:
-    """The name of the kernel that a base is; empty for one of the catalogue."""
-    return base.removeprefix(_KERNEL) if base.startswith(_KERNEL) else ""
-
-
-def _parameters(parameters: Mapping[str, Any]) -> str:
-    """The parameters that are set, in words; empty where all have their defaults."""
-    usual = {"page_limit": None, "bypass": None, "host_page_level": 1, "tlb": 0, "tdp": 0}
-    words = []
-    for name, value in parameters.items():
-        if value == usual.get(name):
-            continue
-        told = value
-        if isinstance(value, Mapping):
-            told = (
-                f"{value['first']} and {value['then']} in turn, every {value['every']} operations"
-            )
-        words.append(f"{name.replace('_', ' ')} {told}")
-    return ", ".join(words)
-
-
-def _steps(patch_set: PatchSetDocument, known: Sequence[PatchDocument]) -> list[dict[str, Any]]:
-    """The patches in order, each with the other forms of its change."""
-    by_id = {patch["id"]: patch for patch in known}
-    steps = []
-    for number, patch_id in enumerate(patch_set["patches"], 1):
-        patch = by_id.get(patch_id)
-        if patch is None:
-            # It was taken out of the catalogue after the set was made.
-            steps.append({"number": number, "id": patch_id, "is_known": False})
-            continue
-        others = [
-            {**form, "badge": fate_sign(is_merged=form["is_merged"])}
-            for form in patch["forms"]
-            if form["id"] not in patch_set["patches"]
-        ]
-        steps.append(
-            {
-                "number": number,
-                "id": patch_id,
-                "is_known": True,
-                "title": patch["title"],
-                "author": patch["author"],
-                "date": patch["date"],
-                "badge": fate_sign(is_merged=patch["is_merged"]),
-                "changes": patch["changes"],
-                "others": others,
-            }
-        )
-    return steps
+        uuid.UUID(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _versions(patch_set: PatchSetDocument) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from refault.client import PatchDocument
 from services.dashboard import uses
 from services.dashboard.help import asked_text
-from services.dashboard.notes import notes_of
+from services.dashboard.notes import notes_of, pins_of
 from services.dashboard.pages import ROWS, Pages
 
 _FACETS = ("q", "author", "base", "form_of", "merged")
@@ -46,6 +46,7 @@ class PatchPages:
                 merged=_MERGED[asked["merged"]],
             )
             bases = await client.list_bases()
+            pins = await pins_of(client)
         query = urlencode({name: text for name, text in asked.items() if text})
         return self._pages.page(
             "patches.html",
@@ -54,6 +55,7 @@ class PatchPages:
             rows=[_row(patch) for patch in found["items"]],
             total=len(known["items"]),
             bases=bases["items"],
+            pins=pins,
             choices=_choices(known["items"]),
             data=f"/api/v1/patches?{query}" if query else "/api/v1/patches",
         )

@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams
 from services.dashboard.arrangement import AS_PLANNED, Arrangement
 from services.dashboard.formats import whole_number
 
-_NAMES = ("base", "trace", "columns", "pin", "sort", "every", "over", "costs", "cursor")
+_NAMES = ("base", "trace", "columns", "pin", "sort", "every", "over", "costs", "cursor", "on")
 
 
 @dataclasses.dataclass(frozen=True)

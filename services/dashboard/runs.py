@@ -14,6 +14,7 @@ from refault.attribution import VIEWS as SPLITS
 from refault.compare.timelines import LINES_MAX, VIEWS
 from refault.errors import Refused
 from services.dashboard.doors import onwards
+from services.dashboard.notes import PinnedOn, notes_of
 from services.dashboard.run_charts import Course
 from services.dashboard.run_view import page_of
 
@@ -56,6 +57,7 @@ class RunPages:
             code = run["batch_code"]
             siblings = await client.list_runs(code, trace=run["trace_digest"], limit=_SIBLINGS)
             comparison = await client.comparison_page(code, trace=run["trace_digest"])
+            notes = await notes_of(client, request, _pinned_on(run))
             timelines, no_timeline = await _unless(
                 is_told=course.is_default, ask=_timelines(client, run, course)
             )
@@ -75,6 +77,10 @@ class RunPages:
                 ),
                 "may_act": bool(me["form_key"]) and _SUBMIT in me["scopes"],
                 "no_timeline": no_timeline,
+                **notes,
+                # The batch has a page of its own for all of them.
+                "notes_all": f"/batches/{code}#notes",
+                "note_back": f"/runs/{run_id}",
                 "no_attribution": no_attribution,
             },
         )
@@ -98,6 +104,13 @@ class RunPages:
         kept = [(name, text) for name, text in request.query_params.multi_items() if name != "run"]
         query = urlencode([*(("beside", each) for each in others), *kept])
         return onwards(f"/runs/{first}?{query}#timeline")
+
+
+def _pinned_on(run: RunDetailDocument) -> PinnedOn:
+    """The cell of a run, as notes name it."""
+    labels = ", ".join(run["labels"])
+    variant = run["variant"]["digest"]
+    return PinnedOn(run["batch_code"], run["trace_digest"], variant, labels, run["trace_name"])
 
 
 def _course(request: Request) -> Course:

@@ -19,6 +19,8 @@ from starlette.routing import Route
 
 from refault.client import AsyncClient
 from refault.errors import InvalidRequest, Refused
+from services.dashboard.axes import NUMBERS, PREFIX, Axes, axes_of, words_of
+from services.dashboard.axes import asked as axes_asked
 from services.dashboard.doors import lists_of, onwards
 from services.dashboard.formats import duration
 from services.dashboard.pages import Pages
@@ -34,6 +36,7 @@ PLANS = {
     "each": "a column for each patch set",
     "series": "a column for every prefix: the first patch, the first two, …",
     "ablation": "each patch set whole, and without each of its patches",
+    "matrix": "each patch set under every combination of what is varied below",
 }
 AUDITS = {
     "": "no audit",
@@ -63,6 +66,7 @@ class Asked:
     audit: str = ""
     title: str = ""
     find: str = ""
+    axes: Axes = ()
 
     @classmethod
     def of(cls, fields: Mapping[str, Sequence[str]]) -> "Asked":
@@ -80,7 +84,7 @@ class Asked:
 
         return cls(
             many("trace"), many("patch_set"), one("patches"), one("base"), one("name"),
-            one("plan", "series"), one("audit"), one("title"), one("find"),
+            one("plan", "series"), one("audit"), one("title"), one("find"), axes_of(fields),
         )  # fmt: skip
 
     @property
@@ -90,6 +94,7 @@ class Asked:
             *(("trace", trace) for trace in self.traces),
             *(("patch_set", one) for one in self.patch_sets),
             *((name, getattr(self, name)) for name in _TOLD),
+            *((f"{PREFIX}{name}", text) for name, text in self.axes),
         ]
         return f"/batches/new?{urlencode([(name, value) for name, value in told if value])}"
 
@@ -125,12 +130,13 @@ class SubmitPage:
                         asked.traces,
                         asked.patch_sets,
                         plan=_plan(asked),
+                        axes=_axes(asked),
                         audit=asked.audit or None,
                         title=asked.title or None,
                     )
                     return onwards(f"/batches/{batch['code']}")
                 estimate = await client.estimate_batch(
-                    asked.traces, asked.patch_sets, plan=_plan(asked)
+                    asked.traces, asked.patch_sets, plan=_plan(asked), axes=_axes(asked)
                 )
             except (Refused, InvalidRequest) as error:
                 status = error.status if isinstance(error, Refused) else 422
@@ -168,6 +174,8 @@ class SubmitPage:
                 "bases": bases["items"],
                 "patches": patches["items"],
                 "plans": PLANS,
+                "axes": NUMBERS,
+                "given": dict(asked.axes),
                 "audits": AUDITS,
                 "estimate": estimate,
                 "complaint": complaint,
@@ -248,13 +256,24 @@ def _plan(asked: Asked) -> Any:
     return asked.plan
 
 
+def _axes(asked: Asked) -> dict[str, Any] | None:
+    """What is varied; a plan that varies nothing has no use for it, and one that does needs it."""
+    if asked.plan != "matrix":
+        return None
+    found = axes_asked(asked.axes)
+    if found is None:
+        raise InvalidRequest("plan: a matrix varies something: give values to one axis at least")
+    return found
+
+
 def _estimate(estimate: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     """What a batch would come to, and the command that would submit it."""
     seconds = estimate["seconds"]
+    axes = words_of(asked.axes) if asked.plan == "matrix" else []
     command = [
         "refault", "submit", *(trace[:12] for trace in asked.traces),
         *(word for one in asked.patch_sets for word in ("--set", one)),
-        "--plan", asked.plan, *(("--audit", asked.audit) if asked.audit else ()),
+        "--plan", asked.plan, *axes, *(("--audit", asked.audit) if asked.audit else ()),
         *(("--title", asked.title) if asked.title else ()), "--wait",
     ]  # fmt: skip
     return {

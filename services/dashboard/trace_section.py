@@ -13,6 +13,7 @@ from services.dashboard.cells import Cell, Change
 from services.dashboard.columns import engine_of
 from services.dashboard.costs import costs_of
 from services.dashboard.formats import change, grouped
+from services.dashboard.notes import Pins, cell_query
 from services.dashboard.place import Place
 from services.dashboard.reasons import Judged, reasons_of
 from services.dashboard.verdicts import Shown, shown
@@ -30,8 +31,12 @@ def section_of(
     batch: BatchDocument,
     *,
     anchor: str,
+    pins: Pins | None = None,
 ) -> dict[str, Any]:
-    """Everything the template of a trace's section needs; ``indexes`` are the batch's columns."""
+    """Everything the template of a trace's section needs; ``indexes`` are the batch's columns.
+
+    ``pins`` are marks of notes; None where nothing can be noted.
+    """
     columns = comparison["columns"]
     verdicts = [shown(column["verdict"]["name"]) for column in columns]
     changed, small, same = _sorted_out(comparison["counters"], place.arrangement)
@@ -52,6 +57,7 @@ def section_of(
         "notes": comparison["notes"],
         "checked": comparison["semantics_note"],
         "columns": heads,
+        "noted": [] if pins is None else _noted(comparison, indexes, place, pins),
         "pinned": 1 + _pinned(columns, indexes, place.arrangement),
         "groups": _groups(comparison, changed, place.arrangement),
         "small": [row["name"] for row in small],
@@ -84,6 +90,20 @@ def section_of(
         "costs": costs_of(comparison),
         **_chart(comparison, indexes, place),
     }
+
+
+def _noted(
+    comparison: Mapping[str, Any], indexes: Mapping[str, int], place: Place, pins: Pins
+) -> list[dict[str, Any]]:
+    """Of each cell: how many notes it has, and where they are and more are written."""
+    digest = comparison["trace"]["digest"]
+    return [
+        {
+            "count": pins.cells.get((digest, variant), 0),
+            "href": f"{place.query(on=cell_query(digest, indexes[variant]))}#notes",
+        }
+        for variant in (column["variant_digest"] for column in comparison["columns"])
+    ]
 
 
 def _chart(

@@ -128,6 +128,7 @@ def _page(trace: TraceDocument) -> dict[str, Any]:
         "facts": facts,
         "kinds": list(_kinds(trace, makeup)),
         "makeup": makeup,
+        "working_set": _working_set(trace),
         "limits": list(_limits(trace, header, capture)),
         "marks": _marks(trace, header),
         "slots": [
@@ -142,6 +143,35 @@ def _page(trace: TraceDocument) -> dict[str, Any]:
     }
 
 
+def _working_set(trace: TraceDocument) -> dict[str, Any] | None:
+    """How many frames the guest touches in each slice of its time; None before it was counted."""
+    told = trace["statistics"].get("working_set")
+    if not told or not told["touched"]:
+        return None
+    frames = told["frames"]
+    most = max(frames)
+    return {
+        **told,
+        "most": most,
+        "most_bytes": most * _FRAME_BYTES,
+        "touched_bytes": told["touched"] * _FRAME_BYTES,
+        "memory_bytes": told["memory"] * _FRAME_BYTES,
+        "bars": _bars(frames),
+        "rows": [
+            {"from": place * told["width"], "frames": count, "bytes": count * _FRAME_BYTES}
+            for place, count in enumerate(frames)
+        ],
+    }
+
+
+def _bars(slices: list[int]) -> list[dict[str, int]]:
+    return [
+        {"x": place, "height": height, "y": _SPARK_HEIGHT - height}
+        for place, height in enumerate(_heights(slices))
+        if height
+    ]
+
+
 def _kinds(trace: TraceDocument, makeup: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
     """The kinds of events, the most frequent first, each with its course over the guest's time."""
     for name, count in sorted(trace["events_by_kind"].items(), key=lambda kind: -kind[1]):
@@ -153,11 +183,7 @@ def _kinds(trace: TraceDocument, makeup: Mapping[str, Any] | None) -> Iterator[d
                 "share": f"{100 * count / max(trace['event_count'], 1):.1f} %",
                 "slices": slices,
                 "most": max(slices, default=0),
-                "bars": [
-                    {"x": place, "height": height, "y": _SPARK_HEIGHT - height}
-                    for place, height in enumerate(_heights(slices))
-                    if height
-                ],
+                "bars": _bars(slices),
             }
 
 

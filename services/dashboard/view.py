@@ -17,6 +17,7 @@ from services.dashboard.conclusion import conclusion
 from services.dashboard.costs import form_of
 from services.dashboard.formats import counted
 from services.dashboard.heat import heat_of
+from services.dashboard.notes import Pins
 from services.dashboard.place import Place
 from services.dashboard.plan_view import pairs_of, plan_of
 from services.dashboard.trace_section import section_of
@@ -24,8 +25,8 @@ from services.dashboard.trace_section import section_of
 _FINAL_STATES = ("done", "failed", "cancelled")
 
 
-def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    """Everything the template of the batch page needs."""
+def page_of(document: Mapping[str, Any], place: Place, pins: Pins) -> dict[str, Any]:
+    """Everything the template of the batch page needs; ``pins`` are marks of notes."""
     batch, overview = document["batch"], document["overview"]
     comparisons = document["comparisons"]
     is_running = batch["state"] not in _FINAL_STATES
@@ -66,9 +67,11 @@ def page_of(document: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "query": place.form_query().removesuffix("?"),
         "plan": plan_of(document, place, anchors),
         "pairs": pairs_of(document),
-        "heat": heat_of(overview, digests, indexes, place, anchors),
+        "heat": heat_of(overview, digests, indexes, place, anchors, pins),
         "traces": [
-            section_of(rearranged(entry, digests), indexes, place, batch, anchor=anchors[digest])
+            section_of(
+                rearranged(entry, digests), indexes, place, batch, anchor=anchors[digest], pins=pins
+            )
             for digest, entry in zip(shown_digests, comparisons, strict=True)
         ],
         **_paging(document, place, [numbers[digest] for digest in shown_digests]),

@@ -1,7 +1,8 @@
 """Pictures of every page into docs/screenshots, wide and narrow, light and dark: ``make pictures``.
 
 The pages are those of a service with the demo's guests, found by following links. One picture per
-route: names are the routes', so that a new page has a picture without being named here.
+route: names are the routes', so that a new page has a picture without being named here. Questions
+have one for each kind, as their answers are drawn differently.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from refault.client import Client
 from services.local.stack import Stack
-from tests.browser.showroom import Visit, furnish, logged_in
+from tests.browser.showroom import Visit, furnish, furnish_kernel, logged_in, pages_of_questions
 from tests.fixtures.browser import CHROMIUM, FLAGS, log_in
 
 FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
@@ -39,9 +40,12 @@ def main(folder: Path = FOLDER) -> None:
         with Client(stack.url, token=stack.token) as client:
             print("filling it: guests, batches, audits, questions")
             furnish(client)
+            questions = pages_of_questions(client)
+        furnish_kernel(stack)
         account = stack.access
         with logged_in(stack.url, account.user, account.password) as http:
-            pages = Visit(http).by_route
+            found = Visit(http).by_route
+        pages = {name_of(route): path for route, (path, *_) in found.items()} | questions
         browser = held.enter_context(sync_playwright()).chromium.launch(
             executable_path=CHROMIUM, args=FLAGS
         )
@@ -55,9 +59,9 @@ def main(folder: Path = FOLDER) -> None:
                     viewport={"width": width, "height": 900}, color_scheme=scheme
                 )
                 page = log_in(context, stack.url, account.password, name=account.user)
-                for route, (path, *_) in sorted(pages.items()):
+                for shown, path in sorted(pages.items()):
                     page.goto(f"{stack.url}{path}", wait_until="networkidle")
-                    name = f"{name_of(route)}-{kind}-{scheme}.webp"
+                    name = f"{shown}-{kind}-{scheme}.webp"
                     (folder / name).write_bytes(picture(page, width))
                     print(name)
                 context.close()
@@ -65,7 +69,7 @@ def main(folder: Path = FOLDER) -> None:
 
 def name_of(route: str) -> str:
     """A file's name for a route: ``/batches/{batch}`` is ``batches-batch``."""
-    return re.sub(r"[^a-z]+", "-", route).strip("-") or "home"
+    return re.sub(r"[^a-z]+", "-", route.replace(":path", "")).strip("-") or "home"
 
 
 def picture(page, width: int) -> bytes:

@@ -2,6 +2,7 @@
 
 ::
 
+    furnish_kernel()  a kernel of one's own, built
     furnish(client)   guests, batches of every plan, audits, questions: computed by real workers
     Visit(...)        from the home page along every link: each page once, by its route
 """
@@ -19,12 +20,14 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx
 from starlette.routing import Match
 
+from db.blobs import open_store
 from refault.audits import Level
 from refault.catalogue import SEED_SERIES, bases, patch_set_from_text
 from refault.client import Client
 from refault.questions import Between, Question, Where
 from services.dashboard.app import create_pages
 from services.local.demo import SERIES_NAME
+from tests.fixtures.kernels import built_kernel
 from tests.fixtures.stack import DEMO_TRACES
 from tests.patience import PATIENCE_SECONDS
 
@@ -71,6 +74,23 @@ def furnish(client: Client, files=None) -> None:
         client.import_bundle(bundle.read_bytes())
     for question in asked:
         client.wait_for_question(question["id"])
+
+
+def furnish_kernel(stack) -> None:
+    """A kernel of one's own with its builds, as a worker with a compiler would leave it.
+
+    The worker of a showroom has none, and its service builds none.
+    """
+    built_kernel(stack.engine, open_store(str(stack.folder.path("blobs"))))
+
+
+def pages_of_questions(client: Client) -> dict[str, str]:
+    """The page of one answered question of each kind, by a name for its picture."""
+    found = {}
+    for kind in ("audit", "divergence", "inspection", "verification"):
+        done = [each for each in client.list_questions(kind=kind)["items"] if not each["error"]]
+        found |= {f"questions-{kind}": f"/questions/{each['id']}" for each in done[:1]}
+    return found
 
 
 class _Links(HTMLParser):

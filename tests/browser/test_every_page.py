@@ -4,7 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from refault.client import Client
-from tests.browser.showroom import Visit, furnish, logged_in, page_routes
+from tests.browser.showroom import Visit, furnish, furnish_kernel, logged_in, page_routes
 from tests.fixtures.browser import CONTRAST, Watched, log_in, needs_chromium
 
 pytestmark = needs_chromium
@@ -18,7 +18,6 @@ NOT_LINKED = {
     "/timelines",
     "/traces.json",
     "/batches/{batch}/parts",
-    "/kernels/{kernel}",
     "/kernels/{kernel}/parts",
     "/login",
     "/login/oidc",
@@ -33,6 +32,7 @@ NOT_LINKED = {
 def furnished(stack):
     with Client(stack.url, token=stack.token) as client:
         furnish(client)
+    furnish_kernel(stack)
     return stack
 
 

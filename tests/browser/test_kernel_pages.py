@@ -7,15 +7,9 @@ import pytest
 from db.blobs import open_store
 from refault.client import Client
 from tests.fixtures.browser import CONTRAST, PICTURES, needs_chromium
-from tests.fixtures.kernels import Builder, built, mails, pack
+from tests.fixtures.kernels import COMPILER, REFUSAL, Builder, built, mails, pack
 
 pytestmark = needs_chromium
-
-REFUSAL = (
-    "arch/x86/kvm/mmu/mmu.c:6296:22: error: 'struct kvm_vcpu_stat' has no member named 'invlpgs'; "
-    "did you mean 'invlpg'?\n 6296 |         ++vcpu->stat.invlpgs;\n      |                      ^"
-)
-COMPILER = "gcc (Debian 12.2.0-14+deb12u1) 12.2.0"
 
 
 @pytest.fixture
@@ -25,7 +19,7 @@ def api_settings(api_settings):
 
 @pytest.fixture
 def builder(rows, api_settings):
-    return Builder(rows, open_store(api_settings.blobs))
+    return Builder(rows.engine, open_store(api_settings.blobs))
 
 
 @pytest.fixture

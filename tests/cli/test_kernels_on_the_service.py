@@ -32,7 +32,7 @@ def client(live, token):
 
 @pytest.fixture
 def builder(rows, api_settings):
-    return Builder(rows, open_store(api_settings.blobs))
+    return Builder(rows.engine, open_store(api_settings.blobs))
 
 
 @pytest.fixture

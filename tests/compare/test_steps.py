@@ -52,6 +52,15 @@ def test_what_to_merge_follows_by_rule_from_what_each_patch_does(seed_steps):
     ]
 
 
+def test_each_step_is_told_in_a_dozen_words_too(seed_steps):
+    told = [step.to_dict()["brief"] for step in seed_steps]
+    assert told[0] == "changes nothing"
+    assert told[2] == "on linux61-boot-1cpu: the guest sees 64 wrong accesses"
+    assert told[5].startswith("costs more")
+    assert all(len(text.split()) <= 16 for text in told)
+    assert [step.to_dict()["form_of"] for step in seed_steps] == [None] * 6
+
+
 def test_the_markdown_says_which_to_merge(seed_steps):
     boot = compare(seed_series_columns("linux61-boot-1cpu"))
     text = to_markdown([boot], title="t", command="c", plan="series", steps=seed_steps)

@@ -27,7 +27,7 @@ def api_settings(api_settings):
 
 @pytest.fixture
 def builder(site, rows):
-    return Builder(rows, site.api.state.resources.blobs)
+    return Builder(rows.engine, site.api.state.resources.blobs)
 
 
 @pytest.fixture

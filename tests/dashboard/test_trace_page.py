@@ -149,3 +149,49 @@ async def test_another_project_does_not_see_it(site, rows, uploaded):
         await log_in(berta, name="berta")
         for place in ("", "/delete"):
             assert (await berta.get(f"/traces/{uploaded}{place}")).status_code == 404
+
+
+async def test_the_working_set_is_drawn_told_in_numbers_and_is_data(anna, rows):
+    told = {
+        "unit": "instructions",
+        "width": 1024,
+        "slices": 3,
+        "frames": [2048, 0, 512],
+        "touched": 2100,
+        "memory": 65_536,
+    }
+    makeup = {"unit": "instructions", "width": 1024, "slices": 3, "kinds": {"ACCESS": [9, 0, 3]}}
+    digest = rows.add_trace("boot", statistics={"working_set": told, "makeup": makeup})
+
+    answer = await anna.get(f"/traces/{digest}")
+    page = Page(answer)
+
+    assert keeps_to_the_policy(answer)
+    assert "At most 2,048 frames of 4 KiB (8.0 MiB) in one slice" in page.text
+    assert "2,100 (8.2 MiB) of the 65,536 that the guest has (256.0 MiB)" in page.text
+    assert "Distinct frames by slice, at most 2,048" in answer.text
+    links = [tag["href"] for tag in page.all("a")]
+    base = f"/api/v1/traces/{digest}/course"
+    assert {f"{base}.csv", f"{base}.json"} <= set(links)
+    rows_of = (await anna.get(f"{base}.csv")).text.splitlines()
+    assert rows_of == [
+        "from,unit,ACCESS,working_set_frames",
+        "0,instructions,9,2048",
+        "1024,instructions,0,0",
+        "2048,instructions,3,512",
+    ]
+    assert (await anna.get(f"{base}.json")).json()["working_set"] == told
+    assert (await anna.get(f"{base}.svg")).status_code == 404
+    listed = (await anna.get("/api/v1/traces")).json()["items"]
+    assert listed[0]["statistics"]["working_set"] is None, "lists stay small"
+
+
+async def test_where_it_was_not_counted_a_worker_is_asked_for_it(anna, rows):
+    digest = rows.add_trace("boot", statistics={"verification": None})
+    answer = await anna.get(f"/traces/{digest}")
+    assert "Not counted" in Page(answer).text
+    asked = {"form_key": form_key(answer), "kind": "verification", "trace": digest}
+    assert (await anna.post("/questions", data=asked)).status_code == 303
+    assert (
+        "A worker counts it with the verification" in Page(await anna.get(f"/traces/{digest}")).text
+    )

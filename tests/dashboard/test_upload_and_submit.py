@@ -141,6 +141,63 @@ async def test_a_batch_is_estimated_and_then_submitted(anna, rows):
     assert batch["plan"] == "series"
 
 
+async def test_a_matrix_is_estimated_and_submitted_with_what_it_varies(anna, http, rows):
+    rows.register_simulator()
+    digest = rows.add_trace("boot")
+    page = await anna.get(SUBMIT)
+    data = {
+        "form_key": form_key(page),
+        "trace": digest,
+        "patches": "p1",
+        "plan": "matrix",
+        "axis-page-limit": "none, 64",
+        "axis-tlb": "0 1",
+        "axis-bypass": "",
+    }
+
+    estimate = await anna.post(SUBMIT, data=data | {"action": "estimate"})
+
+    shown = Page(estimate)
+    assert estimate.status_code == 200, shown.text
+    assert "1 trace × 4 columns" in shown.text
+    assert "--plan matrix --axis page-limit=none,64 --axis tlb=0,1" in shown.text
+    hidden = {
+        tag["name"]: tag["value"] for tag in shown.all("input") if tag.get("type") == "hidden"
+    }
+    assert (hidden["axis-page-limit"], hidden["axis-tlb"]) == ("none,64", "0,1")
+    [link] = [tag["href"] for tag in shown.all("a") if tag["href"].startswith(f"{SUBMIT}?")]
+    again = Page(await anna.get(link))
+    given = {tag["name"]: tag.get("value") for tag in again.all("input") if "name" in tag}
+    assert given["axis-page-limit"] == "none,64"
+
+    done = await anna.post(SUBMIT, data=hidden | {"trace": digest, "action": "submit"})
+
+    assert done.status_code == 303, Page(done).text
+    code = done.headers["location"].rpartition("/")[2]
+    batch = (await http.get(f"/api/v1/batches/{code}")).json()
+    assert batch["plan"] == "matrix"
+    assert len(batch["columns"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [
+        ({}, "a matrix varies something"),
+        ({"axis-tlb": "few"}, "tlb: expected numbers or none"),
+        ({"axis-base": "v9.9"}, "v9.9"),
+    ],
+)
+async def test_a_matrix_without_sense_is_said_in_the_form(anna, rows, axes, words):
+    rows.register_simulator()
+    data = {"trace": rows.add_trace("boot"), "patches": "p1", "plan": "matrix", **axes}
+    key = form_key(await anna.get(SUBMIT))
+
+    answer = await anna.post(SUBMIT, data=data | {"form_key": key, "action": "estimate"})
+
+    assert answer.status_code == 422
+    assert words in Page(answer).text
+
+
 async def test_the_form_is_filled_in_by_its_address(anna, http, rows):
     rows.register_simulator()
     digest = rows.add_trace("boot")

@@ -12,7 +12,9 @@ import pytest
 
 from refault.errors import ReplayRefused, ResultError
 from refault.trace import Block, EventKind, TraceHeader, TraceReader, TraceWriter
+from refault.trace.makeup import MakeUp
 from refault.verify import Verification, verify
+from refault.verify.walking import FLAG_NOGPA
 from tests.replay.test_lowering import CODE, GUESTS, HEAP, IS_USER, USER, of_pae
 from tests.trace.files import trace_bytes
 
@@ -203,3 +205,42 @@ def command(*words, **environment):
         text=True,
         check=False,
     )
+
+
+def frames_by_hand(path, width):
+    """The distinct frames of each slice, counted with Python's sets."""
+    found: dict[int, set[int]] = {}
+    now = 0
+    with TraceReader(path) as reader:
+        for block in reader.blocks():
+            times = now + np.cumsum(block.insns.astype(np.int64))
+            now = int(times[-1])
+            is_seen = (block.kind == EventKind.ACCESS) & (block.flags & FLAG_NOGPA == 0)
+            for place, gpa in zip(times[is_seen] // width, block.b[is_seen], strict=True):
+                found.setdefault(int(place), set()).add(int(gpa) >> 12)
+    return now, found
+
+
+def test_the_working_set_is_what_sets_of_frames_would_count():
+    told = verify(BOOT).working_set
+
+    now, by_hand = frames_by_hand(BOOT, told.width)
+
+    assert len(told.frames) == now // told.width + 1
+    assert 32 < len(told.frames) <= 64
+    assert told.frames == tuple(len(by_hand.get(n, ())) for n in range(len(told.frames)))
+    assert told.touched == len(set().union(*by_hand.values()))
+    assert told.memory == 65_536
+    with TraceReader(BOOT) as reader:
+        makeup = MakeUp(in_instructions=True)
+        for block in reader.blocks():
+            makeup.add(block)
+    assert makeup.to_dict()["width"] == told.width
+    assert makeup.to_dict()["slices"] == len(told.frames)
+
+
+def test_documents_of_before_have_no_working_set():
+    body = verify(BOOT).to_dict()
+    assert Verification.from_dict(body).working_set is not None
+    del body["working_set"]
+    assert Verification.from_dict(body).working_set is None

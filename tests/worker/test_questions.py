@@ -101,6 +101,8 @@ def test_a_verification_is_answered_and_stands_on_its_trace(room):
         "agreed": 5,
     }
     assert told["work"] == 7
+    assert told["working_set"] == document["answer"]["working_set"]
+    assert told["working_set"]["touched"] > 0
 
 
 def test_operations_cannot_be_verified(room):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from refault.client.catalogue_documents import (
         BaseDocument,
         GlossaryDocument,
+        NotationDocument,
         PatchDocument,
         UseDocument,
     )
@@ -104,6 +105,17 @@ class AsyncCatalogue(abc.ABC):
     ) -> Page[UseDocument]:
         """One page of the batches with a column of a patch set, or of a prefix of it."""
         call = catalogue_calls.list_batches_of("patch_sets", patch_set, limit=limit, cursor=cursor)
+        return await self._send(call)
+
+    async def get_variant(self, text: str) -> NotationDocument:
+        """The machine that one line such as ``p1+p2,tlb=1`` names, stored or not."""
+        return await self._send(catalogue_calls.get_variant(text))
+
+    async def list_batches_of_variant(
+        self, variant: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[UseDocument]:
+        """One page of the batches with a column of the machine of that digest."""
+        call = catalogue_calls.list_batches_of("variants", variant, limit=limit, cursor=cursor)
         return await self._send(call)
 
     async def get_glossary(

@@ -206,6 +206,10 @@ class AsyncServiceClient(
                 if progress is not None:
                     progress(download.size_bytes, download.total_bytes or download.size_bytes)
 
+    async def trace_course(self, trace: str, form: calls.TableForm = "csv") -> str:
+        """Make-up and working set of a trace over its guest's time, as CSV or JSON."""
+        return await self._send(calls.trace_course(trace, form))
+
     async def get_trace(self, trace: str) -> TraceDocument:
         """One trace by id or digest."""
         return await self._send(calls.get_trace(trace))

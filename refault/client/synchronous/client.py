@@ -207,6 +207,10 @@ class Client(
                 if progress is not None:
                     progress(download.size_bytes, download.total_bytes or download.size_bytes)
 
+    def trace_course(self, trace: str, form: calls.TableForm = "csv") -> str:
+        """Make-up and working set of a trace over its guest's time, as CSV or JSON."""
+        return self._send(calls.trace_course(trace, form))
+
     def get_trace(self, trace: str) -> TraceDocument:
         """One trace by id or digest."""
         return self._send(calls.get_trace(trace))

@@ -39,13 +39,24 @@ class Notes(abc.ABC):
         self,
         *,
         batch: str | None = None,
+        trace: str | None = None,
+        variant: str | None = None,
         patch: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[dict[str, Any]]:
-        """One page of notes, newest first: of a batch, of a patch, or all."""
-        call = note_calls.list_notes(batch=batch, patch=patch, limit=limit, cursor=cursor)
+        """One page of notes, newest first: of a batch or its cells, of a patch, or all.
+
+        ``trace`` and ``variant`` are digests.
+        """
+        call = note_calls.list_notes(
+            batch=batch, trace=trace, variant=variant, patch=patch, limit=limit, cursor=cursor
+        )
         return self._send(call)
+
+    def list_note_places(self, batch: str | None = None) -> Page[dict[str, Any]]:
+        """The patches, and the cells of a batch, that have notes, with how many."""
+        return self._send(note_calls.list_note_places(batch))
 
     def change_note(self, note: str, text: str) -> dict[str, Any]:
         """Another text of a note."""

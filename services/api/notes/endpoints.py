@@ -10,9 +10,9 @@ from db.repositories import batches, notes
 from services.api.deps import WithCaller, WithPage, WithResources
 from services.api.idempotency import OnceRoute
 from services.api.notes import service
-from services.api.notes.schemas import Note, NoteBody, NoteChange
+from services.api.notes.schemas import Note, NoteBody, NoteChange, NotePlace
 from services.api.responses import problems
-from services.api.schemas import Page
+from services.api.schemas import Digest, Page
 
 router = APIRouter(tags=["notes"], route_class=OnceRoute)
 
@@ -36,16 +36,42 @@ def list_notes(
     batch: Annotated[
         str | None, Query(max_length=64, description="Only of that batch: its code or id")
     ] = None,
+    trace: Annotated[
+        Digest | None, Query(description="Only of cells of the trace with that digest")
+    ] = None,
+    variant: Annotated[
+        Digest | None, Query(description="Only of cells of the variant with that digest")
+    ] = None,
     patch: Annotated[str | None, Query(max_length=100, description="Only of that patch")] = None,
 ) -> Page[Note]:
     """List notes, newest first."""
     with resources.transaction() as session:
         of_batch = None if batch is None else batches.get(session, batch)
         found = notes.list_page(
-            session, batch=of_batch, patch=patch, after=page.cursor, limit=page.limit
+            session,
+            batch=of_batch,
+            trace=trace,
+            variant=variant,
+            patch=patch,
+            after=page.cursor,
+            limit=page.limit,
         )
         items = service.documents_of(session, found.rows, caller)
     return Page(items=items, next_cursor=found.next_cursor and str(found.next_cursor))
+
+
+@router.get("/notes/places", responses=problems(404, 422))
+def list_note_places(
+    resources: WithResources,
+    batch: Annotated[
+        str | None, Query(max_length=64, description="Also the cells of that batch: its code or id")
+    ] = None,
+) -> Page[NotePlace]:
+    """List the patches, and the cells of a batch, that have notes, with how many."""
+    with resources.transaction() as session:
+        of_batch = None if batch is None else batches.get(session, batch)
+        found = notes.places(session, of_batch)
+    return Page(items=[NotePlace.model_validate(each) for each in found], next_cursor=None)
 
 
 @router.patch("/notes/{note}", responses=problems(403, 404, 422))

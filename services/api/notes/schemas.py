@@ -43,6 +43,15 @@ class NoteChange(Body):
     text: NoteText
 
 
+class NotePlace(Document):
+    """A cell of the batch, or a patch, that has notes."""
+
+    trace: Digest | None
+    variant: Digest | None
+    patch: str | None
+    note_count: int
+
+
 class Note(Document):
     """A note with the names of its place."""
 

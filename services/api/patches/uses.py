@@ -52,7 +52,7 @@ class Use(Document):
     columns: list[UsedColumn]
 
 
-Wanted = Callable[[PatchSet, tuple[str, ...]], bool]
+Wanted = Callable[[BatchColumn, tuple[str, ...]], bool]
 
 
 def with_patch(patch_id: str) -> Wanted:
@@ -62,7 +62,12 @@ def with_patch(patch_id: str) -> Wanted:
 
 def of_patch_set(patch_set_id: uuid.UUID) -> Wanted:
     """Whether a column is of this patch set."""
-    return lambda patch_set, _: patch_set.id == patch_set_id
+    return lambda column, _: column.patch_set_id == patch_set_id
+
+
+def of_variant(digest: str) -> Wanted:
+    """Whether a column is of this machine."""
+    return lambda column, _: column.variant_digest == digest
 
 
 def uses_of(session: Session, batches: Sequence[Batch], is_wanted: Wanted) -> list[Use]:
@@ -101,7 +106,7 @@ def _columns(batch: Batch, sets: Mapping[uuid.UUID, PatchSet], is_wanted: Wanted
     for column in batch.columns:
         patch_set = sets[column.patch_set_id]
         patches = uses.patches_of(batch, column, patch_set)
-        if is_wanted(patch_set, patches):
+        if is_wanted(column, patches):
             found.append((column, patch_set, patches))
     return found
 

@@ -49,7 +49,9 @@ def listed(row: Trace) -> TraceSummary:
             "name": _cut(summary.name),
             "note": _cut(summary.note),
             "guest": {_cut(key): _cut(value) for key, value in words},
-            "statistics": summary.statistics.model_copy(update={"marks": marks, "makeup": None}),
+            "statistics": summary.statistics.model_copy(
+                update={"marks": marks, "makeup": None, "working_set": None}
+            ),
         }
     )
 

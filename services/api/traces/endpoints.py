@@ -5,13 +5,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from db.repositories import traces
+from refault.errors import NotFound
 from services.api.deps import Resources, WithCaller, WithPage, WithResources, unchanged
 from services.api.door import caller_of
 from services.api.idempotency import OnceRoute
 from services.api.responses import problems
 from services.api.schemas import Page, facets_of
-from services.api.traces import editing, one_request, streaming
+from services.api.traces import course, editing, one_request, streaming
 from services.api.traces.announcement import Announcement, Wishes, announced
+from services.api.traces.course import Course
 from services.api.traces.schemas import (
     TAGS_MAX,
     Name,
@@ -153,6 +155,31 @@ def get_trace(
     with resources.transaction() as session:
         found = editing.describe(session, traces.get(session, trace))
     return unchanged(request, response, editing.version(found)) or found
+
+
+@router.get(
+    "/traces/{trace}/course.{form}",
+    responses={
+        200: {"description": "The course in that format", "content": {"text/csv": {}}},
+        **problems(404, 409),
+    },
+    response_model=Course,
+)
+def get_trace_course(
+    request: Request, response: Response, resources: WithResources, trace: str, form: str
+) -> Course | Response:
+    """Get a trace's make-up and working set over its guest's time, as .json or .csv."""
+    if form not in {"json", "csv"}:
+        raise NotFound(f"no format .{form} of a course: expected json or csv")
+    with resources.transaction() as session:
+        found = editing.describe(session, traces.get(session, trace))
+    tag = f"{editing.version(found)}-{form}"
+    if form == "csv":
+        response = Response(course.to_csv(found.statistics), media_type="text/csv; charset=utf-8")
+        return unchanged(request, response, tag) or response
+    told = found.statistics
+    answer = Course(digest=found.digest, makeup=told.makeup, working_set=told.working_set)
+    return unchanged(request, response, tag) or answer
 
 
 @router.patch("/traces/{trace}", responses=problems(404, 409, 412, 422))

@@ -73,6 +73,17 @@ class VerificationWord(Document):
     agreed: int
 
 
+class WorkingSet(Document):
+    """How many frames of 4 KiB the guest's accesses reach in each slice of its time."""
+
+    unit: str = Field(description="`instructions` of the guest")
+    width: int = Field(description="Of a slice, in that unit: as that of the make-up")
+    slices: int
+    frames: list[int] = Field(description="Distinct frames, by slice")
+    touched: int = Field(description="Distinct frames over the whole trace")
+    memory: int = Field(description="Frames that the guest has")
+
+
 class Statistics(Document):
     """Statistics taken at upload; empty for traces that are older than this."""
 
@@ -80,6 +91,9 @@ class Statistics(Document):
     marks: list[Mark] = Field(default_factory=list)
     makeup: MakeUp | None = Field(
         None, description="null in lists, and for traces that are older than this"
+    )
+    working_set: WorkingSet | None = Field(
+        None, description="Counted with the verification; null before, and in lists"
     )
     work: int | None = Field(
         None, description="Estimated cost of a replay under one variant, in ordinary events"
