@@ -29,7 +29,7 @@ from refault.catalogue.entries import PATCHES
 from refault.catalogue.model import KERNEL, Parameters, PatchSet, is_kernel
 from refault.catalogue.named import NAMED
 from refault.catalogue.resolve import get_patch
-from refault.errors import InvalidParameter, UnknownPatch
+from refault.errors import InvalidParameter, UnknownPatch, nearest
 
 # Every valid number is shorter; Python itself refuses to read one of 5,000 digits.
 _DIGITS_MAX = 20
@@ -97,8 +97,11 @@ def _patch_id(word: str) -> str:
     try:
         return get_patch(word).id
     except UnknownPatch as error:
+        lead, known, rest = str(error).partition("is not in the catalogue")
+        # Of the ids no near one; of the short names there may be.
+        near = "" if rest.startswith(" (") else nearest(word, (*_SHORT, *NAMED))
         raise UnknownPatch(
-            f"{error}; or, in front of parameters only, {', '.join(NAMED)}"
+            f"{lead}{known}{near}{rest}; or, in front of parameters only, {', '.join(NAMED)}"
         ) from None
 
 

@@ -25,15 +25,23 @@ def brief(step: Step) -> str:
     """What goes wrong with the patch first, else what it mends, else what it costs or saves."""
     if step.breaks:
         return _broken(step)
+    mended = ""
     if step.repairs:
-        mended = f"mends {' and '.join(step.mends)}" if step.mends else "repairs what was wrong"
-        return f"{mended} on {_on(step.repairs)}"
+        what = f"mends {' and '.join(step.mends)}" if step.mends else "repairs what was wrong"
+        mended = f"{what} on {_on(step.repairs)}"
+    cost = _cost(step)
+    told = [cost, mended] if step.merge == "costs more" else [mended or cost]
+    return "; ".join(filter(None, told)) or step.sentence
+
+
+def _cost(step: Step) -> str:
+    """What moved most against it, on one trace; empty where nothing did."""
     moved = [cell for cell in step.cells if cell.judgement.verdict in _MOVES]
-    if moved:
-        worst = min(moved, key=lambda cell: cell.judgement.verdict.rank)
-        first = _FURTHER.split(worst.reason, maxsplit=1)[0]
-        return f"{_MOVES[worst.judgement.verdict]}: {first} on {worst.trace.name}"
-    return step.sentence
+    if not moved:
+        return ""
+    worst = min(moved, key=lambda cell: cell.judgement.verdict.rank)
+    first = _FURTHER.split(worst.reason, maxsplit=1)[0]
+    return f"{_MOVES[worst.judgement.verdict]}: {first} on {worst.trace.name}"
 
 
 def _broken(step: Step) -> str:

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refault.errors import InvalidRequest, Refused, ServiceError
 from refault.glossary import anchor_of
-from services.dashboard import cells, formats, here, rows
+from services.dashboard import cells, formats, here, rows, suffixes
 from services.dashboard.actions import Actions
 from services.dashboard.bases import BasePages
 from services.dashboard.batch_pages import BatchPages
@@ -73,6 +73,7 @@ def create_pages(api: ASGIApp) -> "Guarded":
     questions = QuestionPages(pages)
     app = Starlette(
         routes=[
+            *suffixes.routes(),
             *HomePage(pages).routes(),
             *ListPages(pages).routes(),
             *SubmitPage(pages).routes(),

@@ -26,10 +26,10 @@ class Axis(NamedTuple):
 #: Beside the bases, which are chosen from a list.
 NUMBERS = (
     Axis("page-limit", "Page limit", "none, 256, 64"),
-    Axis("bypass", "bypass_guest_pf", "0, 1"),
-    Axis("host-page-level", "Host page level", "1, 2"),
+    Axis("bypass", "Bypass", "0, 1"),
+    Axis("host-page-level", "Host pages", "1, 2"),
     Axis("tlb", "TLB", "0, 1"),
-    Axis("tdp", "Two-dimensional paging", "0, 1"),
+    Axis("tdp", "TDP", "0, 1"),
 )
 """``tdp`` is of kernels only; the catalogue refuses it elsewhere, and the estimate says so."""
 

@@ -1,6 +1,5 @@
 """The pages of patch sets: the list with search, and one of them as a tree."""
 
-import uuid
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -14,7 +13,7 @@ from services.dashboard.doors import onwards
 from services.dashboard.help import asked_text
 from services.dashboard.notes import pins_of
 from services.dashboard.pages import ROWS, Pages
-from services.dashboard.tree import kernel_of, parameters_of, steps_of, titles_of
+from services.dashboard.tree import is_id, kernel_of, parameters_of, steps_of, titles_of
 
 _FACETS = ("q", "patch", "base", "series")
 _USES = 10
@@ -69,7 +68,7 @@ class PatchSetPages:
     async def one(self, request: Request) -> Response:
         """A patch set by id or notation: its patches in order, their alternatives, its batches."""
         name = request.path_params["patch_set"]
-        if not _is_id(name):
+        if not is_id(name):
             return await notations.page(self._pages, request, name)
         cursor = request.query_params.get("after")
         async with self._pages.client(request) as client:
@@ -95,14 +94,6 @@ class PatchSetPages:
             is_older=bool(cursor),
             next_cursor=used["next_cursor"],
         )
-
-
-def _is_id(name: str) -> bool:
-    try:
-        uuid.UUID(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _versions(patch_set: PatchSetDocument) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -22,6 +23,15 @@ async def titles_of(client: AsyncClient, kernel: str) -> dict[str, str]:
             raise
         return {}
     return {str(patch["number"]): patch["title"] for patch in found["patches"]}
+
+
+def is_id(name: str) -> bool:
+    """Whether it is the id of a stored patch set, and no notation."""
+    try:
+        uuid.UUID(name)
+    except ValueError:
+        return False
+    return True
 
 
 def kernel_of(base: str) -> str:

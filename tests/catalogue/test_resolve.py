@@ -9,6 +9,7 @@ from refault.catalogue import (
     Parameters,
     PatchSet,
     Schedule,
+    patch_set_from_text,
     patches,
     prefix_label,
     prefixes,
@@ -349,3 +350,8 @@ def test_patches_that_need_a_knob_left_as_it_is_do_not_contradict_each_other():
             resolve(PatchSet("kvm-2010-04", ("global-pages", patch_id)))
     with pytest.raises(ContradictingPatches, match="sync_scope"):
         resolve(PatchSet("kvm-2010-04", ("pvm-dirty-epoch", "pvm-table-queue")))
+
+
+def test_a_mistyped_short_name_is_answered_with_the_nearest():
+    with pytest.raises(UnknownPatch, match=r"'p3fx' .*did you mean p3fix\?"):
+        patch_set_from_text("p3fx")
