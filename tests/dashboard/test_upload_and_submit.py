@@ -279,7 +279,7 @@ async def test_what_is_chosen_stays_while_one_searches(anna, rows):
         ({"trace": ""}, "name at least one trace"),
         ({"patches": ""}, "name at least one patch set"),
         ({"patches": "p1 nonsense"}, "'nonsense' is not in the catalogue"),
-        ({"plan": "matrix"}, "plan: 'matrix' is none of"),
+        ({"plan": "every"}, "plan: 'every' is none of"),
         ({"trace": "0" * 64}, "no trace"),
     ],
 )

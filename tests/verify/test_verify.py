@@ -208,16 +208,19 @@ def command(*words, **environment):
 
 
 def frames_by_hand(path, width):
-    """The distinct frames of each slice, counted with Python's sets."""
+    """The distinct frames of memory in each slice, counted with Python's sets."""
     found: dict[int, set[int]] = {}
     now = 0
     with TraceReader(path) as reader:
+        memory = [range(s.base_gfn, s.base_gfn + s.page_count) for s in reader.header.slots]
         for block in reader.blocks():
             times = now + np.cumsum(block.insns.astype(np.int64))
             now = int(times[-1])
             is_seen = (block.kind == EventKind.ACCESS) & (block.flags & FLAG_NOGPA == 0)
             for place, gpa in zip(times[is_seen] // width, block.b[is_seen], strict=True):
-                found.setdefault(int(place), set()).add(int(gpa) >> 12)
+                # Devices have frames too, and they are no memory.
+                if any(int(gpa) >> 12 in slot for slot in memory):
+                    found.setdefault(int(place), set()).add(int(gpa) >> 12)
     return now, found
 
 
