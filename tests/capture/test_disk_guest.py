@@ -105,3 +105,17 @@ def test_a_frame_that_a_freed_pae_root_still_points_at_is_what_it_is_used_for(qe
     assert kinds.tolist().count(7) == 2
     assert kinds.tolist().count(9) == 1
     assert block.aux[of_frame & (block.kind == 7)].tolist() == [2, 1]
+
+
+def test_code_is_fetched_where_its_segment_puts_it(qemu, tmp_path):
+    """RIP is an offset into the code segment, whose base is 0x1000 here."""
+    disk = made("disk_guest_segment", tmp_path)
+    asked = Wanted(name="segment", out=tmp_path, disk=disk, memory_mib=32, start="mark", timeout=60)
+    captured = capture(asked)
+    path, verified = judge(captured)
+    assert verified.is_good, verified.first
+    with TraceReader(path) as reader:
+        (block,) = reader.blocks()
+    fetches = (block.kind == 1) & (block.flags & 2 != 0)
+    assert set(block.a[fetches].tolist()) == {0x7000}
+    assert len(block.a[fetches]) >= 1

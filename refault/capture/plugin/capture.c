@@ -176,24 +176,29 @@ static void user_stores(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t gva,
 /* ---- code -------------------------------------------------------------------------------- */
 
 /* QEMU's blocks are independent of their address: one serves every address at which its page is
- * mapped. So the address is read from RIP when the block runs, not when it is translated. */
+ * mapped. So the address is read from RIP when the block runs, not when it is translated. RIP is an
+ * offset into the code segment; its base, which QEMU does not show, is a block's own. */
 typedef struct code_page {
     uint64_t key, gpa;
+    uint32_t base;
     bool is_second, is_user;
     struct code_page *next;
 } code_page;
 #define HASH_SIZE (1u << 14)
 static code_page *code_pages[HASH_SIZE];
 
+static uint32_t block_base; /* of the code segment, for the block that is translated now */
+
 static code_page *code_page_of(uint64_t gva, uint64_t gpa, bool is_user, bool is_second)
 {
     uint64_t key = gpa != UNKNOWN ? (gpa >> 12) << 1 | is_user : (gva >> 12) << 1 | is_user | 1ull << 63;
+    key ^= block_base * 0x9e3779b97f4a7c15ull;
     unsigned hash = (key * 2654435761u >> 8 ^ is_second) & (HASH_SIZE - 1);
     for (code_page *page = code_pages[hash]; page; page = page->next)
-        if (page->key == key && page->is_user == is_user && page->is_second == is_second)
+        if (page->key == key && page->is_user == is_user && page->is_second == is_second && page->base == block_base)
             return page;
     code_page *page = malloc(sizeof *page);
-    *page = (code_page){key, gpa == UNKNOWN ? UNKNOWN : gpa & ~PAGE_MASK, is_second, is_user, code_pages[hash]};
+    *page = (code_page){key, gpa == UNKNOWN ? UNKNOWN : gpa & ~PAGE_MASK, block_base, is_second, is_user, code_pages[hash]};
     return code_pages[hash] = page;
 }
 
@@ -223,7 +228,10 @@ static void fetch(unsigned vcpu, const code_page *page)
             cpu->code_gva = cpu->code[place].gva;
             return;
         }
-        gva = read_register(r_rip) & ~PAGE_MASK;
+        gva = read_register(r_rip);
+        if (page->base)
+            gva = (uint32_t)(gva + page->base);
+        gva &= ~PAGE_MASK;
         if (!(cpu->cr0 & CR0_PG) && page->gpa != UNKNOWN)
             gva = page->gpa; /* RIP is an offset into a segment, as where a second vCPU starts */
         cpu->code[place].key = page->key;
@@ -494,6 +502,7 @@ static void translate_block(struct qemu_block *block)
     uint64_t first = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(block, 0)), current = UNKNOWN;
     bool is_user = (read_register(r_cs) & 3) == 3 && read_register(r_cr0) & CR0_PE;
     bool is_long = read_register(r_efer) & EFER_LME;
+    block_base = is_long ? 0 : first - read_register(r_rip);
     if (has_inline)
         qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(block, QEMU_ADD, counted_insns, insns);
     if (!is_user && fault_handler(&vcpus[0]) == first) {
