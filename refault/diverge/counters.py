@@ -8,6 +8,7 @@ import numpy as np
 
 from refault.catalogue import Schedule
 from refault.diverge.measures import Span, stop_row
+from refault.diverge.position import part_of
 from refault.engines.base import Watch
 from refault.results import COUNTERS, SHADOW
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Rows of each part after which a counter is kept for its curve.
 SAMPLES = 60
+#: Rows executed at a time: all counters after each of them stay in the processor's own cache.
+ROWS_AT_ONCE = 2048
 
 
 class Counter(NamedTuple):
@@ -46,15 +49,16 @@ class CounterRows:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._place = COUNTERS.index(name)
 
     def run(self, host: Host, ops: Operations, count: int, row: int) -> Counter:
         """The rows of the part that change the counter; where the kernel broke none does."""
         was_stopped, done = host.stopped, host.operation_count
         before = host.counters()[self._name]
-        host.execute(ops, count)
-        end = count * len(COUNTERS)
-        column = np.array(host.notes.log.rows[self._place : end : len(COUNTERS)], np.int64)
+        column = np.empty(count, np.int64)
+        for at in range(0, count, ROWS_AT_ONCE):
+            end = min(count, at + ROWS_AT_ONCE)
+            host.execute(part_of(ops, at, end), end - at)
+            column[at:end] = column_of(host, self._name, end - at)
         if host.stopped:
             begun = 0 if was_stopped else stop_row(host, ops, count, done)
             column[begun:] = host.counters()[self._name]
@@ -80,6 +84,12 @@ class CounterRows:
             return None
         row = first.row + int(places[other[0]])
         return Span(row, row + 1)
+
+
+def column_of(host: Host, name: str, count: int) -> Any:
+    """A counter after each of the ``count`` rows executed last, of a host that keeps them."""
+    every = len(COUNTERS)
+    return np.array(host.notes.log.rows[COUNTERS.index(name) : count * every : every], np.int64)
 
 
 def sampled(count: int) -> Any:

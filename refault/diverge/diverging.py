@@ -36,7 +36,6 @@ from refault.replay import outcomes as out
 from refault.replay import records as rec
 from refault.replay.budget import Budget
 from refault.replay.session import warm_up
-from refault.trace import TraceReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,6 +128,7 @@ def diverge(job: Job, on: str = OUTCOME, *, wants_next: bool = False) -> Report:
         TraceError: the trace is damaged, or ends before its first whole block.
     """
     warm_up({variant.engine for variant in job.variants})
+    job = job._replace(decoded=job.events)
     header, before = _begun(job, on)
     is_exact = header.content == "operations"
     tally = Tally(header.guest_mode, before)
@@ -154,7 +154,7 @@ def diverge(job: Job, on: str = OUTCOME, *, wants_next: bool = False) -> Report:
 
 def _begun(job: Job, on: str) -> tuple[TraceHeader, tuple[int, int]]:
     """The trace's header, and what the counter is before its first row; both may be refused."""
-    with TraceReader(job.trace, allow_truncated=True) as reader:
+    with job.events.open() as reader:
         if on in (OUTCOME, PAGES):
             return reader.header, (0, 0)
         hosts = open_hosts(reader.header, job.variants, Budget(job.memory_bytes))
@@ -196,7 +196,7 @@ def _told(
     if found.span is None:
         return []
     counter = None if on in (OUTCOME, PAGES) else on
-    with Position(job.trace, job.variants, found.saved, job.look) as at:
+    with Position(job.events, job.variants, found.saved, job.look) as at:
         row = _stop(at, measure, found.span)
         divergences = [_divergence(at, row, counter)]
         if on == OUTCOME:
@@ -222,12 +222,12 @@ def _with_origin(job: Job, divergence: Divergence, copies: Sequence[Saved]) -> D
     walked = {int(entry.gfn) for side in sides for entry in side.walk}
     if not walked & {int(page.gfn) for page in divergence.before.pages}:
         return divergence
-    with TraceReader(job.trace, allow_truncated=True) as reader:
+    with job.events.open() as reader:
         is_exact = reader.header.content == "operations"
     frames = sorted(walked)
     measure = Pages(job.variants, is_exact=is_exact, only=frames)
     copy = [None, *(each for each in copies if measure.are_alike(each))][-1]
-    with Position(job.trace, job.variants, copy, job.look) as at:
+    with Position(job.events, job.variants, copy, job.look) as at:
         stop_before(at, measure, alike_until(at, measure, divergence.row))
         index, operation = at.hosts[0].operation_count, at.next_row()
         at.advance(1)
@@ -254,7 +254,7 @@ def _next_pages(job: Job, at: Position, saved: Saved | None) -> list[Divergence]
     found = coarse(job, measure, saved)
     if found.span is None:
         return []
-    with Position(job.trace, job.variants, found.saved, job.look) as later:
+    with Position(job.events, job.variants, found.saved, job.look) as later:
         return [_divergence(later, stop_before(later, measure, found.span), None)]
 
 
@@ -267,7 +267,7 @@ def _next_outcome(job: Job, first: Divergence, saved: Saved | None) -> list[Dive
         if found.span is None:
             return []
         saved = found.saved
-        with Position(job.trace, job.variants, saved, job.look) as at:
+        with Position(job.events, job.variants, saved, job.look) as at:
             later = _divergence(at, found.span.first, None)
         tables = _tables(later)
         if not tables or not tables & known:

@@ -17,14 +17,13 @@ from refault.replay.budget import Budget
 from refault.replay.compile.jit import native
 from refault.replay.lowering.known_memory import Lowering
 from refault.replay.lowering.rows import RowSource
-from refault.trace import TraceReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     from refault.catalogue import Variant
+    from refault.diverge.decoded import Decoded
     from refault.engines.base import Host
     from refault.replay.operations import Operations
     from refault.trace import TraceHeader
@@ -140,6 +139,11 @@ def _hosts(
     return hosts
 
 
+def again(hosts: Sequence[Host], header: TraceHeader, watch: Watch) -> list[Host]:
+    """Hosts in the same state that note what ``watch`` says."""
+    return _hosts([_saved(host) for host in hosts], header, [h.variant for h in hosts], watch)
+
+
 class _Reader:
     """Gives copies of the arrays, one after the other."""
 
@@ -170,7 +174,7 @@ class Position:
 
     def __init__(
         self,
-        trace: Path,
+        trace: Decoded,
         variants: Sequence[Variant],
         saved: Saved | None,
         look: Callable[[], object] = lambda: None,
@@ -179,7 +183,7 @@ class Position:
         self._open()
 
     def _open(self) -> None:
-        self._reader = TraceReader(self.trace, allow_truncated=True)
+        self._reader = self.trace.open()
         try:
             self.header = self._reader.header
             if self._saved is None:

@@ -19,6 +19,7 @@ _COARSE_SHORT = {
     **dict.fromkeys(_PROGRAM, "user half"),
 }
 NOWHERE = "-"
+_HAS_ADDRESS = np.array([has_address(kind) for kind in range(256)])
 
 
 class Regions:
@@ -33,8 +34,7 @@ class Regions:
     def numbers(self, kind: Any, a: Any) -> Any:
         """The place in ``names`` of each operation's address; -1 where it has none."""
         found = np.searchsorted(self._begins, a, side="right") - 1
-        with_address = [each for each in range(256) if has_address(each)]
-        return np.where(np.isin(kind, with_address), found, -1)
+        return np.where(_HAS_ADDRESS[kind], found, -1)
 
     def name(self, number: int) -> str:
         """The name of a region by that place."""

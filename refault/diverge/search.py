@@ -19,13 +19,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from refault.diverge.decoded import Decoded
 from refault.diverge.measures import Looks, OutcomeRows, Span
 from refault.diverge.position import Position, Saved, can_save, open_hosts, restored, save
 from refault.errors import ReplayCancelled
 from refault.replay import lanes
 from refault.replay.budget import Budget
 from refault.replay.lowering.rows import RowSource
-from refault.trace import TraceReader
 
 if TYPE_CHECKING:
     from refault.catalogue import Variant
@@ -53,6 +53,12 @@ class Job(NamedTuple):
     progress: Callable[[int, int], None] | None = None
     is_cancelled: Callable[[], bool] | None = None
     memory_bytes: int | None = None
+    decoded: Decoded | None = None
+
+    @property
+    def events(self) -> Decoded:
+        """The trace, of which what is kept is not decoded again."""
+        return self.decoded or Decoded(self.trace)
 
     def look(self) -> None:
         """Raises ReplayCancelled if the caller asks for it."""
@@ -134,7 +140,7 @@ def coarse(
 
     With ``on_part``, which is given both readings of each part, always to the end.
     """
-    with TraceReader(job.trace, allow_truncated=True) as reader:
+    with job.events.open() as reader:
         if start is None:
             budget = Budget(job.memory_bytes)
             source = RowSource(reader.header, budget)

@@ -12,6 +12,7 @@ from refault.compare import layout
 from refault.diverge import account_text
 from refault.diverge.measures import has_address
 from refault.diverge.regions import kind_name
+from refault.engines.shadow import eventlog
 from refault.questions import OUTCOME, PAGES
 from refault.replay import operations as op
 from refault.replay import outcomes as out
@@ -40,13 +41,7 @@ _FLAGS = (
     (x86.LARGE, "PS"),
     (x86.NX, "NX"),
 )
-_CODE_BITS = (
-    (x86.PF_PRESENT, "P"),
-    (x86.PF_WRITE, "W"),
-    (x86.PF_USER, "U"),
-    (x86.PF_RSVD, "RSVD"),
-    (x86.PF_FETCH, "F"),
-)
+_CODE_BITS = eventlog._CODE_BITS  # noqa: SLF001 - its public name would be another digest
 _ANSWERS = {
     out.NONE: "nothing to tell",
     out.MMIO: "reaches a device",

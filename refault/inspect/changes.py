@@ -1,8 +1,9 @@
 """Which operations changed some words of a host: the run is repeated with an eye on them.
 
 It goes backwards, from one stored snapshot to the one before it, until it has seen enough. Within
-such a stretch it runs forwards; where a word changes more often than the watch keeps, a second time
-and there row by row.
+such a stretch it runs forwards, many rows at a time; where a word changes more often than the watch
+keeps, the stretch is run again, there a few rows at a time, and where that is still too much row by
+row.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from refault.inspect.place import Place, Timeline
 
-#: Rows between two looks at what was noted.
-ROWS = 1024
+#: Rows between two looks at what was noted; fewer where too much was noted, at last one.
+STEPS = (1 << 14, 512, 16, 1)
 #: Later than any operation.
 _END = 1 << 62
 
@@ -65,7 +66,7 @@ def changes_before(
 
 def _stretch(timeline: Timeline, end: int, seen: Sequence[Seen]) -> tuple[int | None, list[Change]]:
     """The changes since the snapshot before ``end``, and where that is; None: at the start."""
-    close: frozenset[int] = frozenset()
+    close: dict[int, int] = {}
     while True:
         with timeline.nearest(operation=end) as place:
             start = place.first_operation if place.first_event else None
@@ -74,7 +75,7 @@ def _stretch(timeline: Timeline, end: int, seen: Sequence[Seen]) -> tuple[int | 
             changes, missed = _run(place, end, seen, close)
         if not missed:
             return start, changes
-        close = missed
+        close |= missed
 
 
 def _watch(place: Place, seen: Sequence[Seen]) -> None:
@@ -115,38 +116,41 @@ def _value(host: WatchedHost, seen: Seen) -> int:
 
 
 def _run(
-    place: Place, end: int, seen: Sequence[Seen], close: frozenset[int]
-) -> tuple[list[Change], frozenset[int]]:
-    """Run to ``end``, slowly after the operations ``close``; answers where too much was noted."""
+    place: Place, end: int, seen: Sequence[Seen], close: dict[int, int]
+) -> tuple[list[Change], dict[int, int]]:
+    """Run to ``end``, more slowly where ``close`` says so; answers where too much was noted.
+
+    Both are by operation: from there on, steps of that number in ``STEPS``.
+    """
     host = place.host
     if not isinstance(host, WatchedHost):
         raise TypeError("the host notes changes")
     found: list[Change] = []
-    missed: set[int] = set()
+    missed: dict[int, int] = {}
     taken = [0] * len(seen)
-    for here in _looks(place, end, close):
+    for here, depth in _looks(place, end, close):
         for number, each in enumerate(seen):
             count = int(host.watches.places[number * watching.PLACE_WORDS + watching.CHANGES])
             if count - taken[number] > watching.RING:
-                missed.add(here)
+                missed[here] = depth + 1
             turns = range(max(taken[number], count - watching.RING), count)
             found += [_change(host, number, turn, each) for turn in turns]
             taken[number] = count
     found = [change for change in found if change.operation < end]
     found.sort(key=lambda change: change.operation)
-    return found, frozenset(missed)
+    return found, missed
 
 
-def _looks(place: Place, end: int, close: frozenset[int]) -> Iterator[int]:
-    """Run to ``end``; yields where each step of it began."""
+def _looks(
+    place: Place, end: int, close: dict[int, int], depth: int = 0
+) -> Iterator[tuple[int, int]]:
+    """Run to ``end``; yields where each step of it began, and its number in ``STEPS``."""
     while (start := place.host.operation_count) < end and not place.host.stopped:
-        rows = min(ROWS, end - start)
-        length = 1 if start in close else rows
-        stop = start + rows
-        while (left := stop - place.host.operation_count) > 0 and place.advance_part(
-            min(left, length)
-        ):
-            yield start
+        rows = min(end - start, STEPS[depth], place.rows_left)
+        if close.get(start, 0) > depth:
+            yield from _looks(place, start + rows, close, depth + 1)
+        elif place.advance_part(rows):
+            yield start, depth
         if place.host.operation_count == start:
             return
 

@@ -1,11 +1,14 @@
-"""The last flush of each vCPU: found by looking row by row at the operations just before."""
+"""The last flush of each vCPU: the operations just before are run with their counters kept."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from refault.diverge.counters import column_of, has_rows
 from refault.engines.audit import tell
-from refault.engines.shadow.state import words
+from refault.engines.base import Watch
 from refault.inspect.state import Turn, is_shadow
 
 if TYPE_CHECKING:
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
 #: So many operations are looked at.
 ROWS = 2048
+_FLUSHES = "hw_flush"
 
 
 def last_flushes(timeline: Timeline, operation: int) -> dict[int, Turn]:
@@ -21,16 +25,26 @@ def last_flushes(timeline: Timeline, operation: int) -> dict[int, Turn]:
     start = max(0, operation - ROWS)
     with timeline.nearest(operation=start) as place:
         place.keeps = False
-        host = place.host
-        if not is_shadow(host):
+        if not is_shadow(place.host):
             return {}
         place.reach_operation(start)
-        flushes = int(host.machine.vm[words.HW_FLUSH])  # type: ignore[attr-defined]
-        while (before := host.operation_count) < operation and place.advance_part(1):
-            now = int(host.machine.vm[words.HW_FLUSH])  # type: ignore[attr-defined]
-            row = place.latest
-            if now != flushes and row is not None:
-                done = tell.operation_text(row.kind, row.vcpu | row.user << 8, row.a, row.b)
-                found[row.vcpu] = Turn(before, row.event, done, ())
-            flushes = now
+        rows = 1
+        if has_rows(_FLUSHES, place.variants):
+            # Rows are operations here: nothing comes between them.
+            place.watch(Watch(rows=True))
+            rows = ROWS
+        flushes = place.host.counters()[_FLUSHES]
+        while (left := operation - place.host.operation_count) > 0:
+            before, ops = place.host.operation_count, place.upcoming(min(rows, left))
+            if ops is None or not place.advance_part(len(ops.kind)):
+                break
+            seen = [place.host.counters()[_FLUSHES]]
+            if rows > 1:
+                seen = column_of(place.host, _FLUSHES, len(ops.kind))
+            for row in np.flatnonzero(np.diff(seen, prepend=flushes)).tolist():
+                user, a, b = int(ops.user[row]), int(ops.a[row]), int(ops.b[row])
+                vcpu = int(ops.vcpu[row])
+                done = tell.operation_text(int(ops.kind[row]), vcpu | user << 8, a, b)
+                found[vcpu] = Turn(before + row, int(ops.event[row]), done, ())
+            flushes = int(seen[-1])
     return found

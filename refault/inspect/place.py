@@ -6,20 +6,21 @@ import bisect
 import contextlib
 from typing import TYPE_CHECKING
 
-from refault.diverge.position import Position, Row, open_hosts
+from refault.diverge.decoded import Decoded
+from refault.diverge.position import Position, Row, again, open_hosts, part_of
 from refault.errors import InvalidParameter, SnapshotRefused
 from refault.replay.budget import Budget
 from refault.replay.lowering.rows import RowSource
 from refault.replay.snapshot import Snapshot, read
-from refault.trace import TraceReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from refault.catalogue import Variant
-    from refault.engines.base import Host
+    from refault.engines.base import Host, Watch
     from refault.inspect.shelf import Kept, Shelf
+    from refault.replay.operations import Operations
 
 
 class Place(Position):
@@ -49,7 +50,7 @@ class Place(Position):
         return self.next_row() is None and self._reader.truncated
 
     def _open(self) -> None:
-        self._reader = TraceReader(self.trace, allow_truncated=True)
+        self._reader = self.trace.open()
         try:
             self.header, self.row = self._reader.header, 0
             blocks = self._reader.blocks()
@@ -76,6 +77,22 @@ class Place(Position):
         if (self.first_event, self.first_operation) != wanted:
             raise SnapshotRefused("the snapshot is of another place than its name says")
         self._rows()
+
+    @property
+    def rows_left(self) -> int:
+        """How many rows of the present part come next; 0 at the end of the trace."""
+        return 0 if self._rows() is None else self._count - self._at
+
+    def upcoming(self, rows: int) -> Operations | None:
+        """The next rows, at most so many of one part; None at the end of the trace."""
+        ops = self._rows()
+        if ops is None:
+            return None
+        return part_of(ops, self._at, self._at + min(rows, self.rows_left))
+
+    def watch(self, watch: Watch) -> None:
+        """Put a host that is watched in the place of the one there, in the same state."""
+        self.hosts = again(self.hosts, self.header, watch)
 
     def reach_operation(self, operation: int) -> bool:
         """Advance until ``operation`` comes next; False if the trace ended, or the kernel broke."""
@@ -131,7 +148,8 @@ class Timeline:
         shelf: Shelf,
         look: Callable[[], object] = lambda: None,
     ) -> None:
-        self.trace, self.variant, self.shelf, self.look = trace, variant, shelf, look
+        self.trace = Decoded(trace)
+        self.variant, self.shelf, self.look = variant, shelf, look
 
     def nearest(self, *, operation: int | None = None, event: int | None = None) -> Place:
         """A place before that operation or event, or as far on as there is one, to go on from."""

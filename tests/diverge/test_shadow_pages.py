@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from refault.catalogue import patch_set_from_text, resolve
+from refault.diverge.decoded import Decoded
 from refault.diverge.guest_walk import guest_walk
 from refault.diverge.position import Position, save
 from refault.diverge.regions import Regions
@@ -23,7 +24,7 @@ def variants(*names):
 
 @pytest.fixture(scope="module")
 def position():
-    with Position(CAPTURE, variants("base", "rel35"), None) as at:
+    with Position(Decoded(CAPTURE), variants("base", "rel35"), None) as at:
         at.advance(900_000)
         yield at
 
@@ -83,7 +84,7 @@ def test_a_shadow_walk_that_ends_at_a_leaf_leads_where_the_guests_tables_lead(po
 
 def test_a_saved_pair_goes_on_as_the_one_it_was_saved_from():
     pair = variants("base", "p3")
-    with Position(CAPTURE, pair, None) as at:
+    with Position(Decoded(CAPTURE), pair, None) as at:
         at.advance(1)
         part_end = at._count
         at.advance(part_end - at.row)
@@ -91,7 +92,7 @@ def test_a_saved_pair_goes_on_as_the_one_it_was_saved_from():
         at.advance(50_000)
         wanted = [(host.counters(), host.notes.outcomes.hexdigest()) for host in at.hosts]
     for _ in range(2):
-        with Position(CAPTURE, pair, saved) as at:
+        with Position(Decoded(CAPTURE), pair, saved) as at:
             assert at.row == part_end
             at.advance(50_000)
             found = [(host.counters(), host.notes.outcomes.hexdigest()) for host in at.hosts]

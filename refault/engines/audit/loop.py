@@ -229,7 +229,7 @@ def after(
             a, m, g, kind, vcpu, ops.a[i], ops.b[i], ops.want[i], code
         )
         if flushes and code != out.GP:
-            note_flush(a, vcpu)
+            note_flush(a, vcpu, flushes)
         has_paging = levels_of(g, guest_cpu(vcpu)) != x86.NONPAGING
         if kind == op.SET_CR3 and code != out.GP and has_paging and s[au.WAS_LOADED]:
             synced = vcpu  # if its roots are still loaded

@@ -14,7 +14,7 @@ from refault.engines.audit.words import Audit
 from refault.engines.shadow.kvm.parents import child_of, level_of, page_of, table_of
 from refault.engines.shadow.kvm.requests import cpu_of
 from refault.engines.shadow.kvm.rmap import is_present
-from refault.engines.shadow.kvm.unsync import synced_at
+from refault.engines.shadow.kvm.unsync import climb_from, next_parent, synced_at
 from refault.engines.shadow.state import words
 from refault.engines.shadow.state.machine import Machine
 from refault.replay import x86
@@ -156,38 +156,12 @@ def parents_are_marked(a: Audit, m: Machine, sp: int) -> None:
 
 
 @kernel
-def climb_from(a: Audit, m: Machine, depth: int, sp: int) -> None:
-    """Put a page on the climb's stack, with all its parents still to visit."""
-    a.state[au.CLIMB_NODE + depth] = m.page[sp + words.PARENTS]
-    a.state[au.CLIMB_INDEX + depth] = 0
-
-
-@kernel
-def next_parent(a: Audit, m: Machine, depth: int) -> int:
-    """The next link to the page at that depth of the stack; 0 after the last."""
-    s = a.state
-    while True:  # at most two iterations: a node of the chain holds at least one entry
-        node = s[au.CLIMB_NODE + depth]
-        if node >= 0:
-            s[au.CLIMB_NODE + depth] = 0
-            return node
-        i = s[au.CLIMB_INDEX + depth]
-        if i < words.CHAIN_ENTRIES and m.link[-node + i]:
-            s[au.CLIMB_INDEX + depth] = i + 1
-            return m.link[-node + i]
-        s[au.CLIMB_NODE + depth] = -m.link[-node + words.LINK_NEXT]
-        s[au.CLIMB_INDEX + depth] = 0
-
-
-@kernel
-def is_marked_upwards(a: Audit, m: Machine, sp: int) -> bool:
+def ways_up_are_marked(m: Machine, sp: int) -> bool:
     """Is every link on every way up from a page marked? So many ways are looked at."""
-    if m.vm[words.KNOB_SYNC_SCOPE] == values.SYNC_SCOPE_CHANGED:
-        return bool(m.page[sp + words.EPOCH] == m.vm[words.CHANGE_EPOCH])
     depth = 0
-    climb_from(a, m, 0, sp)
+    climb_from(m, 0, sp)
     for _ in range(WAYS_MAX):
-        sptep = next_parent(a, m, depth)
+        sptep = next_parent(m, depth)
         if sptep == 0:
             depth -= 1
             if depth < 0:
@@ -196,8 +170,24 @@ def is_marked_upwards(a: Audit, m: Machine, sp: int) -> bool:
         if not is_marked(m, sptep):
             return False
         depth += 1
-        climb_from(a, m, depth, page_of(sptep))
+        climb_from(m, depth, page_of(sptep))
     return True
+
+
+@kernel
+def is_marked_upwards(a: Audit, m: Machine, sp: int) -> bool:
+    """The same, with the host's own stack, which is left as it was."""
+    if m.vm[words.KNOB_SYNC_SCOPE] == values.SYNC_SCOPE_CHANGED:
+        return bool(m.page[sp + words.EPOCH] == m.vm[words.CHANGE_EPOCH])
+    s, vm = a.state, m.vm
+    for depth in range(4):
+        s[au.KEPT_SP + depth] = vm[words.STACK_SP + depth]
+        s[au.KEPT_INDEX + depth] = vm[words.STACK_INDEX + depth]
+    are_marked = ways_up_are_marked(m, sp)
+    for depth in range(4):
+        vm[words.STACK_SP + depth] = s[au.KEPT_SP + depth]
+        vm[words.STACK_INDEX + depth] = s[au.KEPT_INDEX + depth]
+    return are_marked
 
 
 @kernel

@@ -72,7 +72,7 @@ def judge_row(a: Audit, g: Guest, ops: op.Operations, i: int, code: int, address
         if op.SET_CR0 <= kind <= op.SET_EFER and (wanted == out.GP) != (code == out.GP):
             report(a, au.P1, vcpu, ops.a[i], code, wanted, kind)
         if flushes and code != out.GP:
-            note_flush(a, vcpu)
+            note_flush(a, vcpu, flushes)
 
 
 @door

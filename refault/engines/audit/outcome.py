@@ -8,6 +8,11 @@ the tables do not give now is looked for among the mixes of what they held::
     CR3 ─► level 4: now, or before t=40 ─► level 3: … ─► leaf: now, or before t=52
 
 A not-present fault, and one for a reserved bit, must be of what the tables hold now.
+
+A load of CR3 leaves global translations where they are while CR4.PGE is set (SDM 4.10.4.1). So
+there are two searches: of all entries since the last flush of any kind, and of global leaves since
+the last flush of everything. A global leaf may have been read through the tables of another CR3
+loaded since, whose top entry is not known; so the time of the top entry binds nothing below it.
 """
 
 from __future__ import annotations
@@ -38,6 +43,11 @@ from refault.replay.compile.jit import kernel
 
 #: Steps of a search among old entries; one that takes more is taken for allowed.
 SEARCH_STEPS = 1 << 12
+
+# What a write to a register flushes
+NOTHING = 0
+ALL_BUT_GLOBAL = 1
+EVERYTHING = 2
 
 
 @kernel
@@ -79,10 +89,10 @@ def older(a: Audit, gpa: int, node: int, since: int) -> int:
 
 
 @kernel
-def flushed_at(a: Audit, vcpu: int, gva: int) -> int:
+def flushed_at(a: Audit, vcpu: int, gva: int, is_global: int) -> int:
     """The time since when a vCPU may use what it read for the page of ``gva``."""
     cpu = au.CPUS + vcpu * au.CPU_WORDS
-    since = a.state[cpu + au.CPU_FLUSHED]
+    since = a.state[cpu + (au.CPU_ALL_FLUSHED if is_global else au.CPU_FLUSHED)]
     page = gva >> x86.PAGE_SHIFT
     place = cpu + au.CPU_PAGES + 2 * (page & (au.CPU_PAGES_MAX - 1))
     if a.state[place] == page and a.state[place + 1] > since:
@@ -91,23 +101,32 @@ def flushed_at(a: Audit, vcpu: int, gva: int) -> int:
 
 
 @kernel
-def write_flushes(g: Guest, kind: int, vcpu: int, value: int) -> bool:
-    """Does a register write, not made yet, drop what the processor has cached (SDM 4.10.4.1)?
+def write_flushes(g: Guest, kind: int, vcpu: int, value: int) -> int:
+    """What a register write, not made yet, drops of what the processor has cached (SDM 4.10.4.1).
 
-    A write to CR3 does, one to CR4 that changes PGE or PAE, and one to CR0 that changes PG.
+    A write to CR3 drops all but global translations, and these too without CR4.PGE; one to CR4 that
+    changes PGE or PAE everything, and so does one to CR0 that changes PG.
     """
     cpu = cpu_of(vcpu)
-    if kind == op.SET_CR4:
-        return (value ^ g.state[cpu + arch.CR4]) & (x86.CR4_PGE | x86.CR4_PAE) != 0
-    if kind == op.SET_CR0:
-        return (value ^ g.state[cpu + arch.CR0]) & x86.CR0_PG != 0
-    return kind == op.BOOT or kind == op.SET_CR3
+    flushes = kind == op.BOOT
+    if kind == op.SET_CR3:
+        if g.state[cpu + arch.CR4] & x86.CR4_PGE:
+            return ALL_BUT_GLOBAL
+        flushes = True
+    elif kind == op.SET_CR4:
+        flushes = (value ^ g.state[cpu + arch.CR4]) & (x86.CR4_PGE | x86.CR4_PAE) != 0
+    elif kind == op.SET_CR0:
+        flushes = (value ^ g.state[cpu + arch.CR0]) & x86.CR0_PG != 0
+    return EVERYTHING if flushes else NOTHING
 
 
 @kernel
-def note_flush(a: Audit, vcpu: int) -> None:
-    """The vCPU flushed everything."""
-    a.state[au.CPUS + vcpu * au.CPU_WORDS + au.CPU_FLUSHED] = a.state[au.NOW]
+def note_flush(a: Audit, vcpu: int, what: int) -> None:
+    """The vCPU flushed everything, or all but global translations."""
+    cpu = au.CPUS + vcpu * au.CPU_WORDS
+    a.state[cpu + au.CPU_FLUSHED] = a.state[au.NOW]
+    if what == EVERYTHING:
+        a.state[cpu + au.CPU_ALL_FLUSHED] = a.state[au.NOW]
 
 
 @kernel
@@ -182,7 +201,9 @@ def next_value(a: Audit, g: Guest, levels: int, gpa: int, depth: int) -> bool:
         if entry_bytes(levels) == 4:
             entry = entry >> ((gpa & 4) << 3) & x86.U32
     s[au.SEEK_NODE + depth] = node
-    before = older(a, word, node, since)
+    # The top entry of another CR3 is not known: see above.
+    is_free = s[au.SEEK_GLOBAL] and depth == 0
+    before = 0 if is_free else older(a, word, node, since)
     if before and not a.past[before + au.PAST_END] & au.BEHIND:
         since = max(since, a.past[before + au.PAST_END])
     s[au.SEEK_ENTRY], s[au.SEEK_FROM] = entry, since
@@ -201,12 +222,37 @@ def was_allowed(
     code: int,
     address: int,
 ) -> bool:
-    """Is there a mix of entries since the last flush that gives this outcome?
+    """Is there a mix of entries since the last flush that gives this outcome?"""
+    since = flushed_at(a, vcpu, gva, 0)
+    if seek(a, g, vcpu, gva, write, user, fetch, code, address, since, 0):
+        return True
+    if not g.state[cpu_of(vcpu) + arch.CR4] & x86.CR4_PGE:
+        return False
+    since = flushed_at(a, vcpu, gva, 1)
+    return seek(a, g, vcpu, gva, write, user, fetch, code, address, since, 1)
+
+
+@kernel
+def seek(
+    a: Audit,
+    g: Guest,
+    vcpu: int,
+    gva: int,
+    write: int,
+    user: int,
+    fetch: int,
+    code: int,
+    address: int,
+    since: int,
+    is_global: int,
+) -> bool:
+    """Is there a mix of entries after ``since`` that gives this outcome, by a global leaf if asked?
 
     A depth-first search: at each level the present entry, then the older ones.
     """
     s = a.state
     cpu = cpu_of(vcpu)
+    s[au.SEEK_GLOBAL] = is_global
     levels = levels_of(g, cpu)
     if levels == x86.NONPAGING:
         return False
@@ -214,7 +260,7 @@ def was_allowed(
     if table < 0:
         return False
     top = top_level(levels)
-    begin_level(a, 0, table, flushed_at(a, vcpu, gva), x86.PERMISSIONS, 1)
+    begin_level(a, 0, table, since, x86.PERMISSIONS, 1)
     depth = 0
     for _ in range(SEARCH_STEPS):
         level = top - depth
@@ -225,7 +271,7 @@ def was_allowed(
             if depth < 0:
                 return False
             continue
-        entry, since = s[au.SEEK_ENTRY], s[au.SEEK_FROM]
+        entry, below = s[au.SEEK_ENTRY], s[au.SEEK_FROM]
         leaf = is_leaf(g, cpu, levels, level, entry)
         reserved = entry & reserved_of(g, cpu, levels, level, leaf)
         if not entry & x86.PRESENT or reserved:
@@ -238,7 +284,9 @@ def was_allowed(
         may_fetch = s[au.SEEK_EXEC + depth] and not (levels != x86.LEGACY_LEVELS and entry < 0)
         if not leaf:
             depth += 1
-            begin_level(a, depth, entry & frame_mask(levels), since, grants, may_fetch)
+            begin_level(a, depth, entry & frame_mask(levels), below, grants, may_fetch)
+            continue
+        if is_global and not entry & x86.GLOBAL:
             continue
         if refuses(g, cpu, grants, may_fetch, write, user, fetch):
             gives = -1 - error_code(g, cpu, x86.PF_PRESENT, write, user, fetch)

@@ -125,7 +125,7 @@ def is_older_than_its_table(a: Audit, g: Guest, vcpu: int, gva: int) -> int:
     level = 2 if levels == x86.PAE_LEVELS else levels
     while table >= 0 and level > 1:  # one iteration per level
         gpa = place_of(levels, level, table, gva)
-        if older(a, gpa & ~7, 0, flushed_at(a, vcpu, gva)):
+        if older(a, gpa & ~7, 0, flushed_at(a, vcpu, gva, 0)):
             return OLDER
         table = entry_at(g, levels, gpa) & frame_mask(levels)
         level -= 1
@@ -172,7 +172,13 @@ def check_leaf(
         how |= ABOVE
     check = au.T2 if s[au.SYNCED] == vcpu else au.T1
     queued = m.vm[words.KNOB_TABLE_WRITE] == values.TABLE_WRITE_QUEUED
-    if (m.page[sp + words.UNSYNC] or queued) and check == au.T1:
+    if check == au.T2:
+        if m.page[sp + words.UNSYNC] and g.state[cpu_of(vcpu) + arch.CR4] & x86.CR4_PGE:
+            # A load of CR3 leaves what is global.
+            if not_allowed(a, g, vcpu, gva, spte, frame) == 0:
+                return
+            find_leaf(a, g, vcpu, gva)
+    elif m.page[sp + words.UNSYNC] or queued:
         if s[au.LEVEL] == au.SAMPLED:
             return  # what older values may be used is not known
         never = not_allowed(a, g, vcpu, gva, spte, frame)

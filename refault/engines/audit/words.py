@@ -86,9 +86,10 @@ SEEK_RIGHTS = 114
 SEEK_EXEC = 118
 SEEK_ENTRY = 122  # a value of an entry, and from when it may be used
 SEEK_FROM = 123
-# The stack of a climb from an out-of-sync page
-CLIMB_NODE = 124
-CLIMB_INDEX = 128
+SEEK_GLOBAL = 132  # only global leaves are looked for
+# The host's stack, while the audit climbs with it
+KEPT_SP = 124
+KEPT_INDEX = 128
 
 POKED = 136
 POKED_MAX = 64
@@ -97,7 +98,8 @@ COUNTS = POKED + POKED_MAX  # of each check: different places at which it failed
 COUNTS_MAX = 128
 
 CPUS = COUNTS + COUNTS_MAX
-CPU_FLUSHED = 0  # time of the latest flush of everything
+CPU_FLUSHED = 0  # time of the latest flush of all but global translations
+CPU_ALL_FLUSHED = 1  # time of the latest flush of everything
 CPU_PAGES = 8  # INVLPG: pages and times
 CPU_PAGES_MAX = 64
 CPU_WORDS = CPU_PAGES + 2 * CPU_PAGES_MAX
