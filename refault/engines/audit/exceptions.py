@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 #: In the place of a page, once an out-of-sync page was found without marks.
 LOST = -1 << 60
+#: The same, once a link to a table lost W.
+LINK = LOST - 1
+
+#: Writes that change what an entry means.
+_FORMAT_WRITES = frozenset({op.SET_CR0, op.SET_CR4, op.SET_EFER})
 
 _LEAVES = frozenset({au.T1, au.T2, au.T3, au.T4, au.U5})
 
@@ -29,13 +34,16 @@ _LEAVES = frozenset({au.T1, au.T2, au.T3, au.T4, au.U5})
 def leaves_known(rows: Sequence[Sequence[int]], knobs: Mapping[str, int]) -> dict[int, str]:
     """What is known of wrong leaves, by page: an access that comes out wrong there has that reason.
 
-    Under ``LOST`` there is something if an out-of-sync page was found without marks.
+    Under ``LOST`` there is something if an out-of-sync page was found without marks, under ``LINK``
+    if a link was found without W.
     """
     seen: dict[int, str] = {}
     if any(row[au.CHECK] in (au.U1, au.U4) for row in rows):
         seen[LOST] = "marks were lost"
+    if any(row[au.CHECK] == au.S8 for row in rows):
+        seen[LINK] = "a link lost W"
     for row in rows:
-        known = _known_leaf(row[au.DETAIL], knobs, seen) if row[au.CHECK] in _LEAVES else None
+        known = _known_leaf(row, knobs, seen) if row[au.CHECK] in _LEAVES else None
         if known:
             seen.setdefault(row[au.PLACE] >> x86.PAGE_SHIFT, known)
     return seen
@@ -50,12 +58,16 @@ def exception_of(
     """
     check = row[au.CHECK]
     page = row[au.PLACE] >> x86.PAGE_SHIFT
+    if check == au.T7:
+        return "F-X6" if LINK in seen else None
+    if check == au.H1 and row[au.VCPU] < 0:
+        return _known_unmap(row, knobs)
     if check == au.T5:
         return seen.get(page) or _known_outcome(row, knobs, seen)
     if check == au.T6:
         return seen.get(page, "F-X4")
     if check in _LEAVES:
-        return _known_leaf(row[au.DETAIL], knobs, seen)
+        return _known_leaf(row, knobs, seen)
     if row[au.VCPU] >= 0 and check in (au.W1, au.H1, au.T6B):
         return "F-X4"
     return _KNOWN.get(check)
@@ -65,18 +77,26 @@ def exception_of(
 _KNOWN = {
     au.C1: "F-X6",
     au.S8: "F-X6",
-    au.T7: "F-X6",
     au.P4: "F-X6",
     au.P3: "F-X6",
     au.S3: "D2",
     au.H3: "D2",
-    au.H1: "B16",
     au.H2: "B8",
     au.P1: "B15",
 }
 
 
-def _known_leaf(how: int, knobs: Mapping[str, int], seen: Mapping[int, str]) -> str | None:
+def _known_unmap(row: Sequence[int], knobs: Mapping[str, int]) -> str | None:
+    """A large leaf that a notifier looked for by the offset in its slot, and did not find."""
+    by_offset = knobs["notifier_index"] != values.NOTIFIER_INDEX_FRAME
+    is_notifier = row[au.OP_KIND] in (op.UNMAP, op.CHANGE_PTE)
+    return "B16" if by_offset and is_notifier else None
+
+
+def _known_leaf(
+    row: Sequence[int], knobs: Mapping[str, int], seen: Mapping[int, str]
+) -> str | None:
+    how = row[au.DETAIL]
     if how & by.OLDER:
         return "F-X5"
     if how & by.BELOW_LARGE:
@@ -86,7 +106,8 @@ def _known_leaf(how: int, knobs: Mapping[str, int], seen: Mapping[int, str]) -> 
     if how & by.ABOVE:
         return "F-X3"
     if how & (by.RESERVED | by.FETCHES):
-        return "B8"
+        # What a sync does not look at; a register that changes what is reserved is not that.
+        return None if row[au.OP_KIND] in _FORMAT_WRITES else "B8"
     if how & (by.WRITES | by.USER):
         return _forced(knobs, seen)
     return None

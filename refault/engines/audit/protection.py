@@ -5,11 +5,19 @@ from __future__ import annotations
 from refault.catalogue import values
 from refault.engines.audit import words as au
 from refault.engines.audit.found import report, watched
-from refault.engines.audit.shadow import canonical, has_steps, is_indirect, tlb_entry, uses_tlb
+from refault.engines.audit.shadow import (
+    canonical,
+    has_steps,
+    is_indirect,
+    is_poked,
+    tlb_entry,
+    uses_tlb,
+)
 from refault.engines.audit.words import Audit
 from refault.engines.shadow.arch import tlb
-from refault.engines.shadow.arch.guest import slot_of
-from refault.engines.shadow.kvm.parents import level_of, page_of, table_of
+from refault.engines.shadow.arch.guest import read_gpte, slot_of
+from refault.engines.shadow.kvm.parents import level_of, page_of, quadrant_of, table_of
+from refault.engines.shadow.kvm.ptwrite import table_entry_size
 from refault.engines.shadow.kvm.requests import cpu_of
 from refault.engines.shadow.kvm.rmap import rmap_of
 from refault.engines.shadow.kvm.zap import hash_of
@@ -117,6 +125,31 @@ def unsync_page_is_of_the_right_kind(a: Audit, m: Machine, sp: int) -> int:
                 watched(a, report(a, au.W4, -1, gfn, sptep & 511, 0, 0), au.WATCH_SPT, sptep)
                 break
     return 1
+
+
+@kernel
+def hidden_entries_are_absent(a: Audit, m: Machine, sp: int) -> None:
+    """F-W4 of a page in sync: the guest has no entry where a fault does not come to the host."""
+    if m.vm[words.TRAP] == m.vm[words.NOTRAP] or not is_indirect(m, sp):
+        return
+    gfn = m.page[sp + words.GFN]
+    is_kept = not m.page[sp + words.UNSYNC] and not m.page[sp + words.ROLE] & words.ROLE_INVALID
+    if not is_kept or is_poked(a, gfn) or slot_of(m, gfn) == 0:
+        return
+    size = table_entry_size(m, sp)
+    gpa = gfn << x86.PAGE_SHIFT
+    if size == 4:
+        gpa += quadrant_of(m, sp) << 11
+    table = table_of(sp)
+    for i in range(x86.ENTRIES):
+        if m.spt[table + i] != m.vm[words.NOTRAP]:
+            continue
+        gpte = read_gpte(m, gpa + i * size, size)
+        if gpte & x86.PRESENT:
+            found = report(a, au.W4, -1, gfn, i, gpte, 0)
+            watched(a, found, au.WATCH_SPT, table + i)
+            watched(a, found, au.WATCH_GUEST, (gpa + i * size) & ~7)
+            return
 
 
 @kernel

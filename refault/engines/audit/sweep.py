@@ -6,6 +6,7 @@ from refault.engines.audit import words as au
 from refault.engines.audit.marks import count_is_exact, marks_cover_unsync_pages, parents_are_marked
 from refault.engines.audit.protection import (
     gauge_counts_unsync_pages,
+    hidden_entries_are_absent,
     no_leaf_writes_to_a_table,
     no_tlb_writes_to_a_table,
     unsync_page_is_of_the_right_kind,
@@ -81,6 +82,7 @@ def check_pages(a: Audit, m: Machine, pages: int) -> None:
         count_shadowed(a, m, sp)
         no_leaf_writes_to_a_table(a, m, sp)
         unsync += unsync_page_is_of_the_right_kind(a, m, sp)
+        hidden_entries_are_absent(a, m, sp)
         count_is_exact(a, m, sp)
         parents_are_marked(a, m, sp)
         sp = m.page[sp + words.LIST_NEXT]
