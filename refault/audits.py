@@ -45,7 +45,7 @@ CHECKS: dict[str, str] = {
     "F-W1": "nothing can write to a table whose shadow counts as in sync: no leaf, no TLB entry",
     "F-W2": "an out-of-sync page has level 1 and is its table's only shadow",
     "F-W3": "the gauge mmu_unsync is the number of out-of-sync pages",
-    "F-W4": "an out-of-sync page hides no entry from the host",
+    "F-W4": "no entry hides from the host what the guest has, and none at all out of sync",
     "F-U1": "every link on the way to an out-of-sync page is marked",
     "F-U2": "unsync_children is the number of marks",
     "F-U3": "a page with marks below it is marked in all its parents",

@@ -23,8 +23,7 @@ from db.leased import RowFence
 from db.repositories import files, placements, programs
 from db.session import transaction
 from db.shards.leases import Grip
-from db.shards.messages import Message
-from refault.errors import BuildFailed, KernelError, NotATree, RefaultError, Unavailable, Unfaithful
+from refault.errors import BuildFailed, KernelError, NotATree, Unfaithful
 from refault.golden import faithful
 from refault.linux import packed
 from refault.linux.build import Options, build_sets
@@ -33,16 +32,16 @@ from refault.linux.store import Build, Store, file_digest
 from refault.linux.tree import checked
 from refault.printable import printable
 from services.shared import logs
+from worker import claimed
 from worker.deadline import Deadline
-from worker.endings import WORDS_MAX, described
+from worker.endings import WORDS_MAX
 from worker.lease import Lease
 from worker.patience import Patience
 from worker.resources import Resources
 
 _log = logging.getLogger(__name__)
 
-OUTAGE_PAUSE_SECONDS = 5.0
-"""Pause after an outage of the service before the builds are offered again."""
+_ROWS = claimed.Rows("builds", builds.QUEUE, builds.give_back)
 
 
 class _Stopped(Exception):
@@ -80,18 +79,8 @@ class HeldBuilds:
 
 
 def take_turn(resources: Resources) -> int:
-    """Build what waits, kernel by kernel; the number of kernels.
-
-    A failed attempt ends the turn, so that another worker may try the builds.
-    """
-    count = 0
-    try:
-        while run(resources):
-            count += 1
-    except RefaultError as error:
-        # Acknowledge the message; the sweep sends another when the database is back.
-        _log.warning("no builds claimed: %s", error)
-    return count
+    """Build what waits, kernel by kernel; the number of kernels."""
+    return _ROWS.take_turn(lambda: run(resources))
 
 
 def run(resources: Resources) -> bool:
@@ -112,17 +101,14 @@ def run(resources: Resources) -> bool:
         except _Stopped:
             _log.info("kernel %s: nobody wants the rest", claim.kernel_name)
         except Exception as error:  # noqa: BLE001  # another attempt may not meet it
-            _give_back(resources, held, error)
+            _ROWS.hand_back(resources, held.open, error)
             return False
     return True
 
 
 def process_died(resources: Resources, pid: int, error: str) -> None:
     """A pool process is known to be dead: its builds are requeued before their lease expires."""
-    with transaction(resources.engine) as session:
-        fences = builds.QUEUE.held_by(session, resources.name, pid)
-        messages = [builds.give_back(session, fence, error) for fence in fences]
-    _publish(resources, messages)
+    _ROWS.process_died(resources, pid, error)
 
 
 def _claim(resources: Resources) -> BuildClaim | None:
@@ -261,31 +247,6 @@ def _placed(resources: Resources, made: Build, store: Store) -> _Placed:
         orphans.drop(resources.engine, resources.blobs, placement_id, digest)
         raise
     return _Placed(digest, program.stat().st_size, placement_id)
-
-
-def _give_back(resources: Resources, held: HeldBuilds, error: Exception) -> None:
-    """The attempt failed for a reason that another attempt may not have."""
-    if not isinstance(error, RefaultError | OSError | MemoryError):
-        _log.error("%s: not foreseen", held, exc_info=error)
-    counts = not isinstance(error, Unavailable)
-    try:
-        with transaction(resources.engine) as session:
-            messages = [
-                builds.give_back(session, fence, described(error), counts_as_loss=counts)
-                for fence in held.open
-            ]
-    except RefaultError as failure:
-        _log.warning("%s wait for their lease: %s", held, failure)
-        return
-    _log.warning("%s given back: %s", held, described(error))
-    if not counts:
-        # Of an outage: the next message finds the builds again.
-        time.sleep(OUTAGE_PAUSE_SECONDS)
-    _publish(resources, messages)
-
-
-def _publish(resources: Resources, messages: Sequence[Message | None]) -> None:
-    resources.publish(list(dict.fromkeys(message for message in messages if message is not None)))
 
 
 def _told(error: KernelError, root: Path) -> str:

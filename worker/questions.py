@@ -17,22 +17,19 @@ from db.questions import QuestionClaim
 from db.repositories import patch_sets
 from db.session import transaction
 from db.shards.leases import Grip
-from db.shards.messages import Message
 from refault import catalogue
 from refault.errors import (
     CatalogueError,
     InvalidParameter,
-    RefaultError,
     ReplayCancelled,
     ReplayError,
     TraceError,
-    Unavailable,
 )
 from refault.questions import Question
 from services.shared import logs
-from worker import answering, kernels
+from worker import answering, claimed, kernels
 from worker.deadline import Deadline
-from worker.endings import WORDS_MAX, described
+from worker.endings import WORDS_MAX
 from worker.lease import Lease
 from worker.patience import Patience
 from worker.resources import Resources
@@ -45,8 +42,7 @@ FINAL = (TraceError, CatalogueError, InvalidParameter, ReplayError, BlobDamaged)
 TURN_SECONDS = 1.0
 """How long one message may be used for questions, as shards may be waiting."""
 
-OUTAGE_PAUSE_SECONDS = 5.0
-"""Pause after an outage of the service before the question is offered again."""
+_ROWS = claimed.Rows("question", questions.QUEUE, questions.QUEUE.give_back)
 
 
 class HeldQuestion:
@@ -76,20 +72,8 @@ class HeldQuestion:
 
 
 def take_turn(resources: Resources) -> int:
-    """Answer what waits, for up to :data:`TURN_SECONDS`; the number of questions.
-
-    A failed attempt ends the turn, so that another worker may try the question.
-    """
-    until, count = time.monotonic() + TURN_SECONDS, 0
-    try:
-        while run(resources):
-            count += 1
-            if time.monotonic() >= until:
-                break
-    except RefaultError as error:
-        # Acknowledge the message; the sweep sends another when the database is back.
-        _log.warning("no question claimed: %s", error)
-    return count
+    """Answer what waits, for up to :data:`TURN_SECONDS`; the number of questions."""
+    return _ROWS.take_turn(functools.partial(run, resources), TURN_SECONDS)
 
 
 def run(resources: Resources) -> bool:
@@ -107,16 +91,13 @@ def run(resources: Resources) -> bool:
             with Lease(resources, HeldQuestion(fence), since=asked_at) as lease:
                 return _answered(resources, claim, lease)
         except Exception as error:  # noqa: BLE001  # another attempt may not meet it
-            _give_back(resources, fence, error)
+            _ROWS.hand_back(resources, [fence], error)
             return False
 
 
 def process_died(resources: Resources, pid: int, error: str) -> None:
     """A pool process is known to be dead: its question is requeued before the lease expires."""
-    with transaction(resources.engine) as session:
-        fences = questions.QUEUE.held_by(session, resources.name, pid)
-        messages = [questions.QUEUE.give_back(session, fence, error) for fence in fences]
-    _publish(resources, messages)
+    _ROWS.process_died(resources, pid, error)
 
 
 def _claim(resources: Resources) -> QuestionClaim | None:
@@ -185,23 +166,3 @@ def _computed(asked: answering.Asked, deadline: Deadline, lease: Lease[HeldQuest
         if not lease.is_cancelled():
             deadline.check()
         raise
-
-
-def _give_back(resources: Resources, fence: RowFence, error: Exception) -> None:
-    is_outage = isinstance(error, Unavailable)
-    _log.warning("question given back: %s", error, exc_info=not is_outage)
-    try:
-        with transaction(resources.engine) as session:
-            message = questions.QUEUE.give_back(
-                session, fence, described(error), counts_as_loss=not is_outage
-            )
-    except RefaultError as failure:
-        _log.warning("question waits for its lease to run out: %s", failure)
-        return
-    if is_outage:
-        time.sleep(OUTAGE_PAUSE_SECONDS)
-    _publish(resources, [message])
-
-
-def _publish(resources: Resources, messages: list[Message | None]) -> None:
-    resources.publish([message for message in messages if message is not None])

@@ -100,7 +100,6 @@ def _form(review: FormReview, level: Level) -> dict[str, Any]:
         "claim": form.claim,
         "fate": form.fate,
         "reconstruction": form.reconstruction,
-        "not_counted": {"checks": list(form.excused), "why": form.excuse} if form.excused else None,
         "verdict": {
             "mark": review.verdict.mark.value,
             "text": review.verdict.word,

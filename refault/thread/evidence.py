@@ -106,16 +106,7 @@ class Cell:
 
     @property
     def new_failures(self) -> tuple[Failure, ...]:
-        """Checks that only this form fails, that apply to it, and that nothing known explains."""
-        return tuple(each for each in self._unexplained if each.check not in self.form.excused)
-
-    @property
-    def excused_failures(self) -> tuple[Failure, ...]:
-        """Checks that only this form fails and that do not apply to it."""
-        return tuple(each for each in self._unexplained if each.check in self.form.excused)
-
-    @property
-    def _unexplained(self) -> tuple[Failure, ...]:
+        """Checks that only this form fails, and that nothing known explains."""
         new = () if self.beside is None else self.beside.new
         return tuple(each for each in new if each.exception is None)
 

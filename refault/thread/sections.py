@@ -20,7 +20,7 @@ from refault.thread.blocks import (
 )
 from refault.thread.evidence import Cell, Standing, finding_of
 from refault.thread.review import Answered, FormReview, Found, Review, Reviewed
-from refault.thread.rules import listed, placed, sampled_text
+from refault.thread.rules import placed, sampled_text
 from refault.thread.topics import Setting
 from refault.thread.verdicts import MEANINGS, Mark, mark_of
 
@@ -276,9 +276,6 @@ def _forms(reviewed: Reviewed) -> Iterator[Block]:
             ("Claim", form.claim),
             ("Verdict", f"{each.verdict.word}. {each.verdict.reason}"),
         ]
-        if any(cell.excused_failures for cell in each.cells):
-            checks = dict.fromkeys(f.check for c in each.cells for f in c.excused_failures)
-            told.append(("Not counted", f"{listed(list(checks))}: {form.excuse}"))
         if form.patch:
             objection = get_patch(form.patch).objection
             told += [("Against it", objection)] if objection else []

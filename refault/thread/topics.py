@@ -53,8 +53,7 @@ class Form(NamedTuple):
     """One form of a patch: ``text`` is what ``-v`` takes, ``patch`` its id in the catalogue.
 
     ``title`` says what it is in a few words, ``who`` whose it is. What is not in the catalogue, the
-    series as a whole, has a claim and a fate of its own. ``excused`` are checks that do not apply
-    to it, ``excuse`` says why.
+    series as a whole, has a claim and a fate of its own.
     """
 
     text: str
@@ -63,8 +62,6 @@ class Form(NamedTuple):
     patch: str = ""
     own_claim: str = ""
     own_fate: str = ""
-    excused: tuple[str, ...] = ()
-    excuse: str = ""
 
     @property
     def claim(self) -> str:

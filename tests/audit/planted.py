@@ -2,7 +2,7 @@
 
 ``python -m tests.audit.planted`` runs in an interpreter of its own with kernels that are not
 compiled, plants one bug after the other, and prints what the audit says with and without it. Each
-case names the commit of Linux that mended the bug, or its title. Two bugs are those of later
+case names the commit of Linux that mended the bug. Two bugs are those of later
 mechanisms that the catalogue has as it was merged first; nothing is planted there.
 """
 
@@ -105,7 +105,7 @@ CASES = {
         ("F-T1",),
     ),
     "owner-pagetable": Case(
-        "KVM: MMU: fix sync of ptes addressed at owner pagetable (2.6.29)",
+        "0c0f40bdbe4 KVM: MMU: fix sync of ptes addressed at owner pagetable",
         sync.sync_page,
         (
             ("    unlink_unsync_page(m, sp)\n", ""),
@@ -150,7 +150,7 @@ CASES = {
         ("F-T7",),
     ),
     "guarded-without-flush": Case(
-        "KVM: Flush remote tlbs when reducing shadow pte permissions (release 28)",
+        "d9e368d6126 KVM: Flush remote tlbs when reducing shadow pte permissions",
         pages.get_page,
         (
             (
@@ -249,7 +249,7 @@ CASES = {
         ("F-H1",),
     ),
     "large-leaves-left": Case(
-        "KVM: MMU: Fix rmap_write_protect() hugepage iteration bug (2.6.28)",
+        "6597ca09e6c KVM: MMU: Fix rmap_write_protect() hugepage iteration bug",
         rmap.rmap_write_protect,
         (("            sptep = first_writable(m, rmap)\n", "            sptep = 0\n"),),
         [
@@ -270,7 +270,7 @@ CASES = {
         ("F-R5",),
     ),
     "large-replaced-without-flush": Case(
-        "KVM: MMU: flush remote TLBs on large->normal spte replacement (2.6.29)",
+        "93a423e7045 KVM: MMU: flush remote TLBs on large->normal entry overwrite",
         fault.fetch,
         (
             (

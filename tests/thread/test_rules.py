@@ -1,7 +1,5 @@
 """What the rules say of guests that come to the point, and of guests that do not."""
 
-import dataclasses
-
 import pytest
 
 from refault.audits import Level
@@ -122,14 +120,6 @@ def test_counters_of_a_run_that_ended_early_are_not_compared(reviews):
     [form] = [f for f in patch(reviews[PINNED], 2).forms if f.form.text == "p2merged"]
     assert all(not cell.is_comparable for cell in form.cells)
     assert "costs" not in form.verdict.reason
-
-
-def test_a_check_that_does_not_apply_to_a_form_is_not_held_against_it(reviews):
-    cell = patch(reviews[LOST_MARK], 3).posted.cells[0]
-    assert [each.check for each in cell.new_failures][:2] == ["F-U1", "F-U4"]
-    excused = dataclasses.replace(cell, form=cell.form._replace(excused=("F-U1",)))
-    assert [each.check for each in excused.excused_failures] == ["F-U1"]
-    assert excused.new_failures == cell.new_failures[1:]
 
 
 def test_why_a_check_fails_is_told_with_its_finding_only(reviews):

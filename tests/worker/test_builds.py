@@ -229,7 +229,7 @@ def test_a_kernel_that_is_deleted_while_it_is_built_leaves_nothing(kernel, resou
 
 def test_an_outage_of_the_blobs_counts_against_no_build(kernel, resources, monkeypatch):
     kernel.add(patches=[])
-    monkeypatch.setattr(building, "OUTAGE_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("worker.claimed.OUTAGE_PAUSE_SECONDS", 0)
 
     def fetch(self, digest):
         raise Unavailable("the bucket does not answer")

@@ -30,5 +30,13 @@ PATCH = Patch(
         "It relies on the marks, so it contradicts global-pages, which leaves pages out of sync "
         "without any."
     ),
+    subjects=("KVM: MMU: only update unsync page in invlpg path",),
+    diff_ids=("015feca0e27d11cfa9679bd1d95a5aafc358676adb6b8a20256ffa8710e3b1cb",),
+    places={
+        "015feca0e27d11cfa9679bd1d95a5aafc358676adb6b8a20256ffa8710e3b1cb": (
+            "ad4a5e8a:dd5ad30c b79fff66:31506db7 31506db7:b9bc870e b9bc870e:d6e84399 "
+            "42af036c:42af036c"
+        ),
+    },
     files=("arch/x86/kvm/paging_tmpl.h",),
 )

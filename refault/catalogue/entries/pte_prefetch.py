@@ -32,5 +32,13 @@ PATCH = Patch(
         "Every frame in a slot is in the host's memory: no lookup of one fails. In a direct page "
         "frames are counted from the leaf's, since the base has the page's first one wrong."
     ),
+    subjects=(
+        "KVM: MMU: prefetch ptes when intercepted guest #PF",
+        "KVM: MMU: combine guest pte read between fetch and pte prefetch",
+    ),
+    parts=(
+        ("a0caab3ca84d828e857af0fd4ecf6b0453296a9c7795dc1f2444a6b86504bd80",),
+        ("ad308799befc7a401d1a539787ee8e5c579351b6c72e3d393319b0bf584975b7",),
+    ),
     files=("arch/x86/kvm/mmu.c", "arch/x86/kvm/paging_tmpl.h"),
 )

@@ -24,5 +24,7 @@ PATCH = Patch(
     requires=(),
     source="a4ee1ca4a36; kvm_main.c and paging_tmpl.h of 2.6.38",
     short="e-lazy",
-    files=("arch/x86/kvm/paging_tmpl.h", "virt/kvm/kvm_main.c"),
+    subjects=("KVM: MMU: delay flush all tlbs on sync_page path",),
+    diff_ids=("62eeba53d6eadfcc5d0210d04f1d6ed8e8dc0505e617e49790953e13fb8f1f59",),
+    files=("arch/x86/kvm/paging_tmpl.h", "include/linux/kvm_host.h", "virt/kvm/kvm_main.c"),
 )

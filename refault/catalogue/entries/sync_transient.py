@@ -23,5 +23,19 @@ PATCH = Patch(
     requires=(),
     source="1d9dc7e, e02aa90; mmu.c of 2.6.38",
     short="e-trans",
-    files=("arch/x86/kvm/mmu.c", "arch/x86/kvm/paging_tmpl.h"),
+    subjects=(
+        "KVM: MMU: split kvm_sync_page() function",
+        "KVM: MMU: don't write-protect if have new mapping to unsync page",
+    ),
+    parts=(
+        ("f09c90b8dfaa72598b251bbdeaf268f7a4f9548c53bce9ed163955ebb0a697f5",),
+        ("b322241dc17b8aae6e8bb6a7a906668fa8d1da3de62f42c9012ee3a47281852c",),
+    ),
+    places={
+        "b322241dc17b8aae6e8bb6a7a906668fa8d1da3de62f42c9012ee3a47281852c": (
+            "b3f340b5:596e92f8 a3380265:ea48b221 0bf37874:15ce7894 5d9df62d:b56bb952 "
+            "0071802f:2723e0ec"
+        ),
+    },
+    files=("arch/x86/kvm/mmu.c",),
 )

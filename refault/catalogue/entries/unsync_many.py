@@ -27,5 +27,13 @@ PATCH = Patch(
     requires=(),
     source="9cf5cf5, 9f1a122; mmu.c of 2.6.38",
     short="e-many",
+    subjects=(
+        "KVM: MMU: allow more page become unsync at gfn mapping time",
+        "KVM: MMU: allow more page become unsync at getting sp time",
+    ),
+    parts=(
+        ("95f1c74cd27c531dd9dbd6560e862d2e5a7e159311bed3d2f01d9ada926b60be",),
+        ("cc56a963b34bf48f5221f41ac60f92ba6a53dd6f996bb39505b635462e204d52",),
+    ),
     files=("arch/x86/kvm/mmu.c",),
 )

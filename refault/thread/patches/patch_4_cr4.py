@@ -128,11 +128,6 @@ TOPIC = Topic(
             "global pages stay out of sync (2008)",
             "Avi Kivity's path",
             "global-pages",
-            excused=("F-T2", "F-T3"),
-            excuse=(
-                "they take a load of CR3 for a flush of everything, and a global translation "
-                "outlives it on a processor too. What the guest saw is compared all the same."
-            ),
         ),
         Form("p2+p4b", "2.6.36: reset for some bits", "Sheng Yang", "cr-reset-bits"),
         Form("p2+p4n+p4f", "5.16: PGE asks for a flush", "Lai Jiangshan", "cr4-guest-flush"),
