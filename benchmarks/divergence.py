@@ -1,9 +1,9 @@
 """diverge_vs_run, diverge_counter_vs_run, diverge_late_vs_run and the like.
 
-Finding where two variants part, against one replay of one of them, both by the clock on the wall
-and side by side in one run. Both variants run at once on two threads. A trace without a difference
-is run to its end; a late difference costs the way there, and back from a copy. A vector is so short
-that its figure is milliseconds.
+Finding where two variants part, against one replay of one of them, side by side in one run: by the
+clock on the wall, and beside it in processor time of all threads. Both variants run at once on two
+threads. A trace without a difference is run to its end; a late difference costs the way there, and
+back from a copy. A vector is so short that its figure is milliseconds.
 
 ``python benchmarks/divergence.py [FOLDER]``; the vectors below the folder, or those of the tests.
 """
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from kit.runs import MILLION, RUNS
@@ -38,22 +39,33 @@ def pair(first: str, second: str) -> list[Variant]:
     return [resolve(patch_set_from_text(name)) for name in (first, second)]
 
 
-def wall(what: Callable[[], object]) -> float:
-    """Seconds by the clock on the wall."""
-    begun = time.perf_counter()
+class Taken(NamedTuple):
+    """Seconds by the clock on the wall, and of all threads together on the processor."""
+
+    wall: float
+    processor: float
+
+
+def taken(what: Callable[[], object]) -> Taken:
+    """How long it takes."""
+    begun, used = time.perf_counter(), time.process_time()
     what()
-    return time.perf_counter() - begun
+    return Taken(time.perf_counter() - begun, time.process_time() - used)
 
 
-def alternating(path: Path, variants: list[Variant], on: str) -> tuple[float, float, Report]:
-    """Seconds of finding a divergence and of one run, in rounds; and what is found."""
+def alternating(path: Path, variants: list[Variant], on: str) -> tuple[Taken, Taken, Report]:
+    """Medians of finding a divergence and of one run, in rounds; and what is found."""
     report = diverge(Job(path, variants, threads=2), on)
-    rounds = []
+    ours, theirs = [], []
     for _ in range(RUNS):
-        one = wall(lambda: replay(path, variants[:1]))
-        rounds.append((wall(lambda: diverge(Job(path, variants, threads=2), on)), one))
-    ours, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
-    return ours, theirs, report
+        theirs.append(taken(lambda: replay(path, variants[:1])))
+        ours.append(taken(lambda: diverge(Job(path, variants, threads=2), on)))
+    return middle(ours), middle(theirs), report
+
+
+def middle(rounds: list[Taken]) -> Taken:
+    """The median of each."""
+    return Taken(*(statistics.median(column) for column in zip(*rounds, strict=True)))
 
 
 def measure(name: str, path: Path, variants: list[Variant], on: str = "outcome") -> None:
@@ -65,10 +77,10 @@ def measure(name: str, path: Path, variants: list[Variant], on: str = "outcome")
     names = " against ".join(variant.short_name for variant in variants)
     record(
         name,
-        ratio=ours / theirs,
+        ratio=ours.wall / theirs.wall,
         what=f"diverge of {path.stem}, {names}, on {on} ({where}) / one replay of the first",
-        ours=f"{ours:.3f} s",
-        theirs=f"{theirs:.3f} s",
+        ours=f"{ours.wall:.3f} s, {ours.processor:.3f} s of the processor",
+        theirs=f"{theirs.wall:.3f} s, {theirs.processor:.3f} s of the processor",
     )
 
 
@@ -92,13 +104,13 @@ def measure_vectors(paths: list[Path], first: str, second: str) -> None:
         with as_trace(source) as path:
             ours, theirs, _ = alternating(path, variants, "outcome")
             seconds.append((ours, theirs))
-    ours, theirs = (statistics.median(column) for column in zip(*seconds, strict=True))
+    ours, theirs = (middle(list(column)) for column in zip(*seconds, strict=True))
     record(
         "diverge_vector",
-        ratio=ours / theirs,
+        ratio=ours.wall / theirs.wall,
         what=f"diverge of {len(paths)} vectors, {first} against {second} / one replay; medians",
-        ours=f"{ours * 1000:.1f} ms",
-        theirs=f"{theirs * 1000:.1f} ms",
+        ours=f"{ours.wall * 1000:.1f} ms, {ours.processor * 1000:.1f} ms of the processor",
+        theirs=f"{theirs.wall * 1000:.1f} ms, {theirs.processor * 1000:.1f} ms of the processor",
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from refault.engines.base import Host, Watch
     from refault.inspect.shelf import Kept, Shelf
     from refault.replay.operations import Operations
+    from refault.trace import TraceReader
 
 
 class Place(Position):
@@ -43,6 +44,11 @@ class Place(Position):
     def host(self) -> Host:
         """The only host."""
         return self.hosts[0]
+
+    @property
+    def reader(self) -> TraceReader:
+        """The pass over the trace that is under way."""
+        return self._reader
 
     @property
     def is_truncated_here(self) -> bool:
