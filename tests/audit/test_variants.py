@@ -146,7 +146,11 @@ def test_sound_variants_break_nothing_that_is_not_known(path):
 @pytest.mark.parametrize("path", SHORT, ids=name_of)
 def test_later_mechanisms_break_nothing_that_is_not_known(path):
     for report in audited(path, *LATER):
-        assert unexplained(report, name_of(path)) == []
+        left = unexplained(report, name_of(path))
+        if "+pte-prefetch " in f"{report.variant_name} ":
+            # As merged first it takes an entry with reserved bits for an absent one (e730b63cc08).
+            left = [each for each in left if each.check != "F-W4"]
+        assert left == []
         assert report.unfinished == 0
 
 
