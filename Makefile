@@ -21,8 +21,8 @@ PIP  := $(BIN)/python -m pip install --quiet --require-hashes --only-binary :all
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --cache-dir .cache/uv --universal --python-version 3.11 \
         --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate --no-header
 
-# One more than there are cores, as some tests wait; at most five.
-TESTERS := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 5)))
+# Two more than there are cores, as many tests wait for processes they started; at most six.
+TESTERS := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 2 : 6)))
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -46,8 +46,7 @@ test: install browser trees guests ## everything: linters, then every test
 # While one core lints, the other compiles what every test and every worker of the tests loads.
 .PHONY: kernels
 kernels: install
-	@$(BIN)/python -c "from refault.replay.session import warm_up; from refault.profile import gathering; \
-	  warm_up(('shadow', 'kernel')); gathering.warm_up(('shadow',))"
+	@$(BIN)/python -m tests.engines.warming
 
 .PHONY: lint
 lint: install ## ruff, mypy, import contracts, generated files

@@ -1,5 +1,7 @@
 """Fixtures of every folder: a real Postgres and broker, the service over ASGI, the whole stack."""
 
+from pathlib import Path
+
 from hypothesis import settings
 
 # How long an example takes depends on the machine: what must be quick is shown in benchmarks/.
@@ -20,9 +22,35 @@ pytest_plugins = [
     "tests.fixtures.trees",
 ]
 
-# Files that mostly wait begin first, so that the others run beside them and not before.
-BEGIN_FIRST = ("pipeline/test_soak.py", "pipeline/test_outages.py", "pipeline/test_faults.py")
+# The longest files begin first, longest ahead, and those that mostly wait before the others: a file
+# is one worker's, and a long one that begins last has a core to itself. Any order is right.
+BEGIN_FIRST = (
+    "pipeline/test_soak.py",
+    "pipeline/test_outages.py",
+    "pipeline/test_faults.py",
+    "golden/test_golden.py",
+    "pipeline/test_local.py",
+    "engines/test_two_readings.py",
+    "linux/test_runs.py",
+    "audit/test_variants.py",
+    "browser/test_comparison_page.py",
+    "linux/test_user_path.py",
+    "cli/test_kinds_of_files.py",
+    "replay/test_snapshots.py",
+    "browser/test_every_page.py",
+    "linux/test_walls.py",
+    "linux/test_builds.py",
+    "pipeline/test_kernels.py",
+    "api/test_access_table.py",
+    "cli/test_replay_command.py",
+    "engines/test_architecture.py",
+    "browser/test_project_pages.py",
+    "audit/test_mechanics.py",
+    "worker/test_database_faults.py",
+)
+_ROOT = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: not str(item.path).endswith(BEGIN_FIRST))
+    ranks = {_ROOT / name: rank for rank, name in enumerate(BEGIN_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -235,12 +237,18 @@ def _completed(case: Case, lines: list[Line]) -> Iterator[Line]:
     if case.reference is None or case.reference == case.expectation:
         yield from expected
         return
-    reference = itertools.chain(lines_of(case.reference), itertools.repeat({}))
+    reference = itertools.chain(_addresses_and_values(case.reference), itertools.repeat({}))
     for i, (line, other) in enumerate(zip(expected, reference, strict=False)):
         access = i < len(lines) and any(field in lines[i] for field in _OUTCOME_FIELDS)
         if access and not any(field in line for field in (*_OUTCOME_FIELDS, "final", "bug")):
-            line.update({field: other[field] for field in ("a", "v") if field in other})
+            line.update(other)
         yield line
+
+
+@functools.lru_cache(maxsize=1)
+def _addresses_and_values(path: Path) -> list[Line]:
+    """Of each line what others leave out; kept, as the variants of a vector share a reference."""
+    return [{name: line[name] for name in ("a", "v") if name in line} for line in lines_of(path)]
 
 
 def given(case: Case) -> list[Line]:

@@ -1,4 +1,7 @@
-"""A short soak with every test run; ``make soak`` runs as long as asked."""
+"""A short soak with every test run: each kind of fault once. ``make soak`` runs as long as asked.
+
+Two faults of a kind, and so most pairs of kinds that follow one another, are the long form's.
+"""
 
 import json
 import subprocess
@@ -8,12 +11,12 @@ import pytest
 
 from tests.soak import Faults, drawn
 
-MINUTES = 2.5
+MINUTES = 0  # no longer than one fault of each kind takes
 SEED = 20260401
 
 
 @pytest.mark.timeout(900)  # the first start compiles the simulator
-def test_three_minutes_of_random_faults_lose_nothing_and_count_nothing_twice(tmp_path):
+def test_a_random_fault_of_every_kind_loses_nothing_and_counts_nothing_twice(tmp_path):
     report_path = tmp_path / "report.json"
     done = subprocess.run(
         [sys.executable, "-m", "tests.soak", str(MINUTES), str(SEED), "--json", str(report_path)],
