@@ -28,8 +28,10 @@ SAME_AS: dict[str, str] = {
             "0e0b70301ad1dcd6653020d48a2179a3d581efc47813826c0ce9da9b0b00abfe",
             # before the loop was made of the parts that accounts use too, and its fast path shorter
             "b2cea1f3e5bfc33943e5a3fc8c2ac933d6490e7db2eab23272a670c0eb81426a",
+            # before ranges, read dirty logs and registers set from outside, unknown to older traces
+            "f42e1378b60a1793418e4cd1079bc5277ec4b3f2e1cc39531b5c25b2cb61aad9",
         ),
-        "f42e1378b60a1793418e4cd1079bc5277ec4b3f2e1cc39531b5c25b2cb61aad9",
+        "12d751733f93ac7533f4aadf5ceb3148b3f341b4493577675b34a249f7bebd0c",
     ),
     **dict.fromkeys(
         (
@@ -41,8 +43,10 @@ SAME_AS: dict[str, str] = {
             "a2f8031f592ce670286f494704f975a93a953bc443cd4a7cf3fd77acbf0c6218",
             # before a session ran itself to its end: refault/replay is part of it
             "8e23933b22320560b403f97034a70c7cde1ba9b4f161f5bf55f968e35101d332",
+            # before registers set from outside, as above
+            "64f60e5cc7c3e40d820f33d55afab49f9e0b3ac520cc2f0efc38c6f2926f17e5",
         ),
-        "64f60e5cc7c3e40d820f33d55afab49f9e0b3ac520cc2f0efc38c6f2926f17e5",
+        "11977ae348b82576e7a6071377373183b9bc4c43c008623941b6b33b64294bf3",
     ),
 }
 

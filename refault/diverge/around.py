@@ -26,7 +26,7 @@ PAGES_SHOWN = 10
 #: Frames whose reverse maps are shown.
 FRAMES_SHOWN = 4
 FLUSHES = ("tlb_flush", "hw_flush", "remote_tlb_flush", "flush_calls", "reload_calls", "synced")
-_OF_FRAME = {op.UNMAP, op.AGE, op.CHANGE_PTE}
+_OF_FRAME = {op.UNMAP, op.AGE, op.CHANGE_PTE, op.UNMAP_RANGE}
 _OF_GPA = {op.TABLE_WRITE, op.POKE, op.UNSHADOW}
 
 

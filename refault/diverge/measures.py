@@ -62,7 +62,7 @@ class Measure(Protocol):
 # --- outcomes -------------------------------------------------------------------------------
 
 _OF_ADDRESS = (op.LD, op.EX, op.ST, op.ST4, op.ST2, op.ST1, op.INVLPG, op.UNPROTECT)
-_OF_GFN = (op.UNMAP, op.AGE, op.CHANGE_PTE)
+_OF_GFN = (op.UNMAP, op.AGE, op.CHANGE_PTE, op.UNMAP_RANGE)
 _TABLE_SHIFT = 21  # what a last-level table of 8-byte entries maps
 
 

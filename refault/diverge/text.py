@@ -136,13 +136,15 @@ def operation_text(row: Row) -> str:
     name, a, b = kind_name(row.kind), row.a & _WORD, row.b & _WORD
     if row.kind in {op.TABLE_WRITE, op.POKE}:
         return f"{name}, gpa {a:#x} = {b:#x}"
+    if row.kind == op.UNMAP_RANGE:
+        return f"{name}, gfn {a:#x}, {b} pages"
     if row.kind in {op.UNMAP, op.AGE, op.CHANGE_PTE}:
         return f"{name}, gfn {a:#x}"
-    if op.BOOT <= row.kind <= op.INVLPG or row.kind in {op.UNSHADOW, op.UNPROTECT}:
+    if op.names_a_vcpu(row.kind) or row.kind in {op.UNSHADOW, op.UNPROTECT}:
         told = [name, f"vCPU {row.vcpu}"]
         if has_address(row.kind) and row.kind != op.INVLPG:
             told.append("user" if row.user else "kernel")
-        if row.kind != op.BOOT:
+        if row.kind not in {op.BOOT, op.SREGS}:
             told.append(f"{a:#x}" + (f" = {b:#x}" if row.kind in _STORES else ""))
         return ", ".join(told)
     return f"{name}, {a}" if row.kind in {op.NR_PAGES, op.SHRINK} else name
@@ -161,7 +163,10 @@ def answer_text(row: Row, answer: Answer) -> str:
         letters = "|".join(letter for bit, letter in _CODE_BITS if code & bit)
         return f"#PF {code:#x} {letters}".rstrip() + emulated
     if answer.code == out.RETURN:
-        return f"answers {int(answer.address)}"
+        told = f"answers {int(answer.address)}"
+        # The number stands for which frames they are: equal ones are the same frames.
+        is_log = row.kind == op.GET_DIRTY_LOG
+        return f"{told} dirty pages (content {int(answer.value)})" if is_log else told
     return _ANSWERS.get(answer.code, f"outcome {answer.code}") + emulated
 
 

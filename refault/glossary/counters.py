@@ -229,7 +229,11 @@ SEMANTICS_ENTRIES = (
 
 ANSWER_ENTRIES = (
     Entry("gp_refused", ANSWERS, "Register writes of the guest that were refused with #GP."),
-    Entry("unmap_found", ANSWERS, "Frames taken away by the host of which a mapping was found."),
+    Entry(
+        "unmap_found",
+        ANSWERS,
+        "Frames taken away by the host, or ranges, of which a mapping was found.",
+    ),
     Entry("age_young", ANSWERS, "Frames of which the host was told that the guest used them."),
     Entry("shrink_reported", ANSWERS, "Shadow pages that the shrinker reported, over all calls."),
     Entry(

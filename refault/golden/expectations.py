@@ -80,7 +80,8 @@ def outcome(record: list[int], *, is_load: bool) -> Line:
     if code == out.PF_DIRECT:
         return {"pd": address}
     if code == out.RETURN:
-        return {"r": address}
+        content = record[rec.VALUE]  # of a dirty log: which pages
+        return {"r": address, "v": content} if content else {"r": address}
     return {"o": _OTHER_OUTCOMES[code]}
 
 

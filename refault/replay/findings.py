@@ -84,7 +84,7 @@ class FindingLog:
         self, kind: str, message: str, ops: op.Operations, row: int, operation_index: int
     ) -> None:
         """The simulated kernel broke while executing ``row``."""
-        vcpu = int(ops.vcpu[row]) if op.BOOT <= ops.kind[row] <= op.INVLPG else None
+        vcpu = int(ops.vcpu[row]) if op.names_a_vcpu(int(ops.kind[row])) else None
         self.stopped = Finding(
             kind=kind,
             event_index=int(ops.event[row]),

@@ -5,7 +5,8 @@ of operations contains them. Columns of a row::
 
     kind   an EventKind ≥ OP_VM        user   1: CPL 3 (for OP_MEM: host page level)
     vcpu   the vCPU that does it       aux    slot number
-    a, b   as the event kind says; of OP_BOOT  a = CR0 | CR4 << 32, b = CR3, want = EFER
+    a, b   as the event kind says; of OP_BOOT and OP_SREGS
+           a = CR0 | CR4 << 32, b = CR3, want = EFER
     want   witness: the address reached, or the #PF code     cls   WITNESS_*
     event  index of the event it came from
 """
@@ -46,6 +47,11 @@ UNSHADOW = int(EventKind.OP_UNSHADOW)
 UNPROTECT = int(EventKind.OP_UNPROTECT)
 CHANGE_PTE = int(EventKind.OP_CHANGE_PTE)
 MEM_DELETE = int(EventKind.OP_MEM_DELETE)
+UNMAP_RANGE = int(EventKind.OP_UNMAP_RANGE)
+LOG_OFF = int(EventKind.OP_LOG_OFF)
+GET_DIRTY_LOG = int(EventKind.OP_GET_DIRTY_LOG)
+SREGS_CR = int(EventKind.OP_SREGS_CR)
+SREGS = int(EventKind.OP_SREGS)
 #: Of captures only, and no event kind has this number: a store to a table through no known mapping.
 #: ``a`` is its gpa, ``b`` the value, ``aux`` the size.
 TABLE_WRITE = 200
@@ -58,6 +64,11 @@ WITNESS_SNAPSHOT = 3
 WITNESS_FAULT = 4
 WITNESS_UNSEEN = 5  # an operation that was not captured from a real guest
 WITNESS_CLASSES = ("none", "acc", "ptw", "snap", "pf")
+
+
+def names_a_vcpu(kind: int) -> bool:
+    """Whether an operation is told by the vCPU that does it (a finding names it)."""
+    return BOOT <= kind <= INVLPG or kind == SREGS
 
 
 class Operations(NamedTuple):

@@ -30,6 +30,7 @@ DECODING = (
     "decoder",
     "format",
     "frames",
+    "halves",
     "header",
     "packed",
     "packing",

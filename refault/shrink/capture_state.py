@@ -28,6 +28,7 @@ _EFER = 0xC000_0080
 _LASTING = (
     EventKind.OP_MEM,
     EventKind.OP_LOG,
+    EventKind.OP_LOG_OFF,
     EventKind.OP_NR_PAGES,
     EventKind.OP_MEM_DELETE,
 )

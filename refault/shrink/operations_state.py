@@ -17,7 +17,7 @@ from refault.engines.walk import words as arch
 from refault.replay import x86
 from refault.replay.budget import Budget
 from refault.replay.lowering.rows import RowSource
-from refault.shrink.program import BOOT_CR, Told, block_from, block_of, joined
+from refault.shrink.program import FIRST_HALVES, Told, block_from, block_of, joined
 from refault.trace.format import EventKind
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _LASTING = (
     EventKind.OP_MEM,
     EventKind.OP_MEM_DELETE,
     EventKind.OP_LOG,
+    EventKind.OP_LOG_OFF,
     EventKind.OP_NR_PAGES,
 )
 
@@ -78,7 +79,7 @@ class OperationsState:
     def _followed(self, blocks: Iterator[Block]) -> Iterator[Block]:
         """The same blocks; where processors begin is kept."""
         for block in blocks:
-            at = np.flatnonzero(block.kind == BOOT_CR)
+            at = np.flatnonzero(np.isin(block.kind, FIRST_HALVES))
             self._booting.update((block.first_event_index + at).tolist())
             yield block
 
@@ -140,6 +141,8 @@ def _lasting(told: list[Row]) -> tuple[list[Row], list[Row]]:
             logs.pop(slot, None)
         elif kind == EventKind.OP_LOG:
             logs[slot] = row
+        elif kind == EventKind.OP_LOG_OFF:
+            logs.pop(slot, None)
         else:
             limit = [row]
     return [*machine, *slots.values()], [*logs.values(), *limit]

@@ -31,6 +31,9 @@ SNAPSHOT = int(EventKind.TABLE_SNAPSHOT)
 ENTRY = int(EventKind.TABLE_ENTRY)
 BOOT_CR = int(EventKind.OP_BOOT_CR)
 BOOT = int(EventKind.OP_BOOT)
+#: Of registers that take two events: the first and the second.
+FIRST_HALVES = (BOOT_CR, int(EventKind.OP_SREGS_CR))
+SECOND_HALVES = (BOOT, int(EventKind.OP_SREGS))
 VM = int(EventKind.OP_VM)
 POKE = int(EventKind.OP_POKE)
 _TOLD_MAX = 1 << 16
@@ -57,7 +60,8 @@ class Program:
         places = np.arange(len(kind), dtype=np.int64)
         latest = np.maximum.accumulate(np.where(kind == SNAPSHOT, places, -1))
         owner = np.where(kind == ENTRY, latest, -1)
-        owner[kind == BOOT] = places[kind == BOOT] - 1
+        halves = np.isin(kind, SECOND_HALVES)
+        owner[halves] = places[halves] - 1
         return owner
 
     def everything(self) -> Mask:
@@ -69,7 +73,7 @@ class Program:
         kept = kept.copy()
         kind, owner = self.block.kind, self.owner
         kept[kind == VM] = True
-        halves = np.flatnonzero(kind == BOOT)
+        halves = np.flatnonzero(np.isin(kind, SECOND_HALVES))
         kept[halves - 1] &= kept[halves]
         owned = owner >= 0
         kept[owned] &= kept[owner[owned]]

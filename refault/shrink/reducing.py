@@ -263,10 +263,10 @@ class Reducer:
 
 
 def _modes(rows: Rows) -> set[str]:
-    """The paging modes in which processors begin."""
+    """The paging modes in which processors begin, or are set."""
     modes = set()
     for ops, count in rows:
-        for at in np.flatnonzero(np.asarray(ops.kind[:count]) == op.BOOT).tolist():
+        for at in np.flatnonzero(np.isin(ops.kind[:count], (op.BOOT, op.SREGS))).tolist():
             registers = int(ops.a[at])
             if not registers & x86.CR0_PG:
                 modes.add("nonpaging")
@@ -282,7 +282,7 @@ def _roots(rows: Rows) -> Any:
     found = [np.zeros(0, np.int64)]
     for ops, count in rows:
         kind, a, b = (np.asarray(column[:count]) for column in (ops.kind, ops.a, ops.b))
-        found += [b[kind == op.BOOT], a[kind == op.SET_CR3]]
+        found += [b[np.isin(kind, (op.BOOT, op.SREGS))], a[kind == op.SET_CR3]]
     return np.concatenate(found)
 
 

@@ -80,6 +80,8 @@ def _operation(ops: Operations, at: int) -> list[Any]:
         )
     if kind == op.BOOT:
         return ["boot", vcpu, a & 0xFFFF_FFFF, b, a >> 32, want]
+    if kind == op.SREGS:
+        return ["sregs", vcpu, a & 0xFFFF_FFFF, b, a >> 32, want]
     if kind == op.NOTE:
         return ["note", f"mark {a}"]
     if kind == op.MEM:

@@ -20,7 +20,7 @@ def operation_lines(rows: Rows) -> list[str]:
         for at in range(count):
             who = int(ops.vcpu[at]) | int(ops.user[at]) << 8
             text = operation_text(int(ops.kind[at]), who, int(ops.a[at]), int(ops.b[at]))
-            if ops.kind[at] == op.BOOT:
+            if ops.kind[at] in {op.BOOT, op.SREGS}:
                 text += f" cr3 {int(ops.b[at]):#x}"
             elif ops.kind[at] == op.VM:
                 text += f" {int(ops.a[at])} vCPU"

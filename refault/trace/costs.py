@@ -20,6 +20,10 @@ Column = NDArray[Any]
 
 #: The cost of walking one shadow page, 512 entries, in ordinary events; measured: 20 to 50.
 PAGE_EVENTS: Final = 25
+#: Frames of a range that cost as much as an ordinary event when the host takes them away.
+RANGE_FRAMES: Final = 4
+#: And whose bits of a dirty log are read at that cost.
+BITMAP_FRAMES: Final = 1 << 11
 #: The most shadow pages a host has, whatever the limit.
 PAGES_MAX: Final = 1 << 17
 #: KVM's default page limit: so many thousandths of the guest's pages, but at least LIMIT_MIN.
@@ -42,7 +46,16 @@ _ACCESSES: Final = (
 )
 #: Those that walk every shadow page; after one of _ZAPS none is left.
 _WALKS: Final = tuple(
-    K[name] for name in ("OP_MEM", "OP_LOG", "OP_DIRTYLOG", "OP_ZAPALL", "OP_MEM_DELETE")
+    K[name]
+    for name in (
+        "OP_MEM",
+        "OP_LOG",
+        "OP_LOG_OFF",
+        "OP_DIRTYLOG",
+        "OP_GET_DIRTY_LOG",
+        "OP_ZAPALL",
+        "OP_MEM_DELETE",
+    )
 )
 _ZAPS: Final = tuple(K[name] for name in ("OP_LOG", "OP_ZAPALL", "OP_MEM_DELETE"))
 
@@ -84,6 +97,12 @@ class TraceCosts:
             slots, first = np.unique(block.aux[added], return_index=True)
             for slot, pages in zip(slots.tolist(), block.b[added[first]].tolist(), strict=True):
                 self._slots.setdefault(slot, pages)
+        if K["OP_UNMAP_RANGE"] in places:
+            pages = np.minimum(block.b[places[K["OP_UNMAP_RANGE"]]], sum(self._slots.values()))
+            self.work += int(pages.sum()) // RANGE_FRAMES
+        if K["OP_GET_DIRTY_LOG"] in places:
+            reads = len(places[K["OP_GET_DIRTY_LOG"]])
+            self.work += reads * max(self._slots.values(), default=0) // BITMAP_FRAMES
         if K["OP_NR_PAGES"] in places:
             asked = block.a[places[K["OP_NR_PAGES"]]] & 0xFFFF_FFFF
             self._limit_asked = max(self._limit_asked, int(asked.max()))

@@ -116,6 +116,11 @@ class EventKind(enum.IntEnum):
     OP_UNPROTECT = 57
     OP_CHANGE_PTE = 58
     OP_MEM_DELETE = 59
+    OP_UNMAP_RANGE = 60
+    OP_LOG_OFF = 61
+    OP_GET_DIRTY_LOG = 62
+    OP_SREGS_CR = 63
+    OP_SREGS = 64
 
 
 KIND_NAMES: Final[dict[int, str]] = {int(kind): kind.name for kind in EventKind}
@@ -135,6 +140,9 @@ HOST_KINDS: Final = frozenset(
         EventKind.OP_ZAPALL,
         EventKind.OP_CHANGE_PTE,
         EventKind.OP_MEM_DELETE,
+        EventKind.OP_UNMAP_RANGE,
+        EventKind.OP_LOG_OFF,
+        EventKind.OP_GET_DIRTY_LOG,
     )
 )
 CAPTURE_KINDS: Final = HOST_KINDS | {int(kind) for kind in EventKind} - OPERATION_KINDS

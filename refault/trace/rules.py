@@ -23,6 +23,7 @@ from refault.trace.format import (
     OPERATION_KINDS,
     EventKind,
 )
+from refault.trace.halves import FIRST, SECOND, Halves
 
 Column = NDArray[Any]
 KNOWN_FLAGS: Final = 63
@@ -30,7 +31,6 @@ EFER: Final = 0xC000_0080
 ENTRIES_PER_TABLE: Final = 512
 K: Final = {kind.name: int(kind) for kind in EventKind}
 SNAPSHOT_KINDS: Final = ("TABLE_SNAPSHOT", "TABLE_ENTRY")
-BOOT_KINDS: Final = ("OP_BOOT_CR", "OP_BOOT")
 NOWHERE: Final = np.empty(0, np.int64)
 
 
@@ -174,6 +174,20 @@ RULES: Final[dict[int, tuple[_Rule, ...]]] = {
     K["OP_LOG"]: (UNKNOWN_SLOT,),
     K["OP_DIRTYLOG"]: (UNKNOWN_SLOT,),
     K["OP_MEM_DELETE"]: (UNKNOWN_SLOT,),
+    K["OP_LOG_OFF"]: (UNKNOWN_SLOT,),
+    K["OP_GET_DIRTY_LOG"]: (UNKNOWN_SLOT,),
+    K["OP_UNMAP_RANGE"]: (
+        _Rule(
+            f"a range has 1 to {MAX_GUEST_PAGES} frames, and memory ends at frame {MAX_GFN}",
+            lambda rows: (
+                (rows.a < 0)
+                | (rows.b < 1)
+                | (rows.a > MAX_GFN)
+                | (rows.b > MAX_GUEST_PAGES)
+                | (rows.a + rows.b > MAX_GFN)
+            ),
+        ),
+    ),
     K["OP_POKE"]: (_misaligned(8),),
     K["OP_LD"]: (_misaligned(8),),
     K["OP_EX"]: (_misaligned(8),),
@@ -196,7 +210,7 @@ class EventRules:
         self._entries_due = 0
         self._table_gpa = 0
         self._last_entry_gpa = -1
-        self._booting_vcpu: int | None = None
+        self._halves = Halves()
         self._is_begun_amid = False
 
     def begin_amid(self) -> None:
@@ -245,9 +259,7 @@ class EventRules:
         snapshots, entries = (places.get(K[name], NOWHERE) for name in SNAPSHOT_KINDS)
         if self._entries_due or len(snapshots) or len(entries):
             self._check_snapshots(block, snapshots, entries)
-        halves, boots = (places.get(K[name], NOWHERE) for name in BOOT_KINDS)
-        if self._booting_vcpu is not None or len(halves) or len(boots):
-            self._check_boots(block, halves, boots)
+        self._check_halves(block, places)
 
     def finish(self, *, offset: int) -> None:
         """The trace ended before byte ``offset``: nothing may be open.
@@ -260,8 +272,8 @@ class EventRules:
                 f"the trace ends {self._entries_due} entries before the end of a table snapshot",
                 offset=offset,
             )
-        if self._booting_vcpu is not None:
-            raise TraceCorrupt("the trace ends between OP_BOOT_CR and OP_BOOT", offset=offset)
+        if between := self._halves.unfinished():
+            raise TraceCorrupt(f"the trace ends between {between}", offset=offset)
 
     def _take_as_due(self, block: Block) -> None:
         """Entries or a boot at the start of a block belong to what the block before began."""
@@ -271,8 +283,7 @@ class EventRules:
         if due:
             self._entries_due = due
             self._table_gpa = int(block.a[0]) & -PAGE_BYTES
-        if int(block.kind[0]) == K["OP_BOOT"]:
-            self._booting_vcpu = int(block.vcpu[0])
+        self._halves.begin_amid(block)
 
     def _check_first(self, block: Block, machines: Column) -> None:
         """OP_VM is the first event of operations, and occurs once."""
@@ -314,19 +325,13 @@ class EventRules:
         continued = self._entries_due and len(found) and owner[-1] == len(starts) - 1
         self._last_entry_gpa = int(entries[-1]) if continued else -1
 
-    def _check_boots(self, block: Block, halves: Column, found: Column) -> None:
-        """OP_BOOT directly follows OP_BOOT_CR of the same vCPU."""
-        due = halves + 1
-        vcpus = block.vcpu[halves].astype(np.int64)
-        if self._booting_vcpu is not None:
-            due, vcpus = np.append(0, due), np.append(self._booting_vcpu, vcpus)
-        self._booting_vcpu = None
-        if len(due) and due[-1] == block.event_count:
-            self._booting_vcpu = int(vcpus[-1])
-            due, vcpus = due[:-1], vcpus[:-1]
-        if not np.array_equal(found, due) or (block.vcpu[found] != vcpus).any():
-            at = int(np.append(found, due).min())
-            raise self._refuse(block, at, "OP_BOOT directly follows OP_BOOT_CR of its vCPU")
+    def _check_halves(self, block: Block, places: Mapping[int, Column]) -> None:
+        """Registers that take two events."""
+        for first, second in zip(FIRST, SECOND, strict=True):
+            halves, found = places.get(first, NOWHERE), places.get(second, NOWHERE)
+            misfit = self._halves.misfit(block, first, halves, found)
+            if misfit is not None:
+                raise self._refuse(block, misfit.at, misfit.why)
 
     def _refuse(self, block: Block, at: int, why: str) -> TraceCorrupt:
         a, b = (int(column[at]) % (1 << 64) for column in (block.a, block.b))

@@ -12,6 +12,7 @@ from refault.engines.account import words as ac
 from refault.engines.account.words import Account
 from refault.engines.shadow.kvm import tracepoints as tp
 from refault.engines.shadow.kvm.requests import cpu_of
+from refault.engines.shadow.kvm.slots import is_of_log
 from refault.engines.shadow.kvm.zap import hash_of
 from refault.engines.shadow.loop import can_execute, execute, execute_quick, is_of_host
 from refault.engines.shadow.state import words
@@ -197,13 +198,15 @@ def cause_of_guest(kind: int) -> int:
         return ac.EFER_WRITE
     if kind == op.UNSHADOW:
         return ac.HYPERCALL
+    if kind == op.SREGS:
+        return ac.SET_REGISTERS
     return ac.UNPROTECT if kind == op.UNPROTECT else ac.OTHER
 
 
 @kernel
 def cause_of_host(kind: int) -> int:
     """The cause of an operation of the host."""
-    if kind == op.UNMAP:
+    if kind == op.UNMAP or kind == op.UNMAP_RANGE:
         return ac.UNMAPPED
     if kind == op.AGE:
         return ac.AGED
@@ -213,7 +216,7 @@ def cause_of_host(kind: int) -> int:
         return ac.SHRINKER
     if kind == op.ZAPALL:
         return ac.ZAP_ALL
-    if kind == op.LOG or kind == op.DIRTYLOG:
+    if is_of_log(kind):
         return ac.DIRTY_LOG
     if kind == op.MEM or kind == op.MEM_DELETE:
         return ac.SLOT

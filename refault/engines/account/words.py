@@ -73,6 +73,7 @@ CAUSES = (
     "memory slot",
     "page limit",
     "other",
+    "registers set from outside",
 )
 BEFORE = 0
 EMULATED_WRITE = 1
@@ -101,6 +102,7 @@ DIRTY_LOG = 23
 SLOT = 24
 LIMIT = 25
 OTHER = 26
+SET_REGISTERS = 27
 
 # --- marks: row 0 before the first, row 1 all others ------------------------------------------
 FIRST_ROWS = 2

@@ -108,7 +108,7 @@ def before(a: Audit, m: Machine, g: Guest, kind: int, vcpu: int, address: int) -
     s[au.WAS_EXITS], s[au.WAS_INTERCEPTS] = vm[words.EXITS], vm[words.INTERCEPTS]
     s[au.WAS_FLOODED], s[au.WAS_UNSYNC] = vm[words.FLOODED], vm[words.UNSYNC_PAGES]
     s[au.STORE_AT], s[au.OTHER_AT], s[au.REREAD], s[au.HAD_TABLE] = -1, -1, -1, 0
-    if op.BOOT <= kind <= op.INVLPG:
+    if op.BOOT <= kind <= op.INVLPG or kind == op.SREGS:
         s[au.WAS_LOADED] = vcpu < vm[words.VCPU_COUNT] and uses_tables(m, cpu_of(vcpu))
     if op.ST <= kind <= op.ST1:
         before_store(a, m, g, vcpu, address)
@@ -170,6 +170,8 @@ def after_host(a: Audit, m: Machine, kind: int, aux: int, x: int, y: int, answer
     slot = words.SLOTS + aux * words.SLOT_WORDS
     if kind == op.UNMAP:
         frames_are_gone(a, m, x, x + 1)
+    elif kind == op.UNMAP_RANGE:
+        frames_are_gone(a, m, x, x + y)
     elif kind == op.CHANGE_PTE:
         if y & 1:
             frames_are_gone(a, m, x, x + 1)
@@ -178,7 +180,7 @@ def after_host(a: Audit, m: Machine, kind: int, aux: int, x: int, y: int, answer
     elif kind == op.MEM_DELETE:
         base = m.vm[slot + words.SLOT_BASE]
         frames_are_gone(a, m, base, base + m.vm[slot + words.SLOT_PAGES])
-    elif kind == op.DIRTYLOG or kind == op.LOG:
+    elif kind == op.DIRTYLOG or kind == op.LOG or (kind == op.GET_DIRTY_LOG and answer):
         base = m.vm[slot + words.SLOT_BASE]
         frames_are_read_only(a, m, au.T8, base, base + m.vm[slot + words.SLOT_PAGES])
     elif kind == op.AGE:
@@ -223,8 +225,8 @@ def after(
         after_store(a, g, ops.a[i], behind)
         if behind:
             note_poke(a, ops.a[i] >> x86.PAGE_SHIFT)
-    elif op.BOOT <= kind <= op.SET_EFER:
-        flushes = write_flushes(g, kind, vcpu, ops.a[i])
+    elif op.BOOT <= kind <= op.SET_EFER or kind == op.SREGS:
+        flushes = write_flushes(g, kind, vcpu, ops.a[i], ops.b[i], ops.want[i])
         register_write_is_the_architectures(
             a, m, g, kind, vcpu, ops.a[i], ops.b[i], ops.want[i], code
         )

@@ -67,7 +67,8 @@ def judge_row(a: Audit, g: Guest, ops: op.Operations, i: int, code: int, address
     elif kind == op.INVLPG:
         note_invlpg(a, vcpu, ops.a[i])
     elif kind != op.MEM:
-        flushes = op.BOOT <= kind <= op.SET_EFER and write_flushes(g, kind, vcpu, ops.a[i])
+        is_write = op.BOOT <= kind <= op.SET_EFER or kind == op.SREGS
+        flushes = is_write and write_flushes(g, kind, vcpu, ops.a[i], ops.b[i], ops.want[i])
         wanted = operation(g, kind, vcpu, ops.user[i], ops.aux[i], ops.a[i], ops.b[i], ops.want[i])
         if op.SET_CR0 <= kind <= op.SET_EFER and (wanted == out.GP) != (code == out.GP):
             report(a, au.P1, vcpu, ops.a[i], code, wanted, kind)

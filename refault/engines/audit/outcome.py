@@ -101,11 +101,12 @@ def flushed_at(a: Audit, vcpu: int, gva: int, is_global: int) -> int:
 
 
 @kernel
-def write_flushes(g: Guest, kind: int, vcpu: int, value: int) -> int:
+def write_flushes(g: Guest, kind: int, vcpu: int, value: int, b: int, want: int) -> int:
     """What a register write, not made yet, drops of what the processor has cached (SDM 4.10.4.1).
 
     A write to CR3 drops all but global translations, and these too without CR4.PGE; one to CR4 that
-    changes PGE or PAE everything, and so does one to CR0 that changes PG.
+    changes PGE or PAE everything, and so does one to CR0 that changes PG. ``b`` and ``want`` are
+    the other values of registers set all at once.
     """
     cpu = cpu_of(vcpu)
     flushes = kind == op.BOOT
@@ -117,7 +118,22 @@ def write_flushes(g: Guest, kind: int, vcpu: int, value: int) -> int:
         flushes = (value ^ g.state[cpu + arch.CR4]) & (x86.CR4_PGE | x86.CR4_PAE) != 0
     elif kind == op.SET_CR0:
         flushes = (value ^ g.state[cpu + arch.CR0]) & x86.CR0_PG != 0
+    elif kind == op.SREGS:
+        flushes = sets_anything(g, cpu, value, b, want)
     return EVERYTHING if flushes else NOTHING
+
+
+@kernel
+def sets_anything(g: Guest, cpu: int, registers: int, cr3: int, efer: int) -> bool:
+    """Do registers set from outside change anything, or load the PDPTEs anew?
+
+    Then nothing that was cached under the old ones may be used; otherwise nothing happened.
+    """
+    cr0, cr4 = registers & x86.U32 | x86.CR0_ET, registers >> 32 & x86.U32
+    if cr4 & x86.CR4_PAE and not efer & x86.EFER_LMA:
+        return True
+    same = g.state[cpu + arch.CR0] == cr0 and g.state[cpu + arch.CR3] == cr3
+    return not (same and g.state[cpu + arch.CR4] == cr4 and g.state[cpu + arch.EFER] == efer)
 
 
 @kernel

@@ -145,6 +145,8 @@ def operation_text(kind: int, who: int, a: int, b: int) -> str:
         mode = "" if kind == op.INVLPG else " user" if user else " kernel"
         value = f" = {b & _WORD:#x}" if kind in _STORES else ""
         return f"{name} vCPU {vcpu}{mode} {a & _WORD:#x}{value}"
+    if kind == op.UNMAP_RANGE:
+        return f"{name} gfn {a:#x}, {b} pages"
     if kind in _OF_GFN:
         return f"{name} gfn {a:#x}"
     if kind in _OF_VALUE:
@@ -152,7 +154,7 @@ def operation_text(kind: int, who: int, a: int, b: int) -> str:
         return f"{name}{who_text} {a & _WORD:#x}"
     if kind == op.POKE:
         return f"poke gpa {a:#x} = {b & _WORD:#x}"
-    return f"{name} vCPU {vcpu}" if kind == op.BOOT else name
+    return f"{name} vCPU {vcpu}" if kind in {op.BOOT, op.SREGS} else name
 
 
 # --- what is, and what should be ------------------------------------------------------------

@@ -248,7 +248,7 @@ class Host:
             self.notes.findings.broke(kind or "stopped", what or text, ops, row, index)
             return
         times = "" if count == 1 else f" ({count} times in this block)"
-        vcpu = int(ops.vcpu[row]) if op.BOOT <= ops.kind[row] <= op.INVLPG else None
+        vcpu = int(ops.vcpu[row]) if op.names_a_vcpu(int(ops.kind[row])) else None
         findings = self.notes.findings
         findings.count += count
         if len(findings.kept) < KEPT:

@@ -83,8 +83,10 @@ def note_answer(kind: int, code: int, answer: int, log: Log) -> None:
     if code == out.GP:
         log.state[ANSWERS + REFUSED_WRITES] += 1
         return
+    if kind == op.GET_DIRTY_LOG:
+        return
     which = UNPROTECT_FOUND
-    if kind == op.UNMAP:
+    if kind == op.UNMAP or kind == op.UNMAP_RANGE:
         which = UNMAP_FOUND
     elif kind == op.AGE:
         which = AGE_YOUNG

@@ -20,12 +20,14 @@ from refault.engines.shadow.kvm.requests import cpu_of
 from refault.engines.shadow.kvm.slots import (
     commit_slot,
     delete_slot,
+    is_of_log,
+    log_operation,
     notifier_age,
     notifier_change,
     notifier_unmap,
-    slot_remove_write_access,
-    start_dirty_log,
+    notifier_unmap_range,
 )
+from refault.engines.shadow.kvm.sregs import set_sregs
 from refault.engines.shadow.kvm.tracepoints import events_fit
 from refault.engines.shadow.kvm.walk import probe
 from refault.engines.shadow.kvm.zap import change_limit, shrink, zap_all
@@ -100,9 +102,7 @@ def can_execute(m: Machine, ops: op.Operations, i: int, index: int, memory_words
 @inlined
 def is_of_host(kind: int) -> bool:
     """Is it an operation of the host, not of a vCPU?"""
-    if kind == op.TABLE_WRITE:
-        return False
-    return kind < op.BOOT or op.NR_PAGES <= kind <= op.ZAPALL or kind > op.UNPROTECT
+    return kind < op.BOOT or op.NR_PAGES <= kind <= op.ZAPALL or op.UNPROTECT < kind < op.SREGS
 
 
 @kernel
@@ -146,7 +146,10 @@ def host_operation(m: Machine, kind: int, aux: int, a: int, b: int) -> int:
     if kind == op.CHANGE_PTE:
         notifier_change(m, a, b & 1)
         return out.NONE
-    if kind == op.MEM or kind == op.LOG or kind == op.DIRTYLOG or kind == op.MEM_DELETE:
+    if kind == op.UNMAP_RANGE:
+        vm[words.OUT_ADDRESS] = notifier_unmap_range(m, a, b)
+        return out.RETURN
+    if kind == op.MEM or kind == op.MEM_DELETE or is_of_log(kind):
         slot = words.SLOTS + aux * words.SLOT_WORDS
         if aux >= words.SLOTS_MAX or not vm[slot + words.SLOT_USED]:
             return -1 - SKIP_OUTSIDE_MEMORY
@@ -156,10 +159,8 @@ def host_operation(m: Machine, kind: int, aux: int, a: int, b: int) -> int:
             commit_slot(m, aux, vm[words.DEFAULT_LIMIT])
         elif kind == op.MEM_DELETE:
             delete_slot(m, aux)
-        elif kind == op.LOG:
-            start_dirty_log(m, aux, vm[words.DEFAULT_LIMIT])
         else:
-            slot_remove_write_access(m, aux)
+            return log_operation(m, kind, aux)
         return out.NONE
     return -1 - SKIP_UNSUPPORTED
 
@@ -178,6 +179,9 @@ def guest_operation(
         return store_unmapped(m, vcpu, a, aux, b)
     if not m.vm[cpu + words.BOOTED]:
         return -1 - SKIP_NOT_BOOTED
+    if kind == op.SREGS:
+        set_sregs(m, cpu, a & x86.U32, b, a >> 32 & x86.U32, want)
+        return out.NONE
     if op.LD <= kind <= op.ST1:
         if kind == op.LD:
             return access(m, vcpu, a, READ, user, 8, 0)
@@ -249,9 +253,9 @@ def note_answer(m: Machine, log: Log, kind: int, code: int) -> None:
     """Count what an operation other than an access answered."""
     if code == out.GP:
         log.state[ANSWERS + REFUSED_WRITES] += 1
-    elif code == out.RETURN:
+    elif code == out.RETURN and kind != op.GET_DIRTY_LOG:
         which = UNPROTECT_FOUND
-        if kind == op.UNMAP:
+        if kind == op.UNMAP or kind == op.UNMAP_RANGE:
             which = UNMAP_FOUND
         elif kind == op.AGE:
             which = AGE_YOUNG

@@ -204,7 +204,7 @@ def operation(
     m: Machine, kind: int, vcpu: int, user: int, aux: int, a: int, b: int, want: int
 ) -> int:
     """Execute one row; answers an outcome, or -1 - SKIP_* if it cannot be executed."""
-    is_of_guest = op.BOOT <= kind <= op.INVLPG
+    is_of_guest = op.BOOT <= kind <= op.INVLPG or kind == op.SREGS
     if not is_of_guest:
         return memory_operation(m, kind, aux, a, b)
     if vcpu >= m.state[VCPU_COUNT]:
@@ -215,6 +215,9 @@ def operation(
         return out.NONE
     if not m.state[cpu + BOOTED]:
         return -1 - SKIP_NOT_BOOTED
+    if kind == op.SREGS:
+        boot(m, cpu, a, b, want)
+        return out.NONE
     if op.LD <= kind <= op.ST1:
         return access(m, cpu, kind, user, a, b)
     if kind == op.SET_CR0:

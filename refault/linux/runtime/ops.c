@@ -55,6 +55,29 @@ void rf_dirty_log(int slot, rf_u64 pages)
 	rf_free(log.dirty_bitmap);
 }
 
+/* How many pages are dirty; which, as one number: refault/engines/shadow/kvm/dirty.py. */
+long rf_get_dirty_log(int slot, rf_u64 pages, rf_u64 *content)
+{
+	unsigned long words = ALIGN(pages, BITS_PER_LONG) / BITS_PER_LONG, i, bit;
+	struct kvm_dirty_log log = { .slot = slot };
+	unsigned long *bits = rf_alloc(words * sizeof(long));
+	long count = 0;
+
+	log.dirty_bitmap = bits;
+	*content = 0;
+	if (rf_vm_ioctl(KVM_GET_DIRTY_LOG, &log) < 0)
+		count = -1;
+	for (i = 0; count >= 0 && i < words; i++)
+		for (bit = 0; bits[i] && bit < BITS_PER_LONG; bit++)
+			if (bits[i] >> bit & 1) {
+				*content = (*content * 1000003 + i * BITS_PER_LONG + bit + 1) %
+					   0x7fffffff;
+				count++;
+			}
+	rf_free(bits);
+	return count;
+}
+
 void rf_change_limit(rf_u64 pages)
 {
 	rf_vm_ioctl(KVM_SET_NR_MMU_PAGES, (void *)(unsigned long)pages);
@@ -77,12 +100,12 @@ long rf_shrink(long pages)
 	return rf_shrinker->count_objects(rf_shrinker, &control);
 }
 
-static void invalidate(rf_u64 gfn, bool is_start)
+static void invalidate(rf_u64 gfn, rf_u64 pages, bool is_start)
 {
 	struct mmu_notifier *notifier = &rf_kvm->mmu_notifier;
 	struct mmu_notifier_range range = {
 		.start = RF_RAM + (gfn << PAGE_SHIFT),
-		.end = RF_RAM + ((gfn + 1) << PAGE_SHIFT),
+		.end = RF_RAM + ((gfn + pages) << PAGE_SHIFT),
 		.flags = MMU_NOTIFIER_RANGE_BLOCKABLE,
 	};
 
@@ -92,12 +115,12 @@ static void invalidate(rf_u64 gfn, bool is_start)
 		notifier->ops->invalidate_range_end(notifier, &range);
 }
 
-int rf_unmap(rf_u64 gfn)
+int rf_unmap(rf_u64 gfn, rf_u64 pages)
 {
 	unsigned long flushes = rf_flush_calls;
 
-	invalidate(gfn, true);
-	invalidate(gfn, false);
+	invalidate(gfn, pages, true);
+	invalidate(gfn, pages, false);
 	return rf_flush_calls != flushes;
 }
 
@@ -111,7 +134,7 @@ int rf_age(rf_u64 gfn)
 
 void rf_change_pte(rf_u64 gfn, int writable)
 {
-	invalidate(gfn, true);
+	invalidate(gfn, 1, true);
 #if RF_HAS_CHANGE_PTE
 	{
 		struct mmu_notifier *notifier = &rf_kvm->mmu_notifier;
@@ -121,7 +144,7 @@ void rf_change_pte(rf_u64 gfn, int writable)
 					  pfn_pte(RF_GUEST_PFN + gfn, __pgprot(bits)));
 	}
 #endif
-	invalidate(gfn, false);
+	invalidate(gfn, 1, false);
 }
 
 int rf_unshadow(rf_u64 gfn)
@@ -159,6 +182,18 @@ void rf_boot(int index, rf_u64 cr0, rf_u64 cr3, rf_u64 cr4, rf_u64 efer)
 	if ((cr0 & X86_CR0_PG) && (cr4 & X86_CR4_PAE) && !(efer & EFER_LMA))
 		RF_LOAD_PDPTRS(vcpu, cr3);
 	kvm_mmu_reset_context(vcpu);
+}
+
+/* As userspace sets them, after a migration say; segments and the interrupt controller stay zero. */
+int rf_set_sregs(int index, rf_u64 cr0, rf_u64 cr3, rf_u64 cr4, rf_u64 efer)
+{
+	struct kvm_vcpu *vcpu = rf_vcpus[index];
+	struct kvm_sregs sregs = { .cr0 = cr0, .cr3 = cr3, .cr4 = cr4, .efer = efer };
+
+	rf_current = index;
+	sregs.apic_base = vcpu->arch.apic_base;
+	sregs.cs.l = !!(efer & EFER_LMA);
+	return kvm_arch_vcpu_ioctl_set_sregs(vcpu, &sregs) < 0;
 }
 
 int rf_set_cr0(int vcpu, rf_u64 value)

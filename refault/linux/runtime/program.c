@@ -190,8 +190,8 @@ static int change_slot(int kind, int slot, rf_u64 base, rf_u64 pages, int level)
 		return skip(OUTSIDE_MEMORY);
 	if (kind == OP_MEM && (base != slots[slot].base || pages != slots[slot].pages))
 		return skip(UNSUPPORTED);
-	if (kind == OP_LOG) {
-		rf_set_slot(slot, slots[slot].base, slots[slot].pages, 1);
+	if (kind == OP_LOG || kind == OP_LOG_OFF) {
+		rf_set_slot(slot, slots[slot].base, slots[slot].pages, kind == OP_LOG);
 	} else if (kind == OP_DIRTYLOG) {
 		rf_dirty_log(slot, slots[slot].pages);
 	} else if (kind == OP_MEM_DELETE) {
@@ -199,6 +199,13 @@ static int change_slot(int kind, int slot, rf_u64 base, rf_u64 pages, int level)
 		slots[slot].is_used = 0;
 	}
 	return RF_NONE;
+}
+
+static long unmap_range(rf_u64 first, rf_u64 pages)
+{
+	if (first >= RF_GUEST_FRAMES)
+		return 0;
+	return rf_unmap(first, pages < RF_GUEST_FRAMES - first ? pages : RF_GUEST_FRAMES - first);
 }
 
 static int host_operation(int kind, int aux, rf_u64 a, rf_u64 b, int user, struct rf_outcome *out)
@@ -218,6 +225,7 @@ static int host_operation(int kind, int aux, rf_u64 a, rf_u64 b, int user, struc
 		return RF_NONE;
 	case OP_MEM:
 	case OP_LOG:
+	case OP_LOG_OFF:
 	case OP_DIRTYLOG:
 	case OP_MEM_DELETE:
 		return change_slot(kind, aux, a, b, user);
@@ -236,7 +244,15 @@ static int host_operation(int kind, int aux, rf_u64 a, rf_u64 b, int user, struc
 		answer = rf_shrink((long)a);
 		break;
 	case OP_UNMAP:
-		answer = rf_has_memory(a) ? rf_unmap(a) : 0;
+		answer = rf_has_memory(a) ? rf_unmap(a, 1) : 0;
+		break;
+	case OP_GET_DIRTY_LOG:
+		if (aux >= RF_SLOTS_MAX || !slots[aux].is_used)
+			return skip(OUTSIDE_MEMORY);
+		answer = rf_get_dirty_log(aux, slots[aux].pages, &out->value);
+		break;
+	case OP_UNMAP_RANGE:
+		answer = unmap_range(a, b);
 		break;
 	case OP_AGE:
 		answer = rf_has_memory(a) ? rf_age(a) : 0;
@@ -281,6 +297,15 @@ static int guest_operation(int kind, int vcpu, int user, int aux, rf_u64 a, rf_u
 	}
 	if (!is_booted[vcpu])
 		return skip(NOT_BOOTED);
+	if (kind == OP_SREGS) {
+		int is_refused;
+
+		/* Of segments and the interrupt controller nothing is here. */
+		rf_is_setup = 1;
+		is_refused = rf_set_sregs(vcpu, a & 0xffffffffULL, b, a >> 32, want);
+		rf_is_setup = 0;
+		return is_refused ? skip(UNSUPPORTED) : RF_NONE;
+	}
 	if (kind >= OP_LD && kind <= OP_ST1) {
 		int what = kind == OP_LD ? RF_READ : kind == OP_EX ? RF_FETCH : RF_WRITE;
 
@@ -319,9 +344,8 @@ static int guest_operation(int kind, int vcpu, int user, int aux, rf_u64 a, rf_u
 
 static int is_of_host(int kind)
 {
-	if (kind == OP_TABLE_WRITE)
-		return 0;
-	return kind < OP_BOOT || (kind >= OP_NR_PAGES && kind <= OP_ZAPALL) || kind > OP_UNPROTECT;
+	return kind < OP_BOOT || (kind >= OP_NR_PAGES && kind <= OP_ZAPALL) ||
+	       (kind > OP_UNPROTECT && kind < OP_SREGS);
 }
 
 /* Did it come out otherwise than on the real guest? Only then is the guest's table walked. */

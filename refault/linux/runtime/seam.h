@@ -43,16 +43,18 @@ int rf_create_vcpu(int vcpu);
 int rf_set_slot(int slot, rf_u64 base_gfn, rf_u64 pages, int log);	/* pages 0: delete */
 void rf_host_level(rf_u64 base_gfn, rf_u64 pages, int level);
 void rf_dirty_log(int slot, rf_u64 pages);
+long rf_get_dirty_log(int slot, rf_u64 pages, rf_u64 *content);	/* -1: it has no log */
 void rf_change_limit(rf_u64 pages);
 void rf_zap_all(void);
 long rf_shrink(long pages);
-int rf_unmap(rf_u64 gfn);
+int rf_unmap(rf_u64 gfn, rf_u64 pages);
 int rf_age(rf_u64 gfn);
 void rf_change_pte(rf_u64 gfn, int writable);
 int rf_unshadow(rf_u64 gfn);
 int rf_unprotect(int vcpu, rf_u64 gva);
 
 void rf_boot(int vcpu, rf_u64 cr0, rf_u64 cr3, rf_u64 cr4, rf_u64 efer);
+int rf_set_sregs(int vcpu, rf_u64 cr0, rf_u64 cr3, rf_u64 cr4, rf_u64 efer);	/* 1: refused */
 int rf_set_cr0(int vcpu, rf_u64 value);		/* 1: #GP */
 int rf_set_cr3(int vcpu, rf_u64 value);
 int rf_set_cr4(int vcpu, rf_u64 value);

@@ -255,7 +255,7 @@ def lower_operation(
     b: int,
 ) -> None:
     """An event that is already an operation."""
-    if kind == op.BOOT_CR:
+    if kind == op.BOOT_CR or kind == op.SREGS_CR:
         t.state[BOOT_CR0] = a & 0xFFFF_FFFF
         t.state[BOOT_CR3] = b
         return
@@ -265,7 +265,7 @@ def lower_operation(
     row = emit(t, ops, event, kind, vcpu, user, a, b)
     ops.aux[row] = aux
     ops.cls[row] = op.WITNESS_UNSEEN
-    if kind == op.BOOT:
+    if kind == op.BOOT or kind == op.SREGS:
         ops.a[row] = t.state[BOOT_CR0] | (a & 0xFFFF_FFFF) << 32
         ops.b[row] = t.state[BOOT_CR3]
         ops.want[row] = b

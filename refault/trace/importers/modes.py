@@ -26,9 +26,9 @@ class ModeTracker:
         return cast("GuestMode", modes.pop() if len(modes) == 1 else "mixed")
 
     def follow(self, operation: str, vcpu: int, values: list[int]) -> None:
-        """Takes one operation; all but ``boot`` and the register writes change nothing."""
+        """Takes one operation; all but those that write registers change nothing."""
         registers = self._registers.setdefault(vcpu, dict.fromkeys(REGISTERS, 0))
-        if operation == "boot":
+        if operation in ("boot", "sregs"):
             registers.update(zip(REGISTERS, values, strict=False))
         elif operation in REGISTERS:
             registers[operation] = values[0] if values else 0

@@ -1,8 +1,8 @@
 """Operation vectors, JSON lines of one array per operation: converted to events and back.
 
 A line such as ``["st",0,140737488355328,1,5]`` becomes one event of the kind ``OP_ST``; only
-``boot`` takes two, because it carries four values. Texts of ``note`` go to the header, so the file
-is read twice: once for the header, once for the events.
+``boot`` and ``sregs`` take two, because they carry four values. Texts of ``note`` go to the header,
+so the file is read twice: once for the header, once for the events.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Row = tuple[int, int, int, int, int, int]  # kind, vcpu, flags, aux, a, b
 CHUNK_ROWS: Final = 1 << 16
 WORD: Final = 1 << 64
 
-# Operation → kind, and the columns its values go to, in order; boot, note and mem are in _rows.
+# Operation → kind, and the columns its values go to, in order; HALVES, note and mem are in _rows.
 OPERATIONS: Final[dict[str, tuple[EventKind, tuple[str, ...]]]] = {
     "vm": (EventKind.OP_VM, ("a", "b")),
     "log": (EventKind.OP_LOG, ("aux",)),
@@ -59,14 +59,23 @@ OPERATIONS: Final[dict[str, tuple[EventKind, tuple[str, ...]]]] = {
     "unprotect": (EventKind.OP_UNPROTECT, ("vcpu", "a")),
     "change_pte": (EventKind.OP_CHANGE_PTE, ("a", "b")),
     "mem_delete": (EventKind.OP_MEM_DELETE, ("aux",)),
+    "unmap_range": (EventKind.OP_UNMAP_RANGE, ("a", "b")),
+    "get_dirty_log": (EventKind.OP_GET_DIRTY_LOG, ("aux",)),
+    "log_off": (EventKind.OP_LOG_OFF, ("aux",)),
 }
+# Registers set all at once take two events.
+HALVES: Final[dict[str, tuple[EventKind, EventKind]]] = {
+    "boot": (EventKind.OP_BOOT_CR, EventKind.OP_BOOT),
+    "sregs": (EventKind.OP_SREGS_CR, EventKind.OP_SREGS),
+}
+WHOLE: Final = {second: name for name, (_, second) in HALVES.items()}
 NAMES: Final = {kind: name for name, (kind, _) in OPERATIONS.items()}
 
 
 def recognises(first: bytes) -> bool:
     """Whether a file that begins so is a vector: an array whose first value names an operation."""
     found = re.match(rb'\s*\[\s*"(\w+)"\s*[,\]]', first)
-    return found is not None and found[1].decode() in {"vm", "boot", "mem", "note", *OPERATIONS}
+    return found is not None and found[1].decode() in {"vm", "mem", "note", *HALVES, *OPERATIONS}
 
 
 def import_vector(
@@ -109,16 +118,17 @@ def import_vector(
 
 def to_lines(header: TraceHeader, blocks: Iterable[Block]) -> Iterator[str]:
     """The lines, without line ends, that a vector was imported from: the inverse of the import."""
-    boot_cr: tuple[int, int] | None = None
+    half: tuple[int, int] | None = None
+    firsts = {first for first, _ in HALVES.values()}
     for block in blocks:
         for row in zip(*(column.tolist() for column in block[1:]), strict=True):
             kind, vcpu, flags, aux, _, signed_a, signed_b = row
             a, b = signed_a % WORD, signed_b % WORD
-            if kind == EventKind.OP_BOOT_CR:
-                boot_cr = (a, b)
+            if kind in firsts:
+                half = (a, b)
                 continue
-            if kind == EventKind.OP_BOOT and boot_cr is not None:
-                operation: Operation = ["boot", vcpu, *boot_cr, a, b]
+            if kind in WHOLE and half is not None:
+                operation: Operation = [WHOLE[EventKind(kind)], vcpu, *half, a, b]
             elif kind == EventKind.OP_NOTE:
                 operation = ["note", header.notes[a]]
             elif kind == EventKind.OP_MEM:
@@ -192,11 +202,9 @@ def _rows(operation: Operation, note_index: int) -> list[Row]:
     if not all(type(value) is int and 0 <= value < WORD for value in values):
         raise ValueError("every value must be a whole number from 0 to 2^64-1")
     match name, values:
-        case "boot", [vcpu, cr0, cr3, cr4, efer]:
-            return [
-                (EventKind.OP_BOOT_CR, vcpu, 0, 0, cr0, cr3),
-                (EventKind.OP_BOOT, vcpu, 0, 0, cr4, efer),
-            ]
+        case "boot" | "sregs", [vcpu, cr0, cr3, cr4, efer]:
+            first, second = HALVES[name]
+            return [(first, vcpu, 0, 0, cr0, cr3), (second, vcpu, 0, 0, cr4, efer)]
         case "mem", [slot, base_gfn, page_count]:
             return [(EventKind.OP_MEM, 0, 1, slot, base_gfn, page_count)]
         case "mem", [slot, base_gfn, page_count, level] if 1 <= level <= 3:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from refault.catalogue import values
 from refault.engines.shadow.arch.guest import read_word, slot_of, write_guest
 from refault.engines.shadow.arch.tlb import fill, lookup, needed
+from refault.engines.shadow.kvm.dirty import mark_page_dirty
 from refault.engines.shadow.kvm.entry import enter_guest
 from refault.engines.shadow.kvm.fault import EMULATE, GUEST_FAULT, page_fault
 from refault.engines.shadow.kvm.parents import child_of, entry_of, level_of, shadow_root
@@ -130,6 +131,7 @@ def emulate_store(m: Machine, cpu: int, gva: int, user: int, size: int, value: i
     if slot_of(m, gpa >> x86.PAGE_SHIFT) == 0:
         return out.MMIO
     write_guest(m, gpa, size, value)
+    mark_page_dirty(m, gpa >> x86.PAGE_SHIFT)
     tell_of_store(m, cpu, gpa, size, value)
     m.vm[words.OUT_ADDRESS] = gpa
     m.vm[words.OUT_EMULATED] = 1
@@ -144,6 +146,7 @@ def store_unmapped(m: Machine, vcpu: int, gpa: int, size: int, value: int) -> in
     the table goes out of sync, or the store is emulated. Stores to other frames do not exit.
     """
     gfn = gpa >> x86.PAGE_SHIFT
+    mark_page_dirty(m, gfn)  # whatever maps it was let to write
     if lookup_page(m, gfn) == 0:
         write_guest(m, gpa, size, value)
         return out.NONE

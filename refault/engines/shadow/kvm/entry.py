@@ -78,7 +78,7 @@ def reset_context(m: Machine, cpu: int) -> None:
         role |= words.ROLE_PGE
     if nxe:
         role |= words.ROLE_NXE
-    vm[cpu + words.BASE_ROLE] = role
+    vm[cpu + words.BASE_ROLE] = role ^ vm[cpu + words.ROLE_LEFT]
 
 
 @kernel

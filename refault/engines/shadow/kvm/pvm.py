@@ -20,6 +20,7 @@ from __future__ import annotations
 from refault.catalogue import values
 from refault.engines.shadow.arch.guest import slot_of, write_guest
 from refault.engines.shadow.arch.tlb import drop_all
+from refault.engines.shadow.kvm.dirty import mark_page_dirty
 from refault.engines.shadow.kvm.entry import put_root
 from refault.engines.shadow.kvm.fault import FIXED, page_fault
 from refault.engines.shadow.kvm.parents import child_of, entry_of, level_of, page_of, shadow_root
@@ -145,6 +146,7 @@ def store_queued(m: Machine, cpu: int, gva: int, user: int, size: int, value: in
     if lookup_page(m, gpa >> x86.PAGE_SHIFT) == 0:
         return 0
     write_guest(m, gpa, size, value)
+    mark_page_dirty(m, gpa >> x86.PAGE_SHIFT)
     m.vm[words.OUT_ADDRESS] = gpa
     queue_store(m, cpu, gpa)
     return 1

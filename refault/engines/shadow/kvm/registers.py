@@ -64,6 +64,7 @@ def boot(m: Machine, cpu: int, cr0: int, cr3: int, cr4: int, efer: int) -> None:
     m.vm[cpu + words.EFER] = efer
     m.vm[cpu + words.BOOTED] = 1
     m.vm[cpu + words.UPDATE_GFN] = -1
+    m.vm[cpu + words.ROLE_LEFT] = 0
     if cr0 & x86.CR0_PG and cr4 & x86.CR4_PAE and not efer & x86.EFER_LMA:
         load_pdptrs(m, cpu, cr3)
     reset_context(m, cpu)
@@ -167,6 +168,8 @@ def set_cr4(m: Machine, cpu: int, value: int) -> int:
     if value & x86.CR4_VMXE:
         return out.GP
     vm[cpu + words.CR4] = value
+    vm[cpu + words.BASE_ROLE] ^= vm[cpu + words.ROLE_LEFT] & words.ROLE_PGE
+    vm[cpu + words.ROLE_LEFT] &= ~words.ROLE_PGE
     if vm[words.KNOB_GLOBAL_PAGES] == values.GLOBAL_PAGES_LEFT:
         sync_global(m, cpu)
     if form == values.CR4_WRITE_REQUESTS:
@@ -188,5 +191,6 @@ def set_efer(m: Machine, cpu: int, value: int) -> int:
     if m.vm[cpu + words.CR0] & x86.CR0_PG and (value ^ old) & x86.EFER_LME:
         return out.GP
     m.vm[cpu + words.EFER] = (value & ~x86.EFER_LMA) | (old & x86.EFER_LMA)
+    m.vm[cpu + words.ROLE_LEFT] &= ~words.ROLE_NXE
     reset_context(m, cpu)
     return out.NONE

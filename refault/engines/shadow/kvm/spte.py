@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from refault.catalogue import values
 from refault.engines.shadow.arch.guest import slot_of
+from refault.engines.shadow.kvm.dirty import mark_page_dirty
 from refault.engines.shadow.kvm.parents import child_of, level_of, page_of, remove_parent, table_of
 from refault.engines.shadow.kvm.requests import flush_hardware, flush_remote_tlbs
 from refault.engines.shadow.kvm.rmap import (
@@ -209,11 +210,12 @@ def set_spte(
             spte &= ~x86.USER
         # When syncing, an entry that could write before needs no lookup: protecting the
         # frame would have cleared W in every mapping of it.
-        if (can_unsync or not m.spt[sptep] & x86.WRITABLE) and need_write_protect(
-            m, gfn, can_unsync
-        ):
-            guarded = 1
-            spte &= ~x86.WRITABLE
+        if can_unsync or not m.spt[sptep] & x86.WRITABLE:
+            if need_write_protect(m, gfn, can_unsync):
+                guarded = 1
+                spte &= ~x86.WRITABLE
+            elif access & words.ACC_WRITE:
+                mark_page_dirty(m, gfn)
     lost = m.spt[sptep] & ~spte & x86.WRITABLE
     m.spt[sptep] = spte
     # Else a later write protection finds nothing to flush, though a TLB may still allow writes.

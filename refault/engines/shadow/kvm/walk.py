@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from refault.catalogue import values
 from refault.engines.shadow.arch.guest import read_gpte, slot_of, write_gpte
+from refault.engines.shadow.kvm.dirty import mark_page_dirty
 from refault.engines.shadow.kvm.tracepoints import (
     PAGING_ELEMENT,
     SET_ACCESSED_BIT,
@@ -165,6 +166,7 @@ def walk_addr(
             trace(m, SET_ACCESSED_BIT, gpa, 0)
             gpte |= x86.ACCESSED
             write_gpte(m, gpa, size, gpte)
+            mark_page_dirty(m, table_gfn)
         pte_access = pt_access & gpte_access(gpte, nx)
         vm[words.WALK_PTES + level - 1] = gpte
         if is_leaf(m, cpu, level, gpte):
@@ -175,6 +177,7 @@ def walk_addr(
         trace(m, SET_DIRTY_BIT, gpa, 0)
         gpte |= x86.DIRTY
         write_gpte(m, gpa, size, gpte)
+        mark_page_dirty(m, table_gfn)
         vm[words.WALK_PTES + level - 1] = gpte
     vm[words.WALK_GFN] = mapped_gfn(gva, gpte, level, size)
     vm[words.WALK_LEVEL] = level

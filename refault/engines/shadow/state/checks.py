@@ -20,6 +20,7 @@ from refault.engines.shadow.state.machine import (
     PAGES_MAX,
     SLOT_FRAMES_MAX,
     Machine,
+    bitmap_words,
     large_region_count,
 )
 from refault.replay import x86
@@ -127,6 +128,7 @@ def _slots(m: Machine) -> None:
         for place, length in zip(places, lengths, strict=True):
             need(place == at >= 0, "a memory slot's records are not where they must be")
             at += length * words.FRAME_WORDS
+        at += bitmap_words(pages)
         need(at <= len(m.frame), "a memory slot's records are not where they must be")
         frames = m.frame[places[0] : places[1]].reshape(-1, words.FRAME_WORDS)
         in_range(frames[:, words.RMAP], 1 - len(m.link), len(m.spt), "a reverse map")

@@ -82,6 +82,7 @@ VCPU = (
     Field("last_pte_gfn", words.LAST_PTE_GFN, Kind.HEX),
     Field("update_gfn", words.UPDATE_GFN, Kind.HEX),
     Field("booted", words.BOOTED),
+    Field("role_left", words.ROLE_LEFT, Kind.HEX),
     Field("pdptrs", words.PDPTRS, Kind.HEX, 4),
     Field("pae_roots", words.PAE_ROOTS, Kind.PAGE, 4),
     Field("fault_gva", words.FAULT_GVA, Kind.HEX),

@@ -46,7 +46,8 @@ EVENTS_PER_PAGE = 4
 #: Bounds on what a trace may make the host allocate (pages, words, frame records).
 PAGES_MAX = 1 << 17
 MEMORY_WORDS_MAX = 1 << 29
-SLOT_FRAMES_MAX = MAX_GUEST_PAGES + MAX_GUEST_PAGES // 256  # and the records of large regions
+# And the records of large regions, and the bits of dirty logs: 32 to a word.
+SLOT_FRAMES_MAX = MAX_GUEST_PAGES + MAX_GUEST_PAGES // 256 + MAX_GUEST_PAGES // 64
 
 #: The place of each knob of the catalogue in ``vm[]``.
 KNOB_PLACES = {
@@ -221,7 +222,7 @@ def add_slot(
     start = len(m.frame)
     large2, counts2 = _large_regions(base_gfn, page_count, 2)
     large3, counts3 = _large_regions(base_gfn, page_count, 3)
-    length = start + words.FRAME_WORDS * (page_count + large2 + large3)
+    length = start + words.FRAME_WORDS * (page_count + large2 + large3) + bitmap_words(page_count)
     if length > words.FRAME_WORDS * SLOT_FRAMES_MAX:
         msg = (
             f"memory slot {slot}: more than {MAX_GUEST_PAGES >> 8} MiB of guest memory in all, "
@@ -259,6 +260,11 @@ def _large_regions(base_gfn: int, page_count: int, level: int) -> tuple[int, lis
     if (base_gfn + page_count) % pages:
         forbidden.append(count - 1)
     return count, forbidden
+
+
+def bitmap_words(page_count: int) -> int:
+    """Words of a slot's dirty log (kvm/dirty.py)."""
+    return (page_count + 31) // 32
 
 
 def large_region_count(base_gfn: int, page_count: int, level: int) -> int:

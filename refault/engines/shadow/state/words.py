@@ -251,6 +251,7 @@ LAST_PTE_GFN = 11
 UPDATE_GFN = 12  # the guessed mapping of a table write; -1: none
 BOOTED = 13
 PDPTE_RESERVED = 14  # reserved bits of a PDPTE, as the last 64-bit context left them
+ROLE_LEFT = 15  # bits of BASE_ROLE that KVM_SET_SREGS left, unlike what the registers say
 PDPTRS = 16  # the four cached PDPTEs
 PAE_ROOTS = 20  # four page handles, 0: absent; in use while ROOT is PAE_LOADED
 PAE_LOADED = -1
@@ -304,7 +305,7 @@ BITMAP = 16  # unsync_child_bitmap: 16 words of 32 bits
 LINK_WORDS = 8
 LINK_NEXT = 7
 
-# --- frame[]: per guest frame and per large region of a slot ---------------------------------
+# --- frame[]: per guest frame and per large region of a slot; then its dirty log -----------
 FRAME_WORDS = 2
 RMAP = 0  # 0 none · > 0 the one sptep · < 0 minus a descriptor node
 MEMORY = 1  # offset of the frame's content in mem[]; 0: never written, all zero
