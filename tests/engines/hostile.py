@@ -9,7 +9,7 @@ WILD += [(1 << 64) - 1, 0xFFFF888000000000, 0x000FFFFFFFFFF000, 0x1000, 0x1FFE, 
 CR0S = [0x80010033, 0x80000031, 0x33, 0x80000000, 0xFFFFFFFF, 0]
 CR4S = [0x20, 0, 0x30, 0xA0, 0x80000020, 0xFFFFFFFF]
 EFERS = [0x500, 0, 0xD00, 0x400, 0x100, (1 << 64) - 1]
-NEVER = (EventKind.OP_VM, EventKind.OP_NOTE, EventKind.OP_BOOT_CR)
+NEVER = (EventKind.OP_VM, EventKind.OP_NOTE, EventKind.OP_BOOT_CR, EventKind.OP_SREGS_CR)
 
 
 def word(rng):
@@ -29,6 +29,10 @@ def hostile_operations(guest, rng):
                 "efer": rng.choice(EFERS),
             }
             guest.boot(word(rng), vcpu=vcpu, **registers)
+            continue
+        if kind == EventKind.OP_SREGS:
+            guest.add(EventKind.OP_SREGS_CR, vcpu=vcpu, a=rng.choice(CR0S), b=word(rng))
+            guest.add(kind, vcpu=vcpu, a=rng.choice(CR4S), b=rng.choice(EFERS))
             continue
         if kind == EventKind.OP_MEM and rng.random() < 0.9:  # most others are refused
             place = rng.choice([0, 4096, 4608, 1 << 27])

@@ -153,6 +153,18 @@ class Traffic:
         for kind, value in steps:
             self.guest.add(kind, vcpu=vcpu, a=value)
 
+    def _set_registers(self, vcpu):
+        """From outside the guest, into the mode it is in or another one."""
+        rng = self.rng
+        mode = self.modes[vcpu] = rng.choice([self.modes[vcpu], *ROOT_MODES])
+        registers = REGISTERS[mode]
+        cr0 = registers["cr0"] ^ rng.choice([0, 0, 0x10000])
+        efer = registers["efer"] | rng.choice([0, 0, 0x800])
+        self.guest.add(EventKind.OP_SREGS_CR, vcpu=vcpu, a=cr0, b=self._root(mode))
+        self.guest.add(
+            EventKind.OP_SREGS, vcpu=vcpu, a=registers["cr4"] | rng.choice([0, 0x80]), b=efer
+        )
+
     def _host_act(self, vcpu):
         rng, frame = self.rng, self.rng.randrange(1, FRAMES)
         kind, vcpu, value = rng.choice(
@@ -168,9 +180,17 @@ class Traffic:
                 (EventKind.OP_UNSHADOW, vcpu, frame << 12),
                 (EventKind.OP_UNPROTECT, vcpu, self.address(self.modes[vcpu])),
                 (EventKind.OP_MEM_DELETE, 0, 0),
+                (EventKind.OP_UNMAP_RANGE, 0, frame),
+                (EventKind.OP_LOG_OFF, 0, 0),
+                (EventKind.OP_GET_DIRTY_LOG, 0, 0),
+                (EventKind.OP_SREGS, vcpu, 0),
             ]
         )
-        if kind != EventKind.OP_MEM_DELETE:
+        if kind == EventKind.OP_UNMAP_RANGE:
+            self.guest.add(kind, a=value, b=rng.randrange(1, 40))
+        elif kind == EventKind.OP_SREGS:
+            self._set_registers(vcpu)
+        elif kind != EventKind.OP_MEM_DELETE:
             self.guest.add(kind, vcpu=vcpu, a=value, b=rng.randrange(2))
         elif self.is_split:
             self.guest.add(kind, aux=1)

@@ -201,8 +201,12 @@ def test_a_slot_that_was_deleted_is_not_made_again_and_logs_and_limits_stay(tmp_
         (K.OP_NR_PAGES, 0, 0, 0, 200, 0),
         (K.OP_POKE, 0, 0, 0, 0x1008, 7),
         (K.OP_NR_PAGES, 0, 0, 0, 100, 0),
+        (K.OP_LOG, 0, 0, 0, 0, 0),
+        (K.OP_LOG_OFF, 0, 0, 0, 0, 0),
         (K.OP_MEM_DELETE, 0, 0, 0, 0, 0),
         (K.OP_MEM, 0, 1, 2, 64, 64),
+        (K.OP_LOG, 0, 0, 2, 0, 0),
+        (K.OP_LOG_OFF, 0, 0, 2, 0, 0),
         (K.OP_POKE, 0, 0, 0, 0x200010, -5),
         *[(K.OP_ZAPALL, 0, 0, 0, 0, 0)] * rerooting.SHORTEST,
     ]

@@ -171,6 +171,10 @@ def touch(draw):
 @st.composite
 def host_event(draw):
     kind = draw(st.sampled_from([EventKind.OP_UNMAP, EventKind.OP_AGE, EventKind.OP_NR_PAGES]))
+    if draw(st.booleans()):
+        first = draw(st.integers(0, (1 << 28) - 1))
+        pages = draw(st.integers(1, min(1 << 24, (1 << 28) - first)))
+        return [(int(EventKind.OP_UNMAP_RANGE), 0, 0, 0, 0, first, pages)]
     return [(int(kind), 0, 0, 0, 0, draw(ADDRESSES), 0)]
 
 

@@ -114,3 +114,11 @@ def test_a_trace_without_events_weighs_nothing():
         pass
     found = costs_of(file.getvalue())
     assert (found.work, found.memory_bytes) == (0, 0)
+
+
+def test_a_range_weighs_the_frames_that_it_can_reach_and_a_log_its_bits():
+    short, long = ((EventKind.OP_UNMAP_RANGE, 3, {"b": pages}) for pages in (400, 1 << 24))
+    assert operations(short).work == 5 + 3 * 400 // costs.RANGE_FRAMES
+    assert operations(long).work == 5 + 3 * GIB_FRAMES // costs.RANGE_FRAMES
+    read = (EventKind.OP_GET_DIRTY_LOG, 4, {})
+    assert operations(read).work == 6 + 4 * GIB_FRAMES // costs.BITMAP_FRAMES

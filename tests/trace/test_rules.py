@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from refault.trace.encoding import take_apart
 from refault.trace.format import TAG_BLOCK, TAG_HEADER
 from refault.trace.frames import frame, preamble
 from refault.trace.header import pack_header
+from refault.trace.rules import EventRules
 from tests.trace.files import ACCESS_ROW, read_error, read_rows, trace_bytes
 from tests.trace.strategies import CAPTURE, RAM_PAGES, U64, block_of, captures, rows_of
 
@@ -103,6 +105,12 @@ BROKEN_OPERATIONS = {
     "a half store astray": (row(K.OP_ST4, a=2), "not a multiple of 4"),
     "a quarter store astray": (row(K.OP_ST2, a=1), "not a multiple of 2"),
     "a load astray": (row(K.OP_LD, a=1), "not a multiple of 8"),
+    "a log of a slot beyond all": (row(K.OP_LOG_OFF, aux=36), "slots are numbered 0 to 35"),
+    "a log read beyond all": (row(K.OP_GET_DIRTY_LOG, aux=36), "slots are numbered 0 to 35"),
+    "a range of nothing": (row(K.OP_UNMAP_RANGE), "a range has 1 to 16777216 frames"),
+    "a range beyond all": (row(K.OP_UNMAP_RANGE, a=1 << 28, b=1), "memory ends at frame 268435456"),
+    "a range that wraps": (row(K.OP_UNMAP_RANGE, a=1 << 62, b=(1 << 63) - 1), "a range has"),
+    "half of set registers": (row(K.OP_SREGS), "OP_SREGS directly follows"),
     "half a boot": (row(K.OP_BOOT), "OP_BOOT directly follows"),
     "a changed entry of 2": (row(K.OP_CHANGE_PTE, b=2), "writable (1) or not (0)"),
     "an event of a capture": (row(K.ACCESS), "cannot have"),
@@ -183,8 +191,10 @@ def test_a_trace_that_ends_inside_a_snapshot_is_refused_when_closed():
 
 
 @pytest.mark.parametrize("block_rows", [1, 2, 3, 100])
-def test_a_boot_is_two_events_of_one_vcpu_side_by_side(block_rows):
-    first, second = row(K.OP_BOOT_CR, vcpu=1, a=1), row(K.OP_BOOT, vcpu=1, a=2)
+@pytest.mark.parametrize("name", ["OP_BOOT", "OP_SREGS"])
+def test_registers_are_two_events_of_one_vcpu_side_by_side(name, block_rows):
+    kind, half = K[name], K[f"{name}_CR"]
+    first, second = row(half, vcpu=1, a=0x10), row(kind, vcpu=1, a=0)
     load = row(K.OP_LD)
     vm = tuple(map(int, VM))
     sound = [vm, first, second, load, first, second, first, second]
@@ -194,12 +204,12 @@ def test_a_boot_is_two_events_of_one_vcpu_side_by_side(block_rows):
         [vm, second],
         [vm, first, first, second],
         [vm, first, second, second],
-        [vm, first, row(K.OP_BOOT, vcpu=0)],
+        [vm, first, row(kind, vcpu=0)],
         [vm, first, load],
     ):
         error = verdict(broken, OPERATIONS, block_rows)
-        assert "OP_BOOT directly follows OP_BOOT_CR" in str(error), broken
-    with pytest.raises(TraceCorrupt, match="ends between OP_BOOT_CR and OP_BOOT"):
+        assert f"{name} directly follows {name}_CR" in str(error), broken
+    with pytest.raises(TraceCorrupt, match=f"ends between {name}_CR and {name}"):
         trace_bytes([vm, first], OPERATIONS)
 
 
@@ -222,3 +232,59 @@ def test_a_sound_capture_is_sound_wherever_its_blocks_end(rows, block_rows):
 def test_rows_survive_their_own_helpers():
     assert rows_of(block_of([ACCESS_ROW])) == [ACCESS_ROW]
     assert isinstance(block_of([ACCESS_ROW]), Block)
+
+
+#: CR0, CR3, CR4, EFER that a processor can have together, and one change of each that it cannot.
+LONG = (0x80010033, 0x1000, 0x20, 0xD00)
+PLAIN = (0x10, 0, 0, 0)
+IMPOSSIBLE = [
+    (0x80010023, 0x1000, 0x20, 0xD00),  # CR0.ET is always set
+    (0x80010032, 0x1000, 0x20, 0xD00),  # PG without PE
+    (0xA0010033, 0x1000, 0x20, 0xD00),  # NW without CD
+    (0x180010033, 0x1000, 0x20, 0xD00),
+    (0x80010033, 1 << 40, 0x20, 0xD00),
+    (0x80010033, 0x1000, 0, 0xD00),  # long mode without PAE
+    (0x80010033, 0x1000, 0x20, 0x100),  # LME and PG without LMA
+    (0x80010033, 0x1000, 0x20, 0x400),  # LMA without LME
+    (0x10, 0, 0, 0x500),  # LMA without PG
+    (0x10, 1 << 32, 0, 0),
+    (0x10, 0, 0x2000, 0),  # VMXE
+    (0x10, 0, 0, 2),
+]
+
+
+def set_registers(values, vcpu=0):
+    cr0, cr3, cr4, efer = values
+    return [row(K.OP_SREGS_CR, vcpu=vcpu, a=cr0, b=cr3), row(K.OP_SREGS, vcpu=vcpu, a=cr4, b=efer)]
+
+
+@pytest.mark.parametrize("block_rows", [1, 2, 3, 100])
+def test_registers_set_from_outside_can_stand_together(block_rows):
+    vm = tuple(map(int, VM))
+    sound = [each for values in (LONG, PLAIN, LONG) for each in set_registers(values)]
+    assert verdict([vm, *sound], OPERATIONS, block_rows) is None
+    for values in IMPOSSIBLE:
+        error = verdict([vm, *sound, *set_registers(values, vcpu=1)], OPERATIONS, block_rows)
+        assert "its registers cannot stand together" in str(error), values
+        assert "event 8 (OP_SREGS, vCPU 1" in str(error)
+
+
+def test_the_first_half_of_registers_may_lie_before_what_is_read():
+    rules = EventRules(OPERATIONS)
+    rules.begin_amid()
+    rows = [row(K.OP_SREGS, a=0x20, b=0xD00), *set_registers(PLAIN)]
+    block = block_of(rows)._replace(first_event_index=5)
+    rules.begin_block({int(each[0]) for each in rows}, 0)
+    rules.check(block, {kind: np.flatnonzero(block.kind == kind) for kind in set(block.kind)})
+    rules.finish(offset=0)
+
+
+def test_a_range_and_a_log_may_stand_in_a_capture_and_registers_may_not():
+    rows = [
+        ACCESS_ROW,
+        row(K.OP_UNMAP_RANGE, a=3, b=9),
+        row(K.OP_LOG_OFF),
+        row(K.OP_GET_DIRTY_LOG, aux=35),
+    ]
+    assert read_rows(trace_bytes(rows)) == rows
+    assert "cannot have" in str(verdict([ACCESS_ROW, *set_registers(LONG)]))

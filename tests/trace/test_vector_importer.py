@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from refault.errors import ImportFailed
 from refault.trace import EventKind, TraceReader
 from refault.trace.importers.source import MAX_LINE_BYTES
-from refault.trace.importers.vectors import OPERATIONS, import_vector, to_lines
+from refault.trace.importers.vectors import HALVES, OPERATIONS, import_vector, to_lines
 from tests.trace.files import read_rows
 from tests.trace.strategies import U64
 
@@ -79,6 +79,10 @@ EVERY_OPERATION = [
     '["unprotect",1,77]',
     '["change_pte",5,1]',
     '["mem_delete",3]',
+    '["unmap_range",5,512]',
+    '["get_dirty_log",35]',
+    '["log_off",2]',
+    f'["sregs",3,{0x80010033},{0x1000},{0x20},{0x500}]',
     '["note","second"]',
 ]
 
@@ -89,7 +93,12 @@ def test_every_operation_comes_back(tmp_path):
     assert lines_back(data) == EVERY_OPERATION
     assert summary.header.notes == ('käse "quoted"', "second")
     assert summary.header.name == "some"
-    assert {json.loads(line)[0] for line in EVERY_OPERATION} == {*OPERATIONS, "mem", "boot", "note"}
+    assert {json.loads(line)[0] for line in EVERY_OPERATION} == {
+        *OPERATIONS,
+        *HALVES,
+        "mem",
+        "note",
+    }
 
 
 def test_an_operation_is_the_event_the_format_says(tmp_path):
@@ -108,7 +117,11 @@ def test_an_operation_is_the_event_the_format_says(tmp_path):
     assert rows[14] == (K.OP_LD, 0, 4, 0, 0, U64 - 7, 0)
     assert rows[16] == (K.OP_ST, 2, 4, 0, 0, 8, U64)
     assert rows[22] == (K.OP_DIRTYLOG, 0, 0, 35, 0, 0, 0)
-    assert rows[-3] == (K.OP_CHANGE_PTE, 0, 0, 0, 0, 5, 1)
+    assert rows[-8] == (K.OP_CHANGE_PTE, 0, 0, 0, 0, 5, 1)
+    assert rows[-6] == (K.OP_UNMAP_RANGE, 0, 0, 0, 0, 5, 512)
+    assert rows[-5] == (K.OP_GET_DIRTY_LOG, 0, 0, 35, 0, 0, 0)
+    assert rows[-3] == (K.OP_SREGS_CR, 3, 0, 0, 0, 0x80010033, 0x1000)
+    assert rows[-2] == (K.OP_SREGS, 3, 0, 0, 0, 0x20, 0x500)
 
 
 @settings(max_examples=50)
