@@ -3,6 +3,7 @@
 ::
 
     main process   worker_init ── compile, register ──► pool forks ──► consumer loop: heartbeat
+                       └── announces what it compiles (worker/starting.py)
                                                           │
     pool process                    worker_process_init ──┘ drops inherited connections
 
@@ -26,7 +27,7 @@ from typing import Any
 import celery
 from celery import bootsteps, signals
 
-from db.repositories import simulators
+from db.repositories import simulators, worker_starts
 from db.session import transaction
 from refault.engines import ENGINES
 from refault.errors import RefaultError
@@ -36,6 +37,7 @@ from services.shared import logs, nudging, tracing
 from worker import memory
 from worker.resources import Resources
 from worker.settings import load
+from worker.starting import Announcing, Work
 
 _log = logging.getLogger(__name__)
 _opened: list[Resources] = []
@@ -122,22 +124,23 @@ def _start(app: celery.Celery) -> None:
     offered = {
         name: engine for name, engine in ENGINES.items() if settings.builds or name != "kernel"
     }
-    steps = [(f"the engine {name}", partial(warm_up, [name])) for name in sorted(offered)]
+    steps: list[Work] = [
+        (f"the engine {name}", partial(warm_up, [name])) for name in sorted(offered)
+    ]
     steps.append(("the accounts of runs", partial(gathering.warm_up, offered)))
-    for number, (what, compile_it) in enumerate(steps, 1):
-        # The starter of a service on one machine shows these lines (services/local/stack.py).
-        _log.info("compiling %s, %d of %d", what, number, len(steps))
-        compile_it()
     held = Resources.open(
         settings,
         simulators={name: engine.digest for name, engine in offered.items()},
         publish=lambda messages: nudging.publish(app, messages),
         cache=cache_folder(),
     )
+    with Announcing(held) as announcing:
+        announcing.do(steps)
     _opened.append(held)
     # Leftovers of killed workers of this host; upkeep may run on another one.
     held.snapshots.sweep_incoming()
     with transaction(held.engine) as session:
+        worker_starts.over(session, held.name)
         simulators.register(
             session,
             name=held.name,

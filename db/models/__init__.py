@@ -50,7 +50,7 @@ from db.models.patch_sets import Patch, PatchSet, PatchSetPatch, Variant
 from db.models.projects import FIRST_PROJECT, Made, Owned, Project
 from db.models.requests import IdempotencyKey
 from db.models.runs import Result, Run, Shard
-from db.models.simulators import Simulator, Worker
+from db.models.simulators import Simulator, Worker, WorkerStart
 from db.models.thresholds import CounterLimit
 from db.models.traces import Trace
 from db.models.uploads import Placement, Upload
@@ -103,4 +103,5 @@ __all__ = [
     "Webhook",
     "WebhookDelivery",
     "Worker",
+    "WorkerStart",
 ]

@@ -46,3 +46,25 @@ class Worker(Base):
     ended_at: Mapped[datetime.datetime | None]
     # Whether it was told to stop, or died.
     ended_in_order: Mapped[bool | None]
+
+
+class WorkerStart(Base):
+    """A worker process that compiles the simulators it will register, and how far it is.
+
+    Gone once it has registered.
+    """
+
+    __tablename__ = "worker_starts"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    # What is being compiled: one of so many things.
+    step: Mapped[str]
+    step_number: Mapped[int]
+    step_count: Mapped[int]
+    # Of all these things; both are 0 while nothing is compiled, as where all comes from the cache.
+    kernels_done: Mapped[int]
+    kernels_total: Mapped[int]
+    started_at: Mapped[datetime.datetime] = mapped_column(server_default=sa.func.now())
+    heartbeat_at: Mapped[datetime.datetime] = mapped_column(server_default=sa.func.now())

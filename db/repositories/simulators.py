@@ -104,17 +104,23 @@ def current(session: Session) -> dict[str, str]:
     Raises:
         NoSimulator: no worker has ever registered one.
     """
+    found = known(session)
+    if not found:
+        raise NoSimulator(
+            "no worker has registered a simulator yet: start one with `python -m worker`; one that "
+            "is starting compiles for a while the first time (GET /api/v1/workers says how far)"
+        )
+    return found
+
+
+def known(session: Session) -> dict[str, str]:
+    """The same; empty where no worker has ever registered one."""
     alive = sa.exists().where(_has(Simulator.digest), is_alive())
     query = (
         # In ascending order of precedence: the last of each engine stays.
         sa.select(Simulator.engine, Simulator.digest).order_by(alive, Simulator.last_started_at)
     )
-    found = {row.engine: row.digest for row in session.execute(query)}
-    if not found:
-        raise NoSimulator(
-            "no worker has registered a simulator yet: start one with `python -m worker`"
-        )
-    return found
+    return {row.engine: row.digest for row in session.execute(query)}
 
 
 def is_stale(simulators: Mapping[str, str], present: Mapping[str, str]) -> bool:

@@ -17,7 +17,7 @@ from refault.cli import asking
 from refault.cli.asking import AtService
 from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.exits import ExitCode
-from refault.cli.progress import Bars, progress_bars
+from refault.cli.progress import Bars, simulator_bars
 from refault.cli.service import WithTimeout, WithToken, WithUrl
 from refault.cli.terminal import print_error, print_json
 from refault.cli.trace_files import as_trace, naming
@@ -128,7 +128,7 @@ def audit(
     refusals: list[str] = []
     with (
         event_file(out, option="--out") as write,
-        progress_bars(enabled=not as_json) as bars,
+        simulator_bars(enabled=not as_json) as bars,
     ):
         for path in paths:
             try:

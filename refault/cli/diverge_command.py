@@ -11,7 +11,7 @@ import typer
 from refault.cli import asking
 from refault.cli.asking import AtService
 from refault.cli.exits import ExitCode
-from refault.cli.progress import progress_bars
+from refault.cli.progress import simulator_bars
 from refault.cli.service import WithTimeout, WithToken, WithUrl
 from refault.cli.terminal import print_json
 from refault.cli.trace_files import as_trace, naming
@@ -115,7 +115,7 @@ def _compared(path: Path, variants: list[Variant], between: Between, *, has_bar:
     with (
         naming(path),
         as_trace(path) as trace,
-        progress_bars(enabled=has_bar) as bars,
+        simulator_bars(enabled=has_bar) as bars,
     ):
         task = bars.add_task(path.name, total=None)
         job = Job(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from refault.cli.files import required
-from refault.cli.progress import progress_bars
+from refault.cli.progress import simulator_bars
 from refault.cli.terminal import print_error, print_json
 from refault.engines import ENGINES
 from refault.trace.importers.recognition import Kind
@@ -73,7 +73,7 @@ def golden(
             f"{' of ' + ', '.join(variant) if variant else ''}"
         )
     verdicts = []
-    with progress_bars(enabled=not as_json) as progress:
+    with simulator_bars(enabled=not as_json) as progress:
         for verdict in progress.track(
             _checked(cases, engine, against, jobs or os.cpu_count() or 1), len(cases)
         ):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from refault.cli.progress import transfer_bars
+from refault.cli.progress import Bars, compiling, transfer_bars
 from refault.cli.terminal import print_json
 from refault.cli.trace_files import STANDARD_INPUT, convert, importer_of, on_disk
 from refault.errors import ImportFailed
@@ -83,7 +84,7 @@ def import_trace(
             with on_disk(source) as path:
                 bars.update(task, total=path.stat().st_size if path.is_file() else None)
                 said = dataclasses.replace(wanted, name=target.stem, progress=advance)
-                summary = convert(importer_of(path, said), path, target, said)
+                summary = _converted(path, target, said, bars)
             summaries.append({"source": str(source), "trace": str(target), **_told(summary)})
             if not as_json:
                 bars.say(
@@ -94,6 +95,14 @@ def import_trace(
                     bars.say(f"  {printable(loss)}")
     if as_json:
         print_json(summaries)
+
+
+def _converted(path: Path, target: Path, said: Wanted, bars: Bars) -> TraceSummary:
+    importer = importer_of(path, said)
+    # Only an address stream needs kernels: a synthetic guest runs it.
+    is_run = importer.references is not None
+    with compiling(bars, "the guest's kernels") if is_run else nullcontext():
+        return convert(importer, path, target, said)
 
 
 def _files_of(sources: list[Path]) -> list[Path]:

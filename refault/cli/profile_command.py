@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from refault.cli.progress import Bars, progress_bars
+from refault.cli.progress import Bars, simulator_bars
 from refault.cli.terminal import print_json
 from refault.cli.trace_files import as_trace, naming
 from refault.cli.variants import VARIANT_HELP, labelled_variants
@@ -54,7 +54,7 @@ def profile(
     variants = list({each.digest: each for _, each in labelled}.values())
     if as_csv and (as_json or len(variants) > 1):
         raise InvalidParameter("--csv is one timeline: give one --variant, and no --json")
-    with progress_bars(enabled=not (as_json or as_csv)) as bars:
+    with simulator_bars(enabled=not (as_json or as_csv)) as bars:
         gathered = _gathered(trace, variants, bars)
     by_digest = dict(zip((each.digest for each in variants), gathered, strict=True))
     if as_csv:

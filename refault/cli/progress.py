@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +22,9 @@ from rich.text import Text
 
 from refault.cli.terminal import terminal_of
 from refault.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Description(ProgressColumn):
@@ -50,6 +55,35 @@ def transfer_bars(*, enabled: bool) -> Bars:
     """Bars of work measured in bytes."""
     columns = (Description(), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     return _bars(*columns, enabled=enabled)
+
+
+@contextmanager
+def compiling(bars: Bars, what: str = "the simulator's kernels") -> Iterator[None]:
+    """A bar of the kernels that are compiled meanwhile, if any are; it goes when all are there.
+
+    The first time a release runs on a machine its kernels are compiled, which takes half a minute
+    or more; then they are loaded from the cache and nothing is shown.
+    """
+    # Here, since few commands come to it and numba takes half a second to load.
+    from refault.compiling import told
+
+    task = bars.add_task(f"compiling {what} (once)", total=None, visible=False)
+
+    def tell(done: int, total: int) -> None:
+        bars.update(task, completed=done, total=total, visible=done < total)
+
+    try:
+        with told(tell):
+            yield
+    finally:
+        bars.remove_task(task)
+
+
+@contextmanager
+def simulator_bars(*, enabled: bool) -> Iterator[Bars]:
+    """Bars of a command that replays, with one more while the simulator is compiled."""
+    with progress_bars(enabled=enabled) as bars, compiling(bars):
+        yield bars
 
 
 def status_line(*, enabled: bool) -> Bars:

@@ -17,7 +17,7 @@ from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.exits import ExitCode
 from refault.cli.files import required
 from refault.cli.host_option import WithHost, host_of, with_host
-from refault.cli.progress import Bars, progress_bars
+from refault.cli.progress import Bars, simulator_bars
 from refault.cli.tables import text_width
 from refault.cli.terminal import print_error, print_json
 from refault.cli.trace_files import is_refused, limits_told, naming
@@ -91,7 +91,7 @@ def replay(
     if not accepted:
         raise typer.Exit(ExitCode.BAD_INPUT)
     done = _Done([], [], [])
-    with event_file(events) as write_event, progress_bars(enabled=not as_json) as progress:
+    with event_file(events) as write_event, simulator_bars(enabled=not as_json) as progress:
         for path in accepted:
             try:
                 results = _replayed(path, variants, progress, write_event)

@@ -14,7 +14,7 @@ from refault.catalogue import Variant, patch_set_from_text, resolve
 from refault.cli.exits import ExitCode
 from refault.cli.files import required
 from refault.cli.operands import run_of
-from refault.cli.progress import progress_bars
+from refault.cli.progress import progress_bars, simulator_bars
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
 from refault.cli.terminal import print_error, print_json
 from refault.client.connection import TIMEOUT_S
@@ -77,7 +77,7 @@ def repro(
             )
         variant = _variant(run)
         path = _given(trace, run) if trace else _fetched(client, run, quiet=as_json)
-    with progress_bars(enabled=not as_json) as bars:
+    with simulator_bars(enabled=not as_json) as bars:
         task = bars.add_task(f"replaying {variant.name}", total=None)
 
         def advance(done: int, total: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from refault.audits import LEVELS, Level
-from refault.cli.progress import Bars, progress_bars
+from refault.cli.progress import Bars, simulator_bars
 from refault.cli.trace_files import as_trace, naming
 from refault.errors import InvalidParameter, NotFound
 
@@ -111,7 +111,7 @@ def _reviewed(
     from refault.thread.shelf import Shelf
 
     shelf = Shelf()
-    with progress_bars(enabled=has_bars) as bars:
+    with simulator_bars(enabled=has_bars) as bars:
         benches = []
         for source in sources:
             with naming(Path(source.path)):

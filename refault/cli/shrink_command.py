@@ -11,7 +11,7 @@ import typer
 
 from refault.catalogue import patch_set_to_text, resolve
 from refault.cli.exits import ExitCode
-from refault.cli.progress import Bars, progress_bars
+from refault.cli.progress import Bars, simulator_bars
 from refault.cli.terminal import print_error, print_json
 from refault.cli.trace_files import as_trace, naming
 from refault.cli.variants import labelled_variants
@@ -110,7 +110,7 @@ def shrink(
         from refault.shrink.vector import check_folder
 
         check_folder(as_test)
-    with progress_bars(enabled=not as_json) as bars, naming(path), as_trace(path) as trace:
+    with simulator_bars(enabled=not as_json) as bars, naming(path), as_trace(path) as trace:
         from refault.shrink.shrinking import Job
         from refault.shrink.shrinking import shrink as shrink_trace
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refault.cli.progress import progress_bars
+from refault.cli.progress import compiling, progress_bars
 from refault.cli.tables import show
 from refault.cli.terminal import print_json
 from refault.errors import InvalidParameter
@@ -96,7 +96,7 @@ def synth(
     )
     order.checked()
     target = out or Path(f"{recipe}-{mode}-{seed}{SUFFIX}")
-    with progress_bars(enabled=not as_json) as bars:
+    with progress_bars(enabled=not as_json) as bars, compiling(bars, "the guest's kernels"):
         task = bars.add_task(target.name, total=1.0)
         summary = make(
             order, target, level=level, progress=lambda done: bars.update(task, completed=done)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refault.cli.exits import ExitCode
-from refault.cli.progress import progress_bars
+from refault.cli.progress import simulator_bars
 from refault.cli.tables import text_width
 from refault.cli.terminal import print_json
 from refault.cli.trace_files import as_trace, naming, on_disk
@@ -91,7 +91,7 @@ def _compared(
 ) -> Report:
     from refault.validate.validating import validate as compare_sides
 
-    with on_disk(log) as kept, as_trace(trace) as replayed, progress_bars(enabled=has_bar) as bars:
+    with on_disk(log) as kept, as_trace(trace) as replayed, simulator_bars(enabled=has_bar) as bars:
         task = bars.add_task(trace.name, total=None)
         with naming(trace):
             return compare_sides(

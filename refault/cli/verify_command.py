@@ -9,7 +9,7 @@ import typer
 
 from refault.cli.exits import ExitCode
 from refault.cli.files import required
-from refault.cli.progress import Bars, progress_bars
+from refault.cli.progress import Bars, simulator_bars
 from refault.cli.terminal import print_error, print_json
 from refault.cli.trace_files import naming
 from refault.errors import ReplayRefused
@@ -41,7 +41,7 @@ def verify(
         required(path, Kind.TRACE, Kind.PIPE)
     found: list[tuple[Path, Verification]] = []
     refusals: list[str] = []
-    with progress_bars(enabled=not as_json) as bars:
+    with simulator_bars(enabled=not as_json) as bars:
         for path in traces:
             try:
                 found.append((path, _verified(path, bars)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, NotRequired, TypedDict
 
 import typer
 
@@ -14,6 +14,8 @@ from refault.cli.terminal import print_error, print_json
 from refault.client import shapes
 from refault.client.connection import TIMEOUT_S
 from refault.client.documents import ProgressDocument
+from refault.client.list_documents import StartingWorkerDocument
+from refault.client.starting import starting_text
 from refault.errors import Refused
 from refault.printable import printable
 
@@ -28,6 +30,7 @@ class _Event(TypedDict):
 
     state: str
     progress: ProgressDocument
+    starting: NotRequired[list[StartingWorkerDocument]]
 
 
 def watch(
@@ -43,7 +46,8 @@ def watch(
 ) -> None:
     """Watch a batch until it is over, then print its verdict.
 
-    A batch with audits is over when these are. A lost connection is resumed. Exit code 0: nothing
+    A batch with audits is over when these are. While workers compile the simulator, as they do the
+    first time, it says how far they are. A lost connection is resumed. Exit code 0: nothing
     got worse; 1: the verdict is a regression or worse; 5: the batch ended without all its results.
 
     Example: refault watch b-7k3f
@@ -71,6 +75,8 @@ def follow(client: Client, batch: str, *, as_json: bool) -> int:
                 progress = event.data["progress"]
                 done, total = _place(progress)
                 text = f"{batch} {event.data['state']} {progress['finished']}/{progress['total']}"
+                if event.data.get("starting"):
+                    text += f" ({starting_text(event.data['starting'])})"
                 bars.update(task, description=text, completed=done, total=total)
             _await_audits(client, batch, bars)
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from refault.client.list_documents import (
     BatchFacetsDocument,
     NewsDocument,
     TraceFacetsDocument,
+    WorkersDocument,
 )
 
 if TYPE_CHECKING:
@@ -40,3 +41,8 @@ def trace_facets(**query: Any) -> Call[TraceFacetsDocument]:
 def get_news(*, since: str | None = None, named: int | None = None) -> Call[NewsDocument]:
     """What changed in the project."""
     return calls.ask("GET", ("news",), query={"since": since, "named": named}, shape=NewsDocument)
+
+
+def get_workers() -> Call[WorkersDocument]:
+    """How many workers there are."""
+    return calls.ask("GET", ("workers",), shape=WorkersDocument)

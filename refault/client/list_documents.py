@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from refault.client.documents import BatchSummaryDocument, TraceReferenceDocument
 
@@ -33,6 +33,24 @@ class TraceFacetsDocument(TypedDict):
     tag: list[FacetDocument]
 
 
+class StartingWorkerDocument(TypedDict):
+    """A worker that compiles its simulators before it takes any work."""
+
+    step: str
+    step_number: int
+    step_count: int
+    kernels_done: int
+    kernels_total: int
+    started_at: str
+
+
+class WorkersDocument(TypedDict):
+    """How many workers take work, and those that are starting."""
+
+    alive_count: int
+    starting: list[StartingWorkerDocument]
+
+
 class NewsDocument(TypedDict):
     """What changed since a time; None: of all time."""
 
@@ -41,5 +59,6 @@ class NewsDocument(TypedDict):
     ended_count: int
     ended: list[BatchSummaryDocument]
     worker_count: int
+    workers_starting: NotRequired[list[StartingWorkerDocument]]
     trace_count: int
     traces: list[TraceReferenceDocument]

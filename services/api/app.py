@@ -61,6 +61,7 @@ from services.api.uploads.endpoints import router as uploads
 from services.api.users.endpoints import router as users
 from services.api.variants.endpoints import router as variants
 from services.api.webhooks.endpoints import router as webhooks
+from services.api.workers.endpoints import router as workers
 from services.shared import tracing
 
 _NOUNS = (
@@ -95,6 +96,7 @@ _NOUNS = (
     shares,
     audit,
     operations,
+    workers,
 )
 # POSTs without Idempotency-Key: their answers hold a secret, which is stored nowhere, not even for
 # a replay; or they have no project, to which keys belong.

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from refault.client import AsyncClient, Page
+from refault.client.starting import starting_text
 from services.dashboard.doors import is_encrypted
 from services.dashboard.pages import Pages
 from services.dashboard.rows import batch_row, rows_of, trace_row
@@ -47,16 +48,16 @@ class HomePage:
             news = await client.get_news(named=0)
             running = await _running(client, batches, news)
             ended = await _ended(client, batches, news)
-        text = self._pages.text(
+        return await self._pages.page(
             template,
             me=me,
             batches=rows_of(batches, batch_row),
             running=rows_of(running, batch_row),
             traces=rows_of(traces, trace_row),
             news=_news(news, ended, traces),
+            starting=starting_text(news.get("workers_starting", ())),
             address=f"{scheme}://{request.url.netloc}",
         )
-        return HTMLResponse(text)
 
 
 async def _running(client: AsyncClient, batches: Page[Any], news: Any) -> Page[Any]:

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from refault.client.starting import starting_text
 from services.dashboard.formats import counted
 from services.dashboard.pages import Pages
 
@@ -36,11 +37,12 @@ class OperationsPages:
             me = await client.get_me()
             found = await client.get_operations()
         alive = [worker for worker in found["workers"] if worker["is_alive"]]
-        return self._pages.page(
+        return await self._pages.page(
             "operations.html",
             me=me,
             now=found,
             troubles=_troubles(found, len(alive)),
+            starting=[_start(worker) for worker in found["starting"]],
             workers=[worker | {"state": _state(worker)} for worker in found["workers"]],
             tallies=[
                 {"text": text, "number": found["tallies"][name]}
@@ -58,6 +60,12 @@ def _state(worker: Mapping[str, Any]) -> Mapping[str, str]:
     return {"sign": "✕", "tone": "alarm", "state": "died"}
 
 
+def _start(worker: Mapping[str, Any]) -> dict[str, Any]:
+    """A worker that is starting, as the page shows it."""
+    total = worker["kernels_total"]
+    return {**worker, "text": starting_text([worker]), "max": total or 1}
+
+
 def _troubles(found: Mapping[str, Any], alive_count: int) -> list[str]:
     """What an operator has to look after, worst first."""
     told = [
@@ -67,7 +75,9 @@ def _troubles(found: Mapping[str, Any], alive_count: int) -> list[str]:
     ]
     queues = {queue["kind"]: queue for queue in found["queues"]}
     waiting = sum(queue["queued"] for queue in found["queues"])
-    if not alive_count:
+    if not alive_count and found["starting"]:
+        told.append(f"No worker is ready: {starting_text(found['starting'])}.")
+    elif not alive_count:
         told.append(f"No worker is alive, and {counted(waiting, 'task')} waiting.")
     builders = any(worker["is_alive"] and worker["can_build"] for worker in found["workers"])
     if queues["builds"]["queued"] and not builders:

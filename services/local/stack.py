@@ -24,7 +24,7 @@ from typing import Self
 import sqlalchemy as sa
 
 from db import schema, session
-from db.repositories import patches, simulators
+from db.repositories import patches, simulators, worker_starts
 from services.local import broker, postgres
 from services.local.errors import StackError
 from services.local.first_account import FirstAccount
@@ -229,6 +229,7 @@ class Stack:
             patches.copy_catalogue(opened)
             # We hold the folder's lock, so any worker still registered is dead.
             simulators.all_ended(opened)
+            worker_starts.all_over(opened)
         self.access = FirstAccount.ensure(self.folder, self.engine)
 
     def _start_api(self) -> None:

@@ -53,6 +53,7 @@ TABLES = {
     "visits",
     "webhook_deliveries",
     "webhooks",
+    "worker_starts",
     "workers",
 }
 

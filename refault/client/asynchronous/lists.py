@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         BatchFacetsDocument,
         NewsDocument,
         TraceFacetsDocument,
+        WorkersDocument,
     )
 
 AnswerT = TypeVar("AnswerT")
@@ -54,3 +55,7 @@ class AsyncLists(abc.ABC):
         At most ``named`` of the batches that ended and of the new traces are named, or five.
         """
         return await self._send(list_calls.get_news(since=since, named=named))
+
+    async def get_workers(self) -> WorkersDocument:
+        """How many workers take work, and what those compile that are starting."""
+        return await self._send(list_calls.get_workers())

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         BatchFacetsDocument,
         NewsDocument,
         TraceFacetsDocument,
+        WorkersDocument,
     )
 
 AnswerT = TypeVar("AnswerT")
@@ -55,3 +56,7 @@ class Lists(abc.ABC):
         At most ``named`` of the batches that ended and of the new traces are named, or five.
         """
         return self._send(list_calls.get_news(since=since, named=named))
+
+    def get_workers(self) -> WorkersDocument:
+        """How many workers take work, and what those compile that are starting."""
+        return self._send(list_calls.get_workers())

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from db.models.batches import BATCH_TITLE_LENGTH_MAX, PRIORITY_DEFAULT, PRIORITY_MAX
 from services.api.patch_sets.schemas import Schedule, Variant
 from services.api.schemas import Body, Digest, Document, Facet, Time
+from services.api.workers.schemas import StartingWorker
 
 TRACES_MAX = 1_000
 PATCH_SETS_MAX = 100
@@ -292,3 +293,7 @@ class StepEvent(Document):
     at: Time | None
     progress: Progress
     detail: dict[str, Any]
+    starting: list[StartingWorker] = Field(
+        default_factory=list,
+        description="Workers that compile their simulators, while no run of the batch has begun",
+    )

@@ -19,11 +19,11 @@ from services.api.batches.schemas import (
     BatchBody,
     BatchDetail,
     BatchEstimate,
-    Progress,
     Refusal,
     StepEvent,
 )
 from services.api.deps import Resources
+from services.api.workers.service import starting
 from services.shared import logs, tracing
 
 _log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def watched(resources: Resources, batch: Batch) -> watching.Source:
         batch.id,
         look=partial(_look, resources, batch.id),
         steps_after=partial(_steps_after, resources, batch.id),
-        told=lambda step, now: _step_event(step, now.progress),
+        told=_step_event,
     )
 
 
@@ -144,11 +144,18 @@ def _look(resources: Resources, batch_id: uuid.UUID, before: watching.Look | Non
             )
             newest_id = max(newest_id, new[-1].id if new else 0)
             steps += new
+        waits = found.state == "queued" and not found.events_done
+        compiled = starting(session) if waits else []
         if len(steps) > watching.STEPS_KEPT:
             # A watcher that is further behind reads the rows itself.
             steps, known_from = [], newest_id
     now = StepEvent(
-        kind="progress", state=found.state, at=None, progress=progress_of(found), detail={}
+        kind="progress",
+        state=found.state,
+        at=None,
+        progress=progress_of(found),
+        detail={},
+        starting=compiled,
     )
     return watching.Look(newest_id, now, known_from, tuple(steps))
 
@@ -158,15 +165,16 @@ def _steps_after(resources: Resources, batch_id: uuid.UUID, last_seen: int) -> S
         return batch_events.after(session, batch_id, last_seen)
 
 
-def _step_event(step: BatchEvent, now: Progress) -> StepEvent:
+def _step_event(step: BatchEvent, now: StepEvent) -> StepEvent:
     counts = {name: step.body[name] for name in COUNTS}
     detail = {name: value for name, value in step.body.items() if name not in (*COUNTS, "state")}
     return StepEvent(
         kind=step.kind,
         state=step.body["state"],
         at=step.created_at,
-        progress=counted(counts, (now.events_done, now.events_total)),
+        progress=counted(counts, (now.progress.events_done, now.progress.events_total)),
         detail=detail,
+        starting=now.starting,
     )
 
 

@@ -146,7 +146,8 @@ class Stream:
     """One watcher of a batch, after step ``last_seen``, until the batch is over.
 
     Steps carry their number as the event's id. Between them, ``progress`` events without one say
-    how far the replays are. The last is ``finished``; a stream whose access ended lacks it.
+    how far the replays are, and before the first replay what starting workers compile. The last is
+    ``finished``; a stream whose access ended lacks it.
     """
 
     def __init__(
@@ -167,7 +168,7 @@ class Stream:
 
     async def events(self) -> AsyncIterator[ServerSentEvent]:
         """The events; ends with the batch, or with the right to watch it."""
-        events_done = -1
+        seen: object = None
         while True:
             await self.wake.wait()
             self.wake.clear()
@@ -196,9 +197,10 @@ class Stream:
                 # A client that resumes after the last step gets ``finished`` again.
                 yield ServerSentEvent(event="finished", data=look.now.model_dump(mode="json"))
                 return
-            if not is_told and look.now.progress.events_done != events_done:
+            moves = (look.now.progress.events_done or 0, look.now.starting)
+            if not is_told and moves != seen:
                 yield ServerSentEvent(event="progress", data=look.now.model_dump(mode="json"))
-            events_done = look.now.progress.events_done or 0
+            seen = moves
 
     async def _unseen(self, look: Look) -> AsyncIterator[tuple[BatchEvent, int]]:
         """Each step not sent yet, and the id of the newest."""

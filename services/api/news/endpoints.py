@@ -14,6 +14,7 @@ from services.api.callers import Caller
 from services.api.deps import WithCaller, WithResources
 from services.api.news.schemas import News
 from services.api.responses import problems
+from services.api.workers.service import starting
 
 router = APIRouter(tags=["news"])
 
@@ -44,6 +45,7 @@ def get_news(
             ended=listed(session, found.ended),
             open_count=found.open_count,
             worker_count=simulators.alive_count(session),
+            workers_starting=starting(session),
             trace_count=found.trace_count,
             traces=[TraceReference.model_validate(row) for row in found.traces],
         )

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from services.api.batches.schemas import BatchListed, TraceReference
 from services.api.schemas import Document, Time
+from services.api.workers.schemas import StartingWorker
 
 
 class News(Document):
@@ -17,5 +18,8 @@ class News(Document):
     ended: list[BatchListed] = Field(description="The last of them, at most `named`")
     open_count: int = Field(description="Batches that wait or run")
     worker_count: int = Field(description="Workers that are alive; without any, batches wait")
+    workers_starting: list[StartingWorker] = Field(
+        description="Workers that compile their simulators before they take any work"
+    )
     trace_count: int = Field(description="Traces uploaded since")
     traces: list[TraceReference] = Field(description="The last of them, at most `named`")

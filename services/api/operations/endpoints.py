@@ -18,6 +18,8 @@ from services.api import health
 from services.api.deps import Resources, WithCaller, WithResources
 from services.api.responses import problems
 from services.api.schemas import Document, Time
+from services.api.workers.schemas import StartingWorker
+from services.api.workers.service import starting
 
 router = APIRouter(tags=["operations"])
 
@@ -66,6 +68,7 @@ class Operations(Document):
     simulators: dict[str, str]
     parts: dict[str, health.Part]
     workers: list[WorkerState]
+    starting: list[StartingWorker]
     queues: list[QueueState]
     deliveries: dict[str, int]
     tallies: dict[str, int]
@@ -86,7 +89,8 @@ def get_operations(request: Request, resources: WithResources, caller: WithCalle
         return Operations(
             release=request.app.version,
             migration=revisions.current(resources.engine),
-            simulators=simulators.current(session),
+            # Before the first worker has come there is none.
+            simulators=simulators.known(session),
             parts=parts,
             workers=[
                 WorkerState(
@@ -102,6 +106,7 @@ def get_operations(request: Request, resources: WithResources, caller: WithCalle
                 )
                 for row, is_alive in rows
             ],
+            starting=starting(session),
             queues=[
                 QueueState(kind=name, **operations.queue_of(session, kind)._asdict())
                 for name, kind in kinds

@@ -1,0 +1,1 @@
+"""Workers: how many are alive, and what those compile that are starting."""
