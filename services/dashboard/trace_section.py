@@ -1,5 +1,7 @@
 """The section of one trace on the page of a batch: verdicts, counters, findings, chart."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -19,6 +21,7 @@ from services.dashboard.reasons import Judged, reasons_of
 from services.dashboard.verdicts import Shown, shown
 
 FINDINGS_SHOWN = 5
+_VERSION_LENGTH = 12
 INSPECTED = ("shadow", "walk")
 _WAITING_STATES = ("queued", "running")
 _MISSING = shown("missing")
@@ -123,7 +126,14 @@ def _chart(
     is_ordered = place.arrangement.chosen is not None or place.arrangement.sort
     digest = comparison["trace"]["digest"]
     query = place.form_query(trace=digest, columns=order if is_ordered else None, costs=None)
-    return {"chart": f"{place.address}.svg{query}", "no_chart": None}
+    # Its runs are over, and what they came to is in the address: a browser asks once.
+    return {"chart": f"{place.address}.svg{query}&version={_version(comparison)}", "no_chart": None}
+
+
+def _version(comparison: Mapping[str, Any]) -> str:
+    """A short name of what a chart shows."""
+    text = json.dumps(comparison, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_LENGTH]
 
 
 def _heads(

@@ -1,9 +1,11 @@
 """Charts are drawn where they can do no harm."""
 
 import os
+import re
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -16,7 +18,7 @@ from services.api.comparisons.drawing import Drawings
 from services.api.refusals import Busy, DrawingFailed
 from tests.builders import seed_series_columns
 from tests.fixtures.api import SERIES, bearer
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -154,3 +156,51 @@ def test_a_name_from_before_stops_no_server_whoever_has_the_link(server, rows):
     assert drawn.status_code == 200, drawn.text
     assert "a\\x01" in drawn.text
     assert server.process.poll() is None
+
+
+def test_twenty_who_ask_for_one_chart_at_once_get_one_drawing(drawings, monkeypatch):
+    """Nor do they take the places of others: two there are, and nobody is refused."""
+    spec, goes_on, drawn = chart([document()]), threading.Event(), []
+    draw = drawings._drawn
+
+    def counted(text):
+        drawn.append(text)
+        goes_on.wait(PATIENCE_SECONDS)
+        return draw(text)
+
+    monkeypatch.setattr(drawings, "_drawn", counted)
+    with ThreadPoolExecutor(20) as threads:
+        asked = [threads.submit(drawings.svg_of, spec, "one") for _ in range(20)]
+        eventually(lambda: len(threads._threads) == 20 and drawn, "twenty who ask")
+        goes_on.set()
+        pictures = {each.result() for each in asked}
+    assert len(drawn) == len(pictures) == 1
+    assert drawings.svg_of(spec, "another") in pictures
+    assert len(drawn) == 1
+    assert not drawings._coming
+    assert sum(map(len, drawings._kept.values())) == drawings._kept_bytes < len(*pictures) / 4
+
+
+def test_a_drawing_that_failed_is_tried_again(drawings):
+    for _ in range(2):
+        with pytest.raises(DrawingFailed):
+            drawings.svg_of(FATAL, "anybody")
+    assert not drawings._coming
+
+
+async def test_the_chart_of_runs_that_are_over_is_asked_for_once_by_a_browser(http, rows):
+    """Its address says what it shows, so that the answer may be kept."""
+    traces = rows.ready_for_seed_series()
+    row = (await http.post("/api/v1/patch_sets", json=SERIES)).json()
+    body = {"traces": traces, "patch_sets": [row["id"]], "plan": "series"}
+    code = (await http.post("/api/v1/batches", json=body)).json()["code"]
+    page = (await http.get(f"/batches/{code}")).text
+    sources = re.findall(r'<img src="([^"]*)"', page)
+    assert sources
+    for source in sources:
+        answer = await http.get(source.replace("&amp;", "&"))
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
+    assert sources == re.findall(r'<img src="([^"]*)"', (await http.get(f"/batches/{code}")).text)
+    unnamed = await http.get(f"/api/v1/comparisons/{code}.svg")
+    assert "no-cache" in unnamed.headers["cache-control"]

@@ -22,12 +22,13 @@ from services.api.comparisons.endpoints import (
     WithCursor,
     WithLimit,
     WithTrace,
+    WithVersion,
     weights_of,
 )
 from services.api.comparisons.overviews import overview_of, verdict_of
 from services.api.comparisons.schemas import AcrossDocument, LeftOut, PickedColumn
 from services.api.comparisons.service import LIMIT_MAX, Part
-from services.api.deps import WithResources, unchanged
+from services.api.deps import FOREVER, REVALIDATE, WithResources, unchanged
 from services.api.patch_sets.schemas import Variant
 from services.api.responses import problems
 
@@ -110,6 +111,7 @@ def compare_columns_as(
     cursor: WithCursor = None,
     costs: WithCosts = None,
     columns: WithColumns = None,
+    version: WithVersion = None,
 ) -> Response:
     """Compare columns of any batches as .json .txt .md .csv or .svg; only JSON has pages."""
     if form not in set(Form) - {Form.ZIP}:
@@ -126,12 +128,14 @@ def compare_columns_as(
         body = resources.drawings.svg_of(spec, resources.project_id)
     else:
         body = _body(found, Form(form), weights)
-    return _answer(request, body, Form(form))
+    is_fixed = form == Form.SVG and version is not None
+    return _answer(request, body, Form(form), keep=FOREVER if is_fixed else REVALIDATE)
 
 
-def _answer(request: Request, body: str, form: Form) -> Response:
+def _answer(request: Request, body: str, form: Form, *, keep: str = REVALIDATE) -> Response:
     response = Response(body, media_type=MEDIA_TYPES[form])
-    return unchanged(request, response, hashlib.sha256(body.encode()).hexdigest()) or response
+    tag = hashlib.sha256(body.encode()).hexdigest()
+    return unchanged(request, response, tag, keep=keep) or response
 
 
 def _chosen(columns: str | None) -> tuple[int, ...] | None:

@@ -9,6 +9,9 @@
 
 A chart takes a second and a hundred megabytes, and the drawing library may abort its process. So
 few are drawn at once, few wait, and one project takes at most half of the places.
+
+A specification is drawn once: whoever asks for the same one meanwhile waits for that picture, and
+takes no place; afterwards it is kept, packed, by the digest of the specification.
 """
 
 import hashlib
@@ -17,8 +20,10 @@ import struct
 import subprocess
 import sys
 import threading
+import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -27,6 +32,8 @@ from services.api.refusals import Busy, DrawingFailed
 
 _SCRIPT = Path(__file__).with_name("drawing_process.py")
 _KEPT_BYTES = 16 << 20
+# A picture is packed to an eighth.
+_LEVEL = 3
 _LENGTH = struct.Struct("!Q")
 
 
@@ -41,7 +48,8 @@ class Drawings:
         self._asked: Counter[Hashable] = Counter()
         self._drawing_count = 0
         self._idle: list[_Process] = []
-        self._kept: OrderedDict[bytes, str] = OrderedDict()
+        self._kept: OrderedDict[bytes, bytes] = OrderedDict()
+        self._coming: dict[bytes, Future[str]] = {}
         self._kept_bytes = 0
 
     def svg_of(self, spec: Mapping[str, Any], owner: Hashable) -> str:
@@ -53,16 +61,24 @@ class Drawings:
         """
         text = json.dumps(spec, sort_keys=True)
         key = hashlib.sha256(text.encode()).digest()
-        found = self._find(key)
+        with self._changed:
+            coming = self._coming.get(key)
+            found = None if coming is not None else self._find(key)
+            if coming is None and found is None:
+                mine = self._coming[key] = Future()
         if found is not None:
             return found
-        with self._turn(owner):
-            # Another request may have drawn the same chart meanwhile.
-            found = self._find(key)
-            if found is not None:
-                return found
-            svg = self._drawn(text.encode())
-        self._keep(key, svg)
+        if coming is not None:
+            return coming.result()
+        try:
+            with self._turn(owner):
+                svg = self._drawn(text.encode())
+        except BaseException as error:
+            self._come(key, None)
+            mine.set_exception(error)
+            raise
+        self._come(key, svg)
+        mine.set_result(svg)
         return svg
 
     def close(self) -> None:
@@ -116,17 +132,21 @@ class Drawings:
         return svg
 
     def _find(self, key: bytes) -> str | None:
-        with self._changed:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
+        packed = self._kept.get(key)
+        if packed is None:
+            return None
+        self._kept.move_to_end(key)
+        return zlib.decompress(packed).decode()
 
-    def _keep(self, key: bytes, svg: str) -> None:
+    def _come(self, key: bytes, svg: str | None) -> None:
+        """The picture is kept before its key is free: nobody draws it again in between."""
+        packed = None if svg is None else zlib.compress(svg.encode(), _LEVEL)
         with self._changed:
-            if len(svg) > _KEPT_BYTES or key in self._kept:
+            del self._coming[key]
+            if packed is None or len(packed) > _KEPT_BYTES:
                 return
-            self._kept[key] = svg
-            self._kept_bytes += len(svg)
+            self._kept[key] = packed
+            self._kept_bytes += len(packed)
             while self._kept_bytes > _KEPT_BYTES:
                 self._kept_bytes -= len(self._kept.popitem(last=False)[1])
 

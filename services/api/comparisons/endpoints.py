@@ -21,7 +21,7 @@ from services.api.comparisons import bundling, service
 from services.api.comparisons.overviews import overview_of, verdict_of
 from services.api.comparisons.schemas import ComparisonDocument
 from services.api.comparisons.service import LIMIT_MAX
-from services.api.deps import Resources, WithResources, unchanged
+from services.api.deps import FOREVER, REVALIDATE, Resources, WithResources, unchanged
 from services.api.door import caller_of
 from services.api.notes import service as notes
 from services.api.responses import problems
@@ -80,6 +80,14 @@ WithColumns = Annotated[
         "order; default: all. The verdicts stay those of all columns",
     ),
 ]
+WithVersion = Annotated[
+    str | None,
+    Query(
+        pattern="^[0-9a-f]{12}$",
+        description="SVG: the digest of what it shows, as pages know it beforehand: the answer "
+        "may then be kept for ever",
+    ),
+]
 _FORMS: dict[str, Any] = {
     media_type.partition(";")[0]: {"schema": {"type": "string"}}
     for form, media_type in MEDIA_TYPES.items()
@@ -109,6 +117,7 @@ def get_comparison_as(
     cursor: WithCursor = None,
     costs: WithCosts = None,
     columns: WithColumns = None,
+    version: WithVersion = None,
 ) -> Response:
     """Get the comparison of a batch as .json .txt .md .csv .svg or .zip.
 
@@ -139,7 +148,8 @@ def get_comparison_as(
             body += _notes(resources, batch)
     response = Response(body, media_type=MEDIA_TYPES[Form(form)])
     tag = hashlib.sha256(body.encode()).hexdigest()
-    return unchanged(request, response, tag) or response
+    keep = FOREVER if form == Form.SVG and version is not None else REVALIDATE
+    return unchanged(request, response, tag, keep=keep) or response
 
 
 @router.get("/comparisons/{batch}", response_model=ComparisonDocument, responses=problems(404, 422))
