@@ -5,7 +5,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -15,6 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from refault.client import AsyncClient
+from refault.client.starting import starting_text
+from services.dashboard.cells import ROW_VERSION_LENGTH, MatrixRow
 from services.dashboard.notes import NO_PINS, Pins, cell_of, notes_of, pins_of
 from services.dashboard.pages import Pages, in_thread
 from services.dashboard.place import Place
@@ -23,8 +25,34 @@ from services.dashboard.view import page_of
 _VERSION_LENGTH = 12
 # A page has at most 200 sections.
 _HAVE_MAX = 200 * (_VERSION_LENGTH + 1)
+# As many rows of the matrix as fit into an address.
+_ROWS_MAX = 600 * (ROW_VERSION_LENGTH + 1)
+# Where the rows stand in the frame of the matrix: no text of a page has this character.
+_ROWS = "\0"
 # Of two megabytes at most.
 _KNOWN_MAX = 16
+
+
+class Matrix(NamedTuple):
+    """The matrix of verdicts: what stands before and after its rows, and these."""
+
+    before: str
+    after: str
+    rows: Sequence[MatrixRow]
+
+    def markup(self, known: Sequence[str] = ()) -> Markup:
+        """The table; rows whose version stands at their place in ``known`` are empty.
+
+        Who watches a batch of thousands of cells gets those that changed, and no others.
+        """
+        is_same = len(known) == len(self.rows)
+        rows = [
+            f'<tr data-row="{row.version}"></tr>'
+            if is_same and known[place] == row.version
+            else row.html
+            for place, row in enumerate(self.rows)
+        ]
+        return Markup("".join([self.before, *rows, self.after]))  # noqa: S704  # escaped in parts
 
 
 class Made(NamedTuple):
@@ -71,6 +99,7 @@ class BatchPages:
             "batch.html",
             lambda: {
                 **values,
+                "rows_known": (),
                 "shares": [share for share in shares if share["is_open"]],
                 "note_back": f"/batches/{code}{place.query(on=request.query_params.get('on'))}",
                 "may_rename": may_rename,
@@ -79,15 +108,27 @@ class BatchPages:
         )
 
     async def parts(self, request: Request) -> Response:
-        """Only the parts that can change, without the sections in ``?have=``."""
+        """Only the parts that can change.
+
+        Without the sections in ``?have=``, and with empty rows of the matrix in place of those in
+        ``?rows=``: their versions, in the order of the page.
+        """
         known = request.query_params.get("have", "")
+        rows = request.query_params.get("rows", "")
+        if len(rows) > _ROWS_MAX:
+            raise HTTPException(422, f"rows is longer than {_ROWS_MAX} characters")
         if len(known) > _HAVE_MAX:
             raise HTTPException(422, f"have is longer than {_HAVE_MAX} characters")
         place = Place.of(request.query_params)
         async with self._pages.client(request) as client:
             _, values = await self._seen(request, client, place)
         return await self._pages.page_in_thread(
-            "batch_parts.html", lambda: {**values, "known": frozenset(known.split("."))}
+            "batch_parts.html",
+            lambda: {
+                **values,
+                "known": frozenset(known.split(".")),
+                "rows_known": rows.split("."),
+            },
         )
 
     async def _seen(
@@ -101,7 +142,8 @@ class BatchPages:
         viewer = Viewer(may_act=bool(me["form_key"]) and "submit" in me["scopes"])
         pins = await pins_of(client, name)
         made = await self.made(text, place, viewer, pins)
-        return made, {**made._asdict(), "me": me, **viewer._asdict()}
+        waiting = await _waiting(client, made.batch)
+        return made, {**made._asdict(), "me": me, "waiting": waiting, **viewer._asdict()}
 
     async def made(self, text: str, place: Place, viewer: Viewer, pins: Pins = NO_PINS) -> Made:
         """What the page says of a comparison, a document of the API in JSON."""
@@ -121,8 +163,9 @@ class BatchPages:
                 place = dataclasses.replace(place, address=f"/api/v1/comparisons/{batch['code']}")
             page = page_of(document, place, pins)
             page["sections"] = [self._section(trace, viewer) for trace in page.pop("traces")]
-            heat = self._pages.text("matrix.html", page=page)
-            page["matrix"] = Markup(heat)  # noqa: S704  # a template's
+            frame = self._pages.text("matrix.html", page=page, rows=_ROWS)
+            before, after = frame.split(_ROWS)
+            page["matrix"] = Matrix(before, after, page["heat"]["rows"])
             page["heat"] = {"is_shown": page["heat"]["is_shown"]}
             plan = page.pop("plan")
             drawn = (
@@ -143,6 +186,17 @@ class BatchPages:
         text = self._pages.text("batch_trace.html", trace=trace, **viewer._asdict())
         version = hashlib.sha256(text.encode()).hexdigest()[:_VERSION_LENGTH]
         return {"anchor": trace["anchor"], "version": version, "text": Markup(text)}  # noqa: S704  # a template's
+
+
+async def _waiting(client: AsyncClient, batch: Mapping[str, Any]) -> str:
+    """What the workers do that a batch waits for, while none of its runs has begun."""
+    if batch["state"] != "queued":
+        return ""
+    workers = await client.get_workers()
+    if workers["starting"]:
+        ready = "" if workers["alive_count"] else "No worker is ready yet: "
+        return f"{ready}{starting_text(workers['starting'])}"
+    return "" if workers["alive_count"] else "No worker is running: the batch waits for one"
 
 
 async def _is_own(client: AsyncClient, me: Mapping[str, Any], code: str) -> bool:

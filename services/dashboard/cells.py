@@ -4,6 +4,7 @@ A batch's page has thousands of them, and a template is ten times slower than th
 text is escaped here, as templates do.
 """
 
+import hashlib
 from collections.abc import Iterable
 from html import escape
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from services.dashboard.verdicts import Shown
+
+ROW_VERSION_LENGTH = 6
 
 
 class Change(NamedTuple):
@@ -57,21 +60,53 @@ def counts(cells: Iterable[Cell], pinned: int = 0) -> Markup:
 
 
 def heats(cells: Iterable[Heat]) -> Markup:
-    """A row of the matrix of verdicts."""
+    """Cells of the grid of a plan."""
     return Markup("".join([_heat(*cell) for cell in cells]))  # noqa: S704  # escaped in parts
+
+
+class MatrixRow(NamedTuple):
+    """A row of the matrix of verdicts as HTML, and a short digest of it."""
+
+    version: str
+    html: str
+
+
+def heat_row(name: str, href: str, cells: Iterable[Heat], *, is_dense: bool) -> MatrixRow:
+    """A row of the matrix of verdicts: the trace, then its cells.
+
+    In a dense one a cell is two elements, since thousands of them are laid out at once: the word of
+    its verdict is its label.
+    """
+    one = _dense_heat if is_dense else _heat
+    inner = "".join([one(*cell) for cell in cells])
+    inner = f'<th scope="row"><a href="{escape(href)}">{escape(name)}</a></th>{inner}'
+    version = hashlib.sha256(inner.encode()).hexdigest()[:ROW_VERSION_LENGTH]
+    return MatrixRow(version, f'<tr data-row="{version}">{inner}</tr>')
 
 
 def _heat(verdict: Shown, number: str, tone: str, href: str, note: Noted | None) -> str:
     number = f"<b>{escape(number)}</b>" if number else ""
-    mark = (
-        f'<a class="pin" href="{escape(note.href)}" title="{note.text}">✎'
-        f'<span class="unseen">{note.text}</span></a>'
-        if note
-        else ""
-    )
     return (
         f'<td class="heat {tone}"><a href="{escape(href)}">{verdict.sign}'
-        f"<span>{verdict.title}</span>{number}</a>{mark}</td>"
+        f"<span>{verdict.title}</span>{number}</a>{_mark(note)}</td>"
+    )
+
+
+def _dense_heat(verdict: Shown, number: str, tone: str, href: str, note: Noted | None) -> str:
+    number = escape(number)
+    label = f"{verdict.title} {number}".strip()
+    return (
+        f'<td class="heat {tone}"><a href="{escape(href)}" title="{verdict.title}" '
+        f'aria-label="{label}">{verdict.sign} {number}</a>{_mark(note)}</td>'
+    )
+
+
+def _mark(note: Noted | None) -> str:
+    if note is None:
+        return ""
+    return (
+        f'<a class="pin" href="{escape(note.href)}" title="{note.text}">✎'
+        f'<span class="unseen">{note.text}</span></a>'
     )
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from services.dashboard.arrangement import Arrangement
-from services.dashboard.cells import Heat, Noted
+from services.dashboard.cells import Heat, MatrixRow, Noted, heat_row
 from services.dashboard.formats import counted, grouped, signed
 from services.dashboard.notes import NO_PINS, Pins, cell_query
 from services.dashboard.place import Place
@@ -39,8 +41,9 @@ def heat_of(
         for n, (number, digest) in enumerate(zip(order, digests, strict=True))
     ]
     ends = [str(indexes[digest]) for digest in digests]
+    is_dense = len(columns) > WORDS_UP_TO + 1
     seen: dict[Shown, None] = {}
-    rows = []
+    rows: list[MatrixRow] = []
     for trace in overview["traces"]:
         anchor = anchors.get(trace["digest"])
         # Off this page there is one address a trace; its table has all columns.
@@ -58,12 +61,13 @@ def heat_of(
             )._replace(note=noted(pins, place, trace["digest"], digest, indexes[digest]))
             for number, verdict, end, digest in zip(order, verdicts, ends, digests, strict=True)
         ]
-        rows.append({"name": trace["name"], "href": href, "cells": cells})
+        rows.append(heat_row(trace["name"], href, cells, is_dense=is_dense))
     return {
         "columns": columns,
         "rows": rows,
+        "body": Markup("\n".join([row.html for row in rows])),  # noqa: S704  # escaped in parts
         "legend": list(seen),
-        "is_dense": len(columns) > WORDS_UP_TO + 1,
+        "is_dense": is_dense,
         "is_shown": len(rows) > 1 or len(columns) > WORDS_UP_TO + 1,
     }
 

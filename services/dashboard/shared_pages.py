@@ -52,7 +52,14 @@ class SharedPages:
         made = await self._batches.made(document, place, viewer)
         return await self._pages.page_in_thread(
             "batch.html",
-            lambda: {**made._asdict(), "me": None, **viewer._asdict(), "may_rename": False},
+            lambda: {
+                **made._asdict(),
+                "me": None,
+                "waiting": "",
+                "rows_known": (),
+                **viewer._asdict(),
+                "may_rename": False,
+            },
         )
 
     async def form(self, request: Request) -> Response:

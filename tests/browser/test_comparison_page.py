@@ -277,7 +277,7 @@ def test_the_legend_of_a_wide_matrix_follows_its_cells(open_page, live, http, ro
     http.post(f"/api/v1/batches/{code}/cancel")
 
     legend.get_by_text("Crashed").wait_for()
-    assert seen.page.locator("[data-part=overview] tbody").get_by_text("Crashed").count()
+    assert seen.page.locator("[data-part=overview] tbody").get_by_title("Crashed").count()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

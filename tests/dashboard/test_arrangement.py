@@ -24,7 +24,7 @@ def heads_of(page, number=1):
 def heat_of(answer):
     """The matrix: sign, word and number of each cell, row by row."""
     body = answer.text.partition('class="matrix')[2].partition("</table>")[0]
-    rows = body.partition("<tbody>")[2].split("<tr>")[1:]
+    rows = body.partition("<tbody>")[2].split("<tr ")[1:]
     cell = re.compile(r"<td class=\"heat ([^\"]*)\"><a href=\"([^\"]*)\">(.)<span>([^<]*)</span>"
                       r"(?:<b>([^<]*)</b>)?</a></td>")  # fmt: skip
     return [cell.findall(row) for row in rows]

@@ -2,7 +2,8 @@
 "use strict";
 
 // Thousands of cells: only those that changed are exchanged, and the table stays as it is.
-// False where the two tables do not have the same rows and columns.
+// A row that did not change comes empty. False where the two tables do not have the same rows and
+// columns.
 const exchangeCells = (now, next) => {
   const rows = now.querySelectorAll(".matrix tbody tr");
   const others = next.querySelectorAll(".matrix tbody tr");
@@ -14,7 +15,8 @@ const exchangeCells = (now, next) => {
   const [mine, theirs] = [beside(now), beside(next)];
   if (mine.length !== theirs.length) return false;
   rows.forEach((row, number) => {
-    if (row.isEqualNode(others[number])) return;
+    if (!others[number].cells.length || row.isEqualNode(others[number])) return;
+    row.dataset.row = others[number].dataset.row;
     [...row.cells].forEach((cell, place) => {
       const other = others[number].cells[place];
       if (other && !cell.isEqualNode(other)) cell.replaceWith(other.cloneNode(true));
@@ -41,6 +43,12 @@ const replace = (next) => {
     each.open = Boolean(details[place]?.open);
   });
   if (exchangeCells(now, next)) return;
+  // A table of other columns, of which some rows were left out: it is asked for as a whole.
+  if (next.querySelector("tr[data-row]:empty")) {
+    now.querySelectorAll("[data-row]").forEach((row) => row.removeAttribute("data-row"));
+    document.dispatchEvent(new Event("refault:whole"));
+    return;
+  }
   const scrolled = [...now.querySelectorAll(".scroll")].map((each) => [each.scrollLeft, each.scrollTop]);
   now.replaceWith(next);
   next.querySelectorAll(".scroll").forEach((each, place) => {
@@ -52,12 +60,15 @@ const live = document.querySelector("[data-events]");
 if (live && window.EventSource) {
   const PAUSE_MS = 1000;
   const RELOAD_MS = 5000;
+  // As many as an address may name (batch_pages.py).
+  const ROWS_MAX = 600;
   const number = new Intl.NumberFormat("en");
   const source = new EventSource(live.dataset.events);
   let finished = Number(live.dataset.finished);
   let isOver = false;
   let isFetching = false;
   let isWanted = false;
+  let compiled = "[]";
 
   // Fetches the changed parts, one request at a time with a pause after each; the next has what changed meanwhile.
   const refresh = async () => {
@@ -68,6 +79,8 @@ if (live && window.EventSource) {
       const sections = [...document.querySelectorAll("[data-version]")];
       const address = new URL(live.dataset.parts, window.location.href);
       address.searchParams.set("have", sections.map((each) => each.dataset.version).join("."));
+      const rows = [...document.querySelectorAll(".matrix tr[data-row]")];
+      if (rows.length <= ROWS_MAX) address.searchParams.set("rows", rows.map((each) => each.dataset.row).join("."));
       const answer = await fetch(address);
       if (answer.redirected) {
         // The login has ended: redirect to the login form.
@@ -97,14 +110,21 @@ if (live && window.EventSource) {
     if (!isFetching) refresh();
   };
 
+  document.addEventListener("refault:whole", want);
+
   const show = (message) => {
-    const progress = JSON.parse(message.data).progress;
+    const told = JSON.parse(message.data);
+    const progress = told.progress;
     if (progress.finished !== finished) {
       finished = progress.finished;
       want();
     }
     const runs = document.querySelector("[data-runs]");
     if (!runs) return;
+    // What workers compile meanwhile is asked for with the other parts, which have the words.
+    const starting = JSON.stringify(told.starting ?? []);
+    if (starting !== compiled) want();
+    compiled = starting;
     runs.textContent = `${progress.finished} of ${progress.total} runs finished`;
     if (progress.events_total) {
       const bar = document.querySelector(".progress progress");
