@@ -59,8 +59,16 @@ FullCells = dict[uuid.UUID, dict[str, FullCell]]
 
 def traces_of(session: Session, batch_id: uuid.UUID) -> Sequence[TraceName]:
     """The batch's traces, in its order."""
+    return traces_of_many(session, [batch_id]).get(batch_id, [])
+
+
+def traces_of_many(
+    session: Session, batch_ids: Collection[uuid.UUID]
+) -> dict[uuid.UUID, list[TraceName]]:
+    """The traces of each of these batches, in its order."""
     query = (
         sa.select(
+            BatchTrace.batch_id,
             Trace.id,
             Trace.digest,
             Trace.name,
@@ -69,18 +77,15 @@ def traces_of(session: Session, batch_id: uuid.UUID) -> Sequence[TraceName]:
             Trace.statistics["verification"]["complaint"].astext.label("complaint"),
         )
         .join(BatchTrace, BatchTrace.trace_id == Trace.id)
-        .where(BatchTrace.batch_id == batch_id)
-        .order_by(BatchTrace.position)
+        .where(BatchTrace.batch_id.in_(batch_ids))
+        .order_by(BatchTrace.batch_id, BatchTrace.position)
     )
-    return [
-        TraceName(
-            row.id,
-            row.digest,
-            row.name,
-            limits_of(row.origin or "", row.losses or (), row.complaint or ""),
-        )
-        for row in session.execute(query)
-    ]
+    found: dict[uuid.UUID, list[TraceName]] = {}
+    for row in session.execute(query):
+        limits = limits_of(row.origin or "", row.losses or (), row.complaint or "")
+        name = TraceName(row.id, row.digest, row.name, limits)
+        found.setdefault(row.batch_id, []).append(name)
+    return found
 
 
 def page_of(
@@ -113,8 +118,25 @@ def cells(
 
     Bodies are read only for cells without facts.
     """
+    wanted = [Run.batch_id == batch_id]
+    if trace_ids is not None:
+        wanted.append(among(Run.trace_id, list(trace_ids)))
+    if variants is not None:
+        wanted.append(Run.variant_digest.in_(variants))
+    return _cells(session, *wanted).get(str(batch_id), {})
+
+
+def cells_of_many(session: Session, batch_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Cells]:
+    """All cells of each of these batches, with facts."""
+    found = _cells(session, Run.batch_id.in_(batch_ids))
+    return {batch_id: found.get(str(batch_id), {}) for batch_id in batch_ids}
+
+
+def _cells(session: Session, *wanted: sa.ColumnElement[bool]) -> dict[str, Cells]:
+    """The cells that are wanted, by id of their batch as text."""
     # Ids as text: making and hashing a UUID takes as long as judging a cell.
     query = sa.select(
+        sa.cast(Run.batch_id, sa.Text),
         sa.cast(Run.trace_id, sa.Text),
         Run.variant_digest,
         Run.state,
@@ -122,28 +144,29 @@ def cells(
         sa.cast(Run.result_id, sa.Text),
         Result.facts,
         Result.integrity_alarm,
-    ).where(Run.batch_id == batch_id)
-    if trace_ids is not None:
-        query = query.where(among(Run.trace_id, list(trace_ids)))
-    if variants is not None:
-        query = query.where(Run.variant_digest.in_(variants))
-    found: dict[str, dict[str, Cell]] = {}
-    without: dict[uuid.UUID, tuple[str, str]] = {}
+    ).where(*wanted)
+    found: dict[str, dict[str, dict[str, Cell]]] = {}
+    without: dict[uuid.UUID, list[tuple[str, str, str]]] = {}
     rows = session.execute(query.outerjoin(Result, Result.id == Run.result_id))
     # Some at a time, as the garbage collector scans what is held at once repeatedly.
-    for trace, variant, state, error, result, packed, alarm in rows.yield_per(_ROWS_AT_ONCE):
+    for batch, trace, variant, state, error, result, packed, alarm in rows.yield_per(_ROWS_AT_ONCE):
         facts = None if packed is None else _facts_from(packed)
         if facts is None and result is not None:
-            without[uuid.UUID(result)] = trace, variant
-        found.setdefault(trace, {})[variant] = Cell(facts, state, error, alarm)
+            without.setdefault(uuid.UUID(result), []).append((batch, trace, variant))
+        of_batch = found.setdefault(batch, {})
+        of_batch.setdefault(trace, {})[variant] = Cell(facts, state, error, alarm)
     if without:
         # Closed also where a body is damaged.
         with _bodies(session, without) as bodies:
             for row in bodies:
-                trace, variant = without[row.id]
                 facts = facts_of(RunResult.from_dict(row.body))
-                found[trace][variant] = found[trace][variant]._replace(facts=facts)
-    return {uuid.UUID(trace): cells_of_trace for trace, cells_of_trace in found.items()}
+                for batch, trace, variant in without[row.id]:
+                    of_trace = found[batch][trace]
+                    of_trace[variant] = of_trace[variant]._replace(facts=facts)
+    return {
+        batch: {uuid.UUID(trace): of_trace for trace, of_trace in of_batch.items()}
+        for batch, of_batch in found.items()
+    }
 
 
 def full_cells(

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -117,7 +117,7 @@ def get(session: Session, row_id: uuid.UUID) -> PatchSet:
     return found
 
 
-def get_many(session: Session, row_ids: Sequence[uuid.UUID]) -> list[PatchSet]:
+def get_many(session: Session, row_ids: Iterable[uuid.UUID]) -> list[PatchSet]:
     """The patch sets of these ids, each once, in this order; one query for all of them.
 
     Deleted ones are missing.

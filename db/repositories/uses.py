@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from db.models import Batch, BatchColumn, PatchSet, PatchSetPatch
 from db.repositories.pagination import PAGE_SIZE, Page, newest_first
@@ -25,7 +25,7 @@ def batches_with_patch(
         .join(PatchSetPatch, PatchSetPatch.patch_set_id == BatchColumn.patch_set_id)
         .where(PatchSetPatch.patch_id == patch_id, is_before_the_end)
     )
-    query = sa.select(Batch).where(Batch.id.in_(column))
+    query = sa.select(Batch).where(Batch.id.in_(column)).options(selectinload(Batch.columns))
     return newest_first(session, query, Batch.id, after=after, limit=limit)
 
 
@@ -38,7 +38,7 @@ def batches_with_patch_set(
 ) -> Page[Batch]:
     """Batches with a column of a patch set, or of a prefix of it, newest first."""
     column = sa.select(BatchColumn.batch_id).where(BatchColumn.patch_set_id == patch_set_id)
-    query = sa.select(Batch).where(Batch.id.in_(column))
+    query = sa.select(Batch).where(Batch.id.in_(column)).options(selectinload(Batch.columns))
     return newest_first(session, query, Batch.id, after=after, limit=limit)
 
 

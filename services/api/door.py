@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from db.errors import Forbidden
 from db.repositories import audit, rates
 from db.session import transaction
-from refault.client.connection import FORM_KEY_HEADER
+from refault.client.connection import ADMITTED, FORM_KEY_HEADER
 from refault.errors import NotFound, RefaultError
 from services.api import errors
 from services.api.callers import CALLER, Caller, identify, secret_of
@@ -187,6 +187,21 @@ def _admit(engine: sa.Engine, request: Request) -> Caller | None:
         raise Unauthenticated(
             f"{path_of(request)} needs a token (Authorization: Bearer rft_...) or a login"
         )
+    caller = _known(engine, request, secret)
+    _check(request, caller, need)
+    return caller
+
+
+def _known(engine: sa.Engine, request: Request, secret: str) -> Caller:
+    """Whose secret that is.
+
+    A page is made of several reads, one after the other: who makes it is looked up, and counted
+    as one request, with the first of them. A write always looks.
+    """
+    admitted: dict[str, Caller] = request.scope.get(ADMITTED) or {}
+    is_read = request.method in SAFE_METHODS
+    if is_read and secret in admitted:
+        return admitted[secret]
     with transaction(engine) as session:
         caller = identify(session, secret)
         over = _over_rate(session, caller) if caller else None
@@ -194,7 +209,8 @@ def _admit(engine: sa.Engine, request: Request) -> Caller | None:
         raise Unauthenticated("the token or login is unknown, expired or revoked")
     if over is not None:
         raise over
-    _check(request, caller, need)
+    if is_read and ADMITTED in request.scope:
+        request.scope[ADMITTED][secret] = caller
     return caller
 
 

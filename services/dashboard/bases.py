@@ -51,7 +51,7 @@ class BasePages:
             )
             pins = await pins_of(client)
         is_kvm = bool(base["knobs"])
-        return self._pages.page(
+        return await self._pages.page(
             "base_page.html",
             me=me,
             base=base,

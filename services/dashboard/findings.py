@@ -52,7 +52,7 @@ class FindingPages:
             if is_group:
                 cells = await client.list_finding_cells(wanted, limit=ROWS, cursor=after)
         next_cursor = groups["next_cursor"] if cells is None else cells["next_cursor"]
-        return self._pages.page(
+        return await self._pages.page(
             "findings.html",
             me=me,
             groups=[_group(group, chosen) for group in groups["items"]],

@@ -30,7 +30,7 @@ class HelpPages:
         async with self._pages.client(request) as client:
             me = await me_or_nobody(client)
             found = await client.get_glossary(q=wanted or None)
-        return self._pages.page(
+        return await self._pages.page(
             "help.html",
             me=me,
             wanted=wanted,

@@ -29,7 +29,7 @@ class KernelPages:
             found = await client.list_kernels(limit=ROWS, cursor=request.query_params.get("after"))
             values = await _building(client, me)
         rows = [_row(kernel) for kernel in found["items"]]
-        return self._pages.page(
+        return await self._pages.page(
             "kernels.html", me=me, rows=rows, next_cursor=found["next_cursor"], **values
         )
 
@@ -47,7 +47,7 @@ class KernelPages:
             kernel = await client.get_kernel(request.path_params["kernel"])
             values = await _building(client, me)
         may_delete = bool(me["form_key"]) and values["may_build"]
-        return self._pages.page(
+        return await self._pages.page(
             template, me=me, kernel=_page(kernel), may_delete=may_delete, **values
         )
 

@@ -64,7 +64,7 @@ class ListPages:
             me = await client.get_me()
             found = await client.list_batches(limit=ROWS, cursor=wanted.cursor, **wanted.to_query())
             facets = await client.get_batch_facets(**_counted(wanted))
-        return self._pages.page(
+        return await self._pages.page(
             "batches.html",
             me=me,
             batches=rows_of(found, batch_row),
@@ -79,7 +79,7 @@ class ListPages:
             me = await client.get_me()
             found = await client.list_traces(limit=ROWS, cursor=wanted.cursor, **wanted.to_query())
             facets = await client.get_trace_facets(**_counted(wanted))
-        return self._pages.page(
+        return await self._pages.page(
             "traces.html",
             me=me,
             traces=rows_of(found, trace_row),

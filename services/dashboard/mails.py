@@ -47,7 +47,7 @@ class MailPages:
         """The empty form."""
         async with self._pages.client(request) as client:
             me = await client.get_me()
-        return self._pages.page("mail.html", me=me, may_read=_may_read(me), **_nothing())
+        return await self._pages.page("mail.html", me=me, may_read=_may_read(me), **_nothing())
 
     async def read(self, request: Request) -> Response:
         """What the mails are, or the patch set that was made of them."""

@@ -43,7 +43,7 @@ async def page(pages: Pages, request: Request, text: str) -> Response:
         kernel = kernel_of(found["base"])
         titles = await titles_of(client, kernel) if kernel else {}
         pins = await pins_of(client)
-    return pages.page(
+    return await pages.page(
         "notation.html",
         me=me,
         notation=found,

@@ -7,10 +7,10 @@ import anyio.to_thread
 import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from refault.client import AsyncClient
-from refault.client.connection import FORM_KEY_HEADER
+from refault.client.connection import ADMITTED, FORM_KEY_HEADER
 from services.dashboard.masks import masked, unmasked
 from services.dashboard.passing import PassedOn
 
@@ -29,7 +29,7 @@ class Pages:
         """The explanation of a problem's ``type``."""
         async with self.client(request) as client:
             kind = await client.get_problem(request.path_params["name"])
-        return self.page("problem.html", me=None, kind=kind)
+        return await self.page("problem.html", me=None, kind=kind)
 
     def client(
         self, request: Request, *, token: str | None = None, form_key: str | None = None
@@ -49,7 +49,11 @@ class Pages:
             headers[FORM_KEY_HEADER] = unmasked(form_key)
         address = (request.client.host, request.client.port) if request.client else ("unknown", 0)
         return AsyncClient.in_process(
-            self._api, str(request.base_url), token=token, headers=headers, address=address
+            _ForOnePage(self._api, request),
+            str(request.base_url),
+            token=token,
+            headers=headers,
+            address=address,
         )
 
     def passed_on(
@@ -58,17 +62,16 @@ class Pages:
         """The API's answer to a GET by whoever has ``token``, as it comes."""
         return PassedOn(self._api, request, path, query, token)
 
-    def page(self, template: str, **values: Any) -> Response:
-        """A filled template as an answer; for pages of a bounded size."""
-        return HTMLResponse(self.text(template, **values))
+    async def page(self, template: str, **values: Any) -> Response:
+        """A filled template as an answer, filled in a thread: other requests go on meanwhile."""
+        return HTMLResponse(await in_thread(lambda: self.text(template, **values)))
 
     async def page_in_thread(
         self, template: str, shape: Callable[[], Mapping[str, Any]], *, status: int = 200
     ) -> Response:
-        """A filled template whose work grows with its data.
+        """The same for a page that also shapes much data.
 
-        ``shape`` makes the template's values; it and the template run in a thread, so that other
-        requests go on meanwhile.
+        ``shape`` makes the template's values, in the thread too.
         """
         return HTMLResponse(await in_thread(lambda: self.text(template, **shape())), status)
 
@@ -78,6 +81,22 @@ class Pages:
         if me is not None and me.get("form_key"):
             values["me"] = me | {"form_key": masked(me["form_key"])}
         return self._templates.get_template(template).render(values)
+
+
+class _ForOnePage:
+    """The API as a page that is read asks it: who reads it is looked up once, not with each call.
+
+    A form's page changes what its caller may do, so there each call looks.
+    """
+
+    def __init__(self, api: ASGIApp, request: Request) -> None:
+        self._api = api
+        self._page = request.scope if request.method in {"GET", "HEAD"} else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._page is not None:
+            scope[ADMITTED] = self._page.setdefault(ADMITTED, {})
+        await self._api(scope, receive, send)
 
 
 async def in_thread(make: Callable[[], MadeT]) -> MadeT:

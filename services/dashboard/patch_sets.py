@@ -53,7 +53,7 @@ class PatchSetPages:
             bases = await client.list_bases()
         query = urlencode({name: text for name, text in asked.items() if text})
         following = urlencode({**asked, "after": found["next_cursor"] or ""})
-        return self._pages.page(
+        return await self._pages.page(
             "patch_sets.html",
             me=me,
             asked=asked,
@@ -79,7 +79,7 @@ class PatchSetPages:
             kernel = kernel_of(patch_set["base"])
             titles = await titles_of(client, kernel) if kernel else {}
             pins = await pins_of(client)
-        return self._pages.page(
+        return await self._pages.page(
             "patch_set.html",
             me=me,
             patch_set=patch_set,

@@ -48,7 +48,7 @@ class PatchPages:
             bases = await client.list_bases()
             pins = await pins_of(client)
         query = urlencode({name: text for name, text in asked.items() if text})
-        return self._pages.page(
+        return await self._pages.page(
             "patches.html",
             me=me,
             asked=asked,
@@ -70,7 +70,7 @@ class PatchPages:
             used = await client.list_batches_of_patch(name, limit=_USES, cursor=cursor)
             sets = await client.list_patch_sets(patch=name, limit=ROWS)
             notes = await notes_of(client, request, patch=name)
-        return self._pages.page(
+        return await self._pages.page(
             "patch.html",
             me=me,
             patch=_page(patch),

@@ -131,7 +131,7 @@ class ProjectPages:
             )
         kept = {name: value for name, value in asked.items() if value}
         older = {**kept, "cursor": found["next_cursor"]} if found["next_cursor"] else None
-        return self._pages.page(
+        return await self._pages.page(
             "audit.html",
             me=me,
             asked=asked,

@@ -40,7 +40,7 @@ class QuestionPages:
                 limit=ROWS, cursor=request.query_params.get("after")
             )
         rows = [_row(question) for question in found["items"]]
-        return self._pages.page(
+        return await self._pages.page(
             "questions.html", me=me, rows=rows, next_cursor=found["next_cursor"]
         )
 
@@ -49,7 +49,7 @@ class QuestionPages:
         async with self._pages.client(request) as client:
             me = await client.get_me()
             traces = await client.list_traces(limit=ROWS)
-        return self._pages.page(
+        return await self._pages.page(
             "question_new.html",
             me=me,
             asked=_asked_for(request.query_params),

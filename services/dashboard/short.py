@@ -44,4 +44,4 @@ class ShortPages:
         """The keys, which ``keys.js`` also shows as a dialog."""
         async with self._pages.client(request) as client:
             me = await me_or_nobody(client)
-        return self._pages.page("keys.html", me=me, keys=KEYS)
+        return await self._pages.page("keys.html", me=me, keys=KEYS)

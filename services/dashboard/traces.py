@@ -72,7 +72,7 @@ class TracePages:
         # Lists what would go and writes nothing, but the API takes it for a deletion.
         async with self._pages.client(request, form_key=me["form_key"]) as client:
             taken = await client.delete_trace(trace, dry_run=True)
-        return self._pages.page("trace_delete.html", me=me, trace=found, taken=taken)
+        return await self._pages.page("trace_delete.html", me=me, trace=found, taken=taken)
 
     async def _trace(
         self,

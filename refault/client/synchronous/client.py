@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from refault.client.uploads import Progress
 
 AnswerT = TypeVar("AnswerT")
+_LARGE_BYTES = 64 << 10
+"""Parsing more would keep other tasks of the same loop waiting, so a thread does it."""
 
 
 class Client(
@@ -290,12 +292,17 @@ class Client(
             response = self._answer(call, headers)
             delay_s = connection.retry_delay_s(response, waited_s)
             if delay_s is None:
-                answer = call.read(response)
-                if self._checks_shapes:
-                    answers.fitting(response, answer, call.shape)
-                return answer
+                if len(response.content) > _LARGE_BYTES:
+                    return blocking(self._read, call, response)
+                return self._read(call, response)
             sleep(delay_s)
             waited_s += delay_s
+
+    def _read(self, call: calls.Call[AnswerT], response: httpx.Response) -> AnswerT:
+        answer = call.read(response)
+        if self._checks_shapes:
+            answers.fitting(response, answer, call.shape)
+        return answer
 
     def _answer(self, call: calls.Call[AnswerT], headers: dict[str, str]) -> httpx.Response:
         """The answer to one request, sent again if the connection broke under it."""

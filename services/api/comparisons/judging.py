@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Batch, BatchColumn
 from db.repositories import audits, comparisons, patch_sets, thresholds
-from db.repositories.comparisons import Cell, FullCell, TraceName
+from db.repositories.comparisons import Cell, Cells, FullCell, TraceName
 from refault.audits import AuditReport
 from refault.compare import (
     Column,
@@ -24,7 +24,6 @@ from refault.compare import (
     Scale,
     Threshold,
     compare,
-    judge,
     overall_of,
 )
 from refault.compare.costs import Costs
@@ -32,7 +31,8 @@ from refault.compare.stages import PlanColumn, PlanSet, Stage, stages_of
 from refault.compare.steps import TraceEvidence, decisive
 from refault.errors import ComparisonError
 from services.api.batches.provenance import asked_names
-from services.api.comparisons.moves import Moves, moves_of
+from services.api.comparisons.moves import Moves
+from services.api.comparisons.rows import row_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,17 +69,20 @@ def judged(
     threshold: Threshold,
     base: int = 0,
     costs: Costs | None = None,
+    cells: Cells | None = None,
 ) -> Judged:
     """The verdicts on the cells of a batch, or of one trace of it, against the column ``base``.
 
-    ``costs`` weigh what rose against what fell; None: the default weights, as CI jobs get them.
+    ``cells`` where they were read with those of other batches; None: they are read here. ``costs``
+    weigh what rose against what fell; None: the default weights, as CI jobs get them.
 
     Raises:
         ComparisonError: there is no such column.
     """
     groups = _grouped(batch.columns, base)
-    only = [traces[0].id] if len(traces) == 1 else None
-    cells = comparisons.cells(session, batch.id, only)
+    if cells is None:
+        only = [traces[0].id] if len(traces) == 1 else None
+        cells = comparisons.cells(session, batch.id, only)
     reports = audits.reports(session, batch, traces)
     labels = [group.label for group in groups]
     digests = [group.variant_digest for group in groups]
@@ -95,22 +98,15 @@ def judged(
         for trace in traces
     )
     scale = Scale(costs or Costs())
+    rows = [row_of(tuple(trace.evidence.values()), threshold, scale) for trace in evidence]
     found = tuple(
-        JudgedTrace(
-            trace.name,
-            trace.digest,
-            labels,
-            digests,
-            judge(list(trace.evidence.values()), threshold, scale),
-        )
-        for trace in evidence
+        JudgedTrace(trace.name, trace.digest, labels, digests, row.judgements)
+        for trace, row in zip(evidence, rows, strict=True)
     )
     alarm_count = sum(
         cell.alarm is not None for of_trace in cells.values() for cell in of_trace.values()
     )
-    moves = tuple(
-        moves_of([trace.evidence[digest].facts for digest in digests]) for trace in evidence
-    )
+    moves = tuple(row.moves for row in rows)
     stages = _stages(session, batch) if batch.plan == "ablation" else ()
     decided = decisive(batch.plan, base, stages, evidence, found, threshold, scale)
     return Judged(groups, found, evidence, overall_of(decided), alarm_count, moves)

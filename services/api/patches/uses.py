@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Batch, BatchColumn, PatchSet
 from db.repositories import comparisons, patch_sets, simulators, uses
+from db.repositories.comparisons import TraceName
 from refault.compare import JudgedTrace, Verdict
 from refault.compare.titles import heading
 from services.api.comparisons.judging import Judged, judged, threshold_of
@@ -75,30 +76,39 @@ def uses_of(session: Session, batches: Sequence[Batch], is_wanted: Wanted) -> li
     if not batches:
         # Before the first worker has come, there is no simulator to be older than.
         return []
-    present = simulators.current(session)
-    found: list[Use] = []
-    left = CELLS_MAX
-    for batch in batches:
-        sets = _sets(session, batch)
-        columns = _columns(batch, sets, is_wanted)
-        # An ablation without the patch in every column left is no use of it.
-        if columns:
-            is_judged = batch.run_count <= left
-            left -= batch.run_count if is_judged else 0
-            use = _use(session, batch, columns, is_judged=is_judged)
-            use.title = batch.title or heading([row.name for row in sets.values()])
-            use.is_stale = simulators.is_stale(batch.simulators, present)
-            found.append(use)
+    present, threshold = simulators.current(session), threshold_of(session)
+    ids = {column.patch_set_id for batch in batches for column in batch.columns}
+    sets = {row.id: row for row in patch_sets.get_many(session, ids)}
+    wanted = {batch: _columns(batch, sets, is_wanted) for batch in batches}
+    # An ablation without the patch in every column left is no use of it.
+    used = [batch for batch in batches if wanted[batch]]
+    left, shown = CELLS_MAX, []
+    for batch in used:
+        if batch.run_count <= left:
+            left -= batch.run_count
+            shown.append(batch.id)
+    traces = comparisons.traces_of_many(session, [batch.id for batch in used])
+    cells = comparisons.cells_of_many(session, shown)
+    found = []
+    for batch in used:
+        replayed, verdicts = traces.get(batch.id, []), None
+        if batch.id in cells:
+            verdicts = judged(session, batch, replayed, threshold, cells=cells[batch.id])
+        names = [sets[column.patch_set_id].name for column in batch.columns]
+        found.append(
+            _use(
+                batch,
+                replayed,
+                wanted[batch],
+                verdicts,
+                names=list(dict.fromkeys(names)),
+                is_stale=simulators.is_stale(batch.simulators, present),
+            )
+        )
     return found
 
 
 _Column = tuple[BatchColumn, PatchSet, tuple[str, ...]]
-
-
-def _sets(session: Session, batch: Batch) -> dict[uuid.UUID, PatchSet]:
-    """The patch sets of a batch, in the order of its columns."""
-    ids = [column.patch_set_id for column in batch.columns]
-    return {row.id: row for row in patch_sets.get_many(session, ids)}
 
 
 def _columns(batch: Batch, sets: Mapping[uuid.UUID, PatchSet], is_wanted: Wanted) -> list[_Column]:
@@ -111,17 +121,23 @@ def _columns(batch: Batch, sets: Mapping[uuid.UUID, PatchSet], is_wanted: Wanted
     return found
 
 
-def _use(session: Session, batch: Batch, columns: list[_Column], *, is_judged: bool) -> Use:
-    traces = comparisons.traces_of(session, batch.id)
-    found = judged(session, batch, traces, threshold_of(session)) if is_judged else None
+def _use(
+    batch: Batch,
+    traces: Sequence[TraceName],
+    columns: Sequence[_Column],
+    found: Judged | None,
+    *,
+    names: Sequence[str],
+    is_stale: bool,
+) -> Use:
     return Use(
         code=batch.code,
-        title="",
+        title=batch.title or heading(names),
         state=batch.state,
         plan=batch.plan,
         created_at=batch.created_at,
-        is_stale=False,
-        is_judged=is_judged,
+        is_stale=is_stale,
+        is_judged=found is not None,
         trace_names=[trace.name for trace in traces[:5]],
         trace_count=len(traces),
         columns=[_used(column, found) for column in columns],
