@@ -6,6 +6,10 @@ Every GET route of the OpenAPI document and every page, each asked about the new
 ``fill.py``, 200 traces × 40 variants: the 95th percentile of its time, how many queries it makes,
 and how far above its beginning the memory of this process rises (``VmHWM``). The goals are for
 answers in JSON and HTML.
+
+Time is told twice. By the clock, everything else on the machine is in it. Server time is the
+processor time of this process and of all of Postgres' while the answer is made, from the
+scheduler's own count in nanoseconds; the goal is for it.
 """
 
 import argparse
@@ -14,6 +18,7 @@ import re
 import statistics
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +28,13 @@ from fill import open_database
 from report import record
 from starlette.routing import Route
 
+from db import schema
 from db.models import FIRST_PROJECT
-from db.repositories import accounts, batches
-from db.session import transaction
+from db.repositories import accounts
+from db.session import create_engine, transaction
 from refault.client.connection import SESSION_COOKIE
 from services.api.app import create_app
+from services.api.batches import verdicts
 from services.api.passwords import hashed
 from services.api.settings import Settings
 from services.api.site import Site
@@ -35,8 +42,10 @@ from services.local.first_account import FirstAccount
 
 GOAL_MS, GOAL_QUERIES, GOAL_MIB = 300, 20, 64
 PASSWORD = "a password of this benchmark"  # noqa: S105  # of a scratch database
-MILLISECONDS, KIB = 1000, 1024
+MILLISECONDS, NANOSECONDS, KIB = 1000, 1_000_000, 1024
 PERCENT = 95
+JUDGED = 600
+"""Batches: more than the longest page of a list has."""
 
 
 class Read(NamedTuple):
@@ -53,6 +62,8 @@ class Cost(NamedTuple):
     status: int
     media_type: str
     p95_ms: float
+    least_ms: float
+    clock_p95_ms: float
     query_count: int
     memory_mib: float
     size_bytes: int
@@ -128,7 +139,22 @@ def client(site: Site) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://refault.test")
 
 
-async def measured(site: Site, engine: sa.Engine, read: Read, count: int) -> Cost:
+def processor_ns(postmaster: int) -> int:
+    """Processor time of this process and of Postgres so far.
+
+    A backend that ends takes its time with it, so a difference may only be too small for a moment;
+    the pool keeps its backends.
+    """
+    found = time.process_time_ns()
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children")
+    for pid in (str(postmaster), *children.read_text(encoding="ascii").split()):
+        with suppress(OSError):
+            text = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii")
+            found += int(text.split()[0])
+    return found
+
+
+async def measured(site: Site, engine: sa.Engine, read: Read, count: int, postmaster: int) -> Cost:
     """What a read takes: ``count`` times, then once more for its queries and its memory."""
     seen: list[str] = []
 
@@ -136,13 +162,14 @@ async def measured(site: Site, engine: sa.Engine, read: Read, count: int) -> Cos
         seen.append(given[2])
 
     async with client(site) as http:
-        times = []
+        times, clock = [], []
         for number in range(count + 2):
-            began = time.perf_counter()
+            began, spent = time.perf_counter(), processor_ns(postmaster)
             answer = await http.get(read.address, headers=read.headers)
             # The first ones import modules and fill connection pools.
             if number > 1:
-                times.append((time.perf_counter() - began) * MILLISECONDS)
+                times.append((processor_ns(postmaster) - spent) / NANOSECONDS)
+                clock.append((time.perf_counter() - began) * MILLISECONDS)
         before = begin_peak()
         sa.event.listen(engine, "before_cursor_execute", see)
         answer = await http.get(read.address, headers=read.headers)
@@ -152,6 +179,8 @@ async def measured(site: Site, engine: sa.Engine, read: Read, count: int) -> Cos
         answer.status_code,
         answer.headers.get("content-type", "").partition(";")[0],
         statistics.quantiles(times, n=100)[PERCENT - 1],
+        min(times),
+        statistics.quantiles(clock, n=100)[PERCENT - 1],
         len(seen),
         memory_kib / KIB,
         len(answer.content),
@@ -176,20 +205,30 @@ def line(name: str, cost: Cost) -> str:
     """A line of the table that is printed."""
     told = "" if not cost.is_judged else "met" if cost.is_met else "NOT MET"
     return (
-        f"{name:52} {cost.status:6} {cost.p95_ms:8.1f} {cost.query_count:7} "
-        f"{cost.memory_mib:9.1f} {cost.size_bytes:9} {told}"
+        f"{name:52} {cost.status:6} {cost.p95_ms:8.1f} {cost.least_ms:6.1f} "
+        f"{cost.clock_p95_ms:8.1f} {cost.query_count:7} {cost.memory_mib:9.1f} "
+        f"{cost.size_bytes:9} {told}"
     )
 
 
-async def measure(site: Site, engine: sa.Engine, token: str, count: int) -> dict[str, Cost]:
+async def measure(
+    site: Site, engine: sa.Engine, token: str, options: argparse.Namespace, postmaster: int
+) -> dict[str, Cost]:
     """Every read, one after the other."""
     costs = {}
-    print(f"{'read':52} status   p95 ms queries  MiB more      size")
+    print(f"{'read':52} status   p95 ms  least    clock queries  MiB more      size")
     for read in await reads(site, token):
-        if not read.name.endswith("/events"):
-            costs[read.name] = await measured(site, engine, read, count)
+        if options.only in read.name and not read.name.endswith("/events"):
+            costs[read.name] = await measured(site, engine, read, options.count, postmaster)
             print(line(read.name, costs[read.name]), flush=True)
     return costs
+
+
+def migrate(url: str) -> None:
+    """A database that was filled before the latest migration."""
+    engine = create_engine(url)
+    schema.upgrade(engine)
+    engine.dispose()
 
 
 def main() -> int:
@@ -197,6 +236,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=40, help="how often each is asked")
+    parser.add_argument("--only", default="", help="reads with this in their name; not recorded")
     options = parser.parse_args()
     data, server = open_database(options.folder)
     try:
@@ -205,6 +245,7 @@ def main() -> int:
             broker_url="redis://127.0.0.1:1/0",
             blobs=options.folder / "blobs",
         )
+        migrate(server.url())
         site = create_app(settings)
         resources = site.api.state.resources
         engine = resources.engine
@@ -213,14 +254,17 @@ def main() -> int:
                 user = accounts.add_user(session, "reader", password_hash=hashed(PASSWORD))
                 accounts.set_role(session, FIRST_PROJECT, user, "maintainer")
             count = session.scalar(sa.text("SELECT count(*) FROM results"))
-            assert batches.list_page(session, limit=1).rows
+            assert session.scalar(sa.text("SELECT count(*) FROM batches"))
         print(f"{count} results")
         token = FirstAccount.ensure(data, engine).token
-        costs = asyncio.run(measure(site, engine, token, options.count))
+        # What housekeeping does while nobody looks: the newest batches are judged once.
+        for _ in range(JUDGED // verdicts.BATCHES_AT_ONCE):
+            verdicts.judge_waiting(resources)
+        costs = asyncio.run(measure(site, engine, token, options, server.process.pid))
         judged = {name: cost for name, cost in costs.items() if cost.is_judged}
         worst = max(judged, key=lambda name: judged[name].p95_ms)
         record(
-            "reads_p95",
+            "reads_p95" if not options.only else f"reads_p95_{options.only}",
             ratio=judged[worst].p95_ms / GOAL_MS,
             what=f"p95 of the slowest read with {count} results, {worst}, over the goal",
             ours={

@@ -21,7 +21,7 @@ import httpx
 import sqlalchemy as sa
 from comparisons import percentile
 from fill import open_database
-from reads import PASSWORD, client
+from reads import PASSWORD, client, migrate
 from report import record
 
 from db.models import FIRST_PROJECT
@@ -140,6 +140,7 @@ def main() -> int:
             broker_url="redis://127.0.0.1:1/0",
             blobs=options.folder / "blobs",
         )
+        migrate(server.url())
         site = create_app(settings)
         resources = site.api.state.resources
         engine = resources.engine
