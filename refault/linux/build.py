@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -29,9 +30,10 @@ from refault.errors import BuildFailed, KernelError, PatchRefused
 from refault.linux import compiler as cc
 from refault.linux import headers
 from refault.linux.capabilities import header as capabilities_header
+from refault.linux.merging import preimages
 from refault.linux.patches import Patch, apply
 from refault.linux.store import Build, Store, file_digest
-from refault.linux.tree import Tree
+from refault.linux.tree import PREIMAGES, Tree
 from refault.linux.units import KERNEL_HALF, PROGRAM_HALF, added_units, runtime_files, tree_units
 from refault.trace.format import EventKind
 
@@ -141,7 +143,8 @@ def pack(
 ) -> int:
     """Write what a build reads of a tree to a small archive, itself a tree; answers its files.
 
-    With ``patches`` that include further files, these too, as they are without the patches.
+    With ``patches`` that include further files, these too, as they are without the patches; and the
+    files that they were made from where the tree has others, so that they can be merged elsewhere.
 
     Raises:
         BuildFailed: a unit does not compile.
@@ -165,6 +168,12 @@ def pack(
                 entry.mode = 0o644
                 with (tree.root / name).open("rb") as stream:
                     archive.addfile(entry, stream)
+            for name, content in sorted(
+                preimages([each.diff for each in patches], tree.root).items()
+            ):
+                entry = tarfile.TarInfo(f"linux-{tree.release}/{PREIMAGES}/{name}")
+                entry.size, entry.mode = len(content), 0o644
+                archive.addfile(entry, io.BytesIO(content))
         whole.replace(into)
         return len(names)
 

@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from refault.errors import BuildFailed, NoCompiler
-from refault.linux.confine import TOOLCHAIN, Confinement, Limits, run_confined
+from refault.linux.confine import TOOLCHAIN, Confinement, Ended, Limits, run_confined
+from refault.linux.steps import output_of, replaced, steps_of
 from refault.linux.units import PROGRAM_HALF
 
 _INCLUDES = (
@@ -62,7 +63,7 @@ _NAMES = ("-ffile-prefix-map=tree/=", "-ffile-prefix-map=original/=")
 _SANITIZED = ("-fsanitize=address", "--param=asan-stack=0", "--param=asan-globals=0")
 
 #: Raised by hand when the flags of a unit change.
-FLAGS_VERSION = 3
+FLAGS_VERSION = 4
 _UNIT_LIMITS = Limits(cpu_seconds=120, memory_bytes=2 << 30, file_bytes=64 << 20)
 _RELOCATIONS_BYTES = 64 << 20
 _UNDEFINED = re.compile(r"undefined reference to [`'\"]([^'`\"]+)['`\"]")
@@ -159,7 +160,7 @@ def compile_unit(
         "-S" if to_assembly else "-c",
         *(unit, "-o", str(out)),
     ]
-    done = run_confined(command, _confinement(compiler, work, out.parent), cwd=work)
+    done = _run(command, _confinement(compiler, work, out.parent), work)
     if done.returncode:
         raise BuildFailed(_messages(done.stderr) or f"{unit}: {done.ended}", unit)
     return _read_files(depfile.read_text(encoding="utf-8"), work)
@@ -175,7 +176,7 @@ def link(
     words = [str(path) for path in objects]
     how = ["-no-pie", *(["-fsanitize=address"] if sanitize else ["-static"])]
     confinement = _confinement(compiler, work, out.parent)
-    first = run_confined([compiler.path, *how, "-o", str(out), *words], confinement, cwd=work)
+    first = _run([compiler.path, *how, "-o", str(out), *words], confinement, work)
     missing = sorted(set(_UNDEFINED.findall(first.stderr)))
     if first.returncode and not missing:
         raise BuildFailed(f"the program cannot be linked: {_messages(first.stderr)}", "link")
@@ -189,12 +190,29 @@ def link(
             [name for name in missing if name not in called],
         )
     )
-    done = run_confined(
-        [compiler.path, *how, "-o", str(out), *words, str(source)], confinement, cwd=work
-    )
-    if done.returncode:
-        raise BuildFailed(f"the program cannot be linked: {_messages(done.stderr)}", "link")
+    stub = source.with_suffix(".o")
+    for command in (
+        [compiler.path, "-c", str(source), "-o", str(stub)],
+        [compiler.path, *how, "-o", str(out), *words, str(stub)],
+    ):
+        done = _run(command, confinement, work)
+        if done.returncode:
+            raise BuildFailed(f"the program cannot be linked: {_messages(done.stderr)}", "link")
     return missing
+
+
+def _run(command: Sequence[str], confinement: Confinement, work: Path) -> Ended:
+    """Run what the driver would, each by itself, up to the first that fails."""
+    # The linker's output was given in full; what is passed on lies where it may be written.
+    between = str(confinement.writes[0] / f"{Path(output_of(command)).stem}.s")
+    steps = steps_of(command, work)
+    for step in steps[:-1]:
+        steps = [replaced(each, output_of(step), between) for each in steps]
+    for step in steps:
+        done = run_confined(step, confinement, cwd=work)
+        if done.returncode:
+            break
+    return done
 
 
 def stubs(functions: Sequence[str], variables: Sequence[str]) -> str:

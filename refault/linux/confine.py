@@ -7,6 +7,7 @@ A launcher closes everything before the program starts, so that constructors run
       ├── files        nothing but the folders named                         Landlock (Linux 5.13)
       ├── network      none                                                  Landlock, seccomp
       ├── privileges   none to gain                                          PR_SET_NO_NEW_PRIVS
+      ├── processes    one: it starts no other, and no thread                seccomp
       └── calls        a list of those allowed                               seccomp(2)
 
 :func:`protections` says which of them this machine has.
@@ -42,11 +43,21 @@ _LAST_SECONDS = 10
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """What one process may take; 0 is no limit."""
+    """What one process may take; 0 is no limit.
+
+    A command that waits uses no processor time: it is ended after ``wall_seconds``, or if they are
+    0 after four times its processor time and a minute.
+    """
 
     cpu_seconds: int
     memory_bytes: int
     file_bytes: int
+    wall_seconds: int = 0
+
+    @property
+    def patience_seconds(self) -> int:
+        """How long a command may last by the clock."""
+        return self.wall_seconds or 4 * self.cpu_seconds + 60
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,7 +109,8 @@ def protections() -> dict[str, str]:
         "files": files or "NOT closed: this kernel has no Landlock (Linux 5.13 and later)",
         "network": "closed (seccomp)",
         "system calls": "of the compiler: those of a list forbidden; of the program: few allowed",
-        "limits": "processor time, memory, size of files; not the number of processes",
+        "limits": "processor time, memory, size of files, time by the clock; one process, which "
+        "can start no other",
     }
 
 
@@ -170,9 +182,7 @@ def run_confined(
         start_new_session=True,
     ) as process:
         try:
-            stdout, stderr = _read_both(
-                process, 4 * confinement.limits.cpu_seconds + 60, output_bytes
-            )
+            stdout, stderr = _read_both(process, confinement.limits.patience_seconds, output_bytes)
             # Its pipes are closed a moment before it has ended.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_LAST_SECONDS)

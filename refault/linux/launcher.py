@@ -35,6 +35,10 @@ _FILE_ONLY = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
 #: seccomp: numbers of x86-64's system calls that no compiler and no program here needs.
 _FORBIDDEN = {
     **dict.fromkeys(range(41, 56), "network"),  # socket .. getsockopt
+    # No second process and no thread: one command does one thing.
+    56: "clone",
+    57: "fork",
+    58: "vfork",
     101: "ptrace",
     155: "pivot_root",
     161: "chroot",
@@ -64,6 +68,7 @@ _FORBIDDEN = {
     428: "open_tree",
     429: "move_mount",
     430: "fsopen",
+    435: "clone3",
     438: "pidfd_getfd",
 }
 #: What a program that only computes may call, and the one execve(2) that starts it.

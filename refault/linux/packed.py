@@ -15,7 +15,7 @@ from typing import IO, Self, cast
 
 from refault.errors import NotATree
 from refault.linux.headers import release_in
-from refault.linux.tree import MMU, PARTS
+from refault.linux.tree import MMU, PARTS, PREIMAGES
 
 PACKED_BYTES_MAX = 16 << 20
 """Size of an archive; that of a tree as it is read today is below 2 MB."""
@@ -124,7 +124,7 @@ def _name_in(member: tarfile.TarInfo, top: str) -> str:
     if top and parts[0] != top:
         raise NotATree(f"two directories at the top: {top[:80]!r}, {parts[0][:80]!r}; {_REMEDY}")
     name = "/".join(parts[1:])
-    if not any(name == part or name.startswith(f"{part}/") for part in PARTS):
+    if not any(name == part or name.startswith(f"{part}/") for part in (*PARTS, PREIMAGES)):
         raise NotATree(f"{name[:80]!r} is nothing that a build reads; {_REMEDY}")
     return name
 

@@ -1,4 +1,4 @@
-"""Patches on a tree: read from mail by :mod:`refault.series`, applied as ``git apply`` does."""
+"""Patches on a tree: read from mail by :mod:`refault.series`, applied as ``git am -3`` does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from refault import series
 from refault.errors import NoCompiler, PatchRefused, SeriesError
 from refault.linux.confine import TOOLCHAIN, Confinement, Limits, run_confined
+from refault.linux.merging import merge
 
 _TOUCHED = re.compile(r"^diff --git a/(\S+) b/(\S+)", re.MULTILINE)
 _OLD_STYLE = re.compile(r"^(?:---|\+\+\+) [ab]/(\S+)", re.MULTILINE)
@@ -53,7 +54,8 @@ def touched(diff: str) -> set[str]:
 def apply(patch: Patch, folder: Path, root: Path) -> None:
     """Apply a patch to the copy in ``folder``; files it names are fetched from ``root``.
 
-    What it changes of files that neither has (a pack has few) changes nothing here.
+    What it changes of files that neither has (a pack has few) changes nothing here. Where its lines
+    are others in this tree, it is merged if the tree has the files that it was made from.
 
     Raises:
         PatchRefused: it does not apply; with the file and the line of the hunk.
@@ -88,13 +90,14 @@ def apply(patch: Patch, folder: Path, root: Path) -> None:
     done = run_confined(
         command, Confinement((*TOOLCHAIN, given), (folder,), _GIT_LIMITS), cwd=folder
     )
-    if done.returncode:
+    if done.returncode and not merge(patch.title, patch.diff, folder, root):
         failed = _FAILED.search(done.stderr)
         told = done.stderr.strip().splitlines() or [done.ended]
         where = f"at {failed[1]}:{failed[2]}" if failed else f"({told[0]})"
         raise PatchRefused(
             f"patch {patch.title!r} does not apply {where}: the lines around that hunk are others "
-            "in this tree; rebase the series on it"
+            "in this tree, which has not the files that it was made from either; rebase the series "
+            "on it, or name a git checkout that has them"
         )
 
 

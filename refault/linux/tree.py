@@ -20,10 +20,14 @@ from refault.linux.headers import release_of
 
 #: What of a tree may be read: everything the closure of the compiled files lies in.
 PARTS = ("Makefile", "arch/x86", "include", "virt", "lib", "kernel")
+#: Where a pack has, by git's names, files that patches were made from and the tree has otherwise.
+PREIMAGES = "preimages"
 #: The one file without which nothing can be done.
 MMU = "arch/x86/kvm/mmu/mmu.c"
 #: What a tree that can be driven here has besides: older ones have one file.
 SPTE = "arch/x86/kvm/mmu/spte.c"
+#: Without these a program would be linked, and could not be started.
+_NEEDED = ("arch/x86/kvm/x86.c", "virt/kvm/kvm_main.c", "lib/rbtree.c", "include/linux/kvm_host.h")
 
 _ARCHIVES = (".tar", ".tar.xz", ".tar.gz", ".tar.bz2", ".tgz")
 
@@ -84,6 +88,9 @@ def checked(root: Path, source: Path) -> Tree:
             "and how an older MMU is to be driven is not known here. The kernels of 2010 are the "
             "catalogue's: refault patches"
         )
+    for name in _NEEDED:
+        if not (root / name).is_file():
+            raise NotATree(f"{source}: the tree is not whole: it has no {name}")
     return Tree(root, source, release)
 
 
@@ -109,7 +116,7 @@ def _unpacked(source: Path, folder: Path) -> Path:
 
 
 def _is_wanted(name: str) -> bool:
-    return any(name == part or name.startswith(f"{part}/") for part in PARTS)
+    return any(name == part or name.startswith(f"{part}/") for part in (*PARTS, PREIMAGES))
 
 
 def _data_of_package(package: Path, folder: Path) -> Path:

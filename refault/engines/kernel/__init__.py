@@ -6,6 +6,7 @@ decided on this side, and nothing that the program writes is believed.
 
 =======  ===============================================================
 channel  the memory shared with the program, one table
+rows     into it: the rows of a block
 process  the program, running behind walls
 judge    from outcomes to the records every engine keeps
 host     one run, as :class:`refault.engines.base.Host`

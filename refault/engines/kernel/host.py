@@ -13,6 +13,7 @@ from refault.catalogue import Schedule
 from refault.engines.base import Watch
 from refault.engines.kernel import channel, judge
 from refault.engines.kernel.process import Program, ProgramDied
+from refault.engines.kernel.rows import Rows, give
 from refault.errors import ReplayCancelled, ReplayRefused, SnapshotRefused
 from refault.linux.store import Store
 from refault.replay import operations as op
@@ -20,7 +21,9 @@ from refault.replay.budget import WORD_BYTES, Budget, Share
 from refault.replay.compile.jit import INTERPRETED
 from refault.replay.findings import KEPT
 from refault.replay.guests import check_slot, check_vcpu_count
+from refault.replay.lowering.rows import ROWS
 from refault.replay.notes import Notes, simulating
+from refault.replay.outcomes import OutcomeDigest
 from refault.results import Finding
 from refault.trace import TraceHeader
 
@@ -35,7 +38,6 @@ _ABORTED = "broken off: nobody wants the rest"
 _NAME = re.compile(r"[a-z0-9_]{1,48}")
 #: Processor time a run may take; a loop in the kernel that never ends is ended by it.
 CPU_SECONDS = 24 * 3600
-_COLUMNS = ("kind", "vcpu", "user", "aux", "cls", "a", "b", "want")
 _TEXT_MAX = 200
 
 
@@ -49,8 +51,18 @@ def warm_up() -> None:
     notes = Notes(tell_livelock)
     words = np.zeros(1, np.int64)
     small = np.zeros(1, np.uint8)
+    ops = op.empty(1, interpreted=INTERPRETED)
+    give(ops, Rows(*[small] * 5, *[words] * 3), 0, 0)
     outcomes = judge.Outcomes(small, small, words, words, words)
-    judge.take(op.empty(1, interpreted=INTERPRETED), outcomes, 0, 0, 0, notes.log)
+    judge.take(ops, outcomes, 0, 0, 0, notes.log, new_seen())
+
+
+def new_seen() -> judge.Seen:
+    """Room for what guest and host saw of one block."""
+    words = np.zeros(ROWS * judge.SEEN_WORDS, np.int64)
+    if INTERPRETED:
+        return judge.Seen([0], words.tolist())
+    return judge.Seen(np.zeros(1, np.int64), words)
 
 
 def tell_livelock(address: int) -> str:
@@ -78,8 +90,7 @@ class Host:
         self.samples: list[tuple[int, int, list[int]]] = []
         self._share = budget.share()
         self._is_aborted = False
-        # Made once: fresh pages for each block would cost as much as the copy.
-        self._outcomes: judge.Outcomes | None = None
+        self._seen = new_seen()
         self._slots: list[tuple[int, int, int]] = []
         self._vcpu_count = 0
         # Rows of the trace itself; the opening and changes of the limit are none.
@@ -91,6 +102,15 @@ class Host:
             self.program = self._started(store.program(build.digest), build.is_sanitized)
         except ProgramDied as died:
             raise ReplayRefused(f"the kernel's program {died}") from died
+        words = self.program.words
+        self._rows = Rows(*(words[name] for name in Rows._fields))
+        told = judge.Outcomes(*(words[name] for name in judge.Outcomes._fields))
+        # Copied from the second to the first: in small columns that costs nothing.
+        self._told = told._replace(
+            code=np.zeros_like(told.code), emulated=np.zeros_like(told.emulated)
+        )
+        self._written = told
+        words["wants_all"] = int(watch.record_all)
         self._take_reports(None, 0)
 
     def _started(self, path: Path, is_sanitized: bool) -> Program:
@@ -159,10 +179,9 @@ class Host:
             return
         if self._is_aborted:
             raise ReplayCancelled(_ABORTED)
-        self._check_rows(ops, start, end)
+        if give(ops, self._rows, start, end):
+            self._check_rows(ops, start, end)
         words = self.program.words
-        for name in _COLUMNS:
-            words[name][start:end] = getattr(ops, name)[start:end]
         died = None
         try:
             self.program.execute(start, end)
@@ -175,13 +194,9 @@ class Host:
         is_stopped = died is not None or bool(words["is_stopped"])
         if not start <= done <= end or (done < end and not is_stopped):
             raise self._lied(f"it was asked for rows {start} to {end} and did {done}")
-        outcomes = self._copied(start, end)
+        shift = self.operation_count - start
         with simulating():
-            shift = self.operation_count - start
-            judged = judge.take(ops, outcomes, start, done, shift, self.notes.log)
-            if judged != done:
-                raise self._lied(f"row {judged} has the outcome {int(outcomes.code[judged])}")
-            self.notes.take(ops)
+            self._judge(ops, start, done, shift)
         self._take_reports(ops, shift)
         self.operation_count += done - start
         if died is not None:
@@ -190,16 +205,21 @@ class Host:
             self.stopped = True
             self.notes.findings.broke(kind, f"the program {died}", ops, row, row + shift)
 
-    def _copied(self, start: int, end: int) -> judge.Outcomes:
-        """The outcomes of these rows, where the program cannot reach them."""
-        if self._outcomes is None:
-            shared = (self.program.words[name] for name in judge.Outcomes._fields)
-            self._outcomes = judge.Outcomes(*map(np.zeros_like, shared))
-        for name, column in zip(judge.Outcomes._fields, self._outcomes, strict=True):
-            column[start:end] = self.program.words[name][start:end]
+    def _judge(self, ops: op.Operations, start: int, done: int, shift: int) -> None:
+        told, written = self._told, self._written
+        told.code[start:done] = written.code[start:done]
+        told.emulated[start:done] = written.emulated[start:done]
         if INTERPRETED:
-            return judge.Outcomes(*(column[:end].tolist() for column in self._outcomes))
-        return self._outcomes
+            told = judge.Outcomes(*(column[:done].tolist() for column in told))
+        judged = judge.take(ops, told, start, done, shift, self.notes.log, self._seen)
+        if judged != done:
+            raise self._lied(f"row {judged} has an outcome that no operation has")
+        size = int(self._seen.count[0]) * judge.SEEN_WORDS
+        if size:
+            words = np.asarray(self._seen.words[:size], "<i8")
+            self.notes.outcomes.update(words.tobytes())
+            # They are in the digest already, with those that leave no finding.
+            self.notes.findings.take(self.notes.log, ops, OutcomeDigest())
 
     def _check_rows(self, ops: op.Operations, start: int, end: int) -> None:
         """Refuse what no host can have, as the other engines do."""

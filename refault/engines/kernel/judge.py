@@ -3,6 +3,9 @@
 The program says what came of each operation; whether that is what the real guest saw is said here,
 by the process that asked. A tree that breaks cannot call itself right; one that was written to
 deceive could still answer what it was not shown by its tables.
+
+Outcomes lie in memory that the program could go on writing. What decides, a code, is copied before
+it is looked at; each other word is read once, and no index is made of it.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import Any, NamedTuple
 from refault.engines.kernel.channel import SKIPPED
 from refault.replay import operations as op
 from refault.replay import outcomes as out
-from refault.replay.compile.jit import door, kernel
+from refault.replay.compile.jit import bare, door, kernel, shared_word
 from refault.replay.records import (
     AGE_YOUNG,
     ANSWERS,
@@ -21,12 +24,15 @@ from refault.replay.records import (
     DEVIATION_SHIFT,
     FIRST_OTHER,
     FIRST_STALE,
+    NEXT,
     NOT_STALE,
     RECORD_ALL,
     REFUSED_WRITES,
     SHIFT,
     SHRINK_LEFT,
-    SKIP_REASONS,
+    SKIP_NOT_BOOTED,
+    SKIP_OUTSIDE_MEMORY,
+    SKIP_UNSUPPORTED,
     STALE,
     TALLY,
     TALLY_WORDS,
@@ -40,11 +46,17 @@ from refault.replay.records import (
     SKIPPED as SKIPPED_COUNTS,
 )
 
-REASONS = len(SKIP_REASONS)
+#: Words of the digest of outcomes that each record has: event, code, address, value.
+SEEN_WORDS = 4
 
 
 class Outcomes(NamedTuple):
-    """What the program says came of each row, column by column."""
+    """What the program says came of each row, column by column.
+
+    ``emulated``, ``value`` and ``probe`` of an access that came out as witnessed at an address, or
+    with the witnessed fault, are not written unless all records are kept. The first two are copies
+    of what the program wrote, the others lie where it could still write.
+    """
 
     code: Any
     emulated: Any
@@ -53,20 +65,62 @@ class Outcomes(NamedTuple):
     probe: Any
 
 
+class Seen(NamedTuple):
+    """What guest and host saw of each record, as the digest takes it; ``count`` has one word."""
+
+    count: Any
+    words: Any
+
+
 @kernel
-def account(ops: op.Operations, i: int, index: int, outcomes: Outcomes, log: Log) -> None:
+def keep(
+    ops: op.Operations,
+    i: int,
+    what: int,
+    address: int,
+    value: int,
+    probe: int,
+    log: Log,
+    seen: Seen,
+) -> None:
+    """Append to the stream of outcomes; what deviates is also kept for its finding."""
+    place = seen.count[0] * SEEN_WORDS
+    seen.count[0] += 1
+    code = (what >> CODE_SHIFT) & 15
+    seen.words[place] = ops.event[i]
+    seen.words[place + 1] = out.PF if code == out.PF_DIRECT else code
+    seen.words[place + 2] = address
+    seen.words[place + 3] = value
+    if (what >> DEVIATION_SHIFT) & 7 or log.state[RECORD_ALL]:
+        write_record(log, i, what, address, value, probe)
+
+
+@kernel
+def account(
+    ops: op.Operations,
+    i: int,
+    code: int,
+    address: int,
+    index: int,
+    outcomes: Outcomes,
+    log: Log,
+    seen: Seen,
+) -> None:
     """Tally an access and keep a record of it if it says more than "as the real guest did"."""
-    code, address = outcomes.code[i], outcomes.address[i]
-    value, probe = outcomes.value[i], outcomes.probe[i]
     cls = ops.cls[i]
     column = judge(code, address, cls, ops.want[i])
     place = TALLY + cls * TALLY_WORDS
     log.state[place + column] += 1
+    if column == AS_WITNESSED and not (
+        cls == op.WITNESS_NONE or cls == op.WITNESS_UNSEEN or log.state[RECORD_ALL]
+    ):
+        return
+    value = shared_word(outcomes.value, i)
     what = (code << CODE_SHIFT) | (outcomes.emulated[i] & 1)
     if column == AS_WITNESSED:
-        if cls in (op.WITNESS_NONE, op.WITNESS_UNSEEN) or log.state[RECORD_ALL]:
-            write_record(log, i, what, address, value, 0)
+        keep(ops, i, what, address, value, 0, log, seen)
         return
+    probe = shared_word(outcomes.probe, i)
     agrees = (code == out.OK and probe == address) or (code == out.PF and probe == -1 - address)
     stale = 0 if agrees else 1
     log.state[place + (STALE if stale else NOT_STALE)] += 1
@@ -74,7 +128,7 @@ def account(ops: op.Operations, i: int, index: int, outcomes: Outcomes, log: Log
     if log.state[first] == 0:
         log.state[first] = index + 1
     what |= (column + 1) << DEVIATION_SHIFT | stale << 1
-    write_record(log, i, what, address, value, probe)
+    keep(ops, i, what, address, value, probe, log, seen)
 
 
 @kernel
@@ -95,27 +149,64 @@ def note_answer(kind: int, code: int, answer: int, log: Log) -> None:
     log.state[ANSWERS + which] += max(0, answer)
 
 
+@kernel
+def note_skipped(code: int, log: Log) -> bool:
+    """Count a row that was not executed; False if no reason is known by that number."""
+    if code == SKIPPED + SKIP_NOT_BOOTED:
+        log.state[SKIPPED_COUNTS + SKIP_NOT_BOOTED] += 1
+    elif code == SKIPPED + SKIP_OUTSIDE_MEMORY:
+        log.state[SKIPPED_COUNTS + SKIP_OUTSIDE_MEMORY] += 1
+    elif code == SKIPPED + SKIP_UNSUPPORTED:
+        log.state[SKIPPED_COUNTS + SKIP_UNSUPPORTED] += 1
+    else:
+        return False
+    return True
+
+
+@kernel
+def other_row(
+    ops: op.Operations, i: int, code: int, kind: int, outcomes: Outcomes, log: Log, seen: Seen
+) -> bool:
+    """Work off a row that is no access, or was not executed; False if nothing comes out so."""
+    if code >= SKIPPED:
+        return note_skipped(code, log)
+    if code > out.RETURN or op.LD <= kind <= op.ST1:
+        return False
+    if code != out.NONE:
+        address, value = shared_word(outcomes.address, i), shared_word(outcomes.value, i)
+        if code == out.GP or code == out.RETURN:
+            note_answer(kind, code, address, log)
+        keep(ops, i, code << CODE_SHIFT, address, value, 0, log, seen)
+    return True
+
+
 @door
-def take(ops: op.Operations, outcomes: Outcomes, start: int, end: int, shift: int, log: Log) -> int:
+def take(
+    ops: op.Operations, outcomes: Outcomes, start: int, end: int, shift: int, log: Log, seen: Seen
+) -> int:
     """Work off rows ``start`` to ``end`` - 1; answers ``end``, or a row with no possible outcome.
 
     Outcomes are a stranger's: a code is looked at before anything is counted by it.
     """
+    ops, outcomes, log, seen = bare(ops), bare(outcomes), bare(log), bare(seen)
     log.state[SHIFT] = shift
+    log.state[NEXT] = 0
+    seen.count[0] = 0
+    keeps_all = log.state[RECORD_ALL]
     for i in range(start, end):
         code, kind = outcomes.code[i], ops.kind[i]
-        if code >= SKIPPED:
-            if code - SKIPPED >= REASONS:
-                return i
-            log.state[SKIPPED_COUNTS + code - SKIPPED] += 1
-            continue
-        is_access = op.LD <= kind <= op.ST1
-        if code > out.RETURN or (is_access and code in (out.NONE, out.RETURN)):
+        if op.LD <= kind <= op.ST1 and out.NONE < code < out.RETURN:
+            cls, address = ops.cls[i], shared_word(outcomes.address, i)
+            # Nearly every row: at the witnessed address, and nothing to keep of it.
+            if (
+                code == out.OK
+                and op.WITNESS_ACCESS <= cls <= op.WITNESS_SNAPSHOT
+                and address == ops.want[i]
+                and not keeps_all
+            ):
+                log.state[TALLY + cls * TALLY_WORDS + AS_WITNESSED] += 1
+            else:
+                account(ops, i, code, address, i + shift, outcomes, log, seen)
+        elif not other_row(ops, i, code, kind, outcomes, log, seen):
             return i
-        if is_access:
-            account(ops, i, i + shift, outcomes, log)
-        elif code != out.NONE:
-            if code == out.GP or code == out.RETURN:
-                note_answer(kind, code, outcomes.address[i], log)
-            write_record(log, i, code << CODE_SHIFT, outcomes.address[i], outcomes.value[i], 0)
     return end

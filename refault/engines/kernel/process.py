@@ -98,7 +98,11 @@ class Program:
         )
         for descriptor in inherited:
             os.close(descriptor)
-        self._finalizer = weakref.finalize(self, _end, self._process, self._asked, self._answered)
+        opened = [self._asked, self._answered]
+        self._finalizer = weakref.finalize(self, _end, self._process, opened)
+        # Once: a name is looked up for longer than the numbers are read.
+        self._statm = os.open(f"/proc/{self._process.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+        opened.append(self._statm)
         self._wait()
 
     @property
@@ -142,7 +146,7 @@ class Program:
             return
         self._look_at = time.monotonic() + LOOK_SECONDS
         try:
-            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+            pages = int(os.pread(self._statm, 128, 0).split()[1])
         except (OSError, IndexError):
             return
         try:
@@ -162,7 +166,7 @@ class Program:
         raise ProgramDied(code, how_it_ended(code) + (f": {lines[-1]}" if lines else ""))
 
 
-def _end(process: subprocess.Popen[bytes], *descriptors: int) -> None:
+def _end(process: subprocess.Popen[bytes], descriptors: list[int]) -> None:
     for descriptor in descriptors:
         with contextlib.suppress(OSError):
             os.close(descriptor)

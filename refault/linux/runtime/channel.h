@@ -28,7 +28,8 @@ struct rf_channel {
 	rf_u32 is_stopped;
 	rf_u32 counter_count, report_count;
 	rf_u32 page_count, wants_pages;
-	rf_u64 unused[3];
+	rf_u32 wants_all;		/* every outcome whole, also where all is as expected */
+	rf_u32 unused[5];
 	char names[RF_COUNTERS][RF_COUNTER_NAME];
 	rf_u64 counters[RF_COUNTERS];
 	struct rf_report reports[RF_REPORTS];

@@ -14,8 +14,9 @@ asm(".macro cli\n.endm\n"
     ".macro hlt\n.endm\n"
     ".macro wbinvd\n.endm\n"
     ".macro wrmsr\n.endm\n"
-    /* What would tell one machine from another reads as zero. */
-    ".macro rdmsr\n xorl %eax, %eax\n xorl %edx, %edx\n.endm\n"
+    /* What would tell one machine from another reads as zero; the PAT as after a reset (SDM 3A, 11.12). */
+    ".macro rdmsr\n xorl %eax, %eax\n cmpl $0x277, %ecx\n sete %al\n"
+    " imull $0x70406, %eax, %eax\n movl %eax, %edx\n.endm\n"
     ".macro rdtsc\n xorl %eax, %eax\n xorl %edx, %edx\n.endm\n"
     ".macro cpuid\n xorl %eax, %eax\n xorl %ebx, %ebx\n"
     " xorl %ecx, %ecx\n xorl %edx, %edx\n.endm\n");

@@ -348,7 +348,11 @@ static int is_of_host(int kind)
 	       (kind > OP_UNPROTECT && kind < OP_SREGS);
 }
 
-/* Did it come out otherwise than on the real guest? Only then is the guest's table walked. */
+/*
+ * Did it come out otherwise than on the real guest? Only then is the guest's table walked, and only
+ * then, or where it is not known what the guest saw, is more of it told than an outcome's code and
+ * address: refault/engines/kernel/judge.py.
+ */
 static int is_unexpected(int cls, rf_u64 want, int code, rf_u64 address)
 {
 	if (cls == WITNESS_FAULT)
@@ -358,28 +362,51 @@ static int is_unexpected(int cls, rf_u64 want, int code, rf_u64 address)
 	return code != RF_OK || address != want;
 }
 
-static void execute(rf_u32 i)
+static void tell(rf_u32 i, const struct rf_outcome *out, rf_s64 probe)
 {
-	int kind = channel->kind[i], vcpu = channel->vcpu[i], user = channel->user[i];
-	rf_u64 a = channel->a[i], b = channel->b[i], want = channel->want[i];
+	channel->emulated[i] = out->emulated;
+	channel->value[i] = out->value;
+	channel->probe[i] = probe;
+}
+
+static void execute_access(rf_u32 i, int kind, int vcpu, int user)
+{
+	rf_u64 a = channel->a[i], want = channel->want[i];
+	int cls = channel->cls[i];
 	struct rf_outcome out = { RF_NONE, 0, 0, 0 };
 	int code;
 
+	rf_current = vcpu;
+	code = guest_operation(kind, vcpu, user, channel->aux[i], a, channel->b[i], want, &out);
+	channel->code[i] = code;
+	channel->address[i] = out.address;
+	if (code < RF_SKIPPED && is_unexpected(cls, want, code, out.address))
+		tell(i, &out, rf_probe(vcpu, a, kind == OP_LD ? RF_READ :
+				       kind == OP_EX ? RF_FETCH : RF_WRITE, user));
+	else if (cls == WITNESS_NONE || cls == WITNESS_UNSEEN || channel->wants_all)
+		tell(i, &out, 0);
+}
+
+static void execute(rf_u32 i)
+{
+	int kind = channel->kind[i], vcpu = channel->vcpu[i], user = channel->user[i];
+	rf_u64 a = channel->a[i], b = channel->b[i];
+	struct rf_outcome out = { RF_NONE, 0, 0, 0 };
+
+	if (kind >= OP_LD && kind <= OP_ST1) {
+		execute_access(i, kind, vcpu, user);
+		return;
+	}
 	if (is_of_host(kind)) {
 		rf_current = -1;
-		code = host_operation(kind, channel->aux[i], a, b, user, &out);
+		channel->code[i] = host_operation(kind, channel->aux[i], a, b, user, &out);
 	} else {
 		rf_current = vcpu;
-		code = guest_operation(kind, vcpu, user, channel->aux[i], a, b, want, &out);
-		if (kind >= OP_LD && kind <= OP_ST1 && code < RF_SKIPPED &&
-		    is_unexpected(channel->cls[i], want, code, out.address))
-			channel->probe[i] = rf_probe(vcpu, a, kind == OP_LD ? RF_READ :
-						     kind == OP_EX ? RF_FETCH : RF_WRITE, user);
+		channel->code[i] = guest_operation(kind, vcpu, user, channel->aux[i], a, b,
+						   channel->want[i], &out);
 	}
-	channel->code[i] = code;
-	channel->emulated[i] = out.emulated;
 	channel->address[i] = out.address;
-	channel->value[i] = out.value;
+	tell(i, &out, 0);
 }
 
 /* --- blocks --------------------------------------------------------------------------------------------------------- */
