@@ -115,7 +115,8 @@ def build_sets(
             _copy_read(before.work, place, base.read, tree.root)
             try:
                 for number in numbers[len(before.numbers) :]:
-                    apply(patches[number - 1], place / "tree", tree.root)
+                    earlier = patches[: number - 1]
+                    apply(patches[number - 1], place / "tree", tree.root, earlier)
                 headers.write_headers(place / "tree", place / "generated")
                 titles = tuple(patches[number - 1].title for number in numbers)
                 yield _build(place, tree, titles, store, options, told).build
@@ -190,8 +191,8 @@ def _read_when_patched(
     work = base.with_name("patched")
     _copy_read(base, work, read, tree.root)
     try:
-        for patch in patches:
-            apply(patch, work / "tree", tree.root)
+        for number, patch in enumerate(patches):
+            apply(patch, work / "tree", tree.root, patches[:number])
         headers.write_headers(work / "tree", work / "generated")
         return _build(work, tree, (), store, Options(), told).read
     except (BuildFailed, PatchRefused):

@@ -24,18 +24,21 @@ from refault.linux.tree import PREIMAGES
 _FILE_BYTES_MAX = 8 << 20
 _LIMITS = Limits(cpu_seconds=20, memory_bytes=1 << 30, file_bytes=64 << 20)
 _SECTION = re.compile(r"^diff --git a/(\S+) b/(\S+)$", re.MULTILINE)
-_INDEX = re.compile(r"^index ([0-9a-f]{7,40})\.\.[0-9a-f]{7,40}(?: 100(?:644|755))?$", re.MULTILINE)
+_INDEX = re.compile(
+    r"^index ([0-9a-f]{7,40})\.\.([0-9a-f]{7,40})(?: 100(?:644|755))?$", re.MULTILINE
+)
 _HUNK = re.compile(r"^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*$", re.MULTILINE)
 _TIMEOUT_SECONDS = 30
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Section:
-    """What a patch does to one file, and the beginning of git's name for what the file was."""
+    """What a patch does to one file, and how git's names for it before and after begin."""
 
     name: str
     diff: str
     preimage: str
+    postimage: str
 
 
 def sections(diff: str) -> list[Section]:
@@ -48,12 +51,15 @@ def sections(diff: str) -> list[Section]:
         index = _INDEX.search(text.partition("\n@@ ")[0])
         if head is None or index is None or head[1] != head[2] or not index[1].strip("0"):
             continue
-        found.append(Section(head[1], text, index[1]))
+        found.append(Section(head[1], text, index[1], index[2]))
     return found
 
 
 def preimage(section: Section, root: Path) -> bytes | None:
     """What the file was that the patch was made from, if the tree at ``root`` has it anywhere."""
+    place = root / section.name
+    if place.is_file() and name_of(content := place.read_bytes()).startswith(section.preimage):
+        return content
     packed = sorted((root / PREIMAGES).glob(f"{section.preimage}*"))
     if len(packed) == 1:
         content = packed[0].read_bytes()
@@ -96,10 +102,11 @@ def preimages(diffs: Iterable[str], root: Path) -> dict[str, bytes]:
     return found
 
 
-def merge(title: str, diff: str, folder: Path, root: Path) -> bool:
+def merge(title: str, diff: str, folder: Path, root: Path, earlier: Sequence[str] = ()) -> bool:
     """Apply a patch to the copy in ``folder`` by merging; False if its preimages are not there.
 
-    Nothing is changed unless all of it can be.
+    Nothing is changed unless all of it can be. ``earlier`` are the diffs of the series before it:
+    what it was made from may be what one of them made.
 
     Raises:
         PatchRefused: tree and patch change the same lines; with the file and the hunk.
@@ -108,12 +115,13 @@ def merge(title: str, diff: str, folder: Path, root: Path) -> bool:
     # A file that it makes, removes or renames is none that could be merged.
     if not parts or len(parts) != len(_SECTION.findall(diff)):
         return False
+    before = [section for each in earlier for section in sections(each)]
     work = folder.parent / "merging"
     work.mkdir(exist_ok=True)
     try:
         merged = {}
         for part in parts:
-            base = preimage(part, root)
+            base = _original(part, root, before, work)
             if base is None or not (folder / part.name).is_file():
                 return False
             merged[part.name] = _merged(title, part, base, folder / part.name, work)
@@ -122,6 +130,28 @@ def merge(title: str, diff: str, folder: Path, root: Path) -> bool:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return True
+
+
+def _original(part: Section, root: Path, earlier: Sequence[Section], work: Path) -> bytes | None:
+    """What a file was: as the tree has it, or as an earlier patch of the series made it."""
+    # Without recursion: a series may be long.
+    chain = [part]
+    base = preimage(part, root)
+    for number in range(len(earlier) - 1, -1, -1):
+        if base is not None:
+            break
+        before, wanted = earlier[number], chain[-1]
+        is_it = before.postimage.startswith(wanted.preimage) or wanted.preimage.startswith(
+            before.postimage
+        )
+        if before.name == wanted.name and is_it:
+            chain.append(before)
+            base = preimage(before, root)
+    for before in reversed(chain[1:]):
+        if base is None:
+            return None
+        base = _patched(before.name, before.diff, base, work)
+    return base
 
 
 def _merged(title: str, part: Section, base: bytes, ours: Path, work: Path) -> bytes:
@@ -143,20 +173,27 @@ def _merged(title: str, part: Section, base: bytes, ours: Path, work: Path) -> b
 
 def _three(part: Section, diff: str, base: bytes, ours: Path, work: Path) -> bytes | str:
     """The file with both changes, or why there is none."""
-    # Not called as the patch calls it: within the walls no directory can be made.
-    place = work / part.name
+    patched = _patched(part.name, diff, base, work)
+    if patched is None:
+        return "no line of it: it is not made from the file that it names"
+    original, mine, theirs = work / "base", work / "ours", work / "theirs"
+    original.write_bytes(base)
+    theirs.write_bytes(patched)
+    mine.write_bytes(ours.read_bytes())
+    done = _git(["merge-file", "-q", str(mine), str(original), str(theirs)], work)
+    return mine.read_bytes() if done.returncode == 0 else "lines that both change"
+
+
+def _patched(name: str, diff: str, base: bytes, work: Path) -> bytes | None:
+    """A file with what a patch does to it; None if that does not apply."""
+    place = work / name
+    # Here, as within the walls no directory can be made.
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(base)
     given = work / "part.diff"
     given.write_text(diff)
     done = _git(["apply", "--whitespace=nowarn", str(given)], work)
-    if done.returncode:
-        return "no line of it: it is not made from the file that it names"
-    original, mine = work / "base", work / "ours"
-    original.write_bytes(base)
-    mine.write_bytes(ours.read_bytes())
-    done = _git(["merge-file", "-q", str(mine), str(original), str(place)], work)
-    return mine.read_bytes() if done.returncode == 0 else "lines that both change"
+    return None if done.returncode else place.read_bytes()
 
 
 def _git(words: Sequence[str], work: Path) -> Ended:

@@ -51,11 +51,12 @@ def touched(diff: str) -> set[str]:
     return names | set(_OLD_STYLE.findall(diff))
 
 
-def apply(patch: Patch, folder: Path, root: Path) -> None:
+def apply(patch: Patch, folder: Path, root: Path, earlier: Sequence[Patch] = ()) -> None:
     """Apply a patch to the copy in ``folder``; files it names are fetched from ``root``.
 
     What it changes of files that neither has (a pack has few) changes nothing here. Where its lines
-    are others in this tree, it is merged if the tree has the files that it was made from.
+    are others in this tree, it is merged if the tree has the files that it was made from, or if
+    the patches ``earlier`` in its series make them.
 
     Raises:
         PatchRefused: it does not apply; with the file and the line of the hunk.
@@ -90,7 +91,8 @@ def apply(patch: Patch, folder: Path, root: Path) -> None:
     done = run_confined(
         command, Confinement((*TOOLCHAIN, given), (folder,), _GIT_LIMITS), cwd=folder
     )
-    if done.returncode and not merge(patch.title, patch.diff, folder, root):
+    diffs = [each.diff for each in earlier]
+    if done.returncode and not merge(patch.title, patch.diff, folder, root, diffs):
         failed = _FAILED.search(done.stderr)
         told = done.stderr.strip().splitlines() or [done.ended]
         where = f"at {failed[1]}:{failed[2]}" if failed else f"({told[0]})"

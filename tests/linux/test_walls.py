@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,33 @@ def test_a_program_that_only_computes_may_start_nothing(tmp_path):
     assert ended.returncode != 0
 
 
+def test_a_fork_bomb_forks_not_once(tmp_path):
+    ended = confined(["bash", "-c", "bomb() { bomb | bomb & }; bomb; echo over"], tmp_path)
+    assert ended.stdout != "over\n" or "fork" in ended.stderr
+    assert "not permitted" in ended.stderr
+    assert "bash" not in running(os.getpid())
+
+
+THREAD = "import threading as t; x = t.Thread(target=print); x.start()"
+
+
+def test_there_is_no_second_thread_either(tmp_path):
+    ended = confined(["python3", "-I", "-S", "-c", THREAD], tmp_path)
+    assert "can't start new thread" in ended.stderr
+
+
+def test_a_compiler_that_hangs_is_ended_by_the_clock(tmp_path):
+    """Waiting uses no processor time."""
+    begun = time.monotonic()
+    ended = run_confined(
+        ["sleep", "600"],
+        Confinement(TOOLCHAIN, (tmp_path,), Limits(5, 0, 0, wall_seconds=1)),
+        cwd=tmp_path,
+    )
+    assert ended.returncode < 0
+    assert time.monotonic() - begun < 60
+
+
 # --- what a patch may try when it is compiled -----------------------------------------------
 
 
@@ -108,6 +136,14 @@ def test_a_patch_reads_no_file_of_the_machine(build, patch_of, code):
     with pytest.raises(BuildFailed) as failed:
         build("6.12", patches)
     assert "root:" not in str(failed.value)
+
+
+def test_output_without_end_is_cut_off_while_it_is_compiled(build, patch_of, monkeypatch):
+    """A hundred gigabytes of zeroes: the assembler is ended at what a file may have."""
+    monkeypatch.setattr(compiler, "_UNIT_LIMITS", Limits(20, 2 << 30, 8 << 20))
+    code = 'asm(".data\\n.rept 100000000\\n.fill 1000, 1, 7\\n.endr\\n.text");'
+    with pytest.raises(BuildFailed):
+        build("6.12", patch_of("6.12", ("Fill", at_the_end(code))))
 
 
 def test_macros_without_end_cost_what_a_unit_may_take_and_no_more(build, patch_of, monkeypatch):
@@ -127,9 +163,28 @@ SYSCALL = (
 )
 
 
-@pytest.mark.parametrize("call", [SYSCALL.format(2, '"/etc/passwd"'), SYSCALL.format(57, 0)])
-def test_a_constructor_runs_inside_the_walls_too(build, patch_of, call):
-    code = f"static void __attribute__((constructor)) early(void) {{ long rc; {call} }}"
+#: What runs before anybody calls it, and what is called by a name that nobody wrote.
+EARLY = {
+    "constructor": "static void __attribute__((constructor)) early(void) {{ long rc; {} }}",
+    "init_array": "static void early(void) {{ long rc; {} }}\n"
+    'static void (*first)(void) __attribute__((section(".init_array"), used)) = early;',
+    "ifunc": "static void (*chosen(void))(void) {{ long rc; {} return 0; }}\n"
+    'void taken(void) __attribute__((ifunc("chosen")));\n'
+    "void (*pulled)(void) __attribute__((used)) = taken;",
+}
+
+
+@pytest.mark.parametrize(
+    ("how", "call"),
+    [
+        ("constructor", SYSCALL.format(2, '"/etc/passwd"')),
+        ("constructor", SYSCALL.format(57, 0)),
+        ("init_array", SYSCALL.format(56, 17)),
+        ("ifunc", SYSCALL.format(41, 2)),
+    ],
+)
+def test_what_runs_before_main_runs_inside_the_walls_too(build, patch_of, how, call):
+    code = EARLY[how].format(call)
     _, patched = build("6.12", patch_of("6.12", ("Begin early", at_the_end(code))))
     with pytest.raises(ReplayRefused, match="system call that its sandbox forbids"):
         replay(WORKLOAD, [of(patched)])
@@ -163,7 +218,8 @@ def judged(kind, code):
     outcomes = judge.Outcomes(codes, small, words, words, words)
     if INTERPRETED:
         outcomes = judge.Outcomes(*(column.tolist() for column in outcomes))
-    return judge.take(rows, outcomes, 0, 1, 0, Notes(kernel_host.tell_livelock).log)
+    log = Notes(kernel_host.tell_livelock).log
+    return judge.take(rows, outcomes, 0, 1, 0, log, kernel_host.new_seen())
 
 
 @pytest.mark.parametrize(
