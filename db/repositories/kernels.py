@@ -103,6 +103,19 @@ def trees_bytes(session: Session) -> int:
     return int(session.scalar(sa.select(sa.func.coalesce(sa.func.sum(Tree.size_bytes), 0))) or 0)
 
 
+def programs_bytes(session: Session) -> int:
+    """The bytes of all programs that the project's kernels were built to, each counted once."""
+    built = (
+        sa.select(KernelBuild.program_digest)
+        .join(Kernel, Kernel.id == KernelBuild.kernel_id)
+        .where(KernelBuild.program_digest.is_not(None))
+    )
+    query = sa.select(sa.func.coalesce(sa.func.sum(Program.size_bytes), 0)).where(
+        Program.digest.in_(built)
+    )
+    return int(session.scalar(query) or 0)
+
+
 def unused_trees(session: Session, older_than_seconds: float) -> Sequence[Tree]:
     """Trees that no kernel is made of, of any project, and that came so long ago."""
     age = sa.func.make_interval(0, 0, 0, 0, 0, 0, older_than_seconds)

@@ -86,26 +86,31 @@ def check_room_for_tree(session: Session, size_bytes: int, *, under_way_bytes: i
     _check_bytes(session, _locked(session), size_bytes, under_way_bytes)
 
 
+def check_room_for_builds(session: Session) -> None:
+    """Refuse builds where the quota is used up: what a program has is known when it is built."""
+    _check_bytes(session, _locked(session), 1, 0)
+
+
 def _check_bytes(session: Session, project: Project, size_bytes: int, under_way_bytes: int) -> None:
     if project.quota_bytes is None:
         return
     held_bytes = _held_bytes(session)
     if held_bytes + under_way_bytes + size_bytes > project.quota_bytes:
         raise QuotaExceeded(
-            f"the project's traces and trees have {held_bytes} bytes"
+            f"the project's traces, trees and kernels have {held_bytes} bytes"
             f"{_and(under_way_bytes, 'unfinished')}; "
             f"{size_bytes} more would exceed its quota of {project.quota_bytes}"
         )
 
 
 def _held_bytes(session: Session) -> int:
-    """Of traces and trees. Programs are everybody's, like results, and count for nobody."""
+    """Of traces, trees, and programs built of these: each counts for all projects that have it."""
     held = session.scalar(sa.select(sa.func.coalesce(sa.func.sum(Trace.size_bytes), 0)))
-    return int(held or 0) + kernels.trees_bytes(session)
+    return int(held or 0) + kernels.trees_bytes(session) + kernels.programs_bytes(session)
 
 
 def bytes_left(session: Session, *, under_way_bytes: int) -> int | None:
-    """How many more bytes of traces and trees the project may have; None without a quota."""
+    """How many more bytes of files the project may have; None without a quota."""
     quota = session.scalar(sa.select(Project.quota_bytes).where(Project.id == project_of(session)))
     if quota is None:
         return None

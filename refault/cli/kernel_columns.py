@@ -13,8 +13,6 @@ from refault.cli.terminal import print_error
 from refault.errors import BuildFailed, InvalidRequest, NotATree, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from refault.client import Client, KernelDocument
     from refault.client.calls import BuildPlan
 
@@ -40,7 +38,7 @@ class Wish:
             return None
         return path
 
-    def check(self, plan: str, *, dry_run: bool) -> None:
+    def check(self, plan: str) -> None:
         """Refuse what cannot be before anything is packed or asked of the service."""
         if not self.word:
             if self.name or self.mails or self.mail_version or self.sanitize:
@@ -49,14 +47,9 @@ class Wish:
                     "a tree by it"
                 )
             return
-        own_kernel.build_plan(plan)
+        build_plan(plan)
         if self.tree is None:
             self._check_named()
-        elif dry_run:
-            raise InvalidRequest(
-                "--dry-run builds nothing: push the tree first (refault kernel push), then name "
-                "the kernel by --kernel NAME"
-            )
 
     def _check_named(self) -> None:
         if "/" in self.word or self.word.endswith(_ENDINGS):
@@ -76,7 +69,7 @@ def built(
     Raises:
         BuildFailed: the tree as it is cannot be built, so that there is nothing to compare with.
     """
-    plan = own_kernel.build_plan(plan_text)
+    plan = build_plan(plan_text)
     if wish.tree is not None:
         series = own_kernel.series_of(wish.mails, wish.mail_version)
         kernel = own_kernel.push(
@@ -134,39 +127,56 @@ def _tell_left_out(kernel: KernelDocument, plan: BuildPlan) -> None:
             print_error(f"left out: {build['name']}: a shorter prefix of it was not built")
 
 
-def sets_of(client: Client, kernel: KernelDocument, plan: str) -> list[str]:
-    """The ids of the patch sets that give the plan its columns, of what could be built.
+def build_plan(plan: str) -> BuildPlan:
+    """What is built for a plan of a batch: a matrix has a row for every prefix of the series."""
+    return "series" if plan == "matrix" else own_kernel.build_plan(plan)
+
+
+def sets_of(client: Client, kernel: KernelDocument, plan: str) -> tuple[list[str], str]:
+    """The ids of the patch sets that give the plan its columns, of what could be built; the plan.
+
+    That is another one for an ablation whose whole series makes no kernel: what of it does stands
+    beside the tree as it is.
 
     Raises:
-        BuildFailed: the plan needs what was refused.
+        BuildFailed: nothing that the plan needs was built.
     """
-    return [
+    chosen, plan = _chosen(kernel, plan)
+    ids = [
         client.create_patch_set(
             _label(kernel, numbers),
             base=kernel["base"],
             patches=[str(number) for number in numbers],
         )["id"]
-        for numbers in _chosen(kernel, own_kernel.build_plan(plan))
+        for numbers in chosen
     ]
+    return ids, plan
 
 
-def _chosen(kernel: KernelDocument, plan: BuildPlan) -> Iterator[tuple[int, ...]]:
+def _chosen(kernel: KernelDocument, plan: str) -> tuple[list[tuple[int, ...]], str]:
     """Which patch sets: one for the service to take prefixes or patches from, or each alone."""
     known = _numbers(kernel)
     count = len(kernel["patches"])
-    if plan == "each":
-        yield from (numbers for numbers in builds_of(plan, count) if numbers in known)
-    elif plan == "series":
+    wanted = builds_of(build_plan(plan), count)
+    whole = tuple(range(1, count + 1))
+    if plan in {"each", "matrix"}:
+        return [numbers for numbers in wanted if numbers in known], plan
+    if plan == "series":
         # A prefix stands on those before it: behind one that was refused there is no series.
-        prefixes = builds_of(plan, count)
-        yield [*itertools.takewhile(known.__contains__, prefixes)][-1]
-    elif tuple(range(1, count + 1)) in known:
-        yield tuple(range(1, count + 1))
-    else:
+        return [[*itertools.takewhile(known.__contains__, wanted)][-1]], plan
+    if whole in known:
+        return [whole], plan
+    rests = [numbers for numbers in wanted if numbers in known and numbers != ()]
+    if not rests:
         raise BuildFailed(
-            f"--plan ablation leaves patches out of the whole series, and {kernel['base']} was "
-            "not built with all of them; try --plan series or each"
+            f"--plan ablation leaves patches out of the whole series: {kernel['base']} was built "
+            "neither with all of them nor with all but one; try --plan series or each"
         )
+    print_error(
+        f"{kernel['base']} was not built with all patches: what was built without one of them is "
+        "compared with the tree as it is"
+    )
+    return [(), *rests], "each"
 
 
 def _numbers(kernel: KernelDocument) -> set[tuple[int, ...]]:

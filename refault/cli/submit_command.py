@@ -14,7 +14,7 @@ from refault.catalogue import (
     patch_set_from_text,
     resolve,
 )
-from refault.cli import kernel_columns, names
+from refault.cli import kernel_columns, kernel_estimate, names
 from refault.cli.kernel_columns import Wish
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect, link_to
 from refault.cli.service_kernels import WithMails, WithMailVersion, WithSanitizer
@@ -133,7 +133,7 @@ def submit(
     """Submit a batch: every trace under every patch set.
 
     Known results are not computed again. A dry run starts no batch, but creates the patch sets of
-    --patches.
+    --patches; of a tree it says what would be compiled and replayed, and uploads nothing.
 
     With --kernel the service builds the MMU code of a tree of yours first, with the patches of
     --mail as the plan needs them; those that cannot be built are named with the reason and left
@@ -153,18 +153,26 @@ def submit(
     if audit is not None and audit not in LEVELS[1:]:
         raise InvalidRequest(f"--audit {audit}: expected one of {', '.join(LEVELS[1:])}")
     wish = Wish(kernel, kernel_name, tuple(mails), mail_version, sanitize)
-    wish.check(plan, dry_run=dry_run)
+    wish.check(plan)
     _check(patches, sets, name, has_kernel=bool(kernel))
     told: dict[str, Any] = {"plan": plan, "axes": _axes(axes), "recompute": recompute}
     told["priority"] = priority
     with connect(url, token, timeout) as client:
-        trace_ids = list(dict.fromkeys(names.trace(client, word)["id"] for word in traces))
+        chosen = {found["id"]: found for found in (names.trace(client, word) for word in traces)}
+        trace_ids = list(chosen)
         set_ids = [_made(client, text, name)["id"] for text in patches]
         set_ids += [names.patch_set(client, word)["id"] for word in sets]
         own = None
+        if dry_run and (tree := wish.tree) is not None:
+            beside = client.estimate_batch(trace_ids, set_ids, **told) if set_ids else None
+            kernel_estimate.show_estimate(
+                tree, wish, plan, chosen, beside, axes=told["axes"], as_json=as_json
+            )
+            return
         if kernel:
             own = kernel_columns.built(client, wish, plan, dry_run=dry_run, enabled=not as_json)
-            set_ids = kernel_columns.sets_of(client, own, plan) + set_ids
+            own_ids, told["plan"] = kernel_columns.sets_of(client, own, plan)
+            set_ids = own_ids + set_ids
         set_ids = list(dict.fromkeys(set_ids))
         if dry_run:
             _show_estimate(client.estimate_batch(trace_ids, set_ids, **told), as_json=as_json)

@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -112,7 +113,7 @@ def build_sets(
             if numbers[: len(before.numbers)] != before.numbers:
                 before = _Patched(work, ())
             place = Path(folder) / f"patched-{count}"
-            _copy_read(before.work, place, base.read, tree.root)
+            copy_read(before.work, place, base.read, tree.root)
             try:
                 for number in numbers[len(before.numbers) :]:
                     earlier = patches[: number - 1]
@@ -189,7 +190,7 @@ def _read_when_patched(
 ) -> frozenset[str]:
     """What the tree with all the patches reads; nothing if they make no kernel."""
     work = base.with_name("patched")
-    _copy_read(base, work, read, tree.root)
+    copy_read(base, work, read, tree.root)
     try:
         for number, patch in enumerate(patches):
             apply(patch, work / "tree", tree.root, patches[:number])
@@ -204,6 +205,33 @@ def _read_when_patched(
 class _Built:
     build: Build
     read: frozenset[str]
+    units: dict[str, frozenset[str]]
+
+
+class Base(NamedTuple):
+    """A tree compiled as it is: where, what was read, by each unit, and the seconds of each."""
+
+    work: Path
+    read: frozenset[str]
+    units: dict[str, frozenset[str]]
+    seconds: dict[str, float]
+
+
+def compile_base(
+    folder: Path, tree: Tree, store: Store, options: Options, progress: Progress | None = None
+) -> Base:
+    """Compile a tree as it is below ``folder``, to see what is read.
+
+    Raises:
+        BuildFailed: a unit does not compile.
+    """
+    told = progress or (lambda done, total, name: None)  # noqa: ARG005
+    work = folder / "base"
+    _lay_out(work, tree.root)
+    built = _build(work, tree, (), store, options, told)
+    found = {unit: store.seconds_of(digest) for unit, digest in built.build.objects.items()}
+    seconds = {unit: each for unit, each in found.items() if each is not None}
+    return Base(work, built.read, built.units, seconds)
 
 
 def _lay_out(work: Path, root: Path) -> None:
@@ -228,7 +256,7 @@ def _write_ours(work: Path) -> None:
     (generated / "operations.h").write_text(f"enum {{\n{kinds}}};\n")
 
 
-def _copy_read(before: Path, work: Path, read: frozenset[str], root: Path) -> None:
+def copy_read(before: Path, work: Path, read: frozenset[str], root: Path) -> None:
     """A folder of real files, to be patched: as patched so far, or what was read of the tree."""
     tree = before / "tree"
     if tree.is_symlink():
@@ -263,6 +291,7 @@ def _build(
     ]
     digests = _Digests(work)
     objects: dict[str, str] = {}
+    read_by: dict[str, frozenset[str]] = {}
     total = len(units) + 1
 
     def compiled(unit: str) -> tuple[str, str, list[str]]:
@@ -270,7 +299,7 @@ def _build(
 
     with ThreadPoolExecutor(options.workers) as pool:
         for done, (unit, digest, files) in enumerate(pool.map(compiled, units), 1):
-            objects[unit] = digest
+            objects[unit], read_by[unit] = digest, frozenset(files)
             read.update(files)
             told(done, total, unit.removeprefix("tree/"))
     digest = _digest(compiler, options, read, digests)
@@ -280,7 +309,7 @@ def _build(
     told(total, total, "linked")
     # The same program may have been built of another source, with other patches.
     build = dataclasses.replace(build, source=str(tree.source), patches=patches)
-    return _Built(build, frozenset(read))
+    return _Built(build, frozenset(read), read_by)
 
 
 def _compiled(
@@ -298,8 +327,11 @@ def _compiled(
     if known := store.recall(recipe, digests):
         return known
     place = out / (unit.replace("/", "_").removesuffix(".c") + ".o")
+    begun = time.monotonic()
     files = cc.compile_unit(compiler, work, unit, place, sanitize=options.sanitize)
-    return store.keep(recipe, {name: digests(name) for name in files}, place), files
+    digest = store.keep(recipe, {name: digests(name) for name in files}, place)
+    store.note_seconds(digest, time.monotonic() - begun)
+    return digest, files
 
 
 def _linked(

@@ -63,7 +63,7 @@ _NAMES = ("-ffile-prefix-map=tree/=", "-ffile-prefix-map=original/=")
 _SANITIZED = ("-fsanitize=address", "--param=asan-stack=0", "--param=asan-globals=0")
 
 #: Raised by hand when the flags of a unit change.
-FLAGS_VERSION = 4
+FLAGS_VERSION = 5
 _UNIT_LIMITS = Limits(cpu_seconds=120, memory_bytes=2 << 30, file_bytes=64 << 20)
 _RELOCATIONS_BYTES = 64 << 20
 _UNDEFINED = re.compile(r"undefined reference to [`'\"]([^'`\"]+)['`\"]")
@@ -155,7 +155,7 @@ def compile_unit(
         compiler.path,
         *flags_of(compiler, work, unit, sanitize=sanitize),
         # Where it is compiled is nobody's business, and another place each time.
-        f"-ffile-prefix-map={work}=.",
+        f"-ffile-prefix-map={work.resolve()}=.",
         *("-MD", "-MF", str(depfile)),
         "-S" if to_assembly else "-c",
         *(unit, "-o", str(out)),

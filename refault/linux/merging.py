@@ -124,6 +124,9 @@ def merge(title: str, diff: str, folder: Path, root: Path, earlier: Sequence[str
             base = _original(part, root, before, work)
             if base is None or not (folder / part.name).is_file():
                 return False
+            if _patched(part.name, part.diff, base, work) is None:
+                # Not made from the file that it names: somebody edited it.
+                return False
             merged[part.name] = _merged(title, part, base, folder / part.name, work)
         for name, content in merged.items():
             (folder / name).write_bytes(content)
@@ -155,33 +158,32 @@ def _original(part: Section, root: Path, earlier: Sequence[Section], work: Path)
 
 
 def _merged(title: str, part: Section, base: bytes, ours: Path, work: Path) -> bytes:
-    whole = _three(part, part.diff, base, ours, work)
-    if isinstance(whole, bytes):
+    if (whole := _three(part, part.diff, base, ours, work)) is not None:
         return whole
     hunks = [match.start() for match in _HUNK.finditer(part.diff)]
     head = part.diff[: hunks[0]] if hunks else ""
     conflicts = []
     for start, end in zip(hunks, [*hunks[1:], len(part.diff)], strict=True):
         alone = part.diff[start:end]
-        if not isinstance(_three(part, head + alone, base, ours, work), bytes):
+        if _three(part, head + alone, base, ours, work) is None:
             conflicts.append(alone.splitlines()[0])
     raise PatchRefused(
         f"patch {title!r} does not apply to {part.name}, merged or not: this tree has other lines "
-        f"where it changes some, at {'; '.join(conflicts) or whole}; rebase the series on it"
+        f"where it changes some, at {'; '.join(conflicts)}; rebase the series on it"
     )
 
 
-def _three(part: Section, diff: str, base: bytes, ours: Path, work: Path) -> bytes | str:
-    """The file with both changes, or why there is none."""
+def _three(part: Section, diff: str, base: bytes, ours: Path, work: Path) -> bytes | None:
+    """The file with both changes; None if both change the same lines."""
     patched = _patched(part.name, diff, base, work)
     if patched is None:
-        return "no line of it: it is not made from the file that it names"
+        return None
     original, mine, theirs = work / "base", work / "ours", work / "theirs"
     original.write_bytes(base)
     theirs.write_bytes(patched)
     mine.write_bytes(ours.read_bytes())
     done = _git(["merge-file", "-q", str(mine), str(original), str(theirs)], work)
-    return mine.read_bytes() if done.returncode == 0 else "lines that both change"
+    return mine.read_bytes() if done.returncode == 0 else None
 
 
 def _patched(name: str, diff: str, base: bytes, work: Path) -> bytes | None:

@@ -98,8 +98,8 @@ def apply(patch: Patch, folder: Path, root: Path, earlier: Sequence[Patch] = ())
         where = f"at {failed[1]}:{failed[2]}" if failed else f"({told[0]})"
         raise PatchRefused(
             f"patch {patch.title!r} does not apply {where}: the lines around that hunk are others "
-            "in this tree, which has not the files that it was made from either; rebase the series "
-            "on it, or name a git checkout that has them"
+            "in this tree, and it cannot be merged, as what it was made from is not there; rebase "
+            "the series on it, or name a git checkout that has the files it was made from"
         )
 
 

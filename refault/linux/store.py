@@ -218,6 +218,16 @@ class Store:
         write_whole(self._recipe_path(recipe), json.dumps(entries[-32:]))
         return digest
 
+    def note_seconds(self, digest: str, seconds: float) -> None:
+        """Write down how long it took to compile an object."""
+        write_whole(self.object_path(digest).with_suffix(".seconds"), f"{seconds:.3f}")
+
+    def seconds_of(self, digest: str) -> float | None:
+        """How long that took; None if nobody knows."""
+        with contextlib.suppress(OSError, ValueError):
+            return float(self.object_path(digest).with_suffix(".seconds").read_text())
+        return None
+
     def _recipe_path(self, recipe: str) -> Path:
         return self.root / "recipes" / recipe[:2] / f"{recipe}.json"
 
@@ -257,6 +267,7 @@ class Store:
             if path.name == "kernel":
                 shutil.rmtree(path.parent, ignore_errors=True)
             path.unlink(missing_ok=True)
+            path.with_suffix(".seconds").unlink(missing_ok=True)
             total -= size
         return total
 

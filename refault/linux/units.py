@@ -22,6 +22,8 @@ TREE_UNITS = (
     "lib/interval_tree.c",
     "lib/list_debug.c",
 )
+#: Where a file of C that a patch adds is compiled too.
+ADDED_TO = "arch/x86/kvm/mmu"
 #: Ours that see the tree's headers, and ours that see the C library's.
 KERNEL_HALF = ("host.c", "ops.c")
 PROGRAM_HALF = ("program.c", "hardware.c", "memory.c", "answers.c")
@@ -34,9 +36,10 @@ def tree_units(tree: Path) -> tuple[str, ...]:
 
 def added_units(tree: Path, original: Path) -> tuple[str, ...]:
     """Those that patches have added to the MMU: the tree's Makefile names them, and is not read."""
-    place = "arch/x86/kvm/mmu"
-    names = sorted(path.name for path in (tree / place).glob("*.c"))
-    return tuple(f"{place}/{name}" for name in names if not (original / place / name).exists())
+    names = sorted(path.name for path in (tree / ADDED_TO).glob("*.c"))
+    return tuple(
+        f"{ADDED_TO}/{name}" for name in names if not (original / ADDED_TO / name).exists()
+    )
 
 
 def runtime_files() -> list[Path]:

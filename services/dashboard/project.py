@@ -30,7 +30,7 @@ _DAYS_MAX_DIGITS = 9
 _TOKEN_DAYS = 90
 # What quotas bound: what it is called, and how its numbers are written.
 _USED: dict[str, tuple[str, Callable[[int], str]]] = {
-    "bytes": ("Files of traces and trees", size),
+    "bytes": ("Files of traces, trees and kernels", size),
     "traces": ("Traces", grouped),
     "queued_runs": ("Runs that wait", grouped),
 }

@@ -72,7 +72,7 @@ async def test_a_blob_put_over_the_quota_is_refused_and_nothing_of_it_stays(site
     assert (refused.status_code, streamed.status_code, again.status_code) == (507, 507, 200)
     assert refused.json()["type"] == "/problems/quota-exceeded"
     assert (
-        f"the project's traces and trees have {len(one)} bytes; {len(two)} more"
+        f"the project's traces, trees and kernels have {len(one)} bytes; {len(two)} more"
         in refused.json()["detail"]
     )
     assert [entry["name"] for entry in listed] == ["one"]

@@ -15,6 +15,7 @@ from refault.client import connection
 from refault.linux import patches
 from tests.cli.running import run_here
 from tests.client.kernel_service import KernelService, answer, build, kernel, problem
+from tests.fixtures import trees
 
 MAKEFILE = b"VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 117\nEXTRAVERSION =\n"
 MAIL = """From 1111111111111111111111111111111111111111 Mon Sep 17 00:00:00 2001
@@ -28,6 +29,20 @@ diff --git a/arch/x86/kvm/mmu/mmu.c b/arch/x86/kvm/mmu/mmu.c
 @@ -1,1 +1,1 @@
 -int before{number};
 +int after{number}; /* é */
+"""
+
+
+NEW_FILE = """From 1111111111111111111111111111111111111111 Mon Sep 17 00:00:00 2001
+From: A. Author <a@example.org>
+Subject: [PATCH 1/2] KVM: x86/mmu: a file more
+
+---
+diff --git a/arch/x86/kvm/mmu/more.c b/arch/x86/kvm/mmu/more.c
+new file mode 100644
+--- /dev/null
++++ b/arch/x86/kvm/mmu/more.c
+@@ -0,0 +1 @@
++int more;
 """
 
 
@@ -278,14 +293,43 @@ def test_what_a_plan_needs_of_a_kernel_that_is_there_is_built(ask):
     assert json.loads(told.stdout)["kernel"]["name"] == "mine"
 
 
-def test_an_ablation_of_what_was_refused_is_refused(ask):
-    builds = [build(()), build((1, 2), "refused"), build((2,)), build((1,))]
+def test_an_ablation_goes_on_with_what_could_be_built(ask):
+    """The whole makes no kernel, so what is left stands beside the tree as it is."""
+    broken = build((1, 2), "refused", refusal="mmu.c:7: error: no member")
+    service = Service([kernel([build(()), broken, build((2,)), build((1,))])])
+
+    told = ask(service, "submit", "boot", "--kernel", "mine", "--plan", "ablation")
+
+    assert told.returncode == 0, told.stderr
+    assert [each["patches"] for each in service.sets] == [[], ["2"], ["1"]]
+    assert service.batches[0]["plan"] == "each"
+    assert told.stderr == (
+        "refault: left out: mine+1..2: mmu.c:7: error: no member\n"
+        "refault: kernel:mine was not built with all patches: what was built without one of them "
+        "is compared with the tree as it is\n"
+    )
+
+
+def test_an_ablation_of_nothing_that_was_built_is_refused(ask):
+    builds = [build(()), build((1, 2), "refused"), build((2,), "refused"), build((1,), "refused")]
 
     told = ask(Service([kernel(builds)]), "submit", "boot", "--kernel", "mine",
                "--plan", "ablation")  # fmt: skip
 
     assert told.returncode == 2
-    assert "kernel:mine was not built with all of them" in told.stderr
+    assert "neither with all of them nor with all but one" in told.stderr
+
+
+def test_a_matrix_has_every_prefix_under_every_value(ask):
+    service = Service([kernel(BUILT)])
+
+    told = ask(service, "submit", "boot", "--kernel", "mine", "--plan", "matrix",
+               "--axis", "tdp=0,1")  # fmt: skip
+
+    assert told.returncode == 0, told.stderr
+    assert [each["patches"] for each in service.sets] == [[], ["1"], ["1", "2"]]
+    assert service.batches[0]["plan"] == "matrix"
+    assert service.batches[0]["axes"] == {"tdp": [0, 1]}
 
 
 def test_a_tree_that_cannot_be_built_is_no_batch(ask, packed):
@@ -319,7 +363,6 @@ def test_patches_of_a_kernel_are_named_by_number_too(ask):
     [
         (("--kernel", "nothing.tar.xz"), "there is no such directory or file"),
         (("--kernel", "mine", "--sanitize"), "that never changes"),
-        (("--kernel", "mine", "--plan", "matrix"), "for a kernel one of series, ablation, each"),
         (("--mail", "x"), "are for --kernel"),
         (("--kernel", "other"), "neither a tree here nor a kernel of the service"),
         (("-p", "kernel:mine+x"), "named by number, such as kernel:mine+1..3"),
@@ -333,14 +376,25 @@ def test_what_cannot_be_is_one_line_and_its_exit_code(ask, arguments, said):
     assert told.stdout == ""
 
 
-def test_a_dry_run_builds_nothing(ask, packed):
+def test_a_dry_run_of_a_tree_says_what_would_be_compiled_and_replayed(ask, tmp_path):
     service = Service()
+    applies, fails = tmp_path / "1.patch", tmp_path / "2.patch"
+    applies.write_text(NEW_FILE)
+    fails.write_text(MAIL.format(number=2))
 
-    told = ask(service, "submit", "boot", "--kernel", packed, "--dry-run")
+    told = ask(service, "submit", "boot", "--kernel", trees.packed("6.12"), "--plan", "each",
+               "--mail", applies, "--mail", fails, "--dry-run", "--json")  # fmt: skip
 
-    assert told.returncode == 2
-    assert "refault kernel push" in told.stderr
-    assert service.made == []
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert (found["builds"], found["cells"], found["events_to_replay"]) == (2, 2, 2)
+    # Its own file, and nothing else.
+    assert found["units"] == 2 * found["shared"] + 1
+    assert found["compiled"] == found["shared"] + 1
+    assert found["compile_seconds"] > 0
+    assert list(found["refused"]) == ["linux-6.12.117+2"]
+    assert "does not apply" in found["refused"]["linux-6.12.117+2"]
+    assert (service.made, service.sets, service.batches) == ([], [], [])
 
 
 def test_kernels_of_the_service_are_listed_shown_and_removed(ask):

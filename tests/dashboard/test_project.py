@@ -389,5 +389,5 @@ async def test_how_much_of_each_quota_is_used_stands_beside_it(browser_of, rows)
     text = Page(await paul.get("/project")).text.partition("Limits and quotas")[2]
 
     assert "Traces ✕ 1 1 100 %" in text
-    assert "Files of traces and trees 891.0 KiB 953.7 MiB 0 %" in text
+    assert "Files of traces, trees and kernels 891.0 KiB 953.7 MiB 0 %" in text
     assert "Runs that wait 0 no bound –" in text

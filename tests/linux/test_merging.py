@@ -72,7 +72,7 @@ def test_a_conflict_is_named_by_file_and_hunk(checkout, tmp_path):
 def test_without_the_file_it_was_made_from_it_says_what_would_help(checkout, tmp_path):
     root, patches = checkout({"_28": "int ours;"}, {"_30": "int theirs;"})
     shutil.rmtree(root / ".git")
-    with pytest.raises(PatchRefused, match="name a git checkout that has them"):
+    with pytest.raises(PatchRefused, match="name a git checkout that has the files"):
         applied(patches, root, tmp_path)
 
 

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Kernel as KernelRow
 from db.models import KernelBuild as BuildRow
-from db.repositories import accounts, kernels, programs
+from db.repositories import accounts, kernels, programs, projects
 from db.repositories.kernels import NewPatch
 from db.shards.messages import BuildMessage
 from refault import catalogue
@@ -55,6 +55,7 @@ def make(
         row, is_new = kernels.add(
             session, name, kernels.get_tree(session, tree), patches, sanitize=sanitize, plan=plan
         )
+        _check_room(session, row)
         found = document_of(session, row)
     _wake(resources, row)
     return found, is_new
@@ -69,9 +70,16 @@ def request(
         if plan is not None:
             wanted = catalogue.builds_of(plan, len(row.patches))
         kernels.request(session, row, wanted or ())
+        _check_room(session, row)
         found = document_of(session, row)
     _wake(resources, row)
     return found
+
+
+def _check_room(session: Session, row: KernelRow) -> None:
+    """Refuse builds that were just queued if the project's quota is used up."""
+    if any(build.state == "queued" for build in row.builds):
+        projects.check_room_for_builds(session)
 
 
 def _wake(resources: Resources, row: KernelRow) -> None:

@@ -31,7 +31,7 @@ class Used(Document):
 class Usage(Document):
     """What the project has of what its quotas bound."""
 
-    bytes: Used = Field(description="Of traces and of packed trees")
+    bytes: Used = Field(description="Of traces, packed trees, and the programs built of these")
     traces: Used
     queued_runs: Used = Field(description="Runs that wait")
 
