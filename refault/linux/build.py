@@ -220,17 +220,12 @@ class Base(NamedTuple):
 def compile_base(
     folder: Path, tree: Tree, store: Store, options: Options, progress: Progress | None = None
 ) -> Base:
-    """Compile a tree as it is below ``folder``, to see what is read.
-
-    Raises:
-        BuildFailed: a unit does not compile.
-    """
-    told = progress or (lambda done, total, name: None)  # noqa: ARG005
+    """Compile a tree as it is below ``folder``, to see what is read; raises BuildFailed."""
     work = folder / "base"
     _lay_out(work, tree.root)
-    built = _build(work, tree, (), store, options, told)
-    found = {unit: store.seconds_of(digest) for unit, digest in built.build.objects.items()}
-    seconds = {unit: each for unit, each in found.items() if each is not None}
+    built = _build(work, tree, (), store, options, progress or (lambda *_: None))
+    found = ((unit, store.seconds_of(key)) for unit, key in built.build.objects.items())
+    seconds = {unit: each for unit, each in found if each is not None}
     return Base(work, built.read, built.units, seconds)
 
 
