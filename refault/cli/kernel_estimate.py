@@ -16,24 +16,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from refault.cli.kernel_columns import Wish
-    from refault.client import EstimateDocument, TraceDocument
+    from refault.client import Client, TraceDocument
     from refault.linux.estimate import Estimate
 
 
 def show_estimate(
-    tree: Path,
+    client: Client,
     wish: Wish,
-    plan: str,
     traces: Mapping[str, TraceDocument],
-    beside: EstimateDocument | None,
+    set_ids: Sequence[str],
+    told: Mapping[str, Any],
     *,
-    axes: Mapping[str, Sequence[Any]] | None,
     as_json: bool,
 ) -> None:
-    """Print what builds and replays would take; ``beside`` is what the service says of the rest.
+    """Print what builds and replays would take, and what the service says of the sets beside them.
 
     The patches are applied here, so one that does not apply is named before anything is uploaded.
     """
+    if (tree := wish.tree) is None:
+        return
+    plan, axes = told["plan"], told["axes"]
+    beside = client.estimate_batch(list(traces), set_ids, **told) if set_ids else None
     release, titles, found = _estimated(tree, wish, plan, enabled=not as_json)
     name = wish.name or f"linux-{release}".lower()
     columns = _columns(plan, len(titles), found, axes)

@@ -163,11 +163,8 @@ def submit(
         set_ids = [_made(client, text, name)["id"] for text in patches]
         set_ids += [names.patch_set(client, word)["id"] for word in sets]
         own = None
-        if dry_run and (tree := wish.tree) is not None:
-            beside = client.estimate_batch(trace_ids, set_ids, **told) if set_ids else None
-            kernel_estimate.show_estimate(
-                tree, wish, plan, chosen, beside, axes=told["axes"], as_json=as_json
-            )
+        if dry_run and wish.tree is not None:
+            kernel_estimate.show_estimate(client, wish, chosen, set_ids, told, as_json=as_json)
             return
         if kernel:
             own = kernel_columns.built(client, wish, plan, dry_run=dry_run, enabled=not as_json)
