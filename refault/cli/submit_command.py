@@ -148,10 +148,7 @@ def submit(
 
       refault submit linux61-boot-1cpu --kernel mine --plan each -p base
     """
-    if plan not in PLANS:
-        raise InvalidRequest(f"--plan {plan}: expected one of {', '.join(PLANS)}")
-    if audit is not None and audit not in LEVELS[1:]:
-        raise InvalidRequest(f"--audit {audit}: expected one of {', '.join(LEVELS[1:])}")
+    _check_words(plan, audit)
     wish = Wish(kernel, kernel_name, tuple(mails), mail_version, sanitize)
     wish.check(plan)
     _check(patches, sets, name, has_kernel=bool(kernel))
@@ -179,6 +176,13 @@ def submit(
             _show(client, batch, own, as_json=as_json)
         if wait:
             raise typer.Exit(follow(client, batch["code"], as_json=as_json))
+
+
+def _check_words(plan: str, audit: str | None) -> None:
+    if plan not in PLANS:
+        raise InvalidRequest(f"--plan {plan}: expected one of {', '.join(PLANS)}")
+    if audit is not None and audit not in LEVELS[1:]:
+        raise InvalidRequest(f"--audit {audit}: expected one of {', '.join(LEVELS[1:])}")
 
 
 def _check(patches: list[str], sets: list[str], name: str, *, has_kernel: bool) -> None:
