@@ -54,8 +54,10 @@ SAME_AS: dict[str, str] = {
             # were judged where they lie
             "ff036e38f16b982865b2f5e51028650a0fc170c5d7fd762d07eebd9f09a1a025",
             "b8acffb2784187e2b31f205f73e14c79bd99df91288f274edf79a6e2525a4db7",
+            # before the same, with ranges and registers set from outside
+            "9f8a2d7352a2641de0a93eead522c3e88fa958279e58fc12466e51d474e9c464",
         ),
-        "7a65ebc64eb1a80b4e49021ca18dd69f3c872f9562d944d51bc07f218a1b0955",
+        "5359404ede0401826e773006da2ea0933409606b5f8b3d75f9483210f1d31021",
     ),
 }
 
