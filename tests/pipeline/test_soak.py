@@ -29,7 +29,8 @@ def test_a_random_fault_of_every_kind_loses_nothing_and_counts_nothing_twice(tmp
     assert report["violations"] == []
     assert set(report["faults_by_kind"]) == set(Faults.kinds())
     assert report["runs"]["done"] > 0
-    assert report["attempts_lost"] > 0
+    # Whether a worker that dies held a shard is a matter of chance, where each dies once.
+    assert report["parts_replaced"] > 0
 
 
 def test_a_seed_draws_the_same_faults_again_and_each_kind_before_any_twice():
