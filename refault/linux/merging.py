@@ -51,6 +51,9 @@ def sections(diff: str) -> list[Section]:
         index = _INDEX.search(text.partition("\n@@ ")[0])
         if head is None or index is None or head[1] != head[2] or not index[1].strip("0"):
             continue
+        # Packs ask for preimages before a series is applied, and so before its names are checked.
+        if head[1].startswith("/") or ".." in Path(head[1]).parts:
+            continue
         found.append(Section(head[1], text, index[1], index[2]))
     return found
 

@@ -106,3 +106,14 @@ def test_a_file_that_is_not_what_its_name_says_is_not_believed(checkout, tmp_pat
     (root / PREIMAGES / name).write_text("other")
     with pytest.raises(PatchRefused):
         applied(patches, root, tmp_path)
+
+
+@pytest.mark.parametrize("outside", ["../secret", "/secret"])
+def test_a_pack_takes_nothing_along_from_outside_the_tree(checkout, tmp_path, outside):
+    root, [patch] = checkout({"_28": "int ours;"}, {"_30": "int theirs;"})
+    (tmp_path / "secret").write_text(text())
+    name = outside if outside[0] == "." else str(tmp_path / "secret")
+    diff = patch.diff.replace(MMU, name)
+    assert name in diff
+    assert merging.sections(diff) == []
+    assert merging.preimages([diff], root) == {}
