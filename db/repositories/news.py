@@ -34,10 +34,6 @@ def since(session: Session, moment: datetime.datetime | None, *, named: int = NA
         found: sa.ColumnElement[bool] = column.is_not(None) if moment is None else column > moment
         return found
 
-    def count(model: type[Batch | Trace], column: Any) -> int:
-        query = sa.select(sa.func.count()).select_from(model).where(later(column))
-        return session.scalar(query) or 0
-
     ended = (
         sa.select(Batch)
         .where(later(Batch.finished_at))
@@ -45,13 +41,18 @@ def since(session: Session, moment: datetime.datetime | None, *, named: int = NA
         .limit(named)
     )
     added = sa.select(Trace).where(later(Trace.created_at)).order_by(Trace.id.desc()).limit(named)
+    is_new, is_over = later(Batch.created_at), later(Batch.finished_at)
     is_open = Batch.state.in_(("queued", "running"))
+    every = sa.func.count()
+    counts = sa.select(every.filter(is_new), every.filter(is_over), every.filter(is_open))
+    batches = counts.select_from(Batch).where(sa.or_(is_new, is_over, is_open))
+    uploads = sa.select(sa.func.count()).select_from(Trace).where(later(Trace.created_at))
+    submitted_count, ended_count, open_count = session.execute(batches).one()
     return News(
-        submitted_count=count(Batch, Batch.created_at),
-        ended_count=count(Batch, Batch.finished_at),
-        open_count=session.scalar(sa.select(sa.func.count()).select_from(Batch).where(is_open))
-        or 0,
+        submitted_count=submitted_count,
+        ended_count=ended_count,
+        open_count=open_count,
         ended=session.scalars(ended).all() if named else (),
-        trace_count=count(Trace, Trace.created_at),
+        trace_count=session.scalar(uploads) or 0,
         traces=session.scalars(added).all() if named else (),
     )

@@ -173,6 +173,7 @@ async def test_an_upload_is_known_by_its_address_spaces_and_marks(http):
             {"number": 9, "count": 1, "meaning": ""},
         ],
         "verification": None,
+        "working_set": None,
     }
 
 

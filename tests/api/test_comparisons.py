@@ -196,7 +196,7 @@ async def test_the_document_says_which_patch_does_it_and_what_to_merge(http, cod
     assert "  1-3  patch 3 (parent-stop-bit): DO NOT; changes what the guest sees" in text
     assert max(map(len, text.splitlines())) <= 72
     page = (await http.get(f"/batches/{code}")).text
-    assert "Patch 3 (parent-stop-bit) changes what the guest sees" in page
+    assert "Do not merge patch 3 (parent-stop-bit): something goes wrong with it." in page
 
 
 async def test_an_ablation_that_goes_wrong_without_a_patch_does_not_say_no(http, rows):
