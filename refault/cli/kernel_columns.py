@@ -32,11 +32,12 @@ class Wish:
 
     @property
     def tree(self) -> Path | None:
-        """The tree that is to be pushed; None: the word is the name of a kernel of the service."""
-        path = Path(self.word)
-        if self.word.startswith(KERNEL) or not path.exists():
+        """The tree to be pushed; None: none is, or the word is the name of a kernel there."""
+        # No word at all would be the path of the folder that one is in.
+        if not self.word or self.word.startswith(KERNEL):
             return None
-        return path
+        path = Path(self.word)
+        return path if path.exists() else None
 
     def check(self, plan: str) -> None:
         """Refuse what cannot be before anything is packed or asked of the service."""

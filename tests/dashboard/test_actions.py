@@ -323,7 +323,8 @@ async def test_a_failed_run_offers_to_run_that_cell_alone(anna, http, waiting, r
 
     answer = await anna.get(f"/runs/{run['id']}")
 
-    assert actions(answer)[-2:] == [f"/batches/{waiting}/again", f"/batches/{waiting}/retry"]
+    act = f"/batches/{waiting}"
+    assert actions(answer)[-3:] == [f"{act}/again", f"{act}/retry", "/notes"]
     [button] = [tag for tag in Page(answer).all("button") if tag.get("name") == "cell"]
     sent = {"form_key": form_key(answer), "cell": button["value"]}
     await anna.post(f"/batches/{waiting}/again", data=sent)
