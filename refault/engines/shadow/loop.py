@@ -299,7 +299,7 @@ def execute_quick(m: Machine, ops: op.Operations, i: int, end: int, shift: int, 
     first, walks = i, vm[words.WALKS]
     tells_all = log.state[RECORD_ALL] or log.state[ROWS]
     vcpu, cpu = -1, 0
-    while i < end:
+    while i < end:  # a row a round
         if ops.vcpu[i] != vcpu:
             vcpu = ops.vcpu[i]
             cpu = cpu_of(vcpu)
