@@ -26,8 +26,8 @@ PREIMAGES = "preimages"
 MMU = "arch/x86/kvm/mmu/mmu.c"
 #: What a tree that can be driven here has besides: older ones have one file.
 SPTE = "arch/x86/kvm/mmu/spte.c"
-#: Without these a program would be linked, and could not be started.
-_NEEDED = ("arch/x86/kvm/x86.c", "virt/kvm/kvm_main.c", "lib/rbtree.c", "include/linux/kvm_host.h")
+NEEDED = ("arch/x86/kvm/x86.c", "virt/kvm/kvm_main.c", "lib/rbtree.c", "include/linux/kvm_host.h")
+"""Without these a program would be linked, and could not be started."""
 
 _ARCHIVES = (".tar", ".tar.xz", ".tar.gz", ".tar.bz2", ".tgz")
 
@@ -88,7 +88,7 @@ def checked(root: Path, source: Path) -> Tree:
             "and how an older MMU is to be driven is not known here. The kernels of 2010 are the "
             "catalogue's: refault patches"
         )
-    for name in _NEEDED:
+    for name in NEEDED:
         if not (root / name).is_file():
             raise NotATree(f"{source}: the tree is not whole: it has no {name}")
     return Tree(root, source, release)

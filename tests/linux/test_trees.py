@@ -10,7 +10,7 @@ import pytest
 from refault.errors import InvalidParameter, NotATree, UnknownKernel
 from refault.linux import capabilities, headers, settings
 from refault.linux.store import Build, Store, check_name, prefix_name
-from refault.linux.tree import opened
+from refault.linux.tree import NEEDED, opened
 
 MAKEFILE = "VERSION = {}\nPATCHLEVEL = {}\nSUBLEVEL = 3\nEXTRAVERSION =\n"
 
@@ -20,6 +20,9 @@ def make_tree(folder, version=6, patchlevel=1, files=("mmu/mmu.c", "mmu/spte.c")
         place = folder / "arch/x86/kvm" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("")
+    for name in NEEDED:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
     (folder / "Makefile").write_text(MAKEFILE.format(version, patchlevel))
     return folder
 
