@@ -30,8 +30,10 @@ SAME_AS: dict[str, str] = {
             "b2cea1f3e5bfc33943e5a3fc8c2ac933d6490e7db2eab23272a670c0eb81426a",
             # before ranges, read dirty logs and registers set from outside, unknown to older traces
             "f42e1378b60a1793418e4cd1079bc5277ec4b3f2e1cc39531b5c25b2cb61aad9",
+            # before what only writes a trace was taken out of what reads one
+            "12d751733f93ac7533f4aadf5ceb3148b3f341b4493577675b34a249f7bebd0c",
         ),
-        "12d751733f93ac7533f4aadf5ceb3148b3f341b4493577675b34a249f7bebd0c",
+        "997aa9cfe338da41e8065e642a3671e421b82190d3523d2cf6e9488b96d16201",
     ),
     **dict.fromkeys(
         (
@@ -45,8 +47,10 @@ SAME_AS: dict[str, str] = {
             "8e23933b22320560b403f97034a70c7cde1ba9b4f161f5bf55f968e35101d332",
             # before registers set from outside, as above
             "64f60e5cc7c3e40d820f33d55afab49f9e0b3ac520cc2f0efc38c6f2926f17e5",
+            # before the same
+            "11977ae348b82576e7a6071377373183b9bc4c43c008623941b6b33b64294bf3",
         ),
-        "11977ae348b82576e7a6071377373183b9bc4c43c008623941b6b33b64294bf3",
+        "d713d367be16ae8103f488f9a4d38a099d291b91a728f9900d867f77506e9d25",
     ),
     **dict.fromkeys(
         (
@@ -56,8 +60,10 @@ SAME_AS: dict[str, str] = {
             "b8acffb2784187e2b31f205f73e14c79bd99df91288f274edf79a6e2525a4db7",
             # before the same, with ranges and registers set from outside
             "9f8a2d7352a2641de0a93eead522c3e88fa958279e58fc12466e51d474e9c464",
+            # before the same
+            "5359404ede0401826e773006da2ea0933409606b5f8b3d75f9483210f1d31021",
         ),
-        "5359404ede0401826e773006da2ea0933409606b5f8b3d75f9483210f1d31021",
+        "681ff4fe189d0f7f96a123e82bc308feab264479f9f116439b74de92a62a2abc",
     ),
 }
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from refault.compare import layout
 from refault.compare.stages import values_of
 from refault.compare.steps import (
     COSTS_MORE,
-    DO_NOT,
-    MORE_TO_SAY,
     NAMED_MAX,
     NO_EFFECT,
     TAKE,
@@ -99,38 +97,6 @@ def _needed(steps: Sequence[Step]) -> str:
         if idle:
             told.append(f"Nothing changes without {named(idle)}.")
     return " ".join(told)
-
-
-class MergeRow(NamedTuple):
-    """One line of what to merge: patches of a set with one word; ``why`` of a single one."""
-
-    patch_set: str
-    word: str
-    titles: tuple[str, ...]
-    why: str
-
-
-def merging(steps: Sequence[Mapping[str, Any]]) -> list[MergeRow]:
-    """Which to merge, a patch a row in its set's order; ``steps`` as JSON.
-
-    Patches without an effect share their set's last row; what is unknown yet has none.
-    """
-    rows = []
-    for name in dict.fromkeys(step["set"] for step in steps):
-        own = [step for step in steps if step["set"] == name]
-        rows += [
-            MergeRow(name, step["merge"], (step["title"],), _first_clause(step["sentence"]))
-            for step in own
-            if step["merge"] in {TAKE, COSTS_MORE, DO_NOT}
-        ]
-        if idle := tuple(step["title"] for step in own if step["merge"] == NO_EFFECT):
-            rows.append(MergeRow(name, NO_EFFECT, idle, ""))
-    return rows
-
-
-def _first_clause(sentence: str) -> str:
-    """What it does and the first place of it, without values and what follows."""
-    return MORE_TO_SAY.split(sentence, maxsplit=1)[0]
 
 
 def steps_text(steps: Sequence[Mapping[str, Any]], width: int) -> list[str]:

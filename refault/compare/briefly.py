@@ -6,19 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from refault.compare.audited import Beside
-from refault.compare.verdicts import Verdict
+from refault.compare.verdicts import MOVES
 
 if TYPE_CHECKING:
     from refault.compare.steps import Step, StepCell
 
 # Where a reason goes on with places, further checks or further counters.
 _FURTHER = re.compile(r" \(|; |, ")
-_MOVES = {
-    Verdict.REGRESSION: "costs more",
-    Verdict.MIXED_WORSE: "costs more on balance",
-    Verdict.MIXED: "moves costs both ways",
-    Verdict.IMPROVEMENT: "saves",
-}
 
 
 def brief(step: Step) -> str:
@@ -36,12 +30,12 @@ def brief(step: Step) -> str:
 
 def _cost(step: Step) -> str:
     """What moved most against it, on one trace; empty where nothing did."""
-    moved = [cell for cell in step.cells if cell.judgement.verdict in _MOVES]
+    moved = [cell for cell in step.cells if cell.judgement.verdict in MOVES]
     if not moved:
         return ""
     worst = min(moved, key=lambda cell: cell.judgement.verdict.rank)
     first = _FURTHER.split(worst.reason, maxsplit=1)[0]
-    return f"{_MOVES[worst.judgement.verdict]}: {first} on {worst.trace.name}"
+    return f"{MOVES[worst.judgement.verdict]}: {first} on {worst.trace.name}"
 
 
 def _broken(step: Step) -> str:

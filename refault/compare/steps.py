@@ -25,7 +25,7 @@ from refault.compare.judging import Evidence, judge
 from refault.compare.overall import JudgedTrace
 from refault.compare.stages import Stage
 from refault.compare.thresholds import Threshold
-from refault.compare.verdicts import Judgement, Verdict
+from refault.compare.verdicts import MOVES, Judgement, Verdict
 
 CARRIES = "carries"
 """What is wrong in this column is wrong in the column before, and no more."""
@@ -57,7 +57,7 @@ class TraceEvidence(NamedTuple):
 
 
 # Where a reason goes on with values, further checks or counts.
-MORE_TO_SAY = re.compile(r" \(|; ")
+_MORE_TO_SAY = re.compile(r" \(|; ")
 
 
 class StepCell(NamedTuple):
@@ -144,7 +144,7 @@ class Step:
     @property
     def headline(self) -> str:
         """The same with the beginning of the reason only: which check fails where."""
-        return self._defect(MORE_TO_SAY.split(self.breaks[0].reason, maxsplit=1)[0])
+        return self._defect(_MORE_TO_SAY.split(self.breaks[0].reason, maxsplit=1)[0])
 
     def _defect(self, reason: str) -> str:
         does = _DOES[self.breaks[0].judgement.verdict]
@@ -165,7 +165,7 @@ class Step:
         if not moved:
             return ""
         worst = min(moved, key=lambda cell: cell.judgement.verdict.rank)
-        return f"{_MOVES[worst.judgement.verdict]} on {traces_of(moved)}: {worst.reason}"
+        return f"{MOVES[worst.judgement.verdict]} on {traces_of(moved)}: {worst.reason}"
 
     def _nothing(self) -> str:
         kinds = {cell.kind for cell in self.cells}
@@ -234,12 +234,6 @@ class Step:
         return found
 
 
-_MOVES = {
-    Verdict.REGRESSION: "costs more",
-    Verdict.MIXED_WORSE: "costs more on balance",
-    Verdict.MIXED: "moves costs both ways",
-    Verdict.IMPROVEMENT: "saves",
-}
 _BASE = re.compile(r"(the )?\bbase\b")
 _DOES = {
     Verdict.INTEGRITY: "cannot be trusted",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from refault.compare.balance import Balance
@@ -73,6 +73,14 @@ _TITLES = {
     Verdict.MISSING: ("missing", "missing"),
     Verdict.BASE: ("base", "base"),
 }
+
+MOVES: Final = {
+    Verdict.REGRESSION: "costs more",
+    Verdict.MIXED_WORSE: "costs more on balance",
+    Verdict.MIXED: "moves costs both ways",
+    Verdict.IMPROVEMENT: "saves",
+}
+"""What a patch does to costs, as a verb, by the verdict on it."""
 
 
 class Judgement(NamedTuple):

@@ -28,15 +28,12 @@ would not, and separating the kinds keeps a burst of table stores from breaking 
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import msgpack
-import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
-from refault.trace.contents import PAGE_BYTES, Block
-from refault.trace.format import EventKind, Flag
+from refault.trace.contents import PAGE_BYTES
+from refault.trace.format import EventKind
 
 Column = NDArray[Any]
 
@@ -59,135 +56,3 @@ WIDE_STREAM_TYPES: Final = {**STREAM_TYPES, "token": "<u4"}
 # Entries of a table, and words a vector writes into one, mostly point a page further than the last.
 DELTA_KINDS: Final = frozenset({EventKind.TABLE_ENTRY, EventKind.OP_POKE})
 OFFSET_MASK: Final = PAGE_BYTES - 1
-MAX_WINDOW_LOG: Final = 27
-# Larger blocks compress better, but where little repeats, memory matters more.
-WHOLE_BLOCK_BYTES: Final = 20 << 20
-WHOLE_BLOCK_DESCRIPTORS: Final = 1 << 18
-
-
-class Streams(NamedTuple):
-    """The events of a block, split into streams."""
-
-    first_event_index: int
-    kinds: list[list[int]]  # [kind, events of it], ascending
-    columns: dict[str, Column]
-
-    @property
-    def is_too_much(self) -> bool:
-        """Whether to write it as two blocks: a reader has to hold a whole block."""
-        unpacked_bytes = sum(stream.nbytes for stream in self.columns.values())
-        return (
-            unpacked_bytes > WHOLE_BLOCK_BYTES
-            or len(self.columns["page"]) > WHOLE_BLOCK_DESCRIPTORS
-        )
-
-    def packed(self, level: int) -> bytes:
-        """The body of a BLCK frame: a msgpack map of counts and one zstd frame of all streams."""
-        columns = self.columns
-        body: bytes = msgpack.packb(
-            {
-                "first_event_index": self.first_event_index,
-                "event_count": len(columns["kind"]),
-                "kinds": self.kinds,
-                "token_bytes": columns["token"].itemsize,
-                "offset_count": len(columns["offset"]),
-                "wide_counts": [len(columns["insns16"]), len(columns["insns32"])],
-                "descriptor_count": len(columns["page"]),
-                "streams": _compress(
-                    b"".join(stream.tobytes() for stream in columns.values()), level
-                ),
-            }
-        )
-        return body
-
-
-def _compress(packed: bytes, level: int) -> bytes:
-    """One zstd frame with content size and checksum, whose window spans all of it."""
-    window_log = min(MAX_WINDOW_LOG, max(10, len(packed).bit_length()))
-    parameters = zstandard.ZstdCompressionParameters.from_level(
-        level,
-        source_size=len(packed),
-        window_log=window_log,
-        write_content_size=True,
-        write_checksum=True,
-    )
-    return zstandard.ZstdCompressor(compression_params=parameters).compress(packed)
-
-
-def take_apart(block: Block) -> Streams:
-    """The streams of a block."""
-    access = block.kind == EventKind.ACCESS
-    has_offset = ~(access & ((block.flags & Flag.FETCH) != 0))
-    offset = np.where(has_offset, block.a & OFFSET_MASK, 0)
-    page = block.a - offset
-    shift = np.where(access, block.b - block.a, 0)
-    vcpu, flags, aux = (column.astype(np.int64) for column in (block.vcpu, block.flags, block.aux))
-    looks = vcpu | flags << 8 | aux << 16
-    kinds: list[list[int]] = []
-    tokens: list[Column] = []
-    offsets: list[Column] = []
-    values: list[Column] = []
-    described: list[Column] = []  # the event each descriptor is taken from
-    for kind in np.flatnonzero(np.bincount(block.kind, minlength=256)).tolist():
-        events = np.flatnonzero(block.kind == kind)
-        descriptor, first = _number(looks[events], page[events], shift[events])
-        token = descriptor + 1
-        token[first] = 0
-        kinds.append([kind, len(events)])
-        tokens.append(token)
-        described.append(events[first])
-        offsets.append(offset[events[has_offset[events]]])
-        if kind != EventKind.ACCESS:
-            value = block.b[events]
-            values.append(np.diff(value, prepend=0) if kind in DELTA_KINDS else value)
-    rows = _join(described)
-    wide = max(map(len, described), default=0) > 0xFFFE
-    streams = {
-        "kind": block.kind,
-        "token": _join(tokens),
-        "offset": _join(offsets),
-        **_narrow(block.insns),
-        "vcpu": block.vcpu[rows],
-        "flags": block.flags[rows],
-        "aux": block.aux[rows],
-        "page": np.diff(page[rows], prepend=0),
-        "shift": shift[rows],
-        "value": _join(values),
-    }
-    types = WIDE_STREAM_TYPES if wide else STREAM_TYPES
-    columns = {name: stream.astype(types[name]) for name, stream in streams.items()}
-    return Streams(block.first_event_index, kinds, columns)
-
-
-def _number(*keys: Column) -> tuple[Column, Column]:
-    """Number the distinct rows of ``keys`` in order of first appearance.
-
-    Answers each row's number, and for each number the row it appears in first.
-    """
-    order = np.lexsort(keys)
-    differs = np.ones(len(order), bool)
-    differs[1:] = False
-    for key in keys:
-        ordered = key[order]
-        differs[1:] |= ordered[1:] != ordered[:-1]
-    first = order[differs]  # lexsort is stable: the first of equal rows is the earliest
-    by_appearance = np.argsort(first)
-    rank = np.empty(len(first), np.int64)
-    rank[by_appearance] = np.arange(len(first))
-    number = np.empty(len(order), np.int64)
-    number[order] = rank[np.cumsum(differs) - 1]
-    return number, first[by_appearance]
-
-
-def _narrow(insns: Column) -> dict[str, Column]:
-    """Each number in the narrowest stream it fits, all ones in the narrower ones before."""
-    wide16 = insns[insns >= 0xFF]
-    return {
-        "insns8": np.minimum(insns, 0xFF),
-        "insns16": np.minimum(wide16, 0xFFFF),
-        "insns32": wide16[wide16 >= 0xFFFF],
-    }
-
-
-def _join(parts: list[Column]) -> Column:
-    return np.concatenate([np.empty(0, np.int64), *parts])

@@ -108,6 +108,12 @@ def _fault_flags(rows: _Rows) -> Column:
     return (rows.b >> 1 & 1) | (rows.b >> 4 & 1) << 1 | (rows.b & 4)
 
 
+def _leave_memory(rows: _Rows) -> Column:
+    """Which ranges of frames, of ``b`` frames from ``a`` on, no guest's memory can have."""
+    too_far: Column = (rows.a > MAX_GFN) | (rows.b > MAX_GUEST_PAGES)
+    return (rows.a < 0) | (rows.b < 1) | too_far | (rows.a + rows.b > MAX_GFN)
+
+
 RULES: Final[dict[int, tuple[_Rule, ...]]] = {
     K["TABLE_STORE"]: (
         OUTSIDE,
@@ -162,13 +168,7 @@ RULES: Final[dict[int, tuple[_Rule, ...]]] = {
         _Rule("host levels are 1 to 3", lambda rows: rows.flags & MEM_LEVEL_MASK == 0),
         _Rule(
             f"memory ends at frame {MAX_GFN}, and a guest has at most {MAX_GUEST_PAGES} pages",
-            lambda rows: (
-                (rows.a < 0)
-                | (rows.b < 1)
-                | (rows.a > MAX_GFN)
-                | (rows.b > MAX_GUEST_PAGES)
-                | (rows.a + rows.b > MAX_GFN)
-            ),
+            _leave_memory,
         ),
     ),
     K["OP_LOG"]: (UNKNOWN_SLOT,),
@@ -179,13 +179,7 @@ RULES: Final[dict[int, tuple[_Rule, ...]]] = {
     K["OP_UNMAP_RANGE"]: (
         _Rule(
             f"a range has 1 to {MAX_GUEST_PAGES} frames, and memory ends at frame {MAX_GFN}",
-            lambda rows: (
-                (rows.a < 0)
-                | (rows.b < 1)
-                | (rows.a > MAX_GFN)
-                | (rows.b > MAX_GUEST_PAGES)
-                | (rows.a + rows.b > MAX_GFN)
-            ),
+            _leave_memory,
         ),
     ),
     K["OP_POKE"]: (_misaligned(8),),

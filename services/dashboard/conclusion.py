@@ -10,8 +10,6 @@ from textwrap import shorten
 from typing import Any
 
 from refault.compare import Verdict
-from refault.compare.answers import merging
-from refault.compare.steps import COSTS_MORE, DO_NOT, NO_EFFECT, TAKE
 from refault.compare.titles import engine_word
 from services.dashboard.decision import decision
 from services.dashboard.formats import counted, with_minus
@@ -52,13 +50,13 @@ def conclusion(
         "decision": decided,
         "tone": shown(_weightiest(worst, status, document["batch"]["plan"])).tone,
         "sentence": with_minus(
-            (decided["sentence"] if decided else answer)
+            (decided and decided["sentence"])
+            or answer
             or _sentence(worst, overview["columns"]) + _elsewhere(document, worst)
         ),
         "more": " ".join(
             filter(None, (_tally(known, is_running=is_running), _of_base(base_counts)))
         ),
-        "merging": [] if is_running or decided else _merging(document.get("steps") or ()),
         "badge": shown(status.value),
         "cells": counted(verdict["reason_count"], "cell"),
         "exit_code": verdict["exit_code"],
@@ -66,37 +64,6 @@ def conclusion(
         "is_final": not is_running,
         **_reasons(verdict, link_to),
     }
-
-
-# The words of what to merge, with the sign and tone of a verdict that weighs as much.
-_MERGE_SIGNS = {
-    TAKE: ("✓", "less"),
-    NO_EFFECT: ("=", "same"),
-    COSTS_MORE: ("▲", "more"),
-    DO_NOT: ("✕", "alarm"),
-}
-
-
-def _merging(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What to merge: the rows of each patch set, each with a badge."""
-    rows = merging(steps)
-    names = dict.fromkeys(row.patch_set for row in rows)
-    return [
-        {
-            "name": name if len(names) > 1 else "",
-            "rows": [
-                {
-                    "badge": dict(zip(("sign", "tone"), _MERGE_SIGNS[row.word], strict=True))
-                    | {"title": row.word},
-                    "titles": row.titles,
-                    "why": with_minus(row.why),
-                }
-                for row in rows
-                if row.patch_set == name
-            ],
-        }
-        for name in names
-    ]
 
 
 def _answer(document: Mapping[str, Any], *, is_running: bool) -> str | None:

@@ -1,8 +1,8 @@
-"""Which patches of a series to merge, which not, and why: what a page says first.
+"""Which patches to merge, which not, and why: what a page says first.
 
 The words for each patch are the rules' (``refault/compare/steps.py``); here they are put in the
-order of a decision. The first patch set is the one that is decided on; the others are forms to
-take instead.
+order of a decision. Of a series the first patch set is the one that is decided on; the others are
+forms to take instead.
 """
 
 from __future__ import annotations
@@ -25,19 +25,37 @@ _Steps = Sequence[Mapping[str, Any]]
 
 
 def decision(batch: Mapping[str, Any], steps: _Steps) -> dict[str, Any] | None:
-    """The sentence and the rows of a series; None of another plan, and where nothing is known."""
-    if batch["plan"] != "series" or not any(step["merge"] != UNKNOWN for step in steps):
+    """What each patch comes to, and of a series a sentence.
+
+    None where nothing is known, and of a matrix: its grid says it, under each of its values.
+    """
+    if batch["plan"] == "matrix" or all(step["merge"] == UNKNOWN for step in steps):
         return None
-    names = list(dict.fromkeys(step["set"] for step in steps))
-    by_set = {name: [step for step in steps if step["set"] == name] for name in names}
-    main, *others = names
+    if batch["plan"] == "series":
+        return _of_series(steps)
+    # Siblings are one list: each is a set of its own.
+    by_set = _by_set(steps) if batch["plan"] == "ablation" else {"": steps}
+    return {"sentence": "", "lists": _lists(by_set), "forms": []}
+
+
+def _of_series(steps: _Steps) -> dict[str, Any]:
+    by_set = _by_set(steps)
+    main, *others = by_set
     forms = [_form(name, by_set[name], by_set[main]) for name in others]
     return {
         "sentence": with_minus(_sentence(by_set[main], forms)),
-        "set": main if others else "",
-        "rows": _rows(by_set[main]),
+        "lists": _lists({main: by_set[main]}),
         "forms": forms,
     }
+
+
+def _by_set(steps: _Steps) -> dict[str, _Steps]:
+    names = dict.fromkeys(step["set"] for step in steps)
+    return {name: [step for step in steps if step["set"] == name] for name in names}
+
+
+def _lists(by_set: Mapping[str, _Steps]) -> list[dict[str, Any]]:
+    return [{"name": name, "rows": _rows(steps)} for name, steps in by_set.items()]
 
 
 def _sentence(steps: _Steps, forms: Sequence[Mapping[str, Any]]) -> str:

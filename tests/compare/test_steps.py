@@ -6,7 +6,7 @@ import pytest
 
 from refault.catalogue import SEED_SERIES
 from refault.compare import Evidence, Threshold, Verdict, compare, overall_of, to_markdown
-from refault.compare.answers import answer, merging
+from refault.compare.answers import answer
 from refault.compare.stages import PlanColumn, PlanSet, stages_among, stages_of
 from refault.compare.steps import TraceEvidence, of_ablation, steps_of
 from refault.facts import facts_of
@@ -225,25 +225,6 @@ def test_a_name_is_no_template_of_the_reason_it_stands_in(name):
     [step] = judged("ablation", columns, [{}, WRONG])
 
     assert f"where {name} without fix is wrong" in step.sentence
-
-
-def test_what_to_merge_is_a_row_a_patch_with_its_reason_and_one_row_for_those_without_effect():
-    step = {"set": "s", "title": "patch 1 (KVM-TDP)", "merge": "do not"}
-    step |= {"sentence": "breaks an invariant on boot: fails F-U1 at operation 9 (st), 3 places; x"}
-    idle = [step | {"title": f"patch {n}", "merge": "no effect"} for n in (2, 3)]
-    unknown = step | {"title": "patch 4", "merge": "unknown"}
-    other = step | {"set": "t", "merge": "take", "sentence": "saves on boot: exits -5.0%"}
-
-    assert merging([idle[0], step, idle[1], unknown, other]) == [
-        (
-            "s",
-            "do not",
-            ("patch 1 (KVM-TDP)",),
-            "breaks an invariant on boot: fails F-U1 at operation 9",
-        ),
-        ("s", "no effect", ("patch 2", "patch 3"), ""),
-        ("t", "take", ("patch 1 (KVM-TDP)",), "saves on boot: exits -5.0%"),
-    ]
 
 
 LIMITED = PAIR._replace(parameters='{"page_limit": 64}', id="2")

@@ -33,10 +33,11 @@ def test_what_not_to_merge_comes_first_and_what_does_nothing_last():
         "Do not merge patch 2 (b): something goes wrong with it. Merge patch 3 (c). Patch 4 (d) "
         "costs more. Patches 1 and 5 make no notable difference."
     )
-    assert [row["word"] for row in found["rows"]] == ["do not", "costs more", "take", "no effect"]
-    assert [patch["id"] for patch in found["rows"][-1]["patches"]] == ["a", "e"]
-    assert found["rows"][0]["why"] == "why b"
-    assert found["set"] == ""
+    [only] = found["lists"]
+    assert [row["word"] for row in only["rows"]] == ["do not", "costs more", "take", "no effect"]
+    assert [patch["id"] for patch in only["rows"][-1]["patches"]] == ["a", "e"]
+    assert only["rows"][0]["why"] == "why b"
+    assert only["name"] == "series"
 
 
 def test_a_sound_form_of_a_broken_patch_is_named_to_be_taken_instead():
@@ -52,7 +53,7 @@ def test_a_sound_form_of_a_broken_patch_is_named_to_be_taken_instead():
         "Do not merge patches 1 and 2: something goes wrong with each. The whole series has to "
         "wait. Take v2 for patch 1 (a) and v3 for patch 2 (b) instead."
     )
-    assert found["rows"][1]["after"] == "series 1-3 carries it on; series 1-4 ends it"
+    assert found["lists"][0]["rows"][1]["after"] == "series 1-3 carries it on; series 1-4 ends it"
     sound = {form["name"]: (form["is_sound"], form["instead"]) for form in found["forms"]}
     assert sound == {
         "v2": (True, "patch 1 (a)"),
@@ -63,8 +64,21 @@ def test_a_sound_form_of_a_broken_patch_is_named_to_be_taken_instead():
     assert third["why"].endswith("its patch 1 (b-early) alone would break")
 
 
-def test_nothing_is_decided_of_other_plans_nor_before_anything_is_known():
-    assert decided(step(1, "a"), plan="ablation") is None
+def test_other_plans_have_their_patches_in_lists_and_keep_their_own_sentence():
+    taken_out = [step(1, "a", "take", of="one"), step(1, "b", "do not", of="other")]
+    found = decided(*taken_out, plan="ablation")
+    assert found["sentence"] == ""
+    assert [(each["name"], each["rows"][0]["word"]) for each in found["lists"]] == [
+        ("one", "take"),
+        ("other", "do not"),
+    ]
+    siblings = [each | {"number": None} for each in taken_out]
+    [only] = decided(*siblings, plan="each")["lists"]
+    assert [row["word"] for row in only["rows"]] == ["do not", "take"]
+
+
+def test_nothing_is_decided_of_a_matrix_nor_before_anything_is_known():
+    assert decided(step(1, "a"), plan="matrix") is None
     assert decided(step(1, "a", "unknown")) is None
     assert decided() is None
     some = decided(step(1, "a"), step(2, "b", "unknown"))

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refault.trace import TraceReader, encoding, packing
+from refault.trace import TraceReader, encoding
 from refault.trace.contents import join_blocks
 from refault.trace.encoding import first_alike
+from tests.trace import plain_encoding
 
 FEW = st.sampled_from([0, 1, -1, 1 << 62, -(1 << 63), (1 << 63) - 1, 4096])
 ROWS = st.lists(st.tuples(FEW, FEW, FEW), max_size=200)
@@ -49,10 +50,9 @@ def test_many_distinct_rows():
 
 @pytest.mark.parametrize("trace", ["demo/traces/linux61-workload-1cpu", "demo/corpus/many-4cpu"])
 def test_streams_are_those_of_the_plain_way(trace):
-    """``packing.take_apart`` sorts: slow, short, and the judge of the bytes."""
     with TraceReader(Path(f"{trace}.rft")) as reader:
         events = join_blocks(list(reader.blocks()))
-    plain, fast = packing.take_apart(events), encoding.take_apart(events)
+    plain, fast = plain_encoding.take_apart(events), encoding.take_apart(events)
     assert (plain.kinds, list(plain.columns)) == (fast.kinds, list(fast.columns))
     for name, column in plain.columns.items():
         assert column.dtype == fast.columns[name].dtype, name
