@@ -16,13 +16,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def anna(site, rows):
-    """The browser of a maintainer who has logged in."""
-    rows.add_user("anna", "maintainer")
-    async with in_process(site) as client:
-        client.headers["origin"] = "http://refault.test"
-        await log_in(client)
-        yield client
+def annas_role():
+    return "maintainer"
 
 
 @pytest.fixture

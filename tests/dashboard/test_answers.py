@@ -7,7 +7,7 @@ import pytest
 from tests.api.test_questions import answer
 from tests.dashboard.test_doors import form_key
 from tests.dashboard.test_pages import HOSTILE, Page
-from tests.dashboard.test_questions import anna, trace  # noqa: F401 - fixtures
+from tests.dashboard.test_questions import trace  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.anyio
 

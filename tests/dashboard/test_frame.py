@@ -12,16 +12,6 @@ from tests.fixtures.api import in_process
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def anna(site, rows):
-    """The browser of a contributor who has logged in."""
-    rows.add_user("anna", "contributor")
-    async with in_process(site) as client:
-        client.headers["origin"] = "http://refault.test"
-        await log_in(client)
-        yield client
-
-
 def entries(page):
     """Address and aria-current of each link of the bar, by the order on the page."""
     links = [tag for tag in page.all("a") if tag["href"].startswith("/") and "class" not in tag]

@@ -15,16 +15,6 @@ PLACES = ("/", "/batches", "/traces", "/latest")
 
 
 @pytest.fixture
-async def anna(site, rows):
-    """The browser of a contributor who has logged in."""
-    rows.add_user("anna", "contributor")
-    async with in_process(site) as client:
-        client.headers["origin"] = "http://refault.test"
-        await log_in(client)
-        yield client
-
-
-@pytest.fixture
 async def ended(http, rows):
     return await submit(http, rows.ready_for_seed_series())
 

@@ -31,13 +31,8 @@ def builder(site, rows):
 
 
 @pytest.fixture
-async def anna(site, rows):
-    """The browser of a maintainer who has logged in."""
-    rows.add_user("anna", "maintainer")
-    async with in_process(site) as client:
-        client.headers["origin"] = "http://refault.test"
-        await log_in(client)
-        yield client
+def annas_role():
+    return "maintainer"
 
 
 async def make(http, name="mine", titles=TITLES):

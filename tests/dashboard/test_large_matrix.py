@@ -6,21 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from tests.builders import transaction
-from tests.dashboard.test_doors import log_in
-from tests.fixtures.api import in_process
 
 pytestmark = pytest.mark.anyio
 
 COLUMNS, TRACES = 12, 6
-
-
-@pytest.fixture
-async def anna(site, rows):
-    rows.add_user("anna", "contributor")
-    async with in_process(site) as client:
-        client.headers["origin"] = "http://refault.test"
-        await log_in(client)
-        yield client
 
 
 @pytest.fixture

@@ -24,16 +24,6 @@ def _known_by_made_up_diffs(monkeypatch):
     teach(monkeypatch, {patch: diff(patch) for patch in SEED_SERIES})
 
 
-@pytest.fixture
-async def anna(site, rows):
-    """The browser of a contributor who has logged in."""
-    rows.add_user("anna", "contributor")
-    async with in_process(site) as client:
-        client.headers["origin"] = "http://refault.test"
-        await log_in(client)
-        yield client
-
-
 async def send(browser, mails=b"", **fields):
     """One step of the form, with a file."""
     key = fields.pop("form_key", None) or form_key(await browser.get("/batches"))

@@ -2,23 +2,12 @@
 
 import pytest
 
-from tests.dashboard.test_doors import form_key, log_in
+from tests.dashboard.test_doors import form_key
 from tests.dashboard.test_pages import Page, submit
-from tests.fixtures.api import in_process
 
 pytestmark = pytest.mark.anyio
 
 PATCH = "/patches/zap-account"
-
-
-@pytest.fixture
-async def anna(site, rows):
-    """The browser of a contributor who has logged in."""
-    rows.add_user("anna", "contributor")
-    async with in_process(site) as client:
-        client.headers["origin"] = "http://refault.test"
-        await log_in(client)
-        yield client
 
 
 async def pin(browser, text, back=PATCH, **place):

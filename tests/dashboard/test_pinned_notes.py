@@ -3,7 +3,6 @@
 import pytest
 
 from tests.dashboard.test_doors import form_key
-from tests.dashboard.test_note_forms import anna  # noqa: F401  # a fixture
 from tests.dashboard.test_pages import Page, submit
 from tests.fixtures.api import in_process, runs_of
 
@@ -20,7 +19,7 @@ def pins(page):
 
 
 async def test_a_cell_leads_to_a_form_of_its_own_and_then_has_a_mark_that_leads_to_the_note(
-    anna,  # noqa: F811
+    anna,
     http,
     code,
 ):
@@ -55,7 +54,7 @@ async def test_a_cell_leads_to_a_form_of_its_own_and_then_has_a_mark_that_leads_
     assert 'class="pin"' in parts
 
 
-async def test_the_run_of_the_cell_shows_the_note_and_takes_one(anna, http, code):  # noqa: F811
+async def test_the_run_of_the_cell_shows_the_note_and_takes_one(anna, http, code):
     run = (await runs_of(http, code))[3]
     cell = {"trace": run["trace_digest"], "variant": run["variant"]["digest"]}
     body = {"batch": code, "text": "pinned here", **cell}

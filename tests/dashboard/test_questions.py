@@ -17,16 +17,6 @@ VIEW = {"answer": {"operation_index": 7}, "text": f"boot under p3: {HOSTILE}\n"}
 
 
 @pytest.fixture
-async def anna(site, rows):
-    """The browser of a contributor who has logged in."""
-    rows.add_user("anna", "contributor")
-    async with in_process(site) as client:
-        client.headers["origin"] = "http://refault.test"
-        await log_in(client)
-        yield client
-
-
-@pytest.fixture
 def trace(rows):
     rows.register_simulator()
     return rows.add_trace("boot")

@@ -19,16 +19,6 @@ UPLOAD = "/traces/new"
 SUBMIT = "/batches/new"
 
 
-@pytest.fixture
-async def anna(site, rows):
-    """The browser of a contributor who has logged in."""
-    rows.add_user("anna", "contributor")
-    async with in_process(site) as client:
-        client.headers["origin"] = "http://refault.test"
-        await log_in(client)
-        yield client
-
-
 async def upload(browser, content, filename="guest.rft", **fields):
     key = form_key(await browser.get(UPLOAD))
     data = {"form_key": key, "name": "", "tags": "", "note": ""} | fields
