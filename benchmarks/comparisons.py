@@ -19,13 +19,9 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from fill import open_database
+from kit.served import served
 from report import record
 from starlette.types import ASGIApp
-
-from services.api.app import create_app
-from services.api.settings import Settings
-from services.local.first_account import FirstAccount
 
 PLANS = Path(__file__).with_name("comparison_plans.txt")
 GOAL_MS = 150
@@ -104,21 +100,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
-    data, server = open_database(options.folder)
-    try:
-        settings = Settings(
-            database_url=server.url(),
-            broker_url="redis://127.0.0.1:1/0",
-            blobs=options.folder / "blobs",
-        )
-        site = create_app(settings)
-        resources = site.api.state.resources
+    with served(options.folder) as (site, resources, token, _):
         engine = resources.engine
         with engine.connect() as connection:
             count = connection.scalar(sa.text("SELECT count(*) FROM results"))
             code = connection.scalar(sa.text("SELECT max(code) FROM batches"))
         print(f"{count} results")
-        token = FirstAccount.ensure(data, engine).token
         times = asyncio.run(measure(site, engine, token))
         statements = asyncio.run(statements_of(site, engine, token, code))
         text = "\n".join(plans(engine, statements)).lstrip()
@@ -135,10 +122,6 @@ def main() -> int:
                 ours={"p95_ms": p95, "median_ms": percentile(times[kind], 50)},
                 theirs={"goal_ms": GOAL_MS},
             )
-        resources.close()
-    finally:
-        server.process.stop()
-        data.close()
     return 0
 
 

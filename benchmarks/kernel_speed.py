@@ -7,7 +7,8 @@ processor time, execution only, from a fresh host:
 =====================  ==================================================================
 model_vs_kernel        the model's time (variant rel34) against the kernel's, captures
 model_vs_kernel_faults the same, vectors that fault often
-engine_vs_driver       the program alone against the program and what reads its outcomes
+engine_vs_driver       the engine, its two processes together, against the same tree's code
+                       under ``kit/kernel_driver.c``: one process, no digest, no findings
 sanitized_vs_plain     the program with AddressSanitizer against the one without
 cold_build             seconds of processor time to build a kernel from nothing
 patch_to_counter       seconds from a patch to the counters of the workload capture
@@ -19,12 +20,14 @@ import math
 import os
 import re
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 from kit.runs import MILLION, RUNS, Replay, after_boot, lowered, part
 from report import record
@@ -33,10 +36,12 @@ from refault.catalogue import KERNEL, Parameters, PatchSet, Variant, variant_fro
 from refault.engines.base import Watch
 from refault.engines.kernel.host import Host
 from refault.errors import ReplayRefused
+from refault.linux import build
 from refault.linux.build import Options, build_series
 from refault.linux.patches import Patch
 from refault.linux.store import Build, Store
 from refault.linux.tree import Tree, opened
+from refault.linux.units import RUNTIME
 from refault.linux.variants import resolve_kernel
 from refault.replay import operations as op
 from refault.replay.budget import Budget
@@ -132,21 +137,66 @@ def figure(name: str, paths: list[Path], kernel: Variant) -> None:
         record(name, ratio=mean, what=what, ours=ours, theirs=theirs)
 
 
-def engine_cost(release: str, plain: Variant, sanitized: Variant) -> None:
-    """Record what reading outcomes costs, and what the sanitizer does."""
+class Driver:
+    """A tree's code under the least of programs, and the rows of a trace in a file."""
+
+    def __init__(self, folder: Path, tree: Tree, store: Store, path: Path) -> None:
+        header, ops = read(path)
+        self._program = store.program(_driver_build(folder, tree, store).digest)
+        self._rows = folder / "rows"
+        begin = op.opening(header, interpreted=False)
+        with self._rows.open("wb") as file:
+            for name in ("a", "b", "want", "kind", "vcpu", "user", "aux", "cls"):
+                file.write(getattr(begin, name).tobytes() + getattr(ops, name).tobytes())
+        self._first = len(begin.kind) + after_boot(ops)
+
+    def rest(self) -> float:
+        """Execute the rows after the boot; seconds of processor time."""
+        command = [str(self._program), str(self._rows), str(self._first), "0"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds, _, others = done.stdout.split()
+        if others != "0":
+            raise AssertionError(f"{others} accesses were not as the real guest saw them")
+        return float(seconds)
+
+
+def _driver_build(folder: Path, tree: Tree, store: Store) -> Build:
+    """The tree built as always, but for the program around it."""
+    runtime = folder / "runtime"
+    shutil.copytree(RUNTIME, runtime)
+    (runtime / "program.c").rename(runtime / "program_itself.c")
+    driver = (ROOT / "benchmarks/kit/kernel_driver.c").read_text(encoding="utf-8")
+    text = driver.replace('#include "program.c"', '#include "program_itself.c"')
+    (runtime / "program.c").write_text(text, encoding="utf-8")
+    files = sorted(runtime.glob("*.[ch]"))
+    with mock.patch.object(build, "runtime_files", return_value=files):
+        (found,) = build_series(tree, [], store, Options())
+    return found
+
+
+def engine_cost(tree: Tree, store: Store, plain: Variant, sanitized: Variant) -> None:
+    """Record what the engine costs around the code, and what the sanitizer does."""
+    release = tree.release.rpartition(".")[0]
     header, ops = read(WORKLOAD)
-    runs = [
-        (*KernelRun(plain, header, ops).rest(), KernelRun(sanitized, header, ops).rest()[0])
-        for _ in range(RUNS)
-    ]
-    alone, around, checked = (statistics.median(column) for column in zip(*runs, strict=True))
-    what = f"the program alone / with its reader, Linux {release}, s of processor time"
+    with tempfile.TemporaryDirectory() as folder:
+        driver = Driver(Path(folder), tree, store, WORKLOAD)
+        runs = [
+            (
+                driver.rest(),
+                *KernelRun(plain, header, ops).rest(),
+                KernelRun(sanitized, header, ops).rest()[0],
+            )
+            for _ in range(RUNS)
+        ]
+    bare, alone, around, checked = (statistics.median(each) for each in zip(*runs, strict=True))
+    print(f"driver {bare:.3f} s, program {alone:.3f} s, its reader {around:.3f} s")
+    what = f"the engine / a bare driver, Linux {release}, s of processor time"
     record(
         f"engine_vs_driver_{release}",
-        ratio=alone / (alone + around),
+        ratio=bare / (alone + around),
         what=what,
         ours=alone + around,
-        theirs=alone,
+        theirs=bare,
     )
     what = f"with AddressSanitizer / without, Linux {release}, speed"
     record(
@@ -203,11 +253,11 @@ def measure(tree: Tree, store: Store) -> None:
     plain = _variant(base, store)
     figure(f"model_vs_kernel_{release}", list(CAPTURES), plain)
     figure(f"model_vs_kernel_faults_{release}", vectors(), plain)
-    engine_cost(release, plain, _variant(sanitized, store))
+    engine_cost(tree, store, plain, _variant(sanitized, store))
 
 
-def _variant(build: Build, store: Store) -> Variant:
-    return resolve_kernel(PatchSet(f"{KERNEL}{build.digest}"), store)
+def _variant(built: Build, store: Store) -> Variant:
+    return resolve_kernel(PatchSet(f"{KERNEL}{built.digest}"), store)
 
 
 def main(arguments: list[str]) -> None:

@@ -17,18 +17,11 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from fill import open_database
+from kit.served import client, logged_in, served
 from playwright.async_api import Page, Route, async_playwright
-from reads import PASSWORD, client, migrate
 from report import record
-from viewers import logged_in
 
-from db.models import FIRST_PROJECT
-from db.repositories import accounts
 from db.session import transaction
-from services.api.app import create_app
-from services.api.passwords import hashed
-from services.api.settings import Settings
 from services.api.site import Site
 
 GOAL_MS = 100
@@ -169,21 +162,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
-    data, server = open_database(options.folder)
-    try:
-        migrate(server.url())
-        site = create_app(
-            Settings(
-                database_url=server.url(),
-                broker_url="redis://127.0.0.1:1/0",
-                blobs=options.folder / "blobs",
-            )
-        )
-        resources = site.api.state.resources
+    with served(options.folder) as (site, resources, _, _):
         with transaction(resources.engine) as session:
-            if accounts.find_user(session, "reader") is None:
-                user = accounts.add_user(session, "reader", password_hash=hashed(PASSWORD))
-                accounts.set_role(session, FIRST_PROJECT, user, "maintainer")
             query = sa.text("SELECT code FROM batches ORDER BY id DESC LIMIT 1")
             code = str(session.scalar(query))
             session.execute(sa.text(STATE), {"state": "running", "code": code})
@@ -193,10 +173,6 @@ def main() -> int:
             with transaction(resources.engine) as session:
                 session.execute(sa.text(BACK), {"code": code})
                 session.execute(sa.text(MEND))
-        resources.close()
-    finally:
-        server.process.stop()
-        data.close()
     return 0
 
 

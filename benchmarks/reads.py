@@ -22,26 +22,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
 import sqlalchemy as sa
-from fill import open_database
+from kit.served import client, logged_in, served
 from report import record
 from starlette.routing import Route
 
-from db import schema
-from db.models import FIRST_PROJECT
-from db.repositories import accounts
-from db.session import create_engine, transaction
-from refault.client.connection import SESSION_COOKIE
-from services.api.app import create_app
+from db.session import transaction
 from services.api.batches import verdicts
-from services.api.passwords import hashed
-from services.api.settings import Settings
 from services.api.site import Site
-from services.local.first_account import FirstAccount
 
 GOAL_MS, GOAL_QUERIES, GOAL_MIB = 300, 20, 64
-PASSWORD = "a password of this benchmark"  # noqa: S105  # of a scratch database
 MILLISECONDS, NANOSECONDS, KIB = 1000, 1_000_000, 1024
 PERCENT = 95
 JUDGED = 600
@@ -102,11 +92,8 @@ async def reads(site: Site, token: str) -> list[Read]:
         "name": "not-found",
         "secret": share["path"].rpartition("/")[2],
     }
-    async with client(site) as http:
-        body = {"name": "reader", "password": PASSWORD}
-        opened = (await http.post("/api/v1/sessions", json=body)).json()
     bearer = {"authorization": f"Bearer {token}"}
-    cookie = {"cookie": f"{SESSION_COOKIE}={opened['secret']}"}
+    cookie = {"cookie": await logged_in(site)}
     found = [
         Read(f"GET {template}", filled(template, ids), bearer)
         for template, operations in document["paths"].items()
@@ -132,11 +119,6 @@ async def reads(site: Site, token: str) -> list[Read]:
 def filled(template: str, ids: dict[str, str]) -> str:
     """An address with ids in the place of names."""
     return re.sub(r"\{(\w+)\}", lambda match: ids.get(match[1], ids["trace"]), template)
-
-
-def client(site: Site) -> httpx.AsyncClient:
-    """Somebody who asks in this process."""
-    return httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://refault.test")
 
 
 def processor_ns(postmaster: int) -> int:
@@ -224,13 +206,6 @@ async def measure(
     return costs
 
 
-def migrate(url: str) -> None:
-    """A database that was filled before the latest migration."""
-    engine = create_engine(url)
-    schema.upgrade(engine)
-    engine.dispose()
-
-
 def main() -> int:
     """Measure, print the table, keep the worst."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -238,29 +213,16 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=40, help="how often each is asked")
     parser.add_argument("--only", default="", help="reads with this in their name; not recorded")
     options = parser.parse_args()
-    data, server = open_database(options.folder)
-    try:
-        settings = Settings(
-            database_url=server.url(),
-            broker_url="redis://127.0.0.1:1/0",
-            blobs=options.folder / "blobs",
-        )
-        migrate(server.url())
-        site = create_app(settings)
-        resources = site.api.state.resources
+    with served(options.folder) as (site, resources, token, postmaster):
         engine = resources.engine
         with transaction(engine) as session:
-            if accounts.find_user(session, "reader") is None:
-                user = accounts.add_user(session, "reader", password_hash=hashed(PASSWORD))
-                accounts.set_role(session, FIRST_PROJECT, user, "maintainer")
             count = session.scalar(sa.text("SELECT count(*) FROM results"))
             assert session.scalar(sa.text("SELECT count(*) FROM batches"))
         print(f"{count} results")
-        token = FirstAccount.ensure(data, engine).token
         # What housekeeping does while nobody looks: the newest batches are judged once.
         for _ in range(JUDGED // verdicts.BATCHES_AT_ONCE):
             verdicts.judge_waiting(resources)
-        costs = asyncio.run(measure(site, engine, token, options, server.process.pid))
+        costs = asyncio.run(measure(site, engine, token, options, postmaster))
         judged = {name: cost for name, cost in costs.items() if cost.is_judged}
         worst = max(judged, key=lambda name: judged[name].p95_ms)
         record(
@@ -275,10 +237,6 @@ def main() -> int:
             },
             theirs={"goal_ms": GOAL_MS, "queries": GOAL_QUERIES, "memory_mib": GOAL_MIB},
         )
-        resources.close()
-    finally:
-        server.process.stop()
-        data.close()
     return 0
 
 

@@ -20,19 +20,10 @@ from pathlib import Path
 import httpx
 import sqlalchemy as sa
 from comparisons import percentile
-from fill import open_database
-from reads import PASSWORD, client, migrate
+from kit.served import client, logged_in, served
 from report import record
 
-from db.models import FIRST_PROJECT
-from db.repositories import accounts
-from db.session import transaction
-from refault.client.connection import SESSION_COOKIE
-from services.api.app import create_app
-from services.api.passwords import hashed
-from services.api.settings import Settings
 from services.api.site import Site
-from services.local.first_account import FirstAccount
 
 VIEWERS, ROUNDS = 20, 20
 PAGE_GOAL_MS, COMPARE_GOAL_MS = 300, 1000
@@ -106,14 +97,6 @@ def scripts() -> int:
     return sum(len(gzip.compress(path.read_bytes())) for path in folder.glob("*.js"))
 
 
-async def logged_in(site: Site) -> str:
-    """The cookie of a reader."""
-    async with client(site) as http:
-        body = {"name": "reader", "password": PASSWORD}
-        opened = (await http.post("/api/v1/sessions", json=body)).json()
-    return f"{SESSION_COOKIE}={opened['secret']}"
-
-
 def keep(name: str, times: list[float], goal_ms: int, what: str, one: list[float]) -> None:
     """Print and record the 95th percentile beside its goal and its yardstick."""
     p95, median = percentile(times, 95), statistics.median(times)
@@ -133,22 +116,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
-    data, server = open_database(options.folder)
-    try:
-        settings = Settings(
-            database_url=server.url(),
-            broker_url="redis://127.0.0.1:1/0",
-            blobs=options.folder / "blobs",
-        )
-        migrate(server.url())
-        site = create_app(settings)
-        resources = site.api.state.resources
+    with served(options.folder) as (site, resources, _, _):
         engine = resources.engine
-        with transaction(engine) as session:
-            if accounts.find_user(session, "reader") is None:
-                user = accounts.add_user(session, "reader", password_hash=hashed(PASSWORD))
-                accounts.set_role(session, FIRST_PROJECT, user, "maintainer")
-        FirstAccount.ensure(data, engine)
         with engine.connect() as connection:
             rows = connection.execute(sa.text("SELECT code FROM batches ORDER BY id DESC LIMIT 3"))
             code, *others = [row.code for row in rows]
@@ -169,10 +138,6 @@ def main() -> int:
             ours={"bytes": size},
             theirs={"goal_bytes": SCRIPT_GOAL_BYTES},
         )
-        resources.close()
-    finally:
-        server.process.stop()
-        data.close()
     return 0
 
 

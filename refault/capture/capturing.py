@@ -20,7 +20,6 @@ import re
 import shutil
 import signal
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -39,7 +38,13 @@ from refault.capture.leftovers import (
     sweep_scratch,
 )
 from refault.capture.qemu import Qemu, find_qemu
-from refault.capture.recording import ENDING_SIGNALS, Progress, Recording, record
+from refault.capture.recording import (
+    ENDING_SIGNALS,
+    Progress,
+    Recording,
+    record,
+    signals_handled,
+)
 from refault.capture.request import Machine, Start
 from refault.capture.workloads import FAILED_MARK, Workload, workload_named
 from refault.errors import CaptureError, TraceError
@@ -128,7 +133,9 @@ def capture(
         CaptureError: something is missing, or the guest did not do its part.
         KeyboardInterrupt: Ctrl-C or a request to end before anything was recorded, or a second one.
     """
-    with _ended_by_signals(), _scratch() as scratch:
+    # A request to end (kill, a closed terminal) is a Ctrl-C: nothing stays behind.
+    others = [number for number in ENDING_SIGNALS if number != signal.SIGINT]
+    with signals_handled(others, _interrupt), _scratch() as scratch:
         prepared = prepare(wanted, scratch)
         name = wanted.name or _name_of(prepared)
         good = wanted.out / f"{name}{SUFFIX}"
@@ -326,21 +333,6 @@ def _available_mib() -> int | None:
     except (OSError, ValueError, IndexError):
         return None
     return None
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """A request to end (kill, a closed terminal) is a Ctrl-C: nothing stays behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    others = [number for number in ENDING_SIGNALS if number != signal.SIGINT]
-    before = {number: signal.signal(number, _interrupt) for number in others}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

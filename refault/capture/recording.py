@@ -168,15 +168,24 @@ def _interrupts_counted(run: _Run) -> Iterator[None]:
         if run.interrupts > 1:
             raise KeyboardInterrupt
 
+    with signals_handled(ENDING_SIGNALS, count):
+        yield
+
+
+@contextlib.contextmanager
+def signals_handled(
+    numbers: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Those signals go to ``handler`` meanwhile; only the main thread of a process can say so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, count) for number in ENDING_SIGNALS}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _read_records(source: int, chunks: queue.Queue[bytes]) -> None:

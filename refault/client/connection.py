@@ -21,9 +21,6 @@ LAST_EVENT = "finished"
 # The cookie of who has logged in with a browser, and the header their forms are known by.
 SESSION_COOKIE = "refault_session"
 FORM_KEY_HEADER = "x-csrf-token"
-# Key of an ASGI scope: who was admitted for the page that is being made, by secret. Only a program
-# that calls the API in its own process can set it.
-ADMITTED = "refault.admitted"
 RECONNECT_COUNT = 5
 
 # The service checks the whole trace before it answers.

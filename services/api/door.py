@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from db.errors import Forbidden
 from db.repositories import audit, rates
 from db.session import transaction
-from refault.client.connection import ADMITTED, FORM_KEY_HEADER
+from refault.client.connection import FORM_KEY_HEADER
 from refault.errors import NotFound, RefaultError
 from services.api import errors
 from services.api.callers import CALLER, Caller, identify, secret_of
@@ -46,6 +46,7 @@ from services.api.needs import (
 )
 from services.api.refusals import RateLimited, Unauthenticated
 from services.shared import outbound
+from services.shared.admitted import ADMITTED
 
 if TYPE_CHECKING:
     from services.api.deps import Resources

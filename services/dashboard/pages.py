@@ -10,9 +10,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from refault.client import AsyncClient
-from refault.client.connection import ADMITTED, FORM_KEY_HEADER
+from refault.client.connection import FORM_KEY_HEADER
 from services.dashboard.masks import masked, unmasked
 from services.dashboard.passing import PassedOn
+from services.shared.admitted import ADMITTED
 
 ROWS = 20
 MadeT = TypeVar("MadeT")

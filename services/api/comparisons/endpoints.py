@@ -244,28 +244,20 @@ def _notes(resources: Resources, batch: str) -> str:
 
 def _body(found: service.BatchComparison, form: Form, weights: Costs | None) -> str:
     models = [] if weights is None else [model(each, weights) for each in found.comparisons]
+    told: dict[str, Any] = {
+        "title": found.title,
+        "command": found.command,
+        "verdict": found.judged.overall,
+        "plan": found.batch.plan,
+        "steps": found.steps,
+        "interactions": found.interactions,
+    }
     match form:
         case Form.TEXT:
             names = [each.trace.name for each in found.comparisons]
-            return to_text(
-                found.comparisons,
-                title=found.title,
-                command=found.command,
-                verdict=found.judged.overall,
-                plan=found.batch.plan,
-                steps=found.steps,
-                interactions=found.interactions,
-            ) + (cost_text(list(zip(names, models, strict=True))) if models else "")
+            costs = cost_text(list(zip(names, models, strict=True))) if models else ""
+            return to_text(found.comparisons, **told) + costs
         case Form.MARKDOWN:
-            return to_markdown(
-                found.comparisons,
-                title=found.title,
-                command=found.command,
-                verdict=found.judged.overall,
-                plan=found.batch.plan,
-                steps=found.steps,
-                interactions=found.interactions,
-                models=models,
-            )
+            return to_markdown(found.comparisons, **told, models=models)
         case _:
             return to_csv(found.comparisons, models)

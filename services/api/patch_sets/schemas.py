@@ -1,7 +1,7 @@
 """Patch sets as JSON."""
 
 import uuid
-from typing import Annotated, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -75,6 +75,27 @@ class Sibling(Document):
     version: int
 
 
+EXAMPLE: Final[dict[str, Any]] = {
+    "base": "v2.6.34-pre",
+    "patches": ["zap-account", "cr4-posted"],
+    "parameters": {
+        "page_limit": None,
+        "bypass": None,
+        "host_page_level": 1,
+        "tlb": 0,
+        "tdp": 0,
+    },
+    "variant": {
+        "digest": "4e1d" * 16,
+        "name": "v2.6.34-pre +zap-account +cr4-posted",
+        "engine": "shadow",
+        "golden_name": "p4",
+        "text": "zap-account+cr4-posted",
+    },
+}
+"""What two patches name, for the examples of documents that hold it."""
+
+
 class Variant(Document):
     """What a patch set resolves to: an engine and a complete configuration of it."""
 
@@ -96,21 +117,7 @@ class PatchSet(Document):
                 {
                     "id": "019ab5d0-91c4-7b02-8a6d-1b2c3d4e5f60",
                     "name": "zap accounting, then cr4",
-                    "base": "v2.6.34-pre",
-                    "patches": ["zap-account", "cr4-posted"],
-                    "parameters": {
-                        "page_limit": None,
-                        "bypass": None,
-                        "host_page_level": 1,
-                        "tlb": 0,
-                        "tdp": 0,
-                    },
-                    "variant": {
-                        "digest": "4e1d" * 16,
-                        "name": "v2.6.34-pre +zap-account +cr4-posted",
-                        "engine": "shadow",
-                        "golden_name": "p4",
-                    },
+                    **EXAMPLE,
                     "created_at": "2026-11-24T11:22:31.094Z",
                 }
             ]

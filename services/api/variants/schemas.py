@@ -4,7 +4,7 @@ import uuid
 
 from pydantic import ConfigDict, Field
 
-from services.api.patch_sets.schemas import Parameters, Variant
+from services.api.patch_sets.schemas import EXAMPLE, Parameters, Variant
 from services.api.schemas import Document
 
 
@@ -23,22 +23,7 @@ class Notation(Document):
             "examples": [
                 {
                     "text": "zap-account+cr4-posted",
-                    "base": "v2.6.34-pre",
-                    "patches": ["zap-account", "cr4-posted"],
-                    "parameters": {
-                        "page_limit": None,
-                        "bypass": None,
-                        "host_page_level": 1,
-                        "tlb": 0,
-                        "tdp": 0,
-                    },
-                    "variant": {
-                        "digest": "4e1d" * 16,
-                        "name": "v2.6.34-pre +zap-account +cr4-posted",
-                        "engine": "shadow",
-                        "golden_name": "p4",
-                        "text": "zap-account+cr4-posted",
-                    },
+                    **EXAMPLE,
                     "stored": [],
                 }
             ]
