@@ -65,8 +65,10 @@ def _waiting_count() -> int:
     """The kernels of this library that are loaded and not compiled."""
     from numba.core.dispatcher import Dispatcher  # noqa: PLC0415
 
+    # By type(): isinstance() asks an object for its __class__, and a lazy one, such as Celery's,
+    # would then read the configuration of a worker.
     return sum(
-        isinstance(found, Dispatcher)
+        issubclass(type(found), Dispatcher)
         and not found.overloads
         and found.py_func.__module__.startswith("refault.")
         for found in gc.get_objects()

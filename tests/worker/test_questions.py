@@ -266,7 +266,8 @@ def test_a_trace_that_is_deleted_takes_its_questions_and_answers_along(room, ask
 
 def test_old_looks_are_forgotten_and_audits_stay(room, ask):
     look_at, audit = ask(Asked(Where(operation=40))), ask()
-    assert take_turn(room.resources) == 2
+    # A turn ends after a second, wherever it is.
+    assert take_turn(room.resources) + take_turn(room.resources) == 2
     sweep(room.resources, waiting_message_count=0)
     assert (room.count(Question), room.count(Document)) == (2, 2)
     with of_all(room.engine) as session:

@@ -62,6 +62,22 @@ def test_every_kernel_that_is_compiled_is_counted():
     assert all(done <= total for done, total in seen)
 
 
+def test_what_is_compiled_is_counted_without_asking_other_objects_what_they_are():
+    class Lazy:
+        """As Celery's objects: what asks for its class has it read a configuration."""
+
+        @property
+        def __class__(self):
+            raise AssertionError("asked what it is")
+
+    lazy = Lazy()
+    module, seen = kernels_with_nothing_cached(), []
+    with told(lambda done, total: seen.append((done, total))):
+        module.compile_it()
+    assert seen
+    del lazy
+
+
 def test_nothing_is_told_of_kernels_that_are_there():
     module, seen = kernels_with_nothing_cached(), []
     module.compile_it()
