@@ -173,6 +173,14 @@ class Queue(Generic[RowT]):
         )
         return [RowFence(row.id, row.attempt) for row in session.execute(query)]
 
+    def processes_of(self, session: Session, worker: str) -> set[int]:
+        """The processes of this worker that have claimed rows and not yet ended them."""
+        model = self._model
+        query = sa.select(model.worker_pid).where(
+            model.state == RUNNING, model.worker == worker, model.worker_pid.is_not(None)
+        )
+        return set(session.scalars(query.distinct()))
+
     def abandoned(self, session: Session, *, limit: int = 100) -> list[RowFence]:
         """Running rows whose lease ran out, or whose worker is known to have ended."""
         model = self._model

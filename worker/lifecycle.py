@@ -34,7 +34,7 @@ from refault.errors import RefaultError
 from refault.replay.compile.cache import cache_folder
 from refault.replay.source import SEMANTICS_VERSION
 from services.shared import logs, nudging, tracing
-from worker import memory
+from worker import deaths, memory
 from worker.resources import Resources
 from worker.settings import load
 from worker.starting import Announcing, Work
@@ -61,6 +61,8 @@ class Heartbeat(bootsteps.StartStopStep):
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
         self._entry: Any = None
+        self._silent = deaths.Silent()
+        self._pool = consumer.pool
 
     def start(self, consumer: Any) -> None:
         """Starts with every (re)connection to the broker."""
@@ -84,6 +86,7 @@ class Heartbeat(bootsteps.StartStopStep):
         try:
             with transaction(held.engine) as session:
                 simulators.heartbeat(session, held.name)
+            self._silent.look(held, self._pool.info["processes"])
         except RefaultError as error:
             _log.warning("no heartbeat: %s", error)
         except Exception:  # noqa: BLE001  # the consumer loop must not end for it

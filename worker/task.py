@@ -2,12 +2,11 @@
 
 When a pool process is killed, nobody can claim its shards until its lease
 expires. So the main process, which sees the death, requeues the shards of that
-process.
+process (:mod:`worker.deaths`).
 """
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import celery
@@ -15,11 +14,7 @@ from celery.exceptions import WorkerLostError
 from celery.worker import state
 from celery.worker.request import Request
 
-from db.shards.messages import TASK_BUILD_RUN, TASK_QUESTION_RUN, TASK_SHARD_RUN
-from refault.errors import RefaultError
-from worker import lifecycle
-
-_log = logging.getLogger(__name__)
+from worker import deaths, lifecycle
 
 
 class ShardRequest(Request):
@@ -58,25 +53,8 @@ class ShardRequest(Request):
             self._give_back(f"stopped after {timeout:.0f} s, the longest a shard may take")
 
     def _give_back(self, reason: str) -> None:
-        # Imported late: the modules load the simulator.
-        from worker import builds, questions, shards  # noqa: PLC0415
-
-        died = {
-            TASK_SHARD_RUN: shards.process_died,
-            TASK_BUILD_RUN: builds.process_died,
-            TASK_QUESTION_RUN: questions.process_died,
-        }
-        if self.name not in died:
-            return
-        pid = self.worker_pid
-        if pid is None:
-            return
-        try:
-            died[self.name](lifecycle.resources(), pid, reason)
-        except RefaultError as error:
-            _log.warning("what process %d held waits for its lease to run out: %s", pid, error)
-        except Exception:  # noqa: BLE001  # the main process must not end with its child
-            _log.exception("what process %d held waits for its lease to run out", pid)
+        if self.worker_pid is not None:
+            deaths.give_back(lifecycle.resources(), self.worker_pid, reason)
 
 
 class Task(celery.Task):

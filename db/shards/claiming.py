@@ -88,6 +88,14 @@ def held_by(session: Session, worker: str, worker_pid: int) -> list[fences.Fence
     return [fences.Fence(row.id, row.attempt) for row in session.execute(query)]
 
 
+def processes_of(session: Session, worker: str) -> set[int]:
+    """The processes of this worker that have claimed shards and not yet ended them."""
+    query = sa.select(Shard.worker_pid).where(
+        Shard.state == states.RUNNING, Shard.worker == worker, Shard.worker_pid.is_not(None)
+    )
+    return set(session.scalars(query.distinct()))
+
+
 def _first_waiting(
     session: Session, batch: Batch, names: Collection[str], shards_max: int
 ) -> list[Shard]:

@@ -58,7 +58,11 @@ class Watched:
                 self.stack.watch()
             return found
 
-        return eventually(look, f"{what}; logs: {self.stack.folder.root}")
+        def told():
+            tails = [process.tail() for process in self.stack.workers]
+            return "\n\n".join([f"{what}; logs: {self.stack.folder.root}", *tails])
+
+        return eventually(look, told)
 
     def rows(self, model):
         batch = sa.select(Batch.id).where(Batch.code == self.code).scalar_subquery()
