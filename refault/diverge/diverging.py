@@ -6,10 +6,11 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from refault.catalogue import PatchSet, resolve
+from refault.diverge import marking, reasons
 from refault.diverge.accounts import Account, Tally
 from refault.diverge.around import Moment, OtherPage, moment, other_gfns, other_pages
 from refault.diverge.counters import CounterRows, has_rows
-from refault.diverge.guest_walk import WALK, Word, guest_walk, keeps_guest
+from refault.diverge.guest_walk import WALK, Word, cr0_of, guest_walk, keeps_guest
 from refault.diverge.measures import (
     Looks,
     Measure,
@@ -30,6 +31,7 @@ from refault.diverge.search import (
     stop_before,
     stop_before_outcome,
 )
+from refault.diverge.shadow_pages import notation_of
 from refault.errors import TraceTruncated
 from refault.questions import OUTCOME, PAGES
 from refault.replay import outcomes as out
@@ -40,6 +42,7 @@ from refault.replay.session import warm_up
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from refault.diverge.marking import Marking
     from refault.diverge.measures import Span
     from refault.engines.base import Host
     from refault.trace import TraceHeader
@@ -63,11 +66,15 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Origin:
-    """The first operation after which pages of a walk differ, and how."""
+    """The first operation after which pages of a walk differ, and how.
+
+    ``marking``: how it marked the links above a page that it put out of sync, if it did.
+    """
 
     operation_index: int
     operation: Row
     pages: tuple[OtherPage, ...]
+    marking: Marking | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,6 +82,7 @@ class Divergence:
     """One operation after which two variants differ, and both MMUs before and after it.
 
     ``origin``, of an outcome: since when pages that the address is translated by differ.
+    ``reasons``, of an outcome: who is right and why the other is not, in sentences.
     """
 
     row: int
@@ -85,6 +93,7 @@ class Divergence:
     before: Moment
     after: Moment
     origin: Origin | None = None
+    reasons: tuple[str, ...] = ()
 
     @property
     def is_end(self) -> bool:
@@ -96,6 +105,7 @@ class Divergence:
 class Report:
     """All that was found: no divergence, one, or with the next one two.
 
+    ``only`` has the patches, id and title, that A alone has, and those that B alone has.
     ``operations`` and the digests are those of whole runs, and None where the runs ended at the
     difference. ``account`` is there for a counter.
     """
@@ -110,6 +120,7 @@ class Report:
     trace_digest: str | None
     is_truncated: bool
     wants_next: bool
+    only: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = ((), ())
 
 
 def diverge(job: Job, on: str = OUTCOME, *, wants_next: bool = False) -> Report:
@@ -149,7 +160,11 @@ def diverge(job: Job, on: str = OUTCOME, *, wants_next: bool = False) -> Report:
             "the file ends inside its first block, so there is nothing to compare; copy it again"
         )
     divergences = _told(job, on, measure, found, wants_next=wants_next, tally=tally)
-    return _report(on, header.guest_mode, found, divergences, tally, wants_next=wants_next)
+    report = _report(on, header.guest_mode, found, divergences, tally, wants_next=wants_next)
+    first, second = job.variants
+    return dataclasses.replace(
+        report, only=(reasons.only_in(first, second), reasons.only_in(second, first))
+    )
 
 
 def _begun(job: Job, on: str) -> tuple[TraceHeader, tuple[int, int]]:
@@ -200,7 +215,9 @@ def _told(
         row = _stop(at, measure, found.span)
         divergences = [_divergence(at, row, counter)]
         if on == OUTCOME:
-            divergences = [_with_origin(job, divergences[0], found.copies)]
+            found_first = _with_origin(job, divergences[0], found.copies)
+            told = reasons.sentences(found_first, cr0_of(at.hosts, found_first.operation.vcpu))
+            divergences = [dataclasses.replace(found_first, reasons=told)]
         if not wants_next or divergences[0].is_end:
             return divergences
         if counter is not None:
@@ -230,11 +247,13 @@ def _with_origin(job: Job, divergence: Divergence, copies: Sequence[Saved]) -> D
     with Position(job.events, job.variants, copy, job.look) as at:
         stop_before(at, measure, alike_until(at, measure, divergence.row))
         index, operation = at.hosts[0].operation_count, at.next_row()
+        headers = marking.headers(at.hosts)
         at.advance(1)
         pages = tuple(page for page in other_pages(at.hosts) if page.gfn in frames)
+        marked = marking.marking_of(at.hosts, headers, notation_of(job.variants))
     if operation is None:
         return divergence
-    return dataclasses.replace(divergence, origin=Origin(index, operation, pages))
+    return dataclasses.replace(divergence, origin=Origin(index, operation, pages, marked))
 
 
 def _stop(at: Position, measure: Measure, span: Span) -> int:

@@ -14,6 +14,8 @@ from refault.replay import x86
 from refault.results import SHADOW
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from refault.engines.base import Host
 
 _WORD = (1 << 64) - 1
@@ -134,6 +136,18 @@ def memory_word(host: Host, gpa: int) -> int:
 def levels_of(host: Host, vcpu: int) -> int:
     """The levels of the guest's tables at this moment; 0 without paging."""
     return _Guest(host, vcpu).levels
+
+
+def cr0_of(hosts: Sequence[Host], vcpu: int) -> int | None:
+    """CR0 of a vCPU, of the first host that shows it; None where all are other processes."""
+    for host in hosts:
+        if not keeps_guest(host):
+            continue
+        m = host.machine  # type: ignore[attr-defined]
+        if host.variant.engine == SHADOW:
+            return int(m.vm[model.CPUS + vcpu * model.CPU_WORDS + model.CR0])
+        return int(m.state[arch.CPUS + vcpu * arch.CPU_WORDS + arch.CR0])
+    return None
 
 
 def guest_walk(host: Host, vcpu: int, gva: int) -> GuestWalk:

@@ -9,7 +9,7 @@ import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from refault.compare import layout
-from refault.diverge import account_text
+from refault.diverge import account_text, reasons
 from refault.diverge.measures import has_address
 from refault.diverge.regions import kind_name
 from refault.engines.shadow import eventlog
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from refault.diverge.around import Mmu, Moment, OtherPage
     from refault.diverge.diverging import Answer, Divergence, Origin, Report
     from refault.diverge.guest_walk import GuestWalk
+    from refault.diverge.marking import Marking
     from refault.diverge.position import Row
     from refault.diverge.shadow_walk import ReverseMap, ShadowEntry
 
@@ -50,6 +51,20 @@ _ANSWERS = {
     out.LIVELOCK: "faults again and again",
     out.TRIPLE: "shuts the guest down",
 }
+#: The notation of pages and entries, for who never saw it; all of it is KVM's own.
+LEGEND = tuple(
+    """\
+*A, *B: what only that side has, or has otherwise. st, ld, ex: a store, a load, a fetch of an \
+instruction; st4, st2, st1: a store of so many bytes, else of eight.
+sp gfn 107 1/4 q0 wux pge nxe root 0 unsync: the shadow page of guest table 0x107, of level 1 in \
+tables of 4 levels (level 1 holds the leaves, the root is on top), quadrant 0, for writes, user \
+and execute, made under CR4.PGE and EFER.NX, root of 0 vCPUs, out of sync (the guest may write \
+that table without a trap). direct: of no table, but of one large page.
+[288] link, leaf: its entry 288 leads to another shadow page, or maps memory. P present, W \
+writable, U user, A accessed, D dirty, PS large, NX no execute.
+marked: the entry is noted as leading to something out of sync. A sync at a flush of the guest \
+begins at the root and follows only entries that are marked.""".splitlines()
+)
 _STORES = {op.ST, op.ST4, op.ST2, op.ST1}
 _SAME, _SIDES = "     ", ("  *A ", "  *B ")
 
@@ -67,6 +82,7 @@ def report_text(report: Report, told: Told) -> str:
     title = f"{told.trace}: {told.labels[0]} (A) against {told.labels[1]} (B), on {report.on}"
     heading = layout.wrap(title, WIDTH)
     lines = [*heading, "-" * max(map(layout.display_width, heading))]
+    lines += _only(report)
     if report.is_truncated:
         lines += layout.wrap("The file is truncated: compared up to its last whole block.", WIDTH)
     if not report.divergences:
@@ -79,8 +95,47 @@ def report_text(report: Report, told: Told) -> str:
         none = "No later difference that is not a consequence of this one."
         broke = "Where a kernel broke there is nothing to compare any more."
         lines += ["", broke if report.divergences[0].is_end else none]
+    if report.divergences:
+        lines += _legend(report)
     lines += ["", "Reproduce with:", "", *layout.shell_command(told.command, WIDTH)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _only(report: Report) -> list[str]:
+    """The patches that only one of the two has."""
+    lines: list[str] = []
+    for side, other, patches in (("A", "B", report.only[0]), ("B", "A", report.only[1])):
+        if not patches:
+            continue
+        lines += [f"{side} has these patches, which {other} has not:"]
+        for name, title in patches[: reasons.PATCHES_SHOWN]:
+            lines += layout.wrap(f"{name}: {title}", WIDTH, first="  ", indent="    ")
+        if len(patches) > reasons.PATCHES_SHOWN:
+            lines += [f"  and {len(patches) - reasons.PATCHES_SHOWN} more"]
+    return lines
+
+
+def _why(told: Sequence[str]) -> list[str]:
+    """The reasons, a paragraph each."""
+    if not told:
+        return []
+    lines = ["", "Why"]
+    for text in told:
+        lines += layout.wrap(text, WIDTH, first="  - ", indent="    ")
+    return lines
+
+
+def _legend(report: Report) -> list[str]:
+    """What the notation says, where it is used."""
+    sides = [
+        side
+        for divergence in report.divergences
+        for moment in (divergence.before, divergence.after)
+        for side in (moment.first, moment.second)
+    ]
+    if not any(side.walk or side.reverse_maps for side in sides):
+        return []
+    return ["", "How to read it", *(line for text in LEGEND for line in wrapped("  ", text))]
 
 
 def _alike(report: Report) -> list[str]:
@@ -125,6 +180,7 @@ def _divergence(divergence: Divergence, place: int, on: str, told: Told) -> list
         lines += layout.wrap(answer_text(row, answer), WIDTH, first=start, indent="      ")
     if divergence.counts is not None:
         lines += [f"  {on} is then A {divergence.counts[0]}, B {divergence.counts[1]}"]
+    lines += _why(divergence.reasons)
     lines += _origin(divergence.origin)
     lines += _guest(divergence.before)
     lines += _state("before it", divergence.before, None)
@@ -311,4 +367,22 @@ def _origin(origin: Origin | None) -> list[str]:
     what = f"operation {origin.operation_index} (event {origin.operation.event}): "
     lines = layout.wrap(f"The pages of this walk differ since {what}", WIDTH)
     lines += wrapped("     ", operation_text(origin.operation))
-    return ["", *lines, *_pages(origin.pages, 0)]
+    return ["", *lines, *_pages(origin.pages, 0), *_marking(origin.marking)]
+
+
+def _marking(marking: Marking | None) -> list[str]:
+    """How that operation marked the links above the page that went out of sync."""
+    if marking is None:
+        return []
+    lines = ["", *wrapped("", f"In that operation {marking.page} goes out of sync;")]
+    lines += ["the marks of the links above it, from below"]
+    for link in marking.links:
+        same = link.first == link.second
+        lines += wrapped(_SAME, f"level {link.level}  {link.page} [{link.index}]")
+        for start, mark in zip(_SIDES, (link.first, link.second), strict=True):
+            told = "no such link" if mark is None else mark.words
+            if same:
+                lines += [f"{_SAME}         {told}"]
+                break
+            lines += [f"{start}         {told}"]
+    return lines

@@ -29,6 +29,7 @@ VECTORS = ROOT / "tests/golden/vectors"
 LOST_MARK = VECTORS / "s29_lost_mark.ops.jsonl.zst"
 CAPTURE = ROOT / "demo/traces/linux61-boot-1cpu.rft"
 CASES = ROOT / "tests/cli/vectors"
+BUGS = ROOT / "tests/audit/vectors"
 
 
 def variants(*names):
@@ -85,6 +86,49 @@ def test_patch_3_loses_a_mark_and_later_a_translation(compared):
     # The store that makes the table out of sync, five operations before: p3 marks no upper level.
     assert found.origin.operation_index == 1044
     assert {int(page.gfn) for page in found.origin.pages} == {0x100, 0x105}
+
+
+@pytest.mark.parametrize(
+    ("path", "operation", "leftover", "unmarked"),
+    [
+        (LOST_MARK, 1044, "entry 2 of sp gfn 106", "entry 0 of sp gfn 105"),
+        (CAPTURE, 1297172, "entry 290 of sp gfn 5569", "entry 255 of sp gfn 55ee"),
+    ],
+)
+def test_the_report_says_in_sentences_why_patch_3_is_unsound(
+    compared, path, operation, leftover, unmarked
+):
+    report = compared(path, "base", "p3", threads=2)
+    text = report_text(report, Told(path.name, ("base", "p3"), ["refault"]))
+    told = " ".join(text.split())
+    assert "parent-stop-bit: stop walking parents that are already marked" in told
+    assert "A is right, B is wrong." in told
+    assert "goes down marked links only" in told
+    lost = told.partition(f"The mark was lost at operation {operation}")[2]
+    stop, _, rest = lost.partition("which was marked before, and stopped")
+    assert leftover in stop
+    assert unmarked in rest.partition("and stayed so.")[0]
+    assert "How to read it" in text
+
+
+def test_the_side_that_is_called_right_is_the_architectures(compared):
+    """Each outcome that differs is held against the engine that has no hypervisor."""
+    judged = 0
+    for path in sorted(BUGS.glob("*.ops.jsonl")):
+        for found in compared(path, "base", "rel35").divergences:
+            says = " ".join(found.reasons)
+            if "is right" not in says:
+                continue
+            judged += 1
+            right = "base" if "A is right" in says else "rel35"
+            later = compared(path, right, "walk").divergences
+            assert not later or later[0].row > found.row, path.name
+    assert judged > 1
+
+
+def test_a_fault_for_a_reserved_bit_is_not_judged(compared):
+    [found] = compared(CASES / "rsvd-pat.ops.jsonl", "base", "rel35").divergences
+    assert found.reasons == ()
 
 
 def test_pages_differ_before_a_guest_can_see_it(compared):
