@@ -12,6 +12,7 @@ import typer
 
 from refault.cli.cost_option import WithCosts, costs_of
 from refault.cli.exits import ExitCode
+from refault.cli.forms import HELP, audit_note, checked_form
 from refault.cli.host_option import WithHost, host_of, with_host
 from refault.cli.operands import Cell, load
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
@@ -23,6 +24,7 @@ from refault.compare import (
     Scale,
     Verdict,
     compare,
+    layout,
     overall,
     to_csv,
     to_dict,
@@ -32,12 +34,10 @@ from refault.compare import (
 from refault.compare.cost_text import cost_text, with_models
 from refault.compare.costs import Costs, model
 from refault.compare.overall import exit_code_of
-from refault.errors import ComparisonError, InvalidRequest
+from refault.errors import ComparisonError
 
 if TYPE_CHECKING:
     from refault.client import Client
-
-FORMATS = ("text", "md", "csv", "json")
 
 
 def compare_runs(
@@ -51,9 +51,7 @@ def compare_runs(
         ),
     ],
     *,
-    form: Annotated[
-        str, typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}.", metavar="FORMAT")
-    ] = "text",
+    form: Annotated[str, typer.Option("--format", "-f", help=HELP, metavar="FORMAT")] = "text",
     every_counter: Annotated[
         bool, typer.Option("--all", help="Also show counters that nothing changes (text).")
     ] = False,
@@ -68,15 +66,13 @@ def compare_runs(
 
     Traces that only one of them has are omitted. Exit code 1: a regression or worse, or costs
     that rose and fell and weigh more on balance; 0: also where a column repairs its base; 5: a
-    result is missing.
+    result is missing. Verdicts rest on the audits of the runs too, where their batch asked for
+    them (`refault submit --audit`); where it did not, the answer says so.
 
     Example: refault compare b-7k3f/1-5 b-9x2m/1-6 --format md
     """
     weights = costs_of(costs)
-    if host is not None and form in {"md", "csv"}:
-        raise InvalidRequest(f"--host is shown as text or JSON, not as {form}")
-    if form not in FORMATS:
-        raise InvalidRequest(f"--format {form}: expected one of {', '.join(FORMATS)}")
+    checked_form(form, has_host=host is not None)
     counted = host_of(host)
     with ExitStack() as stack:
 
@@ -89,11 +85,12 @@ def compare_runs(
     command = ["refault", *sys.argv[1:]]
     title = f"refault comparison: {', '.join(things)}"
     models = [] if weights is None else [model(each, weights) for each in comparisons]
+    notes = _notes(comparisons, loaded)
     if as_json or form == "json":
         print_json(with_models([to_dict(each) for each in comparisons], models))
     elif form == "md":
         told = to_markdown(comparisons, title=title, command=shlex.join(command), models=models)
-        print(told, end="")
+        print(told + "".join(f"\n{note}\n" for note in notes), end="")
     elif form == "csv":
         print(to_csv(comparisons, models), end="")
     else:
@@ -104,6 +101,8 @@ def compare_runs(
         if models:
             names = [each.trace.name for each in comparisons]
             text += cost_text(list(zip(names, models, strict=True)), width=width)
+        for note in notes:
+            text += "\n" + "\n".join(layout.wrap(note, width, indent="  ")) + "\n"
         print(text, end="")
     raise typer.Exit(_exit_code(comparisons))
 
@@ -124,6 +123,18 @@ def _compared(loaded: list[list[Cell]], weights: Costs | None) -> list[Compariso
     if not comparisons:
         raise ComparisonError("they have no trace in common, so nothing can be compared")
     return comparisons
+
+
+def _notes(comparisons: list[Comparison], loaded: list[list[Cell]]) -> list[str]:
+    """What was not asked of each trace, where it was not audited."""
+    cells = [cell for cells in loaded for cell in cells]
+    notes = []
+    for each in comparisons:
+        of = [cell for cell in cells if cell.trace_digest == each.trace.digest]
+        texts = [cell.text for cell in of if cell.column.result is not None]
+        is_stored = any(cell.is_stored for cell in of)
+        notes.append(audit_note(each, texts, is_stored=is_stored))
+    return [note for note in notes if note]
 
 
 def _exit_code(comparisons: list[Comparison]) -> ExitCode:

@@ -184,7 +184,10 @@ class Shell(cmd.Cmd):
 
         command = ["refault", "inspect", str(self._path), "-v", self._label]
         command += options_of(view, where)
-        print(view_text(view, Told(self._path.name, self._label, command)), file=self.stdout)
+        print(
+            view_text(view, Told(self._path.name, self._label, command, has_legend=False)),
+            file=self.stdout,
+        )
 
 
 def _number(line: str, default: int | None = None) -> int:

@@ -8,15 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from refault.audits import AuditReport
 from refault.cli import names
 from refault.cli.files import no_file
+from refault.cli.forms import text_of
 from refault.compare import Column
 from refault.errors import NotFound, ResultError
 from refault.results import RunResult
 from refault.trace.importers.recognition import Kind, look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from refault.client import BatchDocument, Client, RunDocument
 
@@ -25,11 +27,13 @@ _HAVE_RESULTS = {"done", "cached"}
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One run as a column, and the trace it is of."""
+    """One run as a column, and the trace it is of; ``text`` is its variant as ``-v`` takes it."""
 
     trace_name: str
     trace_digest: str
     column: Column
+    text: str = ""
+    is_stored: bool = False
 
 
 def load(word: str, client: Callable[[], Client]) -> list[Cell]:
@@ -107,13 +111,16 @@ def _distinct(batch: BatchDocument) -> list[Any]:
 def _cell(client: Client, batch: BatchDocument, run: RunDocument, label: str) -> Cell:
     trace = next(entry for entry in batch["traces"] if entry["id"] == run["trace_id"])
     full = client.get_run(run["id"]) if run["state"] in _HAVE_RESULTS else run
-    return Cell(trace["name"], trace["digest"], _column(full, label))
+    column = _column(full, label)
+    text = text_of(column, run["variant"])
+    return Cell(trace["name"], trace["digest"], column, text, is_stored=True)
 
 
 def _of_run(client: Client, run_id: str) -> Cell:
     run = client.get_run(run_id)
     trace = client.get_trace(run["trace_digest"])
-    return Cell(trace["name"], trace["digest"], _column(run, run["variant"]["text"]))
+    text = run["variant"]["text"]
+    return Cell(trace["name"], trace["digest"], _column(run, text), text, is_stored=True)
 
 
 def _column(run: RunDocument, label: str) -> Column:
@@ -128,7 +135,25 @@ def _column(run: RunDocument, label: str) -> Column:
         variant_digest=run["variant"]["digest"],
         alarm=None if alarm is None else "computed again, it gave other bytes",
         error=(run["error"] or "").strip().rpartition("\n")[2] or None,
+        audit=_audit_of(run, run["variant"]["digest"], run["trace_digest"]),
     )
+
+
+def _audit_of(run: Mapping[str, Any], variant_digest: str, trace_digest: str) -> AuditReport | None:
+    """The audit that is shown with a run; None where none was asked for, or it is not done.
+
+    Raises:
+        ResultError: it is no audit, or one of another run.
+    """
+    asked = run.get("audit")
+    if not isinstance(asked, dict) or asked.get("report") is None:
+        return None
+    if not isinstance(asked["report"], dict):
+        raise ResultError("audit: not the JSON of one")
+    report = AuditReport.from_dict(asked["report"])
+    if (report.variant_digest, report.trace_digest) != (variant_digest, trace_digest):
+        raise ResultError("audit: of another trace or variant than the run it is shown with")
+    return report
 
 
 def _of_file(path: Path) -> Cell:
@@ -146,5 +171,8 @@ def _of_file(path: Path) -> Cell:
         variant_name=str(variant.get("name") or path.stem),
         golden_name=str(variant["golden_name"]) if variant.get("golden_name") else None,
         result=result,
+        audit=_audit_of(body, result.variant_digest, result.trace_digest),
     )
-    return Cell(result.trace_digest[:12], result.trace_digest, column)
+    name = str(body.get("trace_name") or result.trace_digest[:12])
+    text = text_of(column, variant)
+    return Cell(name, result.trace_digest, column, text, is_stored="trace_name" in body)

@@ -16,6 +16,7 @@ from refault.cli.cost_option import WithCosts, costs_of
 from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.exits import ExitCode
 from refault.cli.files import required
+from refault.cli.forms import HELP, checked_form
 from refault.cli.host_option import WithHost, host_of, with_host
 from refault.cli.progress import Bars, simulator_bars
 from refault.cli.tables import text_width
@@ -40,6 +41,9 @@ _EVENTS_HELP = (
 )
 
 
+_Form = Annotated[str, typer.Option("--format", "-f", help=HELP, metavar="FORMAT")]
+
+
 def replay(
     traces: Annotated[list[Path], typer.Argument(help="Trace files (.rft).", show_default=False)],
     *,
@@ -55,6 +59,7 @@ def replay(
     every_counter: Annotated[
         bool, typer.Option("--all", help="Also show counters that no variant changes.")
     ] = False,
+    form: _Form = "text",
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
     events: Annotated[str | None, typer.Option(help=_EVENTS_HELP)] = None,
     audit: Annotated[str | None, typer.Option(help=replay_audits.HELP, show_default=False)] = None,
@@ -79,19 +84,21 @@ def replay(
     Example: refault replay boot.rft -v base -v p3 --costs exit:1800,remote_flush:5000
 
     Example: refault replay boot.rft -v base -v p3 --host kvm_stat.txt
+
+    Example: refault replay boot.rft -v base -v p3 --costs default --format csv
     """
-    for path in traces:
-        required(path, Kind.TRACE, Kind.PIPE)
+    _required(traces)
     labelled = labelled_variants(variant, page_limit=page_limit, bypass=bypass)
     variants = list({each.digest: each for _, each in labelled}.values())
     _refuse_many(len(traces), len(variants), events, host)
-    counted = host_of(host)
-    level, weights = replay_audits.asked_level(audit, traces), costs_of(costs)
+    form = "json" if as_json else checked_form(form, has_host=host is not None)
+    level = replay_audits.asked_level(audit, traces)
+    weights, counted = costs_of(costs), host_of(host)
     accepted = [path for path in traces if not is_refused(path, variants)]
     if not accepted:
         raise typer.Exit(ExitCode.BAD_INPUT)
     done = _Done([], [], [])
-    with event_file(events) as write_event, simulator_bars(enabled=not as_json) as progress:
+    with event_file(events) as write_event, simulator_bars(enabled=form == "text") as progress:
         for path in accepted:
             try:
                 results = _replayed(path, variants, progress, write_event)
@@ -104,10 +111,15 @@ def replay(
             done.add(path, _columns(labelled, results, audits), weights)
     out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
     done = done._replace(comparisons=with_host(done.comparisons, counted))
-    asked = _Asked(accepted, labelled, weights)
-    _show(done, asked, as_json=as_json, every_counter=every_counter, out=out)
+    asked = _Asked(accepted, labelled, weights, form)
+    _show(done, asked, every_counter=every_counter, out=out)
     is_whole = len(done.comparisons) == len(traces) and not (done.refusals and level is not None)
     raise typer.Exit(_code_of(done.comparisons, is_whole=is_whole))
+
+
+def _required(traces: list[Path]) -> None:
+    for path in traces:
+        required(path, Kind.TRACE, Kind.PIPE)
 
 
 class _Done(NamedTuple):
@@ -218,12 +230,13 @@ class _Asked(NamedTuple):
     paths: list[Path]
     labelled: list[tuple[str, Variant]]
     weights: Costs | None
+    form: str
 
 
-def _show(done: _Done, asked: _Asked, *, as_json: bool, every_counter: bool, out: TextIO) -> None:
+def _show(done: _Done, asked: _Asked, *, every_counter: bool, out: TextIO) -> None:
     """Print the comparisons, if there are any, with the command that reproduces them."""
     from refault.cli.replay_steps import told_of
-    from refault.compare import to_dict, to_text
+    from refault.compare import to_csv, to_dict, to_markdown, to_text
     from refault.compare.cost_text import cost_text, with_models
 
     for reason in done.refusals:  # not amid the bars
@@ -232,14 +245,32 @@ def _show(done: _Done, asked: _Asked, *, as_json: bool, every_counter: bool, out
     if not comparisons:
         return
     models = _models(asked.paths, comparisons, asked.weights)
-    if as_json:
+    if asked.form == "json":
         print_json(with_models([to_dict(each) for each in comparisons], models), file=out)
         return
+    if asked.form == "csv":
+        print(to_csv(comparisons, models), end="", file=out)
+        return
     told = told_of(asked.labelled, done.evidence, asked.weights)
+    title = f"refault comparison: {', '.join(each.trace.name for each in comparisons)}"
+    command = shlex.join(["refault", *sys.argv[1:]])
+    if asked.form == "md":
+        text = to_markdown(
+            comparisons,
+            title=title,
+            command=command,
+            every_counter=every_counter,
+            plan=told.plan,
+            steps=told.steps,
+            interactions=told.interactions,
+            models=models,
+        )
+        print(text, end="", file=out)
+        return
     text = to_text(
         comparisons,
-        title=f"refault comparison: {', '.join(each.trace.name for each in comparisons)}",
-        command=shlex.join(["refault", *sys.argv[1:]]),
+        title=title,
+        command=command,
         every_counter=every_counter,
         width=text_width(72),
         plan=told.plan,

@@ -23,9 +23,11 @@ def cost_text(models: Sequence[tuple[str, CostModel]], *, width: int = 72) -> st
     lines: list[str] = []
     for name, model in models:
         lines += ["", *layout.wrap(f"Cost model, {layout.clean(name)}", width)]
+        vcpus = layout.counted(model.vcpus, "vCPU")
         lines += layout.wrap(
             "a model, not a measurement: the exact counts above times weights in cycles "
-            f"({model.costs.to_text()}; {model.vcpus} vCPUs); no verdict rests on it",
+            f"({model.costs.to_text()}; {vcpus}); only where some costs rose and others fell "
+            f"does a verdict weigh them so{estimates_text(model)}",
             width,
             first="  ",
             indent="  ",
@@ -47,6 +49,12 @@ def with_models(
         {**document, "cost_model": model.to_dict()}
         for document, model in zip(documents, models, strict=True)
     ]
+
+
+def estimates_text(model: CostModel) -> str:
+    """The weights in use that nobody measured, as the end of a sentence; empty without any."""
+    names = [term.name for term in model.terms if term.is_estimate]
+    return f". Estimates, measured by nobody we could cite: {', '.join(names)}" if names else ""
 
 
 def _panel(model: CostModel, panel: Sequence[int]) -> list[str]:

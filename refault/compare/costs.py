@@ -188,6 +188,11 @@ class CostTerm:
     counts: tuple[int | None, ...]
     cycles: tuple[int | None, ...]
 
+    @property
+    def is_estimate(self) -> bool:
+        """Whether the weight is our own estimate: no source, and not given by the reader."""
+        return _source(self.name, self.weight).startswith(_ASSUMED)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CostModel:
@@ -230,6 +235,7 @@ class CostModel:
                     "weight": term.weight,
                     "what": WEIGHTS[term.name].what,
                     "source": _source(term.name, term.weight),
+                    "is_estimate": term.is_estimate,
                     "counters": list(term.counters),
                     "counts": list(term.counts),
                     "cycles": list(term.cycles),

@@ -10,9 +10,10 @@ from refault.compare import titles
 from refault.compare.answers import answer
 from refault.compare.audit_section import audit_items
 from refault.compare.comparison import Comparison
+from refault.compare.cost_text import estimates_text
 from refault.compare.costs import CostModel
 from refault.compare.interactions import Interaction
-from refault.compare.layout import clean
+from refault.compare.layout import clean, counted
 from refault.compare.overall import Overall
 from refault.compare.percent import change_text, signed_percent
 from refault.compare.rows import Row
@@ -90,7 +91,8 @@ def _pairs(interactions: Sequence[Interaction]) -> list[str]:
 def _model(model: CostModel) -> list[str]:
     """Modelled cycles: a row for each weight, and all of them."""
     labels = [_plain(label) for label in model.labels]
-    what = f"in cycles, for {model.vcpus} vCPUs (`{model.costs.to_text()}`)"
+    vcpus = counted(model.vcpus, "vCPU")
+    what = f"in cycles, for {vcpus} (`{model.costs.to_text()}`){_plain(estimates_text(model))}"
     lines = [
         f"Cost model, not a measurement: the exact counts above times weights {what}.",
         "",

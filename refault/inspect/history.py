@@ -61,11 +61,22 @@ def _header(sp: int) -> list[Seen]:
 
 
 def history(
-    timeline: Timeline, host: Host, operation: int, seen: Sequence[Seen], most: int
+    timeline: Timeline,
+    host: Host,
+    operation: int,
+    seen: Sequence[Seen],
+    most: int,
+    table: int | None = None,
 ) -> tuple[Turn, ...]:
-    """The latest ``most`` operations before ``operation`` that changed these words."""
+    """The latest ``most`` operations before ``operation`` that changed these words.
+
+    With ``table``, only while the pages shadowed that frame: a page that is zapped is used again
+    for another table.
+    """
     by_operation: dict[int, list[Change]] = {}
     for change in changes_before(timeline, operation, seen, most):
+        if table is not None and change.words[watching.GFN] != table:
+            continue
         by_operation.setdefault(change.operation, []).append(change)
     return tuple(_turn(changes, notation(host)) for _, changes in sorted(by_operation.items()))
 
@@ -83,12 +94,19 @@ def _changed(change: Change, named: Notation) -> str:
     old, new = change.words[watching.OLD], change.words[watching.NEW]
     table, word = change.words[watching.GFN], place & (words.PAGE_WORDS - 1)
     if array == au.WATCH_PAGE and word == words.ROLE:
-        before = f"was {role_text(old, named)}, " if old else ""
-        return f"table {Word(table)}: the page {before}is {role_text(new, named)}"
+        if old ^ new == words.ROLE_INVALID:
+            state = "became invalid" if new & words.ROLE_INVALID else "is valid again"
+            return f"table {Word(table)}: the page {role_text(old, named)} {state}"
+        # Any other change of a role is a page that is used anew, for this table.
+        return f"table {Word(table)}: a page is made, {role_text(new, named)}"
     if array == au.WATCH_PAGE and word == words.PARENTS:
-        how = "another entry links to it, or no longer does"
+        how = "another entry links to it, or one of several no longer does"
         if not old or not new:
             how = "the first entry links to it" if new else "no entry links to it any more"
+        elif old > 0 > new:
+            how = "a second entry links to it"
+        elif new > 0 > old:
+            how = "only one entry still links to it"
         return f"table {Word(table)}: {how}"
     return tell.step_of(array, array << au.WATCH_SHIFT | place, change.words).text.partition(": ")[
         2

@@ -191,7 +191,7 @@ def _view(timeline: Timeline, place: Place, where: Where, changed: state.Turn | 
         address=address,
         table=table,
         page=page,
-        history=past.history(timeline, host, here, seen, past.OPERATIONS_SHOWN),
+        history=past.history(timeline, host, here, seen, past.OPERATIONS_SHOWN, where.gfn),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from refault.diverge.guest_walk import MODES, GuestWalk, Word, guest_walk, levels_of
 from refault.diverge.shadow_pages import Notation, notation_of
@@ -26,7 +26,7 @@ from refault.replay import x86
 from refault.results import SHADOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from refault.engines.base import Host
 
@@ -80,7 +80,9 @@ class Page:
     ``number`` is its place among all, used again for another table once it is zapped; ``is_free``
     says that it is not in use. ``parents`` name the entries that link to it, ``more_parents``
     counts those not listed. ``present`` counts its entries that map or link something; ``marks``
-    are the entries below which something is out of sync.
+    are the entries below which something is out of sync. ``below`` names the pages it links to that
+    are out of sync or have something out of sync below them, each with its entry and whether that
+    is marked; ``more_below`` counts those not listed.
     """
 
     number: int
@@ -95,6 +97,8 @@ class Page:
     more_parents: int
     present: int
     marks: tuple[int, ...]
+    below: tuple[str, ...] = ()
+    more_below: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -245,6 +249,7 @@ def _page(host: Host, sp: int) -> Page:
     )
     absent = (int(m.vm[words.TRAP]), int(m.vm[words.NOTRAP]))
     entries = m.spt[sp << 5 : (sp << 5) + x86.ENTRIES]
+    below = [] if header[words.FREED] else _below(host, sp, entries, absent)
     return Page(
         number=sp // words.PAGE_WORDS,
         is_free=bool(header[words.FREED]),
@@ -257,7 +262,32 @@ def _page(host: Host, sp: int) -> Page:
         parents=tuple(names),
         more_parents=max(0, len(parents) - PARENTS_SHOWN),
         present=sum(int(entry) not in absent for entry in entries),
-        marks=tuple(
-            i for i in range(x86.ENTRIES) if header[words.BITMAP + (i >> 5)] >> (i & 31) & 1
-        ),
+        marks=tuple(i for i in range(x86.ENTRIES) if _is_marked(header, i)),
+        below=tuple(below[:PARENTS_SHOWN]),
+        more_below=max(0, len(below) - PARENTS_SHOWN),
     )
+
+
+def _is_marked(header: Sequence[int], index: int) -> bool:
+    return bool(header[words.BITMAP + (index >> 5)] >> (index & 31) & 1)
+
+
+def _below(host: Host, sp: int, entries: Any, absent: tuple[int, int]) -> list[str]:
+    """The pages a page links to that a sync has to reach, with the marks that lead to them."""
+    if level_of(host, sp) == 1:
+        return []
+    page = host.machine.page  # type: ignore[attr-defined]
+    header = [int(word) for word in page[sp : sp + words.PAGE_WORDS]]
+    told = []
+    for index, entry in enumerate(entries):
+        if int(entry) in absent or int(entry) & x86.LARGE:
+            continue
+        child = (int(entry) & x86.FRAME_MASK) >> x86.PAGE_SHIFT
+        if not 0 < child < len(page):
+            continue
+        inside = int(page[child + words.UNSYNC_CHILDREN])
+        if page[child + words.UNSYNC] or inside:
+            has = f", {inside} out of sync below" if inside else ""
+            mark = "marked" if _is_marked(header, index) else "NOT marked"
+            told.append(f"[{index}] {page_name(host, child, notation(host))}{has}; {mark} here")
+    return told

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from refault.compare import layout
 from refault.diverge.text import (
+    LEGEND,
     WIDTH,
     guest_lines,
     level_block,
@@ -29,11 +30,15 @@ _COLUMNS = 3
 
 
 class Told(NamedTuple):
-    """What a view is called by: the trace, the variant's label, the command that made it."""
+    """What a view is called by: the trace, the variant's label, the command that made it.
+
+    ``has_legend``: it ends with how to read it.
+    """
 
     trace: str
     label: str
     command: Sequence[str]
+    has_legend: bool = True
 
 
 def options_of(view: View, where: Where) -> list[str]:
@@ -72,6 +77,12 @@ def view_text(view: View, told: Told) -> str:
     if view.history:
         lines += ["", "History, oldest first"]
         lines += [line for turn in view.history for line in _turn(turn)]
+    if told.has_legend and any((view.address, view.table, view.page, view.summary)):
+        lines += [
+            "",
+            "How to read it",
+            *(line for text in LEGEND[1:] for line in wrapped(_IN, text)),
+        ]
     lines += ["", "Reproduce with:", "", *layout.shell_command(told.command, WIDTH)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -169,7 +180,8 @@ def _table(table: Table) -> list[str]:
 def _page(page: Page) -> list[str]:
     free = ", not in use; it was" if page.is_free else ":"
     lines = wrapped(_IN, f"page {page.number}{free} {page.name}")
-    children = f"{page.present} entries, {page.unsync_children} out of sync below"
+    entries = "1 entry" if page.present == 1 else f"{page.present} entries"
+    children = f"{entries}, {page.unsync_children} out of sync below"
     if page.marks:
         shown = ", ".join(map(str, page.marks[:_MARKS_SHOWN]))
         more = len(page.marks) - _MARKS_SHOWN
@@ -179,6 +191,10 @@ def _page(page: Page) -> list[str]:
         lines += wrapped(_IN * 2 + "parent ", parent)
     if page.more_parents:
         lines += [f"{_IN * 2}and {page.more_parents} more parents"]
+    for child in page.below:
+        lines += wrapped(_IN * 2 + "below ", child)
+    if page.more_below:
+        lines += [f"{_IN * 2}and {page.more_below} more below"]
     return lines
 
 

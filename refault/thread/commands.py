@@ -53,4 +53,4 @@ def diverge(cell: Cell) -> Command:
 
 def report(path: str) -> Command:
     """The whole report on another trace."""
-    return Command("a vector that shows it", ["refault", "report", "seed-thread", path])
+    return Command("A vector that shows it", ["refault", "report", "seed-thread", path])

@@ -65,7 +65,7 @@ def change(counter: str, delta: int, base: int) -> str:
     if not delta:
         return f"{counter} unchanged"
     percent = percent_text(delta, base)
-    return f"{counter} {delta:+d}" + (f" ({percent})" if percent else "")
+    return f"{counter} {delta:+,d}" + (f" ({percent})" if percent else "")
 
 
 def changes(evidence: Evidence, text: str, counters: Sequence[str]) -> str:
@@ -140,17 +140,34 @@ def broken_text(cells: Sequence[Cell], *, is_titled: bool = False) -> str:
         if cell.new_failures:
             first = first_failure(cell)
             others = len(cell.new_failures) - 1
-            more = f" and {others} more check{'s' if others > 1 else ''} later" if others else ""
             title = f" ({first.title})" if is_titled and first.check not in titled else ""
             titled.add(first.check)
-            parts.append(f"{first.check}{title} fails at operation {first.operation_index}{more}")
+            parts.append(f"{first.check}{title} fails at operation {first.operation_index}")
+            if others:
+                fail = "fail" if others > 1 else "fails"
+                parts.append(f"{counted(others, 'more check')} {fail} later")
         if cell.wrong_accesses > 0:
-            since = "" if cell.difference is None else f" from {cell.difference.operation_index} on"
-            parts.append(f"{counted(cell.wrong_accesses, 'outcome')}{since} not as the guest saw")
+            since = ""
+            if cell.difference is not None:
+                since = f" from operation {cell.difference.operation_index} on"
+            comes = "come" if cell.wrong_accesses > 1 else "comes"
+            parts.append(
+                f"{_accesses(cell.wrong_accesses)}{since} {comes} out otherwise than the real "
+                "guest saw"
+            )
         if cell.stop:
             parts.append(f"the host breaks ({cell.stop})")
-        told.append(f"{places([cell])}: {', '.join(parts)}")
+        told.append(f"{places([cell])}: {listed(parts)}")
     return "; ".join(told)
+
+
+def _accesses(count: int) -> str:
+    return f"{count:,} accesses" if count > 1 else "1 access"
+
+
+def moved_text(delta: int, what: str = "exits") -> str:
+    """What a counter does over all traces, as a clause: ``exits do not change``."""
+    return f"{what} change by {delta:+,d} over all traces" if delta else f"{what} do not change"
 
 
 def unsound(evidence: Evidence, text: str, setting: Setting | None = None) -> list[Cell]:

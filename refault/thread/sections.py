@@ -28,6 +28,18 @@ TITLE = "The shadow-MMU series of 12 April 2010, held against real guests"
 _NOBODY = "Nobody in the thread"
 _AGAINST = {Standing.REFUTED}
 _CAUSES_MAX = 6
+#: How operations, tables and counters are written, for who never saw a trace.
+NOTATION = (
+    "How it is written. An operation: st, ld and ex are a store, a load and the fetch of an "
+    "instruction by kernel or user code at a linear address (st4, st2, st1: a store of so many "
+    "bytes); cr3, cr4, efer a write to the register; operations count from 0, and an event is the "
+    "entry of the trace it comes from. Table 0x3c00 is the guest's page table in frame 0x3c00; a "
+    "leaf maps memory, a link leads to another table; r, w, x are what a leaf grants. Out of sync: "
+    "KVM lets the guest write the table without a trap, and copies the changes at the guest's next "
+    "flush, which it finds by the marks on the links above. `refault explain NAME` says what a "
+    "counter counts and what a check (F-U1) demands; `refault inspect` shows the MMU at an "
+    "operation, `refault diverge` both MMUs where they part."
+)
 
 
 def document(review: Review) -> Document:
@@ -61,8 +73,8 @@ def _summary(review: Review) -> Iterator[Block]:
             (
                 each.source.name,
                 each.digest[:12],
-                f"{each.event_count}{_cut(each.is_truncated)}",
-                str(each.witnessed),
+                f"{each.event_count:,}{_cut(each.is_truncated)}",
+                f"{each.witnessed:,}",
             )
             for each in review.traces
         ],
@@ -83,6 +95,7 @@ def _summary(review: Review) -> Iterator[Block]:
     marks = {mark_of(c) for each in review.patches for form in each.forms for c in form.cells}
     told = "; ".join(f"{mark.value}: {MEANINGS[mark]}" for mark in Mark if mark in marks)
     yield Para(f"The words in the tables. {told}.")
+    yield Para(NOTATION)
     engines = ", ".join(f"{name} {digest[:12]}" for name, digest in review.simulators.items())
     yield Para(f"Made by engine {engines}. Equal inputs give equal numbers on any machine.")
 
@@ -159,7 +172,7 @@ def _table(
         (
             base.comparison.base.labels[0].partition(",")[0],
             "base",
-            *(str(base.base_value(name)) for name in counters),
+            *(f"{base.base_value(name):,}" for name in counters),
         )
     ]
     for form, cell in cells:
@@ -173,7 +186,7 @@ def _change(cell: Cell, counter: str) -> str:
     """The change of a counter; none where the host broke and there is less to count."""
     if not cell.is_comparable:
         return "-"
-    return f"{cell.delta(counter):+d}" if cell.delta(counter) else "="
+    return f"{cell.delta(counter):+,d}" if cell.delta(counter) else "="
 
 
 def _breaks(reviewed: Reviewed, review: Review) -> Iterator[Block]:
@@ -244,12 +257,12 @@ def _difference(cell: Cell) -> Iterator[Block]:
     first = cell.difference
     if first is None:
         return
-    wrong = f"; in all {cell.wrong_accesses} accesses" if cell.wrong_accesses > 0 else ""
     yield Para(
-        f"{cell.trace}, what is seen first: operation {first.operation_index} (event "
-        f"{first.event_index}), {first.operation}: {first.base} under the base, {first.here} "
-        f"here{wrong}."
+        f"{cell.trace}, what the guest sees first: operation {first.operation_index} (event "
+        f"{first.event_index}), {first.operation}: {first.base} under the base, {first.here} here."
     )
+    if cell.wrong_accesses > 1:
+        yield Para(f"In all, {cell.wrong_accesses:,} accesses come out otherwise.")
     yield commands.diverge(cell)
 
 

@@ -113,7 +113,8 @@ def _remark(block: Remark, width: int) -> list[str]:
     lines += layout.wrap(printable(told), width, first=inner, indent=inner + "   ")
     if block.command is not None:
         lines += layout.wrap(f"{block.command.title}:", width, first=inner + "   ")
-        lines += [f"{inner}{line}" for line in _command(block.command, width - len(inner))]
+        deeper = inner + " "
+        lines += [f"{deeper}{line}" for line in _command(block.command, width - len(deeper))]
     return lines
 
 

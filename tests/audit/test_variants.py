@@ -74,10 +74,10 @@ def test_a_lost_mark_is_told_long_before_the_wrong_translation(variant):
 
     assert told(report) == [("F-U1", 1044), ("F-U4", 1047), ("F-T2", 1047), ("F-T5", 1049)]
     mark, _, _, access = report.broken
-    assert mark.got == "entry 0 of level 3 is not marked, though the link below it is"
+    assert mark.got == "entry 0 of table 0x105 (level 3) is not marked, though the link below it is"
     assert [step.text.partition(": ")[2] for step in mark.cause[1:]] == [
         "table 0x105: mark of entry 0 set; table 0x107 went out of sync",
-        "table 0x107 went in sync",
+        "table 0x107 came in sync",
         "table 0x105: mark of entry 0 cleared",
         "table 0x107 went out of sync",
     ]

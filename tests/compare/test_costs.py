@@ -122,3 +122,14 @@ def test_a_wrong_file_is_named(tmp_path, name, text, says):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InvalidParameter, match="cannot be read"):
         Costs.from_file(tmp_path / "none.toml")
+
+
+def test_the_text_says_where_a_verdict_weighs_and_what_was_estimated(comparison):
+    """It said that no verdict rests on the model; where costs rise and fall, one does."""
+    text = " ".join(cost_text([(TRACE, model(comparison, Costs()))]).split())
+    assert "no verdict rests on it" not in text
+    assert "only where some costs rose and others fell does a verdict weigh them so" in text
+    assert "Estimates, measured by nobody we could cite: local_flush, sync, zap" in text
+    given = model(comparison, Costs(local_flush=1, sync=1, zap=1))
+    assert "Estimates" not in cost_text([(TRACE, given)])
+    assert [term["name"] for term in given.to_dict()["terms"] if term["is_estimate"]] == []

@@ -175,6 +175,33 @@ def test_the_finding_of_the_audit_shows(lost_mark):
     assert view.history[-1].operation_index == 1044
 
 
+def test_the_unmarked_link_of_a_finding_is_named_at_its_place(lost_mark):
+    """What F-U1 says is seen in the view that the report's command shows."""
+    view = look(lost_mark, Where(operation=1045, gfn=0x105))
+    [page] = view.table.pages
+    assert page.below == (
+        "[0] sp gfn 106 2/4 q0 wux pge nxe root 0 sync, 1 out of sync below; NOT marked here",
+    )
+    assert "NOT marked here" in " ".join(view_text(view, TOLD).split())
+    [marked] = look(lost_mark, Where(operation=1045, gfn=0x106)).table.pages
+    assert marked.below == ("[2] sp gfn 107 1/4 q0 wux pge nxe root 0 unsync; marked here",)
+
+
+def test_the_history_of_a_table_is_of_no_other_table():
+    """A shadow page is used again for another table: what it was then is no part of this one."""
+    view = look(capture("series"), Where(operation=766_409, gfn=0x3C00))
+    told = [text for turn in view.history for text in turn.changed]
+    assert told
+    assert all(text.startswith("table 0x3c00") for text in told)
+    assert not any("the page was" in text for text in told)
+
+
+def test_how_to_read_it_is_said_once_and_not_in_the_shell(lost_mark):
+    view = look(lost_mark, Where(operation=1045, gva=0x40_0000))
+    assert view_text(view, TOLD).count("How to read it") == 1
+    assert "How to read it" not in view_text(view, TOLD._replace(has_legend=False))
+
+
 def test_changes_are_those_that_single_steps_show():
     """Row by row from the first operation on, of the words that a walk at the end rests on."""
     timeline, end = capture(apart=1), 36_000
@@ -313,7 +340,7 @@ def test_a_page_is_known_by_its_number_in_use_or_not(lost_mark):
     [page] = table.pages
     view = look(lost_mark, Where(operation=1045, page=page.number))
     assert view.page == page
-    assert view.history[0].changed[0] == "table 0x107: the page is 1/4 q0 wux pge nxe"
+    assert view.history[0].changed[0] == "table 0x107: a page is made, 1/4 q0 wux pge nxe"
     free = look(lost_mark, Where(operation=1030, page=page.number)).page
     assert free.is_free
     with pytest.raises(InvalidParameter, match="the pages are 1 to"):

@@ -5,6 +5,7 @@ import pytest
 from refault.audits import Level
 from refault.thread.evidence import Standing
 from refault.thread.review import reviewed, variants_of
+from refault.thread.rules import moved_text
 from refault.thread.sections import document
 from refault.thread.text import to_text
 from refault.thread.topics import VECTORS
@@ -126,6 +127,17 @@ def test_why_a_check_fails_is_told_with_its_finding_only(reviews):
     reason = "its parents keep"
     assert reason in to_text(document(reviews[LOST_MARK]))
     assert reason not in to_text(document(reviews[QUIET]))
+
+
+def test_what_a_patch_breaks_is_a_sentence(reviews):
+    told = patch(reviews[LOST_MARK], 3).posted.verdict.reason
+    assert "fails at operation 1044 and 3 more checks fail later." in told
+    assert moved_text(0) == "exits do not change"
+    assert moved_text(-1723) == "exits change by -1,723 over all traces"
+    text = " ".join(to_text(document(reviews[LOST_MARK])).split())
+    assert "How it is written." in text
+    assert "change by +0" not in text
+    assert "the register was" not in text
 
 
 def test_a_vector_named_for_a_point_shows_it(reviews):

@@ -240,10 +240,11 @@ def _mark_told(row: list[int]) -> tuple[str, str]:
     if row[au.DETAIL] == au.NO_MARKS:
         gone, since = row[au.SHOULD], row[au.IS]
         return f"it went out of sync at epoch {gone}", f"after {since}, the root's last sync"
-    got = f"entry {row[au.PLACE] & 511} of level {row[au.IS]} is not marked"
+    got = f"entry {row[au.PLACE] & 511} of table {row[au.PLACE] >> 9:#x} (level {row[au.IS]})"
+    got += " is not marked"
     if row[au.SHOULD]:
         got += ", though the link below it is"
-    return got, f"marked up to the root: table {row[au.DETAIL]:#x} is out of sync"
+    return got, f"marked, up to the root: below it table {row[au.DETAIL]:#x} is out of sync"
 
 
 def _reach_told(row: list[int]) -> tuple[str, str]:
@@ -332,8 +333,15 @@ def _change_text(array: int, place: int, change: list[int]) -> str:
     if array == au.WATCH_VM and place in _COUNTERS:
         return f"{_COUNTERS[place]} was {old}, is {new}"
     if array == au.WATCH_VM:
-        return f"the register was {old & _WORD:#x}, is {new & _WORD:#x}"
+        return f"{_register(place)} was {old & _WORD:#x}, is {new & _WORD:#x}"
     return "the list of the frame's leaves changed"
+
+
+def _register(place: int) -> str:
+    """The register of a vCPU at that place."""
+    at = (place - model.CPUS) % model.CPU_WORDS
+    names = dict(zip((model.CR0, model.CR3, model.CR4, model.EFER), _REGISTERS[:4], strict=True))
+    return names.get(at, "the register")
 
 
 def _entry(spte: int, what: str) -> str:
@@ -346,7 +354,7 @@ def _entry(spte: int, what: str) -> str:
 
 def _page_text(word: int, gfn: int, old: int, new: int) -> str:
     if word == model.UNSYNC:
-        return f"table {gfn:#x} went {'out of' if new else 'in'} sync"
+        return f"table {gfn:#x} {'went out of' if new else 'came in'} sync"
     if word >= model.BITMAP:
         changed = (old ^ new) & x86.U32
         index = (word - model.BITMAP) * 32

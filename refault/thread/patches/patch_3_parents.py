@@ -42,8 +42,8 @@ def _is_sensitive(evidence: Evidence) -> Answer:
     total, exits = evidence.base_total(MARKS), evidence.base_total("exits")
     spared = -evidence.moved(FIX, MARKS)
     cheaper = [cell for cell in evidence.of(FIX) if falls(cell, _OTHER)]
-    rate = f"{spared * 1000 // exits if exits else 0} in 1000 exits"
-    text = f"Made sound (p3fix) it spares {spared} of {total} marks, {rate}"
+    rate = f"{round(spared * 1000 / exits) if exits else 0} for each 1,000 exits"
+    text = f"Made sound (p3fix) it spares {spared:,} of {total:,} marks, {rate}"
     if cheaper:
         return Answer(Standing.REFUTED, f"{text}, and other costs fall {places(cheaper)}.")
     return Answer(Standing.BORNE_OUT, f"{text}; no exit, flush or sync is saved by it.")

@@ -10,6 +10,7 @@ from refault.thread.rules import (
     changes,
     failing,
     falls,
+    moved_text,
     not_measured,
     nowhere,
     places,
@@ -64,7 +65,7 @@ def _depends_on_cr4(evidence: Evidence) -> Answer:
     without = evidence.moved(BOTH, "exits")
     text = (
         f"Without a reset the loaded pages keep the role of the old PGE: with the store added "
-        f"(p4s), exits {with_role:+d} over all traces; with PGE out of the role too (p4r), "
+        f"(p4s), {moved_text(with_role)}; with PGE out of the role too (p4r), "
         f"{without:+d}."
     )
     return Answer(Standing.BORNE_OUT if with_role > without else Standing.REFUTED, text)

@@ -24,7 +24,7 @@ def _claim(evidence: Evidence) -> Answer:
     answer = same_machine(evidence)
     before, after = _sizes(BEFORE), _sizes(_FLAGS)
     smaller = [abi for abi in before if after[abi] < before[abi]]
-    text = f"{answer.text} struct kvm_mmu_page has {_told(BEFORE)}, then {_told(_FLAGS)}."
+    text = f"{answer.text} struct kvm_mmu_page has {_told(BEFORE)} before, {_told(_FLAGS)} after."
     if answer.standing is not Standing.BORNE_OUT or len(smaller) == len(before):
         return Answer(answer.standing, text)
     return Answer(Standing.IN_PART if smaller else Standing.REFUTED, text)

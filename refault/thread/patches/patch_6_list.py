@@ -8,6 +8,7 @@ from refault.thread.rules import (
     breaks_something,
     change,
     changes,
+    moved_text,
     not_measured,
     nowhere,
     places,
@@ -52,8 +53,8 @@ def _only_reachable(evidence: Evidence) -> Answer:
     numbers = changes(evidence, POSTED, ("exits", "synced", "mmu_cache_miss"))
     worse = [cell for cell in evidence.of(POSTED) if rises(cell, ("exits",))]
     filtered = (
-        "With the list filtered by reachability (p6reach) exits change by "
-        f"{evidence.moved(REACH, 'exits'):+d} over all traces"
+        "With the list filtered by reachability (p6reach) "
+        f"{moved_text(evidence.moved(REACH, 'exits'))}"
     )
     if worse:
         return Answer(Standing.BORNE_OUT, f"{numbers}. {filtered}.")
