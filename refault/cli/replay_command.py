@@ -111,8 +111,7 @@ def replay(
             done.add(path, _columns(labelled, results, audits), weights)
     out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
     done = done._replace(comparisons=with_host(done.comparisons, counted))
-    asked = _Asked(accepted, labelled, weights, form)
-    _show(done, asked, every_counter=every_counter, out=out)
+    _show(done, _Asked(accepted, labelled, weights, form), every_counter=every_counter, out=out)
     is_whole = len(done.comparisons) == len(traces) and not (done.refusals and level is not None)
     raise typer.Exit(_code_of(done.comparisons, is_whole=is_whole))
 
