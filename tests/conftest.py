@@ -1,5 +1,6 @@
 """Fixtures of every folder: a real Postgres and broker, the service over ASGI, the whole stack."""
 
+import gc
 from pathlib import Path
 
 from hypothesis import settings
@@ -54,3 +55,9 @@ _ROOT = Path(__file__).parent
 def pytest_collection_modifyitems(items):
     ranks = {_ROOT / name: rank for rank, name in enumerate(BEGIN_FIRST)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
+def pytest_collection_finish():
+    # The collector would look through all that was collected again and again.
+    gc.collect()
+    gc.freeze()
