@@ -6,6 +6,8 @@ case names the commit of Linux that mended the bug. Two bugs are those of later
 mechanisms that the catalogue has as it was merged first; nothing is planted there.
 """
 
+import dataclasses
+import hashlib
 import inspect
 import json
 import sys
@@ -13,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from refault.cli.trace_files import as_trace
+from refault.compare import Column, compare
 from refault.engines.shadow.kvm import (
     fault,
     pages,
@@ -20,9 +24,11 @@ from refault.engines.shadow.kvm import (
     registers,
     rmap,
     slots,
+    spte,
     sync,
 )
-from tests.audit.running import audited, of_operations
+from refault.replay.session import replay
+from tests.audit.running import audited, of_operations, variants
 
 PAGING = 0x8001_0033  # CR0: PG, WP, PE and what a booted guest has
 USER, WRITE, PS, NX = 4, 2, 0x80, 1 << 63
@@ -329,6 +335,123 @@ CASES = {
         ("F-W1",),
         "v2.6.35.6+sync-flush-lazy,tlb=1",
     ),
+    "write-ignores-inherited-access": Case(
+        "41074d07c78b KVM: MMU: Fix inherited permissions for emulated guest pte updates",
+        ptwrite.update_entry,
+        (("    access = role_access & gpte_access(", "    access = gpte_access("),),
+        [
+            *_begun(
+                {
+                    **LONG,
+                    0x3008: 0x4000 | TABLE - WRITE,
+                    0x4000: 0x64000 | LEAF,
+                    0x4010: 0x4000 | LEAF,
+                }
+            ),
+            ["ld", 0, 0, 1],
+            ["ld", 0, 0x20_0000, 1],
+            ["st", 0, 0x2000, 1, 0x65000 | LEAF],
+            ["st", 0, 0x20_0000, 1, 7],
+        ],
+        ("F-T1", "F-T5"),
+    ),
+    "sync-maps-writable": Case(
+        "36a2e6774bfb KVM: MMU: fix writable sync sp mapping",
+        spte.need_write_protect,
+        (
+            (
+                "        can_unsync or m.vm[words.KNOB_SYNC_PROTECT]",
+                "        1 or m.vm[words.KNOB_SYNC_PROTECT]",
+            ),
+        ),
+        [
+            *_begun(
+                {
+                    **LONG,
+                    0x3008: 0x5000 | TABLE,
+                    0x4000: 0x64000 | LEAF,
+                    0x4008: 0x4000 | LEAF,
+                    0x4010: 0x5000 | LEAF,
+                    0x5000: 0x5000 | LEAF - WRITE,
+                }
+            ),
+            ["ld", 0, 0x20_0000, 1],
+            ["ld", 0, 0, 1],
+            ["st", 0, 0x1000 + 8 * 3, 1, 0x5000 | LEAF],
+            ["st", 0, 0x2000 + 8 * 1, 1, 0x65000 | LEAF],
+            ["ld", 0, 0x3000, 1],
+            ["st", 0, 0x2000, 1, 0x5000 | LEAF],
+            ["cr3", 0, 0x1000],
+            ["st", 0, 0x3000, 1, 0x66000 | LEAF],
+            ["ld", 0, 0x20_0000, 1],
+        ],
+        ("F-W1",),
+        "p2+p6s",
+    ),
+    "log-read-without-protection": Case(
+        "edde99ce0529 KVM: Write protect memory after slot swap",
+        slots.get_dirty_log,
+        (("        slot_remove_write_access(m, slot)\n", ""),),
+        [
+            *_begun({**LONG, 0x4000: 0x64000 | LEAF}),
+            ["log", 0],
+            ["st", 0, 0, 1, 7],
+            ["get_dirty_log", 0],
+            ["st", 0, 0, 1, 8],
+            ["get_dirty_log", 0],
+        ],
+        ("F-T8",),
+    ),
+    "sync-forgets-the-host": Case(
+        "1403283acca3 KVM: MMU: add SPTE_HOST_WRITEABLE flag to the shadow ptes",
+        sync.sync_entry,
+        (
+            (
+                "    if not host_writable:\n        access &= ~words.ACC_WRITE\n",
+                "",
+            ),
+        ),
+        [
+            *_begun({**LONG, 0x4000: 0x64000 | LEAF, 0x4008: 0x4000 | LEAF}),
+            ["st", 0, 0, 1, 7],
+            ["st", 0, 0x1010, 1, 0x65000 | LEAF],
+            ["change_pte", 0x64, 0],
+            ["cr3", 0, 0x1000],
+            ["st", 0, 0, 1, 8],
+        ],
+        ("F-H1",),
+    ),
+    "slots-beyond-the-bitmap": Case(
+        "291f26bc0f89 KVM: MMU: Extend kvm_mmu_page->slot_bitmap size",
+        spte.mmu_set_spte,
+        (("|= 1 << slot\n", "|= 1 & (1 << slot)\n"),),
+        [
+            ["vm", 1, 0],
+            ["mem", 0, 0, 256],
+            ["mem", 1, 1024, 64],
+            *(["poke", at, value] for at, value in LONG.items()),
+            ["poke", 0x4000, 0x40_0000 | LEAF],
+            ["boot", 0, PAGING, 0x1000, 0x20, 0x500],
+            ["log", 1],
+            ["st", 0, 0, 1, 7],
+            ["get_dirty_log", 1],
+            ["st", 0, 0, 1, 8],
+        ],
+        ("F-R3", "F-T8"),
+    ),
+    "same-cr3-without-sync": Case(
+        "0ba73cdadb8a KVM: MMU: sync roots on mmu reload (its part in kvm_set_cr3)",
+        registers.set_cr3,
+        (("        sync_roots(m, cpu)\n", ""),),
+        [
+            *_begun({**LONG, 0x4000: 0x64000 | LEAF, 0x4008: 0x4000 | LEAF}),
+            ["ld", 0, 0, 1],
+            ["st", 0, 0x1000, 1, 0x65000 | LEAF],
+            ["cr3", 0, 0x1000],
+            ["ld", 0, 0, 1],
+        ],
+        ("F-U4", "F-T2", "F-T5"),
+    ),
 }
 
 
@@ -353,10 +476,32 @@ def _replace(old, new):
 
 
 def told(case):
-    """The checks that fail, each once, in order; with the operation of the first."""
+    """What the audit says of a case, and its result with the audit: one column of a comparison."""
     with tempfile.TemporaryDirectory() as folder:
-        (report,) = audited(of_operations(case.lines, Path(folder)), case.base)
+        path = of_operations(case.lines, Path(folder))
+        (report,) = audited(path, case.base)
+        with as_trace(path) as trace:
+            (result,) = replay(trace, variants(case.base))
+    return report, result
+
+
+def lines_of(report):
+    """The checks that fail, each once, in order; with the operation of the first."""
     return [[each.check, each.operation_index, each.exception] for each in report.broken]
+
+
+def verdict_of(planted, sound):
+    """What a comparison says of the code without the bug, held against the code with it."""
+    columns = []
+    for name, (report, result) in (("planted", planted), ("sound", sound)):
+        # One machine in the catalogue, two in truth.
+        digest = hashlib.sha256(f"{name} {result.variant_digest}".encode()).hexdigest()
+        of_it, its_audit = (
+            dataclasses.replace(each, variant_digest=digest) for each in (result, report)
+        )
+        columns.append(Column(name, name, None, of_it, variant_digest=digest, audit=its_audit))
+    column = compare(columns, trace_name="case").columns[1]
+    return [column.verdict.value, column.reason]
 
 
 def main(wanted):
@@ -366,13 +511,19 @@ def main(wanted):
         case = CASES[name]
         sound = told(case)
         if case.function is None:
-            found[name] = {"planted": sound}
+            found[name] = {"planted": lines_of(sound[0])}
             continue
         new = plant(case)
         try:
-            found[name] = {"sound": sound, "planted": told(case)}
+            planted = told(case)
         finally:
             _replace(new, case.function)
+        found[name] = {
+            "sound": lines_of(sound[0]),
+            "planted": lines_of(planted[0]),
+            "causes": [[step.text for step in each.cause] for each in planted[0].broken],
+            "verdict": verdict_of(planted, sound),
+        }
     sys.stdout.write(json.dumps(found, indent=1))
 
 

@@ -40,3 +40,28 @@ def test_a_planted_bug_is_no_known_exception_of_its_base(name, found):
     new = [each for each in found[name]["planted"] if each not in before]
     assert any(exception is None for _, _, exception in new)
     assert all(exception is not None for _, _, exception in before)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in CASES if CASES[name].function))
+def test_the_code_that_mends_a_planted_bug_is_a_repair(name, found):
+    """Whatever it costs: held against the code with the bug, the code without it is no loss."""
+    verdict, reason = found[name]["verdict"]
+    assert verdict == "repair"
+    assert CASES[name].checks[0] in reason
+
+
+#: The latest step of the cause of the first finding.
+CAUSES = {
+    "write-ignores-inherited-access": "st vCPU 0 user 0x2000 = 0x65067: the leaf 0 of table 0x4 "
+    "was 0x64000 r-x user, is 0x65000 rwx user",
+    "sync-maps-writable": "the leaf 2 of table 0x4 was absent, is 0x5000 rwx user",
+    "log-read-without-protection": "the leaf 0 of table 0x4 was absent, is 0x64000 rwx user",
+    "sync-forgets-the-host": "cr3 vCPU 0 0x1000: the leaf 0 of table 0x4 was 0x64000 r-x user, is "
+    "0x64000 rwx user",
+    "same-cr3-without-sync": "st vCPU 0 user 0x1000 = 0x65067: table 0x4 went out of sync",
+}
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_the_cause_is_the_operation_that_did_it(name, found):
+    assert CAUSES[name] in found[name]["causes"][0][-1]

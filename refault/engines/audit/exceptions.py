@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LOST = -1 << 60
 #: The same, once a link to a table lost W.
 LINK = LOST - 1
+#: The same, once a vCPU may have written with CR0.WP clear.
+FORCED = LOST - 2
 
 #: Writes that change what an entry means.
 _FORMAT_WRITES = frozenset({op.SET_CR0, op.SET_CR4, op.SET_EFER})
@@ -31,13 +33,17 @@ _FORMAT_WRITES = frozenset({op.SET_CR0, op.SET_CR4, op.SET_EFER})
 _LEAVES = frozenset({au.T1, au.T2, au.T3, au.T4, au.U5})
 
 
-def leaves_known(rows: Sequence[Sequence[int]], knobs: Mapping[str, int]) -> dict[int, str]:
+def leaves_known(
+    rows: Sequence[Sequence[int]], knobs: Mapping[str, int], *, may_force: bool
+) -> dict[int, str]:
     """What is known of wrong leaves, by page: an access that comes out wrong there has that reason.
 
     Under ``LOST`` there is something if an out-of-sync page was found without marks, under ``LINK``
-    if a link was found without W.
+    if a link was found without W, under ``FORCED`` where ``may_force``: a vCPU had CR0.WP clear.
     """
     seen: dict[int, str] = {}
+    if may_force:
+        seen[FORCED] = "CR0.WP was clear"
     if any(row[au.CHECK] in (au.U1, au.U4) for row in rows):
         seen[LOST] = "marks were lost"
     if any(row[au.CHECK] == au.S8 for row in rows):
@@ -103,7 +109,7 @@ def _known_leaf(
         if how & by.ELSEWHERE:
             return "B4"
         return "F-X2" if knobs["direct_access"] != values.DIRECT_ACCESS_OWN else None
-    if how & by.ABOVE:
+    if how & by.ABOVE and not how & by.BEYOND_ROLE:
         return "F-X3"
     if how & (by.RESERVED | by.FETCHES):
         # What a sync does not look at; a register that changes what is reserved is not that.
@@ -115,8 +121,8 @@ def _known_leaf(
 
 def _forced(knobs: Mapping[str, int], seen: Mapping[int, str]) -> str | None:
     """A leaf that CR0.WP=0 let be written; where marks were lost it may be an old one instead."""
-    is_forced = knobs["forced_write"] == values.FORCED_WRITE_FOR_ALL and LOST not in seen
-    return "F-X1" if is_forced else None
+    is_forced = knobs["forced_write"] == values.FORCED_WRITE_FOR_ALL and FORCED in seen
+    return "F-X1" if is_forced and LOST not in seen else None
 
 
 def _known_outcome(

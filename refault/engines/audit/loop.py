@@ -232,6 +232,9 @@ def after(
         )
         if flushes and code != out.GP:
             note_flush(a, vcpu, flushes)
+        cr0 = m.vm[cpu_of(vcpu) + words.CR0]
+        if cr0 & x86.CR0_PG and not cr0 & x86.CR0_WP:
+            s[au.HAS_FORCED] = 1
         has_paging = levels_of(g, guest_cpu(vcpu)) != x86.NONPAGING
         if kind == op.SET_CR3 and code != out.GP and has_paging and s[au.WAS_LOADED]:
             synced = vcpu  # if its roots are still loaded

@@ -54,6 +54,14 @@ def leaf_is_listed_once(a: Audit, m: Machine, sp: int, sptep: int) -> None:
 
 
 @kernel
+def host_lets_it_write(a: Audit, m: Machine, sp: int, sptep: int) -> None:
+    """F-H1, later: a leaf got W though the host's page is read-only (change_pte: SPTE_HOST…)."""
+    spte = m.spt[sptep]
+    first = (spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
+    watched(a, report(a, au.H1, -1, first, spte, level_of(m, sp), sptep), au.WATCH_SPT, sptep)
+
+
+@kernel
 def leaves_are_listed(a: Audit, m: Machine, sp: int) -> int:
     """F-R1, from the leaves of a page; answers how many of them are large."""
     table = table_of(sp)
@@ -66,6 +74,8 @@ def leaves_are_listed(a: Audit, m: Machine, sp: int) -> int:
             spte = m.spt[sptep]
             if is_present(m, spte) and is_leaf(m, sp, spte):
                 leaf_is_listed_once(a, m, sp, sptep)
+                if spte & x86.WRITABLE and not spte & words.HOST_WRITABLE:
+                    host_lets_it_write(a, m, sp, sptep)
                 large += int(level_of(m, sp) > 1)
     return large
 

@@ -67,7 +67,9 @@ def groups_of(host: Audited) -> list[Group]:
     ]
     # The model's defects are the specification's; what it knows of a leaf explains an access.
     is_model = host.variant.engine == SHADOW
-    seen = leaves_known(rows, host.variant.knobs) if is_model else {}
+    # A sample does not follow what registers were in between.
+    may_force = bool(state[au.HAS_FORCED]) or host.level.name == "sampled"
+    seen = leaves_known(rows, host.variant.knobs, may_force=may_force) if is_model else {}
     for row in rows:
         check = row[au.CHECK]
         known = exception_of(row, host.variant.knobs, seen) if is_model else None
@@ -233,7 +235,12 @@ def _mapping_told(row: list[int]) -> tuple[str, str]:
         return got, "no entry, or a flush pending"
     level = "" if row[au.CHECK] in (au.W1, au.R5) else f" of level {row[au.SHOULD]}"
     got = f"a leaf{level} maps it: {spte_text(row[au.IS])}"
-    return got, "no leaf" if row[au.CHECK] == au.H1 else "no W"
+    if row[au.CHECK] != au.H1:
+        return got, "no W"
+    is_shared = row[au.OP_KIND] == op.CHANGE_PTE and not row[au.OP_B] & 1
+    if is_shared or not row[au.IS] & model.HOST_WRITABLE:
+        return got, "no W: the host's page is read-only"
+    return got, "no leaf"
 
 
 def _mark_told(row: list[int]) -> tuple[str, str]:

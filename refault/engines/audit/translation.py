@@ -61,6 +61,7 @@ BELOW_LARGE = 1 << 16  # below a large guest page
 OUT_OF_SYNC = 1 << 17
 OLDER = 1 << 18  # its value stood before the entry above it
 ABOVE = 1 << 19  # the guest's entries above its leaf refuse it
+BEYOND_ROLE = 1 << 20  # the page's own role refuses it
 PLACE_SHIFT = 24  # and above: the place of the shadow entry
 
 
@@ -170,6 +171,13 @@ def check_leaf(
         or (how & FETCHES and not may_fetch)
     ):
         how |= ABOVE
+    role = m.page[sp + words.ROLE] >> words.ROLE_ACCESS_SHIFT
+    if (
+        (how & WRITES and not role & words.ACC_WRITE)
+        or (how & USER and not role & words.ACC_USER)
+        or (how & FETCHES and not role & words.ACC_EXEC)
+    ):
+        how |= BEYOND_ROLE
     check = au.T2 if s[au.SYNCED] == vcpu else au.T1
     queued = m.vm[words.KNOB_TABLE_WRITE] == values.TABLE_WRITE_QUEUED
     if check == au.T2:
@@ -186,7 +194,7 @@ def check_leaf(
             return
         find_leaf(a, g, vcpu, gva)
         if not how & (ABSENT | RESERVED) or never != ELSEWHERE:
-            how = never | (how & (BELOW_LARGE | ABOVE))
+            how = never | (how & (BELOW_LARGE | ABOVE | BEYOND_ROLE))
         how |= OUT_OF_SYNC
         if never == ELSEWHERE:
             how |= is_older_than_its_table(a, g, vcpu, gva)

@@ -50,6 +50,7 @@ OTHER_AT = 22  # the same, by the shadow tables or the TLB
 OTHER_OLD = 23
 REREAD = 24  # gpa of the guest's entry that INVLPG is about to read again, or -1
 HAS_AGED = 25  # the host has asked whether a frame is young
+HAS_FORCED = 40  # a vCPU has had paging on and CR0.WP clear
 HAD_TABLE = 26  # a poked frame had a shadow page
 RECORDS_USED = 27  # of a part, by rows that were judged
 # The operation itself
