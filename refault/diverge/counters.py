@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -54,25 +55,27 @@ class CounterRows:
         """The rows of the part that change the counter; where the kernel broke none does."""
         was_stopped, done = host.stopped, host.operation_count
         before = host.counters()[self._name]
-        column = np.empty(count, np.int64)
+        # The value before the first row, and after each.
+        column = np.empty(count + 1, np.int64)
+        column[0] = before
         for at in range(0, count, ROWS_AT_ONCE):
             end = min(count, at + ROWS_AT_ONCE)
             host.execute(part_of(ops, at, end), end - at)
-            column[at:end] = column_of(host, self._name, end - at)
+            column[at + 1 : end + 1] = column_of(host, self._name, end - at)
         if host.stopped:
             begun = 0 if was_stopped else stop_row(host, ops, count, done)
-            column[begun:] = host.counters()[self._name]
-        steps = np.diff(column, prepend=before)
-        places = np.flatnonzero(steps)
+            column[begun + 1 :] = host.counters()[self._name]
+        # Few rows change a counter: only of these is anything made.
+        places = np.flatnonzero(column[1:] != column[:-1])
         return Counter(
             row,
             count,
             before,
             places,
-            steps[places],
-            np.asarray(ops.kind[:count], np.int64)[places],
-            np.asarray(ops.a[:count], np.int64)[places],
-            column[sampled(count)],
+            column[places + 1] - column[places],
+            np.asarray(ops.kind[:count])[places].astype(np.int64),
+            np.asarray(ops.a[:count])[places].astype(np.int64),
+            column[sampled(count) + 1],
         )
 
     def difference(self, first: Counter, second: Counter) -> Span | None:
@@ -87,11 +90,15 @@ class CounterRows:
 
 
 def column_of(host: Host, name: str, count: int) -> Any:
-    """A counter after each of the ``count`` rows executed last, of a host that keeps them."""
+    """A counter after each of the ``count`` rows executed last, of a host that keeps them.
+
+    A view, which the next execution overwrites.
+    """
     every = len(COUNTERS)
-    return np.array(host.notes.log.rows[COUNTERS.index(name) : count * every : every], np.int64)
+    return np.asarray(host.notes.log.rows[COUNTERS.index(name) : count * every : every])
 
 
+@functools.cache
 def sampled(count: int) -> Any:
     """The rows of a part after which a counter is kept for its curve, the last one included."""
     return np.unique(np.linspace(0, count - 1, min(count, SAMPLES)).astype(np.int64))

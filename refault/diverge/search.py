@@ -7,7 +7,7 @@ latest copy, and run to the row itself::
     ├── copy ───────── copy ────────X          coarse: X, the part or the row that differs
                         └────────┬──x          fine: from the copy to the part, then to the row
 
-Copies are made so seldom that they take a tenth of the time. Hosts that cannot be copied (a
+Copies are made so seldom that they take a twentieth of the time. Hosts that cannot be copied (a
 kernel's program) run from the beginning again.
 """
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: Seconds between two copies: at least so many, and so many times what the latest one took, with
 #: the wait for both hosts.
 COPY_SECONDS = 0.05
-COPY_SHARE = 10
+COPY_SHARE = 20
 #: Copies that are kept: two, and more while all take no more than this.
 COPIES_BYTES_MAX = 256 << 20
 COPIES_MAX = 8
@@ -166,6 +166,7 @@ def coarse(
                 if job.progress is not None:
                     job.progress(reader.read_bytes, reader.size_bytes)
                 compared.take()
+                copies.is_over = compared.span is not None
                 if compared.span is not None and on_part is None:
                     is_whole = False
                     break
@@ -183,6 +184,8 @@ class _Copies:
     def __init__(self, start: Saved | None, *, is_possible: bool) -> None:
         self.kept = [] if start is None else [start]
         self.rests = False
+        #: A difference was found: no later copy is of use.
+        self.is_over = False
         self._is_possible = is_possible
         self._asked = time.perf_counter()
         self._due = self._asked + COPY_SECONDS
@@ -191,7 +194,7 @@ class _Copies:
         """Whether both hosts must rest after this part, to be copied."""
         del taken
         now = time.perf_counter()
-        self.rests = self._is_possible and now >= self._due
+        self.rests = self._is_possible and not self.is_over and now >= self._due
         self._asked = now
         return self.rests
 
