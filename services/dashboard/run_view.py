@@ -13,7 +13,7 @@ from refault.client.run_documents import RunDetailDocument
 from refault.compare.timelines import VIEWS
 from refault.compare.titles import WRONG, engine_word
 from services.dashboard.audits import audit_of, look_at
-from services.dashboard.formats import change, grouped
+from services.dashboard.formats import change, grouped, with_minus
 from services.dashboard.run_charts import VIEW_WORDS, Course, attribution_of, beside_of, timeline_of
 from services.dashboard.trace_section import INSPECTED
 from services.dashboard.verdicts import shown, state_sign
@@ -46,7 +46,7 @@ def page_of(
         "is_open": run["state"] in _OPEN,
         "engine": engine_word(variant["engine"]),
         "verdict": None if mine is None else shown(mine["verdict"]["name"]),
-        "reason": "" if mine is None else mine["reason"],
+        "reason": "" if mine is None else with_minus(mine["reason"]),
         "base_label": None if base is None else base["label"],
         "retryable_count": batch["retryable_count"] if not batch["is_stale"] else 0,
         "again": None if batch["is_stale"] or refusal else _again(run),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refault.client.catalogue_documents import UsedColumnDocument, UseDocument
-from services.dashboard.formats import counted
+from services.dashboard.formats import counted, with_minus
 from services.dashboard.verdicts import shown, state_sign
 
 
@@ -47,4 +47,4 @@ def _row(use: UseDocument, column: UsedColumnDocument, *, is_first: bool) -> dic
 def _reason(column: Mapping[str, Any]) -> str:
     if not column["reason"]:
         return ""
-    return f"{column['trace_name']}: {column['reason']}"
+    return f"{column['trace_name']}: {with_minus(column['reason'])}"
