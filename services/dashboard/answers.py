@@ -1,6 +1,6 @@
-"""Answers of divergences and inspections as tables: the guest's walk beside each shadow's.
+"""Answers of questions as tables: failed checks; the guest's walk beside each shadow's.
 
-The documents are those of ``refault diverge --json`` and ``refault inspect --json``. What a
+The documents are those of ``refault audit``, ``diverge`` and ``inspect`` with ``--json``. What a
 document does not have is not shown; the text of the answer has all of it.
 """
 
@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refault.client.question_documents import QuestionDocument
+from services.dashboard import audits
 from services.dashboard.formats import difference, grouped
+from services.dashboard.witnesses import verification
 
 _FLAGS = ((0, "P"), (1, "W"), (2, "U"), (5, "A"), (6, "D"), (7, "PS"), (63, "NX"))
 _CODE_BITS = ((0, "P"), (1, "W"), (2, "U"), (3, "RSVD"), (4, "F"))
@@ -36,6 +38,10 @@ def answer_of(question: QuestionDocument) -> dict[str, Any] | None:
     answer = question.get("answer")
     if answer is None:
         return None
+    if question["kind"] == "audit":
+        return audits.alone(answer, question["variants"][0]["text"])
+    if question["kind"] == "verification":
+        return verification(answer)
     if question["kind"] == "divergence" and answer.get("divergences"):
         found = [_divergence(each, question) for each in answer["divergences"]]
         return {"kind": "divergence", "divergences": found, "on": answer["on"]}
@@ -107,6 +113,7 @@ def _divergence(found: Mapping[str, Any], question: QuestionDocument) -> dict[st
         "operation": grouped(found["first"]["operation_index"]),
         "text": operation_text(row),
         "answers": answers,
+        "reasons": found.get("reasons", ()),
         "counts": [grouped(count) for count in found["counts"] or ()],
         "origin": _origin(found.get("origin"), trace, labels),
         "labels": labels,

@@ -52,6 +52,26 @@ def audit_of(comparison: Mapping[str, Any], texts: Mapping[str, str]) -> dict[st
     }
 
 
+def alone(report: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """The answer of one audit: in a sentence whether anything failed, and what."""
+    texts = {report["variant_digest"]: label}
+    titles = {broken["check"]: broken["title"] for broken in report["broken"]}
+    rows = [_row(check, title, [(label, report)], texts) for check, title in titles.items()]
+    known = sum(all(found["exception"] for found in row["found"]) for row in rows)
+    told = counted(len(rows), "check") + " failed" if rows else "No check failed"
+    if known:
+        told += ", all known exceptions" if known == len(rows) else f", {known} by known exceptions"
+    return {
+        "kind": "audit",
+        "title": told,
+        "looked": f"{counted(report['sweeps'], 'sweep')} of the whole MMU and "
+        f"{counted(report['accesses'], 'access')} checked, over "
+        f"{counted(report['operation_count'], 'operation')}.",
+        "stopped": report["stopped"],
+        "rows": rows,
+    }
+
+
 def audited_of(comparison: Mapping[str, Any]) -> frozenset[str]:
     """The digests of the variants of which a check failed on this trace."""
     reports = comparison.get("audit", {}).get("reports", ())

@@ -108,7 +108,7 @@ def _rows(document: Mapping[str, Any], *, is_ablation: bool) -> list[dict[str, A
             "step": ratio(end / start) if start and end else "–",
             "end": ratio(end) if end else "–",
             "bar": scale.bar(start, end),
-            "sentence": told.get(column["label"], {}).get("sentence"),
+            "sentence": with_minus(told.get(column["label"], {}).get("sentence") or ""),
             "merge": told.get(column["label"], {}).get("merge"),
         }
         for column, start, end, patch in known

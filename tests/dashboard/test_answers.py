@@ -135,6 +135,86 @@ async def test_a_viewer_gets_links_to_a_form_instead(site, rows, http, anna, tra
     assert "form_key" not in {tag.get("name") for tag in page.all("input")}
 
 
+async def test_a_divergence_says_why_in_sentences(anna, rows, trace):  # noqa: F811
+    found = copy.deepcopy(DIVERGENCE)
+    found["divergences"][0]["reasons"] = ["A is right, B is wrong.", HOSTILE]
+    page, _ = await asked(anna, trace, found, rows, kind="divergence", second="p3")
+    assert "Why A is right, B is wrong." in Page(page).text
+    assert HOSTILE not in page.text
+
+
+BROKEN = {
+    "check": "F-U1", "title": "every link on the way to an out-of-sync page is marked",
+    "event_index": 1700, "operation_index": 1671, "operation": "st vCPU 0", "vcpu": 0,
+    "address": "0x400000", "address_kind": "gva", "got": HOSTILE, "want": "marked", "count": 3,
+    "cause": [{"operation_index": 1600, "text": "lost here"}], "exception": None,
+}  # fmt: skip
+AUDIT = {
+    "trace_digest": "ab" * 32, "variant_digest": "cd" * 32, "sweeps": 139, "accesses": 9548,
+    "operation_count": 1_095_269, "stopped": None, "broken": [],
+}  # fmt: skip
+
+
+async def test_an_audit_says_first_whether_a_check_failed(anna, rows, trace):  # noqa: F811
+    page, _ = await asked(anna, trace, AUDIT, rows, kind="audit")
+    text = Page(page).text
+    assert "No check failed" in text
+    assert (
+        "139 sweeps of the whole MMU and 9,548 accesses checked, over 1,095,269 operations." in text
+    )
+
+
+async def test_failed_checks_of_an_audit_lead_into_the_inspector(anna, rows, trace):  # noqa: F811
+    known = BROKEN | {"check": "F-T2", "exception": "F-X2", "got": "writable"}
+    found = AUDIT | {"broken": [BROKEN, known]}
+    page, _ = await asked(anna, trace, found, rows, kind="audit")
+    text = Page(page).text
+    assert "2 checks failed, 1 by known exceptions" in text
+    assert "F-U1 does not hold: every link on the way" in text
+    assert "3 places, first at operation 1,671 , event 1,700" in text
+    assert "Known: F-X2." in text
+    assert any("operation=1672" in link["href"] for link in Page(page).all("a"))
+    assert HOSTILE not in page.text
+
+    found = AUDIT | {"broken": [known], "stopped": "use-after-free"}
+    page, _ = await asked(anna, trace, found, rows, kind="audit", level="every")
+    assert "1 check failed, all known exceptions" in Page(page).text
+    assert "The simulated kernel broke before the end: use-after-free" in Page(page).text
+
+
+async def test_a_verification_says_first_whether_the_trace_is_good(anna, rows, trace):  # noqa: F811
+    good = {
+        "asked": 1200, "agreed": 1200, "share": 1.0, "is_good": True, "complaint": "",
+        "first": [],
+        "witnesses": {
+            "read": {"asked": 1100, "agreed": 1100},
+            "fault": {"asked": 100, "agreed": 100},
+        },
+    }  # fmt: skip
+    page, _ = await asked(anna, trace, good, rows, kind="verification")
+    text = Page(page).text
+    assert "Good: its own page tables explain every witness" in text
+    assert "reads 1,100 1,100 0" in text
+
+
+async def test_a_verification_that_is_not_good_says_why_and_where(anna, rows, trace):  # noqa: F811
+    bad = {
+        "asked": 1200, "agreed": 1100, "share": 0.9167, "is_good": False,
+        "complaint": "91.6667% of its witnesses agree, under the bar of 99.99%",
+        "witnesses": {"fault": {"asked": 1200, "agreed": 1100}},
+        "first": [{"event_index": 2017, "vcpu": 0, "name": "fault", "is_user": True,
+                   "gva": "0x401000", "seen": "0x6", "told": HOSTILE}],
+    }  # fmt: skip
+    page, _ = await asked(anna, trace, bad, rows, kind="verification")
+    text = Page(page).text
+    assert "Not good: 91.6667% of its witnesses agree" in text
+    assert "page faults 1,200 1,100 100" in text
+    assert (
+        "event 2,017 , vCPU 0, fault, user, gva 0x401000 : the guest took a #PF of code 0x6" in text
+    )
+    assert HOSTILE not in page.text
+
+
 async def test_an_answer_without_a_difference_is_told_in_its_words(anna, rows, trace):  # noqa: F811
     found = copy.deepcopy(DIVERGENCE) | {"divergences": []}
     page, _ = await asked(anna, trace, found, rows, kind="divergence", second="p3")

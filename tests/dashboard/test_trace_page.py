@@ -45,7 +45,7 @@ async def test_it_tells_what_the_trace_consists_of_over_time(anna, uploaded):
     assert sum(makeup["kinds"]["ACCESS"]) == 900
     assert makeup["kinds"]["MARK"][-1] == 1
     assert makeup["unit"] == "instructions"
-    assert "Mark 4096 the build begins, 1 time" in page.text
+    assert "Mark 4096 the build begins, once" in page.text
     assert "0 distinct roots in CR3" in page.text
     assert "Kept first accesses Lost further accesses" in page.text
     listed = (await anna.get("/api/v1/traces")).json()["items"]
