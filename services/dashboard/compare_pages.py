@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from refault.client import AsyncClient
+from refault.compare.titles import heading
 from services.dashboard.arrangement import Arrangement
 from services.dashboard.compare_view import page_of
 from services.dashboard.doors import onwards
@@ -87,7 +88,7 @@ async def _offered(client: AsyncClient, browsed: str, place: Place) -> dict[str,
             {
                 "code": batch["code"],
                 "title": batch.get("title")
-                or ", ".join(entry["name"] for entry in batch["patch_sets"]),
+                or heading([entry["name"] for entry in batch["patch_sets"]]),
                 "is_chosen": batch["code"] == browsed,
             }
             for batch in batches

@@ -21,6 +21,7 @@ SHARED_DAYS = 7
 # What was proposed instead on the list, or would have been needed, beside the series.
 ALTERNATIVES = ("p2alt", "p3fix", "p4r")
 AUDIT_LEVEL = "flush"
+DECIDING_TITLE = "Which of the six patches to merge, and what instead"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,9 @@ def run(url: str, token: str, report: Reporter, traces: Sequence[Path]) -> Shown
             SERIES_NAME, base=bases()[0].id, patches=list(SEED_SERIES)
         )
         report.step(f"patch set {SERIES_NAME!r}: {len(patch_set['patches'])} patches")
-        batch = client.submit_batch(digests, [patch_set["id"]], plan="series")
+        batch = client.submit_batch(
+            digests, [patch_set["id"]], plan="series", title="The six patches of April 2010"
+        )
         _watch(client, batch, report)
         batch = client.get_batch(batch["code"])
         progress = batch["progress"]
@@ -105,7 +108,9 @@ def decide(url: str, token: str, report: Reporter, digests: Sequence[str]) -> st
         ]
         others = [path for name in OTHER_KINDS if (path := CORPUS / f"{name}.rft").is_file()]
         shown = [*digests, *(_upload(client, path, report) for path in others)]
-        batch = client.submit_batch(shown, ids, plan="series", audit=AUDIT_LEVEL)
+        batch = client.submit_batch(
+            shown, ids, plan="series", audit=AUDIT_LEVEL, title=DECIDING_TITLE
+        )
         _watch(client, batch, report)
 
         def show(done: int, total: int) -> None:

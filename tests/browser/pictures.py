@@ -16,7 +16,14 @@ from pathlib import Path
 
 from refault.client import Client
 from services.local.stack import Stack
-from tests.browser.showroom import Visit, furnish, furnish_kernel, logged_in, pages_of_questions
+from tests.browser.showroom import (
+    Visit,
+    furnish,
+    furnish_kernel,
+    logged_in,
+    pages_of_questions,
+    telling_pages,
+)
 from tests.fixtures.browser import CHROMIUM, FLAGS, log_in
 
 FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
@@ -40,12 +47,12 @@ def main(folder: Path = FOLDER) -> None:
         with Client(stack.url, token=stack.token) as client:
             print("filling it: guests, batches, audits, questions")
             furnish(client)
-            questions = pages_of_questions(client)
+            telling = pages_of_questions(client) | telling_pages(client)
         furnish_kernel(stack)
         account = stack.access
         with logged_in(stack.url, account.user, account.password) as http:
             found = Visit(http).by_route
-        pages = {name_of(route): path for route, (path, *_) in found.items()} | questions
+        pages = {name_of(route): path for route, (path, *_) in found.items()} | telling
         browser = held.enter_context(sync_playwright()).chromium.launch(
             executable_path=CHROMIUM, args=FLAGS
         )

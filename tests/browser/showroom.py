@@ -93,6 +93,19 @@ def pages_of_questions(client: Client) -> dict[str, str]:
     return found
 
 
+def telling_pages(client: Client) -> dict[str, str]:
+    """Pages that show more than those which the links reach first, by a name for the picture.
+
+    The batch of the series, and patch 3 beside its repair with the whole series from another batch.
+    """
+    codes = {batch["plan"]: batch["code"] for batch in client.list_batches()["items"]}
+    names = [f"{codes['each']}:{index}" for index in range(3)] + [f"{codes['series']}:5"]
+    return {
+        "batches-batch": f"/batches/{codes['series']}",
+        "compare": "/compare?" + "&".join(f"column={name}" for name in names),
+    }
+
+
 class _Links(HTMLParser):
     """The addresses a page leads to: links, pictures, scripts, style sheets."""
 
