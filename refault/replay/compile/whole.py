@@ -1,0 +1,120 @@
+"""Optimizes and translates kernels once, with the door that calls them.
+
+numba makes a library of each function: it links into it all that the function calls, optimizes the
+whole, and translates it to machine code. A kernel below four others would go through all of that
+five times, though only a door is ever called from Python. Here a kernel's library keeps what was
+lowered of the kernel alone::
+
+    numba   k1, k2+k1, k3+k2+k1, door+k3+k2+k1     each optimized and translated
+    here    k1, k2, k3 as lowered; door+k3+k2+k1   optimized and translated once
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import _dynfunc  # type: ignore[attr-defined]  # compiled
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import PassManager, register_pass
+from numba.core.typed_passes import NativeLowering
+
+
+class _KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """One kernel as it was lowered; what it calls is linked into the door."""
+
+    def finalize(self) -> None:
+        """Add nothing from now on."""
+        self._raise_if_finalized()
+        self._finalized = True
+
+
+class _DoorLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """A door with every kernel below it."""
+
+    def finalize(self) -> None:
+        """Link, optimize and translate the whole."""
+        waiting, seen = list(self._linking_libraries), set()
+        while waiting:
+            library = waiting.pop()
+            if library not in seen:
+                seen.add(library)
+                if isinstance(library, _KernelLibrary):
+                    waiting += library._linking_libraries  # noqa: SLF001
+                    self._linking_libraries.append(library)
+        self._linking_libraries += [each for each in seen if each not in self._linking_libraries]
+        super().finalize()
+
+
+class _Lowering(NativeLowering):  # type: ignore[misc]
+    """Lowers into a library of ours."""
+
+    library: type[JITCodeLibrary]
+
+    def run_pass(self, state: Any) -> bool:
+        """Lower one function."""
+        name = state.func_id.func_qualname
+        state.library = self.library(state.targetctx.codegen(), name)
+        state.library.enable_object_caching()
+        return bool(super().run_pass(state))
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _KernelLowering(_Lowering):
+    """Lowers a kernel, without machine code."""
+
+    _name = "kernel_lowering"
+    library = _KernelLibrary
+
+    def run_pass(self, state: Any) -> bool:
+        """Lower, and name the kernel by a function that nobody can call."""
+        state.flags.no_compile = True
+        super().run_pass(state)
+        described, library = state["cr"].fndesc, state.library
+        named = _dynfunc.make_function(
+            described.lookup_module(),
+            described.qualname.split(".")[-1],
+            f"compiled {described.qualname}",
+            0,
+            state["cr"].env,
+            (library,),
+        )
+        state.targetctx.insert_user_function(named, described, [library])
+        state["cr"] = state["cr"]._replace(cfunc=named)
+        return True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _DoorLowering(_Lowering):
+    """Lowers a door, with the machine code of the whole."""
+
+    _name = "door_lowering"
+    library = _DoorLibrary
+
+
+class _Compiler(CompilerBase):  # type: ignore[misc]
+    """numba's compiler, with a lowering of ours."""
+
+    lowering: type[_Lowering]
+
+    def define_pipelines(self) -> list[PassManager]:
+        """As numba's, but for the one pass."""
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.passes = [
+            (self.lowering, text) if step is NativeLowering else (step, text)
+            for step, text in passes.passes
+        ]
+        passes.finalize()
+        return [passes]
+
+
+class KernelCompiler(_Compiler):
+    """Compiles a kernel as far as its door needs it."""
+
+    lowering = _KernelLowering
+
+
+class DoorCompiler(_Compiler):
+    """Compiles a door with every kernel below it."""
+
+    lowering = _DoorLowering
