@@ -132,7 +132,11 @@ def _series(
         parts = [values[place] for place in _WORDS[name]]
         series[name] = parts[0] if len(parts) == 1 else tuple(map(sum, zip(*parts, strict=True)))
     series[LIST_NODES] = values[ac.NODES]
-    series[MEMORY_BYTES] = tuple(_memory_bytes(observed.host, values).tolist())
+    series[MEMORY_BYTES] = tuple(
+        _memory_bytes(
+            observed.host, values[words.ACTIVE], values[ac.NODES], values[ac.CHAINS]
+        ).tolist()
+    )
     return series
 
 
@@ -171,12 +175,10 @@ def _structures(fixed: dict[str, int], active: Any, nodes: Any, chains: Any) -> 
     }
 
 
-def _memory_bytes(host: AccountHost, values: Sequence[Sequence[int]]) -> Any:
-    """Bytes of all structures at each sample, given its numbers column by column."""
-    active, nodes, chains = (
-        np.array(values[place], np.int64) for place in (words.ACTIVE, ac.NODES, ac.CHAINS)
-    )
-    structures: dict[str, Any] = _structures(_fixed(host), active, nodes, chains)
+def _memory_bytes(host: AccountHost, active: Any, nodes: Any, chains: Any) -> Any:
+    """Bytes of all structures at each sample, given its pages, list nodes and those of chains."""
+    columns = (np.array(column, np.int64) for column in (active, nodes, chains))
+    structures: dict[str, Any] = _structures(_fixed(host), *columns)
     return sum(
         count * STRUCTURE_BYTES.get(name, _ONE_HEADER_BYTES) for name, count in structures.items()
     )
@@ -185,11 +187,13 @@ def _memory_bytes(host: AccountHost, values: Sequence[Sequence[int]]) -> Any:
 def memory_of(observed: Observed, host: AccountHost) -> Memory:
     """What KVM's structures took at most."""
     state, fixed = host.account.state, _fixed(host)
-    moments = [sample[VALUES:] for sample in observed.taken]
-    moments.append(observed.values()[:-1])
-    columns = list(zip(*moments, strict=True))
-    most = moments[int(np.argmax(_memory_bytes(host, columns)))]
-    structures = _structures(fixed, most[words.ACTIVE], most[ac.NODES], most[ac.CHAINS])
+    last = observed.values()
+    columns = [
+        [*(sample[VALUES + place] for sample in observed.taken), last[place]]
+        for place in (words.ACTIVE, ac.NODES, ac.CHAINS)
+    ]
+    most = int(np.argmax(_memory_bytes(host, *columns)))
+    structures = _structures(fixed, *(column[most] for column in columns))
     return Memory(
         pages=int(state[ac.PAGES_MAX]),
         pages_event=int(state[ac.PAGES_MAX_EVENT]),
@@ -271,9 +275,12 @@ def _views(account: ac.Account, header: TraceHeader) -> dict[str, tuple[Part, ..
 def _parts(names: Sequence[str], sums: Any) -> tuple[Part, ...]:
     """Rows that have anything, those of one name as one."""
     found: dict[str, dict[str, int]] = {}
+    sums = list(map(int, sums[: len(names) * ac.COUNTED]))
     for row, name in enumerate(names):
         begin = row * ac.COUNTED
-        counts = [int(word) for word in sums[begin : begin + ac.COUNTED]]
+        counts = sums[begin : begin + ac.COUNTED]
+        if not any(counts):
+            continue
         for counter in SPLIT:
             number = sum(counts[place] for place in _WORDS[counter])
             if number:

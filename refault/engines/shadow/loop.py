@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from refault.engines.shadow.arch.access import FETCH, READ, WRITE, access, store_unmapped
 from refault.engines.shadow.arch.guest import read_word, slot_of, write_word
-from refault.engines.shadow.arch.quick import quick_access, stays_in_guest
+from refault.engines.shadow.arch.quick import quick_access, stays_in_guest, tlb_prefix
+from refault.engines.shadow.arch.tlb import tlb_of
 from refault.engines.shadow.kvm.entry import enter_guest
 from refault.engines.shadow.kvm.invlpg import invlpg
 from refault.engines.shadow.kvm.ptwrite import unprotect, unshadow
@@ -297,23 +298,25 @@ def execute_quick(m: Machine, ops: op.Operations, i: int, end: int, shift: int, 
     """
     vm = m.vm
     first, walks = i, vm[words.WALKS]
-    tells_all = log.state[RECORD_ALL] or log.state[ROWS]
-    vcpu, cpu = -1, 0
+    known = op.WITNESS_ACCESS
+    if log.state[RECORD_ALL] or log.state[ROWS]:
+        known = op.WITNESS_SNAPSHOT + 1  # no class: each row is told of
+    vcpu, cpu, prefix, tlb = -1, 0, 0, 0
     while i < end:  # a row a round
         if ops.vcpu[i] != vcpu:
             vcpu = ops.vcpu[i]
             cpu = cpu_of(vcpu)
             if vcpu >= vm[words.VCPU_COUNT] or not stays_in_guest(m, cpu):
                 break
+            prefix, tlb = tlb_prefix(m, cpu), tlb_of(cpu)
         kind = ops.kind[i]
         if not op.LD <= kind <= op.ST1:
             break
-        gpa = quick_access(m, cpu, kind, ops.user[i], ops.a[i], ops.b[i])
+        gpa = quick_access(m, cpu, prefix, tlb, ops, i)
         if gpa < 0:
             break
         cls = ops.cls[i]
-        is_known = op.WITNESS_ACCESS <= cls <= op.WITNESS_SNAPSHOT
-        if gpa == ops.want[i] and is_known and not tells_all:
+        if gpa == ops.want[i] and known <= cls <= op.WITNESS_SNAPSHOT:
             log.state[TALLY + cls * TALLY_WORDS] += 1
         else:
             after_quick_access(m, ops, i, i + shift, gpa, log)

@@ -123,9 +123,8 @@ def door(function: _Kernel) -> _Kernel:
     """Compile ``function``, with everything below it, on its first call from Python; cache it."""
     if INTERPRETED:
         return function
-    compiled: _Kernel = numba.njit(
-        cache=True, no_cfunc_wrapper=True, pipeline_class=DoorCompiler, **_OPTIONS
-    )(function)
+    options: dict[str, Any] = {**_OPTIONS, "no_cfunc_wrapper": True}
+    compiled: _Kernel = numba.njit(cache=True, pipeline_class=DoorCompiler, **options)(function)
     return compiled
 
 

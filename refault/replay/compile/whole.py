@@ -20,7 +20,7 @@ from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.typed_passes import NativeLowering
 
 
-class _KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
+class _KernelLibrary(JITCodeLibrary):
     """One kernel as it was lowered; what it calls is linked into the door."""
 
     def finalize(self) -> None:
@@ -29,7 +29,7 @@ class _KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
         self._finalized = True
 
 
-class _DoorLibrary(JITCodeLibrary):  # type: ignore[misc]
+class _DoorLibrary(JITCodeLibrary):
     """A door with every kernel below it."""
 
     def finalize(self) -> None:
@@ -46,7 +46,7 @@ class _DoorLibrary(JITCodeLibrary):  # type: ignore[misc]
         super().finalize()
 
 
-class _Lowering(NativeLowering):  # type: ignore[misc]
+class _Lowering(NativeLowering):
     """Lowers into a library of ours."""
 
     library: type[JITCodeLibrary]
@@ -63,7 +63,7 @@ class _Lowering(NativeLowering):  # type: ignore[misc]
 class _KernelLowering(_Lowering):
     """Lowers a kernel, without machine code."""
 
-    _name = "kernel_lowering"
+    _name: Any = "kernel_lowering"
     library = _KernelLibrary
 
     def run_pass(self, state: Any) -> bool:
@@ -88,11 +88,11 @@ class _KernelLowering(_Lowering):
 class _DoorLowering(_Lowering):
     """Lowers a door, with the machine code of the whole."""
 
-    _name = "door_lowering"
+    _name: Any = "door_lowering"
     library = _DoorLibrary
 
 
-class _Compiler(CompilerBase):  # type: ignore[misc]
+class _Compiler(CompilerBase):
     """numba's compiler, with a lowering of ours."""
 
     lowering: type[_Lowering]

@@ -11,12 +11,14 @@ from __future__ import annotations
 from refault.engines.shadow.arch.guest import frame_of
 from refault.engines.shadow.arch.tlb import (
     FRAME_MASK,
+    PAGE_OF_GVA,
+    SET_WORDS,
+    SETS,
     data_of,
     fill,
     frame_at,
     needed,
     page_key,
-    set_of,
 )
 from refault.engines.shadow.state import words
 from refault.engines.shadow.state.machine import Machine
@@ -27,9 +29,10 @@ from refault.replay.memory import merged_word
 
 
 @inlined
-def quick_store(m: Machine, frame: int, gpa: int, kind: int, value: int) -> bool:
+def quick_store(m: Machine, frame: int, gpa: int, kind: int, ops: op.Operations, i: int) -> bool:
     """Store 8, 4, 2 or 1 bytes, unless the frame would need memory first."""
     page = m.frame[frame + words.MEMORY]
+    value = ops.b[i]  # read here, so that no load reads it
     if page == 0:
         return value == 0
     place = page + ((gpa >> 3) & 511)
@@ -75,19 +78,28 @@ def stays_in_guest(m: Machine, cpu: int) -> bool:
 
 
 @inlined
-def quick_access(m: Machine, cpu: int, kind: int, user: int, gva: int, value: int) -> int:
-    """The address reached by a load, fetch or store, or -1 for the slow path.
+def tlb_prefix(m: Machine, cpu: int) -> int:
+    """What the vCPU's keys of small pages have in common until it leaves the guest; 0: no TLB."""
+    return m.vm[cpu + words.TLB_KEY] | page_key(0, 1) if m.vm[words.TLB] else 0
 
-    Counts the walk it takes, if any. The vCPU stays in the guest.
+
+@inlined
+def quick_access(m: Machine, cpu: int, prefix: int, tlb: int, ops: op.Operations, i: int) -> int:
+    """The address reached by row ``i``, a load, fetch or store, or -1 for the slow path.
+
+    ``prefix`` and ``tlb`` are the vCPU's ``tlb_prefix`` and ``tlb_of``. Counts the walk it takes,
+    if any. The vCPU stays in the guest.
     """
     vm = m.vm
-    need = needed(kind >= op.ST, user, kind == op.EX)
-    if vm[words.TLB]:
-        key = vm[cpu + words.TLB_KEY] | page_key(gva, 1)
-        data = data_of(m, set_of(cpu, gva, 1), key)
+    kind, gva = ops.kind[i], ops.a[i]
+    need = needed(kind >= op.ST, ops.user[i], kind == op.EX)
+    if prefix:
+        page = gva >> x86.PAGE_SHIFT
+        place = tlb + (page & (SETS - 1)) * SET_WORDS
+        data = data_of(m, place, prefix | (page & PAGE_OF_GVA))
         if data & need == need:
             gpa = (data & FRAME_MASK) | (gva & 0xFFF)
-            if kind >= op.ST and not quick_store(m, frame_at(m, data, gpa), gpa, kind, value):
+            if kind >= op.ST and not quick_store(m, frame_at(m, data, gpa), gpa, kind, ops, i):
                 return -1
             return gpa
         if data or vm[cpu + words.TLB_SIZES] & ~2:
@@ -97,9 +109,9 @@ def quick_access(m: Machine, cpu: int, kind: int, user: int, gva: int, value: in
         return -1
     if kind >= op.ST:
         frame = frame_of(m, gpa >> x86.PAGE_SHIFT)
-        if not quick_store(m, frame, gpa, kind, value):
+        if not quick_store(m, frame, gpa, kind, ops, i):
             return -1
     vm[words.WALKS] += 1
-    if vm[words.TLB]:
+    if prefix:
         fill(m, cpu, gva, gpa, vm[words.HIT_LEVEL], vm[words.HIT_GRANTED])
     return gpa

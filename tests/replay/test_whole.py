@@ -1,0 +1,48 @@
+"""Kernels become machine code once, with their door."""
+
+import numpy as np
+import pytest
+from numba.core.codegen import JITCodeLibrary
+
+from refault.replay.compile import jit
+
+
+@jit.kernel
+def lowest(words, place):
+    return words[place] * 3
+
+
+@jit.kernel
+def middle(words, place):
+    return lowest(words, place) + lowest(words, place + 1)
+
+
+@pytest.fixture
+def finalized(monkeypatch):
+    """The libraries that were optimized and translated, by the name of their function."""
+    names = []
+    finalize = JITCodeLibrary.finalize
+
+    def noted(self):
+        names.append(self.name)
+        finalize(self)
+
+    monkeypatch.setattr(JITCodeLibrary, "finalize", noted)
+    return names
+
+
+def test_two_doors_share_a_kernel_and_only_doors_become_machine_code(finalized):
+    @jit.door
+    def first(words):
+        return middle(words, 0) + lowest(words, 2)
+
+    @jit.door
+    def second(words):
+        return middle(words, 1)
+
+    words = np.array([1, 10, 100], np.int64)
+    assert (first(words), second(words)) == (333, 330)
+    if not jit.INTERPRETED:
+        named = [name.rpartition(".")[2] for name in finalized]
+        assert [name for name in named if name in ("first", "second")] == ["first", "second"]
+        assert not {"lowest", "middle"} & set(named)
