@@ -32,8 +32,10 @@ SAME_AS: dict[str, str] = {
             "f42e1378b60a1793418e4cd1079bc5277ec4b3f2e1cc39531b5c25b2cb61aad9",
             # before what only writes a trace was taken out of what reads one
             "12d751733f93ac7533f4aadf5ceb3148b3f341b4493577675b34a249f7bebd0c",
+            # before kernels were translated once, with their door, and a TLB's key read once
+            "997aa9cfe338da41e8065e642a3671e421b82190d3523d2cf6e9488b96d16201",
         ),
-        "997aa9cfe338da41e8065e642a3671e421b82190d3523d2cf6e9488b96d16201",
+        "39a51d7f01d2ca8c557c94a66a307315287f60f09c2c2883f4adc5267a372b73",
     ),
     **dict.fromkeys(
         (
@@ -49,8 +51,10 @@ SAME_AS: dict[str, str] = {
             "64f60e5cc7c3e40d820f33d55afab49f9e0b3ac520cc2f0efc38c6f2926f17e5",
             # before the same
             "11977ae348b82576e7a6071377373183b9bc4c43c008623941b6b33b64294bf3",
+            # before kernels were translated once, as above
+            "d713d367be16ae8103f488f9a4d38a099d291b91a728f9900d867f77506e9d25",
         ),
-        "d713d367be16ae8103f488f9a4d38a099d291b91a728f9900d867f77506e9d25",
+        "c2237918862e95f381b21e97247515e581b16b1caca9a2504fd133d453344f40",
     ),
     **dict.fromkeys(
         (
@@ -62,8 +66,10 @@ SAME_AS: dict[str, str] = {
             "9f8a2d7352a2641de0a93eead522c3e88fa958279e58fc12466e51d474e9c464",
             # before the same
             "5359404ede0401826e773006da2ea0933409606b5f8b3d75f9483210f1d31021",
+            # before kernels were translated once, as above
+            "681ff4fe189d0f7f96a123e82bc308feab264479f9f116439b74de92a62a2abc",
         ),
-        "681ff4fe189d0f7f96a123e82bc308feab264479f9f116439b74de92a62a2abc",
+        "190139f0350b0c39cf74d3bf2f5bca068b6ac30012ad724967cecb88d5f1cd01",
     ),
 }
 
