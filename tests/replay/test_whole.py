@@ -1,5 +1,6 @@
 """Kernels become machine code once, with their door."""
 
+import numba
 import numpy as np
 import pytest
 from numba.core.codegen import JITCodeLibrary
@@ -18,8 +19,12 @@ def middle(words, place):
 
 
 @pytest.fixture
-def finalized(monkeypatch):
-    """The libraries that were optimized and translated, by the name of their function."""
+def finalized(monkeypatch, tmp_path):
+    """The libraries that were optimized and translated, by the name of their function.
+
+    With a cache of its own, which has none of them yet.
+    """
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     names = []
     finalize = JITCodeLibrary.finalize
 
