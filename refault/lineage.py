@@ -68,8 +68,10 @@ SAME_AS: dict[str, str] = {
             "5359404ede0401826e773006da2ea0933409606b5f8b3d75f9483210f1d31021",
             # before kernels were translated once, as above
             "681ff4fe189d0f7f96a123e82bc308feab264479f9f116439b74de92a62a2abc",
+            # before an access that came out as witnessed was told in one byte
+            "190139f0350b0c39cf74d3bf2f5bca068b6ac30012ad724967cecb88d5f1cd01",
         ),
-        "190139f0350b0c39cf74d3bf2f5bca068b6ac30012ad724967cecb88d5f1cd01",
+        "56b91c0553f3769c7480b4b2f9cc5f060ffe1ee44929be0f814d752e6f058415",
     ),
 }
 

@@ -37,7 +37,8 @@ static void judge(rf_u32 i)
 	int kind = channel->kind[i], cls = channel->cls[i];
 
 	if (kind >= OP_LD && kind <= OP_ST1)
-		tally[cls][!is_unexpected(cls, channel->want[i], channel->code[i],
+		tally[cls][channel->code[i] == RF_WITNESSED ||
+			   !is_unexpected(cls, channel->want[i], channel->code[i],
 					  channel->address[i])]++;
 }
 
@@ -84,6 +85,7 @@ int main(int argc, char **argv)
 	if (rows == MAP_FAILED || channel == MAP_FAILED)
 		return 2;
 	channel->tdp = argv[3][0] == '1';
+	channel->is_terse = 1;
 	catch_signals();
 	set_up();
 	if (channel->is_stopped || run(0, from))

@@ -18,6 +18,8 @@ WARNING = 1
 STOPPED = 2
 #: Of a code: the row was not executed, and why in the low bits (``records.SKIP_*``).
 SKIPPED = 0xF0
+#: A code: at the address that the real guest reached, which is not written once more.
+WITNESSED = 0xE0
 
 REPORT = np.dtype([("kind", "<u4"), ("row", "<u4"), ("count", "<u8"), ("text", "S240")])
 PAGE = np.dtype(
@@ -42,7 +44,8 @@ CHANNEL = np.dtype(
         ("page_count", "<u4"),
         ("wants_pages", "<u4"),
         ("wants_all", "<u4"),
-        ("unused", "<u4", 5),
+        ("is_terse", "<u4"),
+        ("unused", "<u4", 4),
         ("names", "S56", COUNTERS),
         ("counters", "<u8", COUNTERS),
         ("reports", REPORT, REPORTS),

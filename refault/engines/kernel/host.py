@@ -105,12 +105,11 @@ class Host:
         words = self.program.words
         self._rows = Rows(*(words[name] for name in Rows._fields))
         told = judge.Outcomes(*(words[name] for name in judge.Outcomes._fields))
-        # Copied from the second to the first: in small columns that costs nothing.
-        self._told = told._replace(
-            code=np.zeros_like(told.code), emulated=np.zeros_like(told.emulated)
-        )
+        # Copied from the second to the first: in a small column that costs nothing.
+        self._told = told._replace(code=np.zeros_like(told.code))
         self._written = told
         words["wants_all"] = int(watch.record_all)
+        words["is_terse"] = int(not watch.record_all)
         self._take_reports(None, 0)
 
     def _started(self, path: Path, is_sanitized: bool) -> Program:
@@ -208,7 +207,6 @@ class Host:
     def _judge(self, ops: op.Operations, start: int, done: int, shift: int) -> None:
         told, written = self._told, self._written
         told.code[start:done] = written.code[start:done]
-        told.emulated[start:done] = written.emulated[start:done]
         if INTERPRETED:
             told = judge.Outcomes(*(column[:done].tolist() for column in told))
         judged = judge.take(ops, told, start, done, shift, self.notes.log, self._seen)
@@ -249,6 +247,8 @@ class Host:
     def _take_reports(self, ops: op.Operations | None, shift: int) -> None:
         words = self.program.words
         count = min(int(words["report_count"]), channel.REPORTS)
+        if not count:
+            return
         for report in words["reports"][:count].copy():
             text = _clean(report["text"])
             is_stop = int(report["kind"]) == channel.STOPPED

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from refault.engines.kernel.channel import SKIPPED
+from refault.engines.kernel.channel import SKIPPED, WITNESSED
 from refault.replay import operations as op
 from refault.replay import outcomes as out
 from refault.replay.compile.jit import bare, door, kernel, shared_word
@@ -53,9 +53,9 @@ SEEN_WORDS = 4
 class Outcomes(NamedTuple):
     """What the program says came of each row, column by column.
 
-    ``emulated``, ``value`` and ``probe`` of an access that came out as witnessed at an address, or
-    with the witnessed fault, are not written unless all records are kept. The first two are copies
-    of what the program wrote, the others lie where it could still write.
+    Unless all records are kept, of an access at the witnessed address only the code is written, and
+    of one with the witnessed fault the code and the address. The first column is a copy of
+    what the program wrote, the others lie where it could still write.
     """
 
     code: Any
@@ -180,6 +180,33 @@ def other_row(
     return True
 
 
+@kernel
+def is_witnessed(kind: int, cls: int) -> bool:
+    """Whether a row may have come out at a witnessed address: an access that has one."""
+    return op.LD <= kind <= op.ST1 and op.WITNESS_ACCESS <= cls <= op.WITNESS_SNAPSHOT
+
+
+@kernel
+def tally_witnessed(ops: op.Operations, outcomes: Outcomes, start: int, end: int, log: Log) -> bool:
+    """Tally what is said to have come out as witnessed; False if a row among it cannot have.
+
+    Sums without a branch, which the compiler does on many rows at a time.
+    """
+    said = accesses = stores = snapshots = 0
+    for i in range(start, end):
+        is_said = outcomes.code[i] == WITNESSED
+        is_access = is_said & (ops.kind[i] >= op.LD) & (ops.kind[i] <= op.ST1)
+        cls = ops.cls[i]
+        said += is_said
+        accesses += is_access & (cls == op.WITNESS_ACCESS)
+        stores += is_access & (cls == op.WITNESS_TABLE_STORE)
+        snapshots += is_access & (cls == op.WITNESS_SNAPSHOT)
+    log.state[TALLY + op.WITNESS_ACCESS * TALLY_WORDS + AS_WITNESSED] += accesses
+    log.state[TALLY + op.WITNESS_TABLE_STORE * TALLY_WORDS + AS_WITNESSED] += stores
+    log.state[TALLY + op.WITNESS_SNAPSHOT * TALLY_WORDS + AS_WITNESSED] += snapshots
+    return said == accesses + stores + snapshots
+
+
 @door
 def take(
     ops: op.Operations, outcomes: Outcomes, start: int, end: int, shift: int, log: Log, seen: Seen
@@ -193,20 +220,19 @@ def take(
     log.state[NEXT] = 0
     seen.count[0] = 0
     keeps_all = log.state[RECORD_ALL]
+    are_possible = tally_witnessed(ops, outcomes, start, end, log) and not keeps_all
     for i in range(start, end):
-        code, kind = outcomes.code[i], ops.kind[i]
-        if op.LD <= kind <= op.ST1 and out.NONE < code < out.RETURN:
-            cls, address = ops.cls[i], shared_word(outcomes.address, i)
-            # Nearly every row: at the witnessed address, and nothing to keep of it.
-            if (
-                code == out.OK
-                and op.WITNESS_ACCESS <= cls <= op.WITNESS_SNAPSHOT
-                and address == ops.want[i]
-                and not keeps_all
-            ):
-                log.state[TALLY + cls * TALLY_WORDS + AS_WITNESSED] += 1
-            else:
-                account(ops, i, code, address, i + shift, outcomes, log, seen)
+        code = outcomes.code[i]
+        # Nearly every row: at the witnessed address, and nothing to keep of it.
+        if code == WITNESSED and are_possible:
+            continue
+        kind = ops.kind[i]
+        if code == WITNESSED:
+            if keeps_all or not is_witnessed(kind, ops.cls[i]):
+                return i
+        elif op.LD <= kind <= op.ST1 and out.NONE < code < out.RETURN:
+            address = shared_word(outcomes.address, i)
+            account(ops, i, code, address, i + shift, outcomes, log, seen)
         elif not other_row(ops, i, code, kind, outcomes, log, seen):
             return i
     return end

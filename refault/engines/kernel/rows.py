@@ -26,36 +26,22 @@ def give(ops: op.Operations, rows: Rows, start: int, end: int) -> bool:
 
     Those that make vCPUs or memory are: a host refuses what no host can have.
     """
+    # Column by column, which is the C library's copy of memory: that does not read what it is
+    # about to overwrite, in the cache of another core.
+    for name, column in zip(Rows._fields, rows, strict=True):
+        column[start:end] = getattr(ops, name)[start:end]
     if INTERPRETED:
-        for name, column in zip(Rows._fields, rows, strict=True):
-            column[start:end] = getattr(ops, name)[start:end]
         kinds = ops.kind[start:end]
         return any(kind in kinds for kind in (op.VM, op.MEM, op.MEM_DELETE))
-    return bool(copy(ops, rows, start, end))
+    return bool(are_special(ops, start, end))
 
 
 @door
-def copy(ops: op.Operations, rows: Rows, start: int, end: int) -> bool:
-    """The same, compiled."""
-    ops, rows = bare(ops), bare(rows)
+def are_special(ops: op.Operations, start: int, end: int) -> bool:
+    """Whether a row makes vCPUs or memory, compiled."""
+    ops = bare(ops)
     found = False
     for i in range(start, end):
         kind = ops.kind[i]
-        rows.kind[i] = kind
-        found |= kind == op.VM or kind == op.MEM or kind == op.MEM_DELETE
-    # A loop each: that is a copy of memory to the compiler, and all in one are not.
-    for i in range(start, end):
-        rows.vcpu[i] = ops.vcpu[i]
-    for i in range(start, end):
-        rows.user[i] = ops.user[i]
-    for i in range(start, end):
-        rows.aux[i] = ops.aux[i]
-    for i in range(start, end):
-        rows.cls[i] = ops.cls[i]
-    for i in range(start, end):
-        rows.a[i] = ops.a[i]
-    for i in range(start, end):
-        rows.b[i] = ops.b[i]
-    for i in range(start, end):
-        rows.want[i] = ops.want[i]
+        found |= (kind == op.VM) | (kind == op.MEM) | (kind == op.MEM_DELETE)
     return found

@@ -15,6 +15,7 @@
 #define RF_REPORT_TEXT 232
 #define RF_PAGES (1 << 16)
 #define RF_SKIPPED 0xf0		/* of a code: not executed, and a reason in the low bits */
+#define RF_WITNESSED 0xe0	/* of a code: RF_OK at the witnessed address, which is not written */
 
 struct rf_report { rf_u32 kind, row; rf_u64 count; char text[RF_REPORT_TEXT + 8]; };
 enum { RF_WARNING = 1, RF_STOPPED = 2 };
@@ -29,7 +30,8 @@ struct rf_channel {
 	rf_u32 counter_count, report_count;
 	rf_u32 page_count, wants_pages;
 	rf_u32 wants_all;		/* every outcome whole, also where all is as expected */
-	rf_u32 unused[5];
+	rf_u32 is_terse;		/* RF_WITNESSED is understood, and enough */
+	rf_u32 unused[4];
 	char names[RF_COUNTERS][RF_COUNTER_NAME];
 	rf_u64 counters[RF_COUNTERS];
 	struct rf_report reports[RF_REPORTS];
