@@ -27,7 +27,7 @@ from db.models.batches import BATCH_FINAL_STATES
 from db.repositories import files
 from db.repositories.pagination import PAGE_SIZE, Page, newest_first
 from db.scope import EVERYWHERE, maker_of, project_of
-from refault.catalogue import Numbers, builds_of
+from refault.catalogue import KERNEL, Numbers, builds_of
 from refault.errors import InvalidRequest, NotFound
 from refault.linux.store import check_name
 
@@ -277,6 +277,25 @@ def diff_of(session: Session, kernel: Kernel, number: int) -> str:
     if found is None:
         raise NotFound(f"kernel {kernel.name} has no patch {number}")
     return found.diff
+
+
+def titles(session: Session, bases: Iterable[str]) -> dict[str, dict[str, str]]:
+    """What the patches of those kernels are called, by number; ``bases`` as patch sets have them.
+
+    Other bases, and kernels that are gone, are left out.
+    """
+    names = [base.removeprefix(KERNEL) for base in bases if base.startswith(KERNEL)]
+    if not names:
+        return {}
+    found: dict[str, dict[str, str]] = {}
+    of_patches = (
+        sa.select(Kernel.name, KernelPatch.number, KernelPatch.title)
+        .join(KernelPatch, KernelPatch.kernel_id == Kernel.id)
+        .where(Kernel.name.in_(names))
+    )
+    for name, number, title in session.execute(of_patches):
+        found.setdefault(f"{KERNEL}{name}", {})[str(number)] = title
+    return found
 
 
 def lock(session: Session, kernel: Kernel, *, shared: bool = False) -> None:

@@ -118,14 +118,17 @@ def _tell_left_out(kernel: KernelDocument, plan: BuildPlan) -> None:
     """Say on standard error what of the plan there will not be, and why."""
     wanted = builds_of(plan, len(kernel["patches"]))
     known = _numbers(kernel)
+    left_out = []
     for build in kernel["builds"]:
         numbers = tuple(build["patches"])
         if numbers not in wanted:
             continue
         if build["state"] in {"refused", "failed"}:
-            print_error(f"left out: {build['name']}: {own_kernel.reason_of(build)}")
+            left_out.append((build["name"], own_kernel.reason_of(build)))
         elif plan == "series" and not known.issuperset(wanted[: len(numbers)]):
-            print_error(f"left out: {build['name']}: a shorter prefix of it was not built")
+            left_out.append((build["name"], "a shorter prefix of it was not built"))
+    for names, reason in own_kernel.by_reason(left_out):
+        print_error(f"left out: {names}: {reason}")
 
 
 def build_plan(plan: str) -> BuildPlan:

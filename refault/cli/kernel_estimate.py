@@ -64,8 +64,8 @@ def show_estimate(
     )
     if found.seconds is not None:
         print(f"  about {math.ceil(found.seconds)} s of a processor, as measured on this machine")
-    for label, why in refused.items():
-        print(f"left out: {clean(label)}: {clean(why)}")
+    for labels, why in own_kernel.by_reason(refused.items()):
+        print(f"left out: {clean(labels)}: {clean(why)}")
     print(
         f"{counted(len(traces) * columns, 'cell')}: {counted(len(traces), 'trace')} x "
         f"{counted(columns, 'column')}, {counted(events, 'event')} to replay, less "

@@ -66,13 +66,17 @@ class _Document(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """``verdict`` is the worst of all cells; ``cells`` has the worst of each column first."""
+    """``verdict`` is the worst of all cells; ``cells`` has the worst of each column first.
+
+    ``as_base`` are columns that are the base's own machine, so that nothing is compared.
+    """
 
     batch: BatchDocument
     verdict: Verdict
     exit_code: ExitCode
     cells: tuple[dict[str, Any], ...]
     answer: str | None = None
+    as_base: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome as JSON, for CI systems."""
@@ -84,6 +88,7 @@ class Outcome:
             "answer": self.answer,
             "progress": self.batch["progress"],
             "columns": list(self.cells),
+            "as_base": list(self.as_base),
         }
 
     def show(self) -> None:
@@ -110,6 +115,11 @@ class Outcome:
             # In full, however long: this is what a maintainer acts on.
             text = f"{cell['column']}: {cell['reason']}."
             print("\n".join(["", *layout.wrap(text, width, indent="  ")]))
+            # Where, so that somebody can look there; on which trace stands in the table.
+            for found in cell["findings"]:
+                print("\n".join(layout.wrap(found, width, first="  ", indent="    ")))
+        for label in self.as_base:
+            print(f"\n{label}: the same machine as the base.")
 
 
 def outcome_of(client: Client, code: str) -> Outcome:
@@ -133,9 +143,11 @@ def judged(document: dict[str, Any]) -> Outcome:
 
 def _judged(document: dict[str, Any]) -> Outcome:
     worst: dict[str, dict[str, Any]] = {}
+    as_base: dict[str, None] = {}
     for comparison in document["comparisons"]:
         for column in comparison["columns"]:
             if column["verdict"]["name"] == Verdict.BASE.value:
+                as_base |= dict.fromkeys(_words(column, "labels")[1:])
                 continue
             cell = {
                 "column": column["label"],
@@ -143,6 +155,7 @@ def _judged(document: dict[str, Any]) -> Outcome:
                 "word": column["verdict"]["word"],
                 "trace": comparison["trace"]["name"],
                 "reason": column["reason"],
+                "findings": _words(column, "findings_text"),
             }
             known = worst.get(column["label"])
             if known is None or _rank(cell) < _rank(known):
@@ -154,7 +167,14 @@ def _judged(document: dict[str, Any]) -> Outcome:
         ExitCode(document["verdict"]["exit_code"]),
         tuple(worst.values()),
         answer if isinstance(answer, str) else None,
+        tuple(as_base),
     )
+
+
+def _words(column: _Column, field: str) -> list[str]:
+    """A list of texts that a column may have; what is none is left out."""
+    found: Any = column.get(field)
+    return [printable(each) for each in found if isinstance(each, str)] if found else []
 
 
 def _rank(cell: dict[str, Any]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
@@ -202,6 +202,14 @@ def awaited(client: Client, name: str, *, enabled: bool) -> KernelDocument:
             f"`refault kernel show {name} --service` tells where they are"
         )
         raise
+
+
+def by_reason(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Builds and why they were refused, those with one reason together: names, reason."""
+    names: dict[str, list[str]] = {}
+    for name, reason in found:
+        names.setdefault(reason, []).append(name)
+    return [(", ".join(told), reason) for reason, told in names.items()]
 
 
 def reason_of(build: KernelBuildDocument) -> str:

@@ -160,7 +160,8 @@ def show_one(name: str, url: str, token: str, timeout: float, *, as_json: bool) 
     _show(kernel)
     for build in kernel["builds"]:
         log = (build.get("log") or "").strip()
-        if log:
+        # Of a refused one that is the reason, and it stands above.
+        if log and log != (build["refusal"] or "").strip():
             print(f"\n{build['name']}: log")
             for line in log.splitlines():
                 print(f"  {line}")
@@ -187,9 +188,14 @@ def _show(kernel: KernelDocument) -> None:
             for build in kernel["builds"]
         ],
     )
-    for build in kernel["builds"]:
-        if build["state"] in {"refused", "failed"}:
-            print(f"{build['name']}: {build['state']}: {own_kernel.reason_of(build)}")
+    for state in ("refused", "failed"):
+        found = [
+            (build["name"], own_kernel.reason_of(build))
+            for build in kernel["builds"]
+            if build["state"] == state
+        ]
+        for builds, reason in own_kernel.by_reason(found):
+            print(f"{builds}: {state}: {reason}")
 
 
 def _state_of(build: KernelBuildDocument) -> str:

@@ -14,7 +14,7 @@ class PlanSet(NamedTuple):
     """A patch set of the batch; ``parameters`` are canonical JSON.
 
     Names are not unique, and sets may differ in nothing but their parameters: ``id`` is theirs
-    alone.
+    alone. ``titles`` are those of the patches where these are numbers only: of a kernel's series.
     """
 
     name: str
@@ -22,13 +22,26 @@ class PlanSet(NamedTuple):
     patches: tuple[str, ...]
     parameters: str = "{}"
     id: str = ""
+    titles: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, name: str, base: str, patches: Iterable[str], parameters: Mapping[str, Any], key: str
+        cls,
+        name: str,
+        base: str,
+        patches: Iterable[str],
+        parameters: Mapping[str, Any],
+        key: str,
+        titles: Iterable[str] = (),
     ) -> Self:
         """The set of that ``key``."""
-        return cls(name, base, tuple(patches), json.dumps(parameters, sort_keys=True), key)
+        words = json.dumps(parameters, sort_keys=True)
+        return cls(name, base, tuple(patches), words, key, tuple(titles))
+
+    def title_of(self, patch: str) -> str:
+        """What a patch of a kernel's series is called; nothing where the id is a name."""
+        known = dict(zip(self.patches, self.titles, strict=False))
+        return known.get(patch, "")
 
 
 class PlanColumn(NamedTuple):
@@ -57,14 +70,30 @@ class Stage(NamedTuple):
     is_removal: bool = False
 
     @property
+    def patch_title(self) -> str:
+        """What the patch of a kernel's series is called; nothing for one of the catalogue."""
+        own = self.before if self.is_removal else self.now
+        return own.patch_set.title_of(self.patch)
+
+    @property
     def title(self) -> str:
         """``patch 3 (parent-stop-bit)``, or the name of a sibling."""
-        return self.patch if self.number is None else f"patch {self.number} ({self.patch})"
+        if self.number is None:
+            return self.patch
+        if not self.patch.isdecimal():
+            return f"patch {self.number} ({self.patch})"
+        # A kernel's patch is known by its number in that series, also where others are left out.
+        return (
+            f"patch {self.patch} ({self.patch_title})"
+            if self.patch_title
+            else f"patch {self.patch}"
+        )
 
     @property
     def subject(self) -> str:
         """The same at the beginning of a sentence; a name stays as it is."""
-        return self.patch if self.number is None else f"Patch {self.number} ({self.patch})"
+        title = self.title
+        return title if self.number is None else f"P{title.removeprefix('p')}"
 
 
 def stages_of(plan: str, columns: Sequence[PlanColumn]) -> list[Stage]:

@@ -187,6 +187,7 @@ class Step:
             "set": self.stage.now.patch_set.name,
             "number": self.stage.number,
             "title": self.stage.title,
+            "patch_title": self.stage.patch_title,
             "label": self.stage.now.label,
             "before": self.stage.before.label,
             "is_removal": self.stage.is_removal,

@@ -112,7 +112,10 @@ def _row(word: str, steps: _Steps, why: str) -> dict[str, Any]:
         "word": word,
         "sign": sign,
         "tone": tone,
-        "patches": [{"number": step["number"], "id": step["patch"]} for step in steps],
+        "patches": [
+            {"number": step["number"], "id": step["patch"], "title": step.get("patch_title")}
+            for step in steps
+        ],
         "why": with_minus(why),
         "after": after,
     }
@@ -162,7 +165,8 @@ def _patches(steps: _Steps, *, is_first: bool = False) -> str:
     if len(steps) == 1 or any(step["number"] is None for step in steps):
         text = _listed([step["title"] for step in steps])
     else:
-        text = f"patches {_listed([str(step['number']) for step in steps])}"
+        numbers = [step["patch"] if step.get("patch_title") else step["number"] for step in steps]
+        text = f"patches {_listed(list(map(str, numbers)))}"
     return text[:1].upper() + text[1:] if is_first and text.startswith("patch") else text
 
 

@@ -103,10 +103,22 @@ def _page(kernel: KernelDocument) -> dict[str, Any]:
             for patch in kernel["patches"]
         ],
         "builds": builds,
-        "troubles": [build for build in builds if build["trouble"]],
+        "troubles": _troubles(builds),
         "is_one_compiler": len(compilers) == 1,
         "commands": _commands(kernel),
     }
+
+
+def _troubles(builds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Why builds were refused, or failed: those with one reason together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for build in builds:
+        if build["trouble"]:
+            found.setdefault((build["state"], build["trouble"]), []).append(build["name"])
+    return [
+        {"names": names, "state": state, "trouble": trouble}
+        for (state, trouble), names in found.items()
+    ]
 
 
 def _build(build: KernelBuildDocument, titles: Mapping[int, str], release: str) -> dict[str, Any]:

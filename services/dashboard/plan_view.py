@@ -104,6 +104,7 @@ def _rows(document: Mapping[str, Any], *, is_ablation: bool) -> list[dict[str, A
         {
             "label": column["label"],
             "patch": patch,
+            "title": told.get(column["label"], {}).get("patch_title"),
             "verdict": _worst(overview, places[column["variant"]["digest"]]),
             "step": ratio(end / start) if start and end else "–",
             "end": ratio(end) if end else "–",

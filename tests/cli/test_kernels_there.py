@@ -269,6 +269,18 @@ def test_a_series_ends_before_the_patch_that_cannot_be_built(ask, packed):
     )
 
 
+def test_builds_that_one_patch_breaks_are_told_together(ask, packed):
+    why = "does not apply at arch/x86/kvm/mmu/mmu.c:17"
+    builds = [build(()), *(build((1, 2, 3)[:end], "refused", refusal=why) for end in (1, 2, 3))]
+    service = Service([kernel(builds)])
+
+    told = ask(service, "submit", "boot", "--kernel", packed, "--plan", "series")
+    pushed = ask(Service([kernel(builds)]), "kernel", "push", packed, "--wait")
+
+    assert told.stderr == f"refault: left out: mine+1, mine+1..2, mine+1..3: {why}\n"
+    assert f"mine+1, mine+1..2, mine+1..3: refused: {why}\n" in pushed.stdout
+
+
 def test_each_patch_alone_stands_beside_the_tree_as_it_is(ask):
     builds = [build(()), build((1,)), build((2,), "refused"), build((3,))]
     service = Service([kernel(builds)])

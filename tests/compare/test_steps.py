@@ -357,3 +357,20 @@ def test_columns_that_each_have_more_patches_than_the_one_before_are_a_series():
     ]
     assert stages_among([columns[0], columns[2], columns[1]])[0] == "each"
     assert stages_among(columns[:1]) == ("each", [])
+
+
+def test_a_patch_of_a_kernel_is_told_by_its_number_there_and_its_title():
+    own = PlanSet("mine+1+3", "kernel:mine", ("1", "3"), titles=("Say more", "Flush less"))
+    columns = [PlanColumn(f"c{end}", f"c{end}", own, end) for end in (0, 1, 2)]
+    steps = judged("series", columns, [{}, {}, WRONG])
+    assert [step.stage.title for step in steps] == ["patch 1 (Say more)", "patch 3 (Flush less)"]
+    assert answer("series", steps).startswith("Patch 3 (Flush less) changes what the guest sees")
+    assert steps[1].to_dict()["patch_title"] == "Flush less"
+    # One that is gone has a number only.
+    gone = [column._replace(patch_set=own._replace(titles=())) for column in columns]
+    assert [step.stage.title for step in judged("series", gone, [{}, {}, WRONG])] == [
+        "patch 1",
+        "patch 3",
+    ]
+    whole = [PlanColumn(each, each, own, None) for each in ("mine+1+3", "without 1", "without 3")]
+    assert judged("ablation", whole, [{}, {}, {}])[1].stage.title == "patch 3 (Flush less)"

@@ -40,6 +40,25 @@ def test_what_not_to_merge_comes_first_and_what_does_nothing_last():
     assert only["name"] == "series"
 
 
+def test_the_patches_of_a_kernel_are_told_by_number_and_title():
+    """Their ids are numbers in the kernel's series, wherever they stand in this one."""
+    titles = ("Say more", "Flush less", "Zap less")
+    found = decided(
+        *(
+            step(place, patch, word, title=f"patch {patch} ({title})", patch_title=title)
+            for place, (patch, word, title) in enumerate(
+                zip(("1", "3", "4"), ("do not", "no effect", "no effect"), titles, strict=True), 1
+            )
+        )
+    )
+    assert found["sentence"] == (
+        "Do not merge patch 1 (Say more): something goes wrong with it. Patches 3 and 4 make no "
+        "notable difference."
+    )
+    rows = found["lists"][0]["rows"]
+    assert [patch["title"] for row in rows for patch in row["patches"]] == list(titles)
+
+
 def test_a_sound_form_of_a_broken_patch_is_named_to_be_taken_instead():
     found = decided(
         step(1, "a", "do not"),

@@ -113,6 +113,17 @@ async def test_a_kernel_has_its_builds_with_check_digest_and_refusal_in_full(htt
     assert "kvm_arch_something" in page.text
 
 
+async def test_builds_with_one_reason_are_told_together(http, builder):
+    await make(http)
+    builder.finish("mine", ())
+    for numbers in ((1,), (1, 2), (1, 2, 3)):
+        builder.finish("mine", numbers, refusal=REFUSAL)
+
+    page = Page(await http.get("/kernels/mine"))
+
+    assert "mine+1, mine+1..2, mine+1..3 were refused:" in page.text.replace(" ,", ",")
+
+
 async def test_its_patches_lead_to_their_diffs(http, kernel):
     page = Page(await http.get("/kernels/mine"))
 

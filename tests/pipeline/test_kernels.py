@@ -56,9 +56,16 @@ def test_from_a_tree_and_a_mailbox_to_a_verdict_on_each_patch(stack, client, ref
         *("--mail", mailbox, "--plan", "series", "-p", "base", "--wait"),
     )
     assert submitted.returncode == ExitCode.ANSWER_IS_NO, submitted.stderr
+    # The verdict names the patch by its title, and where it goes wrong first.
+    said = " ".join(submitted.stdout.split())
+    assert "Patch 3 (INVLPG has nothing to do) changes what the guest sees" in said
+    assert "operation 8660 (event 8770), vcpu 0, gva 0x4aa1a0" in said
     [batch] = client.list_batches()["items"]
     assert batch["state"] == "done"
-    [comparison] = client.comparison(batch["code"])["comparisons"]
+    document = client.comparison(batch["code"])
+    titles = ["Say more", "Flush less", "INVLPG has nothing to do"]
+    assert [step["patch_title"] for step in document["steps"]] == titles
+    [comparison] = document["comparisons"]
     columns = {column["label"]: column for column in comparison["columns"]}
     verdicts = {label: column["verdict"]["name"] for label, column in columns.items()}
     assert verdicts == {

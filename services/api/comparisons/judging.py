@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy.orm import Session
 
 from db.models import Batch, BatchColumn
-from db.repositories import audits, comparisons, patch_sets, thresholds
+from db.repositories import audits, comparisons, kernels, patch_sets, thresholds
 from db.repositories.comparisons import Cell, Cells, FullCell, TraceName
 from refault.audits import AuditReport
 from refault.compare import (
@@ -115,9 +115,20 @@ def judged(
 def plan_columns(session: Session, batch: Batch) -> list[PlanColumn]:
     """The columns of a batch, as its plan made them."""
     ids = [column.patch_set_id for column in batch.columns]
+    rows = patch_sets.get_many(session, ids)
+    titles = kernels.titles(session, {row.base for row in rows if row.patches})
     sets = {
-        row.id: PlanSet.of(row.name, row.base, row.patches, row.parameters, str(row.id))
-        for row in patch_sets.get_many(session, ids)
+        row.id: PlanSet.of(
+            row.name,
+            row.base,
+            row.patches,
+            row.parameters,
+            str(row.id),
+            [titles[row.base].get(number, "") for number in row.patches]
+            if row.base in titles
+            else (),
+        )
+        for row in rows
     }
     return [
         PlanColumn(
