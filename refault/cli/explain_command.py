@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from refault import glossary
+from refault.cli.tables import reading_width
 from refault.cli.terminal import print_json
 
 WIDTH = 72
@@ -38,7 +39,11 @@ def explain(
     titles = {group.name: group.title for group in glossary.GROUPS}
     for entry in found:
         print(f"{entry.name}  ({titles[entry.group]})")
-        print(textwrap.fill(entry.text, WIDTH, initial_indent="  ", subsequent_indent="  "))
+        print(
+            textwrap.fill(
+                entry.text, reading_width(WIDTH), initial_indent="  ", subsequent_indent="  "
+            )
+        )
         if entry.more:
             print(f"  More in docs/{entry.more}.")
 
@@ -51,7 +56,7 @@ def _print_names() -> None:
         print(
             textwrap.fill(
                 names,
-                WIDTH,
+                reading_width(WIDTH),
                 initial_indent="  ",
                 subsequent_indent="  ",
                 break_on_hyphens=False,

@@ -14,6 +14,7 @@ from refault import catalogue, series
 from refault.catalogue.layouts import LONG_BYTES, layout_document
 from refault.cli.exits import ExitCode
 from refault.cli.mail_files import contents
+from refault.cli.tables import reading_width
 from refault.cli.terminal import print_json
 from refault.compare.layout import clean
 from refault.errors import InvalidRequest, SeriesError
@@ -42,11 +43,15 @@ def patches(
         print_json(documents)
         return
     for patch in catalogue.patches():
-        print(f"{patch.id:<22}{patch.author}, {patch.date}")
+        _fill(f"{patch.id:<22}{patch.author}, {patch.date}", "", " " * 22)
         for line in (patch.title, *_lines(patch)):
-            print(textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    "))
+            print(
+                textwrap.fill(
+                    line, reading_width(WIDTH), initial_indent="  ", subsequent_indent="    "
+                )
+            )
     named = f"Patch sets with a name: {', '.join(catalogue.NAMED)}"
-    print(textwrap.fill(named, WIDTH, subsequent_indent="  "))
+    print(textwrap.fill(named, reading_width(WIDTH), subsequent_indent="  "))
 
 
 @app.command("show")
@@ -64,7 +69,7 @@ def show(
     if as_json:
         print_json(document)
         return
-    print(f"{found.id}: {found.title}")
+    _fill(f"{found.id}: {found.title}", "", "  ")
     print(f"{found.author}, {found.date}")
     told = ("summary", "claim", "objection", "fate", "source", "reconstruction")
     for name in told:
@@ -188,7 +193,7 @@ def _print_series(
         place = f"{mail.number}/{mail.total}" if mail.number else f"#{found.index}"
         known = f"{found.patch} (by {found.by})" if found.patch else found.by or _unmatched(found)
         subject = clean(mail.subject) or "(no subject)"
-        print(textwrap.shorten(f"{place:<6}{subject}", WIDTH, placeholder=" ..."))
+        print(textwrap.shorten(f"{place:<6}{subject}", reading_width(WIDTH), placeholder=" ..."))
         _fill(known, " " * 6, " " * 8)
     for skipped in reading.skipped:
         subject = clean(skipped.subject) or "(no subject)"
@@ -211,7 +216,7 @@ def _fill(text: str, first: str, indent: str) -> None:
     print(
         textwrap.fill(
             text,
-            WIDTH,
+            reading_width(WIDTH),
             initial_indent=first,
             subsequent_indent=indent,
             break_on_hyphens=False,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refault.cli.progress import Bars, simulator_bars
+from refault.cli.tables import reading_width
 from refault.cli.terminal import print_json
 from refault.cli.trace_files import as_trace, naming
 from refault.cli.variants import VARIANT_HELP, labelled_variants
@@ -106,12 +107,14 @@ def _show(path: Path, label: str, variant: Variant, each: Gathered) -> None:
     from refault.compare import layout
     from refault.profile.text import WIDTH, attribution_lines, timeline_lines
 
-    title = layout.wrap(f"{path.name} under {label} ({variant.name})", WIDTH)
+    width = reading_width(WIDTH)
+    title = layout.wrap(f"{path.name} under {label} ({variant.name})", width)
     lines = [*title, "-" * max(map(layout.display_width, title))]
     if each.result.truncated:
-        lines += layout.wrap("the file is truncated: replayed up to its last whole block", WIDTH)
+        lines += layout.wrap("the file is truncated: replayed up to its last whole block", width)
     if each.result.stopped is not None:
         told = f"stopped at event {each.result.stopped.event_index}: {each.result.stopped.message}"
-        lines += layout.wrap(told, WIDTH)
-    lines += [*timeline_lines(each.timeline), "", *attribution_lines(each.attribution), ""]
+        lines += layout.wrap(told, width)
+    lines += [*timeline_lines(each.timeline, width), ""]
+    lines += [*attribution_lines(each.attribution, width=width), ""]
     print("\n".join(lines))

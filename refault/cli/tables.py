@@ -39,6 +39,11 @@ def text_width(in_pipe: int) -> int:
     return min(max(shutil.get_terminal_size().columns, WIDTH_MIN), WIDTH_MAX)
 
 
+def reading_width(most: int) -> int:
+    """The width of prose: ``most``, or the terminal's where that is narrower."""
+    return min(text_width(most), most)
+
+
 def fitted(widths: Sequence[int], total: int) -> list[int]:
     """The widths, the widest made narrower until all fit into ``total`` or nothing is left."""
     found = list(widths)

@@ -1,15 +1,15 @@
-"""A run's timeline and attribution as plain text, in at most 100 columns."""
+"""A run's timeline and attribution as plain text, in 60 to 100 columns."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from refault.attribution import VIEWS, TableLife
 from refault.compare import layout
 from refault.results import GAUGES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from refault.attribution import Attribution, Memory, Part
     from refault.timeline import Timeline
@@ -28,8 +28,8 @@ SHOWN = (
 #: Numbers that hold what is there now: their curve is the most in each part, not the increase.
 _STOCKS = GAUGES | {"list_nodes", "memory_bytes"}
 _CURVES = (*SHOWN, "active", "mmu_unsync", "memory_bytes")
-_CURVE_WIDTH = 60
 _NAME_WIDTH = 18
+_TOLD_WIDTH = 15
 _ROWS = 12
 _MARKS_SHOWN = 8
 _VIEW_TITLES = {
@@ -38,7 +38,7 @@ _VIEW_TITLES = {
     "address_space": "By address space (CR3)",
     "mark": "By mark",
 }
-_PART_WIDTH = 30
+_PART_WIDTHS = (20, 30)  # at least, at most
 _NUMBER_WIDTH = 10
 _SHORT_NAMES = {"mmu_pte_write": "pte_write", "mmu_shadow_zapped": "zapped"}
 
@@ -46,32 +46,36 @@ _SHORT_NAMES = {"mmu_pte_write": "pte_write", "mmu_shadow_zapped": "zapped"}
 # --- timeline ---------------------------------------------------------------------------------
 
 
-def timeline_lines(timeline: Timeline) -> list[str]:
+def timeline_lines(timeline: Timeline, width: int = WIDTH) -> list[str]:
     """The curves of some series, and where the marks are."""
     unit = timeline.unit
     end = timeline.series[unit][-1]
-    lines = [
+    told = (
         f"Over {end:,} {unit}: {timeline.sample_count} samples, {timeline.interval:,} {unit} apart"
-    ]
+    )
+    lines = layout.wrap(told, width)
     names = [name for name in _CURVES if name in timeline.series]
+    part_count = min(width, WIDTH) - _NAME_WIDTH - _TOLD_WIDTH - len("  " + " " + " ")
     for name in names or timeline.names[:_ROWS]:
         column = timeline.series[name]
         highest = max(column)
         told = f"most {highest:,}" if name in _STOCKS else f"{column[-1]:,}"
-        lines.append(f"  {name:{_NAME_WIDTH}} {layout.bars(_curve(timeline, name))} {told:>15}")
+        drawn = layout.bars(_curve(timeline, name, part_count))
+        lines.append(f"  {name:{_NAME_WIDTH}} {drawn} {told:>{_TOLD_WIDTH}}")
     if timeline.marks:
-        lines += _mark_lines(timeline)
-    lines += [f"  no {name}: {why}" for name, why in timeline.missing.items()]
+        lines += _mark_lines(timeline, part_count, width)
+    for name, why in timeline.missing.items():
+        lines += layout.wrap(f"no {name}: {why}", width, first="  ", indent="    ")
     return lines
 
 
-def _curve(timeline: Timeline, name: str) -> list[int]:
+def _curve(timeline: Timeline, name: str, part_count: int) -> list[int]:
     """What a series did in each of the parts that the guest's time is cut into."""
     places, column = timeline.series[timeline.unit], timeline.series[name]
-    parts = [0] * _CURVE_WIDTH
+    parts = [0] * part_count
     before = column[0]
     for place, value in zip(places, column, strict=True):
-        part = _part(place, places[-1])
+        part = _part(place, places[-1], part_count)
         if name in _STOCKS:
             parts[part] = max(parts[part], value)
         else:
@@ -80,21 +84,22 @@ def _curve(timeline: Timeline, name: str) -> list[int]:
     return parts
 
 
-def _part(place: int, end: int) -> int:
-    return min(_CURVE_WIDTH - 1, place * _CURVE_WIDTH // max(1, end))
+def _part(place: int, end: int, part_count: int) -> int:
+    return min(part_count - 1, place * part_count // max(1, end))
 
 
-def _mark_lines(timeline: Timeline) -> list[str]:
+def _mark_lines(timeline: Timeline, part_count: int, width: int) -> list[str]:
     end = timeline.series[timeline.unit][-1]
-    line = [" "] * _CURVE_WIDTH
+    line = [" "] * part_count
     for mark in timeline.marks:
         place = mark.instructions if timeline.unit == "instructions" else mark.events
-        line[_part(place, end)] = "^"
+        line[_part(place, end, part_count)] = "^"
     lines = [f"  {'marks':{_NAME_WIDTH}} {''.join(line)}".rstrip()]
     for mark in timeline.marks[:_MARKS_SHOWN]:
         name = layout.clean(mark.name)
         told = f" {name}" if name else ""
-        lines.append(f"    {mark.number}{told}: at event {mark.events}"[:WIDTH])
+        said = f"{mark.number}{told}: at event {mark.events}"
+        lines += layout.wrap(said, width, first="    ", indent="      ")
     if timeline.mark_count > _MARKS_SHOWN:
         lines.append(f"    and {timeline.mark_count - _MARKS_SHOWN} more")
     return lines
@@ -103,58 +108,74 @@ def _mark_lines(timeline: Timeline) -> list[str]:
 # --- attribution --------------------------------------------------------------------------------
 
 
-def attribution_lines(attribution: Attribution, shown: Sequence[str] = SHOWN) -> list[str]:
+def attribution_lines(
+    attribution: Attribution, shown: Sequence[str] = SHOWN, width: int = WIDTH
+) -> list[str]:
     """A table for each view, the busiest guest tables, and memory."""
     lines: list[str] = []
     for view in VIEWS:
         if view in attribution.views:
-            parts = attribution.views[view]
-            lines += [*_view(_VIEW_TITLES[view], parts, attribution.totals, shown), ""]
+            rows = _view(attribution.views[view], attribution.totals, shown)
+            head = [_SHORT_NAMES.get(name, name)[: _NUMBER_WIDTH - 1] for name in shown]
+            lines += [*_table(_VIEW_TITLES[view], head, rows, width), ""]
     if attribution.tables:
-        lines += [*_table_lines(attribution), ""]
+        lines += [*_table_lines(attribution, width), ""]
     if attribution.memory is not None:
-        lines += [*_memory_lines(attribution.memory), ""]
-    lines += [f"No {name}: {why}" for name, why in attribution.missing.items()]
+        lines += [*_memory_lines(attribution.memory, width), ""]
+    for name, why in attribution.missing.items():
+        lines += layout.wrap(f"No {name}: {why}", width, indent="  ")
     return lines[:-1] if lines and not lines[-1] else lines
 
 
-def _view(
-    title: str, parts: Sequence[Part], totals: Mapping[str, int], shown: Sequence[str]
-) -> list[str]:
-    head = [_SHORT_NAMES.get(name, name)[: _NUMBER_WIDTH - 1] for name in shown]
-    lines = [_row(title, head)]
+_Line: TypeAlias = "tuple[str, Sequence[int | str]]"
+
+
+def _view(parts: Sequence[Part], totals: Mapping[str, int], shown: Sequence[str]) -> list[_Line]:
     parts = [part for part in parts if any(part.counters.get(each) for each in shown)]
-    for part in parts[:_ROWS]:
-        name = layout.clean(part.name)
-        lines.append(_row(f"  {name}", [part.counters.get(each, 0) for each in shown]))
+    rows: list[_Line] = [
+        (layout.clean(part.name), [part.counters.get(each, 0) for each in shown])
+        for part in parts[:_ROWS]
+    ]
     if rest := parts[_ROWS:]:
         sums = [sum(part.counters.get(each, 0) for part in rest) for each in shown]
-        lines.append(_row(f"  {len(rest)} more", sums))
-    lines.append(_row("  in all", [totals.get(each, 0) for each in shown]))
-    return lines
+        rows.append((f"{len(rest)} more", sums))
+    return [*rows, ("in all", [totals.get(each, 0) for each in shown])]
 
 
-def _row(name: str, cells: Sequence[object]) -> str:
-    words = [layout.right(str(cell), _NUMBER_WIDTH) for cell in cells]
-    while layout.display_width(name) > _PART_WIDTH:
-        name = f"{name[:-2]}…"
-    return f"{layout.left(name, _PART_WIDTH)}{''.join(words)}"
+def _table(title: str, head: Sequence[str], rows: Sequence[_Line], width: int) -> Iterator[str]:
+    """Its lines; where the columns do not fit beside each other, in parts one below the other."""
+    least, most = _PART_WIDTHS
+    count = max(1, (width - least) // _NUMBER_WIDTH)
+    part_width = min(most, max(least, width - _NUMBER_WIDTH * min(count, len(head))))
+    for first in range(0, len(head), count):
+        here = slice(first, first + count)
+        yield from _row(title if not first else f"{title}, further", head[here], part_width)
+        for name, cells in rows:
+            told = [f"{cell:,}" if isinstance(cell, int) else cell for cell in cells[here]]
+            yield from _row(f"  {name}", told, part_width)
 
 
-def _table_lines(attribution: Attribution) -> list[str]:
+def _row(name: str, cells: Sequence[str], part_width: int) -> Iterator[str]:
+    if layout.display_width(name) > part_width:
+        # Names may be told apart by their ends.
+        yield name
+        name = ""
+    words = [layout.right(cell, _NUMBER_WIDTH) for cell in cells]
+    yield f"{layout.left(name, part_width)}{''.join(words)}"
+
+
+def _table_lines(attribution: Attribution, width: int) -> Iterator[str]:
     head = ("level", "created", "unsync", "synced", "zapped", "refault", "written")
-    title = f"Busiest of {attribution.table_count} guest tables"
-    lines = [_row(title, head)]
-    lines += [_row(f"  gfn {table.gfn:#x}", _life(table)) for table in attribution.tables]
+    rows = [(f"gfn {table.gfn:#x}", _life(table)) for table in attribution.tables]
     others = {
         "pages of no guest table": attribution.direct,
         "tables that found no room": attribution.other_tables,
     }
-    lines += [_row(f"  {name}", _life(life)) for name, life in others.items() if life is not None]
-    return lines
+    rows += [(name, _life(life)) for name, life in others.items() if life is not None]
+    return _table(f"Busiest of {attribution.table_count:,} guest tables", head, rows, width)
 
 
-def _life(table: TableLife) -> list[object]:
+def _life(table: TableLife) -> list[int | str]:
     return [
         table.level or "-",
         table.created,
@@ -166,18 +187,19 @@ def _life(table: TableLife) -> list[object]:
     ]
 
 
-def _memory_lines(memory: Memory) -> list[str]:
-    told = f"at most {memory.pages} shadow pages in use (event {memory.pages_event})"
-    lines = [f"Memory: {told}, {memory.unsync_pages} out of sync"]
+def _memory_lines(memory: Memory, width: int) -> list[str]:
+    told = f"at most {memory.pages:,} shadow pages in use (event {memory.pages_event})"
+    lines = layout.wrap(f"Memory: {told}, {memory.unsync_pages:,} out of sync", width, indent="  ")
     headers = {sizes["x86-64"] for sizes in memory.header_bytes.values()}
     header = max(headers, default=0)
-    lines.append(f"  {'structure (x86-64)':{_PART_WIDTH}}{'count':>10}{'bytes':>14}")
+    name_width = _PART_WIDTHS[1]
+    lines.append(f"  {'structure (x86-64)':{name_width}}{'count':>10}{'bytes':>14}")
     for name, count in memory.structures.items():
         size = memory.bytes.get(name, header)
-        lines.append(f"  {name:{_PART_WIDTH}}{count:>10}{size:>14,}")
+        lines.append(f"  {name:{name_width}}{count:>10,}{size:>14,}")
     total = sum(memory.bytes.values()) + header
-    lines.append(f"  {'in all':{_PART_WIDTH}}{'':>10}{total:>14,}")
+    lines.append(f"  {'in all':{name_width}}{'':>10}{total:>14,}")
     small = {form: sizes["i386"] for form, sizes in memory.header_bytes.items()}
     told = ", ".join(f"{form} {size:,}" for form, size in small.items())
-    lines += layout.wrap(f"page headers on i386: {told}", WIDTH, first="  ", indent="  ")
+    lines += layout.wrap(f"page headers on i386: {told}", width, first="  ", indent="  ")
     return lines

@@ -33,10 +33,8 @@ def report_lines(found: Verification, *, title: str) -> Iterator[str]:
             yield f"{count:,} {what}"
     if found.working_set is not None and found.working_set.touched:
         most, told = max(found.working_set.frames), found.working_set
-        yield (
-            f"working set: at most {most:,} frames of 4 KiB in one of {len(told.frames)} slices, "
-            f"{told.touched:,} of {told.memory:,} in all"
-        )
+        yield f"working set: at most {most:,} frames of 4 KiB"
+        yield f"  in one of {len(told.frames)} slices, {told.touched:,} of {told.memory:,} in all"
     for first in found.first:
         yield f"  {first.to_line()}"
     more = found.asked - found.agreed - len(found.first)
