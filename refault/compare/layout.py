@@ -68,10 +68,10 @@ def wrap(text: str, width: int, *, first: str = "", indent: str = "") -> list[st
 
 
 def counted(count: int, noun: str) -> str:
-    """A count with its noun: ``1 run``, ``12 runs``, ``3 accesses``."""
+    """A count with its noun, grouped as in tables: ``1 run``, ``12 runs``, ``1,855 accesses``."""
     if count == 1:
         return f"1 {noun}"
-    return f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
+    return f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def right(text: str, width: int) -> str:

@@ -22,7 +22,7 @@ def grouped(number: int | None) -> str:
 
 def counted(count: int, noun: str) -> str:
     """A count with its noun: ``1 cell``, ``12 cells``."""
-    return f"{count:,}{layout.counted(count, noun).removeprefix(str(count))}"
+    return layout.counted(count, noun)
 
 
 def duration(seconds: float) -> str:

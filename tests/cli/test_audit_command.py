@@ -64,8 +64,8 @@ def test_a_sound_variant_is_one_line(audits, refault):
     assert answer.stdout == (
         "high-half-write-zaps under base (v2.6.34-pre)\n"
         "---------------------------------------------\n"
-        "no check failed: 1000 sweeps, 1855437 accesses; level every, 1881074\n"
-        "  operations.\n"
+        "no check failed: 1,000 sweeps, 1,855,437 accesses; level every,\n"
+        "  1,881,074 operations.\n"
     )
 
 
@@ -75,8 +75,8 @@ def test_a_finding_is_told_with_its_cause_and_the_command_that_gives_it_again(au
     assert answer.returncode == ExitCode.ANSWER_IS_NO
     assert max(map(len, answer.stdout.splitlines())) <= 72
     assert (
-        "2 checks failed: 1000 sweeps, 1855437 accesses; level every, 1881074\n"
-        "  operations.\n"
+        "2 checks failed: 1,000 sweeps, 1,855,437 accesses; level every,\n"
+        "  1,881,074 operations.\n"
         "\n"
         "F-H1  after the host took a frame away no leaf and no live TLB entry\n"
         "      reaches it\n"
