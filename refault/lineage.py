@@ -36,8 +36,10 @@ SAME_AS: dict[str, str] = {
             "997aa9cfe338da41e8065e642a3671e421b82190d3523d2cf6e9488b96d16201",
             # with kernels translated once, which went wrong in audits
             "39a51d7f01d2ca8c557c94a66a307315287f60f09c2c2883f4adc5267a372b73",
+            # before kernels were translated once again, each after all that call it
+            "8546601296143e2159bf42de7ba9491ee094596341819eee556f151f133223f7",
         ),
-        "8546601296143e2159bf42de7ba9491ee094596341819eee556f151f133223f7",
+        "3226b709a6fbf37e56711437b84411dd27d551dd06458d30435cf66f947918ca",
     ),
     **dict.fromkeys(
         (
@@ -57,8 +59,10 @@ SAME_AS: dict[str, str] = {
             "d713d367be16ae8103f488f9a4d38a099d291b91a728f9900d867f77506e9d25",
             # with kernels translated once, which went wrong in audits
             "c2237918862e95f381b21e97247515e581b16b1caca9a2504fd133d453344f40",
+            # before the same
+            "bed41dbf9b03ca5a4affb94998433f78f93f2644f0591dbf6966069fec7a3205",
         ),
-        "bed41dbf9b03ca5a4affb94998433f78f93f2644f0591dbf6966069fec7a3205",
+        "39a59ec4ffe6baa391365daf7871b022e62cd2c69ed43a5e26faa8855e199dd4",
     ),
     **dict.fromkeys(
         (
@@ -76,8 +80,10 @@ SAME_AS: dict[str, str] = {
             "190139f0350b0c39cf74d3bf2f5bca068b6ac30012ad724967cecb88d5f1cd01",
             # with kernels translated once, as above
             "56b91c0553f3769c7480b4b2f9cc5f060ffe1ee44929be0f814d752e6f058415",
+            # before the same
+            "58faf1cbca2a99cdbac3e79bf404e98af8110445b247691ef54927b9e4f498b9",
         ),
-        "58faf1cbca2a99cdbac3e79bf404e98af8110445b247691ef54927b9e4f498b9",
+        "a87199e3f966a7d08c7e9973cd1b8a141d35359df8edd5e54faed902b3680002",
     ),
 }
 

@@ -22,6 +22,7 @@ from numba import types
 from refault.replay.compile.bare import bare_words
 from refault.replay.compile.bare import shared_word as _shared_word
 from refault.replay.compile.cache import cache_folder
+from refault.replay.compile.whole import DoorCompiler, KernelCompiler
 from refault.replay.source import compiled_digest
 
 _Kernel = TypeVar("_Kernel")
@@ -90,7 +91,7 @@ def kernel(function: _Kernel) -> _Kernel:
 
 def _kernel(function: _Kernel, **more: bool) -> _Kernel:
     options = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, **more}
-    dispatcher: Any = numba.njit(**options)(function)
+    dispatcher: Any = numba.njit(pipeline_class=KernelCompiler, **options)(function)
     resolve = dispatcher.get_call_template
 
     def resolve_widened(args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
@@ -123,7 +124,7 @@ def door(function: _Kernel) -> _Kernel:
     if INTERPRETED:
         return function
     options: dict[str, Any] = {**_OPTIONS, "no_cfunc_wrapper": True}
-    compiled: _Kernel = numba.njit(cache=True, **options)(function)
+    compiled: _Kernel = numba.njit(cache=True, pipeline_class=DoorCompiler, **options)(function)
     return compiled
 
 
