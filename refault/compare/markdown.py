@@ -100,7 +100,7 @@ def _model(model: CostModel) -> list[str]:
         _table_row(["---", "---:", *["---:"] * len(labels)]),
     ]
     lines += [
-        _table_row([f"`{term.name}`", str(term.weight), *map(_number, term.cycles)])
+        _table_row([f"`{term.name}`", f"{term.weight:,}", *map(_number, term.cycles)])
         for term in model.terms
     ]
     changes = ["" if each is None else f" ({signed_percent(each)}%)" for each in model.changes]
@@ -170,7 +170,7 @@ def _markdown_cells(row: Row) -> list[str]:
 
 
 def _number(value: int | None) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else f"{value:,}"
 
 
 def _table_row(cells: Sequence[str]) -> str:

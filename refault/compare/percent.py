@@ -8,8 +8,8 @@ _FULL = 100_0000
 
 
 def change_text(delta: int) -> str:
-    """A change with its sign: ``+18162``, ``-233``, ``0``."""
-    return f"{delta:+d}" if delta else "0"
+    """A change with its sign, grouped: ``+18,162``, ``-233``, ``0``."""
+    return f"{delta:+,d}" if delta else "0"
 
 
 def percent_text(delta: int, base_value: int) -> str | None:

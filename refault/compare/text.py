@@ -262,8 +262,8 @@ def _trace(comparison: Comparison, names: _Names, width: int, *, every_counter: 
     ]
     if trace.event_count is not None:
         lines += layout.wrap(
-            f"{trace.event_count} events, {trace.operation_count} operations, "
-            f"{trace.instruction_count} guest instructions",
+            f"{trace.event_count:,} events, {trace.operation_count:,} operations, "
+            f"{trace.instruction_count:,} guest instructions",
             width,
         )
     heads: list[Sequence[str]] = [names.marked(column) for column in comparison.columns]

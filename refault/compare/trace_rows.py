@@ -27,7 +27,7 @@ def add_semantics(table: Table, comparison: Comparison) -> None:
     for row in comparison.semantics:
         if row.name not in {*DISAGREEMENTS, "stale"} or not any(row.values):
             continue
-        cells = [NOTHING if value is None else str(value) for value in row.values]
+        cells = [NOTHING if value is None else f"{value:,}" for value in row.values]
         table.add(titles.SEMANTICS[row.name], cells)
 
 
@@ -41,7 +41,7 @@ def add_counter(table: Table, row: Row) -> None:
             changes.append(NOTHING)
             percents.append("")
         elif place == 0 or delta is None:
-            changes.append(str(value))
+            changes.append(f"{value:,}")
             percents.append("")
         else:
             changes.append(change_text(delta) if delta else "=")

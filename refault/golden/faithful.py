@@ -36,9 +36,9 @@ class Agreement:
 
     def __str__(self) -> str:
         if self.is_whole:
-            return f"{self.witnessed} of {self.witnessed} accesses as on the real guests"
+            return f"{self.witnessed:,} of {self.witnessed:,} accesses as on the real guests"
         return (
-            f"{self.deviating} of {self.witnessed} accesses otherwise than on the real guests; "
+            f"{self.deviating:,} of {self.witnessed:,} accesses otherwise than on the real guests; "
             f"first: {self.first}"
         )
 

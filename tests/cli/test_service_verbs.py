@@ -251,7 +251,7 @@ def test_a_batch_is_compared_in_every_format(refault, code, form):
     answer = refault("compare", code, "--format", form)
 
     assert answer.returncode == 1
-    assert "114347" in answer.stdout or "+18162" in answer.stdout
+    assert "114,347" in answer.stdout or "+18,162" in answer.stdout
 
 
 def test_cells_runs_and_files_of_them_are_the_same_thing(refault, client, code, tmp_path):

@@ -77,7 +77,7 @@ def test_the_markdown_has_one_table_a_trace_with_as_many_cells_in_every_row(boot
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count(" | ") for line in tables} == {5}
     assert text.count("| **wrong_address** | 0 | 0 | 32 | 32 | 0 |") == 2
-    assert "| `exits` | 96185 | = | -233 (-0.24%) | -233 (-0.24%) | +18162 (+18.9%) |" in text
+    assert "| `exits` | 96,185 | = | -233 (-0.24%) | -233 (-0.24%) | +18,162 (+18.9%) |" in text
     assert "    refault replay 'a b'\n" in text
     assert "\\* the real kernel code was never run with these patches." in text
 
@@ -98,7 +98,7 @@ def test_modelled_cycles_stand_below_the_counts_in_markdown_and_csv(boot):
     counts = list(csv.DictReader(io.StringIO(to_csv([boot]))))
     assert [row for row in rows if row["kind"] != MODELLED] == counts
     assert "Cost model, not a measurement" in text
-    assert f"| `exit` | 1800 | {' | '.join(map(str, cycles))} |" in text
+    assert f"| `exit` | 1,800 | {' | '.join(f'{each:,}' for each in cycles)} |" in text
     assert "| **in all** |" in text
     assert "Cost model" not in to_markdown([boot], title="t", command="c")
 

@@ -51,7 +51,7 @@ def test_two_that_save_more_together_than_the_sum_of_each_are_named_with_both_nu
     found = told(exits(100_000), exits(99_000), exits(98_000), exits(60_000))
 
     assert found.is_notable
-    assert "p and q together are not the sum of each alone on t: exits -40000 (alone -3000)" in (
+    assert "p and q together are not the sum of each alone on t: exits -40,000 (alone -3,000)" in (
         found.sentence
     )
     term = found.cells[0].terms["exits"]

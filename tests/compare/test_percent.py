@@ -50,4 +50,4 @@ def test_no_sign_stands_before_a_zero(percent, decimals):
 
 
 def test_a_change_has_its_sign():
-    assert [change_text(delta) for delta in (-233, 0, 18162)] == ["-233", "0", "+18162"]
+    assert [change_text(delta) for delta in (-233, 0, 18162)] == ["-233", "0", "+18,162"]

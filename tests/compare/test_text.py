@@ -116,7 +116,7 @@ def test_many_columns_go_into_panels_that_all_begin_with_the_base(count):
     assert all(head[0] == "v0" for head in heads)
     exits = [line.split() for line in lines if line.startswith("exits ")]
     assert [cell for row in exits for cell in row[2:]] == [f"+{7 * n}" for n in range(1, count)]
-    assert {row[1] for row in exits} == {"100000"}
+    assert {row[1] for row in exits} == {"100,000"}
 
 
 def test_semantics_stand_before_counters():
@@ -206,13 +206,13 @@ def test_what_was_checked_is_told_without_promising_more():
     def note(*columns):
         return " ".join(text_of(compare(columns)).split())
 
-    checked = "1855437 of 1855437 accesses checked against the real guest"
+    checked = "1,855,437 of 1,855,437 accesses checked against the real guest"
     assert f"{checked}; all agree in every column." in note(base, p3)
     assert f"{checked}; all agree so far." in note(base, p3, waiting)
     wrong = make_column("p3", make_result(variant="p3", semantics={"other": 1}))
     assert f"{checked}. " in note(base, wrong)
     blind = make_column("base", make_result(semantics={"witnessed": 0}))
-    assert "1855437 accesses; the trace does not know what a real guest saw" in note(blind)
+    assert "1,855,437 accesses; the trace does not know what a real guest saw" in note(blind)
 
 
 def test_nothing_has_a_result_yet():

@@ -37,7 +37,7 @@ def test_from_a_tree_and_a_mailbox_to_a_verdict_on_each_patch(refault, patch_of,
         *("kernel", "build", packed("6.12"), "--name", "walk-through", "--patch", mailbox)
     )
     assert built.returncode == 0, built.stderr
-    assert "2936808 of 2936808 accesses as on the real guests" in built.stdout
+    assert "2,936,808 of 2,936,808 accesses as on the real guests" in built.stdout
     names = [f"walk-through{prefix}" for prefix in ("", "+1", "+1..2", "+1..3")]
     assert all(f"kernel:{name} " in built.stdout for name in names)
 

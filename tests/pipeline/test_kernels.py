@@ -84,7 +84,7 @@ def test_from_a_tree_and_a_mailbox_to_a_verdict_on_each_patch(stack, client, ref
     kernel = client.get_kernel("mine")
     assert [build["state"] for build in kernel["builds"]] == ["built"] * 4
     assert [build["changes_nothing"] for build in kernel["builds"][1:]] == [True, False, False]
-    assert kernel["builds"][0]["check"] == "2936808 of 2936808 accesses as on the real guests"
+    assert kernel["builds"][0]["check"] == "2,936,808 of 2,936,808 accesses as on the real guests"
 
     # The same bytes as on the user's own machine, where the same program was built.
     text = kernel["builds"][2]["text"]

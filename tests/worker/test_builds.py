@@ -80,7 +80,7 @@ def test_a_series_becomes_programs_that_its_project_can_replay(kernel, resources
     found = kernel.builds()
     assert {row.state for row in found.values()} == {"done"}
     base = found[()]
-    assert base.check_text == "2936808 of 2936808 accesses as on the real guests"
+    assert base.check_text == "2,936,808 of 2,936,808 accesses as on the real guests"
     assert "nobody defines" in base.log
     assert base.units_done == base.units_total > 0
     assert len({row.program_digest for row in found.values()}) == 4
