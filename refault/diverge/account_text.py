@@ -15,10 +15,11 @@ def account_lines(account: Account) -> list[str]:
     """What the difference is, where it accumulates, and by which operations."""
     change = account.difference
     share = f" ({signed_percent(100 * change / account.first)} %)" if account.first else ""
+    counts = f"A {account.first:,}, B {account.second:,}"
     lines = [
-        f"{account.counter}: A {account.first}, B {account.second}; B - A is {change:+}{share}",
+        f"{account.counter}: {counts}; B - A is {change:+,}{share}",
         "",
-        f"B - A over {account.curve[-1][0]} operations",
+        f"B - A over {account.curve[-1][0]:,} operations",
         f"  {curve_text(account)}",
         _range(account),
     ]
@@ -35,14 +36,14 @@ def curve_text(account: Account) -> str:
 def _range(account: Account) -> str:
     values = [value for _, value in account.curve]
     low, high = min(0, *values), max(0, *values)
-    return f"  lowest {low:+}, highest {high:+}, at the end {values[-1]:+}"
+    return f"  lowest {low:+,}, highest {high:+,}, at the end {values[-1]:+,}"
 
 
 def _carriers(account: Account) -> list[str]:
     lines = [f"  {'operation':12} {'region':12} {'A':>13} {'B':>13} {'B - A':>13}"]
     for each in account.carriers:
-        numbers = f"{each.first:13} {each.second:13} {each.difference:+13}"
+        numbers = f"{each.first:13,} {each.second:13,} {each.difference:+13,}"
         lines.append(f"  {each.operation:12} {each.region:12} {numbers}")
     if account.more_carriers:
-        lines.append(f"  and {account.more_carriers} more")
+        lines.append(f"  and {account.more_carriers:,} more")
     return lines

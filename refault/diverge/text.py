@@ -141,7 +141,7 @@ def _legend(report: Report) -> list[str]:
 def _alike(report: Report) -> list[str]:
     """No difference, and the digests that say so."""
     count = 0 if report.operations is None else report.operations[0]
-    lines = layout.wrap(f"No difference in {count} operations.", WIDTH)
+    lines = layout.wrap(f"No difference in {count:,} operations.", WIDTH)
     if report.on == OUTCOME:
         named, digests = "outcomes", report.outcome_digests
     elif report.on == PAGES:
@@ -179,7 +179,7 @@ def _divergence(divergence: Divergence, place: int, on: str, told: Told) -> list
         start = f"  {side} {layout.left(label, width)}  "
         lines += layout.wrap(answer_text(row, answer), WIDTH, first=start, indent="      ")
     if divergence.counts is not None:
-        lines += [f"  {on} is then A {divergence.counts[0]}, B {divergence.counts[1]}"]
+        lines += [f"  {on} is then A {divergence.counts[0]:,}, B {divergence.counts[1]:,}"]
     lines += _why(divergence.reasons)
     lines += _origin(divergence.origin)
     lines += _guest(divergence.before)
@@ -280,7 +280,7 @@ def _state(when: str, moment: Moment, old: Moment | None) -> list[str]:
     if other and old is None:
         lines += ["", f"Flushes and syncs that differ {when}"]
         lines += _side_by_side(
-            *([(f"{name:16} {count[name]}",) for name in other] for count in counts)
+            *([(f"{name:16} {count[name]:,}",) for name in other] for count in counts)
         )
     if moment.pages and (old is None or moment.pages != old.pages):
         lines += ["", f"Pages that differ {when}", *_pages(moment.pages, moment.more_pages)]

@@ -31,7 +31,7 @@ def test_the_report_is_the_one_in_the_howto(refault):
 def test_no_difference_ends_well_and_says_why(refault):
     answer = refault(LOST_MARK, "base", "base")
     assert answer.returncode == ExitCode.OK
-    assert "No difference in 1053 operations." in answer.stdout
+    assert "No difference in 1,053 operations." in answer.stdout
 
 
 def test_json_has_all_of_it(refault):
