@@ -198,10 +198,10 @@ def _moved(columns: Sequence[_Column], comparisons: Sequence[Mapping[str, Any]])
             text = f"{column.label}: {comparison['trace']['name']} {cell['verdict']['word']}"
             before, after = _cost(comparison, base), _cost(comparison, column.digest)
             if not cell["verdict"]["is_alarming"] and before is not None and after is not None:
-                text += f", {HEADLINE} {before}"
+                text += f", {HEADLINE} {before:,}"
                 if after != before:
                     change = percent_text(after - before, before)
-                    text += f" -> {after} ({change_text(after - before)}"
+                    text += f" -> {after:,} ({change_text(after - before)}"
                     text += f", {change})" if change else ")"
                 else:
                     text += f" as before; {cell['reason']}"

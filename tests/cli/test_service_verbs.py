@@ -251,7 +251,9 @@ def test_a_batch_is_compared_in_every_format(refault, code, form):
     answer = refault("compare", code, "--format", form)
 
     assert answer.returncode == 1
-    assert "114,347" in answer.stdout or "+18,162" in answer.stdout
+    # What people read is grouped, what programs read is not.
+    number = "+18,162" if form in {"text", "md"} else "114347"
+    assert number in answer.stdout
 
 
 def test_cells_runs_and_files_of_them_are_the_same_thing(refault, client, code, tmp_path):

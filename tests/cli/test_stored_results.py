@@ -113,7 +113,7 @@ def test_replay_has_modelled_cycles_in_every_form(refault, tmp_path):
     assert [int(row["value"]) for row in rows if row["name"] == "in all"] == totals
     for total in totals:
         assert f"{total:,}" in text
-        assert str(total) in markdown
+        assert f"{total:,}" in markdown
     assert "Estimates, measured by nobody we could cite" in " ".join(markdown.split())
 
 

@@ -16,6 +16,7 @@ import os
 import random
 import threading
 import time
+import types
 
 import pytest
 import sqlalchemy as sa
@@ -58,7 +59,10 @@ class Story:
         self.room = room
         self.resources = room.resources
         self.faults = DatabaseFaults(self.resources.engine)
-        self.beat = lifecycle.Heartbeat(object())._beat
+        consumer = types.SimpleNamespace(
+            pool=types.SimpleNamespace(info={"processes": [os.getpid()]})
+        )
+        self.beat = lifecycle.Heartbeat(consumer)._beat
         self.escaped = []
         self.asked = threading.Event()
         extend, replay = Lease._extend, simulator.replay
