@@ -82,8 +82,10 @@ SAME_AS: dict[str, str] = {
             "56b91c0553f3769c7480b4b2f9cc5f060ffe1ee44929be0f814d752e6f058415",
             # before the same
             "58faf1cbca2a99cdbac3e79bf404e98af8110445b247691ef54927b9e4f498b9",
+            # before a program was told with each part whether all is recorded
+            "a87199e3f966a7d08c7e9973cd1b8a141d35359df8edd5e54faed902b3680002",
         ),
-        "a87199e3f966a7d08c7e9973cd1b8a141d35359df8edd5e54faed902b3680002",
+        "5dfa1ba8a3200717efae9046488988601b21952f36ddb8a62b996e1f4e499d7e",
     ),
 }
 

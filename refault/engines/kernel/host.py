@@ -24,6 +24,7 @@ from refault.replay.guests import check_slot, check_vcpu_count
 from refault.replay.lowering.rows import ROWS
 from refault.replay.notes import Notes, simulating
 from refault.replay.outcomes import OutcomeDigest
+from refault.replay.records import RECORD_ALL
 from refault.results import Finding
 from refault.trace import TraceHeader
 
@@ -109,7 +110,6 @@ class Host:
         self._told = told._replace(code=np.zeros_like(told.code))
         self._written = told
         words["wants_all"] = int(watch.record_all)
-        words["is_terse"] = int(not watch.record_all)
         self._take_reports(None, 0)
 
     def _started(self, path: Path, is_sanitized: bool) -> Program:
@@ -181,6 +181,8 @@ class Host:
         if give(ops, self._rows, start, end):
             self._check_rows(ops, start, end)
         words = self.program.words
+        # Who looks at one row has all of it recorded from there on.
+        words["is_terse"] = int(not self.notes.log.state[RECORD_ALL])
         died = None
         try:
             self.program.execute(start, end)
