@@ -60,7 +60,8 @@ CHECKS: dict[str, str] = {
     "F-T6b": "a TLB holds one page size for an address",
     "F-T7": "an access is done after a bounded number of faults",
     "F-T8": "a write to a page of a logged slot is seen by the log",
-    "F-H1": "after the host took a frame away no leaf and no live TLB entry reaches it",
+    "F-H1": "after the host took a frame away no leaf and no live TLB entry reaches it, "
+    "nor writes it once the host's page is read-only",
     "F-H2": "a frame the guest touched since it was last asked about is young",
     "F-H3": "the shrinker answers how many objects there are",
     "F-C1": "lpages is the number of large leaves",

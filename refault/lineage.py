@@ -84,8 +84,10 @@ SAME_AS: dict[str, str] = {
             "58faf1cbca2a99cdbac3e79bf404e98af8110445b247691ef54927b9e4f498b9",
             # before a program was told with each part whether all is recorded
             "a87199e3f966a7d08c7e9973cd1b8a141d35359df8edd5e54faed902b3680002",
+            # before it was told so of what is not terse, too
+            "5dfa1ba8a3200717efae9046488988601b21952f36ddb8a62b996e1f4e499d7e",
         ),
-        "5dfa1ba8a3200717efae9046488988601b21952f36ddb8a62b996e1f4e499d7e",
+        "51b7967f765db244003bdd6a6c9d4eb7de8bd3bdc77d791232286f120274f464",
     ),
 }
 

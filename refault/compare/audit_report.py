@@ -6,7 +6,7 @@
     1 check failed in 47 operations: 49 sweeps, 30 accesses, level every
 
     F-H1  after the host took a frame away no leaf and no live TLB entry
-          reaches it
+          reaches it, nor writes it once the host's page is read-only
       1 place, first at operation 12 (event 42), gfn 0x300
       operation: unmap gfn 0x300
       is: a leaf maps it

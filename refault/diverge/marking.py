@@ -14,7 +14,7 @@ import numpy as np
 
 from refault.diverge.guest_walk import Word
 from refault.diverge.shadow_pages import Notation, role_text
-from refault.diverge.shadow_walk import chained, level_of
+from refault.diverge.shadow_walk import chained, is_marked, level_of
 from refault.engines.shadow.state import words
 from refault.replay import x86
 
@@ -165,5 +165,5 @@ def _links(host: Host, old: Any, sp: int, notation: Notation) -> list[tuple[_Key
 
 
 def _bit(page: Any, sp: int, index: int) -> bool:
-    at = sp + words.BITMAP + (index >> 5)
-    return at < len(page) and bool(int(page[at]) >> (index & 31) & 1)
+    """The mark of an entry; there is none of a page that was not there yet."""
+    return sp < len(page) and is_marked(page[sp : sp + words.PAGE_WORDS], index)

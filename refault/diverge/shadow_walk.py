@@ -11,7 +11,7 @@ from refault.engines.shadow.state import words
 from refault.replay import x86
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from refault.engines.base import Host
 
@@ -107,8 +107,13 @@ def _entry(host: Host, sp: int, gva: int, notation: Notation) -> ShadowEntry:
         index=index,
         entry=Word(spte),
         kind=kind,
-        marked=bool(header[words.BITMAP + (index >> 5)] >> (index & 31) & 1),
+        marked=is_marked(header, index),
     )
+
+
+def is_marked(header: Sequence[int], index: int) -> bool:
+    """Whether the bitmap of a page with that header says: something is out of sync below."""
+    return bool(header[words.BITMAP + (index >> 5)] >> (index & 31) & 1)
 
 
 def level_of(host: Host, sp: int) -> int:

@@ -13,6 +13,7 @@ from refault.diverge.shadow_walk import (
     ReverseMap,
     ShadowEntry,
     chained,
+    is_marked,
     leaf_gpa,
     level_of,
     page_name,
@@ -26,7 +27,7 @@ from refault.replay import x86
 from refault.results import SHADOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from refault.engines.base import Host
 
@@ -262,14 +263,10 @@ def _page(host: Host, sp: int) -> Page:
         parents=tuple(names),
         more_parents=max(0, len(parents) - PARENTS_SHOWN),
         present=sum(int(entry) not in absent for entry in entries),
-        marks=tuple(i for i in range(x86.ENTRIES) if _is_marked(header, i)),
+        marks=tuple(i for i in range(x86.ENTRIES) if is_marked(header, i)),
         below=tuple(below[:PARENTS_SHOWN]),
         more_below=max(0, len(below) - PARENTS_SHOWN),
     )
-
-
-def _is_marked(header: Sequence[int], index: int) -> bool:
-    return bool(header[words.BITMAP + (index >> 5)] >> (index & 31) & 1)
 
 
 def _below(host: Host, sp: int, entries: Any, absent: tuple[int, int]) -> list[str]:
@@ -288,6 +285,6 @@ def _below(host: Host, sp: int, entries: Any, absent: tuple[int, int]) -> list[s
         inside = int(page[child + words.UNSYNC_CHILDREN])
         if page[child + words.UNSYNC] or inside:
             has = f", {inside} out of sync below" if inside else ""
-            mark = "marked" if _is_marked(header, index) else "NOT marked"
+            mark = "marked" if is_marked(header, index) else "NOT marked"
             told.append(f"[{index}] {page_name(host, child, notation(host))}{has}; {mark} here")
     return told

@@ -151,18 +151,12 @@ def broken_text(cells: Sequence[Cell], *, is_titled: bool = False) -> str:
             if cell.difference is not None:
                 since = f" from operation {cell.difference.operation_index} on"
             comes = "come" if cell.wrong_accesses > 1 else "comes"
-            parts.append(
-                f"{_accesses(cell.wrong_accesses)}{since} {comes} out otherwise than the real "
-                "guest saw"
-            )
+            wrong = counted(cell.wrong_accesses, "access")
+            parts.append(f"{wrong}{since} {comes} out otherwise than the real guest saw")
         if cell.stop:
             parts.append(f"the host breaks ({cell.stop})")
         told.append(f"{places([cell])}: {listed(parts)}")
     return "; ".join(told)
-
-
-def _accesses(count: int) -> str:
-    return f"{count:,} accesses" if count > 1 else "1 access"
 
 
 def moved_text(delta: int, what: str = "exits") -> str:

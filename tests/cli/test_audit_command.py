@@ -79,7 +79,7 @@ def test_a_finding_is_told_with_its_cause_and_the_command_that_gives_it_again(au
         "  1,881,074 operations.\n"
         "\n"
         "F-H1  after the host took a frame away no leaf and no live TLB entry\n"
-        "      reaches it\n"
+        "      reaches it, nor writes it once the host's page is read-only\n"
         "  3 places, first at operation 47 (event 77), vCPU 1, gva 0x7f001000\n"
         "  operation: unmap gfn 0x300\n"
         "  is: a leaf maps it\n"

@@ -11,7 +11,10 @@ BASE = make_result(variant="base")
 COSTLY = {"counters": {"exits": 2 * 96185}}
 STOPPED = make_finding(kind="use-after-free", operation_index=1048)
 WRONG = {"wrong_address": 2, "missed_fault": 1}
-HOST = "after the host took a frame away no leaf and no live TLB entry reaches it"
+HOST = (
+    "after the host took a frame away no leaf and no live TLB entry reaches it, "
+    "nor writes it once the host's page is read-only"
+)
 SOMETHING_ELSE = "the guest or the host saw something else than under base"
 
 
@@ -324,7 +327,7 @@ def test_the_section_lists_each_failed_check_by_column():
     assert section == (
         "Audit (every): what must hold, and where it does not\n"
         "  F-H1  after the host took a frame away no leaf and no live TLB entry\n"
-        "        reaches it\n"
+        "        reaches it, nor writes it once the host's page is read-only\n"
         "    base: 1 place, first at operation 12 (event 42)\n"
         "  F-C1  lpages is the number of large leaves\n"
         "    base: 3 places, first at operation 12 (event 42); F-X6, known\n"

@@ -55,7 +55,7 @@ def leaf_is_listed_once(a: Audit, m: Machine, sp: int, sptep: int) -> None:
 
 @kernel
 def host_lets_it_write(a: Audit, m: Machine, sp: int, sptep: int) -> None:
-    """F-H1, later: a leaf got W though the host's page is read-only (change_pte: SPTE_HOST…)."""
+    """F-H1, later: a leaf got W though the host's page is read-only (SPTE_HOST_WRITEABLE)."""
     spte = m.spt[sptep]
     first = (spte & x86.FRAME_MASK) >> x86.PAGE_SHIFT
     watched(a, report(a, au.H1, -1, first, spte, level_of(m, sp), sptep), au.WATCH_SPT, sptep)

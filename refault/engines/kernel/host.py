@@ -109,7 +109,6 @@ class Host:
         # Copied from the second to the first: in a small column that costs nothing.
         self._told = told._replace(code=np.zeros_like(told.code))
         self._written = told
-        words["wants_all"] = int(watch.record_all)
         self._take_reports(None, 0)
 
     def _started(self, path: Path, is_sanitized: bool) -> Program:
@@ -181,8 +180,9 @@ class Host:
         if give(ops, self._rows, start, end):
             self._check_rows(ops, start, end)
         words = self.program.words
-        # Who looks at one row has all of it recorded from there on.
-        words["is_terse"] = int(not self.notes.log.state[RECORD_ALL])
+        # Who looks at one row has all recorded from there on.
+        keeps_all = int(self.notes.log.state[RECORD_ALL])
+        words["wants_all"], words["is_terse"] = keeps_all, 1 - keeps_all
         died = None
         try:
             self.program.execute(start, end)
