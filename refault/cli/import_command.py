@@ -114,6 +114,11 @@ def _files_of(sources: list[Path]) -> list[Path]:
             continue
         inside = sorted(path for path in source.iterdir() if path.is_file())
         found = [path for path in inside[:_FOLDER_FILES] if look(path).kind is Kind.IMPORTABLE]
+        if not found and (source / "raw").is_dir():
+            raise ImportFailed(
+                f"{source}: this looks like a recording of DynamoRIO that was not converted; make "
+                "its trace folder first: drraw2trace -indir FOLDER"
+            )
         if not found:
             raise ImportFailed(
                 f"{source}: none of the {len(inside)} files in this folder can be imported; "

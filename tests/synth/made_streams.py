@@ -6,19 +6,35 @@ import zipfile
 import numpy as np
 
 READ, WRITE, INSTRUCTION, MARKER = 0, 1, 10, 28
-M_TIMESTAMP, M_PHYSICAL, M_VIRTUAL, M_PAGE_SIZE = 2, 15, 17, 18
+M_TIMESTAMP, M_FILE_TYPE, M_PHYSICAL, M_VIRTUAL, M_PAGE_SIZE = 2, 9, 15, 17, 18
 
 
 def record(kind, size, address):
     return struct.pack("<HHQ", kind, size, address & (1 << 64) - 1)
 
 
-def drmemtrace(*records, version=7, thread=11, process=10, footer=True):
+def short_record(kind, size, address):
+    """The same as a build for 32 bits writes it."""
+    return struct.pack("<HHI", kind, size, address & 0xFFFF_FFFF)
+
+
+def drmemtrace(*records, version=7, thread=11, process=10, footer=True, pack=record):
     """A whole file of one thread around the records, each (type, size, address)."""
-    parts = [record(25, 0, version), record(22, 4, thread), record(24, 4, process)]
-    parts += [record(*each) for each in records]
+    parts = [pack(25, 0, version), pack(22, 4, thread), pack(24, 4, process)]
+    parts += [pack(*each) for each in records]
     if footer:
-        parts.append(record(26, 0, 0))
+        parts.append(pack(26, 0, 0))
+    return b"".join(parts)
+
+
+def cloudsuite(rows):
+    """Records of (ip, loads, stores, address space)."""
+    parts = []
+    for ip, loads, stores, space in rows:
+        written = [*stores, 0, 0, 0, 0][:4]
+        read = [*loads, 0, 0, 0, 0][:4]
+        head = struct.pack("<QBB4s4s6x", ip, 0, 0, b"\1\2\3\4", b"\5\6\7\x08")
+        parts.append(head + struct.pack("<4Q4QH6x", *written, *read, space))
     return b"".join(parts)
 
 

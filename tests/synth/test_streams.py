@@ -145,6 +145,26 @@ def test_a_damaged_log_is_refused_by_place(text, why, tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["log"]
 
 
+def test_a_log_of_several_processes_is_refused_for_no_line_says_whose_it_is(tmp_path):
+    path = tmp_path / "log"
+    child = made.LACKEY.replace("==777==", "==779==")
+    for text in (made.LACKEY + child, child + "I  00401000,4\n" * 90_000 + made.LACKEY):
+        path.write_text(text)
+        with pytest.raises(ImportFailed, match=r"777 and 779 .* --log-file=lackey.%p.log"):
+            convert(LACKEY, path, tmp_path / "out.rft", Wanted())
+    assert [each.name for each in tmp_path.iterdir()] == ["log"]
+
+
+def test_what_lackey_and_valgrind_print_between_the_lines_is_left_out(tmp_path):
+    text = made.LACKEY.replace("==777==", "==00:00:00:00.123 777==")
+    text = text.replace("I  00401ffe,4", "SB 00401ffe\n--777-- verbose\nI  00401ffe,4")
+    (tmp_path / "log").write_text(text)
+    assert look(tmp_path / "log").importer is LACKEY
+    found, wanted = lackey.parse(text.encode()), lackey.parse(made.LACKEY.encode())
+    assert found.address.tolist() == wanted.address.tolist()
+    imported(tmp_path / "log", tmp_path)
+
+
 # --- ChampSim -------------------------------------------------------------------------------------
 
 ROWS = [
@@ -167,6 +187,25 @@ def test_both_sizes_of_champsims_records_give_the_same_references(size, tmp_path
     assert list(zip(address.tolist(), flags.tolist(), strict=True)) == wanted
     summary, _ = imported(path, tmp_path)
     assert summary.recorded["references"] == len(wanted)
+
+
+def test_cloudsuites_records_have_an_address_space_which_is_a_process(tmp_path):
+    rows = [(*row, 1 + place // 100) for place, row in enumerate(ROWS)]
+    path = tmp_path / "trace"
+    path.write_bytes(made.cloudsuite(rows))
+    assert look(path).importer is CHAMPSIM
+    opened = champsim.open_trace(path)
+    assert opened.facts["record_bytes"] == 96
+    process, _, address, flags, _ = references(opened)
+    wanted = []
+    for ip, loads, stores, space in rows:
+        wanted.append((ip, FETCH, space))
+        wanted += [(each, READ, space) for each in loads]
+        wanted += [(each, WRITE, space) for each in stores]
+    found = zip(address.tolist(), flags.tolist(), process.tolist(), strict=True)
+    assert list(found) == wanted
+    summary, _ = imported(path, tmp_path)
+    assert summary.recorded["processes"] == 3
 
 
 def test_champsims_kernel_addresses_are_left_out_and_counted(tmp_path):
@@ -204,6 +243,52 @@ def test_every_version_is_read(version, tmp_path):
         "threads": 1,
     }
     assert summary.header.provenance["format_version"] == version
+
+
+def test_short_records_of_builds_for_32_bits_are_read(tmp_path):
+    records = [
+        made.marker(made.M_FILE_TYPE, 0x20),
+        *((kind, size, address & 0x3FFF_FFFF) for kind, size, address in made.many_references(300)),
+        (made.INSTRUCTION, 4, 0x40_0FF8), (17, 3, 0x05_0302), (made.READ, 8, 0xBFFF_F000),
+    ]  # fmt: skip
+    long = saved(tmp_path, made.drmemtrace(*records), "long")
+    short = saved(tmp_path, made.drmemtrace(*records, pack=made.short_record), "short")
+    assert look(short).importer is DRMEMTRACE
+    opened = drmemtrace.open_trace(short)
+    assert opened.facts["machine"] == "x86, 32 bits"
+    for one, other in zip(references(opened), references(drmemtrace.open_trace(long)), strict=True):
+        assert one.tolist() == other.tolist()
+    imported(short, tmp_path)
+    saved(tmp_path, short.read_bytes()[:-5], "short")
+    with pytest.raises(ImportFailed, match=r"byte 2456 of the content: .* inside a record"):
+        convert(DRMEMTRACE, short, tmp_path / "out.rft", Wanted())
+
+
+def test_a_file_of_one_core_has_footers_and_threads_in_its_middle(tmp_path):
+    part = made.many_references(20)
+    inside = [(26, 0, 0), (22, 4, 12), (24, 4, 10), *part, (26, 0, 0), made.marker(3, 1), *part]
+    core = made.marker(made.M_FILE_TYPE, 0x10040)
+    path = saved(tmp_path, made.drmemtrace(core, *part, *inside))
+    _, thread, address, _, _ = references(drmemtrace.open_trace(path))
+    assert len(address) == 60
+    assert thread.tolist() == [11] * 20 + [12] * 40
+    whole = saved(tmp_path, made.drmemtrace(made.marker(made.M_FILE_TYPE, 0x40), *part, *inside))
+    with pytest.raises(ImportFailed, match="where a header must"):
+        references(drmemtrace.open_trace(whole))
+
+
+@pytest.mark.parametrize(
+    ("bits", "machine", "loss"),
+    [(0x40, "x86-64", None), (0x48 - 0x40, "AArch64", "the tables of AArch64"),
+     (0x140, "x86-64", "which filtered the trace")],
+)  # fmt: skip
+def test_what_the_trace_is_of_stands_in_the_header(tmp_path, bits, machine, loss):
+    records = [made.marker(12, 7), made.marker(made.M_FILE_TYPE, bits), *made.many_references(50)]
+    summary, _ = imported(saved(tmp_path, made.drmemtrace(*records)), tmp_path)
+    assert summary.header.provenance["machine"] == machine
+    losses = " ".join(summary.header.losses)
+    assert loss is None or loss in losses
+    assert ("filtered" in losses) == (bits == 0x140)
 
 
 def test_a_zip_of_chunks_and_gzip_give_the_plain_files_trace(tmp_path):
@@ -390,10 +475,33 @@ def sources():
         "lackey": made.LACKEY.encode() * 40,
         "champsim": made.champsim(ROWS),
         "drmemtrace": made.drmemtrace(*made.many_references(600)),
+        "drmemtrace of 32 bits": made.drmemtrace(
+            *made.many_references(600), pack=made.short_record
+        ),
+        "cloudsuite": made.cloudsuite([(*row, 1) for row in ROWS]),
+        "core": made.drmemtrace(
+            made.marker(made.M_FILE_TYPE, 0x10040),
+            *made.many_references(300),
+            (26, 0, 0),
+            *made.many_references(300),
+        ),
     }
 
 
-@pytest.mark.parametrize("name", ["lackey", "champsim", "drmemtrace", "drmemtrace.zip", "gzip"])
+def harmed(whole, dice, turn):
+    """The content cut off, with bits flipped, spliced, or grown."""
+    data = bytearray(whole)
+    if turn % 3 == 0:
+        del data[dice.randrange(len(data)) :]
+    for _ in range(turn % 5 if data else 0):
+        data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+    if turn % 4 == 3 and data:
+        first, second = sorted(dice.randrange(len(data)) for _ in range(2))
+        data = data[:first] + data[second:] if turn % 8 == 3 else data[:second] + data[first:]
+    return data
+
+
+@pytest.mark.parametrize("name", [*sources(), "drmemtrace.zip", "gzip"])
 def test_cut_and_flipped_files_are_an_error_or_a_trace_and_leave_nothing_behind(name, tmp_path):
     dice = random.Random(name)
     folder = tmp_path / "in"
@@ -408,12 +516,7 @@ def test_cut_and_flipped_files_are_an_error_or_a_trace_and_leave_nothing_behind(
         whole = sources()[name]
     errors = []
     for turn in range(60):
-        data = bytearray(whole)
-        if turn % 3 == 0:
-            del data[dice.randrange(len(data)) :]
-        for _ in range(turn % 5):
-            if data:
-                data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+        data = harmed(whole, dice, turn)
         path.write_bytes(data)
         found = look(path)
         target = tmp_path / "out.rft"

@@ -90,6 +90,8 @@ class LogFacts:
     ``lost_counts`` are the events that were lost, as each place of the log that counts them says
     it: the same loss may be told twice. ``lost_places`` are gaps of unknown size.
     ``unread_count`` are events of KVM whose fields could not be read, ``first_unread`` the first.
+    ``sources`` are the buffers that events are of, by the events' names; ``twice`` is an event that
+    two buffers hold, with their names.
     """
 
     form: str = ""
@@ -100,6 +102,8 @@ class LogFacts:
     unread_count: int = 0
     first_unread: str = ""
     threads_of: dict[int, set[int]] = dataclasses.field(default_factory=dict)
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)
+    twice: tuple[str, str, str] | None = None
 
     @property
     def lost_count(self) -> int:
@@ -117,6 +121,12 @@ class LogFacts:
             self.lost_counts[place] = self.lost_counts.get(place, 0) + count
         else:
             self.lost_places += 1
+
+    def come_from(self, name: str, source: str) -> None:
+        """Note which buffer an event is of; an empty name is the main one."""
+        first = self.sources.setdefault(name, source)
+        if first != source and name not in MARKS:
+            self.twice = self.twice or (name, first, source)
 
     def not_read(self, what: str) -> None:
         """Count an event whose fields are not as expected."""

@@ -11,36 +11,26 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from refault.trace.hostlog.events import UNKNOWN
+from refault.trace.hostlog.prefixes import (
+    PREFIX_CHARACTERS,
+    TEXT_CHARACTERS,
+    Record,
+    record_of,
+    source_of,
+    usual_record,
+)
 
-_PREFIX_CHARACTERS: Final = 200
-_TEXT_CHARACTERS: Final = 4096
 _JOINS: Final = 8
-_NAME: Final = re.compile(
-    r"(?:^|(?<=\s))(?:(?:kvm|kvmmmu|ftrace):)?(kvm_\w{1,60}|tracing_mark_write|print): ?(?=\s|$|\S)"
-)
-# comm-tid (tgid) [cpu] flags time: period system:event: — each part may be missing, from the left.
-_PREFIX: Final = re.compile(
-    r"\s*(?:(?:(?P<comm>\S.{0,60}?)(?:-|\s\s*))?(?P<tid>\d{1,9})(?:/\d{1,9})?\s+)?"
-    r"(?:\(\s*[-\d]{1,9}\)\s+)?"
-    r"(?:\[(?P<cpu>\d{1,5})\]\s+|(?P<cpu2>\d{1,4})(?=[-a-zA-Z.#]{2}))?"
-    r"(?:[-a-zA-Z0-9.#*+]{2,10}\s+)?"
-    r"(?:(?P<seconds>\d{1,12})(?:\.(?P<fraction>\d{1,9}))?:\s*)?"
-    r"(?:\([-+]\d{1,18}\)\s+)?"
-    r"(?:\d{1,12}\s+)?"
-)
 # A line that looks like a record and is none we know: counted, so that a log is not called whole.
 _STRANGE: Final = re.compile(r"\d\.\d{1,9}:.{0,80}\bkvm_\w{1,60}:")
-# The same where nothing is missing, which is nearly every line of nearly every log.
-_USUAL: Final = re.compile(
-    r"\s*\S.{0,60}?-(\d{1,9})\s+\[(\d{1,5})\]\s+(?:[^\s\d]\S{1,9}\s+)?"
-    r"(\d{1,12})\.(\d{1,9}): +(kvm_\w{1,60}):(.{0,4096})"
-)
+_ANY_EVENT: Final = re.compile(r"\b(kvm_(?:entry|exit|page_fault|cr|msr|mmu_\w{1,40})): (.{4,400})")
 # A record whose event was wrapped into the next line.
 _HALF: Final = re.compile(r"\s*\S.{0,60}?(?:-|\s)\d{1,9}\s+\[\d{1,5}\](?:\s+[-\w.#*:+]{2,24}){0,2}")
 _LOST: Final = re.compile(
     r"\s*CPU:? ?(\d{1,5}):? \[(?:LOST(?: (\d{1,18}))? EVENTS|(?:(\d{1,18}) )?EVENTS DROPPED)\]"
 )
+# Annotation of a buffer that overran: what this CPU recorded before was overwritten.
+_STARTED: Final = re.compile(r"\s*#{2,8} CPU \d{1,5} buffer started #{2,8}")
 _PERF_LOST: Final = re.compile(
     r"PERF_RECORD_LOST(?:_SAMPLES)?\s+lost[: ]\s*(\d{1,18})"
     r"|[Pp]rocessed \d+ events and lost (\d{1,18})"
@@ -48,16 +38,6 @@ _PERF_LOST: Final = re.compile(
 _WRITTEN: Final = re.compile(r"#\s*entries-in-buffer/entries-written:\s*(\d{1,18})/(\d{1,18})")
 _QUOTED: Final = re.compile(r"(?:[>|]\s?)+")
 _NOT_JOINED: Final = re.compile(r"\s*(?:$|#|=>|<stack|cpus=|version =|--|\s[0-9a-f]{6,16} )")
-
-
-class Record(NamedTuple):
-    """One event of a text: its prefix as numbers, its name, and what stands behind it."""
-
-    time_ns: int
-    cpu: int
-    thread: int
-    name: str
-    text: str
 
 
 class Loss(NamedTuple):
@@ -86,6 +66,7 @@ class Records:
         self._half = ""
         self._is_encoded = False
         self._soft = b""
+        self._source = ""  # of the line that follows, which does not say it
 
     def take(self, raw: bytes) -> Iterator[Record | Loss | Strange]:
         """What is whole once this line, without its line end, was read."""
@@ -96,20 +77,27 @@ class Records:
         line = raw.decode("utf-8", "replace").replace("\r", "").replace("\0", " ")
         line = _QUOTED.sub("", line, count=1) if line[:1] in {">", "|"} else line
         half, self._half = self._half, ""
-        found = record_of(f"{half} {line.strip()}" if half else line)
+        found = usual_record(line) if not half else None
+        source = ""
+        if found is None:
+            source, line = source_of(line)
+            found = record_of(f"{half} {line.strip()}" if half else line)
         if found is None and half:
             found = record_of(line)
         if found is not None:
             yield from self.rest()
-            self._held, self._joins = found, 0
+            source, self._source = source or self._source, ""
+            self._held = found._replace(source=source) if source else found
+            self._joins = 0
             return
         if loss := _loss_of(line):
             yield from self.rest()
+            self._source = source
             yield loss
-        elif _HALF.fullmatch(line[:_PREFIX_CHARACTERS].rstrip()):
+        elif _HALF.fullmatch(line[:PREFIX_CHARACTERS].rstrip()):
             yield from self.rest()
             self._half = line.strip()
-        elif _STRANGE.search(line, 0, 400):
+        elif self._is_strange(line):
             yield from self.rest()
             yield Strange(line.strip()[:80])
         elif self._may_join(line):
@@ -123,6 +111,13 @@ class Records:
             yield self._held
         self._held = None
 
+    def _is_strange(self, line: str) -> bool:
+        """Whether a line looks like an event, but for its prefix."""
+        if _STRANGE.search(line, 0, 400):
+            return True
+        found = _ANY_EVENT.search(line, 0, 400)
+        return found is not None and self._is_whole(found[1], found[2].strip())
+
     def _may_join(self, line: str) -> bool:
         held = self._held
         return (
@@ -134,7 +129,7 @@ class Records:
 
     def _join(self, line: str) -> None:
         if self._held is not None:
-            text = f"{self._held.text} {line.strip()}"[:_TEXT_CHARACTERS]
+            text = f"{self._held.text} {line.strip()}"[:TEXT_CHARACTERS]
             self._held = self._held._replace(text=text.strip())
             self._joins += 1
 
@@ -146,46 +141,11 @@ class Records:
             self._is_encoded = is_said and b"quoted-printable" in value
             return raw
         whole = self._soft + raw.rstrip(b"\r")
-        if whole.endswith(b"=") and len(whole) < _TEXT_CHARACTERS:
+        if whole.endswith(b"=") and len(whole) < TEXT_CHARACTERS:
             self._soft = whole[:-1]
             return None
         self._soft = b""
         return quopri.decodestring(whole)
-
-
-def record_of(line: str) -> Record | None:
-    """The event that a line begins with, after its prefix if it has one."""
-    if usual := _USUAL.match(line):
-        thread, cpu, seconds, fraction, name, text = usual.groups()
-        time_ns = int(seconds) * 10**9 + int(fraction) * 10 ** (9 - len(fraction))
-        return Record(time_ns, int(cpu), int(thread), name, _clean(text))
-    found = _NAME.search(line, 0, _PREFIX_CHARACTERS + 80)
-    if found is None or found.start() > _PREFIX_CHARACTERS:
-        return None
-    start = found.start()
-    prefix = _PREFIX.fullmatch(line, 0, start)
-    if prefix is None:
-        return None
-    told = prefix.groupdict()
-    if found[1] == "print" and told["seconds"] is None:
-        return None  # a word of any text
-    time_ns = UNKNOWN
-    if told["seconds"] is not None:
-        fraction = told["fraction"]
-        time_ns = int(told["seconds"])
-        if fraction is not None:
-            time_ns = time_ns * 10**9 + int(f"{fraction:0<9}")
-    return Record(
-        time_ns,
-        int(told["cpu"] or told["cpu2"] or UNKNOWN),
-        int(told["tid"] or UNKNOWN),
-        found[1],
-        _clean(line[found.end() : found.end() + _TEXT_CHARACTERS]),
-    )
-
-
-def _clean(text: str) -> str:
-    return text.replace("[FAILED TO PARSE]", "").strip()
 
 
 def _loss_of(line: str) -> Loss | None:
@@ -194,6 +154,8 @@ def _loss_of(line: str) -> Loss | None:
     if found := _WRITTEN.match(line):
         kept, written = int(found[1]), int(found[2])
         return Loss("the head", written - kept) if written > kept else None
+    if _STARTED.match(line):
+        return Loss("the lines between the events", 0)
     if found := _PERF_LOST.search(line[:400]):
         return Loss("perf", int(found[1] or found[2] or 0))
     return None

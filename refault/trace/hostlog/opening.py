@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from refault.errors import ImportFailed
+from refault.printable import printable
 from refault.trace.hostlog import text
 from refault.trace.hostlog.events import UNKNOWN, HostEvent, LogFacts
 from refault.trace.hostlog.nested import refuse_nested
@@ -80,8 +81,19 @@ class HostLog:
         """
         for event in self._events:
             refuse_nested(self.path, event)
+            if self.facts.twice is not None:
+                raise self._two_buffers(*self.facts.twice)
             self.facts.event_count += 1
             yield self.vcpus.join(event)
+
+    def _two_buffers(self, name: str, first: str, second: str) -> ImportFailed:
+        """An event of which two buffers hold records would be counted twice."""
+        names = " and ".join(printable(each) or "the main one" for each in (first, second))
+        return ImportFailed(
+            f"{self.path}: {name} was recorded in two buffers or files ({names}), so that events "
+            "would count twice; keep one: `trace-cmd split --top` or `trace-cmd split -B NAME -t`, "
+            "or report one file at a time"
+        )
 
 
 @contextlib.contextmanager

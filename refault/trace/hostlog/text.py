@@ -9,7 +9,8 @@ from typing import Final
 from refault.printable import printable
 from refault.trace.hostlog import bodies
 from refault.trace.hostlog.events import UNKNOWN, HostEvent, LogFacts
-from refault.trace.hostlog.lines import Loss, Record, Records, Strange, record_of
+from refault.trace.hostlog.lines import Loss, Records, Strange
+from refault.trace.hostlog.prefixes import Record, record_of
 from refault.trace.hostlog.roles import Roles
 
 MAX_LINE_BYTES: Final = 1 << 16
@@ -49,6 +50,7 @@ class TextReader:
         if isinstance(found, Loss):
             self.facts.lose(found.place, found.lost)
             return
+        self.facts.come_from(found.name, found.source)
         read = bodies.read(found.name, found.text, self._roles)
         if read is None:
             self.facts.not_read(printable(f"{found.name}: {found.text[:60]}"))

@@ -7,6 +7,13 @@ Little-endian, as ``inc/trace_instruction.h`` of ChampSim declares ``input_instr
     10  u8 × 2  registers written       12  u8 × 4  registers read
     16  u64 × 2 memory written          32  u64 × 4 memory read        (0: none)
     64  u8      kind of load, and padding to 72: newer versions of the header only
+
+Traces of CloudSuite (``cloudsuite_instr``) have 4 registers and places written and an address
+space, which is taken for a process::
+
+    10  u8 × 4  registers written       14  u8 × 4  registers read, and padding to 24
+    24  u64 × 4 memory written          56  u64 × 4 memory read
+    88  u8 × 2  address space, and padding to 96
 """
 
 from __future__ import annotations
@@ -24,13 +31,15 @@ from refault.trace.importers.streams import (
     FETCH,
     LOSES,
     READ,
+    USER_END,
     WRITE,
     References,
     Stream,
     of_one_process,
 )
 
-SIZES: Final = (64, 72)
+CLOUDSUITE: Final = 96
+SIZES: Final = (64, 72, CLOUDSUITE)
 LOOK_RECORDS: Final = 64
 LOOK_BYTES: Final = LOOK_RECORDS * max(SIZES)
 CHUNK_RECORDS: Final = 1 << 15
@@ -41,6 +50,15 @@ _LOADS: Final = 4
 
 
 def _layout(size: int) -> np.dtype[np.void]:
+    if size == CLOUDSUITE:
+        return np.dtype(
+            {
+                "names": ["ip", "branch", "taken", "stores", "loads", "space"],
+                "formats": ["<u8", "u1", "u1", ("<u8", (4,)), ("<u8", (4,)), "<u2"],
+                "offsets": [0, 8, 9, 24, 56, 88],
+                "itemsize": CLOUDSUITE,
+            }
+        )
     fields = [
         ("ip", "<u8"),
         ("branch", "u1"),
@@ -55,8 +73,12 @@ def _layout(size: int) -> np.dtype[np.void]:
 
 
 _LAYOUTS: Final = {size: _layout(size) for size in SIZES}
-#: The order in which one instruction's references happen.
-_FLAGS: Final = np.array([FETCH] + [READ] * _LOADS + [WRITE] * _STORES, np.uint8)
+
+
+def _flags(size: int) -> NDArray[np.uint8]:
+    """What one instruction's references are, in the order in which they happen."""
+    stores = 4 if size == CLOUDSUITE else _STORES
+    return np.array([FETCH] + [READ] * _LOADS + [WRITE] * stores, np.uint8)
 
 
 def record_size(first: bytes) -> int:
@@ -105,7 +127,9 @@ def open_trace(path: Path, progress: Callable[[int], None] | None = None) -> Str
         loses=(
             *LOSES,
             "sizes of accesses: each is taken as within one page",
-            "processes and threads: the trace has none",
+            "threads: the trace has none"
+            if size == CLOUDSUITE
+            else "processes and threads: the trace has none",
         ),
         references=_references(path, size, progress),
     )
@@ -146,5 +170,10 @@ def _of(records: NDArray[np.void]) -> References:
     ).astype(np.int64)
     there = address != 0
     there[:, 0] = True
-    flags = np.broadcast_to(_FLAGS, address.shape)[there]
-    return of_one_process(address[there], flags, np.ones(len(flags), np.uint16))
+    flags = np.broadcast_to(_flags(records.dtype.itemsize), address.shape)[there]
+    found = of_one_process(address[there], flags, np.ones(len(flags), np.uint16))
+    if "space" not in (records.dtype.names or ()):
+        return found
+    space = np.broadcast_to(records["space"].astype(np.int64)[:, None], address.shape)[there]
+    space = space[(address[there] >= 0) & (address[there] < USER_END)]
+    return found._replace(process=space, thread=space)

@@ -11,10 +11,11 @@ Little-endian records of 12 bytes (``trace_entry_t`` of DynamoRIO's
     29, 30     an instruction that is fetched no more (rep), or perhaps
     2–9, 18–21, 27, 32–46  prefetches, flushes      47          bytes of an instruction
 
-A file holds one thread and begins with a header and ends with a footer. It is plain, gzip, or a
-zip of chunks that follow one another. A folder has a file for each thread; they are merged by their
-timestamps. Markers 15 and 17 give the physical page of a virtual one; ``v2p.textproto`` beside a
-trace does so for all of it.
+Builds for 32 bits write an address of 4 bytes, so records of 8. A file holds one thread, or one
+core with its threads by turns; it begins with a header and ends with a footer, and is plain, gzip,
+or a zip of chunks that follow one another. A folder has a file for each thread or core; they are
+merged by their timestamps. Markers 15 and 17 give the physical page of a virtual one;
+``v2p.textproto`` beside a trace does so for all of it.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ from refault.trace.importers.streams import (
 )
 
 RECORD: Final = np.dtype([("type", "<u2"), ("size", "<u2"), ("address", "<u8")])
+#: What builds for 32 bits write.
+SHORT_RECORD: Final = np.dtype([("type", "<u2"), ("size", "<u2"), ("address", "<u4")])
 VERSIONS: Final = range(1, 8)
 CHUNK_RECORDS: Final = 1 << 18
 THREAD: Final = 22
@@ -58,8 +61,9 @@ HEADER: Final = 25
 FOOTER: Final = 26
 MARKER: Final = 28
 BUNDLE: Final = 17
-LAST_TYPE: Final = 51
+LAST_TYPE: Final = 49
 M_TIMESTAMP: Final = 2
+M_FILE_TYPE: Final = 9
 M_PHYSICAL: Final = 15
 M_VIRTUAL: Final = 17
 M_PAGE_SIZE: Final = 18
@@ -68,6 +72,12 @@ FILES_MAX: Final = 1 << 10
 SIDE_FILES: Final = frozenset(
     {"cpu_schedule", "encodings", "funclist", "modules", "serial_schedule", "v2p"}
 )
+#: Bits of the marker M_FILE_TYPE: references that a cache of the recorder had were left out; one
+#: file for each core; and machines other than x86.
+FILTERED: Final = 0x1 | 0x80 | 0x100 | 0x2000
+CORE_SHARDED: Final = 0x10000
+MACHINES: Final = {0x8: "AArch64", 0x10: "ARM", 0x20: "x86, 32 bits", 0x40: "x86-64"}
+_HEAD_RECORDS: Final = 64
 _NOTHING: Final = 255
 #: What a type is: READ, WRITE, FETCH, or nothing that touches memory.
 _MEANS: Final = np.full(1 << 16, _NOTHING, np.uint8)
@@ -75,12 +85,26 @@ _MEANS[0], _MEANS[1] = READ, WRITE
 _MEANS[[*range(10, 17), BUNDLE, 29, 30, 31, 48, 49]] = FETCH
 
 
+def record_of(first: bytes) -> np.dtype[np.void] | None:
+    """The records of a file that begins with a header record of a known version, else None.
+
+    In one of short records the type of the next stands where the long ones have zeros.
+    """
+    if len(first) < RECORD.itemsize:
+        return None
+    kind, size, version = struct.unpack_from("<HHQ", first)
+    if kind != HEADER or size:
+        return None
+    if version in VERSIONS:
+        return RECORD
+    following = version >> 32 & 0xFFFF
+    is_short = following in {THREAD, PROCESS, MARKER} and version & 0xFFFF_FFFF in VERSIONS
+    return SHORT_RECORD if is_short else None
+
+
 def is_header(first: bytes) -> bool:
     """Whether bytes begin with a header record of a known version."""
-    if len(first) < RECORD.itemsize:
-        return False
-    kind, size, version = struct.unpack_from("<HHQ", first)
-    return kind == HEADER and size == 0 and version in VERSIONS
+    return record_of(first) is not None
 
 
 def recognises(first: bytes) -> bool:
@@ -104,26 +128,44 @@ def open_trace(path: Path, progress: Callable[[int], None] | None = None) -> Str
             raise ImportFailed(f"{path}: no trace of DynamoRIO is in this folder")
         first = files[0]
     with content_of(first, None) as source:
-        head = source.read_exactly(RECORD.itemsize)
-    if not is_header(head):
+        head = source.read_exactly(RECORD.itemsize * _HEAD_RECORDS)
+    record = record_of(head)
+    if record is None:
         raise ImportFailed(
             f"{first}: byte 0: no header of a drmemtrace of version {VERSIONS[0]} to {VERSIONS[-1]}"
         )
     mapping = mapping_beside(path)
+    told = _file_type(np.frombuffer(head[: len(head) // record.itemsize * record.itemsize], record))
+    machine = next((name for bit, name in MACHINES.items() if told & bit), "")
     return Stream(
         facts={
             "format": "DynamoRIO drmemtrace",
-            "format_version": int.from_bytes(head[4:12], "little"),
+            "format_version": int.from_bytes(head[4:8], "little"),
+            **({"machine": machine} if machine else {}),
             "files": len(files),
             **({"mapped_pages": len(mapping)} if mapping else {}),
         },
         loses=(
             *LOSES,
             "prefetches, cache flushes and what markers say of system calls and signals",
+            *_losses(told, machine),
         ),
         references=_merged(files, mapping, progress),
         knows_frames=True,
     )
+
+
+def _file_type(head: NDArray[np.void]) -> int:
+    """The bits of the marker that says what a trace is of; 0 of a trace without one."""
+    found = head["address"][(head["type"] == MARKER) & (head["size"] == M_FILE_TYPE)]
+    return int(found[0]) if len(found) else 0
+
+
+def _losses(told: int, machine: str) -> Iterator[str]:
+    if told & FILTERED:
+        yield "references that hit in a cache of the recorder, which filtered the trace"
+    if machine in {"AArch64", "ARM"}:
+        yield f"the tables of {machine}: the addresses are run through a guest of x86-64"
 
 
 def is_folder_of(path: Path) -> bool:
@@ -194,16 +236,25 @@ class _Reader:
         self._stamp = 0
         self._mapping = mapping
         self._mapped: set[int] = set()
+        self._record = RECORD
+        self._is_core = False
 
     def parts(self) -> Iterator[tuple[int, References]]:
         """References with the timestamp before them; cut at each if several files are merged."""
         at = 0
         ended = False
         with content_of(self._path, self._progress) as source:
-            while data := source.read_exactly(CHUNK_RECORDS * RECORD.itemsize):
-                if len(data) % RECORD.itemsize:
-                    raise self._cut(at + len(data) // RECORD.itemsize, "inside a record")
-                records = np.frombuffer(data, RECORD)
+            first = source.read_exactly(RECORD.itemsize)
+            self._record = record_of(first) or RECORD
+            size = self._record.itemsize
+            while data := first + source.read_exactly(CHUNK_RECORDS * size - len(first)):
+                first = b""
+                if len(data) % size:
+                    raise self._cut(at + len(data) // size, "inside a record")
+                records = np.frombuffer(data, self._record).astype(RECORD, copy=False)
+                if not at:
+                    told = _file_type(records[:_HEAD_RECORDS])
+                    self._is_core = bool(told & CORE_SHARDED)
                 self._check(records, at, ended=ended)
                 ended = int(records["type"][-1]) == FOOTER
                 for part in self._split(records):
@@ -216,14 +267,16 @@ class _Reader:
 
     def _cut(self, record: int, where: str) -> ImportFailed:
         return ImportFailed(
-            f"{self._path}: byte {record * RECORD.itemsize} of the content: the trace ends {where} "
-            f"after {record} records; copy it again"
+            f"{self._path}: byte {record * self._record.itemsize} of the content: the trace ends "
+            f"{where} after {record} records; copy it again"
         )
 
     def _check(self, records: NDArray[np.void], first: int, *, ended: bool) -> None:
         """Refuse types that no version has, headers of unknown versions, records behind the end."""
         kind = records["type"]
         after = np.concatenate((np.array([ended or first == 0]), kind[:-1] == FOOTER))
+        if self._is_core:  # put together of the files of threads, each with its footer
+            after[int(first == 0) :] = False
         for broken, why in (
             (kind > LAST_TYPE, "is of no known type; the trace is damaged, copy it again"),
             (
@@ -234,8 +287,9 @@ class _Reader:
         ):
             if broken.any():
                 at = int(broken.argmax())
+                byte = (first + at) * self._record.itemsize
                 raise ImportFailed(
-                    f"{self._path}: byte {(first + at) * RECORD.itemsize} of the content: record "
+                    f"{self._path}: byte {byte} of the content: record "
                     f"{first + at} (type {kind[at]}, {int(records['address'][at]):#x}) {why}"
                 )
         sizes = records["address"][(kind == MARKER) & (records["size"] == M_PAGE_SIZE)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,6 +24,18 @@ ZIP: Final = b"PK\x03\x04"
 _PIECE: Final = 1 << 20
 _BEGINNING: Final = 64
 _LOCAL_HEADER: Final = 30
+# zipfile's words for what it cannot read: NotImplementedError is a compression that it does not
+# know, RuntimeError an archive under a password, OSError a place before the file's beginning.
+_DAMAGES: Final = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
 
 
 def first_of_zip(first: bytes) -> bytes:
@@ -53,14 +66,13 @@ def content_of(path: Path, progress: Callable[[int], None] | None) -> Iterator[S
             yield source
         return
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield Source(path, _chunks_of(path, archive, progress))
-    # zipfile's own words: NotImplementedError is a compression that it does not know, RuntimeError
-    # an archive under a password.
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        archive = zipfile.ZipFile(path)
+    except _DAMAGES as error:
         raise ImportFailed(
             f"{path}: its zip archive is damaged ({error}); copy it again"
         ) from error
+    with archive:
+        yield Source(path, _chunks_of(path, archive, progress))
 
 
 def _chunks_of(
@@ -78,7 +90,7 @@ def _chunks_of(
                 while data := file.read(_PIECE):
                     held += len(data)
                     yield data
-        except (zlib.error, EOFError, zipfile.BadZipFile) as error:
+        except _DAMAGES as error:
             raise ImportFailed(
                 f"{path}: {chunk.filename!a} in the archive is damaged ({error}); copy it again"
             ) from error

@@ -8,7 +8,8 @@ One line a reference: the kind, a virtual address in hex, a size in decimal::
      M 0421c7cc,4     a load and a store of the same place
 
 Between them stand valgrind's own lines (``==777== …``) and what the program printed, which are
-left out. The course CS:APP gives out logs with one space less after ``I``, which are read too.
+left out. No line says which process it is of, so a log of several is refused. The course CS:APP
+gives out logs with one space less after ``I``, which are read too.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ _BANNER: Final = re.compile(rb"\A(?:==\d+== .*\n)*?==\d+== Lackey")
 _MAIL: Final = re.compile(rb"\A(?:[A-Z][\w-]*: |From )")
 LOOK_BYTES: Final = 4096
 LEAST_RECORDS: Final = 2
+_PROCESS: Final = re.compile(rb"==(?:[\d:.]{12,20} )?(\d{1,10})== ")
 _BAD: Final = 255
 _DIGIT: Final = np.full(256, _BAD, np.uint8)
 _DIGIT[ord("0") : ord("9") + 1] = np.arange(10)
@@ -78,8 +80,10 @@ def open_log(path: Path, progress: Callable[[int], None] | None = None) -> Strea
 
 def _references(path: Path, progress: Callable[[int], None] | None) -> Iterator[References]:
     found = 0
+    processes: set[bytes] = set()
     with open_source(path, progress) as source:
         for text in _whole_lines(source):
+            _refuse_several(path, text, processes)
             part = parse(text)
             found += len(part.address) + part.left_out
             if len(part.address) or part.left_out:
@@ -87,6 +91,25 @@ def _references(path: Path, progress: Callable[[int], None] | None) -> Iterator[
     if not found:
         raise ImportFailed(
             f"{path}: no reference in this log; run valgrind --tool=lackey with --trace-mem=yes"
+        )
+
+
+def _refuse_several(path: Path, text: bytes, processes: set[bytes]) -> None:
+    """Note the processes that valgrind's own lines name, and refuse a second one."""
+    at = 0 if text.startswith(b"==") else text.find(b"\n==") + 1
+    while at or text.startswith(b"=="):
+        if told := _PROCESS.match(text, at):
+            processes.add(told[1])
+        following = text.find(b"\n==", at)
+        if following < 0:
+            break
+        at = following + 1
+    if len(processes) > 1:
+        names = b" and ".join(sorted(processes)[:2]).decode()
+        raise ImportFailed(
+            f"{path}: lines of processes {names} stand in one log, and do not say which they are "
+            "of; record a log of each: valgrind --tool=lackey --trace-mem=yes "
+            "--log-file=lackey.%p.log"
         )
 
 

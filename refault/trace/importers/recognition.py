@@ -25,7 +25,7 @@ import zstandard
 
 from refault.printable import printable
 from refault.trace.format import MAGIC
-from refault.trace.importers.foreign import A_DIFF, A_TEXT, COUNTERS, FOREIGN, PERF_DATA
+from refault.trace.importers.foreign import A_DIFF, A_TEXT, COUNTERS, FOREIGN, REMEDIES
 from refault.trace.importers.registry import (
     IMPORTERS,
     Importer,
@@ -98,7 +98,8 @@ class Found(NamedTuple):
         if self.kind in {Kind.FOLDER, Kind.GOLDEN, Kind.EMPTY}:
             return f"{name}: this is {self.kind.value}; {self._remedy()}"
         what = self.importer.title if self.importer else self.detail or self.kind.value
-        packed = f", compressed by {self.packing}" if self.packing else ""
+        is_told = not self.packing or self.detail.endswith(self.packing)
+        packed = "" if is_told else f", compressed by {self.packing}"
         return f"{name}: byte 0: this is {what}{packed}; {self._remedy()}"
 
     def _remedy(self) -> str:
@@ -108,8 +109,10 @@ class Found(NamedTuple):
             return f"`{command}` makes a trace of it"
         if self.detail.startswith(COUNTERS):
             return "the option --host of refault replay and refault compare shows it beside results"
-        if self.detail == PERF_DATA:
-            return f"its text can be imported: perf script -i {file} > events.txt"
+        if self.detail in REMEDIES:
+            return REMEDIES[self.detail].format(file=file)
+        if self.detail.endswith(f"damaged data of {self.packing}"):
+            return "copy it again"
         if self.packing and self.kind is not Kind.FOREIGN:
             tool = {"gzip": "gunzip", "xz": "unxz", "bzip2": "bunzip2", "zstd": "unzstd"}
             return f"decompress it first: {tool[self.packing]} {file}"
@@ -145,9 +148,11 @@ def look(path: Path) -> Found:
         return Found(path, Kind.MISSING, f"{error}; not a valid file name")
     packing = next((name for name, magic in PACKINGS.items() if first.startswith(magic)), "")
     if packing:
-        first = _unpacked(first, packing)
-        if not first:
-            return Found(path, Kind.FOREIGN, f"nothing, or damaged data of {packing}")
+        unpacked = _unpacked(first, packing)
+        if not unpacked:
+            damaged = "nothing, or " if unpacked is not None else ""
+            return Found(path, Kind.FOREIGN, f"{damaged}damaged data of {packing}", packing)
+        first = unpacked
     kind, detail = recognised(first)
     importer = importer_of(first) if kind is Kind.IMPORTABLE else None
     sample = how_it_begins(first) if kind is Kind.FOREIGN else ""
@@ -214,8 +219,8 @@ def _is_result(first: bytes) -> bool:
     return isinstance(held, dict) and "outcome_digest" in held
 
 
-def _unpacked(first: bytes, packing: str) -> bytes:
-    """The first bytes of the decompressed content; empty if they are damaged."""
+def _unpacked(first: bytes, packing: str) -> bytes | None:
+    """The first bytes of the decompressed content; None if they are damaged."""
     try:
         match packing:
             case "gzip":
@@ -229,4 +234,4 @@ def _unpacked(first: bytes, packing: str) -> bytes:
         with zstd.stream_reader(first, read_across_frames=True) as stream:
             return stream.read(LOOK_BYTES)
     except (zlib.error, lzma.LZMAError, OSError, EOFError, zstandard.ZstdError):
-        return b""
+        return None

@@ -59,11 +59,14 @@ class Maker:
         stats="",
         print_format="",
         chunk_pages=2,
+        more_options=(),
+        said_cpus=None,
     ):
         self.version, self.order, self.long_bytes = version, order, long_bytes
         self.page_bytes, self.compression, self.release = page_bytes, compression, release
         self.lost, self.absolute, self.stats = lost or {}, absolute, stats
         self.print_format, self.chunk_pages = print_format, chunk_pages
+        self.more_options, self.said_cpus = list(more_options), said_cpus
         self.sign = "<" if order == "little" else ">"
         self.ids = {name: 1500 + place for place, name in enumerate(EVENTS)}
 
@@ -189,14 +192,21 @@ class Maker:
     def options(self):
         uname = f"Linux host-7.1 {self.release} x86_64\0".encode() if self.release else b""
         found = [(5, uname)] if uname else []
-        return found + ([(2, self.stats.encode())] if self.stats else [])
+        found += [(2, self.stats.encode())] if self.stats else []
+        return found + self.more_options
 
-    def make(self, events):
+    def pages_of(self, events, count=0):
         by_cpu = defaultdict(list)
         for time, cpu, pid, name, values in events:
             by_cpu[cpu].append((time, pid, name, values))
-        count = max(by_cpu, default=0) + 1
-        pages = [self.pages(cpu, by_cpu[cpu]) for cpu in range(count)]
+        count = max(count, max(by_cpu, default=0) + 1)
+        return [self.pages(cpu, by_cpu[cpu]) for cpu in range(count)]
+
+    def make(self, events, instances=None, clocks=None):
+        """``instances`` are further buffers: events by name, in the order of their making."""
+        pages = self.pages_of(events)
+        others = {name: self.pages_of(each, len(pages)) for name, each in (instances or {}).items()}
+        self.clocks = clocks or {}
         head = (
             b"\x17\x08\x44tracing"
             + b"%d\0" % self.version
@@ -204,14 +214,18 @@ class Maker:
             + self.pack("I", self.page_bytes)
         )
         return head + (
-            self.rest_6(len(head), pages) if self.version == 6 else self.rest_7(len(head), pages)
+            self.rest_6(len(head), pages, others)
+            if self.version == 6
+            else self.rest_7(len(head), pages, others)
         )
 
     def option_bytes(self, options):
         return b"".join(self.pack("HI", each, len(data)) + data for each, data in options)
 
-    def rest_6(self, at, pages):
+    def rest_6(self, at, pages, others):
         cmdlines = b"4242 qemu\n"
+        options = self.option_bytes(self.options())
+        size = sum(14 + len(name) + 1 for name in others)
         body = (
             self.header_info()
             + self.formats("ftrace")
@@ -220,18 +234,31 @@ class Maker:
             + self.pack("I", 0)
             + self.pack("Q", len(cmdlines))
             + cmdlines
-            + self.pack("I", len(pages))
+            + self.pack("I", self.said_cpus or len(pages))
             + b"options  \0"
-            + self.option_bytes(self.options())
-            + self.pack("H", 0)
-            + b"flyrecord\0"
+            + options
         )
-        place = -(-(at + len(body) + 16 * len(pages)) // self.page_bytes) * self.page_bytes
+        tail = self.pack("H", 0) + b"flyrecord\0"
+        end = at + len(body) + size + len(tail) + 16 * len(pages)
+        table, data, place = self.table_6(end, pages)
+        end = place + len(data)
+        out = b""
+        for name, each in others.items():
+            buffer = self.pack("Q", end + len(out)) + name.encode() + b"\0"
+            body += self.option_bytes([(3, buffer)])
+            start = end + len(out) + 10 + 16 * len(each)
+            more, filled, spot = self.table_6(start, each)
+            out += b"flyrecord\0" + more + bytes(spot - start) + filled
+        return (body + tail + table).ljust(place - at, b"\0") + data + out
+
+    def table_6(self, end, pages):
+        """The table of the CPUs, their pages, and where these begin: at a page's start."""
+        place = -(-end // self.page_bytes) * self.page_bytes
         table, data = b"", b""
         for each in pages:
             table += self.pack("QQ", place + len(data), len(each))
             data += each
-        return (body + table).ljust(place - at, b"\0") + data
+        return table, data, place
 
     def squeeze(self, data):
         if self.compression == "zlib":
@@ -245,7 +272,7 @@ class Maker:
             data = self.pack("II", len(packed), len(data)) + packed
         return self.pack("HHIQ", number, is_packed if flags is None else flags, 0, len(data)) + data
 
-    def rest_7(self, at, pages):
+    def rest_7(self, at, pages, others):
         name = (
             self.compression.encode() + b"\0" + (b"1.0\0" if self.compression != "none" else b"\0")
         )
@@ -258,18 +285,21 @@ class Maker:
         ):
             places[number] = base + len(out)
             out += self.section(number, data)
-        start = base + len(out)
-        fly, table = self.fly_record(start + 16, pages)
-        out += self.section(3, fly, flags=int(self.compression != "none"))
-        buffer = (
-            self.pack("Q", start)
-            + b"\0local\0"
-            + self.pack("II", self.page_bytes, len(pages))
-            + b"".join(self.pack("IQQ", cpu, *where) for cpu, where in enumerate(table))
-        )
+        buffers = []
+        for title, each in {"": pages, **others}.items():
+            start = base + len(out)
+            fly, table = self.fly_record(start + 16, each)
+            out += self.section(3, fly, flags=int(self.compression != "none"))
+            clock = self.clocks.get(title, "local")
+            buffers.append(
+                self.pack("Q", start)
+                + f"{title}\0{clock}\0".encode()
+                + self.pack("II", self.page_bytes, len(each))
+                + b"".join(self.pack("IQQ", cpu, *where) for cpu, where in enumerate(table))
+            )
         options = [
             *self.options(),
-            (3, buffer),
+            *((3, buffer) for buffer in buffers),
             *((number, self.pack("Q", place)) for number, place in places.items()),
         ]
         place = base + len(out)

@@ -49,11 +49,42 @@ FORMS = {
         ('{"counter-value" : "52889.000000", "unit" : "", "event" : "kvm:kvm_exit"}\n'
         '{"counter-value" : "32724.000000", "event" : "kvm:pf_fixed"}\n'), "perf stat",
     ),
+    "perf stat of a locale": (
+        ("  52\u202f889   kvm:kvm_exit  ( +- 0,1% )\n   32.724,67   kvm:pf_fixed\n"), "perf stat",
+    ),
+    "perf stat of India": ("  0,52,889   kvm:kvm_exit\n  32,724   kvm:pf_fixed\n", "perf stat"),
+    "perf stat -A": (
+        ("CPU0   52,000   kvm:kvm_exit\nCPU1   889   kvm:kvm_exit\n"
+        "CPU0  32,724   kvm:pf_fixed\nCPU1  <not counted>  kvm:pf_fixed\n"), "perf stat",
+    ),
+    "perf stat --per-socket -I": (
+        ("  1.000123456 S0-D0  4  52,889  kvm:kvm_exit\n"
+        "  1.000123456 S0-D0  4  32,724  kvm:pf_fixed\n"), "perf stat",
+    ),
+    "perf stat -x; -I -A": (
+        ("     1.000123456;CPU0;52889;;kvm:kvm_exit;1;100.00;;\n"
+        "     1.000123456;CPU1;32724;;kvm:pf_fixed;1;100.00;;\n"
+        "     2.000123456;CPU1;<not counted>;;kvm:pf_fixed;0;100.00;;\n"), "perf stat",
+    ),
+    "perf stat -x, -r": (
+        "52889.50,,kvm:kvm_exit,0.3%,1,100.00,,\n32724,,kvm:pf_fixed,0%,1,100.00,,\n", "perf stat",
+    ),
+    "perf stat -j -I": (
+        ('{"interval" : 1.0, "counter-value" : "52880.000000", "event" : "kvm:kvm_exit"}\n'
+        '{"interval" : 1.0, "counter-value" : "32724.000000", "event" : "kvm:pf_fixed"}\n'
+        '{"interval" : 2.0, "counter-value" : "9.000000", "event" : "kvm:kvm_exit"}\n'
+        '{"interval" : 2.0, "counter-value" : "<not counted>", "event" : "kvm:pf_fixed"}\n'),
+        "perf stat",
+    ),
+    "kvm_stat -l": (
+        ("kvm_exit pf_fixed \n2026-12-01 05:00:00     52880     32000\n"
+        "kvm_exit pf_fixed \n2026-12-01 05:00:01         9       724\n"), "kvm_stat",
+    ),
 }  # fmt: skip
 
 
 def counters(folder, text):
-    (folder / "counters.txt").write_text(text)
+    (folder / "counters.txt").write_text(text, "utf-8")
     return read_counters(folder / "counters.txt")
 
 
@@ -81,11 +112,32 @@ def test_the_samples_are_read_whole(name, form, count, value):
         (f"{ROOT}/1-2/pf_fixed:1\n{ROOT}/3-4/pf_fixed:2\n", "counters of 2 guests"),
         (" kvm_exit(EPT_VIOLATION)  12  1.0  3\n", "EPT or NPT on"),
         ("x\n" * (3 << 20), "at most 4194304 bytes"),
+        (" Performance counter stats for 'a':\n 1 kvm:kvm_exit\n" * 2, "several runs of perf stat"),
+        (" 1,2,3 kvm:kvm_exit\n 5 kvm:kvm_msr\n", "kvm_exit is 1,2,3, which is no number"),
     ],
 )
 def test_what_cannot_stand_beside_a_replay_is_refused(tmp_path, text, message):
     with pytest.raises(ImportFailed, match=message):
         counters(tmp_path, text)
+
+
+def test_a_copied_folder_of_debugfs_is_read_as_grep_prints_it(tmp_path):
+    guest = tmp_path / "kvm" / "4242-12"
+    (guest / "vcpu0").mkdir(parents=True)
+    for folder in (guest.parent, guest):
+        (folder / "kvm_exit").write_text("52889\n")
+        (folder / "pf_fixed").write_text("32724\n")
+    (guest / "vcpu0" / "pf_fixed").write_text("1\n")
+    (guest / "mmu_rmaps_stat").write_text("Rmap_Count:  0 1\n")
+    for folder in (guest.parent, guest):
+        assert read_counters(folder) == ("debugfs", {"kvm_exit": 52889, "pf_fixed": 32724})
+    second = guest.parent / "77-3"
+    second.mkdir()
+    (second / "kvm_exit").write_text("1\n")
+    with pytest.raises(ImportFailed, match="counters of 2 guests"):
+        read_counters(guest.parent)
+    with pytest.raises(ImportFailed, match="no counters"):
+        read_counters(tmp_path)
 
 
 def test_harm_of_any_kind_is_an_error_or_numbers(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from refault.errors import ImportFailed
 from refault.trace.importers.hostevents import import_log
+from tests.trace.hostlog.forms import FORMS, text_of
 from tests.trace.hostlog.making import Maker, guest
 from tests.trace.hostlog.reading import SAMPLES, read, read_text
 
@@ -18,6 +19,17 @@ def contents():
     yield "v6", Maker(lost={(0, 0): 3}).make(guest(30))
     for compression in ("none", "zlib", "zstd"):
         yield f"v7-{compression}", Maker(version=7, compression=compression).make(guest(30))
+    top, kvm = [], []
+    for event in guest(30):
+        (top if event[3] == "sched_switch" else kvm).append(event)
+    options = [(1, b"0x3b9aca00\0"), (14, bytes([3, 0, 0, 0, 1] + [0] * 11)), (77, b"new")]
+    for version in (6, 7):
+        made = Maker(version=version, more_options=options, absolute=True, order="big")
+        yield f"v{version}-instances", made.make(top, {"kvm": kvm, "empty": top[:2]})
+    for name in ("latency verbose", "function graph with all columns", "journal", "perf -F ip,sym",
+                 "report of a buffer"):  # fmt: skip
+        assert name in FORMS
+        yield name, text_of(name).encode() * 9
     for name in ("ftrace", "trace-cmd-report", "trace-cmd-report-R", "perf-script"):
         yield name, (SAMPLES / f"kvmmmu-linux6.6.{name}.txt").read_bytes()
     yield "mail", (SAMPLES / "kvmmmu-quoted-and-wrapped.mail.txt").read_bytes()
@@ -27,12 +39,18 @@ CONTENTS = dict(contents())
 
 
 def harmed(data, seed):
-    """The data cut off, with bits flipped, or with numbers that lie."""
+    """The data cut off, with bits flipped, with numbers that lie, spliced, or grown."""
     draw = random.Random(seed)
     data = bytearray(data)
-    kind = seed % 3
+    kind = seed % 5
     if kind == 0:
         return bytes(data[: draw.randrange(len(data))])
+    first, second = sorted(draw.randrange(len(data)) for _ in range(2))
+    if kind == 3:
+        return bytes(data[second:] if seed % 2 else data[:first] + data[second:])
+    if kind == 4:
+        again = bytes(data[first : min(second, first + 4096)]) * draw.choice((1, 2, 40))
+        return bytes(data[:second]) + again + bytes(data[second:])
     for _ in range(draw.choice((1, 3, 30))):
         at = draw.randrange(len(data))
         if kind == 1:

@@ -3,6 +3,7 @@
 import gzip
 import io
 import itertools
+import struct
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,90 @@ def test_lost_events_are_counted_wherever_the_file_tells_of_them():
     )
     facts, _ = of_bytes(Maker(lost={(0, 0): 4}, stats="CPU: 0\noverrun: 90\n").make(put))
     assert facts.lost_count == 90
+
+
+def of_kvm(events):
+    return [event for event in events if event[3] != "sched_switch"]
+
+
+def others(events):
+    return [event for event in events if event[3] == "sched_switch"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_events_of_an_instance_are_read_wherever_they_are(shape):
+    version, order, long_bytes, compression = shape
+    put = guest(60)
+    made = Maker(version=version, order=order, long_bytes=long_bytes, compression=compression)
+    whole = of_bytes(made.make(put))[1]
+    for top, instances in (
+        (of_kvm(put), {"other": others(put)}),
+        (others(put), {"kvm": of_kvm(put)}),
+        (others(put), {"none": others(put[:9]), "kvm": of_kvm(put)}),
+    ):
+        assert of_bytes(made.make(top, instances))[1] == whole
+
+
+@pytest.mark.parametrize("version", [6, 7])
+def test_an_event_in_two_buffers_would_count_twice_and_is_refused(tmp_path, version):
+    put = guest(6)
+    (tmp_path / "x.dat").write_bytes(Maker(version=version).make(put, {"mine": of_kvm(put)}))
+    with pytest.raises(ImportFailed, match=r"kvm_entry .*the main one and mine.* split --top"):
+        read(tmp_path / "x.dat")
+
+
+def test_buffers_whose_clocks_do_not_compare_are_refused():
+    put = guest(6)
+    data = Maker(version=7).make(others(put), {"kvm": of_kvm(put)}, {"kvm": "mono"})
+    with pytest.raises(ImportFailed, match="the clocks local and mono"):
+        of_bytes(data)
+
+
+@pytest.mark.parametrize("version", [6, 7])
+def test_times_are_told_as_trace_cmd_report_tells_them(version):
+    put = guest(6)
+    options = [
+        (1, b"0x3b9aca00\0"),  # --date: microseconds
+        (7, b"-500\0"),  # --ts-offset: nanoseconds
+        (14, struct.pack("<IIQ", 3, 1, 0)),  # a TSC: multiplier and shift
+        (12, bytes(40)), (9, b"3.1\0"), (77, b"of a later trace-cmd"), (15, b""),
+    ]  # fmt: skip
+    plain = of_bytes(Maker(version=version).make(put))[1]
+    told = of_bytes(Maker(version=version, more_options=options).make(put))[1]
+    assert [event.time_ns for event in told] == [
+        (event.time_ns * 3 >> 1) + 10**12 - 500 for event in plain
+    ]
+    assert [event._replace(time_ns=0) for event in told] == [
+        event._replace(time_ns=0) for event in plain
+    ]
+
+
+def test_an_option_may_say_another_number_of_cpus_than_the_head():
+    put = guest(30)
+    data = Maker(said_cpus=1, more_options=[(8, struct.pack("<I", 2))]).make(put)
+    assert of_bytes(data)[1] == of_bytes(Maker().make(put))[1]
+
+
+def test_a_cpu_without_pages_and_pages_of_other_sizes_are_read():
+    put = [(time, 3 * cpu, *rest) for time, cpu, *rest in guest(60)]
+    whole = of_bytes(Maker().make(put))[1]
+    assert {event.cpu for event in whole} == {0, 3}
+    for version in (6, 7):
+        for page_bytes in (1024, 16384, 65536):
+            data = Maker(version=version, page_bytes=page_bytes).make(put)
+            assert of_bytes(data)[1] == whole
+
+
+def test_the_text_of_a_latency_tracer_is_refused_in_version_7_too():
+    data = Maker(version=7, more_options=[(22, bytes(8) + b"\0local\0")]).make([])
+    with pytest.raises(ImportFailed, match="the text of a latency tracer"):
+        of_bytes(data)
+
+
+def test_every_kind_of_loss_that_a_cpu_counts_is_told():
+    stats = "CPU: 0\nentries: 9\noverrun: 90\ncommit overrun: 5\ndropped events: 2\n"
+    facts, _ = of_bytes(Maker(stats=stats).make(guest(3)))
+    assert facts.lost_count == 97
 
 
 def test_a_file_that_was_not_finished_is_said_to_be_so():

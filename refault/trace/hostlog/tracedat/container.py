@@ -19,7 +19,8 @@ import re
 from typing import Final, NamedTuple
 
 from refault.errors import ImportFailed
-from refault.trace.hostlog.tracedat.cursor import MAX_PIECE_BYTES, Cursor, unpack
+from refault.printable import printable
+from refault.trace.hostlog.tracedat.cursor import MAX_PIECE_BYTES, Cursor, Order, unpack
 from refault.trace.hostlog.tracedat.formats import Layouts
 from refault.trace.hostlog.tracedat.pages import PageLayout
 
@@ -34,20 +35,37 @@ MIN_PAGE_BYTES: Final = 64
 _COMPRESSED: Final = 1
 # Options and sections share their numbers.
 CPU_STATISTICS, BUFFER, UNAME, HEADER_INFO, FTRACE_FORMATS, EVENT_FORMATS = 2, 3, 5, 16, 17, 18
+DATE, TIME_OFFSET, CPU_COUNT, TSC_TO_NS, BUFFER_TEXT = 1, 7, 8, 14, 22
 _SECTIONS: Final = {BUFFER, HEADER_INFO, FTRACE_FORMATS, EVENT_FORMATS}
 _PLACES: Final = {HEADER_INFO, FTRACE_FORMATS, EVENT_FORMATS}
 _HEADER_FIELD: Final = re.compile(r"field:[^;]*?(\w+);\s*offset:(\d{1,4});\s*size:(\d{1,7});")
-_OVERRUN: Final = re.compile(r"^(?:overrun|dropped events): (\d{1,18})$", re.MULTILINE)
+_OVERRUN: Final = re.compile(
+    r"^(?:overrun|commit overrun|dropped events): (\d{1,18})$", re.MULTILINE
+)
+_NUMBER: Final = re.compile(r"-?(?:0x[0-9a-fA-F]{1,16}|0|[1-9]\d{0,18})")
 
 
 class CpuData(NamedTuple):
-    """The pages of one CPU: ``size`` bytes from ``offset`` on."""
+    """The pages of one CPU: ``size`` bytes from ``offset`` on, of the buffer of that name."""
 
     cpu: int
     offset: int
     size: int
     page_bytes: int
     is_compressed: bool
+    buffer: str = ""
+
+
+class Clock(NamedTuple):
+    """How the time of a record becomes nanoseconds, as ``trace-cmd report`` tells them."""
+
+    multiplier: int = 1
+    shift: int = 0
+    offset: int = 0
+
+    def ns(self, stamp: int) -> int:
+        """The time of a stamp."""
+        return (stamp * self.multiplier >> self.shift) + self.offset
 
 
 @dataclasses.dataclass(slots=True)
@@ -61,6 +79,9 @@ class Contents:
     release: str = ""
     overrun_count: int = 0
     data_bytes: int = 0
+    clock: Clock = dataclasses.field(default_factory=Clock)
+    clocks: dict[str, str] = dataclasses.field(default_factory=dict)  # by buffers with pages
+    has_text: bool = False
     layouts: Layouts = dataclasses.field(default_factory=Layouts)
     page: PageLayout = dataclasses.field(default_factory=PageLayout)
     cpus: list[CpuData] = dataclasses.field(default_factory=list)
@@ -90,7 +111,22 @@ def read_contents(cursor: Cursor) -> Contents:
         _read_6(cursor, found)
     else:
         _read_7(cursor, found)
+    if found.has_text and not found.cpus:
+        raise _only_text(cursor)
+    if len(set(found.clocks.values())) > 1:
+        clocks = " and ".join(sorted(printable(each) for each in set(found.clocks.values())))
+        raise ImportFailed(
+            f"{cursor.path}: its buffers have the clocks {clocks}, whose times do not compare; "
+            "keep one buffer: `trace-cmd split --top` or `trace-cmd split -B NAME -t`"
+        )
     return found
+
+
+def _only_text(cursor: Cursor) -> ImportFailed:
+    return ImportFailed(
+        f"{cursor.path}: this trace.dat holds the text of a latency tracer, no events; record "
+        "with `trace-cmd record -e kvm -e kvmmmu`"
+    )
 
 
 def _page_bytes(cursor: Cursor, size: int) -> int:
@@ -109,25 +145,31 @@ def _read_6(cursor: Cursor, found: Contents) -> None:
     for what, width in (("kallsyms", 4), ("printk formats", 4), ("command lines", 8)):
         cursor.skip(cursor.number(width, what), what)
     cpu_count = cursor.number(4, "the number of CPUs")
-    buffers: list[int] = []
+    buffers: list[tuple[int, str]] = []
     while (word := cursor.take(10, "a section's name")).startswith(b"options"):
         for option, data in _options(cursor):
             if option == BUFFER:
-                buffers.append(int.from_bytes(data[:8], cursor.order))
+                name = data[8:].split(b"\0", 1)[0].decode("utf-8", "replace")
+                buffers.append((int.from_bytes(data[:8], cursor.order), name))
+            elif option == CPU_COUNT:
+                cpu_count = int.from_bytes(data[:4], cursor.order)
             else:
-                _take_option(option, data, found)
+                _take_option(option, data, found, cursor.order)
     _read_cpus_6(cursor, found, word, cpu_count)
-    for offset in buffers[:MAX_CPUS]:
+    for offset, name in buffers[:MAX_CPUS]:
         cursor.seek(offset, "a buffer")
-        _read_cpus_6(cursor, found, cursor.take(10, "a section's name"), cpu_count)
+        word = cursor.take(10, "a section's name")
+        if word.startswith(b"options"):
+            _options(cursor)
+            word = cursor.take(10, "a section's name")
+        _read_cpus_6(cursor, found, word, cpu_count, name)
 
 
-def _read_cpus_6(cursor: Cursor, found: Contents, word: bytes, cpu_count: int) -> None:
+def _read_cpus_6(
+    cursor: Cursor, found: Contents, word: bytes, cpu_count: int, buffer: str = ""
+) -> None:
     if word.startswith(b"latency"):
-        raise ImportFailed(
-            f"{cursor.path}: this trace.dat holds the text of a latency tracer, no events; record "
-            "with `trace-cmd record -e kvm -e kvmmmu`"
-        )
+        raise _only_text(cursor)
     if not word.startswith(b"flyrecord"):
         raise cursor.refuse(f"a section begins {word!r}, where flyrecord should")
     if cpu_count > MAX_CPUS:
@@ -135,7 +177,8 @@ def _read_cpus_6(cursor: Cursor, found: Contents, word: bytes, cpu_count: int) -
     for cpu in range(cpu_count):
         offset = cursor.number(8, "a CPU's offset")
         size = cursor.number(8, "a CPU's size")
-        _add_cpu(cursor, found, CpuData(cpu, offset, size, found.page_bytes, is_compressed=False))
+        data = CpuData(cpu, offset, size, found.page_bytes, is_compressed=False, buffer=buffer)
+        _add_cpu(cursor, found, data)
 
 
 def _add_cpu(cursor: Cursor, found: Contents, cpu: CpuData) -> None:
@@ -202,7 +245,7 @@ def _options(cursor: Cursor) -> list[tuple[int, bytes]]:
     raise cursor.refuse(f"more than {MAX_OPTIONS} options")
 
 
-def _take_option(option: int, data: bytes, found: Contents) -> None:
+def _take_option(option: int, data: bytes, found: Contents, order: Order) -> None:
     text = data.split(b"\0", 1)[0].decode("utf-8", "replace")
     if option == UNAME:
         # System, host, release, machine.
@@ -211,6 +254,15 @@ def _take_option(option: int, data: bytes, found: Contents) -> None:
         found.release = release if re.match(r"\d+\.\d+", release) else _first_release(text)
     elif option == CPU_STATISTICS:
         found.overrun_count += sum(map(int, _OVERRUN.findall(text)))
+    elif option in {DATE, TIME_OFFSET} and _NUMBER.fullmatch(text):
+        scale = 1000 if option == DATE else 1  # a date is in microseconds
+        found.clock = found.clock._replace(offset=found.clock.offset + int(text, 0) * scale)
+    elif option == TSC_TO_NS and len(data) >= 16:
+        multiplier, shift = (int.from_bytes(data[at : at + 4], order) for at in (0, 4))
+        if multiplier and shift < 64:
+            found.clock = found.clock._replace(multiplier=multiplier, shift=shift)
+    elif option == BUFFER_TEXT:
+        found.has_text = True
 
 
 def _first_release(text: str) -> str:
@@ -250,7 +302,7 @@ def _read_7(cursor: Cursor, found: Contents) -> None:
         if option == BUFFER:
             _read_buffer(cursor, found, data)
         elif option not in _SECTIONS:
-            _take_option(option, data, found)
+            _take_option(option, data, found, order)
 
 
 def _options_7(section: Cursor) -> tuple[list[tuple[int, bytes]], int]:
@@ -283,8 +335,8 @@ def _read_buffer(cursor: Cursor, found: Contents, data: bytes) -> None:
     """One buffer: an instance's name, its clock, its page size, and the pages of each CPU."""
     option = Cursor(cursor.path, io.BytesIO(data), order=cursor.order, base=cursor.place)
     place = option.number(8, "a buffer's place")
-    option.string("a buffer's name")
-    option.string("a buffer's clock")
+    name = option.string("a buffer's name")
+    clock = option.string("a buffer's clock")
     page_bytes = _page_bytes(option, option.number(4, "a buffer's page size"))
     cpu_count = option.number(4, "a buffer's number of CPUs")
     if cpu_count > MAX_CPUS:
@@ -297,4 +349,7 @@ def _read_buffer(cursor: Cursor, found: Contents, data: bytes) -> None:
         offset = option.number(8, "a CPU's offset")
         size = option.number(8, "a CPU's size")
         packed = bool(flags & _COMPRESSED)
-        _add_cpu(cursor, found, CpuData(cpu, offset, size, page_bytes, is_compressed=packed))
+        each = CpuData(cpu, offset, size, page_bytes, is_compressed=packed, buffer=name)
+        _add_cpu(cursor, found, each)
+        if size:
+            found.clocks[name] = clock

@@ -35,6 +35,8 @@ class TraceDat:
         self._contents: Contents = read_contents(self._cursor)
         self._facts = facts
         contents = self._contents
+        # One event in two buffers counts twice; of one buffer nobody need ask.
+        self._has_buffers = len({each.buffer for each in contents.cpus}) > 1
         self._roles = Roles(contents.release, contents.layouts.page_format)
         facts.form = f"trace.dat {contents.version}"
         facts.kernel = printable(contents.release[:80])
@@ -63,7 +65,7 @@ class TraceDat:
             for found in events_of(page, self._contents.page, self._lose):
                 if isinstance(found, Damage):
                     raise self._cursor.refuse(f"CPU {data.cpu}: {found.why}")
-                event = self._event(data.cpu, *found)
+                event = self._event(data, *found)
                 if event is not None:
                     yield event
 
@@ -101,22 +103,24 @@ class TraceDat:
                 if len(page) >= self._contents.page.data_at:
                     yield page
 
-    def _event(self, cpu: int, time_ns: int, record: bytes) -> HostEvent | None:
+    def _event(self, data: CpuData, stamp: int, record: bytes) -> HostEvent | None:
         layouts, order = self._contents.layouts, self._cursor.order
         event_id = number_at(record, layouts.type_field, order)
         form = layouts.by_id.get(event_id) if event_id is not None else None
         if form is None:
             return None
+        if self._has_buffers:
+            self._facts.come_from(form.name, data.buffer)
         fields = fields_of(form, record, order, self._roles)
         if fields is None:
             self._facts.not_read(
-                f"{printable(form.name)} on CPU {cpu}, a record of {len(record)} bytes"
+                f"{printable(form.name)} on CPU {data.cpu}, a record of {len(record)} bytes"
             )
             fields = {}
         vcpu = fields.get("vcpu", UNKNOWN)
         return HostEvent(
-            time_ns,
-            cpu,
+            self._contents.clock.ns(stamp),
+            data.cpu,
             number_at(record, layouts.pid_field, order) or 0,
             vcpu if isinstance(vcpu, int) else UNKNOWN,
             form.name,
