@@ -15,8 +15,8 @@ from refault.trace import TraceReader
 from refault.trace.format import EventKind
 from refault.trace.hostlog import bodies
 from refault.trace.hostlog.events import MARKS, UNKNOWN, HostEvent, LogFacts
-from refault.trace.hostlog.prefixes import record_of
 from refault.trace.hostlog.opening import open_log
+from refault.trace.hostlog.prefixes import record_of
 from refault.trace.hostlog.roles import Roles
 from refault.validate.counting import COUNTS, Tally, is_counted
 from refault.validate.phases import Basis, Phase, phases_of
