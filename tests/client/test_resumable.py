@@ -149,7 +149,7 @@ def test_a_server_that_stays_away_is_given_up(
     server.wait_until_it_answers()
 
     def kill(sent, total):
-        if server.process.poll() is None:
+        if server.process.is_alive():
             server.kill()
 
     with Client(server.address, token=token) as client, pytest.raises(Unavailable):
