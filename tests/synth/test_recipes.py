@@ -216,13 +216,25 @@ def test_pressure_takes_pages_and_limits_the_host(tmp_path):
     assert np.count_nonzero(swapped) > 100
 
 
-def test_migration_protects_pages_again_and_again(tmp_path):
-    data, _ = made("migration", events=80_000)
-    counts = kinds(events_of(data))
-    assert counts[EventKind.OP_LOG] == 1
-    assert counts[EventKind.OP_DIRTYLOG] > 5
-    (result,) = replayed(data, BASE, tmp_path=tmp_path)
-    assert result.counters["remote_tlb_flush"] >= counts[EventKind.OP_DIRTYLOG] // 2
+def test_migration_logs_reads_and_stops_and_the_host_takes_ranges(tmp_path):
+    data, summary = made("migration", events=80_000)
+    events = events_of(data)
+    counts = kinds(events)
+    assert counts[EventKind.OP_LOG] == counts[EventKind.OP_DIRTYLOG] > 2
+    assert counts[EventKind.OP_LOG] - counts[EventKind.OP_LOG_OFF] in {0, 1}
+    assert counts[EventKind.OP_GET_DIRTY_LOG] > 5 * counts[EventKind.OP_LOG]
+    assert counts[EventKind.OP_UNMAP_RANGE] > 2
+    order = [kind for kind in events.kind.tolist() if kind in {35, 61}]
+    assert order[:4] == [35, 61, 35, 61]
+    ranges = events.kind == EventKind.OP_UNMAP_RANGE
+    assert (events.a[ranges] + events.b[ranges] <= 512 << 8).all()
+    assert summary.header.provenance["recipe_version"] == 2
+    walk, base = replayed(data, WALK, BASE, tmp_path=tmp_path)
+    for result in (walk, base):
+        assert not result.finding_count
+        assert not set(result.skipped) - {"store-carried-by-table-store"}
+        assert result.semantics["witnessed"] == result.semantics["accesses"]
+    assert base.counters["remote_tlb_flush"] >= counts[EventKind.OP_GET_DIRTY_LOG] // 2
 
 
 # --- corners --------------------------------------------------------------------------------------
