@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from refault.catalogue import patch_set_to_text, resolve
+from refault.catalogue import is_kernel, patch_set_to_text, resolve
 from refault.cli.exits import ExitCode
 from refault.cli.progress import Bars, simulator_bars
 from refault.cli.terminal import print_error, print_json
@@ -272,8 +272,9 @@ def _next_command(target: Path, shrunk: Shrunk) -> str:
     if wanted.how == "diverges":
         return shlex.join(["refault", "diverge", str(target), *words])
     if shrunk.reference is not None and wanted.reference is not None:
-        base = resolve(wanted.reference)
-        words.insert(0, base.golden_name or patch_set_to_text(wanted.reference))
+        is_own = is_kernel(wanted.reference.base)
+        golden = None if is_own else resolve(wanted.reference).golden_name
+        words.insert(0, golden or patch_set_to_text(wanted.reference))
     verb = "audit" if wanted.how == "check" else "replay"
     options = [part for word in words for part in ("-v", word)]
     return shlex.join(["refault", verb, str(target), *options])

@@ -18,7 +18,7 @@ from refault.engines.audit import words as au
 from refault.engines.audit.host import Host as AuditedModel
 from refault.engines.audit.outcome_host import OutcomeHost
 from refault.engines.audit.tell import groups_of
-from refault.errors import ReplayRefused
+from refault.errors import InvalidParameter, ReplayRefused
 from refault.replay import operations as op
 from refault.replay import x86
 from refault.replay.budget import Budget
@@ -281,7 +281,11 @@ class Counters(Probe):
         Raises:
             InvalidParameter: one of them has none of that name.
         """
-        first, second = (counter_of(host, self._name) for host in self._hosts)
+        try:
+            first, second = (counter_of(host, self._name) for host in self._hosts)
+        except InvalidParameter as error:
+            what = str(error).removeprefix("--on ")
+            raise InvalidParameter(f"--keep counter:{what}") from error
         return first, second
 
     def shows(self) -> bool:

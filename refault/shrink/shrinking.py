@@ -8,9 +8,10 @@ import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
-from refault.catalogue import resolve
+from refault.catalogue import is_kernel, resolve
 from refault.engines import get_engine
 from refault.errors import RefaultError, ShrinkRefused
+from refault.linux.variants import resolve_kernel
 from refault.replay.session import warm_up
 from refault.shrink import rerooting
 from refault.shrink.journal import Journal
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from refault.trace import TraceHeader, TraceSummary
 
 #: Raised when another order of the search would make other bytes of the same trace.
-SEARCH_VERSION = 5
+SEARCH_VERSION = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +143,9 @@ class _Shrinking:
 
     def _resolved_reference(self) -> Variant | None:
         wanted = self._wanted.reference
-        return None if wanted is None else resolve(wanted)
+        if wanted is None:
+            return None
+        return resolve_kernel(wanted) if is_kernel(wanted.base) else resolve(wanted)
 
     def _identity(self, digest: str) -> dict[str, Any]:
         """What a file of judgements belongs to."""

@@ -30,6 +30,7 @@ from refault.replay.lowering.rows import RowSource
 from refault.shrink.journal import FAILS, Verdict
 from refault.shrink.probes import Findings, Probe, Unjustified, probe_of, reference_of
 from refault.shrink.program import digest_of
+from refault.shrink.registers import are_lawful
 from refault.verify import contradicted
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ class Trials:
         source = RowSource(header)
         rows = _copied(source, iter([block]))
         illegal = is_mapped and UNMAPPED in source.skipped()
+        # A vector may give a guest registers that its host is to refuse; a processor ran a capture.
+        illegal |= header.content != "operations" and not are_lawful(rows)
         if illegal or header.content == "operations":
             return Lowered(rows, np.zeros(0, np.int64), illegal)
         return self._refuted(header, rows)

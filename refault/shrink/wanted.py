@@ -54,11 +54,17 @@ class Wanted:
 
     @property
     def reference(self) -> PatchSet | None:
-        """The base of the variant of a finding, without patches; None if that is the variant."""
+        """The base of the variant of a finding, without patches; None if that is the variant.
+
+        Of a kernel of one's own it is the tree as it is.
+        """
         if self.how not in ("finding", "check"):
             return None
         patch_set = self.variants[0].patch_set
-        if is_kernel(patch_set.base) or not patch_set.patches:
+        if is_kernel(patch_set.base):
+            tree, plus, _ = patch_set.base.partition("+")
+            return dataclasses.replace(patch_set, base=tree) if plus else None
+        if not patch_set.patches:
             return None
         return dataclasses.replace(patch_set, patches=())
 

@@ -14,7 +14,9 @@ from refault.errors import NothingToShrink, ShrinkRefused, TraceError
 from refault.replay.session import replay
 from refault.shrink import rerooting
 from refault.shrink.program import joined
+from refault.shrink.registers import are_lawful
 from refault.shrink.shrinking import Job, shrink
+from refault.shrink.trials import rows_of
 from refault.shrink.wanted import wanted_of
 from refault.trace import TraceReader
 from refault.trace.format import EventKind
@@ -100,6 +102,8 @@ def test_no_event_can_be_left_out(boot, tmp_path):
         except TraceError:  # a snapshot without its entry
             continue
         is_legal = not kinds(trace, "walk") and verify(trace).is_good
+        with TraceReader(trace) as reader:
+            is_legal = is_legal and are_lawful(rows_of(reader))
         is_wrong = "missed-fault" in kinds(trace, "p3") and "missed-fault" not in kinds(
             trace, "base"
         )
