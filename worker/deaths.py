@@ -28,6 +28,9 @@ _log = logging.getLogger(__name__)
 SILENCE_SECONDS = 30.0
 """How long Celery may take to tell of a death with its signal; it waits ten seconds itself."""
 
+LOOK_SECONDS = 2.0
+"""The least between two looks for such processes."""
+
 
 def give_back(resources: Resources, pid: int, reason: str) -> None:
     """Requeue the shards, builds and questions of a process that is known to be dead."""

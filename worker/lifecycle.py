@@ -21,6 +21,7 @@ import logging.config
 import os
 import socket
 import threading
+import time
 from functools import partial
 from typing import Any
 
@@ -62,6 +63,7 @@ class Heartbeat(bootsteps.StartStopStep):
         super().__init__(consumer, **options)
         self._entry: Any = None
         self._silent = deaths.Silent()
+        self._look_due = 0.0
         self._pool = consumer.pool
 
     def start(self, consumer: Any) -> None:
@@ -86,7 +88,10 @@ class Heartbeat(bootsteps.StartStopStep):
         try:
             with transaction(held.engine) as session:
                 simulators.heartbeat(session, held.name)
-            self._silent.look(held, self._pool.info["processes"])
+            # Three questions to the database, which need no answer at every heartbeat.
+            if (now := time.monotonic()) >= self._look_due:
+                self._look_due = now + deaths.LOOK_SECONDS
+                self._silent.look(held, self._pool.info["processes"])
         except RefaultError as error:
             _log.warning("no heartbeat: %s", error)
         except Exception:  # noqa: BLE001  # the consumer loop must not end for it

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
@@ -19,7 +20,9 @@ from services.local.folder import DataFolder
 from tests.patience import PATIENCE_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
-
+CORPUS = ROOT / "demo" / "corpus"
+# As many workers as most tests here need: each more costs seconds of a core.
+ONE = ("--workers", "1")
 
 started = []
 
@@ -40,10 +43,11 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def traces(tmp_path, capture):
+def traces(tmp_path):
+    """One small guest: what the demo makes of its own captures is tested where each part is."""
     folder = tmp_path / "traces"
     folder.mkdir()
-    shutil.copy(capture, folder)
+    shutil.copy(CORPUS / "sqlite-1cpu.rft", folder)
     return folder
 
 
@@ -131,7 +135,7 @@ def test_on_a_terminal_the_demo_stays_until_ctrl_c(data, traces):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.environ["REFAULT_CACHE"] = str(cache_folder())
         command = ["-m", "services.local", "demo", "--data", str(data), "--traces", str(traces)]
-        command.append("--no-review")
+        command += ["--no-review", *ONE]
         os.execv(sys.executable, [sys.executable, *command])
     seen = b""
     try:
@@ -156,26 +160,44 @@ def test_on_a_terminal_the_demo_stays_until_ctrl_c(data, traces):
     assert processes_of(data) == []
 
 
-def test_told_to_stop_it_stops_everything(data):
+class Ended(NamedTuple):
+    """A service that was told to stop, and what it was like before."""
+
+    data: Path
+    worker_count: int
+    process_count: int
+    code: int
+    errors: str
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    data = tmp_path_factory.mktemp("ended") / "data"
     process = start("serve", data)
-    url = wait_until_up(process, data)
-    assert (
-        httpx.get(f"{url}/readyz", trust_env=False, timeout=PATIENCE_SECONDS).json()["worker_count"]
-        >= 1
-    )
-    assert len(processes_of(data)) > 5
-    process.send_signal(signal.SIGTERM)
-    code, _, errors = finish(process)
-    assert code == 143, errors
-    assert processes_of(data) == []
+    try:
+        url = wait_until_up(process, data)
+        answer = httpx.get(f"{url}/readyz", trust_env=False, timeout=PATIENCE_SECONDS)
+        process_count = len(processes_of(data))
+        process.send_signal(signal.SIGTERM)
+        code, _, errors = finish(process)
+    finally:
+        process.kill()
+    return Ended(data, answer.json()["worker_count"], process_count, code, errors)
+
+
+def test_told_to_stop_it_stops_everything(ended):
+    assert ended.worker_count >= 1
+    assert ended.process_count > 5
+    assert ended.code == 143, ended.errors
+    assert processes_of(ended.data) == []
 
 
 def test_kill_9_of_the_starter_leaves_no_process_and_a_folder_that_works(data):
-    process = start("serve", data)
+    process = start("serve", data, *ONE)
     wait_until_up(process, data)
     process.kill()
     wait_until_nothing_runs(data)
-    again = start("serve", data)
+    again = start("serve", data, *ONE)
     url = wait_until_up(again, data)
     assert httpx.get(f"{url}/readyz", trust_env=False, timeout=PATIENCE_SECONDS).status_code == 200
     again.terminate()
@@ -183,14 +205,14 @@ def test_kill_9_of_the_starter_leaves_no_process_and_a_folder_that_works(data):
 
 
 def test_a_folder_in_use_is_refused_and_another_one_works_beside_it(data, tmp_path):
-    first = start("serve", data)
+    first = start("serve", data, *ONE)
     wait_until_up(first, data)
     code, output, errors = finish(start("serve", data))
     assert (code, output) == (1, "")
     assert f"the data folder {data} is in use by process {first.pid}" in errors
     assert "--data" in errors
     other = tmp_path / "other"
-    second = start("serve", other)
+    second = start("serve", other, *ONE)
     wait_until_up(second, other)
     assert first.poll() is None
     for process in (first, second):
@@ -200,7 +222,7 @@ def test_a_folder_in_use_is_refused_and_another_one_works_beside_it(data, tmp_pa
 
 
 def test_a_part_that_dies_ends_the_service_with_its_last_words(data):
-    process = start("serve", data)
+    process = start("serve", data, *ONE)
     wait_until_up(process, data)
     [postmaster] = [
         int((data / "postgres" / "postmaster.pid").read_text().splitlines()[0]),
@@ -214,12 +236,9 @@ def test_a_part_that_dies_ends_the_service_with_its_last_words(data):
     wait_until_nothing_runs(data)
 
 
-def test_all_that_is_written_is_in_the_folder_and_secrets_are_private(data, tmp_path):
-    process = start("serve", data)
-    wait_until_up(process, data)
-    process.terminate()
-    finish(process)
-    assert {path.name for path in tmp_path.iterdir()} == {"data"}
+def test_all_that_is_written_is_in_the_folder_and_secrets_are_private(ended):
+    data = ended.data
+    assert {path.name for path in data.parent.iterdir()} == {"data"}
     assert (data / "secrets.json").stat().st_mode & 0o777 == 0o600
     assert (data / "run" / "valkey.conf").stat().st_mode & 0o777 == 0o600
     secrets = json.loads((data / "secrets.json").read_text())
