@@ -64,6 +64,9 @@ CHECKS: dict[str, str] = {
     "nor writes it once the host's page is read-only",
     "F-H2": "a frame the guest touched since it was last asked about is young",
     "F-H3": "the shrinker answers how many objects there are",
+    "F-D1": "a dirty log that is read holds every frame written since it was read before",
+    "F-D2": "a frame that can be written without an exit stands in its dirty log",
+    "F-D3": "a dirty log answers what it holds",
     "F-C1": "lpages is the number of large leaves",
     "F-P1": "a register write is refused exactly where the architecture refuses it",
     "F-P2": "a register write that is accepted takes effect",
@@ -81,7 +84,7 @@ OUTCOME_CHECKS = frozenset({"F-T5", "F-T7", "F-P1"})
 #: of it that describes the defect.
 EXCEPTIONS: dict[str, str] = {
     "F-X1": "with CR0.WP=0 a supervisor's write opens a read-only user page to user mode, and its "
-    "leaf stays writable once WP is set",
+    "leaf stays writable once WP is set; no dirty log sees that write",
     "F-X2": "a large guest page reached through two entries has one direct page, with the "
     "permissions of whichever came first",
     "F-X3": "a page above the leaves has the permissions of the whole walk, so a read-only path "

@@ -17,6 +17,7 @@ from refault.results import (
     COUNTERS,
     DISAGREEMENTS,
     GUEST_VISIBLE_KINDS,
+    LOGS,
     SHADOW,
     Finding,
     RunResult,
@@ -45,7 +46,8 @@ class Facts(NamedTuple):
     ``vm_exits`` are all exits, where the engine counts them.
 
     ``stopped`` is where the simulated kernel broke, ``broken`` the first broken invariant and
-    ``seen`` the first finding of any kind; None where there is none.
+    ``seen`` the first finding of any kind; None where there is none. ``logs`` follow LOGS, empty
+    where no dirty log was read.
     """
 
     outcome_digest: str
@@ -59,15 +61,28 @@ class Facts(NamedTuple):
     broken: Place | None
     seen: Place | None
     engine: str = SHADOW
+    lawful_digest: str | None = None
+    logs: tuple[int, ...] = ()
 
     def counter(self, name: str) -> int | None:
         """A counter by name; None if the engine lacks it."""
         return self.counters[COUNTERS.index(name)]
 
+    def logged(self, name: str) -> int:
+        """A number of its dirty logs by name; 0 where none was read."""
+        return self.logs[LOGS.index(name)] if self.logs else 0
+
+    def shows_the_same(self, other: Facts) -> bool:
+        """Whether guest and host saw the same, but for what a dirty log may lawfully hold more."""
+        is_lawful = self.lawful_digest is not None and self.lawful_digest == other.lawful_digest
+        return self.outcome_digest == other.outcome_digest or is_lawful
+
     def to_bytes(self) -> bytes:
         """The facts for a row of the database; those of shadow do not name it."""
-        *fields, engine = self
-        packed = msgpack.packb([_RULES, *fields, *([] if engine == SHADOW else [engine])])
+        fields = list(self)
+        if self.lawful_digest is None:
+            fields = fields[: _ENGINE + (self.engine != SHADOW)]
+        packed = msgpack.packb([_RULES, *fields])
         if not isinstance(packed, bytes):  # pragma: no cover - msgpack publishes no types
             raise TypeError("msgpack gave no bytes")
         return packed
@@ -80,18 +95,19 @@ class Facts(NamedTuple):
             rules, *fields = msgpack.unpackb(data, use_list=False)
             if rules != _RULES:
                 return None
-            if not isinstance(fields[-1], str):
+            if len(fields) == _ENGINE:
                 fields.append(SHADOW)
             places = fields[_PLACES]
             if places != _NOWHERE:
                 fields[_PLACES] = [None if each is None else Place(*each) for each in places]
-            return cls._make(fields)
+            return cls(*fields)
         except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
             raise ResultError(f"facts: not what this program packs: {error}") from error
 
 
 _PLACES = slice(Facts._fields.index("stopped"), Facts._fields.index("seen") + 1)
 _NOWHERE = [None, None, None]
+_ENGINE = Facts._fields.index("engine")
 
 
 def facts_of(result: RunResult) -> Facts:
@@ -109,6 +125,8 @@ def facts_of(result: RunResult) -> Facts:
         broken=_place_of(broken),
         seen=_place_of(result.findings[0] if result.findings else None),
         engine=result.engine,
+        lawful_digest=result.lawful_digest,
+        logs=tuple(result.logs[name] for name in LOGS) if result.logs else (),
     )
 
 

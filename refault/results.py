@@ -94,6 +94,11 @@ WORK = (
 #: frames that stopped being tables when an address was unprotected.
 ANSWERS = ("gp_refused", "unmap_found", "age_young", "shrink_reported", "unprotect_found")
 
+#: Of dirty logs that were read: how often; the pages they held, in all; those that were written
+#: since the log began or was read before; and written ones that were lacking. A log may hold more
+#: than what was written, and a page that it lacks is lost to a guest that is migrated.
+LOGS = ("dirty_reads", "dirty_logged", "dirty_written", "dirty_lost")
+
 #: Kinds of finding that say the guest saw something it should not have seen. Any other kind says
 #: that the simulated kernel broke one of its own rules.
 GUEST_VISIBLE_KINDS = (
@@ -189,6 +194,8 @@ class RunResult:
     variants show them the same thing. ``page_digest`` covers the shadow
     pages left at the end. ``skipped`` says how many events were not replayed, or
     not as they were, by reason. ``work`` holds every name of WORK, or nothing where nobody counted.
+    ``logs`` holds every name of LOGS where a dirty log was read, and ``lawful_digest`` is then the
+    digest of outcomes with only what each log lacks.
     """
 
     trace_digest: str
@@ -209,6 +216,8 @@ class RunResult:
     work: dict[str, int] = dataclasses.field(default_factory=dict)
     answers: dict[str, int] = dataclasses.field(default_factory=dict)
     engine: str = SHADOW
+    logs: dict[str, int] = dataclasses.field(default_factory=dict)
+    lawful_digest: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("trace_digest", "variant_digest", "simulator_digest"):
@@ -228,6 +237,7 @@ class RunResult:
             object.__setattr__(self, "work", _numbers(self.work, WORK, "work"))
         if self.answers:
             object.__setattr__(self, "answers", _numbers(self.answers, ANSWERS, "answers"))
+        self._check_logs()
         skipped = {name: self.skipped[name] for name in sorted(self.skipped)}
         for name, number in skipped.items():
             _count(number, f"skipped.{name}")
@@ -237,6 +247,12 @@ class RunResult:
             raise ResultError(
                 f"finding_count: {self.finding_count} is less than the {len(self.findings)} kept"
             )
+
+    def _check_logs(self) -> None:
+        if self.logs:
+            object.__setattr__(self, "logs", _numbers(self.logs, LOGS, "logs"))
+        if self.lawful_digest is not None:
+            _digest(self.lawful_digest, "lawful_digest")
 
     @property
     def disagreement_count(self) -> int:
@@ -268,6 +284,10 @@ class RunResult:
     def _later_fields(self) -> dict[str, Any]:
         """Fields that older results lack, where they say something: digests stay as they were."""
         later: dict[str, Any] = {"answers": dict(self.answers)} if self.answers else {}
+        if self.logs:
+            later["logs"] = dict(self.logs)
+        if self.lawful_digest is not None:
+            later["lawful_digest"] = self.lawful_digest
         return later | ({"engine": self.engine} if self.engine != SHADOW else {})
 
     @classmethod
@@ -286,11 +306,12 @@ class RunResult:
             )
         rest = {name: value for name, value in body.items() if name != "version"}
         rest = {"work": {}, "answers": {}, "engine": SHADOW, **rest}
+        rest = {"logs": {}, "lawful_digest": None, **rest}
         fields = _fields(rest, _RESULT_FIELDS, "result")
         findings, stopped = fields["findings"], fields["stopped"]
         if not isinstance(findings, list | tuple):
             raise ResultError(f"findings: expected a list, got {type(findings).__name__}")
-        for name in ("counters", "semantics", "skipped", "work", "answers"):
+        for name in ("counters", "semantics", "skipped", "work", "answers", "logs"):
             if not isinstance(fields[name], Mapping):
                 raise ResultError(f"{name}: expected an object, got {type(fields[name]).__name__}")
         fields["findings"] = tuple(Finding.from_dict(finding) for finding in findings)

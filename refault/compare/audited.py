@@ -14,7 +14,7 @@ from refault.audits import CHECKS, COST_CHECKS, OUTCOME_CHECKS, AuditReport
 #: Checks that say whether what an access came out as is what the guest's tables allow.
 LAWFUL_CHECKS = OUTCOME_CHECKS | {"F-T3"}
 #: Checks of what else is in the outcomes: effects of register writes, and answers to the host.
-_ANSWER_CHECKS = frozenset({"F-T8", "F-P2", "F-H1", "F-H2", "F-H3"})
+_ANSWER_CHECKS = frozenset({"F-T8", "F-P2", "F-H1", "F-H2", "F-H3", "F-D1", "F-D3"})
 _SEEN_CHECKS = LAWFUL_CHECKS | _ANSWER_CHECKS
 
 #: Checks of numbers that only statistics show: a column is not worse for drifting as was known.

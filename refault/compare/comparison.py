@@ -62,10 +62,10 @@ class ComparedColumn:
     """One variant of a comparison: its labels and names, its result, its verdict.
 
     ``is_same_to_guest`` is the proof of "no functional change": the digest
-    over what the guest saw of every operation equals the base's. None where
-    there is nothing to compare. ``balance`` is what moved and what it weighs,
-    None where counters are not held against the base's. ``engine`` made the
-    result, or would make it.
+    over what the guest saw of every operation equals the base's; a dirty log
+    may hold more pages than were written. None where there is nothing to
+    compare. ``balance`` is what moved and what it weighs, None where counters
+    are not held against the base's. ``engine`` made the result, or would make it.
     """
 
     labels: tuple[str, ...]
@@ -356,7 +356,7 @@ def _alarm(group: Sequence[Column]) -> str | None:
 
 
 def _all_counts(result: RunResult) -> dict[str, int]:
-    return result.counters | result.work | result.answers
+    return result.counters | result.work | result.answers | result.logs
 
 
 def _numbers(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from refault.audits import AuditReport
 from refault.compare.audited import LAWFUL_CHECKS, Beside, of_base, own_failures
 from refault.compare.balance import Balance, Lean, Pan, Scale
+from refault.compare.dirty import of_logs
 from refault.compare.repairs import (
     SOMETHING_ELSE,
     are_comparable,
@@ -28,7 +29,7 @@ from refault.compare.repairs import (
 )
 from refault.compare.thresholds import Threshold, costs_among, permille_text
 from refault.compare.verdicts import Judgement, Verdict
-from refault.facts import Facts
+from refault.facts import Facts, facts_of
 from refault.results import COUNTERS, DISAGREEMENTS, RunResult
 
 #: States of a run that ended without a result, and are over.
@@ -167,7 +168,7 @@ def _audited(facts: Facts, found: Judgement | None, against: _Base, beside: Besi
 
 
 def _is_as_wrong(facts: Facts, base: Facts) -> bool:
-    return has_no_more_than(facts, base) and facts.outcome_digest == base.outcome_digest
+    return has_no_more_than(facts, base) and facts.shows_the_same(base)
 
 
 def _beyond(facts: Facts, against: _Base, beside: Beside) -> list[str]:
@@ -178,7 +179,7 @@ def _beyond(facts: Facts, against: _Base, beside: Beside) -> list[str]:
     told = []
     if any(base.disagreements):
         told.append(repaired(facts, base))
-    elif facts.outcome_digest != base.outcome_digest:
+    elif not facts.shows_the_same(base):
         told += [SOMETHING_ELSE, beside.lawful]
     balance = _balance(facts, against)
     return [*told, balance.changes if balance else "", beside.costs, beside.exceptions]
@@ -205,10 +206,10 @@ def _of_two(facts: Facts, against: _Base) -> Judgement:
         balance = _balance(facts, against)
         changes = balance.changes if balance else "the counters cannot be compared"
         return Judgement(Verdict.REPAIR, _joined(mended, changes), balance)
-    if facts.outcome_digest != base.outcome_digest:
+    if not facts.shows_the_same(base):
         reason = f"{SOMETHING_ELSE}; the trace does not say which is right"
         return Judgement(Verdict.GUEST_VISIBLE_CHANGE, reason)
-    return _speed(facts, against)
+    return of_logs(_speed(facts, against), facts, base, against.pan.threshold)
 
 
 def _balance(facts: Facts, against: _Base) -> Balance | None:
@@ -228,13 +229,15 @@ def _beside_another_engine(facts: Facts, base: Facts) -> str:
 
 
 def is_same_to_guest(result: RunResult | None, base: RunResult | None) -> bool | None:
-    """Whether every outcome is the base's; None if one has no result.
+    """Whether every outcome is the base's, but for what dirty logs hold beyond what was written.
+
+    None if one has no result.
 
     None too if they differ under another engine: they may be answers to a host that one lacks.
     """
     if result is None or base is None:
         return None
-    is_same = result.outcome_digest == base.outcome_digest
+    is_same = facts_of(result).shows_the_same(facts_of(base))
     return None if not is_same and result.engine != base.engine else is_same
 
 
@@ -276,7 +279,8 @@ def _guest_visible(facts: Facts) -> Judgement | None:
 
 def _speed(facts: Facts, against: _Base) -> Judgement:
     base = against.facts
-    if facts.counters == base.counters and facts.page_digest == base.page_digest:
+    is_same = facts.outcome_digest == base.outcome_digest and facts.page_digest == base.page_digest
+    if is_same and facts.counters == base.counters:
         reason = "every outcome, every counter and every shadow page as under base"
         return Judgement(Verdict.IDENTICAL, reason, against.pan.balance(facts))
     balance = _balance(facts, against)

@@ -39,7 +39,7 @@ def repaired(facts: Facts, base: Facts) -> str:
     if found is None or facts.finding_count:
         return ""
     told = f"has no {found.kind}, where base has one at operation {found.operation_index}"
-    is_same = facts.outcome_digest == base.outcome_digest
+    is_same = facts.shows_the_same(base)
     return told if is_same else f"{told}; {SOMETHING_ELSE}"
 
 
@@ -49,7 +49,7 @@ def defect_beside(facts: Facts, base: Facts) -> str:
         return f"base stops at operation {base.stopped.operation_index} ({base.stopped.kind})"
     if not (base.finding_count or any(base.disagreements) or base.stopped):
         return ""
-    if facts.outcome_digest == base.outcome_digest and has_no_more_than(facts, base):
+    if facts.shows_the_same(base) and has_no_more_than(facts, base):
         return "as under base"
     ours, theirs = sum(facts.disagreements), sum(base.disagreements)
     if ours < theirs and has_no_more_than(facts, base):

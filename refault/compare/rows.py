@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from refault.compare.percent import percent_text
 from refault.compare.thresholds import Threshold
-from refault.results import ANSWERS, COUNTERS, SHADOW, WORK, RunResult
+from refault.results import ANSWERS, COUNTERS, LOGS, SHADOW, WORK, RunResult
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def marked(
 
 
 def counted(results: Sequence[RunResult]) -> tuple[str, ...]:
-    """The counters of any engine; answers only if one of them is above 0."""
+    """The counters of any engine; answers and dirty logs only where there are any."""
     known = {name for result in results for name in result.counters}
     names = tuple(name for name in COUNTERS if name in known or not results)
     names += tuple(sorted(known.difference(COUNTERS)))
@@ -90,4 +90,4 @@ def counted(results: Sequence[RunResult]) -> tuple[str, ...]:
         )
     if all(result.answers for result in results):
         names += tuple(name for name in ANSWERS if any(r.answers[name] for r in results))
-    return names
+    return names + (LOGS if any(result.logs for result in results) else ())

@@ -138,8 +138,15 @@ class _Keeping(OutcomeDigest):
     def __init__(self, digest: OutcomeDigest) -> None:
         super().__init__()
         link, rest, self._size_bytes = digest.state
+        self.lawful = digest.lawful
         self._link, self._rest = link, bytearray(rest)
         self._pieces: list[bytes] = []
+
+    def append(self, seen: bytes, lawful: bytes | None = None) -> None:
+        """Append rows; what is kept is without what a dirty log may hold beyond its due."""
+        super().append(seen, lawful)
+        if lawful is not None:
+            self._pieces[-1] = lawful
 
     def update(self, data: bytes) -> None:
         """Append ``data``."""
@@ -196,11 +203,17 @@ class OutcomeRows:
 
 
 def seen_of(raw: list[Any] | None) -> Any:
-    """Records as rows: place in the part, outcome, address or code or answer, value."""
+    """Records as rows: place in the part, outcome, address or code or answer, value.
+
+    Of a dirty log that was held against what was written: only how many pages it lacks.
+    """
     if not raw:
         return np.zeros((0, 4), np.int64)
     records = np.concatenate(raw)
     seen = records[:, [rec.ROW, rec.CODE, rec.ADDRESS, rec.VALUE]]
+    probes = records[:, rec.PROBE]
+    is_log = (seen[:, 1] == out.RETURN) & (probes & rec.LOG_JUDGED != 0)
+    seen[is_log, 2], seen[is_log, 3] = probes[is_log] >> rec.LOST_SHIFT, 0
     seen[seen[:, 1] == out.PF_DIRECT, 1] = out.PF
     return seen
 

@@ -17,6 +17,7 @@ from refault.questions import OUTCOME, PAGES
 from refault.replay import operations as op
 from refault.replay import outcomes as out
 from refault.replay import x86
+from refault.replay.findings import lost_and_written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,7 +156,10 @@ def _alike(report: Report) -> list[str]:
         lines += [f"  {named} {side}", f"    {digest}"]
     if digests[0] != digests[1]:
         # Of two engines only what the guest sees is compared; roles of two bases have other bits.
-        note = "The digests also cover what is not comparable: answers to the host, or role bits."
+        note = (
+            "The digests also cover what is not compared: answers to the host of two engines, "
+            "pages of a dirty log beyond those written, or role bits."
+        )
         lines += layout.wrap(note, WIDTH)
     return lines
 
@@ -220,10 +224,20 @@ def answer_text(row: Row, answer: Answer) -> str:
         return f"#PF {code:#x} {letters}".rstrip() + emulated
     if answer.code == out.RETURN:
         told = f"answers {int(answer.address)}"
-        # The number stands for which frames they are: equal ones are the same frames.
-        is_log = row.kind == op.GET_DIRTY_LOG
-        return f"{told} dirty pages (content {int(answer.value)})" if is_log else told
+        return _log_text(told, answer) if row.kind == op.GET_DIRTY_LOG else told
     return _ANSWERS.get(answer.code, f"outcome {answer.code}") + emulated
+
+
+def _log_text(told: str, answer: Answer) -> str:
+    """A dirty log that was read, held against what was written where the engine does that."""
+    pages = "dirty page" if int(answer.address) == 1 else "dirty pages"
+    if answer.walked is None:
+        # The number stands for which frames they are: equal ones are the same frames.
+        return f"{told} {pages} (content {int(answer.value)})"
+    lost, written = lost_and_written(int(answer.walked))
+    if lost:
+        return f"{told} {pages}, and lacks {lost} of the {written} that were written"
+    return f"{told} {pages}, of which {written} {'was' if written == 1 else 'were'} written"
 
 
 # --- the guest's tables -------------------------------------------------------------------------

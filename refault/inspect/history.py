@@ -9,6 +9,7 @@ from refault.diverge.shadow_pages import role_text
 from refault.diverge.shadow_walk import walk_by_page
 from refault.engines.audit import tell, watching
 from refault.engines.audit import words as au
+from refault.engines.audit.steps import step_of
 from refault.engines.shadow.state import words
 from refault.inspect.changes import Change, Seen, changes_before
 from refault.inspect.state import Turn, handles_of, notation
@@ -108,6 +109,5 @@ def _changed(change: Change, named: Notation) -> str:
         elif new > 0 > old:
             how = "only one entry still links to it"
         return f"table {Word(table)}: {how}"
-    return tell.step_of(array, array << au.WATCH_SHIFT | place, change.words).text.partition(": ")[
-        2
-    ]
+    step = step_of(array, array << au.WATCH_SHIFT | place, change.words)
+    return step.text.partition(": ")[2]

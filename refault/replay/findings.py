@@ -23,6 +23,7 @@ _KINDS = {
     rec.MISSED_FAULT: "missed-fault",
     rec.WRONG_CODE: "wrong-error-code",
     rec.OTHER: "wrong-outcome",
+    rec.LOST: "lost-dirty-page",
 }
 _OUTCOMES = {
     out.NONE: "did nothing",
@@ -74,7 +75,8 @@ class FindingLog:
         if self.raw is not None:
             self.raw.append(_unfolded(packed, shift))
         codes = (packed[:, 0] >> rec.CODE_SHIFT) & 15
-        outcomes.update(_seen(packed, codes, ops).tobytes())
+        seen = _seen(packed, codes, ops)
+        outcomes.append(seen.tobytes(), _lawful(seen, packed))
         deviating = packed[packed[:, 0] & (7 << rec.DEVIATION_SHIFT) != 0]
         self.count += len(deviating)
         for record in _unfolded(deviating[: max(0, KEPT - len(self.kept))], shift):
@@ -103,6 +105,8 @@ class FindingLog:
         code, address = record[rec.CODE], record[rec.ADDRESS]
         cls, want = int(ops.cls[row]), int(ops.want[row])
         kind = _KINDS[record[rec.DEVIATION] - 1]
+        if kind == _KINDS[rec.LOST]:
+            return _lost(record, int(ops.event[row]))
         if code == out.LIVELOCK:
             kind = "livelock"
         real = {
@@ -122,6 +126,43 @@ class FindingLog:
             want=None if cls in (op.WITNESS_NONE, op.WITNESS_UNSEEN) else want & _WORD,
             message=f"{_ACCESSES[int(ops.kind[row])]} {who} {came_out}{real}",
         )
+
+
+def _lost(record: list[int], event: int) -> Finding:
+    """A dirty log that lacks pages: a guest that is migrated by it is not what it was."""
+    lost, written = lost_and_written(record[rec.PROBE])
+    pages = "the page" if written == 1 else f"the {written:,} pages"
+    are = "is" if lost == 1 else "are"
+    told = f"{lost:,} of {pages} written since it was last read {are} not in it"
+    return Finding(
+        kind=_KINDS[rec.LOST],
+        event_index=event,
+        operation_index=record[rec.INDEX],
+        vcpu=None,
+        gva=None,
+        got=record[rec.ADDRESS],
+        want=written,
+        message=f"dirty log: {told}",
+    )
+
+
+def lost_and_written(probe: int) -> tuple[int, int]:
+    """Of a dirty log's record: written pages that it lacks, and all written ones."""
+    return probe >> rec.LOST_SHIFT, (probe & ((1 << rec.LOST_SHIFT) - 1)) >> 1
+
+
+def _lawful(seen: Any, packed: Any) -> bytes | None:
+    """The same rows, of each dirty log only how many written pages it lacks; None without logs."""
+    is_answer = seen[:, 1] == out.RETURN
+    if not is_answer.any():
+        return None
+    is_log = is_answer & (packed[:, 3] & rec.LOG_JUDGED != 0)
+    if not is_log.any():
+        return None
+    lawful = seen.copy()
+    lawful[is_log, 2] = packed[is_log, 3] >> rec.LOST_SHIFT
+    lawful[is_log, 3] = 0
+    return bytes(lawful.tobytes())
 
 
 def _unfolded(packed: Any, shift: int) -> Any:

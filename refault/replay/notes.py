@@ -18,7 +18,7 @@ from refault.replay.compile.jit import INTERPRETED
 from refault.replay.findings import FindingLog
 from refault.replay.lowering.rows import ROWS
 from refault.replay.outcomes import DigestState, OutcomeDigest
-from refault.results import ANSWERS, Finding
+from refault.results import ANSWERS, LOGS, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -88,6 +88,16 @@ class Notes:
         words = self.log.state[rec.ANSWERS : rec.ANSWERS + rec.ANSWER_COUNT]
         return {name: int(word) for name, word in zip(ANSWERS, words, strict=True)}
 
+    def logs(self) -> dict[str, int]:
+        """What dirty logs held that were read (:data:`refault.results.LOGS`); empty if none was."""
+        places = (rec.LOG_READS, rec.LOG_PAGES, rec.LOG_WRITTEN, rec.LOG_LOST)
+        numbers = [int(self.log.state[place]) for place in places]
+        return dict(zip(LOGS, numbers, strict=True)) if numbers[0] else {}
+
+    def lawful_digest(self) -> str | None:
+        """The digest of outcomes but for what a log may hold beyond what was written, or None."""
+        return None if self.outcomes.lawful is None else self.outcomes.lawful.hexdigest()
+
     def skipped(self) -> dict[str, int]:
         """Operations that could not be executed, by reason."""
         words = self.log.state[rec.SKIPPED : rec.SKIPPED + len(rec.SKIP_REASONS)]
@@ -104,12 +114,15 @@ class Notes:
             "finding_count": self.findings.count,
             "stopped": None if stopped is None else stopped.to_dict(),
             "outcomes": list(self.outcomes.state),
+            "lawful": None if self.outcomes.lawful is None else list(self.outcomes.lawful.state),
         }
 
     def restore(self, head: Mapping[str, Any]) -> None:
         """Restore what ``pack`` gave; raises SnapshotRefused if no run leads there."""
         self.log.state[rec.TALLY : rec.SHIFT] = head["tally"]
         self.outcomes = OutcomeDigest.from_state(DigestState(*head["outcomes"]))
+        if head["lawful"] is not None:
+            self.outcomes.lawful = OutcomeDigest.from_state(DigestState(*head["lawful"]))
         try:
             kept = [Finding.from_dict(finding) for finding in head["findings"]]
             stopped = None if head["stopped"] is None else Finding.from_dict(head["stopped"])

@@ -50,6 +50,17 @@ class OutcomeDigest:
         self._link = b""
         self._rest = bytearray()
         self._size_bytes = 0
+        #: The same without what a dirty log may hold beyond what was written; it begins where the
+        #: first log is read that was held against that.
+        self.lawful: OutcomeDigest | None = None
+
+    def append(self, seen: bytes, lawful: bytes | None = None) -> None:
+        """Append rows; ``lawful`` are the same rows, if they tell of a dirty log, without that."""
+        if lawful is not None and self.lawful is None:
+            self.lawful = OutcomeDigest.from_state(self.state)
+        self.update(seen)
+        if self.lawful is not None:
+            self.lawful.update(seen if lawful is None else lawful)
 
     def update(self, data: bytes) -> None:
         """Append ``data``."""

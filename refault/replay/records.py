@@ -33,6 +33,8 @@ WRONG_CODE = 4
 OTHER = 5
 STALE = 6
 NOT_STALE = 7
+# A deviation that is in no tally: a dirty log that lacks written pages.
+LOST = 6
 ANSWERS = 64  # what operations other than accesses answered, in the order of results.ANSWERS
 REFUSED_WRITES = 0  # register writes with #GP
 UNMAP_FOUND = 1
@@ -40,6 +42,11 @@ AGE_YOUNG = 2
 SHRINK_LEFT = 3  # pages, over all calls
 UNPROTECT_FOUND = 4
 ANSWER_COUNT = 5
+# Of dirty logs that were read, in the order of results.LOGS but for the last
+LOG_READS = 69
+LOG_PAGES = 70
+LOG_WRITTEN = 71
+LOG_LOST = 74
 FIRST_STALE = 72  # operation index + 1, 0: none
 FIRST_OTHER = 73
 SKIPPED = 76  # operations that could not be executed, by SKIP_*
@@ -61,7 +68,11 @@ ADDRESS = 2
 VALUE = 3
 EMULATED = 4
 DEVIATION = 5  # 0, or 1 + the column of the tally
-PROBE = 6  # result of a walk of the guest's own tables: gpa, or -1 - #PF code
+# Result of a walk of the guest's own tables: gpa, or -1 - #PF code. Of a dirty log that an engine
+# held against what was written: pages it lacks, pages written, and LOG_JUDGED.
+PROBE = 6
+LOST_SHIFT = 32
+LOG_JUDGED = 1
 IS_STALE = 7
 ROW = 8  # place in the block
 

@@ -332,6 +332,8 @@ def _result(host: Host, trace: TraceReader, skipped: dict[str, int]) -> RunResul
         work=host.work(),
         answers=notes.answers(),
         engine=engine.name,
+        logs=notes.logs(),
+        lawful_digest=notes.lawful_digest(),
     )
 
 

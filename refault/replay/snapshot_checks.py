@@ -39,6 +39,7 @@ _NOTES = {
     "finding_count": int,
     "stopped": (dict, type(None)),
     "outcomes": list,
+    "lawful": (list, type(None)),
 }
 
 
@@ -67,8 +68,9 @@ def head(found: object, hosts: Sequence[tuple[str, str]]) -> dict[str, Any]:
         counts([entry["operation_count"], notes["finding_count"]], 2)
         kept = len(notes["findings"])
         need(kept <= min(KEPT + 1, notes["finding_count"]), f"it keeps {kept} findings")
-        types = [type(part) for part in notes["outcomes"]]
-        need(types == [bytes, bytes, int], "its digest of outcomes is invalid")
+        for state in (notes["outcomes"], notes["lawful"] or notes["outcomes"]):
+            types = [type(part) for part in state]
+            need(types == [bytes, bytes, int], "its digest of outcomes is invalid")
     return checked
 
 

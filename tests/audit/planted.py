@@ -13,7 +13,6 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 from refault.cli.trace_files import as_trace
 from refault.compare import Column, compare
@@ -28,34 +27,10 @@ from refault.engines.shadow.kvm import (
     sync,
 )
 from refault.replay.session import replay
+from tests.audit.planted_logs import LOG_CASES
+from tests.audit.planting import LEAF, LONG, NX, PAGING, PS, TABLE, WRITE, Case, begun
 from tests.audit.running import audited, of_operations, variants
 
-PAGING = 0x8001_0033  # CR0: PG, WP, PE and what a booted guest has
-USER, WRITE, PS, NX = 4, 2, 0x80, 1 << 63
-LEAF = 0x67  # present, writable, user, accessed, dirty
-TABLE = 0x27
-
-
-class Case(NamedTuple):
-    """What to change in which function, the operations, and the checks that must say it."""
-
-    commit: str
-    function: object
-    changes: tuple
-    lines: list
-    checks: tuple
-    base: str = "base"
-
-
-def _begun(pokes, *, vcpus=1, level=1, frames=4096, cr4=0x20, efer=0x500, bypass=0):
-    """A guest with these words in memory, booted with CR3 0x1000."""
-    words = [["poke", at, value] for at, value in pokes.items()]
-    boots = [["boot", vcpu, PAGING, 0x1000, cr4, efer] for vcpu in range(vcpus)]
-    return [["vm", vcpus, bypass], ["mem", 0, 0, frames, level], *words, *boots]
-
-
-#: PML4 1, PDPT 2, PD 3, PT 4.
-LONG = {0x1000: 0x2000 | TABLE, 0x2000: 0x3000 | TABLE, 0x3000: 0x4000 | TABLE}
 #: A 2 MiB page at 0x200000, clean, and below 0x400000 a table inside the same 2 MiB of memory.
 CLEAN_LARGE = {0x3008: 0x20_0000 | PS | TABLE, 0x3010: 0x20_1000 | TABLE, 0x20_1000: 0x64000 | LEAF}
 
@@ -71,7 +46,7 @@ CASES = {
         ptwrite.write_entries,
         (("    if place >> x86.PAGE_SHIFT != quadrant_of(m, sp):\n        return\n", ""),),
         [
-            *_begun(
+            *begun(
                 {0x1000: 0x2000 | TABLE, 0x2000: 0x2067 << 32 | 0x64067, 0x2800: 0x65067},
                 cr4=0,
                 efer=0,
@@ -93,7 +68,7 @@ CASES = {
             ("    if place >> x86.PAGE_SHIFT != quadrant_of(m, sp):\n        return\n", ""),
         ),
         [
-            *_begun(
+            *begun(
                 {
                     0x1000: (0x3000 | TABLE) << 32 | 0x2000 | TABLE,
                     0x2000: 0x1067 << 32 | 0x64067,
@@ -118,7 +93,7 @@ CASES = {
             ("    if flush == FLUSH:\n", "    unlink_unsync_page(m, sp)\n    if flush == FLUSH:\n"),
         ),
         [
-            *_begun({**LONG, 0x4000: 0x64000 | LEAF, 0x4008: 0x4000 | LEAF}),
+            *begun({**LONG, 0x4000: 0x64000 | LEAF, 0x4008: 0x4000 | LEAF}),
             ["ld", 0, 0x1000, 1],
             ["cr3", 0, 0x1000],
             ["st", 0, 0x1000, 1, 0x65000 | LEAF],
@@ -130,7 +105,7 @@ CASES = {
         registers.set_cr4,
         (("        and (value ^ old) & PDPTR_BITS\n", "        and 0\n"),),
         [
-            *_begun({0x1000: 0x2001, 0x2000: 0x3000 | LEAF, 0x3000: 0x1000 | LEAF}, efer=0),
+            *begun({0x1000: 0x2001, 0x2000: 0x3000 | LEAF, 0x3000: 0x1000 | LEAF}, efer=0),
             ["ld", 0, 0, 1],
             ["st", 0, 0x8, 1, 0x2001],
             ["cr4", 0, 0xA0],
@@ -148,7 +123,7 @@ CASES = {
             ),
         ),
         [
-            *_begun({**LONG, **CLEAN_LARGE}, level=2),
+            *begun({**LONG, **CLEAN_LARGE}, level=2),
             ["ld", 0, 0x20_0000, 1],
             ["ld", 0, 0x40_0000, 1],
             ["st", 0, 0x20_0000, 1, 7],
@@ -165,7 +140,7 @@ CASES = {
             ),
         ),
         [
-            *_begun(
+            *begun(
                 {
                     **LONG,
                     0x4000: 0x64000 | LEAF,
@@ -189,7 +164,7 @@ CASES = {
         registers.set_efer,
         (("    reset_context(m, cpu)\n", ""),),
         [
-            *_begun({**LONG, 0x4000: 0x64000 | LEAF | NX}, efer=0xD00),
+            *begun({**LONG, 0x4000: 0x64000 | LEAF | NX}, efer=0xD00),
             ["ld", 0, 0, 1],
             ["efer", 0, 0x500],
             ["ld", 0, 0, 1],
@@ -207,7 +182,7 @@ CASES = {
             ),
         ),
         [
-            *_begun(
+            *begun(
                 {
                     **LONG,
                     0x2008: 0x5000 | TABLE - WRITE,
@@ -227,9 +202,7 @@ CASES = {
         fault.drop_stale_direct,
         (("    vm = m.vm\n", "    vm = m.vm\n    return\n"),),
         [
-            *_begun(
-                {**LONG, 0x3000: 0x20_0000 | PS | TABLE, 0x3008: 0x20_0000 | PS | LEAF - WRITE}
-            ),
+            *begun({**LONG, 0x3000: 0x20_0000 | PS | TABLE, 0x3008: 0x20_0000 | PS | LEAF - WRITE}),
             ["ld", 0, 0, 1],
             ["ld", 0, 0x20_0000, 1],
             ["st", 0, 0, 1, 7],
@@ -259,7 +232,7 @@ CASES = {
         rmap.rmap_write_protect,
         (("            sptep = first_writable(m, rmap)\n", "            sptep = 0\n"),),
         [
-            *_begun(
+            *begun(
                 {
                     **LONG,
                     0x3000: 0x20_0000 | PS | LEAF,
@@ -285,7 +258,7 @@ CASES = {
             ),
         ),
         [
-            *_begun({**LONG, **CLEAN_LARGE}, vcpus=2, level=2),
+            *begun({**LONG, **CLEAN_LARGE}, vcpus=2, level=2),
             ["ld", 1, 0x20_0000, 1],
             ["ld", 0, 0x40_0000, 1],
             ["st", 0, 0x20_0000, 1, 7],
@@ -299,7 +272,7 @@ CASES = {
         None,
         (),
         [
-            *_begun({**LONG, 0x4000: 0x64000 | LEAF, 0x4008: 0x65000 | LEAF | 1 << 50}, bypass=1),
+            *begun({**LONG, 0x4000: 0x64000 | LEAF, 0x4008: 0x65000 | LEAF | 1 << 50}, bypass=1),
             ["ld", 0, 0, 1],
             ["ld", 0, 0x1000, 1],
         ],
@@ -311,7 +284,7 @@ CASES = {
         None,
         (),
         [
-            *_begun(
+            *begun(
                 {
                     **LONG,
                     0x4000: 0x64000 | LEAF,
@@ -340,7 +313,7 @@ CASES = {
         ptwrite.update_entry,
         (("    access = role_access & gpte_access(", "    access = gpte_access("),),
         [
-            *_begun(
+            *begun(
                 {
                     **LONG,
                     0x3008: 0x4000 | TABLE - WRITE,
@@ -365,7 +338,7 @@ CASES = {
             ),
         ),
         [
-            *_begun(
+            *begun(
                 {
                     **LONG,
                     0x3008: 0x5000 | TABLE,
@@ -393,7 +366,7 @@ CASES = {
         slots.get_dirty_log,
         (("        slot_remove_write_access(m, slot)\n", ""),),
         [
-            *_begun({**LONG, 0x4000: 0x64000 | LEAF}),
+            *begun({**LONG, 0x4000: 0x64000 | LEAF}),
             ["log", 0],
             ["st", 0, 0, 1, 7],
             ["get_dirty_log", 0],
@@ -412,7 +385,7 @@ CASES = {
             ),
         ),
         [
-            *_begun({**LONG, 0x4000: 0x64000 | LEAF, 0x4008: 0x4000 | LEAF}),
+            *begun({**LONG, 0x4000: 0x64000 | LEAF, 0x4008: 0x4000 | LEAF}),
             ["st", 0, 0, 1, 7],
             ["st", 0, 0x1010, 1, 0x65000 | LEAF],
             ["change_pte", 0x64, 0],
@@ -444,7 +417,7 @@ CASES = {
         registers.set_cr3,
         (("        sync_roots(m, cpu)\n", ""),),
         [
-            *_begun({**LONG, 0x4000: 0x64000 | LEAF, 0x4008: 0x4000 | LEAF}),
+            *begun({**LONG, 0x4000: 0x64000 | LEAF, 0x4008: 0x4000 | LEAF}),
             ["ld", 0, 0, 1],
             ["st", 0, 0x1000, 1, 0x65000 | LEAF],
             ["cr3", 0, 0x1000],
@@ -453,6 +426,9 @@ CASES = {
         ("F-U4", "F-T2", "F-T5"),
     ),
 }
+
+
+CASES |= LOG_CASES
 
 
 def plant(case):
@@ -523,6 +499,8 @@ def main(wanted):
             "planted": lines_of(planted[0]),
             "causes": [[step.text for step in each.cause] for each in planted[0].broken],
             "verdict": verdict_of(planted, sound),
+            "against": verdict_of(sound, planted),
+            "told": [each.message for each in planted[1].findings],
         }
     sys.stdout.write(json.dumps(found, indent=1))
 

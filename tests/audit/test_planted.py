@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.audit.planted import CASES
+from tests.audit.planted_logs import LOG_CASES
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,14 @@ CAUSES = {
     "log-read-without-protection": "the leaf 0 of table 0x4 was absent, is 0x64000 rwx user",
     "sync-forgets-the-host": "cr3 vCPU 0 0x1000: the leaf 0 of table 0x4 was 0x64000 r-x user, is "
     "0x64000 rwx user",
+    "log-begins-unprotected": "st vCPU 0 user 0x0 = 0x7: the leaf 0 of table 0x4 was absent, is "
+    "0x64000 rwx user",
+    "guess-not-logged": "st vCPU 0 user 0x2000 = 0x65067: the leaf 0 of table 0x4 was 0x64000 rwx "
+    "user, is 0x65000 rwx user",
+    "sync-not-logged": "cr3 vCPU 0 0x1000: the leaf 0 of table 0x4 was 0x64000 r-x user, is "
+    "0x64000 rwx user",
+    "walk-not-logged": "st vCPU 0 user 0x0 = 0x7: frame 0x4 is written, and its log does not note "
+    "it",
     "same-cr3-without-sync": "st vCPU 0 user 0x1000 = 0x65067: table 0x4 went out of sync",
 }
 
@@ -65,3 +74,15 @@ CAUSES = {
 @pytest.mark.parametrize("name", CAUSES)
 def test_the_cause_is_the_operation_that_did_it(name, found):
     assert CAUSES[name] in found[name]["causes"][0][-1]
+
+
+@pytest.mark.parametrize("name", LOG_CASES)
+def test_a_log_that_lacks_a_page_convicts_without_an_audit_too(name, found):
+    """Each replay holds the logs it reads against what was written."""
+    assert found[name]["told"]
+    for message in found[name]["told"]:
+        assert message.startswith("dirty log: ")
+        assert message.endswith("not in it")
+    verdict, reason = found[name]["against"]
+    assert verdict == "broken-invariant"
+    assert "lost-dirty-page at operation" in reason

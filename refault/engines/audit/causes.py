@@ -13,6 +13,7 @@ from refault.audits import Level, Step
 from refault.engines.audit import tell, watching
 from refault.engines.audit import words as au
 from refault.engines.audit.host import Host
+from refault.engines.audit.steps import step_of
 from refault.replay.budget import Budget
 from refault.trace import TraceReader
 
@@ -58,10 +59,15 @@ def causes_of(
     ]
 
 
+def is_before(row: list[int]) -> bool:
+    """Whether it was found before the operation was executed: what that changes is no cause."""
+    return row[au.CHECK] == au.D1
+
+
 def _wanted(rows: list[list[int]]) -> list[tuple[int, int, int]]:
     """The words to watch: array, place, and the time of the finding."""
     return [
-        (word >> au.WATCH_SHIFT, word & ((1 << au.WATCH_SHIFT) - 1), row[au.TIME])
+        (word >> au.WATCH_SHIFT, word & ((1 << au.WATCH_SHIFT) - 1), row[au.TIME] - is_before(row))
         for row in rows
         for word in row[au.WATCHES : au.WATCHES + au.WATCH_COUNT]
         if word
@@ -77,7 +83,7 @@ def _steps(rows: list[list[int]], watches: watching.Watches) -> list[tuple[Step,
             if not word:
                 continue
             for change in _changes(watches, at):
-                step = tell.step_of(word >> au.WATCH_SHIFT, word, change)
+                step = step_of(word >> au.WATCH_SHIFT, word, change)
                 before = steps.get(step.operation_index)
                 if before is not None:
                     change_text = step.text.partition(": ")[2]

@@ -49,6 +49,8 @@ def leaves_known(
     if any(row[au.CHECK] == au.S8 for row in rows):
         seen[LINK] = "a link lost W"
     for row in rows:
+        if row[au.CHECK] == au.D2 and row[au.DETAIL]:
+            seen[_log_of(row)] = "F-X1"
         known = _known_leaf(row, knobs, seen) if row[au.CHECK] in _LEAVES else None
         if known:
             seen.setdefault(row[au.PLACE] >> x86.PAGE_SHIFT, known)
@@ -64,6 +66,9 @@ def exception_of(
     """
     check = row[au.CHECK]
     page = row[au.PLACE] >> x86.PAGE_SHIFT
+    if check in (au.D1, au.D2):
+        # A write that only CR0.WP=0 allows is in no log, with whichever base.
+        return "F-X1" if row[au.DETAIL] else seen.get(_log_of(row))
     if check == au.T7:
         return "F-X6" if LINK in seen else None
     if check == au.H1 and row[au.VCPU] < 0:
@@ -77,6 +82,11 @@ def exception_of(
     if row[au.VCPU] >= 0 and check in (au.W1, au.H1, au.T6B):
         return "F-X4"
     return _KNOWN.get(check)
+
+
+def _log_of(row: Sequence[int]) -> int:
+    """The place of a frame's log among those of pages."""
+    return -1 - (row[au.SHOULD] if row[au.VCPU] >= 0 else row[au.PLACE])
 
 
 #: Of checks whose every failure in a base is one the specification describes.

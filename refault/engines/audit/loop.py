@@ -11,6 +11,7 @@ an audited run is the run. Around it::
 from __future__ import annotations
 
 from refault.engines.audit import words as au
+from refault.engines.audit.dirty import answer_is_the_log, log_holds_what_was_written
 from refault.engines.audit.found import watched
 from refault.engines.audit.hostside import (
     frames_are_gone,
@@ -27,7 +28,6 @@ from refault.engines.audit.memory import (
     follow_memory,
     forget_pokes,
     has_page,
-    next_poke,
     note_poke,
     old_word,
 )
@@ -48,6 +48,7 @@ from refault.engines.audit.registers import (
     reread_entry,
     store_drops_no_table,
 )
+from refault.engines.audit.rows import end_of_plain_rows, next_poke
 from refault.engines.audit.shadow import (
     LOW_BITS,
     shadow_leaf,
@@ -79,9 +80,6 @@ from refault.replay import records as rec
 from refault.replay import x86
 from refault.replay.compile.jit import bare, door, kernel
 
-#: Rows that are executed together at level flush: causes are looked for between two of them.
-PLAIN_ROWS = 256
-
 
 @kernel
 def name_operation(a: Audit, ops: op.Operations, i: int, shift: int) -> None:
@@ -98,6 +96,8 @@ def begin_operation(a: Audit, m: Machine, g: Guest, ops: op.Operations, i: int, 
     name_operation(a, ops, i, shift)
     a.state[au.CREDIT] += au.EARNED
     before(a, m, g, ops.kind[i], ops.vcpu[i], ops.a[i])
+    if ops.kind[i] == op.GET_DIRTY_LOG:
+        log_holds_what_was_written(a, m, ops.aux[i])
 
 
 @kernel
@@ -166,8 +166,10 @@ def after_access(
 
 @kernel
 def after_host(a: Audit, m: Machine, kind: int, aux: int, x: int, y: int, answer: int) -> None:
-    """F-H and F-T8: the host did something."""
+    """F-H, F-T8 and F-D3: the host did something."""
     slot = words.SLOTS + aux * words.SLOT_WORDS
+    if kind == op.GET_DIRTY_LOG:
+        answer_is_the_log(a, m, answer)
     if kind == op.UNMAP:
         frames_are_gone(a, m, x, x + 1)
     elif kind == op.UNMAP_RANGE:
@@ -266,27 +268,6 @@ def skipped_count(log: rec.Log) -> int:
 
 
 @kernel
-def end_of_plain_rows(m: Machine, ops: op.Operations, i: int, end: int) -> int:
-    """The first row from ``i`` on that is not plain: executed with others, and checked after them.
-
-    Plain are accesses whose outcome is known from the real guest, by vCPUs that are ready, but not
-    stores to shadowed tables: only of those do older values matter.
-    """
-    end = min(end, i + PLAIN_ROWS)
-    while i < end:  # PLAIN_ROWS at most
-        kind, cls, vcpu = ops.kind[i], ops.cls[i], ops.vcpu[i]
-        if not op.LD <= kind <= op.ST1 or vcpu >= m.vm[words.VCPU_COUNT]:
-            return i
-        is_known = cls != op.WITNESS_NONE and cls != op.WITNESS_UNSEEN and cls != op.WITNESS_FAULT
-        if not is_known or not uses_tables(m, cpu_of(vcpu)):
-            return i
-        if kind >= op.ST and has_page(m, ops.want[i] >> x86.PAGE_SHIFT):
-            return i
-        i += 1
-    return i
-
-
-@kernel
 def after_plain_rows(
     a: Audit,
     m: Machine,
@@ -365,8 +346,12 @@ def run_checked(
             if past_words - s[au.PAST_NEXT] < 2 * au.PAST_WORDS:
                 return i
             if s[au.LEVEL] == au.SAMPLED:
-                # Only what changes a table behind the MMU: nothing in the host tells of it later.
+                # Only what changes a table behind the MMU, and logs: nothing tells of it later.
                 stop = max(i + 1, next_poke(ops, i, end))
+                if ops.kind[i] == op.GET_DIRTY_LOG:
+                    name_operation(a, ops, i, shift)
+                    log_holds_what_was_written(a, m, ops.aux[i])
+                    stop = i + 1
                 is_poke = ops.kind[i] == op.POKE
                 behind = is_poke and has_page(m, ops.a[i] >> x86.PAGE_SHIFT)
                 done = run(machine, rows, i, stop, shift, notes)

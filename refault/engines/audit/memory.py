@@ -20,7 +20,6 @@ from refault.engines.shadow.state.machine import Machine
 from refault.engines.walk import words as arch
 from refault.engines.walk.paging import frame_of, read_word
 from refault.engines.walk.words import Machine as Guest
-from refault.replay import operations as op
 from refault.replay import x86
 from refault.replay.compile.jit import kernel
 
@@ -132,11 +131,3 @@ def forget_pokes(a: Audit, m: Machine) -> None:
             continue
         s[au.POKED_COUNT] -= 1
         s[au.POKED + i] = s[au.POKED + s[au.POKED_COUNT]]
-
-
-@kernel
-def next_poke(ops: op.Operations, i: int, end: int) -> int:
-    """The first row from ``i`` on that changes memory behind the MMU, or ``end``."""
-    while i < end and ops.kind[i] != op.POKE:  # one iteration per row
-        i += 1
-    return i

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from refault.engines.audit import words as au
+from refault.engines.audit.dirty import tlb_writes_are_logged, writable_leaves_are_logged
 from refault.engines.audit.marks import count_is_exact, marks_cover_unsync_pages, parents_are_marked
 from refault.engines.audit.protection import (
     gauge_counts_unsync_pages,
@@ -60,6 +61,7 @@ def sweep(a: Audit, m: Machine, g: Guest, synced_vcpu: int) -> None:
             marks_cover_unsync_pages(a, m, vcpu, int(vcpu == synced_vcpu))
             tables_translate_as_the_guest_does(a, m, g, vcpu)
             no_tlb_writes_to_a_table(a, m, vcpu)
+            tlb_writes_are_logged(a, m, vcpu)
             tlb_translates_as_the_guest_did(a, m, g, vcpu)
     if s[au.STEPS] >= s[au.STEPS_END]:
         s[au.UNFINISHED] += 1
@@ -81,6 +83,7 @@ def check_pages(a: Audit, m: Machine, pages: int) -> None:
         large += leaves_are_listed(a, m, sp)
         count_shadowed(a, m, sp)
         no_leaf_writes_to_a_table(a, m, sp)
+        writable_leaves_are_logged(a, m, sp)
         unsync += unsync_page_is_of_the_right_kind(a, m, sp)
         hidden_entries_are_absent(a, m, sp)
         count_is_exact(a, m, sp)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from refault.audits import AuditReport, Broken, Step
 from refault.engines import get_engine
 from refault.engines.audit import translation as by
-from refault.engines.audit import watching
 from refault.engines.audit import words as au
 from refault.engines.audit.exceptions import exception_of, leaves_known
 from refault.engines.shadow.arch import tlb
@@ -33,14 +32,9 @@ _OF_GFN = {op.UNMAP, op.AGE, op.CHANGE_PTE}
 _OF_VALUE = {op.SET_CR0, op.SET_CR3, op.SET_CR4, op.SET_EFER, op.NR_PAGES, op.SHRINK}
 _STORES = {op.ST, op.ST4, op.ST2, op.ST1}
 _GVA = {au.T1, au.T2, au.T3, au.T4, au.T5, au.T6, au.T6B, au.T7, au.U5, au.P3}
-_NOWHERE = {au.S3, au.W3, au.H3, au.C1, au.P1, au.P2}
-_REGISTERS = ("CR0", "CR3", "CR4", "EFER", "PDPTE 0", "PDPTE 1", "PDPTE 2", "PDPTE 3")
-_COUNTERS = {
-    model.LPAGES: "lpages",
-    model.UNSYNC_PAGES: "mmu_unsync",
-    model.N_FREE: "n_free",
-    model.ACTIVE: "active",
-}
+_NOWHERE = {au.S3, au.W3, au.H3, au.C1, au.P1, au.P2, au.D3}
+#: By the number that findings have for them.
+REGISTERS = ("CR0", "CR3", "CR4", "EFER", "PDPTE 0", "PDPTE 1", "PDPTE 2", "PDPTE 3")
 
 
 @dataclasses.dataclass(slots=True)
@@ -243,6 +237,25 @@ def _mapping_told(row: list[int]) -> tuple[str, str]:
     return got, "no leaf"
 
 
+def _logged_told(row: list[int]) -> tuple[str, str]:
+    """A leaf, or an entry of a TLB, that writes a frame behind the back of its dirty log."""
+    frame = row[au.PLACE]
+    if row[au.VCPU] >= 0:
+        frame = row[au.SHOULD]
+        got = f"a live TLB entry maps {_data_text(row[au.IS])}"
+    else:
+        got = f"a leaf of level {row[au.SHOULD]} maps {spte_text(row[au.IS])}"
+    return f"{got}; frame {frame:#x} is not in its log", "no W, or the frame in its log"
+
+
+def _log_told(row: list[int]) -> tuple[str, str]:
+    counts = row[au.IS], row[au.SHOULD]
+    held, should = (f"{count:,} page{'' if count == 1 else 's'}" for count in counts)
+    if held == should:
+        held = f"{held}, but others"
+    return f"it answers {held}", f"{should}, which it held"
+
+
 def _mark_told(row: list[int]) -> tuple[str, str]:
     if row[au.DETAIL] == au.NO_MARKS:
         gone, since = row[au.SHOULD], row[au.IS]
@@ -266,7 +279,7 @@ def _refusal_told(row: list[int]) -> tuple[str, str]:
 
 
 def _register_told(row: list[int]) -> tuple[str, str]:
-    name = _REGISTERS[row[au.DETAIL]]
+    name = REGISTERS[row[au.DETAIL]]
     return f"{name} is {row[au.IS] & _WORD:#x}", f"{row[au.SHOULD] & _WORD:#x}"
 
 
@@ -291,6 +304,9 @@ ENTRIES_SHOWN = 1 << 20
 _TOLD = {
     **dict.fromkeys((au.T1, au.T2, au.T3, au.T4, au.U5), _leaf_told),
     **dict.fromkeys((au.H1, au.T8, au.W1, au.R5), _mapping_told),
+    au.D1: lambda _: ("it was written, and the log that is read lacks it", "in the log"),
+    au.D2: _logged_told,
+    au.D3: _log_told,
     au.T5: _outcome_told,
     au.T6: _tlb_told,
     au.T6B: lambda row: (f"entries of level {row[au.IS]} and of level {row[au.SHOULD]}", "one"),
@@ -312,62 +328,3 @@ _TOLD = {
 
 def _got_and_want(row: list[int]) -> tuple[str, str]:
     return _TOLD.get(row[au.CHECK], _numbers_told)(row)
-
-
-# --- causes -----------------------------------------------------------------------------------
-
-
-def step_of(array: int, word: int, change: list[int]) -> Step:
-    """One change of a watched word."""
-    place = word & ((1 << au.WATCH_SHIFT) - 1)
-    done = operation_text(*change[watching.KIND : watching.B + 1])
-    text = _change_text(array, place, change)
-    return Step(change[watching.TIME] - 1, change[watching.EVENT], f"{done}: {text}")
-
-
-def _change_text(array: int, place: int, change: list[int]) -> str:
-    old, new, gfn = change[watching.OLD], change[watching.NEW], change[watching.GFN]
-    if array in (au.WATCH_SPT, au.WATCH_USE):
-        what = "leaf" if change[watching.LEVEL] == 1 or (old | new) & x86.LARGE else "link"
-        where = f"the {what} {place & 511} of table {gfn:#x}"
-        if array == au.WATCH_USE and old ^ new == x86.ACCESSED:
-            return f"{where}: A {'set' if new & x86.ACCESSED else 'cleared'}"
-        return f"{where} was {_entry(old, what)}, is {_entry(new, what)}"
-    if array == au.WATCH_GUEST:
-        return f"the guest's entry at {place:#x} was {old & _WORD:#x}, is {new & _WORD:#x}"
-    if array == au.WATCH_PAGE:
-        return _page_text(place & (model.PAGE_WORDS - 1), gfn, old, new)
-    if array == au.WATCH_VM and place in _COUNTERS:
-        return f"{_COUNTERS[place]} was {old}, is {new}"
-    if array == au.WATCH_VM:
-        return f"{_register(place)} was {old & _WORD:#x}, is {new & _WORD:#x}"
-    return "the list of the frame's leaves changed"
-
-
-def _register(place: int) -> str:
-    """The register of a vCPU at that place."""
-    at = (place - model.CPUS) % model.CPU_WORDS
-    names = dict(zip((model.CR0, model.CR3, model.CR4, model.EFER), _REGISTERS[:4], strict=True))
-    return names.get(at, "the register")
-
-
-def _entry(spte: int, what: str) -> str:
-    if what == "link":
-        if not spte & x86.PRESENT:
-            return "absent"
-        return "a link" if spte & x86.WRITABLE else "a link without W"
-    return spte_text(spte)
-
-
-def _page_text(word: int, gfn: int, old: int, new: int) -> str:
-    if word == model.UNSYNC:
-        return f"table {gfn:#x} {'went out of' if new else 'came in'} sync"
-    if word >= model.BITMAP:
-        changed = (old ^ new) & x86.U32
-        index = (word - model.BITMAP) * 32
-        told = [str(index + bit) for bit in range(32) if changed >> bit & 1]
-        how = "set" if new & changed else "cleared"
-        return f"table {gfn:#x}: mark of entry {', '.join(told)} {how}"
-    names = {model.ROOT_COUNT: "root_count", model.ROLE: "role", model.PARENTS: "parents"}
-    names[model.EPOCH] = "epoch"
-    return f"table {gfn:#x}: {names.get(word, 'unsync_children')} was {old}, is {new}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refault.engines.audit import words as au
-from refault.engines.shadow.arch.guest import read_word, slot_of
+from refault.engines.shadow.arch.guest import bitmap_of, read_word, slot_of, written_of
 from refault.engines.shadow.kvm.parents import level_of
 from refault.engines.shadow.state import words
 from refault.engines.shadow.state.machine import Machine
@@ -71,6 +71,17 @@ def create(wanted: Sequence[tuple[int, int, int]] = ()) -> Watches:
 
 
 @kernel
+def log_bits(m: Machine, gfn: int) -> int:
+    """What the dirty log of a frame's slot says: 1 in it, 2 written since it was read, 4 it is."""
+    slot = slot_of(m, gfn)
+    if slot == 0 or not m.vm[slot + words.SLOT_LOG]:
+        return 0
+    place = gfn - m.vm[slot + words.SLOT_BASE]
+    dirty = m.frame[bitmap_of(m, slot) + (place >> 5)] >> (place & 31) & 1
+    return 4 | (m.frame[written_of(m, slot) + (place >> 5)] >> (place & 31) & 1) << 1 | dirty
+
+
+@kernel
 def value_of(m: Machine, w: Watches, array: int, place: int) -> int:
     """The watched word now; 0 where its array does not reach yet."""
     if array == au.WATCH_VM:
@@ -81,6 +92,8 @@ def value_of(m: Machine, w: Watches, array: int, place: int) -> int:
         return m.spt[place] if place < w.state[SPT_WORDS] else 0
     if array == au.WATCH_FRAME:
         return m.frame[place] if place < w.state[FRAME_WORDS] else 0
+    if array == au.WATCH_LOG:
+        return log_bits(m, place)
     return read_word(m, place) if slot_of(m, place >> x86.PAGE_SHIFT) else 0
 
 
@@ -111,7 +124,7 @@ def note_changes(m: Machine, w: Watches, ops: op.Operations, i: int, time: int) 
             w.changes[at + OLD], w.changes[at + NEW] = w.places[first + VALUE], value
             page = place & ~(words.PAGE_WORDS - 1) if array == au.WATCH_PAGE else place >> 10 << 5
             known = array != au.WATCH_VM and array != au.WATCH_FRAME and array != au.WATCH_GUEST
-            known = known and page < w.state[PAGE_WORDS]
+            known = known and array != au.WATCH_LOG and page < w.state[PAGE_WORDS]
             w.changes[at + GFN] = m.page[page + words.GFN] if known else 0
             w.changes[at + LEVEL] = level_of(m, page) if known else 0
         w.places[first + VALUE] = value

@@ -69,6 +69,10 @@ LEAF_ADDRESS = 37
 LEAF_ENTRY = 38  # gpa of the entry at which it ended
 LEAF_LEVEL = 39
 
+# A dirty log that is about to be read: frames in it, -1: none is; and the number of its content
+LOG_COUNT = 41
+LOG_CONTENT = 42
+
 # The stack of a walk of shadow tables, by level
 AT = 48  # place of an entry
 INDEX = 54
@@ -145,11 +149,12 @@ U1, U2, U3, U4, U5 = 31, 32, 33, 34, 35
 T1, T2, T3, T4, T5, T6, T6B, T7, T8 = 41, 42, 43, 44, 45, 46, 47, 48, 49
 H1, H2, H3, C1 = 51, 52, 53, 54
 P1, P2, P3, P4 = 61, 62, 63, 64
+D1, D2, D3 = 71, 72, 73
 
 NAMES = {
     number: f"F-{name[0]}{name[1:].lower()}"
     for name, number in list(globals().items())
-    if name[:1] in "SRWUTHCP" and name[1:2].isdigit() and len(name) <= 3
+    if name[:1] in "SRWUTHCPD" and name[1:2].isdigit() and len(name) <= 3
 }
 
 # Arrays that a watch may name
@@ -159,6 +164,7 @@ WATCH_SPT = 3
 WATCH_FRAME = 4
 WATCH_GUEST = 5  # place is the gpa of a word
 WATCH_USE = 6  # as WATCH_SPT, but A counts as a change
+WATCH_LOG = 7  # place is a frame: bit 0 in its dirty log, bit 1 written, bit 2 logged
 WATCH_SHIFT = 48
 
 OFF = 0

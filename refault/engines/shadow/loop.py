@@ -52,6 +52,13 @@ from refault.replay.records import (
     DEVIATION_SHIFT,
     FIRST_OTHER,
     FIRST_STALE,
+    LOG_JUDGED,
+    LOG_LOST,
+    LOG_PAGES,
+    LOG_READS,
+    LOG_WRITTEN,
+    LOST,
+    LOST_SHIFT,
     NOT_STALE,
     RECORD_ALL,
     REFUSED_WRITES,
@@ -254,7 +261,7 @@ def note_answer(m: Machine, log: Log, kind: int, code: int) -> None:
     """Count what an operation other than an access answered."""
     if code == out.GP:
         log.state[ANSWERS + REFUSED_WRITES] += 1
-    elif code == out.RETURN and kind != op.GET_DIRTY_LOG:
+    elif code == out.RETURN:
         which = UNPROTECT_FOUND
         if kind == op.UNMAP or kind == op.UNMAP_RANGE:
             which = UNMAP_FOUND
@@ -263,6 +270,18 @@ def note_answer(m: Machine, log: Log, kind: int, code: int) -> None:
         elif kind == op.SHRINK:
             which = SHRINK_LEFT
         log.state[ANSWERS + which] += max(0, m.vm[words.OUT_ADDRESS])
+
+
+@kernel
+def note_log(m: Machine, log: Log, row: int) -> None:
+    """Count a dirty log that was read, and record it; one that lacks written pages deviates."""
+    pages, written, lost = m.vm[words.OUT_ADDRESS], m.vm[words.OUT_WRITTEN], m.vm[words.OUT_LOST]
+    log.state[LOG_READS] += 1
+    log.state[LOG_PAGES] += pages
+    log.state[LOG_WRITTEN] += written
+    log.state[LOG_LOST] += lost
+    deviation = (LOST + 1) << DEVIATION_SHIFT if lost else 0
+    record(m, log, row, out.RETURN, deviation, lost << LOST_SHIFT | written << 1 | LOG_JUDGED)
 
 
 @kernel
@@ -347,6 +366,8 @@ def execute(m: Machine, ops: op.Operations, i: int, index: int, log: Log) -> Non
         log.state[SKIPPED - 1 - code] += 1
     elif op.LD <= kind <= op.ST1:
         account(m, ops, i, index, code, log)
+    elif kind == op.GET_DIRTY_LOG and code == out.RETURN:
+        note_log(m, log, i)
     elif code != out.NONE:
         note_answer(m, log, kind, code)
         record(m, log, i, code, 0, 0)

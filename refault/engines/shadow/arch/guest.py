@@ -8,6 +8,8 @@ from refault.replay import x86
 from refault.replay.compile.jit import kernel
 from refault.replay.memory import merged_word
 
+_SHIFT_1G = 18
+
 
 @kernel
 def slot_of(m: Machine, gfn: int) -> int:
@@ -50,8 +52,37 @@ def write_word(m: Machine, gpa: int, value: int) -> None:
 
 
 @kernel
+def bitmap_of(m: Machine, slot: int) -> int:
+    """Where a slot's dirty log begins in ``frame[]``; ``slot`` is its place in ``vm[]``."""
+    base, pages = m.vm[slot + words.SLOT_BASE], m.vm[slot + words.SLOT_PAGES]
+    regions = ((base + pages - 1) >> _SHIFT_1G) - (base >> _SHIFT_1G) + 1
+    return m.vm[slot + words.SLOT_LARGE3] + regions * words.FRAME_WORDS
+
+
+@kernel
+def written_of(m: Machine, slot: int) -> int:
+    """Where the bits of what was written begin: behind the log, as many words, in its order."""
+    return bitmap_of(m, slot) + ((m.vm[slot + words.SLOT_PAGES] + 31) >> 5)
+
+
+@kernel
+def mark_written(m: Machine, gfn: int) -> None:
+    """A frame is written; if its slot is logged, its log must hold it when it is read.
+
+    No kernel knows of these bits: they are what its log is held against.
+    """
+    slot = slot_of(m, gfn)
+    if slot == 0 or not m.vm[slot + words.SLOT_LOG]:
+        return
+    place = gfn - m.vm[slot + words.SLOT_BASE]
+    m.frame[written_of(m, slot) + (place >> 5)] |= 1 << (place & 31)
+
+
+@kernel
 def write_guest(m: Machine, gpa: int, size: int, value: int) -> None:
-    """Store ``size`` bytes within one aligned word."""
+    """Store ``size`` bytes within one aligned word, for the guest."""
+    if m.vm[words.LOGGING]:
+        mark_written(m, gpa >> x86.PAGE_SHIFT)
     word = gpa & ~7
     write_word(m, word, merged_word(read_word(m, word), gpa, size, value))
 

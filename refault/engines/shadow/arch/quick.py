@@ -8,7 +8,7 @@ starts from the beginning. Both paths give the same result.
 
 from __future__ import annotations
 
-from refault.engines.shadow.arch.guest import frame_of
+from refault.engines.shadow.arch.guest import frame_of, mark_written
 from refault.engines.shadow.arch.tlb import (
     FRAME_MASK,
     PAGE_OF_GVA,
@@ -34,7 +34,13 @@ def quick_store(m: Machine, frame: int, gpa: int, kind: int, ops: op.Operations,
     page = m.frame[frame + words.MEMORY]
     value = ops.b[i]  # read here, so that no load reads it
     if page == 0:
-        return value == 0
+        if value:
+            return False
+        if m.vm[words.LOGGING]:
+            mark_written(m, gpa >> x86.PAGE_SHIFT)
+        return True
+    if m.vm[words.LOGGING]:
+        mark_written(m, gpa >> x86.PAGE_SHIFT)
     place = page + ((gpa >> 3) & 511)
     if kind != op.ST:
         value = merged_word(m.mem[place], gpa, 8 >> (kind - op.ST), value)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from refault.catalogue import values
 from refault.engines.shadow.arch.guest import slot_of
-from refault.engines.shadow.kvm.dirty import forget_dirty, read_dirty
+from refault.engines.shadow.kvm.dirty import (
+    count_logged,
+    forget_dirty,
+    forget_written,
+    read_dirty,
+)
 from refault.engines.shadow.kvm.parents import table_of
 from refault.engines.shadow.kvm.requests import flush_remote_tlbs, reload_remote_mmus
 from refault.engines.shadow.kvm.rmap import large_region, rmap_age, rmap_host_protect, rmap_unmap
@@ -93,17 +98,23 @@ def log_operation(m: Machine, kind: int, slot: int) -> int:
     vm = m.vm
     place = words.SLOTS + slot * words.SLOT_WORDS
     if kind == op.LOG:
+        if not vm[place + words.SLOT_LOG]:
+            forget_written(m, place)
         start_dirty_log(m, slot, vm[words.DEFAULT_LIMIT])
+        count_logged(m)
     elif kind == op.LOG_OFF:
         stop_dirty_log(m, slot, vm[words.DEFAULT_LIMIT])
+        count_logged(m)
     elif kind == op.DIRTYLOG:
         slot_remove_write_access(m, slot)
         if vm[place + words.SLOT_LOG]:
             forget_dirty(m, place)
+            forget_written(m, place)
     elif not vm[place + words.SLOT_LOG]:
         return -1 - SKIP_UNSUPPORTED  # KVM has no bitmap to give
     else:
         vm[words.OUT_ADDRESS] = get_dirty_log(m, slot)
+        forget_written(m, place)
         return out.RETURN
     return out.NONE
 
@@ -121,6 +132,7 @@ def delete_slot(m: Machine, slot: int) -> None:
         return
     reload_remote_mmus(m)
     vm[words.SLOTS + slot * words.SLOT_WORDS + words.SLOT_USED] = 0
+    count_logged(m)
     pages = 0
     for i in range(vm[words.SLOT_COUNT]):
         if vm[words.SLOTS + i * words.SLOT_WORDS + words.SLOT_USED]:

@@ -46,8 +46,8 @@ EVENTS_PER_PAGE = 4
 #: Bounds on what a trace may make the host allocate (pages, words, frame records).
 PAGES_MAX = 1 << 17
 MEMORY_WORDS_MAX = 1 << 29
-# And the records of large regions, and the bits of dirty logs: 32 to a word.
-SLOT_FRAMES_MAX = MAX_GUEST_PAGES + MAX_GUEST_PAGES // 256 + MAX_GUEST_PAGES // 64
+# And the records of large regions, and the bits of dirty logs: 32 to a word, twice.
+SLOT_FRAMES_MAX = MAX_GUEST_PAGES + MAX_GUEST_PAGES // 256 + MAX_GUEST_PAGES // 32
 
 #: The place of each knob of the catalogue in ``vm[]``.
 KNOB_PLACES = {
@@ -263,8 +263,8 @@ def _large_regions(base_gfn: int, page_count: int, level: int) -> tuple[int, lis
 
 
 def bitmap_words(page_count: int) -> int:
-    """Words of a slot's dirty log (kvm/dirty.py)."""
-    return (page_count + 31) // 32
+    """Words of a slot's dirty log, and of what was written (kvm/dirty.py)."""
+    return 2 * ((page_count + 31) // 32)
 
 
 def large_region_count(base_gfn: int, page_count: int, level: int) -> int:

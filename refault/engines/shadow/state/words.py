@@ -111,6 +111,7 @@ HYPERCALLS = 27
 
 STEPS_LEFT = 28  # of the current operation
 ABORTED = 29  # set by another thread: the replay was aborted
+LOGGING = 31  # slots whose dirty log is on
 
 # The variant's knobs (their values: refault.catalogue.values)
 KNOB_ZAP_RETURN = 32
@@ -216,6 +217,9 @@ OUT_EMULATED = 163
 # What the latest hardware walk found, for the TLB
 HIT_LEVEL = 164  # and where one was refused
 HIT_GRANTED = 165  # of P A W U what all levels grant; bit 63: may be executed
+# Of a dirty log just read: frames written since it was read before, and those of them it lacks
+OUT_WRITTEN = 166
+OUT_LOST = 167
 
 HASH = 192  # HASH_SIZE bucket heads
 SLOTS = HASH + HASH_SIZE
