@@ -12,7 +12,7 @@ import typer
 
 from refault.cli.cost_option import WithCosts, costs_of
 from refault.cli.exits import ExitCode
-from refault.cli.forms import HELP, audit_note, checked_form
+from refault.cli.forms import HELP, audit_command, audit_note, checked_form, with_audit_commands
 from refault.cli.host_option import WithHost, host_of, with_host
 from refault.cli.operands import Cell, load
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
@@ -87,7 +87,9 @@ def compare_runs(
     models = [] if weights is None else [model(each, weights) for each in comparisons]
     notes = _notes(comparisons, loaded)
     if as_json or form == "json":
-        print_json(with_models([to_dict(each) for each in comparisons], models))
+        documents = with_models([to_dict(each) for each in comparisons], models)
+        commands = [command for command, _ in _audit_commands(comparisons, loaded)]
+        print_json(with_audit_commands(documents, commands))
     elif form == "md":
         told = to_markdown(comparisons, title=title, command=shlex.join(command), models=models)
         print(told + "".join(f"\n{note}\n" for note in notes), end="")
@@ -125,15 +127,26 @@ def _compared(loaded: list[list[Cell]], weights: Costs | None) -> list[Compariso
     return comparisons
 
 
-def _notes(comparisons: list[Comparison], loaded: list[list[Cell]]) -> list[str]:
-    """What was not asked of each trace, where it was not audited."""
+def _audit_commands(
+    comparisons: list[Comparison], loaded: list[list[Cell]]
+) -> list[tuple[str, str]]:
+    """For each trace the command that audits it, empty where it was, and whose file it names."""
     cells = [cell for cells in loaded for cell in cells]
-    notes = []
+    commands = []
     for each in comparisons:
         of = [cell for cell in cells if cell.trace_digest == each.trace.digest]
         texts = [cell.text for cell in of if cell.column.result is not None]
         is_stored = any(cell.is_stored for cell in of)
-        notes.append(audit_note(each, texts, is_stored=is_stored))
+        name = each.trace.name
+        command = audit_command(each, texts, name if is_stored else "TRACE", is_stored=is_stored)
+        commands.append((command, "" if is_stored else name))
+    return commands
+
+
+def _notes(comparisons: list[Comparison], loaded: list[list[Cell]]) -> list[str]:
+    """What was not asked of each trace, where it was not audited."""
+    told = zip(comparisons, _audit_commands(comparisons, loaded), strict=True)
+    notes = [audit_note(each, command, file_of=name) for each, (command, name) in told]
     return [note for note in notes if note]
 
 

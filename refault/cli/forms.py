@@ -29,24 +29,42 @@ def checked_form(form: str, *, has_host: bool) -> str:
     return form
 
 
-def audit_note(comparison: Comparison, texts: Sequence[str], *, is_stored: bool) -> str:
-    """What is not known without an audit, and the command that asks; empty where one was made.
+def audit_command(
+    comparison: Comparison, texts: Sequence[str], trace: str, *, is_stored: bool
+) -> str:
+    """The command that audits the variants; empty where one was audited, or there is no result.
 
-    ``texts`` are the variants as ``-v`` takes them, ``is_stored``: the service has the trace.
+    ``texts`` are the variants as ``-v`` takes them, ``trace`` the file; ``is_stored``: it is the
+    name of a trace that the service has.
     """
-    judged = [column for column in comparison.columns if column.result is not None]
-    if len(judged) < 2 or comparison.is_audited:  # noqa: PLR2004 - a base and one to hold to it
+    if comparison.is_audited or all(column.result is None for column in comparison.columns):
         return ""
-    words: list[Any] = ["refault", "audit", comparison.trace.name if is_stored else "TRACE"]
+    words = ["refault", "audit", trace]
     words += [word for text in dict.fromkeys(texts) for word in ("-v", text)]
-    if is_stored:
-        words.append("--service")
-    where = "" if is_stored else f" (TRACE: the file of {comparison.trace.name})"
-    return (
-        "Not audited: the verdicts rest on counters and on what the guest saw. Which invariants a "
-        "column breaks that no access met, and whether what looks like a cost repairs one that "
-        f"the base breaks, was not asked. To ask: {shlex.join(words)}{where}"
-    )
+    return shlex.join([*words, "--service"] if is_stored else words)
+
+
+def audit_note(comparison: Comparison, command: str, *, file_of: str = "") -> str:
+    """What is not known without an audit, and the command that asks; empty without one.
+
+    ``file_of``: the command names a file TRACE, which is this trace's.
+    """
+    if not command:
+        return ""
+    where = f" (TRACE: the file of {file_of})" if file_of else ""
+    judged = sum(column.result is not None for column in comparison.columns)
+    who = "a column" if judged > 1 else "it"
+    return f"Not audited: which rules of the MMU {who} breaks unseen. To ask: {command}{where}"
+
+
+def with_audit_commands(
+    documents: Sequence[dict[str, Any]], commands: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Comparisons as JSON, each with ``audit_command`` where it was not audited."""
+    return [
+        {**document, "audit_command": command} if command else document
+        for document, command in zip(documents, commands, strict=True)
+    ]
 
 
 def text_of(column: Column, variant: object) -> str:

@@ -16,13 +16,13 @@ from refault.cli.cost_option import WithCosts, costs_of
 from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.exits import ExitCode
 from refault.cli.files import required
-from refault.cli.forms import HELP, checked_form
+from refault.cli.forms import HELP, audit_command, audit_note, checked_form, with_audit_commands
 from refault.cli.host_option import WithHost, host_of, with_host
 from refault.cli.progress import Bars, simulator_bars
 from refault.cli.tables import text_width
 from refault.cli.terminal import print_error, print_json
 from refault.cli.trace_files import is_refused, limits_told, naming
-from refault.cli.variants import VARIANT_HELP, labelled_variants
+from refault.cli.variants import VARIANT_HELP, labelled_variants, variant_texts
 from refault.documents import event_log_key
 from refault.errors import InvalidParameter, ReplayRefused, TraceTruncated
 from refault.trace.importers.recognition import Kind
@@ -110,8 +110,10 @@ def replay(
             audits = _audited(path, variants, results, level, progress, events, done.refusals)
             done.add(path, _columns(labelled, results, audits), weights)
     out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
+    texts = variant_texts(variant, page_limit=page_limit, bypass=bypass)
+    asked = _Asked(accepted, labelled, texts, weights, form)
     done = done._replace(comparisons=with_host(done.comparisons, counted))
-    _show(done, _Asked(accepted, labelled, weights, form), every_counter=every_counter, out=out)
+    _show(done, asked, every_counter=every_counter, out=out)
     is_whole = len(done.comparisons) == len(traces) and not (done.refusals and level is not None)
     raise typer.Exit(_code_of(done.comparisons, is_whole=is_whole))
 
@@ -228,6 +230,7 @@ class _Asked(NamedTuple):
 
     paths: list[Path]
     labelled: list[tuple[str, Variant]]
+    texts: list[str]
     weights: Costs | None
     form: str
 
@@ -235,7 +238,7 @@ class _Asked(NamedTuple):
 def _show(done: _Done, asked: _Asked, *, every_counter: bool, out: TextIO) -> None:
     """Print the comparisons, if there are any, with the command that reproduces them."""
     from refault.cli.replay_steps import told_of
-    from refault.compare import to_csv, to_dict, to_markdown, to_text
+    from refault.compare import layout, to_csv, to_dict, to_markdown, to_text
     from refault.compare.cost_text import cost_text, with_models
 
     for reason in done.refusals:  # not amid the bars
@@ -244,8 +247,11 @@ def _show(done: _Done, asked: _Asked, *, every_counter: bool, out: TextIO) -> No
     if not comparisons:
         return
     models = _models(asked.paths, comparisons, asked.weights)
+    commands = _audit_commands(asked, comparisons)
+    notes = [audit_note(*each) for each in zip(comparisons, commands, strict=True)]
     if asked.form == "json":
-        print_json(with_models([to_dict(each) for each in comparisons], models), file=out)
+        documents = with_models([to_dict(each) for each in comparisons], models)
+        print_json(with_audit_commands(documents, commands), file=out)
         return
     if asked.form == "csv":
         print(to_csv(comparisons, models), end="", file=out)
@@ -264,7 +270,7 @@ def _show(done: _Done, asked: _Asked, *, every_counter: bool, out: TextIO) -> No
             interactions=told.interactions,
             models=models,
         )
-        print(text, end="", file=out)
+        print(text + "".join(f"\n{note}\n" for note in notes if note), end="", file=out)
         return
     text = to_text(
         comparisons,
@@ -281,7 +287,20 @@ def _show(done: _Done, asked: _Asked, *, every_counter: bool, out: TextIO) -> No
             [(each.trace.name, m) for each, m in zip(comparisons, models, strict=True)],
             width=text_width(72),
         )
+    for note in filter(None, notes):
+        text += "\n" + "\n".join(layout.wrap(note, text_width(72), indent="  ")) + "\n"
     print(text, end="", file=out)
+
+
+def _audit_commands(asked: _Asked, comparisons: list[Comparison]) -> list[str]:
+    """For each comparison the command that audits its file, empty where it was audited."""
+    files = {path.name: str(path) for path in asked.paths if path.is_file()}
+    return [
+        audit_command(each, asked.texts, files[each.trace.name], is_stored=False)
+        if each.trace.name in files
+        else ""
+        for each in comparisons
+    ]
 
 
 def _refuse_nothing(results: list[RunResult]) -> None:

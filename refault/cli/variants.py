@@ -11,6 +11,7 @@ from refault.catalogue import (
     PatchSet,
     is_kernel,
     patch_set_from_text,
+    patch_set_to_text,
     prefix_label,
     prefixes,
     resolve,
@@ -30,6 +31,21 @@ def labelled_variants(
     texts: list[str], *, page_limit: str | None = None, bypass: int | None = None
 ) -> list[tuple[str, Variant]]:
     """Each variant with its column's label; the options' parameters hold for all of them."""
+    sets = _labelled_sets(texts, page_limit, bypass)
+    return [(label, _resolved(patch_set)) for label, patch_set in sets]
+
+
+def variant_texts(
+    texts: list[str], *, page_limit: str | None = None, bypass: int | None = None
+) -> list[str]:
+    """The same variants as ``-v`` takes them, with the options' parameters."""
+    sets = _labelled_sets(texts, page_limit, bypass)
+    return [patch_set_to_text(patch_set) for _, patch_set in sets]
+
+
+def _labelled_sets(
+    texts: list[str], page_limit: str | None, bypass: int | None
+) -> list[tuple[str, PatchSet]]:
     if texts:
         labelled = [(text, patch_set_from_text(text)) for text in texts]
     else:
@@ -46,7 +62,7 @@ def labelled_variants(
         if given:
             name = given[0].replace("_", "-")
             raise InvalidParameter(f"--{name} is also set by variant {label!r}; keep one of them")
-    return [(label, _resolved(_with(patch_set, common))) for label, patch_set in labelled]
+    return [(label, _with(patch_set, common)) for label, patch_set in labelled]
 
 
 def _resolved(patch_set: PatchSet) -> Variant:

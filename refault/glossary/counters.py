@@ -15,6 +15,7 @@ from refault.glossary.entry import (
 )
 
 _COMPARISON = "howto/read-a-comparison.md"
+_LOGS = "howto/audit.md"
 
 COST_ENTRIES = (
     Entry(
@@ -240,6 +241,28 @@ ANSWER_ENTRIES = (
         "unprotect_found",
         ANSWERS,
         "Frames that stopped being shadowed tables when an address was unprotected.",
+    ),
+    Entry("dirty_reads", ANSWERS, "Dirty logs that the host read.", more=_LOGS),
+    Entry(
+        "dirty_logged",
+        ANSWERS,
+        "Pages that the dirty logs held which were read, over all of them: what a migration sends "
+        "again. A log may hold pages that nobody wrote, and those cost.",
+        more=_LOGS,
+    ),
+    Entry(
+        "dirty_written",
+        ANSWERS,
+        "Pages that were written between two readings of their dirty log, over all readings: the "
+        "least that dirty_logged can be.",
+        more=_LOGS,
+    ),
+    Entry(
+        "dirty_lost",
+        ANSWERS,
+        "Pages that were written, and that the dirty log read next did not hold: a guest that is "
+        "migrated loses what it wrote there. The finding is lost-dirty-page.",
+        more=_LOGS,
     ),
 )
 

@@ -126,6 +126,13 @@ EXCEPTION_ENTRIES = tuple(
 FINDING_ENTRIES = (
     Entry("livelock", FINDINGS, "An access that still faults after many exits: it never gets on."),
     Entry(
+        "lost-dirty-page",
+        FINDINGS,
+        "A dirty log that was read lacks pages that were written since it was read before: a "
+        "guest that is migrated by it loses what it wrote there.",
+        more=_AUDIT,
+    ),
+    Entry(
         "use-after-free",
         FINDINGS,
         "A walk of a hash bucket goes on at a shadow page that its own zap has freed. The run "

@@ -1,6 +1,7 @@
 """Small vectors of defects that these kernels really had, and what a shell sees of them."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,14 @@ def test_a_capture_is_audited_only_if_asked(replayed):
     asked = replayed("rsvd-pat.capture.rft", *BASES, "--json", "--audit", "flush")
 
     assert "audit" not in json.loads(bare.stdout)[0]
+    command = shlex.split(json.loads(bare.stdout)[0]["audit_command"])
+    assert command[:2] == ["refault", "audit"]
+    assert command[3::2] == ["-v"] * 3
+    assert "audit_command" not in json.loads(asked.stdout)[0]
+    for form in ("text", "md"):
+        told = " ".join(replayed("rsvd-pat.capture.rft", *BASES, "--format", form).stdout.split())
+        asks = f"To ask: {shlex.join(command)}"
+        assert f"Not audited: which rules of the MMU a column breaks unseen. {asks}" in told
     reports = json.loads(asked.stdout)[0]["audit"]["reports"]
     assert [report["level"] for report in reports] == ["flush"] * len(reports)
     assert told(asked)["base"] == (

@@ -68,10 +68,12 @@ def test_without_audits_it_says_what_was_not_asked_and_how_to_ask(refault, runs,
         answer = refault("compare", *paths, "--format", form)
         told = " ".join(answer.stdout.split())
         assert "repair:" not in told.lower()
-        assert "Not audited: the verdicts rest on counters and on what the guest saw." in told
+        assert "Not audited: which rules of the MMU a column breaks unseen." in told
         command = shlex.split(told.partition("To ask: ")[2])[:8]
         assert command[:3] == ["refault", "audit", "guest"]
         assert command[3:] == ["-v", VARIANTS[0], "-v", VARIANTS[1], "--service"]
+    (told,) = json.loads(refault("compare", *paths, "--json").stdout)
+    assert shlex.split(told["audit_command"]) == command
 
 
 def test_the_command_of_files_alone_names_no_service(refault, runs, stored, tmp_path):
