@@ -22,6 +22,17 @@ from typing import Any
 import msgpack
 
 from refault.errors import ResultError
+from refault.fields import (
+    WORD_LIMIT,
+    check_count,
+    check_digest,
+    fields_of,
+    from_hexadecimal,
+    hexadecimal,
+    in_order_of_keys,
+    is_int,
+    numbers_of,
+)
 
 RESULT_VERSION = 1
 
@@ -110,10 +121,6 @@ GUEST_VISIBLE_KINDS = (
     "livelock",
 )
 
-_WORD_LIMIT = 1 << 64
-_INT64 = range(-(1 << 63), 1 << 63)
-_DIGEST_LENGTH = 64
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
@@ -141,13 +148,13 @@ class Finding:
             raise ResultError(f"finding.kind: expected a word, got {self.kind!r}")
         if not isinstance(self.message, str):
             raise ResultError(f"finding.message: expected text, got {self.message!r}")
-        _count(self.event_index, "finding.event_index")
-        _count(self.operation_index, "finding.operation_index")
+        check_count(self.event_index, "finding.event_index")
+        check_count(self.operation_index, "finding.operation_index")
         if self.vcpu is not None:
-            _count(self.vcpu, "finding.vcpu")
+            check_count(self.vcpu, "finding.vcpu")
         for name in ("gva", "got", "want"):
             value = getattr(self, name)
-            if value is not None and not (_is_int(value) and 0 <= value < _WORD_LIMIT):
+            if value is not None and not (is_int(value) and 0 <= value < WORD_LIMIT):
                 raise ResultError(
                     f"finding.{name}: expected an unsigned 64-bit word or null, got {value!r}"
                 )
@@ -164,18 +171,18 @@ class Finding:
             "event_index": self.event_index,
             "operation_index": self.operation_index,
             "vcpu": self.vcpu,
-            "gva": _hex(self.gva),
-            "got": _hex(self.got),
-            "want": _hex(self.want),
+            "gva": hexadecimal(self.gva),
+            "got": hexadecimal(self.got),
+            "want": hexadecimal(self.want),
             "message": self.message,
         }
 
     @classmethod
     def from_dict(cls, body: object) -> Finding:
         """The finding ``to_dict()`` made; raises ResultError naming the field that is wrong."""
-        fields = _fields(body, _FINDING_FIELDS, "finding")
+        fields = fields_of(body, _FINDING_FIELDS, "finding")
         for name in ("gva", "got", "want"):
-            fields[name] = _unhex(fields[name], f"finding.{name}")
+            fields[name] = from_hexadecimal(fields[name], f"finding.{name}")
         return cls(**fields)
 
 
@@ -221,26 +228,26 @@ class RunResult:
 
     def __post_init__(self) -> None:
         for name in ("trace_digest", "variant_digest", "simulator_digest"):
-            _digest(getattr(self, name), name)
+            check_digest(getattr(self, name), name)
         for name in ("outcome_digest", "page_digest", "engine"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise ResultError(f"{name}: expected a word, got {getattr(self, name)!r}")
         for name in ("event_count", "operation_count", "instruction_count", "finding_count"):
-            _count(getattr(self, name), name)
+            check_count(getattr(self, name), name)
         if not isinstance(self.truncated, bool):
             raise ResultError(f"truncated: expected true or false, got {self.truncated!r}")
         # Key order is part of no meaning, so it is settled here: JSONB and msgpack do not keep it.
         names = COUNTERS if self.engine == SHADOW else _in_order(self.counters)
-        object.__setattr__(self, "counters", _numbers(self.counters, names, "counters"))
-        object.__setattr__(self, "semantics", _numbers(self.semantics, SEMANTICS, "semantics"))
+        object.__setattr__(self, "counters", numbers_of(self.counters, names, "counters"))
+        object.__setattr__(self, "semantics", numbers_of(self.semantics, SEMANTICS, "semantics"))
         if self.work:
-            object.__setattr__(self, "work", _numbers(self.work, WORK, "work"))
+            object.__setattr__(self, "work", numbers_of(self.work, WORK, "work"))
         if self.answers:
-            object.__setattr__(self, "answers", _numbers(self.answers, ANSWERS, "answers"))
+            object.__setattr__(self, "answers", numbers_of(self.answers, ANSWERS, "answers"))
         self._check_logs()
         skipped = {name: self.skipped[name] for name in sorted(self.skipped)}
         for name, number in skipped.items():
-            _count(number, f"skipped.{name}")
+            check_count(number, f"skipped.{name}")
         object.__setattr__(self, "skipped", skipped)
         object.__setattr__(self, "findings", tuple(self.findings))
         if len(self.findings) > self.finding_count:
@@ -250,9 +257,9 @@ class RunResult:
 
     def _check_logs(self) -> None:
         if self.logs:
-            object.__setattr__(self, "logs", _numbers(self.logs, LOGS, "logs"))
+            object.__setattr__(self, "logs", numbers_of(self.logs, LOGS, "logs"))
         if self.lawful_digest is not None:
-            _digest(self.lawful_digest, "lawful_digest")
+            check_digest(self.lawful_digest, "lawful_digest")
 
     @property
     def disagreement_count(self) -> int:
@@ -307,7 +314,7 @@ class RunResult:
         rest = {name: value for name, value in body.items() if name != "version"}
         rest = {"work": {}, "answers": {}, "engine": SHADOW, **rest}
         rest = {"logs": {}, "lawful_digest": None, **rest}
-        fields = _fields(rest, _RESULT_FIELDS, "result")
+        fields = fields_of(rest, _RESULT_FIELDS, "result")
         findings, stopped = fields["findings"], fields["stopped"]
         if not isinstance(findings, list | tuple):
             raise ResultError(f"findings: expected a list, got {type(findings).__name__}")
@@ -320,7 +327,7 @@ class RunResult:
 
     def to_bytes(self) -> bytes:
         """Canonical msgpack: equal results give equal bytes on every machine."""
-        packed = msgpack.packb(_sorted(self.to_dict()), use_bin_type=True)
+        packed = msgpack.packb(in_order_of_keys(self.to_dict()), use_bin_type=True)
         if not isinstance(packed, bytes):  # pragma: no cover - msgpack publishes no types
             raise TypeError("msgpack gave no bytes")
         return packed
@@ -340,33 +347,6 @@ class RunResult:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _count(value: object, place: str) -> None:
-    if not (isinstance(value, int) and _is_int(value) and 0 <= value < _WORD_LIMIT):
-        raise ResultError(f"{place}: expected a count, got {value!r}")
-
-
-def _digest(value: object, place: str) -> None:
-    if (
-        not isinstance(value, str)
-        or len(value) != _DIGEST_LENGTH
-        or value.strip("0123456789abcdef")
-    ):
-        raise ResultError(f"{place}: expected a sha256 in lower-case hex, got {value!r}")
-
-
-def _numbers(given: Mapping[str, int], names: tuple[str, ...], place: str) -> dict[str, int]:
-    _same_names(given, names, place)
-    numbers = {name: given[name] for name in names}
-    for name, value in numbers.items():
-        if not (_is_int(value) and value in _INT64):
-            raise ResultError(f"{place}.{name}: expected a 64-bit integer, got {value!r}")
-    return numbers
-
-
 def _in_order(names: Mapping[str, int]) -> tuple[str, ...]:
     """Known names first, as everywhere; then the rest by name."""
     known = [name for name in COUNTERS if name in names]
@@ -375,44 +355,3 @@ def _in_order(names: Mapping[str, int]) -> tuple[str, ...]:
 
 _FINDING_FIELDS = tuple(field.name for field in dataclasses.fields(Finding))
 _RESULT_FIELDS = tuple(field.name for field in dataclasses.fields(RunResult))
-
-
-def _fields(body: object, names: tuple[str, ...], place: str) -> dict[str, Any]:
-    if not isinstance(body, Mapping):
-        raise ResultError(f"{place}: expected an object, got {type(body).__name__}")
-    _same_names(body, names, place)
-    return {name: body[name] for name in names}
-
-
-def _same_names(given: Mapping[Any, Any], names: tuple[str, ...], place: str) -> None:
-    if given.keys() == set(names):
-        return
-    absent = [name for name in names if name not in given]
-    if absent:
-        raise ResultError(f"{place}: {', '.join(absent)} absent")
-    unknown = sorted(str(name) for name in given if name not in names)
-    if unknown:
-        raise ResultError(f"{place}: {', '.join(unknown)} unknown")
-
-
-def _hex(word: int | None) -> str | None:
-    return None if word is None else hex(word)
-
-
-def _unhex(text: object, place: str) -> int | None:
-    if text is None:
-        return None
-    if isinstance(text, str) and text.startswith("0x"):
-        try:
-            return int(text, 16)
-        except ValueError:
-            pass
-    raise ResultError(f"{place}: expected a hexadecimal word such as 0x1000, got {text!r}")
-
-
-def _sorted(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    if isinstance(value, list):
-        return [_sorted(item) for item in value]
-    return value

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -69,10 +69,8 @@ def replay(
     """Replay traces under variants and compare them.
 
     Of variants that each add patches to the one before, or to the first, the text says which patch
-    does what, and what two of them do together that neither does alone.
-
-    Where they were audited, a variant that mends what the base breaks is a repair, whatever it
-    costs (see `refault audit`).
+    does what, and what two of them do together that neither does alone. Where they were audited,
+    one that mends what the base breaks is a repair, whatever it costs (see `refault audit`).
 
     Exit code 1: the guest saw something else under a variant than under the base, or a column,
     the base included, has a finding; the text below the table names the column and the reason.
@@ -109,11 +107,10 @@ def replay(
                 continue
             audits = _audited(path, variants, results, level, progress, events, done.refusals)
             done.add(path, _columns(labelled, results, audits), weights)
-    out = sys.stderr if events == STANDARD_OUTPUT else sys.stdout
     texts = variant_texts(variant, page_limit=page_limit, bypass=bypass)
-    asked = _Asked(accepted, labelled, texts, weights, form)
+    asked = _Asked(accepted, labelled, texts, weights, form, is_log_out=events == STANDARD_OUTPUT)
     done = done._replace(comparisons=with_host(done.comparisons, counted))
-    _show(done, asked, every_counter=every_counter, out=out)
+    _show(done, asked, every_counter=every_counter)
     is_whole = len(done.comparisons) == len(traces) and not (done.refusals and level is not None)
     raise typer.Exit(_code_of(done.comparisons, is_whole=is_whole))
 
@@ -233,14 +230,16 @@ class _Asked(NamedTuple):
     texts: list[str]
     weights: Costs | None
     form: str
+    is_log_out: bool
 
 
-def _show(done: _Done, asked: _Asked, *, every_counter: bool, out: TextIO) -> None:
+def _show(done: _Done, asked: _Asked, *, every_counter: bool) -> None:
     """Print the comparisons, if there are any, with the command that reproduces them."""
     from refault.cli.replay_steps import told_of
     from refault.compare import layout, to_csv, to_dict, to_markdown, to_text
     from refault.compare.cost_text import cost_text, with_models
 
+    out = sys.stderr if asked.is_log_out else sys.stdout
     for reason in done.refusals:  # not amid the bars
         print_error(reason)
     comparisons = done.comparisons

@@ -156,10 +156,8 @@ def _alike(report: Report) -> list[str]:
         lines += [f"  {named} {side}", f"    {digest}"]
     if digests[0] != digests[1]:
         # Of two engines only what the guest sees is compared; roles of two bases have other bits.
-        note = (
-            "The digests also cover what is not compared: answers to the host of two engines, "
-            "pages of a dirty log beyond those written, or role bits."
-        )
+        note = "The digests also cover what is not compared: role bits, what a dirty log holds "
+        note += "beyond what was written, or answers to the host of two engines."
         lines += layout.wrap(note, WIDTH)
     return lines
 
@@ -235,9 +233,8 @@ def _log_text(told: str, answer: Answer) -> str:
         # The number stands for which frames they are: equal ones are the same frames.
         return f"{told} {pages} (content {int(answer.value)})"
     lost, written = lost_and_written(int(answer.walked))
-    if lost:
-        return f"{told} {pages}, and lacks {lost} of the {written} that were written"
-    return f"{told} {pages}, of which {written} {'was' if written == 1 else 'were'} written"
+    lacks = f"it lacks {lost}" if lost else "it has all"
+    return f"{told} {pages}; {lacks} of the {written} written since it was last read"
 
 
 # --- the guest's tables -------------------------------------------------------------------------

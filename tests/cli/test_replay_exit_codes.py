@@ -112,9 +112,9 @@ def test_a_capture_is_audited_only_if_asked(replayed):
     assert command[3::2] == ["-v"] * 3
     assert "audit_command" not in json.loads(asked.stdout)[0]
     for form in ("text", "md"):
-        told = " ".join(replayed("rsvd-pat.capture.rft", *BASES, "--format", form).stdout.split())
+        line = " ".join(replayed("rsvd-pat.capture.rft", *BASES, "--format", form).stdout.split())
         asks = f"To ask: {shlex.join(command)}"
-        assert f"Not audited: which rules of the MMU a column breaks unseen. {asks}" in told
+        assert f"Not audited: which rules of the MMU a column breaks unseen. {asks}" in line
     reports = json.loads(asked.stdout)[0]["audit"]["reports"]
     assert [report["level"] for report in reports] == ["flush"] * len(reports)
     assert told(asked)["base"] == (

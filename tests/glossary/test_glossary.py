@@ -19,6 +19,7 @@ from refault.results import (
     COUNTERS,
     GAUGES,
     GUEST_VISIBLE_KINDS,
+    LOGS,
     SEMANTICS,
     WORK,
 )
@@ -44,7 +45,7 @@ def test_every_counter_of_a_result_has_one_entry_in_its_group():
     assert names("gauges") == GAUGES
     assert names("costs", "counters", "gauges") == set(COUNTERS)
     assert names("work") == set(WORK)
-    assert names("answers") == set(ANSWERS)
+    assert names("answers") == {*ANSWERS, *LOGS}
     assert names("semantics") == {*SEMANTICS, "outcomes"}
 
 

@@ -311,6 +311,19 @@ def check_now(m: Machine, g: Guest, a: Audit) -> None:
     sweep(a, m, g, -1)
 
 
+@kernel
+def end_of_sample(a: Audit, m: Machine, ops: op.Operations, i: int, end: int, shift: int) -> int:
+    """The first row from ``i`` + 1 on before which a sampled audit looks, after its look at ``i``.
+
+    It looks at what changes a table behind the MMU, and at logs: nothing tells of these later.
+    """
+    if ops.kind[i] == op.GET_DIRTY_LOG:
+        name_operation(a, ops, i, shift)
+        log_holds_what_was_written(a, m, ops.aux[i])
+        return i + 1
+    return max(i + 1, next_poke(ops, i, end))
+
+
 @door
 def run_checked(
     m: Machine,
@@ -346,12 +359,7 @@ def run_checked(
             if past_words - s[au.PAST_NEXT] < 2 * au.PAST_WORDS:
                 return i
             if s[au.LEVEL] == au.SAMPLED:
-                # Only what changes a table behind the MMU, and logs: nothing tells of it later.
-                stop = max(i + 1, next_poke(ops, i, end))
-                if ops.kind[i] == op.GET_DIRTY_LOG:
-                    name_operation(a, ops, i, shift)
-                    log_holds_what_was_written(a, m, ops.aux[i])
-                    stop = i + 1
+                stop = end_of_sample(a, m, ops, i, end, shift)
                 is_poke = ops.kind[i] == op.POKE
                 behind = is_poke and has_page(m, ops.a[i] >> x86.PAGE_SHIFT)
                 done = run(machine, rows, i, stop, shift, notes)
