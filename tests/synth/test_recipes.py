@@ -237,6 +237,35 @@ def test_migration_logs_reads_and_stops_and_the_host_takes_ranges(tmp_path):
     assert base.counters["remote_tlb_flush"] >= counts[EventKind.OP_GET_DIRTY_LOG] // 2
 
 
+@pytest.mark.parametrize("recipe", ["fork", "thp", "pressure"])
+def test_a_pae_guest_writes_entries_by_halves_as_linux_does(recipe):
+    events = events_of(made(recipe, mode="pae", seed=6)[0])
+    tables = [EventKind.TABLE_STORE, EventKind.TABLE_ENTRY, EventKind.TABLE_SNAPSHOT]
+    stores = np.isin(events.kind, tables)
+    low, halves, bits, whole = {}, 0, 0, 0
+    columns = (each[stores].tolist() for each in (events.kind, events.aux, events.a, events.b))
+    for kind, aux, place, value in zip(*columns, strict=True):
+        size, level = aux & 15, aux >> 4
+        if kind == EventKind.TABLE_SNAPSHOT:  # entries that are zero do not follow
+            low.update(dict.fromkeys(range(place, place + 4096, 8), 0))
+            continue
+        if kind == EventKind.TABLE_ENTRY or size == 3:
+            low[place] = value & 0xFFFF_FFFF
+            whole += kind == EventKind.TABLE_STORE and level == 1
+            continue
+        assert size == 2
+        assert 0 <= value < 1 << 32
+        if place & 4:  # never below an entry that is present
+            assert not low.get(place - 4, 0) & x86.PRESENT
+            halves += 1
+        else:
+            bits += bool(low.get(place, 0) & value & x86.PRESENT)
+            low[place] = value
+    assert halves > 2000
+    assert bits > 3 or recipe == "pressure"
+    assert whole < halves // 50
+
+
 # --- corners --------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,7 @@ FETCH = 2
 USER = 4
 
 WORDS_PER_FRAME = 512
+HALF_SHIFT = 2  # log2 of the size of half an entry of PAE
 KERNEL_STEP = 6  # instructions for each access of the kernel
 DROPPED_CLEARED = 1
 DROPPED_FREED = 3
@@ -274,6 +275,37 @@ def snapshot(g: Guest, vcpu: int, top: int) -> None:
 
 
 @kernel
+def is_in_halves(level: int, old: int, value: int) -> bool:
+    """Whether a 32-bit kernel writes an entry of PAE by words of 4 bytes.
+
+    As Linux does (``pgtable-3level.h``): ``set_pte`` and the clearing of an entry take two, a bit
+    that changes one; upper entries, and one that stays present and changes in both halves, are
+    written by CMPXCHG8B.
+    """
+    if level > 1:
+        return level == 2 and value == 0
+    is_present = old & value & x86.PRESENT
+    return not is_present or (old ^ value) >> 32 == 0
+
+
+@kernel
+def emit_halves(g: Guest, vcpu: int, level: int, gpa: int, old: int, value: int) -> None:
+    """The words in such an order that no half of an entry is ever present without the other."""
+    low, high = value & 0xFFFF_FFFF, value >> 32 & 0xFFFF_FFFF
+    aux = HALF_SHIFT | level << 4
+    if old & value & x86.PRESENT:
+        emit(g, TABLE_STORE, vcpu, 0, aux, gpa, low)
+    elif value == 0:
+        emit(g, TABLE_STORE, vcpu, 0, aux, gpa, low)
+        g.state[w.CLOCK] += 1
+        emit(g, TABLE_STORE, vcpu, 0, aux, gpa + 4, high)
+    else:
+        emit(g, TABLE_STORE, vcpu, 0, aux, gpa + 4, high)
+        g.state[w.CLOCK] += 1
+        emit(g, TABLE_STORE, vcpu, 0, aux, gpa, low)
+
+
+@kernel
 def store_entry(g: Guest, vcpu: int, frame: int, index: int, value: int) -> None:
     """The kernel stores an entry: an access, and if the table is tracked a table store."""
     shift = g.state[w.ENTRY_SHIFT]
@@ -288,7 +320,10 @@ def store_entry(g: Guest, vcpu: int, frame: int, index: int, value: int) -> None
     if not g.frames[field(frame, w.TRACKED)]:
         return
     level = g.frames[field(frame, w.LEVEL)]
-    emit(g, TABLE_STORE, vcpu, 0, shift | level << 4, gpa, value)
+    if shift == 3 and g.state[w.LEVELS] == x86.PAE_LEVELS and is_in_halves(level, old, value):
+        emit_halves(g, vcpu, level, gpa, old, value)
+    else:
+        emit(g, TABLE_STORE, vcpu, 0, shift | level << 4, gpa, value)
     if level > 1 and value & x86.PRESENT and not is_leaf(value, level):
         child = frame_in(value)
         if not g.frames[field(child, w.TRACKED)]:

@@ -110,5 +110,4 @@ MIGRATION: Final = Recipe(
         str(PASS): "a pass over the dirty log begins",
         str(CALLED_OFF): "the migration is called off",
     },
-    version=2,
 )

@@ -38,7 +38,7 @@ class Recipe:
     does: str
     rounds: Callable[[World], Iterator[Rows]]
     marks: Mapping[str, str]
-    version: int = 1
+    version: int = 2
     vcpus: int = 1
     processes: int = 32
     ram_mib: int = 512
