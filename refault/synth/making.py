@@ -115,7 +115,7 @@ def make(
     ):
         for block in blocks:
             part = _up_to(block, order, events, instructions)
-            writer.append_block(part)
+            writer.append_block(part, is_given=True)
             events += part.event_count
             instructions += int(part.insns.sum(dtype=np.int64))
             done = order.part_done(events, instructions)

@@ -29,6 +29,8 @@ WHOLE_BLOCK_DESCRIPTORS: Final = 1 << 18
 # Plain numbers: compared with a member of an enum, numpy widens a whole column to int64.
 ACCESS: Final = int(EventKind.ACCESS)
 FETCH: Final = int(Flag.FETCH)
+FLAGS_BITS: Final = 8
+AUX_BITS: Final = 16
 # Odd numbers without a pattern (the fractional parts of some square roots), one set for each pass.
 MULTIPLIERS: Final = (
     (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B),
@@ -41,11 +43,16 @@ MAX_TABLE_BITS: Final = 20
 
 
 class Streams(NamedTuple):
-    """The events of a block, split into streams."""
+    """The events of a block, split into streams; ``places`` are where those of each kind stand."""
 
     first_event_index: int
-    kinds: list[list[int]]  # [kind, events of it], ascending
+    places: dict[int, Column]  # ascending kinds
     columns: dict[str, Column]
+
+    @property
+    def kinds(self) -> list[list[int]]:
+        """Each kind, and how many events of it there are."""
+        return [[kind, len(events)] for kind, events in self.places.items()]
 
     @property
     def is_too_much(self) -> bool:
@@ -92,7 +99,11 @@ def _compress(packed: bytes, level: int) -> bytes:
 def take_apart(block: Block) -> Streams:
     """The streams of a block."""
     present = np.flatnonzero(np.bincount(block.kind, minlength=256)).tolist()
-    lanes = [_Lane.of(block, kind) for kind in present]
+    places = {kind: np.flatnonzero(block.kind == kind) for kind in present}
+    looks = block.aux.astype(np.uint32) << np.uint32(AUX_BITS)
+    looks |= block.flags.astype(np.uint32) << np.uint32(FLAGS_BITS)
+    looks |= block.vcpu
+    lanes = [_Lane.of(block, kind, events, looks.take(events)) for kind, events in places.items()]
     rows = _join([lane.described for lane in lanes])
     wide = max((len(lane.described) for lane in lanes), default=0) > 0xFFFE
     streams = {
@@ -109,14 +120,12 @@ def take_apart(block: Block) -> Streams:
     }
     types = WIDE_STREAM_TYPES if wide else STREAM_TYPES
     columns = {name: stream.astype(types[name], copy=False) for name, stream in streams.items()}
-    kinds = [[lane.kind, len(lane.token)] for lane in lanes]
-    return Streams(block.first_event_index, kinds, columns)
+    return Streams(block.first_event_index, places, columns)
 
 
 class _Lane(NamedTuple):
     """The events of one kind."""
 
-    kind: int
     token: Column
     offset: Column
     value: Column
@@ -125,18 +134,14 @@ class _Lane(NamedTuple):
     shift: Column
 
     @classmethod
-    def of(cls, block: Block, kind: int) -> _Lane:
-        events = np.flatnonzero(block.kind == kind)
+    def of(cls, block: Block, kind: int, events: Column, looks: Column) -> _Lane:
+        """Those of one kind; ``looks`` are their vCPU, flags and aux as one number."""
         a, b = block.a.take(events), block.b.take(events)
-        flags = block.flags.take(events)
-        looks = block.aux.take(events).astype(np.uint32) << np.uint32(16)
-        looks |= flags.astype(np.uint32) << np.uint32(8)
-        looks |= block.vcpu.take(events)
         offset = a.astype(np.uint16)  # its low bits, whatever its sign
         offset &= OFFSET_MASK
         page = a & ~OFFSET_MASK
         if kind == ACCESS:
-            is_fetch = flags & FETCH != 0
+            is_fetch = looks & np.uint32(FETCH << FLAGS_BITS) != 0
             fetches = np.flatnonzero(is_fetch)
             page[fetches] = a[fetches]
             offset, shift, value = offset[~is_fetch], b - a, b[:0]
@@ -150,7 +155,7 @@ class _Lane(NamedTuple):
         token = np.cumsum(is_first, dtype=np.int32).take(first)
         token[described] = 0
         shifts = np.zeros(len(described), np.int64) if shift is None else shift[described]
-        return cls(kind, token, offset, value, events[described], page[described], shifts)
+        return cls(token, offset, value, events[described], page[described], shifts)
 
 
 def first_alike(*keys: Column) -> Column:
@@ -169,11 +174,15 @@ def first_alike(*keys: Column) -> Column:
         slot = _slots(keys, multipliers, bits)
         winners[slot[::-1]] = rows[::-1]  # of equal places numpy keeps the last that is written
         winner = winners.take(slot)
-        is_alike = np.ones(len(rows), bool)
-        at = winner if len(rows) == count else np.searchsorted(rows, winner)
-        for key in keys:
+        is_all = len(rows) == count
+        at = winner if is_all else np.searchsorted(rows, winner)
+        is_alike = keys[0].take(at) == keys[0]
+        for key in keys[1:]:
             is_alike &= key.take(at) == key
-        first[rows[is_alike]] = winner[is_alike]
+        if is_all:
+            first[:] = winner  # those of the rows that are left are found below
+        else:
+            first[rows[is_alike]] = winner[is_alike]
         left = np.flatnonzero(~is_alike)
         rows, keys = rows[left], tuple(key[left] for key in keys)
         if not len(rows):
@@ -186,9 +195,8 @@ def _slots(keys: tuple[Column, ...], multipliers: tuple[int, ...], bits: int) ->
     """The slot of a table of ``2**bits`` for each row."""
     mixed: Column = np.zeros(len(keys[0]), np.uint64)
     for key, multiplier in zip(keys, multipliers, strict=False):
-        mixed += key.view(np.uint64) if key.itemsize == mixed.itemsize else key
-        mixed *= np.uint64(multiplier)
-        mixed ^= mixed >> np.uint64(29)
+        mixed += (key.view(np.uint64) if key.itemsize == 8 else key) * np.uint64(multiplier)
+    mixed ^= mixed >> np.uint64(29)
     return (mixed * np.uint64(multipliers[0]) >> np.uint64(64 - bits)).view(np.int64)
 
 

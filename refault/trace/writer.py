@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from refault.errors import TraceError
-from refault.trace.contents import Block, TraceHeader, TraceSummary, join_blocks
+from refault.trace.contents import COLUMN_TYPES, Block, TraceHeader, TraceSummary, join_blocks
 from refault.trace.encoding import take_apart
 from refault.trace.format import MAX_BLOCK_EVENTS, TAG_BLOCK, TAG_HEADER, TAG_INDEX
 from refault.trace.frames import frame, preamble, trailer
@@ -132,14 +132,18 @@ class TraceWriter:
                 b=np.array(b, np.uint64),
             )
 
-    def append_block(self, block: Block) -> None:
-        """Add a copy of the events of a block; its ``first_event_index`` is ignored."""
+    def append_block(self, block: Block, *, is_given: bool = False) -> None:
+        """Add a copy of the events of a block; its ``first_event_index`` is ignored.
+
+        Arrays that are given nobody may change any more: they are not copied.
+        """
         if len({len(column) for column in block[1:]}) != 1:
             raise ValueError("the columns of a block differ in length")
         start = 0
         while start < block.event_count:  # copied in parts, whose memory is used again
             stop = min(block.event_count, start + self._block_events - self._pending_count)
-            self._pending.append(block.part(start, stop).copied())
+            part = block.part(start, stop)
+            self._pending.append(part if is_given and _has_types(part) else part.copied())
             self._pending_count += stop - start
             if self._pending_count == self._block_events:
                 self._write_block(self._take_pending())
@@ -205,10 +209,8 @@ class TraceWriter:
             self._write_packed(self._packing.popleft().result())
 
     def _write_packed(self, parts: list[_Packed]) -> None:
-        for block, body in parts:
-            kinds = np.flatnonzero(np.bincount(block.kind, minlength=256)).tolist()
-            places = {kind: np.flatnonzero(block.kind == kind) for kind in kinds}
-            self._rules.begin_block(kinds, self._size_bytes)
+        for block, places, body in parts:
+            self._rules.begin_block(places, self._size_bytes)
             self._rules.check(block, places)
             counts = ((kind, len(events)) for kind, events in places.items())
             self._totals.count_block(counts, self._size_bytes)
@@ -231,10 +233,16 @@ class TraceWriter:
             ) from error
 
 
+def _has_types(block: Block) -> bool:
+    columns: tuple[Any, ...] = block[1:]
+    return all(column.dtype == kind for column, kind in zip(columns, COLUMN_TYPES, strict=True))
+
+
 class _Packed(NamedTuple):
-    """A block, and the body of its frame."""
+    """A block, where its events of each kind stand, and the body of its frame."""
 
     block: Block
+    places: dict[int, Any]
     body: bytes
 
 
@@ -242,7 +250,7 @@ def _packed(block: Block, level: int) -> list[_Packed]:
     """The block packed, or its halves where a reader could not hold it."""
     streams = take_apart(block)
     if not streams.is_too_much:
-        return [_Packed(block, streams.packed(level))]
+        return [_Packed(block, streams.places, streams.packed(level))]
     middle = block.event_count // 2
     halves = (block.part(0, middle), block.part(middle, block.event_count))
     return [packed for half in halves for packed in _packed(half, level)]

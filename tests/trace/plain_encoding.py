@@ -16,7 +16,7 @@ def take_apart(block):
     shift = np.where(access, block.b - block.a, 0)
     vcpu, flags, aux = (column.astype(np.int64) for column in (block.vcpu, block.flags, block.aux))
     looks = vcpu | flags << 8 | aux << 16
-    kinds = []
+    places = {}
     tokens = []
     offsets = []
     values = []
@@ -26,7 +26,7 @@ def take_apart(block):
         descriptor, first = _number(looks[events], page[events], shift[events])
         token = descriptor + 1
         token[first] = 0
-        kinds.append([kind, len(events)])
+        places[kind] = events
         tokens.append(token)
         described.append(events[first])
         offsets.append(offset[events[has_offset[events]]])
@@ -49,7 +49,7 @@ def take_apart(block):
     }
     types = WIDE_STREAM_TYPES if wide else STREAM_TYPES
     columns = {name: stream.astype(types[name]) for name, stream in streams.items()}
-    return Streams(block.first_event_index, kinds, columns)
+    return Streams(block.first_event_index, places, columns)
 
 
 def _number(*keys):

@@ -1,3 +1,4 @@
+import io
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -117,3 +118,17 @@ def test_a_block_in_which_little_repeats_is_written_as_several(tmp_path):
     with TraceReader(path) as reader:
         read = join_blocks([block.copied() for block in reader.blocks()])
     assert (read.a == noise(2 * WHOLE_BLOCK_DESCRIPTORS + 1).a).all()
+
+
+def test_arrays_that_are_given_are_written_as_copies_would_be():
+    blocks = [part(number) for number in range(3)]
+    written = []
+    for is_given in (False, True):
+        file = io.BytesIO()
+        with TraceWriter(file, CAPTURE, level=1, packers=2) as writer:
+            for block in blocks:
+                writer.append_block(block, is_given=is_given)
+                wide = Block(0, *(column.astype(np.int64) for column in block[1:]))
+                writer.append_block(wide, is_given=is_given)  # of other types, so copied
+        written.append(file.getvalue())
+    assert written[0] == written[1]
