@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refault.catalogue import KERNEL, builds_of
+from refault.catalogue import KERNEL
 from refault.cli import own_kernel
 from refault.cli.terminal import print_error
+from refault.client import kernel_columns
 from refault.errors import BuildFailed, InvalidRequest, NotATree, Refused
 
 if TYPE_CHECKING:
     from refault.client import Client, KernelDocument
-    from refault.client.calls import BuildPlan
+    from refault.client.calls import BuildPlan, Plan
 
 _ENDINGS = (".xz", ".gz", ".bz2", ".tar", ".deb")
 _NOT_FOUND = 404
@@ -87,7 +87,7 @@ def built(
     if not dry_run:
         kernel = own_kernel.awaited(client, kernel["name"], enabled=enabled)
     _tell_left_out(kernel, plan)
-    if () not in _numbers(kernel):
+    if () not in kernel_columns.built(kernel):
         raise BuildFailed(
             f"{kernel['base']} as it is was not built: nothing to compare with; its log: refault "
             f"kernel show {kernel['name']} --service"
@@ -106,9 +106,7 @@ def _named(client: Client, name: str, plan: BuildPlan, *, dry_run: bool) -> Kern
             f"--kernel {name}: neither a tree here nor a kernel of the service (refault kernel "
             "list --service)"
         ) from refusal
-    wanted = set(builds_of(plan, len(kernel["patches"])))
-    known = {tuple(build["patches"]) for build in kernel["builds"] if build["state"] != "failed"}
-    if dry_run or wanted <= known:
+    if dry_run or not kernel_columns.lacks(kernel, plan):
         return kernel
     own_kernel.require_builds(client)
     return client.request_builds(kernel["name"], plan=plan)
@@ -116,18 +114,16 @@ def _named(client: Client, name: str, plan: BuildPlan, *, dry_run: bool) -> Kern
 
 def _tell_left_out(kernel: KernelDocument, plan: BuildPlan) -> None:
     """Say on standard error what of the plan there will not be, and why."""
-    wanted = builds_of(plan, len(kernel["patches"]))
-    known = _numbers(kernel)
-    left_out = []
-    for build in kernel["builds"]:
-        numbers = tuple(build["patches"])
-        if numbers not in wanted:
-            continue
-        if build["state"] in {"refused", "failed"}:
-            left_out.append((build["name"], own_kernel.reason_of(build)))
-        elif plan == "series" and not known.issuperset(wanted[: len(numbers)]):
-            left_out.append((build["name"], "a shorter prefix of it was not built"))
-    for names, reason in own_kernel.by_reason(left_out):
+    found = [
+        (
+            each.build["name"],
+            "a shorter prefix of it was not built"
+            if each.is_behind
+            else own_kernel.reason_of(each.build),
+        )
+        for each in kernel_columns.left_out(kernel, plan)
+    ]
+    for names, reason in own_kernel.by_reason(found):
         print_error(f"left out: {names}: {reason}")
 
 
@@ -136,7 +132,7 @@ def build_plan(plan: str) -> BuildPlan:
     return "series" if plan == "matrix" else own_kernel.build_plan(plan)
 
 
-def sets_of(client: Client, kernel: KernelDocument, plan: str) -> tuple[list[str], str]:
+def sets_of(client: Client, kernel: KernelDocument, plan: Plan) -> tuple[list[str], Plan]:
     """The ids of the patch sets that give the plan its columns, of what could be built; the plan.
 
     That is another one for an ablation whose whole series makes no kernel: what of it does stands
@@ -145,49 +141,18 @@ def sets_of(client: Client, kernel: KernelDocument, plan: str) -> tuple[list[str
     Raises:
         BuildFailed: nothing that the plan needs was built.
     """
-    chosen, plan = _chosen(kernel, plan)
+    found = kernel_columns.columns_of(kernel, plan)
+    if found.plan != plan:
+        print_error(
+            f"{kernel['base']} was not built with all patches: what was built without one of them "
+            "is compared with the tree as it is"
+        )
     ids = [
         client.create_patch_set(
-            _label(kernel, numbers),
+            kernel_columns.label_of(kernel, numbers),
             base=kernel["base"],
             patches=[str(number) for number in numbers],
         )["id"]
-        for numbers in chosen
+        for numbers in found.numbers
     ]
-    return ids, plan
-
-
-def _chosen(kernel: KernelDocument, plan: str) -> tuple[list[tuple[int, ...]], str]:
-    """Which patch sets: one for the service to take prefixes or patches from, or each alone."""
-    known = _numbers(kernel)
-    count = len(kernel["patches"])
-    wanted = builds_of(build_plan(plan), count)
-    whole = tuple(range(1, count + 1))
-    if plan in {"each", "matrix"}:
-        return [numbers for numbers in wanted if numbers in known], plan
-    if plan == "series":
-        # A prefix stands on those before it: behind one that was refused there is no series.
-        return [[*itertools.takewhile(known.__contains__, wanted)][-1]], plan
-    if whole in known:
-        return [whole], plan
-    rests = [numbers for numbers in wanted if numbers in known and numbers != ()]
-    if not rests:
-        raise BuildFailed(
-            f"--plan ablation leaves patches out of the whole series: {kernel['base']} was built "
-            "neither with all of them nor with all but one; try --plan series or each"
-        )
-    print_error(
-        f"{kernel['base']} was not built with all patches: what was built without one of them is "
-        "compared with the tree as it is"
-    )
-    return [(), *rests], "each"
-
-
-def _numbers(kernel: KernelDocument) -> set[tuple[int, ...]]:
-    """What is built."""
-    return {tuple(build["patches"]) for build in kernel["builds"] if build["state"] == "built"}
-
-
-def _label(kernel: KernelDocument, numbers: tuple[int, ...]) -> str:
-    """The name of its build, by which its column is called."""
-    return next(build["name"] for build in kernel["builds"] if tuple(build["patches"]) == numbers)
+    return ids, found.plan

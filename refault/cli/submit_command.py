@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -165,7 +165,7 @@ def submit(
             return
         if kernel:
             own = kernel_columns.built(client, wish, plan, dry_run=dry_run, enabled=not as_json)
-            own_ids, told["plan"] = kernel_columns.sets_of(client, own, plan)
+            own_ids, told["plan"] = kernel_columns.sets_of(client, own, cast("Plan", plan))
             set_ids = own_ids + set_ids
         set_ids = list(dict.fromkeys(set_ids))
         if dry_run:

@@ -26,7 +26,7 @@ from services.shared import logs, tracing
 
 # Routes with large bodies, which are streamed and have a limit of their own.
 UPLOAD_PATHS = re.compile(
-    r"/api/v1/(traces|blobs/[^/]*|uploads(/[^/]*)?|patch_sets/from_mail|kernels|bundles)|/traces/new|/bundles"
+    r"/api/v1/(traces|blobs/[^/]*|uploads(/[^/]*)?|patch_sets/from_mail|kernels|bundles)|/traces/new|/kernels/new|/bundles"
 )
 RESUMABLE_PATH = "/api/v1/uploads"
 API_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")

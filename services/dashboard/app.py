@@ -34,6 +34,7 @@ from services.dashboard.findings import FindingPages
 from services.dashboard.help import HelpPages
 from services.dashboard.home import HomePage
 from services.dashboard.issuer_door import IssuerDoor
+from services.dashboard.kernel_forms import KernelForms
 from services.dashboard.kernels import KernelPages
 from services.dashboard.lists import ListPages
 from services.dashboard.mails import MailPages
@@ -92,8 +93,10 @@ def create_pages(api: ASGIApp) -> "Guarded":
             Route("/help", helping.words),
             Route("/help/api", helping.api),
             Route("/kernels", kernels.list),
+            *KernelForms(pages).routes(),
             Route("/kernels/{kernel}", kernels.one),
             Route("/kernels/{kernel}/parts", kernels.parts),
+            Route("/kernels/{kernel}/builds", kernels.build, methods=["POST"]),
             Route("/kernels/{kernel}/delete", kernels.delete, methods=["POST"]),
             *MailPages(pages).routes(),
             *PatchSetPages(pages).routes(),

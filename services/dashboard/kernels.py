@@ -1,19 +1,30 @@
 """The pages of kernels of people's own trees: the list, one of them, and its deletion."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, cast
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from refault.client import AsyncClient, KernelBuildDocument, KernelDocument
+from refault.client.calls import BuildPlan
 from refault.client.kernel_calls import OPEN_STATES, is_open, units_of
+from refault.client.kernel_columns import lacks
+from refault.errors import Refused
 from services.dashboard.doors import fields_of, onwards
 from services.dashboard.formats import counted
 from services.dashboard.pages import ROWS, Pages
 from services.dashboard.verdicts import state_sign
 
+#: Which builds a kernel has: the names of plans, and what is built for each beside the tree itself.
+PLANS: Final = {
+    "series": "every prefix of the series",
+    "each": "each patch alone",
+    "ablation": "the series, and without each of its patches",
+}
 _SCOPE = "build"
+_IN_USE = 409
 
 
 class KernelPages:
@@ -27,10 +38,15 @@ class KernelPages:
         async with self._pages.client(request) as client:
             me = await client.get_me()
             found = await client.list_kernels(limit=ROWS, cursor=request.query_params.get("after"))
-            values = await _building(client, me)
+            values = await building(client, me)
         rows = [_row(kernel) for kernel in found["items"]]
         return await self._pages.page(
-            "kernels.html", me=me, rows=rows, next_cursor=found["next_cursor"], **values
+            "kernels.html",
+            me=me,
+            rows=rows,
+            next_cursor=found["next_cursor"],
+            has_forms=bool(me["form_key"]) and values["may_build"],
+            **values,
         )
 
     async def one(self, request: Request) -> Response:
@@ -41,25 +57,58 @@ class KernelPages:
         """Only what changes while it is built."""
         return await self._one(request, "kernel_parts.html")
 
-    async def _one(self, request: Request, template: str) -> Response:
+    async def _one(self, request: Request, template: str, complaint: str = "") -> Response:
         async with self._pages.client(request) as client:
             me = await client.get_me()
             kernel = await client.get_kernel(request.path_params["kernel"])
-            values = await _building(client, me)
-        may_delete = bool(me["form_key"]) and values["may_build"]
+            values = await building(client, me)
+        has_forms = bool(me["form_key"]) and values["may_build"]
         return await self._pages.page(
-            template, me=me, kernel=_page(kernel), may_delete=may_delete, **values
+            template,
+            me=me,
+            kernel=_page(kernel),
+            has_forms=has_forms,
+            build_plans=_build_plans(kernel) if has_forms else {},
+            complaint=complaint,
+            **values,
         )
 
+    async def build(self, request: Request) -> Response:
+        """Has more of the kernel built, and once more what failed."""
+        fields = await fields_of(request)
+        name = request.path_params["kernel"]
+        plan = fields.get("plan", "")
+        if plan not in PLANS:
+            raise HTTPException(422, f"plan: expected one of {', '.join(PLANS)}")
+        async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
+            await client.request_builds(name, plan=cast("BuildPlan", plan))
+        return onwards(f"/kernels/{name}")
+
     async def delete(self, request: Request) -> Response:
-        """Deletes the kernel."""
+        """Deletes the kernel; on its page stands why not, where a batch that runs has it."""
         fields = await fields_of(request)
         async with self._pages.client(request, form_key=fields.get("form_key", "")) as client:
-            await client.delete_kernel(request.path_params["kernel"])
-        return onwards("/kernels")
+            try:
+                await client.delete_kernel(request.path_params["kernel"])
+            except Refused as refused:
+                if refused.status != _IN_USE:
+                    raise
+                complaint = str(refused)
+            else:
+                return onwards("/kernels")
+        answer = await self._one(request, "kernel.html", complaint)
+        answer.status_code = _IN_USE
+        return answer
 
 
-async def _building(client: AsyncClient, me: Mapping[str, Any]) -> dict[str, Any]:
+def _build_plans(kernel: KernelDocument) -> dict[str, str]:
+    """The plans that would build something: more of the kernel, or once more what failed."""
+    if not kernel["patches"]:
+        return PLANS if lacks(kernel, "series") else {}
+    return {plan: words for plan, words in PLANS.items() if lacks(kernel, plan)}
+
+
+async def building(client: AsyncClient, me: Mapping[str, Any]) -> dict[str, Any]:
     """Whether kernels are built here, by whom, and whether this caller may ask for it."""
     limits = await client.get_limits()
     return {

@@ -60,7 +60,7 @@ class MailPages:
             bases = (await client.list_bases())["items"]
             known = (await client.list_patches())["items"]
             try:
-                mails = _mails_of(given)
+                mails = mails_of(given)
                 asked: dict[str, Any] = {
                     "version": _version(fields),
                     "mapping": _mapping(fields),
@@ -113,7 +113,7 @@ def _may_read(me: Mapping[str, Any]) -> bool:
     return bool(me["form_key"]) and _SCOPE in me["scopes"]
 
 
-def _mails_of(given: Form) -> bytes:
+def mails_of(given: Form) -> bytes:
     """The mails of a file, of a text, or those that an earlier step carries on.
 
     Raises:

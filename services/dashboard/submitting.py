@@ -2,7 +2,8 @@
 
 Every choice can be in the address (``?trace=…&patch_set=…&plan=…``), so that other pages, and
 people, can link to a form that is filled in. Nothing is written before *Submit*, except the patch
-set that is typed in: it needs a name on the service to be estimated.
+set that is typed in, and those of a kernel's builds: they need names on the service to be
+estimated. A batch on a kernel that is not built yet waits in the form, until it is.
 """
 
 import dataclasses
@@ -18,13 +19,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from refault.client import AsyncClient
-from refault.errors import InvalidRequest, Refused
+from refault.errors import BuildFailed, InvalidRequest, Refused
 from services.dashboard.axes import NUMBERS, PREFIX, Axes, axes_of, words_of
 from services.dashboard.axes import asked as axes_asked
 from services.dashboard.doors import lists_of, onwards
 from services.dashboard.formats import duration
 from services.dashboard.pages import Pages
 from services.dashboard.rows import guest
+from services.dashboard.submitted_kernels import is_ready, own_kernel_of, sets_of, shown_of
 
 TRACES_SHOWN = 30
 SETS_SHOWN = 20
@@ -49,8 +51,9 @@ _SHORT = re.compile(r"p\d+")
 # 422: the text can be the name of none.
 _NOT_THERE = (404, 422)
 _NAME_MAX = 80
+_DRY = "estimate"
 # The fields of a form's address, beside what is chosen.
-_TOLD = ("patches", "base", "name", "plan", "audit", "title")
+_TOLD = ("patches", "base", "name", "kernel", "plan", "audit", "title")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Asked:
     title: str = ""
     find: str = ""
     axes: Axes = ()
+    kernel: str = ""
 
     @classmethod
     def of(cls, fields: Mapping[str, Sequence[str]]) -> "Asked":
@@ -85,6 +89,7 @@ class Asked:
         return cls(
             many("trace"), many("patch_set"), one("patches"), one("base"), one("name"),
             one("plan", "series"), one("audit"), one("title"), one("find"), axes_of(fields),
+            one("kernel"),
         )  # fmt: skip
 
     @property
@@ -106,8 +111,22 @@ class SubmitPage:
         self._pages = pages
 
     def routes(self) -> list[Route]:
-        """Its address; before ``/batches/{batch}``."""
-        return [Route("/batches/new", self.submit, methods=["GET", "POST"])]
+        """Its addresses; before ``/batches/{batch}``."""
+        return [
+            Route("/batches/new", self.submit, methods=["GET", "POST"]),
+            Route("/batches/new/kernel", self.kernel),
+        ]
+
+    async def kernel(self, request: Request) -> Response:
+        """Only what changes while the kernel of the form is built."""
+        query = request.query_params
+        asked = Asked.of({name: query.getlist(name) for name in query})
+        async with self._pages.client(request) as client:
+            me = await client.get_me()
+            own = await own_kernel_of(client, asked.kernel, _plan(asked), me)
+        return await self._pages.page(
+            "submit_kernel.html", me=me, asked=asked, own=own, given=dict(asked.axes)
+        )
 
     async def submit(self, request: Request) -> Response:
         """The form; what it would come to; the batch."""
@@ -125,20 +144,15 @@ class SubmitPage:
                 return await self._form(client, asked)
             try:
                 asked = await _with_stored_set(client, asked)
+                if not await is_ready(client, asked.kernel, _plan(asked), may_ask=action != _DRY):
+                    return onwards(asked.address)
                 if action == "submit":
-                    batch = await client.submit_batch(
-                        asked.traces,
-                        asked.patch_sets,
-                        plan=_plan(asked),
-                        axes=_axes(asked),
-                        audit=asked.audit or None,
-                        title=asked.title or None,
-                    )
-                    return onwards(f"/batches/{batch['code']}")
+                    return await _submitted(client, asked)
+                sets, plan = await _columns(client, asked)
                 estimate = await client.estimate_batch(
-                    asked.traces, asked.patch_sets, plan=_plan(asked), axes=_axes(asked)
+                    asked.traces, sets, plan=plan, axes=_axes(asked)
                 )
-            except (Refused, InvalidRequest) as error:
+            except (Refused, InvalidRequest, BuildFailed) as error:
                 status = error.status if isinstance(error, Refused) else 422
                 return await self._form(client, asked, complaint=str(error), status=status)
             return await self._form(client, asked, estimate=_estimate(estimate, asked))
@@ -155,10 +169,14 @@ class SubmitPage:
         me = await client.get_me()
         found = await client.list_traces(limit=TRACES_SHOWN, q=asked.find or None)
         sets = await client.list_patch_sets(limit=SETS_SHOWN)
+        kernels = await client.list_kernels(limit=SETS_SHOWN)
         bases = await client.list_bases()
         patches = await client.list_patches()
         traces = await _chosen(asked.traces, found["items"], "digest", client.get_trace)
         chosen_sets = await _chosen(asked.patch_sets, sets["items"], "id", client.get_patch_set)
+        names = [asked.kernel] if asked.kernel else []
+        chosen_kernels = await _chosen(names, kernels["items"], "name", client.get_kernel)
+        own = shown_of([*chosen_kernels.found.values()], asked.plan, me)
         return await self._pages.page_in_thread(
             "submit.html",
             lambda: {
@@ -171,6 +189,8 @@ class SubmitPage:
                 ],
                 "more_traces": found["next_cursor"] is not None,
                 "sets": _choices(chosen_sets.found, sets["items"], "id"),
+                "kernels": _choices(chosen_kernels.found, kernels["items"], "name"),
+                "own": own,
                 "bases": bases["items"],
                 "patches": patches["items"],
                 "plans": PLANS,
@@ -182,6 +202,7 @@ class SubmitPage:
                 "missing": [
                     *(f"There is no trace {name}." for name in traces.missing),
                     *(f"There is no patch set {name}." for name in chosen_sets.missing),
+                    *(f"There is no kernel {name}." for name in chosen_kernels.missing),
                 ],
             },
             status=status,
@@ -219,6 +240,28 @@ def _choices(chosen: Mapping[str, Any], listed: Sequence[Any], key: str) -> list
         *({**one, "is_chosen": True} for one in chosen.values()),
         *({**one, "is_chosen": False} for one in rest),
     ]
+
+
+async def _columns(client: AsyncClient, asked: Asked) -> tuple[Sequence[str], Any]:
+    """The patch sets, those of a kernel in front, and the plan that makes columns of them."""
+    plan = _plan(asked)
+    if not asked.kernel:
+        return asked.patch_sets, plan
+    own, plan = await sets_of(client, asked.kernel, plan)
+    return list(dict.fromkeys((*own, *asked.patch_sets))), plan
+
+
+async def _submitted(client: AsyncClient, asked: Asked) -> Response:
+    sets, plan = await _columns(client, asked)
+    batch = await client.submit_batch(
+        asked.traces,
+        sets,
+        plan=plan,
+        axes=_axes(asked),
+        audit=asked.audit or None,
+        title=asked.title or None,
+    )
+    return onwards(f"/batches/{batch['code']}")
 
 
 async def _with_stored_set(client: AsyncClient, asked: Asked) -> Asked:
@@ -272,6 +315,7 @@ def _estimate(estimate: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     axes = words_of(asked.axes) if asked.plan == "matrix" else []
     command = [
         "refault", "submit", *(trace[:12] for trace in asked.traces),
+        *(("--kernel", asked.kernel) if asked.kernel else ()),
         *(word for one in asked.patch_sets for word in ("--set", one)),
         "--plan", asked.plan, *axes, *(("--audit", asked.audit) if asked.audit else ()),
         *(("--title", asked.title) if asked.title else ()), "--wait",
