@@ -32,20 +32,35 @@ _LIMITS_MAX = 1_000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HeadSet:
-    """A patch set of the batch; ``parameters`` are canonical JSON."""
+    """A patch set of the batch; ``parameters`` are canonical JSON.
+
+    ``titles`` are those of the patches where these are numbers only, of a kernel's series.
+    """
 
     name: str
     base: str
     patches: tuple[str, ...]
     parameters: str = "{}"
+    titles: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The set as JSON; without titles as before there were any."""
+        body = dataclasses.asdict(self) | {
+            "patches": list(self.patches),
+            "titles": list(self.titles),
+        }
+        return body if self.titles else {key: body[key] for key in body if key != "titles"}
 
     @classmethod
     def from_dict(cls, body: object, place: str) -> HeadSet:
         """The set that a manifest has; raises BundleError naming the field that is wrong."""
-        fields = fields_of(body, cls, place)
+        fields = fields_of(body, cls, place, "titles")
         patches = list_of(fields.pop("patches"), f"{place}.patches")
+        titles = list_of(fields.pop("titles") or [], f"{place}.titles")
         if len(patches) > layout.PATCHES_MAX:
             raise BundleError(f"{place}.patches: a set has at most {layout.PATCHES_MAX:,}")
+        if titles and len(titles) != len(patches):
+            raise BundleError(f"{place}.titles: {len(titles)} of {len(patches)} patches")
         try:
             is_object = isinstance(json.loads(str(fields["parameters"])), dict)
         except (ValueError, RecursionError):
@@ -55,6 +70,7 @@ class HeadSet:
         return cls(
             **texts_of(fields, place),
             patches=tuple(text_of(each, f"{place}.patches") for each in patches),
+            titles=tuple(text_of(each, f"{place}.titles") for each in titles),
         )
 
 
@@ -142,10 +158,7 @@ class Head:
             "command": list(self.command),
             "columns": [dataclasses.asdict(column) for column in self.columns],
             "threshold": dataclasses.asdict(self.threshold),
-            "patch_sets": [
-                dataclasses.asdict(each) | {"patches": list(each.patches)}
-                for each in self.patch_sets
-            ],
+            "patch_sets": [each.to_dict() for each in self.patch_sets],
             "notes": [dataclasses.asdict(note) for note in self.notes],
         }
 
@@ -206,7 +219,7 @@ class Head:
         if any(column.patch_set is None for column in self.columns):
             return []
         sets = [
-            PlanSet(each.name, each.base, each.patches, each.parameters, str(place))
+            PlanSet(each.name, each.base, each.patches, each.parameters, str(place), each.titles)
             for place, each in enumerate(self.patch_sets)
         ]
         return [

@@ -29,9 +29,11 @@ from pathlib import Path
 
 SUFFIX = ".zip"
 FORMAT = "refault-bundle"
-VERSION = 2
-#: Version 1 had no patch sets, notes and charts; it is read as one without them.
-VERSIONS = (1, 2)
+VERSION = 3
+#: Version 1 had no patch sets, notes and charts, and 2 no titles of a kernel's patches; each is
+#: read as one without. What has no such titles is written as 2, which older programs read.
+VERSIONS = (1, 2, 3)
+UNTITLED_VERSION = 2
 
 README = "README.txt"
 INDEX = "index.html"

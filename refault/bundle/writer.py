@@ -148,7 +148,9 @@ class BundleWriter:
         )
         manifest = {
             "format": layout.FORMAT,
-            "version": layout.VERSION,
+            "version": layout.VERSION
+            if any(each.titles for each in head.patch_sets)
+            else layout.UNTITLED_VERSION,
             "made_by": layout.maker(),
             "batch": head.to_dict(),
             "traces": self._traces,

@@ -317,7 +317,7 @@ def test_another_file_is_no_bundle(data):
     ("place", "value"),
     [
         ("format", "zip"),
-        ("version", 3),
+        ("version", 4),
         ("version", True),
         ("batch", None),
         ("batch", {}),

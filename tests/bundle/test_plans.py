@@ -4,8 +4,11 @@ import dataclasses
 import io
 import json
 
+import pytest
+
 from refault.bundle import BundleWriter, Cell, Head, HeadColumn, HeadSet, layout
 from refault.compare import Threshold
+from refault.errors import BundleError
 from tests.builders import digest_of, make_finding, make_result, seed_series_columns
 from tests.bundle.test_bundle import cells_of, changed, checked, head_of, made, text_of
 
@@ -122,3 +125,31 @@ def test_what_a_traces_numbers_cannot_say_is_carried():
     assert "real addresses, synthetic tables" in text_of(data, "comparison.txt")
     assert "real addresses, synthetic tables." in text_of(data, "traces/001.html")
     assert json.loads(text_of(data, "traces/001.json"))["trace"]["limits"] == list(limits)
+
+
+MINE = HeadSet("mine+1..2", "kernel:mine", ("1", "2"), titles=("Zap less", "Flush less"))
+PREFIXES = ("mine", "mine+1", "mine+1..2")
+
+
+def test_patches_of_a_kernel_are_told_by_number_and_title():
+    data = bundle_of("series", PREFIXES, [{}, {}, WRONG], sets=(MINE,), lengths=[0, 1, 2])
+    found = checked(data)
+
+    assert (found.problems, found.exit_code) == ([], 1)
+    assert found.head.patch_sets == (MINE,)
+    assert "Patch 2 (Flush less)" in " ".join(text_of(data, "comparison.txt").split())
+    assert "Flush less" in text_of(data, "index.html")
+
+
+def test_a_bundle_without_such_titles_is_one_that_older_programs_read():
+    assert json.loads(text_of(made(), layout.MANIFEST))["version"] == layout.UNTITLED_VERSION
+
+
+def test_titles_of_other_patches_than_the_set_has_are_refused():
+    data = bundle_of("series", PREFIXES, [{}, {}, WRONG], sets=(MINE,), lengths=[0, 1, 2])
+    manifest = json.loads(text_of(data, layout.MANIFEST))
+    assert manifest["version"] == layout.VERSION
+    manifest["batch"]["patch_sets"][0]["titles"] = ["Zap less"]
+
+    with pytest.raises(BundleError, match="titles: 1 of 2 patches"):
+        checked(changed(data, layout.MANIFEST, json.dumps(manifest)))

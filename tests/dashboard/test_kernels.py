@@ -1,5 +1,9 @@
 """The pages of kernels of people's own trees."""
 
+import io
+import json
+import zipfile
+
 import pytest
 import sqlalchemy as sa
 
@@ -244,8 +248,15 @@ async def test_a_batch_on_it_says_that_its_columns_are_of_the_kernel(http, rows,
     answer = await http.post("/api/v1/batches", json=batch)
     assert answer.status_code == 201, answer.text
 
-    page = Page(await http.get(f"/batches/{answer.json()['code']}"))
+    code = answer.json()["code"]
+    page = Page(await http.get(f"/batches/{code}"))
+    bundle = zipfile.ZipFile(
+        io.BytesIO((await http.get(f"/api/v1/comparisons/{code}.zip")).content)
+    )
+    [manifest] = [name for name in bundle.namelist() if name.endswith("manifest.json")]
+    [told] = json.loads(bundle.read(manifest))["batch"]["patch_sets"]
 
+    assert told["titles"] == [*TITLES[:2]]
     name = row["variant"]["name"]
     assert f"kernel · {name}" in page.texts
     assert "it is the real code" in page.texts

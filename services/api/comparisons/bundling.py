@@ -16,12 +16,13 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from sqlalchemy.orm import Session
 
 from db.models import Batch
-from db.repositories import accounts, batches, comparisons, patch_sets
+from db.repositories import accounts, batches, comparisons, kernels, patch_sets
 from db.repositories.comparisons import TraceName
 from refault.bundle import CELLS_MAX, BundleWriter, Cell, Head, HeadColumn, HeadNote, HeadSet
 from refault.bundle.writer import Draw
 from refault.compare import Column, chart
 from refault.errors import BundleError, ComparisonError
+from refault.printable import printable
 from services.api.batches.provenance import asked_names
 from services.api.comparisons import service
 from services.api.comparisons.judging import columns_of, threshold_of
@@ -150,6 +151,7 @@ def _notes(session: Session, batch: Batch, shown: Sequence[TraceName]) -> tuple[
 
 def _head(session: Session, batch: Batch, traces: Sequence[TraceName], base: int) -> Head:
     sets = patch_sets.get_many(session, [column.patch_set_id for column in batch.columns])
+    titles = kernels.titles(session, {entry.base for entry in sets if entry.patches})
     places = {entry.id: place for place, entry in enumerate(sets)}
     names = asked_names(batch.plan, batch.columns, {entry.id: entry for entry in sets})
     return Head(
@@ -181,6 +183,9 @@ def _head(session: Session, batch: Batch, traces: Sequence[TraceName], base: int
                 entry.base,
                 tuple(entry.patches),
                 json.dumps(entry.parameters, sort_keys=True),
+                tuple(printable(titles[entry.base].get(each, "")) for each in entry.patches)
+                if entry.base in titles
+                else (),
             )
             for entry in sets
         ),
