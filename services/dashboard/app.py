@@ -49,6 +49,7 @@ from services.dashboard.runs import RunPages
 from services.dashboard.shared_pages import SharedPages
 from services.dashboard.short import ShortPages
 from services.dashboard.submitting import SubmitPage
+from services.dashboard.table_data import TableData
 from services.dashboard.traces import TracePages
 from services.dashboard.uploading import UploadPage
 
@@ -74,6 +75,7 @@ def create_pages(api: ASGIApp) -> "Guarded":
     questions = QuestionPages(pages)
     app = Starlette(
         routes=[
+            *TableData(pages).routes(),
             *suffixes.routes(),
             *HomePage(pages).routes(),
             *ListPages(pages).routes(),
@@ -210,7 +212,7 @@ class Guarded:
                 headers["cache-control"] = FOREVER if is_fixed and is_there else shown
             await send(message)
 
-        here.enter(scope["path"])
+        here.enter(scope["path"], scope["query_string"].decode("latin-1"))
         await self._app(scope, receive, send_guarded)
 
 
@@ -233,6 +235,7 @@ def _templates() -> jinja2.Environment:
     }
     environment.globals["assets"] = _digest_of_assets()
     environment.globals["is_under"] = here.is_under
+    environment.globals["as_form"] = here.as_form
     environment.globals["anchor_of"] = anchor_of
     return environment
 

@@ -75,7 +75,6 @@ def form_of(
             for value, title in sorts.items()
         ],
         "is_everything": wanted.is_everything,
-        "json": wanted.address(f"{wanted.path}.json"),
     }
 
 

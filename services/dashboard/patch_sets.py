@@ -51,7 +51,6 @@ class PatchSetPages:
             )
             known = await client.list_patches()
             bases = await client.list_bases()
-        query = urlencode({name: text for name, text in asked.items() if text})
         following = urlencode({**asked, "after": found["next_cursor"] or ""})
         return await self._pages.page(
             "patch_sets.html",
@@ -62,7 +61,6 @@ class PatchSetPages:
             following=f"/patch_sets?{following}" if found["next_cursor"] else None,
             patches=[patch["id"] for patch in known["items"]],
             bases=[base["id"] for base in bases["items"]],
-            data=f"/api/v1/patch_sets?{query}" if query else "/api/v1/patch_sets",
         )
 
     async def one(self, request: Request) -> Response:

@@ -47,7 +47,6 @@ class PatchPages:
             )
             bases = await client.list_bases()
             pins = await pins_of(client)
-        query = urlencode({name: text for name, text in asked.items() if text})
         return await self._pages.page(
             "patches.html",
             me=me,
@@ -57,7 +56,6 @@ class PatchPages:
             bases=bases["items"],
             pins=pins,
             choices=_choices(known["items"]),
-            data=f"/api/v1/patches?{query}" if query else "/api/v1/patches",
         )
 
     async def one(self, request: Request) -> Response:

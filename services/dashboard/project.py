@@ -138,7 +138,6 @@ class ProjectPages:
             rows=found["items"],
             older="?" + urlencode(older) if older else "",
             first="?" + urlencode(kept) if query.get("cursor") else "",
-            json="/api/v1/audit" + ("?" + urlencode(kept) if kept else ""),
         )
 
     async def _page(

@@ -1,6 +1,7 @@
 """The data of a page at its own address with a suffix: ``/batches/b-7k3f.csv``.
 
 The data is the API's, and has one address there: a suffix leads to it, with the query of the page.
+Tables of lists are made here (``table_data.py``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from services.dashboard.doors import onwards
+from services.dashboard.table_data import LISTS
+from services.dashboard.tabled import FORMS as TABLES
 from services.dashboard.tree import is_id
 
 if TYPE_CHECKING:
@@ -73,7 +76,7 @@ register_url_convertor("suffix", _Suffix())
 def routes() -> list[Route]:
     """Where they are; before the pages, whose names could have a dot."""
     found = [
-        Route(f"{page}.{{form:suffix}}", _leading(target, forms), methods=["GET"])
+        Route(f"{page}.{{form:suffix}}", _leading(target, forms | _tabled(page)), methods=["GET"])
         for page, forms, target in _merged()
     ]
     # A patch set may be named by notation, which has slashes and dots.
@@ -83,6 +86,11 @@ def routes() -> list[Route]:
         Route("/patch_sets/{name:path}.{form:suffix}", _patch_set, methods=["GET"]),
         Route("/bases/{name}.{form:suffix}", _notation, methods=["GET"]),
     ]
+
+
+def _tabled(page: str) -> frozenset[str]:
+    """The forms of a page's table, which are answered before (``table_data.py``)."""
+    return frozenset(TABLES if page in LISTS or page == "/kernels/{name}" else ())
 
 
 def _merged() -> list[tuple[str, frozenset[str], dict[str, str]]]:
