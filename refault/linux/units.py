@@ -26,7 +26,7 @@ TREE_UNITS = (
 ADDED_TO = "arch/x86/kvm/mmu"
 #: Ours that see the tree's headers, and ours that see the C library's.
 KERNEL_HALF = ("host.c", "ops.c")
-PROGRAM_HALF = ("program.c", "hardware.c", "memory.c", "answers.c")
+PROGRAM_HALF = ("program.c", "hardware.c", "tlb.c", "memory.c", "answers.c")
 
 
 def tree_units(tree: Path) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ PAGES = 1 << 16
 
 WARNING = 1
 STOPPED = 2
+MISSED_FLUSH = 3
 #: Of a code: the row was not executed, and why in the low bits (``records.SKIP_*``).
 SKIPPED = 0xF0
 #: A code: at the address that the real guest reached, which is not written once more.
@@ -45,7 +46,8 @@ CHANNEL = np.dtype(
         ("wants_pages", "<u4"),
         ("wants_all", "<u4"),
         ("is_terse", "<u4"),
-        ("unused", "<u4", 4),
+        ("is_captured", "<u4"),
+        ("unused", "<u4", 3),
         ("names", "S56", COUNTERS),
         ("counters", "<u8", COUNTERS),
         ("reports", REPORT, REPORTS),

@@ -40,6 +40,7 @@ _NAME = re.compile(r"[a-z0-9_]{1,48}")
 #: Processor time a run may take; a loop in the kernel that never ends is ended by it.
 CPU_SECONDS = 24 * 3600
 _TEXT_MAX = 200
+_WORD = (1 << 64) - 1
 
 
 def open_host(variant: Variant, header: TraceHeader, budget: Budget, watch: Watch) -> Host:
@@ -126,6 +127,7 @@ class Host:
 
     def begin(self) -> None:
         """Make the vCPUs and memory of a capture."""
+        self.program.words["is_captured"] = 1
         rows = op.opening(self.header, interpreted=INTERPRETED)
         self._run(rows, 0, len(rows.kind))
         self._set_first_limit()
@@ -253,32 +255,38 @@ class Host:
             return
         for report in words["reports"][:count].copy():
             text = _clean(report["text"])
-            is_stop = int(report["kind"]) == channel.STOPPED
+            kind = int(report["kind"])
             if ops is None:
-                if is_stop:
+                if kind == channel.STOPPED:
                     raise ReplayRefused(f"the kernel cannot be started: {text}")
                 continue
             row = min(int(report["row"]), len(ops.kind) - 1)
-            self._report(is_stop, text, ops, row, row + shift, int(report["count"]))
+            if kind == channel.STOPPED:
+                self.stopped = True
+                name, _, what = text.partition(": ")
+                self.notes.findings.broke(name or "stopped", what or text, ops, row, row + shift)
+            elif kind == channel.MISSED_FLUSH:
+                self._note("missed-flush", text, ops, row, row + shift, int(report["count"]))
+            else:
+                text = f"WARN at {text}"
+                self._note("kernel-warning", text, ops, row, row + shift, int(report["count"]))
 
-    def _report(
-        self, is_stop: bool, text: str, ops: op.Operations, row: int, index: int, count: int
+    def _note(
+        self, kind: str, text: str, ops: op.Operations, row: int, index: int, count: int
     ) -> None:
-        if is_stop:
-            self.stopped = True
-            kind, _, what = text.partition(": ")
-            self.notes.findings.broke(kind or "stopped", what or text, ops, row, index)
-            return
-        times = "" if count == 1 else f" ({count} times in this block)"
-        vcpu = int(ops.vcpu[row]) if op.names_a_vcpu(int(ops.kind[row])) else None
+        """Keep a report after which the kernel went on."""
+        times = "" if count == 1 else f" ({count:,} times in this block)"
+        what = int(ops.kind[row])
+        vcpu = int(ops.vcpu[row]) if op.names_a_vcpu(what) else None
+        # Only an access finds out what a flush left behind; a WARN has no address.
+        is_access = kind == "missed-flush" and op.LD <= what <= op.ST1
+        gva = int(ops.a[row]) & _WORD if is_access else None
         findings = self.notes.findings
         findings.count += count
         if len(findings.kept) < KEPT:
-            message = f"WARN at {text}{times}"
             event = int(ops.event[row])
-            findings.kept.append(
-                Finding("kernel-warning", event, index, vcpu, None, None, None, message)
-            )
+            message = f"{text}{times}"
+            findings.kept.append(Finding(kind, event, index, vcpu, gva, None, None, message))
 
     def _lied(self, what: str) -> ReplayRefused:
         self.program.abort()
@@ -343,5 +351,6 @@ def _settle(share: Share, size_bytes: int) -> None:
 
 def _clean(text: bytes) -> str:
     """A program's words, as text that is safe to show."""
-    told = text.decode("ascii", errors="replace")
+    # Behind its end stands what an earlier one left there.
+    told = text.partition(b"\0")[0].decode("ascii", errors="replace")
     return "".join(char if char.isprintable() else "?" for char in told)[:_TEXT_MAX]

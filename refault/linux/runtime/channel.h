@@ -18,7 +18,7 @@
 #define RF_WITNESSED 0xe0	/* of a code: RF_OK at the witnessed address, which is not written */
 
 struct rf_report { rf_u32 kind, row; rf_u64 count; char text[RF_REPORT_TEXT + 8]; };
-enum { RF_WARNING = 1, RF_STOPPED = 2 };
+enum { RF_WARNING = 1, RF_STOPPED = 2, RF_MISSED_FLUSH = 3 };
 
 struct rf_channel {
 	/* asked */
@@ -31,7 +31,8 @@ struct rf_channel {
 	rf_u32 page_count, wants_pages;
 	rf_u32 wants_all;		/* every outcome whole, also where all is as expected */
 	rf_u32 is_terse;		/* RF_WITNESSED is understood, and enough */
-	rf_u32 unused[4];
+	rf_u32 is_captured;		/* the rows are those of a real guest */
+	rf_u32 unused[3];
 	char names[RF_COUNTERS][RF_COUNTER_NAME];
 	rf_u64 counters[RF_COUNTERS];
 	struct rf_report reports[RF_REPORTS];

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hardware.h"
+#include "tlb.h"
 
 #define PRESENT 1ULL
 #define WRITABLE 2ULL
@@ -14,6 +15,7 @@
 #define ACCESSED 0x20ULL
 #define DIRTY 0x40ULL
 #define LARGE 0x80ULL
+#define GLOBAL 0x100ULL
 #define NX (1ULL << 63)
 #define FRAME 0x000ffffffffff000ULL
 #define HOST_PHYS_BITS 46
@@ -94,6 +96,23 @@ static int walk_root(int vcpu, rf_u64 gva, int kind, int user, rf_u64 *found, rf
 	return walk_shadow(table, level, gva, kind, user, found, refused);
 }
 
+int rf_path(int vcpu, rf_u64 address, rf_u64 **tables, int *level)
+{
+	rf_u64 *table = rf_root(vcpu, level), entry;
+	int count = 0, is_pae = *level == 3;
+
+	for (;;) {
+		tables[count++] = table;
+		entry = is_pae && *level == 3 ? table[address >> 30 & 3]
+					      : table[address >> (3 + 9 * *level) & 511];
+		if (*level == 1 || !(entry & PRESENT) || count == RF_TABLES_MAX ||
+		    (*level < 4 && !(is_pae && *level == 3) && (entry & LARGE)))
+			return count;
+		table = table_at(entry);
+		--*level;
+	}
+}
+
 static rf_u64 guest_address(rf_u64 host)
 {
 	rf_u64 gfn = (host >> 12) - RF_GUEST_PFN;
@@ -122,6 +141,7 @@ static struct rf_outcome complete(rf_u64 gpa, int kind, int size, rf_u64 value)
 #define CR0_PG (1ULL << 31)
 #define CR4_PSE (1ULL << 4)
 #define CR4_PAE (1ULL << 5)
+#define CR4_PGE (1ULL << 7)
 #define EFER_LMA (1ULL << 10)
 #define EFER_NX (1ULL << 11)
 #define GUEST_RESERVED (((1ULL << 52) - 1) & ~((1ULL << 40) - 1))
@@ -171,6 +191,7 @@ struct walk {
 	rf_u64 (*at)(struct walk *walk, rf_u64 gpa, int is_store);
 	/* What the exits for the tables came to, if to no entry: RF_LIVELOCK, RF_TRIPLE. */
 	int outcome;
+	rf_u64 leaf;	/* the last entry, once it is found */
 };
 
 static int load_entry(struct walk *walk, rf_u64 gpa, int size, rf_u64 *entry)
@@ -245,6 +266,7 @@ static rf_s64 walk_guest(struct walk *walk, rf_u64 gva)
 	for (i = 0; walk->at && i < count; i++)
 		set_bits(walk, gpas[i], entries[i],
 			 ACCESSED | (i == count - 1 && kind == RF_WRITE ? DIRTY : 0));
+	walk->leaf = entry;
 	inside = (1ULL << (12 + bits * (level - 1))) - 1;
 	address = (entry & (size == 4 ? 0xfffff000ULL : FRAME) & ~inside) | (gva & inside);
 	if (size == 4 && level == 2)
@@ -261,6 +283,15 @@ rf_s64 rf_probe(int vcpu, rf_u64 gva, int kind, int user)
 	return walk_guest(&walk, gva);
 }
 
+int rf_is_global(int vcpu, rf_u64 gva)
+{
+	struct rf_registers cpu;
+	struct walk walk = { .cpu = &cpu, .kind = RF_READ };
+
+	rf_registers(vcpu, &cpu);
+	return (cpu.cr4 & CR4_PGE) && walk_guest(&walk, gva) >= 0 && (walk.leaf & GLOBAL);
+}
+
 /* --- an access ------------------------------------------------------------------------------------- */
 
 /*
@@ -273,6 +304,7 @@ static int translate(int vcpu, rf_u64 address, const struct rf_access *why, int 
 	int kind = why->is_store ? RF_WRITE : why->is_fetch ? RF_FETCH : RF_READ;
 	/* KVM's own entries are the guest's user to the processor (AMD APM 2, 15.25.5). */
 	int user = is_nested ? 1 : why->user;
+	rf_u64 grant = RF_TLB_GRANT(kind, user);
 	int turn;
 
 	for (turn = 0; turn < EXITS_MAX; turn++) {
@@ -287,14 +319,20 @@ static int translate(int vcpu, rf_u64 address, const struct rf_access *why, int 
 				rf_access.emulated = 0;
 				return pending;
 			}
+			rf_tlb_entered(vcpu);
 		}
 		left = walk_root(vcpu, address, kind, user, host, refused);
-		if (left < 0)
+		if (left < 0) {
+			rf_tlb_granted(vcpu, address, grant, *host);
 			return RF_NONE;
+		}
+		rf_tlb_refused(vcpu, address, grant);
 		code = left | (why->is_store ? PF_WRITE : 0) | (user ? PF_USER : 0) |
 		       (why->is_fetch ? PF_FETCH : 0);
 		rf_access = *why;
 		rf_page_fault(vcpu, address, is_nested ? code | PF_GUEST_FINAL : code);
+		if (rf_access.outcome == RF_PF && !is_nested)
+			rf_tlb_faulted(vcpu, address, grant);
 		if (rf_access.outcome != RF_NONE)
 			return rf_access.outcome;
 	}
@@ -368,8 +406,10 @@ struct rf_outcome rf_do_access(int vcpu, rf_u64 gva, int kind, int user, int siz
 		size = room;
 	/* Nearly every access ends here: nothing is pending, and the tables allow it. */
 	if (!rf_nested && !rf_pending(vcpu) &&
-	    walk_root(vcpu, gva, kind, user, &host, &refused) < 0)
+	    walk_root(vcpu, gva, kind, user, &host, &refused) < 0) {
+		rf_tlb_granted(vcpu, gva, RF_TLB_GRANT(kind, user), host);
 		return complete(guest_address(host), kind, size, value);
+	}
 	return exit_and_try(vcpu, gva, kind, user, size, value);
 }
 

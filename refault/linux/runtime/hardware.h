@@ -15,5 +15,11 @@ struct rf_outcome rf_do_access(int vcpu, rf_u64 gva, int kind, int user, int siz
 void rf_store_nested(int vcpu, rf_u64 gpa, int size, rf_u64 value);
 /* What a walk of the guest's own tables gives now, nothing changed: gpa, or -1 - #PF code. */
 rf_s64 rf_probe(int vcpu, rf_u64 gva, int kind, int user);
+/* Does the guest map that now, as a page that a load of CR3 does not flush? */
+int rf_is_global(int vcpu, rf_u64 gva);
+
+#define RF_TABLES_MAX 5
+/* The tables KVM gave the processor on the way to an address; how many, and the level they end at. */
+int rf_path(int vcpu, rf_u64 address, rf_u64 **tables, int *level);
 
 #endif

@@ -334,6 +334,16 @@ static int vendor_get_cpl(struct kvm_vcpu *vcpu)
 	return rf_access.user ? 3 : 0;
 }
 
+static void vendor_flush(struct kvm_vcpu *vcpu)
+{
+	rf_tlb_flush(vcpu->vcpu_id);
+}
+
+static void vendor_flush_page(struct kvm_vcpu *vcpu, gva_t address)
+{
+	rf_tlb_flush_page(vcpu->vcpu_id, address);
+}
+
 static void vendor_get_cs_db_l_bits(struct kvm_vcpu *vcpu, int *db, int *l)
 {
 	/* A trace does not tell; only code in compatibility mode may switch paging off. */
@@ -393,15 +403,15 @@ static void set_up_vendor(void)
 	SET_OP(get_cs_db_l_bits, vendor_get_cs_db_l_bits);
 	SET_OP(cache_reg, answer_0);
 #if RF_HAS_FLUSH_TLB_NAMES
-	SET_OP(flush_tlb_all, answer_0);
-	SET_OP(flush_tlb_current, answer_0);
-	SET_OP(flush_tlb_gva, answer_0);
-	SET_OP(flush_tlb_guest, answer_0);
+	SET_OP(flush_tlb_all, vendor_flush);
+	SET_OP(flush_tlb_current, vendor_flush);
+	SET_OP(flush_tlb_gva, vendor_flush_page);
+	SET_OP(flush_tlb_guest, vendor_flush);
 #else
-	SET_OP(tlb_flush_all, answer_0);
-	SET_OP(tlb_flush_current, answer_0);
-	SET_OP(tlb_flush_gva, answer_0);
-	SET_OP(tlb_flush_guest, answer_0);
+	SET_OP(tlb_flush_all, vendor_flush);
+	SET_OP(tlb_flush_current, vendor_flush);
+	SET_OP(tlb_flush_gva, vendor_flush_page);
+	SET_OP(tlb_flush_guest, vendor_flush);
 #endif
 	SET_OP(load_mmu_pgd, answer_0);
 	SET_OP(get_mt_mask, answer_0);	/* as SVM has it */

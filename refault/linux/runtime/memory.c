@@ -96,8 +96,10 @@ void *rf_alloc_pages(unsigned int order)
 
 void rf_free_pages(unsigned long address, unsigned int order)
 {
-	if (address)
-		give_page((void *)address, order);
+	if (!address)
+		return;
+	rf_tlb_freed(address);
+	give_page((void *)address, order);
 }
 
 #ifdef __SANITIZE_ADDRESS__

@@ -170,11 +170,28 @@ int rf_unprotect(int vcpu, rf_u64 gva)
 
 /* --- registers of a vCPU ------------------------------------------------------------------------------ */
 
+/*
+ * Where a guest was captured, the emulator has set A in the four entries that PAE's CR3 leads to. No
+ * processor does, and kernels of today refuse an entry that has it (Intel SDM 3A, table 4-8).
+ */
+static void take_back_accessed(rf_u64 cr3, rf_u64 cr4, rf_u64 efer)
+{
+	rf_u64 *entries = (rf_u64 *)(RF_RAM + (cr3 & 0xffffffe0ULL));
+	int i;
+
+	if (!rf_is_captured || !(cr4 & X86_CR4_PAE) || (efer & EFER_LMA) ||
+	    !rf_has_memory((cr3 & 0xffffffffULL) >> PAGE_SHIFT))
+		return;
+	for (i = 0; i < 4; i++)
+		entries[i] &= ~(rf_u64)PT_ACCESSED_MASK;
+}
+
 void rf_boot(int index, rf_u64 cr0, rf_u64 cr3, rf_u64 cr4, rf_u64 efer)
 {
 	struct kvm_vcpu *vcpu = rf_vcpus[index];
 
 	rf_current = index;
+	take_back_accessed(cr3, cr4, efer);
 	vcpu->arch.cr0 = cr0 | X86_CR0_ET;
 	vcpu->arch.cr3 = cr3;
 	vcpu->arch.cr4 = cr4;
@@ -191,6 +208,7 @@ int rf_set_sregs(int index, rf_u64 cr0, rf_u64 cr3, rf_u64 cr4, rf_u64 efer)
 	struct kvm_sregs sregs = { .cr0 = cr0, .cr3 = cr3, .cr4 = cr4, .efer = efer };
 
 	rf_current = index;
+	take_back_accessed(cr3, cr4, efer);
 	sregs.apic_base = vcpu->arch.apic_base;
 	sregs.cs.l = !!(efer & EFER_LMA);
 	return kvm_arch_vcpu_ioctl_set_sregs(vcpu, &sregs) < 0;
@@ -198,6 +216,9 @@ int rf_set_sregs(int index, rf_u64 cr0, rf_u64 cr3, rf_u64 cr4, rf_u64 efer)
 
 int rf_set_cr0(int vcpu, rf_u64 value)
 {
+	struct kvm_vcpu_arch *arch = &rf_vcpus[vcpu]->arch;
+
+	take_back_accessed(arch->cr3, arch->cr4, arch->efer);
 	return !!kvm_set_cr0(rf_vcpus[vcpu], value);
 }
 
@@ -215,6 +236,9 @@ static int load_nested_cr3(struct kvm_vcpu *vcpu, rf_u64 value)
 
 int rf_set_cr3(int vcpu, rf_u64 value)
 {
+	struct kvm_vcpu_arch *arch = &rf_vcpus[vcpu]->arch;
+
+	take_back_accessed(value, arch->cr4, arch->efer);
 	if (rf_nested)
 		return load_nested_cr3(rf_vcpus[vcpu], value);
 	return !!kvm_set_cr3(rf_vcpus[vcpu], value);
@@ -222,6 +246,9 @@ int rf_set_cr3(int vcpu, rf_u64 value)
 
 int rf_set_cr4(int vcpu, rf_u64 value)
 {
+	struct kvm_vcpu_arch *arch = &rf_vcpus[vcpu]->arch;
+
+	take_back_accessed(arch->cr3, value, arch->efer);
 	return !!kvm_set_cr4(rf_vcpus[vcpu], value);
 }
 
@@ -241,6 +268,7 @@ void rf_invlpg(int vcpu, rf_u64 gva)
 static void flush_all(struct kvm_vcpu *vcpu)
 {
 	++vcpu->stat.tlb_flush;
+	rf_tlb_flush(vcpu->vcpu_id);
 #ifdef KVM_REQ_TLB_FLUSH_CURRENT
 	kvm_clear_request(KVM_REQ_TLB_FLUSH_CURRENT, vcpu);
 #endif
@@ -252,14 +280,17 @@ static void flush_local(struct kvm_vcpu *vcpu)
 	kvm_service_local_tlb_flush_requests(vcpu);
 }
 #else
-/* Part of x86.c's own entry there. No TLB is here; what is left is to count, and what syncs. */
+/* Part of x86.c's own entry there. */
 static void flush_local(struct kvm_vcpu *vcpu)
 {
-	if (kvm_check_request(KVM_REQ_TLB_FLUSH_CURRENT, vcpu))
+	if (kvm_check_request(KVM_REQ_TLB_FLUSH_CURRENT, vcpu)) {
 		++vcpu->stat.tlb_flush;
+		rf_tlb_flush(vcpu->vcpu_id);
+	}
 	if (!kvm_check_request(RF_REQ_FLUSH_GUEST, vcpu))
 		return;
 	++vcpu->stat.tlb_flush;
+	rf_tlb_flush(vcpu->vcpu_id);
 #if RF_HAS_GUEST_FLUSH_UNLOADS
 	if (!tdp_enabled)
 		kvm_mmu_unload(vcpu);
@@ -311,6 +342,18 @@ int rf_pending(int index)
 	struct kvm_vcpu *vcpu = rf_vcpus[index];
 
 	return vcpu->requests || !VALID_PAGE(RF_ROOT_HPA(vcpu));
+}
+
+int rf_flush_is_pending(int index)
+{
+	struct kvm_vcpu *vcpu = rf_vcpus[index];
+
+#ifdef KVM_REQ_TLB_FLUSH_CURRENT
+	if (kvm_test_request(KVM_REQ_TLB_FLUSH_CURRENT, vcpu))
+		return 1;
+#endif
+	return kvm_test_request(KVM_REQ_TLB_FLUSH, vcpu) ||
+	       kvm_test_request(RF_REQ_FLUSH_GUEST, vcpu);
 }
 
 rf_u64 *rf_root(int index, int *levels)
@@ -422,6 +465,16 @@ void rf_counter(int index, const char **name, rf_u64 *value)
 #endif
 
 /* --- shadow pages --------------------------------------------------------------------------------------------- */
+
+int rf_is_shadowed(rf_u64 gfn)
+{
+	struct kvm_mmu_page *sp;
+
+	list_for_each_entry(sp, &rf_kvm->arch.active_mmu_pages, link)
+		if (sp->gfn == gfn && !sp->unsync && !sp->role.direct && !sp->role.invalid)
+			return 1;
+	return 0;
+}
 
 int rf_pages(struct rf_page *pages, int max)
 {

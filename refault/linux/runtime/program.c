@@ -20,6 +20,7 @@
 #include "channel.h"
 #include "hardware.h"
 #include "operations.h"	/* OP_*: refault/trace/format.py */
+#include "tlb.h"
 
 #define ASKED 3
 #define ANSWERED 4
@@ -40,26 +41,27 @@ static sigjmp_buf stop_point;
 static volatile rf_u32 row;
 static int vcpu_count;
 static rf_u8 is_booted[RF_VCPUS_MAX];
-static struct { rf_u64 base, pages; int is_used, level; } slots[RF_SLOTS_MAX];
+static struct { rf_u64 base, pages; int is_used, is_logged; } slots[RF_SLOTS_MAX];
+static rf_u64 executed;	/* rows of earlier blocks */
 
 /* While a VM or a vCPU is made: much of what that calls is of no use here, and answers 0. */
 int rf_is_setup = 1;
 int rf_nested;
+int rf_is_captured;
+
+/* Of each report of a missed flush, its reason. */
+static rf_u64 reasons[RF_REPORTS];
 
 /* --- reports --------------------------------------------------------------------------------------------- */
 
-static void report(int kind, const char *format, ...)
+static void add_report(int kind, rf_u64 which, const char *text)
 {
 	struct rf_report *next;
-	char text[RF_REPORT_TEXT];
-	va_list arguments;
 	rf_u32 i;
 
-	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
 	for (i = 0; i < channel->report_count && i < RF_REPORTS; i++)
-		if (!strcmp(channel->reports[i].text, text)) {
+		if (channel->reports[i].kind == (rf_u32)kind &&
+		    (which ? reasons[i] == which : !strcmp(channel->reports[i].text, text))) {
 			channel->reports[i].count++;
 			return;
 		}
@@ -67,11 +69,41 @@ static void report(int kind, const char *format, ...)
 		return;
 	if (channel->report_count >= RF_REPORTS)
 		channel->report_count = RF_REPORTS - 1;
+	reasons[channel->report_count] = which;
 	next = &channel->reports[channel->report_count++];
 	next->kind = kind;
 	next->row = row;
 	next->count = 1;
 	strcpy(next->text, text);
+}
+
+static void report(int kind, const char *format, ...)
+{
+	char text[RF_REPORT_TEXT];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	add_report(kind, 0, text);
+}
+
+/* The first of each reason in a block, and how many there were. */
+void rf_missed_flush(rf_u64 which, const char *format, ...)
+{
+	char text[RF_REPORT_TEXT];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	add_report(RF_MISSED_FLUSH, which, text);
+}
+
+/* How many operations came before this one. */
+static rf_u64 operation(void)
+{
+	return executed + row - channel->start;
 }
 
 void rf_stop(const char *kind, const char *text)
@@ -192,20 +224,33 @@ static int change_slot(int kind, int slot, rf_u64 base, rf_u64 pages, int level)
 		return skip(UNSUPPORTED);
 	if (kind == OP_LOG || kind == OP_LOG_OFF) {
 		rf_set_slot(slot, slots[slot].base, slots[slot].pages, kind == OP_LOG);
+		slots[slot].is_logged = kind == OP_LOG;
 	} else if (kind == OP_DIRTYLOG) {
 		rf_dirty_log(slot, slots[slot].pages);
 	} else if (kind == OP_MEM_DELETE) {
 		rf_set_slot(slot, slots[slot].base, 0, 0);
 		slots[slot].is_used = 0;
+		slots[slot].is_logged = 0;
+		rf_tlb_unmapped(slots[slot].base, slots[slot].pages, operation());
 	}
+	if (slots[slot].is_logged && (kind == OP_LOG || kind == OP_DIRTYLOG))
+		rf_tlb_logged(slots[slot].base, slots[slot].pages, operation());
 	return RF_NONE;
+}
+
+static long unmap(rf_u64 first, rf_u64 pages)
+{
+	long answer = rf_unmap(first, pages);
+
+	rf_tlb_unmapped(first, pages, operation());
+	return answer;
 }
 
 static long unmap_range(rf_u64 first, rf_u64 pages)
 {
 	if (first >= RF_GUEST_FRAMES)
 		return 0;
-	return rf_unmap(first, pages < RF_GUEST_FRAMES - first ? pages : RF_GUEST_FRAMES - first);
+	return unmap(first, pages < RF_GUEST_FRAMES - first ? pages : RF_GUEST_FRAMES - first);
 }
 
 static int host_operation(int kind, int aux, rf_u64 a, rf_u64 b, int user, struct rf_outcome *out)
@@ -216,7 +261,8 @@ static int host_operation(int kind, int aux, rf_u64 a, rf_u64 b, int user, struc
 	case OP_VM:
 		rf_is_setup = 1;
 		for (; !vcpu_count || vcpu_count < (int)a; vcpu_count++)
-			if (vcpu_count >= RF_VCPUS_MAX || rf_create_vcpu(vcpu_count))
+			if (vcpu_count >= RF_VCPUS_MAX || rf_tlb_open(vcpu_count) ||
+			    rf_create_vcpu(vcpu_count))
 				rf_stop("setup", "KVM_CREATE_VCPU failed");
 		rf_is_setup = 0;
 		return RF_NONE;
@@ -244,12 +290,14 @@ static int host_operation(int kind, int aux, rf_u64 a, rf_u64 b, int user, struc
 		answer = rf_shrink((long)a);
 		break;
 	case OP_UNMAP:
-		answer = rf_has_memory(a) ? rf_unmap(a, 1) : 0;
+		answer = rf_has_memory(a) ? unmap(a, 1) : 0;
 		break;
 	case OP_GET_DIRTY_LOG:
 		if (aux >= RF_SLOTS_MAX || !slots[aux].is_used)
 			return skip(OUTSIDE_MEMORY);
 		answer = rf_get_dirty_log(aux, slots[aux].pages, &out->value);
+		if (slots[aux].is_logged)
+			rf_tlb_logged(slots[aux].base, slots[aux].pages, operation());
 		break;
 	case OP_UNMAP_RANGE:
 		answer = unmap_range(a, b);
@@ -258,8 +306,10 @@ static int host_operation(int kind, int aux, rf_u64 a, rf_u64 b, int user, struc
 		answer = rf_has_memory(a) ? rf_age(a) : 0;
 		break;
 	case OP_CHANGE_PTE:
-		if (rf_has_memory(a))
+		if (rf_has_memory(a)) {
 			rf_change_pte(a, b & 1);
+			rf_tlb_unmapped(a, 1, operation());
+		}
 		return RF_NONE;
 	default:
 		return skip(UNSUPPORTED);
@@ -273,6 +323,39 @@ static int host_operation(int kind, int aux, rf_u64 a, rf_u64 b, int user, struc
 static int store_size(int kind)
 {
 	return kind == OP_ST ? 8 : kind == OP_ST4 ? 4 : kind == OP_ST2 ? 2 : 1;
+}
+
+#define CR0_PG (1ULL << 31)
+#define CR4_PAE (1ULL << 5)
+#define CR4_PGE (1ULL << 7)
+
+/* The write of a register is done, and by the manual drops what the processor has cached. */
+static int written(int kind, int vcpu, const struct rf_registers *old)
+{
+	struct rf_registers now;
+	int is_everything;
+
+	if (rf_nested)
+		return RF_NONE;
+	rf_registers(vcpu, &now);
+	is_everything = (kind == OP_CR3 && !(now.cr4 & CR4_PGE)) ||
+			((now.cr4 ^ old->cr4) & (CR4_PGE | CR4_PAE)) ||
+			((now.cr0 ^ old->cr0) & CR0_PG);
+	if (kind == OP_CR3 || is_everything)
+		rf_tlb_guest_flushed(vcpu, is_everything, operation());
+	return RF_NONE;
+}
+
+static int write_register(int kind, int vcpu, rf_u64 value)
+{
+	struct rf_registers old;
+	int is_refused;
+
+	rf_registers(vcpu, &old);
+	is_refused = kind == OP_CR0 ? rf_set_cr0(vcpu, value) :
+		     kind == OP_CR3 ? rf_set_cr3(vcpu, value) :
+		     kind == OP_CR4 ? rf_set_cr4(vcpu, value) : rf_set_efer(vcpu, value);
+	return is_refused ? RF_GP : written(kind, vcpu, &old);
 }
 
 static int guest_operation(int kind, int vcpu, int user, int aux, rf_u64 a, rf_u64 b, rf_u64 want,
@@ -315,6 +398,7 @@ static int guest_operation(int kind, int vcpu, int user, int aux, rf_u64 a, rf_u
 	pending = rf_enter(vcpu);
 	if (pending != RF_NONE)
 		return pending;
+	rf_tlb_entered(vcpu);
 	switch (kind) {
 	case OP_TABLE_WRITE:
 		if (rf_nested)
@@ -329,15 +413,14 @@ static int guest_operation(int kind, int vcpu, int user, int aux, rf_u64 a, rf_u
 		return rf_unshadow(a >> 12) ? skip(UNSUPPORTED) : RF_NONE;
 	case OP_INVLPG:
 		rf_invlpg(vcpu, a);
+		if (!rf_nested)
+			rf_tlb_guest_flushed_page(vcpu, a, operation());
 		return RF_NONE;
 	case OP_CR0:
-		return rf_set_cr0(vcpu, a) ? RF_GP : RF_NONE;
 	case OP_CR3:
-		return rf_set_cr3(vcpu, a) ? RF_GP : RF_NONE;
 	case OP_CR4:
-		return rf_set_cr4(vcpu, a) ? RF_GP : RF_NONE;
 	case OP_EFER:
-		return rf_set_efer(vcpu, a) ? RF_GP : RF_NONE;
+		return write_register(kind, vcpu, a);
 	}
 	return skip(UNSUPPORTED);
 }
@@ -439,6 +522,7 @@ static void answer(void)
 static void execute_block(void)
 {
 	channel->report_count = 0;
+	rf_is_captured = channel->is_captured;
 	if (sigsetjmp(stop_point, 1)) {
 		channel->is_stopped = 1;
 	} else if (!channel->is_stopped) {
@@ -449,6 +533,7 @@ static void execute_block(void)
 		}
 	}
 	channel->done = row;
+	executed += row - channel->start;
 	if (!sigsetjmp(stop_point, 1))
 		answer();
 }

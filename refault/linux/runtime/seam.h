@@ -65,6 +65,9 @@ int rf_enter(int vcpu);				/* RF_NONE, RF_TRIPLE or RF_LIVELOCK */
 /* The processor's view: the table its paging starts from, and how many levels there are. */
 rf_u64 *rf_root(int vcpu, int *levels);
 int rf_pending(int vcpu);
+int rf_flush_is_pending(int vcpu);
+/* Is that a guest's table whose shadow page KVM takes for equal to it? */
+int rf_is_shadowed(rf_u64 gfn);
 
 /* An exit for a #PF the shadow tables gave. What came of it stands in rf_access. */
 struct rf_access {
@@ -88,14 +91,21 @@ void rf_counter(int index, const char **name, rf_u64 *value);
 struct rf_page { rf_u64 gfn; rf_u32 role, unsync, root_count, present; };
 int rf_pages(struct rf_page *pages, int max);
 
+/* What a vCPU's processor is told to forget (tlb.c). */
+void rf_tlb_flush(int vcpu);
+void rf_tlb_flush_page(int vcpu, rf_u64 address);
+
 /* A trap at rip: 0 none of ours, 1 a warning (go on after *length bytes), 2 a BUG. */
 int rf_trap(rf_u64 rip, const char **file, int *line, int *length);
 
 /* --- the program half ------------------------------------------------------------------------ */
 extern int rf_nested;			/* two-dimensional paging: the guest's tables are its own */
+extern int rf_is_captured;		/* by an emulator, from a real guest */
 extern int rf_is_setup;			/* until then a missing function answers 0 */
 void rf_stop(const char *kind, const char *text) __attribute__((noreturn));
 void rf_missing(const char *name);
+/* A flush that KVM owed; `which` is one number for each reason. */
+void rf_missed_flush(rf_u64 which, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int rf_has_memory(rf_u64 gfn);
 void *rf_alloc(unsigned long bytes);
 void rf_free(const void *address);
