@@ -92,8 +92,10 @@ SAME_AS: dict[str, str] = {
             "5dfa1ba8a3200717efae9046488988601b21952f36ddb8a62b996e1f4e499d7e",
             # before the same
             "51b7967f765db244003bdd6a6c9d4eb7de8bd3bdc77d791232286f120274f464",
+            # before programs told of missed flushes, and knew whether a guest was captured
+            "d559a2e6d03e578b1667cfacb00e93aa6e4471ff55d2322ae89511ba5c0c7238",
         ),
-        "d559a2e6d03e578b1667cfacb00e93aa6e4471ff55d2322ae89511ba5c0c7238",
+        "54462f27f306c8f35b6c4268d392ddcef98b2a9c760698816439a42323a9e136",
     ),
 }
 

@@ -161,6 +161,14 @@ FINDING_ENTRIES = (
         "A large leaf is taken for a table, and the guest's memory for its entries.",
     ),
     Entry("kernel-warning", FINDINGS, "A WARN of a kernel of one's own, with file and line."),
+    Entry(
+        "missed-flush",
+        FINDINGS,
+        "A processor under a kernel of one's own could still use what KVM took away: a "
+        "translation that the guest flushed, a frame that the host unmapped, a store that a dirty "
+        "log or a write-protected table was to see, a table that was given back. No flush "
+        "followed.",
+    ),
     Entry("bug", FINDINGS, "A BUG() of a kernel of one's own, with file and line."),
     Entry("signal", FINDINGS, "A kernel of one's own touched memory it must not touch."),
     Entry(

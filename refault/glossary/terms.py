@@ -160,8 +160,8 @@ ENTRIES = (
         TERMS,
         "wrong-address, missed-fault, use-after-free, empty-list, endless-zap, endless-walk, "
         "endless-loop, large-as-table, … : what was broken. Of a kernel of one's own: "
-        "kernel-warning (WARN), bug, signal, sanitizer, missing-function, wild-table, "
-        "out-of-memory, sandbox (a forbidden system call), crash",
+        "kernel-warning (WARN), missed-flush, bug, signal, sanitizer, missing-function, "
+        "wild-table, out-of-memory, sandbox (a forbidden system call), crash",
     ),
     Entry(
         "form",

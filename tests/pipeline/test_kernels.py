@@ -9,7 +9,13 @@ import pytest
 from refault.cli.exits import ExitCode
 from tests.cli.running import run
 from tests.fixtures.stack import DEMO_TRACES, running_stack
-from tests.fixtures.trees import at_the_end, packed, with_fewer_flushes, without_invalidation
+from tests.fixtures.trees import (
+    X86,
+    at_the_end,
+    packed,
+    without_flush_of_nothing,
+    without_invalidation,
+)
 from tests.patience import eventually
 
 RELEASE = "6.12"
@@ -39,11 +45,10 @@ def refault(stack, tmp_path, own_kernels):
 def mailbox(tmp_path, patch_of):
     """One patch that changes nothing, one that saves flushes, one that is unsound."""
     place = tmp_path / "series.mbox"
-    patches = patch_of(
-        RELEASE,
-        ("Say more", at_the_end("/* more */")),
-        ("Flush less", with_fewer_flushes),
-        ("INVLPG has nothing to do", without_invalidation),
+    patches = (
+        *patch_of(RELEASE, ("Say more", at_the_end("/* more */"))),
+        *patch_of(RELEASE, ("Flush less", without_flush_of_nothing), file=X86),
+        *patch_of(RELEASE, ("INVLPG has nothing to do", without_invalidation)),
     )
     place.write_bytes(b"\n".join(patches))
     return place

@@ -31,7 +31,7 @@ struct rf_channel {
 	rf_u32 page_count, wants_pages;
 	rf_u32 wants_all;		/* every outcome whole, also where all is as expected */
 	rf_u32 is_terse;		/* RF_WITNESSED is understood, and enough */
-	rf_u32 is_captured;		/* the rows are those of a real guest */
+	rf_u32 is_captured;		/* rows of real guests */
 	rf_u32 unused[3];
 	char names[RF_COUNTERS][RF_COUNTER_NAME];
 	rf_u64 counters[RF_COUNTERS];

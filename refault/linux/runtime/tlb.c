@@ -24,6 +24,7 @@
 #define OWED_UNMAPPED 0x200ULL
 #define OWED_LOGGED 0x400ULL
 #define WRITES (RF_TLB_GRANT(RF_WRITE, 0) | RF_TLB_GRANT(RF_WRITE, 1))
+#define USERS (RF_TLB_GRANT(RF_READ, 1) | RF_TLB_GRANT(RF_WRITE, 1) | RF_TLB_GRANT(RF_FETCH, 1))
 
 struct rf_tlb *rf_tlbs[RF_VCPUS_MAX];
 
@@ -228,6 +229,14 @@ static int note_path(int vcpu, rf_u64 address)
 	return level > 1;
 }
 
+/* What a store may, a load may; what a user may, the guest's kernel may. */
+static rf_u64 implied(rf_u64 grant)
+{
+	if (grant & WRITES)
+		grant |= grant >> 2 * (RF_WRITE - RF_READ);
+	return grant | (grant & USERS) >> 1;
+}
+
 void rf_tlb_fill(int vcpu, rf_u64 address, rf_u64 grant, rf_u64 host)
 {
 	rf_u64 page = address >> 12 & RF_TLB_PAGE, frame = host & RF_TLB_FRAME;
@@ -236,7 +245,7 @@ void rf_tlb_fill(int vcpu, rf_u64 address, rf_u64 grant, rf_u64 host)
 
 	if (entry && !is_owed(vcpu, entry, grant)) {
 		if ((entry->data & RF_TLB_FRAME) == frame) {
-			entry->data |= grant;
+			entry->data |= implied(grant);
 			return;
 		}
 		if ((entry->data & OWED_GUEST) && (entry->data & grant))
@@ -247,7 +256,7 @@ void rf_tlb_fill(int vcpu, rf_u64 address, rf_u64 grant, rf_u64 host)
 	}
 	entry = &tlb->entries[page % RF_TLB_ENTRIES];
 	entry->tag = tlb->generation | page;
-	entry->data = frame | grant;
+	entry->data = frame | implied(grant);
 	if (note_path(vcpu, address)) {
 		entry->data |= RF_TLB_LARGE;
 		has_large[vcpu] = 1;
