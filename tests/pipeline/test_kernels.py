@@ -81,7 +81,7 @@ def test_from_a_tree_and_a_mailbox_to_a_verdict_on_each_patch(stack, client, ref
         "base": "witnessed",
     }
     assert [column["engine"] for column in columns.values()] == [*["kernel"] * 4, "shadow"]
-    assert columns["mine+1..2"]["reason"].startswith("tlb_flush -15.6%")
+    assert columns["mine+1..2"]["reason"].startswith("tlb_flush -2.1%")
     finding = columns["mine+1..3"]["findings"][0]
     assert finding["operation_index"] == 8660
     assert finding["gva"]
