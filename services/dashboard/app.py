@@ -5,6 +5,7 @@ published client. Pages have no inline script and no inline style and load
 nothing from other hosts, which the policy below enforces.
 """
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -216,7 +217,9 @@ class Guarded:
         await self._app(scope, receive, send_guarded)
 
 
+@functools.cache
 def _templates() -> jinja2.Environment:
+    """One for all applications of a process: a template is compiled at its first page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),
         # Names come from uploaded files: everything is escaped, whatever the template's suffix.
