@@ -34,6 +34,7 @@ BEGIN_FIRST = (
     "engines/test_two_readings.py",
     "linux/test_runs.py",
     "audit/test_variants.py",
+    "browser/test_journey.py",
     "browser/test_comparison_page.py",
     "linux/test_user_path.py",
     "cli/test_kinds_of_files.py",
@@ -48,6 +49,7 @@ BEGIN_FIRST = (
     "browser/test_project_pages.py",
     "audit/test_mechanics.py",
     "worker/test_database_faults.py",
+    "worker/test_builds.py",
 )
 _ROOT = Path(__file__).parent
 

@@ -30,10 +30,8 @@ from celery import bootsteps, signals
 
 from db.repositories import simulators, worker_starts
 from db.session import transaction
-from refault.engines import ENGINES
 from refault.errors import RefaultError
 from refault.replay.compile.cache import cache_folder
-from refault.replay.source import SEMANTICS_VERSION
 from services.shared import logs, nudging, tracing
 from worker import deaths, memory
 from worker.resources import Resources
@@ -119,9 +117,11 @@ def _start_logging(**_: Any) -> None:
 
 
 def _start(app: celery.Celery) -> None:
-    # Imported late: upkeep and health checks load this module without a compiler.
+    # Imported late: upkeep and health checks load this module without a compiler and its arrays.
+    from refault.engines import ENGINES  # noqa: PLC0415
     from refault.profile import gathering  # noqa: PLC0415
     from refault.replay.session import warm_up  # noqa: PLC0415
+    from refault.replay.source import SEMANTICS_VERSION  # noqa: PLC0415
     from worker import kernels  # noqa: PLC0415
 
     # Celery sets up logging after this, and what is compiled is told at once.
