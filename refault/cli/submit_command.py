@@ -19,6 +19,7 @@ from refault.cli.kernel_columns import Wish
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect, link_to
 from refault.cli.service_kernels import WithMails, WithMailVersion, WithSanitizer
 from refault.cli.terminal import print_json
+from refault.cli.waiting import once_a_worker_is_ready
 from refault.cli.watch_command import follow
 from refault.client.calls import Plan
 from refault.client.connection import TIMEOUT_S
@@ -102,7 +103,12 @@ WithTitle = Annotated[
     typer.Option(help="What to call the batch; default: by its patch sets.", show_default=False),
 ]
 WithWait = Annotated[
-    bool, typer.Option("--wait", help="Watch it; exit with the verdict's exit code.")
+    bool,
+    typer.Option(
+        "--wait",
+        help="Watch it; exit with the verdict's exit code. Of a service that was just started "
+        "also wait until its first worker has compiled the simulator.",
+    ),
 ]
 
 
@@ -152,8 +158,7 @@ def submit(
     wish = Wish(kernel, kernel_name, tuple(mails), mail_version, sanitize)
     wish.check(plan)
     _check(patches, sets, name, has_kernel=bool(kernel))
-    told: dict[str, Any] = {"plan": plan, "axes": _axes(axes), "recompute": recompute}
-    told["priority"] = priority
+    told = _told(plan, axes, priority, recompute=recompute)
     with connect(url, token, timeout) as client:
         chosen = {found["id"]: found for found in (names.trace(client, word) for word in traces)}
         trace_ids = list(chosen)
@@ -171,11 +176,34 @@ def submit(
         if dry_run:
             _show_estimate(client.estimate_batch(trace_ids, set_ids, **told), as_json=as_json)
             return
-        batch = client.submit_batch(trace_ids, set_ids, audit=audit, title=title, **told)
+        named = told | {"audit": audit, "title": title}
+        batch = _submitted(client, trace_ids, set_ids, named, enabled=not as_json, waits=wait)
         if not (as_json and wait):
             _show(client, batch, own, as_json=as_json)
         if wait:
             raise typer.Exit(follow(client, batch["code"], as_json=as_json))
+
+
+def _told(plan: str, axes: list[str], priority: Any, *, recompute: bool) -> dict[str, Any]:
+    """What a batch and its estimate are told."""
+    return {"plan": plan, "axes": _axes(axes), "priority": priority, "recompute": recompute}
+
+
+def _submitted(
+    client: Client,
+    trace_ids: list[str],
+    set_ids: list[str],
+    told: dict[str, Any],
+    *,
+    enabled: bool,
+    waits: bool,
+) -> BatchDocument:
+    """The batch; with ``waits`` also where a worker has to start first."""
+
+    def ask() -> BatchDocument:
+        return client.submit_batch(trace_ids, set_ids, **told)
+
+    return once_a_worker_is_ready(client, ask, enabled=enabled) if waits else ask()
 
 
 def _check_words(plan: str, audit: str | None) -> None:
