@@ -1,7 +1,6 @@
 import json
 import shlex
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,20 +10,16 @@ from refault.catalogue import PatchSet, resolve
 from refault.documents import event_log_key
 from refault.replay.session import replay
 from refault.trace import EventKind, MemorySlot, TraceHeader, TraceWriter
+from tests.cli.running import run, run_here
 from tests.engines.guests import Guest, P, U, W
-from tests.patience import PATIENCE_SECONDS
 
 BOOT = Path(__file__).parents[2] / "demo" / "traces" / "linux61-boot-1cpu.rft"
 
 
-def refault(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "refault.cli.main", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_SECONDS,
-    )
+@pytest.fixture
+def refault(tmp_path_factory, monkeypatch):
+    """The command in this process: its kernels are loaded once."""
+    return partial(run_here, monkeypatch, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture
@@ -39,8 +34,8 @@ def small_trace(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def boot_under_patch_3():
-    return refault("replay", BOOT, "-v", "base", "-v", "p3")
+def boot_under_patch_3(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("home"), "replay", BOOT, "-v", "base", "-v", "p3")
 
 
 def test_the_table_is_plain_text_of_at_most_72_columns(boot_under_patch_3):
@@ -62,7 +57,7 @@ def test_a_variant_that_shows_the_guest_something_else_is_exit_code_1(boot_under
     assert boot_under_patch_3.stderr == ""
 
 
-def test_the_command_it_prints_gives_the_same_again(small_trace):
+def test_the_command_it_prints_gives_the_same_again(refault, small_trace):
     first = refault("replay", small_trace, "--variant", "base", "--variant", "series")
     assert first.returncode == 0
     command = shlex.split(first.stdout.split("Reproduce with:")[1].replace("\\\n", ""))
@@ -70,7 +65,7 @@ def test_the_command_it_prints_gives_the_same_again(small_trace):
     assert refault(*command[1:]).stdout == first.stdout
 
 
-def test_json_says_the_same_to_machines(small_trace):
+def test_json_says_the_same_to_machines(refault, small_trace):
     done = refault("replay", small_trace, "--json")
     (comparison,) = json.loads(done.stdout)
     counters = {row["name"]: row for row in comparison["counters"]}
@@ -89,7 +84,7 @@ def test_json_says_the_same_to_machines(small_trace):
         ("base,bypass=2", "bypass"),
     ],
 )
-def test_a_variant_that_cannot_be_is_one_clear_line(small_trace, variant, complaint):
+def test_a_variant_that_cannot_be_is_one_clear_line(refault, small_trace, variant, complaint):
     done = refault("replay", small_trace, "-v", variant)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -98,7 +93,7 @@ def test_a_variant_that_cannot_be_is_one_clear_line(small_trace, variant, compla
     assert "Traceback" not in done.stderr
 
 
-def test_a_file_that_is_no_trace_is_one_clear_line(tmp_path):
+def test_a_file_that_is_no_trace_is_one_clear_line(refault, tmp_path):
     path = tmp_path / "mail.txt"
     path.write_text("From: Xiao Guangrong\n" * 100)
     done = refault("replay", path)
@@ -107,7 +102,7 @@ def test_a_file_that_is_no_trace_is_one_clear_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_among_several_traces_the_damaged_one_is_named(small_trace, tmp_path):
+def test_among_several_traces_the_damaged_one_is_named(refault, small_trace, tmp_path):
     data = bytearray(small_trace.read_bytes())
     data[-40] ^= 1
     (tmp_path / "flipped.rft").write_bytes(data)
@@ -117,7 +112,9 @@ def test_among_several_traces_the_damaged_one_is_named(small_trace, tmp_path):
     assert f"{tmp_path}/flipped.rft: byte " in done.stderr
 
 
-def test_a_truncated_trace_is_replayed_as_far_as_it_goes_and_says_so(small_trace, tmp_path):
+def test_a_truncated_trace_is_replayed_as_far_as_it_goes_and_says_so(
+    refault, small_trace, tmp_path
+):
     data = small_trace.read_bytes()
     (tmp_path / "no_end.rft").write_bytes(data[:-5])
     (tmp_path / "no_block.rft").write_bytes(data[: len(data) // 2])
@@ -130,20 +127,20 @@ def test_a_truncated_trace_is_replayed_as_far_as_it_goes_and_says_so(small_trace
     assert "no_block.rft: the file ends inside its first block" in nothing.stderr
 
 
-def test_a_file_that_is_not_there_is_one_clear_line(tmp_path):
+def test_a_file_that_is_not_there_is_one_clear_line(refault, tmp_path):
     done = refault("replay", tmp_path / "nowhere.rft")
     assert done.returncode == 2
     assert "nowhere.rft" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_limit_given_twice_is_refused(small_trace):
+def test_a_limit_given_twice_is_refused(refault, small_trace):
     done = refault("replay", small_trace, "-v", "p2,page-limit=64", "--page-limit", "128")
     assert done.returncode == 2
     assert "--page-limit" in done.stderr
 
 
-def test_the_catalogue_can_be_listed():
+def test_the_catalogue_can_be_listed(refault):
     done = refault("patches", "--json")
     ids = [patch["id"] for patch in json.loads(done.stdout)]
     assert "zap-account" in ids
@@ -151,7 +148,7 @@ def test_the_catalogue_can_be_listed():
     assert "Xiao Guangrong" in refault("patches").stdout
 
 
-def test_the_event_log_goes_to_a_file_and_the_table_stays(small_trace, tmp_path):
+def test_the_event_log_goes_to_a_file_and_the_table_stays(refault, small_trace, tmp_path):
     log = tmp_path / "events.txt"
     done = refault("replay", small_trace, "-v", "base", "--events", log)
     assert (done.returncode, done.stderr) == (0, "")
@@ -164,7 +161,7 @@ def test_the_event_log_goes_to_a_file_and_the_table_stays(small_trace, tmp_path)
     assert [path.name for path in tmp_path.iterdir() if "events" in path.name] == ["events.txt"]
 
 
-def test_the_event_log_can_be_compressed_or_piped(small_trace, tmp_path):
+def test_the_event_log_can_be_compressed_or_piped(refault, small_trace, tmp_path):
     log = tmp_path / "events.zst"
     refault("replay", small_trace, "-v", "base", "--events", log)
     piped = refault("replay", small_trace, "-v", "base", "--events", "-")
@@ -174,7 +171,7 @@ def test_the_event_log_can_be_compressed_or_piped(small_trace, tmp_path):
     assert piped.stderr.startswith("refault comparison: small.rft")
 
 
-def test_an_event_log_of_two_runs_is_refused(small_trace, tmp_path):
+def test_an_event_log_of_two_runs_is_refused(refault, small_trace, tmp_path):
     log = tmp_path / "events.txt"
     for arguments in (["-v", "base", "-v", "p2"], [small_trace, small_trace, "-v", "base"], []):
         done = refault("replay", small_trace, *arguments, "--events", log)
@@ -183,7 +180,7 @@ def test_an_event_log_of_two_runs_is_refused(small_trace, tmp_path):
     assert not log.exists()
 
 
-def test_an_event_log_that_cannot_be_written_is_one_line(small_trace, tmp_path):
+def test_an_event_log_that_cannot_be_written_is_one_line(refault, small_trace, tmp_path):
     done = refault("replay", small_trace, "-v", "base", "--events", tmp_path / "no" / "log.txt")
     assert done.returncode == 2
     assert done.stderr.startswith("refault: --events: ")
@@ -191,7 +188,7 @@ def test_an_event_log_that_cannot_be_written_is_one_line(small_trace, tmp_path):
     assert not (tmp_path / "no").exists()
 
 
-def test_nothing_stays_of_the_event_log_of_a_damaged_trace(small_trace, tmp_path):
+def test_nothing_stays_of_the_event_log_of_a_damaged_trace(refault, small_trace, tmp_path):
     data = bytearray(small_trace.read_bytes())
     data[len(data) // 2] ^= 1
     small_trace.write_bytes(data)
@@ -211,7 +208,7 @@ def deep_trace(tmp_path):
     return path
 
 
-def test_a_trace_that_an_engine_refuses_does_not_stop_the_others(small_trace, deep_trace):
+def test_a_trace_that_an_engine_refuses_does_not_stop_the_others(refault, small_trace, deep_trace):
     alone = refault("replay", small_trace, "-v", "base", "--json")
     done = refault("replay", deep_trace, small_trace, "-v", "base", "--json")
     assert (done.returncode, done.stdout) == (2, alone.stdout)
@@ -223,7 +220,7 @@ def test_a_trace_that_an_engine_refuses_does_not_stop_the_others(small_trace, de
     assert text.stdout.startswith("refault comparison: small.rft\n")
 
 
-def test_a_trace_refused_amid_its_events_does_not_stop_the_others(small_trace, tmp_path):
+def test_a_trace_refused_amid_its_events_does_not_stop_the_others(refault, small_trace, tmp_path):
     path = tmp_path / "slots.rft"
     overlapping = Guest(pages=1024).add(EventKind.OP_MEM, flags=1, aux=1, a=512, b=1024)
     path.write_bytes(overlapping.bytes())
@@ -233,13 +230,13 @@ def test_a_trace_refused_amid_its_events_does_not_stop_the_others(small_trace, t
     assert done.stdout.startswith("refault comparison: small.rft\n")
 
 
-def test_traces_that_are_all_refused_show_no_table(deep_trace):
+def test_traces_that_are_all_refused_show_no_table(refault, deep_trace):
     done = refault("replay", deep_trace, deep_trace, "-v", "base", "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 2
 
 
-def test_variants_that_form_a_series_are_told_patch_by_patch(small_trace):
+def test_variants_that_form_a_series_are_told_patch_by_patch(refault, small_trace):
     plain = refault("replay", small_trace)
     text = " ".join(plain.stdout.split())
     one = refault("replay", small_trace, "-v", "base", "-v", "p3")
@@ -250,7 +247,7 @@ def test_variants_that_form_a_series_are_told_patch_by_patch(small_trace):
     assert "Which to merge" not in one.stdout
 
 
-def test_siblings_are_told_each_against_the_first(small_trace):
+def test_siblings_are_told_each_against_the_first(refault, small_trace):
     done = refault("replay", small_trace, "-v", "p2", "-v", "p4", "-v", "p6")
 
     assert "  p6  NO EFFECT; changes" in done.stdout

@@ -9,22 +9,24 @@ import pytest
 from refault.cli.exits import ExitCode
 from refault.engines.audit import auditing
 from refault.errors import ReplayRefused
-from tests.cli.running import run, run_here
+from tests.cli.running import run_here
 
 VECTORS = Path(__file__).with_name("vectors")
 BASES = ("-v", "base", "-v", "apr", "-v", "rel35")
 
 
 @pytest.fixture
-def replayed(tmp_path):
-    """Replays a vector or a capture; few operations, so that reading them beats compiling."""
+def replayed(tmp_path, monkeypatch):
+    """Replays a vector or a capture, in this process."""
 
     def replay(name, *arguments):
         path = VECTORS / name
         if path.suffix == ".jsonl":
-            assert run(tmp_path, "import", path, "--out", tmp_path).returncode == 0
+            assert (
+                run_here(monkeypatch, tmp_path, "import", path, "--out", tmp_path).returncode == 0
+            )
             path = tmp_path / f"{name.removesuffix('.ops.jsonl')}.rft"
-        return run(tmp_path, "replay", path, *arguments, REFAULT_INTERPRETED="1")
+        return run_here(monkeypatch, tmp_path, "replay", path, *arguments)
 
     return replay
 
