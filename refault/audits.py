@@ -79,6 +79,8 @@ COST_CHECKS = frozenset({"F-P4"})
 
 #: What is checked of an engine whose host keeps its state to itself.
 OUTCOME_CHECKS = frozenset({"F-T5", "F-T7", "F-P1"})
+#: Findings that such a run makes itself, and goes on after them.
+REPORTED = ("missed-flush", "kernel-warning")
 
 #: What the real kernel of that time did wrong too: by the specification's name, or by the section
 #: of it that describes the defect.
@@ -238,7 +240,8 @@ class AuditReport(Packed):
     ``level`` is a word that says how closely it looked: ``flush``, ``sampled-EVERY-SEED``,
     ``every``. ``sweeps`` is how often the whole host was checked, ``accesses`` how many outcomes
     were. ``stopped`` is why the simulated kernel broke before the end, or None. ``unfinished``
-    counts sweeps that ended at their bound of steps.
+    counts sweeps that ended at their bound of steps. ``reported`` is what the program of a kernel
+    of the user's own found itself: of each kind the first, in words.
     """
 
     NOUN: ClassVar[str] = "audit"
@@ -255,8 +258,11 @@ class AuditReport(Packed):
     broken: tuple[Broken, ...]
     stopped: str | None = None
     unfinished: int = 0
+    reported: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not all(isinstance(text, str) for text in self.reported):
+            raise ResultError("audit.reported: expected texts")
         names = ("trace_digest", "variant_digest", "variant_name", "simulator_digest")
         _texts(self, *names, "engine", "level")
         _texts(self, "stopped", is_optional=True)
@@ -277,7 +283,8 @@ class AuditReport(Packed):
     @property
     def is_sound(self) -> bool:
         """Whether it ran to its end and every failure is a known exception, or costs only time."""
-        return self.stopped is None and all(
+        is_whole = self.stopped is None and not self.reported
+        return is_whole and all(
             each.exception is not None or each.check in COST_CHECKS for each in self.broken
         )
 
@@ -286,8 +293,10 @@ class AuditReport(Packed):
         body = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name != "broken"
+            if field.name not in ("broken", "reported")
         }
+        # Where there is nothing, a document has the bytes it had before there was anything.
+        body |= {"reported": list(self.reported)} if self.reported else {}
         broken = [each.to_dict() for each in self.broken]
         return {"version": REPORT_VERSION} | body | {"broken": broken}
 
@@ -299,6 +308,7 @@ class AuditReport(Packed):
             raise ResultError(f"audit: version {body.get('version')!r} is not {REPORT_VERSION}")
         try:
             fields["broken"] = tuple(Broken.from_dict(each) for each in fields["broken"])
+            fields["reported"] = tuple(fields.get("reported", ()))
             return cls(**fields)
         except (KeyError, TypeError) as error:
             raise ResultError(f"audit: not a report: {error}") from error

@@ -36,6 +36,9 @@ def report_text(
     heading = layout.wrap(title, width)
     lines = [*heading, "-" * max(map(layout.display_width, heading))]
     lines += layout.wrap(f"{_summary(report)}.", width, indent=_INDENT)
+    for text in report.reported:
+        told = printable(f"The kernel's own run reports {text}.")
+        lines += ["", *layout.wrap(told, width, indent=_INDENT)]
     for check in CHECKS:
         found = [each for each in report.broken if each.check == check]
         if found:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from refault.audits import AuditReport, Level
 from refault.catalogue import KERNEL, Parameters, PatchSet
+from refault.compare.audit_report import report_text
+from refault.engines.audit.auditing import audit
 from refault.linux.variants import resolve_kernel
 from refault.replay.session import replay
 from refault.synth import Order, make
@@ -188,3 +191,21 @@ def test_a_guest_of_operations_keeps_its_reserved_bits(build, release):
         return replay(guest.trace(), [of(base)])[0].outcome_digest
 
     assert seen(2 << 12 | P | A) == seen(0) != seen(2 << 12 | P)
+
+
+def test_an_audit_says_what_the_run_found_itself(build, careless, tmp_path):
+    """Its own checks look at outcomes, which are right."""
+    (base,) = build("6.12")
+    trace = tmp_path / "guest.rft"
+    trace.write_bytes(log(four_pages()).store(0x1000).bytes())
+    whole, found = audit(trace, [of(base), of(careless)], Level())
+    assert whole.is_sound
+    assert not whole.reported
+    assert "reported" not in whole.to_dict()
+    assert not found.failed
+    assert not found.is_sound
+    (told,) = found.reported
+    assert re.match(r"missed-flush, first at operation \d+ \(event \d+\): vCPU 0 can still ", told)
+    assert AuditReport.from_dict(found.to_dict()) == found
+    text = report_text(found, title="a guest", command=["refault", "audit"])
+    assert "The kernel's own run reports missed-flush" in " ".join(text.split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from refault.audits import AuditReport, Broken, Step
+from refault.audits import REPORTED, AuditReport, Broken, Step
 from refault.engines import get_engine
 from refault.engines.audit import translation as by
 from refault.engines.audit import words as au
@@ -19,7 +19,7 @@ from refault.results import SHADOW
 from refault.trace.format import EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from refault.engines.audit.host import Host
     from refault.engines.audit.outcome_host import OutcomeHost
@@ -94,7 +94,18 @@ def report_of(host: Audited, trace_digest: str, causes: Sequence[tuple[Step, ...
         broken=tuple(_broken(group, cause) for group, cause in groups),
         stopped=None if stopped is None else f"{stopped.kind}: {stopped.message}",
         unfinished=int(state[au.UNFINISHED]),
+        reported=tuple(_reported(host)),
     )
+
+
+def _reported(host: Audited) -> Iterator[str]:
+    """The first of each kind that the run of a kernel found itself."""
+    for kind in REPORTED:
+        for found in host.notes.findings.kept:
+            if found.kind == kind:
+                place = f"operation {found.operation_index} (event {found.event_index})"
+                yield f"{kind}, first at {place}: {found.message}"
+                break
 
 
 def _broken(group: Group, cause: tuple[Step, ...]) -> Broken:
