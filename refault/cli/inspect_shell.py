@@ -5,11 +5,12 @@ from __future__ import annotations
 import cmd
 import contextlib
 import dataclasses
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from refault.cli.tables import text_width
+from refault.compare import layout
 from refault.errors import InvalidParameter, RefaultError
 from refault.questions import Where
 
@@ -19,9 +20,31 @@ if TYPE_CHECKING:
     from refault.inspect.inspecting import View
     from refault.inspect.place import Timeline
 
+#: Each command: how it is written, and what it does.
+COMMANDS = {
+    "at": ("at EVENT", "before that event's operations"),
+    "op": ("op N", "where operation N comes next, as findings count them"),
+    "end": ("end", "the end of the trace"),
+    "back": ("back [N]", "N operations earlier; default 1"),
+    "forward": ("forward [N]", "N operations later; default 1"),
+    "until": (
+        "until WHAT",
+        "back to right after the latest `zap gfn G` (or get, sync, unsync)",
+    ),
+    "next": ("next WHAT", "on to right after the next one of these"),
+    "change": ("change A", "back to right after the latest change of an entry of address A"),
+    "gva": ("gva A", "both walks of that guest address, and their history"),
+    "gfn": ("gfn G", "the shadow pages of that guest table, the leaves that map the frame"),
+    "page": ("page N", "that shadow page, in use or not, and its history"),
+    "vcpu": ("vcpu C", "that vCPU; for addresses, as it walks"),
+    "all": ("all", "every vCPU, and all pages counted"),
+    "show": ("show", "the same once more"),
+    "notation": ("notation", "how pages, entries and marks are written"),
+    "quit": ("quit", "so does the end of input"),
+}
 _INTRO = """\
 Commands: at EVENT, op N, end, back [N], forward [N], until WHAT, next WHAT, change A,
-gva A, gfn G, page N, vcpu C, all, show, quit. `help COMMAND` says more.
+gva A, gfn G, page N, vcpu C, all, show, notation, quit. `help` says what they do.
 """
 _TRACEPOINTS = ("get gfn ", "sync gfn ", "unsync gfn ", "zap gfn ")
 
@@ -56,71 +79,87 @@ class Shell(cmd.Cmd):
     # --- where -----------------------------------------------------------------------------------
 
     def do_at(self, line: str) -> None:
-        """At EVENT: before that event's operations."""
+        """Go before an event."""
         self._move(event=_number(line))
 
     def do_op(self, line: str) -> None:
-        """Op N: where operation N comes next, as findings count them."""
+        """Go before an operation."""
         self._move(operation=_number(line))
 
     def do_end(self, line: str) -> None:
-        """end: the end of the trace."""
+        """Go to the end."""
         _nothing(line)
         self._move()
 
     def do_back(self, line: str) -> None:
-        """Back [N]: N operations earlier; default 1."""
+        """Go back."""
         here, count = self._where.operation or 0, _number(line, 1)
         if count > here:
             raise InvalidParameter(f"back {count}: there are {here} operations before")
         self._move(operation=here - count)
 
     def do_forward(self, line: str) -> None:
-        """Forward [N]: N operations later; default 1."""
+        """Go on."""
         self._move(operation=(self._where.operation or 0) + _number(line, 1))
 
     def do_until(self, line: str) -> None:
-        """Until zap gfn G: back to right after the latest; also get, sync, unsync."""
+        """Go back to a tracepoint."""
         self._move(operation=self._where.operation, until=line)
 
     def do_next(self, line: str) -> None:
-        """Next zap gfn G: on to right after the next; also get, sync, unsync."""
+        """Go on to a tracepoint."""
         self._move(operation=self._where.operation, until=line, forward=True)
 
     def do_change(self, line: str) -> None:
-        """Change A: back to right after the latest change of an entry of address A."""
-        self._view("until_change", line)
+        """Go back to a change."""
+        self._view("until_change", line.removeprefix("gva "))  # as the option of the command has it
 
     # --- what ------------------------------------------------------------------------------------
 
     def do_gva(self, line: str) -> None:
-        """Gva A: both walks of that guest address, and their history."""
+        """Show an address."""
         self._view("gva", line)
 
     def do_gfn(self, line: str) -> None:
-        """Gfn G: the shadow pages of that guest table, the leaves that map the frame."""
+        """Show a frame."""
         self._view("gfn", line)
 
     def do_page(self, line: str) -> None:
-        """Page N: that shadow page, in use or not, and its history."""
+        """Show a shadow page."""
         self._view("page", line)
 
     def do_vcpu(self, line: str) -> None:
-        """Vcpu C: that vCPU; for addresses, as it walks."""
+        """Show a vCPU."""
         self._go(dataclasses.replace(self._where, vcpu=_number(line)))
 
     def do_all(self, line: str) -> None:
-        """all: every vCPU, and all pages counted."""
+        """Show the whole host."""
         _nothing(line)
         self._go(Where(operation=self._where.operation))
 
     def do_show(self, line: str) -> None:
-        """show: the same once more."""
+        """Show the same."""
         _nothing(line)
         self._go(self._where)
 
+    def do_notation(self, line: str) -> None:
+        """Explain the notation."""
+        from refault.inspect.text import legend_text
+
+        _nothing(line)
+        print(legend_text(), file=self.stdout)
+
+    def do_help(self, arg: str) -> None:
+        """Every command with what it does, or one."""
+        name = arg.strip()
+        if name and name not in COMMANDS:
+            raise InvalidParameter(f"{name}: no such command; `help` lists them")
+        for form, does in [COMMANDS[name]] if name else COMMANDS.values():
+            lines = layout.wrap(does, text_width(72), first=f"{form:12}  ", indent=" " * 14)
+            print("\n".join(lines), file=self.stdout)
+
     def do_quit(self, line: str) -> bool:
-        """quit: so does the end of input."""
+        """End."""
         _nothing(line)
         return True
 
@@ -191,9 +230,11 @@ class Shell(cmd.Cmd):
 
 
 def _number(line: str, default: int | None = None) -> int:
-    words = shlex.split(line)
+    words = line.split()
     if not words and default is not None:
         return default
+    if not words:
+        raise InvalidParameter("a number is missing, such as 0x400000 or 1024")
     with contextlib.suppress(ValueError):
         if len(words) == 1 and (found := int(words[0], 0)) >= 0:
             return found

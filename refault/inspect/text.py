@@ -78,13 +78,18 @@ def view_text(view: View, told: Told) -> str:
         lines += ["", "History, oldest first"]
         lines += [line for turn in view.history for line in _turn(turn)]
     if told.has_legend and any((view.address, view.table, view.page, view.summary)):
-        lines += [
-            "",
-            "How to read it",
-            *(line for text in LEGEND[1:] for line in wrapped(_IN, text)),
-        ]
+        lines += ["", "How to read it", *_legend()]
     lines += ["", "Reproduce with:", "", *layout.shell_command(told.command, WIDTH)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def legend_text() -> str:
+    """How shadow pages, entries and marks are written."""
+    return "\n".join(_legend())
+
+
+def _legend() -> list[str]:
+    return [line for text in LEGEND[1:] for line in wrapped(_IN, text)]
 
 
 def _place(view: View) -> list[str]:

@@ -77,7 +77,7 @@ def test_a_lost_mark_is_told_long_before_the_wrong_translation(variant):
     assert mark.got == "entry 0 of table 0x105 (level 3) is not marked, though the link below it is"
     assert [step.text.partition(": ")[2] for step in mark.cause[1:]] == [
         "table 0x105: mark of entry 0 set; table 0x107 went out of sync",
-        "table 0x107 came in sync",
+        "table 0x107 came back in sync",
         "table 0x105: mark of entry 0 cleared",
         "table 0x107 went out of sync",
     ]

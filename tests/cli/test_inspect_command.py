@@ -99,8 +99,9 @@ def test_a_file_that_is_no_trace_is_bad_input(refault, tmp_path):
 def test_a_shell_takes_commands_and_survives_what_is_wrong(refault, monkeypatch):
     lines = [
         "gfn 0x107", "until unsync gfn 0x107", "back 2", "next unsync gfn 0x107", "page 4",
-        "vcpu 0", "change 0x400000", "forward", "show", "back 99999", "gva", "at 5 5",
-        "until noon", "nope", "all now", "", "help until", "all", "end", "quit",
+        "vcpu 0", "change gva 0x400000", "forward", "show", "back 99999", "gva", 'gva "', "at 5 5",
+        "until noon", "nope", "all now", "", "help until", "help", "help nope", "notation", "all",
+        "end", "quit",
     ]  # fmt: skip
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines) + "\n"))
     answer = refault(LOST_MARK, "-v", "p3", "--at-operation", "1044", "--shell")
@@ -113,10 +114,14 @@ def test_a_shell_takes_commands_and_survives_what_is_wrong(refault, monkeypatch)
     wanted = "expected get, sync, unsync or zap and a table, such as zap gfn 0x105"
     assert answer.stderr.splitlines() == [
         "refault: back 99999: there are 1039 operations before",
-        "refault: '': expected one number, such as 0x400000 or 1024",
+        "refault: a number is missing, such as 0x400000 or 1024",
+        "refault: '\"': expected one number, such as 0x400000 or 1024",
         "refault: '5 5': expected one number, such as 0x400000 or 1024",
         f"refault: until 'noon': {wanted}",
         "refault: nope: no such command; `help` lists them",
         "refault: 'now': nothing comes after this command",
+        "refault: nope: no such command; `help` lists them",
     ]
+    assert "gva A         both walks of that guest address, and their history" in answer.stdout
+    assert "the entry is noted as leading to something out of sync" in answer.stdout
     assert "back to right after the latest" in answer.stdout

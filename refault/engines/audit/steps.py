@@ -83,7 +83,7 @@ def _entry(spte: int, what: str) -> str:
 
 def _page_text(word: int, gfn: int, old: int, new: int) -> str:
     if word == model.UNSYNC:
-        return f"table {gfn:#x} {'went out of' if new else 'came in'} sync"
+        return f"table {gfn:#x} {'went out of' if new else 'came back in'} sync"
     if word >= model.BITMAP:
         changed = (old ^ new) & x86.U32
         index = (word - model.BITMAP) * 32
