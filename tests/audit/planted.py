@@ -28,6 +28,7 @@ from refault.engines.shadow.kvm import (
 )
 from refault.replay.session import replay
 from tests.audit.planted_logs import LOG_CASES
+from tests.audit.planted_structure import STRUCTURE_CASES
 from tests.audit.planting import LEAF, LONG, NX, PAGING, PS, TABLE, WRITE, Case, begun
 from tests.audit.running import audited, of_operations, variants
 
@@ -428,7 +429,7 @@ CASES = {
 }
 
 
-CASES |= LOG_CASES
+CASES |= LOG_CASES | STRUCTURE_CASES
 
 
 def plant(case):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from refault.catalogue import values
 from refault.engines.audit import translation as by
 from refault.engines.audit import words as au
+from refault.engines.audit.evidence import UNEXPLAINED
 from refault.replay import operations as op
 from refault.replay import outcomes as out
 from refault.replay import x86
@@ -69,6 +70,10 @@ def exception_of(
     if check in (au.D1, au.D2):
         # A write that only CR0.WP=0 allows is in no log, with whichever base.
         return "F-X1" if row[au.DETAIL] else seen.get(_log_of(row))
+    if check == au.H2:
+        # A sync forgets A; that the host cleared it, or left a TLB entry with it, is no sync's.
+        is_of_sync = row[au.VCPU] < 0 and not row[au.IS]
+        return "B8" if is_of_sync else None
     if check == au.T7:
         return "F-X6" if LINK in seen else None
     if check == au.H1 and row[au.VCPU] < 0:
@@ -97,7 +102,6 @@ _KNOWN = {
     au.P3: "F-X6",
     au.S3: "D2",
     au.H3: "D2",
-    au.H2: "B8",
     au.P1: "B15",
 }
 
@@ -113,6 +117,8 @@ def _known_leaf(
     row: Sequence[int], knobs: Mapping[str, int], seen: Mapping[int, str]
 ) -> str | None:
     how = row[au.DETAIL]
+    if how & UNEXPLAINED:
+        return None
     if how & by.OLDER:
         return "F-X5"
     if how & by.BELOW_LARGE:

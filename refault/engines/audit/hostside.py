@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refault.catalogue import values
 from refault.engines.audit import words as au
 from refault.engines.audit.found import report, watched
 from refault.engines.audit.shadow import canonical, has_steps, is_leaf, tlb_entry, uses_tlb
@@ -10,7 +11,13 @@ from refault.engines.shadow.arch import tlb
 from refault.engines.shadow.arch.guest import frame_of, slot_of
 from refault.engines.shadow.kvm.parents import child_of, level_of, table_of
 from refault.engines.shadow.kvm.requests import cpu_of
-from refault.engines.shadow.kvm.rmap import eight_are, is_present, large_region
+from refault.engines.shadow.kvm.rmap import (
+    eight_are,
+    first_leaf,
+    is_present,
+    large_region,
+    rmap_of,
+)
 from refault.engines.shadow.state import words
 from refault.engines.shadow.state.machine import Machine
 from refault.replay import x86
@@ -91,6 +98,20 @@ def note_touch(a: Audit, m: Machine, gpa: int, sptep: int) -> None:
 
 
 @kernel
+def has_young_leaf(m: Machine, gfn: int) -> int:
+    """1 if the leaf through which the frame is listed first has A, of a size that is looked for."""
+    if slot_of(m, gfn) == 0:
+        return 0
+    # By the place in the slot a notifier may look for another large page (B16).
+    by_frame = m.vm[words.KNOB_NOTIFIER_INDEX] == values.NOTIFIER_INDEX_FRAME
+    for level in range(1, 4 if by_frame else 2):
+        sptep = first_leaf(m, rmap_of(m, gfn, level))
+        if sptep and is_present(m, m.spt[sptep]) and m.spt[sptep] & x86.ACCESSED:
+            return 1
+    return 0
+
+
+@kernel
 def touched_is_young(a: Audit, m: Machine, gfn: int, answer: int) -> None:
     """F-H2: age answers "young" if the guest touched the frame since it was last asked.
 
@@ -104,6 +125,9 @@ def touched_is_young(a: Audit, m: Machine, gfn: int, answer: int) -> None:
     for level in range(2, 4):
         if m.frame[large_region(m, gfn, level)]:
             forget_region(a, m, gfn, level)
+    if answer:
+        # Through what a TLB still holds the frame would be used without A.
+        no_tlb_maps(a, m, au.H2, gfn, gfn + 1, 0)
     if sptep == 0 or answer:
         return
     spte = m.spt[sptep]
@@ -111,7 +135,8 @@ def touched_is_young(a: Audit, m: Machine, gfn: int, answer: int) -> None:
     if m.page[sp + words.FREED] or not is_present(m, spte) or not is_leaf(m, sp, spte):
         return
     if covers(child_of(spte), level_of(m, sp), gfn, gfn + 1):
-        watched(a, report(a, au.H2, -1, gfn, answer, 1, sptep), au.WATCH_USE, sptep)
+        found = report(a, au.H2, -1, gfn, a.state[au.WAS_YOUNG], 1, sptep)
+        watched(a, found, au.WATCH_USE, sptep)
 
 
 @kernel

@@ -16,6 +16,7 @@ from refault.engines.audit.found import watched
 from refault.engines.audit.hostside import (
     frames_are_gone,
     frames_are_read_only,
+    has_young_leaf,
     note_touch,
     shrinker_counts_pages,
     touched_is_young,
@@ -96,6 +97,8 @@ def begin_operation(a: Audit, m: Machine, g: Guest, ops: op.Operations, i: int, 
     name_operation(a, ops, i, shift)
     a.state[au.CREDIT] += au.EARNED
     before(a, m, g, ops.kind[i], ops.vcpu[i], ops.a[i])
+    if ops.kind[i] == op.AGE:
+        a.state[au.WAS_YOUNG] = has_young_leaf(m, ops.a[i])
     if ops.kind[i] == op.GET_DIRTY_LOG:
         log_holds_what_was_written(a, m, ops.aux[i])
 

@@ -44,6 +44,8 @@ def _change_text(array: int, place: int, change: list[int]) -> str:
         return f"{_COUNTERS[place]} was {old}, is {new}"
     if array == au.WATCH_VM:
         return f"{_register(place)} was {old & _WORD:#x}, is {new & _WORD:#x}"
+    if place & 1 == model.WRITE_COUNT:
+        return f"the tables in the large region were {old}, are {new}"
     return "the list of the frame's leaves changed"
 
 

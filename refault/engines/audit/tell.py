@@ -248,6 +248,13 @@ def _mapping_told(row: list[int]) -> tuple[str, str]:
     return got, "no leaf"
 
 
+def _young_told(row: list[int]) -> tuple[str, str]:
+    if row[au.VCPU] >= 0:
+        got = f"a live TLB entry maps it, {_data_text(row[au.IS])}: its next use sets no A"
+        return got, "no entry, or a flush pending"
+    return "not young", "young: the guest used it since"
+
+
 def _logged_told(row: list[int]) -> tuple[str, str]:
     """A leaf, or an entry of a TLB, that writes a frame behind the back of its dirty log."""
     frame = row[au.PLACE]
@@ -331,7 +338,7 @@ _TOLD = {
         f"a store of {row[au.IS]} bytes dropped the table",
         f"it stays inside one entry of {row[au.SHOULD]} bytes",
     ),
-    au.H2: lambda _: ("not young", "young: the guest used it since"),
+    au.H2: _young_told,
     au.S8: lambda row: (f"a link of level {row[au.DETAIL]} grants no W", "W"),
     au.R1: _listing_told,
 }

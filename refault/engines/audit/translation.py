@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from refault.catalogue import values
 from refault.engines.audit import words as au
+from refault.engines.audit.evidence import plain_large_page, reserved_from_the_start
 from refault.engines.audit.found import report, watched
 from refault.engines.audit.outcome import flushed_at, now_gives, older, was_allowed
 from refault.engines.audit.paging import (
@@ -199,6 +200,10 @@ def check_leaf(
         if never == ELSEWHERE:
             how |= is_older_than_its_table(a, g, vcpu, gva)
         check = au.U5 if how & OLDER else au.T3
+    if how & RESERVED:
+        how |= reserved_from_the_start(a, g, vcpu, gva)
+    elif how & BELOW_LARGE and how & ELSEWHERE:
+        how |= plain_large_page(a, g, vcpu, gva)
     tell_leaf(a, check, vcpu, gva, spte, how, sptep)
 
 

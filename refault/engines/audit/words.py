@@ -72,6 +72,7 @@ LEAF_LEVEL = 39
 # A dirty log that is about to be read: frames in it, -1: none is; and the number of its content
 LOG_COUNT = 41
 LOG_CONTENT = 42
+WAS_YOUNG = 43  # a leaf of the frame that is about to be aged has A
 
 # The stack of a walk of shadow tables, by level
 AT = 48  # place of an entry
