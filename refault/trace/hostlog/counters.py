@@ -38,7 +38,10 @@ _PERF_FIELDS: Final = re.compile(
     re.MULTILINE,
 )
 _RUN: Final = re.compile(r"^[ \t]*Performance counter stats for ", re.MULTILINE)
-_LOGGED: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d((?:[ \t]+\d{1,20}){1,4096})[ \t]*")
+# Before 2020 without the time.
+_LOGGED: Final = re.compile(
+    r"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)?((?:[ \t]+\d{1,20}){1,4096})[ \t]*"
+)
 _DEBUGFS: Final = re.compile(
     r"^(?P<folder>[^\s:]{0,400}/)?(?P<name>[a-z_]\w{0,80})[:=]?[ \t]*(?P<value>\d{1,20})$"
 )
@@ -201,7 +204,7 @@ def _kvm_stat_fields(path: Path, text: str) -> Values:
 
 
 def _kvm_stat_log(path: Path, text: str) -> Values:
-    """`kvm_stat -l`: names, then each second the time and the increments, in columns."""
+    """`kvm_stat -l`: names with a space behind each, then the increments of each second."""
     del path
     names: list[str] = []
     values: Values = {}
@@ -212,7 +215,7 @@ def _kvm_stat_log(path: Path, text: str) -> Values:
             if len(numbers) == len(names):
                 for name, number in zip(names, numbers, strict=True):
                     values[name] = values.get(name, 0) + int(number)
-        elif len(words) > 1 and all(map(_COLUMN.fullmatch, words)):
+        elif words and line.endswith(" ") and all(map(_COLUMN.fullmatch, words)):
             names = words[:MAX_COUNTERS]
     return values
 

@@ -76,6 +76,10 @@ FORMS = {
         '{"interval" : 2.0, "counter-value" : "<not counted>", "event" : "kvm:pf_fixed"}\n'),
         "perf stat",
     ),
+    "kvm_stat -l before 2020": (
+        ("kvm_exit pf_fixed \n     52880      32000 \n         9        724 \n"),
+        "kvm_stat",
+    ),
     "kvm_stat -l": (
         ("kvm_exit pf_fixed \n2026-12-01 05:00:00     52880     32000\n"
         "kvm_exit pf_fixed \n2026-12-01 05:00:01         9       724\n"), "kvm_stat",
