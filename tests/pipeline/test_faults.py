@@ -13,11 +13,7 @@ import redis
 
 from db.models import BatchEvent, Run, Shard
 from db.shards.messages import ShardMessage
-from refault.client import Client
-from refault.replay.compile.cache import cache_folder
-from services.local.stack import Stack
 from services.shared.nudging import publish
-from tests.fixtures.stack import QUICK
 from tests.pipeline.watched import RUN_COUNT, Watched, pool_process_of
 from worker.app import app
 
@@ -49,21 +45,6 @@ def test_kill_9_of_the_computing_process_delays_the_batch_and_nothing_else(watch
     assert document["state"] == "done"
     assert (watched.shard().attempt, watched.shard().lost_count) == (2, 1)
     watched.expect_exactly_one_result_each()
-
-
-def test_a_worker_that_sees_its_process_die_waits_for_no_lease(tmp_path, long_capture):
-    settings = {**QUICK, "REFAULT_LEASE_SECONDS": "3600", "REFAULT_CACHE": str(cache_folder())}
-    with Stack(tmp_path, worker_count=1, settings=settings) as stack:
-        for _ in stack.start():
-            pass
-        with Client(stack.url, token=stack.token) as client:
-            watched = Watched(stack, client, long_capture)
-            worker = watched.submit().wait_until_in_the_kernel_loop()
-            os.kill(pool_process_of(worker.pid), signal.SIGKILL)
-            assert watched.wait_until_over()["state"] == "done"
-            watched.expect_exactly_one_result_each()
-            [again] = [step for step in watched.rows(BatchEvent) if step.kind == "shard.requeued"]
-    assert "signal 9 (SIGKILL)" in again.body["error"]
 
 
 def test_kill_9_of_a_whole_worker_is_healed_by_its_lease(watched):

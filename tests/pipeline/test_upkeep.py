@@ -1,4 +1,4 @@
-"""The short duties, while the only worker is busy for as long as one likes."""
+"""The short duties, while the only worker is busy for as long as one likes; and its own death."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from db.models import Run, Shard
+from db.models import BatchEvent, Run, Shard
 from db.session import transaction
 from refault.client import Client
 from refault.replay.compile.cache import cache_folder
@@ -18,8 +18,8 @@ from tests.fixtures.stack import QUICK
 from tests.pipeline.watched import Watched, pool_process_of
 
 
-@pytest.fixture
-def lonely(tmp_path):
+@pytest.fixture(scope="module")
+def lonely(tmp_path_factory):
     """A stack with one worker, whose shard stays its own however long nobody hears of it."""
     settings = {
         **QUICK,
@@ -28,7 +28,7 @@ def lonely(tmp_path):
         "REFAULT_WEBHOOK_SECONDS": "0.5",
         "REFAULT_WEBHOOK_NETWORKS": "127.0.0.0/8",
     }
-    with Stack(tmp_path / "data", worker_count=1, settings=settings) as stack:
+    with Stack(tmp_path_factory.mktemp("lonely"), worker_count=1, settings=settings) as stack:
         for _ in stack.start():
             pass
         with Client(stack.url, token=stack.token) as client:
@@ -80,6 +80,16 @@ def test_sweeps_and_webhooks_do_not_wait_behind_a_long_shard(lonely, long_captur
     for batch in (long_one, abandoned):
         assert batch.wait_until_over()["state"] == "done"
         batch.expect_exactly_one_result_each()
+
+
+def test_a_worker_that_sees_its_process_die_waits_for_no_lease(lonely, long_capture):
+    watched = Watched(*lonely, long_capture)
+    worker = watched.submit().wait_until_in_the_kernel_loop()
+    os.kill(pool_process_of(worker.pid), signal.SIGKILL)
+    assert watched.wait_until_over()["state"] == "done"
+    watched.expect_exactly_one_result_each()
+    [again] = [step for step in watched.rows(BatchEvent) if step.kind == "shard.requeued"]
+    assert "signal 9 (SIGKILL)" in again.body["error"]
 
 
 def test_upkeep_is_small_and_ends_when_it_is_told_to(lonely):
