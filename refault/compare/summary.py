@@ -52,12 +52,12 @@ def semantics_note(comparison: Comparison) -> str:
     witnessed, accesses = longest.semantics["witnessed"], longest.semantics["accesses"]
     if witnessed == 0 and comparison.is_audited:
         return (
-            f"{accesses:,} accesses; the trace does not know what a real guest saw: "
+            f"{accesses:,} access{'' if accesses == 1 else 'es'}; the trace does not know what a real guest saw: "
             "the audit holds outcomes to the guest's own tables."
         )
     if witnessed == 0:
         return (
-            f"{accesses:,} accesses; the trace does not know what a real guest saw, "
+            f"{accesses:,} access{'' if accesses == 1 else 'es'}; the trace does not know what a real guest saw, "
             "so outcomes are compared with the base only."
         )
     checked = f"{witnessed:,} of {accesses:,} accesses checked against the real guest"

@@ -131,9 +131,8 @@ class FindingLog:
 def _lost(record: list[int], event: int) -> Finding:
     """A dirty log that lacks pages: a guest that is migrated by it is not what it was."""
     lost, written = lost_and_written(record[rec.PROBE])
-    pages = "the page" if written == 1 else f"the {written:,} pages"
-    are = "is" if lost == 1 else "are"
-    told = f"{lost:,} of {pages} written since it was last read {are} not in it"
+    of = f"{lost:,} of the {written:,} pages" if written > 1 else "the page"
+    told = f"{of} written since it was last read {'is' if lost == 1 else 'are'} not in it"
     return Finding(
         kind=_KINDS[rec.LOST],
         event_index=event,

@@ -112,11 +112,12 @@ def _groups(
     rows = [_counter(row, place, is_judged=is_judged) for row in compared["counters"]]
     costs = [row for row in rows if row["is_cost"]]
     seen = [_seen(row, place) for row in compared["semantics"]]
+    answers = result.get("answers") or {}
     groups = [
         ("What the guest saw", seen),
         ("Host work, less is better", costs),
         ("Other counters", [row for row in rows if not row["is_cost"]]),
-        ("Answers to the guest and the host", _plain(result.get("answers") or {})),
+        ("Answers to the guest and the host", _plain(answers | (result.get("logs") or {}))),
         ("Events not replayed, or not as they were", _plain(result["skipped"])),
     ]
     return [{"title": title, "rows": found} for title, found in groups if found]
