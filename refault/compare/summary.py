@@ -50,14 +50,15 @@ def semantics_note(comparison: Comparison) -> str:
     # A run that stopped on a defect has executed less than the others.
     longest = max(results, key=lambda result: result.semantics["accesses"])
     witnessed, accesses = longest.semantics["witnessed"], longest.semantics["accesses"]
+    told = f"{accesses:,} {'access' if accesses == 1 else 'accesses'}"
     if witnessed == 0 and comparison.is_audited:
         return (
-            f"{accesses:,} access{'' if accesses == 1 else 'es'}; the trace does not know what a real guest saw: "
+            f"{told}; the trace does not know what a real guest saw: "
             "the audit holds outcomes to the guest's own tables."
         )
     if witnessed == 0:
         return (
-            f"{accesses:,} access{'' if accesses == 1 else 'es'}; the trace does not know what a real guest saw, "
+            f"{told}; the trace does not know what a real guest saw, "
             "so outcomes are compared with the base only."
         )
     checked = f"{witnessed:,} of {accesses:,} accesses checked against the real guest"
