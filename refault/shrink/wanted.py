@@ -26,6 +26,7 @@ BROKEN_KINDS = (
     "endless-walk",
     "endless-loop",
     "large-as-table",
+    "lost-dirty-page",
     "assertion",
 )
 FORMS = "finding:KIND@VARIANT, diverges:A,B or counter:NAME:A<B"
@@ -106,7 +107,7 @@ def _finding(text: str, rest: str, variant_of: Callable[[str], Variant]) -> Want
     known = ", ".join((*GUEST_VISIBLE_KINDS, *BROKEN_KINDS))
     raise InvalidParameter(
         f"--keep {text!r}: there is no finding {kind!r}; kinds are {known}, and the checks of an "
-        "audit, F-S1 to F-P4 (refault explain F-U1)"
+        "audit, F-S1 to F-D3 (refault explain F-U1)"
     )
 
 

@@ -65,5 +65,5 @@ def test_what_is_no_property_is_refused(text):
 
 
 def test_an_unknown_kind_is_met_with_those_there_are():
-    with pytest.raises(InvalidParameter, match=r"missed-fault.*use-after-free.*F-S1 to F-P4"):
+    with pytest.raises(InvalidParameter, match=r"missed-fault.*use-after-free.*F-S1 to F-D3"):
         wanted("finding:missed@p3")
