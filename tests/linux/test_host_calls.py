@@ -7,9 +7,11 @@ apart; those that are shared move alike, or as stated here.
 
 import pytest
 
-from refault.catalogue import KERNEL, PatchSet, resolve
+from refault.catalogue import KERNEL, Parameters, PatchSet, resolve
 from refault.linux.variants import resolve_kernel
 from refault.replay.session import replay
+from refault.results import LOGS
+from refault.synth import Order, make
 from tests.engines.guests import A, P, U, W
 from tests.engines.host_calls import (
     CASES,
@@ -43,6 +45,44 @@ def test_guest_and_host_see_the_same(kernel, name):
     assert len({result.outcome_digest for result in results}) == 1
     assert len({tuple(sorted(result.answers.items())) for result in results}) == 1
     assert len({tuple(sorted(result.skipped.items())) for result in results}) == 1
+    assert len({result.lawful_digest for result in results}) == 1
+    assert len({tuple(result.logs.get(name) for name in LOGS) for result in results}) == 1
+
+
+@pytest.mark.parametrize("tdp", [0, 1])
+def test_a_migration_loses_nothing_and_logs_are_held_against_the_same(
+    build, release, tdp, migration
+):
+    """Kernels of today map neighbours of a fault, and so log more; what was written is the same."""
+    (made,) = build(release)
+    parameters = Parameters(tdp=tdp)
+    later = resolve_kernel(PatchSet(f"{KERNEL}{made.digest}", parameters=parameters))
+    model, found = replay(migration, [MODELS[0], later])
+    assert found.outcome_digest != model.outcome_digest
+    assert found.lawful_digest == model.lawful_digest
+    assert found.logs["dirty_written"] == model.logs["dirty_written"] > 0
+    assert found.logs["dirty_lost"] == found.finding_count == 0
+
+
+def test_a_log_that_forgets_pages_is_told(build, patch_of, migration):
+    def forgetful(text):
+        start = text.index("\nvoid mark_page_dirty_in_slot(")
+        known = "kvm_slot_dirty_track_enabled(memslot)"
+        return text[:start] + text[start:].replace(known, f"{known} && gfn & 7", 1)
+
+    patches = patch_of("6.12", ("Forget every eighth", forgetful), file="virt/kvm/kvm_main.c")
+    made = build("6.12", patches)[-1]
+    (found,) = replay(migration, [resolve_kernel(PatchSet(f"{KERNEL}{made.digest}"))])
+    assert 0 < found.logs["dirty_lost"] < found.logs["dirty_written"]
+    assert {finding.kind for finding in found.findings} == {"lost-dirty-page"}
+    assert "written since it was last read are not in it" in found.findings[0].message
+
+
+@pytest.fixture(scope="module")
+def migration(tmp_path_factory):
+    place = tmp_path_factory.mktemp("migration") / "guest.rft"
+    make(Order("migration", events=200_000), place)
+    return place
 
 
 def moved(variant, before, after, *counters):

@@ -63,8 +63,8 @@ def new_seen() -> judge.Seen:
     """Room for what guest and host saw of one block."""
     words = np.zeros(ROWS * judge.SEEN_WORDS, np.int64)
     if INTERPRETED:
-        return judge.Seen([0], words.tolist())
-    return judge.Seen(np.zeros(1, np.int64), words)
+        return judge.Seen([0], words.tolist(), words.tolist())
+    return judge.Seen(np.zeros(1, np.int64), words, words.copy())
 
 
 def tell_livelock(address: int) -> str:
@@ -218,8 +218,11 @@ class Host:
             raise self._lied(f"row {judged} has an outcome that no operation has")
         size = int(self._seen.count[0]) * judge.SEEN_WORDS
         if size:
-            words = np.asarray(self._seen.words[:size], "<i8")
-            self.notes.outcomes.update(words.tobytes())
+            words, lawful = (
+                np.asarray(told[:size], "<i8").tobytes()
+                for told in (self._seen.words, self._seen.lawful)
+            )
+            self.notes.outcomes.append(words, lawful if self.notes.logs() else None)
             # They are in the digest already, with those that leave no finding.
             self.notes.findings.take(self.notes.log, ops, OutcomeDigest())
 

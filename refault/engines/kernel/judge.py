@@ -24,6 +24,13 @@ from refault.replay.records import (
     DEVIATION_SHIFT,
     FIRST_OTHER,
     FIRST_STALE,
+    LOG_JUDGED,
+    LOG_LOST,
+    LOG_PAGES,
+    LOG_READS,
+    LOG_WRITTEN,
+    LOST,
+    LOST_SHIFT,
     NEXT,
     NOT_STALE,
     RECORD_ALL,
@@ -66,10 +73,14 @@ class Outcomes(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What guest and host saw of each record, as the digest takes it; ``count`` has one word."""
+    """What guest and host saw of each record, as the digest takes it; ``count`` has one word.
+
+    ``lawful`` is the same but for what a dirty log may hold beyond what was written.
+    """
 
     count: Any
     words: Any
+    lawful: Any
 
 
 @kernel
@@ -91,6 +102,11 @@ def keep(
     seen.words[place + 1] = out.PF if code == out.PF_DIRECT else code
     seen.words[place + 2] = address
     seen.words[place + 3] = value
+    is_log = ops.kind[i] == op.GET_DIRTY_LOG and probe & LOG_JUDGED
+    seen.lawful[place] = ops.event[i]
+    seen.lawful[place + 1] = seen.words[place + 1]
+    seen.lawful[place + 2] = probe >> LOST_SHIFT if is_log else address
+    seen.lawful[place + 3] = 0 if is_log else value
     if (what >> DEVIATION_SHIFT) & 7 or log.state[RECORD_ALL]:
         write_record(log, i, what, address, value, probe)
 
@@ -150,6 +166,17 @@ def note_answer(kind: int, code: int, answer: int, log: Log) -> None:
 
 
 @kernel
+def note_log(pages: int, judged: int, log: Log) -> int:
+    """Count a log that was held against what was written; the deviation, if it lacks pages."""
+    lost = judged >> LOST_SHIFT
+    log.state[LOG_READS] += 1
+    log.state[LOG_PAGES] += pages
+    log.state[LOG_WRITTEN] += (judged & ((1 << LOST_SHIFT) - 1)) >> 1
+    log.state[LOG_LOST] += lost
+    return (LOST + 1) << DEVIATION_SHIFT if lost else 0
+
+
+@kernel
 def note_skipped(code: int, log: Log) -> bool:
     """Count a row that was not executed; False if no reason is known by that number."""
     if code == SKIPPED + SKIP_NOT_BOOTED:
@@ -176,7 +203,13 @@ def other_row(
         address, value = shared_word(outcomes.address, i), shared_word(outcomes.value, i)
         if code == out.GP or code == out.RETURN:
             note_answer(kind, code, address, log)
-        keep(ops, i, code << CODE_SHIFT, address, value, 0, log, seen)
+        what, judged = code << CODE_SHIFT, 0
+        if kind == op.GET_DIRTY_LOG:
+            judged = shared_word(outcomes.probe, i)
+            judged = judged if judged >= 0 and judged & LOG_JUDGED else 0
+            if judged:
+                what |= note_log(address, judged, log)
+        keep(ops, i, what, address, value, judged, log, seen)
     return True
 
 

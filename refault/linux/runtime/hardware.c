@@ -124,13 +124,15 @@ static rf_u64 guest_address(rf_u64 host)
 
 static struct rf_outcome complete(rf_u64 gpa, int kind, int size, rf_u64 value)
 {
-	struct rf_outcome outcome = { RF_OK, gpa, 0, 0 };
+	struct rf_outcome outcome = { .code = RF_OK, .address = gpa };
 
 	if (gpa & OUTSIDE)
 		return outcome;
-	if (kind == RF_WRITE)
+	if (kind == RF_WRITE) {
 		memcpy((void *)(RF_RAM + gpa), &value, size);
-	else if (kind == RF_READ)
+		if (rf_is_logging)
+			rf_note_written(gpa);
+	} else if (kind == RF_READ)
 		memcpy(&outcome.value, (void *)(RF_RAM + (gpa & ~7ULL)), 8);
 	return outcome;
 }
@@ -191,7 +193,9 @@ struct walk {
 	rf_u64 (*at)(struct walk *walk, rf_u64 gpa, int is_store);
 	/* What the exits for the tables came to, if to no entry: RF_LIVELOCK, RF_TRIPLE. */
 	int outcome;
-	rf_u64 leaf;	/* the last entry, once it is found */
+	/* The entries that were read, and where; the leaf is the last, once it is found. */
+	int count;
+	rf_u64 gpas[4], entries[4];
 };
 
 static int load_entry(struct walk *walk, rf_u64 gpa, int size, rf_u64 *entry)
@@ -216,16 +220,18 @@ static void set_bits(struct walk *walk, rf_u64 gpa, rf_u64 entry, rf_u64 bits)
 	if ((entry & bits) == bits)
 		return;
 	place = walk->at(walk, gpa, 1);
-	if (place)
+	if (place) {
 		*(rf_u8 *)place |= bits;
+		rf_note_written(gpa);
+	}
 }
 
 static rf_s64 walk_guest(struct walk *walk, rf_u64 gva)
 {
 	const struct rf_registers *cpu = walk->cpu;
-	int kind = walk->kind, user = walk->user, count = 0, i;
+	int kind = walk->kind, user = walk->user, i;
 	int levels, level, leaf, size, bits, may_fetch = 1;
-	rf_u64 entry, rights = WRITABLE | USER, inside, address, gpas[4], entries[4];
+	rf_u64 entry, rights = WRITABLE | USER, inside, address;
 
 	if (!(cpu->cr0 & CR0_PG))
 		return (rf_s64)(gva & 0xffffffffULL);
@@ -248,8 +254,8 @@ static rf_s64 walk_guest(struct walk *walk, rf_u64 gva)
 
 		if (!load_entry(walk, gpa, size, &entry) || !(entry & PRESENT))
 			return fault(cpu, 0, kind, user);
-		gpas[count] = gpa;
-		entries[count++] = entry;
+		walk->gpas[walk->count] = gpa;
+		walk->entries[walk->count++] = entry;
 		leaf = is_leaf(cpu, levels, level, entry);
 		if (entry & reserved_bits(cpu, levels, level, leaf))
 			return fault(cpu, PF_PRESENT | PF_RSVD, kind, user);
@@ -263,10 +269,9 @@ static rf_s64 walk_guest(struct walk *walk, rf_u64 gva)
 	    (kind == RF_WRITE && (user || (cpu->cr0 & CR0_WP)) && !(rights & WRITABLE)) ||
 	    (kind == RF_FETCH && !may_fetch))
 		return fault(cpu, PF_PRESENT, kind, user);
-	for (i = 0; walk->at && i < count; i++)
-		set_bits(walk, gpas[i], entries[i],
-			 ACCESSED | (i == count - 1 && kind == RF_WRITE ? DIRTY : 0));
-	walk->leaf = entry;
+	for (i = 0; walk->at && i < walk->count; i++)
+		set_bits(walk, walk->gpas[i], walk->entries[i],
+			 ACCESSED | (i == walk->count - 1 && kind == RF_WRITE ? DIRTY : 0));
 	inside = (1ULL << (12 + bits * (level - 1))) - 1;
 	address = (entry & (size == 4 ? 0xfffff000ULL : FRAME) & ~inside) | (gva & inside);
 	if (size == 4 && level == 2)
@@ -289,10 +294,32 @@ int rf_is_global(int vcpu, rf_u64 gva)
 	struct walk walk = { .cpu = &cpu, .kind = RF_READ };
 
 	rf_registers(vcpu, &cpu);
-	return (cpu.cr4 & CR4_PGE) && walk_guest(&walk, gva) >= 0 && (walk.leaf & GLOBAL);
+	return (cpu.cr4 & CR4_PGE) && walk_guest(&walk, gva) >= 0 && walk.count &&
+	       (walk.entries[walk.count - 1] & GLOBAL);
 }
 
 /* --- an access ------------------------------------------------------------------------------------- */
+
+/* An exit; A and D that KVM sets in the guest's tables meanwhile are stores for the guest. */
+static void exit_for(int vcpu, rf_u64 address, rf_u64 code, int is_nested)
+{
+	struct rf_registers cpu;
+	struct walk walk = { .cpu = &cpu, .kind = code & PF_WRITE ? RF_WRITE : RF_READ };
+	int i;
+
+	if (is_nested) {
+		rf_page_fault(vcpu, address, code | PF_GUEST_FINAL);
+		return;
+	}
+	if (rf_is_logging) {
+		rf_registers(vcpu, &cpu);
+		walk_guest(&walk, address);
+	}
+	rf_page_fault(vcpu, address, code);
+	for (i = 0; i < walk.count; i++)
+		if (*(rf_u8 *)(RF_RAM + walk.gpas[i]) != (rf_u8)walk.entries[i])
+			rf_note_written(walk.gpas[i]);
+}
 
 /*
  * Where `address` (a guest's linear one, or with two-dimensional paging a physical one) lies in the
@@ -330,7 +357,7 @@ static int translate(int vcpu, rf_u64 address, const struct rf_access *why, int 
 		code = left | (why->is_store ? PF_WRITE : 0) | (user ? PF_USER : 0) |
 		       (why->is_fetch ? PF_FETCH : 0);
 		rf_access = *why;
-		rf_page_fault(vcpu, address, is_nested ? code | PF_GUEST_FINAL : code);
+		exit_for(vcpu, address, code, is_nested);
 		if (rf_access.outcome == RF_PF && !is_nested)
 			rf_tlb_faulted(vcpu, address, grant);
 		if (rf_access.outcome != RF_NONE)
@@ -358,7 +385,8 @@ static rf_u64 nested_place(struct walk *walk, rf_u64 gpa, int is_store)
 
 static struct rf_outcome ended(int code)
 {
-	struct rf_outcome outcome = { code, rf_access.address, 0, rf_access.emulated };
+	struct rf_outcome outcome = { .code = code, .address = rf_access.address,
+				      .emulated = rf_access.emulated };
 
 	return outcome;
 }

@@ -7,7 +7,7 @@
 
 enum { RF_READ, RF_WRITE, RF_FETCH };
 
-struct rf_outcome { int code; rf_u64 address, value; int emulated; };
+struct rf_outcome { int code; rf_u64 address, value; int emulated; rf_u64 judged; };
 
 /* One access, with all the exits it takes; size in bytes, inside one aligned word. */
 struct rf_outcome rf_do_access(int vcpu, rf_u64 gva, int kind, int user, int size, rf_u64 value);

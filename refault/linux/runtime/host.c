@@ -259,6 +259,7 @@ static void emulate_store(struct kvm_vcpu *vcpu, gpa_t nested)
 		return;
 	}
 	RF_WRITE_PHYS(vcpu, gpa, (void *)&rf_access.value, rf_access.size);
+	rf_note_written(gpa);
 	rf_access.outcome = RF_OK;
 	rf_access.address = gpa;
 	rf_access.emulated = 1;

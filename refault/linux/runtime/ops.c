@@ -56,7 +56,7 @@ void rf_dirty_log(int slot, rf_u64 pages)
 }
 
 /* How many pages are dirty; which, as one number: refault/engines/shadow/kvm/dirty.py. */
-long rf_get_dirty_log(int slot, rf_u64 pages, rf_u64 *content)
+long rf_get_dirty_log(int slot, rf_u64 pages, const rf_u64 *written, rf_u64 *content, rf_u64 *lost)
 {
 	unsigned long words = ALIGN(pages, BITS_PER_LONG) / BITS_PER_LONG, i, bit;
 	struct kvm_dirty_log log = { .slot = slot };
@@ -65,8 +65,15 @@ long rf_get_dirty_log(int slot, rf_u64 pages, rf_u64 *content)
 
 	log.dirty_bitmap = bits;
 	*content = 0;
+	*lost = 0;
 	if (rf_vm_ioctl(KVM_GET_DIRTY_LOG, &log) < 0)
 		count = -1;
+	for (i = 0; count >= 0 && written && i < words; i++) {
+		rf_u64 missing = written[i] & ~bits[i];
+
+		for (; missing; missing &= missing - 1)
+			++*lost;
+	}
 	for (i = 0; count >= 0 && i < words; i++)
 		for (bit = 0; bits[i] && bit < BITS_PER_LONG; bit++)
 			if (bits[i] >> bit & 1) {
@@ -378,6 +385,7 @@ void rf_store_unmapped(int index, rf_u64 gpa, int size, rf_u64 value)
 	int is_guarded;
 
 	RF_LOCK_MMU();
+	rf_note_written(gpa);
 	is_guarded = RF_TRY_TO_UNSYNC(vcpu, gpa >> PAGE_SHIFT);
 	RF_UNLOCK_MMU();
 	if (is_guarded)

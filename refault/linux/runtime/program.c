@@ -41,7 +41,8 @@ static sigjmp_buf stop_point;
 static volatile rf_u32 row;
 static int vcpu_count;
 static rf_u8 is_booted[RF_VCPUS_MAX];
-static struct { rf_u64 base, pages; int is_used, is_logged; } slots[RF_SLOTS_MAX];
+static struct slot { rf_u64 base, pages; int is_used; rf_u64 *written; } slots[RF_SLOTS_MAX];
+int rf_is_logging;
 static rf_u64 executed;	/* rows of earlier blocks */
 
 /* While a VM or a vCPU is made: much of what that calls is of no use here, and answers 0. */
@@ -178,6 +179,64 @@ int rf_has_memory(rf_u64 gfn)
 	return 0;
 }
 
+/*
+ * A slot that logs has a bit for each page: written since its log began, or was read. No kernel
+ * knows of them: they are what its log is held against.
+ */
+static rf_u64 written_bytes(const struct slot *slot)
+{
+	return (slot->pages + 63) / 64 * 8;
+}
+
+static void begin_log(struct slot *slot)
+{
+	if (slot->written)
+		return;
+	slot->written = mmap(NULL, written_bytes(slot), PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (slot->written == MAP_FAILED)
+		rf_stop("out-of-memory", "no memory to log what is written");
+	rf_is_logging++;
+}
+
+static void end_log(struct slot *slot)
+{
+	if (!slot->written)
+		return;
+	munmap(slot->written, written_bytes(slot));
+	slot->written = NULL;
+	rf_is_logging--;
+}
+
+void rf_note_written(rf_u64 gpa)
+{
+	rf_u64 place;
+	int i;
+
+	for (i = 0; rf_is_logging && i < RF_SLOTS_MAX; i++) {
+		place = (gpa >> 12) - slots[i].base;
+		if (slots[i].written && place < slots[i].pages)
+			slots[i].written[place / 64] |= 1ULL << (place % 64);
+	}
+}
+
+/* Refault's records say of a log: pages it lacks, pages written, and that both are known. */
+static long read_log(struct slot *slot, rf_u64 *content, rf_u64 *judged)
+{
+	rf_u64 lost, count = 0, i;
+	long answer = rf_get_dirty_log(slot - slots, slot->pages, slot->written, content, &lost);
+
+	*judged = 0;
+	if (answer < 0 || !slot->written)
+		return answer;
+	for (i = 0; i < written_bytes(slot) / 8; i++)
+		count += __builtin_popcountll(slot->written[i]);
+	*judged = lost << 32 | count << 1 | 1;
+	memset(slot->written, 0, written_bytes(slot));
+	rf_tlb_logged(slot->base, slot->pages, operation());
+	return answer;
+}
+
 static void map_slot(rf_u64 base, rf_u64 pages)
 {
 	rf_u64 first = (RF_GUEST_PFN + base) * 64, last = (RF_GUEST_PFN + base + pages) * 64;
@@ -224,16 +283,21 @@ static int change_slot(int kind, int slot, rf_u64 base, rf_u64 pages, int level)
 		return skip(UNSUPPORTED);
 	if (kind == OP_LOG || kind == OP_LOG_OFF) {
 		rf_set_slot(slot, slots[slot].base, slots[slot].pages, kind == OP_LOG);
-		slots[slot].is_logged = kind == OP_LOG;
+		if (kind == OP_LOG)
+			begin_log(&slots[slot]);
+		else
+			end_log(&slots[slot]);
 	} else if (kind == OP_DIRTYLOG) {
 		rf_dirty_log(slot, slots[slot].pages);
+		if (slots[slot].written)
+			memset(slots[slot].written, 0, written_bytes(&slots[slot]));
 	} else if (kind == OP_MEM_DELETE) {
 		rf_set_slot(slot, slots[slot].base, 0, 0);
 		slots[slot].is_used = 0;
-		slots[slot].is_logged = 0;
+		end_log(&slots[slot]);
 		rf_tlb_unmapped(slots[slot].base, slots[slot].pages, operation());
 	}
-	if (slots[slot].is_logged && (kind == OP_LOG || kind == OP_DIRTYLOG))
+	if (slots[slot].written && (kind == OP_LOG || kind == OP_DIRTYLOG))
 		rf_tlb_logged(slots[slot].base, slots[slot].pages, operation());
 	return RF_NONE;
 }
@@ -295,9 +359,7 @@ static int host_operation(int kind, int aux, rf_u64 a, rf_u64 b, int user, struc
 	case OP_GET_DIRTY_LOG:
 		if (aux >= RF_SLOTS_MAX || !slots[aux].is_used)
 			return skip(OUTSIDE_MEMORY);
-		answer = rf_get_dirty_log(aux, slots[aux].pages, &out->value);
-		if (slots[aux].is_logged)
-			rf_tlb_logged(slots[aux].base, slots[aux].pages, operation());
+		answer = read_log(&slots[aux], &out->value, &out->judged);
 		break;
 	case OP_UNMAP_RANGE:
 		answer = unmap_range(a, b);
@@ -456,7 +518,7 @@ static void execute_access(rf_u32 i, int kind, int vcpu, int user)
 {
 	rf_u64 a = channel->a[i], want = channel->want[i];
 	int cls = channel->cls[i];
-	struct rf_outcome out = { RF_NONE, 0, 0, 0 };
+	struct rf_outcome out = { RF_NONE };
 	int code;
 
 	rf_current = vcpu;
@@ -480,7 +542,7 @@ static void execute(rf_u32 i)
 {
 	int kind = channel->kind[i], vcpu = channel->vcpu[i], user = channel->user[i];
 	rf_u64 a = channel->a[i], b = channel->b[i];
-	struct rf_outcome out = { RF_NONE, 0, 0, 0 };
+	struct rf_outcome out = { RF_NONE };
 
 	if (kind >= OP_LD && kind <= OP_ST1) {
 		execute_access(i, kind, vcpu, user);
@@ -495,7 +557,7 @@ static void execute(rf_u32 i)
 						   channel->want[i], &out);
 	}
 	channel->address[i] = out.address;
-	tell(i, &out, 0);
+	tell(i, &out, out.judged);
 }
 
 /* --- blocks --------------------------------------------------------------------------------------------------------- */

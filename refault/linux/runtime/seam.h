@@ -43,7 +43,8 @@ int rf_create_vcpu(int vcpu);
 int rf_set_slot(int slot, rf_u64 base_gfn, rf_u64 pages, int log);	/* pages 0: delete */
 void rf_host_level(rf_u64 base_gfn, rf_u64 pages, int level);
 void rf_dirty_log(int slot, rf_u64 pages);
-long rf_get_dirty_log(int slot, rf_u64 pages, rf_u64 *content);	/* -1: it has no log */
+/* -1: it has no log. Of the pages in `written`, one bit each, how many it lacks is in *lost. */
+long rf_get_dirty_log(int slot, rf_u64 pages, const rf_u64 *written, rf_u64 *content, rf_u64 *lost);
 void rf_change_limit(rf_u64 pages);
 void rf_zap_all(void);
 long rf_shrink(long pages);
@@ -107,6 +108,9 @@ void rf_missing(const char *name);
 /* A flush that KVM owed; `which` is one number for each reason. */
 void rf_missed_flush(rf_u64 which, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int rf_has_memory(rf_u64 gfn);
+/* Memory changed for the guest: whoever logs it must tell. */
+extern int rf_is_logging;		/* how many slots are logged */
+void rf_note_written(rf_u64 gpa);
 void *rf_alloc(unsigned long bytes);
 void rf_free(const void *address);
 void *rf_alloc_pages(unsigned int order);
