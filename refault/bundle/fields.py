@@ -54,7 +54,7 @@ def index_of(value: object, count: int, place: str, things: str) -> int:
 def text_of(value: object, place: str, *, lines: bool = False) -> str:
     """A printable text of bounded length, on one line unless it may have several."""
     if not isinstance(value, str) or len(value) > _TEXT_MAX:
-        raise BundleError(f"{place}: expected a text of at most {_TEXT_MAX} characters")
+        raise BundleError(f"{place}: expected a text of at most {_TEXT_MAX:,} characters")
     if first_unprintable(value, lines=lines) is not None:
         raise BundleError(f"{place}: the text has unprintable characters")
     return value

@@ -269,7 +269,7 @@ def _check_end(stream: BinaryIO) -> None:
         raise BundleError("not a bundle: it does not end as a zip file of ours does")
     _, _, _, _, count, directory_bytes, _, _ = _END.unpack(end)
     if count > layout.FILES_MAX or directory_bytes > layout.DIRECTORY_BYTES_MAX:
-        raise BundleError(f"it has {count} files; a bundle has at most {layout.FILES_MAX}")
+        raise BundleError(f"it has {count:,} files; a bundle has at most {layout.FILES_MAX:,}")
 
 
 def _checked(entries: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
@@ -294,7 +294,7 @@ def _checked(entries: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
         found[name[1]] = entry
     if total_bytes > layout.TOTAL_BYTES_MAX:
         raise BundleError(
-            f"{total_bytes} bytes unpacked; a bundle has at most {layout.TOTAL_BYTES_MAX}"
+            f"{total_bytes:,} bytes unpacked; a bundle has at most {layout.TOTAL_BYTES_MAX:,}"
         )
     if len(folders) != 1 or layout.SUMS not in found or layout.MANIFEST not in found:
         raise BundleError(f"not a bundle: no folder with {layout.MANIFEST} and {layout.SUMS}")

@@ -205,7 +205,7 @@ def _matrix(named: Sequence[NamedSet], axes: Mapping[str, Sequence[AxisValue]]) 
         count *= len(axes[axis])
     if count > COMBINATIONS_MAX:
         raise InvalidParameter(
-            f"axes: {count} combinations are more than {COMBINATIONS_MAX}; choose fewer values"
+            f"axes: {count:,} combinations are more than {COMBINATIONS_MAX:,}; choose fewer values"
         )
     for values in itertools.product(*(axes[axis] for axis in chosen)):
         given = dict(zip(chosen, values, strict=True))

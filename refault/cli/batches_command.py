@@ -203,7 +203,7 @@ def _show(batch: BatchDocument, runs: list[RunDocument]) -> None:
     if batch.get("title"):
         print(clean(str(batch["title"])))
     print(f"{batch['code']}: {batch['state']}, plan {batch['plan']}, ", end="")
-    print(f"{progress['finished']} of {progress['total']} runs finished")
+    print(f"{progress['finished']:,} of {progress['total'] or 0:,} runs finished")
     if progress["failed"]:
         print(f"{progress['failed']} failed, {batch['retryable_count']} of them can be retried")
     print(f"simulator {batch['simulator_digest'][:12]}")

@@ -88,7 +88,7 @@ def import_trace(
             summaries.append({"source": str(source), "trace": str(target), **_told(summary)})
             if not as_json:
                 bars.say(
-                    f"{target}: {summary.event_count} events, {summary.size_bytes} bytes, "
+                    f"{target}: {summary.event_count:,} events, {summary.size_bytes:,} bytes, "
                     f"sha256 {summary.digest[:12]}"
                 )
                 for loss in summary.header.losses:

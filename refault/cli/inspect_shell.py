@@ -95,7 +95,7 @@ class Shell(cmd.Cmd):
         """Go back."""
         here, count = self._where.operation or 0, _number(line, 1)
         if count > here:
-            raise InvalidParameter(f"back {count}: there are {here} operations before")
+            raise InvalidParameter(f"back {count:,}: there are {here:,} operations before")
         self._move(operation=here - count)
 
     def do_forward(self, line: str) -> None:

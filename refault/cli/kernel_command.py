@@ -143,7 +143,7 @@ def pack_tree(
             bars.update(bar, completed=done, total=total, description=unit)
 
         count = pack(found, store, out, tell, series)
-    print(f"{out}: {count} files of Linux {found.release}, {out.stat().st_size / 1e6:.1f} MB")
+    print(f"{out}: {count:,} files of Linux {found.release}, {out.stat().st_size / 1e6:.1f} MB")
 
 
 @app.command("list")

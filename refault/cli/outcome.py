@@ -98,7 +98,7 @@ class Outcome:
             f"{progress.get('done') or 0} of {layout.counted(progress.get('total') or 0, 'run')}"
         ]
         counts = {name: progress.get(name) for name in ("cached", "failed", "cancelled")}
-        told.extend(f"{count} {name}" for name, count in counts.items() if count)
+        told.extend(f"{count:,} {name}" for name, count in counts.items() if count)
         print(f"{batch['code']}: {batch['state']}, {', '.join(told)}")
         print(f"verdict: {self.verdict.title}")
         width = tables.text_width(100)

@@ -164,7 +164,7 @@ class _Told:
         """Show it: bytes of the trace while it is read, then what is left."""
         if self.task is None:
             self.task = self.bars.add_task(self.name, total=None)
-        text = f"{self.name}: {progress.stage}, {progress.events} events"
+        text = f"{self.name}: {progress.stage}, {progress.events:,} events"
         if progress.tests:
             text += f", {progress.tests} tests, {progress.seconds:.0f} s"
         self.bars.update(
@@ -237,9 +237,9 @@ def _show(
     """What came out, what it proves, and how to look at it."""
     wanted = shrunk.wanted
     events = shrunk.summary.event_count
-    print(f"{path}: {shrunk.source_events} events; {target}: {events} events")
+    print(f"{path}: {shrunk.source_events:,} events; {target}: {events:,} events")
     print(f"keeps      {wanted.text}, first at event {shrunk.first_event} of the whole trace")
-    told = ", ".join(f"{name} {count}" for name, count in shrunk.shown.items())
+    told = ", ".join(f"{name} {count:,}" for name, count in shrunk.shown.items())
     print(f"shows      {told}")
     if shrunk.reference is not None:
         print(f"reference  {shrunk.reference} shows no {wanted.name} on it")
@@ -255,7 +255,7 @@ def _show(
     print(f"took       {shrunk.tests} tests{resumed}, {shrunk.seconds:.1f} s")
     if written is not None:
         print(
-            f"test       {written.vector}: {written.operations} operations, "
+            f"test       {written.vector}: {written.operations:,} operations, "
             f"{len(written.expectations)} variants"
         )
         for variant, reason in written.refused.items():

@@ -269,7 +269,7 @@ def _show(
     progress = batch["progress"]
     print(
         f"{batch['code']}: {batch['state']}, {counted(progress['total'] or 0, 'run')}, "
-        f"{progress['cached']} of them known"
+        f"{progress['cached']:,} of them known"
     )
     if batch.get("notice"):
         print(clean(str(batch["notice"])))
@@ -287,7 +287,7 @@ def _show_estimate(estimate: EstimateDocument, *, as_json: bool) -> None:
     )
     print(f"  {', '.join(map(clean, estimate['columns']))}")
     print(
-        f"{estimate['cached']} known, {estimate['to_run']} to run in "
+        f"{estimate['cached']:,} known, {estimate['to_run']:,} to run in "
         f"{counted(estimate['shards'], 'shard')}"
     )
     print(

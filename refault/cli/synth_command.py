@@ -105,8 +105,8 @@ def synth(
         print_json(_told(target, summary))
         return
     print(
-        f"{target}: {summary.event_count} events, {summary.instruction_count} instructions, "
-        f"{summary.size_bytes} bytes, sha256 {summary.digest[:12]}"
+        f"{target}: {summary.event_count:,} events, {summary.instruction_count:,} instructions, "
+        f"{summary.size_bytes:,} bytes, sha256 {summary.digest[:12]}"
     )
 
 

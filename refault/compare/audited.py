@@ -215,7 +215,7 @@ def _both_fail(failures: Sequence[Failure]) -> str:
 
 
 def _places(count: int) -> str:
-    return "1 place" if count == 1 else f"{count} places"
+    return "1 place" if count == 1 else f"{count:,} places"
 
 
 def _listed(told: Sequence[str]) -> str:

@@ -75,7 +75,7 @@ def chart(
     count = sum(map(cell_count, documents))
     if count > CELLS_MAX:
         raise DrawingTooLarge(
-            f"the chart would have {count} cells; the maximum is {CELLS_MAX}: draw one trace "
+            f"the chart would have {count:,} cells; the maximum is {CELLS_MAX:,}: draw one trace "
             "by its digest, or compare fewer columns; the other formats have all cells"
         )
     colours = _THEMES[theme]

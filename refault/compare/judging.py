@@ -264,7 +264,7 @@ def _broken_invariant(facts: Facts) -> Judgement | None:
 def _guest_visible(facts: Facts) -> Judgement | None:
     if any(facts.disagreements):
         classes = [
-            f"{count} {_CLASS_TITLES[name][count != 1]}"
+            f"{count:,} {_CLASS_TITLES[name][count != 1]}"
             for name, count in zip(DISAGREEMENTS, facts.disagreements, strict=True)
             if count
         ]
@@ -272,7 +272,7 @@ def _guest_visible(facts: Facts) -> Judgement | None:
     seen = facts.stopped or facts.seen
     if seen is None:
         count = facts.finding_count
-        told = f"{count} findings, none kept" if count > 1 else "1 finding, not kept"
+        told = f"{count:,} findings, none kept" if count > 1 else "1 finding, not kept"
         return Judgement(Verdict.GUEST_VISIBLE_CHANGE, told) if count else None
     return Judgement(Verdict.GUEST_VISIBLE_CHANGE, place_text(seen))
 

@@ -37,7 +37,7 @@ def findings_of(column: ComparedColumn) -> tuple[str, ...]:
         lines.append(f"stopped: {finding_text(result.stopped)}")
     if result.findings and result.findings[0] != result.stopped:
         count = result.finding_count
-        start = "finding" if count == 1 else f"first of {count} findings"
+        start = "finding" if count == 1 else f"first of {count:,} findings"
         lines.append(f"{start}: {finding_text(result.findings[0])}")
     return tuple(lines)
 
@@ -142,7 +142,7 @@ def _answers_of(comparison: Comparison) -> str:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
 def _stale_note(comparison: Comparison) -> str:

@@ -108,7 +108,7 @@ def _place(timeline: Timeline, where: Where) -> Place:
     with place:
         count = place.host.operation_count
     if where.back > count:
-        raise InvalidParameter(f"--back {where.back}: there are {count} operations before")
+        raise InvalidParameter(f"--back {where.back}: there are {count:,} operations before")
     return timeline.at_operation(count - where.back)
 
 
@@ -199,7 +199,7 @@ def _vcpu(host: Host, where: Where) -> int:
     vcpu, count = where.vcpu or 0, state.vcpu_count(host)
     wants_one = where.vcpu is not None or where.gva is not None
     if (wants_one or where.until_change is not None) and not 0 <= vcpu < count:
-        there = f"there are {count}, from 0 on" if count else "there are none yet"
+        there = f"there are {count:,}, from 0 on" if count else "there are none yet"
         raise InvalidParameter(f"no vCPU {vcpu}: {there}")
     return vcpu
 

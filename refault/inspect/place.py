@@ -184,7 +184,7 @@ class Timeline:
                 raise InvalidParameter(f"operation {operation}: {reason}")
             if not place.reach_operation(operation) and not place.host.stopped:
                 count = place.host.operation_count
-                reason = f"beyond the end, there are {count} operations"
+                reason = f"beyond the end, there are {count:,} operations"
                 raise InvalidParameter(f"operation {operation}: {reason}")
         return place
 
@@ -199,7 +199,7 @@ class Timeline:
             if event is None:
                 place.reach_end()
             elif not place.reach_event(event) and not place.host.stopped:
-                reason = f"beyond the end, the trace has {place.source.events} events"
+                reason = f"beyond the end, the trace has {place.source.events:,} events"
                 raise InvalidParameter(f"event {event}: {reason}")
         if place.latest is None and place.first_event and not place.host.stopped:
             # It began right there: the operation before is one of an earlier part.

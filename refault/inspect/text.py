@@ -131,7 +131,7 @@ def _short(turn: Turn) -> str:
 
 def _summary(summary: Summary) -> list[str]:
     by_level = ", ".join(
-        f"{count} of level {level}" for level, count in summary.pages_by_level.items()
+        f"{count:,} of level {level}" for level, count in summary.pages_by_level.items()
     )
     default = " (the default)" if summary.is_default_limit else ""
     lines = [f"Shadow pages: {summary.active} of at most {summary.limit}{default}"]
@@ -141,7 +141,7 @@ def _summary(summary: Summary) -> list[str]:
         lines += wrapped(_IN, name)
     if summary.more_unsync:
         lines += [f"{_IN}and {summary.more_unsync} more"]
-    cells = [f"{name} {count}" for name, count in summary.counters.items()]
+    cells = [f"{name} {count:,}" for name, count in summary.counters.items()]
     lines += ["Counters"]
     for at in range(0, len(cells), _COLUMNS):
         lines.append(_IN + "".join(f"{cell:23}" for cell in cells[at : at + _COLUMNS]))

@@ -36,19 +36,19 @@ class Budget:
         """Count lines before a text is cut into them; raises SeriesError past the bound."""
         self.lines -= data.count(b"\n")
         if self.lines < 0:
-            raise SeriesError(f"more than {LINES_MAX} lines of mail: read one series at a time")
+            raise SeriesError(f"more than {LINES_MAX:,} lines of mail: read one series at a time")
 
     def take_mail(self) -> None:
         """Count a mail; raises SeriesError past the bound."""
         self.mails -= 1
         if self.mails < 0:
-            raise SeriesError(f"more than {MAILS_MAX} mails in one file: split it")
+            raise SeriesError(f"more than {MAILS_MAX:,} mails in one file: split it")
 
     def take_part(self) -> None:
         """Count a part of a mail; raises SeriesError past the bound."""
         self.parts -= 1
         if self.parts < 0:
-            raise SeriesError(f"the mails have more than {PARTS_MAX} parts: send one series")
+            raise SeriesError(f"the mails have more than {PARTS_MAX:,} parts: send one series")
 
     def gunzip(self, data: bytes) -> bytes:
         """What gzip packed, member after member.
@@ -82,4 +82,4 @@ class Budget:
     def _take_unpacked(self, size: int) -> None:
         self.unpacked -= size
         if self.unpacked < 0:
-            raise SeriesError(f"gzip: more than {BYTES_MAX} bytes when unpacked")
+            raise SeriesError(f"gzip: more than {BYTES_MAX:,} bytes when unpacked")

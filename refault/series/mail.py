@@ -89,7 +89,7 @@ def read(data: bytes | Sequence[bytes], version: int | None = None) -> Reading:
     """
     files = [data] if isinstance(data, bytes) else data
     if sum(map(len, files)) > BYTES_MAX:
-        raise SeriesError(f"more than {BYTES_MAX} bytes of mail: read one series at a time")
+        raise SeriesError(f"more than {BYTES_MAX:,} bytes of mail: read one series at a time")
     shelf = _Shelf()
     for file in files:
         shelf.take_file(file)

@@ -111,7 +111,9 @@ class Journal:
         if not path.exists():
             return 0
         if path.stat().st_size > BYTES_MAX:
-            raise ShrinkRefused(f"{path} is larger than {BYTES_MAX} bytes; remove it to begin anew")
+            raise ShrinkRefused(
+                f"{path} is larger than {BYTES_MAX:,} bytes; remove it to begin anew"
+            )
         good_bytes = 0
         with path.open("rb") as file:
             first = file.readline(_LINE_BYTES_MAX)

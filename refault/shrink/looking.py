@@ -116,8 +116,8 @@ def _look_through(
 
 def _nothing(wanted: Wanted, probe: Probe, events: int) -> str:
     """Why there is nothing to shrink, and what there is instead."""
-    told = ", ".join(f"{name} {count}" for name, count in probe.told().items())
-    where = f"after all {events} events"
+    told = ", ".join(f"{name} {count:,}" for name, count in probe.told().items())
+    where = f"after all {events:,} events"
     if wanted.how == "diverges":
         first, second = wanted.labels
         return (

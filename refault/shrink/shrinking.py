@@ -279,7 +279,7 @@ class _Shrinking:
     def _losses(self, program: Program, seen: Seen, demands: Demands) -> list[str]:
         """What the result does not hold, a sentence each."""
         text = self._wanted.text
-        cut = f"It was cut from {seen.events} events of a trace to those that show {text}"
+        cut = f"It was cut from {seen.events:,} events of a trace to those that show {text}"
         losses = [f"{cut}: its counters say nothing about the whole guest."]
         if program.begins:
             losses.append(

@@ -36,8 +36,9 @@ def to_text(report: Report, *, trace: str, log: str, variant: str, width: int = 
         "=" * width,
         "",
         *layout.wrap(
-            f"Ours: {report.event_count} events, {report.operation_count} operations, replayed. "
-            f"Host: {facts.form}{kernel}, {facts.event_count} events, recorded.",
+            f"Ours: {report.event_count:,} events, {report.operation_count:,} operations, "
+            "replayed. "
+            f"Host: {facts.form}{kernel}, {facts.event_count:,} events, recorded.",
             width,
         ),
     ]

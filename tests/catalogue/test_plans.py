@@ -85,7 +85,7 @@ def test_a_schedule_is_a_value_of_an_axis():
         ({"tlb": ()}, "axes.tlb"),
         ({"colour": (1,)}, "colour unknown"),
         ({"page_limit": (0,)}, "page_limit"),
-        ({"page_limit": tuple(range(1, 1002))}, "1001 combinations"),
+        ({"page_limit": tuple(range(1, 1002))}, "1,001 combinations"),
     ],
 )
 def test_axes_that_cannot_be_are_refused_by_name(axes, place):

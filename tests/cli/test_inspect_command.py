@@ -113,7 +113,7 @@ def test_a_shell_takes_commands_and_survives_what_is_wrong(refault, monkeypatch)
     ]  # fmt: skip
     wanted = "expected get, sync, unsync or zap and a table, such as zap gfn 0x105"
     assert answer.stderr.splitlines() == [
-        "refault: back 99999: there are 1039 operations before",
+        "refault: back 99,999: there are 1,039 operations before",
         "refault: a number is missing, such as 0x400000 or 1024",
         "refault: '\"': expected one number, such as 0x400000 or 1024",
         "refault: '5 5': expected one number, such as 0x400000 or 1024",

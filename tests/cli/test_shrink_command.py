@@ -32,7 +32,7 @@ def test_a_missed_fault_of_the_boot_becomes_a_bug_report_and_a_test(refault, tmp
     out = tmp_path / "linux61-boot-1cpu-shrunk.rft"
     with TraceReader(out) as reader:
         assert sum(block.event_count for block in reader.blocks()) <= 40
-    assert "1926706 events" in answer.stdout
+    assert "1,926,706 events" in answer.stdout
     assert "v2.6.34-pre shows no missed-fault on it" in answer.stdout
     assert "no tables since the last flush allow that access" in answer.stdout
     # The last operation is the access that should have faulted.

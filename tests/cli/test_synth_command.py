@@ -18,7 +18,7 @@ def refault(monkeypatch, tmp_path):
 def test_a_recipe_becomes_a_trace_that_replays(refault, tmp_path):
     answer = refault("synth", "fork", "--seed", 7, "--events", "20K", "-o", "fork.rft")
     assert answer.returncode == 0
-    assert answer.stdout.startswith("fork.rft: 20000 events, ")
+    assert answer.stdout.startswith("fork.rft: 20,000 events, ")
     assert not list(tmp_path.glob("*.partial"))
     answer = refault("replay", "fork.rft", "-v", "base", "-v", "walk")
     assert answer.returncode == 0

@@ -44,7 +44,7 @@ def test_the_json_holds_all_a_page_shows_and_survives_json(boot):
     assert document["verdict"]["name"] == "guest-visible-change"
     assert document["columns"][2]["findings"][0]["gva"] == "0x7fc8aa720000"
     assert document["columns"][1]["is_same_to_guest"] is True
-    assert document["notes"] == ["linux61-boot-1cpu: not replayed: 71204 device accesses."]
+    assert document["notes"] == ["linux61-boot-1cpu: not replayed: 71,204 device accesses."]
 
 
 def test_the_json_lists_every_counter_once_the_costs_first(boot):

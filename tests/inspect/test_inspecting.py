@@ -248,9 +248,9 @@ def is_other(seen, old, new):
 @pytest.mark.parametrize(
     ("where", "says"),
     [
-        (Where(event=5000), "the trace has 1054 events"),
-        (Where(operation=5000), "there are 1053 operations"),
-        (Where(back=1054), "there are 1053 operations before"),
+        (Where(event=5000), "the trace has 1,054 events"),
+        (Where(operation=5000), "there are 1,053 operations"),
+        (Where(back=1054), "there are 1,053 operations before"),
         (Where(gva=0x8000_0000_0000), "not canonical"),
         (Where(gva=0, vcpu=1), "no vCPU 1: there are 1"),
         (Where(vcpu=7), "no vCPU 7"),

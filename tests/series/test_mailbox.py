@@ -126,12 +126,12 @@ def test_a_bound_is_met_before_the_work_it_bounds(monkeypatch):
     bomb = gzip.compress(gzip.compress(b"\0" * (budget.BYTES_MAX + 1)))
     with pytest.raises(SeriesError, match="gzip: more than"):
         read(bomb)
-    with pytest.raises(SeriesError, match="more than 500000 lines"):
+    with pytest.raises(SeriesError, match="more than 500,000 lines"):
         read(b"\n" * 500_001)
-    with pytest.raises(SeriesError, match="more than 1000 mails"):
+    with pytest.raises(SeriesError, match="more than 1,000 mails"):
         read((LEAD + b"a: b\n\nx\n") * 1_001)
     parts = b"Content-Type: multipart/mixed; boundary=x\n\n" + b"--x\n\na\n" * 5_001
-    with pytest.raises(SeriesError, match="more than 5000 parts"):
+    with pytest.raises(SeriesError, match="more than 5,000 parts"):
         read(parts)
     monkeypatch.setattr("refault.series.mail.BYTES_MAX", 3)
     with pytest.raises(SeriesError, match="more than 3 bytes"):

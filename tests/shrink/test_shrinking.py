@@ -121,7 +121,7 @@ def test_the_header_says_what_it_was_made_of(boot):
     assert facts["variant p3"] == variant("p3").digest
     assert (facts["tests"], facts["accepted"]) == (told.tests, told.accepted)
     cut, begins = header.losses
-    assert "1926706 events" in cut
+    assert "1,926,706 events" in cut
     assert f"begins at event {facts['begins at event']}" in begins
     assert 1_335_000 < facts["begins at event"] < told.first_event
 
@@ -247,7 +247,7 @@ def test_every_kind_of_property_of_a_capture_is_kept(keep, most, late, tmp_path)
 @pytest.mark.parametrize(
     ("keep", "message"),
     [
-        ("finding:missed-fault@p3", r"p3 does not show missed-fault after all 1054 events"),
+        ("finding:missed-fault@p3", r"p3 does not show missed-fault after all 1,054 events"),
         ("finding:F-W1@p3", r"it shows: F-U1 \d+, F-U4 1, F-T2 1, F-T5 1"),
         ("finding:F-U1@base", "its audit fails no check"),
         ("diverges:p2,p2alt", "show guest and host the same"),

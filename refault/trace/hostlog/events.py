@@ -137,12 +137,12 @@ class LogFacts:
         """In words, what the log lacks of what it should hold; empty if it lacks nothing."""
         told = []
         if self.lost_count:
-            told.append(f"{self.lost_count} events were lost")
+            told.append(f"{self.lost_count:,} events were lost")
         if self.lost_places:
             told.append(f"events were lost in {self.lost_places} places, without a number")
         if self.unread_count:
             told.append(
-                f"{self.unread_count} events could not be read, the first is {self.first_unread}"
+                f"{self.unread_count:,} events could not be read, the first is {self.first_unread}"
             )
         return " and ".join(told)
 
