@@ -46,14 +46,14 @@ def conclusion(
     worst = overview["worst"] if is_told_otherwise else next(iter(verdict["reasons"]), None)
     answer = _answer(document, is_running=is_running)
     decided = decision(document["batch"], document.get("steps") or ()) if answer else None
+    said = (decided and decided["sentence"]) or answer
     return {
         "decision": decided,
         "tone": shown(_weightiest(worst, status, document["batch"]["plan"])).tone,
         "sentence": with_minus(
-            (decided and decided["sentence"])
-            or answer
-            or _sentence(worst, overview["columns"]) + _elsewhere(document, worst)
+            said or _sentence(worst, overview["columns"]) + _elsewhere(document, worst)
         ),
+        "why": "" if said else with_minus(_why(worst)),
         "more": " ".join(
             filter(None, (_tally(known, is_running=is_running), _of_base(base_counts)))
         ),
@@ -88,20 +88,23 @@ def _exit(verdict: Mapping[str, Any], plan: str) -> str:
 
 
 def _sentence(worst: Mapping[str, Any] | None, columns: Sequence[Mapping[str, Any]]) -> str:
-    """The worst verdict, its place and reason, as a sentence."""
+    """The worst verdict and its place, as a sentence."""
     if worst is None:
         return "Nothing to compare."
-    # An error may be long; the trace's section shows it in full.
-    reason = shorten(worst["text"] or "", _REASON_MAX, placeholder=" …")
-    why = f": {reason}" if reason else ""
     known = {column["label"]: column["labels"] for column in columns}
     labels = known.get(worst["label"], [worst["label"]])
     does = SENTENCES[Verdict(worst["verdict"])]
     if _is_one(labels):
         verb, _, rest = does.partition(" ")
         does = f"{_OF_ONE.get(verb, verb + 's')} {rest}"
-    sentence = f"{_subject(labels)} {does} on {worst['trace_name']}{why}"
-    return sentence if sentence.endswith("…") else f"{sentence}."
+    return f"{_subject(labels)} {does} on {worst['trace_name']}."
+
+
+def _why(worst: Mapping[str, Any] | None) -> str:
+    """The reasons of the worst verdict, clause by clause."""
+    # An error may be long; the trace's section shows it in full.
+    clauses = ((worst and worst["text"]) or "").split("; ")
+    return "; ".join(shorten(clause, _REASON_MAX, placeholder=" …") for clause in clauses)
 
 
 def _elsewhere(document: Mapping[str, Any], worst: Mapping[str, Any] | None) -> str:

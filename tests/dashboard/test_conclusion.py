@@ -52,7 +52,8 @@ def told(document):
 
 
 def test_one_thing_costs_and_several_patches_cost():
-    assert told(document_of())["sentence"].startswith("other costs more on boot: exits +2.0%")
+    assert told(document_of())["sentence"] == "other costs more on boot."
+    assert told(document_of())["why"].startswith("exits +2.0%")
     assert told(document_of(label="1"))["sentence"].startswith("Patch 1 costs more on boot")
     assert told(document_of(label="1-3"))["sentence"].startswith("Patches 1-3 cost more on boot")
 
@@ -60,6 +61,7 @@ def test_one_thing_costs_and_several_patches_cost():
 def test_the_answer_of_the_plan_stands_first_where_all_is_known():
     known = document_of(answer="Patch 3 (p) costs more.", plan="series")
     assert told(known)["sentence"] == "Patch 3 (p) costs more."
+    assert not told(known)["why"]
     alarmed = document_of("integrity", answer="Patch 3 (p) costs more.", plan="series")
     assert told(alarmed)["sentence"].startswith("other cannot be trusted")
 
@@ -69,7 +71,9 @@ def test_another_base_or_engine_does_not_read_as_if_a_patch_did_it():
     assert sentence.endswith(" It has another base (rel35): no patch alone did it.")
     sentence = told(document_of(engine="kernel"))["sentence"]
     assert sentence.endswith(" It is computed by another engine (kernel): no patch did it.")
-    assert told(document_of(set="b", plan="matrix"))["sentence"].endswith("−29.1%.")
+    matrix = told(document_of(set="b", plan="matrix"))
+    assert matrix["sentence"] == "other costs more on boot."
+    assert matrix["why"].endswith("−29.1%")
 
 
 def test_an_ablation_whose_whole_is_sound_does_not_say_no():
