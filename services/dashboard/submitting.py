@@ -124,6 +124,8 @@ class SubmitPage:
         async with self._pages.client(request) as client:
             me = await client.get_me()
             own = await own_kernel_of(client, asked.kernel, _plan(asked), me)
+        if own is None:
+            return onwards(asked.address)
         return await self._pages.page(
             "submit_kernel.html", me=me, asked=asked, own=own, given=dict(asked.axes)
         )

@@ -103,7 +103,7 @@ def test_what_cannot_be_shown_is_drawn_as_an_escape(drawings):
 
 
 def test_cells_too_many_are_refused_before_anything_is_drawn():
-    with pytest.raises(DrawingTooLarge, match=f"maximum is {CELLS_MAX}.*fewer columns"):
+    with pytest.raises(DrawingTooLarge, match=f"maximum is {CELLS_MAX:,}.*fewer columns"):
         chart([wide(900) for _ in range(11)])
 
 

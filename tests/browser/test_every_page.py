@@ -9,17 +9,21 @@ from tests.fixtures.browser import CONTRAST, Watched, log_in, needs_chromium
 
 pytestmark = needs_chromium
 
-# Pages nobody is led to by a link: parts of pages, what a form or a mail leads to, and what is for
-# those who are not logged in.
 # The data of a page, at its own address with a suffix (tests/dashboard/test_suffixes.py).
-DATA = ".{form:suffix}"
+DATA = (".{form:suffix}", ".{form:table_suffix}")
+# Pages nobody is led to by a link: parts of pages, what a form or a mail leads to, what is for
+# those who are not logged in, and the form that only a service that builds has
+# (tests/browser/test_kernel_batch.py).
 NOT_LINKED = {
     "/b/{code}",
     "/batches.json",
     "/latest",
     "/timelines",
     "/traces.json",
+    "/batches/new/kernel",
     "/batches/{batch}/parts",
+    "/kernels/new",
+    "/project.json",
     "/kernels/{kernel}/parts",
     "/login",
     "/login/oidc",

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from db.blobs import open_store
 from db.repositories import simulators
@@ -60,6 +61,9 @@ def test_from_a_packed_tree_to_a_batch_of_every_prefix(open_page, live, rows, bu
     rows.add_trace("boot")
     seen = open_page(java_script_enabled=has_script)
     page = seen.page
+    if has_script:
+        page.goto(f"{live}/kernels/new")
+        assert not Axe().run(page).response["violations"]
     made(page, live)
     for title in TITLES:
         assert page.get_by_role("rowheader", name=title).is_visible()

@@ -87,6 +87,13 @@ async def test_a_service_that_builds_none_says_who_can_change_that(api_settings,
     assert "its operator has to set REFAULT_BUILDS=true" in page.text
 
 
+@pytest.mark.parametrize("query", ["", "?plan=series"])
+async def test_the_part_of_a_form_without_a_kernel_leads_to_the_form(http, kernel, query):
+    answer = await http.get(f"/batches/new/kernel{query}")
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/batches/new")
+
+
 async def test_the_list_has_release_patches_state_and_a_link(http, kernel):
     page = Page(await http.get("/kernels"))
 
