@@ -110,6 +110,36 @@ def judge(code: int, address: int, cls: int, want: int) -> int:
 
 
 @kernel
+def note_answer(log: Log, kind: int, code: int, answer: int) -> None:
+    """Count what an operation other than an access answered; of a log, :func:`note_log` does."""
+    if code == out.GP:
+        log.state[ANSWERS + REFUSED_WRITES] += 1
+    elif code == out.RETURN and kind != op.GET_DIRTY_LOG:
+        which = UNPROTECT_FOUND
+        if kind == op.UNMAP or kind == op.UNMAP_RANGE:
+            which = UNMAP_FOUND
+        elif kind == op.AGE:
+            which = AGE_YOUNG
+        elif kind == op.SHRINK:
+            which = SHRINK_LEFT
+        log.state[ANSWERS + which] += max(0, answer)
+
+
+@kernel
+def note_log(log: Log, pages: int, judged: int) -> int:
+    """Count a log of so many pages, held against what was written: the last word of its record.
+
+    Answers the deviation, in the bits of a record's first word: a log that lacks written pages.
+    """
+    lost = judged >> LOST_SHIFT
+    log.state[LOG_READS] += 1
+    log.state[LOG_PAGES] += pages
+    log.state[LOG_WRITTEN] += (judged & ((1 << LOST_SHIFT) - 1)) >> 1
+    log.state[LOG_LOST] += lost
+    return (LOST + 1) << DEVIATION_SHIFT if lost else 0
+
+
+@kernel
 def write_record(log: Log, row: int, what: int, address: int, value: int, walked: int) -> None:
     """Append one record; ``what`` is its first word without the row."""
     place = log.state[NEXT] * PACKED_WORDS

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from services.dashboard.doors import onwards
+from services.dashboard.route_forms import name_forms
 from services.dashboard.table_data import LISTS
 from services.dashboard.tabled import FORMS as TABLES
 from services.dashboard.tree import is_id
@@ -58,19 +58,7 @@ _PLACES: Final = (
 _NAMED: Final = "/bundles/{name}/comparison"
 
 
-class _Suffix(Convertor[str]):
-    """One of the suffixes, as the last part of a route."""
-
-    regex = "|".join(FORMS)
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("suffix", _Suffix())
+name_forms("suffix", FORMS)
 
 
 def routes() -> list[Route]:

@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from refault.client import AsyncClient
 from services.dashboard.pages import Pages, in_thread
+from services.dashboard.route_forms import name_forms
 from services.dashboard.tabled import FORMS, Table, Value, written
 
 ROWS_MAX: Final = 2_000
@@ -38,15 +38,19 @@ class Listed(NamedTuple):
     ask: Callable[[AsyncClient, _Query], Awaitable[Any]]
 
 
+def _parted(query: _Query) -> tuple[Any, dict[str, Any]]:
+    """What is wanted, and which page of it."""
+    paging = {name: query.get(name) for name in ("limit", "cursor")}
+    return {name: value for name, value in query.items() if name not in paging}, paging
+
+
 async def _findings(client: AsyncClient, query: _Query) -> Any:
-    paging = {"limit": query.get("limit"), "cursor": query.get("cursor")}
-    wanted: Any = {name: value for name, value in query.items() if name not in paging}
+    wanted, paging = _parted(query)
     return await client.list_findings(wanted, **paging)
 
 
 async def _finding_cells(client: AsyncClient, query: _Query) -> Any:
-    paging = {"limit": query.get("limit"), "cursor": query.get("cursor")}
-    wanted: Any = {name: value for name, value in query.items() if name not in paging}
+    wanted, paging = _parted(query)
     return await client.list_finding_cells(wanted, **paging)
 
 
@@ -185,19 +189,7 @@ _CELLS: Final = Listed(
 )  # fmt: skip
 
 
-class _Suffix(Convertor[str]):
-    """One of the forms of a table, as the last part of a route."""
-
-    regex = "|".join(FORMS)
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("table_suffix", _Suffix())
+name_forms("table_suffix", FORMS)
 
 
 class TableData:

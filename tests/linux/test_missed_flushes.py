@@ -152,6 +152,13 @@ def test_what_is_pending_is_no_fault(build, release):
             assert findings_of(guest(), of(base, tdp=tdp)) == []
 
 
+def test_a_log_that_is_on_does_not_begin_once_more(build, release):
+    """KVM does nothing then: what a processor still knows is no fault, and nothing is forgotten."""
+    (base,) = build(release)
+    guest = log(four_pages()).store(0x1000)
+    assert findings_of(log(guest).store(0x1000), of(base)) == []
+
+
 @pytest.mark.parametrize("recipe", ["migration", "pressure"])
 def test_synthetic_hosts_find_none(build, release, recipe, tmp_path):
     (base,) = build(release)

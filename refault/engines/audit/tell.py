@@ -101,11 +101,10 @@ def report_of(host: Audited, trace_digest: str, causes: Sequence[tuple[Step, ...
 def _reported(host: Audited) -> Iterator[str]:
     """The first of each kind that the run of a kernel found itself."""
     for kind in REPORTED:
-        for found in host.notes.findings.kept:
-            if found.kind == kind:
-                place = f"operation {found.operation_index} (event {found.event_index})"
-                yield f"{kind}, first at {place}: {found.message}"
-                break
+        first = next((each for each in host.notes.findings.kept if each.kind == kind), None)
+        if first is not None:
+            place = f"operation {first.operation_index} (event {first.event_index})"
+            yield f"{kind}, first at {place}: {first.message}"
 
 
 def _broken(group: Group, cause: tuple[Step, ...]) -> Broken:

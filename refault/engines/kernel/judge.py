@@ -17,36 +17,27 @@ from refault.replay import operations as op
 from refault.replay import outcomes as out
 from refault.replay.compile.jit import bare, door, kernel, shared_word
 from refault.replay.records import (
-    AGE_YOUNG,
-    ANSWERS,
     AS_WITNESSED,
     CODE_SHIFT,
     DEVIATION_SHIFT,
     FIRST_OTHER,
     FIRST_STALE,
     LOG_JUDGED,
-    LOG_LOST,
-    LOG_PAGES,
-    LOG_READS,
-    LOG_WRITTEN,
-    LOST,
     LOST_SHIFT,
     NEXT,
     NOT_STALE,
     RECORD_ALL,
-    REFUSED_WRITES,
     SHIFT,
-    SHRINK_LEFT,
     SKIP_NOT_BOOTED,
     SKIP_OUTSIDE_MEMORY,
     SKIP_UNSUPPORTED,
     STALE,
     TALLY,
     TALLY_WORDS,
-    UNMAP_FOUND,
-    UNPROTECT_FOUND,
     Log,
     judge,
+    note_answer,
+    note_log,
     write_record,
 )
 from refault.replay.records import (
@@ -148,35 +139,6 @@ def account(
 
 
 @kernel
-def note_answer(kind: int, code: int, answer: int, log: Log) -> None:
-    """Count what an operation that is no access answered."""
-    if code == out.GP:
-        log.state[ANSWERS + REFUSED_WRITES] += 1
-        return
-    if kind == op.GET_DIRTY_LOG:
-        return
-    which = UNPROTECT_FOUND
-    if kind == op.UNMAP or kind == op.UNMAP_RANGE:
-        which = UNMAP_FOUND
-    elif kind == op.AGE:
-        which = AGE_YOUNG
-    elif kind == op.SHRINK:
-        which = SHRINK_LEFT
-    log.state[ANSWERS + which] += max(0, answer)
-
-
-@kernel
-def note_log(pages: int, judged: int, log: Log) -> int:
-    """Count a log that was held against what was written; the deviation, if it lacks pages."""
-    lost = judged >> LOST_SHIFT
-    log.state[LOG_READS] += 1
-    log.state[LOG_PAGES] += pages
-    log.state[LOG_WRITTEN] += (judged & ((1 << LOST_SHIFT) - 1)) >> 1
-    log.state[LOG_LOST] += lost
-    return (LOST + 1) << DEVIATION_SHIFT if lost else 0
-
-
-@kernel
 def note_skipped(code: int, log: Log) -> bool:
     """Count a row that was not executed; False if no reason is known by that number."""
     if code == SKIPPED + SKIP_NOT_BOOTED:
@@ -201,14 +163,13 @@ def other_row(
         return False
     if code != out.NONE:
         address, value = shared_word(outcomes.address, i), shared_word(outcomes.value, i)
-        if code == out.GP or code == out.RETURN:
-            note_answer(kind, code, address, log)
+        note_answer(log, kind, code, address)
         what, judged = code << CODE_SHIFT, 0
         if kind == op.GET_DIRTY_LOG:
             judged = shared_word(outcomes.probe, i)
             judged = judged if judged >= 0 and judged & LOG_JUDGED else 0
             if judged:
-                what |= note_log(address, judged, log)
+                what |= note_log(log, address, judged)
         keep(ops, i, what, address, value, judged, log, seen)
     return True
 

@@ -45,26 +45,17 @@ from refault.replay import outcomes as out
 from refault.replay import x86
 from refault.replay.compile.jit import bare, door, inlined, kernel, shared_word
 from refault.replay.records import (
-    AGE_YOUNG,
-    ANSWERS,
     AS_WITNESSED,
     CODE_SHIFT,
     DEVIATION_SHIFT,
     FIRST_OTHER,
     FIRST_STALE,
     LOG_JUDGED,
-    LOG_LOST,
-    LOG_PAGES,
-    LOG_READS,
-    LOG_WRITTEN,
-    LOST,
     LOST_SHIFT,
     NOT_STALE,
     RECORD_ALL,
-    REFUSED_WRITES,
     ROWS,
     SHIFT,
-    SHRINK_LEFT,
     SKIP_NOT_BOOTED,
     SKIP_OUTSIDE_MEMORY,
     SKIP_UNSUPPORTED,
@@ -72,10 +63,10 @@ from refault.replay.records import (
     STALE,
     TALLY,
     TALLY_WORDS,
-    UNMAP_FOUND,
-    UNPROTECT_FOUND,
     Log,
     judge,
+    note_answer,
+    note_log,
     write_record,
 )
 
@@ -257,31 +248,10 @@ def account(m: Machine, ops: op.Operations, i: int, index: int, code: int, log: 
 
 
 @kernel
-def note_answer(m: Machine, log: Log, kind: int, code: int) -> None:
-    """Count what an operation other than an access answered."""
-    if code == out.GP:
-        log.state[ANSWERS + REFUSED_WRITES] += 1
-    elif code == out.RETURN:
-        which = UNPROTECT_FOUND
-        if kind == op.UNMAP or kind == op.UNMAP_RANGE:
-            which = UNMAP_FOUND
-        elif kind == op.AGE:
-            which = AGE_YOUNG
-        elif kind == op.SHRINK:
-            which = SHRINK_LEFT
-        log.state[ANSWERS + which] += max(0, m.vm[words.OUT_ADDRESS])
-
-
-@kernel
-def note_log(m: Machine, log: Log, row: int) -> None:
+def account_log(m: Machine, log: Log, row: int) -> None:
     """Count a dirty log that was read, and record it; one that lacks written pages deviates."""
-    pages, written, lost = m.vm[words.OUT_ADDRESS], m.vm[words.OUT_WRITTEN], m.vm[words.OUT_LOST]
-    log.state[LOG_READS] += 1
-    log.state[LOG_PAGES] += pages
-    log.state[LOG_WRITTEN] += written
-    log.state[LOG_LOST] += lost
-    deviation = (LOST + 1) << DEVIATION_SHIFT if lost else 0
-    record(m, log, row, out.RETURN, deviation, lost << LOST_SHIFT | written << 1 | LOG_JUDGED)
+    judged = m.vm[words.OUT_LOST] << LOST_SHIFT | m.vm[words.OUT_WRITTEN] << 1 | LOG_JUDGED
+    record(m, log, row, out.RETURN, note_log(log, m.vm[words.OUT_ADDRESS], judged), judged)
 
 
 @kernel
@@ -367,9 +337,9 @@ def execute(m: Machine, ops: op.Operations, i: int, index: int, log: Log) -> Non
     elif op.LD <= kind <= op.ST1:
         account(m, ops, i, index, code, log)
     elif kind == op.GET_DIRTY_LOG and code == out.RETURN:
-        note_log(m, log, i)
+        account_log(m, log, i)
     elif code != out.NONE:
-        note_answer(m, log, kind, code)
+        note_answer(log, kind, code, m.vm[words.OUT_ADDRESS])
         record(m, log, i, code, 0, 0)
     if log.state[ROWS]:
         write_row(m, log, i)

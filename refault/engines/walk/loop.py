@@ -36,14 +36,12 @@ from refault.replay import outcomes as out
 from refault.replay import x86
 from refault.replay.compile.jit import bare, door, kernel, shared_word
 from refault.replay.records import (
-    ANSWERS,
     AS_WITNESSED,
     CODE_SHIFT,
     DEVIATION_SHIFT,
     FIRST_OTHER,
     NOT_STALE,
     RECORD_ALL,
-    REFUSED_WRITES,
     SHIFT,
     SKIP_NOT_BOOTED,
     SKIP_OUTSIDE_MEMORY,
@@ -53,6 +51,7 @@ from refault.replay.records import (
     TALLY_WORDS,
     Log,
     judge,
+    note_answer,
     write_record,
 )
 from refault.trace.format import MAX_SLOTS
@@ -283,6 +282,6 @@ def run(m: Machine, ops: op.Operations, start: int, end: int, shift: int, log: L
         elif op.LD <= kind <= op.ST1:
             account(m, ops, i, i + shift, code, log)
         elif code == out.GP:
-            log.state[ANSWERS + REFUSED_WRITES] += 1
+            note_answer(log, kind, code, 0)
             write_record(log, i, code << CODE_SHIFT, 0, 0, 0)
     return end

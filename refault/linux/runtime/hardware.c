@@ -140,10 +140,7 @@ static struct rf_outcome complete(rf_u64 gpa, int kind, int size, rf_u64 value)
 /* --- the guest's own tables --------------------------------------------------------------------------- */
 
 #define CR0_WP (1ULL << 16)
-#define CR0_PG (1ULL << 31)
 #define CR4_PSE (1ULL << 4)
-#define CR4_PAE (1ULL << 5)
-#define CR4_PGE (1ULL << 7)
 #define EFER_LMA (1ULL << 10)
 #define EFER_NX (1ULL << 11)
 #define GUEST_RESERVED (((1ULL << 52) - 1) & ~((1ULL << 40) - 1))

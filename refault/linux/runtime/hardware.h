@@ -5,6 +5,10 @@
 
 #include "seam.h"
 
+#define CR0_PG (1ULL << 31)
+#define CR4_PAE (1ULL << 5)
+#define CR4_PGE (1ULL << 7)
+
 enum { RF_READ, RF_WRITE, RF_FETCH };
 
 struct rf_outcome { int code; rf_u64 address, value; int emulated; rf_u64 judged; };

@@ -181,12 +181,12 @@ int rf_unprotect(int vcpu, rf_u64 gva)
  * Where a guest was captured, the emulator has set A in the four entries that PAE's CR3 leads to. No
  * processor does, and kernels of today refuse an entry that has it (Intel SDM 3A, table 4-8).
  */
-static void take_back_accessed(rf_u64 cr3, rf_u64 cr4, rf_u64 efer)
+static void take_back_accessed(rf_u64 cr0, rf_u64 cr3, rf_u64 cr4, rf_u64 efer)
 {
 	rf_u64 *entries = (rf_u64 *)(RF_RAM + (cr3 & 0xffffffe0ULL));
 	int i;
 
-	if (!rf_is_captured || !(cr4 & X86_CR4_PAE) || (efer & EFER_LMA) ||
+	if (!rf_is_captured || !(cr0 & X86_CR0_PG) || !(cr4 & X86_CR4_PAE) || (efer & (EFER_LME | EFER_LMA)) ||
 	    !rf_has_memory((cr3 & 0xffffffffULL) >> PAGE_SHIFT))
 		return;
 	for (i = 0; i < 4; i++)
@@ -198,7 +198,7 @@ void rf_boot(int index, rf_u64 cr0, rf_u64 cr3, rf_u64 cr4, rf_u64 efer)
 	struct kvm_vcpu *vcpu = rf_vcpus[index];
 
 	rf_current = index;
-	take_back_accessed(cr3, cr4, efer);
+	take_back_accessed(cr0, cr3, cr4, efer);
 	vcpu->arch.cr0 = cr0 | X86_CR0_ET;
 	vcpu->arch.cr3 = cr3;
 	vcpu->arch.cr4 = cr4;
@@ -215,7 +215,7 @@ int rf_set_sregs(int index, rf_u64 cr0, rf_u64 cr3, rf_u64 cr4, rf_u64 efer)
 	struct kvm_sregs sregs = { .cr0 = cr0, .cr3 = cr3, .cr4 = cr4, .efer = efer };
 
 	rf_current = index;
-	take_back_accessed(cr3, cr4, efer);
+	take_back_accessed(cr0, cr3, cr4, efer);
 	sregs.apic_base = vcpu->arch.apic_base;
 	sregs.cs.l = !!(efer & EFER_LMA);
 	return kvm_arch_vcpu_ioctl_set_sregs(vcpu, &sregs) < 0;
@@ -225,7 +225,7 @@ int rf_set_cr0(int vcpu, rf_u64 value)
 {
 	struct kvm_vcpu_arch *arch = &rf_vcpus[vcpu]->arch;
 
-	take_back_accessed(arch->cr3, arch->cr4, arch->efer);
+	take_back_accessed(value, arch->cr3, arch->cr4, arch->efer);
 	return !!kvm_set_cr0(rf_vcpus[vcpu], value);
 }
 
@@ -245,7 +245,7 @@ int rf_set_cr3(int vcpu, rf_u64 value)
 {
 	struct kvm_vcpu_arch *arch = &rf_vcpus[vcpu]->arch;
 
-	take_back_accessed(value, arch->cr4, arch->efer);
+	take_back_accessed(arch->cr0, value, arch->cr4, arch->efer);
 	if (rf_nested)
 		return load_nested_cr3(rf_vcpus[vcpu], value);
 	return !!kvm_set_cr3(rf_vcpus[vcpu], value);
@@ -255,7 +255,7 @@ int rf_set_cr4(int vcpu, rf_u64 value)
 {
 	struct kvm_vcpu_arch *arch = &rf_vcpus[vcpu]->arch;
 
-	take_back_accessed(arch->cr3, value, arch->efer);
+	take_back_accessed(arch->cr0, arch->cr3, value, arch->efer);
 	return !!kvm_set_cr4(rf_vcpus[vcpu], value);
 }
 

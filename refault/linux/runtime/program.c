@@ -55,11 +55,13 @@ static rf_u64 reasons[RF_REPORTS];
 
 /* --- reports --------------------------------------------------------------------------------------------- */
 
-static void add_report(int kind, rf_u64 which, const char *text)
+static void add_report(int kind, rf_u64 which, const char *format, va_list arguments)
 {
+	char text[RF_REPORT_TEXT];
 	struct rf_report *next;
 	rf_u32 i;
 
+	vsnprintf(text, sizeof(text), format, arguments);
 	for (i = 0; i < channel->report_count && i < RF_REPORTS; i++)
 		if (channel->reports[i].kind == (rf_u32)kind &&
 		    (which ? reasons[i] == which : !strcmp(channel->reports[i].text, text))) {
@@ -80,25 +82,21 @@ static void add_report(int kind, rf_u64 which, const char *text)
 
 static void report(int kind, const char *format, ...)
 {
-	char text[RF_REPORT_TEXT];
 	va_list arguments;
 
 	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
+	add_report(kind, 0, format, arguments);
 	va_end(arguments);
-	add_report(kind, 0, text);
 }
 
 /* The first of each reason in a block, and how many there were. */
 void rf_missed_flush(rf_u64 which, const char *format, ...)
 {
-	char text[RF_REPORT_TEXT];
 	va_list arguments;
 
 	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
+	add_report(RF_MISSED_FLUSH, which, format, arguments);
 	va_end(arguments);
-	add_report(RF_MISSED_FLUSH, which, text);
 }
 
 /* How many operations came before this one. */
@@ -188,6 +186,7 @@ static rf_u64 written_bytes(const struct slot *slot)
 	return (slot->pages + 63) / 64 * 8;
 }
 
+/* KVM does nothing where a log is on already: what was written stays to be read. */
 static void begin_log(struct slot *slot)
 {
 	if (slot->written)
@@ -197,6 +196,16 @@ static void begin_log(struct slot *slot)
 	if (slot->written == MAP_FAILED)
 		rf_stop("out-of-memory", "no memory to log what is written");
 	rf_is_logging++;
+	rf_tlb_logged(slot->base, slot->pages, operation());
+}
+
+/* It begins anew with what its reader was told of. */
+static void was_read(struct slot *slot)
+{
+	if (!slot->written)
+		return;
+	memset(slot->written, 0, written_bytes(slot));
+	rf_tlb_logged(slot->base, slot->pages, operation());
 }
 
 static void end_log(struct slot *slot)
@@ -215,8 +224,10 @@ void rf_note_written(rf_u64 gpa)
 
 	for (i = 0; rf_is_logging && i < RF_SLOTS_MAX; i++) {
 		place = (gpa >> 12) - slots[i].base;
-		if (slots[i].written && place < slots[i].pages)
+		if (slots[i].written && place < slots[i].pages) {
 			slots[i].written[place / 64] |= 1ULL << (place % 64);
+			return;
+		}
 	}
 }
 
@@ -232,8 +243,7 @@ static long read_log(struct slot *slot, rf_u64 *content, rf_u64 *judged)
 	for (i = 0; i < written_bytes(slot) / 8; i++)
 		count += __builtin_popcountll(slot->written[i]);
 	*judged = lost << 32 | count << 1 | 1;
-	memset(slot->written, 0, written_bytes(slot));
-	rf_tlb_logged(slot->base, slot->pages, operation());
+	was_read(slot);
 	return answer;
 }
 
@@ -289,16 +299,13 @@ static int change_slot(int kind, int slot, rf_u64 base, rf_u64 pages, int level)
 			end_log(&slots[slot]);
 	} else if (kind == OP_DIRTYLOG) {
 		rf_dirty_log(slot, slots[slot].pages);
-		if (slots[slot].written)
-			memset(slots[slot].written, 0, written_bytes(&slots[slot]));
+		was_read(&slots[slot]);
 	} else if (kind == OP_MEM_DELETE) {
 		rf_set_slot(slot, slots[slot].base, 0, 0);
 		slots[slot].is_used = 0;
 		end_log(&slots[slot]);
 		rf_tlb_unmapped(slots[slot].base, slots[slot].pages, operation());
 	}
-	if (slots[slot].written && (kind == OP_LOG || kind == OP_DIRTYLOG))
-		rf_tlb_logged(slots[slot].base, slots[slot].pages, operation());
 	return RF_NONE;
 }
 
@@ -387,37 +394,26 @@ static int store_size(int kind)
 	return kind == OP_ST ? 8 : kind == OP_ST4 ? 4 : kind == OP_ST2 ? 2 : 1;
 }
 
-#define CR0_PG (1ULL << 31)
-#define CR4_PAE (1ULL << 5)
-#define CR4_PGE (1ULL << 7)
-
-/* The write of a register is done, and by the manual drops what the processor has cached. */
-static int written(int kind, int vcpu, const struct rf_registers *old)
-{
-	struct rf_registers now;
-	int is_everything;
-
-	if (rf_nested)
-		return RF_NONE;
-	rf_registers(vcpu, &now);
-	is_everything = (kind == OP_CR3 && !(now.cr4 & CR4_PGE)) ||
-			((now.cr4 ^ old->cr4) & (CR4_PGE | CR4_PAE)) ||
-			((now.cr0 ^ old->cr0) & CR0_PG);
-	if (kind == OP_CR3 || is_everything)
-		rf_tlb_guest_flushed(vcpu, is_everything, operation());
-	return RF_NONE;
-}
-
 static int write_register(int kind, int vcpu, rf_u64 value)
 {
-	struct rf_registers old;
-	int is_refused;
+	struct rf_registers old, now;
+	int is_refused, is_everything;
 
 	rf_registers(vcpu, &old);
 	is_refused = kind == OP_CR0 ? rf_set_cr0(vcpu, value) :
 		     kind == OP_CR3 ? rf_set_cr3(vcpu, value) :
 		     kind == OP_CR4 ? rf_set_cr4(vcpu, value) : rf_set_efer(vcpu, value);
-	return is_refused ? RF_GP : written(kind, vcpu, &old);
+	if (is_refused)
+		return RF_GP;
+	if (rf_nested)
+		return RF_NONE;
+	/* By the manual it drops what the processor has cached. */
+	rf_registers(vcpu, &now);
+	is_everything = (kind == OP_CR3 && !(now.cr4 & CR4_PGE)) ||
+			((now.cr4 ^ old.cr4) & (CR4_PGE | CR4_PAE)) || ((now.cr0 ^ old.cr0) & CR0_PG);
+	if (kind == OP_CR3 || is_everything)
+		rf_tlb_guest_flushed(vcpu, is_everything, operation());
+	return RF_NONE;
 }
 
 static int guest_operation(int kind, int vcpu, int user, int aux, rf_u64 a, rf_u64 b, rf_u64 want,

@@ -189,13 +189,10 @@ void rf_tlb_logged(rf_u64 first, rf_u64 pages, rf_u64 index)
 
 /* --- accesses ------------------------------------------------------------------------------------------ */
 
-/* One report for each reason there is, and one for each entry: it is dropped. */
-static void told(struct rf_tlb_entry *entry)
-{
-	entry->tag = 0;
-}
-
-/* What an access must not reach, whatever the tables say now: 1 if that was told. */
+/*
+ * What an access must not reach, whatever the tables say now: 1 if that was told. An entry that was
+ * told of is dropped, so that each is told of once.
+ */
 static int is_owed(int vcpu, struct rf_tlb_entry *entry, rf_u64 grant)
 {
 	rf_u64 gfn = gfn_of(entry);
@@ -213,7 +210,7 @@ static int is_owed(int vcpu, struct rf_tlb_entry *entry, rf_u64 grant)
 	} else {
 		return 0;
 	}
-	told(entry);
+	entry->tag = 0;
 	return 1;
 }
 
@@ -273,7 +270,7 @@ void rf_tlb_refused(int vcpu, rf_u64 address, rf_u64 grant)
 		rf_missed_flush(WRITES, "vCPU %d can still store to gfn %#llx unseen: it is a guest's table "
 				"that is write-protected and in sync, and no flush followed",
 				vcpu, gfn_of(entry));
-		told(entry);
+		entry->tag = 0;
 	}
 }
 
@@ -286,7 +283,7 @@ void rf_tlb_faulted(int vcpu, rf_u64 address, rf_u64 grant)
 	rf_missed_flush(OWED_GUEST, "vCPU %d can still reach gfn %#llx, where the guest's tables give a #PF: "
 			"it flushed that at operation %llu, and KVM did not",
 			vcpu, gfn_of(entry), since(vcpu, entry));
-	told(entry);
+	entry->tag = 0;
 }
 
 void rf_tlb_freed(rf_u64 address)
