@@ -9,16 +9,24 @@ Results are keyed by this digest. It covers the syntax trees of
 
 without docstrings (comments are not in a syntax tree). So editing an explanation, or changing
 another engine or a comparison, leaves every stored result valid.
+
+That takes half a second, and every process that replays would do it: a digest is kept beside the
+compiled kernels, by the bytes of all that it is a digest of.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
+import os
+import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from refault.replay.compile.cache import cache_folder
 from refault.trace import format as trace_format
 
 #: Raised by hand when a change outside those folders changes what a replay means.
@@ -78,15 +86,36 @@ def _modules(*folders: Path) -> Iterator[Path]:
 
 def digest_of(paths: Iterable[Path], root: Path) -> str:
     """sha256 (hex) of the meaning of those modules, each under its place below ``root``."""
+    modules = [(path.relative_to(root).as_posix(), path.read_bytes()) for path in sorted(paths)]
+    kept = cache_folder() / "digests" / _wording(modules)
+    with contextlib.suppress(OSError, ValueError):
+        known = kept.read_text(encoding="ascii")
+        if re.fullmatch("[0-9a-f]{64}", known):
+            return known
     total = hashlib.sha256(f"semantics {SEMANTICS_VERSION}\n".encode())
-    for path in sorted(paths):
-        total.update(f"{path.relative_to(root).as_posix()}\n{_meaning(path)}\n".encode())
+    for name, source in modules:
+        total.update(f"{name}\n{_meaning(source)}\n".encode())
+    digest = total.hexdigest()
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_name(f"{kept.name}.{os.getpid()}")
+        partial.write_text(digest, encoding="ascii")
+        partial.replace(kept)
+    return digest
+
+
+def _wording(modules: Iterable[tuple[str, bytes]]) -> str:
+    """sha256 (hex) of all that a digest is made of and by."""
+    total = hashlib.sha256(f"{SEMANTICS_VERSION} {sys.version_info[:2]}\n".encode())
+    for name, source in (("", Path(__file__).read_bytes()), *modules):
+        total.update(f"{name}\n{len(source)}\n".encode())
+        total.update(source)
     return total.hexdigest()
 
 
 @functools.cache
-def _meaning(path: Path) -> str:
-    return _dump(_without_docstrings(ast.parse(path.read_text(encoding="utf-8"))))
+def _meaning(source: bytes) -> str:
+    return _dump(_without_docstrings(ast.parse(source)))
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

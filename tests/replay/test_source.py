@@ -63,6 +63,18 @@ def test_another_number_of_a_knob_s_value_is_another_engine_and_compiled_anew():
         assert source.compiled_digest.__wrapped__() != present
 
 
+def test_a_digest_is_kept_by_the_bytes_it_is_a_digest_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("REFAULT_CACHE", str(tmp_path / "cache"))
+    made = digest(tmp_path, CODE)
+    (kept,) = (tmp_path / "cache" / "digests").iterdir()
+    with mock.patch.object(source, "_meaning", side_effect=AssertionError("read once more")):
+        assert digest(tmp_path, CODE) == made
+    kept.write_text("torn")
+    assert digest(tmp_path, CODE) == made == kept.read_text()
+    monkeypatch.setenv("REFAULT_CACHE", "/dev/null/nowhere")
+    assert digest(tmp_path, CODE) == made
+
+
 def test_what_a_digest_covers_of_decoding_is_what_the_reader_imports():
     """Whoever adds a module to the reader adds it to the digest."""
     wanted, found = {"reader"}, set()

@@ -1,4 +1,4 @@
-"""Where compiled kernels are cached on this machine; known without loading the compiler."""
+"""Where this machine keeps what is made of kernels; known without loading the compiler."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept.
+    """Where compiled kernels and digests of their source are kept.
 
     ``REFAULT_CACHE`` if it is set, a checkout's own ``.refault/cache``, else the user's cache.
     """
