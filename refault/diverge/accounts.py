@@ -68,8 +68,11 @@ class Tally:
         """Add a part, with the rows that change the counter."""
         if not first.rows:
             return
-        for sums, each in zip(self._sums, (first, second), strict=True):
-            np.add.at(sums, self._keys(each), each.steps)
+        keys = self._keys(first)
+        np.add.at(self._sums[0], keys, first.steps)
+        if not np.array_equal(first.places, second.places):
+            keys = self._keys(second)
+        np.add.at(self._sums[1], keys, second.steps)
         self._take_firsts(first, second)
         for place, mine, yours in zip(
             sampled(first.rows).tolist(), first.samples, second.samples, strict=True
@@ -83,10 +86,12 @@ class Tally:
     def _take_firsts(self, first: Counter, second: Counter) -> None:
         """The first row of each kind and region that changes the counters differently."""
         places, steps = aligned(first, second)
+        other = np.flatnonzero(steps[0] != steps[1])
+        if not len(other):
+            return
         keys = np.zeros(len(places), np.int64)
         for each in (first, second):
             keys[np.searchsorted(places, each.places)] = self._keys(each)
-        other = np.flatnonzero(steps[0] != steps[1])
         for key, place in zip(*np.unique(keys[other], return_index=True), strict=True):
             self._firsts.setdefault(int(key), first.row + int(places[other[place]]))
 

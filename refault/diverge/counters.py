@@ -9,8 +9,8 @@ import numpy as np
 
 from refault.catalogue import Schedule
 from refault.diverge.measures import Span, stop_row
-from refault.diverge.position import part_of
 from refault.engines.base import Watch
+from refault.engines.shadow.counted import counted_rows
 from refault.results import COUNTERS, SHADOW
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 #: Rows of each part after which a counter is kept for its curve.
 SAMPLES = 60
-#: Rows executed at a time: all counters after each of them stay in the processor's own cache.
-ROWS_AT_ONCE = 2048
 
 
 class Counter(NamedTuple):
@@ -55,27 +53,25 @@ class CounterRows:
         """The rows of the part that change the counter; where the kernel broke none does."""
         was_stopped, done = host.stopped, host.operation_count
         before = host.counters()[self._name]
-        # The value before the first row, and after each.
-        column = np.empty(count + 1, np.int64)
-        column[0] = before
-        for at in range(0, count, ROWS_AT_ONCE):
-            end = min(count, at + ROWS_AT_ONCE)
-            host.execute(part_of(ops, at, end), end - at)
-            column[at + 1 : end + 1] = column_of(host, self._name, end - at)
-        if host.stopped:
-            begun = 0 if was_stopped else stop_row(host, ops, count, done)
-            column[begun + 1 :] = host.counters()[self._name]
+        host.execute(ops, count)
+        places, values = column_of(host, self._name)
+        if host.stopped and not was_stopped:
+            places = np.append(places, stop_row(host, ops, count, done))
+            values = np.append(values, host.counters()[self._name])
         # Few rows change a counter: only of these is anything made.
-        places = np.flatnonzero(column[1:] != column[:-1])
+        steps = np.diff(values, prepend=before)
+        changed = np.flatnonzero(steps)
+        places = places[changed]
+        known = np.append(before, values[changed])
         return Counter(
             row,
             count,
             before,
             places,
-            column[places + 1] - column[places],
+            steps[changed],
             np.asarray(ops.kind[:count])[places].astype(np.int64),
             np.asarray(ops.a[:count])[places].astype(np.int64),
-            column[sampled(count) + 1],
+            known[np.searchsorted(places, sampled(count), "right")],
         )
 
     def difference(self, first: Counter, second: Counter) -> Span | None:
@@ -89,13 +85,13 @@ class CounterRows:
         return Span(row, row + 1)
 
 
-def column_of(host: Host, name: str, count: int) -> Any:
-    """A counter after each of the ``count`` rows executed last, of a host that keeps them.
+def column_of(host: Host, name: str) -> tuple[Any, Any]:
+    """A counter of the model after rows executed last: the places of those rows, and its values.
 
-    A view, which the next execution overwrites.
+    Rows that left the fast path, which changes no counter.
     """
-    every = len(COUNTERS)
-    return np.asarray(host.notes.log.rows[COUNTERS.index(name) : count * every : every])
+    places, rows = counted_rows(host.notes.log)
+    return places, rows[:, COUNTERS.index(name)]
 
 
 @functools.cache
@@ -106,7 +102,11 @@ def sampled(count: int) -> Any:
 
 def aligned(first: Counter, second: Counter) -> tuple[Any, tuple[Any, Any]]:
     """The rows that change one of two counters, and by how much they change each."""
-    places = np.union1d(first.places, second.places)
+    if np.array_equal(first.places, second.places):
+        return first.places, (first.steps, second.steps)
+    places = np.concatenate((first.places, second.places))
+    places.sort(kind="stable")  # both are in order: they are merged
+    places = places[np.diff(places, prepend=-1) != 0]
     found = []
     for each in (first, second):
         steps = np.zeros(len(places), np.int64)

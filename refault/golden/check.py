@@ -28,6 +28,7 @@ from refault.catalogue import (
 )
 from refault.engines import get_engine
 from refault.engines.base import Engine, Host, Watch
+from refault.engines.shadow.counted import counted_rows
 from refault.errors import RefaultError
 from refault.golden.expectations import BUG_CLASSES, Line, deviation, lines_of, outcome
 from refault.golden.folders import Case
@@ -300,15 +301,14 @@ def _replay_vector(case: Case, engine: _Side) -> list[Line]:
 
 def _add_changes(part: list[Line], host: Host, names: Sequence[str], before: Any) -> Any:
     """What each operation of a part added to the counters; answers them after its last."""
-    rows = np.array(host.notes.log.rows[: len(part) * len(names)], np.int64)
-    rows = rows.reshape(len(part), len(names))
+    places, rows = counted_rows(host.notes.log)
     changes = np.diff(rows, axis=0, prepend=before[None, :])
     changed = np.nonzero(changes)
     for at, counter, change in zip(
-        *(places.tolist() for places in changed), changes[changed].tolist(), strict=True
+        places[changed[0]].tolist(), changed[1].tolist(), changes[changed].tolist(), strict=True
     ):
         part[at].setdefault("c", {})[names[counter]] = change
-    return rows[-1]
+    return rows[-1] if len(rows) else before
 
 
 def _executed(host: Host, trace: TraceReader) -> Iterator[tuple[op.Operations, int, int]]:

@@ -42,13 +42,14 @@ def last_flushes(timeline: Timeline, operation: int) -> dict[int, Turn]:
             before, ops = place.host.operation_count, place.upcoming(min(rows, left))
             if ops is None or not place.advance_part(len(ops.kind)):
                 break
-            seen = [place.host.counters()[_FLUSHES]]
+            places, seen = [0], [place.host.counters()[_FLUSHES]]
             if rows > 1:
-                seen = column_of(place.host, _FLUSHES, len(ops.kind))
-            for row in np.flatnonzero(np.diff(seen, prepend=flushes)).tolist():
+                places, seen = column_of(place.host, _FLUSHES)
+            for at in np.flatnonzero(np.diff(seen, prepend=flushes)).tolist():
+                row = int(places[at])
                 user, a, b = int(ops.user[row]), int(ops.a[row]), int(ops.b[row])
                 vcpu = int(ops.vcpu[row])
                 done = tell.operation_text(int(ops.kind[row]), vcpu | user << 8, a, b)
                 found[vcpu] = Turn(before + row, int(ops.event[row]), done, ())
-            flushes = int(seen[-1])
+            flushes = place.host.counters()[_FLUSHES]
     return found

@@ -38,7 +38,7 @@ CRASH_LINES = 12
 
 
 class Notes:
-    """The notes of one run. ``counter_count`` counters are kept after every operation, if not 0.
+    """The notes of one run. ``counter_count`` numbers are kept after operations, if not 0.
 
     With ``record_all`` every outcome is kept, and with ``keep_raw`` the records themselves.
     ``tell_livelock`` as in :class:`FindingLog`.

@@ -22,7 +22,9 @@ from refault.replay.compile.jit import kernel
 # log.state[]
 NEXT = 0  # records written
 RECORD_ALL = 1  # record every access, not only deviations
-ROWS = 2  # counters are copied to log.rows after every operation
+# 0, or 1 + the rows in log.rows: of each operation that left the fast path, which changes no
+# counter, its place in the block and all counters after it
+ROWS = 2
 TALLY = 16  # per witness class, TALLY_WORDS numbers
 TALLY_WORDS = 8
 AS_WITNESSED = 0
@@ -86,7 +88,7 @@ class Log(NamedTuple):
 
 
 def new_log(operations: int, *, interpreted: bool, counter_count: int = 0) -> Log:
-    """Room for the records of so many rows, and for ``counter_count`` counters after each."""
+    """Room for the records of so many rows, and for ``counter_count`` numbers after each."""
     sizes = (STATE_WORDS, operations * PACKED_WORDS, operations * counter_count or 1)
     log = Log(*([0] * size if interpreted else np.zeros(size, np.int64) for size in sizes))
     log.state[ROWS] = int(counter_count > 0)

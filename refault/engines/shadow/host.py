@@ -12,6 +12,7 @@ from refault.engines.shadow.eventlog import EventLog
 from refault.engines.shadow.state import checks, fields, machine, pageset, words
 from refault.errors import ReplayCancelled
 from refault.replay import operations as op
+from refault.replay import records as rec
 from refault.replay.budget import Budget
 from refault.replay.compile import jit
 from refault.replay.compile.jit import INTERPRETED
@@ -54,7 +55,7 @@ class Host:
         self.notes = Notes(
             tell_livelock,
             record_all=watch.record_all,
-            counter_count=words.COUNTER_COUNT if watch.rows else 0,
+            counter_count=words.COUNTED_ROW_WORDS if watch.rows else 0,
         )
         self.stopped = False
         self._is_aborted = False
@@ -96,6 +97,7 @@ class Host:
         limit = self.variant.parameters.page_limit
         schedule = None if limit is None or isinstance(limit, int) else limit
         at = 0
+        self._keep_rows(0)
         if self.limit_is_due:
             # A trace of operations makes its vCPUs and memory itself; the limit comes after them.
             while at < count and ops.kind[at] in (op.VM, op.NOTE, op.MEM):
@@ -123,7 +125,14 @@ class Host:
     def _change_limit(self, limit: int) -> None:
         rows = op.empty(1, interpreted=INTERPRETED)
         rows.kind[0], rows.a[0] = op.NR_PAGES, limit
+        kept = self.notes.log.state[rec.ROWS] - 1
         self._run(rows, 0, 1)
+        self._keep_rows(kept)
+
+    def _keep_rows(self, count: int) -> None:
+        """Keep so many of the rows of counters written since the latest ``execute``."""
+        if self.notes.log.state[rec.ROWS]:
+            self.notes.log.state[rec.ROWS] = 1 + count
 
     def _run(self, ops: op.Operations, start: int, end: int) -> int:
         """Execute rows ``start`` to ``end`` - 1; answers where it stopped."""

@@ -256,9 +256,12 @@ def account_log(m: Machine, log: Log, row: int) -> None:
 
 @kernel
 def write_row(m: Machine, log: Log, i: int) -> None:
-    """Keep all counters as they are after row ``i``."""
+    """Append all counters as they are after row ``i``."""
+    place = (log.state[ROWS] - 1) * words.COUNTED_ROW_WORDS
+    log.state[ROWS] += 1
+    log.rows[place] = i
     for c in range(words.COUNTER_COUNT):
-        log.rows[i * words.COUNTER_COUNT + c] = m.vm[c]
+        log.rows[place + 1 + c] = m.vm[c]
 
 
 @kernel
@@ -274,8 +277,6 @@ def after_quick_access(
         record(m, log, i, out.OK, 0, 0)
     else:
         account(m, ops, i, index, out.OK, log)
-    if log.state[ROWS]:
-        write_row(m, log, i)
 
 
 @kernel
@@ -288,7 +289,7 @@ def execute_quick(m: Machine, ops: op.Operations, i: int, end: int, shift: int, 
     vm = m.vm
     first, walks = i, vm[words.WALKS]
     known = op.WITNESS_ACCESS
-    if log.state[RECORD_ALL] or log.state[ROWS]:
+    if log.state[RECORD_ALL]:
         known = op.WITNESS_SNAPSHOT + 1  # no class: each row is told of
     vcpu, cpu, prefix, tlb = -1, 0, 0, 0
     while i < end:  # a row a round

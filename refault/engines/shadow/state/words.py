@@ -102,6 +102,7 @@ EXITS = 20
 HW_FLUSH = 21
 PARENT_MARKS = 22
 COUNTER_COUNT = 23
+COUNTED_ROW_WORDS = COUNTER_COUNT + 1  # of log.rows: the row's place, and the counters after it
 # Counted besides (refault.results.WORK)
 INTERCEPTS = 23  # instructions that exit: register writes, INVLPG, hypercalls
 MMIO_EXITS = 24
