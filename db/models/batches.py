@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, CreatedAt, Digest, RowId, is_digest, one_of
-from db.models.patch_sets import Variant
+from db.models.patch_sets import PatchSet, Variant
 from db.models.projects import Made, Owned
 from db.models.traces import Trace
 from refault.results import SHADOW
@@ -107,6 +107,10 @@ class Batch(Owned, Made, Base):
     )
     traces: Mapped[list["BatchTrace"]] = relationship(
         order_by="BatchTrace.position", cascade="all, delete-orphan"
+    )
+    # Of its columns, each once, in the order of the first column that has it.
+    patch_sets: Mapped[list["PatchSet"]] = relationship(
+        secondary="batch_columns", order_by="BatchColumn.position", viewonly=True
     )
 
     @property

@@ -29,6 +29,7 @@ from db.models.base import (
     leases_are_kept,
     one_of,
 )
+from db.models.batches import Batch
 from db.models.patch_sets import Variant
 from db.models.projects import Owned
 from db.models.traces import Trace
@@ -182,3 +183,4 @@ class Run(Owned, Base):
     result: Mapped[Result | None] = relationship()
     trace: Mapped[Trace] = relationship(lazy="joined")
     variant: Mapped[Variant] = relationship(lazy="joined")
+    batch: Mapped[Batch] = relationship()

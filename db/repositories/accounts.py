@@ -147,7 +147,7 @@ def projects_of(session: Session, user: User) -> Sequence[tuple[Project, str]]:
 def makers(session: Session, rows: Sequence[Made]) -> dict[uuid.UUID, str]:
     """Who made each row, as the audit names it: ``user anna``, ``token ci``; by the row's id.
 
-    Rows whose maker is gone or unknown are missing. Two queries, however many rows there are.
+    Rows whose maker is gone or unknown are missing. However many rows: at most two queries.
     """
     users = _names(session, User, {row.user_id for row in rows})
     tokens = _names(session, Token, {row.token_id for row in rows})
@@ -168,5 +168,8 @@ def _id_of(row: Made) -> uuid.UUID:
 def _names(
     session: Session, model: type[User | Token], wanted: set[uuid.UUID | None]
 ) -> dict[uuid.UUID | None, str]:
-    query = sa.select(model.id, model.name).where(model.id.in_(wanted - {None}))
+    wanted -= {None}
+    if not wanted:
+        return {}
+    query = sa.select(model.id, model.name).where(model.id.in_(wanted))
     return {row.id: row.name for row in session.execute(query)}

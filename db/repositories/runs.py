@@ -7,24 +7,24 @@ import uuid
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
-from db.models import Batch, Result, Run, Trace
+from db.models import Result, Run, Trace
 from db.repositories.pagination import PAGE_SIZE, Page, sorted_page
 from refault.errors import NotFound
 
 
 def get(session: Session, row_id: uuid.UUID) -> Run:
-    """The run of that id, with its result; raises :class:`~refault.errors.NotFound`."""
-    found = session.get(Run, row_id)
+    """The run of that id, with its result and batch; raises :class:`~refault.errors.NotFound`."""
+    found = session.get(Run, row_id, options=[joinedload(Run.result), joinedload(Run.batch)])
     if found is None:
         raise NotFound(f"no run {row_id}: GET the runs of its batch")
     return found
 
 
-def simulator_of(session: Session, run: Run) -> str:
+def simulator_of(run: Run) -> str:
     """The simulator that the run was planned for, which is that of its result."""
-    return session.get_one(Batch, run.batch_id).simulator_of(run.variant.engine)
+    return run.batch.simulator_of(run.variant.engine)
 
 
 def of_cell(

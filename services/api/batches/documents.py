@@ -15,7 +15,6 @@ from db.repositories import (
     batch_search,
     batches,
     comparisons,
-    patch_sets,
     results,
     simulators,
 )
@@ -126,8 +125,7 @@ def contents_of(
     alarm_count: int,
 ) -> BatchContents:
     """A batch with its traces, patch sets and columns."""
-    row_ids = [column.patch_set_id for column in batch.columns]
-    sets = patch_sets.get_many(session, row_ids)
+    sets = batch.patch_sets
     is_stale = simulators.is_stale(batch.simulators, present)
     document = BatchContents.model_validate(
         _own_fields(batch)

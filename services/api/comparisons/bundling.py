@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from sqlalchemy.orm import Session
 
 from db.models import Batch
-from db.repositories import accounts, batches, comparisons, kernels, patch_sets
+from db.repositories import accounts, batches, comparisons, kernels
 from db.repositories.comparisons import TraceName
 from refault.bundle import CELLS_MAX, BundleWriter, Cell, Head, HeadColumn, HeadNote, HeadSet
 from refault.bundle.writer import Draw
@@ -150,7 +150,7 @@ def _notes(session: Session, batch: Batch, shown: Sequence[TraceName]) -> tuple[
 
 
 def _head(session: Session, batch: Batch, traces: Sequence[TraceName], base: int) -> Head:
-    sets = patch_sets.get_many(session, [column.patch_set_id for column in batch.columns])
+    sets = batch.patch_sets
     titles = kernels.titles(session, {entry.base for entry in sets if entry.patches})
     places = {entry.id: place for place, entry in enumerate(sets)}
     names = asked_names(batch.plan, batch.columns, {entry.id: entry for entry in sets})

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy.orm import Session
 
 from db.models import Batch, BatchColumn
-from db.repositories import audits, comparisons, kernels, patch_sets, thresholds
+from db.repositories import audits, comparisons, kernels, thresholds
 from db.repositories.comparisons import Cell, Cells, FullCell, TraceName
 from refault.audits import AuditReport
 from refault.compare import (
@@ -114,8 +114,7 @@ def judged(
 
 def plan_columns(session: Session, batch: Batch) -> list[PlanColumn]:
     """The columns of a batch, as its plan made them."""
-    ids = [column.patch_set_id for column in batch.columns]
-    rows = patch_sets.get_many(session, ids)
+    rows = batch.patch_sets
     titles = kernels.titles(session, {row.base for row in rows if row.patches})
     sets = {
         row.id: PlanSet.of(
@@ -188,8 +187,7 @@ def columns_of(
     variants = {batch.columns[place].variant_digest for place in places}
     cells = comparisons.full_cells(session, batch.id, [trace.id for trace in traces], variants)
     reports = audits.reports(session, batch, traces, variants)
-    ids = [column.patch_set_id for column in batch.columns]
-    sets = {row.id: row for row in patch_sets.get_many(session, ids)}
+    sets = {row.id: row for row in batch.patch_sets}
     names = asked_names(batch.plan, batch.columns, sets)
     return {
         trace.id: {

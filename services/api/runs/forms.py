@@ -46,7 +46,7 @@ def timelines(resources: Resources, run_ids: Sequence[uuid.UUID], asked: Asked) 
             run = runs.get(session, run_id)
             name = name or run.trace.name
             found = timeline_of(session, run)
-            label = ", ".join(labels_of(session, run))
+            label = ", ".join(labels_of(run))
             lines.append(Line(label, Timeline.from_dict(found.timeline)))
     try:
         table = beside(lines, counters=asked.counters, view=asked.view, slices=asked.slices)

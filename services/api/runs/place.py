@@ -9,15 +9,15 @@ from db.repositories import audits, runs
 from db.repositories.comparisons import TraceName
 
 
-def labels_of(session: Session, run: Run) -> list[str]:
+def labels_of(run: Run) -> list[str]:
     """The labels of the columns that the run fills, in the batch's order."""
-    batch = session.get_one(Batch, run.batch_id)
-    return _labels(batch, run)
+    columns = run.batch.columns
+    return [column.label for column in columns if column.variant_digest == run.variant_digest]
 
 
 def place_of(session: Session, run: Run) -> dict[str, Any]:
     """The fields of a run's document that its batch gives."""
-    batch = session.get_one(Batch, run.batch_id)
+    batch = run.batch
     base = batch.columns[0].variant_digest
     found = None
     if run.variant_digest != base:
@@ -25,14 +25,10 @@ def place_of(session: Session, run: Run) -> dict[str, Any]:
     return {
         "batch_code": batch.code,
         "trace_name": run.trace.name,
-        "labels": _labels(batch, run),
+        "labels": labels_of(run),
         "base_id": found,
         "audit": _audit(session, batch, run),
     }
-
-
-def _labels(batch: Batch, run: Run) -> list[str]:
-    return [column.label for column in batch.columns if column.variant_digest == run.variant_digest]
 
 
 def _audit(session: Session, batch: Batch, run: Run) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ def detail_of(session: Session, run: Run) -> RunDetail:
     """A run with its result, its place in its batch, and how it came by the result."""
     result = run.result
     alarm = result and result.integrity_alarm
-    simulator_digest = runs.simulator_of(session, run)
+    simulator_digest = runs.simulator_of(run)
     return RunDetail.model_validate(
         _fields(run)
         | place_of(session, run)
@@ -74,7 +74,7 @@ def _document(
     if run.result is None:
         raise NotFound(f"run {run.id} is {run.state}: its {kind} comes with its result")
     place = (run.trace.digest, run.variant_digest)
-    keys = [key_of(*place, name).digest for name in names_of(runs.simulator_of(session, run))]
+    keys = [key_of(*place, name).digest for name in names_of(runs.simulator_of(run))]
     bodies = documents.bodies(session, keys)
     for key in keys:
         if key in bodies:
