@@ -32,6 +32,7 @@ from refault.diverge.search import (
     stop_before_outcome,
 )
 from refault.diverge.shadow_pages import notation_of
+from refault.engines import get_engine
 from refault.errors import TraceTruncated
 from refault.questions import OUTCOME, PAGES
 from refault.replay import outcomes as out
@@ -340,6 +341,8 @@ def _divergence(at: Position, row: int, counter: str | None) -> Divergence:
 def _with_guest(at: Position, before: Moment, row: Row) -> Moment:
     """The same, with the guest's walk by the architecture alone: programs keep their guest."""
     walk = resolve(PatchSet(WALK))
+    if get_engine(WALK).refuses(at.header, walk):
+        return before
     with Position(at.trace, [walk], None) as alone:
         alone.advance(at.row)
         guest = guest_walk(alone.hosts[0], row.vcpu, row.a)

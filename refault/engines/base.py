@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from refault.limits import FAULTS_ONLY
-from refault.replay.guests import cannot_lower
+from refault.replay.guests import needs_five_levels
 from refault.replay.source import engine_digest
 
 if TYPE_CHECKING:
@@ -112,11 +112,15 @@ class _HostModule(Protocol):
     def warm_up(self) -> None: ...
 
 
-def _what_no_engine_can(header: TraceHeader, variant: Variant) -> str:
+def what_no_engine_can(header: TraceHeader, variant: Variant) -> str:
+    """Why no engine can replay a trace with that header, or an empty string."""
     del variant
-    if header.origin == "host-events":
-        return FAULTS_ONLY
-    return cannot_lower(header)
+    return FAULTS_ONLY if header.origin == "host-events" else ""
+
+
+def what_four_levels_cannot(header: TraceHeader, variant: Variant) -> str:
+    """Why an engine that knows four levels of page tables cannot replay it."""
+    return what_no_engine_can(header, variant) or needs_five_levels(header)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,7 +138,7 @@ class Engine:
     title: str
     package: str
     counters: tuple[str, ...]
-    refuses: Callable[[TraceHeader, Variant], str] = _what_no_engine_can
+    refuses: Callable[[TraceHeader, Variant], str] = what_four_levels_cannot
     compiled_with: tuple[str, ...] = ()
     resumes: bool = True
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from refault.errors import BuildFailed, NoCompiler
 from refault.linux.confine import TOOLCHAIN, Confinement, Ended, Limits, run_confined
 from refault.linux.steps import output_of, replaced, steps_of
-from refault.linux.units import PROGRAM_HALF
+from refault.linux.units import ALLOCATED, PROGRAM_HALF
 
 _INCLUDES = (
     "generated/arch/x86/include/generated",
@@ -61,9 +61,11 @@ _KERNEL = (
 #: Names and lines in objects are the tree's own, wherever it lies.
 _NAMES = ("-ffile-prefix-map=tree/=", "-ffile-prefix-map=original/=")
 _SANITIZED = ("-fsanitize=address", "--param=asan-stack=0", "--param=asan-globals=0")
+#: Of ours that reach nothing the tree allocates: only there are accesses checked.
+_UNWATCHED = ("--param=asan-instrument-reads=0", "--param=asan-instrument-writes=0")
 
 #: Raised by hand when the flags of a unit change.
-FLAGS_VERSION = 5
+FLAGS_VERSION = 6
 _UNIT_LIMITS = Limits(cpu_seconds=120, memory_bytes=2 << 30, file_bytes=64 << 20)
 _RELOCATIONS_BYTES = 64 << 20
 _UNDEFINED = re.compile(r"undefined reference to [`'\"]([^'`\"]+)['`\"]")
@@ -119,20 +121,22 @@ def flags(compiler: Compiler, work: Path, *, is_tree: bool, sanitize: bool) -> l
     ]
 
 
-def program_flags(*, sanitize: bool) -> list[str]:
+def program_flags(name: str, *, sanitize: bool) -> list[str]:
     """The flags of a unit of the program's own half."""
+    watched = () if name in ALLOCATED else _UNWATCHED
     return [
         *_CODE,
         *("-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Iruntime", "-Igenerated"),
-        *(("-DRF_SANITIZED", "-fsanitize=address") if sanitize else ()),
+        *(("-DRF_SANITIZED", *_SANITIZED, *watched) if sanitize else ()),
     ]
 
 
 def flags_of(compiler: Compiler, work: Path, unit: str, *, sanitize: bool) -> list[str]:
     """The flags of any unit; ours are named ``runtime/…``."""
     is_ours = unit.startswith("runtime/")
-    if is_ours and unit.removeprefix("runtime/") in PROGRAM_HALF:
-        return program_flags(sanitize=sanitize)
+    name = unit.removeprefix("runtime/")
+    if is_ours and name in PROGRAM_HALF:
+        return program_flags(name, sanitize=sanitize)
     return flags(compiler, work, is_tree=not is_ours, sanitize=sanitize)
 
 

@@ -27,6 +27,8 @@ ADDED_TO = "arch/x86/kvm/mmu"
 #: Ours that see the tree's headers, and ours that see the C library's.
 KERNEL_HALF = ("host.c", "ops.c")
 PROGRAM_HALF = ("program.c", "hardware.c", "tlb.c", "memory.c", "answers.c")
+#: Of that half, those that read or write what the tree has allocated.
+ALLOCATED = ("hardware.c", "memory.c", "answers.c")
 
 
 def tree_units(tree: Path) -> tuple[str, ...]:

@@ -12,12 +12,18 @@ from refault.trace.contents import TraceHeader
 from refault.trace.format import MAX_GFN, MAX_SLOTS, MAX_VCPUS
 
 
-def cannot_lower(header: TraceHeader) -> str:
-    """Why a trace with that header cannot be lowered to operations, or an empty string."""
-    if header.guest_mode == "long5":
+def has_five_levels(header: TraceHeader) -> bool:
+    """Whether the guest may have five levels of page tables (CR4.LA57)."""
+    return header.guest_mode == "long5"
+
+
+def needs_five_levels(header: TraceHeader) -> str:
+    """Why an engine that knows four levels cannot replay such a trace, or an empty string."""
+    if has_five_levels(header):
         return (
             "a guest with five levels of page tables (CR4.LA57): the MMUs that are modelled here "
-            "know four; capture it again with `-cpu qemu64,la57=off`, or boot it with `no5lvl`"
+            "know four; replay it on a kernel of your own (`-v kernel:NAME`), capture it again "
+            "with `-cpu qemu64,la57=off`, or boot it with `no5lvl`"
         )
     return ""
 

@@ -42,6 +42,7 @@ CR0_PG = 0x8000_0000
 CR4_PSE = 0x10
 CR4_PAE = 0x20
 CR4_PGE = 0x80
+CR4_LA57 = 0x1000
 CR4_VMXE = 0x2000
 EFER_LME = 0x100
 EFER_LMA = 0x400
@@ -57,7 +58,7 @@ RSVD_PAE_PHYS = 0x7FFF_FF00_0000_0000
 RSVD_PDPTE = -0x100_0000_0000 | 0x186  # bits 40..63, 7..8 and 1..2
 
 # --- Paging modes by their levels ------------------------------------------------------
-LONG_LEVELS = 4
+LONG_LEVELS = 4  # and one more with CR4.LA57
 PAE_LEVELS = 3
 LEGACY_LEVELS = 2
 NONPAGING = 0

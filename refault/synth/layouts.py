@@ -8,7 +8,7 @@ As Linux has it (its ``x86_64/mm.rst``, without randomisation; 3 GiB for program
                                           0xff80_0000 trampoline
     32bit  the same addresses, two levels, entries of 4 bytes, no NX
 
-A guest with 5 levels is refused: traces of captures are lowered with 4 at most.
+A guest with 5 levels is refused: its layout is not known here.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ def get_layout(mode: str) -> Layout:
     """
     if mode == "5level":
         raise InvalidParameter(
-            "mode 5level: guests with 5-level paging cannot be replayed: no engine has a fifth "
-            f"level; choose one of {', '.join(LAYOUTS)}"
+            "mode 5level: no synthetic guest has five levels of tables; capture one "
+            f"(refault capture --cpu qemu64,+la57), or choose one of {', '.join(LAYOUTS)}"
         )
     if mode not in LAYOUTS:
         raise InvalidParameter(f"mode {mode}: choose one of {', '.join(LAYOUTS)}")

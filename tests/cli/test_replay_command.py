@@ -199,7 +199,7 @@ def test_nothing_stays_of_the_event_log_of_a_damaged_trace(refault, small_trace,
 
 @pytest.fixture
 def deep_trace(tmp_path):
-    """A capture that every engine refuses by its header."""
+    """A capture that the model refuses by its header."""
     path = tmp_path / "deep.rft"
     with path.open("wb") as file:
         TraceWriter(

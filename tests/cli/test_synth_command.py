@@ -51,7 +51,7 @@ def test_the_list_says_what_each_recipe_does(refault):
     [
         (("forks",), "refault synth list"),
         (("fork", "--events", "many"), "--events many: give a whole number"),
-        (("fork", "--mode", "5level"), "no engine has a fifth level"),
+        (("fork", "--mode", "5level"), "no synthetic guest has five levels"),
         (("fork", "--vcpus", "70"), "vcpus 70: it must be from 1 to 8"),
         (("fork", "--events", "5", "--length", "5"), "give the length once"),
         (("fork", "--events", "5K", "-o", "no/such/folder.rft"), "cannot be written"),

@@ -14,8 +14,13 @@ LONG = {"cr0": 0x80010033, "cr4": 0x20, "efer": 0x500}
 _STORES = {8: EventKind.OP_ST, 4: EventKind.OP_ST4, 2: EventKind.OP_ST2, 1: EventKind.OP_ST1}
 
 
+LA57 = 1 << 12
+
+
 class Guest:
     """Collects operations; ``trace()`` opens them as a trace."""
+
+    mode = "long"
 
     def __init__(self, vcpus=1, *, bypass=0, pages=16384, host_level=1):
         self.vcpus = vcpus
@@ -56,7 +61,7 @@ class Guest:
         return self.add(EventKind.OP_INVLPG, vcpu=vcpu, a=gva)
 
     def header(self):
-        return TraceHeader("operations", "a small guest", "long", self.vcpus)
+        return TraceHeader("operations", "a small guest", self.mode, self.vcpus)
 
     def block(self):
         columns = list(zip(*self.rows, strict=True))
@@ -72,3 +77,33 @@ class Guest:
 
     def trace(self):
         return TraceReader(io.BytesIO(self.bytes()))
+
+
+def deepened(guest, slot):
+    """The same guest with a fifth level above its roots, and all addresses in that slot of it."""
+    deep = Guest(guest.vcpus)
+    deep.mode, deep.rows = "long5", []
+    base = slot << 48 | (0x7F << 57 if slot >= 256 else 0)
+    addressed = {*range(EventKind.OP_LD, EventKind.OP_ST1 + 1), int(EventKind.OP_INVLPG)}
+    roots = {}
+
+    def above(root):
+        return roots.setdefault(root, 1023 - len(roots)) << 12
+
+    for kind, *small, a, b in guest.rows:
+        a_deep, b_deep = a, b
+        if kind == EventKind.OP_BOOT_CR:
+            b_deep = above(b)
+        elif kind == EventKind.OP_BOOT:
+            a_deep = a | LA57
+        elif kind == EventKind.OP_CR3:
+            a_deep = above(a)
+        elif kind in addressed:
+            a_deep = a + base
+        deep.rows.append((kind, *small, a_deep, b_deep))
+    tables = Guest()
+    tables.rows = []
+    for root, gfn in roots.items():
+        tables.table(gfn, {slot: root | P | W | U | A | D})
+    deep.rows[2:2] = tables.rows  # behind vCPUs and memory
+    return deep

@@ -17,7 +17,7 @@ from refault.linux.variants import resolve_kernel
 from refault.replay.session import replay
 from refault.synth import Order, make
 from refault.trace import EventKind
-from tests.engines.guests import A, Guest, P
+from tests.engines.guests import A, Guest, P, deepened
 from tests.engines.host_calls import CASES, DATA, FULL, four_pages, itself, log, unmap_range
 from tests.fixtures.trees import X86, with_fewer_flushes
 
@@ -89,6 +89,10 @@ def becomes_a_table():
 GUESTS = {
     "the guest's, by CR3": (
         lambda: two_roots().cr3(11 << 12).load(0).cr3(0x1000).load(0),
+        rf"vCPU 0 can still reach gfn {OTHER:#x}, where the guest's tables give {DATA:#x}: it flu",
+    ),
+    "the guest's, with five levels": (
+        lambda: deepened(two_roots().cr3(11 << 12).load(0).cr3(0x1000).load(0), 0x1AB),
         rf"vCPU 0 can still reach gfn {OTHER:#x}, where the guest's tables give {DATA:#x}: it flu",
     ),
     "the guest's, where a #PF is due": (

@@ -14,9 +14,13 @@ from refault.golden.faithful import agreement_of, captures
 from refault.linux.variants import resolve_kernel
 from refault.replay.session import replay
 from refault.results import DISAGREEMENTS
+from tests.engines.guests import Guest, deepened
+from tests.engines.host_calls import four_pages
 from tests.fixtures.trees import in_function, patient_with_writes, without_invalidation
 
 BOOT, WORKLOAD = (Path(f"demo/traces/linux61-{name}-1cpu.rft") for name in ("boot", "workload"))
+
+FIVE_LEVELS = Path("demo/corpus/fork-5level-1cpu.rft")
 
 #: Golden runs of 2.6.34 with patch 2 that these kernels answer otherwise, and why.
 KNOWN = {
@@ -67,6 +71,29 @@ def test_golden_outcomes_agree_but_for_what_later_kernels_mended(build, release)
     assert len(verdicts) > 50
     known = KNOWN | KNOWN_OF.get(release, {})
     assert {verdict.name for verdict in verdicts if not verdict.agrees} == set(known)
+
+
+def test_a_guest_with_five_levels_sees_what_the_real_one_saw(build, release):
+    (base,) = build(release)
+    shadow, tdp = replay(FIVE_LEVELS, [of(base), of(base, tdp=1)])
+    for result in (shadow, tdp):
+        assert (result.semantics["witnessed"], result.finding_count) == (860973, 0)
+    assert shadow.outcome_digest == tdp.outcome_digest
+    # Each store to a table went through the guest's own mapping, in the map that five levels have.
+    assert set(shadow.skipped) == {"device", "store-carried-by-table-store"}
+
+
+def test_a_fifth_level_changes_nothing_below_it(build):
+    (base,) = build("6.12")
+    flat = four_pages().load(0x9000).store(0x4000, 3).fetch(0x1000).load(0x1000, user=0)
+    flat.table(14, {0: 0}).cr3(14 << 12).load(0).cr3(0x1000).invlpg(0x2000).load(0x2000)
+    guests = [deepened(flat, slot) for slot in (0xAB, 0x1AB)]
+    # The same number of events, which outcomes are told with.
+    flat.rows[2:2] = Guest().poke(0x3FF000, 0).rows[2:] * (len(guests[0].rows) - len(flat.rows))
+    variants = [of(base), of(base, tdp=1)]
+    found = [result for guest in (flat, *guests) for result in replay(guest.trace(), variants)]
+    assert len({result.outcome_digest for result in found}) == 1
+    assert not any(result.stopped or result.skipped for result in found)
 
 
 def test_two_dimensional_paging_lets_the_guests_see_the_same_and_costs_less(build, release):

@@ -210,16 +210,20 @@ def test_memory_is_counted_while_it_runs(build, patch_of):
 # --- what a program may write into the channel ------------------------------------------------
 
 
-def judged(kind, code):
-    rows = op.empty(1, interpreted=INTERPRETED)
-    rows.kind[0] = kind
-    words = np.zeros(1, np.int64)
-    codes, small = np.array([code], np.uint8), np.zeros(1, np.uint8)
-    outcomes = judge.Outcomes(codes, small, words, words, words)
+def judged(kind, *told, cls=0):
+    """What comes of two rows of that kind, of which the program tells: (row, code) each."""
+    rows = op.empty(2, interpreted=INTERPRETED)
+    rows.kind[0] = rows.kind[1] = kind
+    rows.cls[0] = rows.cls[1] = cls
+    words, small = np.zeros(2, np.int64), np.zeros(2, np.uint8)
+    listed = [np.array(column, np.int64) for column in zip(*told, strict=True)] or [words, words]
+    tell = judge.Told(np.array([len(told)]), *listed)
+    outcomes = judge.Outcomes(small, words, words, words)
     if INTERPRETED:
+        tell = judge.Told(*(column.tolist() for column in tell))
         outcomes = judge.Outcomes(*(column.tolist() for column in outcomes))
     log = Notes(kernel_host.tell_livelock).log
-    return judge.take(rows, outcomes, 0, 1, 0, log, kernel_host.new_seen())
+    return judge.take(rows, tell, outcomes, 0, 2, 0, log, kernel_host.new_seen())
 
 
 @pytest.mark.parametrize(
@@ -237,14 +241,36 @@ def judged(kind, code):
     ],
 )
 def test_an_outcome_that_cannot_be_is_not_counted(kind, code):
-    assert judged(kind, code) == 0
+    assert judged(kind, (0, code), (1, code)) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "cls", "told"),
+    [
+        # Left out, though no real guest was seen to reach anything there.
+        (op.INVLPG, op.WITNESS_NONE, ()),
+        (op.LD, op.WITNESS_NONE, [(0, out.OK)]),
+        (op.LD, op.WITNESS_FAULT, [(1, out.PF)]),
+        # Told of twice, backwards, or beyond the end.
+        (op.LD, op.WITNESS_ACCESS, [(1, out.OK), (1, out.OK)]),
+        (op.LD, op.WITNESS_ACCESS, [(1, out.OK), (0, out.OK)]),
+        (op.LD, op.WITNESS_ACCESS, [(2, out.OK)]),
+    ],
+)
+def test_rows_told_of_that_cannot_be_are_refused(kind, cls, told):
+    assert judged(kind, *told, cls=cls) == 0
+
+
+def test_a_row_that_is_not_told_of_came_out_as_witnessed():
+    assert judged(op.LD, cls=op.WITNESS_ACCESS) == 2
+    assert judged(op.LD, (1, out.OK), cls=op.WITNESS_ACCESS) == 2
 
 
 @pytest.mark.parametrize(
     ("kind", "code"), [(op.LD, out.OK), (op.UNMAP, out.RETURN), (op.LD, SKIPPED)]
 )
 def test_an_outcome_that_can_be_is(kind, code):
-    assert judged(kind, code) == 1
+    assert judged(kind, (0, code), (1, code)) == 2
 
 
 def test_the_table_of_the_channel_is_the_programs():

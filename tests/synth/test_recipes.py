@@ -273,7 +273,7 @@ def test_a_pae_guest_writes_entries_by_halves_as_linux_does(recipe):
     ("given", "named"),
     [
         ({"recipe": "nothing"}, "refault synth list"),
-        ({"recipe": "fork", "mode": "5level"}, "no engine has a fifth"),
+        ({"recipe": "fork", "mode": "5level"}, "no synthetic guest has five"),
         ({"recipe": "fork", "mode": "real"}, "choose one of long, pae, 32bit"),
         ({"recipe": "fork", "seed": -1}, "seed -1"),
         ({"recipe": "fork", "events": 0}, "events 0"),

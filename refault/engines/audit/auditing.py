@@ -16,6 +16,7 @@ from refault.errors import ReplayCancelled, ReplayRefused
 from refault.replay import lanes
 from refault.replay.budget import Budget, machine_bytes
 from refault.replay.compile import jit
+from refault.replay.guests import has_five_levels
 from refault.replay.lowering.rows import RowSource
 from refault.replay.session import warm_up
 from refault.results import SHADOW
@@ -63,6 +64,11 @@ def audit(
         for variant in variants:
             if reason := get_engine(variant.engine).refuses(header, variant):
                 raise ReplayRefused(f"engine {variant.engine} cannot replay this: {reason}")
+        if has_five_levels(header):
+            raise ReplayRefused(
+                "a guest with five levels of page tables (CR4.LA57) is replayed, not audited: the "
+                "rules that outcomes are held against know four"
+            )
         hosts = [_opened(variant, header, budget, level) for variant in variants]
         if header.content == "capture":
             for host in hosts:

@@ -17,13 +17,15 @@ Counters are those of the tree's own statistics tables, under its names.
 
 from __future__ import annotations
 
-from refault.engines.base import Engine
+from refault.engines.base import Engine, what_no_engine_can
 
 ENGINE = Engine(
     name="kernel",
     title="the MMU code of a Linux tree of your own",
     package=__name__,
     counters=(),
+    # Five levels of tables are in every tree that is built.
+    refuses=what_no_engine_can,
     # A process is no array.
     resumes=False,
 )

@@ -19,7 +19,7 @@ STOPPED = 2
 MISSED_FLUSH = 3
 #: Of a code: the row was not executed, and why in the low bits (``records.SKIP_*``).
 SKIPPED = 0xF0
-#: A code: at the address that the real guest reached, which is not written once more.
+#: A code of programs that list no rows: at the address that the real guest reached.
 WITNESSED = 0xE0
 
 REPORT = np.dtype([("kind", "<u4"), ("row", "<u4"), ("count", "<u8"), ("text", "S240")])
@@ -47,7 +47,9 @@ CHANNEL = np.dtype(
         ("wants_all", "<u4"),
         ("is_terse", "<u4"),
         ("is_captured", "<u4"),
-        ("unused", "<u4", 3),
+        ("lists_rows", "<u4"),
+        ("row_count", "<u4"),
+        ("has_la57", "<u4"),
         ("names", "S56", COUNTERS),
         ("counters", "<u8", COUNTERS),
         ("reports", REPORT, REPORTS),
@@ -56,5 +58,6 @@ CHANNEL = np.dtype(
         *((name, "u1", ROWS) for name in ("code", "emulated")),
         *((name, "<i8", ROWS) for name in ("address", "value", "probe")),
         ("pages", PAGE, PAGES),
+        ("listed", "<u4", ROWS),
     ]
 )

@@ -20,7 +20,7 @@ from refault.replay import operations as op
 from refault.replay.budget import WORD_BYTES, Budget, Share
 from refault.replay.compile.jit import INTERPRETED
 from refault.replay.findings import KEPT
-from refault.replay.guests import check_slot, check_vcpu_count
+from refault.replay.guests import check_slot, check_vcpu_count, has_five_levels
 from refault.replay.lowering.rows import ROWS
 from refault.replay.notes import Notes, simulating
 from refault.replay.outcomes import OutcomeDigest
@@ -55,8 +55,9 @@ def warm_up() -> None:
     small = np.zeros(1, np.uint8)
     ops = op.empty(1, interpreted=INTERPRETED)
     give(ops, Rows(*[small] * 5, *[words] * 3), 0, 0)
-    outcomes = judge.Outcomes(small, small, words, words, words)
-    judge.take(ops, outcomes, 0, 0, 0, notes.log, new_seen())
+    told = judge.Told(words, words, words)
+    outcomes = judge.Outcomes(small, words, words, words)
+    judge.take(ops, told, outcomes, 0, 0, 0, notes.log, new_seen())
 
 
 def new_seen() -> judge.Seen:
@@ -105,11 +106,10 @@ class Host:
         except ProgramDied as died:
             raise ReplayRefused(f"the kernel's program {died}") from died
         words = self.program.words
+        if has_five_levels(header):
+            self._allow_five_levels()
         self._rows = Rows(*(words[name] for name in Rows._fields))
-        told = judge.Outcomes(*(words[name] for name in judge.Outcomes._fields))
-        # Copied from the second to the first: in a small column that costs nothing.
-        self._told = told._replace(code=np.zeros_like(told.code))
-        self._written = told
+        self._outcomes = judge.Outcomes(*(words[name] for name in judge.Outcomes._fields))
         self._take_reports(None, 0)
 
     def _started(self, path: Path, is_sanitized: bool) -> Program:
@@ -124,6 +124,16 @@ class Host:
             tdp=self.variant.parameters.tdp,
             host_level=self.variant.parameters.host_page_level,
         )
+
+    def _allow_five_levels(self) -> None:
+        words = self.program.words
+        if not words["lists_rows"]:
+            self.program.close()
+            raise ReplayRefused(
+                "this kernel was built by a refault that knew four levels of page tables, and the "
+                "guest has five; build it again: refault kernel build TREE --name NAME"
+            )
+        words["has_la57"] = 1
 
     def begin(self) -> None:
         """Make the vCPUs and memory of a capture."""
@@ -209,22 +219,33 @@ class Host:
             self.notes.findings.broke(kind, f"the program {died}", ops, row, row + shift)
 
     def _judge(self, ops: op.Operations, start: int, done: int, shift: int) -> None:
-        told, written = self._told, self._written
-        told.code[start:done] = written.code[start:done]
+        told, outcomes = self._told(start, done)
         if INTERPRETED:
-            told = judge.Outcomes(*(column[:done].tolist() for column in told))
-        judged = judge.take(ops, told, start, done, shift, self.notes.log, self._seen)
+            told = judge.Told(*(column.tolist() for column in told))
+            outcomes = judge.Outcomes(*(column.tolist() for column in outcomes))
+        judged = judge.take(ops, told, outcomes, start, done, shift, self.notes.log, self._seen)
         if judged != done:
             raise self._lied(f"row {judged} has an outcome that no operation has")
         size = int(self._seen.count[0]) * judge.SEEN_WORDS
         if size:
-            words, lawful = (
-                np.asarray(told[:size], "<i8").tobytes()
-                for told in (self._seen.words, self._seen.lawful)
-            )
-            self.notes.outcomes.append(words, lawful if self.notes.logs() else None)
+            seen = self._seen
+            lawful = _bytes_of(seen.lawful[:size]) if self.notes.logs() else None
+            self.notes.outcomes.append(_bytes_of(seen.words[:size]), lawful)
             # They are in the digest already, with those that leave no finding.
             self.notes.findings.take(self.notes.log, ops, OutcomeDigest())
+
+    def _told(self, start: int, done: int) -> tuple[judge.Told, judge.Outcomes]:
+        """A copy of which rows the program tells of and of their codes; and what came of them."""
+        words = self.program.words
+        if words["lists_rows"]:
+            listed = min(int(words["row_count"]), ROWS)
+            rows, place = words["listed"][:listed].astype(np.int64), slice(listed)
+        else:
+            # Built by an earlier refault: it tells of each.
+            rows, place = np.arange(start, done), slice(start, done)
+        codes = words["code"][place].astype(np.int64)
+        outcomes = judge.Outcomes(*(column[place] for column in self._outcomes))
+        return judge.Told(np.array([len(rows)]), rows, codes), outcomes
 
     def _check_rows(self, ops: op.Operations, start: int, end: int) -> None:
         """Refuse what no host can have, as the other engines do."""
@@ -350,6 +371,10 @@ def _settle(share: Share, size_bytes: int) -> None:
     """Of no host: one that its own program knew would live, and the process, until a collection."""
     # A range has a length and no content: the words the program has are not ours.
     share.settle([range(size_bytes // WORD_BYTES)])
+
+
+def _bytes_of(words: Any) -> bytes:
+    return np.asarray(words, "<i8").tobytes()
 
 
 def _clean(text: bytes) -> str:

@@ -4,8 +4,9 @@ The program says what came of each operation; whether that is what the real gues
 by the process that asked. A tree that breaks cannot call itself right; one that was written to
 deceive could still answer what it was not shown by its tables.
 
-Outcomes lie in memory that the program could go on writing. What decides, a code, is copied before
-it is looked at; each other word is read once, and no index is made of it.
+Outcomes lie in memory that the program could go on writing. What decides (which rows it tells of,
+and their codes) is copied before it is looked at; each other word is read once, and no index is
+made of it.
 """
 
 from __future__ import annotations
@@ -48,15 +49,23 @@ from refault.replay.records import (
 SEEN_WORDS = 4
 
 
-class Outcomes(NamedTuple):
-    """What the program says came of each row, column by column.
+class Told(NamedTuple):
+    """The rows that the program tells of, in order, and their codes: a copy of what it wrote.
 
-    Unless all records are kept, of an access at the witnessed address only the code is written, and
-    of one with the witnessed fault the code and the address. The first column is a copy of
-    what the program wrote, the others lie where it could still write.
+    ``count`` has one word. All others came out at the address that the real guest reached.
     """
 
+    count: Any
+    row: Any
     code: Any
+
+
+class Outcomes(NamedTuple):
+    """What the program says came of each of them, column by column, where it could still write.
+
+    Unless all records are kept, of an access with the witnessed fault only the address is written.
+    """
+
     emulated: Any
     address: Any
     value: Any
@@ -110,27 +119,28 @@ def account(
     address: int,
     index: int,
     outcomes: Outcomes,
+    place: int,
     log: Log,
     seen: Seen,
 ) -> None:
     """Tally an access and keep a record of it if it says more than "as the real guest did"."""
     cls = ops.cls[i]
     column = judge(code, address, cls, ops.want[i])
-    place = TALLY + cls * TALLY_WORDS
-    log.state[place + column] += 1
+    tally = TALLY + cls * TALLY_WORDS
+    log.state[tally + column] += 1
     if column == AS_WITNESSED and not (
         cls == op.WITNESS_NONE or cls == op.WITNESS_UNSEEN or log.state[RECORD_ALL]
     ):
         return
-    value = shared_word(outcomes.value, i)
-    what = (code << CODE_SHIFT) | (outcomes.emulated[i] & 1)
+    value = shared_word(outcomes.value, place)
+    what = (code << CODE_SHIFT) | (outcomes.emulated[place] & 1)
     if column == AS_WITNESSED:
         keep(ops, i, what, address, value, 0, log, seen)
         return
-    probe = shared_word(outcomes.probe, i)
+    probe = shared_word(outcomes.probe, place)
     agrees = (code == out.OK and probe == address) or (code == out.PF and probe == -1 - address)
     stale = 0 if agrees else 1
-    log.state[place + (STALE if stale else NOT_STALE)] += 1
+    log.state[tally + (STALE if stale else NOT_STALE)] += 1
     first = FIRST_STALE if stale else FIRST_OTHER
     if log.state[first] == 0:
         log.state[first] = index + 1
@@ -154,7 +164,14 @@ def note_skipped(code: int, log: Log) -> bool:
 
 @kernel
 def other_row(
-    ops: op.Operations, i: int, code: int, kind: int, outcomes: Outcomes, log: Log, seen: Seen
+    ops: op.Operations,
+    i: int,
+    code: int,
+    kind: int,
+    outcomes: Outcomes,
+    place: int,
+    log: Log,
+    seen: Seen,
 ) -> bool:
     """Work off a row that is no access, or was not executed; False if nothing comes out so."""
     if code >= SKIPPED:
@@ -162,11 +179,12 @@ def other_row(
     if code > out.RETURN or op.LD <= kind <= op.ST1:
         return False
     if code != out.NONE:
-        address, value = shared_word(outcomes.address, i), shared_word(outcomes.value, i)
+        address = shared_word(outcomes.address, place)
+        value = shared_word(outcomes.value, place)
         note_answer(log, kind, code, address)
         what, judged = code << CODE_SHIFT, 0
         if kind == op.GET_DIRTY_LOG:
-            judged = shared_word(outcomes.probe, i)
+            judged = shared_word(outcomes.probe, place)
             judged = judged if judged >= 0 and judged & LOG_JUDGED else 0
             if judged:
                 what |= note_log(log, address, judged)
@@ -181,52 +199,78 @@ def is_witnessed(kind: int, cls: int) -> bool:
 
 
 @kernel
-def tally_witnessed(ops: op.Operations, outcomes: Outcomes, start: int, end: int, log: Log) -> bool:
-    """Tally what is said to have come out as witnessed; False if a row among it cannot have.
+def tally_witnessed(ops: op.Operations, start: int, end: int, sign: int, log: Log) -> int:
+    """Tally rows as if all had come out as witnessed that can have; answers how many cannot.
 
     Sums without a branch, which the compiler does on many rows at a time.
     """
-    said = accesses = stores = snapshots = 0
+    accesses = stores = snapshots = 0
     for i in range(start, end):
-        is_said = outcomes.code[i] == WITNESSED
-        is_access = is_said & (ops.kind[i] >= op.LD) & (ops.kind[i] <= op.ST1)
+        is_access = (ops.kind[i] >= op.LD) & (ops.kind[i] <= op.ST1)
         cls = ops.cls[i]
-        said += is_said
         accesses += is_access & (cls == op.WITNESS_ACCESS)
         stores += is_access & (cls == op.WITNESS_TABLE_STORE)
         snapshots += is_access & (cls == op.WITNESS_SNAPSHOT)
-    log.state[TALLY + op.WITNESS_ACCESS * TALLY_WORDS + AS_WITNESSED] += accesses
-    log.state[TALLY + op.WITNESS_TABLE_STORE * TALLY_WORDS + AS_WITNESSED] += stores
-    log.state[TALLY + op.WITNESS_SNAPSHOT * TALLY_WORDS + AS_WITNESSED] += snapshots
-    return said == accesses + stores + snapshots
+    log.state[TALLY + op.WITNESS_ACCESS * TALLY_WORDS + AS_WITNESSED] += sign * accesses
+    log.state[TALLY + op.WITNESS_TABLE_STORE * TALLY_WORDS + AS_WITNESSED] += sign * stores
+    log.state[TALLY + op.WITNESS_SNAPSHOT * TALLY_WORDS + AS_WITNESSED] += sign * snapshots
+    return end - start - accesses - stores - snapshots
+
+
+@kernel
+def work_off(
+    ops: op.Operations,
+    i: int,
+    code: int,
+    index: int,
+    outcomes: Outcomes,
+    place: int,
+    log: Log,
+    seen: Seen,
+) -> bool:
+    """Work off one row that is told of, ``code`` being what it says; False if it cannot be."""
+    kind = ops.kind[i]
+    if is_witnessed(kind, ops.cls[i]):
+        if code == WITNESSED and not log.state[RECORD_ALL]:
+            return True
+        tally_witnessed(ops, i, i + 1, -1, log)
+    if op.LD <= kind <= op.ST1 and out.NONE < code < out.RETURN:
+        address = shared_word(outcomes.address, place)
+        account(ops, i, code, address, index, outcomes, place, log, seen)
+        return True
+    return other_row(ops, i, code, kind, outcomes, place, log, seen)
 
 
 @door
 def take(
-    ops: op.Operations, outcomes: Outcomes, start: int, end: int, shift: int, log: Log, seen: Seen
+    ops: op.Operations,
+    told: Told,
+    outcomes: Outcomes,
+    start: int,
+    end: int,
+    shift: int,
+    log: Log,
+    seen: Seen,
 ) -> int:
     """Work off rows ``start`` to ``end`` - 1; answers ``end``, or a row with no possible outcome.
 
-    Outcomes are a stranger's: a code is looked at before anything is counted by it.
+    Rows that are not told of came out as witnessed. Outcomes are a stranger's: a code is looked at
+    before anything is counted by it, and so is whether a row is left out that had to be told of.
     """
-    ops, outcomes, log, seen = bare(ops), bare(outcomes), bare(log), bare(seen)
+    ops, told, outcomes = bare(ops), bare(told), bare(outcomes)
+    log, seen = bare(log), bare(seen)
     log.state[SHIFT] = shift
     log.state[NEXT] = 0
     seen.count[0] = 0
-    keeps_all = log.state[RECORD_ALL]
-    are_possible = tally_witnessed(ops, outcomes, start, end, log) and not keeps_all
-    for i in range(start, end):
-        code = outcomes.code[i]
-        # Nearly every row: at the witnessed address, and nothing to keep of it.
-        if code == WITNESSED and are_possible:
-            continue
-        kind = ops.kind[i]
-        if code == WITNESSED:
-            if keeps_all or not is_witnessed(kind, ops.cls[i]):
-                return i
-        elif op.LD <= kind <= op.ST1 and out.NONE < code < out.RETURN:
-            address = shared_word(outcomes.address, i)
-            account(ops, i, code, address, i + shift, outcomes, log, seen)
-        elif not other_row(ops, i, code, kind, outcomes, log, seen):
+    due = tally_witnessed(ops, start, end, 1, log)
+    last = start - 1
+    for place in range(told.count[0]):
+        i = told.row[place]
+        if not last < i < end:
+            return start
+        last = i
+        if not is_witnessed(ops.kind[i], ops.cls[i]):
+            due -= 1
+        if not work_off(ops, i, told.code[place], i + shift, outcomes, place, log, seen):
             return i
-    return end
+    return end if due == 0 else start

@@ -44,43 +44,61 @@ static int in_arena(rf_u64 entry)
 	return (entry & FRAME) < RF_ARENA_BYTES;
 }
 
-/* -1 with the host address in *found, or the P and RSVD bits of the fault. */
-static int walk_shadow(rf_u64 *table, int level, rf_u64 gva, int kind, int user, rf_u64 *found,
-		       rf_u64 *refused)
+struct rf_path rf_path;
+
+/* The P and RSVD bits of the fault. */
+static int refusal(rf_u64 spte)
 {
-	for (;; level--) {
-		rf_u64 *entry = &table[gva >> (3 + 9 * level) & 511];
-		rf_u64 spte = *entry;
+	if (!(spte & PRESENT))
+		return 0;
+	return PF_PRESENT | (spte & RESERVED ? PF_RSVD : 0);
+}
 
-		*refused = (rf_u64)level | (spte & PRESENT ? spte & 0xfff : 0) << 12;
-		if (!(spte & PRESENT))
-			return 0;
-		if (spte & RESERVED)
-			return PF_PRESENT | PF_RSVD;
-		if ((kind == RF_WRITE && !(spte & WRITABLE)) || (user && !(spte & USER)) ||
-		    (kind == RF_FETCH && (spte & NX)))
-			return PF_PRESENT;
-		if (level == 1 || (spte & LARGE)) {
-			rf_u64 inside = (1ULL << (3 + 9 * level)) - 1;
+/*
+ * -1 with the host address in *found, or the bits of the fault and in *refused what gave it. Of an
+ * entry everything that may refuse is looked at in one step.
+ */
+static inline int walk_shadow(rf_u64 *table, int level, int count, rf_u64 gva, int kind, int user,
+			      rf_u64 *found, rf_u64 *refused)
+{
+	rf_u64 needed = PRESENT | (kind == RF_WRITE ? WRITABLE : 0) | (user ? USER : 0);
+	rf_u64 looked_at = needed | RESERVED | (kind == RF_FETCH ? NX : 0);
+	rf_u64 set = ACCESSED | (kind == RF_WRITE ? DIRTY : 0), *entry, spte, inside;
+	int shift = 12 + 9 * (level - 1);
 
-			*entry = spte | ACCESSED | (kind == RF_WRITE ? DIRTY : 0);
-			*found = (spte & FRAME & ~inside) | (gva & inside);
-			return -1;
+	for (;; shift -= 9) {
+		entry = &table[gva >> shift & 511];
+		spte = *entry;
+		rf_path.tables[count++] = table;
+		if ((spte & looked_at) != needed) {
+			rf_u64 bits = spte & PRESENT ? spte & 0xfff : 0;
+
+			*refused = (shift - 3) / 9 | bits << 12;
+			return refusal(spte);
 		}
+		if (shift == 12 || (spte & LARGE))
+			break;
 		if (!in_arena(spte))
 			rf_stop("wild-table", "a shadow entry leads to a table outside memory");
-		*entry = spte | ACCESSED;
-		table = table_at(spte);
+		/* Most have it: what is not written stays in the caches of other cores. */
+		if (!(spte & ACCESSED))
+			*entry = spte | ACCESSED;
+		table = (rf_u64 *)(RF_ARENA + (spte & FRAME));
 	}
+	if ((spte & set) != set)
+		*entry = spte | set;
+	rf_path.count = count;
+	rf_path.is_large = shift > 12;
+	inside = (1ULL << shift) - 1;
+	*found = (spte & FRAME & ~inside) | (gva & inside);
+	return -1;
 }
 
 /* The four entries of a PAE root have P and an address, and neither rights nor A. */
-static int walk_root(int vcpu, rf_u64 gva, int kind, int user, rf_u64 *found, rf_u64 *refused)
+static int walk_root(rf_u64 *table, int level, rf_u64 gva, int kind, int user, rf_u64 *found,
+		     rf_u64 *refused)
 {
-	int level;
-	rf_u64 *table = rf_root(vcpu, &level);
-
-	if ((rf_u64)table - RF_ARENA >= RF_ARENA_BYTES)
+	if ((rf_u64)table - RF_ARENA >= RF_ARENA_BYTES || level < 1 || level > RF_TABLES_MAX)
 		rf_stop("wild-table", "the root is a table outside memory");
 	if (level == 3) {
 		rf_u64 entry = table[gva >> 30 & 3];
@@ -90,27 +108,10 @@ static int walk_root(int vcpu, rf_u64 gva, int kind, int user, rf_u64 *found, rf
 			return 0;
 		if (!in_arena(entry))
 			rf_stop("wild-table", "a root's entry leads to a table outside memory");
-		table = table_at(entry);
-		level = 2;
+		rf_path.tables[0] = table;
+		return walk_shadow(table_at(entry), 2, 1, gva, kind, user, found, refused);
 	}
-	return walk_shadow(table, level, gva, kind, user, found, refused);
-}
-
-int rf_path(int vcpu, rf_u64 address, rf_u64 **tables, int *level)
-{
-	rf_u64 *table = rf_root(vcpu, level), entry;
-	int count = 0, is_pae = *level == 3;
-
-	for (;;) {
-		tables[count++] = table;
-		entry = is_pae && *level == 3 ? table[address >> 30 & 3]
-					      : table[address >> (3 + 9 * *level) & 511];
-		if (*level == 1 || !(entry & PRESENT) || count == RF_TABLES_MAX ||
-		    (*level < 4 && !(is_pae && *level == 3) && (entry & LARGE)))
-			return count;
-		table = table_at(entry);
-		--*level;
-	}
+	return walk_shadow(table, level, 0, gva, kind, user, found, refused);
 }
 
 static rf_u64 guest_address(rf_u64 host)
@@ -122,19 +123,24 @@ static rf_u64 guest_address(rf_u64 host)
 	return gfn << 12 | (host & 0xfff);
 }
 
-static struct rf_outcome complete(rf_u64 gpa, int kind, int size, rf_u64 value)
+/* What a load there would give now; a load changes nothing, so most are never looked at. */
+rf_u64 rf_loaded(rf_u64 gpa)
 {
-	struct rf_outcome outcome = { .code = RF_OK, .address = gpa };
+	return gpa & OUTSIDE ? 0 : *(rf_u64 *)(RF_RAM + (gpa & ~7ULL));
+}
 
-	if (gpa & OUTSIDE)
-		return outcome;
-	if (kind == RF_WRITE) {
+static int complete(rf_u64 gpa, int kind, int size, rf_u64 value, struct rf_outcome *out)
+{
+	out->address = gpa;
+	if (kind != RF_WRITE || (gpa & OUTSIDE))
+		return RF_OK;
+	if (size == 8)
+		*(rf_u64 *)(RF_RAM + gpa) = value;
+	else
 		memcpy((void *)(RF_RAM + gpa), &value, size);
-		if (rf_is_logging)
-			rf_note_written(gpa);
-	} else if (kind == RF_READ)
-		memcpy(&outcome.value, (void *)(RF_RAM + (gpa & ~7ULL)), 8);
-	return outcome;
+	if (rf_is_logging)
+		rf_note_written(gpa);
+	return RF_OK;
 }
 
 /* --- the guest's own tables --------------------------------------------------------------------------- */
@@ -160,7 +166,7 @@ static int is_leaf(const struct rf_registers *cpu, int levels, int level, rf_u64
 		return level == 1;
 	if (levels == 2)
 		return !!(cpu->cr4 & CR4_PSE);
-	return level == 2 || (level == 3 && levels == 4);
+	return level == 2 || (level == 3 && levels >= 4);
 }
 
 static rf_u64 reserved_bits(const struct rf_registers *cpu, int levels, int level, int leaf)
@@ -169,10 +175,10 @@ static rf_u64 reserved_bits(const struct rf_registers *cpu, int levels, int leve
 
 	if (levels == 2)
 		return leaf && level == 2 ? 1ULL << 21 : 0;
-	mask = levels == 4 ? GUEST_RESERVED : ((1ULL << 63) - 1) & ~((1ULL << 40) - 1);
+	mask = levels >= 4 ? GUEST_RESERVED : ((1ULL << 63) - 1) & ~((1ULL << 40) - 1);
 	if (!(cpu->efer & EFER_NX))
 		mask |= NX;
-	if (level == 4)
+	if (level >= 4)
 		mask |= LARGE;
 	else if (leaf && level > 1)
 		mask |= ((1ULL << (3 + 9 * level)) - 1) & ~0x1fffULL;
@@ -192,7 +198,7 @@ struct walk {
 	int outcome;
 	/* The entries that were read, and where; the leaf is the last, once it is found. */
 	int count;
-	rf_u64 gpas[4], entries[4];
+	rf_u64 gpas[RF_TABLES_MAX], entries[RF_TABLES_MAX];
 };
 
 static int load_entry(struct walk *walk, rf_u64 gpa, int size, rf_u64 *entry)
@@ -223,6 +229,13 @@ static void set_bits(struct walk *walk, rf_u64 gpa, rf_u64 entry, rf_u64 bits)
 	}
 }
 
+static int guest_levels(const struct rf_registers *cpu)
+{
+	if (cpu->efer & EFER_LMA)
+		return cpu->cr4 & CR4_LA57 ? 5 : 4;
+	return cpu->cr4 & CR4_PAE ? 3 : 2;
+}
+
 static rf_s64 walk_guest(struct walk *walk, rf_u64 gva)
 {
 	const struct rf_registers *cpu = walk->cpu;
@@ -232,8 +245,8 @@ static rf_s64 walk_guest(struct walk *walk, rf_u64 gva)
 
 	if (!(cpu->cr0 & CR0_PG))
 		return (rf_s64)(gva & 0xffffffffULL);
-	levels = cpu->efer & EFER_LMA ? 4 : cpu->cr4 & CR4_PAE ? 3 : 2;
-	if (levels != 4)
+	levels = guest_levels(cpu);
+	if (levels < 4)
 		gva &= 0xffffffffULL;
 	size = levels == 2 ? 4 : 8;
 	bits = levels == 2 ? 10 : 9;
@@ -332,10 +345,10 @@ static int translate(int vcpu, rf_u64 address, const struct rf_access *why, int 
 	int turn;
 
 	for (turn = 0; turn < EXITS_MAX; turn++) {
-		rf_u64 code;
-		int left;
+		int left, levels;
+		rf_u64 code, *root = rf_root(vcpu, &levels);
 
-		if (rf_pending(vcpu)) {
+		if (!root) {
 			int pending = rf_enter(vcpu);
 
 			if (pending != RF_NONE) {
@@ -344,10 +357,11 @@ static int translate(int vcpu, rf_u64 address, const struct rf_access *why, int 
 				return pending;
 			}
 			rf_tlb_entered(vcpu);
+			root = rf_root(vcpu, &levels);
 		}
-		left = walk_root(vcpu, address, kind, user, host, refused);
+		left = walk_root(root, levels, address, kind, user, host, refused);
 		if (left < 0) {
-			rf_tlb_granted(vcpu, address, grant, *host);
+			rf_tlb_granted(vcpu, address, kind, user, *host);
 			return RF_NONE;
 		}
 		rf_tlb_refused(vcpu, address, grant);
@@ -380,16 +394,15 @@ static rf_u64 nested_place(struct walk *walk, rf_u64 gpa, int is_store)
 	return RF_RAM + guest_address(host);
 }
 
-static struct rf_outcome ended(int code)
+static int ended(int code, struct rf_outcome *out)
 {
-	struct rf_outcome outcome = { .code = code, .address = rf_access.address,
-				      .emulated = rf_access.emulated };
-
-	return outcome;
+	out->address = rf_access.address;
+	out->emulated = rf_access.emulated;
+	return code;
 }
 
-static struct rf_outcome exit_and_try(int vcpu, rf_u64 gva, int kind, int user, int size,
-				      rf_u64 value)
+static int exit_and_try(int vcpu, rf_u64 gva, int kind, int user, int size, rf_u64 value,
+			struct rf_outcome *out)
 {
 	struct rf_access why = {
 		.is_store = kind == RF_WRITE, .is_fetch = kind == RF_FETCH, .user = user,
@@ -407,42 +420,44 @@ static struct rf_outcome exit_and_try(int vcpu, rf_u64 gva, int kind, int user, 
 		rf_registers(vcpu, &cpu);
 		found = walk_guest(&walk, gva);
 		if (walk.outcome != RF_NONE)
-			return ended(walk.outcome);
+			return ended(walk.outcome, out);
 		if (found < 0) {
 			rf_access.address = -1 - found;
 			rf_access.emulated = 0;
-			return ended(RF_PF);
+			return ended(RF_PF, out);
 		}
 		address = found;
 	}
 	code = translate(vcpu, address, &why, rf_nested, &host, &refused);
 	if (code != RF_NONE)
-		return ended(code);
-	return complete(guest_address(host), kind, size, value);
+		return ended(code, out);
+	return complete(guest_address(host), kind, size, value, out);
 }
 
-struct rf_outcome rf_do_access(int vcpu, rf_u64 gva, int kind, int user, int size, rf_u64 value)
+int rf_do_access(int vcpu, rf_u64 gva, int kind, int user, int size, rf_u64 value,
+		 struct rf_outcome *out)
 {
-	int room = 8 - (int)(gva & 7);
-	rf_u64 host, refused = 0;
+	int room = 8 - (int)(gva & 7), levels;
+	rf_u64 *root, host, refused;
 
 	/* A store never leaves its aligned word, whatever a trace says. */
 	if (size > room)
 		size = room;
 	/* Nearly every access ends here: nothing is pending, and the tables allow it. */
-	if (!rf_nested && !rf_pending(vcpu) &&
-	    walk_root(vcpu, gva, kind, user, &host, &refused) < 0) {
-		rf_tlb_granted(vcpu, gva, RF_TLB_GRANT(kind, user), host);
-		return complete(guest_address(host), kind, size, value);
+	root = rf_nested ? NULL : rf_root(vcpu, &levels);
+	if (root && walk_root(root, levels, gva, kind, user, &host, &refused) < 0) {
+		rf_tlb_granted(vcpu, gva, kind, user, host);
+		return complete(guest_address(host), kind, size, value, out);
 	}
-	return exit_and_try(vcpu, gva, kind, user, size, value);
+	return exit_and_try(vcpu, gva, kind, user, size, value, out);
 }
 
 void rf_store_nested(int vcpu, rf_u64 gpa, int size, rf_u64 value)
 {
 	struct rf_access why = { .is_store = 1, .size = size, .value = value, .outcome = RF_NONE };
+	struct rf_outcome unused;
 	rf_u64 host, refused;
 
 	if (translate(vcpu, gpa, &why, 1, &host, &refused) == RF_NONE)
-		complete(guest_address(host), RF_WRITE, size, value);
+		complete(guest_address(host), RF_WRITE, size, value, &unused);
 }

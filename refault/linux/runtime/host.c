@@ -598,7 +598,7 @@ void rf_set_up_vcpu(struct kvm_vcpu *vcpu)
 #if RF_HAS_RESERVED_GPA_BITS
 	vcpu->arch.reserved_gpa_bits = rsvd_bits(GUEST_PHYS_BITS, 63);
 #endif
-	vcpu->arch.cr4_guest_rsvd_bits = ~0x7ffUL;
+	vcpu->arch.cr4_guest_rsvd_bits = ~(0x7ffUL | (rf_has_la57 ? X86_CR4_LA57 : 0));
 #if RF_HAS_GOVERNED_FEATURES
 	__set_bit(kvm_governed_feature_index(X86_FEATURE_GBPAGES),
 		  vcpu->arch.governed_features.enabled);
@@ -630,6 +630,8 @@ const char *rf_init(const struct rf_options *options)
 	set_bit(X86_FEATURE_NX, (unsigned long *)boot_cpu_data.x86_capability);
 	set_bit(X86_FEATURE_GBPAGES, (unsigned long *)boot_cpu_data.x86_capability);
 	set_up_vendor();
+	/* The host has it; which guests do is said by rf_has_la57. */
+	kvm_cpu_caps[CPUID_7_ECX] |= 1U << (X86_FEATURE_LA57 & 31);
 	kvm_enable_efer_bits(EFER_NX);
 #if RF_HAS_MODULE_INITS
 	kvm_mmu_x86_module_init();

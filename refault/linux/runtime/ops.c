@@ -367,6 +367,8 @@ rf_u64 *rf_root(int index, int *levels)
 {
 	struct kvm_vcpu *vcpu = rf_vcpus[index];
 
+	if (vcpu->requests || !VALID_PAGE(RF_ROOT_HPA(vcpu)))
+		return NULL;
 	*levels = RF_ROOT_LEVEL(vcpu);
 	return __va(RF_ROOT_HPA(vcpu));
 }

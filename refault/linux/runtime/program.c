@@ -49,6 +49,7 @@ static rf_u64 executed;	/* rows of earlier blocks */
 int rf_is_setup = 1;
 int rf_nested;
 int rf_is_captured;
+int rf_has_la57;
 
 /* Of each report of a missed flush, its reason. */
 static rf_u64 reasons[RF_REPORTS];
@@ -447,12 +448,6 @@ static int guest_operation(int kind, int vcpu, int user, int aux, rf_u64 a, rf_u
 		rf_is_setup = 0;
 		return is_refused ? skip(UNSUPPORTED) : RF_NONE;
 	}
-	if (kind >= OP_LD && kind <= OP_ST1) {
-		int what = kind == OP_LD ? RF_READ : kind == OP_EX ? RF_FETCH : RF_WRITE;
-
-		*out = rf_do_access(vcpu, a, what, user, store_size(kind), b);
-		return out->code;
-	}
 	pending = rf_enter(vcpu);
 	if (pending != RF_NONE)
 		return pending;
@@ -503,42 +498,56 @@ static int is_unexpected(int cls, rf_u64 want, int code, rf_u64 address)
 	return code != RF_OK || address != want;
 }
 
-static void tell(rf_u32 i, const struct rf_outcome *out, rf_s64 probe)
+/* One more row that is told of: its place among them. */
+static rf_u32 list(rf_u32 i, int code, rf_u64 address)
 {
-	channel->emulated[i] = out->emulated;
-	channel->value[i] = out->value;
-	channel->probe[i] = probe;
+	rf_u32 place = channel->row_count++;
+
+	channel->listed[place] = i;
+	channel->code[place] = code;
+	channel->address[place] = address;
+	return place;
+}
+
+static void tell(rf_u32 place, const struct rf_outcome *out, rf_s64 probe)
+{
+	channel->emulated[place] = out->emulated;
+	channel->value[place] = out->value;
+	channel->probe[place] = probe;
 }
 
 static void execute_access(rf_u32 i, int kind, int vcpu, int user)
 {
 	rf_u64 a = channel->a[i], want = channel->want[i];
-	int cls = channel->cls[i];
-	struct rf_outcome out = { RF_NONE };
-	int code;
+	int what = kind == OP_LD ? RF_READ : kind == OP_EX ? RF_FETCH : RF_WRITE;
+	int cls = channel->cls[i], code;
+	struct rf_outcome out = { 0 };
+	rf_u32 place;
 
 	rf_current = vcpu;
-	code = guest_operation(kind, vcpu, user, channel->aux[i], a, channel->b[i], want, &out);
-	/* Nearly every row: a byte says it. Words that nobody needs would have to move between cores. */
+	if (vcpu >= vcpu_count || !is_booted[vcpu])
+		code = skip(NOT_BOOTED);
+	else
+		code = rf_do_access(vcpu, a, what, user, store_size(kind), channel->b[i], &out);
+	/* Nearly every row. Words that nobody needs would have to move between cores. */
 	if (code == RF_OK && out.address == want && cls >= WITNESS_ACCESS &&
-	    cls <= WITNESS_SNAPSHOT && channel->is_terse) {
-		channel->code[i] = RF_WITNESSED;
+	    cls <= WITNESS_SNAPSHOT && channel->is_terse)
 		return;
-	}
-	channel->code[i] = code;
-	channel->address[i] = out.address;
+	place = list(i, code, out.address);
+	if (code == RF_OK && what == RF_READ)
+		out.value = rf_loaded(out.address);
 	if (code < RF_SKIPPED && is_unexpected(cls, want, code, out.address))
-		tell(i, &out, rf_probe(vcpu, a, kind == OP_LD ? RF_READ :
-				       kind == OP_EX ? RF_FETCH : RF_WRITE, user));
+		tell(place, &out, rf_probe(vcpu, a, what, user));
 	else if (cls == WITNESS_NONE || cls == WITNESS_UNSEEN || channel->wants_all)
-		tell(i, &out, 0);
+		tell(place, &out, 0);
 }
 
 static void execute(rf_u32 i)
 {
 	int kind = channel->kind[i], vcpu = channel->vcpu[i], user = channel->user[i];
 	rf_u64 a = channel->a[i], b = channel->b[i];
-	struct rf_outcome out = { RF_NONE };
+	struct rf_outcome out = { 0 };
+	int code;
 
 	if (kind >= OP_LD && kind <= OP_ST1) {
 		execute_access(i, kind, vcpu, user);
@@ -546,14 +555,12 @@ static void execute(rf_u32 i)
 	}
 	if (is_of_host(kind)) {
 		rf_current = -1;
-		channel->code[i] = host_operation(kind, channel->aux[i], a, b, user, &out);
+		code = host_operation(kind, channel->aux[i], a, b, user, &out);
 	} else {
 		rf_current = vcpu;
-		channel->code[i] = guest_operation(kind, vcpu, user, channel->aux[i], a, b,
-						   channel->want[i], &out);
+		code = guest_operation(kind, vcpu, user, channel->aux[i], a, b, channel->want[i], &out);
 	}
-	channel->address[i] = out.address;
-	tell(i, &out, out.judged);
+	tell(list(i, code, out.address), &out, out.judged);
 }
 
 /* --- blocks --------------------------------------------------------------------------------------------------------- */
@@ -580,7 +587,9 @@ static void answer(void)
 static void execute_block(void)
 {
 	channel->report_count = 0;
+	channel->row_count = 0;
 	rf_is_captured = channel->is_captured;
+	rf_has_la57 = channel->has_la57;
 	if (sigsetjmp(stop_point, 1)) {
 		channel->is_stopped = 1;
 	} else if (!channel->is_stopped) {
@@ -667,6 +676,7 @@ int main(void)
 	channel = mmap(NULL, sizeof(*channel), PROT_READ | PROT_WRITE, MAP_SHARED, SHARED, 0);
 	if (channel == MAP_FAILED)
 		return 2;
+	channel->lists_rows = 1;
 	catch_signals();
 #ifdef __SANITIZE_ADDRESS__
 	__asan_set_error_report_callback(on_bad_memory);

@@ -63,7 +63,10 @@ int rf_set_efer(int vcpu, rf_u64 value);
 void rf_invlpg(int vcpu, rf_u64 gva);
 int rf_enter(int vcpu);				/* RF_NONE, RF_TRIPLE or RF_LIVELOCK */
 
-/* The processor's view: the table its paging starts from, and how many levels there are. */
+/*
+ * The processor's view: the table its paging starts from, and how many levels there are; NULL
+ * while something is pending that an entry must serve first.
+ */
 rf_u64 *rf_root(int vcpu, int *levels);
 int rf_pending(int vcpu);
 int rf_flush_is_pending(int vcpu);
@@ -102,6 +105,7 @@ int rf_trap(rf_u64 rip, const char **file, int *line, int *length);
 /* --- the program half ------------------------------------------------------------------------ */
 extern int rf_nested;			/* two-dimensional paging: the guest's tables are its own */
 extern int rf_is_captured;		/* by an emulator, from a real guest */
+extern int rf_has_la57;			/* the guest's processor can have five levels of tables */
 extern int rf_is_setup;			/* until then a missing function answers 0 */
 void rf_stop(const char *kind, const char *text) __attribute__((noreturn));
 void rf_missing(const char *name);

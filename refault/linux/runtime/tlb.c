@@ -17,22 +17,17 @@
 #include "hardware.h"
 #include "tlb.h"
 
-#define GENERATION (1ULL << 36)
 #define ARENA_PAGES (RF_ARENA_BYTES >> 12)
 /* Why a flush is owed. */
 #define OWED_GUEST 0x100ULL
 #define OWED_UNMAPPED 0x200ULL
 #define OWED_LOGGED 0x400ULL
 #define WRITES (RF_TLB_GRANT(RF_WRITE, 0) | RF_TLB_GRANT(RF_WRITE, 1))
-#define USERS (RF_TLB_GRANT(RF_READ, 1) | RF_TLB_GRANT(RF_WRITE, 1) | RF_TLB_GRANT(RF_FETCH, 1))
 
 struct rf_tlb *rf_tlbs[RF_VCPUS_MAX];
 
 /* What the guest flushed while KVM did not, until it is clear whether the next entry does. */
 static struct owed { rf_u64 generation, index; int is_owed, is_everything; } owed[RF_VCPUS_MAX];
-static int has_large[RF_VCPUS_MAX];
-/* Of each page of the arena, the generation in which the vCPU last walked it. */
-static rf_u32 *walked[RF_VCPUS_MAX];
 
 static void *memory(rf_u64 bytes)
 {
@@ -45,10 +40,12 @@ static void *memory(rf_u64 bytes)
 int rf_tlb_open(int vcpu)
 {
 	rf_tlbs[vcpu] = memory(sizeof(struct rf_tlb));
-	walked[vcpu] = memory(ARENA_PAGES * sizeof(rf_u32));
-	if (!rf_tlbs[vcpu] || !walked[vcpu])
+	if (!rf_tlbs[vcpu])
 		return -1;
-	rf_tlbs[vcpu]->generation = GENERATION;
+	rf_tlbs[vcpu]->walked = memory(ARENA_PAGES * sizeof(rf_u32));
+	if (!rf_tlbs[vcpu]->walked)
+		return -1;
+	rf_tlbs[vcpu]->generation = RF_TLB_GENERATION;
 	return 0;
 }
 
@@ -78,14 +75,14 @@ void rf_tlb_flush(int vcpu)
 
 	if (!tlb)
 		return;
-	tlb->generation += GENERATION;
-	has_large[vcpu] = 0;
+	tlb->generation += RF_TLB_GENERATION;
+	tlb->has_large = 0;
 	if (tlb->generation)
 		return;
-	/* Once in 2^28 flushes. */
+	/* Once in 2^19 flushes. */
 	memset(tlb->entries, 0, sizeof(tlb->entries));
-	memset(walked[vcpu], 0, ARENA_PAGES * sizeof(rf_u32));
-	tlb->generation = GENERATION;
+	memset(tlb->walked, 0, ARENA_PAGES * sizeof(rf_u32));
+	tlb->generation = RF_TLB_GENERATION;
 }
 
 void rf_tlb_flush_page(int vcpu, rf_u64 address)
@@ -99,7 +96,7 @@ void rf_tlb_flush_page(int vcpu, rf_u64 address)
 	if (entry)
 		entry->tag = 0;
 	/* Of which large page an entry is a part is not kept: all that may be of this one. */
-	for (i = 0; has_large[vcpu] && i < RF_TLB_ENTRIES; i++) {
+	for (i = 0; rf_tlbs[vcpu]->has_large && i < RF_TLB_ENTRIES; i++) {
 		entry = &rf_tlbs[vcpu]->entries[i];
 		if ((entry->data & RF_TLB_LARGE) &&
 		    ((entry->tag ^ address >> 12) & RF_TLB_PAGE) >> 18 == 0)
@@ -132,7 +129,7 @@ static void settle(int vcpu)
 		struct rf_tlb_entry *entry = &tlb->entries[i];
 		rf_u64 address = (entry->tag & RF_TLB_PAGE) << 12;
 
-		address |= address >> 47 ? 0xffffULL << 48 : 0;
+		address |= address >> 56 ? 0x7fULL << 57 : 0;
 		if (is_live(vcpu, entry) &&
 		    (owed[vcpu].is_everything || !rf_is_global(vcpu, address)))
 			owe(vcpu, entry, OWED_GUEST, owed[vcpu].index);
@@ -214,50 +211,20 @@ static int is_owed(int vcpu, struct rf_tlb_entry *entry, rf_u64 grant)
 	return 1;
 }
 
-/* The tables that led there, and whether at their end is a large page. */
-static int note_path(int vcpu, rf_u64 address)
+int rf_tlb_renewed(int vcpu, struct rf_tlb_entry *entry, rf_u64 grant, rf_u64 implied, rf_u64 frame)
 {
-	rf_u64 *tables[RF_TABLES_MAX];
-	int level, count = rf_path(vcpu, address, tables, &level), i;
-
-	for (i = 0; i < count; i++)
-		walked[vcpu][((rf_u64)tables[i] - RF_ARENA) >> 12] =
-			rf_tlbs[vcpu]->generation >> 36;
-	return level > 1;
-}
-
-/* What a store may, a load may; what a user may, the guest's kernel may. */
-static rf_u64 implied(rf_u64 grant)
-{
-	if (grant & WRITES)
-		grant |= grant >> 2 * (RF_WRITE - RF_READ);
-	return grant | (grant & USERS) >> 1;
-}
-
-void rf_tlb_fill(int vcpu, rf_u64 address, rf_u64 grant, rf_u64 host)
-{
-	rf_u64 page = address >> 12 & RF_TLB_PAGE, frame = host & RF_TLB_FRAME;
-	struct rf_tlb *tlb = rf_tlbs[vcpu];
-	struct rf_tlb_entry *entry = live(vcpu, address);
-
-	if (entry && !is_owed(vcpu, entry, grant)) {
-		if ((entry->data & RF_TLB_FRAME) == frame) {
-			entry->data |= implied(grant);
-			return;
-		}
-		if ((entry->data & OWED_GUEST) && (entry->data & grant))
-			rf_missed_flush(OWED_GUEST, "vCPU %d can still reach gfn %#llx, where the guest's "
-					"tables give %#llx: it flushed that at operation %llu, and KVM "
-					"did not", vcpu, gfn_of(entry),
-					(frame >> 12) - RF_GUEST_PFN, since(vcpu, entry));
+	if (is_owed(vcpu, entry, grant))
+		return 0;
+	if ((entry->data & RF_TLB_FRAME) == frame) {
+		entry->data |= implied;
+		return 1;
 	}
-	entry = &tlb->entries[page % RF_TLB_ENTRIES];
-	entry->tag = tlb->generation | page;
-	entry->data = frame | implied(grant);
-	if (note_path(vcpu, address)) {
-		entry->data |= RF_TLB_LARGE;
-		has_large[vcpu] = 1;
-	}
+	if ((entry->data & OWED_GUEST) && (entry->data & grant))
+		rf_missed_flush(OWED_GUEST, "vCPU %d can still reach gfn %#llx, where the guest's "
+				"tables give %#llx: it flushed that at operation %llu, and KVM "
+				"did not", vcpu, gfn_of(entry),
+				(frame >> 12) - RF_GUEST_PFN, since(vcpu, entry));
+	return 0;
 }
 
 void rf_tlb_refused(int vcpu, rf_u64 address, rf_u64 grant)
@@ -294,9 +261,12 @@ void rf_tlb_freed(rf_u64 address)
 	if (rf_nested || page >= ARENA_PAGES)
 		return;
 	for (vcpu = 0; vcpu < RF_VCPUS_MAX && rf_tlbs[vcpu]; vcpu++) {
-		if (walked[vcpu][page] != rf_tlbs[vcpu]->generation >> 36 || rf_flush_is_pending(vcpu))
+		struct rf_tlb *tlb = rf_tlbs[vcpu];
+
+		if (tlb->walked[page] != tlb->generation / RF_TLB_GENERATION ||
+		    rf_flush_is_pending(vcpu))
 			continue;
-		walked[vcpu][page] = 0;
+		tlb->walked[page] = 0;
 		rf_missed_flush(~0ULL, "a shadow page's table is given back while vCPU %d can still walk it: "
 				"no flush followed", vcpu);
 	}

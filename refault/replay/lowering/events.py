@@ -23,6 +23,7 @@ from refault.replay.lowering.known_memory import (
     AT_START,
     BOOT_CR0,
     BOOT_CR3,
+    CR4_MORE,
     FRAME_COUNT,
     HELD,
     HELD_EVENT,
@@ -213,7 +214,7 @@ def lower_register(
     elif number == 4:
         kind = op.SET_CR4
         state[cpu + 5] = value
-        value &= CR4_KEPT
+        value &= CR4_KEPT | state[CR4_MORE]
         state[cpu + 2] = value
     else:
         return

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from refault.replay.budget import Ask
     from refault.trace import MemorySlot
 
-# Where a 4-level Linux guest maps all of memory, and its own image (its x86_64/mm.rst); a 32-bit
+# Where a 64-bit Linux guest maps all of memory, and its own image (its x86_64/mm.rst); a 32-bit
 # one maps what it can of both from PAGE_OFFSET on (the default of its CONFIG_PAGE_OFFSET).
 DIRECT_MAP = -0x7780_0000_0000
+DIRECT_MAP_5 = -0xEF_0000_0000_0000  # with five levels
 IMAGE_MAP = -0x8000_0000
 LOW_MAP = 0xC000_0000
 LOW_MAP_END = 0x1_0000_0000
@@ -46,6 +47,7 @@ FRAME_COUNT = 13
 SLOT_COUNT = 14
 BOOT_CR0 = 15
 BOOT_CR3 = 16
+CR4_MORE = 17  # bits of CR4 that this guest may set and others may not
 SKIPPED = 20  # events that became no operation though one would expect it, by reason
 SKIP_IO = 0
 SKIP_NOT_BOOTED = 1
@@ -193,10 +195,11 @@ def known_walk(t: Lowering, vcpu: int, gva: int, user: int) -> int:
         need |= x86.USER
     if not t.state[cpu + 3] & x86.EFER_LME:
         return known_walk_32(t, cpu, gva & x86.U32, need)
-    top = gva >> 47
+    levels = x86.LONG_LEVELS + (1 if t.state[cpu + 2] & x86.CR4_LA57 else 0)
+    top = gva >> (11 + 9 * levels)
     if top != 0 and top != -1:
         return -1
-    return known_descent(t, t.state[cpu + 1], x86.LONG_LEVELS, gva, need)
+    return known_descent(t, t.state[cpu + 1], levels, gva, need)
 
 
 @kernel
@@ -247,8 +250,9 @@ def mapping_for_store(t: Lowering, vcpu: int, gpa: int) -> int:
     if not t.state[cpu + 4]:
         return 1
     if t.state[cpu + 3] & x86.EFER_LME or not t.state[cpu] & x86.CR0_PG:
-        if known_walk(t, vcpu, DIRECT_MAP + gpa, 0) == gpa:
-            return DIRECT_MAP + gpa
+        direct = DIRECT_MAP_5 if t.state[cpu + 2] & x86.CR4_LA57 else DIRECT_MAP
+        if known_walk(t, vcpu, direct + gpa, 0) == gpa:
+            return direct + gpa
         if gpa < -IMAGE_MAP and known_walk(t, vcpu, IMAGE_MAP + gpa, 0) == gpa:
             return IMAGE_MAP + gpa
     elif LOW_MAP + gpa < LOW_MAP_END and known_walk(t, vcpu, LOW_MAP + gpa, 0) == gpa:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from refault.errors import ReplayRefused
 from refault.replay import operations as op
+from refault.replay import x86
 from refault.replay.budget import Budget
 from refault.replay.compile.jit import INTERPRETED
-from refault.replay.guests import cannot_lower
+from refault.replay.guests import has_five_levels
 from refault.replay.lowering import events as lower
 from refault.replay.lowering import known_memory as known
 
@@ -28,18 +28,15 @@ class RowSource:
     It remembers nothing else between two parts, so a source that is given both continues where
     another one was. The known memory of the guest stays within ``budget``. No part goes beyond
     event ``stop_at`` - 1, unless all events before it are taken.
-
-    Raises:
-        ReplayRefused: a capture of a guest in a mode that cannot be lowered.
     """
 
     def __init__(self, header: TraceHeader, budget: Budget | None = None) -> None:
-        if reason := cannot_lower(header):
-            raise ReplayRefused(reason)
         self.share = (budget or Budget()).share()
         self.lowering = known.create(
             header.slots, header.vcpu_count, interpreted=INTERPRETED, ask=self.share.ask
         )
+        if has_five_levels(header):
+            self.lowering.state[known.CR4_MORE] = x86.CR4_LA57
         self.events = 0
         self.stop_at = 0
 
@@ -92,9 +89,6 @@ def operations_of(
 
     Rows are overwritten by the next part. The events that became no operation though one would
     expect it are added to ``skipped``, by reason.
-
-    Raises:
-        ReplayRefused: a capture of a guest in a mode that cannot be lowered.
     """
     source = RowSource(header)
     yield from source.parts(blocks)
