@@ -20,27 +20,21 @@ INSTRUCTIONS, EVENTS = UNITS
 #: Hosts are so many parts behind the reader at most, and a part comes from so many events.
 _EVENTS_BEHIND = (BUFFERS + 2) * ROWS
 _WINDOWS_AT_ONCE = 1 << 12
-#: Events of which the instructions are summed at once.
-STEP = 64
 #: Answers remembered: hosts are a few parts of the rows apart, and ask twice about each.
 _ANSWERS_KEPT = 8 * BUFFERS
 _Answer = TypeVar("_Answer")
 
 
 class _Piece(NamedTuple):
-    """Guest instructions of a block: those before each STEP of its events, and after the last.
-
-    Sums of every event would take longer than all else here.
-    """
+    """Guest instructions of a block: those before each of its events, and after the last."""
 
     first: int
-    insns: Any
-    steps: Any
+    sums: Any
 
     @property
     def event_count(self) -> int:
         """How many events it has."""
-        return len(self.insns)
+        return len(self.sums) - 1
 
     def has(self, event: int) -> bool:
         """Whether the event is of this block."""
@@ -48,33 +42,23 @@ class _Piece(NamedTuple):
 
     def before(self, events: Any) -> Any:
         """Instructions before each of some events of it."""
-        places = np.asarray(events, np.int64) - self.first
-        step, rest = places // STEP, places % STEP
-        inside = self._rows(step) * (np.arange(STEP) < rest[:, None])
-        return self.steps[step] + inside.sum(axis=1)
+        return self.sums[np.asarray(events, np.int64) - self.first]
 
-    def of(self, events: Any) -> Any:
-        """The instructions of each event itself."""
-        return self.insns[np.asarray(events, np.int64) - self.first]
+    def after(self, events: Any) -> Any:
+        """The same, with the event itself."""
+        return self.sums[np.asarray(events, np.int64) - self.first + 1]
 
     def first_at(self, dues: Any) -> Any:
         """The first event whose time, with it, is each due or later; the piece has one."""
-        step = np.maximum(np.searchsorted(self.steps, dues), 1) - 1
-        upto = self.steps[step][:, None] + np.cumsum(self._rows(step), axis=1)
-        return self.first + step * STEP + (upto < dues[:, None]).sum(axis=1)
-
-    def _rows(self, step: Any) -> Any:
-        """The instructions of whole steps; behind the end the last event's, which is in none."""
-        places = step[:, None] * STEP + np.arange(STEP)
-        return self.insns[np.minimum(places, self.event_count - 1)].astype(np.int64)
+        return self.first + np.maximum(np.searchsorted(self.sums, dues), 1) - 1
 
 
 def _piece_of(block: Block, begin: int) -> _Piece:
-    whole = block.event_count // STEP * STEP
-    sums = block.insns[:whole].reshape(-1, STEP).sum(axis=1, dtype=np.int64)
-    rest = block.insns[whole:].sum(dtype=np.int64)
-    steps = np.concatenate(([begin], sums, [rest] if whole < block.event_count else []))
-    return _Piece(block.first_event_index, block.insns, np.cumsum(steps, dtype=np.int64))
+    sums = np.empty(block.event_count + 1, np.int64)
+    sums[0] = begin
+    np.cumsum(block.insns, dtype=np.int64, out=sums[1:])
+    sums[1:] += begin
+    return _Piece(block.first_event_index, sums)
 
 
 class ClockedReader(TraceReader):
@@ -117,7 +101,7 @@ class ClockedReader(TraceReader):
             return
         begin = 0
         if self._pieces:
-            begin = int(self._pieces[-1].steps[-1])
+            begin = int(self._pieces[-1].sums[-1])
         elif self._resumed is not None:
             events, instructions = self._resumed
             done = block.insns[: max(0, events - block.first_event_index)]
@@ -146,7 +130,7 @@ class ClockedReader(TraceReader):
             if piece.has(event):
                 return int(piece.before([event])[0])
             if event >= piece.first:
-                return int(piece.steps[-1])
+                return int(piece.sums[-1])
         return 0
 
     def places_of(self, events: list[int], interval: int) -> tuple[list[int], list[int]]:
@@ -168,7 +152,7 @@ class ClockedReader(TraceReader):
         before = np.concatenate([piece.before(part) for piece, part in parts])
         times = numbers
         if self.unit != EVENTS:
-            times = before + np.concatenate([piece.of(part) for piece, part in parts])
+            times = np.concatenate([piece.after(part) for piece, part in parts])
         return (times // interval).tolist(), before.tolist()
 
     def _spans(self, events: Any) -> list[tuple[_Piece, int, int]] | None:
@@ -196,7 +180,7 @@ class ClockedReader(TraceReader):
             return due
         pieces = self._pieces
         for piece in pieces:
-            if piece.steps[-1] >= due:
+            if piece.sums[-1] >= due:
                 return int(piece.first_at(np.array([due]))[0])
         return pieces[-1].first + pieces[-1].event_count
 
@@ -215,7 +199,7 @@ class ClockedReader(TraceReader):
         rows: list[int] = []
         for piece, _, high in spans:
             last = int(events[high - 1])
-            end = last if self.unit == EVENTS else int((piece.before([last]) + piece.of([last]))[0])
+            end = last if self.unit == EVENTS else int(piece.after([last])[0])
             windows = range(window, end // interval + 1)
             if len(windows) > _WINDOWS_AT_ONCE:
                 return None
