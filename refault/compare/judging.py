@@ -35,6 +35,9 @@ from refault.results import COUNTERS, DISAGREEMENTS, RunResult
 #: States of a run that ended without a result, and are over.
 BROKEN_STATES = frozenset({"crashed", "failed", "timed-out"})
 
+#: The checks whose known exceptions explain a broken invariant that a run goes on after.
+_EXPLAINED_BY = {"lost-dirty-page": {"F-D1"}}
+
 _CLASS_TITLES = {
     "wrong_address": ("access reached a wrong address", "accesses reached a wrong address"),
     "missed_fault": ("fault was missed", "faults were missed"),
@@ -57,7 +60,7 @@ class Evidence(NamedTuple):
 class _Base(NamedTuple):
     """The base of a trace, with what follows from it computed once for all columns.
 
-    ``is_excused``: what its guest saw wrong is a known exception of this kernel.
+    ``is_excused``: what its run found wrong is a known exception of this kernel.
     """
 
     facts: Facts
@@ -117,14 +120,20 @@ def _of_base(evidence: Evidence) -> Judgement:
 
 
 def _is_excused(facts: Facts, audit: AuditReport | None) -> bool:
-    """Whether all that the guest of a base sees wrong is a known exception of this kernel.
+    """Whether all that a base's run found wrong is a known exception of this kernel.
 
-    Every access was checked, and each that no table of the guest allows has its exception.
+    Every access and every log was checked, and what no table of the guest allows, or a log lacks,
+    has its exception. A kernel that broke is excused by none.
     """
-    if audit is None or audit.level.startswith("sampled") or _broken_invariant(facts) is not None:
+    if audit is None or audit.level.startswith("sampled") or facts.stopped is not None:
         return False
     unknown, known = own_failures(audit)
-    return not unknown and any(each.check in LAWFUL_CHECKS for each in known)
+    checks = {each.check for each in known}
+    explaining = checks if facts.broken is None else _EXPLAINED_BY.get(facts.broken.kind, set())
+    if unknown or not checks & explaining:
+        return False
+    is_seen = any(facts.disagreements) or facts.broken is None
+    return not is_seen or bool(checks & LAWFUL_CHECKS)
 
 
 def _held_against(evidence: Evidence, base: _Base | None) -> Judgement:

@@ -6,13 +6,19 @@ import pytest
 
 from refault.audits import COST_CHECKS, Level
 from refault.catalogue import PatchSet, resolve, values
+from refault.compare import Verdict, compare
 from refault.engines.audit import tell
 from refault.engines.audit import words as au
 from refault.engines.audit.host import Host
 from refault.engines.shadow.state import words
+from refault.replay import x86
 from refault.replay.budget import Budget
 from refault.replay.lowering.rows import operations_of
-from tests.audit.running import VECTORS, audited, told
+from refault.replay.session import replay
+from tests.audit.planting import LEAF, PAGING, WRITE, begun
+from tests.audit.planting import LONG as TABLES
+from tests.audit.running import VECTORS, audited, of_operations, result_stream, told, variants
+from tests.builders import make_column
 from tests.engines.test_variants_later import two_roles
 from tests.engines.variants import SELF, link, shadowed
 
@@ -258,3 +264,21 @@ def test_real_guests_of_other_kinds_meet_known_exceptions_only(trace, expected):
     [report] = audited(CORPUS / trace, "base", level="flush")
     assert {(each.check, each.exception) for each in report.broken} == expected
     assert report.sweeps > 20
+
+
+def test_a_base_that_loses_a_page_by_cr0_wp_is_told_so_and_alarms_nobody(tmp_path):
+    lines = [
+        *begun({**TABLES, 0x4000: 0x64000 | LEAF - WRITE}),
+        ["cr0", 0, PAGING & ~x86.CR0_WP],
+        ["log", 0],
+        ["ld", 0, 0, 0],
+        ["st", 0, 0, 0, 7],
+        ["get_dirty_log", 0],
+    ]
+    path = of_operations(lines, tmp_path)
+    result = replay(result_stream(path), variants("base"))[0]
+    assert {finding.kind for finding in result.findings} == {"lost-dirty-page"}
+    base = compare([make_column("base", result, audit=audited(path, "base")[0])]).base
+    assert base.verdict is Verdict.BASE
+    assert "lost-dirty-page" in base.reason
+    assert "F-D1 (F-X1, known)" in base.reason

@@ -142,6 +142,23 @@ def test_a_base_whose_guest_saw_a_known_exception_alarms_nobody():
     assert sampled.base.verdict is Verdict.GUEST_VISIBLE_CHANGE
 
 
+def test_a_base_that_loses_pages_by_a_known_exception_alarms_nobody():
+    lost = {"findings": (make_finding(kind="lost-dirty-page", operation_index=9),)}
+    found = comparison_of([known("F-D1", "F-X1")], [known("F-D1", "F-X1")], base=lost, **lost)
+    assert found.base.verdict is Verdict.BASE
+    assert found.base.reason == (
+        "lost-dirty-page at operation 9; the base fails F-D1 (F-X1, known)"
+    )
+    assert found.columns[1].verdict is Verdict.IDENTICAL
+    assert overall([found]).exit_code == 0
+    for failed in ([], ["F-D1"], [known("F-T1", "F-X1")], [known("F-D1", "F-X1"), "F-D1"]):
+        found = comparison_of(failed, failed, base=lost, **lost)
+        assert [each.verdict for each in found.columns] == [Verdict.BROKEN_INVARIANT] * 2
+    misled = lost | {"semantics": WRONG}
+    seen = comparison_of([known("F-D1", "F-X1")], [], base=misled, **misled)
+    assert seen.base.verdict is Verdict.BROKEN_INVARIANT
+
+
 def test_a_repair_that_leaves_some_of_the_base_s_wrong_accesses_is_still_one():
     misled = {"semantics": WRONG}
     fewer = {"semantics": {"missed_fault": 1}}
