@@ -12,7 +12,7 @@ import typer
 
 from refault.cli.cost_option import WithCosts, costs_of
 from refault.cli.exits import ExitCode
-from refault.cli.forms import HELP, audit_command, audit_note, checked_form, with_audit_commands
+from refault.cli.forms import HELP, audit_command, audit_notes, checked_form, with_audit_commands
 from refault.cli.host_option import WithHost, host_of, with_host
 from refault.cli.operands import Cell, load
 from refault.cli.service import AsJson, WithTimeout, WithToken, WithUrl, connect
@@ -145,9 +145,8 @@ def _audit_commands(
 
 def _notes(comparisons: list[Comparison], loaded: list[list[Cell]]) -> list[str]:
     """What was not asked of each trace, where it was not audited."""
-    told = zip(comparisons, _audit_commands(comparisons, loaded), strict=True)
-    notes = [audit_note(each, command, file_of=name) for each, (command, name) in told]
-    return [note for note in notes if note]
+    commands, files_of = zip(*_audit_commands(comparisons, loaded), strict=True)
+    return audit_notes(comparisons, commands, files_of)
 
 
 def _exit_code(comparisons: list[Comparison]) -> ExitCode:

@@ -47,14 +47,39 @@ def audit_command(
 def audit_note(comparison: Comparison, command: str, *, file_of: str = "") -> str:
     """What is not known without an audit, and the command that asks; empty without one.
 
-    ``file_of``: the command names a file TRACE, which is this trace's.
+    ``file_of`` says what the TRACE of the command is, where it names none.
     """
     if not command:
         return ""
-    where = f" (TRACE: the file of {file_of})" if file_of else ""
+    where = f" (TRACE: {file_of})" if file_of else ""
     judged = sum(column.result is not None for column in comparison.columns)
     who = "a column" if judged > 1 else "it"
     return f"Not audited: which rules of the MMU {who} breaks unseen. To ask: {command}{where}"
+
+
+def audit_notes(
+    comparisons: Sequence[Comparison], commands: Sequence[str], files_of: Sequence[str]
+) -> list[str]:
+    """The notes of some traces, in one line where they differ only by their trace.
+
+    ``files_of``: whose file the TRACE of each command is, where it names none.
+    """
+    alike: dict[str, list[int]] = {}
+    for place, command in enumerate(commands):
+        if command:
+            binary, verb, _, *rest = shlex.split(command)
+            alike.setdefault(shlex.join([binary, verb, "TRACE", *rest]), []).append(place)
+    notes = []
+    for shared, places in alike.items():
+        one, *more = places
+        if more:
+            names = ", ".join(comparisons[place].trace.name for place in places)
+            note = audit_note(comparisons[one], shared, file_of=f"each of {names}")
+        else:
+            file_of = f"the file of {files_of[one]}" if files_of[one] else ""
+            note = audit_note(comparisons[one], commands[one], file_of=file_of)
+        notes.append(note)
+    return notes
 
 
 def with_audit_commands(

@@ -16,7 +16,7 @@ from refault.cli.cost_option import WithCosts, costs_of
 from refault.cli.event_file import STANDARD_OUTPUT, event_file
 from refault.cli.exits import ExitCode
 from refault.cli.files import required
-from refault.cli.forms import HELP, audit_command, audit_note, checked_form, with_audit_commands
+from refault.cli.forms import HELP, audit_command, audit_notes, checked_form, with_audit_commands
 from refault.cli.host_option import WithHost, host_of, with_host
 from refault.cli.progress import Bars, simulator_bars
 from refault.cli.tables import text_width
@@ -247,7 +247,7 @@ def _show(done: _Done, asked: _Asked, *, every_counter: bool) -> None:
         return
     models = _models(asked.paths, comparisons, asked.weights)
     commands = _audit_commands(asked, comparisons)
-    notes = [audit_note(*each) for each in zip(comparisons, commands, strict=True)]
+    notes = audit_notes(comparisons, commands, [""] * len(comparisons))
     if asked.form == "json":
         documents = with_models([to_dict(each) for each in comparisons], models)
         print_json(with_audit_commands(documents, commands), file=out)

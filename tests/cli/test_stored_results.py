@@ -9,10 +9,13 @@ import pytest
 
 from refault.audits import Level
 from refault.catalogue import patch_set_from_text, resolve
+from refault.cli.forms import audit_notes
 from refault.cli.trace_files import as_trace
+from refault.compare import compare
 from refault.engines.audit.auditing import audit
 from refault.replay.session import replay
 from tests.audit.running import VECTORS
+from tests.builders import make_column, make_result
 from tests.cli.running import run_here
 
 VECTOR = VECTORS / "large-over-table-no-flush.ops.jsonl"
@@ -126,3 +129,23 @@ def test_replay_refuses_a_form_that_is_not_there(refault, tmp_path):
     answer = refault("replay", path, "-v", "base", "--format", "pdf")
     assert answer.returncode == 2
     assert "expected one of text, md, csv, json" in answer.stderr
+
+
+def test_what_was_not_audited_is_one_line_for_traces_that_ask_alike():
+    names = ("boot", "fork", "gcc")
+    columns = [make_column("base", make_result()), make_column("fix", make_result(variant="fix"))]
+    judged = [compare(columns, trace_name=name) for name in names]
+    commands = [f"refault audit {name}.rft -v base -v fix" for name in names]
+    told = audit_notes(judged, ["", *commands[1:]], ["", "", ""])
+    assert told == [
+        (
+            "Not audited: which rules of the MMU a column breaks unseen. To ask: "
+            "refault audit TRACE -v base -v fix (TRACE: each of fork, gcc)"
+        )
+    ]
+    assert audit_notes(judged, [commands[0], "", ""], ["boot", "", ""]) == [
+        (
+            "Not audited: which rules of the MMU a column breaks unseen. To ask: "
+            "refault audit boot.rft -v base -v fix (TRACE: the file of boot)"
+        )
+    ]
