@@ -26,11 +26,17 @@ ENGINES: Final = {SHADOW: "model", "walk": "architecture", "kernel": "kernel"}
 _NAMES_MAX = 2
 
 
-def heading(names: Sequence[str]) -> str:
+#: What a plan does to patch sets whose names alone would not say it.
+PLANNED: Final = {"matrix": ", setting by setting"}
+
+
+def heading(names: Sequence[str], plan: str) -> str:
     """The patch sets of a batch in one line: the first of them by name, the others by number."""
     if len(names) <= _NAMES_MAX:
-        return " and ".join(names)
-    return f"{', '.join(names[:_NAMES_MAX])} and {len(names) - _NAMES_MAX} more"
+        told = " and ".join(names)
+    else:
+        told = f"{', '.join(names[:_NAMES_MAX])} and {len(names) - _NAMES_MAX} more"
+    return told + PLANNED.get(plan, "")
 
 
 def engine_word(engine: str) -> str:

@@ -88,7 +88,7 @@ async def _offered(client: AsyncClient, browsed: str, place: Place) -> dict[str,
             {
                 "code": batch["code"],
                 "title": batch.get("title")
-                or heading([entry["name"] for entry in batch["patch_sets"]]),
+                or heading([entry["name"] for entry in batch["patch_sets"]], batch["plan"]),
                 "is_chosen": batch["code"] == browsed,
             }
             for batch in batches

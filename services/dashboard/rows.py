@@ -5,6 +5,7 @@ from textwrap import shorten
 from typing import Any
 
 from refault.client import BatchDocument, Page, TraceDocument
+from refault.compare.titles import PLANNED
 from services.dashboard.formats import duration, with_minus
 from services.dashboard.verdicts import shown, state_sign
 
@@ -42,7 +43,8 @@ def batch_row(batch: BatchDocument) -> dict[str, Any]:
         "plan": batch["plan"],
         "is_stale": batch["is_stale"],
         "alarm_count": batch["integrity_alarms"],
-        "patch_sets": _named_some(batch["patch_sets"], batch["patch_set_count"]),
+        "patch_sets": _named_some(batch["patch_sets"], batch["patch_set_count"])
+        + PLANNED.get(batch["plan"], ""),
         "traces": _named_some(batch["traces"], batch["trace_count"]),
         "finished": progress["finished"],
         "total": progress["total"],

@@ -41,7 +41,8 @@ def page_of(document: Mapping[str, Any], place: Place, pins: Pins) -> dict[str, 
     digests = ordered(place.arrangement, overview, batch["columns"])
     columns = columns_of(batch, place, digests)
     return {
-        "title": batch["title"] or heading([entry["name"] for entry in batch["patch_sets"]]),
+        "title": batch["title"]
+        or heading([entry["name"] for entry in batch["patch_sets"]], batch["plan"]),
         "verdict": conclusion(
             document, lambda digest: place.of_trace(digest, anchors), is_running=is_live
         ),

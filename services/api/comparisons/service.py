@@ -161,7 +161,7 @@ def shown_of(
 
 def title_of(batch: Batch, names: Sequence[str]) -> str:
     """The title of a batch's comparison: its own, or one by the names of its patch sets."""
-    return f"{batch.title or heading(names)}: batch {batch.code}"
+    return f"{batch.title or heading(names, batch.plan)}: batch {batch.code}"
 
 
 def chosen_of(batch: Batch, base: int, columns: Sequence[int] | None) -> list[int]:

@@ -132,7 +132,7 @@ def _use(
 ) -> Use:
     return Use(
         code=batch.code,
-        title=batch.title or heading(names),
+        title=batch.title or heading(names, batch.plan),
         state=batch.state,
         plan=batch.plan,
         created_at=batch.created_at,
