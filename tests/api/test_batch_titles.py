@@ -36,6 +36,13 @@ async def test_without_one_a_batch_is_called_by_its_patch_sets(http, rows):
     assert SERIES["name"] in (await http.get(f"/api/v1/comparisons/{code}.txt")).text
 
 
+async def test_a_matrix_without_one_is_called_by_what_it_does(http, rows):
+    axes = {"base": ["v2.6.34-pre"], "page_limit": [512, 4096]}
+    code = (await submit(http, rows, plan="matrix", axes=axes)).json()["code"]
+    told = f"{SERIES['name']}, setting by setting: batch {code}"
+    assert told in (await http.get(f"/api/v1/comparisons/{code}.txt")).text
+
+
 @pytest.mark.parametrize("title", ["x" * 201, "two\nlines", "\u202e", 7])
 async def test_a_title_that_is_none_is_refused_with_its_place(http, rows, title):
     for answer in (
