@@ -3,11 +3,15 @@
 import os
 import sys
 
+from services.shared import semaphores
 from worker.settings import load
 
 
 def main() -> int:
     """Runs until a signal; further arguments go to Celery."""
+    if reason := semaphores.why_none():
+        sys.stderr.write(f"the worker cannot start: {reason}\n")
+        return 2
     # Makes Celery treat SIGTERM as a soft shutdown: finish within the grace period, then requeue.
     # Celery reads it at import, so the import comes after.
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")

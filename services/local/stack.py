@@ -30,6 +30,7 @@ from services.local.errors import StackError
 from services.local.first_account import FirstAccount
 from services.local.folder import DataFolder
 from services.local.processes import Command, Process, describe_exit, free_port
+from services.shared import semaphores
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 WORKER_COUNT = 2
@@ -92,6 +93,8 @@ class Stack:
 
     def start(self) -> Iterator[str]:
         """Starts everything; yields a phrase per step."""
+        if reason := semaphores.why_none():
+            raise StackError(reason)
         yield "opening the data folder"
         self.folder.open()
         # Left over from a killed starter.

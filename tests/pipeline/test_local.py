@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -299,3 +300,24 @@ def test_damaged_secrets_are_named(tmp_path):
     code, _, errors = finish(start("serve", tmp_path))
     assert code == 1
     assert "secrets.json is damaged" in errors
+
+
+def test_without_a_place_for_locks_a_start_says_what_to_mount(data):
+    """Celery's pool ended with a bare OSError, six times, after everything else was up."""
+    begins = (
+        ("services.local", "serve", "--data", str(data)),
+        ("worker",),
+    )
+    for command in begins:
+        words = shlex.join([sys.executable, "-m", *command])
+        shell = f"mount -t tmpfs -o ro tmpfs /dev/shm || exit 99; exec {words}"
+        done = subprocess.run(
+            ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", shell],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode == 99 or done.stderr.startswith("unshare:"):
+            pytest.skip("no namespace of mounts can be made here")
+        assert done.returncode in (1, 2), done.stderr
+        assert "none can be made there: Read-only file system. As root: mount -t" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not data.exists()
