@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from refault.client import AsyncClient
+from refault.client.calls import ROOT
 from refault.errors import Refused
 from services.dashboard.doors import fields_of, onwards
 from services.dashboard.formats import grouped, size
@@ -135,7 +136,7 @@ class ProjectPages:
             "audit.html",
             me=me,
             asked=asked,
-            rows=found["items"],
+            rows=[row | {"told": _details(row)} for row in found["items"]],
             older="?" + urlencode(older) if older else "",
             first="?" + urlencode(kept) if query.get("cursor") else "",
         )
@@ -149,6 +150,16 @@ class ProjectPages:
                 return self._pages.text("no_project.html", me=me, request_id=None)
             values = await _shown(client, me)
         return self._pages.text("project.html", me=me, made=made, failed=failed, **values)
+
+
+def _details(row: Mapping[str, Any]) -> str:
+    """What an entry of the audit log says beyond its other columns."""
+    said = {row["subject"], f"{ROOT}{row['action'].partition(' ')[2]}"}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in row["detail"].items()
+        if value is not None and not (name == "path" and value in said)
+    )
 
 
 async def _shown(client: AsyncClient, me: Mapping[str, Any]) -> dict[str, Any]:

@@ -275,6 +275,12 @@ async def test_the_audit_log_is_paged_and_narrowed_by_its_address(anna, rows):
 
     page = Page(await anna.get("/project/audit", params={"action": "PUT"}))
     assert "50 entries, only those that begin so" in page.text
+    # Beyond what the other columns say, and no word for nothing.
+    assert "status 200" in page.text
+    assert "None" not in page.text
+    assert "path" not in page.text
+    [hint] = [tag["placeholder"] for tag in page.all("input") if tag.get("name") == "action"]
+    assert hint == "POST /batches"  # as actions are stored
     [older] = [tag["href"] for tag in page.all("a") if tag.get("rel") == "next"]
     rest = Page(await anna.get(f"/project/audit{older}"))
     assert re.search(r"\b4 entries, only those that begin so", rest.text)
